@@ -1,0 +1,117 @@
+"""The options of a pool: validated as one record, so that an impossible pool is never built.
+
+Pure. An unknown or impossible option raises ConfigError and names the option, its value and the limit.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import Any, Self
+
+import msgspec
+
+from bridge.errors import ConfigError
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+DEFAULT_WORKER_COMMAND = (sys.executable, "-m", "bridge.worker", "--worker-id", "{worker_id}")
+STATE_COMMANDS = frozenset({"put", "append", "delete", "configure_lm", "create_program", "delete_program"})
+"""The commands of the shipped worker that change a session's state."""
+
+
+class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of both pools. Durations are seconds, sizes bytes; None means the pool's own default or no limit.
+
+    `worker_command` is a sequence, or one string that is split like a shell's words (no shell runs);
+    `{worker_id}` in it stands for the worker's id. `env` is added to this process's environment.
+    `state_commands` are the commands that change a session's state, which a handover repeats.
+    """
+
+    name: str | None = None
+    workers: int = 4
+    overflow: int = 0
+    lazy: bool = False
+    max_queue: int | None = None
+    call_timeout_s: float | None = None
+    checkout_timeout_s: float | None = None
+    start_timeout_s: float = 10.0
+    close_grace_s: float = 5.0
+    worker_command: tuple[str, ...] | str = DEFAULT_WORKER_COMMAND
+    env: dict[str, str] = {}
+    max_frame_bytes: int = 128 * 1024 * 1024
+    stderr_ring_bytes: int = 64 * 1024
+    stderr_log_bytes: int = 16 * 1024 * 1024
+    log_dir: str | None = None
+    max_requests: int | None = None
+    start_failures_to_open: int = 5
+    circuit_reset_s: float = 2.0
+    state_commands: frozenset[str] = STATE_COMMANDS
+    session_log_bytes: int = 4 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not (isinstance(self.name, str) and NAME_PATTERN.fullmatch(self.name)):
+            raise ConfigError(f"name {self.name!r}: 1 to 120 letters, digits, '.', '_' or '-', no mark in front")
+        _whole("workers", self.workers, least=1, most=1024)
+        _whole("overflow", self.overflow, least=0, most=1024)
+        _whole("max_frame_bytes", self.max_frame_bytes, least=64, most=2**32 - 1)
+        _whole("stderr_ring_bytes", self.stderr_ring_bytes, least=0, most=2**30)
+        _whole("stderr_log_bytes", self.stderr_log_bytes, least=0, most=2**40)
+        _whole("session_log_bytes", self.session_log_bytes, least=0, most=2**40)
+        _whole("start_failures_to_open", self.start_failures_to_open, least=1, most=10**6)
+        if self.max_queue is not None:
+            _whole("max_queue", self.max_queue, least=0, most=10**9)
+        if self.max_requests is not None:
+            _whole("max_requests", self.max_requests, least=1, most=10**12)
+        for option in ("start_timeout_s", "close_grace_s", "circuit_reset_s"):
+            duration(option, getattr(self, option))
+        for option in ("call_timeout_s", "checkout_timeout_s"):
+            if getattr(self, option) is not None:
+                duration(option, getattr(self, option))
+        if not isinstance(self.lazy, bool):
+            raise ConfigError(f"lazy {self.lazy!r}: True or False")
+        words = self.command_words()
+        if not words or not all(isinstance(word, str) and word and "\0" not in word for word in words):
+            raise ConfigError(f"worker_command {self.worker_command!r}: at least one word, none empty")
+        if not all(isinstance(k, str) and isinstance(v, str) and k and "=" not in k for k, v in self.env.items()):
+            raise ConfigError(f"env {self.env!r}: names and values are strings, a name has no '='")
+
+    def command_words(self) -> tuple[str, ...]:
+        """The worker command as words. Raises ConfigError if a string has an open quote."""
+        if not isinstance(self.worker_command, str):
+            return tuple(self.worker_command)
+        try:
+            return tuple(shlex.split(self.worker_command))
+        except ValueError as error:
+            raise ConfigError(f"worker_command {self.worker_command!r}: {error}") from error
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Build from names and values. Raises ConfigError that names an unknown option and the nearest known one."""
+        known = {field.name for field in msgspec.structs.fields(cls)}
+        for option in options:
+            if option not in known:
+                near = difflib.get_close_matches(str(option), known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ConfigError(f"unknown option {option!r}{hint}")
+        return cls(**options)
+
+    def require_defaults(self, options: tuple[str, ...], *, pool: str) -> None:
+        """Raise ConfigError for the first of `options` that was set though `pool` does not support it."""
+        for field in msgspec.structs.fields(self):
+            if field.name in options and getattr(self, field.name) != field.default:
+                raise ConfigError(f"{pool} does not support the option {field.name!r}")
+
+
+def duration(option: str, value: float) -> float:
+    """Check a duration in seconds: a number above 0, at most a year. Raises ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 366 * 86400:
+        raise ConfigError(f"{option} {value!r}: a number of seconds above 0, at most a year")
+    return float(value)
+
+
+def _whole(option: str, value: int, *, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigError(f"{option} {value!r}: a whole number from {least} to {most}")

@@ -1,0 +1,89 @@
+"""The wire's two messages as JSON: a request to a worker, a response from it.
+
+Pure. A response *is* the content of `result`: it is unwrapped once, whatever JSON it is.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from bridge.errors import InvalidRequest, ProtocolError
+from bridge.framing import HEADER_BYTES
+
+INIT_ID = 0
+"""The request id of the init ping."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What goes to a worker. `id` is a whole number ≥ 0, `timestamp` is ISO 8601."""
+
+    id: int
+    command: str
+    args: dict[str, Any]
+    timestamp: str | datetime
+
+
+class Response(msgspec.Struct, frozen=True):
+    """What comes back. Exactly one of `result` (success) and `error` (no success) is meant."""
+
+    id: int
+    success: bool
+    result: Any = msgspec.UNSET
+    error: str | msgspec.UnsetType = msgspec.UNSET
+    timestamp: str | None = None
+
+
+_encoder = msgspec.json.Encoder()
+_response_decoder = msgspec.json.Decoder(Response)
+_request_decoder = msgspec.json.Decoder(Request)
+
+
+def encode_request(request_id: int, command: str, args: dict[str, Any], *, limit_bytes: int) -> bytearray:
+    """One framed request, ready to write. Raises InvalidRequest if it is not JSON or over `limit_bytes`."""
+    frame = bytearray(128)
+    try:
+        _encoder.encode_into(Request(request_id, command, args, datetime.now(UTC)), frame, HEADER_BYTES)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidRequest(f"the arguments of {command!r} are not JSON: {error}") from error
+    size = len(frame) - HEADER_BYTES
+    if size > limit_bytes:
+        raise InvalidRequest(f"the request {command!r} has {size} bytes; the limit is {limit_bytes}")
+    frame[:HEADER_BYTES] = size.to_bytes(HEADER_BYTES, "big")
+    return frame
+
+
+def decode_request(payload: bytes) -> Request:
+    """A worker's reading of a request. Raises ProtocolError with what is wrong."""
+    try:
+        request = _request_decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"not a request: {error}") from error
+    if request.id < 0:
+        raise ProtocolError(f"not a request: id {request.id} is below 0")
+    return request
+
+
+def decode_response(payload: bytes) -> Response:
+    """A pool's reading of a response; `.result` is verbatim. Raises ProtocolError with what is wrong."""
+    try:
+        response = _response_decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"not a response: {error}; it begins {payload[:60]!r}") from error
+    if response.success and response.result is msgspec.UNSET:
+        raise ProtocolError(f"response {response.id} is a success without a result")
+    if not response.success and response.error is msgspec.UNSET:
+        raise ProtocolError(f"response {response.id} is a failure without an error")
+    return response
+
+
+def encode_success(request_id: int, result: object) -> bytes:
+    """A worker's answer. Raises TypeError or ValueError if `result` is not JSON."""
+    return _encoder.encode({"id": request_id, "success": True, "result": result, "timestamp": datetime.now(UTC)})
+
+
+def encode_failure(request_id: int, error: str) -> bytes:
+    """A worker's refusal, with one sentence why."""
+    return _encoder.encode({"id": request_id, "success": False, "error": error, "timestamp": datetime.now(UTC)})
