@@ -66,7 +66,7 @@ def decode_request(payload: bytes) -> Request:
     return request
 
 
-def decode_response(payload: bytes) -> Response:
+def decode_response(payload: bytes | bytearray) -> Response:
     """A pool's reading of a response; `.result` is verbatim. Raises ProtocolError with what is wrong."""
     try:
         response = _response_decoder.decode(payload)

@@ -1,0 +1,216 @@
+"""One blocking exchange on one worker: write a request, read its response, both to one absolute deadline.
+
+Knows nothing of queues. It owns no descriptor and never kills: whatever goes wrong it raises, and it stays `dirty`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+
+from bridge.clock import now_ns
+from bridge.errors import CallTimeout, ProtocolError, Sent, StartFailed, WorkerCrashed
+from bridge.framing import HEADER_BYTES, FrameDecoder, frame_size
+from bridge.messages import INIT_ID, Response, decode_response, encode_request
+from bridge.process import WorkerProcess
+from bridge.stderr import StderrTail
+
+READ_BYTES = 64 * 1024
+TAIL_WAIT_S = 0.1
+LONGEST_POLL_MS = 1e9
+
+
+class Channel:
+    """The wire to one worker, used by one thread at a time: the one that holds its lease.
+
+    Invariant: `dirty` is true from the first byte written until the whole response with the request's own id was
+    read, and for ever after a failure. A dirty channel's worker is never used again.
+    """
+
+    __slots__ = ("_limit_bytes", "_read_poll", "_write_poll", "dirty", "process", "tail")
+
+    def __init__(self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int) -> None:
+        self.process = process
+        self.tail = tail
+        self.dirty = False
+        self._limit_bytes = limit_bytes
+        # The pidfd tells of a worker's death even while a stranger holds the other end of its stdout.
+        self._read_poll = select.poll()
+        self._read_poll.register(process.stdout_fd, select.POLLIN)
+        self._read_poll.register(process.pidfd, select.POLLIN)
+        self._write_poll = select.poll()
+        self._write_poll.register(process.stdin_fd, select.POLLOUT)
+        self._write_poll.register(process.pidfd, select.POLLIN)
+
+    def exchange(
+        self, request_id: int, frame: bytearray, *, deadline_ns: int, on_sent: Callable[[], None] | None = None
+    ) -> Response:
+        """Send `frame` and give the response to `request_id`; `on_sent` is called when the last byte has left.
+
+        Raises CallTimeout at the deadline and WorkerCrashed for a dead worker or a broken stream. Both say what was
+        sent; after WorkerCrashed with Sent.NO the request can go to another worker.
+        """
+        self.dirty = True
+        self._write(frame, deadline_ns)
+        if on_sent is not None:
+            on_sent()
+        payload = self._read(deadline_ns)
+        try:
+            response = decode_response(payload)
+        except ProtocolError as error:
+            raise self._crashed(f"sent what is {error}") from error
+        if response.id != request_id:
+            raise self._crashed(f"answered request {response.id} instead of {request_id}")
+        self.dirty = False
+        return response
+
+    def handshake(self, *, deadline_ns: int) -> None:
+        """Ping the worker with id 0 and wait for the answer. Raises StartFailed."""
+        start = Handshake(self.process, self.tail, limit_bytes=self._limit_bytes)
+        start.begin()
+        while not start.done:
+            if not _ready(self._read_poll, self.process.stdout_fd, deadline_ns):
+                raise start.failed("has died" if self.process.exited() else "did not answer its init ping in time")
+            start.advance()
+
+    def _write(self, frame: bytearray, deadline_ns: int) -> None:
+        left = memoryview(frame)
+        sent = Sent.NO
+        while True:
+            try:
+                written = os.write(self.process.stdin_fd, left)
+            except BlockingIOError:
+                written = 0
+            except OSError as error:  # EPIPE: the worker has closed its end
+                raise self._crashed("does not read its requests", sent=sent) from error
+            if written:
+                # Some bytes have left, but a request that is not whole is never executed.
+                sent = Sent.MAYBE
+                left = left[written:]
+                if not left:
+                    return
+            if not _ready(self._write_poll, self.process.stdin_fd, deadline_ns):
+                if self.process.exited():
+                    raise self._crashed("does not read its requests", sent=sent)
+                raise self._timeout(sent)
+
+    def _read(self, deadline_ns: int) -> bytes | bytearray:
+        process = self.process
+        data = self._read_some(deadline_ns, READ_BYTES)
+        while len(data) < HEADER_BYTES:
+            data += self._read_some(deadline_ns, READ_BYTES)
+        try:
+            size = frame_size(data[:HEADER_BYTES], limit_bytes=self._limit_bytes)
+        except ProtocolError as error:
+            raise self._crashed(f"broke the protocol: {error}") from error
+        missing = size - (len(data) - HEADER_BYTES)
+        if missing == 0:
+            return data[HEADER_BYTES:]
+        if missing < 0:
+            raise self._crashed(f"sent {-missing} bytes more than its response")
+        payload = bytearray(size)
+        view = memoryview(payload)
+        have = len(data) - HEADER_BYTES
+        view[:have] = data[HEADER_BYTES:]
+        while have < size:
+            if not _ready(self._read_poll, process.stdout_fd, deadline_ns):
+                raise self._unanswered()
+            got = os.readv(process.stdout_fd, [view[have:]])
+            if not got:
+                raise self._crashed(f"ended its stream {size - have} bytes short of a frame of {size}")
+            have += got
+        return payload
+
+    def _read_some(self, deadline_ns: int, limit: int) -> bytes:
+        if not _ready(self._read_poll, self.process.stdout_fd, deadline_ns):
+            raise self._unanswered()
+        data = os.read(self.process.stdout_fd, limit)
+        if not data:
+            raise self._crashed("ended its stream before it answered")
+        return data
+
+    def _unanswered(self) -> CallTimeout | WorkerCrashed:
+        return self._crashed("died before it answered") if self.process.exited() else self._timeout(Sent.YES)
+
+    def _timeout(self, sent: Sent) -> CallTimeout:
+        what = "did not answer" if sent is Sent.YES else "did not take the whole request"
+        return CallTimeout(
+            f"worker {self.process.worker_id} {what} by the call's deadline",
+            sent=sent,
+            worker_id=self.process.worker_id,
+        )
+
+    def _crashed(self, what: str, *, sent: Sent = Sent.YES) -> WorkerCrashed:
+        self.process.kill()
+        return WorkerCrashed(
+            f"worker {self.process.worker_id} (pid {self.process.pid}) {what}",
+            sent=sent,
+            worker_id=self.process.worker_id,
+            stderr_tail=self.tail.text(wait_s=TAIL_WAIT_S),
+        )
+
+
+class Handshake:
+    """The init ping of one starting worker, in steps that never block.
+
+    Whatever is not the answer is ignored; the deadline is the caller's, one and absolute (F4).
+    """
+
+    __slots__ = ("_decoder", "_limit_bytes", "_process", "_tail", "done")
+
+    def __init__(self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int) -> None:
+        self._process = process
+        self._tail = tail
+        self._decoder = FrameDecoder(limit_bytes=limit_bytes)
+        self._limit_bytes = limit_bytes
+        self.done = False
+
+    def begin(self) -> None:
+        """Write the ping. Raises StartFailed if the worker is gone already."""
+        try:
+            os.write(self._process.stdin_fd, encode_request(INIT_ID, "ping", {}, limit_bytes=self._limit_bytes))
+        except OSError as error:
+            raise self.failed("has died") from error
+
+    def advance(self) -> bool:
+        """Read once, when there is something to read. True once the worker has answered. Raises StartFailed."""
+        data = os.read(self._process.stdout_fd, READ_BYTES)
+        if not data:
+            raise self.failed("ended its stream")
+        try:
+            payloads = self._decoder.feed(data)
+        except ProtocolError as error:
+            raise self.failed(f"sent what is no frame: {error}") from error
+        for payload in payloads:
+            try:
+                response = decode_response(payload)
+            except ProtocolError:
+                continue
+            if response.id == INIT_ID:
+                if not response.success:
+                    raise self.failed(f"refused its init ping: {response.error}")
+                self.done = True
+        return self.done
+
+    def failed(self, what: str) -> StartFailed:
+        """The error that says why this worker did not start."""
+        self._process.kill()
+        return StartFailed(
+            f"worker {self._process.worker_id} (pid {self._process.pid}) {what}",
+            worker_id=self._process.worker_id,
+            stderr_tail=self._tail.text(wait_s=TAIL_WAIT_S),
+        )
+
+
+def _ready(poll: select.poll, fd: int, deadline_ns: int) -> bool:
+    """Wait until `fd` has an event. False at the deadline, or when the worker has ended without one on `fd`."""
+    while True:
+        wait_ms = min((deadline_ns - now_ns()) / 1e6, LONGEST_POLL_MS)
+        events = poll.poll(max(wait_ms, 0))
+        if not events and wait_ms > 0:
+            continue
+        if any(ready == fd for ready, _ in events):
+            return True
+        # At the deadline, or with the worker dead: what it wrote between two looks still counts.
+        return any(ready == fd for ready, _ in poll.poll(0))

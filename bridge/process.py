@@ -1,0 +1,201 @@
+"""One worker process: spawned in a group of its own, signalled as a group, reaped exactly once.
+
+Knows nothing of requests, queues or leases. Linux only: pidfd, and a pipe whose closing kills (the lifeline).
+
+The lifeline. The worker inherits the read end of a pipe that only its parent can write to. On that end the
+kernel is told to send SIGKILL to the worker's process group when the pipe's state changes. So whatever ends the
+parent, SIGKILL included, ends the worker and its own children too, in any language and however busy they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+
+from bridge.errors import StartFailed
+
+LIFELINE_FD = 9
+_FIRST_FREE_FD = 10
+_LIVING: dict[int, WorkerProcess] = {}
+
+
+class WorkerProcess:
+    """A running worker and the parent's ends of its pipes.
+
+    Invariant: `kill` signals only while the process is not reaped, so its pid cannot have been given to another.
+    The descriptors stay open until `close`, which the owner calls when no thread can be using them.
+    `stderr_fd` is handed over to a drain, which closes it.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_lifeline_fd",
+        "_lock",
+        "exit_status",
+        "pid",
+        "pidfd",
+        "reaped",
+        "stderr_fd",
+        "stdin_fd",
+        "stdout_fd",
+        "worker_id",
+    )
+
+    def __init__(
+        self, worker_id: int, pid: int, *, stdin_fd: int, stdout_fd: int, stderr_fd: int, lifeline_fd: int
+    ) -> None:
+        self.worker_id = worker_id
+        self.pid = pid
+        self.stdin_fd = stdin_fd
+        self.stdout_fd = stdout_fd
+        self.stderr_fd = stderr_fd
+        self.pidfd = os.pidfd_open(pid)
+        self.reaped = False
+        self.exit_status: int | None = None
+        self._lifeline_fd = lifeline_fd
+        self._lock = threading.Lock()
+        self._closed = False
+        _LIVING[pid] = self
+
+    @classmethod
+    def spawn(cls, worker_id: int, command: Sequence[str], env: Mapping[str, str]) -> WorkerProcess:
+        """Start `command`, in which `{worker_id}` is replaced. Raises StartFailed if it cannot be executed."""
+        words = [word.replace("{worker_id}", str(worker_id)) for word in command]
+        pipes: list[int] = []
+        try:
+            stdin_read, stdin_write = _pipe(pipes, child_end=0)
+            stdout_read, stdout_write = _pipe(pipes, child_end=1)
+            stderr_read, stderr_write = _pipe(pipes, child_end=1)
+            lifeline_read, lifeline_write = _pipe(pipes, child_end=0)
+            pid = os.posix_spawnp(
+                words[0],
+                words,
+                env,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, stdin_read, 0),
+                    (os.POSIX_SPAWN_DUP2, stdout_write, 1),
+                    (os.POSIX_SPAWN_DUP2, stderr_write, 2),
+                    (os.POSIX_SPAWN_DUP2, lifeline_read, LIFELINE_FD),
+                ],
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+            )
+            _tie(lifeline_read, pid)
+        except OSError as error:
+            for fd in pipes:
+                os.close(fd)
+            raise StartFailed(
+                f"worker {worker_id}: cannot execute {words[0]!r}: {error.strerror}", worker_id=worker_id
+            ) from error
+        for fd in (stdin_read, stdout_write, stderr_write, lifeline_read):
+            os.close(fd)
+        os.set_blocking(stdin_write, False)
+        return cls(
+            worker_id,
+            pid,
+            stdin_fd=stdin_write,
+            stdout_fd=stdout_read,
+            stderr_fd=stderr_read,
+            lifeline_fd=lifeline_write,
+        )
+
+    def kill(self) -> None:
+        """SIGKILL to the worker's whole process group, now. Nothing happens once it is reaped."""
+        with self._lock:
+            if not self.reaped:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.pid, signal.SIGKILL)
+
+    def end_input(self) -> None:
+        """Close the worker's stdin, which asks it to leave. Call it only while no thread writes."""
+        with self._lock:
+            if self.stdin_fd >= 0:
+                os.close(self.stdin_fd)
+                self.stdin_fd = -1
+
+    def exited(self, timeout_s: float = 0.0) -> bool:
+        """Whether the process has ended; waits at most `timeout_s` for it. A reaped process has."""
+        if self.reaped:
+            return True
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
+
+    def reap(self) -> bool:
+        """Collect the exit status if the process has ended, with what is left of its group. True once it is reaped."""
+        with self._lock:
+            if self.reaped:
+                return True
+            if not self.exited():
+                return False
+            # The dead leader still holds its pid, so this signal can only reach the worker's own children.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            try:
+                _, status = os.waitpid(self.pid, 0)
+                self.exit_status = os.waitstatus_to_exitcode(status)
+            except ChildProcessError:  # someone in this program waits for any child
+                self.exit_status = None
+            self.reaped = True
+            _LIVING.pop(self.pid, None)
+            return True
+
+    def close(self) -> None:
+        """Close the parent's ends. Idempotent; the process must be reaped or given up."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            for fd in (self.stdin_fd, self.stdout_fd, self.pidfd, self._lifeline_fd):
+                if fd >= 0:
+                    os.close(fd)
+            self.stdin_fd = -1
+
+    def describe_exit(self) -> str:
+        """How it ended, in words."""
+        if not self.reaped or self.exit_status is None:
+            return "is gone"
+        if self.exit_status < 0:
+            return f"was ended by {signal.Signals(-self.exit_status).name}"
+        return f"exited with status {self.exit_status}"
+
+    def _close_in_child(self) -> None:
+        # A forked child must not keep the lifeline of its parent's workers, nor their pipes.
+        if not self._closed:
+            self._closed = True
+            for fd in (self.stdin_fd, self.stdout_fd, self.pidfd, self._lifeline_fd):
+                if fd >= 0:
+                    os.close(fd)
+        self.reaped = True
+
+
+def _pipe(opened: list[int], *, child_end: int) -> tuple[int, int]:
+    """A pipe whose child's end stands above every number that the child's own descriptors are moved to."""
+    ends = list(os.pipe2(os.O_CLOEXEC))
+    if ends[child_end] < _FIRST_FREE_FD:
+        low = ends[child_end]
+        ends[child_end] = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
+        os.close(low)
+    opened += ends
+    return ends[0], ends[1]
+
+
+def _tie(lifeline_read: int, pid: int) -> None:
+    fcntl.fcntl(lifeline_read, fcntl.F_SETOWN, -pid)
+    fcntl.fcntl(lifeline_read, 10, signal.SIGKILL)  # F_SETSIG, which the fcntl module does not name
+    fcntl.fcntl(lifeline_read, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+
+
+def _after_fork_in_child() -> None:
+    for process in list(_LIVING.values()):
+        process._close_in_child()
+    _LIVING.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,131 @@
+"""Drains the stderr of a pool's workers: the last bytes stay in memory, the rest goes to a capped log file.
+
+Knows nothing of frames: what a worker prints is never part of the wire, and a flood of it never blocks a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections import deque
+from pathlib import Path
+
+READ_BYTES = 64 * 1024
+
+
+class StderrTail:
+    """The last `ring_bytes` of one worker's stderr, with a log file of at most `log_bytes`.
+
+    Written by the drain's thread alone; `text` may be read from any thread. A log that cannot be written
+    costs the log, never the worker: `log_errors` counts what was lost.
+    """
+
+    def __init__(self, *, ring_bytes: int, log_path: Path | None = None, log_bytes: int = 0) -> None:
+        self._ring_bytes = ring_bytes
+        self._chunks: deque[bytes] = deque()
+        self._held_bytes = 0
+        self._log_path = log_path
+        self._log_room_bytes = log_bytes
+        self._ended = threading.Event()
+        self.total_bytes = 0
+        self.log_errors = 0
+
+    def append(self, data: bytes) -> None:
+        """Take what the worker wrote."""
+        self.total_bytes += len(data)
+        self._chunks.append(data[-self._ring_bytes :] if self._ring_bytes else b"")
+        self._held_bytes += len(self._chunks[-1])
+        while self._held_bytes > self._ring_bytes and len(self._chunks) > 1:
+            self._held_bytes -= len(self._chunks.popleft())
+        self._log(data)
+
+    def _log(self, data: bytes) -> None:
+        if self._log_path is None or self._log_room_bytes <= 0:
+            return
+        data = data[: self._log_room_bytes]
+        self._log_room_bytes -= len(data)
+        try:
+            with self._log_path.open("ab") as log:
+                log.write(data)
+        except OSError:
+            self.log_errors += 1
+
+    def finish(self) -> None:
+        """Say that no more can come."""
+        self._ended.set()
+
+    def text(self, *, lines: int = 12, wait_s: float = 0.0) -> str:
+        """The last lines as text; waits at most `wait_s` seconds for the stream's end first."""
+        if wait_s > 0:
+            self._ended.wait(wait_s)
+        data = b"".join(list(self._chunks))[-self._ring_bytes or len(self._chunks) :]
+        return "\n".join(data.decode("utf-8", "replace").splitlines()[-lines:])
+
+
+class StderrDrain:
+    """One thread that reads the stderr of every worker of one pool.
+
+    Invariant: a descriptor in `_tails` is open and belongs to this drain, which closes it at its end.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._lock = threading.Lock()
+        self._tails: dict[int, StderrTail] = {}
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name=f"{name}-stderr", daemon=True)
+        self._thread.start()
+
+    def watch(self, fd: int, tail: StderrTail) -> None:
+        """Own `fd`, a pipe's read end, from now until its end."""
+        os.set_blocking(fd, False)
+        with self._lock:
+            self._tails[fd] = tail
+            self._epoll.register(fd, select.EPOLLIN)
+
+    def close(self) -> None:
+        """Stop; what is still unread is read once more. Idempotent."""
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+        os.eventfd_write(self._wake, 1)
+        self._thread.join()
+
+    def close_in_child(self) -> None:
+        """Close the descriptors in a forked child, which has no drain thread."""
+        for fd in [*self._tails, self._wake]:
+            os.close(fd)
+        self._epoll.close()
+
+    def _run(self) -> None:
+        while not self._closing:
+            for fd, _ in self._epoll.poll():
+                if fd != self._wake:
+                    self._read(fd)
+        for fd in list(self._tails):
+            self._read(fd)
+            if fd in self._tails:
+                self._end(fd)
+        self._epoll.close()
+        os.close(self._wake)
+
+    def _read(self, fd: int) -> None:
+        try:
+            data = os.read(fd, READ_BYTES)
+        except BlockingIOError:
+            return
+        if data:
+            self._tails[fd].append(data)
+        else:
+            self._end(fd)
+
+    def _end(self, fd: int) -> None:
+        with self._lock:
+            tail = self._tails.pop(fd)
+            self._epoll.unregister(fd)
+        os.close(fd)
+        tail.finish()
