@@ -23,7 +23,7 @@ from bridge.errors import (
     StartFailed,
     WorkerCrashed,
 )
-from bridge.events import Event, EventKind, Observer
+from bridge.events import Event, EventKind, Observer, ServiceInterval
 from bridge.interface import (
     OUTCOMES,
     Capability,
@@ -60,6 +60,7 @@ __all__ = [
     "ProtocolError",
     "QueueFull",
     "Sent",
+    "ServiceInterval",
     "SessionLost",
     "SessionStatus",
     "StartFailed",

@@ -105,11 +105,12 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"{pool} does not support the option {field.name!r}")
 
 
-def duration(option: str, value: float) -> float:
-    """Check a duration in seconds: a number above 0, at most a year. Raises ConfigError."""
+def duration(option: str, *values: float | None) -> float:
+    """The first of `values` that is not None: a number of seconds above 0, at most a year. Raises ConfigError."""
+    value = next((value for value in values if value is not None), None)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 366 * 86400:
         raise ConfigError(f"{option} {value!r}: a number of seconds above 0, at most a year")
-    return float(value)
+    return value
 
 
 def _whole(option: str, value: int, *, least: int, most: int) -> None:

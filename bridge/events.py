@@ -46,4 +46,20 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
     detail: str = ""
 
 
+class ServiceInterval(msgspec.Struct, frozen=True):
+    """When a worker was at work on one request, by its own journal. Times are time.monotonic_ns.
+
+    `end_ns` and `ok` are None if the worker never finished it.
+    """
+
+    worker_id: int
+    pid: int
+    request_id: int
+    command: str
+    nonce: str | int | None
+    start_ns: int
+    end_ns: int | None = None
+    ok: bool | None = None
+
+
 Observer = Callable[[Event], None]

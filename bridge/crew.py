@@ -1,0 +1,105 @@
+"""The processes of one pool: how each is started, recorded in the pool's run directory, and buried.
+
+Decides nothing: when to start or end a worker is the pool's business.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import weakref
+from pathlib import Path
+
+from bridge.channel import Channel
+from bridge.config import PoolConfig
+from bridge.errors import ConfigError, PoolClosed
+from bridge.process import WorkerProcess
+from bridge.rundir import RunDir
+from bridge.stderr import StderrDrain, StderrTail
+
+FRAME_LIMIT_VARIABLE = "POOLPROOF_MAX_FRAME_BYTES"
+_counter = itertools.count(1)
+_CREWS: weakref.WeakSet[Crew] = weakref.WeakSet()
+
+
+def unique_name(version: str) -> str:
+    """A pool name that nobody else on this machine has: version, pid, counter and 32 random bits."""
+    return f"{version}-{os.getpid()}-{next(_counter)}-{secrets.token_hex(4)}"
+
+
+class Crew:
+    """Owns the pool's name, its run directory, and the drain of its workers' stderr.
+
+    Raises PoolNameConflict if a living pool has the name. Worker ids are never used twice.
+    """
+
+    def __init__(self, config: PoolConfig, *, version: str) -> None:
+        self.name = config.name or unique_name(version)
+        self._config = config
+        self._owner_pid = os.getpid()
+        self._disbanded = False
+        self._ids = itertools.count(1)
+        self._env = os.environ | config.env | {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes)}
+        self._command = config.command_words()
+        self._log_dir = _usable(config.log_dir)
+        self._run_dir = RunDir.claim(self.name, version=version)
+        self._drain = StderrDrain(self.name)
+        _CREWS.add(self)
+
+    def next_id(self) -> int:
+        """A worker id that this pool has not used."""
+        return next(self._ids)
+
+    def spawn(self, worker_id: int) -> Channel:
+        """Start one worker process, which has yet to answer its init ping. Raises StartFailed."""
+        process = WorkerProcess.spawn(worker_id, self._command, self._env)
+        self._run_dir.add_worker(process.pid)
+        tail = StderrTail(
+            ring_bytes=self._config.stderr_ring_bytes,
+            log_path=(self._log_dir or self._run_dir.path) / f"worker-{worker_id}.stderr.log",
+            log_bytes=self._config.stderr_log_bytes,
+        )
+        self._drain.watch(process.stderr_fd, tail)
+        return Channel(process, tail, limit_bytes=self._config.max_frame_bytes)
+
+    def bury(self, channel: Channel) -> None:
+        """Forget a reaped worker and close what the parent held of it. No thread may be using its channel."""
+        self._run_dir.remove_worker(channel.process.pid)
+        channel.process.close()
+
+    def disband(self) -> None:
+        """Release the name, with all workers buried. Idempotent."""
+        self._disbanded = True
+        self._drain.close()
+        self._run_dir.release()
+
+    def require_owner(self) -> None:
+        """Raise PoolClosed in a forked child, whose copy of the pool owns nothing."""
+        if os.getpid() != self._owner_pid:
+            raise PoolClosed(f"pool {self.name!r} belongs to process {self._owner_pid}, not to its forked child")
+
+    def _abandon_in_child(self) -> None:
+        # Only this copy's descriptors are closed; nothing that the parent owns is touched.
+        if not self._disbanded:
+            self._drain.close_in_child()
+            self._run_dir.abandon_in_child()
+
+
+def _usable(log_dir: str | None) -> Path | None:
+    if log_dir is None:
+        return None
+    path = Path(log_dir)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"log_dir {log_dir!r}: {error.strerror}") from error
+    return path
+
+
+def _after_fork_in_child() -> None:
+    for crew in list(_CREWS):
+        crew._abandon_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,1 @@
+"""The harness: scenarios, runs, histories, checkers, verdicts."""

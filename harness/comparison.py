@@ -1,0 +1,141 @@
+"""A comparison: what two pools did in the same scenarios, and whether one may replace the other.
+
+Pure data. Reports show it, exporters write it; nobody adds to it afterwards.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from harness.checker import Finding
+from harness.verdict import Decision, Verdict
+
+SCHEMA_VERSION = "1.0"
+
+
+class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
+    """A distribution of `count` durations in milliseconds."""
+
+    count: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class Busy(msgspec.Struct, frozen=True, kw_only=True):
+    """One stretch in which one worker was at work, in milliseconds since the run's first."""
+
+    worker: int
+    start_ms: float
+    end_ms: float
+    command: str
+    ok: bool | None = None
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of one run. None and empty mean that nothing was recorded to compute them from.
+
+    `response` counts from the intended begin, `service` from send to receive. `overlap_max` is the largest number of
+    workers at work at the same time. `timeline` holds at most a few hundred stretches.
+    """
+
+    ops: int = 0
+    outcomes: dict[str, int] = {}
+    wall_s: float | None = None
+    throughput_per_s: float | None = None
+    overlap_max: int | None = None
+    overlap_mean: float | None = None
+    response: Quantiles | None = None
+    service: Quantiles | None = None
+    timeline: tuple[Busy, ...] = ()
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One scenario on one pool with one seed. `skipped`: why it was not run; `trouble`: what broke it."""
+
+    scenario: str
+    pool: str
+    seed: int
+    verdict: Verdict
+    findings: tuple[Finding, ...] = ()
+    metrics: Metrics = Metrics()
+    folder: str = ""
+    duration_s: float = 0.0
+    skipped: str = ""
+    trouble: str = ""
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing in which the pools differ. `reason` is why it is intended; empty if nobody declared it.
+
+    `kind` is "finding" or "answers"; `pool` is the one with the worse side, and `checker` the finding's.
+    """
+
+    kind: str
+    pool: str
+    checker: str
+    text: str
+    reason: str = ""
+
+
+class ScenarioComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """One scenario, both pools. `answers_compared` counts the operations whose answers were set side by side."""
+
+    name: str
+    summary: str
+    failures: tuple[str, ...]
+    guarantees: tuple[str, ...]
+    baseline: RunResult
+    candidate: RunResult
+    differences: tuple[Difference, ...] = ()
+    answers_compared: int = 0
+
+
+class Speed(msgspec.Struct, frozen=True, kw_only=True):
+    """How many times the candidate's figure is the baseline's, with a 95 % interval over paired blocks.
+
+    `metric` is "throughput" (higher is better). `notes` say what limits the measurement.
+    """
+
+    scenario: str
+    metric: str
+    baseline: float
+    candidate: float
+    ratio: float
+    low: float
+    high: float
+    blocks: int
+    notes: tuple[str, ...] = ()
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it was measured."""
+
+    system: str
+    python: str
+    cpus: int
+    load_before: float
+    load_after: float
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it. `reasons` are sentences, the most important first; `warnings` do not change the decision."""
+
+    decision: Decision
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    baseline: str
+    candidate: str
+    seed: int
+    workers: int
+    clients: int
+    profile: str
+    scenarios: tuple[ScenarioComparison, ...]
+    speeds: tuple[Speed, ...] = ()
+    machine: Machine
+    created_at: str
+    duration_s: float
+    command: str = ""
+    tool_version: str
+    schema_version: str = SCHEMA_VERSION

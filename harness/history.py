@@ -1,0 +1,136 @@
+"""What one run recorded: its operations, the steps of its workers, its faults and what was left over.
+
+Pure data with lookups; it refuses to judge. All times are time.monotonic_ns of one machine.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from bridge import Event, EventKind, ServiceInterval, Statistics
+from harness.fault import FaultRecord
+
+
+class OpType(StrEnum):
+    """How an operation ended. INFO: it may have happened, or nobody knows."""
+
+    OK = "ok"
+    FAIL = "fail"
+    INFO = "info"
+
+
+class Op(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of one client, from the moment it was meant to begin until it was over.
+
+    `outcome` is one of bridge.OUTCOMES, or "pending" if the run ended first. `sent` is no, maybe or yes.
+    `call`, `worker` and `pid` are the pool's own numbers for it, None if no worker was given or the pool tells nothing.
+    """
+
+    index: int
+    client: int
+    command: str
+    args: dict[str, Any]
+    nonce: str
+    label: str = ""
+    session: str | None = None
+    timeout_s: float | None = None
+    checkout_timeout_s: float | None = None
+    intended_ns: int
+    invoked_ns: int
+    checked_out_ns: int | None = None
+    sent_ns: int | None = None
+    received_ns: int | None = None
+    completed_ns: int | None = None
+    type: OpType = OpType.INFO
+    outcome: str = "pending"
+    sent: str = "maybe"
+    value: Any = None
+    error: str = ""
+    completions: int = 0
+    call: int | None = None
+    worker: int | None = None
+    pid: int | None = None
+
+    @property
+    def response_s(self) -> float | None:
+        """From the intended begin to the end, in seconds; waiting counts. None while pending."""
+        return None if self.completed_ns is None else (self.completed_ns - self.intended_ns) / 1e9
+
+
+class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
+    """What was still there after close that was not there before: pids, descriptors and threads by name."""
+
+    processes: tuple[int, ...] = ()
+    descriptors: tuple[str, ...] = ()
+    threads: tuple[str, ...] = ()
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What was run, so that it can be run again."""
+
+    scenario: str
+    pool: str
+    pool_name: str
+    seed: int
+    workers: int
+    clients: int
+    profile: str
+    started_at: str
+    started_ns: int
+    call_timeout_s: float
+    checkout_timeout_s: float
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """A whole run. `finished` is false if it was cut off; `trouble` says what went wrong with the run itself."""
+
+    info: RunInfo
+    ops: tuple[Op, ...] = ()
+    events: tuple[Event, ...] = ()
+    services: tuple[ServiceInterval, ...] = ()
+    faults: tuple[FaultRecord, ...] = ()
+    leftovers: Leftovers | None = None
+    statistics: Statistics | None = None
+    begun_ns: int | None = None
+    ended_ns: int | None = None
+    close_began_ns: int | None = None
+    close_ended_ns: int | None = None
+    finished: bool = False
+    trouble: str = ""
+    torn_lines: int = 0
+
+    @cached_property
+    def events_by_kind(self) -> dict[EventKind, tuple[Event, ...]]:
+        """The pool's events, each kind in order of time."""
+        found: dict[EventKind, list[Event]] = {kind: [] for kind in EventKind}
+        for event in sorted(self.events, key=lambda event: event.at_ns):
+            found[event.kind].append(event)
+        return {kind: tuple(events) for kind, events in found.items()}
+
+    @cached_property
+    def intervals(self) -> tuple[ServiceInterval, ...]:
+        """When workers were at work on requests, by their own journals; from the wire's times if there are none."""
+        if self.services:
+            return self.services
+        return tuple(
+            ServiceInterval(
+                worker_id=op.worker if op.worker is not None else -1,
+                pid=op.pid or 0,
+                request_id=op.call if op.call is not None else op.index,
+                command=op.command,
+                nonce=op.nonce,
+                start_ns=op.sent_ns,
+                end_ns=op.received_ns,
+                ok=op.type is OpType.OK,
+            )
+            for op in self.ops
+            if op.sent_ns is not None and op.worker is not None
+        )
+
+    def labelled(self, label: str) -> tuple[Op, ...]:
+        """The operations whose step has this label."""
+        return tuple(op for op in self.ops if op.label == label)

@@ -1,0 +1,74 @@
+"""A scenario: a seeded workload, faults, checkers and a budget, with what it needs from a pool.
+
+Pure data: it refuses to know how it is run.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from bridge import Capability
+from harness.checker import Checker
+from harness.errors import UsageError
+from harness.fault import Fault
+from harness.workload import Size, Workload
+
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,59}")
+
+
+class IntendedDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """A known weakness of one pool: its finding by `checker` may fail, for this reason.
+
+    "answers" in place of a checker's name stands for answers that differ from the other pool's.
+    """
+
+    pool: str
+    checker: str
+    reason: str
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to put a pool to the test.
+
+    `failures` are the catalogue's numbers (F1 …) and `guarantees` those it decides (G1 …). `config` are options of
+    bridge.PoolConfig; what the run was asked for, such as workers, comes first. `budget_s` bounds the whole run.
+    `warm` starts all workers before the first call. `fixed_size` replaces the asked size where the scenario is about
+    a certain one. `compare_answers` compares op by op with the other pool. `timed` marks a scenario whose speed counts:
+    it is run in alternating blocks, alone on the machine.
+    """
+
+    name: str
+    summary: str
+    workload: Workload
+    checkers: tuple[Checker, ...]
+    failures: tuple[str, ...] = ()
+    guarantees: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    needs: frozenset[Capability] = frozenset()
+    commands: tuple[str, ...] = ("echo",)
+    config: dict[str, Any] = {}
+    budget_s: float = 30.0
+    warm: bool = True
+    fixed_size: Size | None = None
+    compare_answers: bool = True
+    timed: bool = False
+    quick: bool = True
+    intended_differences: tuple[IntendedDifference, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not NAME_PATTERN.fullmatch(self.name):
+            raise UsageError(f"scenario name {self.name!r}: small letters, digits and '_', a letter first, at most 60")
+        if not self.checkers:
+            raise UsageError(f"scenario {self.name!r} has no checkers, so it could not fail")
+        if not 0 < self.budget_s <= 3600:
+            raise UsageError(f"scenario {self.name!r}: budget_s {self.budget_s!r} is not between 0 and 3600 s")
+
+    def intended(self, pool: str, checker: str) -> IntendedDifference | None:
+        """The declared reason why `pool` may fail `checker`, if there is one."""
+        for difference in self.intended_differences:
+            if (difference.pool, difference.checker) == (pool, checker):
+                return difference
+        return None

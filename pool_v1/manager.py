@@ -1,0 +1,217 @@
+"""V1's manager: the one thread that owns every worker and every session, and does all the I/O itself, blocking.
+
+This is the legacy architecture on purpose: whatever a call waits for, every other call and the status wait too.
+It refuses to know who called and for how long they will wait.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from bridge import (
+    CommandError,
+    Event,
+    EventKind,
+    Observer,
+    PoolClosed,
+    PoolConfig,
+    Sent,
+    SessionStatus,
+    StartFailed,
+    WorkerCrashed,
+    WorkerStatus,
+)
+from bridge.channel import Channel
+from bridge.clock import deadline_ns, now_ns
+from bridge.crew import Crew
+from bridge.errors import PoolError
+from pool_v1.mailbox import Mailbox, Message
+
+OPERATION_TIMEOUT_S = 30.0
+"""How long the manager waits for one response before it gives the worker up."""
+KILL_WAIT_S = 5.0
+"""How long the reaping of a killed worker may take."""
+
+
+class ManagedWorker:
+    """A worker in the manager's state."""
+
+    __slots__ = ("channel", "served", "worker_id")
+
+    def __init__(self, worker_id: int, channel: Channel) -> None:
+        self.worker_id = worker_id
+        self.channel = channel
+        self.served = 0
+
+
+class Session:
+    """A session in the manager's state: the worker that has it, and how many of its calls were completed."""
+
+    __slots__ = ("operations", "worker_id")
+
+    def __init__(self) -> None:
+        self.worker_id: int | None = None
+        self.operations = 0
+
+
+class Manager:
+    """One thread and its mailbox. Workers start lazily, one after another, inside that thread.
+
+    Invariant: `_workers`, `_sessions` and all channels are touched by the manager's thread alone; the one exception is
+    `kill_all`, which signals processes so that a blocked read ends.
+    """
+
+    def __init__(self, config: PoolConfig, observer: Observer | None) -> None:
+        self._config = config
+        self._observer = observer
+        self.crew = Crew(config, version="v1")
+        self.mailbox = Mailbox(self.crew.name)
+        self._workers: deque[ManagedWorker] = deque()
+        self._sessions: dict[str, Session] = {}
+        self.busy = False
+        self._thread = threading.Thread(target=self._run, name=f"{self.crew.name}-manager", daemon=True)
+        self._thread.start()
+
+    def emit(self, kind: EventKind, **fields: Any) -> None:  # noqa: ANN401 - Event's own fields
+        """Tell the observer, if there is one."""
+        if self._observer is not None:
+            self._observer(Event(kind, now_ns(), **fields))
+
+    # The manager's thread.
+
+    def _run(self) -> None:
+        while (message := self.mailbox.take()) is not None:
+            self.busy = True
+            try:
+                message.finish(message.work())
+            except BaseException as error:
+                message.finish(error=error)
+            self.busy = False
+            del message
+        for worker in list(self._workers):
+            self._end(worker, "close")
+
+    def call(self, call: int, frame: bytearray, session_id: str | None) -> Any:  # noqa: ANN401 - any JSON value
+        """Run one call: pick a worker, write, block until it has answered. In the manager's thread."""
+        session = None if session_id is None else self._sessions.setdefault(session_id, Session())
+        try:
+            worker = self._pick(session)
+        except StartFailed as error:
+            raise WorkerCrashed(error.message, worker_id=error.worker_id, stderr_tail=error.stderr_tail) from error
+        if session is not None:
+            session.worker_id = worker.worker_id
+        pid = worker.channel.process.pid
+        mark = {"call": call, "worker": worker.worker_id, "pid": pid}
+        self.emit(EventKind.ACCEPT, **mark)
+        try:
+            response = worker.channel.exchange(
+                call,
+                frame,
+                deadline_ns=deadline_ns(OPERATION_TIMEOUT_S),
+                on_sent=lambda: self.emit(EventKind.SEND, **mark),
+            )
+        except PoolError as error:
+            self._end(worker, type(error).__name__)
+            if self.mailbox.closed and isinstance(error, WorkerCrashed):
+                raise PoolClosed(f"pool {self.crew.name!r} was closed during the call", sent=Sent.YES) from error
+            raise
+        self.emit(EventKind.RECEIVE, **mark)
+        worker.served += 1
+        if session is not None:
+            session.operations += 1
+        self.emit(EventKind.CHECKIN, **mark)
+        if not response.success:
+            raise CommandError(str(response.error), worker_id=worker.worker_id)
+        return response.result
+
+    def _pick(self, session: Session | None) -> ManagedWorker:
+        for worker in list(self._workers):
+            if worker.channel.process.exited():
+                self._end(worker, "found dead")
+        for worker in self._workers:
+            if session is not None and worker.worker_id == session.worker_id:
+                return worker
+        if not self._workers:
+            self._start()
+        self._workers.rotate(-1)
+        return self._workers[-1]
+
+    def _start(self) -> None:
+        worker_id = self.crew.next_id()
+        channel = self.crew.spawn(worker_id)
+        worker = ManagedWorker(worker_id, channel)
+        self._workers.append(worker)
+        self.emit(EventKind.SPAWN, worker=worker_id, pid=channel.process.pid)
+        try:
+            channel.handshake(deadline_ns=deadline_ns(self._config.start_timeout_s))
+        except PoolError as error:
+            self._end(worker, type(error).__name__)
+            raise
+        self.emit(EventKind.READY, worker=worker_id, pid=channel.process.pid)
+
+    def _end(self, worker: ManagedWorker, reason: str) -> None:
+        process = worker.channel.process
+        self._workers.remove(worker)
+        self.emit(EventKind.KILL, worker=worker.worker_id, pid=process.pid, detail=reason)
+        process.kill()
+        process.exited(KILL_WAIT_S)
+        process.reap()
+        self.crew.bury(worker.channel)
+        self.emit(EventKind.REAP, worker=worker.worker_id, pid=process.pid, detail=process.describe_exit())
+
+    def warm_up(self, n: int) -> int:
+        """Start workers, one after another, until there are `n`. In the manager's thread."""
+        while len(self._workers) < n:
+            self._start()
+        return len(self._workers)
+
+    def worker_statuses(self) -> tuple[WorkerStatus, ...]:
+        """The workers. In the manager's thread, where none of them is ever in use by another call."""
+        return tuple(
+            WorkerStatus(worker_id=w.worker_id, pid=w.channel.process.pid, state="idle", served=w.served)
+            for w in self._workers
+        )
+
+    def dead_workers(self) -> list[str]:
+        """A sentence for each worker that has died unnoticed. In the manager's thread."""
+        return [f"worker {w.worker_id} is dead" for w in self._workers if w.channel.process.exited()]
+
+    def session_statuses(self) -> tuple[SessionStatus, ...]:
+        """The sessions. In the manager's thread."""
+        return tuple(
+            SessionStatus(session_id=key, operations=s.operations, version=s.operations, worker_id=s.worker_id)
+            for key, s in self._sessions.items()
+        )
+
+    def forget_session(self, session_id: str) -> bool:
+        """Drop the session from the manager's state. In the manager's thread."""
+        return self._sessions.pop(session_id, None) is not None
+
+    # Any thread.
+
+    def ask(self, work: Callable[[], Any]) -> Message:
+        """Post some work to the mailbox. Raises PoolClosed."""
+        self.crew.require_owner()
+        message = Message(work)
+        self.mailbox.post(message)
+        return message
+
+    def stop(self, grace_s: float) -> None:
+        """Fail what waits, let the running call go on for `grace_s` seconds, then end every worker. Idempotent."""
+        first = self.mailbox.close()
+        self._thread.join(grace_s)
+        while self._thread.is_alive():
+            for worker in list(self._workers):
+                worker.channel.process.kill()  # the blocked read sees the end of the stream
+            self._thread.join(0.05)
+        if first:
+            self.crew.disband()
+            self.emit(EventKind.CLOSE)
+
+
+def stop_in_background(manager: Manager) -> None:
+    """Stop at once, in a thread of its own: a finalizer may run in any thread, the manager's included."""
+    threading.Thread(target=manager.stop, args=(0.0,), name="pool-v1-finalizer", daemon=True).start()

@@ -1,0 +1,228 @@
+"""V1 behind the common interface: every method is a message to the one manager.
+
+Knows nothing of workers. A caller's timeout abandons only its own wait; the manager works on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections import Counter
+from types import TracebackType
+from typing import Any, Self
+
+from bridge import (
+    CallTimeout,
+    Capability,
+    CheckoutTimeout,
+    EventKind,
+    Health,
+    Observer,
+    PoolClosed,
+    PoolConfig,
+    PoolError,
+    PoolStatus,
+    Sent,
+    SessionStatus,
+    Statistics,
+)
+from bridge.clock import deadline_ns, now_ns, remaining_s
+from bridge.config import duration
+from bridge.messages import encode_request
+from pool_v1.mailbox import Message
+from pool_v1.manager import Manager, stop_in_background
+
+CALL_TIMEOUT_S = 5.0
+"""The legacy default, which is shorter than the manager's own patience with a worker."""
+UNSUPPORTED = (
+    "overflow",
+    "max_queue",
+    "max_requests",
+    "start_failures_to_open",
+    "circuit_reset_s",
+    "session_log_bytes",
+)
+
+
+class PoolV1:
+    """The legacy pool. Serial by design: one manager thread does all the I/O.
+
+    `observer` is told of every step. Raises ConfigError for an option that only a concurrent pool could honour, and
+    PoolNameConflict if a living pool has the name. `lazy` is always so: a worker starts with the first call.
+    """
+
+    version = "v1"
+    capabilities = frozenset({Capability.SESSIONS, Capability.KILL, Capability.EVENTS, Capability.WARM_UP})
+
+    def __init__(self, config: PoolConfig | None = None, *, observer: Observer | None = None) -> None:
+        self._config = config or PoolConfig()
+        self._config.require_defaults(UNSUPPORTED, pool="v1")
+        self._manager = Manager(self._config, observer)
+        self._calls = itertools.count(1)
+        self._lock = threading.Lock()
+        self._submitted = 0
+        self._outcomes: Counter[str] = Counter()
+        self._finalizer = weakref.finalize(self, stop_in_background, self._manager)
+        self._finalizer.atexit = False  # the lifeline ends the workers with the process
+
+    @property
+    def name(self) -> str:
+        """The pool's name, unique among the living pools of this user's machine."""
+        return self._manager.crew.name
+
+    def execute(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401 - any JSON value
+        """Post the call to the manager and wait for its reply at most `timeout_s` seconds (5 by default).
+
+        Raises CheckoutTimeout if the manager had not begun by then, or by `checkout_timeout_s`, and CallTimeout if it
+        had: then it works on, and the answer is dropped.
+        """
+        self._manager.crew.require_owner()
+        entered_ns = now_ns()
+        call = next(self._calls)
+        limit_s = duration("timeout_s", timeout_s, self._config.call_timeout_s, CALL_TIMEOUT_S)
+        patience_s = duration("checkout_timeout_s", checkout_timeout_s, self._config.checkout_timeout_s, limit_s)
+        call_deadline = deadline_ns(limit_s, start_ns=entered_ns)
+        start_deadline = min(call_deadline, deadline_ns(patience_s, start_ns=entered_ns))
+        with self._lock:
+            self._submitted += 1
+        outcome = "Cancelled"
+        self._manager.emit(EventKind.ENQUEUE, call=call)
+        try:
+            if session is not None:
+                args = {**(args or {}), "session_id": session}
+            frame = encode_request(call, command, args or {}, limit_bytes=self._config.max_frame_bytes)
+            manager = self._manager
+            message = manager.ask(lambda: manager.call(call, frame, session))
+            try:
+                result = self._await(message, command, start_deadline, call_deadline)
+            except BaseException:
+                manager.mailbox.withdraw(message)
+                raise
+            outcome = "result"
+            return result
+        except PoolError as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            with self._lock:
+                self._outcomes[outcome] += 1
+            self._manager.emit(EventKind.DONE, call=call, detail=outcome)
+
+    def _await(self, message: Message, command: str, start_deadline: int, call_deadline: int) -> Any:  # noqa: ANN401
+        message.done.wait(max(0.0, remaining_s(start_deadline)))
+        if not message.done.is_set() and self._manager.mailbox.withdraw(message):
+            raise CheckoutTimeout(f"{command!r}: the manager of pool {self.name!r} was busy until the deadline")
+        if not message.done.wait(max(0.0, remaining_s(call_deadline))):
+            raise CallTimeout(
+                f"{command!r}: no answer by the deadline; the manager of pool {self.name!r} works on", sent=Sent.MAYBE
+            )
+        return message.result()
+
+    def execute_in_session(
+        self,
+        session_id: str,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """`execute` in the session `session_id`, whose state lives in one worker's memory."""
+        return self.execute(
+            command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+        )
+
+    def execute_anonymous(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """`execute` outside any session."""
+        return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
+
+    def end_session(self, session_id: str) -> bool:
+        """Forget the session and its state; False if there was none."""
+        known = any(status.session_id == session_id for status in self.sessions())
+        if known:
+            try:
+                self.execute("cleanup_session", session=session_id)
+            except PoolError:
+                pass  # a worker without that command keeps what it keeps
+            self._ask(lambda manager: manager.forget_session(session_id))
+        return known
+
+    def sessions(self) -> tuple[SessionStatus, ...]:
+        """The sessions, behind whatever I/O the manager does."""
+        found: tuple[SessionStatus, ...] = self._ask(Manager.session_statuses)
+        return found
+
+    def status(self) -> PoolStatus:
+        """A snapshot, behind whatever I/O the manager does. Raises CallTimeout if that lasts."""
+        closed = self._manager.mailbox.closed
+        workers = () if closed else self._ask(Manager.worker_statuses)
+        sessions = 0 if closed else len(self.sessions())
+        with self._lock:
+            done = sum(self._outcomes.values())
+            statistics = Statistics(
+                submitted=self._submitted, in_flight=self._submitted - done, outcomes=dict(self._outcomes)
+            )
+        return PoolStatus(
+            name=self.name,
+            version=self.version,
+            state="closed" if closed else "open",
+            target=self._config.workers,
+            workers=workers,
+            waiting=len(self._manager.mailbox),
+            sessions=sessions,
+            statistics=statistics,
+        )
+
+    def health_check(self) -> Health:
+        """Whether the manager answers and its workers live, behind whatever I/O it does."""
+        try:
+            reasons = self._ask(Manager.dead_workers)
+            live = len(self._ask(Manager.worker_statuses)) - len(reasons)
+        except (PoolClosed, CallTimeout) as error:
+            reasons, live = [str(error)], 0
+        return Health(healthy=not reasons, live=live, target=self._config.workers, reasons=tuple(reasons))
+
+    def warm_up(self, n: int | None = None) -> int:
+        """Start workers one after another until there are `n` (the pool's size, unless given). Raises StartFailed."""
+        wanted = min(self._config.workers if n is None else n, self._config.workers)
+        limit_s = self._config.start_timeout_s * wanted + CALL_TIMEOUT_S
+        ready: int = self._ask(lambda manager: manager.warm_up(wanted), limit_s=limit_s)
+        return ready
+
+    def _ask(self, work: Any, *, limit_s: float | None = None) -> Any:  # noqa: ANN401 - a Manager method and its value
+        limit_s = duration("limit_s", limit_s, self._config.call_timeout_s, CALL_TIMEOUT_S)
+        manager = self._manager
+        message = manager.ask(lambda: work(manager))
+        if not message.done.wait(limit_s):
+            manager.mailbox.withdraw(message)
+            raise CallTimeout(f"the manager of pool {self.name!r} was busy for {limit_s} s")
+        return message.result()
+
+    def close(self, grace_s: float | None = None) -> None:
+        """End the pool: waiters get PoolClosed at once, the running call has `grace_s` seconds. Idempotent."""
+        self._manager.crew.require_owner()
+        self._manager.stop(self._config.close_grace_s if grace_s is None else grace_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
