@@ -67,12 +67,16 @@ class Channel:
 
     def handshake(self, *, deadline_ns: int) -> None:
         """Ping the worker with id 0 and wait for the answer. Raises StartFailed."""
-        start = Handshake(self.process, self.tail, limit_bytes=self._limit_bytes)
+        start = self.new_handshake()
         start.begin()
         while not start.done:
             if not _ready(self._read_poll, self.process.stdout_fd, deadline_ns):
                 raise start.failed("has died" if self.process.exited() else "did not answer its init ping in time")
             start.advance()
+
+    def new_handshake(self) -> Handshake:
+        """The same in steps, for a thread that starts several workers at once."""
+        return Handshake(self.process, self.tail, limit_bytes=self._limit_bytes)
 
     def _write(self, frame: bytearray, deadline_ns: int) -> None:
         left = memoryview(frame)

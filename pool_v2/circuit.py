@@ -1,0 +1,57 @@
+"""When workers may be started: back-off after a failure, and a circuit that opens after several in a row.
+
+Pure: time comes in as nanoseconds.
+
+Rules
+1. After the n-th failure in a row the next start waits 50 ms · 2ⁿ⁻¹, at most a second.
+2. After `failures_to_open` failures in a row the circuit is open: for `reset_s` seconds nothing is started.
+3. Then one start, the probe, is let through. Its success closes the circuit, its failure opens it again.
+"""
+
+from __future__ import annotations
+
+FIRST_DELAY_S = 0.05
+LONGEST_DELAY_S = 1.0
+
+
+class Circuit:
+    """Counts failed starts in a row."""
+
+    def __init__(self, *, failures_to_open: int, reset_s: float) -> None:
+        self._failures_to_open = failures_to_open
+        self._reset_ns = int(reset_s * 1e9)
+        self._failures = 0
+        self.retry_at_ns = 0
+        self.last_error = ""
+
+    @property
+    def tripped(self) -> bool:
+        """Whether so many starts failed in a row that only a probe may be started."""
+        return self._failures >= self._failures_to_open
+
+    def refuses(self, now_ns: int) -> bool:
+        """Whether the circuit is open at `now_ns`: no start, no probe."""
+        return self.tripped and now_ns < self.retry_at_ns
+
+    def allowed_starts(self, wanted: int, starting: int, now_ns: int) -> int:
+        """How many of `wanted` starts may begin now, while `starting` others are under way."""
+        if now_ns < self.retry_at_ns:
+            return 0
+        if self.tripped:
+            return min(wanted, 1) if starting == 0 else 0
+        return wanted
+
+    def failed(self, error: str, now_ns: int) -> None:
+        """One start failed."""
+        self._failures += 1
+        self.last_error = error
+        if self.tripped:
+            self.retry_at_ns = now_ns + self._reset_ns
+        else:
+            delay_s = min(FIRST_DELAY_S * 2 ** (self._failures - 1), LONGEST_DELAY_S)
+            self.retry_at_ns = now_ns + int(delay_s * 1e9)
+
+    def succeeded(self) -> None:
+        """One start succeeded: the circuit is closed."""
+        self._failures = 0
+        self.retry_at_ns = 0

@@ -1,0 +1,167 @@
+"""V2 behind the common interface: options and timeouts in, one outcome out.
+
+Knows nothing of locks and processes; dropping it without `close` ends its workers too.
+"""
+
+from __future__ import annotations
+
+import weakref
+from types import TracebackType
+from typing import Any, Self
+
+from bridge import (
+    Capability,
+    CircuitOpen,
+    Health,
+    Observer,
+    PoolConfig,
+    PoolError,
+    PoolStatus,
+    SessionStatus,
+    StartFailed,
+)
+from bridge.clock import deadline_ns, now_ns
+from bridge.config import duration
+from pool_v2.engine import Call, Engine, close_in_background
+
+CALL_TIMEOUT_S = 30.0
+CHECKOUT_TIMEOUT_S = 5.0
+WARM_UP_ROUNDS = 2
+
+
+class PoolV2:
+    """The refactored pool: a call holds one worker, and only waits for that worker.
+
+    `observer` is told of every step. Raises ConfigError for impossible options and PoolNameConflict if a living pool
+    has the name. Workers start at once and in parallel, unless `lazy`; the constructor does not wait for them.
+    """
+
+    version = "v2"
+    capabilities = frozenset({Capability.SESSIONS, Capability.KILL, Capability.EVENTS, Capability.WARM_UP})
+
+    def __init__(self, config: PoolConfig | None = None, *, observer: Observer | None = None) -> None:
+        self._config = config or PoolConfig()
+        self._engine = Engine(self._config, observer)
+        self._finalizer = weakref.finalize(self, close_in_background, self._engine)
+        self._finalizer.atexit = False  # the lifeline ends the workers with the process
+
+    @property
+    def name(self) -> str:
+        """The pool's name, unique among the living pools of this user's machine."""
+        return self._engine.crew.name
+
+    def execute(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401 - any JSON value
+        """Check a worker out, write, read, check it in; all in this thread. Returns `result` verbatim.
+
+        `timeout_s` (30 by default) bounds the whole call from its entry: at that time its worker is killed and
+        CallTimeout raised. `checkout_timeout_s` (5 by default) bounds the wait for a worker: CheckoutTimeout.
+        """
+        self._engine.crew.require_owner()
+        entered_ns = now_ns()
+        limit_s = duration("timeout_s", timeout_s, self._config.call_timeout_s, CALL_TIMEOUT_S)
+        patience_s = duration(
+            "checkout_timeout_s", checkout_timeout_s, self._config.checkout_timeout_s, CHECKOUT_TIMEOUT_S
+        )
+        call = Call(
+            command,
+            args or {},
+            session,
+            deadline=deadline_ns(limit_s, start_ns=entered_ns),
+            checkout_deadline=deadline_ns(patience_s, start_ns=entered_ns),
+        )
+        return self._engine.run(call)
+
+    def execute_in_session(
+        self,
+        session_id: str,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """`execute` with the state of the session, one call at a time; a lost worker's state is handed over."""
+        return self.execute(
+            command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+        )
+
+    def execute_anonymous(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """`execute` outside any session."""
+        return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
+
+    def end_session(self, session_id: str) -> bool:
+        """Forget the session and its state; False if there was none."""
+        if all(status.session_id != session_id for status in self.sessions()):
+            return False
+        try:
+            self.execute("cleanup_session", session=session_id)
+        except PoolError:
+            pass  # a worker without that command, or a lost one, keeps what it keeps
+        return self._engine.forget_session(session_id)
+
+    def sessions(self) -> tuple[SessionStatus, ...]:
+        """The sessions that have not ended."""
+        self._engine.crew.require_owner()
+        return self._engine.session_table()
+
+    def status(self) -> PoolStatus:
+        """A consistent snapshot; never waits for I/O."""
+        self._engine.crew.require_owner()
+        return self._engine.status()
+
+    def health_check(self) -> Health:
+        """Whether the pool can serve at its full size now; never waits for I/O."""
+        status = self.status()
+        live = sum(worker.state in ("idle", "leased") for worker in status.workers)
+        target = min(self._engine.coordinator.floor, status.target)
+        reasons = []
+        if status.state != "open":
+            reasons.append(f"the pool is {status.state}")
+        elif live < target:
+            reasons.append(f"{live} of {target} workers are ready")
+        if self._engine.coordinator.circuit.tripped:
+            reasons.append(f"workers do not start; the last: {self._engine.coordinator.circuit.last_error}")
+        return Health(healthy=not reasons, live=live, target=status.target, reasons=tuple(reasons))
+
+    def warm_up(self, n: int | None = None) -> int:
+        """Start workers in parallel until `n` (the pool's size, unless given) are ready; how many are.
+
+        Raises CircuitOpen or StartFailed if they do not start.
+        """
+        self._engine.crew.require_owner()
+        wanted = min(self._config.workers if n is None else n, self._config.workers)
+        ready = self._engine.warm_up(wanted, deadline_ns(self._config.start_timeout_s * WARM_UP_ROUNDS))
+        circuit = self._engine.coordinator.circuit
+        if ready < wanted and circuit.tripped:
+            raise CircuitOpen(f"pool {self.name!r}: too many workers failed to start; the last: {circuit.last_error}")
+        if ready < wanted:
+            raise StartFailed(f"pool {self.name!r}: {ready} of {wanted} workers are ready; {circuit.last_error}")
+        return ready
+
+    def close(self, grace_s: float | None = None) -> None:
+        """End the pool: waiters get PoolClosed at once, leased workers have `grace_s` seconds. Idempotent."""
+        self._engine.crew.require_owner()
+        self._engine.close(self._config.close_grace_s if grace_s is None else grace_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
