@@ -14,11 +14,11 @@ from pathlib import Path
 from bridge.channel import Channel
 from bridge.config import PoolConfig
 from bridge.errors import ConfigError, PoolClosed
+from bridge.framing import FRAME_LIMIT_VARIABLE
 from bridge.process import WorkerProcess
 from bridge.rundir import RunDir
 from bridge.stderr import StderrDrain, StderrTail
 
-FRAME_LIMIT_VARIABLE = "POOLPROOF_MAX_FRAME_BYTES"
 _counter = itertools.count(1)
 _CREWS: weakref.WeakSet[Crew] = weakref.WeakSet()
 

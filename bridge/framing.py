@@ -9,6 +9,8 @@ from bridge.errors import ProtocolError
 
 HEADER_BYTES = 4
 MAX_WIRE_BYTES = 2**32 - 1
+FRAME_LIMIT_VARIABLE = "POOLPROOF_MAX_FRAME_BYTES"
+"""How a pool tells its workers the largest frame, in bytes."""
 
 
 def encode_frame(payload: bytes | bytearray | memoryview, *, limit_bytes: int = MAX_WIRE_BYTES) -> bytes:

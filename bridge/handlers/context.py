@@ -1,0 +1,85 @@
+"""What a worker remembers between requests, and how handlers read their arguments.
+
+Knows nothing of frames, except that an injury may write raw bytes in place of one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+class HandlerError(Exception):
+    """The request cannot be fulfilled; the message is the answer."""
+
+
+class Program:
+    """A template program: its signature and what was done with it."""
+
+    def __init__(self, program_id: str, program_type: str, inputs: list[str], outputs: list[str]) -> None:
+        self.program_id = program_id
+        self.program_type = program_type
+        self.inputs = inputs
+        self.outputs = outputs
+        self.created_at = time.time()
+        self.last_executed: float | None = None
+        self.execution_count = 0
+
+
+class Session:
+    """One session's state in this worker."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.programs: dict[str, Program] = {}
+        self.model: dict[str, Any] = {}
+
+
+class Context:
+    """One worker's memory. `write_raw` puts bytes on the response pipe without a frame."""
+
+    def __init__(self, worker_id: int, mode: str, write_raw: Callable[[bytes], None]) -> None:
+        self.worker_id = worker_id
+        self.mode = mode
+        self.write_raw = write_raw
+        self.started_s = time.monotonic()
+        self.sessions: dict[str, Session] = {}
+        self.current_session: str | None = None
+        self.command_count = 0
+        self.error_count = 0
+        self.leaving = False
+
+    def session(self, args: dict[str, Any]) -> Session:
+        """The session that `args` name; without a name, the anonymous one."""
+        name = args.get("session_id")
+        if name is not None and not isinstance(name, str):
+            raise HandlerError(f"session_id {name!r} is not a string")
+        self.current_session = name
+        return self.sessions.setdefault(name or "", Session())
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the worker began."""
+        return time.monotonic() - self.started_s
+
+
+def text(args: dict[str, Any], name: str) -> str:
+    """A string argument that must be there and not empty. Raises HandlerError."""
+    value = args.get(name)
+    if not isinstance(value, str) or not value:
+        raise HandlerError(f"argument {name!r}: a string is needed, not {value!r}")
+    return value
+
+
+def number(args: dict[str, Any], name: str, *, most: float, default: float | None = None) -> float:
+    """A number from 0 to `most`. Raises HandlerError."""
+    value = args.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise HandlerError(f"argument {name!r}: a number from 0 to {most:g} is needed, not {value!r}")
+    return value
+
+
+def with_nonce(args: dict[str, Any], **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+    """The answer's fields, with the request's nonce if it has one."""
+    return {**fields, "nonce": args["nonce"]} if "nonce" in args else fields

@@ -1,0 +1,63 @@
+"""A key-value store for each session: put, get, append, list, delete, and the end of a session.
+
+The state lives in this worker's memory alone, as the legacy programs' state did.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bridge.handlers.context import Context, HandlerError, Session, text, with_nonce
+
+
+def put(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Set `key` to `value`."""
+    context.session(args).values[text(args, "key")] = args.get("value")
+    return with_nonce(args, stored=True)
+
+
+def get(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """The value of `key`; `found` is false if it has none."""
+    values = context.session(args).values
+    key = text(args, "key")
+    return with_nonce(args, value=values.get(key), found=key in values)
+
+
+def append(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Append `value` to the list at `key`; gives the whole list."""
+    values = context.session(args).values
+    key = text(args, "key")
+    held = values.setdefault(key, [])
+    if not isinstance(held, list):
+        raise HandlerError(f"the value of {key!r} is no list")
+    held.append(args.get("value"))
+    return with_nonce(args, values=list(held))
+
+
+def list_keys(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """All keys, sorted."""
+    return with_nonce(args, keys=sorted(context.session(args).values))
+
+
+def delete(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Remove `key`; `deleted` is false if it was not there."""
+    values = context.session(args).values
+    key = text(args, "key")
+    return with_nonce(args, deleted=values.pop(key, values) is not values)
+
+
+def cleanup_session(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Forget the session `session_id`."""
+    name = text(args, "session_id")
+    gone = context.sessions.pop(name, Session())
+    return with_nonce(args, status="cleaned", session_id=name, programs_removed=len(gone.programs))
+
+
+COMMANDS = {
+    "put": put,
+    "get": get,
+    "append": append,
+    "list": list_keys,
+    "delete": delete,
+    "cleanup_session": cleanup_session,
+}

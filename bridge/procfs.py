@@ -1,0 +1,63 @@
+"""Tells one process from another that has got the same pid later, by reading /proc.
+
+Knows nothing of pools. A zombie counts as gone: it can do nothing any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process began, in clock ticks since boot; None if there is no such living process.
+
+    Source: proc(5), fields 3 (state) and 22 (starttime) of /proc/PID/stat.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The second field is the program's name in brackets, which may itself hold blanks and brackets.
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def is_alive(pid: int, ticks: int) -> bool:
+    """Whether the process that began at `ticks` still lives under `pid`."""
+    return start_ticks(pid) == ticks
+
+
+def kill_groups(processes: Iterable[tuple[int, int]], *, timeout_s: float) -> tuple[int, ...]:
+    """SIGKILL those (pid, ticks) that still live, with the groups that they lead; wait at most `timeout_s` seconds.
+
+    Returns the pids that were signalled. A pid that belongs to another process by now is left alone: the process is
+    pinned by a pidfd before it is compared.
+    """
+    killed: dict[int, int] = {}
+    for pid, ticks in processes:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            continue
+        if not is_alive(pid, ticks):
+            os.close(pidfd)
+            continue
+        with contextlib.suppress(OSError):
+            if os.getpgid(pid) == pid:
+                os.killpg(pid, signal.SIGKILL)
+            else:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        killed[pid] = pidfd
+    deadline = time.monotonic() + timeout_s
+    for pidfd in killed.values():
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        os.close(pidfd)
+    return tuple(killed)

@@ -1,0 +1,152 @@
+"""The worker's program: reads a request, runs its handler, writes the response, until its input ends.
+
+Knows nothing of pools. Frames go over duplicates of descriptors 0 and 1; 0 then reads nothing and 1 writes to stderr,
+so nothing that a handler prints, in any language, can reach the stream.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import select
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from bridge.errors import ProtocolError
+from bridge.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
+from bridge.handlers import Context, HandlerError, find_handler
+from bridge.journal import JOURNAL_VARIABLE, Journal
+from bridge.messages import INIT_ID, Request, decode_request, encode_failure, encode_success
+
+DEFAULT_FRAME_LIMIT_BYTES = 128 * 1024 * 1024
+ORPHAN_GRACE_S = 1.0
+"""How long a busy worker goes on after its pool has hung up."""
+READ_BYTES = 64 * 1024
+BAD_INPUT_STATUS = 3
+
+
+class Wire:
+    """The two descriptors that frames go over."""
+
+    def __init__(self, read_fd: int, write_fd: int, *, limit_bytes: int) -> None:
+        self.read_fd = read_fd
+        self._write_fd = write_fd
+        self._limit_bytes = limit_bytes
+
+    @classmethod
+    def take(cls, *, limit_bytes: int) -> Wire:
+        """Duplicate descriptors 0 and 1 and put harmless ones in their place."""
+        wire = cls(os.dup(0), os.dup(1), limit_bytes=limit_bytes)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        os.dup2(2, 1)
+        return wire
+
+    def read(self) -> bytes | None:
+        """The next payload, or None at the end of the stream. Raises ProtocolError for an oversize header."""
+        header = self._read_exactly(HEADER_BYTES)
+        if header is None:
+            return None
+        return self._read_exactly(frame_size(header, limit_bytes=self._limit_bytes))
+
+    def _read_exactly(self, size: int) -> bytes | None:
+        parts = []
+        while size > 0:
+            part = os.read(self.read_fd, min(size, 16 * READ_BYTES))
+            if not part:
+                return None
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def write(self, payload: bytes) -> None:
+        """One frame. Raises ProtocolError if it is over the limit."""
+        self.write_raw(encode_frame(payload, limit_bytes=self._limit_bytes))
+
+    def write_raw(self, data: bytes) -> None:
+        """These bytes, whatever they are."""
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._write_fd, left) :]
+
+
+def serve(wire: Wire, context: Context, journal: Journal) -> int:
+    """Answer requests until the input ends or a handler says to leave. The exit status."""
+    while not context.leaving:
+        try:
+            payload = wire.read()
+        except ProtocolError as error:
+            sys.stderr.write(f"worker {context.worker_id}: {error}\n")
+            return BAD_INPUT_STATUS
+        if payload is None:
+            return 0
+        try:
+            request = decode_request(payload)
+        except ProtocolError as error:
+            context.error_count += 1
+            wire.write(encode_failure(_salvage_id(payload), str(error)))
+            continue
+        _answer(wire, context, journal, request)
+    return 0
+
+
+def _answer(wire: Wire, context: Context, journal: Journal, request: Request) -> None:
+    entry = None
+    if request.id != INIT_ID:
+        entry = journal.begin(request.id, request.command, request.args.get("nonce"))
+    context.command_count += 1
+    ok = False
+    try:
+        result = find_handler(request.command)(context, request.args)
+        response = encode_success(request.id, result)
+        ok = True
+    except HandlerError as error:
+        response = encode_failure(request.id, str(error))
+    except Exception as error:
+        response = encode_failure(request.id, f"{type(error).__name__}: {error}")
+    context.error_count += not ok
+    journal.end(entry, ok=ok)
+    try:
+        wire.write(response)
+    except ProtocolError as error:
+        wire.write(encode_failure(request.id, f"the response is too large: {error}"))
+
+
+def _salvage_id(payload: bytes) -> int:
+    # A request that is not one may still say which it was.
+    found = re.search(rb'"id"\s*:\s*(\d{1,18})', payload)
+    return int(found[1]) if found else 0
+
+
+def watch_for_hang_up(fd: int, grace_s: float) -> None:
+    """End this process `grace_s` seconds after the other end of `fd` is closed, however busy it is."""
+    poll = select.poll()
+    poll.register(fd, 0)  # POLLHUP and POLLERR are always told
+    poll.poll()
+    threading.Event().wait(grace_s)
+    os._exit(0)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Be a worker: `--worker-id N [--mode NAME]`. The exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bridge.worker", description="A worker process of a pool.")
+    parser.add_argument("--worker-id", type=int, default=0)
+    parser.add_argument("--mode", default="pool-worker")
+    options = parser.parse_args(argv)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    limit_bytes = int(os.environ.get(FRAME_LIMIT_VARIABLE, DEFAULT_FRAME_LIMIT_BYTES))
+    wire = Wire.take(limit_bytes=limit_bytes)
+    threading.Thread(target=watch_for_hang_up, args=(wire.read_fd, ORPHAN_GRACE_S), daemon=True).start()
+    context = Context(options.worker_id, options.mode, wire.write_raw)
+    try:
+        return serve(wire, context, Journal(options.worker_id, os.environ.get(JOURNAL_VARIABLE)))
+    except BrokenPipeError:
+        return 0  # the pool has left without waiting for the answer
+
+
+if __name__ == "__main__":
+    sys.exit(main())
