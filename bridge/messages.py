@@ -18,12 +18,12 @@ INIT_ID = 0
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What goes to a worker. `id` is a whole number ≥ 0, `timestamp` is ISO 8601."""
+    """What goes to a worker. `id` is a whole number ≥ 0; `timestamp` is ISO 8601 on the wire, and informs people."""
 
     id: int
     command: str
     args: dict[str, Any]
-    timestamp: str | datetime
+    timestamp: Any = None
 
 
 class Response(msgspec.Struct, frozen=True):

@@ -1,0 +1,21 @@
+"""Pool names that never meet: two runs side by side, many xdist workers, many pools in one process.
+
+A name tells whom it belongs to: scenario, pool, test run, xdist worker, pid, counter.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+
+_counter = itertools.count(1)
+_LONGEST_PART = 24
+
+
+def pool_name(scenario: str, pool: str) -> str:
+    """A new name that no other process and no earlier call has."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    parts = [scenario[:_LONGEST_PART], pool, run[:12], worker, str(os.getpid()), str(next(_counter))]
+    return re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(part for part in parts if part))

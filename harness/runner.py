@@ -1,0 +1,250 @@
+"""Runs one scenario on one pool with one seed: clients and nemesis act, the recorder writes, checkers judge.
+
+Knows nothing of comparisons, pytest or the command line. What the checkers see is read back from disk, so a later
+analysis of the folder finds what this one found.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bridge import Capability, EventKind, Observer, Pool, PoolConfig, PoolError
+from bridge.clock import now_ns
+from bridge.journal import JOURNAL_VARIABLE
+from harness.census import leftovers_since, take_census
+from harness.checker import run_checker
+from harness.client import Client
+from harness.comparison import RunResult
+from harness.fault import START_FAULTS
+from harness.faulty_worker import wrap
+from harness.history import History, RunInfo
+from harness.metrics import measure
+from harness.names import pool_name
+from harness.nemesis import Nemesis
+from harness.recorder import Recorder
+from harness.scenario import Scenario
+from harness.store import RunFolder
+from harness.verdict import Verdict, worst
+from harness.workload import Plan, Size
+
+PoolFactory = Callable[[PoolConfig, Observer | None], Pool]
+LEFTOVER_PATIENCE_S = 2.0
+CLOSE_GRACE_S = 5.0
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool to put to the test: its name in commands and reports, how to make one, and what it can do."""
+
+    name: str
+    make: PoolFactory
+    capabilities: frozenset[Capability]
+    call_timeout_s: float
+    checkout_timeout_s: float
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """How to run: the seed, the size, the profile's name, the worker's command if it is another program's."""
+
+    seed: int = 1
+    size: Size = Size()
+    profile: str = "quick"
+    worker_command: str | None = None
+
+
+def run(scenario: Scenario, subject: Subject, request: Request, out: Path) -> RunResult:
+    """Run the scenario and judge it; everything is kept in a new folder under `out`.
+
+    Raises UsageError if `out` cannot be written. What goes wrong with the run itself is the result's `trouble`.
+    """
+    began = time.monotonic()
+    missing = sorted(scenario.needs - subject.capabilities)
+    if missing:
+        reason = f"{subject.name} lacks {', '.join(missing)}"
+        return RunResult(
+            scenario=scenario.name, pool=subject.name, seed=request.seed, verdict=Verdict.UNKNOWN, skipped=reason
+        )
+    size = scenario.fixed_size or request.size
+    size = msgspec.structs.replace(size, scale=request.size.scale)
+    info = RunInfo(
+        scenario=scenario.name,
+        pool=subject.name,
+        pool_name=pool_name(scenario.name, subject.name),
+        seed=request.seed,
+        workers=size.workers,
+        clients=size.clients,
+        profile=request.profile,
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        started_ns=now_ns(),
+        call_timeout_s=float(scenario.config.get("call_timeout_s") or subject.call_timeout_s),
+        checkout_timeout_s=float(scenario.config.get("checkout_timeout_s") or subject.checkout_timeout_s),
+    )
+    folder = RunFolder.create(out, info)
+    config = _configure(scenario, request, info, folder)
+    _Run(scenario, subject, info, config, size, folder).carry_out()
+    result = analyze(scenario, folder)
+    result = msgspec.structs.replace(result, duration_s=time.monotonic() - began)
+    folder.write_result(result)
+    return result
+
+
+def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
+    """Judge a run from its folder alone. Raises RecordError if that is not one."""
+    history = folder.read_history()
+    findings = tuple(run_checker(checker, history) for checker in scenario.checkers)
+    trouble = history.trouble
+    if not history.finished:
+        trouble = "; ".join(part for part in (trouble, "the run was cut off") if part)
+    verdict = worst(finding.verdict for finding in findings)
+    if trouble and verdict is Verdict.PASS:
+        verdict = Verdict.UNKNOWN
+    return RunResult(
+        scenario=history.info.scenario,
+        pool=history.info.pool,
+        seed=history.info.seed,
+        verdict=verdict,
+        findings=findings,
+        metrics=measure(history),
+        folder=str(folder.path),
+        trouble=trouble,
+    )
+
+
+def _configure(scenario: Scenario, request: Request, info: RunInfo, folder: RunFolder) -> PoolConfig:
+    options: dict[str, Any] = {"name": info.pool_name, "workers": info.workers, **scenario.config}
+    if request.worker_command is not None:
+        options["worker_command"] = request.worker_command
+    options["log_dir"] = str(folder.stderr)
+    options["env"] = {**options.get("env", {}), JOURNAL_VARIABLE: str(folder.journal)}
+    config = PoolConfig.from_options(options)
+    starts = tuple(fault for fault in scenario.faults if fault.kind in START_FAULTS)
+    if starts:
+        command = wrap(config.command_words(), starts, str(folder.starts))
+        config = msgspec.structs.replace(config, worker_command=command)
+    return config
+
+
+class _Run:
+    """One run under way. The order matters: census, pool, clients and nemesis, statistics, close, census."""
+
+    def __init__(
+        self, scenario: Scenario, subject: Subject, info: RunInfo, config: PoolConfig, size: Size, folder: RunFolder
+    ) -> None:
+        self._scenario = scenario
+        self._subject = subject
+        self._info = info
+        self._config = config
+        self._plan: Plan = scenario.workload(random.Random(f"{info.scenario}/{info.seed}"), size)
+        self._before = take_census()
+        self._recorder = Recorder(folder.history)
+        self._pids: set[int] = set()
+        self._stop = threading.Event()
+
+    def carry_out(self) -> None:
+        """Do it all; whatever happens, the pool is closed and the history is complete."""
+        recorder = self._recorder
+        try:
+            try:
+                pool = self._subject.make(self._config, self._observe)
+            except PoolError as error:
+                recorder.mark("trouble", f"the pool could not be made: {error}")
+                return
+            try:
+                self._act(pool)
+            finally:
+                self._close(pool)
+                del pool
+                left = leftovers_since(self._before, patience_s=LEFTOVER_PATIENCE_S, extra_pids=frozenset(self._pids))
+                recorder.leftovers(self._forgive_own(left))
+            recorder.mark("finished")
+        except Exception as error:
+            recorder.mark("trouble", f"{type(error).__name__}: {error}")
+        finally:
+            recorder.close()
+
+    def _observe(self, event: Any) -> None:  # noqa: ANN401 - bridge.Event
+        if event.kind is EventKind.SPAWN and event.pid is not None:
+            self._pids.add(event.pid)
+        self._recorder.observe(event)
+
+    def _act(self, pool: Pool) -> None:
+        recorder, scenario = self._recorder, self._scenario
+        if scenario.warm and Capability.WARM_UP in self._subject.capabilities:
+            try:
+                pool.warm_up()
+            except PoolError as error:
+                recorder.mark("trouble", f"the pool did not warm up: {error}")
+        for name in {step.after for steps in self._plan for step in steps} | {fault.when for fault in scenario.faults}:
+            if name:
+                recorder.moment(name)
+        recorder.mark("begun")
+        begin_ns = now_ns()
+        deadline = time.monotonic() + scenario.budget_s
+        clients, first = [], 0
+        for number, steps in enumerate(self._plan):
+            clients.append(
+                Client(
+                    number,
+                    steps,
+                    pool=pool,
+                    recorder=recorder,
+                    first_index=first,
+                    begin_ns=begin_ns,
+                    seed=self._info.seed,
+                    stop=self._stop,
+                )
+            )
+            first += len(steps)
+        nemesis = Nemesis(scenario.faults, pool=pool, recorder=recorder, begin_ns=begin_ns, stop=self._stop)
+        try:
+            nemesis.start()
+            for client in clients:
+                client.start()
+            late = [client.name for client in clients if not _join(client, deadline)]
+            if late:
+                recorder.mark("trouble", f"the budget of {scenario.budget_s} s was over before {', '.join(late)}")
+        finally:
+            self._stop.set()
+            recorder.mark("ended")
+            if not nemesis.join(max(CLOSE_GRACE_S, deadline - time.monotonic())):
+                recorder.mark("trouble", "a fault was still being inflicted when the run was over")
+        if not late:
+            self._count(pool)
+        else:
+            self._close(pool)
+            for client in clients:
+                client.join(CLOSE_GRACE_S)
+
+    def _count(self, pool: Pool) -> None:
+        try:
+            self._recorder.statistics(pool.status().statistics)
+        except PoolError as error:
+            self._recorder.mark("no_statistics", str(error))
+
+    def _close(self, pool: Pool) -> None:
+        self._recorder.mark("close_began")
+        pool.close(CLOSE_GRACE_S)
+        self._recorder.mark("close_ended")
+
+    def _forgive_own(self, left: Any) -> Any:  # noqa: ANN401 - Leftovers
+        # The recorder's own thread and file are still in use, and are not the pool's.
+        return msgspec.structs.replace(
+            left,
+            threads=tuple(name for name in left.threads if name != "recorder"),
+            descriptors=tuple(name for name in left.descriptors if not name.endswith("history.jsonl")),
+        )
+
+
+def _join(client: Client, deadline: float) -> bool:
+    client.join(max(0.0, deadline - time.monotonic()))
+    return not client.is_alive()
+
+
+__all__ = ["History", "PoolFactory", "Request", "Subject", "analyze", "run"]
