@@ -44,6 +44,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """A pool to put to the test: its name in commands and reports, how to make one, and what it can do."""
 
     name: str
+    summary: str
     make: PoolFactory
     capabilities: frozenset[Capability]
     call_timeout_s: float

@@ -1,0 +1,72 @@
+"""Finds scenarios: those of the catalogue by name, a user's own in a file. Part of the porch.
+
+A scenario file is a Python file with at least one module-level `Scenario`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import scenarios
+from harness.errors import UsageError
+from harness.scenario import Scenario
+
+
+def all_scenarios() -> dict[str, Scenario]:
+    """The catalogue, by name."""
+    return dict(scenarios.CATALOGUE)
+
+
+def find_scenarios(wanted: Sequence[str], *, profile: str = "full") -> list[Scenario]:
+    """The scenarios of these names or files; all that belong to the profile if none is named.
+
+    Raises UsageError that names what was not found and the nearest that exists.
+    """
+    catalogue = all_scenarios()
+    if not wanted:
+        return [scenario for scenario in catalogue.values() if scenario.quick or profile != "quick"]
+    found: dict[str, Scenario] = {}
+    for word in wanted:
+        for scenario in _find(word, catalogue):
+            found[scenario.name] = scenario
+    return list(found.values())
+
+
+def _find(word: str, catalogue: dict[str, Scenario]) -> list[Scenario]:
+    if word in catalogue:
+        return [catalogue[word]]
+    if word.endswith(".py"):
+        return scenarios_in(load_file(Path(word)), word)
+    near = difflib.get_close_matches(word, catalogue, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else "; see `poolproof list scenarios`"
+    raise UsageError(f"there is no scenario {word!r}{hint}")
+
+
+def scenarios_in(module: ModuleType, where: str) -> list[Scenario]:
+    """The scenarios of a module, in the order of their definition. Raises UsageError if it has none."""
+    found = [value for value in vars(module).values() if isinstance(value, Scenario)]
+    if not found:
+        raise UsageError(f"{where} defines no Scenario")
+    return found
+
+
+def load_file(path: Path) -> ModuleType:
+    """Import a scenario file. Raises UsageError if it is not there or breaks."""
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+    name = f"poolproof_scenario_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # noqa: BLE001 - a user's file may break in any way
+        raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module

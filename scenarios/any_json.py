@@ -1,0 +1,47 @@
+"""F7: a result is any JSON value and comes back verbatim, unwrapped exactly once."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from harness.checkers import CORE, OneOutcome
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    2**53,
+    0.5,
+    1e300,
+    "",
+    "\u0000 \u2028 \U0001f40d \\ \" </script>",
+    [],
+    [[], [None], {}],
+    {},
+    {"result": 1},
+    {"result": {"result": None}},
+    {"success": False, "error": "only a value", "id": 0},
+    {"": {"a b": [1, 2.5, "x"]}},
+    "x" * 200_000,
+)
+
+
+def workload(choice: random.Random, size: Size) -> Plan:
+    """Every client echoes every value, in an order of its own."""
+    steps = [Step(command="echo", args={"value": value}, verbatim=True) for value in VALUES]
+    return tuple(tuple(choice.sample(steps, len(steps))) for _ in range(size.clients))
+
+
+SCENARIO = Scenario(
+    name="any_json",
+    summary="null, 0, empty and nested results come back exactly as the worker gave them",
+    failures=("F7",),
+    guarantees=("G1",),
+    workload=workload,
+    checkers=(OneOutcome(), *CORE),
+)

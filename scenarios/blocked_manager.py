@@ -1,0 +1,37 @@
+"""F1: while one call takes a second, a ping on the same pool must not wait for it."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, OneOutcome, Prompt
+from harness.scenario import IntendedDifference, Scenario
+from harness.workload import Plan, Size, Step
+
+HOLD_S = 1.0
+PING_WITHIN_S = 0.5
+
+
+def workload(_: random.Random, size: Size) -> Plan:
+    """One client holds a worker; the others ping once that call is on its way."""
+    hold = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
+    ping = Step(command="ping", after="hold:sent", label="ping")
+    return ((hold,), *((ping,) for _ in range(max(1, size.workers - 1))))
+
+
+SCENARIO = Scenario(
+    name="blocked_manager",
+    summary="a call that waits must not make other calls wait",
+    failures=("F1",),
+    guarantees=("G10",),
+    workload=workload,
+    commands=("sleep", "ping"),
+    checkers=(OneOutcome(), Prompt(label="ping", within_s=PING_WITHIN_S), *CORE),
+    intended_differences=(
+        IntendedDifference(
+            pool="v1",
+            checker="prompt:ping",
+            reason="v1's manager blocks on the first call's response, so every other call waits for it",
+        ),
+    ),
+)

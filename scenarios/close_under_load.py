@@ -1,0 +1,28 @@
+"""F22: closing a busy pool lets running calls end, refuses the rest at once, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from harness.checkers import CORE, CloseBounded, FaultLanded, OneOutcome
+from harness.fault import Fault, FaultKind
+from harness.scenario import Scenario
+from harness.workload import steady
+
+CALL_S = 0.2
+GRACE_S = 3.0
+
+SCENARIO = Scenario(
+    name="close_under_load",
+    summary="a close under load lets running calls finish, and refuses those that wait",
+    failures=("F19", "F22"),
+    guarantees=("G20", "G21", "G22"),
+    workload=steady("sleep", {"seconds": CALL_S}, calls=4, label="load"),
+    commands=("sleep",),
+    faults=(Fault(kind=FaultKind.CLOSE, when="load:sent", after_s=0.1, for_s=GRACE_S),),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "PoolClosed"}), at_least={"PoolClosed": 1, "result": 1}),
+        FaultLanded(kinds=(FaultKind.CLOSE,)),
+        CloseBounded(within_s=GRACE_S + 2.0),
+        *CORE,
+    ),
+    compare_answers=False,
+)

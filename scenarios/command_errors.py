@@ -1,0 +1,44 @@
+"""F18, F20: a failing command is one error for its own caller, the worker lives on, and the pool counts it."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, LabelledOutcome, OneOutcome, StableWorkers
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+CALLS = 6
+
+
+def workload(choice: random.Random, size: Size) -> Plan:
+    """Failing, unknown and unanswerable commands among good ones."""
+    bad = (
+        Step(command="fail", args={"message": "as planned"}, label="bad"),
+        Step(command="no_such_command", label="bad"),
+        Step(command="sleep", args={"seconds": "long"}, label="bad"),
+        Step(command="not_json", label="bad"),
+    )
+    good = Step(command="echo", label="good")
+    plan = []
+    for _ in range(size.clients):
+        steps = [choice.choice(bad) for _ in range(size.count(CALLS))] + [good] * size.count(CALLS)
+        plan.append(tuple(choice.sample(steps, len(steps))))
+    return tuple(plan)
+
+
+SCENARIO = Scenario(
+    name="command_errors",
+    summary="errors of commands reach their own callers, are counted, and cost no worker",
+    failures=("F18", "F20"),
+    guarantees=("G3", "G27"),
+    workload=workload,
+    commands=("fail", "not_json", "echo"),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "CommandError"}), at_least={"CommandError": 1}),
+        LabelledOutcome(label="bad", outcomes=frozenset({"CommandError"})),
+        LabelledOutcome(label="good", outcomes=frozenset({"result"})),
+        StableWorkers(),
+        *CORE,
+    ),
+)

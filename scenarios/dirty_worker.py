@@ -1,0 +1,49 @@
+"""F9: a worker whose call timed out must never serve again, or its late answer becomes somebody else's."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Replaced
+from harness.fault import FaultKind
+from harness.scenario import IntendedDifference, Scenario
+from harness.workload import Plan, Size, Step
+
+OPERATION_S = 0.3
+LIMIT_S = 0.1
+ECHOES = 10
+
+
+def workload(_: random.Random, __: Size) -> Plan:
+    """A call of 300 ms that may take 100 ms, then ten echoes."""
+    slow = Step(
+        command="sleep", args={"seconds": OPERATION_S}, timeout_s=LIMIT_S, label="slow", fault=FaultKind.HANG
+    )
+    return ((slow, *(Step(command="echo", label="echo"),) * ECHOES),)
+
+
+SCENARIO = Scenario(
+    name="dirty_worker",
+    summary="after a timeout the next ten answers are right, from a new worker",
+    failures=("F8", "F9"),
+    guarantees=("G1", "G5", "G12"),
+    workload=workload,
+    commands=("sleep", "echo"),
+    fixed_size=Size(workers=1, clients=1),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "CallTimeout"}), at_most={"CallTimeout": 1}),
+        LabelledOutcome(label="slow", outcomes=frozenset({"CallTimeout"})),
+        LabelledOutcome(label="echo", outcomes=frozenset({"result"})),
+        FaultLanded(kinds=(FaultKind.HANG,)),
+        Replaced(label="slow"),
+        Deadlines(slack_s=1.0),
+        *CORE,
+    ),
+    intended_differences=(
+        IntendedDifference(
+            pool="v1",
+            checker="replaced:slow",
+            reason="v1's manager reads the late answer itself and keeps the worker, at the price of making all wait",
+        ),
+    ),
+)

@@ -1,0 +1,36 @@
+"""A worker that exits in the middle of a call costs that call alone, and its last words are told."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome
+from harness.fault import FaultKind
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+CALLS = 5
+
+
+def workload(_: random.Random, size: Size) -> Plan:
+    """Every client makes a few calls, lets a worker exit, and makes a few more."""
+    echoes = (Step(command="echo", label="echo"),) * size.count(CALLS)
+    leave = Step(command="exit", args={"code": 7}, label="exit", fault=FaultKind.EXIT)
+    return ((*echoes, leave, *echoes),) * size.clients
+
+
+SCENARIO = Scenario(
+    name="exit_in_call",
+    summary="workers that exit in mid-call are replaced, and cost one call each",
+    failures=("F12", "F18"),
+    guarantees=("G3", "G8", "G27"),
+    workload=workload,
+    commands=("exit", "echo"),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "WorkerCrashed"})),
+        LabelledOutcome(label="exit", outcomes=frozenset({"WorkerCrashed"})),
+        LabelledOutcome(label="echo", outcomes=frozenset({"result"})),
+        FaultLanded(kinds=(FaultKind.EXIT,)),
+        *CORE,
+    ),
+)

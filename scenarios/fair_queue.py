@@ -1,0 +1,18 @@
+"""G7: more clients than workers are served in the order of their arrival, and none starves."""
+
+from __future__ import annotations
+
+from harness.checkers import CORE, Fifo, OneOutcome
+from harness.scenario import Scenario
+from harness.workload import Size, steady
+
+SCENARIO = Scenario(
+    name="fair_queue",
+    summary="twelve clients on two workers are served in the order in which they came",
+    failures=("F13",),
+    guarantees=("G6", "G7"),
+    workload=steady("sleep", {"seconds": 0.01}, calls=8),
+    commands=("sleep",),
+    fixed_size=Size(workers=2, clients=12),
+    checkers=(OneOutcome(), Fifo(slack_s=0.002), *CORE),
+)

@@ -1,0 +1,49 @@
+"""F2: an operation longer than the legacy call timeout must end with its result, and not delay the next call."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, LabelledOutcome, OneOutcome, Prompt
+from harness.scenario import IntendedDifference, Scenario
+from harness.workload import Plan, Size, Step
+
+OPERATION_S = 6.0
+NEXT_WITHIN_S = 0.5
+
+
+def workload(_: random.Random, __: Size) -> Plan:
+    """One long operation with the pool's default timeouts, and another client's ping when it has ended."""
+    long = Step(command="sleep", args={"seconds": OPERATION_S}, label="long")
+    return ((long,), (Step(command="ping", after="long:done", label="next"),))
+
+
+SCENARIO = Scenario(
+    name="long_operation",
+    summary="an operation of 6 s under default timeouts gives its result, and the next call is not delayed",
+    failures=("F2",),
+    guarantees=("G3", "G11"),
+    workload=workload,
+    commands=("sleep", "ping"),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "CallTimeout"})),
+        LabelledOutcome(label="long", outcomes=frozenset({"result"})),
+        Prompt(label="next", within_s=NEXT_WITHIN_S),
+        *CORE,
+    ),
+    intended_differences=(
+        IntendedDifference(
+            pool="v1",
+            checker="outcome:long",
+            reason="v1's caller gives up after its 5 s call timeout, though the operation may take 30 s",
+        ),
+        IntendedDifference(
+            pool="v1",
+            checker="prompt:next",
+            reason="v1's manager goes on with the abandoned operation, and the next call waits for it",
+        ),
+        IntendedDifference(
+            pool="v1", checker="answers", reason="the long operation has no answer in v1, as its caller gave up"
+        ),
+    ),
+)

@@ -1,0 +1,36 @@
+"""F6: whatever a worker prints, and however much, must reach no response and block no call."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, FaultLanded, OneOutcome
+from harness.fault import FaultKind
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+PRINTED_BYTES = 1_000_000
+STREAMS = ("stdout", "stderr", "raw")
+
+
+def workload(choice: random.Random, size: Size) -> Plan:
+    """Every client prints to each stream, in an order of its own, with an echo after each."""
+    plan = []
+    for _ in range(size.clients):
+        steps = []
+        for stream in choice.sample(STREAMS, len(STREAMS)):
+            args = {"bytes": PRINTED_BYTES, "stream": stream}
+            steps += [Step(command="print", args=args, fault=FaultKind.PRINT), Step(command="echo")]
+        plan.append(tuple(steps))
+    return tuple(plan)
+
+
+SCENARIO = Scenario(
+    name="noisy_worker",
+    summary="a megabyte on stdout, on stderr and raw on descriptor 1 corrupts and blocks nothing",
+    failures=("F6",),
+    guarantees=("G25",),
+    workload=workload,
+    commands=("print", "echo"),
+    checkers=(OneOutcome(), FaultLanded(kinds=(FaultKind.PRINT,)), *CORE),
+)

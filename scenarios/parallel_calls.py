@@ -1,0 +1,28 @@
+"""The point of the migration: calls that wait, such as for a model, must wait side by side on all workers."""
+
+from __future__ import annotations
+
+from harness.checkers import CORE, OneOutcome, Overlap, StableWorkers
+from harness.scenario import IntendedDifference, Scenario
+from harness.workload import steady
+
+CALL_S = 0.05
+CALLS = 10
+
+SCENARIO = Scenario(
+    name="parallel_calls",
+    summary="calls of 50 ms run on all workers at the same time",
+    failures=("F1",),
+    guarantees=("G6", "G10"),
+    workload=steady("sleep", {"seconds": CALL_S}, calls=CALLS),
+    commands=("sleep",),
+    timed=True,
+    checkers=(OneOutcome(), Overlap(), StableWorkers(), *CORE),
+    intended_differences=(
+        IntendedDifference(
+            pool="v1",
+            checker="overlap",
+            reason="all of v1's I/O goes through one manager, so never more than one worker is at work",
+        ),
+    ),
+)

@@ -1,0 +1,47 @@
+"""F13: timeouts that race the hand-off of a worker lose neither the worker nor a call."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutcome
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+HOLD_S = 0.03
+CALLS = 20
+
+
+def workload(choice: random.Random, size: Size) -> Plan:
+    """Half of the clients hold the two workers in turn, the others give up at about the time of a hand-off."""
+    plan = []
+    for client in range(size.clients):
+        if client % 2:
+            step = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
+            plan.append((step,) * size.count(CALLS // 2))
+        else:
+            plan.append(
+                tuple(
+                    Step(command="echo", label="racing", checkout_timeout_s=choice.uniform(0.5, 1.5) * HOLD_S)
+                    for _ in range(size.count(CALLS))
+                )
+            )
+    return (*plan, (Step(command="echo", after="hold:done", label="last"),))
+
+
+SCENARIO = Scenario(
+    name="racing_timeouts",
+    summary="clients that give up at the moment of a hand-off lose no worker",
+    failures=("F13",),
+    guarantees=("G8", "G9", "G11"),
+    workload=workload,
+    commands=("sleep", "echo"),
+    fixed_size=Size(workers=2, clients=6),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "CheckoutTimeout"}), at_least={"result": 1}),
+        LabelledOutcome(label="last", outcomes=frozenset({"result"})),
+        Deadlines(slack_s=1.0),
+        *CORE,
+    ),
+    compare_answers=False,
+)

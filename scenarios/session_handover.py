@@ -1,0 +1,58 @@
+"""F14: when a session's worker dies, its next call must meet its state on another worker, or be told that it is lost."""
+
+from __future__ import annotations
+
+import random
+
+from bridge import Capability
+from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, Sessions
+from harness.fault import Fault, FaultKind
+from harness.scenario import IntendedDifference, Scenario
+from harness.workload import Plan, Size, Step
+
+SESSION = "program-session"
+V1_REASON = "v1 keeps a session's state in one worker's memory, so it is gone with that worker"
+
+
+def workload(_: random.Random, __: Size) -> Plan:
+    """Create a program and a value, lose the worker in the middle of a call, use both."""
+    signature = {"inputs": [{"name": "question"}], "outputs": [{"name": "answer"}]}
+    steps = (
+        Step(command="create_program", args={"id": "p", "signature": signature}, session=SESSION, label="create"),
+        Step(command="put", args={"key": "k", "value": "kept"}, session=SESSION, label="put"),
+        Step(command="sleep", args={"seconds": 0.5}, session=SESSION, label="victim"),
+        Step(
+            command="execute_program",
+            args={"program_id": "p", "inputs": {"question": "why"}},
+            session=SESSION,
+            label="execute",
+        ),
+        Step(command="get", args={"key": "k"}, session=SESSION, label="get"),
+    )
+    return (steps,)
+
+
+SCENARIO = Scenario(
+    name="session_handover",
+    summary="a session survives the death of its worker",
+    failures=("F14",),
+    guarantees=("G17", "G18"),
+    workload=workload,
+    commands=("create_program", "execute_program", "put", "get", "sleep"),
+    needs=frozenset({Capability.SESSIONS, Capability.KILL}),
+    faults=(Fault(kind=FaultKind.KILL, when="victim:sent"),),
+    fixed_size=Size(workers=2, clients=1),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "WorkerCrashed", "CommandError"}), at_most={"WorkerCrashed": 1}),
+        LabelledOutcome(label="victim", outcomes=frozenset({"WorkerCrashed"})),
+        LabelledOutcome(label="execute", outcomes=frozenset({"result"})),
+        FaultLanded(kinds=(FaultKind.KILL,)),
+        Sessions(),
+        *CORE,
+    ),
+    intended_differences=(
+        IntendedDifference(pool="v1", checker="outcome:execute", reason=V1_REASON),
+        IntendedDifference(pool="v1", checker="sessions", reason=V1_REASON),
+        IntendedDifference(pool="v1", checker="answers", reason=V1_REASON),
+    ),
+)

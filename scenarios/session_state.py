@@ -1,0 +1,43 @@
+"""F14, F16: a session meets its own state in every call, all of it and nobody else's."""
+
+from __future__ import annotations
+
+import random
+
+from bridge import Capability
+from harness.checkers import CORE, OneOutcome, Sessions
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+CALLS = 12
+
+
+def workload(choice: random.Random, size: Size) -> Plan:
+    """Every client works in a session of its own and names every value after itself."""
+    plan = []
+    for client in range(size.clients):
+        session = f"session-{client}"
+        steps = [Step(command="put", args={"key": "k0", "value": f"{client}/first"}, session=session)]
+        for number in range(size.count(CALLS)):
+            key = f"k{choice.randrange(3)}"
+            value = f"{client}/{number}"
+            kind = choice.choice(("put", "get", "append", "list"))
+            args = {"put": {"key": key, "value": value}, "get": {"key": key}, "list": {}}.get(
+                kind, {"key": "log", "value": value}
+            )
+            steps.append(Step(command=kind, args=args, session=session))
+        steps.append(Step(command="list", session=session))
+        plan.append(tuple(steps))
+    return tuple(plan)
+
+
+SCENARIO = Scenario(
+    name="session_state",
+    summary="each of many sessions sees all of its own state and nothing of another's",
+    failures=("F14", "F16"),
+    guarantees=("G17", "G18", "G19"),
+    workload=workload,
+    commands=("put", "get", "append", "list"),
+    needs=frozenset({Capability.SESSIONS}),
+    checkers=(OneOutcome(), Sessions(), *CORE),
+)

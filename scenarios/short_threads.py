@@ -1,0 +1,18 @@
+"""F12: workers outlive the threads that call; fifty short ones must all be served by the same few workers."""
+
+from __future__ import annotations
+
+from harness.checkers import CORE, OneOutcome, StableWorkers
+from harness.scenario import Scenario
+from harness.workload import Size, steady
+
+SCENARIO = Scenario(
+    name="short_threads",
+    summary="fifty threads that end after one call leave the workers alive",
+    failures=("F12", "F15"),
+    guarantees=("G8", "G16"),
+    workload=steady("pid", calls=10, own_thread=True),
+    commands=("pid",),
+    fixed_size=Size(workers=3, clients=5),
+    checkers=(OneOutcome(), StableWorkers(), *CORE),
+)

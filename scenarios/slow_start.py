@@ -1,0 +1,30 @@
+"""F3: workers that need long to start must start side by side, and nobody's call is lost meanwhile."""
+
+from __future__ import annotations
+
+from harness.checkers import CORE, FaultLanded, OneOutcome, ParallelStart
+from harness.fault import Fault, FaultKind
+from harness.scenario import IntendedDifference, Scenario
+from harness.workload import Size, steady
+
+START_S = 2.0
+
+SCENARIO = Scenario(
+    name="slow_start",
+    summary="two workers that take 2 s to start begin together, and six clients lose no call",
+    failures=("F3",),
+    guarantees=("G8", "G13"),
+    workload=steady("sleep", {"seconds": 0.02}, calls=2),
+    commands=("sleep",),
+    faults=(Fault(kind=FaultKind.SLOW_START, for_s=START_S),),
+    warm=False,
+    fixed_size=Size(workers=2, clients=6),
+    checkers=(OneOutcome(), FaultLanded(kinds=(FaultKind.SLOW_START,)), ParallelStart(at_least=2), *CORE),
+    intended_differences=(
+        IntendedDifference(
+            pool="v1",
+            checker="parallel_start",
+            reason="v1 starts its workers lazily and one by one, inside the manager that serves the calls",
+        ),
+    ),
+)

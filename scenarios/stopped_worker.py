@@ -1,0 +1,51 @@
+"""A worker that is stopped (SIGSTOP) must cost its own call alone, by that call's deadline."""
+
+from __future__ import annotations
+
+import random
+
+from bridge import Capability
+from harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Prompt
+from harness.fault import Fault, FaultKind
+from harness.scenario import IntendedDifference, Scenario
+from harness.workload import Plan, Size, Step
+
+LIMIT_S = 0.6
+STOPPED_S = 1.5
+OTHERS_WITHIN_S = 0.5
+
+
+def workload(_: random.Random, size: Size) -> Plan:
+    """One call's worker is stopped past its limit; the other clients call meanwhile."""
+    victim = Step(command="sleep", args={"seconds": 0.3}, timeout_s=LIMIT_S, label="victim")
+    others = tuple(
+        Step(command="echo", after="victim:sent", label="other", pause_s=0.0 if n else 0.15) for n in range(3)
+    )
+    return ((victim,), *((others,) * max(1, size.workers - 1)))
+
+
+SCENARIO = Scenario(
+    name="stopped_worker",
+    summary="a stopped worker costs its own call, and delays nobody else",
+    failures=("F1", "F9"),
+    guarantees=("G10", "G11", "G12"),
+    workload=workload,
+    commands=("sleep", "echo"),
+    needs=frozenset({Capability.KILL}),
+    faults=(Fault(kind=FaultKind.STOP, when="victim:sent", after_s=0.05, for_s=STOPPED_S),),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "CallTimeout"}), at_most={"CallTimeout": 1}),
+        LabelledOutcome(label="victim", outcomes=frozenset({"CallTimeout"})),
+        Prompt(label="other", within_s=OTHERS_WITHIN_S),
+        Deadlines(slack_s=1.0),
+        FaultLanded(kinds=(FaultKind.STOP,)),
+        *CORE,
+    ),
+    intended_differences=(
+        IntendedDifference(
+            pool="v1",
+            checker="prompt:other",
+            reason="v1's manager waits for the stopped worker, and everybody waits for the manager",
+        ),
+    ),
+)

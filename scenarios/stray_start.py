@@ -1,0 +1,23 @@
+"""F4: frames that are no answer, arriving steadily at a worker's start, must neither be taken for it nor prolong it."""
+
+from __future__ import annotations
+
+from harness.checkers import CORE, FaultLanded, OneOutcome
+from harness.fault import Fault, FaultKind
+from harness.scenario import Scenario
+from harness.workload import Size, steady
+
+SCENARIO = Scenario(
+    name="stray_start",
+    summary="stray frames during a worker's start are ignored",
+    failures=("F4",),
+    guarantees=("G13", "G25"),
+    workload=steady("echo", calls=4),
+    faults=(
+        Fault(kind=FaultKind.STRAY_START, for_s=0.5, amount=50),
+        Fault(kind=FaultKind.NOISY_START, amount=300_000),
+    ),
+    warm=False,
+    fixed_size=Size(workers=2, clients=4),
+    checkers=(OneOutcome(), FaultLanded(kinds=(FaultKind.STRAY_START, FaultKind.NOISY_START)), *CORE),
+)

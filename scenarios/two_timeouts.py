@@ -1,0 +1,38 @@
+"""F10: a wait for a worker that took too long, and a call that took too long, are different errors."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutcome
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+HOLD_S = 0.8
+LIMIT_S = 0.2
+
+
+def workload(_: random.Random, __: Size) -> Plan:
+    """One call holds the only worker, a second waits too long for it; then an operation overstays its own limit."""
+    hold = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
+    waiting = Step(command="echo", after="hold:sent", checkout_timeout_s=LIMIT_S, label="waiting")
+    operation = Step(command="sleep", args={"seconds": HOLD_S}, timeout_s=LIMIT_S, label="operation")
+    return ((hold, operation), (waiting,))
+
+
+SCENARIO = Scenario(
+    name="two_timeouts",
+    summary="the wait for a worker and the wait for its answer end in different errors",
+    failures=("F10",),
+    guarantees=("G3", "G11"),
+    workload=workload,
+    commands=("sleep", "echo"),
+    fixed_size=Size(workers=1, clients=2),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "CallTimeout", "CheckoutTimeout"})),
+        LabelledOutcome(label="waiting", outcomes=frozenset({"CheckoutTimeout"})),
+        LabelledOutcome(label="operation", outcomes=frozenset({"CallTimeout"})),
+        Deadlines(slack_s=1.0),
+        *CORE,
+    ),
+)

@@ -1,0 +1,38 @@
+"""A worker that is killed in the middle of a call costs that call alone."""
+
+from __future__ import annotations
+
+import random
+
+from bridge import Capability
+from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome
+from harness.fault import Fault, FaultKind
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+CALLS = 6
+
+
+def workload(_: random.Random, size: Size) -> Plan:
+    """One client's long call is the victim; the others go on."""
+    victim = Step(command="sleep", args={"seconds": 0.5}, label="victim")
+    others = (Step(command="sleep", args={"seconds": 0.02}, label="other"),) * size.count(CALLS)
+    return ((victim, *others), *((others,) * (size.clients - 1)))
+
+
+SCENARIO = Scenario(
+    name="worker_crash",
+    summary="SIGKILL to a busy worker costs one call, and the worker is replaced",
+    failures=("F12",),
+    guarantees=("G3", "G5", "G8"),
+    workload=workload,
+    commands=("sleep",),
+    needs=frozenset({Capability.KILL}),
+    faults=(Fault(kind=FaultKind.KILL, when="victim:sent", after_s=0.05),),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "WorkerCrashed"}), at_most={"WorkerCrashed": 1}),
+        LabelledOutcome(label="victim", outcomes=frozenset({"WorkerCrashed"})),
+        FaultLanded(kinds=(FaultKind.KILL,)),
+        *CORE,
+    ),
+)
