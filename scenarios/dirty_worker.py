@@ -16,9 +16,7 @@ ECHOES = 10
 
 def workload(_: random.Random, __: Size) -> Plan:
     """A call of 300 ms that may take 100 ms, then ten echoes."""
-    slow = Step(
-        command="sleep", args={"seconds": OPERATION_S}, timeout_s=LIMIT_S, label="slow", fault=FaultKind.HANG
-    )
+    slow = Step(command="sleep", args={"seconds": OPERATION_S}, timeout_s=LIMIT_S, label="slow", fault=FaultKind.HANG)
     return ((slow, *(Step(command="echo", label="echo"),) * ECHOES),)
 
 

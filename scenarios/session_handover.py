@@ -1,4 +1,4 @@
-"""F14: when a session's worker dies, its next call must meet its state on another worker, or be told that it is lost."""
+"""F14: when a session's worker dies, its next call meets its state on another one, or hears that it is lost."""
 
 from __future__ import annotations
 

@@ -1,0 +1,53 @@
+"""Whether every answer belongs to its own request."""
+
+from __future__ import annotations
+
+import msgspec
+
+from harness.checker import Finding, finding
+from harness.equality import same_json
+from harness.history import History, Op, OpType
+from harness.verdict import Verdict
+
+
+class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Every answer belongs to its own request, and an echo is exactly what was sent (G1).
+
+    Decided from the nonce that every request carries, from the echoes' values, and from the workers' journals.
+    """
+
+    name: str = "own_answer"
+    guarantees: tuple[str, ...] = ("G1",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the operations with an answer."""
+        decided = 0
+        wrong: list[str] = []
+        for op in history.ops:
+            if op.type is not OpType.OK:
+                continue
+            verdict = _belongs(op)
+            decided += verdict is not None
+            if verdict is False:
+                wrong.append(f"call {op.index} ({op.command}, nonce {op.nonce}) got {str(op.value)[:120]}")
+        nonces = {(s.pid, s.request_id): s.nonce for s in history.services if s.nonce is not None}
+        for op in history.ops:
+            served = None if op.pid is None or op.call is None else nonces.get((op.pid, op.call))
+            if served is not None and served != op.nonce:
+                wrong.append(f"call {op.index} has the nonce {op.nonce}; its worker {op.pid} served {served}")
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} answers were not their request's own", examples=wrong)
+        if not decided:
+            return finding(self, Verdict.UNKNOWN, "no answer could be matched with its request")
+        return finding(
+            self, Verdict.PASS, f"each of {decided} answers belongs to its request", figures={"decided": decided}
+        )
+
+
+def _belongs(op: Op) -> bool | None:
+    # None: nothing in the answer tells.
+    if op.command == "echo":
+        return same_json(op.value, op.args.get("value", op.args))
+    if isinstance(op.value, dict) and "nonce" in op.args:
+        return op.value.get("nonce") == op.nonce
+    return None

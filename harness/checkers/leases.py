@@ -1,0 +1,155 @@
+"""Whether a worker serves one call at a time, at most once, and never after an exchange that broke off."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+
+import msgspec
+
+from bridge import Event, EventKind
+from harness.checker import Finding, finding
+from harness.history import History, OpType
+from harness.overlap import closed_intervals
+from harness.verdict import Verdict
+
+LEASE_ENDS = (EventKind.CHECKIN, EventKind.KILL, EventKind.REAP)
+
+
+def events_of_workers(history: History, *kinds: EventKind) -> dict[int, list[Event]]:
+    """The events of these kinds for each worker, in order of time."""
+    found: dict[int, list[Event]] = defaultdict(list)
+    for event in sorted((e for kind in kinds for e in history.events_by_kind[kind]), key=lambda e: e.at_ns):
+        if event.worker is not None:
+            found[event.worker].append(event)
+    return found
+
+
+class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
+    """Leases of one worker never overlap, and neither does what its own journal says it worked on (G2)."""
+
+    name: str = "exclusive_lease"
+    guarantees: tuple[str, ...] = ("G2",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the pool's events and the workers' journals."""
+        wrong: list[str] = []
+        leases = 0
+        for worker, events in events_of_workers(history, EventKind.ACCEPT, *LEASE_ENDS).items():
+            holder: int | None = None
+            for event in events:
+                if event.kind is not EventKind.ACCEPT:
+                    if event.kind is not EventKind.CHECKIN or event.call == holder:
+                        holder = None
+                    continue
+                leases += 1
+                if holder is not None:
+                    wrong.append(f"worker {worker} was given to call {event.call} while call {holder} held it")
+                holder = event.call
+        by_process: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        for start, end, interval in closed_intervals(history):
+            by_process[interval.pid].append((start, end, interval.request_id))
+        for pid, intervals in by_process.items():
+            for (_, end, one), (start, _, other) in itertools.pairwise(intervals):
+                if start < end:
+                    wrong.append(f"process {pid} worked on the requests {one} and {other} at the same time")
+        decided = leases + sum(map(len, by_process.values()))
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} overlaps on one worker", examples=wrong)
+        if not decided:
+            return finding(self, Verdict.UNKNOWN, "no lease and no work of a worker was recorded")
+        return finding(self, Verdict.PASS, f"{leases} leases, none overlapping", figures={"leases": leases})
+
+
+class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
+    """No request is sent twice, and no nonce is served twice (G4).
+
+    One repetition is meant: a handover repeats what a session's client has an answer to, on another worker.
+    """
+
+    name: str = "at_most_once"
+    guarantees: tuple[str, ...] = ("G4",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the pool's SEND events and the workers' journals."""
+        sends = Counter(event.call for event in history.events_by_kind[EventKind.SEND])
+        answered = {op.nonce: op.completed_ns for op in history.ops if op.session is not None and op.type is OpType.OK}
+        nonces = Counter(
+            s.nonce
+            for s in history.services
+            if s.nonce is not None and s.start_ns < (answered.get(str(s.nonce)) or s.start_ns + 1)
+        )
+        wrong = [f"call {call} was sent {count} times" for call, count in sends.items() if count > 1]
+        wrong += [f"the request {nonce} was served {count} times" for nonce, count in nonces.items() if count > 1]
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} requests went out more than once", examples=wrong)
+        if not sends and not nonces:
+            return finding(self, Verdict.UNKNOWN, "no request was seen to be sent or served")
+        return finding(self, Verdict.PASS, f"{max(len(sends), len(nonces))} requests, each sent at most once")
+
+
+class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker whose exchange broke off between send and receive is never given to anybody again (G5)."""
+
+    name: str = "clean_workers"
+    guarantees: tuple[str, ...] = ("G5",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the pool's events."""
+        kinds = (EventKind.ACCEPT, EventKind.SEND, EventKind.RECEIVE)
+        per_worker = events_of_workers(history, *kinds)
+        wrong: list[str] = []
+        broken = 0
+        for worker, events in per_worker.items():
+            outstanding: int | None = None
+            for event in events:
+                if event.kind is EventKind.SEND:
+                    outstanding = event.call
+                elif event.kind is EventKind.RECEIVE:
+                    outstanding = None
+                elif outstanding is not None:
+                    wrong.append(f"worker {worker} was given to call {event.call}; call {outstanding} had no answer")
+                    outstanding = None
+            broken += outstanding is not None
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} dirty workers were used again", examples=wrong)
+        if not per_worker:
+            return finding(self, Verdict.UNKNOWN, "the pool told of no lease")
+        return finding(
+            self,
+            Verdict.PASS,
+            f"no worker was used after a break; {broken} broke",
+            figures={"broken": broken},
+        )
+
+
+class Fifo(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls outside sessions get workers in the order of their arrival, if that differs by `slack_s` or more (G7)."""
+
+    slack_s: float = 0.002
+    name: str = "fifo"
+    guarantees: tuple[str, ...] = ("G7",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from ENQUEUE, and from OFFER or ACCEPT, whichever came first: the moment of the grant."""
+        arrived = {e.call: e.at_ns for e in history.events_by_kind[EventKind.ENQUEUE]}
+        granted: dict[int, int] = {}
+        for kind in (EventKind.OFFER, EventKind.ACCEPT):
+            for event in history.events_by_kind[kind]:
+                if event.call is not None and event.call in arrived:
+                    granted[event.call] = min(event.at_ns, granted.get(event.call, event.at_ns))
+        sessions = {op.call for op in history.ops if op.session is not None}
+        order = sorted((arrived[call], grant, call) for call, grant in granted.items() if call not in sessions)
+        if len(order) < 2:
+            return finding(self, Verdict.UNKNOWN, "fewer than two calls were given a worker")
+        slack_ns = int(self.slack_s * 1e9)
+        wrong: list[str] = []
+        for index, (came, grant, call) in enumerate(order):
+            for later_came, later_grant, later in order[index + 1 :]:
+                if later_grant + slack_ns < grant and came + slack_ns < later_came:
+                    wrong.append(
+                        f"call {later} overtook call {call}, which came {(later_came - came) / 1e6:.1f} ms before"
+                    )
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} calls overtook another", examples=wrong)
+        return finding(self, Verdict.PASS, f"{len(order)} calls were served in the order of their arrival")

@@ -1,0 +1,63 @@
+"""Whether workers work, and start, side by side."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge import EventKind
+from harness.checker import Finding, finding
+from harness.history import History
+from harness.overlap import closed_intervals, overlap_degree
+from harness.verdict import Verdict
+
+
+class Overlap(msgspec.Struct, frozen=True, kw_only=True):
+    """At some moment at least `at_least` workers were at work (all of them, unless given), and never over `at_most`.
+
+    Decided from the workers' own journals, whatever the noise (G10).
+    """
+
+    at_least: int | None = None
+    at_most: int | None = None
+    name: str = "overlap"
+    guarantees: tuple[str, ...] = ("G10",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the service intervals."""
+        intervals = [(start, end) for start, end, _ in closed_intervals(history)]
+        if not intervals:
+            return finding(self, Verdict.UNKNOWN, "no work of a worker was recorded")
+        most, mean = overlap_degree(intervals)
+        wanted = history.info.workers if self.at_least is None else self.at_least
+        figures: dict[str, float | int | str] = {"max": most, "mean": round(mean, 3), "workers": history.info.workers}
+        if most < wanted:
+            claim = f"at most {most} of {history.info.workers} workers were at work at the same time"
+            return finding(self, Verdict.FAIL, claim, figures=figures)
+        if self.at_most is not None and most > self.at_most:
+            claim = f"{most} workers were at work at the same time; at most {self.at_most} may"
+            return finding(self, Verdict.FAIL, claim, figures=figures)
+        claim = f"up to {most} workers were at work at the same time, {mean:.1f} on average"
+        return finding(self, Verdict.PASS, claim, figures=figures)
+
+
+class ParallelStart(msgspec.Struct, frozen=True, kw_only=True):
+    """At some moment at least `at_least` workers were starting (G13)."""
+
+    at_least: int = 2
+    name: str = "parallel_start"
+    guarantees: tuple[str, ...] = ("G13",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from SPAWN and READY."""
+        ready = {event.worker: event.at_ns for event in history.events_by_kind[EventKind.READY]}
+        starts = [
+            (event.at_ns, ready[event.worker])
+            for event in history.events_by_kind[EventKind.SPAWN]
+            if event.worker in ready
+        ]
+        if not starts:
+            return finding(self, Verdict.UNKNOWN, "no worker was seen to start")
+        most, _ = overlap_degree(starts)
+        verdict = Verdict.PASS if most >= self.at_least else Verdict.FAIL
+        claim = f"at most {most} of {len(starts)} workers were starting at the same time"
+        return finding(self, verdict, claim, figures={"max": most, "started": len(starts)})

@@ -1,0 +1,106 @@
+"""Whether workers live as long as they should, no longer, and never too many."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge import EventKind
+from harness.checker import Finding, finding
+from harness.fault import FaultKind
+from harness.history import History
+from harness.verdict import Verdict
+
+
+class StableWorkers(msgspec.Struct, frozen=True, kw_only=True):
+    """No worker ended before the pool was closed, and no more than the pool's size served (G16)."""
+
+    name: str = "stable_workers"
+    guarantees: tuple[str, ...] = ("G16",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the pool's events and the operations' workers."""
+        pids = {op.pid for op in history.ops if op.pid is not None}
+        if not pids or history.close_began_ns is None:
+            return finding(self, Verdict.UNKNOWN, "nobody was seen to serve, or the close was not recorded")
+        early = [
+            f"worker {event.worker} ended before the close: {event.detail}"
+            for kind in (EventKind.KILL, EventKind.REAP)
+            for event in history.events_by_kind[kind]
+            if event.at_ns < history.close_began_ns
+        ]
+        if early:
+            return finding(self, Verdict.FAIL, f"{len(early)} ends of workers before the close", examples=early)
+        if len(pids) > history.info.workers:
+            return finding(self, Verdict.FAIL, f"{len(pids)} processes served; the pool has {history.info.workers}")
+        return finding(self, Verdict.PASS, f"the same {len(pids)} workers lived until the close")
+
+
+class Replaced(msgspec.Struct, frozen=True, kw_only=True):
+    """The worker that served the calls with the label was ended, and served nobody after them (G5, G12)."""
+
+    label: str
+    guarantees: tuple[str, ...] = ("G5", "G12")
+
+    @property
+    def name(self) -> str:
+        """`replaced:LABEL`."""
+        return f"replaced:{self.label}"
+
+    def check(self, history: History) -> Finding:
+        """Decide from the operations' pids, and from KILL and REAP."""
+        victims = [op for op in history.labelled(self.label) if op.pid is not None]
+        if not victims:
+            return finding(self, Verdict.UNKNOWN, f"no worker is known to have served {self.label!r}")
+        ended = {e.pid for kind in (EventKind.KILL, EventKind.REAP) for e in history.events_by_kind[kind]}
+        wrong = []
+        for victim in victims:
+            later = [op for op in history.ops if op.pid == victim.pid and op.invoked_ns > victim.invoked_ns]
+            if later:
+                wrong.append(f"process {victim.pid} served call {later[0].index} after call {victim.index}")
+            if victim.pid not in ended:
+                wrong.append(f"process {victim.pid} was not ended after call {victim.index}")
+        if wrong:
+            return finding(self, Verdict.FAIL, f"a worker of {self.label!r} was kept", examples=wrong)
+        return finding(self, Verdict.PASS, f"each worker of {self.label!r} was ended and replaced")
+
+
+class LiveBound(msgspec.Struct, frozen=True, kw_only=True):
+    """Never more than `at_most` workers live (the pool's size, unless given), dying ones included (G14)."""
+
+    at_most: int | None = None
+    name: str = "live_bound"
+    guarantees: tuple[str, ...] = ("G14",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from SPAWN and REAP."""
+        steps = [(event.at_ns, 1) for event in history.events_by_kind[EventKind.SPAWN]]
+        if not steps:
+            return finding(self, Verdict.UNKNOWN, "no worker was seen to start")
+        steps += [(event.at_ns, -1) for event in history.events_by_kind[EventKind.REAP]]
+        live = most = 0
+        for _, change in sorted(steps):
+            live += change
+            most = max(most, live)
+        limit = history.info.workers if self.at_most is None else self.at_most
+        figures: dict[str, float | int | str] = {"max": most, "limit": limit}
+        if most > limit:
+            return finding(self, Verdict.FAIL, f"{most} workers lived at once; the limit is {limit}", figures=figures)
+        return finding(self, Verdict.PASS, f"never more than {most} workers lived", figures=figures)
+
+
+class FaultLanded(msgspec.Struct, frozen=True, kw_only=True):
+    """Every kind of fault that the scenario is about reached a worker, or the pool; otherwise nothing was tested."""
+
+    kinds: tuple[FaultKind, ...]
+    name: str = "fault_landed"
+    guarantees: tuple[str, ...] = ()
+
+    def check(self, history: History) -> Finding:
+        """Decide from the fault records: PASS or UNKNOWN."""
+        landed = [fault.kind for fault in history.faults if fault.landed]
+        missing = [kind.value for kind in self.kinds if kind not in landed]
+        if missing:
+            told = [f"{fault.kind}: {fault.detail}" for fault in history.faults if not fault.landed]
+            return finding(self, Verdict.UNKNOWN, f"the fault {', '.join(missing)} never landed", examples=told)
+        count = sum(kind in self.kinds for kind in landed)
+        return finding(self, Verdict.PASS, f"{count} faults landed", figures={"landed": count})

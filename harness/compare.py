@@ -1,0 +1,196 @@
+"""One comparison: every scenario on both pools, each run in a job of its own, then the timing, then the judgement.
+
+Knows nothing of reports and of the command line; progress goes to a listener.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from harness.comparison import Comparison, Machine, RunResult, ScenarioComparison, Speed
+from harness.errors import RecordError, RunError
+from harness.judge import Answers, compare_answers, compare_scenario, judge
+from harness.lock import measuring
+from harness.runner import Request, Subject
+from harness.scenario import Scenario
+from harness.speed import measure_speed
+from harness.store import RunFolder
+
+JOB_EXTRA_S = 60.0
+"""What a job may take on top of its scenario's budget: starting, closing and judging."""
+
+
+class RunningJob(Protocol):
+    """A run in a process of its own."""
+
+    def result(self, timeout_s: float) -> RunResult:
+        """Wait for its result."""
+        ...
+
+    def end(self) -> str:
+        """End it at once."""
+        ...
+
+
+class Progress(Protocol):
+    """Hears how a comparison goes on."""
+
+    def planned(self, total: int) -> None:
+        """So many steps are to come."""
+        ...
+
+    def began(self, what: str) -> None:
+        """A step began."""
+        ...
+
+    def ended(self, what: str, outcome: str) -> None:
+        """A step ended."""
+        ...
+
+
+StartJob = Callable[[Scenario, Subject, Request, Path], RunningJob]
+
+
+def run_jobs(
+    scenarios: Sequence[Scenario],
+    subjects: Sequence[Subject],
+    request: Request,
+    out: Path,
+    *,
+    jobs: int,
+    start_job: StartJob,
+    progress: Progress,
+) -> dict[tuple[str, str], RunResult]:
+    """Run every scenario on every pool, `jobs` at a time; the results by scenario and pool.
+
+    An interrupt ends the jobs that run and is raised on; what they recorded stays on disk.
+    """
+    running: set[RunningJob] = set()
+    results: dict[tuple[str, str], RunResult] = {}
+
+    def carry_out(scenario: Scenario, subject: Subject) -> RunResult:
+        what = f"{scenario.name} on {subject.name}"
+        progress.began(what)
+        job = start_job(scenario, subject, request, out)
+        running.add(job)
+        try:
+            result = job.result(scenario.budget_s + JOB_EXTRA_S)
+        finally:
+            running.discard(job)
+        progress.ended(what, (result.skipped and "skipped") or result.verdict.value)
+        return result
+
+    executor = ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="job")
+    try:
+        futures: dict[Future[RunResult], tuple[str, str]] = {
+            executor.submit(carry_out, scenario, subject): (scenario.name, subject.name)
+            for scenario in sorted(scenarios, key=lambda scenario: -scenario.budget_s)
+            for subject in subjects
+        }
+        waiting = set(futures)
+        while waiting:
+            done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in done:
+                results[futures[future]] = future.result()
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for job in list(running):
+            job.end()
+        executor.shutdown(wait=True)
+    return results
+
+
+def compare(
+    scenarios: Sequence[Scenario],
+    baseline: Subject,
+    candidate: Subject,
+    request: Request,
+    out: Path,
+    *,
+    jobs: int,
+    start_job: StartJob,
+    progress: Progress,
+    command: str = "",
+) -> Comparison:
+    """Compare two pools. Raises UsageError if `out` cannot be written, KeyboardInterrupt as it comes."""
+    began = time.monotonic()
+    load_before = os.getloadavg()[0]
+    timed = [scenario for scenario in scenarios if scenario.timed]
+    progress.planned(2 * len(scenarios) + len(timed))
+    results = run_jobs(
+        scenarios, (baseline, candidate), request, out, jobs=jobs, start_job=start_job, progress=progress
+    )
+    speeds: list[Speed] = []
+    troubles: list[str] = []
+    for scenario in timed:
+        what = f"the speed of {scenario.name}"
+        progress.began(what)
+        try:
+            with measuring():
+                speed = measure_speed(scenario, baseline, candidate, request)
+        except RunError as error:
+            troubles.append(str(error))
+            progress.ended(what, "failed")
+        else:
+            speeds.append(speed)
+            progress.ended(what, f"{speed.ratio:.2f} times")
+    compared = compare_results(scenarios, results, baseline.name, candidate.name)
+    judgement = judge(scenarios, compared, speeds=speeds, troubles=troubles)
+    return Comparison(
+        decision=judgement.decision,
+        reasons=judgement.reasons,
+        warnings=judgement.warnings,
+        baseline=baseline.name,
+        candidate=candidate.name,
+        seed=request.seed,
+        workers=request.size.workers,
+        clients=request.size.clients,
+        profile=request.profile,
+        scenarios=compared,
+        speeds=tuple(speeds),
+        machine=describe_machine(load_before),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        duration_s=time.monotonic() - began,
+        command=command,
+        tool_version=version("poolproof"),
+    )
+
+
+def compare_results(
+    scenarios: Sequence[Scenario], results: dict[tuple[str, str], RunResult], baseline: str, candidate: str
+) -> tuple[ScenarioComparison, ...]:
+    """Set the results of both pools side by side, with the answers read back from their folders."""
+    rows = []
+    for scenario in scenarios:
+        one, other = results[scenario.name, baseline], results[scenario.name, candidate]
+        answers = Answers()
+        if scenario.compare_answers and one.folder and other.folder:
+            try:
+                answers = compare_answers(
+                    RunFolder(Path(one.folder)).read_history(), RunFolder(Path(other.folder)).read_history()
+                )
+            except RecordError as error:
+                other = msgspec.structs.replace(other, trouble=str(error))
+        rows.append(compare_scenario(scenario, one, other, answers))
+    return tuple(rows)
+
+
+def describe_machine(load_before: float) -> Machine:
+    """Where this was measured, and how busy it was."""
+    return Machine(
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        cpus=os.cpu_count() or 1,
+        load_before=load_before,
+        load_after=os.getloadavg()[0],
+    )

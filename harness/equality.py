@@ -1,0 +1,47 @@
+"""When two JSON values are the same: by type and value, so 1 is not 1.0 and not True.
+
+Pure. `without` drops what differs between two honest runs: times, pids and the like.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+VOLATILE = frozenset(
+    {
+        "created_at",
+        "current_session",
+        "execution_time",
+        "iterations",
+        "last_executed",
+        "memory_usage",
+        "pid",
+        "timestamp",
+        "uptime",
+        "worker_id",
+        "command_count",
+        "error_count",
+        "programs_count",
+    }
+)
+"""Fields of answers that depend on when and by whom they were given."""
+
+
+def same_json(one: Any, other: Any) -> bool:  # noqa: ANN401 - any JSON
+    """Whether two JSON values are equal in type and value, all the way down."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same_json(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same_json, one, other))
+    return bool(one == other)
+
+
+def without(value: Any, fields: frozenset[str]) -> Any:  # noqa: ANN401
+    """A copy of a JSON value without these fields of its objects, at any depth."""
+    if isinstance(value, dict):
+        return {key: without(inner, fields) for key, inner in value.items() if key not in fields}
+    if isinstance(value, list):
+        return [without(inner, fields) for inner in value]
+    return value

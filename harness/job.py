@@ -1,0 +1,130 @@
+"""One run in a process of its own, so that runs cannot disturb one another and a broken one costs itself alone.
+
+Part of the porch. The parent's end ends it too: its standard input is a pipe that only the parent holds, and the
+pool's workers follow by their lifeline. Usage: `python -m harness.job`, with a JobOrder as JSON on the first line.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+
+from harness.catalogue import find_scenarios
+from harness.comparison import RunResult
+from harness.errors import HarnessError
+from harness.pools import find_pool
+from harness.runner import Request, run
+from harness.verdict import Verdict
+
+END_WAIT_S = 5.0
+
+
+class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run. `scenario` is a name of the catalogue, or `file` defines it."""
+
+    scenario: str
+    file: str = ""
+    pool: str
+    request: Request
+    out: str
+
+
+class Job:
+    """A job under way, seen from the parent."""
+
+    def __init__(self, order: JobOrder) -> None:
+        self.order = order
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "harness.job"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            process_group=0,  # Ctrl-C is for the parent, which ends its jobs in order
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(msgspec.json.encode(order) + b"\n")
+        self._process.stdin.flush()
+
+    def result(self, timeout_s: float) -> RunResult:
+        """Wait for it, at most `timeout_s` seconds. A job that broke or took too long is a result with trouble."""
+        trouble = ""
+        try:
+            # communicate() would close stdin, which is the sign to end.
+            assert self._process.stdout is not None
+            if not select.select([self._process.stdout], [], [], timeout_s)[0]:
+                trouble = f"the run took longer than {timeout_s:.0f} s"
+            else:
+                text = self._process.stdout.readline()
+                if text:
+                    return msgspec.json.decode(text, type=RunResult)
+        except msgspec.DecodeError as error:
+            trouble = f"the run's answer is damaged: {error}"
+        finally:
+            errors = self.end()
+        if not trouble:
+            last = errors.strip().splitlines()[-1:] or [f"status {self._process.returncode}"]
+            trouble = f"the run's process broke: {last[0]}"
+        return RunResult(
+            scenario=self.order.scenario,
+            pool=self.order.pool,
+            seed=self.order.request.seed,
+            verdict=Verdict.UNKNOWN,
+            trouble=trouble,
+        )
+
+    def end(self) -> str:
+        """End the process if it still runs; what it wrote to stderr."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            self._process.wait(END_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        errors = self._process.stderr.read().decode("utf-8", "replace")
+        self._process.stdout.close()
+        self._process.stderr.close()
+        return errors
+
+
+def _leave_with_parent() -> None:
+    poll = select.poll()
+    poll.register(0, 0)
+    poll.poll()
+    os._exit(0)
+
+
+def main() -> int:
+    """Carry out the order on standard input; the result is one line on standard output."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    line = sys.stdin.buffer.readline()
+    order = msgspec.json.decode(line, type=JobOrder)
+    threading.Thread(target=_leave_with_parent, name="parent-watch", daemon=True).start()
+    answer = os.dup(1)
+    os.dup2(2, 1)  # a scenario's own prints must not reach the answer
+    try:
+        found = {scenario.name: scenario for scenario in find_scenarios([order.file or order.scenario])}
+        result = run(found[order.scenario], find_pool(order.pool), order.request, Path(order.out))
+    except HarnessError as error:
+        sys.stderr.write(f"{error}\n")
+        return 4
+    data = memoryview(msgspec.json.encode(result) + b"\n")
+    while data:
+        data = data[os.write(answer, data) :]
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The statistics of comparisons: quantiles, and ratios over paired blocks.
+
+Pure and seeded. The unit is the block, since the requests of one run share the machine's drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from harness.errors import UsageError
+
+
+class Ratio(msgspec.Struct, frozen=True):
+    """The geometric mean of paired ratios, with the ends of its bootstrap interval."""
+
+    ratio: float
+    low: float
+    high: float
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """The q-quantile (0 to 1) of at least one value, interpolated linearly. Raises UsageError."""
+    if not values or not 0 <= q <= 1:
+        raise UsageError(f"a quantile needs values and 0 ≤ q ≤ 1, not {len(values)} values and q = {q}")
+    return float(np.quantile(np.asarray(values, dtype=float), q))
+
+
+def paired_ratio(
+    baseline: Sequence[float],
+    candidate: Sequence[float],
+    *,
+    seed: int,
+    resamples: int = 4000,
+    level: float = 0.95,
+) -> Ratio:
+    """candidate / baseline over pairs: the mean of the log ratios, and a percentile bootstrap over the pairs.
+
+    Raises UsageError for no pairs, unequal lengths or values that are not above 0.
+    """
+    if not baseline or len(baseline) != len(candidate):
+        raise UsageError(f"pairs are needed, not {len(baseline)} and {len(candidate)} values")
+    if min(*baseline, *candidate) <= 0:
+        raise UsageError("a ratio needs values above 0")
+    logs = np.log(np.asarray(candidate, dtype=float)) - np.log(np.asarray(baseline, dtype=float))
+    draws = np.random.default_rng(seed).integers(0, len(logs), size=(resamples, len(logs)))
+    means = logs[draws].mean(axis=1)
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Ratio(float(np.exp(logs.mean())), float(np.exp(low)), float(np.exp(high)))
