@@ -144,7 +144,8 @@ def judge(
     operations = sum(row.answers_compared for row in judged)
     good = [f"{candidate} passes each of {len(judged)} scenarios"]
     good += [
-        f"{speed.scenario}: {speed.ratio:.2f} times the {speed.metric} (95 % interval {speed.low:.2f} to {speed.high:.2f})"
+        f"{speed.scenario}: {speed.ratio:.2f} times the {speed.metric} "
+        f"(95 % interval {speed.low:.2f} to {speed.high:.2f})"
         for speed in speeds
     ]
     if operations:
