@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -125,14 +125,33 @@ def compare(
     """Compare two pools. Raises UsageError if `out` cannot be written, KeyboardInterrupt as it comes."""
     began = time.monotonic()
     load_before = os.getloadavg()[0]
-    timed = [scenario for scenario in scenarios if scenario.timed]
-    progress.planned(2 * len(scenarios) + len(timed))
+    progress.planned(2 * len(scenarios) + sum(scenario.timed for scenario in scenarios))
     results = run_jobs(
         scenarios, (baseline, candidate), request, out, jobs=jobs, start_job=start_job, progress=progress
     )
+    speeds, troubles = measure_speeds(scenarios, baseline, candidate, request, progress=progress)
+    return assemble(
+        scenarios,
+        results,
+        (baseline.name, candidate.name),
+        request,
+        speeds=speeds,
+        troubles=troubles,
+        machine=describe_machine(load_before),
+        duration_s=time.monotonic() - began,
+        command=command,
+    )
+
+
+def measure_speeds(
+    scenarios: Sequence[Scenario], baseline: Subject, candidate: Subject, request: Request, *, progress: Progress
+) -> tuple[tuple[Speed, ...], tuple[str, ...]]:
+    """Measure every timed scenario, one after another and alone on the machine; a sentence for each that failed."""
     speeds: list[Speed] = []
     troubles: list[str] = []
-    for scenario in timed:
+    for scenario in scenarios:
+        if not scenario.timed:
+            continue
         what = f"the speed of {scenario.name}"
         progress.began(what)
         try:
@@ -144,30 +163,47 @@ def compare(
         else:
             speeds.append(speed)
             progress.ended(what, f"{speed.ratio:.2f} times")
-    compared = compare_results(scenarios, results, baseline.name, candidate.name)
+    return tuple(speeds), tuple(troubles)
+
+
+def assemble(
+    scenarios: Sequence[Scenario],
+    results: Mapping[tuple[str, str], RunResult],
+    pools: tuple[str, str],
+    request: Request,
+    *,
+    speeds: Sequence[Speed] = (),
+    troubles: Sequence[str] = (),
+    machine: Machine,
+    duration_s: float,
+    command: str = "",
+) -> Comparison:
+    """Judge what both pools did: baseline and candidate, in this order in `pools`, by scenario and pool in `results`."""
+    baseline, candidate = pools
+    compared = compare_results(scenarios, results, baseline, candidate)
     judgement = judge(scenarios, compared, speeds=speeds, troubles=troubles)
     return Comparison(
         decision=judgement.decision,
         reasons=judgement.reasons,
         warnings=judgement.warnings,
-        baseline=baseline.name,
-        candidate=candidate.name,
+        baseline=baseline,
+        candidate=candidate,
         seed=request.seed,
         workers=request.size.workers,
         clients=request.size.clients,
         profile=request.profile,
         scenarios=compared,
         speeds=tuple(speeds),
-        machine=describe_machine(load_before),
+        machine=machine,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        duration_s=time.monotonic() - began,
+        duration_s=duration_s,
         command=command,
         tool_version=version("poolproof"),
     )
 
 
 def compare_results(
-    scenarios: Sequence[Scenario], results: dict[tuple[str, str], RunResult], baseline: str, candidate: str
+    scenarios: Sequence[Scenario], results: Mapping[tuple[str, str], RunResult], baseline: str, candidate: str
 ) -> tuple[ScenarioComparison, ...]:
     """Set the results of both pools side by side, with the answers read back from their folders."""
     rows = []
