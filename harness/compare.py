@@ -178,7 +178,7 @@ def assemble(
     duration_s: float,
     command: str = "",
 ) -> Comparison:
-    """Judge what both pools did: baseline and candidate, in this order in `pools`, by scenario and pool in `results`."""
+    """Judge what both pools did: `pools` is (baseline, candidate), `results` goes by scenario and pool."""
     baseline, candidate = pools
     compared = compare_results(scenarios, results, baseline, candidate)
     judgement = judge(scenarios, compared, speeds=speeds, troubles=troubles)

@@ -1,7 +1,7 @@
 """Decides whether the candidate may replace the baseline, from what both did in the same scenarios.
 
-Pure. Whatever is not known for certain is never SAFE: a failure of the candidate or a difference that nobody declared
-is UNSAFE, and what could not be decided is INCONCLUSIVE.
+Pure. Whatever is not known for certain is never SAFE: a failure of the candidate that the baseline does not share, or a
+difference that nobody declared, is UNSAFE; what could not be decided is INCONCLUSIVE.
 """
 
 from __future__ import annotations
@@ -129,7 +129,11 @@ def judge(
     for scenario, row in zip(scenarios, compared, strict=True):
         unsafe += _dangers(row)
         unknown += _gaps(row)
-        case += [f"{d.pool} fails {row.name} as declared: {d.reason}" for d in row.differences if d.reason]
+        case += [
+            f"{d.pool} fails {row.name} as declared: {d.reason}"
+            for d in row.differences
+            if d.reason and d.pool == row.baseline.pool
+        ]
         warnings += _unseen(scenario, row)
         if row.baseline.skipped and row.candidate.skipped:
             warnings.append(f"{row.name} was not run: {row.candidate.skipped}")
@@ -143,6 +147,10 @@ def judge(
     candidate = judged[0].candidate.pool
     operations = sum(row.answers_compared for row in judged)
     good = [f"{candidate} passes each of {len(judged)} scenarios"]
+    if any(row.candidate.verdict is Verdict.FAIL for row in judged):
+        good = [
+            f"{candidate} fails nothing in {len(judged)} scenarios that {judged[0].baseline.pool} does not fail too"
+        ]
     good += [
         f"{speed.scenario}: {speed.ratio:.2f} times the {speed.metric} "
         f"(95 % interval {speed.low:.2f} to {speed.high:.2f})"
@@ -155,10 +163,17 @@ def judge(
 
 def _dangers(row: ScenarioComparison) -> list[str]:
     told = []
+    baseline_fails = {d.checker for d in row.differences if d.kind == "finding" and d.pool == row.baseline.pool}
     for difference in row.differences:
         if difference.reason:
-            continue
-        if difference.kind == "answers":
+            # A reason excuses the pool that is to be replaced; its successor may have no weakness that it had not.
+            of_candidate = difference.kind == "finding" and difference.pool == row.candidate.pool
+            if of_candidate and difference.checker not in baseline_fails:
+                told.append(
+                    f"{row.name}: {difference.pool} fails {difference.checker}, which {row.baseline.pool} passes: "
+                    f"{difference.reason}"
+                )
+        elif difference.kind == "answers":
             told.append(f"{row.name}: an undeclared difference in answers: {difference.text}")
         elif difference.pool == row.candidate.pool:
             told.append(f"{row.name}: {difference.pool} fails {difference.checker}: {difference.text}")
