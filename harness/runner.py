@@ -133,7 +133,7 @@ def _configure(scenario: Scenario, request: Request, info: RunInfo, folder: RunF
 
 
 class _Run:
-    """One run under way. The order matters: census, pool, clients and nemesis, statistics, close, census."""
+    """One run under way. The order matters: recorder, census, pool, clients and nemesis, statistics, close, census."""
 
     def __init__(
         self, scenario: Scenario, subject: Subject, info: RunInfo, config: PoolConfig, size: Size, folder: RunFolder
@@ -143,8 +143,8 @@ class _Run:
         self._info = info
         self._config = config
         self._plan: Plan = scenario.workload(random.Random(f"{info.scenario}/{info.seed}"), size)
-        self._before = take_census()
         self._recorder = Recorder(folder.history)
+        self._before = take_census()  # with the recorder's thread and file in it, which outlive the pool
         self._pids: set[int] = set()
         self._stop = threading.Event()
 
@@ -163,7 +163,7 @@ class _Run:
                 self._close(pool)
                 del pool
                 left = leftovers_since(self._before, patience_s=LEFTOVER_PATIENCE_S, extra_pids=frozenset(self._pids))
-                recorder.leftovers(self._forgive_own(left))
+                recorder.leftovers(left)
             recorder.mark("finished")
         except Exception as error:
             recorder.mark("trouble", f"{type(error).__name__}: {error}")
@@ -233,14 +233,6 @@ class _Run:
         self._recorder.mark("close_began")
         pool.close(CLOSE_GRACE_S)
         self._recorder.mark("close_ended")
-
-    def _forgive_own(self, left: Any) -> Any:  # noqa: ANN401 - Leftovers
-        # The recorder's own thread and file are still in use, and are not the pool's.
-        return msgspec.structs.replace(
-            left,
-            threads=tuple(name for name in left.threads if name != "recorder"),
-            descriptors=tuple(name for name in left.descriptors if not name.endswith("history.jsonl")),
-        )
 
 
 def _join(client: Client, deadline: float) -> bool:

@@ -1,0 +1,310 @@
+"""A comparison as a reader needs it: rows, cells and sentences, with nothing left to decide.
+
+Pure. It knows no HTML and no Markdown; every text in it is plain, and may hold whatever a worker has printed.
+"""
+
+from __future__ import annotations
+
+import shlex
+from enum import StrEnum
+
+import msgspec
+
+from harness.checker import Finding
+from harness.comparison import Comparison, Difference, Metrics, RunResult, ScenarioComparison, Speed
+from harness.verdict import Decision, Verdict
+
+
+class Tone(StrEnum):
+    """How a thing is to be seen. DECLARED: it fails, as somebody has said and explained before."""
+
+    GOOD = "good"
+    DECLARED = "declared"
+    DOUBT = "doubt"
+    BAD = "bad"
+    MUTED = "muted"
+
+
+class Tile(msgspec.Struct, frozen=True, kw_only=True):
+    """One key figure: what it is, the figure, and what it means."""
+
+    label: str
+    figure: str
+    note: str
+    tone: Tone = Tone.MUTED
+
+
+class FindingView(msgspec.Struct, frozen=True, kw_only=True):
+    """One checker's finding; `reason` is why a failure was expected."""
+
+    checker: str
+    tone: Tone
+    word: str
+    claim: str
+    guarantees: str
+    reason: str = ""
+    examples: tuple[str, ...] = ()
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """One pool in one scenario. `figures` are (name, value) in the order of `FIGURES`."""
+
+    pool: str
+    tone: Tone
+    word: str
+    note: str
+    findings: tuple[FindingView, ...]
+    figures: tuple[tuple[str, str], ...]
+    replay: str
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One scenario on both pools."""
+
+    name: str
+    summary: str
+    tags: tuple[str, ...]
+    baseline: Cell
+    candidate: Cell
+    answers: str
+    source: ScenarioComparison
+
+    @property
+    def cells(self) -> tuple[Cell, Cell]:
+        """Baseline, then candidate."""
+        return self.baseline, self.candidate
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole report. `settles` says what would turn an inconclusive comparison into a decision."""
+
+    title: str
+    decision: str
+    tone: Tone
+    headline: str
+    tiles: tuple[Tile, ...]
+    reasons: tuple[str, ...]
+    case: tuple[str, ...]
+    warnings: tuple[str, ...]
+    settles: tuple[str, ...]
+    rows: tuple[Row, ...]
+    speeds: tuple[Speed, ...]
+    facts: tuple[tuple[str, str], ...]
+    source: Comparison
+
+
+FIGURES = ("calls", "outcomes", "throughput", "response p50 / p90 / p99", "at work at once", "took")
+
+_TONES = {Decision.SAFE: Tone.GOOD, Decision.INCONCLUSIVE: Tone.DOUBT, Decision.UNSAFE: Tone.BAD}
+
+
+def build_view(comparison: Comparison) -> View:
+    """Everything that the report shows, in its order."""
+    case = tuple(
+        dict.fromkeys(
+            f"{row.name}: {difference.reason}"
+            for row in comparison.scenarios
+            for difference in row.differences
+            if difference.reason and difference.pool == comparison.baseline
+        )
+    )
+    told = {
+        f"{d.pool} fails {row.name} as declared: {d.reason}" for row in comparison.scenarios for d in row.differences
+    }
+    return View(
+        title=f"{comparison.candidate} for {comparison.baseline}",
+        decision=comparison.decision.value,
+        tone=_TONES[comparison.decision],
+        headline=_headline(comparison),
+        tiles=_tiles(comparison),
+        reasons=tuple(reason for reason in comparison.reasons if reason not in told),
+        case=case,
+        warnings=comparison.warnings,
+        settles=_what_settles(comparison),
+        rows=tuple(_row(row, comparison) for row in comparison.scenarios),
+        speeds=comparison.speeds,
+        facts=_facts(comparison),
+        source=comparison,
+    )
+
+
+def _headline(comparison: Comparison) -> str:
+    one, other = comparison.baseline, comparison.candidate
+    match comparison.decision:
+        case Decision.SAFE:
+            return f"{other} may replace {one}."
+        case Decision.UNSAFE:
+            return f"{other} may not replace {one}."
+        case Decision.INCONCLUSIVE:
+            return f"Whether {other} may replace {one} could not be decided."
+
+
+def _tiles(comparison: Comparison) -> tuple[Tile, ...]:
+    one, other = comparison.baseline, comparison.candidate
+    tiles = [
+        Tile(
+            label=f"{speed.metric}, {speed.scenario}",
+            figure=f"{speed.ratio:.2f} ×",
+            note=(
+                f"95 % interval {speed.low:.2f} to {speed.high:.2f}: {speed.candidate:.1f} calls/s on {other}, "
+                f"{speed.baseline:.1f} on {one}"
+            ),
+            tone=Tone.GOOD if speed.low >= 1 else Tone.DOUBT if speed.high >= 1 else Tone.BAD,
+        )
+        for speed in comparison.speeds
+    ]
+    overlaps = [
+        max((m.overlap_max for m in metrics if m.overlap_max is not None), default=None)
+        for metrics in (
+            [row.baseline.metrics for row in comparison.scenarios],
+            [row.candidate.metrics for row in comparison.scenarios],
+        )
+    ]
+    if None not in overlaps:
+        serial = " — it is serial" if overlaps[0] == 1 else ""
+        tiles.append(
+            Tile(
+                label="workers at work at the same time, at most",
+                figure=f"{one}: {overlaps[0]}  {other}: {overlaps[1]}",
+                note=f"of {comparison.workers} workers; {one} never had more than {overlaps[0]}{serial}",
+                tone=Tone.GOOD if (overlaps[1] or 0) >= (overlaps[0] or 0) else Tone.BAD,
+            )
+        )
+    excused = {
+        row.name
+        for row in comparison.scenarios
+        if any(d.kind == "finding" and d.pool == one and d.reason for d in row.differences)
+    }
+    for pool, results in (
+        (other, [row.candidate for row in comparison.scenarios]),
+        (one, [row.baseline for row in comparison.scenarios]),
+    ):
+        ran = [result for result in results if not result.skipped]
+        passed = sum(result.verdict is Verdict.PASS for result in ran)
+        failed = sum(result.verdict is Verdict.FAIL for result in ran)
+        unknown = len(ran) - passed - failed
+        declared = sum(row.name in excused for row in comparison.scenarios) if pool == one else 0
+        told = [f"{failed} failed" + (f", {declared} of them as declared" if declared else "")] if failed else []
+        told += [f"{unknown} could not be decided"] if unknown else []
+        tiles.append(
+            Tile(
+                label=f"scenarios that {pool} passes",
+                figure=f"{passed} of {len(ran)}",
+                note=", ".join(told) or "none failed, none is in doubt",
+                tone=Tone.GOOD if passed == len(ran) else Tone.DECLARED if pool == one else Tone.BAD,
+            )
+        )
+    return tuple(tiles)
+
+
+def _what_settles(comparison: Comparison) -> tuple[str, ...]:
+    if comparison.decision is not Decision.INCONCLUSIVE:
+        return ()
+    advice = []
+    results = [result for row in comparison.scenarios for result in (row.baseline, row.candidate)]
+    if any(speed.low < 1 <= speed.high for speed in comparison.speeds):
+        advice.append("more pairs of blocks on a quiet machine: --profile full")
+    if any(result.trouble for result in results):
+        advice.append("the runs that broke, run again once what broke them is mended; each says what it was")
+    if any(f.checker == "fault_landed" and f.verdict is Verdict.UNKNOWN for r in results for f in r.findings):
+        advice.append("another seed or a quieter machine, so that the fault lands in the middle of a call")
+    if any(bool(row.baseline.skipped) != bool(row.candidate.skipped) for row in comparison.scenarios):
+        advice.append("only scenarios that both pools have the capabilities for")
+    return tuple(advice) or ("each open point above, decided by a run that records what its checker needs",)
+
+
+def _row(row: ScenarioComparison, comparison: Comparison) -> Row:
+    compared = f"{row.answers_compared} answers compared" if row.answers_compared else "answers are not compared"
+    answers = [d for d in row.differences if d.kind == "answers"]
+    if answers:
+        why = f" (as declared: {answers[0].reason})" if answers[0].reason else " (undeclared)"
+        compared = answers[0].text + why
+    elif row.answers_compared:
+        compared += ", none differs"
+    return Row(
+        name=row.name,
+        summary=row.summary,
+        tags=(*row.failures, *row.guarantees),
+        baseline=_cell(row.baseline, row.differences, comparison, row.name),
+        candidate=_cell(row.candidate, row.differences, comparison, row.name),
+        answers=compared,
+        source=row,
+    )
+
+
+def _cell(result: RunResult, differences: tuple[Difference, ...], comparison: Comparison, scenario: str) -> Cell:
+    reasons = {d.checker: d.reason for d in differences if d.kind == "finding" and d.pool == result.pool and d.reason}
+    findings = tuple(_finding(found, reasons.get(found.checker, "")) for found in result.findings)
+    tone, word, note = _verdict(result, findings)
+    replay = ["poolproof", "run", scenario, "--pool", result.pool, "--seed", str(result.seed)]
+    replay += ["--workers", str(comparison.workers), "--clients", str(comparison.clients)]
+    return Cell(
+        pool=result.pool,
+        tone=tone,
+        word=word,
+        note=note,
+        findings=findings,
+        figures=() if result.skipped else figures(result.metrics, result.duration_s),
+        replay=shlex.join(replay),
+    )
+
+
+def _finding(found: Finding, reason: str) -> FindingView:
+    tone = {Verdict.PASS: Tone.GOOD, Verdict.UNKNOWN: Tone.DOUBT, Verdict.FAIL: Tone.BAD}[found.verdict]
+    if found.verdict is Verdict.FAIL and reason:
+        tone = Tone.DECLARED
+    return FindingView(
+        checker=found.checker,
+        tone=tone,
+        word=found.verdict.value,
+        claim=found.claim,
+        guarantees=" ".join(found.guarantees),
+        reason=reason,
+        examples=found.examples,
+    )
+
+
+def _verdict(result: RunResult, findings: tuple[FindingView, ...]) -> tuple[Tone, str, str]:
+    if result.skipped:
+        return Tone.MUTED, "not run", result.skipped
+    bad = [found for found in findings if found.tone is Tone.BAD]
+    if bad:
+        return Tone.BAD, "fails", f"{bad[0].checker}: {bad[0].claim}"
+    if result.trouble:
+        return Tone.DOUBT, "unknown", result.trouble
+    doubtful = [found for found in findings if found.tone is Tone.DOUBT]
+    if doubtful:
+        return Tone.DOUBT, "unknown", f"{doubtful[0].checker}: {doubtful[0].claim}"
+    declared = [found for found in findings if found.tone is Tone.DECLARED]
+    if declared:
+        return Tone.DECLARED, "fails as declared", declared[0].reason
+    if not findings:
+        return Tone.DOUBT, "unknown", "nothing was checked"
+    return Tone.GOOD, "passes", ""
+
+
+def figures(metrics: Metrics, duration_s: float) -> tuple[tuple[str, str], ...]:
+    """The figures of one run by the names of FIGURES; "–" where nothing was recorded."""
+    response = metrics.response
+    quantiles = "–" if response is None else f"{response.p50_ms:.1f} / {response.p90_ms:.1f} / {response.p99_ms:.1f} ms"
+    overlap = "–" if metrics.overlap_max is None else f"{metrics.overlap_max} (mean {metrics.overlap_mean:.2f})"
+    throughput = "–" if metrics.throughput_per_s is None else f"{metrics.throughput_per_s:.1f} results/s"
+    outcomes = ", ".join(f"{count} {name}" for name, count in metrics.outcomes.items()) or "–"
+    values = (str(metrics.ops), outcomes, throughput, quantiles, overlap, f"{duration_s:.1f} s")
+    return tuple(zip(FIGURES, values, strict=True))
+
+
+def _facts(comparison: Comparison) -> tuple[tuple[str, str], ...]:
+    machine = comparison.machine
+    return (
+        ("made", comparison.created_at),
+        ("command", comparison.command or "–"),
+        ("seed", str(comparison.seed)),
+        ("workers, clients", f"{comparison.workers}, {comparison.clients}"),
+        ("profile", comparison.profile),
+        ("took", f"{comparison.duration_s:.1f} s"),
+        ("machine", f"{machine.system}, {machine.cpus} processors"),
+        ("load before, after", f"{machine.load_before:.2f}, {machine.load_after:.2f}"),
+        ("Python", machine.python),
+        ("poolproof", f"{comparison.tool_version}, schema {comparison.schema_version}"),
+    )
