@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
+
 import scenarios
 from harness.errors import UsageError
 from harness.scenario import Scenario
@@ -41,7 +43,9 @@ def _find(word: str, catalogue: dict[str, Scenario]) -> list[Scenario]:
     if word in catalogue:
         return [catalogue[word]]
     if word.endswith(".py"):
-        return scenarios_in(load_file(Path(word)), word)
+        path = Path(word)
+        found = scenarios_in(load_file(path), word)
+        return [msgspec.structs.replace(scenario, file=str(path.resolve())) for scenario in found]
     near = difflib.get_close_matches(word, catalogue, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "; see `poolproof list scenarios`"
     raise UsageError(f"there is no scenario {word!r}{hint}")

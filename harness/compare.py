@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -21,7 +22,7 @@ from harness.comparison import Comparison, Machine, RunResult, ScenarioCompariso
 from harness.errors import RecordError, RunError
 from harness.judge import Answers, compare_answers, compare_scenario, judge
 from harness.lock import measuring
-from harness.runner import Request, Subject
+from harness.runner import Request, Subject, analyze
 from harness.scenario import Scenario
 from harness.speed import measure_speed
 from harness.store import RunFolder
@@ -70,19 +71,22 @@ def run_jobs(
     jobs: int,
     start_job: StartJob,
     progress: Progress,
-) -> dict[tuple[str, str], RunResult]:
-    """Run every scenario on every pool, `jobs` at a time; the results by scenario and pool.
+) -> dict[tuple[str, int], RunResult]:
+    """Run every scenario on every pool, `jobs` at a time; the results by scenario and the subject's position.
 
     An interrupt ends the jobs that run and is raised on; what they recorded stays on disk.
     """
     running: set[RunningJob] = set()
-    results: dict[tuple[str, str], RunResult] = {}
+    stopping = threading.Event()
+    results: dict[tuple[str, int], RunResult] = {}
 
     def carry_out(scenario: Scenario, subject: Subject) -> RunResult:
         what = f"{scenario.name} on {subject.name}"
         progress.began(what)
         job = start_job(scenario, subject, request, out)
         running.add(job)
+        if stopping.is_set():  # it was started while the others were ended
+            job.end()
         try:
             result = job.result(scenario.budget_s + JOB_EXTRA_S)
         finally:
@@ -92,10 +96,10 @@ def run_jobs(
 
     executor = ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="job")
     try:
-        futures: dict[Future[RunResult], tuple[str, str]] = {
-            executor.submit(carry_out, scenario, subject): (scenario.name, subject.name)
+        futures: dict[Future[RunResult], tuple[str, int]] = {
+            executor.submit(carry_out, scenario, subject): (scenario.name, position)
             for scenario in sorted(scenarios, key=lambda scenario: -scenario.budget_s)
-            for subject in subjects
+            for position, subject in enumerate(subjects)
         }
         waiting = set(futures)
         while waiting:
@@ -103,6 +107,7 @@ def run_jobs(
             for future in done:
                 results[futures[future]] = future.result()
     finally:
+        stopping.set()
         executor.shutdown(wait=False, cancel_futures=True)
         for job in list(running):
             job.end()
@@ -168,7 +173,7 @@ def measure_speeds(
 
 def assemble(
     scenarios: Sequence[Scenario],
-    results: Mapping[tuple[str, str], RunResult],
+    results: Mapping[tuple[str, int], RunResult],
     pools: tuple[str, str],
     request: Request,
     *,
@@ -178,20 +183,20 @@ def assemble(
     duration_s: float,
     command: str = "",
 ) -> Comparison:
-    """Judge what both pools did: `pools` is (baseline, candidate), `results` goes by scenario and pool."""
-    baseline, candidate = pools
-    compared = compare_results(scenarios, results, baseline, candidate)
+    """Judge what both pools did: `pools` is (baseline, candidate), `results` goes by scenario and 0 or 1 for these."""
+    compared = compare_results(scenarios, results)
     judgement = judge(scenarios, compared, speeds=speeds, troubles=troubles)
     return Comparison(
         decision=judgement.decision,
         reasons=judgement.reasons,
         warnings=judgement.warnings,
-        baseline=baseline,
-        candidate=candidate,
+        baseline=pools[0],
+        candidate=pools[1],
         seed=request.seed,
         workers=request.size.workers,
         clients=request.size.clients,
         profile=request.profile,
+        worker_command=request.worker_command or "",
         scenarios=compared,
         speeds=tuple(speeds),
         machine=machine,
@@ -203,12 +208,12 @@ def assemble(
 
 
 def compare_results(
-    scenarios: Sequence[Scenario], results: Mapping[tuple[str, str], RunResult], baseline: str, candidate: str
+    scenarios: Sequence[Scenario], results: Mapping[tuple[str, int], RunResult]
 ) -> tuple[ScenarioComparison, ...]:
     """Set the results of both pools side by side, with the answers read back from their folders."""
     rows = []
     for scenario in scenarios:
-        one, other = results[scenario.name, baseline], results[scenario.name, candidate]
+        one, other = results[scenario.name, 0], results[scenario.name, 1]
         answers = Answers()
         if scenario.compare_answers and one.folder and other.folder:
             try:
@@ -219,6 +224,33 @@ def compare_results(
                 other = msgspec.structs.replace(other, trouble=str(error))
         rows.append(compare_scenario(scenario, one, other, answers))
     return tuple(rows)
+
+
+def reanalyze(comparison: Comparison, home: Path, find: Callable[[Sequence[str]], Sequence[Scenario]]) -> Comparison:
+    """The same comparison, judged again from its run folders; `home` is the folder that it was read from.
+
+    Timings are taken as they were. Raises RecordError for a run folder that is gone, UsageError for a scenario.
+    """
+    scenarios = {scenario.name: scenario for row in comparison.scenarios for scenario in find([row.file or row.name])}
+    results = {}
+    for row in comparison.scenarios:
+        for side, result in enumerate((row.baseline, row.candidate)):
+            if result.folder:
+                moved = home / "runs" / Path(result.folder).name
+                folder = RunFolder(moved if moved.is_dir() else Path(result.folder))
+                again = analyze(scenarios[row.name], folder)
+                result = msgspec.structs.replace(again, duration_s=result.duration_s)
+            results[row.name, side] = result
+    ordered = [scenarios[row.name] for row in comparison.scenarios]
+    compared = compare_results(ordered, results)
+    judgement = judge(ordered, compared, speeds=comparison.speeds)
+    return msgspec.structs.replace(
+        comparison,
+        decision=judgement.decision,
+        reasons=judgement.reasons,
+        warnings=judgement.warnings,
+        scenarios=compared,
+    )
 
 
 def describe_machine(load_before: float) -> Machine:

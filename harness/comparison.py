@@ -80,9 +80,13 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScenarioComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario, both pools. `answers_compared` counts the operations whose answers were set side by side."""
+    """One scenario, both pools. `answers_compared` counts the operations whose answers were set side by side.
+
+    `file` defines the scenario if the catalogue does not.
+    """
 
     name: str
+    file: str = ""
     summary: str
     failures: tuple[str, ...]
     guarantees: tuple[str, ...]
@@ -120,7 +124,10 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. `reasons` are sentences, the most important first; `warnings` do not change the decision."""
+    """All of it. `reasons` are sentences, the most important first; `warnings` do not change the decision.
+
+    `worker_command` is empty for the shipped worker.
+    """
 
     decision: Decision
     reasons: tuple[str, ...]
@@ -131,6 +138,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     clients: int
     profile: str
+    worker_command: str = ""
     scenarios: tuple[ScenarioComparison, ...]
     speeds: tuple[Speed, ...] = ()
     machine: Machine

@@ -70,9 +70,10 @@ class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What was run, so that it can be run again."""
+    """What was run, so that it can be run again. `file` defines the scenario if the catalogue does not."""
 
     scenario: str
+    file: str = ""
     pool: str
     pool_name: str
     seed: int
@@ -113,22 +114,24 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def intervals(self) -> tuple[ServiceInterval, ...]:
-        """When workers were at work on requests, by their own journals; from the wire's times if there are none."""
+        """When workers were at work on requests, by their own journals; from SEND to RECEIVE if there are none."""
         if self.services:
             return self.services
+        received = {event.call: event.at_ns for event in self.events_by_kind[EventKind.RECEIVE]}
+        ops = {op.call: op for op in self.ops if op.call is not None}
         return tuple(
             ServiceInterval(
-                worker_id=op.worker if op.worker is not None else -1,
-                pid=op.pid or 0,
-                request_id=op.call if op.call is not None else op.index,
-                command=op.command,
-                nonce=op.nonce,
-                start_ns=op.sent_ns,
-                end_ns=op.received_ns,
-                ok=op.type is OpType.OK,
+                worker_id=event.worker,
+                pid=event.pid or 0,
+                request_id=event.call,
+                command=ops[event.call].command if event.call in ops else "",
+                nonce=ops[event.call].nonce if event.call in ops else None,
+                start_ns=event.at_ns,
+                end_ns=received.get(event.call),
+                ok=ops[event.call].type is OpType.OK if event.call in ops else None,
             )
-            for op in self.ops
-            if op.sent_ns is not None and op.worker is not None
+            for event in self.events_by_kind[EventKind.SEND]
+            if event.call is not None and event.worker is not None
         )
 
     def labelled(self, label: str) -> tuple[Op, ...]:

@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from harness.catalogue import find_scenarios
 from harness.comparison import RunResult
 from harness.errors import HarnessError
 from harness.pools import find_pool
-from harness.runner import Request, run
+from harness.runner import Request, Subject, run
+from harness.scenario import Scenario
 from harness.verdict import Verdict
 
 END_WAIT_S = 5.0
@@ -41,11 +43,15 @@ class Job:
 
     def __init__(self, order: JobOrder) -> None:
         self.order = order
+        self._lock = threading.Lock()
+        self._errors: str | None = None
+        # Unlike a pipe, a file never fills up while nobody reads. `end` closes it.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "harness.job"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._stderr,
             process_group=0,  # Ctrl-C is for the parent, which ends its jobs in order
         )
         assert self._process.stdin is not None
@@ -66,6 +72,8 @@ class Job:
                     return msgspec.json.decode(text, type=RunResult)
         except msgspec.DecodeError as error:
             trouble = f"the run's answer is damaged: {error}"
+        except ValueError:  # closed meanwhile, by `end` in another thread
+            trouble = "the run was ended"
         finally:
             errors = self.end()
         if not trouble:
@@ -80,10 +88,15 @@ class Job:
         )
 
     def end(self) -> str:
-        """End the process if it still runs; what it wrote to stderr."""
+        """End the process if it still runs; what it wrote to stderr. Idempotent, and safe from several threads."""
+        with self._lock:
+            if self._errors is None:
+                self._errors = self._end()
+            return self._errors
+
+    def _end(self) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        assert self._process.stderr is not None
         try:
             self._process.stdin.close()
         except BrokenPipeError:
@@ -93,10 +106,16 @@ class Job:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        errors = self._process.stderr.read().decode("utf-8", "replace")
         self._process.stdout.close()
-        self._process.stderr.close()
-        return errors
+        with self._stderr:
+            self._stderr.seek(0)
+            return self._stderr.read().decode("utf-8", "replace")
+
+
+def start_job(scenario: Scenario, subject: Subject, request: Request, out: Path) -> Job:
+    """Begin a run of this scenario on this pool in a process of its own; its folder goes under `out`."""
+    order = JobOrder(scenario=scenario.name, file=scenario.file, pool=subject.name, request=request, out=str(out))
+    return Job(order)
 
 
 def _leave_with_parent() -> None:

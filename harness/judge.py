@@ -50,6 +50,12 @@ def compare_answers(baseline: History, candidate: History) -> Answers:
             told.append(f"operation {op.index} ({op.command}): {_short(op.value)} became {_short(other.value)}")
         elif op.outcome == "CommandError" and op.error != other.error:
             told.append(f"operation {op.index} ({op.command}): the error {op.error!r} became {other.error!r}")
+    known = {op.index for op in baseline.ops}
+    told += [
+        f"operation {op.index} ({op.command}) was not made on both pools"
+        for op in candidate.ops
+        if op.index not in known
+    ]
     return Answers(compared=compared, differences=tuple(told))
 
 
@@ -85,6 +91,7 @@ def compare_scenario(
         )
     return ScenarioComparison(
         name=scenario.name,
+        file=scenario.file,
         summary=scenario.summary,
         failures=scenario.failures,
         guarantees=scenario.guarantees,

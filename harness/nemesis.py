@@ -5,6 +5,7 @@ Faults of a worker's start and of a command are not its business. It signals onl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -59,7 +60,9 @@ class Nemesis:
                     return
             victim = moment.running
         begin_ns = now_ns() if fault.when else self._begin_ns
-        self._stop.wait(max(0.0, fault.after_s - (now_ns() - begin_ns) / 1e9))
+        if self._stop.wait(max(0.0, fault.after_s - (now_ns() - begin_ns) / 1e9)):
+            self._record(fault, landed=False, detail="the run was over before its moment")
+            return
         if fault.kind is FaultKind.CLOSE:
             self._close(fault)
         elif victim is None or victim.pid is None:
@@ -75,9 +78,7 @@ class Nemesis:
 
     def _signal(self, fault: Fault, victim: Running, pid: int) -> None:
         try:
-            if psutil.Process(pid).ppid() != os.getpid():
-                raise ProcessLookupError(f"process {pid} is no child of this one")
-            pidfd = os.pidfd_open(pid)
+            pidfd = _pin_child(pid)
         except (psutil.NoSuchProcess, ProcessLookupError) as error:
             self._record(fault, landed=False, victim=victim, detail=str(error))
             return
@@ -88,9 +89,10 @@ class Nemesis:
             self._record(fault, landed=busy, victim=victim, detail="" if busy else "its call was over already")
             if fault.kind is FaultKind.STOP:
                 self._stop.wait(fault.for_s)
-                signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):  # the pool has replaced it, which is its right
+                    signal.pidfd_send_signal(pidfd, signal.SIGCONT)
         except ProcessLookupError:
-            pass  # the pool has replaced it, which is its right
+            self._record(fault, landed=False, victim=victim, detail=f"process {pid} had ended already")
         finally:
             os.close(pidfd)
 
@@ -105,3 +107,13 @@ class Nemesis:
                 detail=detail,
             )
         )
+
+
+def _pin_child(pid: int) -> int:
+    # A pidfd, so that the signal can reach nobody else. Raises if it is no living child of this process.
+    process = psutil.Process(pid)
+    if process.ppid() != os.getpid():
+        raise ProcessLookupError(f"process {pid} is no child of this one")
+    if process.status() == psutil.STATUS_ZOMBIE:
+        raise ProcessLookupError(f"process {pid} had ended already")
+    return os.pidfd_open(pid)

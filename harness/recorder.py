@@ -179,10 +179,23 @@ class Recorder:
     def _write(self) -> None:
         data = bytearray()
         while self._lines:
-            data += self._encoder.encode(self._lines.popleft()) + b"\n"
+            data += self._encode(self._lines.popleft()) + b"\n"
         view = memoryview(data)
         while view:
             view = view[os.write(self._fd, view) :]
+
+    def _encode(self, line: Line) -> bytes:
+        try:
+            return self._encoder.encode(line)
+        except Exception:
+            if not isinstance(line, OpLine):
+                raise
+            # Such as a lone surrogate: what JSON has no form for is told as text.
+            op = line.op
+            told = {"not_json": ascii(op.args)}
+            return self._encoder.encode(
+                OpLine(msgspec.structs.replace(op, args=told, value=ascii(op.value), error=ascii(op.error)))
+            )
 
 
 def _judge(error: BaseException | None) -> tuple[OpType, str, str]:

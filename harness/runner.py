@@ -16,13 +16,14 @@ from typing import Any
 
 import msgspec
 
-from bridge import Capability, EventKind, Observer, Pool, PoolConfig, PoolError
+from bridge import Capability, ConfigError, EventKind, Observer, Pool, PoolConfig, PoolError
 from bridge.clock import now_ns
 from bridge.journal import JOURNAL_VARIABLE
 from harness.census import leftovers_since, take_census
 from harness.checker import run_checker
 from harness.client import Client
 from harness.comparison import RunResult
+from harness.errors import UsageError
 from harness.fault import START_FAULTS
 from harness.faulty_worker import wrap
 from harness.history import History, RunInfo
@@ -52,23 +53,27 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """How to run: the seed, the size, the profile's name, the worker's command if it is another program's."""
+    """How to run: the seed, the size, the profile's name, the worker's command if it is another program's.
+
+    `known_commands` are those of that program; a scenario that needs others is skipped. None: the shipped worker's.
+    """
 
     seed: int = 1
     size: Size = Size()
     profile: str = "quick"
     worker_command: str | None = None
+    known_commands: frozenset[str] | None = None
 
 
 def run(scenario: Scenario, subject: Subject, request: Request, out: Path) -> RunResult:
     """Run the scenario and judge it; everything is kept in a new folder under `out`.
 
-    Raises UsageError if `out` cannot be written. What goes wrong with the run itself is the result's `trouble`.
+    Raises UsageError if `out` cannot be written or an option is wrong. What goes wrong with the run itself is the
+    result's `trouble`.
     """
     began = time.monotonic()
-    missing = sorted(scenario.needs - subject.capabilities)
-    if missing:
-        reason = f"{subject.name} lacks {', '.join(missing)}"
+    reason = why_skipped(scenario, subject, request)
+    if reason:
         return RunResult(
             scenario=scenario.name, pool=subject.name, seed=request.seed, verdict=Verdict.UNKNOWN, skipped=reason
         )
@@ -76,6 +81,7 @@ def run(scenario: Scenario, subject: Subject, request: Request, out: Path) -> Ru
     size = msgspec.structs.replace(size, scale=request.size.scale)
     info = RunInfo(
         scenario=scenario.name,
+        file=scenario.file,
         pool=subject.name,
         pool_name=pool_name(scenario.name, subject.name),
         seed=request.seed,
@@ -94,6 +100,18 @@ def run(scenario: Scenario, subject: Subject, request: Request, out: Path) -> Ru
     result = msgspec.structs.replace(result, duration_s=time.monotonic() - began)
     folder.write_result(result)
     return result
+
+
+def why_skipped(scenario: Scenario, subject: Subject, request: Request) -> str:
+    """Why this scenario cannot be run on this pool with this worker; empty if it can."""
+    missing = sorted(scenario.needs - subject.capabilities)
+    if missing:
+        return f"{subject.name} lacks {', '.join(missing)}"
+    if request.known_commands is not None:
+        unknown = sorted(set(scenario.commands) - request.known_commands)
+        if unknown:
+            return f"the worker does not know the command {', '.join(unknown)}"
+    return ""
 
 
 def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
@@ -119,12 +137,15 @@ def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
 
 
 def _configure(scenario: Scenario, request: Request, info: RunInfo, folder: RunFolder) -> PoolConfig:
-    options: dict[str, Any] = {"name": info.pool_name, "workers": info.workers, **scenario.config}
+    options: dict[str, Any] = {**scenario.config, "name": info.pool_name, "workers": info.workers}
     if request.worker_command is not None:
         options["worker_command"] = request.worker_command
     options["log_dir"] = str(folder.stderr)
     options["env"] = {**options.get("env", {}), JOURNAL_VARIABLE: str(folder.journal)}
-    config = PoolConfig.from_options(options)
+    try:
+        config = PoolConfig.from_options(options)
+    except ConfigError as error:
+        raise UsageError(f"scenario {scenario.name!r} on {info.pool}: {error}") from error
     starts = tuple(fault for fault in scenario.faults if fault.kind in START_FAULTS)
     if starts:
         command = wrap(config.command_words(), starts, str(folder.starts))
@@ -142,7 +163,8 @@ class _Run:
         self._subject = subject
         self._info = info
         self._config = config
-        self._plan: Plan = scenario.workload(random.Random(f"{info.scenario}/{info.seed}"), size)
+        self._size = size
+        self._plan: Plan = ()
         self._recorder = Recorder(folder.history)
         self._before = take_census()  # with the recorder's thread and file in it, which outlive the pool
         self._pids: set[int] = set()
@@ -152,6 +174,7 @@ class _Run:
         """Do it all; whatever happens, the pool is closed and the history is complete."""
         recorder = self._recorder
         try:
+            self._plan = self._scenario.workload(random.Random(f"{self._info.scenario}/{self._info.seed}"), self._size)
             try:
                 pool = self._subject.make(self._config, self._observe)
             except PoolError as error:
@@ -240,4 +263,4 @@ def _join(client: Client, deadline: float) -> bool:
     return not client.is_alive()
 
 
-__all__ = ["History", "PoolFactory", "Request", "Subject", "analyze", "run"]
+__all__ = ["History", "PoolFactory", "Request", "Subject", "analyze", "run", "why_skipped"]

@@ -57,6 +57,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     timed: bool = False
     quick: bool = True
     intended_differences: tuple[IntendedDifference, ...] = ()
+    file: str = ""
 
     def __post_init__(self) -> None:
         if not NAME_PATTERN.fullmatch(self.name):

@@ -48,7 +48,7 @@ def measure_speed(
     `on_block` hears of each finished block. Raises RunError if a pool cannot be made or a call fails.
     """
     pairs = QUICK_PAIRS if request.profile == "quick" else FULL_PAIRS
-    size = msgspec.structs.replace(request.size, scale=request.size.scale * BLOCK_SCALE)
+    size = msgspec.structs.replace(scenario.fixed_size or request.size, scale=request.size.scale * BLOCK_SCALE)
     plan = scenario.workload(random.Random(f"speed/{scenario.name}/{request.seed}"), size)
     order = random.Random(f"order/{request.seed}")
     load = os.getloadavg()[0]
@@ -91,16 +91,16 @@ def measure_speed(
 
 
 def run_block(name: str, pool: Pool, plan: Plan) -> Block:
-    """Every client of the plan makes its calls; the time from the common start to the last end. Raises PoolError."""
+    """Every client of the plan makes its calls; the time from the common start to the last end. Raises RunError."""
     start = threading.Barrier(len(plan) + 1)
-    errors: list[PoolError] = []
+    errors: list[Exception] = []
 
     def work(number: int) -> None:
         start.wait()
         for position, step in enumerate(plan[number]):
             try:
                 pool.execute(step.command, {**step.args, "nonce": f"{number}.{position}"}, session=step.session)
-            except PoolError as error:
+            except Exception as error:
                 errors.append(error)
                 return
 
@@ -113,12 +113,12 @@ def run_block(name: str, pool: Pool, plan: Plan) -> Block:
         thread.join()
     seconds = time.perf_counter() - began
     if errors:
-        raise errors[0]
+        raise RunError(f"a call on {name} raised {type(errors[0]).__name__}: {errors[0]}") from errors[0]
     return Block(name, sum(len(steps) for steps in plan), seconds)
 
 
 def _warm_pool(scenario: Scenario, subject: Subject, request: Request, size: Size) -> Pool:
-    options = {"workers": size.workers, **scenario.config, "name": pool_name(f"speed-{scenario.name}", subject.name)}
+    options = {**scenario.config, "workers": size.workers, "name": pool_name(f"speed-{scenario.name}", subject.name)}
     # All calls of a block may queue behind one another in a serial pool, and that is what is measured.
     options["call_timeout_s"] = options["checkout_timeout_s"] = scenario.budget_s
     if request.worker_command is not None:

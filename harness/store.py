@@ -14,13 +14,20 @@ from typing import TypeVar
 import msgspec
 
 from bridge.journal import read_journals
-from harness.comparison import RunResult
+from harness.comparison import SCHEMA_VERSION, Comparison, RunResult
 from harness.errors import RecordError, UsageError
 from harness.fault import FaultRecord
 from harness.history import History, RunInfo
 from harness.lines import build_history
 
 Record = TypeVar("Record")
+
+
+COMPARISON_FILE = "comparison.json"
+
+
+class _Versioned(msgspec.Struct, frozen=True):
+    schema_version: str
 
 
 class RunFolder:
@@ -76,7 +83,7 @@ class RunFolder:
         for line in self.starts.read_bytes().splitlines():
             try:
                 found.append(msgspec.json.decode(line, type=FaultRecord))
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 continue  # a worker was killed while it wrote
         return tuple(found)
 
@@ -87,6 +94,15 @@ class RunFolder:
     def read_result(self) -> RunResult:
         """The result as it was kept. Raises RecordError."""
         return _read(self.path / "result.json", RunResult)
+
+
+def read_comparison(path: Path) -> Comparison:
+    """The comparison in this folder or file. Raises RecordError if it is damaged or of another major version."""
+    file = path / COMPARISON_FILE if path.is_dir() else path
+    version = _read(file, _Versioned).schema_version
+    if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
+        raise RecordError(f"{file} has the schema version {version}; this poolproof reads {SCHEMA_VERSION}")
+    return _read(file, Comparison)
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -101,5 +117,5 @@ def _read(path: Path, kind: type[Record]) -> Record:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordError(f"{path} is damaged: {error}") from error

@@ -12,7 +12,7 @@ import msgspec
 
 from harness.comparison import Comparison
 from harness.errors import UsageError
-from harness.store import write_whole
+from harness.store import COMPARISON_FILE, write_whole
 from reports.junit import render_junit
 from reports.render import render_html, render_markdown
 from reports.view import View, build_view
@@ -24,7 +24,7 @@ def render_json(view: View) -> str:
 
 
 FORMATS: dict[str, tuple[str, Callable[[View], str]]] = {
-    "json": ("comparison.json", render_json),
+    "json": (COMPARISON_FILE, render_json),
     "html": ("report.html", render_html),
     "md": ("report.md", render_markdown),
     "junit": ("junit.xml", render_junit),

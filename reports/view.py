@@ -11,7 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from harness.checker import Finding
-from harness.comparison import Comparison, Difference, Metrics, RunResult, ScenarioComparison, Speed
+from harness.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
 from harness.verdict import Decision, Verdict
 
 
@@ -225,19 +225,23 @@ def _row(row: ScenarioComparison, comparison: Comparison) -> Row:
         name=row.name,
         summary=row.summary,
         tags=(*row.failures, *row.guarantees),
-        baseline=_cell(row.baseline, row.differences, comparison, row.name),
-        candidate=_cell(row.candidate, row.differences, comparison, row.name),
+        baseline=_cell(row.baseline, row, comparison),
+        candidate=_cell(row.candidate, row, comparison),
         answers=compared,
         source=row,
     )
 
 
-def _cell(result: RunResult, differences: tuple[Difference, ...], comparison: Comparison, scenario: str) -> Cell:
-    reasons = {d.checker: d.reason for d in differences if d.kind == "finding" and d.pool == result.pool and d.reason}
+def _cell(result: RunResult, row: ScenarioComparison, comparison: Comparison) -> Cell:
+    reasons = {
+        d.checker: d.reason for d in row.differences if d.kind == "finding" and d.pool == result.pool and d.reason
+    }
     findings = tuple(_finding(found, reasons.get(found.checker, "")) for found in result.findings)
     tone, word, note = _verdict(result, findings)
-    replay = ["poolproof", "run", scenario, "--pool", result.pool, "--seed", str(result.seed)]
+    replay = ["poolproof", "run", row.file or row.name, "--pool", result.pool, "--seed", str(result.seed)]
     replay += ["--workers", str(comparison.workers), "--clients", str(comparison.clients)]
+    if comparison.worker_command:
+        replay += ["--worker-command", comparison.worker_command]
     return Cell(
         pool=result.pool,
         tone=tone,

@@ -47,7 +47,8 @@ class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
 def _belongs(op: Op) -> bool | None:
     # None: nothing in the answer tells.
     if op.command == "echo":
-        return same_json(op.value, op.args.get("value", op.args))
+        sent = op.args if op.session is None else {**op.args, "session_id": op.session}
+        return same_json(op.value, sent.get("value", sent))
     if isinstance(op.value, dict) and "nonce" in op.args:
         return op.value.get("nonce") == op.nonce
     return None

@@ -17,9 +17,9 @@ LEASE_ENDS = (EventKind.CHECKIN, EventKind.KILL, EventKind.REAP)
 
 
 def events_of_workers(history: History, *kinds: EventKind) -> dict[int, list[Event]]:
-    """The events of these kinds for each worker, in order of time."""
+    """The events of these kinds for each worker, in order of time; of one moment, in the order of their recording."""
     found: dict[int, list[Event]] = defaultdict(list)
-    for event in sorted((e for kind in kinds for e in history.events_by_kind[kind]), key=lambda e: e.at_ns):
+    for event in sorted((e for e in history.events if e.kind in kinds), key=lambda e: e.at_ns):
         if event.worker is not None:
             found[event.worker].append(event)
     return found

@@ -48,12 +48,17 @@ class ParallelStart(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G13",)
 
     def check(self, history: History) -> Finding:
-        """Decide from SPAWN and READY."""
-        ready = {event.worker: event.at_ns for event in history.events_by_kind[EventKind.READY]}
+        """Decide from SPAWN and READY; a worker that was never ready was starting until its end, or the close."""
+        ends = {
+            event.worker: event.at_ns
+            for kind in (EventKind.REAP, EventKind.KILL, EventKind.READY)  # the last one to be written counts
+            for event in history.events_by_kind[kind]
+        }
+        last_ns = history.close_began_ns
         starts = [
-            (event.at_ns, ready[event.worker])
+            (event.at_ns, end_ns)
             for event in history.events_by_kind[EventKind.SPAWN]
-            if event.worker in ready
+            if (end_ns := ends.get(event.worker, last_ns)) is not None
         ]
         if not starts:
             return finding(self, Verdict.UNKNOWN, "no worker was seen to start")

@@ -13,6 +13,7 @@ from harness.history import History, Op, OpType
 from harness.verdict import Verdict
 
 STATE_COMMANDS = frozenset({"put", "get", "append", "list", "delete"})
+READ_COMMANDS = frozenset({"get", "list"})
 
 
 class Sessions(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +76,7 @@ class _Replay:
             return
         key = str(op.args.get("key", ""))
         if op.type is OpType.INFO:
-            if op.command != "get":
+            if op.command not in READ_COMMANDS:
                 self.doubtful.add(key)
             return
         if op.type is not OpType.OK or not isinstance(op.value, dict):

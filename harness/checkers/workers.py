@@ -36,7 +36,7 @@ class StableWorkers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replaced(msgspec.Struct, frozen=True, kw_only=True):
-    """The worker that served the calls with the label was ended, and served nobody after them (G5, G12)."""
+    """The worker that served the calls with the label was ended before the close, and served nobody after (G5, G12)."""
 
     label: str
     guarantees: tuple[str, ...] = ("G5", "G12")
@@ -51,7 +51,13 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True):
         victims = [op for op in history.labelled(self.label) if op.pid is not None]
         if not victims:
             return finding(self, Verdict.UNKNOWN, f"no worker is known to have served {self.label!r}")
-        ended = {e.pid for kind in (EventKind.KILL, EventKind.REAP) for e in history.events_by_kind[kind]}
+        close_ns = history.close_began_ns
+        ended = {
+            event.pid
+            for kind in (EventKind.KILL, EventKind.REAP)
+            for event in history.events_by_kind[kind]
+            if close_ns is None or event.at_ns < close_ns
+        }
         wrong = []
         for victim in victims:
             later = [op for op in history.ops if op.pid == victim.pid and op.invoked_ns > victim.invoked_ns]
