@@ -199,6 +199,7 @@ def assemble(
         worker_command=request.worker_command or "",
         scenarios=compared,
         speeds=tuple(speeds),
+        troubles=tuple(troubles),
         machine=machine,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         duration_s=duration_s,
@@ -243,7 +244,7 @@ def reanalyze(comparison: Comparison, home: Path, find: Callable[[Sequence[str]]
             results[row.name, side] = result
     ordered = [scenarios[row.name] for row in comparison.scenarios]
     compared = compare_results(ordered, results)
-    judgement = judge(ordered, compared, speeds=comparison.speeds)
+    judgement = judge(ordered, compared, speeds=comparison.speeds, troubles=comparison.troubles)
     return msgspec.structs.replace(
         comparison,
         decision=judgement.decision,

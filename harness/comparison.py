@@ -126,7 +126,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. `reasons` are sentences, the most important first; `warnings` do not change the decision.
 
-    `worker_command` is empty for the shipped worker.
+    `worker_command` is empty for the shipped worker. `troubles` are measurements that failed.
     """
 
     decision: Decision
@@ -141,6 +141,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     worker_command: str = ""
     scenarios: tuple[ScenarioComparison, ...]
     speeds: tuple[Speed, ...] = ()
+    troubles: tuple[str, ...] = ()
     machine: Machine
     created_at: str
     duration_s: float

@@ -1,0 +1,90 @@
+"""Scenarios as pytest items: one item a scenario and pool, which runs it and reports what the checkers found.
+
+Knows nothing of other items. A failure that the scenario declares is an expected one (xfail), with its reason.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.comparison import RunResult
+from harness.ledger import Ledger, Planned
+from harness.runner import Request, Subject, run
+from harness.scenario import Scenario
+from harness.verdict import Verdict
+
+
+class ScenarioFailed(Exception):
+    """The pool failed the scenario, or nobody can tell whether it did."""
+
+
+class ScenarioItem(pytest.Item):
+    """`FILE::SCENARIO[POOL]`. Selected with -k by scenario, pool, failure (F1) and guarantee (G1)."""
+
+    def __init__(
+        self,
+        *,
+        scenario: Scenario,
+        subject: Subject,
+        request: Request,
+        ledger: Ledger,
+        **of_pytest: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(**of_pytest)
+        self.scenario = scenario
+        self.subject = subject
+        self._request = request
+        self._ledger = ledger
+        self.extra_keyword_matches.update((*scenario.failures, *scenario.guarantees))
+        self.add_marker(pytest.mark.scenario)
+
+    @property
+    def planned(self) -> Planned:
+        """The item's line in the ledger."""
+        return Planned(
+            node=self.nodeid, scenario=self.scenario.name, pool=self.subject.name, file=str(self.path.resolve())
+        )
+
+    def runtest(self) -> None:
+        """Run it, keep the result, and raise if it is not a pass."""
+        result = run(self.scenario, self.subject, self._request, self._ledger.runs)
+        self._ledger.receive(self.nodeid, result)
+        raise_unless_passed(self.scenario, result)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:  # noqa: ANN401
+        """The findings in place of a traceback."""
+        if isinstance(excinfo.value, ScenarioFailed):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Any, int | None, str]:
+        """Where it is defined, and its name."""
+        return self.path, None, self.name
+
+
+def raise_unless_passed(scenario: Scenario, result: RunResult) -> None:
+    """Raise pytest's skip for a skipped run, its xfail for a declared failure, ScenarioFailed for any other."""
+    if result.skipped:
+        pytest.skip(result.skipped)
+    fails = [found for found in result.findings if found.verdict is Verdict.FAIL]
+    unknown = [found for found in result.findings if found.verdict is Verdict.UNKNOWN]
+    reasons = [scenario.intended(result.pool, found.checker) for found in fails]
+    if fails and not unknown and not result.trouble and all(reasons):
+        pytest.xfail("; ".join(dict.fromkeys(declared.reason for declared in reasons if declared is not None)))
+    if result.verdict is not Verdict.PASS:
+        raise ScenarioFailed(describe(scenario, result))
+
+
+def describe(scenario: Scenario, result: RunResult) -> str:
+    """What is wrong, with the evidence and the line that repeats it."""
+    lines = [f"{scenario.name} on {result.pool}, seed {result.seed}: {result.verdict.value.upper()}"]
+    if result.trouble:
+        lines.append(f"  trouble: {result.trouble}")
+    for found in result.findings:
+        if found.verdict is not Verdict.PASS:
+            lines.append(f"  {found.verdict.value} {found.checker}: {found.claim}")
+            lines += [f"      {example}" for example in found.examples]
+    lines.append(f"  kept in {result.folder}; `poolproof analyze {result.folder}` judges it again")
+    return "\n".join(lines)

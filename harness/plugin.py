@@ -1,0 +1,323 @@
+"""The pytest plugin: options, fixtures, scenarios as items, and the one report of a session. The porch.
+
+Nothing but pytest is imported until something of poolproof is used. Under pytest-xdist each worker writes run folders
+and ledger lines; the controller reconciles what was planned with what it received, and builds the report.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from bridge import Observer, Pool
+    from harness.collection import ScenarioItem
+    from harness.comparison import RunResult
+    from harness.ledger import Ledger
+    from harness.runner import Request, Subject
+    from harness.scenario import Scenario
+
+DEFAULT_POOLS = ("v1", "v2")
+SCENARIO_FILES = ("scenario_*.py", "scenarios/*.py")
+PROFILE_SCALES = {"quick": 1.0, "full": 3.0}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options, all of which begin with --pool."""
+    group = parser.getgroup("poolproof", "worker pools under test")
+    group.addoption(
+        "--pool", action="append", metavar="NAME", help="pool to test, repeatable; the first is the baseline"
+    )
+    group.addoption("--pool-seed", type=int, default=1, metavar="N", help="decides every workload (default 1)")
+    group.addoption("--pool-workers", type=int, default=4, metavar="N", help="worker processes of a pool (default 4)")
+    group.addoption("--pool-clients", type=int, default=8, metavar="N", help="client threads (default 8)")
+    group.addoption("--pool-profile", choices=sorted(PROFILE_SCALES), default="quick", help="how thorough runs are")
+    group.addoption("--pool-worker-command", metavar="COMMAND", help="any program that speaks the wire")
+    group.addoption("--pool-out", metavar="DIR", help="where runs and reports go; a new folder in out/ if not given")
+    group.addoption("--pool-speed", action="store_true", help="measure timed scenarios when all tests have ended")
+    parser.addini("poolproof_scenarios", "globs of files with scenarios", type="args", default=list(SCENARIO_FILES))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the session's state."""
+    config.addinivalue_line("markers", "scenario: an item that runs a poolproof scenario on a pool")
+    config.addinivalue_line("markers", "pool_options(**options): options of the fixture `pool`, as of PoolConfig")
+    config.stash[STATE] = state = State(config)
+    if state.controls:
+        config.pluginmanager.register(state.outcomes, "poolproof-outcomes")
+
+
+class State:
+    """What the plugin knows of its session, in one process. `controls`: it is not an xdist worker."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        told: dict[str, Any] = getattr(config, "workerinput", {})
+        self.controls = not told
+        self.out = Path(told["poolproof_out"]) if "poolproof_out" in told else _out_folder(config)
+        self.outcomes = Outcomes()
+        self.scenarios: dict[tuple[str, str], Scenario] = {}
+        self.summary: list[str] = []
+        self._ledger: Ledger | None = None
+        self._request: Request | None = None
+
+    @property
+    def pool_names(self) -> tuple[str, ...]:
+        """The pools to test, the baseline first."""
+        return tuple(dict.fromkeys(self._config.getoption("pool") or DEFAULT_POOLS))
+
+    def subjects(self) -> list[Subject]:
+        """The same as subjects. Raises pytest.UsageError for an unknown one."""
+        from harness.errors import UsageError
+        from harness.pools import find_pool
+
+        try:
+            return [find_pool(name) for name in self.pool_names]
+        except UsageError as error:
+            raise pytest.UsageError(f"--pool: {error}") from error
+
+    @property
+    def ledger(self) -> Ledger:
+        """This process's pen."""
+        if self._ledger is None:
+            from harness.ledger import Ledger
+
+            self._ledger = Ledger(self.out, os.environ.get("PYTEST_XDIST_WORKER", "main"))
+        return self._ledger
+
+    @property
+    def request(self) -> Request:
+        """How to run, from the options. Raises pytest.UsageError for an impossible one."""
+        if self._request is None:
+            from harness.errors import UsageError
+            from harness.probe import known_commands
+            from harness.runner import Request
+            from harness.workload import Size
+            from scenarios import CATALOGUE
+
+            option = self._config.getoption
+            for name, least, most in (("workers", 1, 1024), ("clients", 1, 1024), ("seed", 0, 2**32 - 1)):
+                if not least <= option(f"pool_{name}") <= most:
+                    value = option(f"pool_{name}")
+                    raise pytest.UsageError(f"--pool-{name} {value}: a whole number from {least} to {most}")
+            command, known = option("pool_worker_command"), None
+            if command is not None:
+                try:
+                    known = known_commands(command, sorted({c for s in CATALOGUE.values() for c in s.commands}))
+                except UsageError as error:
+                    raise pytest.UsageError(f"--pool-worker-command: {error}") from error
+            profile = option("pool_profile")
+            size = Size(workers=option("pool_workers"), clients=option("pool_clients"), scale=PROFILE_SCALES[profile])
+            self._request = Request(
+                seed=option("pool_seed"), size=size, profile=profile, worker_command=command, known_commands=known
+            )
+        return self._request
+
+
+STATE = pytest.StashKey[State]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - xdist's WorkerController
+    """Tell an xdist worker where everything goes."""
+    node.workerinput["poolproof_out"] = str(node.config.stash[STATE].out)
+
+
+# Collection.
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Collect the files that the ini option `poolproof_scenarios` names, unless pytest does so itself."""
+    config = parent.config
+    if file_path.suffix != ".py" or file_path.name == "__init__.py" or parent.session.isinitpath(file_path):
+        return None
+    if any(fnmatch.fnmatch(file_path.name, pattern) for pattern in config.getini("python_files")):
+        return None
+    if not any(file_path.match(pattern) for pattern in config.getini("poolproof_scenarios")):
+        return None
+    if b"Scenario" not in file_path.read_bytes():
+        return None  # of the same name by chance
+    return pytest.Module.from_parent(parent, path=file_path)
+
+
+def pytest_pycollect_makeitem(
+    collector: pytest.Module | pytest.Class, name: str, obj: object
+) -> list[ScenarioItem] | None:
+    """An item for each pool, for each scenario of a scenario file; in a test file, for those named test…"""
+    if (type(obj).__module__, type(obj).__name__) != ("harness.scenario", "Scenario"):
+        return None
+    from harness.collection import ScenarioItem
+    from harness.scenario import Scenario
+
+    assert isinstance(obj, Scenario)
+    is_test_file = any(fnmatch.fnmatch(collector.path.name, glob) for glob in collector.config.getini("python_files"))
+    if is_test_file and not name.startswith("test"):
+        return None  # imported for a test's own use
+    state = collector.config.stash[STATE]
+    state.scenarios[str(collector.path.resolve()), obj.name] = obj
+    return [
+        ScenarioItem.from_parent(
+            collector,
+            name=f"{obj.name}[{subject.name}]",
+            scenario=obj,
+            subject=subject,
+            request=state.request,
+            ledger=state.ledger,
+        )
+        for subject in state.subjects()
+    ]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Write down what is planned."""
+    if session.config.option.collectonly:
+        return
+    planned = [
+        item.planned for item in session.items if item.get_closest_marker("scenario") and hasattr(item, "planned")
+    ]
+    if planned:
+        session.config.stash[STATE].ledger.plan(planned)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that uses our fixture `pool` once for each pool."""
+    if "poolproof_subject" in metafunc.fixturenames:
+        subjects = metafunc.config.stash[STATE].subjects()
+        metafunc.parametrize("poolproof_subject", subjects, ids=[subject.name for subject in subjects], indirect=True)
+
+
+# Fixtures.
+
+
+@pytest.fixture
+def poolproof_subject(request: pytest.FixtureRequest) -> Subject:
+    """The pool that this test is run on; one test a --pool."""
+    subject: Subject = request.param
+    return subject
+
+
+@pytest.fixture
+def pool_name(request: pytest.FixtureRequest) -> str:
+    """A pool name that no other test, process or run has."""
+    from harness.names import pool_name
+
+    return pool_name(request.node.name, "test")
+
+
+@pytest.fixture
+def pool_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Pool]]:
+    """Make pools by `pool_factory(version, observer=None, **options)`; each gets a name of its own, and is closed."""
+    from bridge import PoolConfig
+    from harness.names import pool_name
+    from harness.pools import find_pool
+
+    made: list[Pool] = []
+
+    def make(version: str = "v2", *, observer: Observer | None = None, **options: Any) -> Pool:  # noqa: ANN401
+        options.setdefault("name", pool_name(request.node.name, version))
+        pool = find_pool(version).make(PoolConfig.from_options(options), observer)
+        made.append(pool)
+        return pool
+
+    yield make
+    for pool in made:
+        pool.close()
+
+
+@pytest.fixture
+def pool(poolproof_subject: Subject, pool_factory: Callable[..., Pool], request: pytest.FixtureRequest) -> Pool:
+    """A pool, once for each --pool; `@pytest.mark.pool_options(workers=2)` sets its options."""
+    marker = request.node.get_closest_marker("pool_options")
+    return pool_factory(poolproof_subject.name, **({} if marker is None else marker.kwargs))
+
+
+@pytest.fixture
+def run_scenario(pytestconfig: pytest.Config) -> Callable[..., RunResult]:
+    """Run by `run_scenario(scenario, pool="v2", seed=1, workers=4, clients=8)`; gives the RunResult, raises nothing."""
+    import msgspec
+
+    from harness.pools import find_pool
+    from harness.runner import run
+
+    state = pytestconfig.stash[STATE]
+
+    def run_it(
+        scenario: Scenario,
+        pool: str = "v2",
+        *,
+        seed: int | None = None,
+        workers: int | None = None,
+        clients: int | None = None,
+    ) -> RunResult:
+        request = state.request
+        size = msgspec.structs.replace(
+            request.size,
+            workers=request.size.workers if workers is None else workers,
+            clients=request.size.clients if clients is None else clients,
+        )
+        request = msgspec.structs.replace(request, size=size, seed=request.seed if seed is None else seed)
+        return run(scenario, find_pool(pool), request, state.ledger.runs)
+
+    return run_it
+
+
+# The session's end.
+
+
+class Outcomes:
+    """Remembers each outcome that reaches the controlling process, by node."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, set[str]] = defaultdict(set)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """One phase of one item has ended."""
+        self.seen[report.nodeid].add(report.outcome)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Reconcile, compare and report, in the controlling process and after every worker has left."""
+    state = session.config.stash[STATE]
+    if not state.controls or not (state.out / "ledger").is_dir() or session.config.option.collectonly:
+        return
+    from harness.session import finish
+
+    stopped = bool(session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED)
+    summary, failed = finish(
+        state.ledger,
+        outcomes={node: frozenset(seen) for node, seen in state.outcomes.seen.items()},
+        subjects=state.subjects(),
+        request=state.request,
+        scenarios=state.scenarios,
+        stopped=stopped,
+        measure=session.config.getoption("pool_speed"),
+    )
+    state.summary = summary
+    if failed and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was decided, and where the report is."""
+    lines = config.stash[STATE].summary
+    if lines:
+        terminalreporter.section("poolproof")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+def _out_folder(config: pytest.Config) -> Path:
+    given = config.getoption("pool_out")
+    if given:
+        return Path(given).resolve()
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return config.rootpath / "out" / f"pytest-{stamp}-{os.getpid()}-{secrets.token_hex(2)}"

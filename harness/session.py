@@ -1,0 +1,135 @@
+"""The end of a pytest session: reconcile, set the pools side by side, write the one report. Part of the porch.
+
+Knows nothing of pytest's objects. What is missing fails the session; it is never passed over.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from harness.catalogue import find_scenarios
+from harness.compare import assemble, describe_machine, measure_speeds
+from harness.comparison import RunResult
+from harness.errors import HarnessError
+from harness.ledger import Ledger, Planned, reconcile
+from harness.runner import Request, Subject
+from harness.scenario import Scenario
+from harness.verdict import Decision, Verdict
+from reports import write_reports
+
+
+class Silence:
+    """Progress that nobody hears."""
+
+    def planned(self, total: int) -> None:
+        """Nothing."""
+
+    def began(self, what: str) -> None:
+        """Nothing."""
+
+    def ended(self, what: str, outcome: str) -> None:
+        """Nothing."""
+
+
+def finish(
+    ledger: Ledger,
+    *,
+    outcomes: Mapping[str, frozenset[str]],
+    subjects: Sequence[Subject],
+    request: Request,
+    scenarios: Mapping[tuple[str, str], Scenario],
+    stopped: bool,
+    measure: bool,
+) -> tuple[list[str], bool]:
+    """The lines of the summary, and whether the session has failed for a reason that no item has told.
+
+    `stopped`: the session was ended early, so what is missing is not held against it. `scenarios` are those that this
+    process has collected, by file and name; others are loaded from their files.
+    """
+    planned, received = ledger.planned(), ledger.received()
+    problems = [] if stopped else reconcile(planned, received, outcomes)
+    lines = [f"missing: {problem}" for problem in problems]
+    failed = bool(problems)
+    try:
+        known = _load(planned, scenarios)
+        for candidate in subjects[1:]:
+            pair = (subjects[0], candidate)
+            compared = _both(planned, received, pair, request.seed)
+            if not compared:
+                continue
+            folder = ledger.folder if len(subjects) == 2 else ledger.folder / f"{pair[0].name}-{candidate.name}"
+            decision, told = _report(compared, known, pair, request, folder, measure=measure)
+            failed = failed or decision is Decision.UNSAFE
+            lines += told
+    except HarnessError as error:
+        lines.append(f"no report: {error}")
+        failed = True
+    return lines, failed
+
+
+def _load(planned: Mapping[str, Planned], scenarios: Mapping[tuple[str, str], Scenario]) -> dict[str, Scenario]:
+    found = {name: scenario for (_, name), scenario in scenarios.items()}
+    for item in planned.values():
+        if item.scenario not in found:
+            found |= {scenario.name: scenario for scenario in find_scenarios([item.file])}
+    return found
+
+
+def _both(
+    planned: Mapping[str, Planned], received: Mapping[str, RunResult], pair: tuple[Subject, Subject], seed: int
+) -> dict[tuple[str, int], RunResult]:
+    # The results of the scenarios that were planned on both pools; a missing one is a result with trouble.
+    by_name: dict[tuple[str, str], RunResult] = {}
+    for node, item in planned.items():
+        by_name[item.scenario, item.pool] = received.get(node) or RunResult(
+            scenario=item.scenario,
+            pool=item.pool,
+            seed=seed,
+            verdict=Verdict.UNKNOWN,
+            trouble="it was not run to its end",
+        )
+    names = dict.fromkeys(name for name, _ in by_name)
+    return {
+        (name, side): by_name[name, subject.name]
+        for name in names
+        if all((name, subject.name) in by_name for subject in pair)
+        for side, subject in enumerate(pair)
+    }
+
+
+def _report(
+    results: Mapping[tuple[str, int], RunResult],
+    known: Mapping[str, Scenario],
+    pair: tuple[Subject, Subject],
+    request: Request,
+    folder: Path,
+    *,
+    measure: bool,
+) -> tuple[Decision, list[str]]:
+    load = os.getloadavg()[0]
+    scenarios = [known[name] for name in dict.fromkeys(name for name, _ in results)]
+    speeds, troubles = measure_speeds(scenarios, *pair, request, progress=Silence()) if measure else ((), ())
+    comparison = assemble(
+        scenarios,
+        results,
+        (pair[0].name, pair[1].name),
+        request,
+        speeds=speeds,
+        troubles=troubles,
+        machine=describe_machine(load),
+        duration_s=sum(result.duration_s for result in results.values()),
+        command="pytest",
+    )
+    if not speeds:
+        note = "nothing was timed: no claim about speed is made; pytest --pool-speed measures when all tests have ended"
+        comparison = msgspec.structs.replace(comparison, warnings=(*comparison.warnings, note))
+    written = write_reports(comparison, folder)
+    lines = [f"{comparison.decision.value}: {comparison.candidate} for {comparison.baseline}"]
+    if comparison.decision is not Decision.SAFE:
+        lines += [f"  - {reason}" for reason in comparison.reasons]
+    lines.append(f"report: {written['html']}")
+    return comparison.decision, lines
