@@ -1,0 +1,111 @@
+"""HTML and Markdown: whole, self-contained, and deaf to what a worker's text would like them to do."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+from collections.abc import Callable
+
+import jinja2
+import pytest
+
+from harness.comparison import Comparison
+from reports.render import escape_markdown, printable, render_html, render_markdown, vega_bundle
+from reports.view import build_view
+
+MakeComparison = Callable[..., Comparison]
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a browser would see: tags, addresses, scripts and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.handlers: list[str] = []
+        self.scripts: dict[str, str] = {}
+        self.text = ""
+        self._script: str | None = None
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        given = dict(attrs)
+        self.addresses += [str(given[name]) for name in ("src", "href") if name in given]
+        self.handlers += [name for name in given if name.startswith("on")]
+        if tag == "script":
+            self._script = given.get("id") or f"script-{len(self.scripts)}"
+            self.scripts[self._script] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._script = None
+
+    def handle_data(self, data: str) -> None:
+        if self._script is None:
+            self.text += data
+        else:
+            self.scripts[self._script] += data
+
+
+def test_the_page_answers_at_its_top_and_needs_nothing_else(make_comparison: MakeComparison) -> None:
+    text = render_html(build_view(make_comparison()))
+    page = Page(text)
+    assert page.text.index("SAFE") < page.text.index("3.98 ×") < page.text.index("it is serial")
+    assert all(address.startswith(("#", "data:")) for address in page.addresses)
+    assert len(text.encode()) < 3_000_000
+    specs = json.loads(page.scripts["specs"])
+    assert {"occupancy", "overlap", "response", "speed", "throughput", "row-parallel_calls"} <= specs.keys()
+    drawn = set(re.findall(r'data-spec="([^"]+)"', text))
+    assert drawn == specs.keys()
+
+
+def test_hostile_text_stays_text_in_html(make_comparison: MakeComparison, hostile: Comparison) -> None:
+    page = Page(render_html(build_view(hostile)))
+    plain = Page(render_html(build_view(make_comparison())))
+    assert page.tags.count("script") == plain.tags.count("script") == 3
+    assert "img" not in page.tags
+    assert page.handlers == []
+    assert "<img src=x onerror=alert(2)>" in page.text
+    assert "{{ 7*7 }}" in page.text
+    assert "\x00" not in page.text
+    assert "\\x1b" in page.text
+    spec = json.loads(page.scripts["specs"])["row-parallel_calls"]
+    commands = [bar["command"] for bar in spec["datasets"][spec["vconcat"][1]["data"]["name"]]]
+    assert commands[0].startswith("</script>")
+
+
+def test_hostile_text_stays_text_in_markdown(hostile: Comparison) -> None:
+    text = render_markdown(build_view(hostile))
+    assert "<script" not in text.replace("\\<script", "")
+    assert "<img" not in text.replace("\\<img", "")
+    assert "@team" not in text
+    tables = [line for line in text.splitlines() if line.startswith("| **")]
+    assert len(tables) == 1
+    assert len(re.findall(r"(?<!\\)\|", tables[0])) == 5
+
+
+def test_markdown_tells_the_decision_the_matrix_and_the_evidence(hostile: Comparison) -> None:
+    text = render_markdown(build_view(hostile))
+    assert text.startswith("## poolproof: UNSAFE\n")
+    assert "| scenario | v1 | v2 | answers |" in text
+    assert "#### parallel\\_calls on v2: fails" in text
+    assert "Again with: `poolproof run parallel_calls --pool v2" in text
+
+
+def test_every_template_is_strict_about_what_is_undefined(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(jinja2.UndefinedError):
+        render_markdown(object())  # type: ignore[arg-type]
+
+
+def test_the_bundle_cannot_end_its_script_element() -> None:
+    assert "</script" not in vega_bundle()
+    assert "vegaEmbed" in vega_bundle()
+
+
+def test_control_characters_are_made_visible_and_line_breaks_kept() -> None:
+    assert printable("a\x00b\x1b\n\tc\ud800") == "a\\x00b\\x1b\n\tc\\xd800"
+    assert escape_markdown("a|b\nc<d>@e") == "a\\|b c\\<d\\>@\u200be"
