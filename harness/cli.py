@@ -337,7 +337,7 @@ class _Keeping:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if kind is KeyboardInterrupt:
-            sys.stderr.write(f"poolproof: what was recorded is in {self._folder}\n")
+            sys.stderr.write(f"poolproof: interrupted; what was recorded is in {self._folder}\n")
 
 
 def _request(

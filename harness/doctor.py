@@ -129,8 +129,10 @@ def _worker() -> tuple[bool, str]:
 def _orphan() -> tuple[bool, str]:
     parent = subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    with parent.stdout as told:
-        pid = int(told.readline())
+    try:
+        with parent.stdout as told:
+            pid = int(told.readline())
+    finally:
         parent.kill()
         parent.wait()
     began = time.monotonic()

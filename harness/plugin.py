@@ -42,6 +42,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--pool-profile", choices=sorted(PROFILE_SCALES), default="quick", help="how thorough runs are")
     group.addoption("--pool-worker-command", metavar="COMMAND", help="any program that speaks the wire")
     group.addoption("--pool-out", metavar="DIR", help="where runs and reports go; a new folder in out/ if not given")
+    group.addoption(
+        "--pool-report", action="append", metavar="FORMAT", help="html, md, junit or json; all if not given"
+    )
     group.addoption("--pool-speed", action="store_true", help="measure timed scenarios when all tests have ended")
     parser.addini("poolproof_scenarios", "globs of files with scenarios", type="args", default=list(SCENARIO_FILES))
 
@@ -53,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[STATE] = state = State(config)
     if state.controls:
         config.pluginmanager.register(state.outcomes, "poolproof-outcomes")
+        state.require_possible()
 
 
 class State:
@@ -84,6 +88,18 @@ class State:
         except UsageError as error:
             raise pytest.UsageError(f"--pool: {error}") from error
 
+    def require_possible(self) -> None:
+        """Raise pytest.UsageError for a bad option, before anything is collected."""
+        option = self._config.getoption
+        for name, least, most in (("workers", 1, 1024), ("clients", 1, 1024), ("seed", 0, 2**32 - 1)):
+            value = option(f"pool_{name}")
+            if not least <= value <= most:
+                raise pytest.UsageError(f"--pool-{name} {value}: a whole number from {least} to {most}")
+        if option("pool"):
+            self.subjects()
+        if option("pool_worker_command"):
+            _ = self.request
+
     @property
     def ledger(self) -> Ledger:
         """This process's pen."""
@@ -95,7 +111,7 @@ class State:
 
     @property
     def request(self) -> Request:
-        """How to run, from the options. Raises pytest.UsageError for an impossible one."""
+        """How to run, from the options. Raises pytest.UsageError for a worker command that starts no worker."""
         if self._request is None:
             from harness.errors import UsageError
             from harness.probe import known_commands
@@ -104,10 +120,6 @@ class State:
             from scenarios import CATALOGUE
 
             option = self._config.getoption
-            for name, least, most in (("workers", 1, 1024), ("clients", 1, 1024), ("seed", 0, 2**32 - 1)):
-                if not least <= option(f"pool_{name}") <= most:
-                    value = option(f"pool_{name}")
-                    raise pytest.UsageError(f"--pool-{name} {value}: a whole number from {least} to {most}")
             command, known = option("pool_worker_command"), None
             if command is not None:
                 try:
@@ -300,6 +312,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         scenarios=state.scenarios,
         stopped=stopped,
         measure=session.config.getoption("pool_speed"),
+        formats=session.config.getoption("pool_report"),
     )
     state.summary = summary
     if failed and session.exitstatus == pytest.ExitCode.OK:

@@ -83,10 +83,6 @@ class _Probe:
 def _refused(response: Response | None, refusal: Response | None, command: str) -> bool:
     if response is None or response.success or refusal is None or refusal.success:
         return False
-    # A worker may add a hint, such as the nearest command, which differs from name to name.
-    return _before_hint(str(response.error), command) == _before_hint(str(refusal.error), NO_COMMAND)
-
-
-def _before_hint(error: str, command: str) -> str:
-    before, named, _ = error.partition(command)
-    return before if named else error
+    # A worker may add a hint, such as the nearest command, to the same words.
+    refused = str(refusal.error).replace(NO_COMMAND, "\0")
+    return str(response.error).replace(command, "\0", 1).startswith(refused)

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 
 from harness.catalogue import find_scenarios
 from harness.compare import assemble, describe_machine, measure_speeds
-from harness.comparison import RunResult
+from harness.comparison import Comparison, RunResult
 from harness.errors import HarnessError
 from harness.ledger import Ledger, Planned, reconcile
 from harness.runner import Request, Subject
 from harness.scenario import Scenario
 from harness.verdict import Decision, Verdict
-from reports import write_reports
+from reports import FORMATS, write_reports
 
 
 class Silence:
@@ -44,11 +43,13 @@ def finish(
     scenarios: Mapping[tuple[str, str], Scenario],
     stopped: bool,
     measure: bool,
+    formats: Sequence[str] | None = None,
 ) -> tuple[list[str], bool]:
     """The lines of the summary, and whether the session has failed for a reason that no item has told.
 
-    `stopped`: the session was ended early, so what is missing is not held against it. `scenarios` are those that this
-    process has collected, by file and name; others are loaded from their files.
+    `scenarios` are those that this process has collected, by file and name; others are loaded from their files.
+    `stopped`: the session was ended early, so what is missing is not held against it. `formats` are those of
+    reports.FORMATS to write, all if None.
     """
     planned, received = ledger.planned(), ledger.received()
     problems = [] if stopped else reconcile(planned, received, outcomes)
@@ -62,9 +63,12 @@ def finish(
             if not compared:
                 continue
             folder = ledger.folder if len(subjects) == 2 else ledger.folder / f"{pair[0].name}-{candidate.name}"
-            decision, told = _report(compared, known, pair, request, folder, measure=measure)
-            failed = failed or decision is Decision.UNSAFE
-            lines += told
+            comparison = _compare(compared, known, pair, request, measure=measure)
+            failed = failed or comparison.decision is Decision.UNSAFE
+            lines.append(f"{comparison.decision.value}: {comparison.candidate} for {comparison.baseline}")
+            if comparison.decision is not Decision.SAFE:
+                lines += [f"  - {reason}" for reason in comparison.reasons]
+            lines += [f"report: {path}" for path in write_reports(comparison, folder, formats or FORMATS).values()]
     except HarnessError as error:
         lines.append(f"no report: {error}")
         failed = True
@@ -101,15 +105,14 @@ def _both(
     }
 
 
-def _report(
+def _compare(
     results: Mapping[tuple[str, int], RunResult],
     known: Mapping[str, Scenario],
     pair: tuple[Subject, Subject],
     request: Request,
-    folder: Path,
     *,
     measure: bool,
-) -> tuple[Decision, list[str]]:
+) -> Comparison:
     load = os.getloadavg()[0]
     scenarios = [known[name] for name in dict.fromkeys(name for name, _ in results)]
     speeds, troubles = measure_speeds(scenarios, *pair, request, progress=Silence()) if measure else ((), ())
@@ -127,9 +130,4 @@ def _report(
     if not speeds:
         note = "nothing was timed: no claim about speed is made; pytest --pool-speed measures when all tests have ended"
         comparison = msgspec.structs.replace(comparison, warnings=(*comparison.warnings, note))
-    written = write_reports(comparison, folder)
-    lines = [f"{comparison.decision.value}: {comparison.candidate} for {comparison.baseline}"]
-    if comparison.decision is not Decision.SAFE:
-        lines += [f"  - {reason}" for reason in comparison.reasons]
-    lines.append(f"report: {written['html']}")
-    return comparison.decision, lines
+    return comparison

@@ -149,7 +149,7 @@ def show_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence
     """A table; lines with tabs where there is no terminal, so that a script can read them."""
     if not console.is_terminal:
         for row in rows:
-            console.print("\t".join(row), markup=False, highlight=False, soft_wrap=True)
+            console.file.write("\t".join(row) + "\n")  # the console would turn the tabs into blanks
         return
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:

@@ -1,0 +1,31 @@
+# Everything that a person or a CI system does with a checkout. Only Python, git and make are needed beforehand.
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= out/compare
+JOBS ?= 2
+BIN = $(VENV)/bin
+
+.PHONY: compare test lint setup clean help
+
+help:
+	@echo "make compare   compare the two pools and write the report into $(OUT)"
+	@echo "make test      run the tests, with branch coverage"
+	@echo "make lint      ruff and mypy"
+
+setup:
+	@sh tools/setup "$(PYTHON)" "$(VENV)"
+
+compare: setup
+	$(BIN)/poolproof compare --out "$(OUT)"
+
+test: setup
+	@sh tools/test "$(BIN)" -n "$(JOBS)"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf "$(VENV)" out .mypy_cache .ruff_cache .pytest_cache .hypothesis

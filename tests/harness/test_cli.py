@@ -1,0 +1,218 @@
+"""The command line as a person and a CI system use it: what it does, what it says, and how it exits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from bridge import PoolConfig
+from harness.cli import main
+from harness.pools import find_pool
+from reports.schema import comparison_schema
+
+Write = Callable[[str], str]
+Capture = pytest.CaptureFixture[str]
+
+TINY = """
+from harness.checkers import CORE, FaultLanded, OneOutcome
+from harness.fault import FaultKind
+from harness.scenario import IntendedDifference, Scenario
+from harness.workload import Size, steady
+
+SIZE = Size(workers=1, clients=2)
+TINY = Scenario(name="tiny", summary="two echoes a client", workload=steady("echo", calls=2),
+                checkers=(OneOutcome(), *CORE), fixed_size=SIZE)
+"""
+FAILING = (
+    TINY
+    + """
+NEVER = OneOutcome(allowed=frozenset({"CallTimeout"}))
+FAILING = Scenario(name="failing", summary="expects what never happens", workload=steady("echo", calls=1),
+                   checkers=(NEVER, *CORE), fixed_size=SIZE)
+"""
+)
+DECLARED = (
+    FAILING
+    + """
+DECLARED = Scenario(name="declared", summary="the same, declared", workload=steady("echo", calls=1),
+                    checkers=(NEVER, *CORE), fixed_size=SIZE, intended_differences=(
+                        IntendedDifference(pool="v1", checker="one_outcome", reason="it never did"),))
+"""
+)
+OPEN = (
+    TINY
+    + """
+OPEN = Scenario(name="open", summary="a fault that never lands", workload=steady("echo", calls=1),
+                checkers=(OneOutcome(), FaultLanded(kinds=(FaultKind.KILL,)), *CORE), fixed_size=SIZE)
+"""
+)
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Write a scenario file into the current folder, which is a new one."""
+    monkeypatch.chdir(tmp_path)
+
+    def put(text: str) -> str:
+        (tmp_path / "mine.py").write_text(text)
+        return "mine.py"
+
+    return put
+
+
+def test_a_comparison_of_two_good_pools_is_safe_and_leaves_all_reports(
+    write: Write, capsys: Capture, tmp_path: Path
+) -> None:
+    assert main(["compare", write(TINY), "--out", "kept"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("SAFE: v2 for v1\n")
+    assert "report: kept/report.html" in told.out
+    assert "tiny on v2: pass" in told.err
+    kept = tmp_path / "kept"
+    assert {path.name for path in kept.iterdir()} == {
+        "comparison.json",
+        "junit.xml",
+        "report.html",
+        "report.md",
+        "runs",
+    }
+    jsonschema.validate(json.loads((kept / "comparison.json").read_text()), comparison_schema())
+
+    assert main(["analyze", "kept"]) == 0
+    assert capsys.readouterr().out.startswith("SAFE")
+    assert main(["analyze", str(next((kept / "runs").glob("tiny-v1-*")))]) == 0
+    assert "tiny on v1, seed 1: pass" in capsys.readouterr().out
+    (kept / "report.md").unlink()
+    assert main(["report", "kept", "--format", "md"]) == 0
+    assert (kept / "report.md").read_text().startswith("## poolproof: SAFE")
+
+
+def test_an_undeclared_failure_is_unsafe(write: Write, capsys: Capture) -> None:
+    assert main(["compare", write(FAILING), "-q"]) == 1
+    told = capsys.readouterr()
+    assert told.out.startswith("UNSAFE: v2 for v1\n")
+    assert "failing: v2 fails one_outcome" in told.out
+    assert told.err == ""
+
+
+def test_what_cannot_be_decided_is_inconclusive(write: Write, capsys: Capture) -> None:
+    assert main(["compare", write(OPEN), "-q", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["decision"] == "INCONCLUSIVE"
+
+
+def test_run_shows_findings_and_exits_by_the_verdict(write: Write, capsys: Capture) -> None:
+    file = write(DECLARED)
+    assert main(["run", file, "--pool", "v1", "-q", "--out", "kept"]) == 1
+    told = capsys.readouterr().out
+    assert "tiny on v1, seed 1: pass" in told
+    assert "failing on v1, seed 1: fail\n" in told
+    assert "declared on v1, seed 1: fail, as declared" in told
+    assert "as declared: it never did" in told
+    folder = next(Path("kept").glob("declared-v1-*"))
+    assert main(["analyze", str(folder)]) == 0
+    assert main(["report", str(folder)]) == 1
+    capsys.readouterr()
+    assert main(["run", write(OPEN), "-q", "--json"]) == 3
+    assert [result["verdict"] for result in json.loads(capsys.readouterr().out)] == ["pass", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["compare", "paralel_calls"], "there is no scenario 'paralel_calls'; did you mean 'parallel_calls'?"),
+        (["compare", "nowhere.py"], "there is no file nowhere.py"),
+        (["compare", "--candidate", "v3"], "there is no pool 'v3'; there are v1, v2"),
+        (["compare", "--workers", "0"], "--workers 0: a whole number from 1 to 1024"),
+        (["compare", "--jobs", "65"], "--jobs 65: a whole number from 1 to 64"),
+        (["run", "--clients", "1025"], "--clients 1025: a whole number from 1 to 1024"),
+        (["run", "--seed", "-1"], "--seed -1: a whole number from 0 to 4294967295"),
+        (["compare", "--workers", "many"], "Invalid value for '--workers'"),
+        (["compare", "--profile", "slow"], "Invalid value for '--profile'"),
+        (["compare", "--wrokers", "2"], "No such option: --wrokers"),
+        (["compair"], "No such command 'compair'"),
+        (["list", "everything"], "Invalid value for"),
+        (["compare", "parallel_calls", "--worker-command", "python3 'x"], "No closing quotation"),
+        (["compare", "parallel_calls", "--worker-command", "/no/such/program"], "cannot execute '/no/such/program'"),
+        (["compare", "parallel_calls", "--worker-command", "true"], "the worker command 'true' starts no worker"),
+        (["report", "nowhere"], "there is no nowhere"),
+        (["report", "."], "holds neither a comparison"),
+        (["analyze", "."], "holds neither a comparison"),
+        (["compare", "parallel_calls", "--out", "taken"], "--out taken: there is a file of that name"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it(arguments: list[str], told: str, write: Write, capsys: Capture) -> None:
+    write(TINY)
+    Path("taken").write_text("")
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("poolproof: ")
+    assert told in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_a_scenario_file_that_breaks_is_one_line(write: Write, capsys: Capture) -> None:
+    assert main(["compare", write("1 / 0")]) == 2
+    assert capsys.readouterr().err == "poolproof: mine.py cannot be loaded: ZeroDivisionError: division by zero\n"
+    assert main(["compare", write("x = 1")]) == 2
+    assert "defines no Scenario" in capsys.readouterr().err
+
+
+def test_a_damaged_record_is_a_failure_of_the_run_itself(write: Write, capsys: Capture, tmp_path: Path) -> None:
+    write(TINY)
+    Path("comparison.json").write_text("{")
+    assert main(["report", "."]) == 4
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_a_fault_of_the_tool_is_one_line_and_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def break_down() -> None:
+        raise RuntimeError("planted\nhere")
+
+    monkeypatch.setattr("harness.cli.examine", break_down)
+    assert main(["doctor"]) == 4
+    assert capsys.readouterr().err == "poolproof: a fault of poolproof itself: RuntimeError: planted | here\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [("scenarios", "parallel_calls\tF1 G6 G10"), ("pools", "v1\t"), ("faults", "kill\t"), ("checkers", "OneOutcome\t")],
+)
+def test_list_tells_what_there_is(what: str, expected: str, capsys: Capture) -> None:
+    assert main(["list", what]) == 0
+    assert any(line.startswith(expected) for line in capsys.readouterr().out.splitlines())
+
+
+def test_ps_and_reap_know_the_pools_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
+) -> None:
+    monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(tmp_path / "runtime"))
+    pool = find_pool("v2").make(PoolConfig(name="seen", workers=1), None)
+    with pool:
+        pool.warm_up()
+        assert main(["ps"]) == 0
+        assert capsys.readouterr().out.startswith("seen\tv2\t")
+        assert main(["ps", "--json"]) == 0
+        [record] = json.loads(capsys.readouterr().out)
+        assert record["owner_alive"] is True
+        assert len(record["worker_pids"]) == 1
+        assert main(["reap"]) == 0
+        assert capsys.readouterr().out == "nothing to reap\n"
+        assert pool.execute("echo", {"value": 1}) == 1
+
+
+def test_schema_is_valid_json_and_doctor_finds_this_machine_well(capsys: Capture) -> None:
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(comparison_schema()))
+    assert main(["doctor"]) == 0
+    assert "BAD" not in capsys.readouterr().out
+
+
+def test_no_command_shows_the_help(capsys: Capture) -> None:
+    assert main([]) == 2
+    told = capsys.readouterr()
+    assert "compare" in told.out + told.err
