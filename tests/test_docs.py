@@ -1,0 +1,64 @@
+"""What the documents show is what works: their code runs, their commands exist, their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from bridge import PoolConfig
+from harness.catalogue import find_scenarios
+from harness.cli import app
+from pool_v2 import PoolV2
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def test_the_worker_of_the_wire_page_is_a_worker(tmp_path: Path) -> None:
+    [program] = _blocks(ROOT / "docs" / "wire.md", "python")
+    (tmp_path / "that.py").write_text(program)
+    command = shlex.join([sys.executable, str(tmp_path / "that.py"), "--worker-id", "{worker_id}"])
+    with PoolV2(PoolConfig(workers=2, worker_command=command)) as pool:
+        for value in (None, 0, [], {"result": 1}):
+            assert pool.execute("echo", {"value": value}) == value
+        with pytest.raises(Exception, match="unknown command 'nothing'"):
+            pool.execute("nothing")
+
+
+def test_the_scenario_of_the_readme_is_one(tmp_path: Path) -> None:
+    [scenario] = [block for block in _blocks(ROOT / "README.md", "python") if "SCENARIO" in block]
+    (tmp_path / "scenario_slow_model.py").write_text(scenario)
+    [found] = find_scenarios([str(tmp_path / "scenario_slow_model.py")])
+    assert found.name == "slow_model"
+
+
+def test_the_pool_of_the_readme_works() -> None:
+    [program] = [block for block in _blocks(ROOT / "README.md", "python") if "PoolV2(" in block]
+    exec(program, {})
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    shown = re.findall(r"^\$ poolproof (\w+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    assert set(shown) == set(known)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_no_document_names_a_machine() -> None:
+    for page in [*PAGES, ROOT / "CHANGELOG.md", ROOT / "Makefile"]:
+        assert not re.search(r"/(tmp|root|home|work)/\w", page.read_text()), page
