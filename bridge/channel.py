@@ -1,6 +1,7 @@
 """One blocking exchange on one worker: write a request, read its response, both to one absolute deadline.
 
-Knows nothing of queues. It owns no descriptor and never kills: whatever goes wrong it raises, and it stays `dirty`.
+Knows nothing of queues. It owns no descriptor and reaps nothing: whatever goes wrong it raises, and it stays `dirty`.
+A worker that broke its stream is killed, so that its stderr ends; one that is only late is its pool's to kill.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Channel:
         start = self.new_handshake()
         start.begin()
         while not start.done:
-            if not _ready(self._read_poll, self.process.stdout_fd, deadline_ns):
+            if now_ns() > deadline_ns or not _ready(self._read_poll, self.process.stdout_fd, deadline_ns):
                 raise start.failed("has died" if self.process.exited() else "did not answer its init ping in time")
             start.advance()
 
@@ -94,7 +95,7 @@ class Channel:
                 left = left[written:]
                 if not left:
                     return
-            if not _ready(self._write_poll, self.process.stdin_fd, deadline_ns):
+            if now_ns() > deadline_ns or not _ready(self._write_poll, self.process.stdin_fd, deadline_ns):
                 if self.process.exited():
                     raise self._crashed("does not read its requests", sent=sent)
                 raise self._timeout(sent)
@@ -103,6 +104,7 @@ class Channel:
         process = self.process
         data = self._read_some(deadline_ns, READ_BYTES)
         while len(data) < HEADER_BYTES:
+            self._require_time(deadline_ns)
             data += self._read_some(deadline_ns, READ_BYTES)
         try:
             size = frame_size(data[:HEADER_BYTES], limit_bytes=self._limit_bytes)
@@ -118,6 +120,7 @@ class Channel:
         have = len(data) - HEADER_BYTES
         view[:have] = data[HEADER_BYTES:]
         while have < size:
+            self._require_time(deadline_ns)
             if not _ready(self._read_poll, process.stdout_fd, deadline_ns):
                 raise self._unanswered()
             got = os.readv(process.stdout_fd, [view[have:]])
@@ -133,6 +136,11 @@ class Channel:
         if not data:
             raise self._crashed("ended its stream before it answered")
         return data
+
+    def _require_time(self, deadline_ns: int) -> None:
+        # A first look may come after the deadline; bytes that never stop coming must not stretch it (G11).
+        if now_ns() > deadline_ns:
+            raise self._unanswered()
 
     def _unanswered(self) -> CallTimeout | WorkerCrashed:
         return self._crashed("died before it answered") if self.process.exited() else self._timeout(Sent.YES)

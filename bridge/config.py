@@ -56,7 +56,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"name {self.name!r}: 1 to 120 letters, digits, '.', '_' or '-', no mark in front")
         _whole("workers", self.workers, least=1, most=1024)
         _whole("overflow", self.overflow, least=0, most=1024)
-        _whole("max_frame_bytes", self.max_frame_bytes, least=64, most=2**32 - 1)
+        _whole("max_frame_bytes", self.max_frame_bytes, least=1024, most=2**32 - 1)  # an init ping fits
         _whole("stderr_ring_bytes", self.stderr_ring_bytes, least=0, most=2**30)
         _whole("stderr_log_bytes", self.stderr_log_bytes, least=0, most=2**40)
         _whole("session_log_bytes", self.session_log_bytes, least=0, most=2**40)
@@ -72,11 +72,20 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
                 duration(option, getattr(self, option))
         if not isinstance(self.lazy, bool):
             raise ConfigError(f"lazy {self.lazy!r}: True or False")
+        if not isinstance(self.worker_command, str | tuple | list):
+            raise ConfigError(f"worker_command {self.worker_command!r}: a string or a sequence of words")
         words = self.command_words()
         if not words or not all(isinstance(word, str) and word and "\0" not in word for word in words):
             raise ConfigError(f"worker_command {self.worker_command!r}: at least one word, none empty")
-        if not all(isinstance(k, str) and isinstance(v, str) and k and "=" not in k for k, v in self.env.items()):
-            raise ConfigError(f"env {self.env!r}: names and values are strings, a name has no '='")
+        if not isinstance(self.env, dict) or not all(_variable(k, v) for k, v in self.env.items()):
+            raise ConfigError(f"env {self.env!r}: names and values are strings without NUL, a name has no '='")
+        if self.log_dir is not None and not (
+            isinstance(self.log_dir, str) and self.log_dir and "\0" not in self.log_dir
+        ):
+            raise ConfigError(f"log_dir {self.log_dir!r}: None or a path")
+        commands = self.state_commands
+        if not isinstance(commands, frozenset | set) or not all(isinstance(command, str) for command in commands):
+            raise ConfigError(f"state_commands {commands!r}: a set of command names")
 
     def command_words(self) -> tuple[str, ...]:
         """The worker command as words. Raises ConfigError if a string has an open quote."""
@@ -101,7 +110,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     def require_defaults(self, options: tuple[str, ...], *, pool: str) -> None:
         """Raise ConfigError for the first of `options` that was set though `pool` does not support it."""
         for field in msgspec.structs.fields(self):
-            if field.name in options and getattr(self, field.name) != field.default:
+            default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+            if field.name in options and getattr(self, field.name) != default:
                 raise ConfigError(f"{pool} does not support the option {field.name!r}")
 
 
@@ -111,6 +121,12 @@ def duration(option: str, *values: float | None) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 366 * 86400:
         raise ConfigError(f"{option} {value!r}: a number of seconds above 0, at most a year")
     return value
+
+
+def _variable(name: object, value: object) -> bool:
+    if not isinstance(name, str) or not isinstance(value, str):
+        return False
+    return bool(name) and "=" not in name and "\0" not in name + value
 
 
 def _whole(option: str, value: int, *, least: int, most: int) -> None:

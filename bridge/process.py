@@ -67,6 +67,7 @@ class WorkerProcess:
         """Start `command`, in which `{worker_id}` is replaced. Raises StartFailed if it cannot be executed."""
         words = [word.replace("{worker_id}", str(worker_id)) for word in command]
         pipes: list[int] = []
+        pid = 0
         try:
             stdin_read, stdin_write = _pipe(pipes, child_end=0)
             stdout_read, stdout_write = _pipe(pipes, child_end=1)
@@ -87,23 +88,29 @@ class WorkerProcess:
                 setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
             )
             _tie(lifeline_read, pid)
-        except OSError as error:
+            os.set_blocking(stdin_write, False)
+            process = cls(
+                worker_id,
+                pid,
+                stdin_fd=stdin_write,
+                stdout_fd=stdout_read,
+                stderr_fd=stderr_read,
+                lifeline_fd=lifeline_write,
+            )
+        except (OSError, ValueError) as error:  # ValueError: a word or a variable that no program can get
+            if pid:
+                with contextlib.suppress(OSError):
+                    os.killpg(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
             for fd in pipes:
                 os.close(fd)
+            reason = error.strerror if isinstance(error, OSError) else error
             raise StartFailed(
-                f"worker {worker_id}: cannot execute {words[0]!r}: {error.strerror}", worker_id=worker_id
+                f"worker {worker_id}: cannot execute {words[0]!r}: {reason}", worker_id=worker_id
             ) from error
         for fd in (stdin_read, stdout_write, stderr_write, lifeline_read):
             os.close(fd)
-        os.set_blocking(stdin_write, False)
-        return cls(
-            worker_id,
-            pid,
-            stdin_fd=stdin_write,
-            stdout_fd=stdout_read,
-            stderr_fd=stderr_read,
-            lifeline_fd=lifeline_write,
-        )
+        return process
 
     def kill(self) -> None:
         """SIGKILL to the worker's whole process group, now. Nothing happens once it is reaped."""
@@ -162,7 +169,10 @@ class WorkerProcess:
         if not self.reaped or self.exit_status is None:
             return "is gone"
         if self.exit_status < 0:
-            return f"was ended by {signal.Signals(-self.exit_status).name}"
+            try:
+                return f"was ended by {signal.Signals(-self.exit_status).name}"
+            except ValueError:  # most real-time signals have no name
+                return f"was ended by signal {-self.exit_status}"
         return f"exited with status {self.exit_status}"
 
     def _close_in_child(self) -> None:
@@ -172,17 +182,19 @@ class WorkerProcess:
             for fd in (self.stdin_fd, self.stdout_fd, self.pidfd, self._lifeline_fd):
                 if fd >= 0:
                     os.close(fd)
+            self.stdin_fd = -1
         self.reaped = True
 
 
 def _pipe(opened: list[int], *, child_end: int) -> tuple[int, int]:
     """A pipe whose child's end stands above every number that the child's own descriptors are moved to."""
     ends = list(os.pipe2(os.O_CLOEXEC))
-    if ends[child_end] < _FIRST_FREE_FD:
-        low = ends[child_end]
-        ends[child_end] = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
-        os.close(low)
     opened += ends
+    low = ends[child_end]
+    if low < _FIRST_FREE_FD:
+        ends[child_end] = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
+        opened[opened.index(low)] = ends[child_end]
+        os.close(low)
     return ends[0], ends[1]
 
 

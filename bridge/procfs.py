@@ -5,7 +5,6 @@ Knows nothing of pools. A zombie counts as gone: it can do nothing any more.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -48,11 +47,14 @@ def kill_groups(processes: Iterable[tuple[int, int]], *, timeout_s: float) -> tu
         if not is_alive(pid, ticks):
             os.close(pidfd)
             continue
-        with contextlib.suppress(OSError):
+        try:
             if os.getpgid(pid) == pid:
                 os.killpg(pid, signal.SIGKILL)
             else:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except OSError:  # it has ended since
+            os.close(pidfd)
+            continue
         killed[pid] = pidfd
     deadline = time.monotonic() + timeout_s
     for pidfd in killed.values():

@@ -9,6 +9,7 @@ Knows nothing of what a pool does. Layout of `<base>/pools/<name>/`:
 Rules
 1. Whoever holds the lock of the directory that is *now* under the name owns the name.
 2. A directory whose lock is free, or whose owner is dead, is a dead pool's: its living workers may be ended.
+   It never gets a new owner: it is first moved aside, in one step, under a name with a dot that no pool can have.
 3. A process is known by pid and start, so a pid that was given to another process is never signalled.
 """
 
@@ -17,7 +18,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
+import stat
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,26 +96,31 @@ class RunDir:
     def claim(cls, name: str, *, version: str) -> RunDir:
         """Own `name`. Raises PoolNameConflict if a living pool has it; a dead pool's directory is cleared first."""
         path = pools_dir() / name
-        lock_fd = _lock(path, create=True)
-        if lock_fd is None:
-            owner = _read_manifest(path)
-            whom = "another process" if owner is None else f"process {owner.pid} ({owner.version})"
-            raise PoolNameConflict(f"the pool name {name!r} is taken: {whom} owns it and lives")
-        kill_groups(_recorded_workers(path), timeout_s=REAP_TIMEOUT_S)
-        for old in path.iterdir():
-            if old.name != "lock":
-                old.unlink()
-        manifest = Manifest(
-            name=name,
-            version=version,
-            pid=os.getpid(),
-            start_ticks=start_ticks(os.getpid()) or 0,
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        draft = path / f".manifest.{os.getpid()}"
-        draft.write_bytes(msgspec.json.encode(manifest))
-        draft.replace(path / "manifest.json")
-        return cls(path, lock_fd)
+        doomed: list[Path] = []
+        lock_fd = None
+        try:
+            while True:
+                lock_fd = _lock(path, create=True)
+                manifest = _read_manifest(path)
+                if lock_fd is None:
+                    # A forked child of a dead owner may hold the lock; it owns nothing, and cannot use the pool.
+                    if manifest is None or is_alive(manifest.pid, manifest.start_ticks):
+                        whom = "another process" if manifest is None else f"process {manifest.pid} ({manifest.version})"
+                        raise PoolNameConflict(f"the pool name {name!r} is taken: {whom} owns it and lives")
+                elif _is_new(path):
+                    _write_manifest(path, name, version)
+                    return cls(path, lock_fd)
+                doomed += _set_aside(path, manifest)
+                if lock_fd is not None:
+                    os.close(lock_fd)
+                    lock_fd = None
+        except OSError as error:
+            if lock_fd is not None:
+                os.close(lock_fd)
+            raise ConfigError(f"cannot use {path} as a run directory: {error.strerror}") from error
+        finally:
+            for old in doomed:
+                _clear(old)
 
     def add_worker(self, pid: int) -> None:
         """Record a worker that was begun."""
@@ -131,7 +139,9 @@ class RunDir:
         """Give the name up and remove the directory. Idempotent."""
         if not self._released:
             self._released = True
-            shutil.rmtree(self.path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                for old in _set_aside(self.path, _read_manifest(self.path)):
+                    shutil.rmtree(old, ignore_errors=True)
             self.abandon_in_child()
 
     def abandon_in_child(self) -> None:
@@ -142,7 +152,8 @@ class RunDir:
 
 def list_pools() -> list[PoolRecord]:
     """The pools of this user on this machine, by name; dead ones too, until they are reaped."""
-    return [record for path in sorted(pools_dir().iterdir()) if (record := _read_record(path)) is not None]
+    found = (_read_record(path) for path in sorted(pools_dir().iterdir()) if not path.name.startswith("."))
+    return [record for record in found if record is not None]
 
 
 def reap_orphans() -> list[Reaped]:
@@ -152,16 +163,56 @@ def reap_orphans() -> list[Reaped]:
         record = _read_record(path)
         if record is None or record.owner_alive:
             continue
+        manifest = _read_manifest(path)
         lock_fd = _lock(path, create=False)
-        if lock_fd is None and record.owner_pid == 0:
-            continue  # being made or taken over at this moment
-        # A forked child of the dead owner may still hold the lock; it owns nothing, and cannot use the pool.
-        killed = kill_groups(_recorded_workers(path), timeout_s=REAP_TIMEOUT_S)
-        shutil.rmtree(path, ignore_errors=True)
+        if lock_fd is None and manifest is None:
+            continue  # being made or removed at this moment
+        # Without the lock: a forked child of the dead owner holds it.
+        reaped += [
+            Reaped(name=record.name, owner_pid=record.owner_pid, killed=_clear(old))
+            for old in _set_aside(path, manifest)
+        ]
         if lock_fd is not None:
             os.close(lock_fd)
-        reaped.append(Reaped(name=record.name, owner_pid=record.owner_pid, killed=killed))
     return reaped
+
+
+def _is_new(path: Path) -> bool:
+    try:
+        return os.listdir(path) == ["lock"]
+    except FileNotFoundError:
+        return False
+
+
+def _set_aside(path: Path, manifest: Manifest | None) -> list[Path]:
+    # Where the directory is now, if it still is the one with this manifest, else nothing.
+    doomed = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        if _read_manifest(path) != manifest:
+            return []
+        path.rename(doomed)
+    except FileNotFoundError:
+        return []
+    return [doomed]
+
+
+def _clear(path: Path) -> tuple[int, ...]:
+    killed = kill_groups(_recorded_workers(path), timeout_s=REAP_TIMEOUT_S)
+    shutil.rmtree(path, ignore_errors=True)
+    return killed
+
+
+def _write_manifest(path: Path, name: str, version: str) -> None:
+    manifest = Manifest(
+        name=name,
+        version=version,
+        pid=os.getpid(),
+        start_ticks=start_ticks(os.getpid()) or 0,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    draft = path / f".manifest.{os.getpid()}"
+    draft.write_bytes(msgspec.json.encode(manifest))
+    draft.replace(path / "manifest.json")
 
 
 def _read_record(path: Path) -> PoolRecord | None:
@@ -190,23 +241,21 @@ def _read_record(path: Path) -> PoolRecord | None:
 def _lock(path: Path, *, create: bool) -> int | None:
     # The locked descriptor, or None if a living process holds it (or, without `create`, if there is nothing to lock).
     while True:
-        if create:
-            path.mkdir(mode=0o700, exist_ok=True)
         try:
-            fd = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
-        except FileNotFoundError:
             if create:
-                continue  # its former owner removed it between the two lines above
-            return None
+                path.mkdir(mode=0o700, exist_ok=True)
+            fd = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+        except (FileNotFoundError, FileExistsError):
+            # Its former owner may have removed it between two of these steps.
+            if not create:
+                return None
+            if _no_place(path):
+                raise
+            continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            manifest = _read_manifest(path)
-            orphaned = manifest is not None and not is_alive(manifest.pid, manifest.start_ticks)
             os.close(fd)
-            if create and orphaned:
-                shutil.rmtree(path, ignore_errors=True)
-                continue  # only a forked child of the dead owner held it
             return None
         with contextlib.suppress(FileNotFoundError):
             if os.stat(path / "lock").st_ino == os.fstat(fd).st_ino:
@@ -216,16 +265,24 @@ def _lock(path: Path, *, create: bool) -> int | None:
             return None
 
 
+def _no_place(path: Path) -> bool:
+    # Whether no directory can be made here: something else is in the way, or there is nowhere to make it.
+    try:
+        return not stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return not path.parent.is_dir()
+
+
 def _read_manifest(path: Path) -> Manifest | None:
     try:
         return msgspec.json.decode((path / "manifest.json").read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return None
 
 
 def _recorded_workers(path: Path) -> list[tuple[int, int]]:
     try:
-        lines = (path / "workers").read_text().splitlines()
+        lines = (path / "workers").read_text(errors="replace").splitlines()
     except OSError:
         return []
     found: dict[int, int] = {}

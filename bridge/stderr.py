@@ -34,10 +34,11 @@ class StderrTail:
     def append(self, data: bytes) -> None:
         """Take what the worker wrote."""
         self.total_bytes += len(data)
-        self._chunks.append(data[-self._ring_bytes :] if self._ring_bytes else b"")
-        self._held_bytes += len(self._chunks[-1])
-        while self._held_bytes > self._ring_bytes and len(self._chunks) > 1:
-            self._held_bytes -= len(self._chunks.popleft())
+        if self._ring_bytes:
+            self._chunks.append(data[-self._ring_bytes :])
+            self._held_bytes += len(self._chunks[-1])
+            while self._held_bytes - len(self._chunks[0]) >= self._ring_bytes:
+                self._held_bytes -= len(self._chunks.popleft())
         self._log(data)
 
     def _log(self, data: bytes) -> None:
@@ -59,7 +60,7 @@ class StderrTail:
         """The last lines as text; waits at most `wait_s` seconds for the stream's end first."""
         if wait_s > 0:
             self._ended.wait(wait_s)
-        data = b"".join(list(self._chunks))[-self._ring_bytes or len(self._chunks) :]
+        data = b"".join(list(self._chunks))[-self._ring_bytes :]
         return "\n".join(data.decode("utf-8", "replace").splitlines()[-lines:])
 
 

@@ -17,7 +17,7 @@ LARGEST_BYTES = 2**30
 
 def echo(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     """The argument `value` as it is; all arguments if there is none."""
-    return args.get("value", args) if "value" in args else args
+    return args.get("value", args)
 
 
 def sleep(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401

@@ -51,7 +51,7 @@ def write(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 def bad_frame(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     """Write bytes of the given `kind` where the answer should be."""
     kind = args.get("kind", "garbage")
-    if kind not in BROKEN:
+    if not isinstance(kind, str) or kind not in BROKEN:
         raise HandlerError(f"argument 'kind': one of {', '.join(BROKEN)}, not {kind!r}")
     context.write_raw(BROKEN[kind])
     if kind == "truncated":

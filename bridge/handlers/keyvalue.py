@@ -50,6 +50,8 @@ def cleanup_session(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN
     """Forget the session `session_id`."""
     name = text(args, "session_id")
     gone = context.sessions.pop(name, Session())
+    if context.current_session == name:
+        context.current_session = None
     return with_nonce(args, status="cleaned", session_id=name, programs_removed=len(gone.programs))
 
 

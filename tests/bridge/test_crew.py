@@ -1,0 +1,204 @@
+"""The processes of one pool: named, recorded while they live, and buried without a trace."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.channel import Channel
+from bridge.clock import deadline_ns
+from bridge.config import NAME_PATTERN, PoolConfig
+from bridge.crew import Crew, unique_name
+from bridge.errors import ConfigError, PoolNameConflict, StartFailed
+from bridge.messages import encode_request
+from bridge.rundir import list_pools, pools_dir
+
+pytestmark = pytest.mark.usefixtures("runtime_dir")
+
+SERVE = ("sh", "-c", "echo {worker_id} $POOLPROOF_MAX_FRAME_BYTES $FLAVOUR >&2; cat >/dev/null")
+
+
+@pytest.fixture
+def crew() -> Iterator[Callable[..., Crew]]:
+    """Make crews, which are disbanded at the end with their workers buried."""
+    made: list[Crew] = []
+
+    def make(**options: object) -> Crew:
+        made.append(Crew(PoolConfig.from_options({"worker_command": SERVE} | options), version="v9"))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.disband()
+
+
+def _bury(crew: Crew, channel: Channel) -> None:
+    channel.process.kill()
+    assert channel.process.exited(10)
+    assert channel.process.reap()
+    crew.bury(channel)
+
+
+def test_names_that_nobody_chose_are_unique_and_possible() -> None:
+    names = [unique_name("v2") for _ in range(1000)]
+    assert len(set(names)) == 1000
+    assert all(NAME_PATTERN.fullmatch(name) for name in names)
+    assert re.fullmatch(rf"v2-{os.getpid()}-\d+-[0-9a-f]{{8}}", names[0])
+
+
+def test_a_crew_owns_its_name_until_it_is_disbanded(crew: Callable[..., Crew]) -> None:
+    first = crew(name="alpha")
+    assert first.name == "alpha"
+    with pytest.raises(PoolNameConflict):
+        crew(name="alpha")
+    first.disband()
+    first.disband()
+    assert list_pools() == []
+    crew(name="alpha")
+
+
+def test_crews_without_a_name_never_collide(crew: Callable[..., Crew]) -> None:
+    names = {crew().name for _ in range(20)}
+    assert len(names) == 20
+    assert {record.name for record in list_pools()} == names
+    assert {record.version for record in list_pools()} == {"v9"}
+
+
+def test_worker_ids_are_never_used_twice(crew: Callable[..., Crew]) -> None:
+    one = crew()
+    ids: list[int] = []
+    threads = [threading.Thread(target=lambda: ids.extend(one.next_id() for _ in range(100))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(ids) == list(range(1, 401))
+
+
+def test_a_worker_is_recorded_while_it_lives(crew: Callable[..., Crew]) -> None:
+    one = crew()
+    channel = one.spawn(one.next_id())
+    assert list_pools()[0].worker_pids == (channel.process.pid,)
+    _bury(one, channel)
+    assert list_pools()[0].worker_pids == ()
+    assert (pools_dir() / one.name / "workers").read_text().splitlines()[-1] == f"-{channel.process.pid}"
+
+
+def test_a_worker_is_told_its_id_the_frame_limit_and_the_pools_variables(crew: Callable[..., Crew]) -> None:
+    one = crew(max_frame_bytes=5000, env={"FLAVOUR": "sweet", "POOLPROOF_MAX_FRAME_BYTES": "1"})
+    channel = one.spawn(7)
+    channel.process.end_input()
+    assert channel.process.exited(10)
+    assert channel.tail.text(wait_s=10) == "7 5000 sweet", "no variable overrules the pool's own limit"
+    _bury(one, channel)
+
+
+def test_what_a_worker_prints_is_logged_in_the_run_directory(
+    crew: Callable[..., Crew], eventually: Callable[..., None]
+) -> None:
+    one = crew()
+    channel = one.spawn(3)
+    log = pools_dir() / one.name / "worker-3.stderr.log"
+    eventually(lambda: log.exists() and log.read_bytes().startswith(b"3 "), "the log has the worker's words")
+    _bury(one, channel)
+
+
+def test_a_log_directory_is_made_and_outlives_the_pool(
+    crew: Callable[..., Crew], tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    one = crew(log_dir=str(tmp_path / "deep" / "logs"), stderr_log_bytes=4)
+    channel = one.spawn(3)
+    log = tmp_path / "deep" / "logs" / "worker-3.stderr.log"
+    eventually(log.exists, "the log is made")
+    _bury(one, channel)
+    one.disband()
+    assert log.read_bytes() == b"3 13"
+
+
+def test_a_log_directory_that_cannot_be_is_refused_before_the_name_is_taken(
+    crew: Callable[..., Crew], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="log_dir"):
+        crew(name="alpha", log_dir=str(tmp_path / "file"))
+    assert list_pools() == []
+
+
+def test_a_start_that_fails_records_nothing(crew: Callable[..., Crew]) -> None:
+    one = crew(worker_command=("no-such-program",))
+    with pytest.raises(StartFailed, match="worker 1"):
+        one.spawn(1)
+    assert list_pools()[0].worker_pids == ()
+
+
+def test_a_spawned_worker_answers_over_its_channel(crew: Callable[..., Crew]) -> None:
+    one = crew(worker_command=(sys.executable, "-m", "bridge.worker", "--worker-id", "{worker_id}"))
+    channel = one.spawn(one.next_id())
+    channel.handshake(deadline_ns=deadline_ns(10))
+    frame = encode_request(1, "pid", {}, limit_bytes=1000)
+    response = channel.exchange(1, frame, deadline_ns=deadline_ns(10))
+    assert response.result == {"pid": channel.process.pid, "worker_id": 1}
+    _bury(one, channel)
+
+
+def test_a_whole_life_leaves_no_descriptor_no_thread_and_no_directory(open_fds: Callable[[], dict[int, str]]) -> None:
+    pools_dir()
+    before, threads = open_fds(), threading.active_count()
+    one = Crew(PoolConfig(worker_command=SERVE), version="v9")
+    for _ in range(3):
+        _bury(one, one.spawn(one.next_id()))
+    one.disband()
+    assert open_fds() == before
+    assert threading.active_count() == threads
+    assert list(pools_dir().iterdir()) == []
+
+
+def test_the_owner_may_use_its_crew(crew: Callable[..., Crew]) -> None:
+    crew().require_owner()
+
+
+def test_a_forked_child_may_not_and_closes_its_copies_while_the_parent_goes_on(
+    run_script: Callable[..., subprocess.Popen[str]],
+) -> None:
+    script = run_script("""
+import os, sys
+from bridge.config import PoolConfig
+from bridge.crew import Crew
+from bridge.errors import PoolClosed
+from bridge.rundir import list_pools
+def fds():
+    return {int(fd): os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2
+            and os.path.lexists(f"/proc/self/fd/{fd}")}
+before = fds()
+gone = Crew(PoolConfig(), version="v9")
+gone.disband()
+crew = Crew(PoolConfig(name="alpha", worker_command=("cat",)), version="v9")
+channel = crew.spawn(1)
+child = os.fork()
+if child == 0:
+    assert fds() == before, (fds(), before)
+    try:
+        crew.require_owner()
+    except PoolClosed as error:
+        os._exit(0 if "belongs to process" in str(error) else 4)
+    os._exit(5)
+print(os.waitpid(child, 0)[1], [record.name for record in list_pools()], channel.process.exited(), flush=True)
+crew.require_owner()
+os.write(channel.process.stdin_fd, b"still")
+print(os.read(channel.process.stdout_fd, 100))
+channel.process.kill()
+assert channel.process.exited(10) and channel.process.reap()
+crew.bury(channel)
+crew.disband()
+print(fds() == before)
+""")
+    output, errors = script.communicate(timeout=30)
+    assert errors == ""
+    assert output.splitlines() == ["0 ['alpha'] False", "b'still'", "True"]

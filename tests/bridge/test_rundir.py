@@ -1,0 +1,312 @@
+"""Run directories: one owner a name, a private place, and a record of workers that survives torn lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bridge import rundir
+from bridge.errors import ConfigError, PoolNameConflict
+from bridge.procfs import start_ticks
+from bridge.rundir import RunDir, list_pools, pools_dir, reap_orphans
+
+pytestmark = pytest.mark.usefixtures("runtime_dir")
+
+OWNER = """
+import sys
+from bridge.rundir import RunDir
+owned = RunDir.claim(sys.argv[1], version="v2")
+for pid in sys.argv[2:]:
+    owned.add_worker(int(pid))
+print("owned", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def owner(run_script: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.Popen[str]]:
+    """Another process that owns the name."""
+
+    def start(name: str, *workers: int) -> subprocess.Popen[str]:
+        script = run_script(OWNER, name, *map(str, workers))
+        assert script.stdout is not None
+        assert script.stdout.readline() == "owned\n"
+        return script
+
+    return start
+
+
+def _names() -> list[str]:
+    return sorted(path.name for path in pools_dir().iterdir())
+
+
+def test_a_claimed_name_has_a_private_directory_that_tells_its_owner() -> None:
+    owned = RunDir.claim("alpha", version="v2")
+    manifest = json.loads((owned.path / "manifest.json").read_text())
+    assert owned.path == pools_dir() / "alpha"
+    assert owned.path.stat().st_mode & 0o777 == 0o700
+    assert manifest.pop("created_at")
+    assert manifest == {
+        "name": "alpha", "version": "v2", "pid": os.getpid(), "start_ticks": start_ticks(os.getpid())
+    }  # fmt: skip
+    assert sorted(path.name for path in owned.path.iterdir()) == ["lock", "manifest.json", "workers"]
+    owned.release()
+
+
+def test_a_second_owner_in_the_same_program_gets_a_conflict() -> None:
+    owned = RunDir.claim("alpha", version="v2")
+    with pytest.raises(PoolNameConflict, match=rf"'alpha' is taken: process {os.getpid()} \(v2\) owns it"):
+        RunDir.claim("alpha", version="v1")
+    assert (owned.path / "manifest.json").exists()
+    owned.release()
+
+
+def test_a_second_owner_in_another_program_gets_a_conflict_until_the_first_is_gone(
+    owner: Callable[..., subprocess.Popen[str]],
+) -> None:
+    script = owner("alpha")
+    with pytest.raises(PoolNameConflict, match=f"process {script.pid}"):
+        RunDir.claim("alpha", version="v1")
+    script.kill()
+    script.wait(10)
+    RunDir.claim("alpha", version="v1").release()
+
+
+def test_a_name_that_is_being_made_is_taken_by_another_process() -> None:
+    owned = RunDir.claim("alpha", version="v2")
+    (owned.path / "manifest.json").unlink()
+    with pytest.raises(PoolNameConflict, match="another process owns it"):
+        RunDir.claim("alpha", version="v2")
+    owned.release()
+
+
+def test_a_released_name_is_free_and_leaves_nothing(open_fds: Callable[[], dict[int, str]]) -> None:
+    pools_dir()
+    before = open_fds()
+    owned = RunDir.claim("alpha", version="v2")
+    (owned.path / "worker-1.stderr.log").write_text("words")
+    owned.release()
+    owned.release()
+    assert _names() == []
+    assert open_fds() == before
+    RunDir.claim("alpha", version="v2").release()
+
+
+def test_a_conflict_leaves_no_descriptor(open_fds: Callable[[], dict[int, str]]) -> None:
+    owned = RunDir.claim("alpha", version="v2")
+    before = open_fds()
+    with pytest.raises(PoolNameConflict):
+        RunDir.claim("alpha", version="v2")
+    assert open_fds() == before
+    owned.release()
+
+
+def test_of_many_that_claim_one_name_at_once_exactly_one_gets_it() -> None:
+    barrier = threading.Barrier(12)
+    owned: list[RunDir] = []
+    refused: list[PoolNameConflict] = []
+
+    def claim() -> None:
+        barrier.wait(10)
+        try:
+            owned.append(RunDir.claim("alpha", version="v2"))
+        except PoolNameConflict as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=claim) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert (len(owned), len(refused)) == (1, 11)
+    owned[0].release()
+
+
+def test_names_that_come_and_go_never_have_two_owners() -> None:
+    # A name is released while others wait for it: whoever gets it must own the directory that is there now.
+    inside = threading.Semaphore(1)
+    broken: list[str] = []
+    served = [0] * 4
+
+    def cycle(number: int) -> None:
+        while served[number] < 25:
+            try:
+                owned = RunDir.claim("alpha", version="v2")
+            except PoolNameConflict:
+                continue
+            if not inside.acquire(blocking=False):
+                broken.append("two owners")
+                return
+            if not (owned.path / "manifest.json").exists():
+                broken.append("a directory that its former owner still removes")
+            served[number] += 1
+            inside.release()
+            owned.release()
+
+    threads = [threading.Thread(target=cycle, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert broken == []
+    assert served == [25] * 4
+
+
+def test_a_dead_owners_directory_is_taken_over_and_its_workers_are_ended(
+    dead_pool: Callable[..., Path], orphan: Callable[[], tuple[int, int]]
+) -> None:
+    pid, ticks = orphan()
+    path = dead_pool("alpha", f"+{pid} {ticks}\n")
+    (path / "worker-1.stderr.log").write_text("old words")
+    owned = RunDir.claim("alpha", version="v2")
+    assert start_ticks(pid) is None
+    assert (path / "workers").read_text() == ""
+    assert not (path / "worker-1.stderr.log").exists()
+    assert [(record.name, record.owner_pid) for record in list_pools()] == [("alpha", os.getpid())]
+    owned.release()
+
+
+def test_nobody_else_takes_a_dead_name_while_its_new_owner_ends_the_old_workers(
+    dead_pool: Callable[..., Path],
+    dead_process: tuple[int, int],
+    orphan: Callable[[], tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Ending the workers may take seconds; the directory still told of the dead owner in that time.
+    pid, ticks = orphan()
+    dead_pool("alpha", f"+{pid} {ticks}\n")
+    seen: list[int] = []
+
+    def meanwhile(*_: object, **__: object) -> tuple[int, ...]:
+        patch.undo()
+        with pytest.raises(PoolNameConflict):
+            RunDir.claim("alpha", version="v1")
+        seen.extend(pool.owner_pid for pool in reap_orphans())
+        return ()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rundir, "kill_groups", meanwhile)
+        owned = RunDir.claim("alpha", version="v2")
+    assert seen == [dead_process[0]], "only what the dead pool left is reaped"
+    assert start_ticks(pid) is None
+    assert [(record.version, record.owner_alive) for record in list_pools()] == [("v2", True)]
+    with pytest.raises(PoolNameConflict):
+        RunDir.claim("alpha", version="v1")
+    owned.release()
+
+
+def test_workers_are_recorded_until_they_are_buried(orphan: Callable[[], tuple[int, int]]) -> None:
+    (first, _), (second, _) = orphan(), orphan()
+    owned = RunDir.claim("alpha", version="v2")
+    owned.add_worker(first)
+    owned.add_worker(second)
+    assert list_pools()[0].worker_pids == (first, second)
+    owned.remove_worker(first)
+    assert list_pools()[0].worker_pids == (second,)
+    owned.release()
+
+
+def test_a_worker_that_cannot_be_recorded_costs_only_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    owned = RunDir.claim("alpha", version="v2")
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        owned.add_worker(os.getpid())
+    assert list_pools()[0].worker_pids == ()
+    owned.release()
+
+
+def test_a_claim_that_fails_half_way_gives_the_name_back(
+    monkeypatch: pytest.MonkeyPatch, open_fds: Callable[[], dict[int, str]]
+) -> None:
+    pools_dir()
+    before = open_fds()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(ConfigError, match="alpha as a run directory: No space left on device"):
+            RunDir.claim("alpha", version="v2")
+    assert open_fds() == before
+    RunDir.claim("alpha", version="v2").release()
+
+
+def test_what_a_dead_pool_left_is_no_hindrance_whatever_it_is(dead_pool: Callable[..., Path]) -> None:
+    path = dead_pool("alpha")
+    (path / "deep" / "deeper").mkdir(parents=True)
+    RunDir.claim("alpha", version="v2").release()
+    assert _names() == []
+
+
+@pytest.mark.parametrize("link", [False, True], ids=["file", "link to nowhere"])
+def test_what_is_no_directory_under_the_name_is_refused_as_a_place(link: bool) -> None:
+    if link:
+        (pools_dir() / "alpha").symlink_to("nowhere")
+    else:
+        (pools_dir() / "alpha").write_text("")
+    with pytest.raises(ConfigError, match="alpha"):
+        RunDir.claim("alpha", version="v2")
+
+
+def test_a_base_that_vanishes_meanwhile_is_an_error_and_not_a_long_wait(
+    runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rundir, "pools_dir", lambda: runtime_dir / "gone")
+    with pytest.raises(ConfigError, match="No such file"):
+        RunDir.claim("alpha", version="v2")
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o722])
+def test_a_base_that_others_may_write_to_is_refused(runtime_dir: Path, mode: int) -> None:
+    runtime_dir.chmod(mode)
+    with pytest.raises(ConfigError, match=f"is not this user's alone.*mode {mode:o}"):
+        pools_dir()
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_a_base_that_only_its_user_may_write_to_is_used(runtime_dir: Path, mode: int) -> None:
+    runtime_dir.chmod(mode)
+    assert pools_dir() == runtime_dir / "pools"
+    assert pools_dir().stat().st_mode & 0o777 == 0o700
+
+
+def test_a_base_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: other)
+    with pytest.raises(ConfigError, match=f"owner {other - 1}"):
+        pools_dir()
+
+
+def test_a_base_that_is_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match=r"cannot use .*file for run directories"):
+        pools_dir()
+
+
+def test_without_a_setting_the_users_runtime_directory_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POOLPROOF_RUNTIME_DIR")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert pools_dir() == tmp_path / "poolproof" / "pools"
+    assert (tmp_path / "poolproof").stat().st_mode & 0o777 == 0o700
+
+
+def test_without_a_runtime_directory_a_private_temporary_one_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("POOLPROOF_RUNTIME_DIR")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert pools_dir() == tmp_path / f"poolproof-{os.getuid()}" / "pools"
