@@ -5,6 +5,7 @@ Decides nothing: when to start or end a worker is the pool's business.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import secrets
@@ -15,7 +16,7 @@ from bridge.channel import Channel
 from bridge.config import PoolConfig
 from bridge.errors import ConfigError, PoolClosed
 from bridge.framing import FRAME_LIMIT_VARIABLE
-from bridge.process import WorkerProcess
+from bridge.process import WorkerProcess, kill_living
 from bridge.rundir import RunDir
 from bridge.stderr import StderrDrain, StderrTail
 
@@ -44,7 +45,11 @@ class Crew:
         self._command = config.command_words()
         self._log_dir = _usable(config.log_dir)
         self._run_dir = RunDir.claim(self.name, version=version)
-        self._drain = StderrDrain(self.name)
+        try:
+            self._drain = StderrDrain(self.name)
+        except BaseException:
+            self._run_dir.release()
+            raise
         _CREWS.add(self)
 
     def next_id(self) -> int:
@@ -79,9 +84,16 @@ class Crew:
         if os.getpid() != self._owner_pid:
             raise PoolClosed(f"pool {self.name!r} belongs to process {self._owner_pid}, not to its forked child")
 
+    def _leave_at_exit(self) -> None:
+        # The interpreter ends with the pool open. The lifeline would end the workers too, but not clear the directory.
+        if not self._disbanded and os.getpid() == self._owner_pid:
+            kill_living()
+            self._run_dir.remove()
+
     def _abandon_in_child(self) -> None:
         # Only this copy's descriptors are closed; nothing that the parent owns is touched.
         if not self._disbanded:
+            self._disbanded = True  # a fork of this fork has nothing left to close
             self._drain.close_in_child()
             self._run_dir.abandon_in_child()
 
@@ -102,4 +114,10 @@ def _after_fork_in_child() -> None:
         crew._abandon_in_child()
 
 
+def _at_exit() -> None:
+    for crew in list(_CREWS):
+        crew._leave_at_exit()
+
+
 os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)

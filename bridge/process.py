@@ -4,7 +4,8 @@ Knows nothing of requests, queues or leases. Linux only: pidfd, and a pipe whose
 
 The lifeline. The worker inherits the read end of a pipe that only its parent can write to. On that end the
 kernel is told to send SIGKILL to the worker's process group when the pipe's state changes. So whatever ends the
-parent, SIGKILL included, ends the worker and its own children too, in any language and however busy they are.
+parent, SIGKILL included, ends the worker and its own children too, in any language and however busy they are. What
+leaves the group (setsid) or closes the pipe escapes it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from bridge.errors import StartFailed
 LIFELINE_FD = 9
 _FIRST_FREE_FD = 10
 _LIVING: dict[int, WorkerProcess] = {}
+_NO_FORK = threading.RLock()
+"""Held while descriptors are open that `_LIVING` does not have yet; a fork waits for it, so its child can close all."""
 
 
 class WorkerProcess:
@@ -66,6 +69,11 @@ class WorkerProcess:
     def spawn(cls, worker_id: int, command: Sequence[str], env: Mapping[str, str]) -> WorkerProcess:
         """Start `command`, in which `{worker_id}` is replaced. Raises StartFailed if it cannot be executed."""
         words = [word.replace("{worker_id}", str(worker_id)) for word in command]
+        with _NO_FORK:
+            return cls._spawn(worker_id, words, env)
+
+    @classmethod
+    def _spawn(cls, worker_id: int, words: list[str], env: Mapping[str, str]) -> WorkerProcess:
         pipes: list[int] = []
         pid = 0
         try:
@@ -118,6 +126,8 @@ class WorkerProcess:
             if not self.reaped:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError, PermissionError):  # it may have left its own group
+                    signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def end_input(self) -> None:
         """Close the worker's stdin, which asks it to leave. Call it only while no thread writes."""
@@ -186,6 +196,12 @@ class WorkerProcess:
         self.reaped = True
 
 
+def kill_living() -> None:
+    """SIGKILL to every worker that this process has started and not reaped."""
+    for process in list(_LIVING.values()):
+        process.kill()
+
+
 def _pipe(opened: list[int], *, child_end: int) -> tuple[int, int]:
     """A pipe whose child's end stands above every number that the child's own descriptors are moved to."""
     ends = list(os.pipe2(os.O_CLOEXEC))
@@ -208,6 +224,9 @@ def _after_fork_in_child() -> None:
     for process in list(_LIVING.values()):
         process._close_in_child()
     _LIVING.clear()
+    _NO_FORK.release()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(
+    before=_NO_FORK.acquire, after_in_parent=_NO_FORK.release, after_in_child=_after_fork_in_child
+)

@@ -139,10 +139,14 @@ class RunDir:
         """Give the name up and remove the directory. Idempotent."""
         if not self._released:
             self._released = True
-            with contextlib.suppress(OSError):
-                for old in _set_aside(self.path, _read_manifest(self.path)):
-                    shutil.rmtree(old, ignore_errors=True)
+            self.remove()
             self.abandon_in_child()
+
+    def remove(self) -> None:
+        """Remove the directory; the descriptors stay open, for whoever may still use them."""
+        with contextlib.suppress(OSError):
+            for old in _set_aside(self.path, _read_manifest(self.path)):
+                shutil.rmtree(old, ignore_errors=True)
 
     def abandon_in_child(self) -> None:
         """Close this copy's descriptors; in a forked child the name stays the parent's."""

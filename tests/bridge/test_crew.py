@@ -202,3 +202,56 @@ print(fds() == before)
     output, errors = script.communicate(timeout=30)
     assert errors == ""
     assert output.splitlines() == ["0 ['alpha'] False", "b'still'", "True"]
+
+
+def test_a_fork_of_a_fork_closes_nothing_that_is_not_the_pools(
+    run_script: Callable[..., subprocess.Popen[str]],
+) -> None:
+    script = run_script("""
+import os
+from bridge.config import PoolConfig
+from bridge.crew import Crew
+crew = Crew(PoolConfig(worker_command=("cat",)), version="v9")
+channel = crew.spawn(1)
+child = os.fork()
+if child == 0:
+    mine = [os.open("/dev/null", os.O_RDONLY) for _ in range(16)]
+    grandchild = os.fork()
+    if grandchild == 0:
+        for fd in mine:
+            os.fstat(fd)
+        os._exit(0)
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+channel.process.kill()
+assert channel.process.exited(10) and channel.process.reap()
+crew.bury(channel)
+crew.disband()
+""")
+    assert script.communicate(timeout=30) == ("0\n", "")
+
+
+def test_an_interpreter_that_ends_with_the_pool_open_ends_its_workers_and_removes_its_directory(
+    run_script: Callable[..., subprocess.Popen[str]], runtime_dir: Path, vanish: Callable[..., None]
+) -> None:
+    script = run_script("""
+from bridge.config import PoolConfig
+from bridge.crew import Crew
+crew = Crew(PoolConfig(name="open", worker_command=("sh", "-c", "exec 9>&-; sleep 60")), version="v9")
+print(crew.spawn(1).process.pid)
+""")
+    output, errors = script.communicate(timeout=30)
+    assert errors == ""
+    vanish(int(output))
+    assert list((runtime_dir / "pools").iterdir()) == []
+
+
+def test_a_crew_that_cannot_be_made_whole_gives_its_name_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bridge.crew.StderrDrain", fail)
+        with pytest.raises(OSError, match="Too many"):
+            Crew(PoolConfig(name="half-made"), version="v9")
+    Crew(PoolConfig(name="half-made"), version="v9").disband()

@@ -317,3 +317,15 @@ os.write(out, os.read(process.stdout_fd, 100) + os.read(process.stderr_fd, 100))
 """)
     output, _ = script.communicate(timeout=30)
     assert output == "got-x\nerr\n"
+
+
+def test_a_kill_reaches_a_worker_that_has_left_its_own_group(
+    spawn: Callable[..., WorkerProcess], vanish: Callable[..., None]
+) -> None:
+    body = "import os, time; os.setpgid(0, os.getpgid(os.getppid())); os.write(1, b'left'); time.sleep(60)"
+    process = spawn(sys.executable, "-c", body)
+    assert os.read(process.stdout_fd, 100) == b"left"
+    process.kill()
+    assert process.exited(10)
+    assert process.reap()
+    vanish(process.pid)

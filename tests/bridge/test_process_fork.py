@@ -122,3 +122,52 @@ print(os.waitpid(child, 0)[1])
 """
     )
     assert _output(script) == ["0"]
+
+
+def test_a_fork_in_the_middle_of_a_start_inherits_nothing_of_the_worker(run_script: Script) -> None:
+    # Another thread forks while this one has opened the pipes and not yet recorded the process.
+    script = run_script(
+        """
+import os, threading
+from bridge import process as room
+
+def pipes():
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.add(os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:
+            pass
+    return {target for target in found if target.startswith("pipe:")}
+
+before = pipes()
+inside, forking = threading.Event(), threading.Event()
+spawn = os.posix_spawnp
+
+def slow_spawn(*args, **options):
+    inside.set()
+    forking.wait(10)
+    return spawn(*args, **options)
+
+def fork():
+    inside.wait(10)
+    forking.set()
+    child = os.fork()
+    if child == 0:
+        os._exit(len(pipes() - before))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+os.posix_spawnp = slow_spawn
+thread = threading.Thread(target=fork)
+thread.start()
+worker = room.WorkerProcess.spawn(1, ("cat",), os.environ)
+thread.join(10)
+os.close(worker.stderr_fd)
+worker.kill()
+assert worker.exited(10) and worker.reap()
+worker.close()
+"""
+    )
+    output, errors = script.communicate(timeout=30)
+    # The child's own stderr end is a drain's to close, and here there is none.
+    assert (output.split(), errors) == (["1"], "")
