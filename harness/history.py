@@ -134,6 +134,11 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             if event.call is not None and event.worker is not None
         )
 
+    @cached_property
+    def judged_ops(self) -> tuple[Op, ...]:
+        """All operations; of a run that was cut off only those that had ended, since nobody knows of the others."""
+        return self.ops if self.finished else tuple(op for op in self.ops if op.completed_ns is not None)
+
     def labelled(self, label: str) -> tuple[Op, ...]:
-        """The operations whose step has this label."""
-        return tuple(op for op in self.ops if op.label == label)
+        """Those of `judged_ops` whose step has this label."""
+        return tuple(op for op in self.judged_ops if op.label == label)

@@ -6,6 +6,7 @@ pool's workers follow by their lifeline. Usage: `python -m harness.job`, with a 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -55,8 +56,9 @@ class Job:
             process_group=0,  # Ctrl-C is for the parent, which ends its jobs in order
         )
         assert self._process.stdin is not None
-        self._process.stdin.write(msgspec.json.encode(order) + b"\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended already, which `result` will tell
+            self._process.stdin.write(msgspec.json.encode(order) + b"\n")
+            self._process.stdin.flush()
 
     def result(self, timeout_s: float) -> RunResult:
         """Wait for it, at most `timeout_s` seconds. A job that broke or took too long is a result with trouble."""
@@ -97,10 +99,8 @@ class Job:
     def _end(self) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass
         try:
             self._process.wait(END_WAIT_S)
         except subprocess.TimeoutExpired:

@@ -187,15 +187,20 @@ class Recorder:
     def _encode(self, line: Line) -> bytes:
         try:
             return self._encoder.encode(line)
-        except Exception:
-            if not isinstance(line, OpLine):
-                raise
-            # Such as a lone surrogate: what JSON has no form for is told as text.
-            op = line.op
-            told = {"not_json": ascii(op.args)}
-            return self._encoder.encode(
-                OpLine(msgspec.structs.replace(op, args=told, value=ascii(op.value), error=ascii(op.error)))
-            )
+        except Exception as error:
+            lost = error
+        if isinstance(line, OpLine):
+            try:  # what JSON has no form for, such as a lone surrogate, is told as text
+                return self._encoder.encode(OpLine(_as_text(line.op)))
+            except Exception as error:
+                lost = error
+        what = f"a {type(line).__name__} could not be written: {type(lost).__name__}"
+        return self._encoder.encode(MarkLine("trouble", now_ns(), what))
+
+
+def _as_text(op: Op) -> Op:
+    told = {"not_json": ascii(op.args)}
+    return msgspec.structs.replace(op, args=told, value=ascii(op.value), error=ascii(op.error))
 
 
 def _judge(error: BaseException | None) -> tuple[OpType, str, str]:

@@ -33,7 +33,7 @@ SCENARIO = Scenario(
     failures=("F18", "F20"),
     guarantees=("G3", "G27"),
     workload=workload,
-    commands=("fail", "not_json", "echo"),
+    commands=("fail", "not_json", "sleep", "echo"),
     checkers=(
         OneOutcome(allowed=frozenset({"result", "CommandError"}), at_least={"CommandError": 1}),
         LabelledOutcome(label="bad", outcomes=frozenset({"CommandError"})),

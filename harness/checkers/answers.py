@@ -49,6 +49,6 @@ def _belongs(op: Op) -> bool | None:
     if op.command == "echo":
         sent = op.args if op.session is None else {**op.args, "session_id": op.session}
         return same_json(op.value, sent.get("value", sent))
-    if isinstance(op.value, dict) and "nonce" in op.args:
-        return op.value.get("nonce") == op.nonce
+    if isinstance(op.value, dict) and "nonce" in op.args and "nonce" in op.value:  # a foreign worker may give none back
+        return bool(op.value["nonce"] == op.nonce)
     return None

@@ -25,7 +25,9 @@ class CloseBounded(msgspec.Struct, frozen=True, kw_only=True):
         if began is None:
             return finding(self, Verdict.UNKNOWN, "the pool was not closed")
         if ended is None:
-            return finding(self, Verdict.FAIL, "the close never ended")
+            # If the run was cut off, nobody knows whether it would have.
+            verdict = Verdict.FAIL if history.finished else Verdict.UNKNOWN
+            return finding(self, verdict, "the close never ended")
         took_s = (ended - began) / 1e9
         late = [
             f"call {op.index} was refused {(op.completed_ns - began) / 1e9:.3f} s after the close began"

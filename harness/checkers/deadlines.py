@@ -21,11 +21,12 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the operations' own limits, or the pool's defaults."""
-        if not history.ops:
+        ops = history.judged_ops
+        if not ops:
             return finding(self, Verdict.UNKNOWN, "no call was made")
         wrong: list[str] = []
         latest_s = 0.0
-        for op in history.ops:
+        for op in ops:
             limit_s = history.info.call_timeout_s if op.timeout_s is None else op.timeout_s
             if op.completed_ns is None:
                 wrong.append(f"call {op.index} ({op.command}) never ended")
@@ -42,7 +43,7 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
         figures: dict[str, float | int | str] = {"latest_past_limit_s": round(latest_s, 4)}
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} calls missed a limit", figures=figures, examples=wrong)
-        claim = f"each of {len(history.ops)} calls ended within {self.slack_s:g} s of its limit"
+        claim = f"each of {len(ops)} calls ended within {self.slack_s:g} s of its limit"
         return finding(self, Verdict.PASS, claim, figures=figures)
 
 

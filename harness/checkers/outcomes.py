@@ -15,7 +15,8 @@ from harness.verdict import Verdict
 class OneOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """Every call has exactly one outcome, and it is one of those that the scenario allows (G3).
 
-    `at_least` and `at_most` bound how often an outcome may occur. A call without an end is a failure.
+    `at_least` and `at_most` bound how often an outcome may occur. A call without an end is a failure, unless the run
+    itself was cut off.
     """
 
     allowed: frozenset[str] = frozenset({"result"})
@@ -26,24 +27,27 @@ class OneOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the operations."""
-        if not history.ops:
+        ops = history.judged_ops
+        if not ops:
             return finding(self, Verdict.UNKNOWN, "no call was made")
-        counts = Counter(op.outcome for op in history.ops)
+        counts = Counter(op.outcome for op in ops)
         wrong = [
             f"call {op.index} ({op.command}) ended as {op.outcome}, told {op.completions} times: {op.error[:200]}"
-            for op in history.ops
+            for op in ops
             if op.completions != 1 or op.outcome not in self.allowed or op.outcome not in OUTCOMES
         ]
         wrong += [
-            f"{counts[o]} calls ended as {o}; at least {n} must" for o, n in self.at_least.items() if counts[o] < n
+            f"{counts[o]} calls ended as {o}; at least {n} must"
+            for o, n in self.at_least.items()
+            if counts[o] < n and history.finished
         ]
         wrong += [f"{counts[o]} calls ended as {o}; at most {n} may" for o, n in self.at_most.items() if counts[o] > n]
-        figures: dict[str, float | int | str] = {"calls": len(history.ops), **counts}
+        figures: dict[str, float | int | str] = {"calls": len(ops), **counts}
         if wrong:
-            claim = f"{len(wrong)} findings against exactly one allowed outcome for each of {len(history.ops)} calls"
+            claim = f"{len(wrong)} findings against exactly one allowed outcome for each of {len(ops)} calls"
             return finding(self, Verdict.FAIL, claim, figures=figures, examples=wrong)
         told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
-        return finding(self, Verdict.PASS, f"each of {len(history.ops)} calls had one outcome: {told}", figures=figures)
+        return finding(self, Verdict.PASS, f"each of {len(ops)} calls had one outcome: {told}", figures=figures)
 
 
 class LabelledOutcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,173 @@
+"""ExclusiveLease, AtMostOnce, CleanWorkers and Fifo: who has a worker, and when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bridge import EventKind
+from harness.checkers import AtMostOnce, CleanWorkers, ExclusiveLease, Fifo
+from harness.history import OpType
+from harness.verdict import Verdict
+
+ACCEPT, SEND, RECEIVE = EventKind.ACCEPT, EventKind.SEND, EventKind.RECEIVE
+
+
+def test_leases_one_after_another_pass(build: Any) -> None:
+    events = [*build.lease(1, 1, 0, 9), *build.lease(1, 2, 9, 20), *build.lease(2, 3, 0, 30)]
+    found = ExclusiveLease().check(build.history(events=events))
+    assert found.verdict is Verdict.PASS
+    assert found.figures == {"leases": 3}
+
+
+def test_a_worker_given_to_two_calls_at_once_fails(build: Any) -> None:
+    events = [*build.lease(1, 1, 0, 20), *build.lease(1, 2, 10, 30)]
+    found = ExclusiveLease().check(build.history(events=events))
+    assert found.verdict is Verdict.FAIL
+    assert found.examples == ("worker 1 was given to call 2 while call 1 held it",)
+
+
+@pytest.mark.parametrize("kind", [EventKind.KILL, EventKind.REAP])
+def test_the_end_of_a_worker_ends_its_lease(build: Any, kind: EventKind) -> None:
+    events = [
+        build.event(ACCEPT, 0, call=1, worker=1),
+        build.event(kind, 5, worker=1),
+        build.event(ACCEPT, 6, call=2, worker=1),
+    ]
+    assert ExclusiveLease().check(build.history(events=events)).verdict is Verdict.PASS
+
+
+def test_the_checkin_of_another_call_ends_no_lease(build: Any) -> None:
+    events = [
+        build.event(ACCEPT, 0, call=1, worker=1),
+        build.event(EventKind.CHECKIN, 5, call=9, worker=1),
+        build.event(ACCEPT, 6, call=2, worker=1),
+    ]
+    assert ExclusiveLease().check(build.history(events=events)).verdict is Verdict.FAIL
+
+
+def test_a_journal_with_two_requests_at_once_fails_whatever_the_pool_tells(build: Any) -> None:
+    events = [*build.lease(1, 1, 0, 10), *build.lease(1, 2, 10, 20)]
+    services = [build.service(101, 1, 0, 12), build.service(101, 2, 11, 20)]
+    found = ExclusiveLease().check(build.history(events=events, services=services))
+    assert found.verdict is Verdict.FAIL
+    assert "process 101 worked on the requests 1 and 2" in found.examples[0]
+
+
+def test_a_journal_alone_is_enough_to_decide(build: Any) -> None:
+    services = [build.service(101, 1, 0, 10), build.service(101, 2, 10, 20), build.service(102, 3, 5, 15)]
+    assert ExclusiveLease().check(build.history(services=services)).verdict is Verdict.PASS
+
+
+def test_requests_sent_and_served_once_pass(build: Any) -> None:
+    services = [build.service(101, 1, 0, 5, nonce="a"), build.service(101, 2, 5, 9, nonce="b")]
+    events = [*build.lease(1, 1, 0, 5), *build.lease(1, 2, 5, 9)]
+    assert AtMostOnce().check(build.history(events=events, services=services)).verdict is Verdict.PASS
+
+
+def test_a_call_that_is_sent_twice_fails(build: Any) -> None:
+    events = [build.event(SEND, 0, call=1, worker=1), build.event(SEND, 5, call=1, worker=2)]
+    found = AtMostOnce().check(build.history(events=events))
+    assert found.verdict is Verdict.FAIL
+    assert found.examples == ("call 1 was sent 2 times",)
+
+
+def test_a_nonce_that_is_served_twice_fails_though_the_pool_tells_of_one_send(build: Any) -> None:
+    services = [build.service(101, 1, 0, None, nonce="a"), build.service(102, 2, 5, 9, nonce="a")]
+    events = [build.event(SEND, 0, call=1, worker=1)]
+    found = AtMostOnce().check(build.history(events=events, services=services))
+    assert found.verdict is Verdict.FAIL
+    assert found.examples == ("the request a was served 2 times",)
+
+
+def test_a_handover_may_repeat_what_its_client_has_an_answer_to(build: Any) -> None:
+    op = build.op(0, 0, 10, command="put", session="s")
+    services = [build.service(101, 1, 1, 9, nonce=op.nonce), build.service(102, 5, 20, 25, nonce=op.nonce)]
+    assert AtMostOnce().check(build.history(op, services=services)).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("kind", [OpType.OK, OpType.INFO])
+def test_a_repetition_that_the_client_has_no_answer_to_fails(build: Any, kind: OpType) -> None:
+    op = build.op(0, 0, 30, command="put", session="s", type=kind)
+    services = [build.service(101, 1, 1, 9, nonce=op.nonce), build.service(102, 5, 20, 25, nonce=op.nonce)]
+    assert AtMostOnce().check(build.history(op, services=services)).verdict is Verdict.FAIL
+
+
+def test_a_repetition_outside_a_session_fails_at_any_time(build: Any) -> None:
+    op = build.op(0, 0, 10, command="sleep")
+    services = [build.service(101, 1, 1, 9, nonce=op.nonce), build.service(102, 5, 20, 25, nonce=op.nonce)]
+    assert AtMostOnce().check(build.history(op, services=services)).verdict is Verdict.FAIL
+
+
+def test_a_worker_that_broke_and_was_not_used_again_is_clean(build: Any) -> None:
+    events = [
+        *build.lease(1, 1, 0, 9),
+        build.event(ACCEPT, 10, call=2, worker=1),
+        build.event(SEND, 11, call=2, worker=1),
+        *build.lease(2, 3, 12, 20),
+    ]
+    found = CleanWorkers().check(build.history(events=events))
+    assert found.verdict is Verdict.PASS
+    assert found.figures == {"broken": 1}
+
+
+def test_a_dirty_worker_that_is_given_away_again_fails(build: Any) -> None:
+    events = [
+        build.event(ACCEPT, 0, call=1, worker=1),
+        build.event(SEND, 1, call=1, worker=1),
+        *build.lease(1, 2, 10, 20),
+    ]
+    found = CleanWorkers().check(build.history(events=events))
+    assert found.verdict is Verdict.FAIL
+    assert found.examples == ("worker 1 was given to call 2; call 1 had no answer",)
+
+
+def arrivals(build: Any, *calls: tuple[int, float, float], kind: EventKind = ACCEPT) -> list[Any]:
+    events = []
+    for call, came, granted in calls:
+        events += [build.event(EventKind.ENQUEUE, came, call=call), build.event(kind, granted, call=call, worker=1)]
+    return events
+
+
+def test_grants_in_the_order_of_arrival_pass(build: Any) -> None:
+    events = arrivals(build, (1, 0, 0), (2, 10, 40), (3, 20, 60))
+    assert Fifo().check(build.history(events=events)).verdict is Verdict.PASS
+
+
+def test_a_call_that_overtakes_another_fails(build: Any) -> None:
+    events = arrivals(build, (1, 0, 80), (2, 10, 40))
+    found = Fifo().check(build.history(events=events))
+    assert found.verdict is Verdict.FAIL
+    assert found.examples == ("call 2 overtook call 1, which came 10.0 ms before",)
+
+
+def test_an_order_within_the_slack_is_no_overtaking(build: Any) -> None:
+    close_arrivals = arrivals(build, (1, 0, 80), (2, 1, 40))
+    close_grants = arrivals(build, (1, 0, 41), (2, 10, 40))
+    for events in (close_arrivals, close_grants):
+        assert Fifo(slack_s=0.002).check(build.history(events=events)).verdict is Verdict.PASS
+
+
+def test_the_offer_is_the_moment_of_the_grant(build: Any) -> None:
+    events = [*arrivals(build, (1, 0, 90), (2, 10, 40)), build.event(EventKind.OFFER, 20, call=1, worker=1)]
+    assert Fifo().check(build.history(events=events)).verdict is Verdict.PASS
+
+
+def test_calls_of_sessions_are_left_out(build: Any) -> None:
+    events = arrivals(build, (1, 0, 80), (2, 10, 40), (3, 50, 90))
+    bound = build.op(0, call=1, session="s")
+    assert Fifo().check(build.history(bound, events=events)).verdict is Verdict.PASS
+
+
+def test_one_call_has_no_order(build: Any) -> None:
+    assert Fifo().check(build.history(events=arrivals(build, (1, 0, 5)))).verdict is Verdict.UNKNOWN
+
+
+def test_a_receive_makes_a_worker_clean_again(build: Any) -> None:
+    events = [
+        build.event(SEND, 0, call=1, worker=1),
+        build.event(RECEIVE, 400, call=1, worker=1),
+        build.event(ACCEPT, 401, call=2, worker=1),
+    ]
+    assert CleanWorkers().check(build.history(events=events)).verdict is Verdict.PASS

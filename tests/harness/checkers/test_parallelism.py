@@ -1,0 +1,68 @@
+"""Overlap and ParallelStart: workers work, and start, side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bridge import EventKind
+from harness.checkers import Overlap, ParallelStart
+from harness.verdict import Verdict
+
+
+def test_all_workers_at_once_pass(build: Any) -> None:
+    services = [build.service(101, 1, 0, 50), build.service(102, 2, 40, 90)]
+    found = Overlap().check(build.history(services=services))
+    assert found.verdict is Verdict.PASS
+    assert found.figures == {"max": 2, "mean": 1.111, "workers": 2}
+
+
+def test_a_serial_pool_fails_though_its_intervals_touch(build: Any) -> None:
+    services = [build.service(101, 1, 0, 50), build.service(102, 2, 50, 100), build.service(101, 3, 100, 150)]
+    found = Overlap().check(build.history(services=services))
+    assert found.verdict is Verdict.FAIL
+    assert found.claim == "at most 1 of 2 workers were at work at the same time"
+
+
+def test_the_wanted_degree_may_be_given(build: Any) -> None:
+    services = [build.service(101, 1, 0, 50), build.service(102, 2, 10, 60)]
+    history = build.history(services=services, info={"workers": 8})
+    assert Overlap(at_least=2).check(history).verdict is Verdict.PASS
+    assert Overlap(at_least=3).check(history).verdict is Verdict.FAIL
+
+
+def test_more_than_may_be_at_once_fails(build: Any) -> None:
+    services = [build.service(101, 1, 0, 50), build.service(102, 2, 10, 60)]
+    history = build.history(services=services)
+    assert Overlap(at_least=1, at_most=1).check(history).verdict is Verdict.FAIL
+    assert Overlap(at_least=1, at_most=2).check(history).verdict is Verdict.PASS
+
+
+def test_without_journals_the_wire_tells(build: Any) -> None:
+    side_by_side = [*build.lease(1, 1, 0, 30), *build.lease(2, 2, 5, 35)]
+    in_turn = [*build.lease(1, 1, 0, 30), *build.lease(2, 2, 30, 60)]
+    assert Overlap().check(build.history(events=side_by_side)).verdict is Verdict.PASS
+    assert Overlap().check(build.history(events=in_turn)).verdict is Verdict.FAIL
+
+
+def starts(build: Any, *times: tuple[float, float | None]) -> list[Any]:
+    events = []
+    for worker, (spawned, ready) in enumerate(times):
+        events.append(build.event(EventKind.SPAWN, spawned, worker=worker, pid=100 + worker))
+        if ready is not None:
+            events.append(build.event(EventKind.READY, ready, worker=worker, pid=100 + worker))
+    return events
+
+
+def test_workers_that_start_side_by_side_pass(build: Any) -> None:
+    found = ParallelStart(at_least=2).check(build.history(events=starts(build, (0, 100), (1, 101))))
+    assert found.verdict is Verdict.PASS
+    assert found.figures == {"max": 2, "started": 2}
+
+
+def test_workers_that_start_one_by_one_fail(build: Any) -> None:
+    found = ParallelStart(at_least=2).check(build.history(events=starts(build, (0, 100), (100, 200))))
+    assert found.verdict is Verdict.FAIL
+
+
+def test_a_worker_that_never_was_ready_tells_nothing(build: Any) -> None:
+    assert ParallelStart().check(build.history(events=starts(build, (0, None)))).verdict is Verdict.UNKNOWN
