@@ -2,10 +2,15 @@
 
 Knows nothing of queues. It owns no descriptor and reaps nothing: whatever goes wrong it raises, and it stays `dirty`.
 A worker that broke its stream is killed, so that its stderr ends; one that is only late is its pool's to kill.
+
+Two ways to keep a deadline. By itself a channel looks at the clock before each read (a poll). A *watched* channel reads
+without a look, which saves a system call a call: its watcher, another thread, calls `cut_off` at the deadline, and
+`wake_reader` if the worker has ended while a stranger still holds its stdout.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from collections.abc import Callable
@@ -29,13 +34,30 @@ class Channel:
     read, and for ever after a failure. A dirty channel's worker is never used again.
     """
 
-    __slots__ = ("_limit_bytes", "_read_poll", "_write_poll", "dirty", "process", "tail")
+    __slots__ = (
+        "_abandoned",
+        "_limit_bytes",
+        "_overdue",
+        "_read_poll",
+        "_stdin_fd",
+        "_stdout_fd",
+        "_write_poll",
+        "dirty",
+        "process",
+        "tail",
+        "watched",
+    )
 
-    def __init__(self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int) -> None:
+    def __init__(self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int, watched: bool = False) -> None:
         self.process = process
         self.tail = tail
         self.dirty = False
+        self.watched = watched
+        self._overdue = False
+        self._abandoned = False
         self._limit_bytes = limit_bytes
+        self._stdin_fd = process.stdin_fd
+        self._stdout_fd = process.stdout_fd
         # The pidfd tells of a worker's death even while a stranger holds the other end of its stdout.
         self._read_poll = select.poll()
         self._read_poll.register(process.stdout_fd, select.POLLIN)
@@ -53,7 +75,12 @@ class Channel:
         sent; after WorkerCrashed with Sent.NO the request can go to another worker.
         """
         self.dirty = True
-        self._write(frame, deadline_ns)
+        try:
+            written = os.write(self._stdin_fd, frame)
+        except OSError:  # full, or closed: the slow way tells
+            written = 0
+        if written != len(frame):
+            self._write(memoryview(frame)[written:], Sent.MAYBE if written else Sent.NO, deadline_ns)
         if on_sent is not None:
             on_sent()
         payload = self._read(deadline_ns)
@@ -65,6 +92,26 @@ class Channel:
             raise self._crashed(f"answered request {response.id} instead of {request_id}")
         self.dirty = False
         return response
+
+    # The watcher's side, from another thread.
+
+    def cut_off(self) -> None:
+        """The deadline has passed: end the worker, and so whatever waits for it. The exchange raises CallTimeout."""
+        self._overdue = True
+        self.process.kill()
+
+    def wake_reader(self) -> None:
+        """The worker has ended, and the thread that reads from it has not noticed: somebody else holds its stdout.
+
+        A pipe can be opened for writing by its read end's name in /proc, so one byte ends the wait.
+        """
+        self._abandoned = True
+        with contextlib.suppress(OSError):
+            fd = os.open(f"/proc/self/fd/{self._stdout_fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.write(fd, b"\0")
+            finally:
+                os.close(fd)
 
     def handshake(self, *, deadline_ns: int) -> None:
         """Ping the worker with id 0 and wait for the answer. Raises StartFailed."""
@@ -79,12 +126,14 @@ class Channel:
         """The same in steps, for a thread that starts several workers at once."""
         return Handshake(self.process, self.tail, limit_bytes=self._limit_bytes)
 
-    def _write(self, frame: bytearray, deadline_ns: int) -> None:
-        left = memoryview(frame)
-        sent = Sent.NO
+    def _write(self, left: memoryview, sent: Sent, deadline_ns: int) -> None:
         while True:
+            if now_ns() > deadline_ns or not _ready(self._write_poll, self._stdin_fd, deadline_ns):
+                if self.process.exited():
+                    raise self._crashed("does not read its requests", sent=sent)
+                raise self._timeout(sent)
             try:
-                written = os.write(self.process.stdin_fd, left)
+                written = os.write(self._stdin_fd, left)
             except BlockingIOError:
                 written = 0
             except OSError as error:  # EPIPE: the worker has closed its end
@@ -95,17 +144,15 @@ class Channel:
                 left = left[written:]
                 if not left:
                     return
-            if now_ns() > deadline_ns or not _ready(self._write_poll, self.process.stdin_fd, deadline_ns):
-                if self.process.exited():
-                    raise self._crashed("does not read its requests", sent=sent)
-                raise self._timeout(sent)
 
     def _read(self, deadline_ns: int) -> bytes | bytearray:
-        process = self.process
-        data = self._read_some(deadline_ns, READ_BYTES)
+        data = self._read_some(deadline_ns)
+        size = len(data) - HEADER_BYTES
+        if int.from_bytes(data[:HEADER_BYTES], "big") == size <= self._limit_bytes and size >= 0:
+            return data[HEADER_BYTES:]  # a whole frame in one read, as nearly always
         while len(data) < HEADER_BYTES:
             self._require_time(deadline_ns)
-            data += self._read_some(deadline_ns, READ_BYTES)
+            data += self._read_some(deadline_ns)
         try:
             size = frame_size(data[:HEADER_BYTES], limit_bytes=self._limit_bytes)
         except ProtocolError as error:
@@ -121,21 +168,23 @@ class Channel:
         view[:have] = data[HEADER_BYTES:]
         while have < size:
             self._require_time(deadline_ns)
-            if not _ready(self._read_poll, process.stdout_fd, deadline_ns):
-                raise self._unanswered()
-            got = os.readv(process.stdout_fd, [view[have:]])
-            if not got:
+            self._await_bytes(deadline_ns)
+            got = os.readv(self._stdout_fd, [view[have:]])
+            if not got or self._abandoned:
                 raise self._crashed(f"ended its stream {size - have} bytes short of a frame of {size}")
             have += got
         return payload
 
-    def _read_some(self, deadline_ns: int, limit: int) -> bytes:
-        if not _ready(self._read_poll, self.process.stdout_fd, deadline_ns):
-            raise self._unanswered()
-        data = os.read(self.process.stdout_fd, limit)
-        if not data:
+    def _read_some(self, deadline_ns: int) -> bytes:
+        self._await_bytes(deadline_ns)
+        data = os.read(self._stdout_fd, READ_BYTES)
+        if not data or self._abandoned:
             raise self._crashed("ended its stream before it answered")
         return data
+
+    def _await_bytes(self, deadline_ns: int) -> None:
+        if not self.watched and not _ready(self._read_poll, self._stdout_fd, deadline_ns):
+            raise self._unanswered()
 
     def _require_time(self, deadline_ns: int) -> None:
         # A first look may come after the deadline; bytes that never stop coming must not stretch it (G11).
@@ -153,7 +202,9 @@ class Channel:
             worker_id=self.process.worker_id,
         )
 
-    def _crashed(self, what: str, *, sent: Sent = Sent.YES) -> WorkerCrashed:
+    def _crashed(self, what: str, *, sent: Sent = Sent.YES) -> CallTimeout | WorkerCrashed:
+        if self._overdue:
+            return self._timeout(sent)
         self.process.kill()
         return WorkerCrashed(
             f"worker {self.process.worker_id} (pid {self.process.pid}) {what}",

@@ -227,6 +227,4 @@ def _after_fork_in_child() -> None:
     _NO_FORK.release()
 
 
-os.register_at_fork(
-    before=_NO_FORK.acquire, after_in_parent=_NO_FORK.release, after_in_child=_after_fork_in_child
-)
+os.register_at_fork(before=_NO_FORK.acquire, after_in_parent=_NO_FORK.release, after_in_child=_after_fork_in_child)

@@ -35,6 +35,7 @@ class Wire:
         self.read_fd = read_fd
         self._write_fd = write_fd
         self._limit_bytes = limit_bytes
+        self._held = b""
 
     @classmethod
     def take(cls, *, limit_bytes: int) -> Wire:
@@ -48,20 +49,28 @@ class Wire:
 
     def read(self) -> bytes | None:
         """The next payload, or None at the end of the stream. Raises ProtocolError for an oversize header."""
-        header = self._read_exactly(HEADER_BYTES)
-        if header is None:
-            return None
-        return self._read_exactly(frame_size(header, limit_bytes=self._limit_bytes))
-
-    def _read_exactly(self, size: int) -> bytes | None:
-        parts = []
-        while size > 0:
-            part = os.read(self.read_fd, min(size, 16 * READ_BYTES))
-            if not part:
+        held = self._held
+        if not held:
+            held = os.read(self.read_fd, READ_BYTES)
+            if len(held) - HEADER_BYTES == int.from_bytes(held[:HEADER_BYTES], "big") <= self._limit_bytes:
+                return held[HEADER_BYTES:]  # one whole request, as nearly always
+        while len(held) < HEADER_BYTES:
+            more = os.read(self.read_fd, READ_BYTES)
+            if not more:
                 return None
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
+            held += more
+        end = HEADER_BYTES + frame_size(held, limit_bytes=self._limit_bytes)
+        if len(held) < end:
+            parts, missing = [held], end - len(held)
+            while missing > 0:
+                more = os.read(self.read_fd, min(missing, 16 * READ_BYTES))
+                if not more:
+                    return None
+                parts.append(more)
+                missing -= len(more)
+            held = b"".join(parts)
+        self._held = held[end:]
+        return held[HEADER_BYTES:end]
 
     def write(self, payload: bytes) -> None:
         """One frame. Raises ProtocolError if it is over the limit."""

@@ -6,6 +6,7 @@ It refuses to know who called and for how long they will wait.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -34,6 +35,7 @@ OPERATION_TIMEOUT_S = 30.0
 """How long the manager waits for one response before it gives the worker up."""
 KILL_WAIT_S = 5.0
 """How long the reaping of a killed worker may take."""
+logger = logging.getLogger(__name__)
 
 
 class ManagedWorker:
@@ -72,13 +74,18 @@ class Manager:
         self._workers: deque[ManagedWorker] = deque()
         self._sessions: dict[str, Session] = {}
         self.busy = False
+        self._ending = threading.Lock()
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name=f"{self.crew.name}-manager", daemon=True)
         self._thread.start()
 
     def emit(self, kind: EventKind, **fields: Any) -> None:  # noqa: ANN401 - Event's own fields
-        """Tell the observer, if there is one."""
+        """Tell the observer, if there is one; what it raises is logged and dropped."""
         if self._observer is not None:
-            self._observer(Event(kind, now_ns(), **fields))
+            try:
+                self._observer(Event(kind, now_ns(), **fields))
+            except Exception:
+                logger.exception("pool %r: its observer failed at %s", self.crew.name, kind)
 
     # The manager's thread.
 
@@ -200,18 +207,30 @@ class Manager:
         return message
 
     def stop(self, grace_s: float) -> None:
-        """Fail what waits, let the running call go on for `grace_s` seconds, then end every worker. Idempotent."""
-        first = self.mailbox.close()
+        """Fail what waits, let the running call go on for `grace_s` seconds, then end every worker. Idempotent.
+
+        Who comes second waits for the end too, and brings it about if the first was interrupted.
+        """
+        self.mailbox.close()
         self._thread.join(grace_s)
         while self._thread.is_alive():
             for worker in list(self._workers):
                 worker.channel.process.kill()  # the blocked read sees the end of the stream
             self._thread.join(0.05)
-        if first:
-            self.crew.disband()
-            self.emit(EventKind.CLOSE)
+        with self._ending:
+            if not self._ended:
+                self.crew.disband()
+                self._ended = True
+                self.emit(EventKind.CLOSE)
 
 
 def stop_in_background(manager: Manager) -> None:
-    """Stop at once, in a thread of its own: a finalizer may run in any thread, the manager's included."""
+    """Stop at once, in a thread of its own: a finalizer may run in any thread, the manager's included.
+
+    A forked child's copy is only forgotten: what it would end is its parent's.
+    """
+    try:
+        manager.crew.require_owner()
+    except PoolClosed:
+        return
     threading.Thread(target=manager.stop, args=(0.0,), name="pool-v1-finalizer", daemon=True).start()

@@ -151,14 +151,15 @@ class Coordinator:
         worker.served += 1
         spent = self.max_requests is not None and worker.served >= self.max_requests
         effects: list[Effect] = []
-        surplus = len(self.workers) > self.size and not self._queue
-        if clean and not (spent or surplus or worker.exited or self.closing):
+        if clean and not (spent or worker.exited or self.closing):
             worker.step(WorkerStep.CHECKIN)
             self._idle[worker.worker_id] = worker
         else:
             effects += self._condemn(worker, kill="" if clean else "dirty")
         if self._queue:
             effects += self._match()
+        if len(self.workers) > self.size:
+            effects += self._shrink(worker)
         return effects
 
     # Workers.
@@ -185,7 +186,7 @@ class Coordinator:
         self.circuit.succeeded()
         worker.step(WorkerStep.READY)
         self._idle[worker_id] = worker
-        return self._match()
+        return [*self._match(), *self._shrink(worker)]
 
     def start_failed(self, worker_id: int, error: str, now_ns: int) -> Effects:
         """The worker did not start; refuses whoever waits if that opens the circuit and nobody serves."""
@@ -284,6 +285,11 @@ class Coordinator:
                 ticket.state = TicketState.OFFERED
                 effects.append(Wake(ticket))
         return effects
+
+    def _shrink(self, worker: Worker) -> list[Effect]:
+        # A worker above the size that nobody takes leaves. Those that are dying already do not count.
+        lasting = sum(other.state is not WorkerState.DYING for other in self.workers.values())
+        return self._condemn(worker, kill="") if worker.state is WorkerState.IDLE and lasting > self.size else []
 
     def _condemn(self, worker: Worker, *, kill: str) -> list[Effect]:
         self._idle.pop(worker.worker_id, None)

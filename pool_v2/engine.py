@@ -14,11 +14,13 @@ from bridge import (
     CheckoutTimeout,
     CommandError,
     EventKind,
+    InvalidRequest,
     Observer,
     PoolClosed,
     PoolConfig,
     PoolError,
     PoolStatus,
+    ProtocolError,
     Sent,
     SessionLost,
     Statistics,
@@ -28,10 +30,11 @@ from bridge import (
 from bridge.channel import Channel
 from bridge.clock import deadline_ns, now_ns, remaining_s
 from bridge.crew import Crew
-from bridge.messages import Response, encode_request
+from bridge.framing import HEADER_BYTES
+from bridge.messages import Response, decode_request, encode_request
 from pool_v2.circuit import Circuit
 from pool_v2.coordinator import Coordinator
-from pool_v2.sessions import SessionTable, StateChange
+from pool_v2.sessions import Session, SessionTable, StateChange
 from pool_v2.supervisor import Supervisor
 from pool_v2.ticket import Ticket, TicketState
 
@@ -94,12 +97,14 @@ class Engine:
         outcome = "Cancelled"
         with self._lock:
             self._submitted += 1
-        if self._observer is not None:
-            self._supervisor.emit(EventKind.ENQUEUE, call=number)
         try:
+            if self._observer is not None:
+                self._supervisor.emit(EventKind.ENQUEUE, call=number)
             if call.session_id is not None:
                 call.args = {**call.args, "session_id": call.session_id}
             frame = encode_request(number, call.command, call.args, limit_bytes=self.config.max_frame_bytes)
+            if call.session_id is not None and call.command in self.config.state_commands:
+                call.args = _copied(call.command, frame)
             while True:
                 try:
                     response = self._attempt(call, number, frame)
@@ -152,9 +157,10 @@ class Engine:
             with self._lock:
                 if ticket.state is TicketState.OFFERED:
                     self.coordinator.accept(ticket)
-            if ticket.state is TicketState.REFUSED and ticket.error is not None:
+                state = ticket.state
+            if ticket.error is not None:
                 raise ticket.error
-            if ticket.state is TicketState.WAITING:
+            if state is TicketState.WAITING:
                 raise CheckoutTimeout(f"{call.command!r}: no worker of pool {self.crew.name!r} was free in time")
         if self._observer is not None:
             self._supervisor.emit(EventKind.ACCEPT, call=ticket.call, worker=ticket.worker_id)
@@ -179,56 +185,66 @@ class Engine:
         session = ticket.session
         assert session is not None
         assert ticket.worker_id is not None
-        changes = session.move(ticket.worker_id)
-        if session.lost:
-            raise SessionLost(f"session {session.session_id!r}: {session.lost}")
-        for change in changes:
-            number = next(self._ids)
-            frame = encode_request(number, change.command, change.args, limit_bytes=self.config.max_frame_bytes)
+        try:
+            for change in session.move(ticket.worker_id):
+                number = next(self._ids)
+                frame = encode_request(number, change.command, change.args, limit_bytes=self.config.max_frame_bytes)
+                response = channel.exchange(number, frame, deadline_ns=deadline)
+                if not response.success:
+                    session.lost = f"its handover failed at {change.command!r}: {response.error}"
+                    raise self._session_lost(session)
+        except BaseException as error:
             channel.dirty = True  # a handover that stops half-way leaves a state that nobody asked for
-            response = channel.exchange(number, frame, deadline_ns=deadline)
-            if not response.success:
-                channel.dirty = True
-                session.lost = f"its handover failed at {change.command!r}: {response.error}"
-                raise SessionLost(f"session {session.session_id!r}: {session.lost}")
+            if isinstance(error, PoolError):
+                error.sent = Sent.NO  # only the past was sent, not the call itself
+            raise
+        if session.lost:
+            raise self._session_lost(session)
+
+    def _session_lost(self, session: Session) -> SessionLost:
+        return SessionLost(f"session {session.session_id!r}: {session.lost}")
 
     def _leave(self, ticket: Ticket, call: Call, response: Response | None, size_bytes: int) -> None:
         held = ticket.worker_id
-        clean = True
-        if held is not None:
-            channel = self._supervisor.channels[held]
-            clean = not channel.dirty
-            if clean:
+        dirty = held is not None and self._supervisor.channels[held].dirty
+        try:
+            if ticket.state in (TicketState.WAITING, TicketState.OFFERED):
+                self._supervisor.emit(EventKind.WITHDRAW, call=ticket.call, worker=held)
+            elif held is not None and dirty:
+                self._supervisor.channels[held].process.kill()  # before anybody is told of the timeout
+            elif held is not None:
                 self._supervisor.emit(EventKind.CHECKIN, call=ticket.call, worker=held)
-            else:
-                channel.process.kill()  # before anybody is told of the timeout
-        elif ticket.state is TicketState.WAITING:
-            self._supervisor.emit(EventKind.WITHDRAW, call=ticket.call)
-        with self._lock:
-            session = ticket.session
-            if session is not None and response is not None:
-                session.answered()
-                if response.success and call.command in self.config.state_commands:
-                    change = StateChange(call.command, call.args)
-                    session.changed(change, size_bytes, limit_bytes=self.config.session_log_bytes)
-            effects = self.coordinator.leave(ticket, clean=clean)
-        self._supervisor.perform(effects)
+        finally:  # whatever interrupts the lines above, the lease ends
+            with self._lock:
+                session = ticket.session
+                if session is not None and response is not None:
+                    session.answered()
+                    if response.success and call.command in self.config.state_commands:
+                        change = StateChange(call.command, call.args)
+                        session.changed(change, size_bytes, limit_bytes=self.config.session_log_bytes)
+                effects = self.coordinator.leave(ticket, clean=not dirty)
+            self._supervisor.perform(effects)
 
     # The pool as a whole.
 
     def warm_up(self, n: int, deadline: int) -> int:
-        """Wait until `n` workers are ready, or the deadline or an open circuit; how many are."""
+        """Wait until `n` workers are ready, or the deadline or an open circuit; how many are. Raises PoolClosed."""
         with self._lock:
+            self._require_open()
             self.coordinator.floor = max(self.coordinator.floor, n)
             effects = self.coordinator.attend()
         self._supervisor.perform(effects)
         with self._lock:
-            while self.coordinator.ready_workers < n and not self.coordinator.closing:
-                if self.coordinator.circuit.tripped:
+            while self.coordinator.ready_workers < n and not self.coordinator.circuit.tripped:
+                self._require_open()
+                if remaining_s(deadline) <= 0:
                     break
-                if not self._supervisor.progress.wait(max(remaining_s(deadline), 0.0)) and remaining_s(deadline) <= 0:
-                    break
+                self._supervisor.progress.wait(remaining_s(deadline))
             return self.coordinator.ready_workers
+
+    def _require_open(self) -> None:
+        if self.coordinator.closing:
+            raise PoolClosed(f"pool {self.crew.name!r} is closed")
 
     def status(self) -> PoolStatus:
         """A consistent snapshot, taken under the lock."""
@@ -277,6 +293,7 @@ class Engine:
                 return
             with self._lock:
                 effects = self.coordinator.close()
+                self._supervisor.progress.notify_all()
             self._supervisor.perform(effects)
             if not self._await_burials(grace_s):
                 with self._lock:
@@ -296,6 +313,21 @@ class Engine:
             return not self.coordinator.workers
 
 
+def _copied(command: str, frame: bytearray) -> dict[str, Any]:
+    # A handover repeats what was sent, whatever the client makes of its own objects later.
+    try:
+        return decode_request(bytes(frame[HEADER_BYTES:])).args
+    except ProtocolError as error:
+        raise InvalidRequest(f"the arguments of {command!r} cannot be repeated: {error}") from error
+
+
 def close_in_background(engine: Engine) -> None:
-    """Close at once, in a thread of its own: a finalizer may run in any thread, under any lock."""
+    """Close at once, in a thread of its own: a finalizer may run in any thread, under any lock.
+
+    A forked child's copy is only forgotten: what it would end is its parent's.
+    """
+    try:
+        engine.crew.require_owner()
+    except PoolClosed:
+        return
     threading.Thread(target=engine.close, args=(0.0,), name="pool-v2-finalizer", daemon=True).start()

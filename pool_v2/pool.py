@@ -141,7 +141,7 @@ class PoolV2:
     def warm_up(self, n: int | None = None) -> int:
         """Start workers in parallel until `n` (the pool's size, unless given) are ready; how many are.
 
-        Raises CircuitOpen or StartFailed if they do not start.
+        Raises CircuitOpen or StartFailed if they do not start, and PoolClosed if the pool is closed first.
         """
         self._engine.crew.require_owner()
         wanted = min(self._config.workers if n is None else n, self._config.workers)

@@ -5,6 +5,7 @@ It never touches a call: whatever it waits for, clients and their workers go on.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import threading
@@ -21,6 +22,7 @@ from pool_v2.coordinator import Attend, Bury, Coordinator, Effect, Effects, Kill
 RETIRE_GRACE_S = 2.0
 """How long a worker that was asked to leave may take."""
 LONGEST_SLEEP_S = 60.0
+logger = logging.getLogger(__name__)
 
 
 class Supervisor:
@@ -53,7 +55,10 @@ class Supervisor:
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
+        self._looked_ns = 0
         self._stopping = False
+        self._ended = False
+        self._ending = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"{crew.name}-supervisor", daemon=True)
 
     def start(self) -> None:
@@ -64,10 +69,13 @@ class Supervisor:
     def stop(self) -> None:
         """End the thread; every worker should be buried by then."""
         self._stopping = True
-        os.eventfd_write(self._wake, 1)
+        self._look()
         self._thread.join()
-        self._epoll.close()
-        os.close(self._wake)
+        with self._ending:
+            if not self._ended:
+                self._ended = True
+                self._epoll.close()
+                os.close(self._wake)
 
     def perform(self, effects: Effects) -> None:
         """Do what the coordinator decided. Outside the lock."""
@@ -75,14 +83,21 @@ class Supervisor:
         for effect in effects:
             if isinstance(effect, Wake):
                 ticket = effect.ticket
-                if ticket.worker_id is not None:
-                    self.emit(EventKind.OFFER, call=ticket.call, worker=ticket.worker_id)
+                worker_id = ticket.worker_id
+                if worker_id is not None:
+                    self.emit(EventKind.OFFER, call=ticket.call, worker=worker_id)
                 ticket.wake()
             else:
                 self._inbox.append(effect)
                 posted = True
         if posted:
-            os.eventfd_write(self._wake, 1)
+            self._look()
+
+    def _look(self) -> None:
+        # A client that leaves after the end must not write to a descriptor that was given to another by then.
+        with self._ending:
+            if not self._ended:
+                os.eventfd_write(self._wake, 1)
 
     def emit(
         self,
@@ -93,9 +108,12 @@ class Supervisor:
         pid: int | None = None,
         detail: str = "",
     ) -> None:
-        """Tell the observer, if there is one."""
+        """Tell the observer, if there is one; what it raises is logged and dropped."""
         if self._observer is not None:
-            self._observer(Event(kind, now_ns(), call, worker, pid, detail))
+            try:
+                self._observer(Event(kind, now_ns(), call, worker, pid, detail))
+            except Exception:
+                logger.exception("pool %r: its observer failed at %s", self._crew.name, kind)
 
     # The supervisor's thread.
 
@@ -116,7 +134,7 @@ class Supervisor:
         times = [deadline for _, deadline in self._starting.values()] + list(self._retiring.values())
         retry_at_ns = self._coordinator.circuit.retry_at_ns
         now = now_ns()
-        if retry_at_ns > now:
+        if retry_at_ns > self._looked_ns:  # not `> now`: it may have passed since the last look
             times.append(retry_at_ns)
         if not times:
             return LONGEST_SLEEP_S
@@ -133,10 +151,8 @@ class Supervisor:
             case Attend() | Wake():
                 pass
             case Retire(worker_id):
-                channel = self.channels[worker_id]
-                self.emit(EventKind.KILL, worker=worker_id, pid=channel.process.pid, detail="retired")
-                channel.process.end_input()
-                self._retiring[worker_id] = deadline_ns(RETIRE_GRACE_S)
+                if worker_id in self.channels:  # it may have died, and been buried, since this was decided
+                    self._retire(worker_id)
             case Kill(worker_id, reason):
                 if worker_id in self.channels:
                     self._kill(worker_id, reason)
@@ -144,6 +160,12 @@ class Supervisor:
                 self._bury(worker_id)
             case _:
                 assert_never(effect)
+
+    def _retire(self, worker_id: int) -> None:
+        process = self.channels[worker_id].process
+        self.emit(EventKind.KILL, worker=worker_id, pid=process.pid, detail="retired")
+        process.end_input()
+        self._retiring[worker_id] = deadline_ns(RETIRE_GRACE_S)
 
     def _kill(self, worker_id: int, reason: str) -> None:
         process = self.channels[worker_id].process
@@ -170,14 +192,17 @@ class Supervisor:
                 self._kill(worker_id, "did not leave in time")
 
     def _start_wanted(self) -> None:
+        self._looked_ns = now_ns()
         with self.lock:
-            wanted = self._coordinator.wanted_starts(now_ns())
+            wanted = self._coordinator.wanted_starts(self._looked_ns)
         for _ in range(wanted):
             self._start_one()
 
     def _start_one(self) -> None:
         worker_id = self._crew.next_id()
         with self.lock:
+            if self._coordinator.closing:
+                return  # nobody would end it
             self._coordinator.started(worker_id)
         try:
             channel = self._crew.spawn(worker_id)

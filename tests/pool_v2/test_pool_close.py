@@ -1,0 +1,155 @@
+"""How V2 ends: closed once or often, under load or at once, by one thread or several, or just dropped."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bridge import EventKind, PoolClosed, PoolConfig
+from bridge.rundir import list_pools
+from pool_v2 import PoolV2
+
+MakePool = Callable[..., PoolV2]
+LONG_GRACE_S = 60.0  # longer than the hard limit of every test
+
+
+def names() -> set[str]:
+    return {record.name for record in list_pools()}
+
+
+def test_a_closed_pool_leaves_no_worker_no_thread_and_no_name(make_pool: MakePool, gone: Any) -> None:
+    pool = make_pool(workers=2)
+    pool.warm_up()
+    pids = [worker.pid for worker in pool.status().workers]
+    assert pool.name in names()
+
+    pool.close()
+
+    assert all(map(gone, pids))
+    assert pool.name not in names()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(pool.name)]
+    assert (pool.status().state, pool.status().workers) == ("closed", ())
+    assert pool.health_check().reasons == ("the pool is closed",)
+
+
+def test_a_pool_can_be_closed_again_and_refuses_calls(make_pool: MakePool, log: Any) -> None:
+    pool = make_pool(log)
+    pool.close()
+    pool.close()
+
+    with pytest.raises(PoolClosed) as caught:
+        pool.execute("ping")
+    assert caught.value.sent == "no"
+    assert len(log.of(EventKind.CLOSE)) == 1
+
+
+def test_a_pool_can_be_closed_while_its_workers_start(make_pool: MakePool, client: Callable[..., Any]) -> None:
+    for _ in range(6):
+        pool = make_pool(workers=4)
+        client(pool.close, LONG_GRACE_S).join()
+        assert pool.status().workers == ()
+
+
+def test_many_threads_may_close_at_once(make_pool: MakePool, client: Callable[..., Any], log: Any) -> None:
+    pool = make_pool(log, workers=2)
+    pool.warm_up()
+
+    for closer in [client(pool.close) for _ in range(6)]:
+        closer.result()
+        assert pool.status().state == "closed", "nobody returns before the end"
+
+    assert len(log.of(EventKind.CLOSE)) == 1
+
+
+def test_closing_refuses_waiters_at_once_and_lets_the_running_call_finish(
+    make_pool: MakePool, log: Any, pid_of: Any, held: Any, client: Callable[..., Any], until: Any
+) -> None:
+    pool = make_pool(log)
+    pid = pid_of(pool)
+    holder, release = held(pool, pid)
+    waiters = [client(pool.execute, "ping", checkout_timeout_s=LONG_GRACE_S) for _ in range(3)]
+    until(lambda: pool.status().waiting == 3, "three calls wait")
+
+    closer = client(pool.close, LONG_GRACE_S)
+
+    for waiter in waiters:
+        with pytest.raises(PoolClosed, match="was closed before the call began") as caught:
+            waiter.result()
+        assert caught.value.sent == "no"
+    assert holder.thread.is_alive()
+    assert pool.status().state == "closing"
+    assert pool.health_check().reasons == ("the pool is closing",)
+    release()
+    assert holder.result()["pid"] == pid
+    closer.result()
+    assert log.of(EventKind.KILL)[-1].detail == "retired"
+
+
+def test_a_call_that_outlasts_the_grace_ends_with_its_worker(
+    make_pool: MakePool, log: Any, pid_of: Any, client: Callable[..., Any], gone: Any
+) -> None:
+    pool = make_pool(log)
+    pid = pid_of(pool)
+    caller = client(pool.execute, "sleep", {"seconds": 600}, timeout_s=600.0)
+    log.wait_for(EventKind.SEND)
+
+    pool.close(0.1)
+
+    assert gone(pid)
+    with pytest.raises(PoolClosed, match="was closed during the call") as caught:
+        caller.result()
+    assert caught.value.sent == "yes"
+    assert pool.status().statistics.outcomes == {"PoolClosed": 1}
+
+
+def test_a_stopped_idle_worker_does_not_hold_the_end_up(make_pool: MakePool, pid_of: Any, gone: Any) -> None:
+    pool = make_pool()
+    pid = pid_of(pool)
+    os.kill(pid, signal.SIGSTOP)
+
+    pool.close(0.1)
+
+    assert gone(pid)
+
+
+def test_the_context_manager_closes_and_lets_the_error_through() -> None:
+    with pytest.raises(ZeroDivisionError), PoolV2(PoolConfig(workers=1)) as pool:
+        1 / 0  # noqa: B018
+
+    assert pool.status().state == "closed"
+
+
+def test_a_pool_that_is_dropped_ends_its_workers_busy_ones_too(
+    log: Any, client: Callable[..., Any], gone: Any, until: Any
+) -> None:
+    box = [PoolV2(PoolConfig(workers=2), observer=log)]
+    box[0].warm_up()
+    name = box[0].name
+    pids = [worker.pid for worker in box[0].status().workers]
+    child = box[0].execute("spawn_child", {"seconds": 600})["pid"]
+
+    box.clear()
+    gc.collect()
+
+    until(lambda: all(map(gone, [*pids, child])), "no worker is left, nor its child")
+    until(lambda: name not in names(), "its name is free")
+    until(lambda: not [t for t in threading.enumerate() if t.name == "pool-v2-finalizer"], "nothing runs on")
+
+
+def test_what_a_client_does_after_the_end_touches_no_descriptor(make_pool: MakePool) -> None:
+    pool = make_pool()
+    supervisor = pool._engine._supervisor
+    pool.close()
+    others = [os.open(os.devnull, os.O_WRONLY) for _ in range(20)]  # they get the numbers that the pool gave back
+
+    supervisor.perform(pool._engine.coordinator.attend())
+    supervisor.stop()
+
+    for fd in others:
+        os.close(fd)

@@ -1,0 +1,87 @@
+"""The house: imports point down, pure files import nothing that acts, and no module imports itself by a detour."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT = {room: {room, "bridge"} for room in ("bridge", "pool_v1", "pool_v2", "harness")}
+MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "reports")}
+PORCH = {f"harness.{name}" for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session")}
+ACTING = {
+    *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),
+    *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "logging", "time", "datetime", "random", "secrets", "sys"),
+}
+ALLOWED = {"pool_v2.ticket": "threading", "bridge.messages": "datetime", "bridge.config": "sys"}
+ALLOWED["harness.workload"] = "random"  # its type only
+PURE_PATHS = """
+    bridge/{errors,interface,messages,framing,lifecycle,events,config} pool_v2/{coordinator,circuit,sessions,ticket}
+    harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
+    harness/{lines} reports/{view,charts}
+"""
+
+
+def read_modules() -> dict[str, set[str]]:
+    """Every module of every room, with the modules and packages that it imports, wherever in its text."""
+    paths = [path.relative_to(ROOT) for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py")]
+    names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
+    trees = {name: ast.parse((ROOT / path).read_text()) for name, path in zip(names, paths, strict=True)}
+    found: dict[str, set[str]] = {name: set() for name in trees}
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0 and node.module, f"{name} imports relatively"  # noqa: PT018
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                found[name] |= (inner & trees.keys()) or {node.module}
+    return found
+
+
+MODULES = read_modules()
+PURE = {f"{room}.{name}" for room, names in re.findall(r"(\w+)/{(.*?)}", PURE_PATHS) for name in names.split(",")}
+PURE = {name for name in MODULES if name in PURE | {"bridge"} or name.startswith("harness.checkers")}
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_imports_point_down_and_only_the_porch_sees_every_room(room: str) -> None:
+    for name, imports in MODULES.items():
+        if name.split(".")[0] == room and name not in PORCH:
+            rooms = {other.split(".")[0] for other in imports} & MAY_IMPORT.keys()
+            assert rooms <= MAY_IMPORT[room], f"{name} imports {rooms - MAY_IMPORT[room]}"
+            assert not imports & PORCH, f"{name} imports the porch: {imports & PORCH}"
+
+
+def test_pure_files_import_nothing_that_acts_and_no_file_that_does() -> None:
+    assert len(PURE) >= 30
+    for name in PURE:
+        roots = {other.split(".")[0] for other in MODULES[name]}
+        assert roots & ACTING <= {ALLOWED.get(name)}, f"{name} acts: {roots & ACTING}"
+        inner = MODULES[name] & MODULES.keys()
+        assert inner <= PURE, f"{name} imports {inner - PURE}, which is not pure"
+    assert set(re.findall(r"\brandom\.(\w+)", (ROOT / "harness/workload.py").read_text())) == {"Random"}, "a seed"
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graphlib.TopologicalSorter({name: imports & MODULES.keys() for name, imports in MODULES.items()}).prepare()
+
+
+def test_an_application_gets_the_pool_and_no_tool() -> None:
+    tools = "pytest, typer, rich, jinja2, numpy, psutil, altair, harness, pool_v1, reports, scenarios"
+    code = f"import pool_v2, bridge, sys; print(*set('{tools}'.split(', ')) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
+
+
+def test_every_package_is_shipped() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    packages = (path.parent for room in MAY_IMPORT for path in (ROOT / room).rglob("__init__.py"))
+    assert sorted(listed) == sorted(".".join(path.relative_to(ROOT).parts) for path in packages)
