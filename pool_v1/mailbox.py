@@ -16,22 +16,31 @@ from bridge import PoolClosed
 class Message:
     """One request to the manager, and the place where its reply appears.
 
-    `work` runs in the manager's thread. Exactly one of `value` and `error` is set before `done` is.
+    `work` runs in the manager's thread. Exactly one of `value` and `error` is set before `finished` is. One thread
+    waits, on a raw lock: an interrupt in the middle of an Event's own code could leave it locked for ever.
     """
 
-    __slots__ = ("done", "error", "taken", "value", "work")
+    __slots__ = ("_gate", "error", "finished", "value", "work")
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self.work = work
         self.value: Any = None
         self.error: BaseException | None = None
-        self.done = threading.Event()
-        self.taken = threading.Event()
+        self.finished = False
+        self._gate = threading.Lock()
+        self._gate.acquire()
 
     def finish(self, value: Any = None, error: BaseException | None = None) -> None:  # noqa: ANN401 - any reply
-        """Give the reply."""
+        """Give the reply. Once."""
         self.value, self.error = value, error
-        self.done.set()
+        self.finished = True
+        self._gate.release()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the reply at most `timeout_s` seconds; whether it is there."""
+        if not self.finished:
+            self._gate.acquire(timeout=max(timeout_s, 0.0))
+        return self.finished
 
     def result(self) -> Any:  # noqa: ANN401
         """The reply's value, or raise its error."""
@@ -49,12 +58,14 @@ class Mailbox:
     def __init__(self, name: str) -> None:
         self._name = name
         self._waiting: deque[Message] = deque()
-        self._changed = threading.Condition()
+        # `with` on a raw lock cannot be interrupted between taking it and being sure to give it back.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._closed = False
 
     def post(self, message: Message) -> None:
         """Queue a message. Raises PoolClosed after `close`."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise PoolClosed(f"pool {self._name!r} is closed")
             self._waiting.append(message)
@@ -62,18 +73,16 @@ class Mailbox:
 
     def take(self) -> Message | None:
         """The oldest message, waiting for one; None after `close`."""
-        with self._changed:
+        with self._lock:
             while not self._waiting:
                 if self._closed:
                     return None
                 self._changed.wait()
-            message = self._waiting.popleft()
-            message.taken.set()
-            return message
+            return self._waiting.popleft()
 
     def withdraw(self, message: Message) -> bool:
         """Take a message back. False if the manager has it already."""
-        with self._changed:
+        with self._lock:
             try:
                 self._waiting.remove(message)
             except ValueError:
@@ -82,7 +91,7 @@ class Mailbox:
 
     def close(self) -> bool:
         """Refuse what comes and fail what waits with PoolClosed. False if it was closed before."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return False
             self._closed = True

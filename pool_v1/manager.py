@@ -19,7 +19,6 @@ from bridge import (
     Observer,
     PoolClosed,
     PoolConfig,
-    Sent,
     SessionStatus,
     StartFailed,
     WorkerCrashed,
@@ -120,10 +119,10 @@ class Manager:
                 deadline_ns=deadline_ns(OPERATION_TIMEOUT_S),
                 on_sent=lambda: self.emit(EventKind.SEND, **mark),
             )
-        except PoolError as error:
+        except BaseException as error:  # whatever it is, the exchange broke off
             self._end(worker, type(error).__name__)
             if self.mailbox.closed and isinstance(error, WorkerCrashed):
-                raise PoolClosed(f"pool {self.crew.name!r} was closed during the call", sent=Sent.YES) from error
+                raise PoolClosed(f"pool {self.crew.name!r} was closed during the call", sent=error.sent) from error
             raise
         self.emit(EventKind.RECEIVE, **mark)
         worker.served += 1
@@ -213,7 +212,8 @@ class Manager:
         """
         self.mailbox.close()
         self._thread.join(grace_s)
-        while self._thread.is_alive():
+        give_up = deadline_ns(KILL_WAIT_S)
+        while self._thread.is_alive() and now_ns() < give_up:
             for worker in list(self._workers):
                 worker.channel.process.kill()  # the blocked read sees the end of the stream
             self._thread.join(0.05)

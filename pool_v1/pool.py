@@ -118,10 +118,9 @@ class PoolV1:
             self._manager.emit(EventKind.DONE, call=call, detail=outcome)
 
     def _await(self, message: Message, command: str, start_deadline: int, call_deadline: int) -> Any:  # noqa: ANN401
-        message.done.wait(max(0.0, remaining_s(start_deadline)))
-        if not message.done.is_set() and self._manager.mailbox.withdraw(message):
+        if not message.wait(remaining_s(start_deadline)) and self._manager.mailbox.withdraw(message):
             raise CheckoutTimeout(f"{command!r}: the manager of pool {self.name!r} was busy until the deadline")
-        if not message.done.wait(max(0.0, remaining_s(call_deadline))):
+        if not message.wait(remaining_s(call_deadline)):
             raise CallTimeout(
                 f"{command!r}: no answer by the deadline; the manager of pool {self.name!r} works on", sent=Sent.MAYBE
             )
@@ -209,7 +208,7 @@ class PoolV1:
         limit_s = duration("limit_s", limit_s, self._config.call_timeout_s, CALL_TIMEOUT_S)
         manager = self._manager
         message = manager.ask(lambda: work(manager))
-        if not message.done.wait(limit_s):
+        if not message.wait(limit_s):
             manager.mailbox.withdraw(message)
             raise CallTimeout(f"the manager of pool {self.name!r} was busy for {limit_s} s")
         return message.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,6 @@ def test_messages_are_taken_in_the_order_in_which_they_were_posted() -> None:
 
     assert [mailbox.take() for _ in range(3)] == messages
     assert len(mailbox) == 0
-    assert all(message.taken.is_set() for message in messages)
 
 
 def test_taking_waits_for_a_message(client: Callable[..., Any]) -> None:
@@ -47,7 +47,6 @@ def test_a_waiting_message_can_be_withdrawn_once_and_is_never_taken() -> None:
     assert mailbox.withdraw(second)
     assert not mailbox.withdraw(second)
     assert [mailbox.take(), mailbox.take()] == [first, third]
-    assert not second.taken.is_set()
 
 
 def test_a_message_that_was_taken_cannot_be_withdrawn() -> None:
@@ -65,7 +64,7 @@ def test_closing_fails_what_waits_and_refuses_what_comes() -> None:
     assert mailbox.close()
     assert mailbox.closed
     for message in messages:
-        assert message.done.is_set()
+        assert message.finished
         with pytest.raises(PoolClosed, match="pool 'p' was closed before the call began"):
             message.result()
     with pytest.raises(PoolClosed, match="pool 'p' is closed"):
@@ -81,7 +80,7 @@ def test_closing_leaves_a_message_that_was_taken_to_the_manager() -> None:
 
     mailbox.close()
 
-    assert not message.done.is_set()
+    assert not message.finished
     message.finish("late, but right")
     assert message.result() == "late, but right"
 
@@ -103,3 +102,36 @@ def test_a_message_gives_its_value_or_raises_its_error() -> None:
     assert good.result() == {"any": "value"}
     with pytest.raises(ZeroDivisionError):
         bad.result()
+
+
+def test_an_interrupt_in_any_of_its_functions_leaves_the_mailbox_usable(client: Callable[..., Any]) -> None:
+    # CPython looks for signals where a function begins; so the interrupt comes at the n-th such place, for every n.
+    class Interrupt(BaseException):
+        pass
+
+    reached = True
+    n = 0
+    while reached:
+        mailbox = Mailbox("p")
+        left, reached = n, False
+
+        def trace(frame: object, event: str, argument: object) -> None:
+            nonlocal left, reached
+            if left == 0 and not reached:
+                reached = True
+                raise Interrupt
+            left -= 1
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            mailbox.post(Message(nothing))
+        except Interrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        manager = client(mailbox.take)
+        client(mailbox.post, Message(nothing)).result()
+        assert manager.result() is not None
+        n += 1
+    assert n > 2
