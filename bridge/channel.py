@@ -119,7 +119,11 @@ class Channel:
         start.begin()
         while not start.done:
             if now_ns() > deadline_ns or not _ready(self._read_poll, self.process.stdout_fd, deadline_ns):
-                raise start.failed("has died" if self.process.exited() else "did not answer its init ping in time")
+                raise start.failed(
+                    "died before it answered its init ping"
+                    if self.process.exited()
+                    else "did not answer its init ping in time"
+                )
             start.advance()
 
     def new_handshake(self) -> Handshake:
@@ -234,7 +238,7 @@ class Handshake:
         try:
             os.write(self._process.stdin_fd, encode_request(INIT_ID, "ping", {}, limit_bytes=self._limit_bytes))
         except OSError as error:
-            raise self.failed("has died") from error
+            raise self.failed("died before it answered its init ping") from error
 
     def advance(self) -> bool:
         """Read once, when there is something to read. True once the worker has answered. Raises StartFailed."""
