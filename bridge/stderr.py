@@ -95,6 +95,8 @@ class StderrDrain:
             self._closing = True
         os.eventfd_write(self._wake, 1)
         self._thread.join()
+        self._epoll.close()
+        os.close(self._wake)
 
     def close_in_child(self) -> None:
         """Close the descriptors in a forked child, which has no drain thread."""
@@ -111,8 +113,6 @@ class StderrDrain:
             self._read(fd)
             if fd in self._tails:
                 self._end(fd)
-        self._epoll.close()
-        os.close(self._wake)
 
     def _read(self, fd: int) -> None:
         try:
