@@ -35,14 +35,14 @@ class Channel:
     """
 
     __slots__ = (
-        "_abandoned",
-        "_limit_bytes",
-        "_overdue",
         "_read_poll",
         "_stdin_fd",
         "_stdout_fd",
         "_write_poll",
+        "abandoned",
         "dirty",
+        "limit_bytes",
+        "overdue",
         "process",
         "tail",
         "watched",
@@ -53,9 +53,9 @@ class Channel:
         self.tail = tail
         self.dirty = False
         self.watched = watched
-        self._overdue = False
-        self._abandoned = False
-        self._limit_bytes = limit_bytes
+        self.overdue = False
+        self.abandoned = False
+        self.limit_bytes = limit_bytes
         self._stdin_fd = process.stdin_fd
         self._stdout_fd = process.stdout_fd
         # The pidfd tells of a worker's death even while a stranger holds the other end of its stdout.
@@ -87,9 +87,9 @@ class Channel:
         try:
             response = decode_response(payload)
         except ProtocolError as error:
-            raise self._crashed(f"sent what is {error}") from error
+            raise self.crashed(f"sent what is {error}") from error
         if response.id != request_id:
-            raise self._crashed(f"answered request {response.id} instead of {request_id}")
+            raise self.crashed(f"answered request {response.id} instead of {request_id}")
         self.dirty = False
         return response
 
@@ -97,7 +97,7 @@ class Channel:
 
     def cut_off(self) -> None:
         """The deadline has passed: end the worker, and so whatever waits for it. The exchange raises CallTimeout."""
-        self._overdue = True
+        self.overdue = True
         self.process.kill()
 
     def wake_reader(self) -> None:
@@ -105,7 +105,7 @@ class Channel:
 
         A pipe can be opened for writing by its read end's name in /proc, so one byte ends the wait.
         """
-        self._abandoned = True
+        self.abandoned = True
         with contextlib.suppress(OSError):
             fd = os.open(f"/proc/self/fd/{self._stdout_fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
@@ -128,20 +128,20 @@ class Channel:
 
     def new_handshake(self) -> Handshake:
         """The same in steps, for a thread that starts several workers at once."""
-        return Handshake(self.process, self.tail, limit_bytes=self._limit_bytes)
+        return Handshake(self.process, self.tail, limit_bytes=self.limit_bytes)
 
     def _write(self, left: memoryview, sent: Sent, deadline_ns: int) -> None:
         while True:
             if now_ns() > deadline_ns or not _ready(self._write_poll, self._stdin_fd, deadline_ns):
                 if self.process.exited():
-                    raise self._crashed("does not read its requests", sent=sent)
-                raise self._timeout(sent)
+                    raise self.crashed("does not read its requests", sent=sent)
+                raise self.late(sent)
             try:
                 written = os.write(self._stdin_fd, left)
             except BlockingIOError:
                 written = 0
             except OSError as error:  # EPIPE: the worker has closed its end
-                raise self._crashed("does not read its requests", sent=sent) from error
+                raise self.crashed("does not read its requests", sent=sent) from error
             if written:
                 # Some bytes have left, but a request that is not whole is never executed.
                 sent = Sent.MAYBE
@@ -152,20 +152,20 @@ class Channel:
     def _read(self, deadline_ns: int) -> bytes | bytearray:
         data = self._read_some(deadline_ns)
         size = len(data) - HEADER_BYTES
-        if int.from_bytes(data[:HEADER_BYTES], "big") == size <= self._limit_bytes and size >= 0:
+        if int.from_bytes(data[:HEADER_BYTES], "big") == size <= self.limit_bytes and size >= 0:
             return data[HEADER_BYTES:]  # a whole frame in one read, as nearly always
         while len(data) < HEADER_BYTES:
             self._require_time(deadline_ns)
             data += self._read_some(deadline_ns)
         try:
-            size = frame_size(data[:HEADER_BYTES], limit_bytes=self._limit_bytes)
+            size = frame_size(data[:HEADER_BYTES], limit_bytes=self.limit_bytes)
         except ProtocolError as error:
-            raise self._crashed(f"broke the protocol: {error}") from error
+            raise self.crashed(f"broke the protocol: {error}") from error
         missing = size - (len(data) - HEADER_BYTES)
         if missing == 0:
             return data[HEADER_BYTES:]
         if missing < 0:
-            raise self._crashed(f"sent {-missing} bytes more than its response")
+            raise self.crashed(f"sent {-missing} bytes more than its response")
         payload = bytearray(size)
         view = memoryview(payload)
         have = len(data) - HEADER_BYTES
@@ -174,16 +174,16 @@ class Channel:
             self._require_time(deadline_ns)
             self._await_bytes(deadline_ns)
             got = os.readv(self._stdout_fd, [view[have:]])
-            if not got or self._abandoned:
-                raise self._crashed(f"ended its stream {size - have} bytes short of a frame of {size}")
+            if not got or self.abandoned:
+                raise self.crashed(f"ended its stream {size - have} bytes short of a frame of {size}")
             have += got
         return payload
 
     def _read_some(self, deadline_ns: int) -> bytes:
         self._await_bytes(deadline_ns)
         data = os.read(self._stdout_fd, READ_BYTES)
-        if not data or self._abandoned:
-            raise self._crashed("ended its stream before it answered")
+        if not data or self.abandoned:
+            raise self.crashed("ended its stream before it answered")
         return data
 
     def _await_bytes(self, deadline_ns: int) -> None:
@@ -196,9 +196,10 @@ class Channel:
             raise self._unanswered()
 
     def _unanswered(self) -> CallTimeout | WorkerCrashed:
-        return self._crashed("died before it answered") if self.process.exited() else self._timeout(Sent.YES)
+        return self.crashed("died before it answered") if self.process.exited() else self.late(Sent.YES)
 
-    def _timeout(self, sent: Sent) -> CallTimeout:
+    def late(self, sent: Sent) -> CallTimeout:
+        """The error that says that the deadline has passed."""
         what = "did not answer" if sent is Sent.YES else "did not take the whole request"
         return CallTimeout(
             f"worker {self.process.worker_id} {what} by the call's deadline",
@@ -206,15 +207,18 @@ class Channel:
             worker_id=self.process.worker_id,
         )
 
-    def _crashed(self, what: str, *, sent: Sent = Sent.YES) -> CallTimeout | WorkerCrashed:
-        if self._overdue:
-            return self._timeout(sent)
+    def crashed(
+        self, what: str, *, sent: Sent = Sent.YES, tail_wait_s: float = TAIL_WAIT_S
+    ) -> CallTimeout | WorkerCrashed:
+        """The error that says what the worker did; the worker is killed. CallTimeout if it was cut off."""
+        if self.overdue:
+            return self.late(sent)
         self.process.kill()
         return WorkerCrashed(
             f"worker {self.process.worker_id} (pid {self.process.pid}) {what}",
             sent=sent,
             worker_id=self.process.worker_id,
-            stderr_tail=self.tail.text(wait_s=TAIL_WAIT_S),
+            stderr_tail=self.tail.text(wait_s=tail_wait_s),
         )
 
 

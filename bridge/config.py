@@ -20,6 +20,16 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 DEFAULT_WORKER_COMMAND = (sys.executable, "-m", "bridge.worker", "--worker-id", "{worker_id}")
 STATE_COMMANDS = frozenset({"put", "append", "delete", "configure_lm", "create_program", "delete_program"})
 """The commands of the shipped worker that change a session's state."""
+IDLE_ORDERS = ("rotate", "hot")
+AFFINITIES = ("strict", "prefer", "none")
+OPTIONAL_DURATIONS = (
+    "call_timeout_s",
+    "checkout_timeout_s",
+    "idle_timeout_s",
+    "max_age_s",
+    "ping_interval_s",
+    "session_ttl_s",
+)
 
 
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +37,15 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `worker_command` is a sequence, or one string that is split like a shell's words (no shell runs);
     `{worker_id}` in it stands for the worker's id. `env` is added to this process's environment.
-    `state_commands` are the commands that change a session's state, which a handover repeats.
+    `state_commands` are the commands that change a session's state, which a handover repeats. `snapshot_commands` are
+    the two with which a worker gives a session's whole state and takes it again; such a snapshot replaces a full log.
+    A worker that does not know them is asked in vain, and nothing else happens.
+    `min_workers` is how far an idle pool shrinks, after `idle_timeout_s`; `max_age_s` ends workers a little earlier,
+    each at another age. `ping_interval_s` is how long a worker is idle before it is asked whether it is well.
+    With `zygote` the workers are forked by one warm process that has the modules of `preload` imported, which implies
+    it; it can fork no other worker than the default one. Importing them counts as a part of the first workers' start.
+    `idle_order` is "rotate" (the longest idle serves next, so that all are used alike) or "hot" (the one that served
+    last, whose caches are warm).
     """
 
     name: str | None = None
@@ -41,15 +59,28 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     close_grace_s: float = 5.0
     worker_command: tuple[str, ...] | str = DEFAULT_WORKER_COMMAND
     env: dict[str, str] = {}
+    zygote: bool = False
+    preload: tuple[str, ...] = ()
     max_frame_bytes: int = 128 * 1024 * 1024
     stderr_ring_bytes: int = 64 * 1024
     stderr_log_bytes: int = 16 * 1024 * 1024
     log_dir: str | None = None
+    min_workers: int | None = None
+    idle_timeout_s: float | None = None
     max_requests: int | None = None
+    max_age_s: float | None = None
+    max_memory_bytes: int | None = None
+    ping_interval_s: float | None = None
+    ping_timeout_s: float = 5.0
+    max_idle_pings: int = 1
+    idle_order: str = "rotate"
     start_failures_to_open: int = 5
     circuit_reset_s: float = 2.0
     state_commands: frozenset[str] = STATE_COMMANDS
     session_log_bytes: int = 4 * 1024 * 1024
+    session_affinity: str = "strict"
+    session_ttl_s: float | None = None
+    snapshot_commands: tuple[str, str] | None = ("snapshot_session", "restore_session")
 
     def __post_init__(self) -> None:
         if self.name is not None and not (isinstance(self.name, str) and NAME_PATTERN.fullmatch(self.name)):
@@ -65,9 +96,23 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
             _whole("max_queue", self.max_queue, least=0, most=10**9)
         if self.max_requests is not None:
             _whole("max_requests", self.max_requests, least=1, most=10**12)
-        for option in ("start_timeout_s", "close_grace_s", "circuit_reset_s"):
+        if self.min_workers is not None:
+            _whole("min_workers", self.min_workers, least=0, most=self.workers)
+        if self.max_memory_bytes is not None:
+            _whole("max_memory_bytes", self.max_memory_bytes, least=2**20, most=2**50)
+        _whole("max_idle_pings", self.max_idle_pings, least=1, most=1024)
+        if self.session_affinity not in AFFINITIES:
+            raise ConfigError(f"session_affinity {self.session_affinity!r}: one of {', '.join(AFFINITIES)}")
+        if self.idle_order not in IDLE_ORDERS:
+            raise ConfigError(f"idle_order {self.idle_order!r}: one of {', '.join(IDLE_ORDERS)}")
+        pair = self.snapshot_commands
+        if pair is not None and not (
+            isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(name, str) and name for name in pair)
+        ):
+            raise ConfigError(f"snapshot_commands {pair!r}: None or two command names")
+        for option in ("start_timeout_s", "close_grace_s", "circuit_reset_s", "ping_timeout_s"):
             duration(option, getattr(self, option))
-        for option in ("call_timeout_s", "checkout_timeout_s"):
+        for option in OPTIONAL_DURATIONS:
             if getattr(self, option) is not None:
                 duration(option, getattr(self, option))
         if not isinstance(self.lazy, bool):
@@ -77,6 +122,13 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         words = self.command_words()
         if not words or not all(isinstance(word, str) and word and "\0" not in word for word in words):
             raise ConfigError(f"worker_command {self.worker_command!r}: at least one word, none empty")
+        if not isinstance(self.zygote, bool):
+            raise ConfigError(f"zygote {self.zygote!r}: True or False")
+        if not isinstance(self.preload, tuple | list) or not all(_module_name(name) for name in self.preload):
+            raise ConfigError(f"preload {self.preload!r}: a sequence of module names")
+        if self.uses_zygote and words != DEFAULT_WORKER_COMMAND:
+            option = f"preload {self.preload!r}" if self.preload else f"zygote {self.zygote!r}"
+            raise ConfigError(f"{option} with worker_command {self.worker_command!r}: it forks the default worker")
         if not isinstance(self.env, dict) or not all(_variable(k, v) for k, v in self.env.items()):
             raise ConfigError(f"env {self.env!r}: names and values are strings without NUL, a name has no '='")
         if self.log_dir is not None and not (
@@ -86,6 +138,11 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         commands = self.state_commands
         if not isinstance(commands, frozenset | set) or not all(isinstance(command, str) for command in commands):
             raise ConfigError(f"state_commands {commands!r}: a set of command names")
+
+    @property
+    def uses_zygote(self) -> bool:
+        """Whether the workers are forked by a zygote."""
+        return self.zygote or bool(self.preload)
 
     def command_words(self) -> tuple[str, ...]:
         """The worker command as words. Raises ConfigError if a string has an open quote."""
@@ -121,6 +178,10 @@ def duration(option: str, *values: float | None) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 366 * 86400:
         raise ConfigError(f"{option} {value!r}: a number of seconds above 0, at most a year")
     return value
+
+
+def _module_name(name: object) -> bool:
+    return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
 
 
 def _variable(name: object, value: object) -> bool:

@@ -19,6 +19,7 @@ from bridge.framing import FRAME_LIMIT_VARIABLE
 from bridge.process import WorkerProcess, kill_living
 from bridge.rundir import RunDir
 from bridge.stderr import StderrDrain, StderrTail
+from bridge.zygote import Zygote, abandon_all
 
 _counter = itertools.count(1)
 _CREWS: weakref.WeakSet[Crew] = weakref.WeakSet()
@@ -30,7 +31,7 @@ def unique_name(version: str) -> str:
 
 
 class Crew:
-    """Owns the pool's name, its run directory, and the drain of its workers' stderr.
+    """Owns the pool's name, its run directory, the drain of its workers' stderr, and its zygote if it has one.
 
     Raises PoolNameConflict if a living pool has the name. Worker ids are never used twice.
     """
@@ -50,6 +51,15 @@ class Crew:
         except BaseException:
             self._run_dir.release()
             raise
+        self.zygote: Zygote | None = None
+        if config.uses_zygote:  # begun now, so that it is warm when the first worker is wanted, or soon after
+            self.zygote = Zygote(
+                self.name,
+                self._env,
+                tuple(config.preload),
+                watch_stderr=lambda fd: self._watch_stderr(fd, "zygote"),
+                on_fork=self._run_dir.add_worker,
+            )
         _CREWS.add(self)
 
     def next_id(self) -> int:
@@ -57,25 +67,39 @@ class Crew:
         return next(self._ids)
 
     def spawn(self, worker_id: int) -> Channel:
-        """Start one worker process, which has yet to answer its init ping. Raises StartFailed."""
-        process = WorkerProcess.spawn(worker_id, self._command, self._env)
-        self._run_dir.add_worker(process.pid)
+        """Start one worker process, which has yet to answer its init ping. Raises StartFailed.
+
+        With a zygote it is only ordered, so that nobody waits for an import: its pid may still be 0.
+        """
+        process: WorkerProcess
+        if self.zygote is not None:
+            process = self.zygote.spawn(worker_id)
+        else:
+            process = WorkerProcess.spawn(worker_id, self._command, self._env)
+            self._run_dir.add_worker(process.pid)
+        tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
+        return Channel(process, tail, limit_bytes=self._config.max_frame_bytes)
+
+    def _watch_stderr(self, fd: int, name: str) -> StderrTail:
         tail = StderrTail(
             ring_bytes=self._config.stderr_ring_bytes,
-            log_path=(self._log_dir or self._run_dir.path) / f"worker-{worker_id}.stderr.log",
+            log_path=(self._log_dir or self._run_dir.path) / f"{name}.stderr.log",
             log_bytes=self._config.stderr_log_bytes,
         )
-        self._drain.watch(process.stderr_fd, tail)
-        return Channel(process, tail, limit_bytes=self._config.max_frame_bytes)
+        self._drain.watch(fd, tail)
+        return tail
 
     def bury(self, channel: Channel) -> None:
         """Forget a reaped worker and close what the parent held of it. No thread may be using its channel."""
-        self._run_dir.remove_worker(channel.process.pid)
+        if channel.process.pid:  # else it was never forked
+            self._run_dir.remove_worker(channel.process.pid)
         channel.process.close()
 
     def disband(self) -> None:
         """Release the name, with all workers buried. Idempotent."""
         self._disbanded = True
+        if self.zygote is not None:
+            self.zygote.close()
         self._drain.close()
         self._run_dir.release()
 
@@ -115,6 +139,7 @@ def _after_fork_in_child() -> None:
 
 
 def _at_exit() -> None:
+    abandon_all()
     for crew in list(_CREWS):
         crew._leave_at_exit()
 

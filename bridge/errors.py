@@ -59,7 +59,22 @@ class InvalidRequest(PoolError, ValueError):
 
 
 class CheckoutTimeout(PoolError, TimeoutError):
-    """No worker was free in time; the request was never sent."""
+    """No worker was free in time; the request was never sent. `holders` tells who had them, and where they were."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sent: Sent = Sent.NO,
+        worker_id: int | None = None,
+        stderr_tail: str = "",
+        holders: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, sent=sent, worker_id=worker_id, stderr_tail=stderr_tail)
+        self.holders = holders
+
+    def __str__(self) -> str:
+        return "\n".join((super().__str__(), *self.holders))
 
 
 class CallTimeout(PoolError, TimeoutError):

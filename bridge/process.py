@@ -22,8 +22,8 @@ from bridge.errors import StartFailed
 
 LIFELINE_FD = 9
 _FIRST_FREE_FD = 10
-_LIVING: dict[int, WorkerProcess] = {}
-_NO_FORK = threading.RLock()
+_LIVING: set[WorkerProcess] = set()
+NO_FORK = threading.RLock()
 """Held while descriptors are open that `_LIVING` does not have yet; a fork waits for it, so its child can close all."""
 
 
@@ -50,37 +50,50 @@ class WorkerProcess:
     )
 
     def __init__(
-        self, worker_id: int, pid: int, *, stdin_fd: int, stdout_fd: int, stderr_fd: int, lifeline_fd: int
+        self,
+        worker_id: int,
+        pid: int,
+        *,
+        stdin_fd: int,
+        stdout_fd: int,
+        stderr_fd: int,
+        lifeline_fd: int,
+        pidfd: int | None = None,
     ) -> None:
         self.worker_id = worker_id
         self.pid = pid
         self.stdin_fd = stdin_fd
         self.stdout_fd = stdout_fd
         self.stderr_fd = stderr_fd
-        self.pidfd = os.pidfd_open(pid)
+        self.pidfd = os.pidfd_open(pid) if pidfd is None else pidfd
         self.reaped = False
         self.exit_status: int | None = None
         self._lifeline_fd = lifeline_fd
         self._lock = threading.Lock()
         self._closed = False
-        _LIVING[pid] = self
+        _LIVING.add(self)
 
     @classmethod
-    def spawn(cls, worker_id: int, command: Sequence[str], env: Mapping[str, str]) -> WorkerProcess:
-        """Start `command`, in which `{worker_id}` is replaced. Raises StartFailed if it cannot be executed."""
+    def spawn(
+        cls, worker_id: int, command: Sequence[str], env: Mapping[str, str], *, also: Mapping[int, int] | None = None
+    ) -> WorkerProcess:
+        """Start `command`, in which `{worker_id}` is replaced. Raises StartFailed if it cannot be executed.
+
+        `also` maps numbers below 10 to descriptors from 10 on, which the program finds under these numbers.
+        """
         words = [word.replace("{worker_id}", str(worker_id)) for word in command]
-        with _NO_FORK:
-            return cls._spawn(worker_id, words, env)
+        with NO_FORK:
+            return cls._spawn(worker_id, words, env, also or {})
 
     @classmethod
-    def _spawn(cls, worker_id: int, words: list[str], env: Mapping[str, str]) -> WorkerProcess:
+    def _spawn(cls, worker_id: int, words: list[str], env: Mapping[str, str], also: Mapping[int, int]) -> WorkerProcess:
         pipes: list[int] = []
         pid = 0
         try:
-            stdin_read, stdin_write = _pipe(pipes, child_end=0)
-            stdout_read, stdout_write = _pipe(pipes, child_end=1)
-            stderr_read, stderr_write = _pipe(pipes, child_end=1)
-            lifeline_read, lifeline_write = _pipe(pipes, child_end=0)
+            stdin_read, stdin_write = open_pipe(pipes, child_end=0)
+            stdout_read, stdout_write = open_pipe(pipes, child_end=1)
+            stderr_read, stderr_write = open_pipe(pipes, child_end=1)
+            lifeline_read, lifeline_write = open_pipe(pipes, child_end=0)
             pid = os.posix_spawnp(
                 words[0],
                 words,
@@ -90,12 +103,13 @@ class WorkerProcess:
                     (os.POSIX_SPAWN_DUP2, stdout_write, 1),
                     (os.POSIX_SPAWN_DUP2, stderr_write, 2),
                     (os.POSIX_SPAWN_DUP2, lifeline_read, LIFELINE_FD),
+                    *((os.POSIX_SPAWN_DUP2, fd, number) for number, fd in also.items()),
                 ],
                 setpgroup=0,
                 setsigmask=(),
                 setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
             )
-            _tie(lifeline_read, pid)
+            tie(lifeline_read, pid)
             os.set_blocking(stdin_write, False)
             process = cls(
                 worker_id,
@@ -124,10 +138,8 @@ class WorkerProcess:
         """SIGKILL to the worker's whole process group, now. Nothing happens once it is reaped."""
         with self._lock:
             if not self.reaped:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self.pid, signal.SIGKILL)
-                with contextlib.suppress(ProcessLookupError, PermissionError):  # it may have left its own group
-                    signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+                self._kill_group()
+                self._kill_leader()
 
     def end_input(self) -> None:
         """Close the worker's stdin, which asks it to leave. Call it only while no thread writes."""
@@ -152,15 +164,10 @@ class WorkerProcess:
             if not self.exited():
                 return False
             # The dead leader still holds its pid, so this signal can only reach the worker's own children.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
-            try:
-                _, status = os.waitpid(self.pid, 0)
-                self.exit_status = os.waitstatus_to_exitcode(status)
-            except ChildProcessError:  # someone in this program waits for any child
-                self.exit_status = None
+            self._kill_group()
+            self.exit_status = self._collect()
             self.reaped = True
-            _LIVING.pop(self.pid, None)
+            _LIVING.discard(self)
             return True
 
     def close(self) -> None:
@@ -169,10 +176,7 @@ class WorkerProcess:
             if self._closed:
                 return
             self._closed = True
-            for fd in (self.stdin_fd, self.stdout_fd, self.pidfd, self._lifeline_fd):
-                if fd >= 0:
-                    os.close(fd)
-            self.stdin_fd = -1
+            self._release()
 
     def describe_exit(self) -> str:
         """How it ended, in words."""
@@ -189,21 +193,41 @@ class WorkerProcess:
         # A forked child must not keep the lifeline of its parent's workers, nor their pipes.
         if not self._closed:
             self._closed = True
-            for fd in (self.stdin_fd, self.stdout_fd, self.pidfd, self._lifeline_fd):
-                if fd >= 0:
-                    os.close(fd)
-            self.stdin_fd = -1
+            self._release()
         self.reaped = True
+
+    # What differs between the ways to start a worker; called with the lock held, or in a forked child.
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _kill_leader(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it may have left its own group
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def _collect(self) -> int | None:
+        try:
+            _, status = os.waitpid(self.pid, 0)
+        except ChildProcessError:  # someone in this program waits for any child
+            return None
+        return os.waitstatus_to_exitcode(status)
+
+    def _release(self) -> None:
+        for fd in (self.stdin_fd, self.stdout_fd, self.pidfd, self._lifeline_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.stdin_fd = -1
 
 
 def kill_living() -> None:
     """SIGKILL to every worker that this process has started and not reaped."""
-    for process in list(_LIVING.values()):
+    for process in list(_LIVING):
         process.kill()
 
 
-def _pipe(opened: list[int], *, child_end: int) -> tuple[int, int]:
-    """A pipe whose child's end stands above every number that the child's own descriptors are moved to."""
+def open_pipe(opened: list[int], *, child_end: int) -> tuple[int, int]:
+    """A pipe, added to `opened`, whose child's end is above every number that a child's descriptors are moved to."""
     ends = list(os.pipe2(os.O_CLOEXEC))
     opened += ends
     low = ends[child_end]
@@ -214,17 +238,21 @@ def _pipe(opened: list[int], *, child_end: int) -> tuple[int, int]:
     return ends[0], ends[1]
 
 
-def _tie(lifeline_read: int, pid: int) -> None:
+def tie(lifeline_read: int, pid: int) -> None:
+    """Let SIGKILL go to the group that `pid` leads when the write end of this pipe is closed.
+
+    Nothing is sent for an end that was closed before; POLLHUP tells of that.
+    """
     fcntl.fcntl(lifeline_read, fcntl.F_SETOWN, -pid)
     fcntl.fcntl(lifeline_read, 10, signal.SIGKILL)  # F_SETSIG, which the fcntl module does not name
     fcntl.fcntl(lifeline_read, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
 
 
 def _after_fork_in_child() -> None:
-    for process in list(_LIVING.values()):
+    for process in list(_LIVING):
         process._close_in_child()
     _LIVING.clear()
-    _NO_FORK.release()
+    NO_FORK.release()
 
 
-os.register_at_fork(before=_NO_FORK.acquire, after_in_parent=_NO_FORK.release, after_in_child=_after_fork_in_child)
+os.register_at_fork(before=NO_FORK.acquire, after_in_parent=NO_FORK.release, after_in_child=_after_fork_in_child)

@@ -56,6 +56,11 @@ class StderrTail:
         """Say that no more can come."""
         self._ended.set()
 
+    @property
+    def ended(self) -> bool:
+        """Whether no more can come."""
+        return self._ended.is_set()
+
     def text(self, *, lines: int = 12, wait_s: float = 0.0) -> str:
         """The last lines as text; waits at most `wait_s` seconds for the stream's end first."""
         if wait_s > 0:

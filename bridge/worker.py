@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from struct import Struct
 
 from bridge.errors import ProtocolError
 from bridge.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
@@ -25,7 +26,12 @@ DEFAULT_FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 ORPHAN_GRACE_S = 1.0
 """How long a busy worker goes on after its pool has hung up."""
 READ_BYTES = 64 * 1024
+LARGE_BYTES = 256 * 1024
+"""From here on a response is not copied behind its header."""
+KEPT_BYTES = 4 * 1024 * 1024
+"""Freed memory up to this is used again, in place of being given back and faulted in anew at each call."""
 BAD_INPUT_STATUS = 3
+_size_of = Struct(">I").unpack_from
 
 
 class Wire:
@@ -36,6 +42,7 @@ class Wire:
         self._write_fd = write_fd
         self._limit_bytes = limit_bytes
         self._held = b""
+        self._watched = False
 
     @classmethod
     def take(cls, *, limit_bytes: int) -> Wire:
@@ -47,40 +54,61 @@ class Wire:
         os.dup2(2, 1)
         return wire
 
-    def read(self) -> bytes | None:
+    def watch(self) -> None:
+        """From now on end this process if the pool hangs up, however busy it is then. Idempotent."""
+        if not self._watched:
+            self._watched = True
+            threading.Thread(target=watch_for_hang_up, args=(self.read_fd, ORPHAN_GRACE_S), daemon=True).start()
+
+    def read(self) -> bytes | bytearray | None:
         """The next payload, or None at the end of the stream. Raises ProtocolError for an oversize header."""
         held = self._held
         if not held:
             held = os.read(self.read_fd, READ_BYTES)
-            if len(held) - HEADER_BYTES == int.from_bytes(held[:HEADER_BYTES], "big") <= self._limit_bytes:
+            if len(held) >= HEADER_BYTES and len(held) - HEADER_BYTES == _size_of(held)[0] <= self._limit_bytes:
                 return held[HEADER_BYTES:]  # one whole request, as nearly always
         while len(held) < HEADER_BYTES:
             more = os.read(self.read_fd, READ_BYTES)
             if not more:
                 return None
             held += more
-        end = HEADER_BYTES + frame_size(held, limit_bytes=self._limit_bytes)
-        if len(held) < end:
-            parts, missing = [held], end - len(held)
-            while missing > 0:
-                more = os.read(self.read_fd, min(missing, 16 * READ_BYTES))
-                if not more:
-                    return None
-                parts.append(more)
-                missing -= len(more)
-            held = b"".join(parts)
-        self._held = held[end:]
-        return held[HEADER_BYTES:end]
+        size = frame_size(held, limit_bytes=self._limit_bytes)
+        end = HEADER_BYTES + size
+        if len(held) >= end:
+            self._held = held[end:]
+            return held[HEADER_BYTES:end]
+        self._held = b""
+        return self._read_rest(held, size)
+
+    def _read_rest(self, held: bytes, size: int) -> bytearray | None:
+        # Straight into the payload's own memory: what is large is never copied.
+        payload = bytearray(size)
+        view = memoryview(payload)
+        have = len(held) - HEADER_BYTES
+        view[:have] = held[HEADER_BYTES:]
+        while have < size:
+            got = os.readv(self.read_fd, [view[have:]])
+            if not got:
+                return None
+            have += got
+        return payload
 
     def write(self, payload: bytes) -> None:
         """One frame. Raises ProtocolError if it is over the limit."""
-        self.write_raw(encode_frame(payload, limit_bytes=self._limit_bytes))
+        size = len(payload)
+        if LARGE_BYTES <= size <= self._limit_bytes:
+            self.write_raw(size.to_bytes(HEADER_BYTES, "big"))
+            self.write_raw(payload)
+        else:
+            self.write_raw(encode_frame(payload, limit_bytes=self._limit_bytes))
 
     def write_raw(self, data: bytes) -> None:
         """These bytes, whatever they are."""
-        left = memoryview(data)
-        while left:
-            left = left[os.write(self._write_fd, left) :]
+        written = os.write(self._write_fd, data)
+        if written != len(data):
+            left = memoryview(data)[written:]
+            while left:
+                left = left[os.write(self._write_fd, left) :]
 
 
 def serve(wire: Wire, context: Context, journal: Journal) -> int:
@@ -99,7 +127,10 @@ def serve(wire: Wire, context: Context, journal: Journal) -> int:
             context.error_count += 1
             wire.write(encode_failure(_salvage_id(payload), str(error)))
             continue
+        if request.id != INIT_ID:
+            wire.watch()
         _answer(wire, context, journal, request)
+        wire.watch()  # after the init ping, whose answer is waited for; a thread takes longer to start than to answer
     return 0
 
 
@@ -125,7 +156,7 @@ def _answer(wire: Wire, context: Context, journal: Journal, request: Request) ->
         wire.write(encode_failure(request.id, f"the response is too large: {error}"))
 
 
-def _salvage_id(payload: bytes) -> int:
+def _salvage_id(payload: bytes | bytearray) -> int:
     # A request that is not one may still say which it was.
     found = re.search(rb'"id"\s*:\s*(\d{1,18})', payload)
     return int(found[1]) if found else 0
@@ -146,13 +177,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--worker-id", type=int, default=0)
     parser.add_argument("--mode", default="pool-worker")
     options = parser.parse_args(argv)
+    return run(options.worker_id, options.mode)
+
+
+def run(worker_id: int, mode: str = "pool-worker") -> int:
+    """Be a worker on descriptors 0, 1 and 2 until the input ends. The exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit_bytes = int(os.environ.get(FRAME_LIMIT_VARIABLE, DEFAULT_FRAME_LIMIT_BYTES))
     wire = Wire.take(limit_bytes=limit_bytes)
-    threading.Thread(target=watch_for_hang_up, args=(wire.read_fd, ORPHAN_GRACE_S), daemon=True).start()
-    context = Context(options.worker_id, options.mode, wire.write_raw)
+    bytes(KEPT_BYTES)  # glibc raises its threshold to the largest block that was freed, see mallopt(3)
+    context = Context(worker_id, mode, wire.write_raw)
     try:
-        return serve(wire, context, Journal(options.worker_id, os.environ.get(JOURNAL_VARIABLE)))
+        return serve(wire, context, Journal(worker_id, os.environ.get(JOURNAL_VARIABLE)))
     except BrokenPipeError:
         return 0  # the pool has left without waiting for the answer
 

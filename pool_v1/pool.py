@@ -36,9 +36,22 @@ from pool_v1.manager import Manager, stop_in_background
 CALL_TIMEOUT_S = 5.0
 """The legacy default, which is shorter than the manager's own patience with a worker."""
 UNSUPPORTED = (
+    "zygote",
+    "preload",
     "overflow",
     "max_queue",
+    "min_workers",
+    "idle_timeout_s",
     "max_requests",
+    "max_age_s",
+    "max_memory_bytes",
+    "ping_interval_s",
+    "ping_timeout_s",
+    "max_idle_pings",
+    "idle_order",
+    "session_affinity",
+    "session_ttl_s",
+    "snapshot_commands",
     "start_failures_to_open",
     "circuit_reset_s",
     "session_log_bytes",

@@ -9,13 +9,14 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from bridge.handlers import exercise, injury, keyvalue, programs, service
+from bridge.handlers import callables, exercise, injury, keyvalue, programs, service
 from bridge.handlers.context import Context, HandlerError
 
 Handler = Callable[[Context, dict[str, Any]], Any]
 
 COMMANDS: dict[str, Handler] = {
     **service.COMMANDS,
+    **callables.COMMANDS,
     **exercise.COMMANDS,
     **injury.COMMANDS,
     **keyvalue.COMMANDS,

@@ -26,6 +26,19 @@ class Program:
         self.last_executed: float | None = None
         self.execution_count = 0
 
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any]) -> Program:
+        """The program that `to_json` gave. Raises HandlerError."""
+        program = cls("", "", [], [])
+        if not isinstance(state, dict) or state.keys() != vars(program).keys():
+            raise HandlerError(f"not the state of a program: {state!r:.100}")
+        vars(program).update(state)
+        return program
+
 
 class Session:
     """One session's state in this worker."""

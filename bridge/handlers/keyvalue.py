@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.handlers.context import Context, HandlerError, Session, text, with_nonce
+from bridge.handlers.context import Context, HandlerError, Program, Session, text, with_nonce
 
 
 def put(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -55,6 +55,26 @@ def cleanup_session(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN
     return with_nonce(args, status="cleaned", session_id=name, programs_removed=len(gone.programs))
 
 
+def snapshot_session(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """The whole state of the session, for `restore_session` on another worker."""
+    session = context.session(args)
+    programs = [program.to_json() for program in session.programs.values()]
+    return {"values": session.values, "programs": programs, "model": session.model}
+
+
+def restore_session(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Replace the session by the `state` that `snapshot_session` gave."""
+    state = args.get("state")
+    if not isinstance(state, dict) or state.keys() != {"values", "programs", "model"}:
+        raise HandlerError("argument 'state': what snapshot_session gave is needed")
+    session = Session()
+    session.values, session.model = dict(state["values"]), dict(state["model"])
+    programs = [Program.from_json(program) for program in state["programs"]]
+    session.programs = {program.program_id: program for program in programs}
+    context.sessions[text(args, "session_id")] = session
+    return with_nonce(args, status="restored", programs_count=len(programs))
+
+
 COMMANDS = {
     "put": put,
     "get": get,
@@ -62,4 +82,6 @@ COMMANDS = {
     "list": list_keys,
     "delete": delete,
     "cleanup_session": cleanup_session,
+    "snapshot_session": snapshot_session,
+    "restore_session": restore_session,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,6 +12,11 @@ from bridge.handlers import COMMANDS, Context, HandlerError
 
 def _ask(context: Context, command: str, **args: Any) -> Any:
     return COMMANDS[command](context, args)
+
+
+def run(context: Context, command: str, **args: object) -> Any:
+    """One command in the session `s`."""
+    return COMMANDS[command](context, {"session_id": "s", **args})
 
 
 @pytest.mark.parametrize("value", [None, 0, False, "", [], {"a": [1]}])
@@ -95,3 +101,28 @@ def test_a_key_is_needed(context: Context, command: str) -> None:
 def test_the_anonymous_session_cannot_be_cleaned_up(context: Context) -> None:
     with pytest.raises(HandlerError, match="argument 'session_id'"):
         _ask(context, "cleanup_session")
+
+
+def test_a_snapshot_restores_the_whole_session_on_another_worker(context: Context) -> None:
+    run(context, "put", key="k", value=[1, {"a": None}])
+    run(context, "configure_lm", model="m", temperature=0.5)
+    run(context, "create_program", id="p", signature={"inputs": ["q"], "outputs": ["a"]}, program_type="react")
+    run(context, "execute_program", program_id="p", inputs={"q": "why"})
+    info = run(context, "get_program_info", program_id="p")
+    state = json.loads(json.dumps(run(context, "snapshot_session")))
+
+    other = Context(2, "pool-worker", lambda data: None)
+    run(other, "put", key="old", value="is replaced")
+    assert run(other, "restore_session", state=state)["programs_count"] == 1
+    assert run(other, "list")["keys"] == ["k"]
+    assert run(other, "get", key="k")["value"] == [1, {"a": None}]
+    assert run(other, "get_program_info", program_id="p") == info
+    assert run(other, "snapshot_session") == state
+
+
+@pytest.mark.parametrize("state", [None, {}, {"values": {}, "programs": [{"x": 1}], "model": {}}, {"values": {}}])
+def test_what_is_no_snapshot_is_refused_and_changes_nothing(state: object, context: Context) -> None:
+    run(context, "put", key="k", value=1)
+    with pytest.raises(HandlerError):
+        run(context, "restore_session", state=state)
+    assert run(context, "get", key="k")["value"] == 1

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from bridge.errors import InvalidRequest, ProtocolError
 from bridge.framing import HEADER_BYTES, FrameDecoder
@@ -191,7 +192,9 @@ def test_a_failure_carries_its_sentence() -> None:
     assert datetime.fromisoformat(response.timestamp).tzinfo is not None
 
 
-@pytest.mark.parametrize("value", [object(), {"a": object()}, "\ud800"], ids=["object", "inside", "surrogate"])
+@pytest.mark.parametrize(
+    "value", [object(), {"a": object()}, "\ud800", UNSET], ids=["object", "inside", "surrogate", "unset"]
+)
 def test_a_result_that_is_not_json_raises_what_a_worker_can_answer(value: object) -> None:
     with pytest.raises((TypeError, ValueError)):
         encode_success(1, value)

@@ -126,6 +126,14 @@ def test_a_request_that_arrives_byte_by_byte_is_answered(program: Program) -> No
     assert worker.receive()["result"] == "slow"
 
 
+@pytest.mark.parametrize("size", [65_000, 70_000, 262_000, 270_000, 3_000_000])
+def test_a_payload_that_takes_several_reads_comes_back_whole_and_the_next_call_too(program: Program, size: int) -> None:
+    worker = program()
+    text = "é" + "x" * size
+    assert worker.result("echo", value=text) == text
+    assert worker.result("echo", value="small") == "small"
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr", "raw"])
 def test_whatever_a_handler_prints_stays_out_of_the_frames(program: Program, tmp_path: Path, stream: str) -> None:
     worker = program()

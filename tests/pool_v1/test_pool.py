@@ -145,9 +145,21 @@ def test_a_question_that_waits_too_long_is_given_up(make_pool: MakePool, log: An
     release()
 
 
+OTHER_THAN_ITS_DEFAULT: dict[str, object] = {
+    "circuit_reset_s": 0.5,
+    "min_workers": 1,
+    "max_memory_bytes": 2**30,
+    "idle_order": "hot",
+    "session_affinity": "none",
+    "snapshot_commands": None,
+    "zygote": True,
+    "preload": ("json",),
+}
+
+
 @pytest.mark.parametrize("option", UNSUPPORTED)
 def test_an_option_that_only_a_concurrent_pool_could_honour_is_named(option: str) -> None:
-    value = 0.5 if option == "circuit_reset_s" else 7
+    value = OTHER_THAN_ITS_DEFAULT.get(option, 7)
 
     with pytest.raises(ConfigError, match=f"v1 does not support the option '{option}'"):
         PoolV1(PoolConfig(**{option: value}))

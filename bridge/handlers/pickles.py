@@ -1,0 +1,171 @@
+"""Runs a pickled call as if it were in its sender's program, and pickles what came of it.
+
+Knows nothing of frames and commands. A call may refer to its sender's main module. That is imported when the first such
+call is read, under the name `__mp_main__`, as multiprocessing does it, so that its guarded part does not run again.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import runpy
+import sys
+import traceback
+from types import ModuleType, TracebackType
+from typing import Any
+
+MAIN = "__main__"
+ALIAS = "__mp_main__"
+PROTOCOL = 5
+
+
+class Setting:
+    """What a callable may need of its sender's program: where it finds modules, its arguments, its main module.
+
+    The main module is known by its name (`python -m name`), or else by its file, or cannot be imported.
+    """
+
+    importing = False
+    """Whether this process is importing its sender's main module now."""
+
+    def __init__(
+        self,
+        *,
+        sys_path: list[str] | None = None,
+        argv: list[str] | None = None,
+        main_name: str | None = None,
+        main_path: str | None = None,
+    ) -> None:
+        self.sys_path = sys_path
+        self.argv = argv
+        self.main_name = main_name
+        self.main_path = main_path
+        self._main_imported = False
+
+    @classmethod
+    def of_this_program(cls) -> Setting:
+        """The setting of the process that calls this."""
+        main = sys.modules[MAIN]
+        name = getattr(getattr(main, "__spec__", None), "name", None)
+        path = getattr(main, "__file__", None)
+        # The working directory has no lasting name in the path, so it is named here.
+        sys_path = [os.fspath(entry) or os.getcwd() for entry in sys.path]
+        return cls(
+            sys_path=sys_path,
+            argv=list(sys.argv),
+            main_name=name,
+            main_path=os.path.abspath(path) if name is None and path is not None else None,
+        )
+
+    def write(self) -> bytes:
+        """For `read` in another process."""
+        named = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        return pickle.dumps(named, PROTOCOL)
+
+    @classmethod
+    def read(cls, data: bytes) -> Setting:
+        """The setting that `write` gave."""
+        return cls(**pickle.loads(data))
+
+    def adopt(self) -> None:
+        """Find modules where the sender does."""
+        if self.sys_path is not None:
+            sys.path[:] = self.sys_path
+        if self.argv is not None:
+            sys.argv[:] = self.argv
+
+    def import_main(self, wanted: str) -> None:
+        """Have the sender's main module stand for this process's. Raises UnpicklingError if nothing can be imported."""
+        if self._main_imported:
+            return
+        if self.main_name is None and self.main_path is None:
+            raise _no_main(wanted, "it has no file")
+        if self.main_name is not None and self.main_name.rpartition(".")[2] == MAIN:
+            raise _no_main(wanted, f"{self.main_name} has no part that is not run")
+        Setting.importing = True
+        try:
+            if self.main_name is not None:
+                content = runpy.run_module(self.main_name, run_name=ALIAS, alter_sys=True)
+            else:
+                content = runpy.run_path(str(self.main_path), run_name=ALIAS)
+        finally:
+            Setting.importing = False
+        module = ModuleType(ALIAS)
+        module.__dict__.update(content)
+        sys.modules[MAIN] = sys.modules[ALIAS] = module
+        self._main_imported = True
+
+
+def _no_main(wanted: str, why: str) -> pickle.UnpicklingError:
+    return pickle.UnpicklingError(
+        f"{wanted!r} is of the main module, and a worker cannot import that: {why}; put it into another module"
+    )
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes, setting: Setting) -> None:
+        super().__init__(io.BytesIO(data))
+        self._setting = setting
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
+        if module in (MAIN, ALIAS):
+            self._setting.import_main(name)
+        return super().find_class(module, name)
+
+
+def _load(data: bytes, setting: Setting) -> Any:  # noqa: ANN401 - any pickle
+    # Whatever refers to the main module names it; to look for that costs less than to see every name.
+    named = MAIN.encode() in data or ALIAS.encode() in data
+    return _Unpickler(data, setting).load() if named else pickle.loads(data)
+
+
+class Runner:
+    """Runs pickled calls in one setting. Every method gives an answer as JSON, whatever the callable does."""
+
+    def __init__(self, setting: Setting | None = None) -> None:
+        self.setting = setting or Setting()
+
+    def run(self, data: bytes, *, result: bool = True) -> dict[str, Any]:
+        """Read and run (function, arguments, named arguments). Without `result` what it returns is dropped."""
+        try:
+            function, positional, named = _load(data, self.setting)
+        except BaseException as error:  # importing a module can raise anything, SystemExit too
+            return _unpicklable("the call cannot be read in the worker", error, ran=False)
+        try:
+            value = function(*positional, **named)
+        except BaseException as error:  # it is the sender's, to whom it is raised again
+            return self.give_up(error)
+        return self.give(value if result else None)
+
+    def give(self, value: object) -> dict[str, Any]:
+        """The answer with this result."""
+        try:
+            return {"value": pickle.dumps(value, PROTOCOL)}
+        except Exception as error:
+            return _unpicklable("the result cannot be pickled", error)
+
+    def give_up(self, error: BaseException) -> dict[str, Any]:
+        """The answer that the callable raised this."""
+        told = _describe(error, error.__traceback__.tb_next if error.__traceback__ else None)
+        try:
+            return {"raised": pickle.dumps(error, PROTOCOL), "traceback": told}
+        except Exception as problem:
+            answer = _unpicklable(f"{_summary(error)}: this exception cannot be pickled", problem)
+            return {**answer, "traceback": told}
+
+
+def _unpicklable(what: str, error: BaseException, *, ran: bool = True) -> dict[str, Any]:
+    trace = _describe(error, error.__traceback__)
+    return {"unpicklable": what, "reason": _summary(error), "traceback": trace, "ran": ran}
+
+
+def _describe(error: BaseException, trace: TracebackType | None) -> str:
+    # A lone surrogate, as in the name of a file, is no JSON.
+    told = "".join(traceback.format_exception(type(error), error, trace))
+    return told.encode(errors="backslashreplace").decode()
+
+
+def _summary(error: BaseException) -> str:
+    told = "".join(traceback.format_exception_only(type(error), error)).strip()
+    return told.encode(errors="backslashreplace").decode()

@@ -1,0 +1,218 @@
+"""The zygote's program: imports what the workers need once, then forks a worker whenever it is asked to.
+
+Knows nothing of pools. It is started by exec and has one thread, so that its forks are safe. It reaps a worker only
+when it is asked to, so that nobody else gets the pid meanwhile. When its socket ends it ends its workers and leaves.
+
+Messages in: ("fork", worker id, changes of the environment) with the worker's stdin, stdout, stderr and lifeline;
+("reap", worker id) for one that has ended; ("discard", worker id) for one that nobody wants. Messages out: ("ready",)
+or ("failed", module, error); ("forked", worker id, pid) with its pidfd, or ("refused", worker id, why);
+("reaped", worker id, exit status).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+
+from bridge import worker
+from bridge.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
+from bridge.handlers import Context, find_handler
+from bridge.messages import decode_request, encode_success
+from bridge.process import LIFELINE_FD, tie
+
+PRELOAD_STATUS = 4
+DYING_PAUSE_MS = 10
+WORKER_FDS = (0, 1, 2, LIFELINE_FD)
+REHEARSAL = b'{"id": 0, "command": "ping", "args": {}, "timestamp": "1970-01-01T00:00:00Z"}'
+
+
+class Zygote:
+    """Forks workers; `children` are those that it has not reaped."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.children: dict[int, int] = {}
+        self._doomed: set[int] = set()
+        self._foreign_fds: list[int] = []
+
+    def warm_up(self, modules: Sequence[str]) -> bool:
+        """Import `modules`. False, with the reason sent, if one of them cannot be imported."""
+        for name in modules:
+            try:
+                importlib.import_module(name)
+            except BaseException as error:
+                traceback.print_exc()
+                last = traceback.format_exception_only(error)[-1].strip()
+                send(self._connection, encode("failed", name, last[:4096]))
+                return False
+        threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+        if threads:
+            sys.stderr.write(
+                f"zygote: an imported module has started {', '.join(threads)}; no worker has these threads\n"
+            )
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # were it ignored, the workers would be reaped unasked
+        _rehearse()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # what is buffered here would be printed by each worker
+        # What a module has opened is a part of it, and so the worker's.
+        fds = {int(fd) for fd in os.listdir("/proc/self/fd")} - {*WORKER_FDS, self._connection.fileno()}
+        self._foreign_fds = sorted(fd for fd in fds if _is_open(fd))
+        gc.collect()
+        gc.freeze()  # a collection in a worker would write to, and so copy, every page that it shares with this process
+        return True
+
+    def serve(self) -> Callable[[], int]:
+        """Do what is asked. What is left to be done in this process, which after a fork is the worker."""
+        send(self._connection, encode("ready"))
+        asked = select.poll()
+        asked.register(self._connection, select.POLLIN)
+        while True:
+            while self._doomed and not asked.poll(DYING_PAUSE_MS):
+                self._reap_doomed()  # killed, but a process takes a moment to end
+            try:
+                received = receive(self._connection)
+                if received is None:
+                    return self.end
+                message, fds = received
+                become = self._obey(message, fds)
+            except (BrokenPipeError, ConnectionResetError):
+                return self.end
+            if become is not None:
+                return become
+
+    def _obey(self, message: Message, fds: list[int]) -> Callable[[], int] | None:
+        match message:
+            case ("fork", int(worker_id), dict(changes)):
+                return self._fork(worker_id, changes, fds)
+            case ("reap", int(worker_id)) if worker_id in self.children:
+                _, status = os.waitpid(self.children.pop(worker_id), 0)
+                send(self._connection, encode("reaped", worker_id, os.waitstatus_to_exitcode(status)))
+            case ("discard", int(worker_id)) if worker_id in self.children:
+                _kill(self.children[worker_id])
+                self._doomed.add(worker_id)
+        return None
+
+    def _fork(self, worker_id: int, changes: dict[str, str | None], ends: list[int]) -> Callable[[], int] | None:
+        pidfd = -1
+        try:
+            if len(ends) != len(WORKER_FDS):
+                raise OSError(0, "no descriptor is left in the zygote")
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    return self._become(worker_id, changes, ends)
+                except BaseException:
+                    traceback.print_exc()
+                    os._exit(1)
+            self.children[worker_id] = pid
+            with contextlib.suppress(OSError):
+                os.setpgid(pid, pid)  # as the worker does itself: whoever comes first
+            pidfd = os.pidfd_open(pid)
+            send(self._connection, encode("forked", worker_id, pid), [pidfd])
+        except (BrokenPipeError, ConnectionResetError):
+            raise
+        except OSError as error:
+            if worker_id in self.children:
+                _kill(self.children[worker_id])
+                self._doomed.add(worker_id)
+            send(self._connection, encode("refused", worker_id, error.strerror or str(error)))
+        finally:
+            close_all([*ends, pidfd] if pidfd >= 0 else ends)
+        return None
+
+    def _become(self, worker_id: int, changes: dict[str, str | None], ends: list[int]) -> Callable[[], int]:
+        # In the worker. First of all it is made sure that it ends with its parent.
+        os.setpgid(0, 0)
+        tie(ends[-1], os.getpid())
+        if _is_cut(ends[-1]):
+            os._exit(0)  # it came too late
+        for fd, number in zip(ends, WORKER_FDS, strict=True):
+            os.dup2(fd, number)
+        self._connection.detach()
+        self._close_all_but({*WORKER_FDS, *self._foreign_fds})
+        ends.clear()
+        for name, value in changes.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if "numpy.random" in sys.modules:
+            sys.modules["numpy.random"].seed()  # else every worker draws the same numbers; `random` does this by itself
+        return lambda: worker.run(worker_id)
+
+    @staticmethod
+    def _close_all_but(kept: set[int]) -> None:
+        low = 0
+        for fd in sorted(kept):
+            if low < fd:  # an empty range would close all (CPython 3.11)
+                os.closerange(low, fd)
+            low = fd + 1
+        os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+
+    def _reap_doomed(self) -> None:
+        for worker_id in list(self._doomed):
+            if os.waitpid(self.children[worker_id], os.WNOHANG) != (0, 0):
+                del self.children[worker_id]
+                self._doomed.discard(worker_id)
+
+    def end(self) -> int:
+        """End every worker that is left, and reap it."""
+        for pid in self.children.values():
+            _kill(pid)
+        for pid in self.children.values():
+            os.waitpid(pid, 0)
+        return 0
+
+
+def _kill(pid: int) -> None:
+    for send_signal in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            send_signal(pid, signal.SIGKILL)
+
+
+def _is_cut(lifeline: int) -> bool:
+    poll = select.poll()
+    poll.register(lifeline, 0)
+    return bool(poll.poll(0))
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False  # the descriptor with which the list was read
+    return True
+
+
+def _rehearse() -> None:
+    # What is done once here is done, and imported, in every worker.
+    request = decode_request(REHEARSAL)
+    encode_success(request.id, find_handler(request.command)(Context(0, "pool-worker", lambda _: None), request.args))
+
+
+def main(modules: Sequence[str]) -> int:
+    """Be a zygote, and afterwards perhaps a worker. The exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
+    os.dup2(2, 1)
+    connection = socket.socket(fileno=SOCKET_FD)
+    os.set_inheritable(SOCKET_FD, False)
+    zygote = Zygote(connection)
+    if not zygote.warm_up(modules):
+        return PRELOAD_STATUS
+    return zygote.serve()()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
