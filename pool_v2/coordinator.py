@@ -1,240 +1,363 @@
-"""Decides who gets which worker, and which workers should be started or ended.
+"""Decides who gets which worker, and what should be done to which worker next.
 
-Pure: no threads, processes or clock; the pool calls it under its one lock and performs the effects outside it.
+Pure: no threads, processes or clock; the pool calls it under its one lock and acts outside it. Clients call `enter`,
+`accept` and `leave`. The supervisor tells what happened to workers and asks `plan` for its orders. `plan` looks at the
+state and not at a list of things to do, so what a client could not say before it was interrupted is found anyway.
 
-Invariants, true between any two calls
-1. Each worker has at most one holder, and `held` says which ticket; a ticket holds at most one worker.
+Rules, true between any two calls that were not interrupted
+1. `held` says who holds a worker, `_idle` which are idle; no worker is in both. A ticket holds at most one.
 2. No worker is idle while a compatible ticket waits (work conservation).
-3. Among tickets that are compatible with a worker, the longest waiting gets it (FIFO).
+3. Among tickets that are compatible with a worker, the longest waiting gets it (FIFO). A call that lost its worker
+   before anything was sent comes back to its old place.
 4. living = starting + idle + leased + dying, and never more than `workers + overflow`.
-5. A session is `busy` exactly while a ticket of it holds a worker.
+5. A session's calls hold at most one worker at a time.
+
+A client may be interrupted between any two steps of a call (Ctrl-C). Then `plan` mends: a living worker that is neither
+held nor idle is ended, a hand-off that was begun is brought to its end or taken back, and nobody else notices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from enum import StrEnum
 
 import msgspec
 
 from bridge import CircuitOpen, PoolClosed, PoolError, QueueFull, SessionLost
 from bridge.lifecycle import WorkerState, WorkerStep, advance
 from pool_v2.circuit import Circuit
+from pool_v2.roster import NEVER_NS, Limits, Worker, age_limit_ns, request_limit
+from pool_v2.sessions import Session, SessionTable
 from pool_v2.ticket import Ticket, TicketState
 
-
-class Wake(msgspec.Struct, frozen=True):
-    """The ticket was offered a worker, or refused: its thread must go on."""
-
-    ticket: Ticket
-
-
-class Attend(msgspec.Struct, frozen=True):
-    """The supervisor should look whether a worker is to be started."""
-
-
-class Retire(msgspec.Struct, frozen=True):
-    """Nobody holds this worker and nobody will: ask it to leave."""
-
-    worker_id: int
+RETIRE_GRACE_NS = 2_000_000_000
+"""How long a worker that was asked to leave may take."""
+STRANGER_GRACE_NS = 20_000_000
+"""How long a worker may be dead before its client is told that its stdout is held by somebody else."""
+OFFER_GRACE_NS = 5_000_000
+"""How soon `plan` should look again at a call whose deadline passed before it took what it was offered."""
+HEARTBEAT_NS = 500_000_000
+"""How often `plan` should look again while workers are held or tickets wait."""
 
 
-class Kill(msgspec.Struct, frozen=True):
-    """End this worker at once, whoever holds it."""
+class Affinity(StrEnum):
+    """How a session's call chooses among idle workers.
 
-    worker_id: int
-    reason: str
+    STRICT waits for the worker that has the session's state, as long as it lives. PREFER takes it if it is idle, else
+    any other, after a handover. NONE takes the first idle worker, after a handover.
+    """
 
-
-class Bury(msgspec.Struct, frozen=True):
-    """This worker has ended and nobody holds it: close what is left of it."""
-
-    worker_id: int
-
-
-Effect = Wake | Attend | Retire | Kill | Bury
-Effects = Iterable[Effect]
-NOTHING: tuple[Effect, ...] = ()
-ATTEND = Attend()
+    STRICT = "strict"
+    PREFER = "prefer"
+    NONE = "none"
 
 
-class Worker:
-    """What the coordinator knows of a worker."""
+class Act(StrEnum):
+    """What the supervisor is to do."""
 
-    __slots__ = ("exited", "served", "state", "worker_id")
+    START = "start"
+    RETIRE = "retire"
+    KILL = "kill"
+    CUT_OFF = "cut_off"
+    WAKE_READER = "wake_reader"
+    BURY = "bury"
+    WAKE = "wake"
+    PING = "ping"
 
-    def __init__(self, worker_id: int) -> None:
-        self.worker_id = worker_id
-        self.state = WorkerState.STARTING
-        self.served = 0
-        self.exited = False
 
-    def step(self, step: WorkerStep) -> None:
-        """Take one step of the lifecycle's table."""
-        self.state = advance(self.state, step)
+class Order(msgspec.Struct, frozen=True):
+    """One thing to do. A START has neither worker nor ticket; `reason` is told with a kill."""
+
+    act: Act
+    worker: Worker | None = None
+    ticket: Ticket | None = None
+    reason: str = ""
 
 
 class Coordinator:
     """The queue, the grants and the replacement of one pool."""
 
-    def __init__(
-        self,
-        name: str,
-        circuit: Circuit,
-        *,
-        workers: int,
-        overflow: int = 0,
-        lazy: bool = False,
-        max_queue: int | None = None,
-        max_requests: int | None = None,
-    ) -> None:
+    def __init__(self, name: str, circuit: Circuit, limits: Limits, *, max_queue: int | None = None) -> None:
         self.name = name
         self.circuit = circuit
-        self.most = workers + overflow
-        self.size = workers
-        self.floor = 0 if lazy else workers
+        self.limits = limits
+        self.floor = limits.floor
         self.max_queue = max_queue
-        self.max_requests = max_requests
+        self._hot = limits.hot
+        self.affinity = Affinity.STRICT
         self.closing = False
+        self.attention = False
+        """Whether the supervisor should look now; cleared by `plan`."""
+        self.watch_ns = 0
+        """When the supervisor will look by itself."""
+        self.sessions = SessionTable()
         self.workers: dict[int, Worker] = {}
         self.held: dict[int, Ticket] = {}
         self._idle: dict[int, Worker] = {}  # in the order in which they became idle
         self._queue: dict[int, Ticket] = {}  # by call, in the order of arrival
+        self._suspect = False
+        self.stop_reason = ""
 
     # Calls.
 
-    def enter(self, ticket: Ticket, now_ns: int) -> Effects:
-        """Give the ticket a worker (ACCEPTED) or a place in the queue (WAITING).
+    def enter(self, ticket: Ticket, now_ns: int, *, again: bool = False) -> None:
+        """Give the ticket a worker (ACCEPTED) or a place in the queue (WAITING); its old place, if it comes `again`.
 
         Raises PoolClosed, CircuitOpen, SessionLost or QueueFull; then the ticket is REFUSED and owns nothing.
         """
+        session = ticket.session
+        if session is None and not self.closing and self._idle and not self._queue:
+            # The common case, in as few steps as can be: with an empty queue whoever comes may take an idle worker.
+            worker_id = next(reversed(self._idle) if self._hot else iter(self._idle))
+            ticket.worker = self._idle.pop(worker_id)
+            self.held[worker_id] = ticket
+            ticket.state = TicketState.ACCEPTED
+            if ticket.deadline_ns < self.watch_ns:
+                self.attention = True
+            return
         ticket.state = TicketState.REFUSED
         if self.closing:
-            raise PoolClosed(f"pool {self.name!r} is closed")
-        if ticket.session is not None and ticket.session.lost:
-            raise SessionLost(f"session {ticket.session.session_id!r}: {ticket.session.lost}")
-        worker = self._idle_worker_for(ticket)
-        if worker is not None:
-            self._give(worker, ticket)
+            why = f": {self.stop_reason}" if self.stop_reason else ""
+            raise PoolClosed(f"pool {self.name!r} is closed{why}")
+        if session is not None and session.lost:
+            raise SessionLost(f"session {session.session_id!r}: {session.lost}")
+        if self._idle and self._queue and self._match():
+            self.attention = True  # an interrupt came before this hand-off: who waits goes first, and `plan` wakes him
+        found = self._idle_worker_for(ticket)
+        if found is not None:
+            self._give(found, ticket)
             ticket.state = TicketState.ACCEPTED
-            return NOTHING
+            return
         if not self._serving() and self.circuit.refuses(now_ns):
             raise self._circuit_open()
-        if self.max_queue is not None and len(self._queue) >= self.max_queue:
+        if not again and self.max_queue is not None and len(self._queue) >= self.max_queue:
             raise QueueFull(f"pool {self.name!r}: {len(self._queue)} calls wait already; the limit is {self.max_queue}")
         ticket.arm()
         ticket.state = TicketState.WAITING
-        self._queue[ticket.call] = ticket
-        return (ATTEND,) if len(self.workers) < self.most else NOTHING
+        if again:
+            self._queue = dict(sorted([*self._queue.items(), (ticket.call, ticket)]))
+        else:
+            self._queue[ticket.call] = ticket
+        if len(self.workers) < self.limits.most:
+            self.attention = True
 
     def accept(self, ticket: Ticket) -> None:
         """The client took what it was offered."""
         assert ticket.state is TicketState.OFFERED, f"a ticket {ticket.state} cannot be accepted"
         ticket.state = TicketState.ACCEPTED
 
-    def leave(self, ticket: Ticket, *, clean: bool) -> Effects:
+    def leave(self, ticket: Ticket, now_ns: int, *, clean: bool, reason: str = "") -> list[Ticket]:
         """The client is done with its ticket, in whatever state: it leaves the queue, or its worker is checked in.
 
-        `clean` says that the worker stands at a frame's boundary with nothing outstanding; otherwise it ends.
+        `clean` says that the worker stands at a frame's boundary with nothing outstanding; otherwise it ends. A
+        `reason` ends it too. Gives the tickets that are to be woken.
         """
-        if ticket.state is TicketState.WAITING:
-            del self._queue[ticket.call]
+        worker = ticket.worker
+        if worker is None:
+            self._queue.pop(ticket.call, None)
             ticket.state = TicketState.WITHDRAWN
-            return NOTHING
-        if ticket.worker_id is None:
-            return NOTHING
-        worker = self.workers[ticket.worker_id]
-        del self.held[worker.worker_id]
-        ticket.worker_id = None
+            return []
+        worker_id = worker.worker_id
+        if self.held.get(worker_id) is not ticket:
+            # An interrupt came between two steps of the hand-off: the supervisor finds the worker.
+            self._queue.pop(ticket.call, None)
+            ticket.worker = None
+            ticket.state = TicketState.WITHDRAWN
+            self.suspect()
+            return []
+        if ticket.state is TicketState.ACCEPTED:
+            worker.served += 1
         ticket.state = TicketState.WITHDRAWN
-        if ticket.session is not None:
-            ticket.session.busy = False
-        worker.served += 1
-        spent = self.max_requests is not None and worker.served >= self.max_requests
-        effects: list[Effect] = []
-        if clean and not (spent or worker.exited or self.closing):
-            worker.step(WorkerStep.CHECKIN)
-            self._idle[worker.worker_id] = worker
-        else:
-            effects += self._condemn(worker, kill="" if clean else "dirty")
+        keep = (
+            clean
+            and not reason
+            and worker.phase is WorkerState.IDLE
+            and not worker.exited_ns
+            and not worker.overdue
+            and not self.closing
+            and worker.served < worker.request_limit
+        )
+        del self.held[worker_id]
+        ticket.worker = None
+        if not keep:
+            self._queue.pop(ticket.call, None)
+            self._condemn(worker, reason or ("" if clean else "dirty"))
+            return self._match() if self._idle and self._queue else []
+        worker.idle_since_ns = now_ns
+        self._idle[worker_id] = worker
         if self._queue:
-            effects += self._match()
-        if len(self.workers) > self.size:
-            effects += self._shrink(worker)
-        return effects
+            self._queue.pop(ticket.call, None)  # if an interrupt left it there
+            return self._match()
+        if len(self.workers) > self.limits.size:
+            self._shrink(worker)
+        return []
 
-    # Workers.
+    def take(self, worker: Worker, ticket: Ticket) -> bool:
+        """Lease this very worker to the pool itself, for a ping or a message; False if it is not idle."""
+        if self._idle.get(worker.worker_id) is not worker or self.closing:
+            return False
+        self._give(worker, ticket)
+        ticket.state = TicketState.ACCEPTED
+        return True
+
+    def put_back(self, ticket: Ticket, now_ns: int, *, since_ns: int, reason: str = "") -> list[Ticket]:
+        """End such a lease; the worker goes back to the place among the idle that it had, or ends for `reason`."""
+        worker = ticket.worker
+        if worker is None:
+            return []
+        worker.served -= 1  # it is no request, so that it retires nobody
+        woken = self.leave(ticket, now_ns, clean=not worker.dirty, reason=reason)
+        if worker.worker_id in self._idle:
+            worker.idle_since_ns = since_ns
+            self._idle = dict(sorted(self._idle.items(), key=lambda item: item[1].idle_since_ns))
+        return woken
+
+    def suspect(self) -> None:
+        """A client was interrupted in the middle of a step: `plan` will look at everything."""
+        self._suspect = True
+        self.attention = True
+
+    # What happened to workers.
+
+    def started(self, worker_id: int, now_ns: int) -> Worker:
+        """A process is being started for `worker_id`, which has yet to answer."""
+        worker = self.workers[worker_id] = Worker(worker_id, now_ns)
+        worker.request_limit = request_limit(self.limits, worker_id)
+        return worker
+
+    def ready(self, worker: Worker, now_ns: int) -> list[Ticket]:
+        """The worker answered its init ping. Gives the tickets that are to be woken."""
+        if worker.phase is not WorkerState.STARTING:
+            return []
+        if self.closing:
+            self._condemn(worker, "close")
+            return []
+        if worker.exited_ns or worker.overdue:
+            return self.start_failed(worker, "ended during its init hook", now_ns)
+        self.circuit.succeeded()
+        worker.phase = advance(worker.phase, WorkerStep.READY)
+        worker.idle_since_ns = worker.pinged_ns = now_ns
+        self._idle[worker.worker_id] = worker
+        self.attention = True  # no back-off holds up the other starts now
+        woken = self._match()
+        self._shrink(worker)
+        return woken
+
+    def hold_start(self, worker: Worker, ticket: Ticket) -> None:
+        """Its init hook uses this starting worker; the ticket's deadline holds for it."""
+        ticket.worker = worker
+        self.held[worker.worker_id] = ticket
+
+    def release_start(self, worker: Worker, ticket: Ticket) -> None:
+        """The init hook is done."""
+        if self.held.get(worker.worker_id) is ticket:
+            del self.held[worker.worker_id]
+        ticket.worker = None
+        self.attention = True
+
+    def start_failed(self, worker: Worker, error: str, now_ns: int) -> list[Ticket]:
+        """The worker did not start; refuses whoever waits if that opens the circuit and nobody serves."""
+        if worker.phase is not WorkerState.STARTING:
+            return []
+        self.circuit.failed(error, now_ns)
+        self._condemn(worker, "start failed")
+        if self.circuit.tripped and not self._serving():
+            return self._refuse_all(self._circuit_open)
+        return []
+
+    def exited(self, worker: Worker, now_ns: int) -> list[Ticket]:
+        """The worker's process has ended, for whatever reason."""
+        worker.exited_ns = now_ns
+        self.attention = True
+        self.sessions.forget_worker(worker.worker_id)
+        if worker.worker_id not in self.held and worker.phase is not WorkerState.DYING:
+            self._condemn(worker, "")
+        return self._match()  # its sessions may go elsewhere now
+
+    def buried(self, worker: Worker) -> None:
+        """Nothing is left of the worker; its place is free."""
+        worker.phase = advance(worker.phase, WorkerStep.BURY)
+        del self.workers[worker.worker_id]
+        self.attention = True
+
+    def condemn(self, worker: Worker, reason: str) -> None:
+        """End this worker as soon as nobody holds it."""
+        if worker.worker_id in self._idle:
+            self._condemn(worker, reason)
+        else:
+            worker.overdue = True
+
+    # The supervisor.
+
+    def plan(self, now_ns: int) -> list[Order]:
+        """Everything that is to be done now. Sets `watch_ns`: when to look again if nothing happens before."""
+        self.attention = False
+        orders: list[Order] = []
+        if self._suspect:
+            self._suspect = False
+            orders += [Order(Act.WAKE, ticket=ticket) for ticket in self._mend()]
+        times = [NEVER_NS]
+        if self.held or self._queue:
+            times.append(now_ns + HEARTBEAT_NS)
+        for worker_id, ticket in self.held.items():
+            worker = self.workers[worker_id]
+            if ticket.state is TicketState.OFFERED:
+                orders.append(Order(Act.WAKE, ticket=ticket))  # a second time does no harm
+            if worker.exited_ns:
+                if not worker.woken and now_ns >= worker.exited_ns + STRANGER_GRACE_NS:
+                    worker.woken = True
+                    orders.append(Order(Act.WAKE_READER, worker))
+                times.append(NEVER_NS if worker.woken else worker.exited_ns + STRANGER_GRACE_NS)
+            elif ticket.state is TicketState.OFFERED:
+                # It has not begun: its client leaves in time, and the worker is as good as before.
+                times.append(max(ticket.deadline_ns, now_ns + OFFER_GRACE_NS))
+            elif ticket.deadline_ns <= now_ns and not worker.killed:
+                worker.overdue = worker.killed = True
+                orders.append(Order(Act.CUT_OFF, worker, reason="CallTimeout"))
+            elif not worker.killed:
+                times.append(ticket.deadline_ns)
+        for worker in list(self.workers.values()):
+            if worker.phase is WorkerState.DYING and worker.worker_id not in self.held:
+                orders += self._end(worker, now_ns, times)
+        orders += self._recycle(now_ns, times)
+        retry_ns = self.circuit.retry_at_ns
+        if retry_ns > now_ns:
+            times.append(retry_ns)
+        orders += [Order(Act.START)] * self.wanted_starts(now_ns)
+        self.watch_ns = min(times)
+        return orders
 
     def wanted_starts(self, now_ns: int) -> int:
         """How many workers should be started now."""
         if self.closing:
             return 0
-        starting = sum(worker.state is WorkerState.STARTING for worker in self.workers.values())
-        unserved = sum(self._worker_of(ticket) is None for ticket in self._queue.values())
-        wanted = max(self.floor - len(self.workers), unserved - starting - len(self._idle))
-        wanted = min(wanted, self.most - len(self.workers))
+        starting = sum(worker.phase is WorkerState.STARTING for worker in self.workers.values())
+        unserved = 0
+        if self._queue:
+            unserved = sum(not self._bound(ticket) for ticket in self._queue.values()) - starting - len(self._idle)
+        wanted = min(max(self.floor - len(self.workers), unserved), self.limits.most - len(self.workers))
         return self.circuit.allowed_starts(wanted, starting, now_ns) if wanted > 0 else 0
 
-    def started(self, worker_id: int) -> None:
-        """A process was started for `worker_id`, which has yet to answer."""
-        self.workers[worker_id] = Worker(worker_id)
+    def close(self) -> list[Ticket]:
+        """Refuse what comes and what waits, retire what is idle; leased workers go on. Idempotent.
 
-    def ready(self, worker_id: int) -> Effects:
-        """The worker answered its init ping."""
-        worker = self.workers[worker_id]
-        if worker.state is not WorkerState.STARTING:
-            return NOTHING
-        self.circuit.succeeded()
-        worker.step(WorkerStep.READY)
-        self._idle[worker_id] = worker
-        return [*self._match(), *self._shrink(worker)]
-
-    def start_failed(self, worker_id: int, error: str, now_ns: int) -> Effects:
-        """The worker did not start; refuses whoever waits if that opens the circuit and nobody serves."""
-        worker = self.workers[worker_id]
-        if worker.state is not WorkerState.STARTING:
-            return NOTHING
-        self.circuit.failed(error, now_ns)
-        effects = list(self._condemn(worker, kill="start failed"))
-        if self.circuit.tripped and not self._serving():
-            effects += self._refuse_all(self._circuit_open)
-        return effects
-
-    def exited(self, worker_id: int) -> Effects:
-        """The worker's process has ended, for whatever reason."""
-        worker = self.workers[worker_id]
-        worker.exited = True
-        if worker_id in self.held:
-            return self._match()  # its holder will notice, and leave; its sessions may go elsewhere
-        if worker.state is not WorkerState.DYING:
-            self._condemn(worker, kill="")
-        return (Bury(worker_id), *self._match())
-
-    def buried(self, worker_id: int) -> Effects:
-        """Nothing is left of the worker; its place is free."""
-        self.workers.pop(worker_id).step(WorkerStep.BURY)
-        return (ATTEND,)
-
-    # The pool.
-
-    def attend(self) -> Effects:
-        """Have the supervisor look whether a worker is to be started."""
-        return (ATTEND,)
-
-    def close(self) -> Effects:
-        """Refuse what comes and what waits, retire what is idle; leased workers go on. Idempotent."""
-        if self.closing:
-            return NOTHING
+        If it was interrupted, the next one ends what it began.
+        """
         self.closing = True
-        effects = self._refuse_all(lambda: PoolClosed(f"pool {self.name!r} was closed before the call began"))
+        self.attention = True
+        woken = self._refuse_all(lambda: PoolClosed(f"pool {self.name!r} was closed before the call began"))
         for worker in list(self.workers.values()):
-            if worker.worker_id not in self.held and worker.state is not WorkerState.DYING:
-                kill = "close" if worker.state is WorkerState.STARTING else ""
-                effects += self._condemn(worker, kill=kill)
-        return effects
+            if worker.worker_id not in self.held and worker.phase is not WorkerState.DYING:
+                self._condemn(worker, "close" if worker.phase is WorkerState.STARTING else "")
+        return woken
 
-    def kill_rest(self, reason: str) -> Effects:
+    def kill_rest(self) -> list[Order]:
         """End whatever still lives, leased workers included."""
-        return [Kill(worker_id, reason) for worker_id, worker in self.workers.items() if not worker.exited]
+        return [Order(Act.KILL, worker, reason="close") for worker in self.workers.values() if not worker.exited_ns]
+
+    def open_calls(self) -> list[Ticket]:
+        """The tickets that hold a worker."""
+        return list(self.held.values())
 
     @property
     def waiting(self) -> int:
@@ -244,67 +367,198 @@ class Coordinator:
     @property
     def ready_workers(self) -> int:
         """How many workers are idle or leased and alive."""
-        return sum(w.state in (WorkerState.IDLE, WorkerState.LEASED) and not w.exited for w in self.workers.values())
+        return sum(worker.phase is WorkerState.IDLE and not worker.exited_ns for worker in self.workers.values())
+
+    def idle_workers(self) -> list[Worker]:
+        """The idle workers, the longest idle first."""
+        return list(self._idle.values())
+
+    def state_of(self, worker: Worker) -> WorkerState:
+        """STARTING, IDLE, LEASED or DYING."""
+        return (
+            WorkerState.LEASED if worker.worker_id in self.held and worker.phase is WorkerState.IDLE else worker.phase
+        )
+
+    # Within.
 
     def _serving(self) -> bool:
         return bool(self._idle or self.held)
 
-    def _worker_of(self, ticket: Ticket) -> Worker | None:
-        # The living worker that has the state of the ticket's session, and so must serve it.
-        if ticket.session is None or ticket.session.worker_id is None:
-            return None
-        worker = self.workers.get(ticket.session.worker_id)
-        return None if worker is None or worker.exited or worker.state is WorkerState.DYING else worker
+    def _busy(self, session: Session) -> bool:
+        holder: Ticket | None = session.holder
+        return holder is not None and holder.worker is not None and self.held.get(holder.worker.worker_id) is holder
+
+    def _own(self, session: Session) -> Worker | None:
+        # The living worker that the session should meet.
+        worker = None if session.worker_id is None else self.workers.get(session.worker_id)
+        return None if worker is None or not worker.usable else worker
+
+    def _bound(self, ticket: Ticket) -> bool:
+        # Whether a new worker could not serve this ticket: it waits for one that lives, or for its own session.
+        session = ticket.session
+        if session is None:
+            return False
+        if self._busy(session):
+            return True
+        must_stay = self.affinity is Affinity.STRICT or session.log is None
+        return must_stay and self._own(session) is not None
 
     def _idle_worker_for(self, ticket: Ticket) -> Worker | None:
-        if ticket.session is not None:
-            if ticket.session.busy:
+        session = ticket.session
+        if session is not None:
+            if self._busy(session):
                 return None
-            own = self._worker_of(ticket)
-            if own is not None:
-                return self._idle.get(own.worker_id)
-        return next(iter(self._idle.values()), None)
+            own = self._own(session)
+            if own is not None and (self.affinity is not Affinity.NONE or session.log is None):
+                if own.worker_id in self._idle:
+                    return own
+                if self.affinity is Affinity.STRICT or session.log is None:
+                    return None
+        return next(reversed(self._idle.values()) if self._hot else iter(self._idle.values()), None)
 
     def _give(self, worker: Worker, ticket: Ticket) -> None:
-        del self._idle[worker.worker_id]
-        worker.step(WorkerStep.CHECKOUT)
-        self.held[worker.worker_id] = ticket
-        ticket.worker_id = worker.worker_id
+        # In this order, so that an interrupt between two lines leaves a worker that is nowhere, and never one in two.
+        # The session's holder counts only once `held` says so.
+        self._idle.pop(worker.worker_id, None)
+        ticket.worker = worker
         if ticket.session is not None:
-            ticket.session.busy = True
+            ticket.session.holder = ticket
+        self.held[worker.worker_id] = ticket
+        if ticket.deadline_ns < self.watch_ns:
+            self.attention = True
 
-    def _match(self) -> list[Effect]:
-        effects: list[Effect] = []
-        for ticket in list(self._queue.values()):
+    def _match(self) -> list[Ticket]:
+        woken: list[Ticket] = []
+        while self._idle and self._queue:  # as long as the head can have any worker, the rest need not be looked at
+            ticket = next(iter(self._queue.values()))
+            if ticket.session is not None or ticket.worker is not None:
+                break
+            self._give(next(reversed(self._idle.values()) if self._hot else iter(self._idle.values())), ticket)
+            self._queue.pop(ticket.call, None)
+            ticket.state = TicketState.OFFERED
+            woken.append(ticket)
+        for ticket in list(self._queue.values()) if self._idle else ():
             if not self._idle:
                 break
+            if ticket.worker is not None and self.held.get(ticket.worker.worker_id) is ticket:
+                continue  # its hand-off was interrupted; `_mend` brings it to its end
             worker = self._idle_worker_for(ticket)
             if worker is not None:
-                del self._queue[ticket.call]
                 self._give(worker, ticket)
+                self._queue.pop(ticket.call, None)
                 ticket.state = TicketState.OFFERED
-                effects.append(Wake(ticket))
-        return effects
+                woken.append(ticket)
+        return woken
 
-    def _shrink(self, worker: Worker) -> list[Effect]:
-        # A worker above the size that nobody takes leaves. Those that are dying already do not count.
-        lasting = sum(other.state is not WorkerState.DYING for other in self.workers.values())
-        return self._condemn(worker, kill="") if worker.state is WorkerState.IDLE and lasting > self.size else []
+    def _mend(self) -> list[Ticket]:
+        for ticket in list(self._queue.values()):
+            worker = ticket.worker
+            if worker is None:
+                continue
+            if self.held.get(worker.worker_id) is ticket:
+                del self._queue[ticket.call]
+                ticket.state = TicketState.OFFERED
+            else:
+                ticket.worker = None
+        for worker_id, ticket in list(self.held.items()):
+            if ticket.state is TicketState.WAITING:
+                ticket.state = TicketState.OFFERED
+            elif ticket.state in (TicketState.WITHDRAWN, TicketState.REFUSED) or ticket.worker is None:
+                del self.held[worker_id]
+                ticket.worker = None
+        for worker in list(self.workers.values()):
+            if worker.worker_id in self.held:
+                self._idle.pop(worker.worker_id, None)
+            elif worker.phase is WorkerState.IDLE and worker.worker_id not in self._idle:
+                self._condemn(worker, "interrupted")
+        woken = [ticket for ticket in self.held.values() if ticket.state is TicketState.OFFERED]
+        return [*woken, *self._match()]
 
-    def _condemn(self, worker: Worker, *, kill: str) -> list[Effect]:
+    def abandon(self, ticket: Ticket) -> None:
+        """The client of this ticket is gone, or was interrupted: whatever it holds is taken from it. Idempotent."""
+        self._queue.pop(ticket.call, None)
+        for worker_id, holder in list(self.held.items()):
+            if holder is ticket:
+                self._condemn(self.workers[worker_id], "abandoned")
+                del self.held[worker_id]
+        ticket.worker = None
+        ticket.state = TicketState.WITHDRAWN
+        self.suspect()
+
+    def _condemn(self, worker: Worker, reason: str) -> None:
         self._idle.pop(worker.worker_id, None)
-        worker.step(WorkerStep.CONDEMN)
-        if worker.exited:
-            return [Bury(worker.worker_id)]
-        return [Kill(worker.worker_id, kill) if kill else Retire(worker.worker_id)]
+        if worker.phase is not WorkerState.DYING:
+            worker.reason = reason
+        worker.phase = advance(worker.phase, WorkerStep.CONDEMN)
+        self.attention = True
 
-    def _refuse_all(self, reason: Callable[[], PoolError]) -> list[Effect]:
-        refused = list(self._queue.values())
-        self._queue.clear()
+    def _shrink(self, worker: Worker) -> None:
+        # A worker above the size that nobody takes leaves. Those that are dying already do not count.
+        if worker.worker_id in self._idle and not self._queue:
+            lasting = sum(other.phase is not WorkerState.DYING for other in self.workers.values())
+            if lasting > self.limits.size:
+                self._condemn(worker, "")
+
+    def _end(self, worker: Worker, now_ns: int, times: list[int]) -> list[Order]:
+        if worker.exited_ns:
+            return [Order(Act.BURY, worker)]
+        if worker.killed:
+            return []
+        if worker.reason or (worker.told_ns and now_ns >= worker.told_ns + RETIRE_GRACE_NS):
+            worker.killed = True
+            return [Order(Act.KILL, worker, reason=worker.reason or "did not leave in time")]
+        if not worker.told_ns:
+            worker.told_ns = now_ns
+            times.append(now_ns + RETIRE_GRACE_NS)
+            return [Order(Act.RETIRE, worker)]
+        times.append(worker.told_ns + RETIRE_GRACE_NS)
+        return []
+
+    def _recycle(self, now_ns: int, times: list[int]) -> list[Order]:
+        # Rules 2 and 3 of the roster, for workers that are idle.
+        limits = self.limits
+        if self.closing or (limits.max_age_ns is limits.idle_timeout_ns is limits.ping_interval_ns is None):
+            return []
+        orders: list[Order] = []
+        # Whether the pool lacks a worker already, so that it can spare none that is only old.
+        lacking = len(self.workers) < self.floor or any(w.phase is not WorkerState.IDLE for w in self.workers.values())
+        lasting = sum(worker.phase is not WorkerState.DYING for worker in self.workers.values())
+        pings = 0
+        for worker in list(self._idle.values()):
+            old_ns = worker.born_ns + age_limit_ns(limits, worker.worker_id)
+            if now_ns >= old_ns and not lacking:
+                lacking = True
+                lasting -= 1
+                self._condemn(worker, "")
+                orders += self._end(worker, now_ns, times)
+                continue
+            times.append(old_ns if now_ns < old_ns else now_ns + HEARTBEAT_NS)
+            if limits.idle_timeout_ns is not None and lasting > self.floor and not self._queue:
+                stale_ns = worker.idle_since_ns + limits.idle_timeout_ns
+                if now_ns >= stale_ns:
+                    lacking = True
+                    lasting -= 1
+                    self._condemn(worker, "")
+                    orders += self._end(worker, now_ns, times)
+                    continue
+                times.append(stale_ns)
+            if limits.ping_interval_ns is not None:
+                due_ns = max(worker.idle_since_ns, worker.pinged_ns) + limits.ping_interval_ns
+                if now_ns >= due_ns and pings < limits.max_idle_pings:
+                    pings += 1
+                    worker.pinged_ns = now_ns
+                    orders.append(Order(Act.PING, worker))
+                else:
+                    times.append(max(due_ns, now_ns + 1_000_000))
+        return orders
+
+    def _refuse_all(self, reason: Callable[[], PoolError]) -> list[Ticket]:
+        refused = [ticket for ticket in self._queue.values() if ticket.worker is None]
         for ticket in refused:
-            ticket.state = TicketState.REFUSED
             ticket.error = reason()
-        return [Wake(ticket) for ticket in refused]
+            ticket.state = TicketState.REFUSED
+            self._queue.pop(ticket.call, None)
+        return refused
 
     def _circuit_open(self) -> CircuitOpen:
         return CircuitOpen(f"pool {self.name!r}: too many workers failed to start; the last: {self.circuit.last_error}")

@@ -15,33 +15,42 @@ from bridge import (
     Health,
     Observer,
     PoolConfig,
-    PoolError,
     PoolStatus,
     SessionStatus,
     StartFailed,
 )
 from bridge.clock import deadline_ns, now_ns
-from bridge.config import duration
-from pool_v2.engine import Call, Engine, close_in_background
+from pool_v2.behaviour import WorkerBehaviour
+from pool_v2.engine import CALL_TIMEOUT_S, CHECKOUT_TIMEOUT_S, Engine, close_in_background
+from pool_v2.lease import Lease
+from pool_v2.roster import NEVER_NS
 
-CALL_TIMEOUT_S = 30.0
-CHECKOUT_TIMEOUT_S = 5.0
 WARM_UP_ROUNDS = 2
+__all__ = ["CALL_TIMEOUT_S", "CHECKOUT_TIMEOUT_S", "PoolV2"]
 
 
 class PoolV2:
     """The refactored pool: a call holds one worker, and only waits for that worker.
 
-    `observer` is told of every step. Raises ConfigError for impossible options and PoolNameConflict if a living pool
-    has the name. Workers start at once and in parallel, unless `lazy`; the constructor does not wait for them.
+    `observer` is told of every step; `behaviour` has hooks around a worker's life. Raises ConfigError for impossible
+    options and PoolNameConflict if a living pool has the name. Workers start at once and in parallel, unless `lazy`;
+    the constructor does not wait for them.
     """
 
     version = "v2"
-    capabilities = frozenset({Capability.SESSIONS, Capability.KILL, Capability.EVENTS, Capability.WARM_UP})
+    capabilities = frozenset(Capability)
 
-    def __init__(self, config: PoolConfig | None = None, *, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        config: PoolConfig | None = None,
+        *,
+        observer: Observer | None = None,
+        behaviour: WorkerBehaviour | None = None,
+    ) -> None:
         self._config = config or PoolConfig()
-        self._engine = Engine(self._config, observer)
+        self._engine = Engine(self._config, observer, behaviour)
+        self._limit_ns = int(self._engine.limit_s(None) * 1e9)
+        self._patience_ns = int(self._engine.patience_s(None) * 1e9)
         self._finalizer = weakref.finalize(self, close_in_background, self._engine)
         self._finalizer.atexit = False  # the lifeline ends the workers with the process
 
@@ -64,20 +73,38 @@ class PoolV2:
         `timeout_s` (30 by default) bounds the whole call from its entry: at that time its worker is killed and
         CallTimeout raised. `checkout_timeout_s` (5 by default) bounds the wait for a worker: CheckoutTimeout.
         """
+        engine = self._engine
+        engine.crew.require_owner()
+        now = now_ns()
+        limit_ns, patience_ns = self._limit_ns, self._patience_ns
+        if timeout_s is not None:
+            limit_ns = int(engine.limit_s(timeout_s) * 1e9)
+        if checkout_timeout_s is not None:
+            patience_ns = int(engine.patience_s(checkout_timeout_s) * 1e9)
+        return engine.run(command, args or {}, session, now + limit_ns, now + min(limit_ns, patience_ns))
+
+    def checkout(
+        self,
+        command: Any = None,  # noqa: ANN401 - for the hooks
+        *,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Lease:
+        """A worker for the time of a `with` block: `with pool.checkout() as worker: worker.execute(...)`.
+
+        `command` is for the behaviour's hooks. `timeout_s` bounds the whole lease: then its worker is ended; without
+        it there is no bound. `checkout_timeout_s` (5 by default) bounds the wait: CheckoutTimeout.
+        """
+        engine = self._engine
+        engine.crew.require_owner()
+        deadline = NEVER_NS if timeout_s is None else deadline_ns(engine.limit_s(timeout_s))
+        patience = deadline_ns(engine.patience_s(checkout_timeout_s))
+        return engine.open_lease(None, command, None, deadline, min(deadline, patience), for_one_call=False)
+
+    def broadcast(self, message: Any) -> int:  # noqa: ANN401 - the application's own
+        """Give `message` to the hook `message` of every worker that is idle now; how many that are."""
         self._engine.crew.require_owner()
-        entered_ns = now_ns()
-        limit_s = duration("timeout_s", timeout_s, self._config.call_timeout_s, CALL_TIMEOUT_S)
-        patience_s = duration(
-            "checkout_timeout_s", checkout_timeout_s, self._config.checkout_timeout_s, CHECKOUT_TIMEOUT_S
-        )
-        call = Call(
-            command,
-            args or {},
-            session,
-            deadline=deadline_ns(limit_s, start_ns=entered_ns),
-            checkout_deadline=deadline_ns(patience_s, start_ns=entered_ns),
-        )
-        return self._engine.run(call)
+        return self._engine.housekeeper.broadcast(message)
 
     def execute_in_session(
         self,
@@ -106,13 +133,8 @@ class PoolV2:
 
     def end_session(self, session_id: str) -> bool:
         """Forget the session and its state; False if there was none."""
-        if all(status.session_id != session_id for status in self.sessions()):
-            return False
-        try:
-            self.execute("cleanup_session", session=session_id)
-        except PoolError:
-            pass  # a worker without that command, or a lost one, keeps what it keeps
-        return self._engine.forget_session(session_id)
+        self._engine.crew.require_owner()
+        return self._engine.end_session(session_id)
 
     def sessions(self) -> tuple[SessionStatus, ...]:
         """The sessions that have not ended."""
@@ -146,8 +168,12 @@ class PoolV2:
         self._engine.crew.require_owner()
         wanted = min(self._config.workers if n is None else n, self._config.workers)
         ready = self._engine.warm_up(wanted, deadline_ns(self._config.start_timeout_s * WARM_UP_ROUNDS))
+        return self.require_ready(ready, wanted)
+
+    def require_ready(self, ready: int, wanted: int) -> int:
+        """`ready`, if that many workers are `wanted`. Raises CircuitOpen or StartFailed that say why there are less."""
         circuit = self._engine.coordinator.circuit
-        if ready < wanted and circuit.tripped:
+        if ready < wanted and circuit.refuses(now_ns()):
             raise CircuitOpen(f"pool {self.name!r}: too many workers failed to start; the last: {circuit.last_error}")
         if ready < wanted:
             raise StartFailed(f"pool {self.name!r}: {ready} of {wanted} workers are ready; {circuit.last_error}")

@@ -3,11 +3,14 @@
 Pure; used under the pool's lock. The table outlives every client thread and every worker.
 
 Rules
-1. A session runs one call at a time (`busy`), so the order of its calls is the order of its leases.
-2. Its calls go to the worker that has its state, as long as that worker lives.
-3. Every acknowledged command that changes state is kept in the session's log. When the worker is gone, the next
-   worker first repeats the log: the handover.
-4. A log past its limit is dropped. Such a session lives as long as its worker; after that its calls end in SessionLost.
+1. A session runs one call at a time, so the order of its calls is the order of its leases.
+2. `version` counts its acknowledged state changes; `held` says which version each worker has. A worker that is behind
+   first repeats what it lacks: the handover. So a session's state is the same on whichever worker it meets.
+3. The changes are kept in a log of bounded size. When it is full, a snapshot of the worker's replaces it, if the worker
+   offers one; otherwise the log is dropped, and the session lives as long as a worker that has its last version.
+   After that its calls end in SessionLost, never in silent emptiness.
+4. A session that ends while calls of it wait is begun anew by them, empty. A worker that still has something of the
+   ended one is `stale`: it cleans up before it serves the new one.
 """
 
 from __future__ import annotations
@@ -18,9 +21,13 @@ import msgspec
 
 from bridge import SessionStatus
 
+MOST_HANDOVER_FAILURES = 3
+CLEAN_UP = "cleanup_session"
+"""The worker's command that forgets a session."""
+
 
 class StateChange(msgspec.Struct, frozen=True):
-    """An acknowledged command that a handover repeats."""
+    """An acknowledged command that a handover repeats; `args` are those that were sent."""
 
     command: str
     args: dict[str, Any]
@@ -29,42 +36,88 @@ class StateChange(msgspec.Struct, frozen=True):
 class Session:
     """One session. `version` counts its acknowledged state changes, `operations` its answered calls."""
 
-    __slots__ = ("busy", "log", "log_bytes", "lost", "operations", "session_id", "version", "worker_id")
+    __slots__ = (
+        "base",
+        "base_version",
+        "failures",
+        "held",
+        "holder",
+        "log",
+        "log_bytes",
+        "lost",
+        "operations",
+        "session_id",
+        "stale",
+        "used_ns",
+        "users",
+        "version",
+        "worker_id",
+    )
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
+        self.users = 0
+        self.holder: Any = None
+        self.used_ns = 0
+        self.stale: set[int] = set()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the session is new."""
         self.worker_id: int | None = None
-        self.busy = False
         self.operations = 0
         self.version = 0
+        self.held: dict[int, int] = {}
+        self.base: StateChange | None = None
+        self.base_version = 0
         self.log: list[StateChange] | None = []
         self.log_bytes = 0
         self.lost = ""
+        self.failures = 0
 
-    def move(self, worker_id: int) -> tuple[StateChange, ...]:
-        """Bind the session to `worker_id`; what has to be repeated there first. Sets `lost` if nobody can know."""
-        if self.worker_id == worker_id:
-            return ()
-        former, self.worker_id = self.worker_id, worker_id
-        if self.log is None and former is not None:
-            self.lost = f"its state went with worker {former}, and its log had outgrown the limit"
-            return ()
-        return tuple(self.log or ())
-
-    def answered(self) -> None:
-        """Count one answered call."""
-        self.operations += 1
-
-    def changed(self, change: StateChange, size_bytes: int, *, limit_bytes: int) -> None:
-        """Record one acknowledged state change whose request had `size_bytes`."""
-        self.version += 1
+    def lacks(self, worker_id: int) -> tuple[StateChange, ...]:
+        """What this worker has to repeat before it has the session's state. Sets `lost` if nobody can know."""
+        clean_up: tuple[StateChange, ...] = ()
+        if worker_id in self.stale:
+            clean_up = (StateChange(CLEAN_UP, {"session_id": self.session_id}),)
+        has = self.held.get(worker_id, 0)
+        if has == self.version:
+            return clean_up
         if self.log is None:
-            return
+            self.lost = f"its state went with worker {self.worker_id}, and its log had outgrown the limit"
+            return ()
+        if self.base is not None and has < self.base_version:
+            return (*clean_up, self.base, *self.log)
+        return (*clean_up, *self.log[max(has - self.base_version, 0) :])
+
+    def met(self, worker_id: int) -> None:
+        """This worker has the session's last version now."""
+        self.worker_id = worker_id
+        self.stale.discard(worker_id)
+        self.held[worker_id] = self.version
+
+    def changed(self, change: StateChange, size_bytes: int, worker_id: int, *, limit_bytes: int) -> bool:
+        """Record one acknowledged change whose request had `size_bytes`; whether the log is full now."""
+        self.version += 1
+        self.held[worker_id] = self.version
+        if self.log is None:
+            return False
+        self.log.append(change)
         self.log_bytes += size_bytes
-        if self.log_bytes > limit_bytes:
-            self.log = None
-        else:
-            self.log.append(change)
+        return self.log_bytes > limit_bytes
+
+    def condense(self, base: StateChange | None, size_bytes: int, *, limit_bytes: int) -> None:
+        """Replace the full log by a snapshot's restoring command; without one, or if it is too large, drop it."""
+        if base is None or size_bytes > limit_bytes:
+            self.log = self.base = None
+            return
+        self.base, self.base_version = base, self.version
+        self.log, self.log_bytes = [], size_bytes
+
+    @property
+    def blank(self) -> bool:
+        """Whether nothing was ever answered in it."""
+        return not self.operations and not self.version and not self.lost
 
 
 class SessionTable:
@@ -72,17 +125,60 @@ class SessionTable:
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
+        self._stale: dict[str, set[int]] = {}
 
     def begin(self, session_id: str) -> Session:
-        """The session, new if there was none."""
+        """The session, new if there was none; one more call uses it."""
         session = self._sessions.get(session_id)
         if session is None:
             session = self._sessions[session_id] = Session(session_id)
+            session.stale = self._stale.pop(session_id, set())
+        session.users += 1
         return session
 
-    def end(self, session_id: str) -> bool:
-        """Forget the session; False if there was none."""
-        return self._sessions.pop(session_id, None) is not None
+    def release(self, session: Session, now_ns: int) -> None:
+        """One call less uses it; a session that is blank goes with the last."""
+        session.users -= 1
+        session.used_ns = now_ns
+        if session.users <= 0 and session.blank and self._sessions.get(session.session_id) is session:
+            self._drop(session)
+
+    def end(self, session_id: str, *, cleaned_on: int | None = None) -> bool:
+        """Forget the session's state; calls that wait for it begin it anew. False if there was none.
+
+        `cleaned_on` is the worker that has forgotten it too.
+        """
+        session = self._sessions.get(session_id)
+        if session is None:
+            return False
+        session.stale |= session.held.keys() - {cleaned_on}
+        session.reset()
+        if session.users <= 0:
+            self._drop(session)
+        return True
+
+    def _drop(self, session: Session) -> None:
+        del self._sessions[session.session_id]
+        if session.stale:
+            self._stale[session.session_id] = session.stale
+
+    def get(self, session_id: str) -> Session | None:
+        """The session, if there is one."""
+        return self._sessions.get(session_id)
+
+    def expired(self, ttl_ns: int, now_ns: int) -> list[str]:
+        """The sessions that nobody has used for `ttl_ns`."""
+        return [s.session_id for s in self._sessions.values() if s.users <= 0 and now_ns - s.used_ns >= ttl_ns]
+
+    def forget_worker(self, worker_id: int) -> None:
+        """The worker is gone, and with it what it had of every session."""
+        for session in self._sessions.values():
+            session.held.pop(worker_id, None)
+            session.stale.discard(worker_id)
+        for session_id, stale in list(self._stale.items()):
+            stale.discard(worker_id)
+            if not stale:
+                del self._stale[session_id]
 
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._sessions

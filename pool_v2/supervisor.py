@@ -1,6 +1,7 @@
-"""V2's supervisor: one thread that starts workers, watches them live, and buries them.
+"""V2's supervisor: one thread that starts workers, watches them and the calls' deadlines, and buries them.
 
-It never touches a call: whatever it waits for, clients and their workers go on.
+It never touches a call but to end its worker: whatever it waits for, clients and their workers go on. It knows nothing
+of the queue; what is to be done it asks the coordinator, under the lock, and does it outside.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import logging
 import os
 import select
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import assert_never
@@ -17,19 +19,39 @@ from bridge import Event, EventKind, Observer, StartFailed
 from bridge.channel import Channel, Handshake
 from bridge.clock import deadline_ns, now_ns
 from bridge.crew import Crew
-from pool_v2.coordinator import Attend, Bury, Coordinator, Effect, Effects, Kill, Retire, Wake
+from pool_v2.coordinator import Act, Coordinator, Order
+from pool_v2.roster import NEVER_NS, Worker
+from pool_v2.ticket import Ticket
 
-RETIRE_GRACE_S = 2.0
-"""How long a worker that was asked to leave may take."""
-LONGEST_SLEEP_S = 60.0
+LONGEST_SLEEP_S = 1.0
+"""Even an idle pool looks so often: what the interpreter itself puts down (a lost lease) comes without a sign."""
+ROUNDING_S = 0.0005
 logger = logging.getLogger(__name__)
+_LIVING: weakref.WeakSet[Supervisor] = weakref.WeakSet()
+
+
+class Duties:
+    """What the supervisor leaves to others, since it may not wait; each may be called from its thread."""
+
+    def started(self, worker: Worker) -> None:
+        """The worker has answered its init ping."""
+
+    def ping(self, worker: Worker) -> None:
+        """The worker is to be asked whether it is well."""
+
+    def ended(self, worker: Worker, reason: str) -> None:
+        """The worker has ended."""
+
+    def beat(self, now: int) -> int:
+        """Some time has passed; when to be called again at the latest."""
+        return NEVER_NS
 
 
 class Supervisor:
-    """Performs the coordinator's effects.
+    """Carries out the coordinator's orders.
 
-    `perform` may be called from any thread: it wakes tickets at once and leaves the rest to the supervisor's thread.
-    Invariant: a worker's descriptors are closed by this thread alone, after the coordinator said Bury.
+    Invariant: a worker's descriptors are closed by this thread alone, after the coordinator said BURY, which it says
+    only when nobody holds the worker.
     """
 
     def __init__(
@@ -37,39 +59,38 @@ class Supervisor:
         coordinator: Coordinator,
         lock: threading.Lock,
         crew: Crew,
+        duties: Duties,
         *,
         start_timeout_s: float,
         observer: Observer | None,
     ) -> None:
         self._coordinator = coordinator
         self._crew = crew
+        self._duties = duties
         self._start_timeout_s = start_timeout_s
         self._observer = observer
         self.lock = lock
         self.progress = threading.Condition(lock)
-        self.channels: dict[int, Channel] = {}
-        self._inbox: deque[Effect] = deque()
-        self._starting: dict[int, tuple[Handshake, int]] = {}
-        self._retiring: dict[int, int] = {}
-        self._fds: dict[int, tuple[int, Callable[[int], None]]] = {}
+        self._abandoned: deque[Ticket] = deque()
+        self._starting: dict[Worker, tuple[Handshake, int]] = {}
+        self._fds: dict[int, tuple[Worker, Callable[[Worker], None]]] = {}
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
-        self._looked_ns = 0
         self._stopping = False
         self._ended = False
         self._ending = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"{crew.name}-supervisor", daemon=True)
+        _LIVING.add(self)
 
     def start(self) -> None:
-        """Begin, with the first look at what is to be started."""
+        """Begin, with the first look at what is to be done."""
         self._thread.start()
-        self.perform((Attend(),))
 
     def stop(self) -> None:
-        """End the thread; every worker should be buried by then."""
+        """End the thread; every worker should be buried by then. Idempotent."""
         self._stopping = True
-        self._look()
+        self.look()
         self._thread.join()
         with self._ending:
             if not self._ended:
@@ -77,27 +98,17 @@ class Supervisor:
                 self._epoll.close()
                 os.close(self._wake)
 
-    def perform(self, effects: Effects) -> None:
-        """Do what the coordinator decided. Outside the lock."""
-        posted = False
-        for effect in effects:
-            if isinstance(effect, Wake):
-                ticket = effect.ticket
-                worker_id = ticket.worker_id
-                if worker_id is not None:
-                    self.emit(EventKind.OFFER, call=ticket.call, worker=worker_id)
-                ticket.wake()
-            else:
-                self._inbox.append(effect)
-                posted = True
-        if posted:
-            self._look()
-
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Have it look at what is to be done. From any thread, outside the lock."""
         # A client that leaves after the end must not write to a descriptor that was given to another by then.
         with self._ending:
             if not self._ended:
                 os.eventfd_write(self._wake, 1)
+
+    def abandon(self, ticket: Ticket) -> None:
+        """The client of this ticket was interrupted, or is gone: take what it holds. Never waits for the lock."""
+        self._abandoned.append(ticket)
+        self.look()
 
     def emit(
         self,
@@ -115,152 +126,188 @@ class Supervisor:
             except Exception:
                 logger.exception("pool %r: its observer failed at %s", self._crew.name, kind)
 
+    def wake(self, tickets: list[Ticket]) -> None:
+        """Tell these clients that they have a worker, or none to hope for. Outside the lock."""
+        for ticket in tickets:
+            if self._observer is not None and ticket.worker is not None:
+                self.emit(EventKind.OFFER, call=ticket.call, worker=ticket.worker_id)
+            ticket.wake()
+
     # The supervisor's thread.
 
     def _run(self) -> None:
         while not self._stopping:
-            for fd, _ in self._epoll.poll(self._sleep_s()):
-                if fd == self._wake:
-                    os.eventfd_read(self._wake)
-                elif fd in self._fds:
-                    worker_id, react = self._fds[fd]
-                    react(worker_id)
-            while self._inbox:
-                self._carry_out(self._inbox.popleft())
-            self._check_times()
-            self._start_wanted()
+            try:
+                self._turn()
+            except Exception:
+                # Without this thread no deadline is kept, so it goes on whatever one turn has met.
+                logger.exception("pool %r: its supervisor met a fault of its own", self._crew.name)
 
-    def _sleep_s(self) -> float:
-        times = [deadline for _, deadline in self._starting.values()] + list(self._retiring.values())
-        retry_at_ns = self._coordinator.circuit.retry_at_ns
+    def _turn(self) -> None:
+        while self._abandoned:
+            ticket = self._abandoned.popleft()
+            self.decide(lambda ticket=ticket: self._coordinator.abandon(ticket))  # type: ignore[misc]
+        self._check_starts()
         now = now_ns()
-        if retry_at_ns > self._looked_ns:  # not `> now`: it may have passed since the last look
-            times.append(retry_at_ns)
-        if not times:
-            return LONGEST_SLEEP_S
-        return min(max((min(times) - now) / 1e9, 0.0) + 0.0005, LONGEST_SLEEP_S)
-
-    def _decide(self, decision: Callable[[], Effects]) -> None:
         with self.lock:
-            effects = decision()
+            orders = self._coordinator.plan(now)
+            watch_ns = self._coordinator.watch_ns
+        for order in orders:
+            try:
+                self._carry_out(order)
+            except Exception:
+                # The coordinator gives most orders once, so that one that fails must not cost those behind it.
+                logger.exception("pool %r: its supervisor could not %s", self._crew.name, order.act)
+        times = [watch_ns, self._duties.beat(now), *(deadline for _, deadline in self._starting.values())]
+        done = any(order.act is not Act.WAKE for order in orders)  # then there may be more; a client wakes by itself
+        sleep_s = 0.0 if done else min((min(times) - now_ns()) / 1e9 + ROUNDING_S, LONGEST_SLEEP_S)
+        for fd, _ in self._epoll.poll(max(sleep_s, 0.0)):
+            if fd == self._wake:
+                os.eventfd_read(self._wake)
+            elif fd in self._fds:
+                worker, react = self._fds[fd]
+                react(worker)
+
+    def decide(self, decision: Callable[[], list[Ticket] | None]) -> None:
+        """Tell the coordinator what happened, and wake whom that concerns. From any thread."""
+        with self.lock:
+            woken = decision()
             self.progress.notify_all()
-        self.perform(effects)
+        self.wake(woken or [])
 
-    def _carry_out(self, effect: Effect) -> None:
-        match effect:
-            case Attend() | Wake():
-                pass
-            case Retire(worker_id):
-                if worker_id in self.channels:  # it may have died, and been buried, since this was decided
-                    self._retire(worker_id)
-            case Kill(worker_id, reason):
-                if worker_id in self.channels:
-                    self._kill(worker_id, reason)
-            case Bury(worker_id):
-                self._bury(worker_id)
+    def _carry_out(self, order: Order) -> None:
+        worker, ticket = order.worker, order.ticket
+        match order.act:
+            case Act.START:
+                self._start_one()
+            case Act.WAKE:
+                assert ticket is not None
+                ticket.wake()
+            case Act.BURY:
+                assert worker is not None
+                self._bury(worker)
+            case Act.PING:
+                assert worker is not None
+                self._duties.ping(worker)
+            case Act.RETIRE | Act.KILL | Act.CUT_OFF | Act.WAKE_READER:
+                if worker is not None and worker.door is not None:
+                    self.signal(order.act, worker, order.reason)
             case _:
-                assert_never(effect)
+                assert_never(order.act)
 
-    def _retire(self, worker_id: int) -> None:
-        process = self.channels[worker_id].process
-        self.emit(EventKind.KILL, worker=worker_id, pid=process.pid, detail="retired")
-        process.end_input()
-        self._retiring[worker_id] = deadline_ns(RETIRE_GRACE_S)
+    def signal(self, act: Act, worker: Worker, reason: str) -> None:
+        """Ask or force a worker to end, or wake who reads from it."""
+        channel: Channel = worker.door
+        if act is Act.WAKE_READER:
+            channel.wake_reader()
+            return
+        reason = "retired" if act is Act.RETIRE else reason
+        self.emit(EventKind.KILL, worker=worker.worker_id, pid=channel.process.pid, detail=reason)
+        if act is Act.RETIRE:
+            channel.process.end_input()
+        elif act is Act.CUT_OFF:
+            channel.cut_off()
+        else:
+            channel.process.kill()
 
-    def _kill(self, worker_id: int, reason: str) -> None:
-        process = self.channels[worker_id].process
-        self.emit(EventKind.KILL, worker=worker_id, pid=process.pid, detail=reason)
-        process.kill()
-
-    def _bury(self, worker_id: int) -> None:
-        channel = self.channels.pop(worker_id)
-        self._starting.pop(worker_id, None)
-        self._retiring.pop(worker_id, None)
+    def _bury(self, worker: Worker) -> None:
+        channel: Channel = worker.door
+        self._starting.pop(worker, None)
+        self._unwatch(channel.process.stdout_fd)
+        self._unwatch(channel.process.pidfd)
         self._crew.bury(channel)
         process = channel.process
-        self.emit(EventKind.REAP, worker=worker_id, pid=process.pid, detail=process.describe_exit())
-        self._decide(lambda: self._coordinator.buried(worker_id))
-
-    def _check_times(self) -> None:
-        now = now_ns()
-        for worker_id, (handshake, deadline) in list(self._starting.items()):
-            if now >= deadline:
-                self._fail_start(worker_id, handshake.failed("did not answer its init ping in time"))
-        for worker_id, deadline in list(self._retiring.items()):
-            if now >= deadline:
-                del self._retiring[worker_id]
-                self._kill(worker_id, "did not leave in time")
-
-    def _start_wanted(self) -> None:
-        self._looked_ns = now_ns()
-        with self.lock:
-            wanted = self._coordinator.wanted_starts(self._looked_ns)
-        for _ in range(wanted):
-            self._start_one()
+        self.emit(EventKind.REAP, worker=worker.worker_id, pid=process.pid, detail=process.describe_exit())
+        self._duties.ended(worker, worker.reason)
+        self.decide(lambda: self._coordinator.buried(worker))
 
     def _start_one(self) -> None:
         worker_id = self._crew.next_id()
         with self.lock:
             if self._coordinator.closing:
                 return  # nobody would end it
-            self._coordinator.started(worker_id)
+            worker = self._coordinator.started(worker_id, now_ns())
         try:
             channel = self._crew.spawn(worker_id)
-        except StartFailed as error:
+        except Exception as error:
+            # Whatever it is, there is no worker, and its place must be free again.
             message = str(error)
+            if not isinstance(error, StartFailed):
+                logger.exception("pool %r: a worker could not be started", self._crew.name)
             with self.lock:
-                # There is no process: what the coordinator wants done with it is done.
-                effects = [*self._coordinator.start_failed(worker_id, message, now_ns())]
-                effects += self._coordinator.exited(worker_id)
-                effects += self._coordinator.buried(worker_id)
+                woken = self._coordinator.start_failed(worker, message, now_ns())
+                woken += self._coordinator.exited(worker, now_ns())  # there is no process to end
+                self._coordinator.buried(worker)
                 self.progress.notify_all()
-            self.perform(effect for effect in effects if isinstance(effect, Wake))
+            self.wake(woken)
             return
+        channel.watched = True
+        worker.door = channel
         process = channel.process
-        self.channels[worker_id] = channel
-        self.emit(EventKind.SPAWN, worker=worker_id, pid=process.pid)
+        self.emit(EventKind.SPAWN, worker=worker_id, pid=process.pid or None)  # 0: not yet forked
         handshake = channel.new_handshake()
-        self._starting[worker_id] = handshake, deadline_ns(self._start_timeout_s)
-        self._watch(process.pidfd, worker_id, self._on_exit)
+        self._starting[worker] = handshake, deadline_ns(self._start_timeout_s)
+        self._watch(process.pidfd, worker, self._on_exit)
         try:
             handshake.begin()
         except StartFailed as error:
-            self._fail_start(worker_id, error)
+            self._fail_start(worker, error)
             return
-        self._watch(process.stdout_fd, worker_id, self._on_handshake)
+        self._watch(process.stdout_fd, worker, self._on_handshake)
 
-    def _watch(self, fd: int, worker_id: int, react: Callable[[int], None]) -> None:
-        self._fds[fd] = worker_id, react
+    def _check_starts(self) -> None:
+        now = now_ns()
+        for worker, (handshake, deadline) in list(self._starting.items()):
+            if now >= deadline:
+                self._fail_start(worker, handshake.failed("did not answer its init ping in time"))
+
+    def _watch(self, fd: int, worker: Worker, react: Callable[[Worker], None]) -> None:
+        self._fds[fd] = worker, react
         self._epoll.register(fd, select.EPOLLIN)
 
     def _unwatch(self, fd: int) -> None:
         if self._fds.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def _on_handshake(self, worker_id: int) -> None:
-        handshake, _ = self._starting[worker_id]
+    def _on_handshake(self, worker: Worker) -> None:
+        handshake, _ = self._starting[worker]
         try:
             done = handshake.advance()
         except StartFailed as error:
-            self._fail_start(worker_id, error)
+            self._fail_start(worker, error)
             return
         if done:
-            process = self.channels[worker_id].process
+            process = worker.door.process
             self._unwatch(process.stdout_fd)
-            del self._starting[worker_id]
-            self.emit(EventKind.READY, worker=worker_id, pid=process.pid)
-            self._decide(lambda: self._coordinator.ready(worker_id))
+            del self._starting[worker]
+            self.emit(EventKind.READY, worker=worker.worker_id, pid=process.pid)
+            self._duties.started(worker)
 
-    def _fail_start(self, worker_id: int, error: StartFailed) -> None:
-        self._starting.pop(worker_id, None)
-        self._unwatch(self.channels[worker_id].process.stdout_fd)
-        self._decide(lambda: self._coordinator.start_failed(worker_id, str(error), now_ns()))
+    def _fail_start(self, worker: Worker, error: StartFailed) -> None:
+        self._starting.pop(worker, None)
+        self._unwatch(worker.door.process.stdout_fd)
+        self.decide(lambda: self._coordinator.start_failed(worker, str(error), now_ns()))
 
-    def _on_exit(self, worker_id: int) -> None:
-        process = self.channels[worker_id].process
-        if worker_id in self._starting:
-            handshake, _ = self._starting[worker_id]
-            self._fail_start(worker_id, handshake.failed("died before it answered its init ping"))
+    def _on_exit(self, worker: Worker) -> None:
+        process = worker.door.process
+        if worker in self._starting:
+            handshake, _ = self._starting[worker]
+            self._fail_start(worker, handshake.failed("died before it answered its init ping"))
         self._unwatch(process.pidfd)
         process.reap()
-        self._decide(lambda: self._coordinator.exited(worker_id))
+        self.decide(lambda: self._coordinator.exited(worker, now_ns()))
+
+    def _close_in_child(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._epoll.close()
+            os.close(self._wake)
+
+
+def _after_fork_in_child() -> None:
+    for supervisor in list(_LIVING):
+        supervisor._ending = threading.Lock()  # whoever held it is in the parent
+        supervisor._close_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

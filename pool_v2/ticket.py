@@ -16,6 +16,7 @@ import threading
 from enum import Enum, auto
 
 from bridge import PoolError
+from pool_v2.roster import Worker
 from pool_v2.sessions import Session
 
 
@@ -31,20 +32,30 @@ class TicketState(Enum):
 
 
 class Ticket:
-    """A call that wants a worker. `worker_id` is set exactly while the ticket owns one (OFFERED, ACCEPTED).
+    """A call that wants a worker. `worker` is set exactly while the ticket owns one (OFFERED, ACCEPTED).
 
-    Each waiter has a lock of its own to wait on, so that a hand-off wakes exactly the thread that it is for.
+    `deadline_ns` is when its worker is ended, `thread_id` who waits. Each waiter has a lock of its own to wait on, so
+    that a hand-off wakes exactly the thread that it is for.
     """
 
-    __slots__ = ("_gate", "call", "error", "session", "state", "worker_id")
+    __slots__ = ("_gate", "call", "deadline_ns", "error", "session", "state", "thread_id", "worker")
 
-    def __init__(self, call: int, session: Session | None = None) -> None:
+    def __init__(
+        self, call: int, session: Session | None = None, *, deadline_ns: int = 2**63, thread_id: int = 0
+    ) -> None:
         self.call = call
         self.session = session
+        self.deadline_ns = deadline_ns
+        self.thread_id = thread_id
         self.state = TicketState.NEW
-        self.worker_id: int | None = None
+        self.worker: Worker | None = None
         self.error: PoolError | None = None
         self._gate: threading.Lock | None = None
+
+    @property
+    def worker_id(self) -> int | None:
+        """The id of the worker that it owns."""
+        return None if self.worker is None else self.worker.worker_id
 
     def arm(self) -> None:
         """Make `wait` wait; before the ticket is put in the queue."""
@@ -52,9 +63,12 @@ class Ticket:
         self._gate.acquire()
 
     def wake(self) -> None:
-        """Let the waiting thread go on. At most once."""
-        assert self._gate is not None, "a ticket that never waited is never woken"
-        self._gate.release()
+        """Let the waiting thread go on. A second time changes nothing."""
+        if self._gate is not None:
+            try:
+                self._gate.release()
+            except RuntimeError:
+                pass  # it was woken already
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for `wake` at most `timeout_s` seconds; whether it came."""

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import dis
+import functools
 import gc
 import os
 import select
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
 import psutil
 import pytest
 
 from bridge import Event, EventKind, PoolConfig
-from pool_v2 import PoolV2
+from pool_v2 import PoolV2, WorkerBehaviour
+from pool_v2.aio import AsyncPool
+from pool_v2.behaviour import HOOKS
+from pool_v2.circuit import Circuit
+from pool_v2.coordinator import Affinity, Coordinator
+from pool_v2.roster import NEVER_NS, Limits, Worker
+from pool_v2.sessions import Session
+from pool_v2.ticket import Ticket, TicketState
 
 HARD_LIMIT_S = 20.0
 
@@ -46,6 +59,43 @@ class EventLog:
         with self._changed:
             assert self._changed.wait_for(lambda: len(found()) >= count, HARD_LIMIT_S), f"no {kind} with {fields}"
             return found()[count - 1]
+
+
+class Spy(WorkerBehaviour):
+    """Keeps what each hook was told, and answers by `script` where it says how, else as every behaviour does."""
+
+    def __init__(self, **script: Callable[..., Any]) -> None:
+        self.script = script
+        self.told: list[tuple[Any, ...]] = []
+        self._changed = threading.Condition()
+
+    def hear(self, hook: str, *args: Any) -> Any:
+        """One hook is called; what is told comes before what the script does."""
+        with self._changed:
+            self.told.append((hook, *args))
+            self._changed.notify_all()
+        if hook in self.script:
+            return self.script[hook](*args)
+        return getattr(super(), hook)(*args)
+
+    def of(self, *hooks: str) -> list[tuple[Any, ...]]:
+        """What these hooks were told so far, each with the hook's name first."""
+        with self._changed:
+            return [told for told in self.told if told[0] in hooks]
+
+    def wait_for(self, hook: str, *, count: int = 1) -> tuple[Any, ...]:
+        """Wait for the `count`-th time that the hook is called; its arguments. Fails after the hard limit."""
+
+        def found() -> list[tuple[Any, ...]]:
+            return [told[1:] for told in self.told if told[0] == hook]
+
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(found()) >= count, HARD_LIMIT_S), f"no {hook!r} in {self.told}"
+            return found()[count - 1]
+
+
+for _hook in HOOKS:
+    setattr(Spy, _hook, functools.partialmethod(Spy.hear, _hook))
 
 
 class Client:
@@ -98,6 +148,143 @@ def is_gone(pid: int) -> bool:
         os.close(pidfd)
 
 
+SECOND_NS = 1_000_000_000
+
+
+class Desk:
+    """A coordinator whose idle workers are numbered from 1, and short words for what clients and processes do."""
+
+    def __init__(
+        self,
+        *,
+        ready: int = 0,
+        workers: int = 2,
+        overflow: int = 0,
+        floor: int | None = None,
+        failures_to_open: int = 2,
+        max_queue: int | None = None,
+        affinity: str = "strict",
+        **limits: Any,
+    ) -> None:
+        sizes = {"size": workers, "floor": workers if floor is None else floor, "most": workers + overflow}
+        circuit = Circuit(failures_to_open=failures_to_open, reset_s=2.0)
+        self.core = Coordinator("p", circuit, Limits(**sizes, **limits), max_queue=max_queue)
+        self.core.affinity = Affinity(affinity)
+        for worker_id in range(1, ready + 1):
+            self.start(worker_id)
+
+    def start(self, worker_id: int, now_ns: int = SECOND_NS) -> list[Ticket]:
+        """A worker is started and answers at once."""
+        return self.core.ready(self.core.started(worker_id, now_ns), now_ns)
+
+    def worker(self, worker_id: int) -> Worker:
+        """What the coordinator knows of it."""
+        return self.core.workers[worker_id]
+
+    def enter(
+        self, call: int, session: Session | None = None, *, deadline_ns: int = NEVER_NS, **options: Any
+    ) -> Ticket:
+        """A call comes; its session meets the worker that it is given."""
+        ticket = Ticket(call, session, deadline_ns=deadline_ns)
+        self.core.enter(ticket, options.pop("now_ns", SECOND_NS), **options)
+        if session is not None and ticket.worker_id is not None:
+            session.met(ticket.worker_id)
+        return ticket
+
+    def lease(self, call: int, session: Session | None = None, **options: Any) -> Ticket:
+        """A call comes and is given an idle worker at once."""
+        ticket = self.enter(call, session, **options)
+        assert ticket.state is TicketState.ACCEPTED
+        return ticket
+
+    def leave(self, ticket: Ticket, now_ns: int = SECOND_NS, *, clean: bool = True, reason: str = "") -> list[Ticket]:
+        """A client is done."""
+        return self.core.leave(ticket, now_ns, clean=clean, reason=reason)
+
+    def exit(self, worker_id: int, now_ns: int = SECOND_NS) -> list[Ticket]:
+        """A process ends."""
+        return self.core.exited(self.worker(worker_id), now_ns)
+
+    def end(self, worker_id: int, now_ns: int = SECOND_NS) -> None:
+        """A process ends, and is buried when the plan says so."""
+        self.exit(worker_id, now_ns)
+        assert ("bury", worker_id) in self.plan(now_ns)
+        self.core.buried(self.worker(worker_id))
+
+    def plan(self, now_ns: int = SECOND_NS) -> list[tuple[str, int | None]]:
+        """What is to be done now: each act with its worker's id or its ticket's call."""
+        told: list[tuple[str, int | None]] = []
+        for order in self.core.plan(now_ns):
+            subject = order.worker.worker_id if order.worker is not None else None
+            told.append((str(order.act), order.ticket.call if order.ticket is not None else subject))
+        return told
+
+    def states(self) -> dict[int, str]:
+        """Each worker's state."""
+        return {worker_id: self.core.state_of(worker).value for worker_id, worker in self.core.workers.items()}
+
+
+class Interrupted(BaseException):
+    """What an interrupt raises in a client's thread."""
+
+
+CORE_FILES = {"coordinator.py", "roster.py", "ticket.py", "sessions.py", "circuit.py"}
+CHECKPOINTS = {dis.opmap[name] for name in ("CALL", "CALL_FUNCTION_EX", "RESUME") if name in dis.opmap}
+"""Where the interpreter looks for interrupts, beside the beginnings of lines."""
+
+
+@functools.cache
+def _steps(code: CodeType) -> bytes:
+    return code.co_code
+
+
+def interrupted(work: Callable[[], object], step: int) -> bool:
+    """Run `work`; an interrupt comes before the n-th line of the core, after the n-th call in it, or after the end.
+
+    Gives whether it came before the end, so that a caller can try every step there is.
+    """
+    left = step
+    former = sys.gettrace()
+    after_call = False
+
+    def within(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left, after_call
+        if event == "line" or (event == "opcode" and after_call):
+            left -= 1
+            if left < 0:
+                raise Interrupted
+        if event == "opcode":
+            after_call = _steps(frame.f_code)[frame.f_lasti] in CHECKPOINTS
+        return within
+
+    def begun(frame: FrameType, _: str, __: object) -> Any:
+        if Path(frame.f_code.co_filename).name not in CORE_FILES:
+            return None
+        frame.f_trace_opcodes = True
+        return within
+
+    sys.settrace(begun)
+    try:
+        work()
+    except Interrupted:
+        return True
+    finally:
+        sys.settrace(former)
+    return False
+
+
+@pytest.fixture
+def desk() -> type[Desk]:
+    """Make a coordinator to play with."""
+    return Desk
+
+
+@pytest.fixture
+def interrupt() -> Callable[[Callable[[], object], int], bool]:
+    """Interrupt some work at a certain step."""
+    return interrupted
+
+
 @pytest.fixture
 def until() -> Callable[[Callable[[], Any], str], Any]:
     """The polling helper."""
@@ -117,6 +304,22 @@ def client() -> type[Client]:
 
 
 @pytest.fixture
+def spy() -> type[Spy]:
+    """Make a behaviour that keeps what it is told."""
+    return Spy
+
+
+@pytest.fixture
+def all_idle(until: Any) -> Callable[[PoolV2, int], None]:
+    """Wait until the pool has so many workers, all of them idle."""
+
+    def wait(pool: PoolV2, count: int) -> None:
+        until(lambda: [w.state for w in pool.status().workers] == ["idle"] * count, f"{count} workers are idle")
+
+    return wait
+
+
+@pytest.fixture
 def log() -> EventLog:
     """A fresh observer."""
     return EventLog()
@@ -127,8 +330,8 @@ def make_pool() -> Iterator[Callable[..., PoolV2]]:
     """Build pools from options; at the end they are closed, and this process has no child left."""
     pools: list[PoolV2] = []
 
-    def make(observer: Callable[[Event], None] | None = None, **options: Any) -> PoolV2:
-        pools.append(PoolV2(PoolConfig(**{"workers": 1, **options}), observer=observer))
+    def make(observer: Callable[[Event], None] | None = None, behaviour: Any = None, **options: Any) -> PoolV2:
+        pools.append(PoolV2(PoolConfig(**{"workers": 1, **options}), observer=observer, behaviour=behaviour))
         return pools[-1]
 
     yield make
@@ -171,3 +374,30 @@ def held(client: type[Client], log: EventLog) -> Callable[[PoolV2, int], tuple[C
         return holder, lambda: os.kill(pid, signal.SIGCONT)
 
     return hold
+
+
+async def holds_soon(holds: Callable[[], Any], what: str) -> Any:
+    """Let the loop go on until `holds` gives something true; fails at the hard limit."""
+    deadline = time.monotonic() + HARD_LIMIT_S
+    while not (found := holds()):
+        assert time.monotonic() < deadline, f"not within {HARD_LIMIT_S} s: {what}"
+        await asyncio.sleep(0.001)
+    return found
+
+
+@pytest.fixture
+def soon() -> Callable[[Callable[[], Any], str], Coroutine[Any, Any, Any]]:
+    """The polling helper of tasks."""
+    return holds_soon
+
+
+@pytest.fixture
+def on_loop() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Run a coroutine on a loop of its own, with a hard limit."""
+    return lambda work: asyncio.run(asyncio.wait_for(work, HARD_LIMIT_S))
+
+
+@pytest.fixture
+def make_async_pool(make_pool: Callable[..., PoolV2]) -> Callable[..., AsyncPool]:
+    """As `make_pool`, for tasks."""
+    return lambda *args, **options: AsyncPool.over(make_pool(*args, **options))

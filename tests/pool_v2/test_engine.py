@@ -122,15 +122,15 @@ def test_an_offer_that_meets_a_client_that_has_given_up_is_withdrawn_and_the_nex
     engine = pool._engine
     pid = pid_of(pool)
     holder, release = held(pool, pid)
-    leave = engine._leave
+    abort = engine._abort
 
-    def late_leave(ticket: Ticket, *args: Any) -> None:
+    def late_abort(ticket: Ticket, *args: Any) -> None:
         if ticket.call == 2:  # it has given up waiting; before it says so, it is offered the worker
             release()
             until(lambda: ticket.state is TicketState.OFFERED, "the offer arrives")
-        leave(ticket, *args)
+        abort(ticket, *args)
 
-    monkeypatch.setattr(engine, "_leave", late_leave)
+    monkeypatch.setattr(engine, "_abort", late_abort)
     given_up = waiting_call(pool, client, until, limit_s=0.5)
     patient = client(pool.execute, "pid", checkout_timeout_s=30.0)
 
@@ -168,8 +168,8 @@ def test_a_worker_found_dead_at_the_first_byte_costs_the_call_nothing(
     pid = pid_of(pool)
     checkout = engine._checkout
 
-    def unlucky_checkout(*args: Any) -> None:
-        checkout(*args)
+    def unlucky_checkout(*args: Any, **options: Any) -> None:
+        checkout(*args, **options)
         if not gone(pid):  # the worker dies between the grant and the first byte
             os.kill(pid, signal.SIGKILL)
             until(lambda: gone(pid), "the worker is dead")

@@ -14,6 +14,7 @@ import pytest
 from bridge import EventKind, PoolClosed, PoolConfig
 from bridge.rundir import list_pools
 from pool_v2 import PoolV2
+from pool_v2.ticket import Ticket
 
 MakePool = Callable[..., PoolV2]
 LONG_GRACE_S = 60.0  # longer than the hard limit of every test
@@ -144,11 +145,12 @@ def test_a_pool_that_is_dropped_ends_its_workers_busy_ones_too(
 
 def test_what_a_client_does_after_the_end_touches_no_descriptor(make_pool: MakePool) -> None:
     pool = make_pool()
-    supervisor = pool._engine._supervisor
+    supervisor = pool._engine.supervisor
     pool.close()
     others = [os.open(os.devnull, os.O_WRONLY) for _ in range(20)]  # they get the numbers that the pool gave back
 
-    supervisor.perform(pool._engine.coordinator.attend())
+    supervisor.look()
+    supervisor.abandon(Ticket(99))
     supervisor.stop()
 
     for fd in others:

@@ -182,7 +182,7 @@ def test_an_interrupt_while_a_dirty_worker_is_killed_never_checks_it_in(
     with monkeypatch.context() as patch:
         patch.setattr(WorkerProcess, "kill", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            pool.execute("sleep", {"seconds": 600}, timeout_s=0.1)
+            pool.execute("bad_frame", {"kind": "wrong_id"})
 
     until(lambda: gone(pid), "the late worker is dead")
     assert pool.execute("pid")["pid"] != pid

@@ -1,121 +1,322 @@
-"""The session table: versions, counters, and what a handover has to repeat."""
+"""The session table: versions on each worker, the log and its snapshot, what a handover repeats, ends."""
 
 from __future__ import annotations
 
-from pool_v2.sessions import Session, SessionTable, StateChange
+import pytest
+
+from pool_v2.sessions import CLEAN_UP, Session, SessionTable, StateChange
 
 LIMIT = 100
+FORGET = StateChange(CLEAN_UP, {"session_id": "s"})
 
 
 def change(value: int) -> StateChange:
     return StateChange("append", {"key": "k", "value": value})
 
 
+def changed(session: Session, worker_id: int, *values: int, size_bytes: int = 10) -> bool:
+    """Some acknowledged changes on a worker that had the last version; whether the log is full after them."""
+    full = False
+    for value in values:
+        full = session.changed(change(value), size_bytes, worker_id, limit_bytes=LIMIT)
+    return full
+
+
+def used(session_id: str = "s", *, worker_id: int = 1, values: tuple[int, ...] = ()) -> Session:
+    session = Session(session_id)
+    session.met(worker_id)
+    changed(session, worker_id, *values)
+    return session
+
+
+# Versions and handovers.
+
+
 def test_a_new_session_has_nothing_to_repeat_anywhere() -> None:
     session = Session("s")
 
-    assert session.move(3) == ()
-    assert session.worker_id == 3
+    assert session.lacks(3) == ()
+    assert (session.lost, session.blank, session.worker_id) == ("", True, None)
+
+
+def test_a_worker_that_has_the_last_version_lacks_nothing() -> None:
+    assert used(values=(1, 2)).lacks(1) == ()
+
+
+def test_a_new_worker_lacks_every_acknowledged_change_in_order() -> None:
+    session = used(values=(1, 2, 3))
+
+    assert session.lacks(2) == (change(1), change(2), change(3))
+    assert session.lacks(9) == session.lacks(2), "to ask changes nothing"
+    assert session.worker_id == 1
+
+
+def test_a_worker_that_is_behind_lacks_only_what_came_since() -> None:
+    session = used(values=(1, 2))
+    session.met(2)
+    changed(session, 2, 3, 4)
+
+    assert session.lacks(1) == (change(3), change(4))
+    assert session.lacks(2) == ()
+    assert session.lacks(3) == (change(1), change(2), change(3), change(4))
+    assert session.held == {1: 2, 2: 4}
+
+
+def test_a_worker_that_was_met_has_the_last_version_and_is_the_session_s_own() -> None:
+    session = used(values=(1, 2))
+
+    session.met(5)
+
+    assert (session.worker_id, session.held) == (5, {1: 2, 5: 2})
+    assert session.lacks(5) == ()
+
+
+def test_what_a_worker_lacked_does_not_change_with_later_calls() -> None:
+    session = used(values=(1,))
+    lacked = session.lacks(2)
+
+    changed(session, 1, 2)
+
+    assert lacked == (change(1),)
+
+
+# The log, its limit and the snapshot.
+
+
+def test_a_log_exactly_at_its_limit_is_not_full_and_one_byte_more_is() -> None:
+    session = used()
+
+    assert not session.changed(change(1), LIMIT, 1, limit_bytes=LIMIT)
+    assert session.changed(change(2), 1, 1, limit_bytes=LIMIT)
+
+
+@pytest.mark.parametrize("base", [None, StateChange("restore", {"state": "huge"})])
+def test_a_full_log_without_a_snapshot_that_fits_is_dropped(base: StateChange | None) -> None:
+    session = used(values=(1, 2))
+
+    session.condense(base, LIMIT + 1, limit_bytes=LIMIT)
+
+    assert (session.log, session.base) == (None, None)
+    assert session.lacks(1) == (), "it lives as long as its worker"
     assert session.lost == ""
 
 
-def test_a_session_that_stays_on_its_worker_repeats_nothing() -> None:
-    session = Session("s")
-    session.move(3)
-    session.changed(change(1), 10, limit_bytes=LIMIT)
+def test_a_session_whose_log_was_dropped_is_lost_on_any_other_worker() -> None:
+    session = used(values=(1, 2))
+    session.condense(None, 0, limit_bytes=LIMIT)
 
-    assert session.move(3) == ()
-
-
-def test_a_move_repeats_every_acknowledged_change_in_order() -> None:
-    session = Session("s")
-    session.move(3)
-    for value in (1, 2, 3):
-        session.changed(change(value), 10, limit_bytes=LIMIT)
-
-    assert session.move(4) == (change(1), change(2), change(3))
-    assert session.worker_id == 4
-    assert session.move(9) == (change(1), change(2), change(3)), "a second loss repeats them again"
-
-
-def test_what_a_move_gave_does_not_change_with_later_calls() -> None:
-    session = Session("s")
-    session.move(3)
-    session.changed(change(1), 10, limit_bytes=LIMIT)
-    repeated = session.move(4)
-
-    session.changed(change(2), 10, limit_bytes=LIMIT)
-
-    assert repeated == (change(1),)
-
-
-def test_a_log_exactly_at_its_limit_is_kept() -> None:
-    session = Session("s")
-    session.move(1)
-    session.changed(change(1), LIMIT, limit_bytes=LIMIT)
-
-    assert session.move(2) == (change(1),)
-    assert session.lost == ""
-
-
-def test_a_log_past_its_limit_is_dropped_and_the_session_is_lost_with_its_worker() -> None:
-    session = Session("s")
-    session.move(1)
-    session.changed(change(1), LIMIT, limit_bytes=LIMIT)
-    session.changed(change(2), 1, limit_bytes=LIMIT)
-
-    assert session.move(1) == ()
-    assert session.lost == "", "it lives as long as its worker"
-    assert session.move(2) == ()
+    assert session.lacks(2) == ()
     assert session.lost == "its state went with worker 1, and its log had outgrown the limit"
 
 
-def test_versions_go_on_after_the_log_was_dropped() -> None:
-    session = Session("s")
-    for value in range(4):
-        session.changed(change(value), LIMIT, limit_bytes=LIMIT)
+def test_versions_go_on_after_the_log_was_dropped_and_it_is_never_full_again() -> None:
+    session = used(values=(1, 2))
+    session.condense(None, 0, limit_bytes=LIMIT)
 
-    assert session.version == 4
-    assert session.log is None
+    assert not changed(session, 1, 3, size_bytes=LIMIT * 2)
+    assert (session.version, session.held, session.log) == (3, {1: 3}, None)
 
 
-def test_answered_calls_and_state_changes_are_counted_apart() -> None:
-    session = Session("s")
-    for _ in range(3):
-        session.answered()
-    session.changed(change(1), 10, limit_bytes=LIMIT)
+def test_a_snapshot_replaces_the_log_and_what_comes_later_is_repeated_after_it() -> None:
+    session = used(values=(1, 2))
+    base = StateChange("restore", {"state": [1, 2]})
+    session.condense(base, 30, limit_bytes=LIMIT)
 
-    assert (session.operations, session.version) == (3, 1)
+    assert (session.log, session.log_bytes, session.base_version) == ([], 30, 2)
+    assert session.lacks(2) == (base,)
+    changed(session, 1, 3)
+    assert session.lacks(2) == (base, change(3))
+
+
+def test_a_worker_that_is_behind_a_snapshot_begins_with_it_and_one_that_is_not_goes_on_from_where_it_was() -> None:
+    session = used(values=(1, 2))
+    session.met(2)
+    changed(session, 2, 3)
+    base = StateChange("restore", {"state": [1, 2, 3]})
+    session.condense(base, 30, limit_bytes=LIMIT)
+    session.met(3)
+    changed(session, 2, 4, 5)
+
+    assert session.lacks(1) == (base, change(4), change(5)), "it had version 2"
+    assert session.lacks(3) == (change(4), change(5)), "it had version 3, the snapshot's"
+    assert session.lacks(2) == ()
+
+
+def test_a_snapshot_counts_against_the_limit_and_can_be_replaced_by_the_next() -> None:
+    session = used(values=(1,))
+    session.condense(StateChange("restore", {"state": [1]}), 95, limit_bytes=LIMIT)
+
+    assert changed(session, 1, 2), "95 + 10 bytes"
+    base = StateChange("restore", {"state": [1, 2]})
+    session.condense(base, LIMIT, limit_bytes=LIMIT)
+    assert session.lacks(2) == (base,)
+
+
+# Ends.
+
+
+def test_an_ended_session_begins_anew_and_blank() -> None:
+    table = SessionTable()
+    session = table.begin("s")
+    session.operations = 3
+    changed(session, 1, 1)
+    table.release(session, 0)
+
+    assert table.end("s")
+    assert not table.end("s")
+    assert "s" not in table
+    anew = table.begin("s")
+    assert (anew.operations, anew.version, anew.lacks(2)) == (0, 0, ())
+
+
+def test_a_worker_that_has_something_of_the_ended_session_cleans_up_before_it_serves_the_new_one() -> None:
+    table = SessionTable()
+    session = table.begin("s")
+    session.met(1)
+    changed(session, 1, 1)
+    session.met(2)
+    table.release(session, 0)
+    table.end("s", cleaned_on=2)
+    anew = table.begin("s")
+
+    assert anew.lacks(1) == (FORGET,)
+    assert anew.lacks(2) == ()
+    changed(anew, 2, 7)
+    assert anew.lacks(1) == (FORGET, change(7))
+    base = StateChange("restore", {"state": [7]})
+    anew.condense(base, 10, limit_bytes=LIMIT)
+    assert anew.lacks(1) == (FORGET, base)
+    anew.met(1)
+    assert anew.lacks(1) == ()
+
+
+def test_a_session_that_ends_while_calls_of_it_wait_is_begun_anew_by_them() -> None:
+    table = SessionTable()
+    session = table.begin("s")
+    changed(session, 1, 1, 2)
+    session.lost = "its log had outgrown the limit"
+    session.failures = 1
+    waiting = table.begin("s")
+
+    assert table.end("s")
+
+    assert waiting is session
+    assert table.get("s") is session
+    assert (session.users, session.version, session.lost, session.failures) == (2, 0, "", 0)
+    assert session.lacks(1) == (FORGET,)
+
+
+def test_what_is_stale_stays_so_through_several_ends() -> None:
+    table = SessionTable()
+    session = table.begin("s")
+    changed(session, 1, 1)
+    table.end("s")
+    changed(session, 2, 1)
+    table.end("s")
+
+    assert session.stale == {1, 2}
+    session.met(1)
+    assert session.stale == {2}
+
+
+def test_a_worker_that_is_gone_is_neither_stale_nor_behind() -> None:
+    table = SessionTable()
+    living, ended = table.begin("living"), table.begin("ended")
+    for session in (living, ended):
+        changed(session, 1, 1)
+        changed(session, 2, 2)
+    table.end("living")
+    changed(living, 1, 3)
+    table.release(ended, 0)
+    table.end("ended")
+
+    table.forget_worker(1)
+
+    assert (living.held, living.stale) == ({}, {2})
+    assert table.begin("ended").stale == {2}
+    table.release(ended, 0)
+    table.forget_worker(2)
+    assert living.stale == set()
+
+
+def test_the_record_of_stale_workers_goes_with_the_last_of_them() -> None:
+    table = SessionTable()
+    session = table.begin("s")
+    changed(session, 1, 1)
+    table.release(session, 0)
+    table.end("s")
+    assert table._stale == {"s": {1}}
+
+    table.forget_worker(1)
+
+    assert table._stale == {}
+
+
+# The table.
 
 
 def test_beginning_a_session_again_keeps_its_counters() -> None:
     table = SessionTable()
-    table.begin("s").answered()
+    table.begin("s").operations += 1
 
     assert table.begin("s").operations == 1
     assert len(table) == 1
 
 
-def test_an_ended_session_is_forgotten_and_begins_anew() -> None:
+def test_a_session_in_which_nothing_was_ever_answered_goes_with_its_last_call() -> None:
     table = SessionTable()
-    table.begin("s").answered()
+    first, second = table.begin("s"), table.begin("s")
 
-    assert table.end("s")
-    assert not table.end("s")
-    assert "s" not in table
-    assert table.begin("s").operations == 0
+    table.release(first, 0)
     assert "s" in table
+    table.release(second, 0)
+    assert ("s" in table, len(table)) == (False, 0)
+
+
+@pytest.mark.parametrize("kept", ["operations", "version", "lost"])
+def test_a_session_that_has_something_to_tell_outlives_its_calls(kept: str) -> None:
+    table = SessionTable()
+    session = table.begin("s")
+    setattr(session, kept, "gone" if kept == "lost" else 1)
+
+    table.release(session, 0)
+
+    assert table.get("s") is session
+
+
+def test_a_late_release_leaves_a_session_of_the_same_name_alone() -> None:
+    table = SessionTable()
+    former = table.begin("s")
+    table.release(former, 0)
+    anew = table.begin("s")
+
+    table.release(former, 0)
+
+    assert table.get("s") is anew
+
+
+def test_a_session_that_nobody_has_used_for_its_time_has_expired() -> None:
+    table = SessionTable()
+    for session_id, used_ns in (("old", 10), ("young", 11), ("busy", 0)):
+        session = table.begin(session_id)
+        session.operations = 1
+        if session_id != "busy":
+            table.release(session, used_ns)
+
+    assert table.expired(100, 109) == []
+    assert table.expired(100, 110) == ["old"]
+    assert table.expired(100, 111) == ["old", "young"]
 
 
 def test_the_statuses_tell_each_session() -> None:
     table = SessionTable()
     one = table.begin("one")
-    one.move(7)
-    one.answered()
-    one.changed(change(1), 10, limit_bytes=LIMIT)
+    one.operations = 4
+    changed(one, 7, 1)
+    one.met(7)
     table.begin("two")
 
     found = {status.session_id: status for status in table.statuses()}
 
-    assert (found["one"].operations, found["one"].version, found["one"].worker_id) == (1, 1, 7)
+    assert (found["one"].operations, found["one"].version, found["one"].worker_id) == (4, 1, 7)
     assert (found["two"].operations, found["two"].version, found["two"].worker_id) == (0, 0, None)

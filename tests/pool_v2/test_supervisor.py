@@ -1,76 +1,250 @@
-"""V2's supervisor: late news harms nothing, a back-off is never slept through, an observer can do what it likes."""
+"""V2's supervisor: faults of its own cost one turn, late news harms nothing, an observer can do what it likes."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from bridge import CallTimeout, Event, EventKind, WorkerCrashed
+from bridge import CallTimeout, Event, EventKind, StartFailed, WorkerCrashed
 from pool_v2 import PoolV2
-from pool_v2.coordinator import Effects, Kill, Retire
-from pool_v2.supervisor import LONGEST_SLEEP_S, Supervisor
+from pool_v2.coordinator import Act
+from pool_v2.supervisor import Duties, Supervisor
 
 MakePool = Callable[..., PoolV2]
+HARD_LIMIT_S = 20.0
 
 
-@pytest.mark.parametrize("effect", [Retire(999), Kill(999, "dirty")])
-def test_an_order_about_a_worker_that_is_buried_already_is_nothing(make_pool: MakePool, effect: Any) -> None:
-    pool = make_pool()
+class Crew:
+    """A crew whose processes never come to be: each `spawn` raises the next of the errors."""
 
-    pool._engine._supervisor.perform((effect,))
+    name = "p"
 
-    assert pool.execute("echo", {"value": 1}) == 1
-    assert pool.warm_up() == 1
+    def __init__(self, *errors: Exception) -> None:
+        self._errors = list(errors)
+        self.spawned = 0
+        self._changed = threading.Condition()
+
+    def next_id(self) -> int:
+        with self._changed:
+            self.spawned += 1
+            self._changed.notify_all()
+            return self.spawned
+
+    def spawn(self, worker_id: int) -> Any:
+        raise self._errors.pop(0) if self._errors else StartFailed("no such program")
+
+    def wait_for(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.spawned >= count, HARD_LIMIT_S), "no further start"
+
+
+@pytest.fixture
+def supervise(desk: Any) -> Iterator[Callable[..., tuple[Any, Supervisor]]]:
+    """Begin a supervisor with a fake crew; at the end its thread is ended."""
+    made: list[Supervisor] = []
+
+    def begin(crew: Any, duties: Duties | None = None, **options: Any) -> tuple[Any, Supervisor]:
+        pool = desk(**{"workers": 1, "failures_to_open": 99, **options})
+        duties = duties or Duties()
+        made.append(Supervisor(pool.core, threading.Lock(), crew, duties, start_timeout_s=1.0, observer=None))
+        return pool, made[-1]
+
+    yield begin
+    for supervisor in made:
+        if not supervisor._thread.ident:
+            supervisor.start()
+        supervisor.stop()
+
+
+# Turns with a fake crew.
+
+
+def test_a_start_that_fails_is_backed_off_from_and_tried_again(supervise: Any) -> None:
+    crew = Crew()
+    pool, supervisor = supervise(crew)
+    supervisor.start()
+
+    crew.wait_for(3)
+    supervisor.stop()
+    assert pool.core.circuit.last_error == "no such program"
+    assert pool.states() == {}, "a place whose start failed is free"
+
+
+def test_a_fault_that_a_start_meets_is_a_failed_start_and_costs_no_place(
+    supervise: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    crew = Crew(OSError("the disk is full"), ZeroDivisionError("a slip"))
+    pool, supervisor = supervise(crew)
+    with caplog.at_level(logging.ERROR):
+        supervisor.start()
+        crew.wait_for(3)
+        supervisor.stop()
+
+    assert pool.states() == {}
+    assert pool.core.circuit.last_error == "no such program"
+
+
+class Clumsy(Duties):
+    """Duties that fail at first."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+        self.done = threading.Event()
+
+    def beat(self, now: int) -> int:
+        if self.left:
+            self.left -= 1
+            raise ZeroDivisionError("a slip")
+        self.done.set()
+        return super().beat(now)
+
+
+def test_an_exception_in_one_turn_is_logged_and_the_next_turn_works(
+    supervise: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    duties = Clumsy(2)
+    _, supervisor = supervise(Crew(), duties, floor=0)
+    with caplog.at_level(logging.ERROR):
+        supervisor.start()
+        for _ in range(2):
+            supervisor.look()
+        assert duties.done.wait(HARD_LIMIT_S)
+
+    faults = [record for record in caplog.records if record.exc_info and record.exc_info[0] is ZeroDivisionError]
+    assert len(faults) == 2
+
+
+class FaultyDoor:
+    """A channel that fails when it is told to end its worker."""
+
+    def __init__(self, *, faulty: bool) -> None:
+        self._faulty = faulty
+        self.told: list[str] = []
+        self.process = self
+        self.pid = 1
+
+    def cut_off(self) -> None:
+        if self._faulty:
+            raise ZeroDivisionError("a slip")
+        self.told.append("cut_off")
+
+    def kill(self) -> None:
+        self.told.append("kill")
+
+
+def test_an_order_that_fails_does_not_cost_the_orders_behind_it(
+    supervise: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool, supervisor = supervise(Crew(), workers=3, ready=3)
+    doors = [FaultyDoor(faulty=True), FaultyDoor(faulty=False), FaultyDoor(faulty=False)]
+    for worker_id, door in enumerate(doors, start=1):
+        pool.worker(worker_id).door = door
+    for call in (1, 2):
+        pool.lease(call, deadline_ns=1)
+    pool.leave(pool.lease(3), clean=False)
+
+    with caplog.at_level(logging.ERROR):
+        supervisor._turn()
+
+    assert [door.told for door in doors] == [[], ["cut_off"], ["kill"]]
+    assert any(record.exc_info and record.exc_info[0] is ZeroDivisionError for record in caplog.records)
+
+
+def test_an_abandoned_ticket_is_taken_back_without_waiting_for_the_lock(supervise: Any) -> None:
+    pool, supervisor = supervise(Crew(), ready=1)
+    door = pool.worker(1).door = FaultyDoor(faulty=False)
+    holder, waiting = pool.lease(1), pool.enter(2)
+
+    with supervisor.lock:
+        supervisor.abandon(holder)
+        assert pool.core.held == {1: holder}
+    supervisor._turn()
+
+    assert (holder.worker, pool.core.held) == (None, {})
+    assert door.told == ["kill"]
+    assert pool.core.waiting == 1
+    assert not waiting.wait(0.0)
+
+
+def test_a_hand_off_that_was_torn_is_made_good_in_one_turn(supervise: Any) -> None:
+    pool, supervisor = supervise(Crew(), ready=1)
+    holder, waiting = pool.lease(1), pool.enter(2)
+    pool.leave(holder)  # and nobody was told
+
+    supervisor._turn()
+
+    assert waiting.wait(0.0)
+
+
+def test_an_order_about_a_worker_that_has_no_process_yet_is_nothing(supervise: Any) -> None:
+    pool, supervisor = supervise(Crew(), ready=1)
+    pool.core.condemn(pool.worker(1), "heavy")
+
+    supervisor._turn()
+
+    assert pool.states() == {1: "dying"}
+
+
+def test_looking_and_stopping_after_the_end_does_nothing(supervise: Any) -> None:
+    _, supervisor = supervise(Crew(), floor=0)
+    supervisor.start()
+    supervisor.stop()
+
+    supervisor.look()
+    supervisor.stop()
+    assert not supervisor._thread.is_alive()
+
+
+def test_a_forked_child_closes_its_copies_of_the_descriptors_and_the_parent_goes_on(supervise: Any) -> None:
+    duties = Clumsy(0)
+    _, supervisor = supervise(Crew(), duties, floor=0)
+    fds = [supervisor._epoll.fileno(), supervisor._wake]
+    pid = os.fork()
+    if pid == 0:
+        left = 0
+        for fd in fds:
+            try:
+                os.fstat(fd)
+                left += 1
+            except OSError:
+                pass
+        supervisor.look()  # raises if it writes to a closed descriptor
+        os._exit(left)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    assert [os.fstat(fd).st_ino > 0 for fd in fds] == [True, True]
+    supervisor.start()
+    assert duties.done.wait(HARD_LIMIT_S)
+
+
+# Real workers.
 
 
 def test_a_worker_that_dies_between_its_checkin_and_its_retirement_is_replaced(
-    make_pool: MakePool, log: Any, monkeypatch: pytest.MonkeyPatch
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, gone: Any, until: Any
 ) -> None:
-    pool = make_pool(log, max_requests=1)
-    supervisor = pool._engine._supervisor
-    perform = supervisor.perform
+    pool = make_pool(max_requests=1)
+    supervisor = pool._engine.supervisor
+    signalled = supervisor.signal
 
-    def late_perform(effects: Effects) -> None:
-        effects = list(effects)
-        for effect in effects:
-            if isinstance(effect, Retire):  # decided, but not yet told: the worker dies and is buried first
-                os.kill(supervisor.channels[effect.worker_id].process.pid, signal.SIGKILL)
-                log.wait_for(EventKind.REAP, worker=effect.worker_id)
-        perform(effects)
+    def late_signal(act: Act, worker: Any, reason: str) -> None:
+        if act is Act.RETIRE:  # decided, but not yet told: the worker dies first
+            pid = worker.door.process.pid
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: gone(pid), "the worker is dead")
+        signalled(act, worker, reason)
 
-    monkeypatch.setattr(supervisor, "perform", late_perform)
+    monkeypatch.setattr(supervisor, "signal", late_signal)
 
     pids = [pool.execute("pid")["pid"] for _ in range(3)]
 
     assert len(set(pids)) == 3
-
-
-def test_a_back_off_that_ends_between_two_looks_is_not_slept_through(
-    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pool = make_pool(lazy=True, max_queue=1)
-    engine = pool._engine
-    supervisor = Supervisor(engine.coordinator, engine._lock, engine.crew, start_timeout_s=1.0, observer=None)
-    clock = [1_000_000_000]
-    monkeypatch.setattr("pool_v2.supervisor.now_ns", lambda: clock[0])
-    engine.coordinator.circuit.failed("mute", clock[0])
-    retry_at = engine.coordinator.circuit.retry_at_ns
-
-    clock[0] = retry_at - 1_000_000
-    supervisor._start_wanted()
-    assert supervisor._sleep_s() == pytest.approx(0.0015)
-    clock[0] = retry_at + 1_000_000
-
-    assert supervisor._sleep_s() < 0.1
-    supervisor._start_wanted()
-    assert supervisor._sleep_s() == LONGEST_SLEEP_S
-    supervisor._thread.start()
-    supervisor.stop()
 
 
 def raising(event: Event) -> None:
@@ -78,7 +252,7 @@ def raising(event: Event) -> None:
 
 
 def test_an_observer_that_raises_harms_no_call_and_no_worker(
-    make_pool: MakePool, caplog: pytest.LogCaptureFixture, gone: Any, until: Any
+    make_pool: MakePool, caplog: pytest.LogCaptureFixture, until: Any
 ) -> None:
     with caplog.at_level(logging.ERROR):
         pool = make_pool(raising, workers=2)
@@ -113,7 +287,7 @@ def test_an_observer_that_raises_at_a_hand_off_leaves_the_waiter_its_worker(
     assert [call.result()["pid"] for call in calls] == [pid] * 3
 
 
-def test_an_interrupt_in_the_observer_is_raised_and_the_worker_is_checked_in(make_pool: MakePool, until: Any) -> None:
+def test_an_interrupt_in_the_observer_is_raised_and_the_pool_goes_on(make_pool: MakePool) -> None:
     def interrupted(event: Event) -> None:
         if event.call == 1 and event.kind is EventKind.CHECKIN:
             raise KeyboardInterrupt

@@ -1,0 +1,240 @@
+"""A task's ticket, and loops that are closed or stand still around their tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from bridge import CheckoutTimeout, EventKind
+from pool_v2.aio import AsyncPool
+from pool_v2.aio_ticket import AsyncTicket
+from pool_v2.ticket import Ticket, TicketState
+
+MakeAsyncPool = Callable[..., AsyncPool]
+OnLoop = Callable[..., Any]
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop that the test drives, and may close."""
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+def drive(loop: asyncio.AbstractEventLoop, holds: Callable[[], Any], soon: Any) -> None:
+    """Run the loop until this holds, and then no further."""
+    loop.run_until_complete(soon(holds, "the loop has come so far"))
+
+
+def test_a_ticket_is_woken_from_its_own_loop_and_from_any_thread(on_loop: OnLoop) -> None:
+    async def use(wake: Callable[[Ticket], None]) -> None:
+        ticket = AsyncTicket(1, None, deadline_ns=2**63, on_dead_loop=pytest.fail)
+        ticket.wake()  # nobody waits yet
+        ticket.arm()
+        asyncio.get_running_loop().call_soon(wake, ticket)
+        await ticket.wait_on_loop(20.0)
+        ticket.wake()
+
+    on_loop(use(lambda ticket: ticket.wake()))
+    on_loop(use(lambda ticket: threading.Thread(target=ticket.wake).start()))
+
+
+def test_two_threads_may_wake_it_at_once(on_loop: OnLoop) -> None:
+    async def use() -> None:
+        ticket = AsyncTicket(1, None, deadline_ns=2**63, on_dead_loop=pytest.fail)
+        ticket.arm()
+        for _ in range(2):
+            thread = threading.Thread(target=ticket.wake)
+            thread.start()
+            thread.join()
+        await ticket.wait_on_loop(20.0)
+
+    on_loop(use())
+
+
+def test_a_wait_ends_by_itself(on_loop: OnLoop) -> None:
+    async def use() -> float:
+        loop = asyncio.get_running_loop()
+        ticket = AsyncTicket(1, None, deadline_ns=2**63, on_dead_loop=pytest.fail)
+        ticket.arm()
+        begin_s = loop.time()
+        await ticket.wait_on_loop(0.02)
+        return loop.time() - begin_s
+
+    assert on_loop(use()) >= 0.0199
+
+
+def test_who_has_a_worker_for_a_closed_loop_is_told_so(loop: asyncio.AbstractEventLoop) -> None:
+    found: list[Ticket] = []
+
+    async def draw() -> AsyncTicket:
+        ticket = AsyncTicket(1, None, deadline_ns=2**63, on_dead_loop=found.append)
+        ticket.arm()
+        return ticket
+
+    ticket = loop.run_until_complete(draw())
+    assert ticket.is_alive()
+    loop.close()
+    ticket.wake()
+
+    assert found == [ticket]
+    assert not ticket.is_alive()
+
+
+def test_only_an_offer_past_its_deadline_tells_a_loop_that_stands_still(loop: asyncio.AbstractEventLoop) -> None:
+    async def draw() -> AsyncTicket:
+        ticket = AsyncTicket(1, None, deadline_ns=1, on_dead_loop=pytest.fail)
+        ticket.state = TicketState.OFFERED
+        assert ticket.is_alive(), "the loop runs"
+        return ticket
+
+    ticket = loop.run_until_complete(draw())
+    assert not ticket.is_alive()
+    ticket.state = TicketState.ACCEPTED
+    assert ticket.is_alive()
+
+
+# Loops that go away in the middle of calls.
+
+
+def test_a_worker_is_taken_from_a_task_whose_loop_was_closed(
+    make_async_pool: MakeAsyncPool,
+    loop: asyncio.AbstractEventLoop,
+    log: Any,
+    soon: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pool = make_async_pool(log)
+    task = loop.create_task(pool.execute("sleep", {"seconds": 600}, timeout_s=600.0))
+    drive(loop, lambda: log.of(EventKind.SEND), soon)
+
+    loop.close()
+
+    assert pool.threads.execute("echo", {"value": 1}, checkout_timeout_s=20.0) == 1
+    assert "left behind" in caplog.text
+    assert pool.status().statistics.in_flight == 1, "the task still is"
+    caplog.set_level(logging.CRITICAL, logger="asyncio")  # a task was destroyed but it is pending: that is the test
+    del task
+    gc.collect()
+    assert pool.status().statistics.outcomes == {"result": 1, "Cancelled": 1}
+    log.wait_for(EventKind.DONE, call=1)
+
+
+def test_a_lease_is_taken_from_a_block_whose_loop_was_closed(
+    make_async_pool: MakeAsyncPool, loop: asyncio.AbstractEventLoop, soon: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = make_async_pool()
+
+    async def block() -> None:
+        async with pool.checkout():
+            await asyncio.Event().wait()
+
+    task = loop.create_task(block())
+    drive(loop, lambda: [w for w in pool.status().workers if w.state == "leased"], soon)
+    loop.close()
+
+    assert pool.threads.execute("echo", {"value": 1}, checkout_timeout_s=20.0) == 1
+    caplog.set_level(logging.CRITICAL, logger="asyncio")
+    del task
+    gc.collect()
+    assert pool.threads.execute("echo", {"value": 2}) == 2
+
+
+def test_a_waiting_task_whose_loop_was_closed_leaves_the_queue(
+    make_async_pool: MakeAsyncPool, loop: asyncio.AbstractEventLoop, soon: Any, until: Any
+) -> None:
+    pool = make_async_pool()
+    with pool.threads.checkout():
+        task = loop.create_task(pool.execute("ping", checkout_timeout_s=600.0, timeout_s=600.0))
+        drive(loop, lambda: pool.status().waiting, soon)
+        loop.close()
+        until(lambda: not pool.status().waiting, "nobody waits")
+    assert pool.threads.execute("echo", {"value": 1}) == 1
+    assert not task.done()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_an_offer_to_a_closed_loop_goes_to_the_next_in_the_queue(
+    make_async_pool: MakeAsyncPool, loop: asyncio.AbstractEventLoop, soon: Any, client: Any, until: Any
+) -> None:
+    pool = make_async_pool()
+    with pool.threads.checkout():
+        task = loop.create_task(pool.execute("ping", checkout_timeout_s=600.0, timeout_s=600.0))
+        drive(loop, lambda: pool.status().waiting, soon)
+        waiting = client(pool.threads.execute, "echo", {"value": 1}, checkout_timeout_s=20.0)
+        until(lambda: pool.status().waiting == 2, "both wait")
+        loop.close()
+    assert waiting.result() == 1
+    assert not task.done()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_an_offer_to_a_loop_that_stands_still_is_taken_back_at_the_deadline(
+    make_async_pool: MakeAsyncPool, loop: asyncio.AbstractEventLoop, soon: Any
+) -> None:
+    pool = make_async_pool()
+    with pool.threads.checkout():
+        task = loop.create_task(pool.execute("ping", timeout_s=0.2))
+        drive(loop, lambda: pool.status().waiting, soon)
+    assert pool.threads.execute("echo", {"value": 1}, checkout_timeout_s=20.0) == 1
+    with pytest.raises(CheckoutTimeout):
+        loop.run_until_complete(task)
+
+
+@pytest.mark.parametrize("kind", ["waiting", "exchange", "session", "lease", "lease's call"])
+def test_a_coroutine_can_be_finalized_under_the_pool_s_lock(
+    make_async_pool: MakeAsyncPool,
+    loop: asyncio.AbstractEventLoop,
+    log: Any,
+    soon: Any,
+    client: Any,
+    until: Any,
+    kind: str,
+) -> None:
+    pool = make_async_pool(log, workers=2)
+    holder = pool.threads.checkout() if kind == "waiting" else None
+    if holder is not None:
+        other = pool.threads.checkout()
+
+    async def block() -> None:
+        async with pool.checkout() as worker:
+            if kind == "lease":
+                await asyncio.Event().wait()
+            await worker.execute("sleep", {"seconds": 600})
+
+    if kind.startswith("lease"):
+        coroutine: Any = block()
+    else:
+        session = "s" if kind == "session" else None
+        coroutine = pool.execute("sleep", {"seconds": 600}, session=session, timeout_s=600.0, checkout_timeout_s=600.0)
+    task = loop.create_task(coroutine)
+    begun = {
+        "waiting": lambda: pool.status().waiting,
+        "lease": lambda: [w for w in pool.status().workers if w.state == "leased"],
+    }
+    drive(loop, begun.get(kind, lambda: log.of(EventKind.SEND)), soon)
+    loop.close()
+
+    def finalize() -> None:
+        with pool._engine.lock:
+            coroutine.close()
+
+    client(finalize).join()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    if holder is not None:
+        holder.end()
+        other.end()
+    until(lambda: {w.state for w in pool.status().workers} == {"idle"}, "no worker is held")
+    assert pool.status().waiting == 0
+    assert not pool.sessions()
+    statistics = pool.status().statistics
+    assert (statistics.in_flight, statistics.outcomes) == (0, {} if kind == "lease" else {"Cancelled": 1})
+    if not kind.startswith("lease"):
+        log.wait_for(EventKind.DONE, detail="Cancelled")

@@ -1,0 +1,190 @@
+"""PoolExecutor in programs of their own: what is of the main module, what is left at the end of the interpreter."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIMIT_S = 60.0
+PAGE = Path(__file__).parents[2] / "docs" / "executor.md"
+GUARDED = """
+import dataclasses, os, sys
+from pool_v2 import PoolExecutor
+
+print("imported as", __name__)
+LIMIT = len(sys.argv)
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+def move(point, by=1):
+    return Point(point.x + by)
+
+def fail():
+    raise Point.Lost("lost")
+
+class Lost(Exception):
+    pass
+
+Point.Lost = Lost
+
+def limit():
+    return LIMIT, __name__, os.getpid()
+
+def nested(number):
+    with PoolExecutor(1) as executor:
+        return executor.submit(move, Point(number)).result(30)
+
+if __name__ == "__main__":
+    with PoolExecutor(1) as executor:
+        moved = executor.submit(move, Point(1), by=2).result(30)
+        print(moved, type(moved) is Point)
+        limit, name, pid = executor.submit(limit).result(30)
+        print(limit, name, pid != os.getpid())
+        error = executor.submit(fail).exception(30)
+        print(type(error) is Lost, "in fail" in str(error.__cause__))
+        print([point.x for point in executor.map(move, map(Point, range(5)), chunksize=2)])
+        print(executor.submit(nested, 7).result(30))
+"""
+TOLD = ["imported as __main__", "Point(x=3) True", "2 __mp_main__ True", "True True", "[1, 2, 3, 4, 5]", "Point(x=8)"]
+
+
+def run(*words: str, folder: Path, code: int = 0) -> tuple[str, str]:
+    """Run this Python with these words; what it has printed, and on stderr."""
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, env=_environment()
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONSTARTUP"}
+
+
+def test_a_script_s_own_functions_and_classes_go_and_come(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(GUARDED)
+    out, err = run("script.py", "argument", folder=tmp_path)
+    assert (out.splitlines(), err) == (TOLD, "")
+
+
+def test_a_module_that_is_run_by_its_name_is_found_by_it(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").touch()
+    (tmp_path / "package" / "program.py").write_text(GUARDED)
+    out, err = run("-m", "package.program", "argument", folder=tmp_path)
+    assert (out.splitlines(), err) == (TOLD, "")
+
+
+def test_the_program_of_the_page_works(tmp_path: Path) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    (tmp_path / "program.py").write_text(program)
+    out, err = run("program.py", folder=tmp_path)
+    squares = [4, sum(radius**2 for radius in range(1000)), 9]
+    assert [float(line) for line in out.split()] == pytest.approx([math.pi * square for square in squares])
+    assert err == ""
+
+
+UNGUARDED = """
+from pool_v2 import PoolExecutor
+
+def work():
+    return 1
+
+with PoolExecutor(1) as executor:
+    print(executor.submit(work).exception(30))
+    print(executor.submit(abs, -1).result(30))
+"""
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    out, err = run("script.py", folder=tmp_path)
+    first, last = out.splitlines()
+    assert first.startswith(
+        "work: the call cannot be read in the worker: RuntimeError: a worker imports the main module"
+    )
+    assert "if __name__ == '__main__':" in first
+    assert (last, err) == ("1", "")
+
+
+def test_what_is_typed_at_a_prompt_is_told_to_belong_into_a_module(tmp_path: Path) -> None:
+    out, _ = run("-c", UNGUARDED, folder=tmp_path)
+    first, last = out.splitlines()
+    assert "'work' is of the main module, and a worker cannot import that: it has no file" in first
+    assert last == "1"
+
+
+def test_a_package_that_is_run_is_told_that_it_cannot_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__main__.py").write_text(UNGUARDED)
+    out, _ = run("-m", "package", folder=tmp_path)
+    first, last = out.splitlines()
+    assert "'work' is of the main module, and a worker cannot import that: package.__main__" in first
+    assert last == "1"
+
+
+ENDINGS = {
+    "an executor that nobody holds": ("PoolExecutor(1).submit(os.mkdir, 'done')", 0),
+    "calls that wait": ("executor = PoolExecutor(1); [executor.submit(os.mkdir, f) for f in ('a', 'b', 'done')]", 0),
+    "an executor that is being shut down": (
+        "executor = PoolExecutor(1); executor.submit(os.mkdir, 'done'); executor.shutdown(wait=False)",
+        0,
+    ),
+    "an exception": ("executor = PoolExecutor(1); executor.submit(os.mkdir, 'done'); raise SystemExit(5)", 5),
+    "an executor that was never used": ("executor = PoolExecutor(1); os.mkdir('done')", 0),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_interpreter_ends_when_all_was_run(tmp_path: Path, ending: str) -> None:
+    code, status = ENDINGS[ending]
+    out, err = run("-c", f"import os\nfrom pool_v2 import PoolExecutor\n{code}", folder=tmp_path, code=status)
+    assert (out, err) == ("", "")
+    assert (tmp_path / "done").exists()
+
+
+LATE = """
+import atexit
+from pool_v2 import PoolExecutor
+executor = PoolExecutor(1)
+def submit():
+    try:
+        executor.submit(abs, -1)
+    except RuntimeError as error:
+        print(error)
+atexit.register(submit)
+print(executor.submit(abs, -1).result(30))
+"""
+
+
+def test_nothing_can_be_submitted_when_the_program_has_begun_to_end(tmp_path: Path) -> None:
+    out, err = run("-c", LATE, folder=tmp_path)
+    first, last = out.splitlines()
+    assert first == "1"
+    assert last.endswith("no call can be submitted after the program began to end")
+    assert err == ""
+
+
+FORKED = """
+import os, sys
+from pool_v2 import PoolExecutor
+executor = PoolExecutor(1)
+print(executor.submit(abs, -1).result(30), flush=True)
+pid = os.fork()
+if pid:
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    print(executor.submit(abs, -2).result(30), flush=True)
+"""
+
+
+def test_a_forked_child_ends_at_once_and_by_itself(tmp_path: Path) -> None:
+    out, err = run("-W", "ignore::DeprecationWarning", "-c", FORKED, folder=tmp_path)
+    assert (out.split(), err) == (["1", "2"], "")

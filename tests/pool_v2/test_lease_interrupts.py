@@ -1,0 +1,159 @@
+"""Ctrl-C at the entry of every function of the pool, in calls and leases: no worker is lost, every call is counted."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import bridge
+import pool_v2
+from bridge import CheckoutTimeout
+from pool_v2 import PoolV2, coordinator, housekeeper
+
+MakePool = Callable[..., PoolV2]
+ROOMS = tuple(str(Path(room.__file__ or "").parent) for room in (bridge, pool_v2))
+
+
+@pytest.fixture(autouse=True)
+def quick_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for lost leases more often than a pool does by itself."""
+    monkeypatch.setattr(housekeeper, "BEAT_NS", 10_000_000)
+    monkeypatch.setattr(housekeeper, "HEARTBEAT_NS", 10_000_000)
+    monkeypatch.setattr(coordinator, "HEARTBEAT_NS", 10_000_000)
+
+
+def interrupted_at(entry: int, work: Callable[[], object]) -> bool:
+    """Run `work`; a KeyboardInterrupt comes when the n-th function of the pool is entered. Whether there were so many.
+
+    Generators are left out: one that is finalized is entered too, and there the interpreter drops what is raised.
+    """
+    left = entry
+    former = sys.gettrace()
+
+    def entered(frame: FrameType, event: str, _: object) -> None:
+        nonlocal left
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(ROOMS) and not code.co_flags & inspect.CO_GENERATOR:
+            left -= 1
+            if left < 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+
+    sys.settrace(entered)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(former)
+    return False
+
+
+def execute(pool: PoolV2) -> None:
+    assert pool.execute("echo", {"value": 1}, checkout_timeout_s=30.0) == 1
+
+
+def lease(pool: PoolV2) -> None:
+    with pool.checkout(checkout_timeout_s=30.0) as worker:
+        assert worker.execute("echo", {"value": 1}) == 1
+
+
+def give_up(pool: PoolV2) -> None:
+    with pytest.raises(CheckoutTimeout):
+        pool.checkout(checkout_timeout_s=0.001)
+
+
+def require_order(pool: PoolV2, until: Any, calls: int, *, idle: int = 1) -> None:
+    """So many workers are idle, nobody waits or holds one, and every call has its outcome."""
+    core = pool._engine.coordinator
+    until(lambda: not core.held and len(core.idle_workers()) >= idle, "workers are idle, or replaced")
+    assert pool.status().waiting == 0
+    statistics = pool.status().statistics
+    assert statistics.in_flight == 0
+    assert statistics.submitted == sum(statistics.outcomes.values()) <= calls
+    assert set(statistics.outcomes) <= {"result", "Cancelled"}
+
+
+@pytest.mark.parametrize(("work", "with_hooks"), [(execute, False), (execute, True), (lease, True)])
+def test_an_interrupt_anywhere_with_an_idle_worker_loses_nothing(
+    make_pool: MakePool, spy: Any, until: Any, work: Callable[[PoolV2], None], with_hooks: bool
+) -> None:
+    pool = make_pool(behaviour=spy() if with_hooks else None, workers=3)
+    for entry in itertools.count():
+        require_order(pool, until, calls=2 * entry)
+        if not interrupted_at(entry, lambda: work(pool)):
+            break
+        work(pool)  # whoever comes next is served
+    require_order(pool, until, calls=2 * entry + 1, idle=3)
+    assert pool.status().statistics.outcomes["result"] >= entry + 1
+    assert entry > 10, "there were functions to interrupt"
+    pool.close()
+    assert pool.status().workers == ()
+
+
+@pytest.mark.parametrize("work", [execute, lease])
+def test_an_interrupt_anywhere_while_queued_behind_a_holder_loses_nothing(
+    make_pool: MakePool, until: Any, client: Any, work: Callable[[PoolV2], None]
+) -> None:
+    pool = make_pool()
+    for entry in itertools.count():
+        held, over = threading.Event(), threading.Event()
+
+        def hold(held: threading.Event = held, over: threading.Event = over) -> None:
+            with pool.checkout(checkout_timeout_s=30.0):
+                held.set()
+                until(lambda: pool._engine.coordinator.waiting or over.is_set(), "a client waits")
+
+        holder = client(hold)
+        assert held.wait(20)
+        more = interrupted_at(entry, lambda: work(pool))
+        over.set()
+        holder.result()
+        require_order(pool, until, calls=entry + 1)
+        if not more:
+            break
+    assert pool.status().statistics.outcomes["result"] >= 1
+    assert entry > 10, "there were functions to interrupt"
+    execute(pool)
+
+
+def test_an_interrupt_anywhere_while_giving_up_leaves_the_queue(make_pool: MakePool, until: Any, client: Any) -> None:
+    pool = make_pool()
+    with pool.checkout() as worker:
+        pid = worker.pid
+        for entry in itertools.count():
+            more = interrupted_at(entry, lambda: give_up(pool))
+            until(lambda: pool.status().waiting == 0, "nobody waits")
+            assert worker.execute("pid")["pid"] == pid, "its holder does not notice"
+            if not more:
+                break
+    assert entry > 10
+    assert pool.execute("pid")["pid"] == pid
+
+
+def test_an_interrupt_in_a_block_that_goes_on_leaves_its_lease_right(make_pool: MakePool, until: Any) -> None:
+    # A program that catches Ctrl-C around one call, within its lease.
+    pool = make_pool()
+    for entry in itertools.count():
+        pool.warm_up()
+        with pool.checkout(checkout_timeout_s=30.0) as worker:
+            more = interrupted_at(entry, lambda: worker.execute("echo", {"value": "old"}))
+            try:
+                assert worker.execute("echo", {"value": entry}) == entry
+            except bridge.LeaseError:
+                assert more, "the interrupt came into an exchange"
+        until(lambda: pool.status().workers[0].state == "idle", "the worker is idle, or replaced")
+        if not more:
+            break
+    assert entry > 10
+    statistics = pool.status().statistics
+    assert statistics.in_flight == 0
+    assert set(statistics.outcomes) == {"result", "Cancelled"}
