@@ -4,14 +4,16 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out/compare
 JOBS ?= 2
+BENCH ?=
 BIN = $(VENV)/bin
 
-.PHONY: compare test lint setup clean help
+.PHONY: compare test lint bench setup clean help
 
 help:
 	@echo "make compare   compare the two pools and write the report into $(OUT)"
 	@echo "make test      run the tests, with branch coverage"
 	@echo "make lint      ruff and mypy"
+	@echo "make bench     measure V2 beside a bare pipe, V1 and other pools (BENCH=--quick: 90 seconds)"
 
 setup:
 	@sh tools/setup "$(PYTHON)" "$(VENV)"
@@ -26,6 +28,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: setup
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m benchmarks --out out/bench.json $(BENCH)
 
 clean:
 	rm -rf "$(VENV)" out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,78 @@
+"""The experiments by name, and one run of some of them into a report."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+
+from benchmarks.blocks import BenchError
+from benchmarks.calls import contention, round_trip
+from benchmarks.deadline import deadline
+from benchmarks.efficiency import efficiency
+from benchmarks.effort import Effort
+from benchmarks.machine import describe, quietly_timed
+from benchmarks.payload import payload
+from benchmarks.readiness import start_up
+from benchmarks.records import Report, Result
+from benchmarks.replacement import replacement
+from bridge import PoolError
+from harness.errors import UsageError
+
+Experiment = Callable[[Effort], Result]
+EXPERIMENTS: dict[str, Experiment] = {
+    "round-trip": round_trip,
+    "contention": contention,
+    "efficiency": efficiency,
+    "replacement": replacement,
+    "start-up": start_up,
+    "payload": payload,
+    "deadline": deadline,
+}
+
+
+def choose(names: Iterable[str]) -> dict[str, Experiment]:
+    """The experiments of these names, in the catalogue's order; all if none is named. Raises UsageError."""
+    wanted = set(names)
+    for name in wanted:
+        if name not in EXPERIMENTS:
+            near = difflib.get_close_matches(name, EXPERIMENTS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"there is no experiment {name!r}{hint} There are: {', '.join(EXPERIMENTS)}")
+    return {name: experiment for name, experiment in EXPERIMENTS.items() if not wanted or name in wanted}
+
+
+def run(
+    experiments: Mapping[str, Experiment], effort: Effort, *, on_result: Callable[[Result], None] = lambda result: None
+) -> Report:
+    """Run them one after another, each under the measuring lock; `on_result` hears of each.
+
+    An experiment that fails is in the report, without figures and with the reason.
+    """
+    results: list[Result] = []
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    for name, experiment in experiments.items():
+        spent_s = sum(result.seconds for result in results)
+        limit_s = experiment_limit_s(effort, spent_s, later=len(experiments) - len(results) - 1)
+        results.append(run_one(name, experiment, msgspec.structs.replace(effort, limit_s=limit_s)))
+        on_result(results[-1])
+    return Report(started=started, effort=effort.name, seed=effort.seed, machine=describe(), results=tuple(results))
+
+
+def experiment_limit_s(effort: Effort, spent_s: float, *, later: int) -> float:
+    """How long the next experiment may take, with a part of the total kept for each of the `later` ones."""
+    kept_s = later * effort.total_s / (2 * len(EXPERIMENTS))
+    return max(min(effort.limit_s, effort.total_s - spent_s - kept_s), 0)
+
+
+def run_one(name: str, experiment: Experiment, effort: Effort) -> Result:
+    """One experiment's result, with the machine's load and the seconds that it took."""
+    with quietly_timed() as watch:
+        try:
+            result = experiment(effort)
+        except (BenchError, PoolError) as error:
+            note = f"failed: {type(error).__name__}: {error}"
+            result = Result(experiment=name, title=name, rows=(), goals=(), notes=(note,))
+    return msgspec.structs.replace(result, load=watch.load, seconds=watch.seconds)

@@ -1,0 +1,75 @@
+"""How many workers one process can drive: many workers, each called with 10 ms of waiting, by as many clients."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from benchmarks.blocks import Block, middle, run_block
+from benchmarks.effort import Effort, Limit
+from benchmarks.records import Result, Row, judge
+from benchmarks.systems import ANSWER_TIMEOUT_S, config
+from harness.stats import quantile
+from pool_v2 import PoolV2
+
+CALL_S = 0.010
+LEAD_S = 0.1
+"""The clients' first calls, which begin all at once, are not counted."""
+GOAL = 0.95
+START_TIMEOUT_S = 60.0
+
+
+def efficiency(effort: Effort) -> Result:
+    """Achieved calls a second over the ideal, where every worker does nothing but one call after another.
+
+    The worker's own overhead and the kernel's late wake-ups count against the pool.
+    """
+    ideal = effort.crowd / CALL_S
+    limit = Limit(effort.limit_s)
+    options = config(
+        workers=effort.crowd,
+        zygote=True,
+        start_timeout_s=START_TIMEOUT_S,
+        call_timeout_s=ANSWER_TIMEOUT_S,
+        checkout_timeout_s=ANSWER_TIMEOUT_S,
+    )
+    args = {"seconds": CALL_S}
+    blocks: list[Block] = []
+    with PoolV2(options) as pool:
+        pool.warm_up()
+        for step in range(effort.crowd_rounds):
+            if not limit.allows(step):
+                break
+            blocks.append(
+                run_block(
+                    partial(pool.execute, "sleep", args),
+                    clients=effort.crowd,
+                    seconds=effort.crowd_block_s,
+                    lead_s=LEAD_S,
+                )
+            )
+    shares = [block.rate / ideal for block in blocks]
+    row = Row(
+        condition=f"{effort.crowd} workers x {CALL_S * 1000:.0f} ms, {effort.crowd} clients",
+        system="V2",
+        samples=len(blocks),
+        metrics={
+            "calls_per_s": quantile([block.rate for block in blocks], 0.5),
+            "ideal_per_s": ideal,
+            "efficiency": quantile(shares, 0.5),
+            "p50_us": quantile([block.p50_us for block in blocks], 0.5),
+            "fairness": quantile([block.fairness for block in blocks], 0.5),
+        },
+    )
+    return Result(
+        experiment="efficiency",
+        title="Many workers that wait",
+        rows=(row,),
+        goals=(
+            judge(
+                f"efficiency at {effort.crowd} workers x {CALL_S * 1000:.0f} ms",
+                middle(shares, seed=effort.seed),
+                at_least=GOAL,
+            ),
+        ),
+        notes=limit.notes(len(blocks), effort.crowd_rounds),
+    )

@@ -1,0 +1,102 @@
+"""How much is measured: the sizes of every experiment, and the rule by which one stops.
+
+The schedule is fixed beforehand; only time, never a figure, ends it early.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+MB = 1_000_000
+
+
+class Effort(msgspec.Struct, frozen=True, kw_only=True):
+    """The sizes of one run. Durations are seconds.
+
+    `rounds` blocks of `block_s` a system and condition; `repeats` killed workers and late calls a condition;
+    `starts` pools of `start_workers`; `crowd` workers and clients for the efficiency.
+    `limit_s` ends an experiment, however little is left of the `total_s` for all.
+    """
+
+    name: str
+    seed: int
+    rounds: int
+    block_s: float
+    contenders: tuple[int, ...] = (8, 32)
+    contended_rounds: int
+    contended_block_s: float
+    workers: int = 4
+    repeats: int
+    starts: int
+    start_workers: int = 16
+    crowd: int = 128
+    crowd_rounds: int
+    crowd_block_s: float
+    transfer_rounds: int
+    largest_bytes: int = 64 * MB
+    late_calls: int
+    late_clients: tuple[int, ...] = (1, 8)
+    limit_s: float
+    total_s: float
+
+
+def quick(seed: int) -> Effort:
+    """At most 90 seconds altogether."""
+    return Effort(
+        name="quick",
+        seed=seed,
+        rounds=8,
+        block_s=0.12,
+        contended_rounds=6,
+        contended_block_s=0.2,
+        repeats=30,
+        starts=5,
+        crowd_rounds=4,
+        crowd_block_s=0.8,
+        transfer_rounds=5,
+        late_calls=24,
+        limit_s=20,
+        total_s=85,
+    )
+
+
+def full(seed: int) -> Effort:
+    """At most 6 minutes altogether; 24 paired blocks, enough for a margin of about 5 %."""
+    return Effort(
+        name="full",
+        seed=seed,
+        rounds=24,
+        block_s=0.25,
+        contended_rounds=24,
+        contended_block_s=0.3,
+        repeats=60,
+        starts=15,
+        crowd_rounds=12,
+        crowd_block_s=1.0,
+        transfer_rounds=15,
+        late_calls=64,
+        limit_s=100,
+        total_s=345,
+    )
+
+
+class Limit:
+    """The end of an experiment's time, however far it has come. The first `least` steps are always taken."""
+
+    def __init__(self, limit_s: float, *, least: int = 3) -> None:
+        self._end = time.monotonic() + limit_s
+        self._least = least
+        self.cut = False
+
+    def allows(self, step: int) -> bool:
+        """Whether step number `step`, from 0, may begin; `cut` remembers that one was refused."""
+        if step >= self._least and time.monotonic() >= self._end:
+            self.cut = True
+            return False
+        return True
+
+    def notes(self, done: int, planned: int) -> tuple[str, ...]:
+        """What to say about it."""
+        return (f"the time limit ended it after {done} of {planned} rounds",) if self.cut else ()

@@ -1,0 +1,90 @@
+"""What the machine is, and what else it does while figures are taken."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from benchmarks.records import Load, Machine
+from harness.lock import measuring
+
+REST_S = 0.25
+PACKAGES = ("msgspec", "pebble", "loky")
+
+
+class Times:
+    """The processors' times so far, in ticks. Source: proc(5), the first line of /proc/stat."""
+
+    def __init__(self) -> None:
+        numbers = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        self.total = sum(numbers)
+        self.idle = numbers[3] + numbers[4]
+        self.steal = numbers[7]
+
+
+class Watch:
+    """Filled in when its `quietly_timed` ends."""
+
+    load: Load | None = None
+    seconds: float = 0.0
+
+
+@contextmanager
+def quietly_timed() -> Iterator[Watch]:
+    """Hold the measuring lock, and tell what others did: before and after while this program rests, and the steal."""
+    watch = Watch()
+    with measuring():
+        loadavg = os.getloadavg()[0]
+        busy_before = busy_share(REST_S)
+        before, began = Times(), time.monotonic()
+        yield watch
+        watch.seconds = time.monotonic() - began
+        after = Times()
+        watch.load = Load(
+            loadavg_1m=loadavg,
+            busy_before=busy_before,
+            busy_after=busy_share(REST_S),
+            steal=(after.steal - before.steal) / max(after.total - before.total, 1),
+        )
+
+
+def busy_share(rest_s: float) -> float:
+    """The share of the processors' time that was used during `rest_s` seconds of this program's own rest."""
+    before = Times()
+    time.sleep(rest_s)
+    after = Times()
+    total = after.total - before.total
+    return 1 - (after.idle - before.idle) / total if total else 0.0
+
+
+def describe() -> Machine:
+    """The machine, without any name that belongs to it alone."""
+    return Machine(
+        processor=_processor(),
+        cpus=len(os.sched_getaffinity(0)),
+        memory_bytes=psutil.virtual_memory().total,
+        kernel=platform.release(),
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        packages={name: found for name in PACKAGES if (found := _version(name))},
+    )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

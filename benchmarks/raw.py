@@ -1,0 +1,151 @@
+"""The floor: a child that does nothing but read and write, over a pipe or a socketpair, with the codec or without.
+
+No queue, no lock, no deadline, no second worker. `python -m benchmarks.raw pipe|bytes|codec` is the child.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bridge.framing import HEADER_BYTES, encode_frame
+from bridge.messages import decode_request, decode_response, encode_request, encode_success
+
+ROOT = Path(__file__).parent.parent
+READ_BYTES = 64 * 1024
+LIMIT_BYTES = 256 * 1024 * 1024
+END_TIMEOUT_S = 10.0
+
+
+@contextmanager
+def pipe_echo(value: str) -> Iterator[Callable[[], object]]:
+    """One request out, one response in, in the caller's thread: what no pool with this codec can be faster than."""
+    with _child("pipe", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        write_fd, read_fd = child.stdin.fileno(), child.stdout.fileno()
+        args = {"value": value}
+
+        def call() -> object:
+            os.write(write_fd, encode_request(1, "echo", args, limit_bytes=LIMIT_BYTES))
+            return decode_response(os.read(read_fd, READ_BYTES)[HEADER_BYTES:]).result
+
+        yield call
+
+
+@contextmanager
+def bytes_echo() -> Iterator[Callable[[memoryview], memoryview]]:
+    """Move bytes to a child and back over a socketpair, uninterpreted, into one buffer that is kept."""
+    buffer = bytearray()
+    with _socket_child("bytes") as ours:
+
+        def move(data: memoryview) -> memoryview:
+            if len(buffer) < len(data):
+                buffer.extend(bytes(len(data) - len(buffer)))
+            ours.sendall(len(data).to_bytes(HEADER_BYTES, "big"))
+            ours.sendall(data)
+            header = _receive(ours, memoryview(bytearray(HEADER_BYTES)))
+            return _receive(ours, memoryview(buffer)[: int.from_bytes(header, "big")])
+
+        yield move
+
+
+@contextmanager
+def codec_echo() -> Iterator[Callable[[str], object]]:
+    """The same, but what goes over are requests and responses, which both ends write and read as a pool does."""
+    with _socket_child("codec") as ours:
+
+        def call(text: str) -> object:
+            ours.sendall(encode_request(1, "echo", {"value": text}, limit_bytes=LIMIT_BYTES))
+            return decode_response(_receive_frame(ours)).result
+
+        yield call
+
+
+@contextmanager
+def _socket_child(kind: str) -> Iterator[socket.socket]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, _child(kind, stdin=theirs.fileno(), stdout=subprocess.DEVNULL):
+        theirs.close()
+        yield ours
+        ours.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _child(kind: str, *, stdin: int, stdout: int) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "benchmarks.raw", kind]
+    child = subprocess.Popen(command, cwd=ROOT, stdin=stdin, stdout=stdout, bufsize=0)
+    try:
+        yield child
+    finally:
+        for stream in (child.stdin, child.stdout):
+            if stream is not None:
+                stream.close()
+        child.kill()
+        child.wait(END_TIMEOUT_S)
+
+
+def _receive(source: socket.socket, view: memoryview) -> memoryview:
+    have = 0
+    while have < len(view):
+        got = source.recv_into(view[have:])
+        if not got:
+            raise EOFError("the other end has left")
+        have += got
+    return view
+
+
+def serve_pipe() -> None:
+    """The child of `pipe_echo`: whole frames of less than READ_BYTES only."""
+    while data := os.read(0, READ_BYTES):
+        request = decode_request(data[HEADER_BYTES:])
+        os.write(1, encode_frame(encode_success(request.id, request.args.get("value"))))
+
+
+def serve_bytes(ours: socket.socket) -> None:
+    """The child of `bytes_echo`, until its input ends."""
+    buffer = bytearray()
+    header = memoryview(bytearray(HEADER_BYTES))
+    while True:
+        size = int.from_bytes(_receive(ours, header), "big")
+        if len(buffer) < size:
+            buffer = bytearray(size)
+        ours.sendall(header)
+        ours.sendall(_receive(ours, memoryview(buffer)[:size]))
+
+
+def serve_codec(ours: socket.socket) -> None:
+    """The child of `codec_echo`, until its input ends."""
+    while True:
+        request = decode_request(_receive_frame(ours))
+        payload = encode_success(request.id, request.args.get("value"))
+        ours.sendall(len(payload).to_bytes(HEADER_BYTES, "big"))
+        ours.sendall(payload)
+
+
+def _receive_frame(source: socket.socket) -> bytearray:
+    header = _receive(source, memoryview(bytearray(HEADER_BYTES)))
+    payload = bytearray(int.from_bytes(header, "big"))
+    _receive(source, memoryview(payload))
+    return payload
+
+
+def main(kind: str) -> None:
+    """Be a child of that kind; descriptor 0 is its pipe or socket."""
+    if kind == "pipe":
+        serve_pipe()
+        return
+    with socket.socket(fileno=os.dup(0)) as ours:
+        try:
+            {"bytes": serve_bytes, "codec": serve_codec}[kind](ours)
+        except (EOFError, ConnectionError):
+            pass  # the parent has left
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,207 @@
+"""Replacement: a worker is killed; how long until the pool has its full size of ready workers again."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing.queues import SimpleQueue
+
+import psutil
+
+from benchmarks import readiness
+from benchmarks.blocks import BenchError, middle
+from benchmarks.effort import Effort, Limit
+from benchmarks.records import Result, Row, judge
+from benchmarks.systems import config, has_zygote
+from bridge import Event, EventKind, WorkerCrashed
+from bridge.clock import now_ns
+from harness.stats import quantile
+from pool_v2 import PoolV2
+
+GOAL_MS = 5.0
+LANDING_TIMEOUT_S = 20.0
+LONG_S = 3600.0
+POLL_S = 0.0005
+
+
+class Witness:
+    """An observer that remembers when each worker became ready, and which call was sent last."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._ready: dict[int, int] = {}
+        self._sent: dict[int, int] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Remember the event, if it is of those that somebody waits for."""
+        if event.kind is EventKind.READY and event.pid is not None:
+            with self._changed:
+                self._ready[event.pid] = event.at_ns
+                self._changed.notify_all()
+        elif event.kind is EventKind.SEND and event.pid is not None:
+            with self._changed:
+                self._sent[event.pid] = event.at_ns
+                self._changed.notify_all()
+
+    def ready_since(self, at_ns: int) -> int:
+        """When the first worker that became ready after `at_ns` did. Raises BenchError when none does."""
+        return self._find(self._ready, at_ns)[1]
+
+    def busy_since(self, at_ns: int) -> int:
+        """The pid of the worker that a request was sent to after `at_ns`. Raises BenchError when none was."""
+        return self._find(self._sent, at_ns)[0]
+
+    def _find(self, seen: dict[int, int], at_ns: int) -> tuple[int, int]:
+        def late() -> list[tuple[int, int]]:
+            return [(pid, when) for pid, when in seen.items() if when >= at_ns]
+
+        with self._changed:
+            if not self._changed.wait_for(late, LANDING_TIMEOUT_S):
+                raise BenchError(f"nothing happened within {LANDING_TIMEOUT_S:.0f} s of a kill or a call")
+            return late()[0]
+
+
+def replacement(effort: Effort) -> Result:
+    """The time from SIGKILL until the full size is ready, for an idle and for a busy worker, and for the others."""
+    rows: list[Row] = []
+    goals = []
+    limit = Limit(effort.limit_s, least=2)
+    variants = {"V2": False, "V2, zygote": True} if has_zygote() else {"V2": False}
+    best = list(variants)[-1]
+    for name, zygote in variants.items():
+        witness = Witness()
+        with PoolV2(config(workers=effort.workers, zygote=zygote), observer=witness) as pool:
+            pool.warm_up()
+            for condition, kill in (("idle worker", kill_idle), ("busy worker", kill_busy)):
+                times = _repeat(partial(kill, pool, witness), effort.repeats, limit)
+                rows.append(_row(condition, name, times))
+                if name == best:
+                    figure = middle(times, seed=effort.seed)
+                    goals.append(judge(f"replacement of a killed {condition}, {best} (ms)", figure, at_most=GOAL_MS))
+    few = max(effort.repeats // 5, 2)
+    rebuilt = _repeat(partial(rebuild_executor, effort.workers), few, limit)
+    rows.append(_row("idle worker, all are started anew", "ProcessPoolExecutor", rebuilt))
+    refilled = _repeat(partial(refill_multiprocessing, effort.workers), few, limit)
+    rows.append(_row("busy worker, a process is there again", "multiprocessing.Pool", refilled))
+    notes = () if has_zygote() else (readiness.NO_ZYGOTE,)
+    cut = ("the time limit ended it before all repeats",) if limit.cut else ()
+    return Result(
+        experiment="replacement",
+        title=f"From SIGKILL until {effort.workers} workers are ready again",
+        rows=tuple(rows),
+        goals=tuple(goals),
+        notes=notes + cut,
+    )
+
+
+def kill_idle(pool: PoolV2, witness: Witness) -> float:
+    """SIGKILL to a worker that nobody uses; milliseconds until another is ready in its place."""
+    victim = next(worker.pid for worker in pool.status().workers if worker.state == "idle")
+    at_ns = now_ns()
+    os.kill(victim, signal.SIGKILL)
+    return _until_full(pool, witness, at_ns)
+
+
+def kill_busy(pool: PoolV2, witness: Witness) -> float:
+    """SIGKILL to a worker in the middle of a call, whose client must be told so."""
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            pool.execute("sleep", {"seconds": LONG_S}, timeout_s=LONG_S)
+        except WorkerCrashed as error:
+            errors.append(error)
+
+    began = now_ns()
+    client = threading.Thread(target=call, daemon=True)
+    client.start()
+    victim = witness.busy_since(began)
+    at_ns = now_ns()
+    os.kill(victim, signal.SIGKILL)
+    took = _until_full(pool, witness, at_ns)
+    client.join(LANDING_TIMEOUT_S)
+    if not errors:
+        raise BenchError("the client of a killed worker was not told WorkerCrashed")
+    return took
+
+
+def rebuild_executor(workers: int) -> float:
+    """ProcessPoolExecutor breaks with its worker: the time until a new one has all its workers."""
+    with readiness.process_pool_executor(workers) as pool:
+        victim = next(iter(pool._processes))  # it has no public way to tell its workers
+        began = time.perf_counter()
+        os.kill(victim, signal.SIGKILL)
+        try:
+            pool.submit(time.sleep, LONG_S).result(LANDING_TIMEOUT_S)
+        except BrokenProcessPool:
+            pass
+        with readiness.process_pool_executor(workers):
+            return (time.perf_counter() - began) * 1000
+
+
+def refill_multiprocessing(workers: int) -> float:
+    """multiprocessing.Pool looks for dead workers by and by: the time until it has as many children as before.
+
+    The victim is busy: an idle one may hold the queue's lock, and with it dies the whole pool, `terminate` included.
+    Its task is lost for ever, which is not counted here.
+    """
+    context = multiprocessing.get_context()
+    pids = context.SimpleQueue()
+    with readiness.multiprocessing_pool(workers, initializer=_remember, initargs=(pids,)) as pool:
+        pool.apply_async(_tell_and_sleep)
+        victim = pids.get()
+        others = _living() - {victim}
+        began = time.perf_counter()
+        os.kill(victim, signal.SIGKILL)
+        while not _living() - others - {victim}:
+            if time.perf_counter() - began > LANDING_TIMEOUT_S:
+                raise BenchError("multiprocessing.Pool did not replace its worker")
+            time.sleep(POLL_S)
+        return (time.perf_counter() - began) * 1000
+
+
+_pids: SimpleQueue[int] | None = None
+
+
+def _remember(pids: SimpleQueue[int]) -> None:
+    global _pids
+    _pids = pids
+
+
+def _tell_and_sleep() -> None:
+    assert _pids is not None
+    _pids.put(os.getpid())
+    time.sleep(LONG_S)
+
+
+def _living() -> set[int]:
+    return {child.pid for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}
+
+
+def _until_full(pool: PoolV2, witness: Witness, at_ns: int) -> float:
+    ready_ns = witness.ready_since(at_ns)
+    end = time.monotonic() + LANDING_TIMEOUT_S
+    target = pool.status().target
+    while sum(worker.state == "idle" for worker in pool.status().workers) < target:
+        if time.monotonic() > end:
+            raise BenchError(f"the pool did not reach its {target} workers again")
+        time.sleep(POLL_S)
+    return (ready_ns - at_ns) / 1e6
+
+
+def _repeat(once: Callable[[], float], times: int, limit: Limit) -> list[float]:
+    found: list[float] = []
+    while len(found) < times and limit.allows(len(found)):
+        found.append(once())
+    return found
+
+
+def _row(condition: str, system: str, times: list[float]) -> Row:
+    metrics = {"median_ms": quantile(times, 0.5), "p95_ms": quantile(times, 0.95), "largest_ms": max(times)}
+    return Row(condition=condition, system=system, samples=len(times), metrics=metrics)
