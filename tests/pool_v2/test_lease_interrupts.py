@@ -150,7 +150,7 @@ def test_an_interrupt_in_a_block_that_goes_on_leaves_its_lease_right(make_pool: 
                 assert worker.execute("echo", {"value": entry}) == entry
             except bridge.LeaseError:
                 assert more, "the interrupt came into an exchange"
-        until(lambda: pool.status().workers[0].state == "idle", "the worker is idle, or replaced")
+        until(pool._engine.coordinator.idle_workers, "the worker is idle, or replaced")
         if not more:
             break
     assert entry > 10
