@@ -86,7 +86,7 @@ def require_order(pool: PoolV2, until: Any, calls: int, *, idle: int = 1) -> Non
 def test_an_interrupt_anywhere_with_an_idle_worker_loses_nothing(
     make_pool: MakePool, spy: Any, until: Any, work: Callable[[PoolV2], None], with_hooks: bool
 ) -> None:
-    pool = make_pool(behaviour=spy() if with_hooks else None, workers=3)
+    pool = make_pool(behaviour=spy() if with_hooks else None, workers=3, zygote=True)
     for entry in itertools.count():
         require_order(pool, until, calls=2 * entry)
         if not interrupted_at(entry, lambda: work(pool)):
@@ -103,7 +103,7 @@ def test_an_interrupt_anywhere_with_an_idle_worker_loses_nothing(
 def test_an_interrupt_anywhere_while_queued_behind_a_holder_loses_nothing(
     make_pool: MakePool, until: Any, client: Any, work: Callable[[PoolV2], None]
 ) -> None:
-    pool = make_pool()
+    pool = make_pool(zygote=True)
     for entry in itertools.count():
         held, over = threading.Event(), threading.Event()
 
@@ -126,7 +126,7 @@ def test_an_interrupt_anywhere_while_queued_behind_a_holder_loses_nothing(
 
 
 def test_an_interrupt_anywhere_while_giving_up_leaves_the_queue(make_pool: MakePool, until: Any, client: Any) -> None:
-    pool = make_pool()
+    pool = make_pool(zygote=True)
     with pool.checkout() as worker:
         pid = worker.pid
         for entry in itertools.count():
@@ -141,7 +141,7 @@ def test_an_interrupt_anywhere_while_giving_up_leaves_the_queue(make_pool: MakeP
 
 def test_an_interrupt_in_a_block_that_goes_on_leaves_its_lease_right(make_pool: MakePool, until: Any) -> None:
     # A program that catches Ctrl-C around one call, within its lease.
-    pool = make_pool()
+    pool = make_pool(zygote=True)
     for entry in itertools.count():
         pool.warm_up()
         with pool.checkout(checkout_timeout_s=30.0) as worker:

@@ -12,10 +12,18 @@ from typing import Any
 import pytest
 
 from bridge import EventKind
-from pool_v2 import PoolV2
+from pool_v2 import PoolV2, coordinator, housekeeper
 
 MakePool = Callable[..., PoolV2]
 K = EventKind
+
+
+@pytest.fixture(autouse=True)
+def quick_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for lost leases more often than a pool does by itself."""
+    monkeypatch.setattr(housekeeper, "BEAT_NS", 50_000_000)
+    monkeypatch.setattr(housekeeper, "HEARTBEAT_NS", 50_000_000)
+    monkeypatch.setattr(coordinator, "HEARTBEAT_NS", 50_000_000)
 
 
 @pytest.fixture
