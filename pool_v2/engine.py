@@ -171,7 +171,11 @@ class Engine:
                 self.leave(ticket)
                 return response
             except BaseException as error:
-                self.abort_surely(ticket)
+                try:
+                    self.abort_surely(ticket)
+                except BaseException:  # an interrupt came into the very steps that give the worker back
+                    self.supervisor.abandon(ticket)
+                    raise
                 if not self.may_go_elsewhere(error, patience):
                     raise
                 again = True
@@ -688,7 +692,7 @@ class Engine:
 
     def _count(self) -> dict[str, int]:
         with self.lock:
-            for number, outcome in list(self.calls.items()):
+            for number, outcome in self.calls.copy().items():  # in one step: clients go on without the lock
                 if outcome != IN_FLIGHT:
                     self._ended[outcome] += 1
                     del self.calls[number]
