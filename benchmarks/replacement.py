@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import contextlib
 import os
 import signal
 import threading
@@ -181,7 +182,12 @@ def _tell_and_sleep() -> None:
 
 
 def _living() -> set[int]:
-    return {child.pid for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}
+    living = set()
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it was reaped since it was listed
+            if child.status() != psutil.STATUS_ZOMBIE:
+                living.add(child.pid)
+    return living
 
 
 def _until_full(pool: PoolV2, witness: Witness, at_ns: int) -> float:
