@@ -14,6 +14,7 @@ import contextlib
 import os
 import select
 from collections.abc import Callable
+from struct import Struct
 
 from bridge.clock import now_ns
 from bridge.errors import CallTimeout, ProtocolError, Sent, StartFailed, WorkerCrashed
@@ -25,6 +26,7 @@ from bridge.stderr import StderrTail
 READ_BYTES = 64 * 1024
 TAIL_WAIT_S = 0.1
 LONGEST_POLL_MS = 1e9
+_size_of = Struct(">I").unpack_from
 
 
 class Channel:
@@ -83,9 +85,8 @@ class Channel:
             self._write(memoryview(frame)[written:], Sent.MAYBE if written else Sent.NO, deadline_ns)
         if on_sent is not None:
             on_sent()
-        payload = self._read(deadline_ns)
         try:
-            response = decode_response(payload)
+            response = decode_response(self._read(deadline_ns))
         except ProtocolError as error:
             raise self.crashed(f"sent what is {error}") from error
         if response.id != request_id:
@@ -150,10 +151,12 @@ class Channel:
                     return
 
     def _read(self, deadline_ns: int) -> bytes | bytearray:
-        data = self._read_some(deadline_ns)
+        data = os.read(self._stdout_fd, READ_BYTES) if self.watched else self._read_some(deadline_ns)
         size = len(data) - HEADER_BYTES
-        if int.from_bytes(data[:HEADER_BYTES], "big") == size <= self.limit_bytes and size >= 0:
+        if size >= 0 and _size_of(data)[0] == size <= self.limit_bytes and not self.abandoned:
             return data[HEADER_BYTES:]  # a whole frame in one read, as nearly always
+        if not data or self.abandoned:
+            raise self._ended()
         while len(data) < HEADER_BYTES:
             self._require_time(deadline_ns)
             data += self._read_some(deadline_ns)
@@ -183,8 +186,11 @@ class Channel:
         self._await_bytes(deadline_ns)
         data = os.read(self._stdout_fd, READ_BYTES)
         if not data or self.abandoned:
-            raise self.crashed("ended its stream before it answered")
+            raise self._ended()
         return data
+
+    def _ended(self) -> CallTimeout | WorkerCrashed:
+        return self.crashed("ended its stream before it answered")
 
     def _await_bytes(self, deadline_ns: int) -> None:
         if not self.watched and not _ready(self._read_poll, self._stdout_fd, deadline_ns):

@@ -40,6 +40,7 @@ class Crew:
         self.name = config.name or unique_name(version)
         self._config = config
         self._owner_pid = os.getpid()
+        self.in_child = False
         self._disbanded = False
         self._ids = itertools.count(1)
         self._env = os.environ | config.env | {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes)}
@@ -105,7 +106,7 @@ class Crew:
 
     def require_owner(self) -> None:
         """Raise PoolClosed in a forked child, whose copy of the pool owns nothing."""
-        if os.getpid() != self._owner_pid:
+        if self.in_child:
             raise PoolClosed(f"pool {self.name!r} belongs to process {self._owner_pid}, not to its forked child")
 
     def _leave_at_exit(self) -> None:
@@ -116,6 +117,7 @@ class Crew:
 
     def _abandon_in_child(self) -> None:
         # Only this copy's descriptors are closed; nothing that the parent owns is touched.
+        self.in_child = True
         if not self._disbanded:
             self._disbanded = True  # a fork of this fork has nothing left to close
             self._drain.close_in_child()

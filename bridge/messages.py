@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from bridge.errors import InvalidRequest, ProtocolError
 from bridge.framing import HEADER_BYTES
@@ -32,8 +33,8 @@ class Response(msgspec.Struct, frozen=True):
 
     id: int
     success: bool
-    result: Any = msgspec.UNSET
-    error: str | msgspec.UnsetType = msgspec.UNSET
+    result: Any = UNSET
+    error: str | UnsetType = UNSET
     timestamp: str | None = None
 
 
@@ -83,16 +84,17 @@ def decode_response(payload: bytes | bytearray) -> Response:
         response = _response_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"not a response: {error}; it begins {payload[:60]!r}") from error
-    if response.success and response.result is msgspec.UNSET:
-        raise ProtocolError(f"response {response.id} is a success without a result")
-    if not response.success and response.error is msgspec.UNSET:
+    if response.success:
+        if response.result is UNSET:
+            raise ProtocolError(f"response {response.id} is a success without a result")
+    elif response.error is UNSET:
         raise ProtocolError(f"response {response.id} is a failure without an error")
     return response
 
 
 def encode_success(request_id: int, result: object) -> bytes:
     """A worker's answer. Raises TypeError or ValueError if `result` is not JSON."""
-    if result is msgspec.UNSET:  # which a struct would leave out
+    if result is UNSET:  # which a struct would leave out
         raise TypeError("Encoding UNSET as a result is unsupported")
     return _encoder.encode(_Success(request_id, True, result, _now(UTC)))
 

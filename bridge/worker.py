@@ -42,7 +42,6 @@ class Wire:
         self._write_fd = write_fd
         self._limit_bytes = limit_bytes
         self._held = b""
-        self._watched = False
 
     @classmethod
     def take(cls, *, limit_bytes: int) -> Wire:
@@ -55,10 +54,8 @@ class Wire:
         return wire
 
     def watch(self) -> None:
-        """From now on end this process if the pool hangs up, however busy it is then. Idempotent."""
-        if not self._watched:
-            self._watched = True
-            threading.Thread(target=watch_for_hang_up, args=(self.read_fd, ORPHAN_GRACE_S), daemon=True).start()
+        """From now on end this process if the pool hangs up, however busy it is then."""
+        threading.Thread(target=watch_for_hang_up, args=(self.read_fd, ORPHAN_GRACE_S), daemon=True).start()
 
     def read(self) -> bytes | bytearray | None:
         """The next payload, or None at the end of the stream. Raises ProtocolError for an oversize header."""
@@ -113,6 +110,7 @@ class Wire:
 
 def serve(wire: Wire, context: Context, journal: Journal) -> int:
     """Answer requests until the input ends or a handler says to leave. The exit status."""
+    watched = False
     while not context.leaving:
         try:
             payload = wire.read()
@@ -127,10 +125,12 @@ def serve(wire: Wire, context: Context, journal: Journal) -> int:
             context.error_count += 1
             wire.write(encode_failure(_salvage_id(payload), str(error)))
             continue
-        if request.id != INIT_ID:
+        first, watched = not watched, True
+        if first and request.id != INIT_ID:
             wire.watch()
         _answer(wire, context, journal, request)
-        wire.watch()  # after the init ping, whose answer is waited for; a thread takes longer to start than to answer
+        if first and request.id == INIT_ID:  # its answer is waited for: a thread takes longer to start than to answer
+            wire.watch()
     return 0
 
 

@@ -13,6 +13,7 @@ When a task goes away
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from threading import get_ident
@@ -185,8 +186,14 @@ class TaskCalls:
         return describe(error)
 
     def _ticket(self, number: int, session: Session | None, deadline: int) -> AsyncTicket:
-        abandon = self.engine.supervisor.abandon
-        return AsyncTicket(number, session, deadline_ns=deadline, on_dead_loop=abandon)
+        return AsyncTicket(
+            number,
+            session,
+            deadline,
+            get_ident(),
+            loop=asyncio.get_running_loop(),
+            on_dead_loop=self.engine.supervisor.abandon,
+        )
 
     async def _checkout(self, ticket: AsyncTicket, command: str, patience: int, *, again: bool = False) -> Worker:
         engine = self.engine

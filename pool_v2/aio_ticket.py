@@ -8,37 +8,29 @@ from __future__ import annotations
 import asyncio
 from asyncio import events
 from collections.abc import Callable
-from threading import get_ident
 
 from bridge.clock import now_ns
 from pool_v2.lease import Client
-from pool_v2.sessions import Session
 from pool_v2.ticket import Ticket, TicketState
 
 
-class AsyncTicket(Ticket):
+class AsyncTicket(Ticket, kw_only=True):
     """A ticket whose waiter is a future of the running loop. It also stands for the task where the pool asks who lives.
 
     `on_dead_loop` is called with the ticket, by the thread that has a worker for it, if its loop was closed.
     """
 
-    __slots__ = ("_future", "_on_dead_loop", "loop")
-
-    def __init__(
-        self, call: int, session: Session | None, *, deadline_ns: int, on_dead_loop: Callable[[Ticket], None]
-    ) -> None:
-        super().__init__(call, session, deadline_ns=deadline_ns, thread_id=get_ident())
-        self.loop = asyncio.get_running_loop()
-        self._on_dead_loop = on_dead_loop
-        self._future: asyncio.Future[None] | None = None
+    loop: asyncio.AbstractEventLoop
+    on_dead_loop: Callable[[Ticket], None]
+    future: asyncio.Future[None] | None = None
 
     def arm(self) -> None:
         """Make `wait_on_loop` wait; before the ticket is put in the queue."""
-        self._future = self.loop.create_future()
+        self.future = self.loop.create_future()
 
     def wake(self) -> None:
         """Let the waiting task go on. From any thread; a second time changes nothing."""
-        future = self._future
+        future = self.future
         if future is None or future.done():
             return
         if events._get_running_loop() is self.loop:
@@ -47,14 +39,14 @@ class AsyncTicket(Ticket):
         try:
             self.loop.call_soon_threadsafe(self._go_on)
         except RuntimeError:  # the loop was closed: nobody will ever take the worker
-            self._on_dead_loop(self)
+            self.on_dead_loop(self)
 
     async def wait_on_loop(self, timeout_s: float) -> None:
         """Wait for `wake` at most `timeout_s` seconds."""
-        assert self._future is not None, "only an armed ticket waits"
+        assert self.future is not None, "only an armed ticket waits"
         timer = self.loop.call_later(timeout_s, self._go_on)
         try:
-            await self._future
+            await self.future
         finally:
             timer.cancel()
 
@@ -66,8 +58,8 @@ class AsyncTicket(Ticket):
         return not overslept or self.loop.is_running()
 
     def _go_on(self) -> None:
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
 
 
 class TaskRecord:

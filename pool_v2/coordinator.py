@@ -39,6 +39,14 @@ OFFER_GRACE_NS = 5_000_000
 HEARTBEAT_NS = 500_000_000
 """How often `plan` should look again while workers are held or tickets wait."""
 
+# The members that each call needs: at a member's own class the lookup is a function call.
+_ACCEPTED = TicketState.ACCEPTED
+_OFFERED = TicketState.OFFERED
+_REFUSED = TicketState.REFUSED
+_WAITING = TicketState.WAITING
+_WITHDRAWN = TicketState.WITHDRAWN
+_IDLE = WorkerState.IDLE
+
 
 class Affinity(StrEnum):
     """How a session's call chooses among idle workers.
@@ -84,6 +92,7 @@ class Coordinator:
         self.floor = limits.floor
         self.max_queue = max_queue
         self._hot = limits.hot
+        self._most = limits.most
         self.affinity = Affinity.STRICT
         self.closing = False
         self.attention = False
@@ -106,16 +115,23 @@ class Coordinator:
         Raises PoolClosed, CircuitOpen, SessionLost or QueueFull; then the ticket is REFUSED and owns nothing.
         """
         session = ticket.session
-        if session is None and not self.closing and self._idle and not self._queue:
-            # The common case, in as few steps as can be: with an empty queue whoever comes may take an idle worker.
-            worker_id = next(reversed(self._idle) if self._hot else iter(self._idle))
-            ticket.worker = self._idle.pop(worker_id)
-            self.held[worker_id] = ticket
-            ticket.state = TicketState.ACCEPTED
-            if ticket.deadline_ns < self.watch_ns:
-                self.attention = True
-            return
-        ticket.state = TicketState.REFUSED
+        # The two common cases, in as few steps as can be.
+        if session is None and not self.closing:
+            idle, queue = self._idle, self._queue
+            if idle and not queue:  # whoever comes may take any worker
+                worker_id = next(reversed(idle) if self._hot else iter(idle))
+                ticket.worker = idle.pop(worker_id)
+                self.held[worker_id] = ticket
+                ticket.state = _ACCEPTED
+                if ticket.deadline_ns < self.watch_ns:
+                    self.attention = True
+                return
+            if not idle and not again and self.max_queue is None and len(self.workers) == len(self.held) == self._most:
+                ticket.arm()
+                ticket.state = _WAITING
+                queue[ticket.call] = ticket
+                return
+        ticket.state = _REFUSED
         if self.closing:
             why = f": {self.stop_reason}" if self.stop_reason else ""
             raise PoolClosed(f"pool {self.name!r} is closed{why}")
@@ -126,14 +142,14 @@ class Coordinator:
         found = self._idle_worker_for(ticket)
         if found is not None:
             self._give(found, ticket)
-            ticket.state = TicketState.ACCEPTED
+            ticket.state = _ACCEPTED
             return
         if not self._serving() and self.circuit.refuses(now_ns):
             raise self._circuit_open()
         if not again and self.max_queue is not None and len(self._queue) >= self.max_queue:
             raise QueueFull(f"pool {self.name!r}: {len(self._queue)} calls wait already; the limit is {self.max_queue}")
         ticket.arm()
-        ticket.state = TicketState.WAITING
+        ticket.state = _WAITING
         if again:
             self._queue = dict(sorted([*self._queue.items(), (ticket.call, ticket)]))
         else:
@@ -143,8 +159,8 @@ class Coordinator:
 
     def accept(self, ticket: Ticket) -> None:
         """The client took what it was offered."""
-        assert ticket.state is TicketState.OFFERED, f"a ticket {ticket.state} cannot be accepted"
-        ticket.state = TicketState.ACCEPTED
+        assert ticket.state is _OFFERED, f"a ticket {ticket.state} cannot be accepted"
+        ticket.state = _ACCEPTED
 
     def leave(self, ticket: Ticket, now_ns: int, *, clean: bool, reason: str = "") -> list[Ticket]:
         """The client is done with its ticket, in whatever state: it leaves the queue, or its worker is checked in.
@@ -155,26 +171,24 @@ class Coordinator:
         worker = ticket.worker
         if worker is None:
             self._queue.pop(ticket.call, None)
-            ticket.state = TicketState.WITHDRAWN
+            ticket.state = _WITHDRAWN
             return []
         worker_id = worker.worker_id
         if self.held.get(worker_id) is not ticket:
             # An interrupt came between two steps of the hand-off: the supervisor finds the worker.
             self._queue.pop(ticket.call, None)
             ticket.worker = None
-            ticket.state = TicketState.WITHDRAWN
+            ticket.state = _WITHDRAWN
             self.suspect()
             return []
-        if ticket.state is TicketState.ACCEPTED:
+        if ticket.state is _ACCEPTED:
             worker.served += 1
-        ticket.state = TicketState.WITHDRAWN
+        ticket.state = _WITHDRAWN
         keep = (
             clean
             and not reason
-            and worker.phase is WorkerState.IDLE
-            and not worker.exited_ns
-            and not worker.overdue
-            and not self.closing
+            and worker.phase is _IDLE
+            and not (worker.exited_ns or worker.overdue or self.closing)
             and worker.served < worker.request_limit
         )
         del self.held[worker_id]
@@ -183,9 +197,20 @@ class Coordinator:
             self._queue.pop(ticket.call, None)
             self._condemn(worker, reason or ("" if clean else "dirty"))
             return self._match() if self._idle and self._queue else []
+        queue = self._queue
+        if queue and not self._idle:
+            head = next(iter(queue.values()))
+            if head.session is None and head.worker is None and head is not ticket:  # any worker will do for it
+                head.worker = worker
+                self.held[worker_id] = head
+                del queue[head.call]
+                head.state = _OFFERED
+                if head.deadline_ns < self.watch_ns:
+                    self.attention = True
+                return [head]
         worker.idle_since_ns = now_ns
         self._idle[worker_id] = worker
-        if self._queue:
+        if queue:
             self._queue.pop(ticket.call, None)  # if an interrupt left it there
             return self._match()
         if len(self.workers) > self.limits.size:

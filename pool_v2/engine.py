@@ -60,8 +60,10 @@ from pool_v2.ticket import Ticket, TicketState
 END_TIMEOUT_S = 5.0
 """How long the burial of killed workers may take at close."""
 IN_FLIGHT = ""
-MOST_UNCOUNTED = 4096
+MOST_UNCOUNTED = 64
+"""A larger table would not stay in the processor's nearest memory."""
 MOST_HOLDERS = 8
+_ACCEPTED, _OFFERED = TicketState.ACCEPTED, TicketState.OFFERED
 T = TypeVar("T")
 Steps = Generator[tuple[int, bytearray], Response, T]
 """Asks for one exchange after another (request id and frame) and is sent each response, or thrown what went wrong."""
@@ -81,6 +83,7 @@ class Engine:
         self.hooks.init_pool()
         self.crew = Crew(config, version="v2")
         self._observer = observer
+        self._plain = observer is None and not self.hooks.active
         self.lock = threading.Lock()
         self._ids = itertools.count(1)
         self._limit_bytes = config.max_frame_bytes
@@ -122,15 +125,38 @@ class Engine:
         self.calls[number] = IN_FLIGHT
         outcome = "Cancelled"
         try:
-            if self._observer is not None:
+            if self._plain and session_id is None:
+                frame = encode_request(number, command, args, limit_bytes=self._limit_bytes)
+                # The common call, in one piece: a function more costs it as much as a switch to the worker and back.
+                ticket = Ticket(number, None, deadline, get_ident())
+                coordinator, lock = self.coordinator, self.lock
+                try:
+                    with lock:
+                        coordinator.enter(ticket, now_ns())
+                    if coordinator.attention:
+                        self.supervisor.look()
+                    if ticket.state is not _ACCEPTED:
+                        self._await_worker(ticket, command, patience)
+                    response = ticket.worker.door.exchange(number, frame, deadline_ns=deadline)  # type: ignore[union-attr]
+                    with lock:
+                        woken = coordinator.leave(ticket, now_ns(), clean=True)
+                    for waiter in woken:
+                        waiter.wake()
+                    if coordinator.attention:
+                        self.supervisor.look()
+                except BaseException as error:
+                    self._give_up(ticket, error, patience)
+                    response = self._attempt(number, frame, command, deadline, patience, again=True)
+            elif session_id is None and not self.hooks.active:
                 self.supervisor.emit(EventKind.ENQUEUE, call=number)
-            if session_id is None and not self.hooks.active:
                 frame = encode_request(number, command, args, limit_bytes=self._limit_bytes)
                 response = self._attempt(number, frame, command, deadline, patience)
             elif session_id is None:
+                self.supervisor.emit(EventKind.ENQUEUE, call=number)
                 frame = encode_request(number, command, args, limit_bytes=self._limit_bytes)
                 response = self.run_by_hooks(number, frame, command, deadline, patience)
             else:
+                self.supervisor.emit(EventKind.ENQUEUE, call=number)
                 response = self._run_in_session(number, command, args, session_id, deadline, patience)
             if not response.success:
                 raise CommandError(str(response.error))
@@ -144,7 +170,8 @@ class Engine:
             raise
         finally:
             self.calls[number] = outcome
-            self.after_call(number, outcome)
+            if self._observer is not None or len(self.calls) > MOST_UNCOUNTED:
+                self.after_call(number, outcome)
 
     def told(self, error: PoolError) -> PoolError:
         """What the caller is told: a worker that the close has ended did not crash."""
@@ -160,31 +187,38 @@ class Engine:
         if self._observer is not None:
             self.supervisor.emit(EventKind.DONE, call=number, detail=outcome)
 
-    def _attempt(self, number: int, frame: bytearray, command: str, deadline: int, patience: int) -> Response:
+    def _attempt(
+        self, number: int, frame: bytearray, command: str, deadline: int, patience: int, *, again: bool = False
+    ) -> Response:
         # Again only if a worker was found dead before it took a byte: that costs nothing, and the call keeps its place.
-        again = False
         while True:
-            ticket = Ticket(number, deadline_ns=deadline, thread_id=get_ident())
+            ticket = Ticket(number, None, deadline, get_ident())
             try:
                 self._checkout(ticket, command, patience, again=again)
                 response = self._exchange(ticket, number, frame, deadline)
                 self.leave(ticket)
                 return response
             except BaseException as error:
-                try:
-                    self.abort_surely(ticket)
-                except BaseException:  # an interrupt came into the very steps that give the worker back
-                    self.supervisor.abandon(ticket)
-                    raise
-                if not self.may_go_elsewhere(error, patience):
-                    raise
+                self._give_up(ticket, error, patience)
                 again = True
 
+    def _give_up(self, ticket: Ticket, error: BaseException, patience: int) -> None:
+        # The ticket owns nothing after this. Raises the error unless the call may go elsewhere.
+        try:
+            self.abort_surely(ticket)
+        except BaseException:  # an interrupt came into the very steps that give the worker back
+            self.supervisor.abandon(ticket)
+            raise
+        if not self.may_go_elsewhere(error, patience):
+            raise error
+
     def _checkout(self, ticket: Ticket, command: str, patience: int, *, again: bool = False) -> None:
-        self.enter(ticket, again=again)
-        if ticket.state is not TicketState.ACCEPTED:
-            ticket.wait(remaining_s(patience))
-            self.settle(ticket, command)
+        with self.lock:
+            self.coordinator.enter(ticket, now_ns(), again=again)
+        if self.coordinator.attention:
+            self.supervisor.look()
+        if ticket.state is not _ACCEPTED:
+            self._await_worker(ticket, command, patience)
         if self._observer is not None:
             self.supervisor.emit(EventKind.ACCEPT, call=ticket.call, worker=ticket.worker_id)
 
@@ -194,6 +228,13 @@ class Engine:
             self.coordinator.enter(ticket, now_ns(), again=again)
         if self.coordinator.attention:
             self.supervisor.look()
+
+    def _await_worker(self, ticket: Ticket, command: str, patience: int) -> None:
+        woken = ticket.wait((patience - now_ns()) / 1e9)
+        if woken and ticket.state is _OFFERED and ticket.deadline_ns > now_ns():
+            ticket.state = _ACCEPTED  # nobody else changes an offer, except to give a dead client's worker away
+        else:
+            self.settle(ticket, command)
 
     def settle(self, ticket: Ticket, command: str) -> None:
         """The ticket's wait is over: it was woken or had enough. It is ACCEPTED after this, or raises why not."""
@@ -234,6 +275,9 @@ class Engine:
             self.supervisor.emit(EventKind.CHECKIN, call=ticket.call, worker=ticket.worker_id)
         with self.lock:
             woken = self.coordinator.leave(ticket, now_ns(), clean=True, reason=reason)
+        self._after_leave(woken)
+
+    def _after_leave(self, woken: list[Ticket]) -> None:
         if woken:
             self.supervisor.wake(woken)
         if self.coordinator.attention:
@@ -261,9 +305,7 @@ class Engine:
             woken = self.coordinator.leave(ticket, now_ns(), clean=not dirty, reason=reason)
             if sys.exc_info()[0] is not None and not isinstance(sys.exc_info()[1], Exception):
                 self.coordinator.suspect()
-        self.supervisor.wake(woken)
-        if self.coordinator.attention:
-            self.supervisor.look()
+        self._after_leave(woken)
 
     def may_go_elsewhere(self, error: BaseException, patience: int) -> bool:
         """Whether a call that failed so can be tried on another worker: nothing of it was sent."""

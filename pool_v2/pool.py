@@ -50,7 +50,7 @@ class PoolV2:
         self._config = config or PoolConfig()
         self._engine = Engine(self._config, observer, behaviour)
         self._limit_ns = int(self._engine.limit_s(None) * 1e9)
-        self._patience_ns = int(self._engine.patience_s(None) * 1e9)
+        self._patience_ns = min(self._limit_ns, int(self._engine.patience_s(None) * 1e9))
         self._finalizer = weakref.finalize(self, close_in_background, self._engine)
         self._finalizer.atexit = False  # the lifeline ends the workers with the process
 
@@ -74,13 +74,13 @@ class PoolV2:
         CallTimeout raised. `checkout_timeout_s` (5 by default) bounds the wait for a worker: CheckoutTimeout.
         """
         engine = self._engine
-        engine.crew.require_owner()
+        if engine.crew.in_child:
+            engine.crew.require_owner()
         now = now_ns()
-        limit_ns, patience_ns = self._limit_ns, self._patience_ns
-        if timeout_s is not None:
-            limit_ns = int(engine.limit_s(timeout_s) * 1e9)
-        if checkout_timeout_s is not None:
-            patience_ns = int(engine.patience_s(checkout_timeout_s) * 1e9)
+        if timeout_s is None and checkout_timeout_s is None:
+            return engine.run(command, args or {}, session, now + self._limit_ns, now + self._patience_ns)
+        limit_ns = int(engine.limit_s(timeout_s) * 1e9)
+        patience_ns = int(engine.patience_s(checkout_timeout_s) * 1e9)
         return engine.run(command, args or {}, session, now + limit_ns, now + min(limit_ns, patience_ns))
 
     def checkout(

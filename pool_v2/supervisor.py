@@ -129,7 +129,10 @@ class Supervisor:
     def wake(self, tickets: list[Ticket]) -> None:
         """Tell these clients that they have a worker, or none to hope for. Outside the lock."""
         for ticket in tickets:
-            if self._observer is not None and ticket.worker is not None:
+            if self._observer is None:
+                ticket.wake()
+                continue
+            if ticket.worker is not None:
                 self.emit(EventKind.OFFER, call=ticket.call, worker=ticket.worker_id)
             ticket.wake()
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 import threading
 from enum import Enum, auto
 
+import msgspec
+
 from bridge import PoolError
 from pool_v2.roster import Worker
 from pool_v2.sessions import Session
@@ -31,26 +33,21 @@ class TicketState(Enum):
     REFUSED = auto()
 
 
-class Ticket:
+class Ticket(msgspec.Struct, eq=False):
     """A call that wants a worker. `worker` is set exactly while the ticket owns one (OFFERED, ACCEPTED).
 
     `deadline_ns` is when its worker is ended, `thread_id` who waits. Each waiter has a lock of its own to wait on, so
     that a hand-off wakes exactly the thread that it is for.
     """
 
-    __slots__ = ("_gate", "call", "deadline_ns", "error", "session", "state", "thread_id", "worker")
-
-    def __init__(
-        self, call: int, session: Session | None = None, *, deadline_ns: int = 2**63, thread_id: int = 0
-    ) -> None:
-        self.call = call
-        self.session = session
-        self.deadline_ns = deadline_ns
-        self.thread_id = thread_id
-        self.state = TicketState.NEW
-        self.worker: Worker | None = None
-        self.error: PoolError | None = None
-        self._gate: threading.Lock | None = None
+    call: int
+    session: Session | None = None
+    deadline_ns: int = 2**63
+    thread_id: int = 0
+    state: TicketState = TicketState.NEW
+    worker: Worker | None = None
+    error: PoolError | None = None
+    gate: threading.Lock | None = None
 
     @property
     def worker_id(self) -> int | None:
@@ -59,18 +56,18 @@ class Ticket:
 
     def arm(self) -> None:
         """Make `wait` wait; before the ticket is put in the queue."""
-        self._gate = threading.Lock()
-        self._gate.acquire()
+        gate = self.gate = threading.Lock()
+        gate.acquire()
 
     def wake(self) -> None:
         """Let the waiting thread go on. A second time changes nothing."""
-        if self._gate is not None:
+        if self.gate is not None:
             try:
-                self._gate.release()
+                self.gate.release()
             except RuntimeError:
                 pass  # it was woken already
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for `wake` at most `timeout_s` seconds; whether it came."""
-        assert self._gate is not None, "only an armed ticket waits"
-        return self._gate.acquire(timeout=timeout_s) if timeout_s > 0 else self._gate.acquire(blocking=False)
+        assert self.gate is not None, "only an armed ticket waits"
+        return self.gate.acquire(timeout=timeout_s) if timeout_s > 0 else self.gate.acquire(blocking=False)

@@ -35,7 +35,7 @@ def drive(loop: asyncio.AbstractEventLoop, holds: Callable[[], Any], soon: Any) 
 
 def test_a_ticket_is_woken_from_its_own_loop_and_from_any_thread(on_loop: OnLoop) -> None:
     async def use(wake: Callable[[Ticket], None]) -> None:
-        ticket = AsyncTicket(1, None, deadline_ns=2**63, on_dead_loop=pytest.fail)
+        ticket = AsyncTicket(1, deadline_ns=2**63, loop=asyncio.get_running_loop(), on_dead_loop=pytest.fail)
         ticket.wake()  # nobody waits yet
         ticket.arm()
         asyncio.get_running_loop().call_soon(wake, ticket)
@@ -48,7 +48,7 @@ def test_a_ticket_is_woken_from_its_own_loop_and_from_any_thread(on_loop: OnLoop
 
 def test_two_threads_may_wake_it_at_once(on_loop: OnLoop) -> None:
     async def use() -> None:
-        ticket = AsyncTicket(1, None, deadline_ns=2**63, on_dead_loop=pytest.fail)
+        ticket = AsyncTicket(1, deadline_ns=2**63, loop=asyncio.get_running_loop(), on_dead_loop=pytest.fail)
         ticket.arm()
         for _ in range(2):
             thread = threading.Thread(target=ticket.wake)
@@ -62,7 +62,7 @@ def test_two_threads_may_wake_it_at_once(on_loop: OnLoop) -> None:
 def test_a_wait_ends_by_itself(on_loop: OnLoop) -> None:
     async def use() -> float:
         loop = asyncio.get_running_loop()
-        ticket = AsyncTicket(1, None, deadline_ns=2**63, on_dead_loop=pytest.fail)
+        ticket = AsyncTicket(1, deadline_ns=2**63, loop=asyncio.get_running_loop(), on_dead_loop=pytest.fail)
         ticket.arm()
         begin_s = loop.time()
         await ticket.wait_on_loop(0.02)
@@ -75,7 +75,7 @@ def test_who_has_a_worker_for_a_closed_loop_is_told_so(loop: asyncio.AbstractEve
     found: list[Ticket] = []
 
     async def draw() -> AsyncTicket:
-        ticket = AsyncTicket(1, None, deadline_ns=2**63, on_dead_loop=found.append)
+        ticket = AsyncTicket(1, deadline_ns=2**63, loop=asyncio.get_running_loop(), on_dead_loop=found.append)
         ticket.arm()
         return ticket
 
@@ -90,7 +90,7 @@ def test_who_has_a_worker_for_a_closed_loop_is_told_so(loop: asyncio.AbstractEve
 
 def test_only_an_offer_past_its_deadline_tells_a_loop_that_stands_still(loop: asyncio.AbstractEventLoop) -> None:
     async def draw() -> AsyncTicket:
-        ticket = AsyncTicket(1, None, deadline_ns=1, on_dead_loop=pytest.fail)
+        ticket = AsyncTicket(1, deadline_ns=1, loop=asyncio.get_running_loop(), on_dead_loop=pytest.fail)
         ticket.state = TicketState.OFFERED
         assert ticket.is_alive(), "the loop runs"
         return ticket
