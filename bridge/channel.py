@@ -16,6 +16,8 @@ import select
 from collections.abc import Callable
 from struct import Struct
 
+from msgspec import UNSET
+
 from bridge.clock import now_ns
 from bridge.errors import CallTimeout, ProtocolError, Sent, StartFailed, WorkerCrashed
 from bridge.framing import HEADER_BYTES, FrameDecoder, frame_size
@@ -82,17 +84,59 @@ class Channel:
         except OSError:  # full, or closed: the slow way tells
             written = 0
         if written != len(frame):
-            self._write(memoryview(frame)[written:], Sent.MAYBE if written else Sent.NO, deadline_ns)
+            self.write(memoryview(frame)[written:], Sent.MAYBE if written else Sent.NO, deadline_ns)
         if on_sent is not None:
             on_sent()
         try:
             response = decode_response(self._read(deadline_ns))
         except ProtocolError as error:
             raise self.crashed(f"sent what is {error}") from error
-        if response.id != request_id:
-            raise self.crashed(f"answered request {response.id} instead of {request_id}")
+        if response.id != request_id or response.more is not UNSET:
+            what = "" if response.more is UNSET else "a part of "
+            raise self.crashed(f"answered {what}request {response.id} instead of {request_id}")
         self.dirty = False
         return response
+
+    # The worker as a whole: see bridge.door.
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id, or 0 as long as it is not forked."""
+        return self.process.pid
+
+    @property
+    def exit_fd(self) -> int:
+        """A descriptor that is readable once the worker has ended."""
+        return self.process.pidfd
+
+    @property
+    def answer_fd(self) -> int:
+        """A descriptor that is readable when the worker has sent something."""
+        return self.process.stdout_fd
+
+    def kill(self) -> None:
+        """SIGKILL to the worker's process group, now."""
+        self.process.kill()
+
+    def retire(self) -> None:
+        """Close the worker's stdin, which asks it to leave; while nobody writes."""
+        self.process.end_input()
+
+    def exited(self) -> bool:
+        """Whether the process has ended."""
+        return self.process.exited()
+
+    def reap(self) -> bool:
+        """Collect its exit status if it has ended. True once that is done."""
+        return self.process.reap()
+
+    def describe_exit(self) -> str:
+        """How it ended, in words."""
+        return self.process.describe_exit()
+
+    def last_words(self) -> str:
+        """The end of what it printed to stderr."""
+        return self.tail.text()
 
     # The watcher's side, from another thread.
 
@@ -116,7 +160,7 @@ class Channel:
 
     def handshake(self, *, deadline_ns: int) -> None:
         """Ping the worker with id 0 and wait for the answer. Raises StartFailed."""
-        start = self.new_handshake()
+        start = self.new_start()
         start.begin()
         while not start.done:
             if now_ns() > deadline_ns or not _ready(self._read_poll, self.process.stdout_fd, deadline_ns):
@@ -127,11 +171,21 @@ class Channel:
                 )
             start.advance()
 
-    def new_handshake(self) -> Handshake:
+    def new_start(self) -> Handshake:
         """The same in steps, for a thread that starts several workers at once."""
         return Handshake(self.process, self.tail, limit_bytes=self.limit_bytes)
 
-    def _write(self, left: memoryview, sent: Sent, deadline_ns: int) -> None:
+    def write_ahead(self, left: memoryview) -> int:
+        """As many bytes as the worker's stdin takes at once; how many. A worker that is gone takes none."""
+        self.dirty = True
+        try:
+            return os.write(self._stdin_fd, left)
+        except OSError:  # full, or closed: reading, or the slow way, tells
+            return 0
+
+    def write(self, left: memoryview, sent: Sent, deadline_ns: int) -> None:
+        """All of these bytes, of which `sent` had left before. Raises CallTimeout and WorkerCrashed."""
+        self.dirty = True
         while True:
             if now_ns() > deadline_ns or not _ready(self._write_poll, self._stdin_fd, deadline_ns):
                 if self.process.exited():
@@ -151,7 +205,7 @@ class Channel:
                     return
 
     def _read(self, deadline_ns: int) -> bytes | bytearray:
-        data = os.read(self._stdout_fd, READ_BYTES) if self.watched else self._read_some(deadline_ns)
+        data = os.read(self._stdout_fd, READ_BYTES) if self.watched else self.read(deadline_ns)
         size = len(data) - HEADER_BYTES
         if size >= 0 and _size_of(data)[0] == size <= self.limit_bytes and not self.abandoned:
             return data[HEADER_BYTES:]  # a whole frame in one read, as nearly always
@@ -159,7 +213,7 @@ class Channel:
             raise self._ended()
         while len(data) < HEADER_BYTES:
             self._require_time(deadline_ns)
-            data += self._read_some(deadline_ns)
+            data += self.read(deadline_ns)
         try:
             size = frame_size(data[:HEADER_BYTES], limit_bytes=self.limit_bytes)
         except ProtocolError as error:
@@ -182,7 +236,8 @@ class Channel:
             have += got
         return payload
 
-    def _read_some(self, deadline_ns: int) -> bytes:
+    def read(self, deadline_ns: int) -> bytes:
+        """What there is, at least one byte. Raises CallTimeout and WorkerCrashed."""
         self._await_bytes(deadline_ns)
         data = os.read(self._stdout_fd, READ_BYTES)
         if not data or self.abandoned:

@@ -20,22 +20,30 @@ INIT_ID = 0
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What goes to a worker. `id` is a whole number ≥ 0; `timestamp` is ISO 8601 on the wire, and informs people."""
+    """What goes to a worker. `id` is a whole number ≥ 0; `timestamp` is ISO 8601 on the wire, and informs people.
+
+    `stream` asks for the parts of the result as they are made, each in a response of its own.
+    """
 
     id: int
     command: str
     args: dict[str, Any]
     timestamp: Any = None
+    stream: bool | UnsetType = UNSET
 
 
 class Response(msgspec.Struct, frozen=True):
-    """What comes back. Exactly one of `result` (success) and `error` (no success) is meant."""
+    """What comes back. Exactly one of `result` (success) and `error` (no success) is meant.
+
+    `more` is set in the responses of a stream only: true with each part, false with the one that ends it.
+    """
 
     id: int
     success: bool
     result: Any = UNSET
     error: str | UnsetType = UNSET
     timestamp: str | None = None
+    more: bool | UnsetType = UNSET
 
 
 class _Success(msgspec.Struct, frozen=True, gc=False):
@@ -53,11 +61,13 @@ _put_size = Struct(">I").pack_into
 _now = datetime.now
 
 
-def encode_request(request_id: int, command: str, args: dict[str, Any], *, limit_bytes: int) -> bytearray:
+def encode_request(
+    request_id: int, command: str, args: dict[str, Any], *, limit_bytes: int, stream: bool | UnsetType = UNSET
+) -> bytearray:
     """One framed request, ready to write. Raises InvalidRequest if it is not JSON or over `limit_bytes`."""
     frame = bytearray(128)
     try:
-        _encoder.encode_into(Request(request_id, command, args, _now(UTC)), frame, HEADER_BYTES)
+        _encoder.encode_into(Request(request_id, command, args, _now(UTC), stream), frame, HEADER_BYTES)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequest(f"the arguments of {command!r} are not JSON: {error}") from error
     size = len(frame) - HEADER_BYTES
@@ -97,6 +107,13 @@ def encode_success(request_id: int, result: object) -> bytes:
     if result is UNSET:  # which a struct would leave out
         raise TypeError("Encoding UNSET as a result is unsupported")
     return _encoder.encode(_Success(request_id, True, result, _now(UTC)))
+
+
+def encode_part(request_id: int, result: object, *, more: bool) -> bytes:
+    """A part of a worker's answer that is sent as it is made; without `more` the end. Raises as encode_success."""
+    if result is UNSET:
+        raise TypeError("Encoding UNSET as a result is unsupported")
+    return _encoder.encode({"id": request_id, "success": True, "result": result, "more": more, "timestamp": _now(UTC)})
 
 
 def encode_failure(request_id: int, error: str) -> bytes:

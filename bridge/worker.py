@@ -13,14 +13,14 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from struct import Struct
 
 from bridge.errors import ProtocolError
 from bridge.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
 from bridge.handlers import Context, HandlerError, find_handler
 from bridge.journal import JOURNAL_VARIABLE, Journal
-from bridge.messages import INIT_ID, Request, decode_request, encode_failure, encode_success
+from bridge.messages import INIT_ID, Request, decode_request, encode_failure, encode_part, encode_success
 
 DEFAULT_FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 ORPHAN_GRACE_S = 1.0
@@ -142,7 +142,10 @@ def _answer(wire: Wire, context: Context, journal: Journal, request: Request) ->
     ok = False
     try:
         result = find_handler(request.command)(context, request.args)
-        response = encode_success(request.id, result)
+        if isinstance(result, Iterator):
+            response = _stream(wire, request, result)
+        else:
+            response = encode_success(request.id, result)
         ok = True
     except HandlerError as error:
         response = encode_failure(request.id, str(error))
@@ -154,6 +157,15 @@ def _answer(wire: Wire, context: Context, journal: Journal, request: Request) ->
         wire.write(response)
     except ProtocolError as error:
         wire.write(encode_failure(request.id, f"the response is too large: {error}"))
+
+
+def _stream(wire: Wire, request: Request, parts: Iterator[object]) -> bytes:
+    # Each part goes out when it is made, as fast as the pool reads; who has not asked for parts gets all in a list.
+    if request.stream is not True:
+        return encode_success(request.id, list(parts))
+    for part in parts:
+        wire.write(encode_part(request.id, part, more=True))
+    return encode_part(request.id, None, more=False)
 
 
 def _salvage_id(payload: bytes | bytearray) -> int:

@@ -263,7 +263,7 @@ class AsyncLease:
         # Another task is in the middle of a call. The worker's end is the call's; only then may its descriptors go.
         worker = ticket.worker
         if worker is not None:
-            worker.door.process.kill()
+            worker.door.kill()
         cancelled: asyncio.CancelledError | None = None
         while not busy.done():
             try:

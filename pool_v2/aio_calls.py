@@ -20,15 +20,18 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any
 
-from bridge import CommandError, EventKind, LeaseError, PoolError
+from bridge import EventKind, LeaseError, PoolError
 from bridge.channel import Channel
 from bridge.clock import deadline_ns, now_ns, remaining_s
 from bridge.messages import Response, encode_request
+from pool_v2.accounts import IN_FLIGHT, result_of
 from pool_v2.aio_channel import exchange
 from pool_v2.aio_ticket import AsyncTicket, TaskRecord
-from pool_v2.engine import IN_FLIGHT, Engine, Steps, T, as_change, name_of
+from pool_v2.engine import Engine
+from pool_v2.handover import Steps, T, as_change
 from pool_v2.hooks import describe
 from pool_v2.lease import Lease, Open
+from pool_v2.lending import name_of
 from pool_v2.roster import Worker
 from pool_v2.sessions import CLEAN_UP, Session, StateChange
 from pool_v2.ticket import TicketState
@@ -48,10 +51,9 @@ class TaskCalls:
         engine = self.engine
         number = engine.next_id()
         with _Counted(engine, number):
-            engine.supervisor.emit(EventKind.ENQUEUE, call=number)
             if session_id is None:
                 frame = encode_request(number, command, args, limit_bytes=self._limit_bytes)
-                return _result(await self._attempt(number, frame, command, None, None, deadline, patience))
+                return result_of(await self._attempt(number, frame, command, None, None, deadline, patience))
             frame = encode_request(number, command, {**args, "session_id": session_id}, limit_bytes=self._limit_bytes)
             change = as_change(command, frame) if command in engine.config.state_commands else None
             with engine.lock:
@@ -62,7 +64,7 @@ class TaskCalls:
                 _unwind(engine, error, partial(self._release, session))
                 raise
             self._release(session)
-            return _result(response)
+            return result_of(response)
 
     async def end_session(self, session_id: str) -> bool:
         """Forget the session, on the worker that has it and in the table; False if there was none."""
@@ -75,7 +77,7 @@ class TaskCalls:
             limit = deadline_ns(engine.limit_s(None))
             await self.run(CLEAN_UP, {}, session_id, limit, min(limit, deadline_ns(engine.patience_s(None))))
         except PoolError as error:
-            engine.forget(session, error)
+            engine.sessions.forget(session, error)
         return True
 
     async def open_lease(self, command: Any, deadline: int, patience: int) -> tuple[Lease, AsyncTicket]:  # noqa: ANN401
@@ -90,7 +92,7 @@ class TaskCalls:
             except BaseException as error:
                 _unwind(engine, error, partial(self._abort, ticket))
                 raise
-            if not worker.door.process.exited():
+            if not worker.door.exited():
                 break
             self._abort(ticket, "exited")  # another worker is tried
             again = True
@@ -106,15 +108,14 @@ class TaskCalls:
         """One call on a lease's worker, as Engine.execute_on; one that is cancelled in its exchange ends the worker."""
         engine = self.engine
         worker = ticket.worker
-        lost = lease.lost() if worker is None else engine.why_lost(lease, worker) if worker.door.dirty else None
+        lost = lease.lost() if worker is None else engine.leases.why_lost(lease, worker) if worker.door.dirty else None
         if isinstance(lost, LeaseError):
             raise lost  # what a lease cannot do any more is no call
         number = engine.next_id()
-        with _Counted(engine, number):
-            engine.supervisor.emit(EventKind.ENQUEUE, call=number, worker=ticket.worker_id)
+        with _Counted(engine, number, worker=ticket.worker_id):
             deadline = min(deadline_ns(engine.limit_s(timeout_s)), lease.deadline_ns)
             frame = encode_request(number, command, args, limit_bytes=self._limit_bytes)
-            return _result(await self._use(lease, ticket, number, frame, deadline))
+            return result_of(await self._use(lease, ticket, number, frame, deadline))
 
     async def _use(self, lease: Lease, ticket: AsyncTicket, number: int, frame: bytearray, deadline: int) -> Response:
         # `busy` keeps the pool from closing descriptors that the loop watches: see Lease.
@@ -125,9 +126,9 @@ class TaskCalls:
         if worker is None:
             raise lease.lost()
         if not lease.busy:
-            raise engine.why_lost(lease, worker)
+            raise engine.leases.why_lost(lease, worker)
         try:
-            engine.set_deadline(ticket, deadline)
+            engine.leases.set_deadline(ticket, deadline)
             response = await self._exchange(ticket, number, frame, deadline)
         except BaseException as error:
             _unwind(engine, error, partial(self._after_failure, lease, ticket, worker, error))
@@ -136,7 +137,7 @@ class TaskCalls:
             lease.busy = False
         worker.served += lease.requests > 0  # the checkin counts one
         lease.requests += 1
-        engine.set_deadline(ticket, lease.deadline_ns)
+        engine.leases.set_deadline(ticket, lease.deadline_ns)
         return response
 
     # One call.
@@ -162,10 +163,12 @@ class TaskCalls:
                     response = await self._exchange(ticket, number, frame, deadline)
                 else:
                     channel: Channel = worker.door
-                    await self._drive(engine.hand_over(session, worker), ticket, deadline)
+                    await self._drive(engine.sessions.hand_over(session, worker), ticket, deadline)
                     response = await self._exchange(ticket, number, frame, deadline)
                     await self._drive(
-                        engine.remember(session, worker, command, response, change, len(frame)), ticket, deadline
+                        engine.sessions.remember(session, worker, command, response, change, len(frame)),
+                        ticket,
+                        deadline,
                     )
                     if channel.dirty:  # a snapshot that was not answered
                         self._abort(ticket)
@@ -248,10 +251,10 @@ class TaskCalls:
 
     def _after_failure(self, lease: Lease, ticket: AsyncTicket, worker: Worker, error: BaseException) -> None:
         if not isinstance(error, PoolError) and worker.door.dirty:
-            lease.fate = partial(self.engine.why_lost, lease, worker)
+            lease.fate = partial(self.engine.leases.why_lost, lease, worker)
             self._abort(ticket)  # whatever the block makes of it, nobody can use this worker again
         else:
-            self.engine.set_deadline(ticket, lease.deadline_ns)
+            self.engine.leases.set_deadline(ticket, lease.deadline_ns)
 
     def _release(self, session: Session) -> None:
         with self.engine.lock:
@@ -259,23 +262,25 @@ class TaskCalls:
 
 
 class _Counted:
-    """One call in the statistics, from its entry to its outcome."""
+    """One call in the statistics and for the observer, from its entry to its outcome."""
 
-    __slots__ = ("_engine", "_number")
+    __slots__ = ("_engine", "_number", "_worker")
 
-    def __init__(self, engine: Engine, number: int) -> None:
+    def __init__(self, engine: Engine, number: int, *, worker: int | None = None) -> None:
         self._engine = engine
         self._number = number
+        self._worker = worker
 
     def __enter__(self) -> None:
-        self._engine.calls[self._number] = IN_FLIGHT
+        self._engine.accounts.calls[self._number] = IN_FLIGHT
+        self._engine.supervisor.emit(EventKind.ENQUEUE, call=self._number, worker=self._worker)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         told = self._engine.told(error) if isinstance(error, PoolError) else None
         outcome = "result" if error is None else "Cancelled" if told is None else type(told).__name__
-        self._engine.calls[self._number] = outcome
+        self._engine.accounts.calls[self._number] = outcome
         _unwind(self._engine, error, partial(self._engine.after_call, self._number, outcome))
         if told is not None and told is not error:
             raise told from error
@@ -287,9 +292,3 @@ def _unwind(engine: Engine, error: BaseException | None, work: Callable[[], obje
         engine.housekeeper.dropped.append(work)
     else:
         work()
-
-
-def _result(response: Response) -> Any:  # noqa: ANN401 - any JSON value
-    if not response.success:
-        raise CommandError(str(response.error))
-    return response.result

@@ -15,6 +15,8 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
+from msgspec import UNSET
+
 from bridge.channel import READ_BYTES, Channel
 from bridge.clock import now_ns, remaining_s
 from bridge.errors import CallTimeout, ProtocolError, Sent, WorkerCrashed
@@ -215,7 +217,8 @@ class Receiving:
             response = decode_response(payload)
         except ProtocolError as error:
             return Broken(f"sent what is {error}", error)
-        if response.id != self._request_id:
-            return Broken(f"answered request {response.id} instead of {self._request_id}")
+        if response.id != self._request_id or response.more is not UNSET:
+            what = "" if response.more is UNSET else "a part of "
+            return Broken(f"answered {what}request {response.id} instead of {self._request_id}")
         self._channel.dirty = False
         return response

@@ -141,6 +141,7 @@ class Housekeeper(Duties):
         ticket = record.ticket
         if self.open.pop(ticket.call, None) is None:
             return  # it had ended in order
+        self._engine.streaming.reclaimed(ticket)
         if ticket.worker is None:
             if ticket.state is TicketState.WAITING:
                 self._engine.supervisor.abandon(ticket)  # a task's, whose loop was closed
@@ -152,7 +153,7 @@ class Housekeeper(Duties):
             what,
             "; ".join(record.opened),
         )
-        self._engine.mark_ended(ticket.worker, "down")
+        self._engine.leases.mark_ended(ticket.worker, "down")
         self._engine.supervisor.abandon(ticket)
         if self._engine.hooks.active:
             self.post(partial(self._engine.hooks.cancelled, "checked_out"))
@@ -163,7 +164,7 @@ class Housekeeper(Duties):
         lease = record() if isinstance(record, Open) else None
         if lease is None or lease.owner is None:
             return  # dropped, or a task's, which sees to that itself
-        fate = partial(engine.fate, lease.deadline_ns, worker)
+        fate = partial(engine.leases.fate, lease.deadline_ns, worker)
         why = fate()
         with engine.lock:
             if lease.busy or ticket.worker is not worker:
@@ -173,7 +174,7 @@ class Housekeeper(Duties):
             if worker.phase is WorkerState.STARTING:
                 woken = engine.coordinator.start_failed(worker, f"its init hook broke off: {why}", now_ns())
             engine.coordinator.abandon(ticket)
-        engine.mark_ended(worker, "close" if engine.coordinator.closing else why)
+        engine.leases.mark_ended(worker, "close" if engine.coordinator.closing else why)
         engine.supervisor.wake(woken)
         engine.supervisor.look()
 
@@ -189,7 +190,7 @@ class Housekeeper(Duties):
             if not all(worker.usable for worker in workers):
                 return  # one at a time
         for worker in workers:
-            if _resident_bytes(worker.door.process.pid) > limit_bytes:
+            if _resident_bytes(worker.door.pid) > limit_bytes:
                 with engine.lock:
                     if worker.usable:
                         engine.coordinator.condemn(worker, "")  # a leased one when it is given back
@@ -303,7 +304,7 @@ class Housekeeper(Duties):
             engine.coordinator.release_start(worker, ticket)
         self.open.pop(ticket.call, None)
         if reason is not None:
-            engine.mark_ended(worker, reason)
+            engine.leases.mark_ended(worker, reason)
         with self._lock:
             gone = self._initialising.pop(worker.worker_id)
             if took and not gone:
@@ -348,7 +349,7 @@ class Housekeeper(Duties):
         except BaseException as error:  # nobody but this thread would hear of it
             reason = error
         if reason is not None:
-            engine.mark_ended(worker, reason)
+            engine.leases.mark_ended(worker, reason)
         worker.dirty = worker.door.dirty
         if not worker.dirty and ticket.worker is not None:
             engine.supervisor.emit(EventKind.CHECKIN, call=ticket.call, worker=worker.worker_id)
@@ -366,7 +367,7 @@ class Housekeeper(Duties):
             with engine.lock:
                 worn = engine.coordinator.sessions.expired(ttl_ns, now_ns())
             if session_id in worn:  # nobody has used it meanwhile
-                engine.end_session(session_id)
+                engine.sessions.end(session_id)
         finally:
             self._ending.discard(session_id)
 

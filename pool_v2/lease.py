@@ -130,7 +130,7 @@ class Lease:
         worker = self.require_ticket().worker
         if worker is None:
             raise self.lost()
-        pid: int = worker.door.process.pid
+        pid: int = worker.door.pid
         return pid
 
     def execute(self, command: str, args: dict[str, Any] | None = None, *, timeout_s: float | None = None) -> Any:  # noqa: ANN401
@@ -139,11 +139,11 @@ class Lease:
         `timeout_s` (30 by default) bounds the call, and the lease's own timeout does too. Raises as PoolV2.execute
         does, and LeaseError; after CallTimeout or WorkerCrashed the worker is gone and the lease useless.
         """
-        return self._engine.execute_on(self, self._require_mine(), command, args or {}, timeout_s)
+        return self._engine.leases.execute(self, self.require_mine(), command, args or {}, timeout_s)
 
     def update(self, message: Any) -> None:  # noqa: ANN401
         """Publish something to the worker's state, by the behaviour's `update`. Raises HookError and LeaseError."""
-        self._engine.hooks.update(self._require_mine(), message)
+        self._engine.hooks.update(self.require_mine(), message)
 
     def require_ticket(self) -> Ticket:
         """The ticket that holds the worker. Raises LeaseError after the end, and what the worker's own end was."""
@@ -175,15 +175,16 @@ class Lease:
         if self.busy and not self.for_one_call:
             raise LeaseError("this lease is in the middle of a call, and cannot be ended now")
         try:
-            self._engine.end_lease(self, ticket, error)
+            self._engine.leases.end(self, ticket, error)
         except BaseException as interrupt:
-            self._engine.mark_ended(ticket.worker, interrupt)
+            self._engine.leases.mark_ended(ticket.worker, interrupt)
             self._engine.supervisor.abandon(ticket)
             raise
         finally:
             self._ticket = None
 
-    def _require_mine(self) -> Ticket:
+    def require_mine(self) -> Ticket:
+        """`require_ticket` for the thread that opened the lease, even if the worker is gone. Raises LeaseError."""
         if self.owner is not None and self.owner != threading.get_ident():
             raise LeaseError("this lease belongs to the thread that opened it; check out another one for this thread")
         return self._require_open()

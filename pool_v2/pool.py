@@ -6,6 +6,7 @@ Knows nothing of locks and processes; dropping it without `close` ends its worke
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from bridge import (
     Health,
     Observer,
     PoolConfig,
+    PoolError,
     PoolStatus,
     SessionStatus,
     StartFailed,
@@ -24,6 +26,7 @@ from pool_v2.behaviour import WorkerBehaviour
 from pool_v2.engine import CALL_TIMEOUT_S, CHECKOUT_TIMEOUT_S, Engine, close_in_background
 from pool_v2.lease import Lease
 from pool_v2.roster import NEVER_NS
+from pool_v2.streaming import Stream
 
 WARM_UP_ROUNDS = 2
 __all__ = ["CALL_TIMEOUT_S", "CHECKOUT_TIMEOUT_S", "PoolV2"]
@@ -76,12 +79,61 @@ class PoolV2:
         engine = self._engine
         if engine.crew.in_child:
             engine.crew.require_owner()
-        now = now_ns()
         if timeout_s is None and checkout_timeout_s is None:
+            now = now_ns()
             return engine.run(command, args or {}, session, now + self._limit_ns, now + self._patience_ns)
-        limit_ns = int(engine.limit_s(timeout_s) * 1e9)
-        patience_ns = int(engine.patience_s(checkout_timeout_s) * 1e9)
-        return engine.run(command, args or {}, session, now + limit_ns, now + min(limit_ns, patience_ns))
+        return engine.run(command, args or {}, session, *self._times(timeout_s, checkout_timeout_s))
+
+    def execute_many(
+        self,
+        command: str,
+        items: Iterable[dict[str, Any]],
+        *,
+        session: str | None = None,
+        return_errors: bool = False,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> list[Any]:
+        """`execute` for each item's arguments on one worker, each sent before the last is answered; results in order.
+
+        `timeout_s` bounds all of it. All items are tried; then the first error is raised, with the item's number, or
+        with `return_errors` each error stands in its item's place. If the worker ends, the items that it had not
+        answered have its error, which says whether they were sent. Raises InvalidRequest before anything is sent.
+        """
+        engine = self._engine
+        engine.crew.require_owner()
+        deadline, patience = self._times(timeout_s, checkout_timeout_s)
+        found = engine.batch.run(command, list(items), session, deadline, patience)
+        for index, value in enumerate(() if return_errors else found):
+            if isinstance(value, PoolError):
+                value.message = f"item {index} of {len(found)}: {value.message}"
+                raise value
+        return found
+
+    def execute_stream(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Stream:
+        """`execute` for an answer that comes in parts: an iterator of them, each as soon as its worker has made it.
+
+        `timeout_s` bounds the whole stream. Leave it early by `close` or a `with` block; that ends its worker.
+        """
+        engine = self._engine
+        engine.crew.require_owner()
+        deadline, patience = self._times(timeout_s, checkout_timeout_s)
+        return engine.streaming.begin(command, args or {}, session, deadline, patience)
+
+    def _times(self, timeout_s: float | None, checkout_timeout_s: float | None) -> tuple[int, int]:
+        # The deadline of a call and the end of its patience, in nanoseconds.
+        now = now_ns()
+        limit_ns = int(self._engine.limit_s(timeout_s) * 1e9)
+        patience_ns = int(self._engine.patience_s(checkout_timeout_s) * 1e9)
+        return now + limit_ns, now + min(limit_ns, patience_ns)
 
     def checkout(
         self,
@@ -99,7 +151,7 @@ class PoolV2:
         engine.crew.require_owner()
         deadline = NEVER_NS if timeout_s is None else deadline_ns(engine.limit_s(timeout_s))
         patience = deadline_ns(engine.patience_s(checkout_timeout_s))
-        return engine.open_lease(None, command, None, deadline, min(deadline, patience), for_one_call=False)
+        return engine.leases.open(None, command, None, deadline, min(deadline, patience), for_one_call=False)
 
     def broadcast(self, message: Any) -> int:  # noqa: ANN401 - the application's own
         """Give `message` to the hook `message` of every worker that is idle now; how many that are."""
@@ -134,12 +186,12 @@ class PoolV2:
     def end_session(self, session_id: str) -> bool:
         """Forget the session and its state; False if there was none."""
         self._engine.crew.require_owner()
-        return self._engine.end_session(session_id)
+        return self._engine.sessions.end(session_id)
 
     def sessions(self) -> tuple[SessionStatus, ...]:
         """The sessions that have not ended."""
         self._engine.crew.require_owner()
-        return self._engine.session_table()
+        return self._engine.sessions.table()
 
     def status(self) -> PoolStatus:
         """A consistent snapshot; never waits for I/O."""

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import assert_never
 
 from bridge import Event, EventKind, Observer, StartFailed
-from bridge.channel import Channel, Handshake
 from bridge.clock import deadline_ns, now_ns
 from bridge.crew import Crew
+from bridge.door import Door, Start
 from pool_v2.coordinator import Act, Coordinator, Order
 from pool_v2.roster import NEVER_NS, Worker
 from pool_v2.ticket import Ticket
@@ -72,7 +72,7 @@ class Supervisor:
         self.lock = lock
         self.progress = threading.Condition(lock)
         self._abandoned: deque[Ticket] = deque()
-        self._starting: dict[Worker, tuple[Handshake, int]] = {}
+        self._starting: dict[Worker, tuple[Start, int]] = {}
         self._fds: dict[int, tuple[Worker, Callable[[Worker], None]]] = {}
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -200,27 +200,26 @@ class Supervisor:
 
     def signal(self, act: Act, worker: Worker, reason: str) -> None:
         """Ask or force a worker to end, or wake who reads from it."""
-        channel: Channel = worker.door
+        door: Door = worker.door
         if act is Act.WAKE_READER:
-            channel.wake_reader()
+            door.wake_reader()
             return
         reason = "retired" if act is Act.RETIRE else reason
-        self.emit(EventKind.KILL, worker=worker.worker_id, pid=channel.process.pid, detail=reason)
+        self.emit(EventKind.KILL, worker=worker.worker_id, pid=door.pid, detail=reason)
         if act is Act.RETIRE:
-            channel.process.end_input()
+            door.retire()
         elif act is Act.CUT_OFF:
-            channel.cut_off()
+            door.cut_off()
         else:
-            channel.process.kill()
+            door.kill()
 
     def _bury(self, worker: Worker) -> None:
-        channel: Channel = worker.door
+        door: Door = worker.door
         self._starting.pop(worker, None)
-        self._unwatch(channel.process.stdout_fd)
-        self._unwatch(channel.process.pidfd)
-        self._crew.bury(channel)
-        process = channel.process
-        self.emit(EventKind.REAP, worker=worker.worker_id, pid=process.pid, detail=process.describe_exit())
+        self._unwatch(door.answer_fd)
+        self._unwatch(door.exit_fd)
+        self._crew.bury(worker.door)
+        self.emit(EventKind.REAP, worker=worker.worker_id, pid=door.pid, detail=door.describe_exit())
         self._duties.ended(worker, worker.reason)
         self.decide(lambda: self._coordinator.buried(worker))
 
@@ -231,7 +230,7 @@ class Supervisor:
                 return  # nobody would end it
             worker = self._coordinator.started(worker_id, now_ns())
         try:
-            channel = self._crew.spawn(worker_id)
+            door: Door = self._crew.spawn(worker_id)
         except Exception as error:
             # Whatever it is, there is no worker, and its place must be free again.
             message = str(error)
@@ -244,19 +243,18 @@ class Supervisor:
                 self.progress.notify_all()
             self.wake(woken)
             return
-        channel.watched = True
-        worker.door = channel
-        process = channel.process
-        self.emit(EventKind.SPAWN, worker=worker_id, pid=process.pid or None)  # 0: not yet forked
-        handshake = channel.new_handshake()
+        door.watched = True
+        worker.door = door
+        self.emit(EventKind.SPAWN, worker=worker_id, pid=door.pid or None)  # 0: not yet forked
+        handshake = door.new_start()
         self._starting[worker] = handshake, deadline_ns(self._start_timeout_s)
-        self._watch(process.pidfd, worker, self._on_exit)
+        self._watch(door.exit_fd, worker, self._on_exit)
         try:
             handshake.begin()
         except StartFailed as error:
             self._fail_start(worker, error)
             return
-        self._watch(process.stdout_fd, worker, self._on_handshake)
+        self._watch(door.answer_fd, worker, self._on_handshake)
 
     def _check_starts(self) -> None:
         now = now_ns()
@@ -280,24 +278,23 @@ class Supervisor:
             self._fail_start(worker, error)
             return
         if done:
-            process = worker.door.process
-            self._unwatch(process.stdout_fd)
+            self._unwatch(worker.door.answer_fd)
             del self._starting[worker]
-            self.emit(EventKind.READY, worker=worker.worker_id, pid=process.pid)
+            self.emit(EventKind.READY, worker=worker.worker_id, pid=worker.door.pid)
             self._duties.started(worker)
 
     def _fail_start(self, worker: Worker, error: StartFailed) -> None:
         self._starting.pop(worker, None)
-        self._unwatch(worker.door.process.stdout_fd)
+        self._unwatch(worker.door.answer_fd)
         self.decide(lambda: self._coordinator.start_failed(worker, str(error), now_ns()))
 
     def _on_exit(self, worker: Worker) -> None:
-        process = worker.door.process
+        door: Door = worker.door
         if worker in self._starting:
             handshake, _ = self._starting[worker]
             self._fail_start(worker, handshake.failed("died before it answered its init ping"))
-        self._unwatch(process.pidfd)
-        process.reap()
+        self._unwatch(door.exit_fd)
+        door.reap()
         self.decide(lambda: self._coordinator.exited(worker, now_ns()))
 
     def _close_in_child(self) -> None:

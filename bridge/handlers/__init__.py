@@ -1,6 +1,7 @@
 """The commands of the shipped worker, by name.
 
-A handler gets the worker's context and the request's arguments, and returns any JSON value or raises.
+A handler gets the worker's context and the request's arguments, and returns any JSON value or raises. One that returns
+an iterator of JSON values streams: each goes to a client that asked for parts as soon as it is made.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from bridge.handlers import callables, exercise, injury, keyvalue, programs, service
+from bridge.handlers import callables, exercise, injury, keyvalue, programs, service, streams
 from bridge.handlers.context import Context, HandlerError
 
 Handler = Callable[[Context, dict[str, Any]], Any]
@@ -21,6 +22,7 @@ COMMANDS: dict[str, Handler] = {
     **injury.COMMANDS,
     **keyvalue.COMMANDS,
     **programs.COMMANDS,
+    **streams.COMMANDS,
 }
 
 

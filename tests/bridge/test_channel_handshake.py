@@ -155,7 +155,7 @@ def test_a_stopped_worker_fails_at_the_deadline(connect: Connect) -> None:
 
 def test_a_handshake_in_steps_never_blocks_and_is_done_with_the_answer(connect: Connect) -> None:
     channel = connect(f"put(success(9, 'stray'))\n{PONG}rest()")
-    start = channel.new_handshake()
+    start = channel.new_start()
     start.begin()
     assert not start.done
     steps = []

@@ -14,6 +14,7 @@ from bridge.handlers import (
     keyvalue,
     programs,
     service,
+    streams,
 )
 
 LEGACY = [
@@ -35,6 +36,7 @@ def test_no_two_files_claim_one_command() -> None:
         keyvalue.COMMANDS,
         programs.COMMANDS,
         service.COMMANDS,
+        streams.COMMANDS,
     ]
     assert sum(map(len, parts)) == len(COMMANDS)
 

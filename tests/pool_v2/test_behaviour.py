@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import pool_v2
-from bridge import ConfigError, HookError
+from bridge import ConfigError, HookError, LeaseError
 from pool_v2 import Ok, PoolV2, Remove, Skip, Stop, WorkerBehaviour
 from pool_v2.behaviour import HOOKS, checked, require_behaviour, told
 from pool_v2.hooks import Hooks, Removed, Spoilt, describe
@@ -115,7 +115,7 @@ def test_hooks_without_a_worker_ask_nobody() -> None:
     for ask in (lambda t: hooks.checkout("c", t), lambda t: hooks.message("m", t), lambda t: hooks.checkin(None, t)):
         with pytest.raises(Removed, match="down"):
             ask(Ticket(1))
-    with pytest.raises(pool_v2.engine.LeaseError):
+    with pytest.raises(LeaseError):
         hooks.update(Ticket(1), "m")
 
 

@@ -174,14 +174,14 @@ def test_an_interrupt_at_the_border_of_a_frame_keeps_the_worker_of_a_call_and_ch
     spied = spy()
     pool = make_pool(behaviour=spied)
     pid = pid_of(pool)
-    exchange = pool._engine._exchange
+    exchange = pool._engine.exchange
 
     def interrupted(*args: Any) -> None:
         exchange(*args)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool._engine, "_exchange", interrupted)
+        patch.setattr(pool._engine, "exchange", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pool.execute("ping")
     assert [hook for hook, *_ in spied.told[-2:]] == ["checkin", "cancelled"]

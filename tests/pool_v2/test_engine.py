@@ -166,7 +166,7 @@ def test_a_worker_found_dead_at_the_first_byte_costs_the_call_nothing(
     pool = make_pool(log)
     engine = pool._engine
     pid = pid_of(pool)
-    checkout = engine._checkout
+    checkout = engine.checkout
 
     def unlucky_checkout(*args: Any, **options: Any) -> None:
         checkout(*args, **options)
@@ -174,7 +174,7 @@ def test_a_worker_found_dead_at_the_first_byte_costs_the_call_nothing(
             os.kill(pid, signal.SIGKILL)
             until(lambda: gone(pid), "the worker is dead")
 
-    monkeypatch.setattr(engine, "_checkout", unlucky_checkout)
+    monkeypatch.setattr(engine, "checkout", unlucky_checkout)
 
     assert pool.execute("pid")["pid"] != pid
     assert kinds(log.of(K.ACCEPT, K.SEND, K.RECEIVE, K.DONE)) == [K.ACCEPT, K.ACCEPT, K.SEND, K.RECEIVE, K.DONE]
