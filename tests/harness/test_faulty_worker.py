@@ -27,7 +27,10 @@ COMMAND = (sys.executable, "-c", "import sys; print('I am', sys.argv[1:])", "--"
     [
         (),
         (Fault(kind=FaultKind.SLOW_START, for_s=0.25),),
-        (Fault(kind=FaultKind.STRAY_START, for_s=1.5, amount=7), Fault(kind=FaultKind.NOISY_START, amount=300_000)),
+        (
+            Fault(kind=FaultKind.STRAY_START, for_s=1.5, amount=7, starts=2),
+            Fault(kind=FaultKind.NOISY_START, amount=300_000),
+        ),
     ],
 )
 def test_what_was_wrapped_is_parsed_again(faults: tuple[Fault, ...]) -> None:
@@ -41,9 +44,9 @@ def test_what_was_wrapped_is_parsed_again(faults: tuple[Fault, ...]) -> None:
     [
         [],
         ["--", "command"],
-        ["log", "slow_start:0:0", "command"],
-        ["log", "gossip:0:0", "--", "command"],
-        ["log", "slow_start:soon:0", "--", "command"],
+        ["log", "slow_start:0:0:0", "command"],
+        ["log", "gossip:0:0:0", "--", "command"],
+        ["log", "slow_start:soon:0:0", "--", "command"],
         ["log", "slow_start", "--", "command"],
     ],
 )
@@ -131,7 +134,7 @@ def test_several_faults_come_in_order_and_a_second_start_adds_its_own(tmp_path: 
 
 
 def test_an_unknown_fault_starts_no_worker(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "harness.faulty_worker", str(tmp_path / "log"), "kill:0:0", "--", *COMMAND]
+    words = [sys.executable, "-m", "harness.faulty_worker", str(tmp_path / "log"), "kill:0:0:0", "--", *COMMAND]
     done = subprocess.run(words, capture_output=True, timeout=LIMIT_S, check=False)
     assert done.returncode != 0
     assert done.stdout == b""
