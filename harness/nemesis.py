@@ -10,6 +10,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 import psutil
 
@@ -19,6 +21,7 @@ from harness.injuries import INJURIES, Stage
 from harness.recorder import Running
 
 WAIT_SLICE_S = 0.02
+LOOK_EVERY_S = 0.002
 BLOWS: dict[FaultKind, type[BaseException]] = {
     FaultKind.CLIENT_INTERRUPT: KeyboardInterrupt,
     FaultKind.CLIENT_DEATH: SystemExit,
@@ -87,30 +90,54 @@ class Nemesis:
         )
 
     def _hit_worker(self, fault: Fault, victim: Running | None) -> None:
-        pid, worker = (None, None) if victim is None else (victim.pid, victim.worker)
         if not fault.when:
-            pid, worker = self._stage.roll.busiest() or (None, None)
-        if pid is None:
+            self._hit_busiest(fault)
+        elif victim is None or victim.pid is None:
             self._stage.tell(fault, landed=False, detail="no worker was known to be busy")
-            return
+        else:
+            self._hit(fault, victim.pid, victim.worker, lambda: victim.received_ns is None)
+
+    def _hit_busiest(self, fault: Fault) -> None:
+        # The moment has come, and a worker may be between two calls: the next one that is busy will do.
+        stage = self._stage
+        while True:
+            found = stage.roll.busiest()
+            if found is not None:
+                pid, worker = found
+                if self._hit(fault, pid, worker, partial(stage.roll.busy, pid), only_busy=True):
+                    return
+            if stage.stop.wait(LOOK_EVERY_S):
+                stage.tell(fault, landed=False, detail="no worker was known to be busy")
+                return
+
+    def _hit(
+        self, fault: Fault, pid: int, worker: int | None, busy: Callable[[], bool], *, only_busy: bool = False
+    ) -> bool:
+        # Whether the signal was sent. With `only_busy` nothing is done, and nothing told, unless it will land.
+        stage = self._stage
         try:
             pidfd = _pin_child(pid)
         except (psutil.NoSuchProcess, ProcessLookupError) as error:
-            self._stage.tell(fault, landed=False, worker=worker, pid=pid, detail=str(error))
-            return
+            if not only_busy:
+                stage.tell(fault, landed=False, worker=worker, pid=pid, detail=str(error))
+            return False
         try:
-            busy = self._stage.roll.busy(pid) if victim is None else victim.received_ns is None
-            number = signal.SIGKILL if fault.kind is FaultKind.KILL else signal.SIGSTOP
-            signal.pidfd_send_signal(pidfd, number)
-            detail = "" if busy else "its call was over already"
-            self._stage.tell(fault, landed=busy, worker=worker, pid=pid, detail=detail)
+            was_busy = busy()
+            if only_busy and not was_busy:
+                return False
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL if fault.kind is FaultKind.KILL else signal.SIGSTOP)
+            detail = "" if was_busy else "its call was over already"
+            stage.tell(fault, landed=was_busy, worker=worker, pid=pid, detail=detail)
             if fault.kind is FaultKind.STOP:
-                self._stage.stop.wait(fault.for_s)
+                stage.stop.wait(fault.for_s)
                 with contextlib.suppress(ProcessLookupError):  # the pool has replaced it, which is its right
                     signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+            return True
         except ProcessLookupError:
-            detail = f"process {pid} had ended already"
-            self._stage.tell(fault, landed=False, worker=worker, pid=pid, detail=detail)
+            if not only_busy:
+                detail = f"process {pid} had ended already"
+                stage.tell(fault, landed=False, worker=worker, pid=pid, detail=detail)
+            return False
         finally:
             os.close(pidfd)
 

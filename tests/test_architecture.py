@@ -21,12 +21,12 @@ ACTING = {
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "logging", "time", "datetime", "random", "secrets", "sys"),
 }
 ALLOWED = {"pool_v2.ticket": "threading", "bridge.messages": "datetime", "bridge.config": "sys"}
-ALLOWED["harness.workload"] = "random"  # its type only
+ALLOWED |= {"harness.workload": "random", "harness.composition": "random"}  # its type only
 PURE_PATHS = """
     bridge/{errors,interface,messages,framing,lifecycle,events,config} pool_v2/{coordinator,circuit,roster,sessions}
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
-    harness/{lines,recovery} reports/{view,charts}
+    harness/{lines,recovery,composition} reports/{view,charts}
 """
 
 
