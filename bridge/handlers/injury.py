@@ -75,13 +75,14 @@ def odd_answer(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     kind = args.get("kind")
     if kind not in ("half", "double"):
         raise HandlerError(f"argument 'kind': half or double, not {kind!r}")
+    silence_s = number(args, "seconds", most=LONGEST_CHILD_S, default=0)
     frame = encode_frame(encode_success(context.request_id, with_nonce(args, kind=kind)))
     if kind == "double":
         context.write_raw(frame + frame)  # in one write, so that the reader of the first sees the second
         os._exit(0)
     middle = HEADER_BYTES + (len(frame) - HEADER_BYTES) // 2
     context.write_raw(frame[:middle])
-    time.sleep(number(args, "seconds", most=LONGEST_CHILD_S))
+    time.sleep(silence_s)
     os._exit(0)
 
 

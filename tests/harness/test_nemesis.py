@@ -155,9 +155,79 @@ def test_a_victim_without_a_known_worker_cannot_be_hurt(stage: Theatre) -> None:
     assert (record.landed, record.detail) == (False, "no worker was known to be busy")
 
 
-def test_a_fault_without_a_victim_did_not_land(stage: Theatre) -> None:
-    (record,) = stage.strike(Fault(kind=FaultKind.KILL))
+def test_a_fault_at_a_time_without_any_busy_worker_did_not_land(stage: Theatre) -> None:
+    nemesis = stage.nemesis(Fault(kind=FaultKind.KILL))
+    nemesis.start()
+    stage.stop.set()
+    assert nemesis.join(LIMIT_S)
+    (record,) = stage.records()
     assert (record.landed, record.pid) == (False, None)
+
+
+def test_a_fault_at_a_time_waits_for_a_busy_worker_and_hits_the_one_that_is_busy_longest(stage: Theatre) -> None:
+    nemesis = stage.nemesis(Fault(kind=FaultKind.KILL, after_s=0.01))
+    nemesis.start()
+    first, second = stage.child(), stage.child()
+    for worker, child in ((1, first), (2, second)):
+        stage.roll.observe(Event(EventKind.SEND, now_ns(), worker, worker, child.pid))
+    assert nemesis.join(LIMIT_S)
+    (record,) = stage.records()
+    assert (record.landed, record.worker, record.pid) == (True, 1, first.pid)
+    assert first.wait(LIMIT_S) == -signal.SIGKILL
+    assert second.poll() is None
+
+
+def test_a_fault_at_a_time_leaves_alone_one_that_cannot_be_hit(stage: Theatre) -> None:
+    stage.roll.observe(Event(EventKind.SEND, now_ns(), 1, 1, os.getppid()))
+    nemesis = stage.nemesis(Fault(kind=FaultKind.KILL))
+    nemesis.start()
+    assert not nemesis.join(0.05)
+    stage.stop.set()
+    assert nemesis.join(LIMIT_S)
+    assert [record.landed for record in stage.records()] == [False]
+
+
+class FakeClient:
+    """A client that can be hit, or not."""
+
+    def __init__(self, number: int, *, in_call: bool = True) -> None:
+        self.number = number
+        self.blows: list[type[BaseException]] = []
+        self._in_call = in_call
+
+    def strike(self, blow: type[BaseException]) -> bool:
+        self.blows.append(blow)
+        return self._in_call
+
+
+@pytest.mark.parametrize(
+    ("kind", "blow"), [(FaultKind.CLIENT_INTERRUPT, KeyboardInterrupt), (FaultKind.CLIENT_DEATH, SystemExit)]
+)
+def test_the_client_of_the_victims_call_is_hit(stage: Theatre, kind: FaultKind, blow: type[BaseException]) -> None:
+    client = stage.more["main_client"] = FakeClient(0)
+    (record,) = stage.strike(Fault(kind=kind, when="victim:sent"), begin=lambda: stage.send(123))
+    assert (record.landed, record.pid, record.detail) == (True, 123, "client 0")
+    assert client.blows == [blow]
+
+
+@pytest.mark.parametrize("client", [None, FakeClient(3), FakeClient(0, in_call=False)])
+def test_a_client_that_cannot_be_hit_in_its_call_was_not_hit(stage: Theatre, client: FakeClient | None) -> None:
+    stage.more["main_client"] = client
+    fault = Fault(kind=FaultKind.CLIENT_DEATH, when="victim:sent")
+    (record,) = stage.strike(fault, begin=lambda: stage.send(123))
+    assert record.landed is False
+
+
+def test_a_fault_that_breaks_did_not_land(stage: Theatre, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(grace_s: float) -> None:
+        raise RuntimeError("no close today")
+
+    monkeypatch.setattr(stage.pool, "close", broken)
+    records = stage.strike(Fault(kind=FaultKind.CLOSE))
+    assert [(record.landed, record.detail) for record in records] == [
+        (True, "close()"),
+        (False, "RuntimeError: no close today"),
+    ]
 
 
 def test_no_stranger_is_ever_signalled(stage: Theatre) -> None:
