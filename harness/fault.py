@@ -23,6 +23,7 @@ class FaultKind(StrEnum):
     BAD_OPTION = "bad_option"
     STALE_LEASE = "stale_lease"
     LOST_LEASE = "lost_lease"
+    HOOK_JUNK = "hook_junk"
 
     CLIENT_INTERRUPT = "client_interrupt"
     CLIENT_DEATH = "client_death"
@@ -61,6 +62,7 @@ DESCRIPTIONS: dict[FaultKind, str] = {
     FaultKind.BAD_OPTION: "a pool is asked for with an option that no pool has",
     FaultKind.STALE_LEASE: "a client uses a worker that it has given back",
     FaultKind.LOST_LEASE: "a client's thread ends while it holds a worker, and does not give it back",
+    FaultKind.HOOK_JUNK: "a pool's hooks answer what no pool accepts",
     FaultKind.CLIENT_INTERRUPT: "Ctrl-C reaches a client while a worker is busy with its call",
     FaultKind.CLIENT_DEATH: "a client ends (SystemExit) while a worker is busy with its call",
     FaultKind.SLOW_START: "every worker needs a while before it answers its init ping",

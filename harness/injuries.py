@@ -153,6 +153,37 @@ def ask_the_impossible(fault: Fault, stage: Stage) -> None:
         stage.tell(fault, landed=True, seen="accepted")
 
 
+class JunkHooks:
+    """Hooks of any name, which all answer what no pool accepts."""
+
+    def __getattr__(self, name: str) -> Callable[..., str]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *_: "junk"
+
+
+def answer_junk(fault: Fault, stage: Stage) -> None:
+    """Give a second pool of the same class hooks that answer junk, and call it."""
+    if stage.config is None:
+        stage.tell(fault, landed=False, detail="no second pool can be made here")
+        return
+    config = msgspec.structs.replace(stage.config, name=f"{stage.pool.name}-hooked", workers=1)
+    hooked: Callable[..., Pool] = type(stage.pool)
+    try:
+        second = hooked(config, behaviour=JunkHooks())
+    except TypeError as error:
+        stage.tell(fault, landed=True, detail=str(error), seen="no hooks")
+        return
+    try:
+        second.execute("echo", {"value": 1}, timeout_s=ANSWER_WAIT_S)
+        seen, detail = "served", ""
+    except Exception as error:
+        seen, detail = type(error).__name__, str(error)
+    finally:
+        second.close(0.0)
+    stage.tell(fault, landed=True, detail=detail, seen=seen)
+
+
 def use_after_checkin(fault: Fault, stage: Stage) -> None:
     """Give a worker back, then use it."""
     checkout = getattr(stage.pool, "checkout", None)
@@ -272,6 +303,7 @@ INJURIES: dict[FaultKind, Callable[[Fault, Stage], None]] = {
     FaultKind.FORK: fork,
     FaultKind.SECOND_OWNER: own_twice,
     FaultKind.BAD_OPTION: ask_the_impossible,
+    FaultKind.HOOK_JUNK: answer_junk,
     FaultKind.STALE_LEASE: use_after_checkin,
     FaultKind.LOST_LEASE: lose_lease,
     FaultKind.FD_EXHAUSTION: exhaust_descriptors,

@@ -103,7 +103,17 @@ def test_an_unknown_option_is_refused_by_its_name(theatre: Theatre, fake_pool: t
     assert "'worker'" in record.detail
 
 
-@pytest.mark.parametrize("kind", [FaultKind.SECOND_OWNER, FaultKind.BAD_OPTION, FaultKind.PARENT_KILL])
+@pytest.mark.parametrize(("name", "seen"), [("v1", "no hooks"), ("v2", "HookError")])
+def test_hooks_that_answer_junk_are_a_typed_error(
+    theatre: Theatre, real: Callable[..., Any], name: str, seen: str
+) -> None:
+    record = theatre.inflict(FaultKind.HOOK_JUNK, **real(name))
+    assert (record.landed, record.seen) == (True, seen)
+
+
+@pytest.mark.parametrize(
+    "kind", [FaultKind.SECOND_OWNER, FaultKind.BAD_OPTION, FaultKind.PARENT_KILL, FaultKind.HOOK_JUNK]
+)
 def test_where_no_second_pool_can_be_made_nothing_lands(theatre: Theatre, fake_pool: type, kind: FaultKind) -> None:
     assert theatre.inflict(kind, fake_pool()).landed is False
 
