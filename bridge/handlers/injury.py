@@ -108,7 +108,8 @@ def hog(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     held: list[bytes] = []
     resource.setrlimit(resource.RLIMIT_AS, (now_bytes + most, hard))
     try:
-        held.extend(b"h" * 2**20 for _number in range(most // 2**20 + 1))
+        # What is mapped may be free, so that only as much as all of it is sure to be too much.
+        held.extend(b"h" * 2**20 for _number in range((now_bytes + most) // 2**20 + 1))
         return with_nonce(args, held_bytes=len(held) * 2**20)  # the limit does not hold here
     finally:
         held.clear()
