@@ -115,8 +115,14 @@ COMMAND_FAULTS = frozenset(
         FaultKind.GRANDCHILD,
     }
 )
+USED_COMMANDS: dict[FaultKind, str] = {
+    FaultKind.FORK: "echo",
+    FaultKind.STALE_LEASE: "echo",
+    FaultKind.HOOK_JUNK: "echo",
+    FaultKind.PARENT_KILL: "sleep",
+}
+"""What a fault itself asks of a worker; a scenario with it needs that command."""
 CLIENT_FAULTS = frozenset({FaultKind.CLIENT_INTERRUPT, FaultKind.CLIENT_DEATH})
-SIGNAL_FAULTS = frozenset({FaultKind.KILL, FaultKind.STOP})
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

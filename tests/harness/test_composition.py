@@ -79,6 +79,11 @@ def test_bursts_are_dealt_out_to_all_clients() -> None:
     assert [[step.at_s for step in steps] for steps in plan] == [[0.0, 0.5]] * 4
 
 
+def test_fewer_calls_than_clients_need_no_idle_clients() -> None:
+    plan = bursts(DRAW, calls=3, every_s=0.5, count=1)(Random(1), SIZE)
+    assert [len(steps) for steps in plan] == [1, 1, 1]
+
+
 def test_a_later_phase_begins_no_earlier_than_it_should_and_keeps_its_own_times() -> None:
     late = bursts(mix((1, SLEEP)), calls=4, every_s=0.5, count=2)
     plan = phases((0.0, steady("echo", calls=2)), (2.0, steady("cpu", calls=2)), (3.0, late))(Random(1), SIZE)
