@@ -139,6 +139,7 @@ def _answer(wire: Wire, context: Context, journal: Journal, request: Request) ->
     if request.id != INIT_ID:
         entry = journal.begin(request.id, request.command, request.args.get("nonce"))
     context.command_count += 1
+    context.request_id = request.id
     ok = False
     try:
         result = find_handler(request.command)(context, request.args)

@@ -1,20 +1,26 @@
 """A client of a run: one thread that makes the calls of its plan, in order, and records each.
 
-Knows nothing of faults and verdicts. Whatever a call raises is recorded; nothing leaves the thread.
+Knows nothing of verdicts. Whatever a call raises is recorded; nothing leaves the thread. One client of a run may live
+in the main thread, where a signal can interrupt or end it in the middle of its call.
 """
 
 from __future__ import annotations
 
+import signal
 import threading
+from types import FrameType
 from typing import Any
 
-from bridge import Pool
+from bridge import Cancelled, Pool, Sent
 from bridge.clock import now_ns
+from harness.fault import FaultKind
 from harness.history import Op
 from harness.recorder import Recorder
 from harness.workload import Step
 
 WAIT_SLICE_S = 0.05
+BLOW_SIGNAL = signal.SIGUSR2
+BLOW_WAIT_S = 2.0
 
 
 class Client(threading.Thread):
@@ -34,9 +40,17 @@ class Client(threading.Thread):
         begin_ns: int,
         seed: int,
         stop: threading.Event,
+        pids: set[int] | None = None,
     ) -> None:
         super().__init__(name=f"client-{number}", daemon=True)
-        self._number = number
+        self.number = number
+        self._pids = set() if pids is None else pids
+        self._in_call = False
+        self._over = False
+        self._blow: type[BaseException] | None = None
+        self._fell = threading.Event()
+        self._landed = False
+        self._hit = False
         self._steps = steps
         self._pool = pool
         self._recorder = recorder
@@ -48,7 +62,7 @@ class Client(threading.Thread):
     def run(self) -> None:
         """Make the calls."""
         for position, step in enumerate(self._steps):
-            if not self._ready(step):
+            if self._over or not self._ready(step):
                 return
             if step.own_thread:
                 thread = threading.Thread(target=self._call, args=(position, step), name=f"{self.name}-{position}")
@@ -56,6 +70,32 @@ class Client(threading.Thread):
                 thread.join()
             else:
                 self._call(position, step)
+
+    def run_here(self) -> None:
+        """Make the calls in this thread, the main one, where `strike` can reach them."""
+        before = signal.signal(BLOW_SIGNAL, self._fall)
+        try:
+            self.run()
+        finally:
+            signal.signal(BLOW_SIGNAL, before)
+
+    def strike(self, blow: type[BaseException]) -> bool:
+        """Raise this in the client that runs in the main thread; whether it was in a call, so that it did."""
+        self._blow = blow
+        self._fell.clear()
+        main = threading.main_thread().ident
+        if main is None or not self._in_call:
+            return False
+        signal.pthread_kill(main, BLOW_SIGNAL)
+        return self._fell.wait(BLOW_WAIT_S) and self._hit
+
+    def _fall(self, number: int, frame: FrameType | None) -> None:
+        # In the main thread, between two of its steps: `_in_call` cannot change meanwhile.
+        self._landed = self._hit = self._in_call
+        self._in_call = False
+        self._fell.set()
+        if self._landed and self._blow is not None:
+            raise self._blow
 
     def _ready(self, step: Step) -> bool:
         # Wait for the step's moment. False if the run is stopped first.
@@ -70,12 +110,12 @@ class Client(threading.Thread):
         return not (self._stop_asked.wait(wait_s) if wait_s > 0 else self._stop_asked.is_set())
 
     def _call(self, position: int, step: Step) -> None:
-        nonce = f"{self._seed}.{self._number}.{position}"
+        nonce = f"{self._seed}.{self.number}.{position}"
         args = step.args if step.verbatim else {**step.args, "nonce": nonce}
         invoked_ns = now_ns()
         op = Op(
             index=self._first_index + position,
-            client=self._number,
+            client=self.number,
             command=step.command,
             args=args,
             nonce=nonce,
@@ -90,6 +130,7 @@ class Client(threading.Thread):
         value: Any = None
         error: BaseException | None = None
         try:
+            self._in_call = threading.current_thread() is threading.main_thread()
             value = self._pool.execute(
                 step.command,
                 args,
@@ -97,6 +138,16 @@ class Client(threading.Thread):
                 timeout_s=step.timeout_s,
                 checkout_timeout_s=step.checkout_timeout_s,
             )
+            self._in_call = False
         except BaseException as raised:
             error = raised
+        self._in_call = False
+        foreign = isinstance(error, KeyboardInterrupt) and not self._landed  # the user's own
+        if self._landed and isinstance(error, KeyboardInterrupt | SystemExit):
+            self._over, self._landed = isinstance(error, SystemExit), False
+            error = Cancelled(f"{step.command!r}: the client got a {type(error).__name__}", sent=Sent.MAYBE)
+        if step.fault is FaultKind.GRANDCHILD and isinstance(value, dict) and isinstance(value.get("pid"), int):
+            self._pids.add(value["pid"])
         self._recorder.complete(running, step, value=value, error=error)
+        if foreign and error is not None and threading.current_thread() is threading.main_thread():
+            raise error

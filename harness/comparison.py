@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from harness.checker import Finding
+from harness.recovery import Recovery
 from harness.verdict import Decision, Verdict
 
 SCHEMA_VERSION = "1.0"
@@ -37,7 +38,8 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """The figures of one run. None and empty mean that nothing was recorded to compute them from.
 
     `response` counts from the intended begin, `service` from send to receive. `overlap_max` is the largest number of
-    workers at work at the same time. `timeline` holds at most a few hundred stretches.
+    workers at work at the same time. `timeline` holds at most a few hundred stretches. `recoveries` are one for each
+    fault that landed, in order of time.
     """
 
     ops: int = 0
@@ -49,6 +51,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     response: Quantiles | None = None
     service: Quantiles | None = None
     timeline: tuple[Busy, ...] = ()
+    recoveries: tuple[Recovery, ...] = ()
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """A worker with a bad start: inflicts faults, then becomes the worker it was asked for, by exec.
 
 It knows nothing of that worker, which may be any program. Usage:
-`python -m harness.faulty_worker LOG KIND:FOR_S:AMOUNT … -- COMMAND …`
+`python -m harness.faulty_worker LOG KIND:FOR_S:AMOUNT:STARTS … -- COMMAND …`
+A file LOG.lifted ends all of it: from then on every start is a good one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -17,11 +19,13 @@ from bridge.framing import encode_frame
 from harness.fault import Fault, FaultKind, FaultRecord
 
 STRAY = b'{"id": 999999, "success": true, "result": "stray"}'
+STRAY_EVERY_S = 0.02
+CRASH_STATUS = 7
 
 
 def wrap(command: tuple[str, ...], faults: tuple[Fault, ...], log: str) -> tuple[str, ...]:
     """The command that starts `command` with these faults, each recorded as a line of the file `log`."""
-    words = [f"{fault.kind}:{fault.for_s}:{fault.amount}" for fault in faults]
+    words = [f"{fault.kind}:{fault.for_s}:{fault.amount}:{fault.starts}" for fault in faults]
     return (sys.executable, "-m", "harness.faulty_worker", log, *words, "--", *command)
 
 
@@ -31,9 +35,29 @@ def parse(words: list[str]) -> tuple[str, list[Fault], list[str]]:
     log, *described = words[:border]
     faults = []
     for word in described:
-        kind, for_s, amount = word.split(":")
-        faults.append(Fault(kind=FaultKind(kind), for_s=float(for_s), amount=int(amount)))
+        kind, for_s, amount, starts = word.split(":")
+        faults.append(Fault(kind=FaultKind(kind), for_s=float(for_s), amount=int(amount), starts=int(starts)))
     return log, faults, words[border + 1 :]
+
+
+def lift(log: str) -> None:
+    """From now on every start is a good one. Idempotent."""
+    Path(f"{log}.lifted").touch()
+
+
+def claim(fault: Fault, log: str) -> bool:
+    """Whether this start is one of those that the fault spoils. Starts side by side share them out."""
+    if os.path.exists(f"{log}.lifted"):
+        return False
+    if not fault.starts:
+        return True
+    for number in range(fault.starts):
+        try:
+            os.close(os.open(f"{log}.{fault.kind}.{number}", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
+        except FileExistsError:
+            continue
+        return True
+    return False
 
 
 def inflict(fault: Fault) -> None:
@@ -49,6 +73,16 @@ def inflict(fault: Fault) -> None:
             left = fault.amount
             while left > 0:
                 left -= os.write(2, b"x" * min(left, 65535) + b"\n")
+        case FaultKind.MUTE_START:
+            try:
+                while True:  # until the pool gives up on it, or is gone
+                    os.write(1, encode_frame(STRAY))
+                    time.sleep(STRAY_EVERY_S)
+            except BrokenPipeError:
+                os._exit(0)
+        case FaultKind.CRASH_START:
+            os.write(2, b"exiting before the init ping is answered, as planned\n")
+            os._exit(CRASH_STATUS)
         case _:
             raise ValueError(f"{fault.kind} is not a fault of a worker's start")
 
@@ -58,10 +92,15 @@ def main(words: list[str]) -> None:
     log, faults, command = parse(words)
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     for fault in faults:
-        at_ns = now_ns()
-        inflict(fault)
-        record = FaultRecord(kind=fault.kind, at_ns=at_ns, landed=True, pid=os.getpid(), detail="at the start")
+        if not claim(fault, log):
+            continue
+        record = FaultRecord(kind=fault.kind, at_ns=now_ns(), landed=True, pid=os.getpid(), detail="at the start")
+        final = fault.kind in (FaultKind.MUTE_START, FaultKind.CRASH_START)  # there is no afterwards
+        if not final:
+            inflict(fault)
         os.write(fd, msgspec.json.encode(record) + b"\n")
+        if final:
+            inflict(fault)
     os.execvp(command[0], command)
 
 

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from harness.comparison import Busy, Metrics, Quantiles
 from harness.history import History
 from harness.overlap import closed_intervals, overlap_degree
+from harness.recovery import recoveries
 from harness.stats import quantile
 
 MOST_STRETCHES = 400
+MOST_RECOVERIES = 100
 
 
 def measure(history: History) -> Metrics:
@@ -43,6 +45,7 @@ def measure(history: History) -> Metrics:
             ]
         ),
         timeline=_timeline(history),
+        recoveries=recoveries(history)[:MOST_RECOVERIES],
     )
 
 

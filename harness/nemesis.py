@@ -10,28 +10,30 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 import psutil
 
-from bridge import Pool
 from bridge.clock import now_ns
-from harness.fault import COMMAND_FAULTS, START_FAULTS, Fault, FaultKind, FaultRecord
-from harness.recorder import Recorder, Running
+from harness.fault import CLIENT_FAULTS, COMMAND_FAULTS, START_FAULTS, Fault, FaultKind
+from harness.injuries import INJURIES, Stage
+from harness.recorder import Running
 
 WAIT_SLICE_S = 0.02
-CLOSE_GRACE_S = 5.0
+LOOK_EVERY_S = 0.002
+BLOWS: dict[FaultKind, type[BaseException]] = {
+    FaultKind.CLIENT_INTERRUPT: KeyboardInterrupt,
+    FaultKind.CLIENT_DEATH: SystemExit,
+}
 
 
 class Nemesis:
-    """One thread for each fault. `stop` ends those that still wait for their moment; their faults did not land."""
+    """One thread for each fault. The stage's `stop` ends those that wait for their moment; they did not land."""
 
-    def __init__(
-        self, faults: tuple[Fault, ...], *, pool: Pool, recorder: Recorder, begin_ns: int, stop: threading.Event
-    ) -> None:
-        self._pool = pool
-        self._recorder = recorder
+    def __init__(self, faults: tuple[Fault, ...], stage: Stage, *, begin_ns: int) -> None:
+        self._stage = stage
         self._begin_ns = begin_ns
-        self._stop = stop
         own = [fault for fault in faults if fault.kind not in START_FAULTS | COMMAND_FAULTS]
         self._threads = [
             threading.Thread(target=self._strike, args=(fault,), name=f"nemesis-{fault.kind}", daemon=True)
@@ -44,69 +46,100 @@ class Nemesis:
             thread.start()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait until every fault was inflicted or given up; whether that is so."""
+        """Wait until every fault was inflicted and lifted, or given up; whether that is so."""
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def _strike(self, fault: Fault) -> None:
-        victim: Running | None = None
+        stage, victim = self._stage, None
         if fault.when:
-            moment = self._recorder.moment(fault.when)
+            moment = stage.recorder.moment(fault.when)
             while not moment.passed.wait(WAIT_SLICE_S):
-                if self._stop.is_set():
-                    self._record(fault, landed=False, detail=f"the moment {fault.when!r} never came")
+                if stage.stop.is_set():
+                    stage.tell(fault, landed=False, detail=f"the moment {fault.when!r} never came")
                     return
             victim = moment.running
         begin_ns = now_ns() if fault.when else self._begin_ns
-        if self._stop.wait(max(0.0, fault.after_s - (now_ns() - begin_ns) / 1e9)):
-            self._record(fault, landed=False, detail="the run was over before its moment")
+        if stage.stop.wait(max(0.0, fault.after_s - (now_ns() - begin_ns) / 1e9)):
+            stage.tell(fault, landed=False, detail="the run was over before its moment")
             return
-        if fault.kind is FaultKind.CLOSE:
-            self._close(fault)
+        try:
+            if fault.kind in INJURIES:
+                INJURIES[fault.kind](fault, stage)
+            elif fault.kind in CLIENT_FAULTS:
+                self._hit_client(fault, victim)
+            else:
+                self._hit_worker(fault, victim)
+        except Exception as error:
+            stage.tell(fault, landed=False, detail=f"{type(error).__name__}: {error}")
+
+    def _hit_client(self, fault: Fault, victim: Running | None) -> None:
+        client = self._stage.main_client
+        if victim is None or client is None or victim.begun.client != client.number:
+            self._stage.tell(fault, landed=False, detail="the victim's client is not in the main thread")
+            return
+        landed = client.strike(BLOWS[fault.kind])
+        self._stage.tell(
+            fault,
+            landed=landed,
+            worker=victim.worker,
+            pid=victim.pid,
+            detail=f"client {client.number}" if landed else "its call was over already",
+        )
+
+    def _hit_worker(self, fault: Fault, victim: Running | None) -> None:
+        if not fault.when:
+            self._hit_busiest(fault)
         elif victim is None or victim.pid is None:
-            self._record(fault, landed=False, detail="no worker was known to be busy")
+            self._stage.tell(fault, landed=False, detail="no worker was known to be busy")
         else:
-            self._signal(fault, victim, victim.pid)
+            self._hit(fault, victim.pid, victim.worker, lambda: victim.received_ns is None)
 
-    def _close(self, fault: Fault) -> None:
-        self._record(fault, landed=True, detail="close()")
-        self._recorder.mark("close_began")
-        self._pool.close(fault.for_s or CLOSE_GRACE_S)
-        self._recorder.mark("close_ended")
+    def _hit_busiest(self, fault: Fault) -> None:
+        # The moment has come, and a worker may be between two calls: the next one that is busy will do.
+        stage = self._stage
+        while True:
+            found = stage.roll.busiest()
+            if found is not None:
+                pid, worker = found
+                if self._hit(fault, pid, worker, partial(stage.roll.busy, pid), only_busy=True):
+                    return
+            if stage.stop.wait(LOOK_EVERY_S):
+                stage.tell(fault, landed=False, detail="no worker was known to be busy")
+                return
 
-    def _signal(self, fault: Fault, victim: Running, pid: int) -> None:
+    def _hit(
+        self, fault: Fault, pid: int, worker: int | None, busy: Callable[[], bool], *, only_busy: bool = False
+    ) -> bool:
+        # Whether the signal was sent. With `only_busy` nothing is done, and nothing told, unless it will land.
+        stage = self._stage
         try:
             pidfd = _pin_child(pid)
         except (psutil.NoSuchProcess, ProcessLookupError) as error:
-            self._record(fault, landed=False, victim=victim, detail=str(error))
-            return
+            if not only_busy:
+                stage.tell(fault, landed=False, worker=worker, pid=pid, detail=str(error))
+            return False
         try:
-            busy = victim.received_ns is None
-            number = signal.SIGKILL if fault.kind is FaultKind.KILL else signal.SIGSTOP
-            signal.pidfd_send_signal(pidfd, number)
-            self._record(fault, landed=busy, victim=victim, detail="" if busy else "its call was over already")
+            was_busy = busy()
+            if only_busy and not was_busy:
+                return False
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL if fault.kind is FaultKind.KILL else signal.SIGSTOP)
+            detail = "" if was_busy else "its call was over already"
+            stage.tell(fault, landed=was_busy, worker=worker, pid=pid, detail=detail)
             if fault.kind is FaultKind.STOP:
-                self._stop.wait(fault.for_s)
+                stage.stop.wait(fault.for_s)
                 with contextlib.suppress(ProcessLookupError):  # the pool has replaced it, which is its right
                     signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+            return True
         except ProcessLookupError:
-            self._record(fault, landed=False, victim=victim, detail=f"process {pid} had ended already")
+            if not only_busy:
+                detail = f"process {pid} had ended already"
+                stage.tell(fault, landed=False, worker=worker, pid=pid, detail=detail)
+            return False
         finally:
             os.close(pidfd)
-
-    def _record(self, fault: Fault, *, landed: bool, victim: Running | None = None, detail: str = "") -> None:
-        self._recorder.fault(
-            FaultRecord(
-                kind=fault.kind,
-                at_ns=now_ns(),
-                landed=landed,
-                worker=None if victim is None else victim.worker,
-                pid=None if victim is None else victim.pid,
-                detail=detail,
-            )
-        )
 
 
 def _pin_child(pid: int) -> int:

@@ -1,5 +1,7 @@
 """Runs one scenario on one pool with one seed: clients and nemesis act, the recorder writes, checkers judge.
 
+After the last fault all faults are lifted. Then comes the probe: plain calls, and the pool is brought to its full size.
+
 Knows nothing of comparisons, pytest or the command line. What the checkers see is read back from disk, so a later
 analysis of the folder finds what this one found.
 """
@@ -16,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from bridge import Capability, ConfigError, EventKind, Observer, Pool, PoolConfig, PoolError
+from bridge import Capability, ConfigError, Observer, Pool, PoolConfig, PoolError
 from bridge.clock import now_ns
 from bridge.journal import JOURNAL_VARIABLE
 from harness.census import leftovers_since, take_census
@@ -24,21 +26,27 @@ from harness.checker import run_checker
 from harness.client import Client
 from harness.comparison import RunResult
 from harness.errors import UsageError
-from harness.fault import START_FAULTS
-from harness.faulty_worker import wrap
+from harness.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
+from harness.faulty_worker import lift, wrap
 from harness.history import History, RunInfo
+from harness.injuries import Stage
 from harness.metrics import measure
 from harness.names import pool_name
 from harness.nemesis import Nemesis
 from harness.recorder import Recorder
+from harness.roll import Roll
 from harness.scenario import Scenario
 from harness.store import RunFolder
 from harness.verdict import Verdict, worst
-from harness.workload import Plan, Size
+from harness.workload import Plan, Size, Step
 
 PoolFactory = Callable[[PoolConfig, Observer | None], Pool]
 LEFTOVER_PATIENCE_S = 2.0
 CLOSE_GRACE_S = 5.0
+PROBE_LABEL = "probe"
+PROBES_PER_WORKER = 2
+HEAL_PATIENCE_S = 5.0
+HEAL_RETRY_S = 0.1
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +103,9 @@ def run(scenario: Scenario, subject: Subject, request: Request, out: Path) -> Ru
     )
     folder = RunFolder.create(out, info)
     config = _configure(scenario, request, info, folder)
-    _Run(scenario, subject, info, config, size, folder).carry_out()
+    known = request.known_commands
+    probe = next((command for command in ("echo", "ping") if known is None or command in known), "")
+    _Run(scenario, subject, info, config, size, folder, probe).carry_out()
     result = analyze(scenario, folder)
     result = msgspec.structs.replace(result, duration_s=time.monotonic() - began)
     folder.write_result(result)
@@ -157,16 +167,26 @@ class _Run:
     """One run under way. The order matters: recorder, census, pool, clients and nemesis, statistics, close, census."""
 
     def __init__(
-        self, scenario: Scenario, subject: Subject, info: RunInfo, config: PoolConfig, size: Size, folder: RunFolder
+        self,
+        scenario: Scenario,
+        subject: Subject,
+        info: RunInfo,
+        config: PoolConfig,
+        size: Size,
+        folder: RunFolder,
+        probe: str,
     ) -> None:
         self._scenario = scenario
         self._subject = subject
         self._info = info
         self._config = config
         self._size = size
+        self._probe = probe
+        self._starts = str(folder.starts)
         self._plan: Plan = ()
         self._recorder = Recorder(folder.history)
         self._before = take_census()  # with the recorder's thread and file in it, which outlive the pool
+        self._roll = Roll()
         self._pids: set[int] = set()
         self._stop = threading.Event()
 
@@ -185,7 +205,8 @@ class _Run:
             finally:
                 self._close(pool)
                 del pool
-                left = leftovers_since(self._before, patience_s=LEFTOVER_PATIENCE_S, extra_pids=frozenset(self._pids))
+                pids = frozenset(self._roll.seen | self._pids)
+                left = leftovers_since(self._before, patience_s=LEFTOVER_PATIENCE_S, extra_pids=pids)
                 recorder.leftovers(left)
             recorder.mark("finished")
         except Exception as error:
@@ -194,8 +215,7 @@ class _Run:
             recorder.close()
 
     def _observe(self, event: Any) -> None:  # noqa: ANN401 - bridge.Event
-        if event.kind is EventKind.SPAWN and event.pid is not None:
-            self._pids.add(event.pid)
+        self._roll.observe(event)
         self._recorder.observe(event)
 
     def _act(self, pool: Pool) -> None:
@@ -213,25 +233,29 @@ class _Run:
         deadline = time.monotonic() + scenario.budget_s
         clients, first = [], 0
         for number, steps in enumerate(self._plan):
-            clients.append(
-                Client(
-                    number,
-                    steps,
-                    pool=pool,
-                    recorder=recorder,
-                    first_index=first,
-                    begin_ns=begin_ns,
-                    seed=self._info.seed,
-                    stop=self._stop,
-                )
-            )
+            clients.append(self._client(number, steps, pool, first, begin_ns))
             first += len(steps)
-        nemesis = Nemesis(scenario.faults, pool=pool, recorder=recorder, begin_ns=begin_ns, stop=self._stop)
+        here = self._client_here(clients)
+        stage = Stage(
+            pool=pool,
+            recorder=recorder,
+            stop=self._stop,
+            roll=self._roll,
+            config=self._config,
+            make=self._subject.make,
+            subject=self._subject.name,
+            main_client=here,
+            pids=self._pids,
+        )
+        nemesis = Nemesis(scenario.faults, stage, begin_ns=begin_ns)
         try:
             nemesis.start()
             for client in clients:
-                client.start()
-            late = [client.name for client in clients if not _join(client, deadline)]
+                if client is not here:
+                    client.start()
+            if here is not None:
+                here.run_here()
+            late = [client.name for client in clients if client is not here and not _join(client, deadline)]
             if late:
                 recorder.mark("trouble", f"the budget of {scenario.budget_s} s was over before {', '.join(late)}")
         finally:
@@ -240,11 +264,56 @@ class _Run:
             if not nemesis.join(max(CLOSE_GRACE_S, deadline - time.monotonic())):
                 recorder.mark("trouble", "a fault was still being inflicted when the run was over")
         if not late:
+            self._heal(pool, first, begin_ns)
             self._count(pool)
         else:
             self._close(pool)
             for client in clients:
-                client.join(CLOSE_GRACE_S)
+                if client is not here:
+                    client.join(CLOSE_GRACE_S)
+
+    def _client(self, number: int, steps: tuple[Step, ...], pool: Pool, first: int, begin_ns: int) -> Client:
+        return Client(
+            number,
+            steps,
+            pool=pool,
+            recorder=self._recorder,
+            first_index=first,
+            begin_ns=begin_ns,
+            seed=self._info.seed,
+            stop=self._stop,
+            pids=self._pids,
+        )
+
+    def _client_here(self, clients: list[Client]) -> Client | None:
+        # The first victim of a client's fault; elsewhere than in the main thread nothing can interrupt it.
+        labels = {fault.when.partition(":")[0] for fault in self._scenario.faults if fault.kind in CLIENT_FAULTS}
+        if threading.current_thread() is threading.main_thread():
+            for client, steps in zip(clients, self._plan, strict=True):
+                if any(step.label in labels for step in steps):
+                    return client
+        return None
+
+    def _heal(self, pool: Pool, first_index: int, begin_ns: int) -> None:
+        # Faults are lifted; then plain calls, and the full size. Recovery is measured from what this leaves behind.
+        kinds = {fault.kind for fault in self._scenario.faults}
+        injured = kinds or any(step.fault for steps in self._plan for step in steps)
+        if kinds & START_FAULTS:
+            lift(self._starts)
+        if not injured or FaultKind.CLOSE in kinds or not self._probe:
+            return
+        self._recorder.mark("healed")
+        self._stop.clear()
+        steps = (Step(command=self._probe, label=PROBE_LABEL),) * (PROBES_PER_WORKER * self._info.workers)
+        prober = self._client(len(self._plan), steps, pool, first_index, begin_ns)
+        prober.start()
+        prober.join()  # each of its calls has a limit
+        self._recorder.mark("probed")
+        if Capability.WARM_UP in self._subject.capabilities:
+            deadline = time.monotonic() + HEAL_PATIENCE_S
+            while not _warm(pool) and time.monotonic() < deadline:
+                self._stop.wait(HEAL_RETRY_S)
+        self._stop.set()
 
     def _count(self, pool: Pool) -> None:
         try:
@@ -256,6 +325,14 @@ class _Run:
         self._recorder.mark("close_began")
         pool.close(CLOSE_GRACE_S)
         self._recorder.mark("close_ended")
+
+
+def _warm(pool: Pool) -> bool:
+    try:
+        pool.warm_up()
+    except PoolError:
+        return False
+    return True
 
 
 def _join(client: Client, deadline: float) -> bool:

@@ -9,7 +9,13 @@ from harness.fault import FaultKind
 from harness.scenario import Scenario
 from harness.workload import Plan, Size, Step
 
-KINDS = ("garbage", "oversize", "not_json", "wrong_id", "truncated")
+KINDS = {
+    "garbage": FaultKind.GARBAGE,
+    "not_json": FaultKind.GARBAGE,
+    "oversize": FaultKind.OVERSIZE,
+    "wrong_id": FaultKind.WRONG_ID,
+    "truncated": FaultKind.TRUNCATED,
+}
 
 
 def workload(choice: random.Random, size: Size) -> Plan:
@@ -17,10 +23,10 @@ def workload(choice: random.Random, size: Size) -> Plan:
     plan = []
     for _ in range(min(size.clients, 3)):
         steps = []
-        for kind in choice.sample(KINDS, len(KINDS)):
+        for kind in choice.sample(tuple(KINDS), len(KINDS)):
             args = {"kind": kind}
             steps += [
-                Step(command="bad_frame", args=args, label="broken", fault=FaultKind.GARBAGE),
+                Step(command="bad_frame", args=args, label="broken", fault=KINDS[kind]),
                 Step(command="echo", label="echo"),
             ]
         plan.append(tuple(steps))
@@ -38,7 +44,7 @@ SCENARIO = Scenario(
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"})),
         LabelledOutcome(label="broken", outcomes=frozenset({"WorkerCrashed"})),
         LabelledOutcome(label="echo", outcomes=frozenset({"result"})),
-        FaultLanded(kinds=(FaultKind.GARBAGE,)),
+        FaultLanded(kinds=tuple(dict.fromkeys(KINDS.values()))),
         *CORE,
     ),
 )

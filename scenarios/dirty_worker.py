@@ -16,7 +16,7 @@ ECHOES = 10
 
 def workload(_: random.Random, __: Size) -> Plan:
     """A call of 300 ms that may take 100 ms, then ten echoes."""
-    slow = Step(command="sleep", args={"seconds": OPERATION_S}, timeout_s=LIMIT_S, label="slow", fault=FaultKind.HANG)
+    slow = Step(command="sleep", args={"seconds": OPERATION_S}, timeout_s=LIMIT_S, label="slow", fault=FaultKind.LATE)
     return ((slow, *(Step(command="echo", label="echo"),) * ECHOES),)
 
 
@@ -32,7 +32,7 @@ SCENARIO = Scenario(
         OneOutcome(allowed=frozenset({"result", "CallTimeout"}), at_most={"CallTimeout": 1}),
         LabelledOutcome(label="slow", outcomes=frozenset({"CallTimeout"})),
         LabelledOutcome(label="echo", outcomes=frozenset({"result"})),
-        FaultLanded(kinds=(FaultKind.HANG,)),
+        FaultLanded(kinds=(FaultKind.LATE,)),
         Replaced(label="slow"),
         Deadlines(slack_s=1.0),
         *CORE,

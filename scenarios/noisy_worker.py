@@ -10,7 +10,7 @@ from harness.scenario import Scenario
 from harness.workload import Plan, Size, Step
 
 PRINTED_BYTES = 1_000_000
-STREAMS = ("stdout", "stderr", "raw")
+STREAMS = {"stdout": FaultKind.PRINT, "stderr": FaultKind.STDERR_FLOOD, "raw": FaultKind.RAW_WRITE}
 
 
 def workload(choice: random.Random, size: Size) -> Plan:
@@ -18,9 +18,9 @@ def workload(choice: random.Random, size: Size) -> Plan:
     plan = []
     for _ in range(size.clients):
         steps = []
-        for stream in choice.sample(STREAMS, len(STREAMS)):
+        for stream in choice.sample(tuple(STREAMS), len(STREAMS)):
             args = {"bytes": PRINTED_BYTES, "stream": stream}
-            steps += [Step(command="print", args=args, fault=FaultKind.PRINT), Step(command="echo")]
+            steps += [Step(command="print", args=args, fault=STREAMS[stream]), Step(command="echo")]
         plan.append(tuple(steps))
     return tuple(plan)
 
@@ -32,5 +32,5 @@ SCENARIO = Scenario(
     guarantees=("G25",),
     workload=workload,
     commands=("print", "echo"),
-    checkers=(OneOutcome(), FaultLanded(kinds=(FaultKind.PRINT,)), *CORE),
+    checkers=(OneOutcome(), FaultLanded(kinds=tuple(STREAMS.values())), *CORE),
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutcome
+from harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome
+from harness.fault import FaultKind
 from harness.scenario import Scenario
 from harness.workload import Plan, Size, Step
 
@@ -16,7 +17,9 @@ def workload(_: random.Random, __: Size) -> Plan:
     """One call holds the only worker, a second waits too long for it; then an operation overstays its own limit."""
     hold = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
     waiting = Step(command="echo", after="hold:sent", checkout_timeout_s=LIMIT_S, label="waiting")
-    operation = Step(command="sleep", args={"seconds": HOLD_S}, timeout_s=LIMIT_S, label="operation")
+    operation = Step(
+        command="sleep", args={"seconds": HOLD_S}, timeout_s=LIMIT_S, label="operation", fault=FaultKind.HANG
+    )
     return ((hold, operation), (waiting,))
 
 
@@ -32,6 +35,7 @@ SCENARIO = Scenario(
         OneOutcome(allowed=frozenset({"result", "CallTimeout", "CheckoutTimeout"})),
         LabelledOutcome(label="waiting", outcomes=frozenset({"CheckoutTimeout"})),
         LabelledOutcome(label="operation", outcomes=frozenset({"CallTimeout"})),
+        FaultLanded(kinds=(FaultKind.HANG,)),
         Deadlines(slack_s=1.0),
         *CORE,
     ),

@@ -50,7 +50,10 @@ class Session:
 
 
 class Context:
-    """One worker's memory. `write_raw` puts bytes on the response pipe without a frame."""
+    """One worker's memory. `write_raw` puts bytes on the response pipe without a frame.
+
+    `request_id` is the id of the request that is being answered.
+    """
 
     def __init__(self, worker_id: int, mode: str, write_raw: Callable[[bytes], None]) -> None:
         self.worker_id = worker_id
@@ -62,6 +65,7 @@ class Context:
         self.command_count = 0
         self.error_count = 0
         self.leaving = False
+        self.request_id = 0
 
     def session(self, args: dict[str, Any]) -> Session:
         """The session that `args` name; without a name, the anonymous one."""

@@ -1,20 +1,26 @@
-"""Commands with which a worker hurts itself: exits, prints, writes what is no frame, leaves a child behind.
+"""Commands with which a worker hurts itself: exits, prints, breaks its frames, leaves a child, uses up what it has.
 
 They exist so that a harness can see what a pool makes of such a worker.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import subprocess
 import sys
+import time
 from typing import Any
 
-from bridge.framing import encode_frame
+from bridge.framing import HEADER_BYTES, encode_frame
 from bridge.handlers.context import Context, HandlerError, number, with_nonce
+from bridge.messages import encode_success
 
 MOST_PRINTED_BYTES = 2**28
 LONGEST_CHILD_S = 3600.0
+LARGEST_HOG_BYTES = 2**30
+FEW_DESCRIPTORS = 256
 BROKEN: dict[str, bytes] = {
     "garbage": b"this is no frame at all",
     "oversize": b"\xff\xff\xff\xff",
@@ -64,11 +70,77 @@ def not_json(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     return with_nonce(args, value=object())
 
 
+def odd_answer(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Answer in a wrong way and exit: `kind` is half (then `seconds` of silence) or double (twice)."""
+    kind = args.get("kind")
+    if kind not in ("half", "double"):
+        raise HandlerError(f"argument 'kind': half or double, not {kind!r}")
+    silence_s = number(args, "seconds", most=LONGEST_CHILD_S, default=0)
+    frame = encode_frame(encode_success(context.request_id, with_nonce(args, kind=kind)))
+    if kind == "double":
+        context.write_raw(frame + frame)  # in one write, so that the reader of the first sees the second
+        os._exit(0)
+    middle = HEADER_BYTES + (len(frame) - HEADER_BYTES) // 2
+    context.write_raw(frame[:middle])
+    time.sleep(silence_s)
+    os._exit(0)
+
+
 def spawn_child(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Start a child that lives for `seconds`, and leave it behind."""
+    """Start a child that lives for `seconds`, and leave it behind; with `pipes` it holds this worker's pipes."""
     seconds = number(args, "seconds", most=LONGEST_CHILD_S)
+    if args.get("pipes"):
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(seconds)
+            os._exit(0)
+        return with_nonce(args, pid=pid)
     child = subprocess.Popen(["sleep", str(seconds)], close_fds=False)
     return with_nonce(args, pid=child.pid)
 
 
-COMMANDS = {"exit": leave, "print": write, "bad_frame": bad_frame, "not_json": not_json, "spawn_child": spawn_child}
+def hog(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Use memory until none is left: this process may have `bytes` more than it has now. Ends in a MemoryError."""
+    most = int(number(args, "bytes", most=LARGEST_HOG_BYTES))
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as statm:
+        now_bytes = int(statm.read().split()[0]) * resource.getpagesize()
+    held: list[bytes] = []
+    resource.setrlimit(resource.RLIMIT_AS, (now_bytes + most, hard))
+    try:
+        # What is mapped may be free, so that only as much as all of it is sure to be too much.
+        held.extend(b"h" * 2**20 for _number in range((now_bytes + most) // 2**20 + 1))
+        return with_nonce(args, held_bytes=len(held) * 2**20)  # the limit does not hold here
+    finally:
+        held.clear()
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def exhaust_descriptors(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Open descriptors until there are no more, hold them for `seconds`, close them."""
+    seconds = number(args, "seconds", most=LONGEST_CHILD_S)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, FEW_DESCRIPTORS), hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        time.sleep(seconds)
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return with_nonce(args, opened=len(held))
+
+
+COMMANDS = {
+    "exit": leave,
+    "print": write,
+    "bad_frame": bad_frame,
+    "not_json": not_json,
+    "odd_answer": odd_answer,
+    "spawn_child": spawn_child,
+    "hog": hog,
+    "exhaust_descriptors": exhaust_descriptors,
+}

@@ -6,6 +6,7 @@ from harness.checker import Checker
 from harness.checkers.answers import OwnAnswer
 from harness.checkers.closing import CloseBounded, Conserved, NothingLeft
 from harness.checkers.deadlines import Deadlines, Prompt
+from harness.checkers.faults import Seen
 from harness.checkers.leases import AtMostOnce, CleanWorkers, ExclusiveLease, Fifo
 from harness.checkers.outcomes import LabelledOutcome, OneOutcome
 from harness.checkers.parallelism import Overlap, ParallelStart
@@ -41,6 +42,7 @@ ALL: tuple[type, ...] = (
     ParallelStart,
     Prompt,
     Replaced,
+    Seen,
     Sessions,
     StableWorkers,
 )
@@ -66,6 +68,7 @@ __all__ = [
     "ParallelStart",
     "Prompt",
     "Replaced",
+    "Seen",
     "Sessions",
     "StableWorkers",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from bridge import CommandError
 from bridge.clock import now_ns
 from harness.client import Client
+from harness.fault import FaultKind
 from harness.history import History
 from harness.lines import build_history
 from harness.recorder import Recorder
@@ -167,3 +169,52 @@ def test_a_step_may_be_called_from_a_thread_of_its_own(stage: Stage, fake_pool: 
     assert [thread.name for thread in threads] == ["client-0", "client-0-1", "client-0-2"]
     assert all(op.sent_ns is not None for op in history.ops)
     assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize(("blow", "made"), [(KeyboardInterrupt, 3), (SystemExit, 1)])
+def test_a_client_in_the_main_thread_can_be_hit_in_its_call(stage: Stage, blow: type[BaseException], made: int) -> None:
+    client = stage.client(Step(command="first"), Step(command="second"), Step(command="third"))
+    landed: list[bool] = []
+    striker = threading.Thread(target=lambda: landed.append(client.strike(blow)))
+    waiting = threading.Event()
+
+    def hit_once() -> None:
+        if len(stage.pool.asked) == 1:
+            striker.start()
+            waiting.wait(LIMIT_S)  # the blow comes in here
+
+    stage.pool.on_sent = hit_once
+    before = signal.getsignal(signal.SIGUSR2)
+    client.run_here()
+    striker.join(LIMIT_S)
+    assert landed == [True]
+    assert signal.getsignal(signal.SIGUSR2) == before
+    outcomes = [(op.command, op.outcome) for op in stage.history().ops]
+    assert outcomes == [("first", "Cancelled"), ("second", "result"), ("third", "result")][:made]
+
+
+def test_a_client_that_is_not_in_a_call_cannot_be_hit(stage: Stage) -> None:
+    client = stage.client(Step(command="echo"))
+    assert client.strike(KeyboardInterrupt) is False
+    client.run_here()
+    assert client.strike(SystemExit) is False
+    assert [op.outcome for op in stage.history().ops] == ["result"]
+
+
+def test_the_users_own_interrupt_is_recorded_and_goes_on(stage: Stage) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    stage.pool.on_sent = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        stage.client(Step(command="echo")).run_here()
+    assert [op.outcome for op in stage.history().ops] == ["foreign KeyboardInterrupt"]
+
+
+def test_the_grandchildren_that_a_worker_tells_of_are_remembered(stage: Stage) -> None:
+    pids: set[int] = set()
+    step = Step(command="echo", args={"value": {"pid": 4321}}, fault=FaultKind.GRANDCHILD)
+    client = stage.client(step, Step(command="echo", args={"value": {"pid": 1}}))
+    client._pids = pids
+    client.run()
+    assert pids == {4321}

@@ -16,7 +16,7 @@ from bridge.clock import now_ns
 from bridge.framing import FrameDecoder
 from bridge.messages import decode_response
 from harness.fault import COMMAND_FAULTS, START_FAULTS, Fault, FaultKind, FaultRecord
-from harness.faulty_worker import STRAY, inflict, main, parse, wrap
+from harness.faulty_worker import CRASH_STATUS, STRAY, claim, inflict, lift, main, parse, wrap
 
 LIMIT_S = 30.0
 COMMAND = (sys.executable, "-c", "import sys; print('I am', sys.argv[1:])", "--", "x y", "")
@@ -27,7 +27,10 @@ COMMAND = (sys.executable, "-c", "import sys; print('I am', sys.argv[1:])", "--"
     [
         (),
         (Fault(kind=FaultKind.SLOW_START, for_s=0.25),),
-        (Fault(kind=FaultKind.STRAY_START, for_s=1.5, amount=7), Fault(kind=FaultKind.NOISY_START, amount=300_000)),
+        (
+            Fault(kind=FaultKind.STRAY_START, for_s=1.5, amount=7, starts=2),
+            Fault(kind=FaultKind.NOISY_START, amount=300_000),
+        ),
     ],
 )
 def test_what_was_wrapped_is_parsed_again(faults: tuple[Fault, ...]) -> None:
@@ -41,9 +44,9 @@ def test_what_was_wrapped_is_parsed_again(faults: tuple[Fault, ...]) -> None:
     [
         [],
         ["--", "command"],
-        ["log", "slow_start:0:0", "command"],
-        ["log", "gossip:0:0", "--", "command"],
-        ["log", "slow_start:soon:0", "--", "command"],
+        ["log", "slow_start:0:0:0", "command"],
+        ["log", "gossip:0:0:0", "--", "command"],
+        ["log", "slow_start:soon:0:0", "--", "command"],
         ["log", "slow_start", "--", "command"],
     ],
 )
@@ -131,8 +134,46 @@ def test_several_faults_come_in_order_and_a_second_start_adds_its_own(tmp_path: 
 
 
 def test_an_unknown_fault_starts_no_worker(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "harness.faulty_worker", str(tmp_path / "log"), "kill:0:0", "--", *COMMAND]
+    words = [sys.executable, "-m", "harness.faulty_worker", str(tmp_path / "log"), "kill:0:0:0", "--", *COMMAND]
     done = subprocess.run(words, capture_output=True, timeout=LIMIT_S, check=False)
     assert done.returncode != 0
     assert done.stdout == b""
     assert b"kill is not a fault" in done.stderr
+
+
+def test_a_crashing_start_exits_with_a_status_and_last_words(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    words = wrap(COMMAND, (Fault(kind=FaultKind.CRASH_START),), str(log))
+    done = subprocess.run(words, capture_output=True, timeout=LIMIT_S, check=False)
+    assert (done.returncode, done.stdout) == (CRASH_STATUS, b"")
+    assert b"before the init ping" in done.stderr
+    assert msgspec.json.decode(log.read_bytes(), type=FaultRecord).kind is FaultKind.CRASH_START
+
+
+def test_a_mute_start_sends_stray_frames_until_nobody_reads_them(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    words = wrap(COMMAND, (Fault(kind=FaultKind.MUTE_START),), str(log))
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.read(2 * (4 + len(STRAY))).count(b"stray") == 2
+        worker.stdout.close()
+        assert worker.wait(LIMIT_S) == 0
+    assert msgspec.json.decode(log.read_bytes(), type=FaultRecord).landed
+
+
+def test_only_the_first_starts_are_spoilt_and_none_after_the_lift(tmp_path: Path) -> None:
+    log = str(tmp_path / "log")
+    few, all_of_them = Fault(kind=FaultKind.CRASH_START, starts=2), Fault(kind=FaultKind.SLOW_START)
+    assert [claim(few, log) for _ in range(4)] == [True, True, False, False]
+    assert [claim(all_of_them, log) for _ in range(4)] == [True] * 4
+    lift(log)
+    lift(log)
+    assert not claim(all_of_them, log)
+    assert not claim(Fault(kind=FaultKind.MUTE_START, starts=9), log)
+
+
+def test_a_start_that_is_not_spoilt_becomes_the_worker_and_records_nothing(tmp_path: Path) -> None:
+    lift(str(tmp_path / "log"))
+    done, records, _ = start(tmp_path / "log", Fault(kind=FaultKind.CRASH_START))
+    assert done.stdout.startswith(b"I am")
+    assert records == []

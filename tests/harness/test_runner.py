@@ -215,3 +215,63 @@ def test_a_run_that_leaves_nothing_waits_for_nothing(
     monkeypatch.setattr(harness.runner, "LEFTOVER_PATIENCE_S", 3600.0)
     result = run(tiny(checkers=ALL_CHECKS), find_pool(pool), Request(), tmp_path)
     assert verdicts(result)["nothing_left"] is Verdict.PASS
+
+
+@both_pools
+def test_after_the_faults_plain_calls_are_made_and_the_pool_has_its_full_size(
+    tiny: Callable[..., Any], tmp_path: Path, pool: str
+) -> None:
+    def workload(_: random.Random, __: Size) -> Plan:
+        return ((Step(command="exit", label="leave", fault=FaultKind.EXIT),),)
+
+    scenario = tiny(
+        workload=workload,
+        checkers=(OneOutcome(allowed=frozenset({"result", "WorkerCrashed"})), *CORE),
+        fixed_size=Size(workers=2, clients=1),
+    )
+    result = run(scenario, find_pool(pool), Request(), tmp_path)
+    assert (result.verdict, result.trouble) == (Verdict.PASS, "")
+    history = RunFolder(Path(result.folder)).read_history()
+    assert [(op.client, op.command, op.outcome) for op in history.labelled("probe")] == [(1, "echo", "result")] * 4
+    (recovery,) = result.metrics.recoveries
+    assert recovery.kind is FaultKind.EXIT
+    assert recovery.lost == 1
+    assert recovery.first_ok_s is not None
+    assert recovery.full_size_s is not None
+
+
+def test_faults_of_starts_are_lifted_before_the_probe(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    scenario = tiny(
+        faults=(Fault(kind=FaultKind.CRASH_START),),
+        workload=steady("echo", calls=1, checkout_timeout_s=0.05),
+        checkers=(OneOutcome(allowed=frozenset({"result", "CheckoutTimeout", "CircuitOpen"})),),
+        fixed_size=Size(workers=1, clients=1),
+        warm=False,
+    )
+    result = run(scenario, find_pool("v2"), Request(), tmp_path)
+    assert result.verdict is Verdict.PASS
+    history = RunFolder(Path(result.folder)).read_history()
+    assert {op.outcome for op in history.ops if op.label != "probe"} == {"CheckoutTimeout"}
+    assert {op.outcome for op in history.labelled("probe")} == {"result"}
+
+
+@pytest.mark.parametrize(
+    ("known", "command"), [(None, "echo"), (frozenset({"ping", "print"}), "ping"), (frozenset({"print"}), None)]
+)
+def test_the_probe_uses_a_command_that_the_worker_knows(
+    tiny: Callable[..., Any],
+    fake_subject: Callable[..., Any],
+    tmp_path: Path,
+    known: frozenset[str] | None,
+    command: str | None,
+) -> None:
+    scenario = tiny(workload=steady("print", calls=1, fault=FaultKind.PRINT), commands=("print",))
+    result = run(scenario, fake_subject(), Request(known_commands=known), tmp_path)
+    history = RunFolder(Path(result.folder)).read_history()
+    assert {op.command for op in history.labelled("probe")} == ({command} if command else set())
+
+
+def test_without_faults_there_is_no_probe(tiny: Callable[..., Any], fake_subject: Any, tmp_path: Path) -> None:
+    result = run(tiny(), fake_subject(), Request(), tmp_path)
+    assert RunFolder(Path(result.folder)).read_history().labelled("probe") == ()
+    assert result.metrics.recoveries == ()

@@ -20,6 +20,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "LabelledOutcome": {"label": "step", "outcomes": frozenset({"result"})},
     "Prompt": {"label": "step", "within_s": 0.5},
     "Replaced": {"label": "step"},
+    "Seen": {"kind": FaultKind.FORK, "allowed": frozenset({"PoolClosed"})},
 }
 
 

@@ -1,0 +1,23 @@
+"""G14: calls that come in bursts are all served, by no more workers than the pool may have."""
+
+from __future__ import annotations
+
+from harness.checkers import CORE, OneOutcome, StableWorkers
+from harness.composition import bursts, mix, phases, ramp
+from harness.scenario import Scenario
+from harness.workload import Step
+
+MIXED = mix((4, Step(command="sleep", args={"seconds": 0.005})), (1, Step(command="echo")))
+
+SCENARIO = Scenario(
+    name="bursts",
+    summary="bursts of calls, and then a ramp, are served by the workers that are there",
+    failures=("F3",),
+    guarantees=("G14", "G15", "G16"),
+    workload=phases(
+        (0.0, bursts(MIXED, calls=24, every_s=0.2, count=3)),
+        (0.6, ramp(MIXED, from_per_s=20, to_per_s=80, for_s=0.4)),
+    ),
+    commands=("sleep", "echo"),
+    checkers=(OneOutcome(), StableWorkers(), *CORE),
+)

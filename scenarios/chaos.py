@@ -1,0 +1,43 @@
+"""F12: workers are killed and stopped at any moment of a growing load; each such fault costs one call at most."""
+
+from __future__ import annotations
+
+from bridge import Capability
+from harness.checkers import CORE, FaultLanded, OneOutcome
+from harness.composition import mix, ramp
+from harness.fault import Fault, FaultKind
+from harness.scenario import Scenario
+from harness.workload import Step
+
+KILLS_S = (0.2, 0.6)
+STOP_S = 0.4
+STOPPED_S = 0.2
+MIXED = mix(
+    (3, Step(command="sleep", args={"seconds": 0.01})),
+    (2, Step(command="echo")),
+    (1, Step(command="blob", args={"bytes": 100_000})),
+)
+
+SCENARIO = Scenario(
+    name="chaos",
+    summary="kills and stops at wall-clock times under a mixed and growing load cost no more than their own calls",
+    failures=("F12", "F18"),
+    guarantees=("G3", "G5", "G8"),
+    workload=ramp(MIXED, from_per_s=30, to_per_s=70, for_s=0.9),
+    commands=("sleep", "echo", "blob"),
+    needs=frozenset({Capability.KILL}),
+    faults=(
+        *(Fault(kind=FaultKind.KILL, after_s=at_s) for at_s in KILLS_S),
+        Fault(kind=FaultKind.STOP, after_s=STOP_S, for_s=STOPPED_S),
+    ),
+    checkers=(
+        OneOutcome(
+            allowed=frozenset({"result", "WorkerCrashed"}),
+            at_least={"result": 1},
+            at_most={"WorkerCrashed": len(KILLS_S)},
+        ),
+        FaultLanded(kinds=(FaultKind.KILL, FaultKind.STOP)),
+        *CORE,
+    ),
+    compare_answers=False,
+)

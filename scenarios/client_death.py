@@ -1,0 +1,39 @@
+"""F12: a client that ends while a worker is busy with its call leaves the pool whole."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome
+from harness.fault import Fault, FaultKind
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+HELD_S = 0.5
+CALLS = 8
+
+
+def workload(_: random.Random, size: Size) -> Plan:
+    """One client's long call is the victim; the others call on."""
+    victim = Step(command="sleep", args={"seconds": HELD_S}, label="victim")
+    other = Step(command="echo", label="other")
+    return ((victim, *(Step(command="echo", label="never"),) * 2), *((other,) * size.count(CALLS),) * 3)
+
+
+SCENARIO = Scenario(
+    name="client_death",
+    summary="a client that ends in the middle of its call takes nothing with it",
+    failures=("F12", "F13"),
+    guarantees=("G3", "G8", "G24"),
+    workload=workload,
+    commands=("sleep", "echo"),
+    faults=(Fault(kind=FaultKind.CLIENT_DEATH, when="victim:sent", after_s=0.1),),
+    fixed_size=Size(workers=2, clients=4),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "Cancelled"}), at_most={"Cancelled": 1}),
+        LabelledOutcome(label="victim", outcomes=frozenset({"Cancelled"})),
+        LabelledOutcome(label="other", outcomes=frozenset({"result"})),
+        FaultLanded(kinds=(FaultKind.CLIENT_DEATH,)),
+        *CORE,
+    ),
+)

@@ -1,0 +1,30 @@
+"""F3: workers that crash at their start are started again, and the clients that wait lose nothing by it."""
+
+from __future__ import annotations
+
+from harness.checkers import CORE, FaultLanded, OneOutcome
+from harness.fault import Fault, FaultKind
+from harness.scenario import Scenario
+from harness.workload import Size, steady
+
+CRASHES = 2
+
+SCENARIO = Scenario(
+    name="crash_start",
+    summary="two starts that crash are followed by good ones",
+    failures=("F3",),
+    guarantees=("G8", "G13"),
+    workload=steady("echo", calls=4),
+    faults=(Fault(kind=FaultKind.CRASH_START, starts=CRASHES),),
+    warm=False,
+    fixed_size=Size(workers=2, clients=4),
+    checkers=(
+        # A pool that starts a worker inside a call has nobody else to tell that it did not start.
+        OneOutcome(
+            allowed=frozenset({"result", "WorkerCrashed"}), at_least={"result": 1}, at_most={"WorkerCrashed": CRASHES}
+        ),
+        FaultLanded(kinds=(FaultKind.CRASH_START,)),
+        *CORE,
+    ),
+    compare_answers=False,
+)

@@ -1,0 +1,37 @@
+"""F8: a request that is answered twice must not leave an answer over for the next client."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome
+from harness.fault import FaultKind
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+ROUNDS = 3
+
+
+def workload(_: random.Random, size: Size) -> Plan:
+    """Answers that come twice, with echoes after each."""
+    double = Step(command="odd_answer", args={"kind": "double"}, label="double", fault=FaultKind.DUPLICATED)
+    echo = Step(command="echo", label="echo")
+    return ((double, echo, echo) * size.count(ROUNDS),)
+
+
+SCENARIO = Scenario(
+    name="double_answer",
+    summary="an answer that comes twice reaches its own caller once at most, and nobody else",
+    failures=("F8", "F20"),
+    guarantees=("G1", "G5", "G25"),
+    workload=workload,
+    commands=("odd_answer", "echo"),
+    fixed_size=Size(workers=1, clients=1),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "WorkerCrashed"})),
+        LabelledOutcome(label="double", outcomes=frozenset({"WorkerCrashed"})),
+        LabelledOutcome(label="echo", outcomes=frozenset({"result"})),
+        FaultLanded(kinds=(FaultKind.DUPLICATED,)),
+        *CORE,
+    ),
+)

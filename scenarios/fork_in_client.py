@@ -1,0 +1,37 @@
+"""G23: a forked child can use nothing of its parent's pool, and its end ends no worker."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, FaultLanded, OneOutcome, Seen, StableWorkers
+from harness.fault import Fault, FaultKind
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+CALLS = 10
+
+
+def workload(_: random.Random, size: Size) -> Plan:
+    """Every client has a call under way when the fork comes, and goes on after it."""
+    busy = Step(command="sleep", args={"seconds": 0.1}, label="busy")
+    return ((busy, *(Step(command="echo", after="fork:landed"),) * size.count(CALLS)),) * size.clients
+
+
+SCENARIO = Scenario(
+    name="fork_in_client",
+    summary="a fork in the middle of calls: the child is refused, the parent's calls and workers stay right",
+    guarantees=("G1", "G16", "G23"),
+    failures=("F12",),
+    workload=workload,
+    commands=("sleep", "echo"),
+    faults=(Fault(kind=FaultKind.FORK, when="busy:sent"),),
+    fixed_size=Size(workers=2, clients=4),
+    checkers=(
+        OneOutcome(),
+        FaultLanded(kinds=(FaultKind.FORK,)),
+        Seen(kind=FaultKind.FORK, allowed=frozenset({"PoolClosed"}), guarantees=("G23",)),
+        StableWorkers(),
+        *CORE,
+    ),
+)

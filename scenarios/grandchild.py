@@ -1,0 +1,45 @@
+"""F19: a child that a worker left behind holds the worker's pipes; that hides no death, and outlives no close."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, Prompt
+from harness.fault import FaultKind
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+CHILD_S = 60.0
+NOTICED_WITHIN_S = 2.0
+
+
+def workload(_: random.Random, __: Size) -> Plan:
+    """The only worker leaves a child behind and exits in its next call; echoes; another one, which the close finds."""
+    child = Step(
+        command="spawn_child",
+        args={"seconds": CHILD_S, "pipes": True},
+        label="child",
+        fault=FaultKind.GRANDCHILD,
+    )
+    leave = Step(command="exit", args={"code": 3}, label="exit", fault=FaultKind.EXIT)
+    echo = Step(command="echo", label="echo")
+    return ((child, leave, echo, echo, child),)
+
+
+SCENARIO = Scenario(
+    name="grandchild",
+    summary="a worker's child that holds its pipes hides no death and is gone after the close",
+    failures=("F19",),
+    guarantees=("G3", "G20"),
+    workload=workload,
+    commands=("spawn_child", "exit", "echo"),
+    fixed_size=Size(workers=1, clients=1),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "WorkerCrashed"}), at_most={"WorkerCrashed": 1}),
+        LabelledOutcome(label="exit", outcomes=frozenset({"WorkerCrashed"})),
+        Prompt(label="exit", within_s=NOTICED_WITHIN_S),
+        FaultLanded(kinds=(FaultKind.GRANDCHILD, FaultKind.EXIT)),
+        *CORE,
+    ),
+    compare_answers=False,
+)

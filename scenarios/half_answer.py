@@ -1,0 +1,46 @@
+"""F9: a worker that stops in the middle of its response is ended at the deadline, and nobody gets the other half."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Replaced
+from harness.fault import FaultKind
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+SILENCE_S = 0.6
+LIMIT_S = 0.2
+ECHOES = 6
+
+
+def workload(_: random.Random, __: Size) -> Plan:
+    """A response that stops half way for longer than the call may take, then echoes."""
+    half = Step(
+        command="odd_answer",
+        args={"kind": "half", "seconds": SILENCE_S},
+        timeout_s=LIMIT_S,
+        label="half",
+        fault=FaultKind.HALF_ANSWER,
+    )
+    return ((half, *(Step(command="echo", label="echo"),) * ECHOES),)
+
+
+SCENARIO = Scenario(
+    name="half_answer",
+    summary="half a response and then silence is a timeout, and the other half reaches nobody",
+    failures=("F8", "F9"),
+    guarantees=("G1", "G5", "G11", "G12"),
+    workload=workload,
+    commands=("odd_answer", "echo"),
+    fixed_size=Size(workers=1, clients=1),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "CallTimeout"}), at_most={"CallTimeout": 1}),
+        LabelledOutcome(label="half", outcomes=frozenset({"CallTimeout"})),
+        LabelledOutcome(label="echo", outcomes=frozenset({"result"})),
+        FaultLanded(kinds=(FaultKind.HALF_ANSWER,)),
+        Replaced(label="half"),
+        Deadlines(slack_s=1.0),
+        *CORE,
+    ),
+)

@@ -1,0 +1,26 @@
+"""F11: a hook that answers junk is a typed error for the one who called, and troubles no other pool."""
+
+from __future__ import annotations
+
+from harness.checkers import CORE, FaultLanded, OneOutcome, Seen, StableWorkers
+from harness.fault import Fault, FaultKind
+from harness.scenario import Scenario
+from harness.workload import Size, steady
+
+SCENARIO = Scenario(
+    name="hook_junk",
+    summary="hooks that answer junk are told as such to the caller; a pool without hooks has nothing to be told",
+    failures=("F11",),
+    guarantees=("G3", "G16"),
+    workload=steady("sleep", {"seconds": 0.02}, calls=5, label="load"),
+    commands=("sleep", "echo"),
+    faults=(Fault(kind=FaultKind.HOOK_JUNK, when="load:sent"),),
+    fixed_size=Size(workers=2, clients=2),
+    checkers=(
+        OneOutcome(),
+        FaultLanded(kinds=(FaultKind.HOOK_JUNK,)),
+        Seen(kind=FaultKind.HOOK_JUNK, allowed=frozenset({"HookError", "no hooks"}), guarantees=("G3",)),
+        StableWorkers(),
+        *CORE,
+    ),
+)

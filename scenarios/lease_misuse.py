@@ -1,0 +1,32 @@
+"""F5: a worker that was given back is out of reach, and one that a dead thread holds comes back to the pool."""
+
+from __future__ import annotations
+
+from harness.checkers import CORE, FaultLanded, OneOutcome, Seen
+from harness.fault import Fault, FaultKind
+from harness.scenario import Scenario
+from harness.workload import Size, steady
+
+NO_LEASE = "no lease"
+"""A pool whose clients never hold a worker cannot be misused in this way."""
+
+SCENARIO = Scenario(
+    name="lease_misuse",
+    summary="a lease is of no use after its end, and a lost one is found",
+    failures=("F5", "F12"),
+    guarantees=("G2", "G8", "G26"),
+    workload=steady("sleep", {"seconds": 0.02}, calls=5, label="load"),
+    commands=("sleep", "echo"),
+    faults=(
+        Fault(kind=FaultKind.STALE_LEASE, when="load:sent"),
+        Fault(kind=FaultKind.LOST_LEASE, when="load:done"),
+    ),
+    fixed_size=Size(workers=2, clients=2),
+    checkers=(
+        OneOutcome(),
+        FaultLanded(kinds=(FaultKind.STALE_LEASE, FaultKind.LOST_LEASE)),
+        Seen(kind=FaultKind.STALE_LEASE, allowed=frozenset({"LeaseError", NO_LEASE}), guarantees=("G2",)),
+        Seen(kind=FaultKind.LOST_LEASE, allowed=frozenset({"reclaimed", NO_LEASE}), guarantees=("G26",)),
+        *CORE,
+    ),
+)

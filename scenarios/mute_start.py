@@ -1,0 +1,29 @@
+"""F4: a worker that never answers its init ping, but sends other frames all the time, is given up at the limit."""
+
+from __future__ import annotations
+
+from harness.checkers import CORE, FaultLanded, OneOutcome
+from harness.fault import Fault, FaultKind
+from harness.scenario import Scenario
+from harness.workload import Size, steady
+
+START_TIMEOUT_S = 1.5
+
+SCENARIO = Scenario(
+    name="mute_start",
+    summary="a mute worker with steady traffic is given up at the start's limit, and its place is filled",
+    failures=("F4",),
+    guarantees=("G8", "G13"),
+    workload=steady("echo", calls=4),
+    config={"start_timeout_s": START_TIMEOUT_S},
+    faults=(Fault(kind=FaultKind.MUTE_START, starts=1),),
+    warm=False,
+    fixed_size=Size(workers=2, clients=4),
+    checkers=(
+        # A pool that starts a worker inside a call has nobody else to tell that it did not start.
+        OneOutcome(allowed=frozenset({"result", "WorkerCrashed"}), at_least={"result": 1}),
+        FaultLanded(kinds=(FaultKind.MUTE_START,)),
+        *CORE,
+    ),
+    compare_answers=False,
+)

@@ -1,0 +1,42 @@
+"""F18: while the process can open no descriptor a worker is lost; calls go on, and then the pool heals."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome
+from harness.fault import Fault, FaultKind
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+EXHAUSTED_S = 0.4
+CALLS = 5
+
+
+def workload(_: random.Random, size: Size) -> Plan:
+    """A worker exits once there is no descriptor left; calls on the other meanwhile."""
+    leave = Step(command="exit", after="fd_exhaustion:landed", label="exit", fault=FaultKind.EXIT)
+    echo = Step(command="echo", label="echo")
+    return (
+        (echo, leave),
+        (Step(command="echo", after="exit:done", label="meanwhile"), *(echo,) * size.count(CALLS)),
+    )
+
+
+SCENARIO = Scenario(
+    name="no_descriptors",
+    summary="a worker that is lost while no descriptor is free costs one call, and is replaced when there are some",
+    failures=("F18",),
+    guarantees=("G3", "G8", "G21"),
+    workload=workload,
+    commands=("exit", "echo"),
+    faults=(Fault(kind=FaultKind.FD_EXHAUSTION, when="echo:done", for_s=EXHAUSTED_S),),
+    fixed_size=Size(workers=2, clients=2),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "WorkerCrashed"}), at_most={"WorkerCrashed": 1}),
+        LabelledOutcome(label="exit", outcomes=frozenset({"WorkerCrashed"})),
+        LabelledOutcome(label="meanwhile", outcomes=frozenset({"result"})),
+        FaultLanded(kinds=(FaultKind.FD_EXHAUSTION, FaultKind.EXIT)),
+        *CORE,
+    ),
+)

@@ -1,0 +1,29 @@
+"""F19: SIGKILL to the process that has a pool leaves none of its workers behind, busy as they are."""
+
+from __future__ import annotations
+
+from bridge import Capability
+from harness.checkers import CORE, FaultLanded, OneOutcome, Seen
+from harness.fault import Fault, FaultKind
+from harness.scenario import Scenario
+from harness.workload import Size, steady
+
+GONE_WITHIN_S = 5.0
+
+SCENARIO = Scenario(
+    name="parent_killed",
+    summary="the workers of a pool whose process is killed are gone, though they were busy",
+    failures=("F19",),
+    guarantees=("G20",),
+    workload=steady("echo", calls=4, after="parent_kill:landed"),
+    faults=(Fault(kind=FaultKind.PARENT_KILL, for_s=GONE_WITHIN_S),),
+    needs=frozenset({Capability.WARM_UP}),
+    commands=("echo", "sleep"),
+    fixed_size=Size(workers=2, clients=2),
+    checkers=(
+        OneOutcome(),
+        FaultLanded(kinds=(FaultKind.PARENT_KILL,)),
+        Seen(kind=FaultKind.PARENT_KILL, allowed=frozenset({"all gone"}), guarantees=("G20",)),
+        *CORE,
+    ),
+)

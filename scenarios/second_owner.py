@@ -1,0 +1,30 @@
+"""F17, F21: a pool whose name is taken, and one with an unknown option, are refused by name; the first goes on."""
+
+from __future__ import annotations
+
+from harness.checkers import CORE, FaultLanded, OneOutcome, Seen, StableWorkers
+from harness.fault import Fault, FaultKind
+from harness.scenario import Scenario
+from harness.workload import Size, steady
+
+SCENARIO = Scenario(
+    name="second_owner",
+    summary="a taken name and an unknown option are clear errors, and the pool that lives is not disturbed",
+    failures=("F17", "F21"),
+    guarantees=("G16", "G20"),
+    workload=steady("sleep", {"seconds": 0.02}, calls=5, label="load"),
+    commands=("sleep",),
+    faults=(
+        Fault(kind=FaultKind.SECOND_OWNER, when="load:sent"),
+        Fault(kind=FaultKind.BAD_OPTION, when="load:sent"),
+    ),
+    fixed_size=Size(workers=2, clients=2),
+    checkers=(
+        OneOutcome(),
+        FaultLanded(kinds=(FaultKind.SECOND_OWNER, FaultKind.BAD_OPTION)),
+        Seen(kind=FaultKind.SECOND_OWNER, allowed=frozenset({"PoolNameConflict"})),
+        Seen(kind=FaultKind.BAD_OPTION, allowed=frozenset({"ConfigError"})),
+        StableWorkers(),
+        *CORE,
+    ),
+)

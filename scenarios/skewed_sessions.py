@@ -1,0 +1,43 @@
+"""F14, F16: many sessions of which a few have most of the calls; each meets its own state, however it is placed."""
+
+from __future__ import annotations
+
+import random
+
+from bridge import Capability
+from harness.checkers import CORE, OneOutcome, Sessions
+from harness.composition import mix, sessions, steady_mix
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+CALLS = 30
+SESSIONS = 8
+SKEW = 1.2
+STATE = mix(
+    (2, Step(command="put", args={"key": "k", "value": "a"})),
+    (2, Step(command="put", args={"key": "k", "value": "b"})),
+    (3, Step(command="get", args={"key": "k"})),
+    (2, Step(command="append", args={"key": "log", "value": "line"})),
+    (1, Step(command="list")),
+)
+
+
+def workload(choice: random.Random, size: Size) -> Plan:
+    """Every client has some sessions of its own, so that each has one order of calls."""
+    one = Size(workers=size.workers, clients=1, scale=size.scale)
+    plan: Plan = ()
+    for client in range(size.clients):
+        plan += sessions(steady_mix(STATE, calls=CALLS), count=SESSIONS, skew=SKEW, name=f"of-{client}")(choice, one)
+    return plan
+
+
+SCENARIO = Scenario(
+    name="skewed_sessions",
+    summary="hot and cold sessions side by side each meet their own state",
+    failures=("F14", "F16"),
+    guarantees=("G17", "G18"),
+    workload=workload,
+    commands=("put", "get", "append", "list"),
+    needs=frozenset({Capability.SESSIONS}),
+    checkers=(OneOutcome(), Sessions(), *CORE),
+)
