@@ -7,6 +7,7 @@ from harness.checkers.answers import OwnAnswer
 from harness.checkers.closing import CloseBounded, Conserved, NothingLeft
 from harness.checkers.deadlines import Deadlines, Prompt
 from harness.checkers.leases import AtMostOnce, CleanWorkers, ExclusiveLease, Fifo
+from harness.checkers.linearizability import Linearizable
 from harness.checkers.outcomes import LabelledOutcome, OneOutcome
 from harness.checkers.parallelism import Overlap, ParallelStart
 from harness.checkers.sessions import Sessions
@@ -33,6 +34,7 @@ ALL: tuple[type, ...] = (
     FaultLanded,
     Fifo,
     LabelledOutcome,
+    Linearizable,
     LiveBound,
     NothingLeft,
     OneOutcome,
@@ -58,6 +60,7 @@ __all__ = [
     "FaultLanded",
     "Fifo",
     "LabelledOutcome",
+    "Linearizable",
     "LiveBound",
     "NothingLeft",
     "OneOutcome",
