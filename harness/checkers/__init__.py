@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.checker import Checker
 from harness.checkers.answers import OwnAnswer
+from harness.checkers.audit import Audit
 from harness.checkers.closing import CloseBounded, Conserved, NothingLeft
 from harness.checkers.deadlines import Deadlines, Prompt
 from harness.checkers.leases import AtMostOnce, CleanWorkers, ExclusiveLease, Fifo
@@ -11,6 +12,7 @@ from harness.checkers.linearizability import Linearizable
 from harness.checkers.outcomes import LabelledOutcome, OneOutcome
 from harness.checkers.parallelism import Overlap, ParallelStart
 from harness.checkers.sessions import Sessions
+from harness.checkers.waiting import HandOff, Independence, WorkConserving
 from harness.checkers.workers import FaultLanded, LiveBound, Replaced, StableWorkers
 
 CORE: tuple[Checker, ...] = (
@@ -25,6 +27,10 @@ CORE: tuple[Checker, ...] = (
 """What holds in every scenario."""
 
 ALL: tuple[type, ...] = (
+    WorkConserving,
+    Independence,
+    HandOff,
+    Audit,
     AtMostOnce,
     CleanWorkers,
     CloseBounded,
@@ -52,6 +58,7 @@ __all__ = [
     "ALL",
     "CORE",
     "AtMostOnce",
+    "Audit",
     "CleanWorkers",
     "CloseBounded",
     "Conserved",
@@ -59,6 +66,8 @@ __all__ = [
     "ExclusiveLease",
     "FaultLanded",
     "Fifo",
+    "HandOff",
+    "Independence",
     "LabelledOutcome",
     "Linearizable",
     "LiveBound",
@@ -71,4 +80,5 @@ __all__ = [
     "Replaced",
     "Sessions",
     "StableWorkers",
+    "WorkConserving",
 ]

@@ -17,9 +17,11 @@ NEEDED: dict[str, dict[str, Any]] = {
     "CloseBounded": {"within_s": 1.0},
     "Deadlines": {"slack_s": 0.5},
     "FaultLanded": {"kinds": (FaultKind.KILL,)},
+    "Independence": {"epsilon_s": 0.1},
     "LabelledOutcome": {"label": "step", "outcomes": frozenset({"result"})},
     "Prompt": {"label": "step", "within_s": 0.5},
     "Replaced": {"label": "step"},
+    "WorkConserving": {"epsilon_s": 0.1},
 }
 
 

@@ -1,0 +1,230 @@
+"""Whether waiting calls and idle workers find each other: at once, each once, and whatever other workers do."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from bridge import Event, EventKind
+from harness.checker import Finding, finding
+from harness.checkers.leases import LEASE_ENDS, events_of_workers
+from harness.history import History
+from harness.verdict import Verdict
+
+IDLE_BEGINS = frozenset({EventKind.READY, EventKind.CHECKIN, EventKind.WITHDRAW})
+IDLE_ENDS = frozenset({EventKind.OFFER, EventKind.ACCEPT, EventKind.SEND, EventKind.KILL, EventKind.REAP})
+WAIT_ENDS = (EventKind.OFFER, EventKind.ACCEPT, EventKind.WITHDRAW, EventKind.DONE)
+
+
+class Stretch(msgspec.Struct, frozen=True, order=True):
+    """From `start` to `end`, in nanoseconds; `who` is the call or the worker."""
+
+    start: int
+    end: int
+    who: int
+
+
+def waits(history: History) -> list[Stretch]:
+    """From ENQUEUE until the call has a worker or gave up, by start.
+
+    Calls of sessions are left out, since they may wait for one worker alone, and so are those on a held lease.
+    """
+    ends: dict[int, int] = {}
+    for kind in WAIT_ENDS:
+        for event in history.events_by_kind[kind]:
+            if event.call is not None:
+                ends[event.call] = min(event.at_ns, ends.get(event.call, event.at_ns))
+    bound = {op.call for op in history.ops if op.session is not None}
+    return [
+        Stretch(event.at_ns, ends[event.call], event.call)
+        for event in history.events_by_kind[EventKind.ENQUEUE]
+        if event.call is not None and event.worker is None and event.call in ends and event.call not in bound
+    ]
+
+
+def idle_stretches(history: History) -> list[Stretch]:
+    """From READY, CHECKIN or a refused offer until the worker is offered, taken or ended; at most until the close."""
+    close_ns = history.close_began_ns
+    found = []
+    for worker, events in events_of_workers(history, *IDLE_BEGINS, *IDLE_ENDS).items():
+        for one, other in itertools.pairwise((*events, None)):
+            assert one is not None
+            end = close_ns if other is None else other.at_ns
+            if close_ns is not None and end is not None:
+                end = min(end, close_ns)
+            if one.kind in IDLE_BEGINS and end is not None and end > one.at_ns:
+                found.append(Stretch(one.at_ns, end, worker))
+    return sorted(found)
+
+
+def idle_beside(waiting: Sequence[Stretch], idle: Sequence[Stretch], longer_ns: int) -> Iterator[tuple[Stretch, int]]:
+    """Of each idle stretch that shares more than `longer_ns` with one waiting call: it, and how long they share."""
+    long = [wait for wait in waiting if wait.end - wait.start > longer_ns]
+    starts = [wait.start for wait in long]
+    latest = list(itertools.accumulate((wait.end for wait in long), max))
+    for stretch in idle:
+        shared = 0
+        before = bisect.bisect_right(starts, stretch.start)
+        if before:
+            shared = min(stretch.end, latest[before - 1]) - stretch.start
+        if before < len(long):  # of those that came later, the first shares most or, if it went early, enough
+            shared = max(shared, min(stretch.end, long[before].end) - long[before].start)
+        if shared > longer_ns:
+            yield stretch, shared
+
+
+class WorkConserving(msgspec.Struct, frozen=True, kw_only=True):
+    """No worker is idle for over `epsilon_s` seconds while one and the same call waits for any worker (G6).
+
+    Calls of sessions count as nobody's waiters, since they may be bound to a worker.
+    """
+
+    epsilon_s: float
+    name: str = "work_conserving"
+    guarantees: tuple[str, ...] = ("G6",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from ENQUEUE to OFFER, ACCEPT, WITHDRAW or DONE, and from READY or CHECKIN to the next lease."""
+        waiting, idle = waits(history), idle_stretches(history)
+        if not waiting or not idle:
+            return finding(self, Verdict.UNKNOWN, "no call was seen to wait, or no worker to be idle")
+        found = list(idle_beside(waiting, idle, int(self.epsilon_s * 1e9)))
+        longest_s = max((shared for _, shared in found), default=0) / 1e9
+        if found:
+            claim = f"{len(found)} times a worker was idle beside a waiting call; the longest: {longest_s:.3f} s"
+            told = [f"worker {s.who} was idle for {shared / 1e9:.3f} s while a call waited" for s, shared in found]
+            return finding(self, Verdict.FAIL, claim, figures={"longest_s": round(longest_s, 4)}, examples=told)
+        claim = f"no worker was idle for over {self.epsilon_s:g} s while one of {len(waiting)} calls waited"
+        return finding(self, Verdict.PASS, claim, figures={"waits": len(waiting), "idle": len(idle)})
+
+
+class HandOff(msgspec.Struct, frozen=True, kw_only=True):
+    """Each offer of a worker ends in exactly one of accept and withdraw, unless the worker itself ended (G9).
+
+    A checkin tells of an accept too: a call may take its worker only to give it back, since its time is over. That a
+    worker that was refused is idle or offered again is for WorkConserving to decide.
+    """
+
+    name: str = "hand_off"
+    guarantees: tuple[str, ...] = ("G9",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the events of each pair of a call and a worker, up to the close; their order is not needed."""
+        close_ns = history.close_began_ns
+        counts = {
+            kind: Counter((event.call, event.worker) for event in history.events_by_kind[kind])
+            for kind in (EventKind.OFFER, EventKind.ACCEPT, EventKind.WITHDRAW, EventKind.CHECKIN)
+        }
+        offers = counts[EventKind.OFFER]
+        if not offers:
+            return finding(self, Verdict.UNKNOWN, "no worker was offered to a waiting call")
+        ended = {
+            event.worker
+            for kind in (EventKind.KILL, EventKind.REAP)
+            for event in history.events_by_kind[kind]
+            if close_ns is None or event.at_ns < close_ns
+        }
+        gave_up = {event.call for event in history.events_by_kind[EventKind.WITHDRAW]}
+        done = {
+            event.call for event in history.events_by_kind[EventKind.DONE] if close_ns is None or event.at_ns < close_ns
+        }
+        wrong = []
+        for pair, offered in offers.items():
+            call, worker = pair
+            accepted, withdrawn = counts[EventKind.ACCEPT][pair], counts[EventKind.WITHDRAW][pair]
+            told = f"worker {worker} was offered to call {call}"
+            if accepted + withdrawn > offered:
+                wrong.append(f"{told} {offered} times, accepted {accepted} and withdrawn {withdrawn} times")
+            elif not (accepted + withdrawn or counts[EventKind.CHECKIN][pair] or call in gave_up or worker in ended):
+                wrong += [f"{told}, neither accepted nor withdrawn"] * (call in done)
+        figures: dict[str, float | int | str] = {"offers": offers.total()}
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} hand-offs went wrong", figures=figures, examples=wrong)
+        claim = f"each of {offers.total()} offers was accepted or withdrawn, and once"
+        return finding(self, Verdict.PASS, claim, figures=figures)
+
+
+class Independence(msgspec.Struct, frozen=True, kw_only=True):
+    """While a worker is stuck, stopped or dying, no call is delayed on the others by `epsilon_s` seconds or more (G10).
+
+    A worker counts as stuck from a fault that landed on it, and in a lease that lasts `stuck_s` or more. The delay of
+    a call beside it is its time with a worker that this one was not at work for, by its journal; and the time for
+    which it waited beside an idle worker.
+    """
+
+    epsilon_s: float
+    stuck_s: float = 0.2
+    name: str = "independence"
+    guarantees: tuple[str, ...] = ("G10",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from faults and leases, the journals, and the operations' own times."""
+        stuck = sorted(_stuck(history, int(self.stuck_s * 1e9)))
+        if not stuck:
+            return finding(self, Verdict.UNKNOWN, "no worker was stuck, stopped or dying")
+        beside_one_of = _Beside(stuck)
+        worked = {(s.pid, s.request_id): (s.start_ns, s.end_ns) for s in history.services if s.end_ns is not None}
+        limit_ns = int(self.epsilon_s * 1e9)
+        wrong: list[str] = []
+        beside, most = 0, 0
+        for op in history.ops:
+            if op.session is not None or op.pid is None or op.call is None:
+                continue  # a call of a session may have a handover to wait for
+            if op.checked_out_ns is None or op.completed_ns is None:
+                continue
+            own = worked.get((op.pid, op.call))
+            if own is None or own[1] is None or not beside_one_of(op.worker, op.checked_out_ns, op.completed_ns):
+                continue
+            beside += 1
+            delay = op.completed_ns - op.checked_out_ns - (own[1] - own[0])
+            most = max(most, delay)
+            if delay >= limit_ns:
+                wrong.append(f"call {op.index} was held up on worker {op.worker} for {delay / 1e9:.3f} s")
+        for stretch, shared in idle_beside(waits(history), idle_stretches(history), limit_ns):
+            if beside_one_of(stretch.who, stretch.start, stretch.end):
+                wrong.append(f"a call waited for {shared / 1e9:.3f} s beside the idle worker {stretch.who}")
+        figures: dict[str, float | int | str] = {"stuck": len(stuck), "beside": beside, "most_s": round(most / 1e9, 4)}
+        if wrong:
+            claim = f"{len(wrong)} times a stuck worker delayed what others could do"
+            return finding(self, Verdict.FAIL, claim, figures=figures, examples=wrong)
+        if not beside:
+            return finding(self, Verdict.UNKNOWN, "no call was served beside a stuck worker", figures=figures)
+        claim = f"{beside} calls beside {len(stuck)} stuck workers were delayed by at most {most / 1e9:.3f} s"
+        return finding(self, Verdict.PASS, claim, figures=figures)
+
+
+def _stuck(history: History, longer_ns: int) -> Iterator[Stretch]:
+    faults = {fault.worker: fault.at_ns for fault in history.faults if fault.landed and fault.worker is not None}
+    for worker, events in events_of_workers(history, EventKind.ACCEPT, *LEASE_ENDS).items():
+        struck = faults.get(worker)
+        taken: Event | None = None
+        for event in events:
+            if event.kind is EventKind.ACCEPT:
+                taken = event
+            elif taken is not None:
+                if struck is not None and taken.at_ns <= struck <= event.at_ns:
+                    yield Stretch(struck, event.at_ns, worker)
+                elif event.at_ns - taken.at_ns >= longer_ns:
+                    yield Stretch(taken.at_ns, event.at_ns, worker)
+                taken = None
+
+
+class _Beside:
+    """Whether any of these stretches, sorted, of another worker shares a moment with a given one."""
+
+    def __init__(self, stretches: Sequence[Stretch]) -> None:
+        self._stretches = stretches
+        self._starts = [stretch.start for stretch in stretches]
+        self._latest = list(itertools.accumulate((stretch.end for stretch in stretches), max))
+
+    def __call__(self, worker: int | None, start: int, end: int) -> bool:
+        for place in range(bisect.bisect_left(self._starts, end) - 1, -1, -1):
+            if self._latest[place] <= start:
+                return False  # neither this one nor any before it lasted until then
+            if self._stretches[place].who != worker and self._stretches[place].end > start:
+                return True
+        return False
