@@ -69,6 +69,16 @@ class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
     threads: tuple[str, ...] = ()
 
 
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """What the run's process held at a moment: resident bytes, descriptors, threads and children."""
+
+    at_ns: int
+    memory_bytes: int
+    descriptors: int
+    threads: int
+    children: int
+
+
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What was run, so that it can be run again. `file` defines the scenario if the catalogue does not."""
 
@@ -94,6 +104,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     events: tuple[Event, ...] = ()
     services: tuple[ServiceInterval, ...] = ()
     faults: tuple[FaultRecord, ...] = ()
+    samples: tuple[Sample, ...] = ()
     leftovers: Leftovers | None = None
     statistics: Statistics | None = None
     begun_ns: int | None = None

@@ -11,7 +11,7 @@ import msgspec
 
 from bridge import Event, ServiceInterval, Statistics
 from harness.fault import FaultRecord
-from harness.history import History, Leftovers, Op, RunInfo
+from harness.history import History, Leftovers, Op, RunInfo, Sample
 
 
 class OpLine(msgspec.Struct, frozen=True, tag="op"):
@@ -30,6 +30,12 @@ class FaultLine(msgspec.Struct, frozen=True, tag="fault"):
     """What came of a fault."""
 
     fault: FaultRecord
+
+
+class SampleLine(msgspec.Struct, frozen=True, tag="sample"):
+    """What the run's process held."""
+
+    sample: Sample
 
 
 class MarkLine(msgspec.Struct, frozen=True, tag="mark"):
@@ -52,7 +58,7 @@ class StatisticsLine(msgspec.Struct, frozen=True, tag="statistics"):
     statistics: Statistics
 
 
-Line = OpLine | EventLine | FaultLine | MarkLine | LeftoversLine | StatisticsLine
+Line = OpLine | EventLine | FaultLine | SampleLine | MarkLine | LeftoversLine | StatisticsLine
 
 _decoder = msgspec.json.Decoder(Line)
 
@@ -63,6 +69,7 @@ def build_history(info: RunInfo, lines: Iterable[bytes], services: Iterable[Serv
     completions: dict[int, int] = {}
     events: list[Event] = []
     faults: list[FaultRecord] = []
+    samples: list[Sample] = []
     marks: dict[str, int] = {}
     trouble: list[str] = []
     leftovers: Leftovers | None = None
@@ -82,6 +89,8 @@ def build_history(info: RunInfo, lines: Iterable[bytes], services: Iterable[Serv
                 events.append(event)
             case FaultLine(fault):
                 faults.append(fault)
+            case SampleLine(sample):
+                samples.append(sample)
             case MarkLine("trouble", _, why):
                 trouble.append(why)
             case MarkLine(name, at_ns):
@@ -96,6 +105,7 @@ def build_history(info: RunInfo, lines: Iterable[bytes], services: Iterable[Serv
         events=tuple(events),
         services=tuple(services),
         faults=tuple(faults),
+        samples=tuple(samples),
         leftovers=leftovers,
         statistics=statistics,
         begun_ns=marks.get("begun"),

@@ -9,9 +9,13 @@ from harness.checkers.closing import CloseBounded, Conserved, NothingLeft
 from harness.checkers.deadlines import Deadlines, Prompt
 from harness.checkers.leases import AtMostOnce, CleanWorkers, ExclusiveLease, Fifo
 from harness.checkers.linearizability import Linearizable
+from harness.checkers.lives import BoundedStart, Lives, Recycled, Restraint, TimeoutKills
 from harness.checkers.outcomes import LabelledOutcome, OneOutcome
 from harness.checkers.parallelism import Overlap, ParallelStart
+from harness.checkers.recovered import Recovered
+from harness.checkers.resources import LeakSlope
 from harness.checkers.sessions import Sessions
+from harness.checkers.versions import Versions
 from harness.checkers.waiting import HandOff, Independence, WorkConserving
 from harness.checkers.workers import FaultLanded, LiveBound, Replaced, StableWorkers
 
@@ -21,17 +25,16 @@ CORE: tuple[Checker, ...] = (
     AtMostOnce(),
     CleanWorkers(),
     Conserved(),
+    Lives(),
     LiveBound(),
     NothingLeft(),
 )
 """What holds in every scenario."""
 
 ALL: tuple[type, ...] = (
-    WorkConserving,
-    Independence,
-    HandOff,
-    Audit,
     AtMostOnce,
+    Audit,
+    BoundedStart,
     CleanWorkers,
     CloseBounded,
     Conserved,
@@ -39,18 +42,28 @@ ALL: tuple[type, ...] = (
     ExclusiveLease,
     FaultLanded,
     Fifo,
+    HandOff,
+    Independence,
     LabelledOutcome,
+    LeakSlope,
     Linearizable,
     LiveBound,
+    Lives,
     NothingLeft,
     OneOutcome,
     Overlap,
     OwnAnswer,
     ParallelStart,
     Prompt,
+    Recovered,
+    Recycled,
     Replaced,
+    Restraint,
     Sessions,
     StableWorkers,
+    TimeoutKills,
+    Versions,
+    WorkConserving,
 )
 """Every kind of checker."""
 
@@ -59,6 +72,7 @@ __all__ = [
     "CORE",
     "AtMostOnce",
     "Audit",
+    "BoundedStart",
     "CleanWorkers",
     "CloseBounded",
     "Conserved",
@@ -69,16 +83,23 @@ __all__ = [
     "HandOff",
     "Independence",
     "LabelledOutcome",
+    "LeakSlope",
     "Linearizable",
     "LiveBound",
+    "Lives",
     "NothingLeft",
     "OneOutcome",
     "Overlap",
     "OwnAnswer",
     "ParallelStart",
     "Prompt",
+    "Recovered",
+    "Recycled",
     "Replaced",
+    "Restraint",
     "Sessions",
     "StableWorkers",
+    "TimeoutKills",
+    "Versions",
     "WorkConserving",
 ]
