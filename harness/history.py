@@ -23,7 +23,7 @@ class OpType(StrEnum):
     INFO = "info"
 
 
-class Op(msgspec.Struct, frozen=True, kw_only=True):
+class Op(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One call of one client, from the moment it was meant to begin until it was over.
 
     `outcome` is one of bridge.OUTCOMES, or "pending" if the run ended first. `sent` is no, maybe or yes.
