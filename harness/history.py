@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import cached_property
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
 
 from bridge import Event, EventKind, ServiceInterval, Statistics
 from harness.fault import FaultRecord
+
+_moment = attrgetter("at_ns")
 
 
 class OpType(StrEnum):
@@ -23,7 +26,7 @@ class OpType(StrEnum):
     INFO = "info"
 
 
-class Op(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Op(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One call of one client, from the moment it was meant to begin until it was over.
 
     `outcome` is one of bridge.OUTCOMES, or "pending" if the run ended first. `sent` is no, maybe or yes.
@@ -119,9 +122,39 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def events_by_kind(self) -> dict[EventKind, tuple[Event, ...]]:
         """The pool's events, each kind in order of time."""
         found: dict[EventKind, list[Event]] = {kind: [] for kind in EventKind}
-        for event in sorted(self.events, key=lambda event: event.at_ns):
+        for event in sorted(self.events, key=_moment):
             found[event.kind].append(event)
         return {kind: tuple(events) for kind, events in found.items()}
+
+    @cached_property
+    def events_by_worker(self) -> dict[int, list[Event]]:
+        """The events of each worker in order of time; of one moment, in the order of their recording."""
+        found: dict[int, list[Event]] = {}
+        for event in self.events:
+            if event.worker is not None:
+                found.setdefault(event.worker, []).append(event)
+        for events in found.values():
+            events.sort(key=_moment)
+        return found
+
+    @cached_property
+    def closed_intervals(self) -> list[tuple[int, int, ServiceInterval]]:
+        """(start, end, interval) of each of `intervals` whose end is known, by start.
+
+        One without an end is cut at its worker's end.
+        """
+        ends: dict[int, int] = {}
+        for kind in (EventKind.REAP, EventKind.KILL):  # the kill comes first in time, so it is written last
+            for event in reversed(self.events_by_kind[kind]):
+                if event.pid is not None:
+                    ends[event.pid] = event.at_ns
+        found = []
+        for interval in self.intervals:
+            end = interval.end_ns if interval.end_ns is not None else ends.get(interval.pid)
+            if end is not None and end >= interval.start_ns:
+                found.append((interval.start_ns, end, interval))
+        found.sort(key=itemgetter(0, 1))
+        return found
 
     @cached_property
     def intervals(self) -> tuple[ServiceInterval, ...]:

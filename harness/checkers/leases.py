@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import bisect
-import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 
 import msgspec
 
@@ -20,10 +19,12 @@ LEASE_ENDS = (EventKind.CHECKIN, EventKind.KILL, EventKind.REAP)
 
 def events_of_workers(history: History, *kinds: EventKind) -> dict[int, list[Event]]:
     """The events of these kinds for each worker, in order of time; of one moment, in the order of their recording."""
-    found: dict[int, list[Event]] = defaultdict(list)
-    for event in sorted((e for e in history.events if e.kind in kinds), key=lambda e: e.at_ns):
-        if event.worker is not None:
-            found[event.worker].append(event)
+    wanted = frozenset(kinds)
+    found = {}
+    for worker, events in history.events_by_worker.items():
+        chosen = [event for event in events if event.kind in wanted]
+        if chosen:
+            found[worker] = chosen
     return found
 
 
@@ -48,14 +49,16 @@ class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
                 if holder is not None:
                     wrong.append(f"worker {worker} was given to call {event.call} while call {holder} held it")
                 holder = event.call
-        by_process: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        last: dict[int, tuple[int, int]] = {}
+        served = 0
         for start, end, interval in closed_intervals(history):
-            by_process[interval.pid].append((start, end, interval.request_id))
-        for pid, intervals in by_process.items():
-            for (_, end, one), (start, _, other) in itertools.pairwise(intervals):
-                if start < end:
-                    wrong.append(f"process {pid} worked on the requests {one} and {other} at the same time")
-        decided = leases + sum(map(len, by_process.values()))
+            served += 1
+            ended, one = last.get(interval.pid, (start, 0))
+            if start < ended:
+                other = interval.request_id
+                wrong.append(f"process {interval.pid} worked on the requests {one} and {other} at the same time")
+            last[interval.pid] = end, interval.request_id
+        decided = leases + served
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} overlaps on one worker", examples=wrong)
         if not decided:
@@ -163,8 +166,8 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
 
     def _order(self, history: History) -> list[tuple[int, int, bool, int]]:
         # (arrival, end of the wait, whether by a grant, call), by arrival.
-        grants = _first_of(history, EventKind.OFFER, EventKind.ACCEPT)
-        ends = _first_of(history, EventKind.WITHDRAW, EventKind.DONE)
+        grants = first_of(history, EventKind.OFFER, EventKind.ACCEPT)
+        ends = first_of(history, EventKind.WITHDRAW, EventKind.DONE)
         sessions: set[int | None] = set()
         for op in history.ops:
             if op.session is not None:
@@ -186,9 +189,17 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
         return sorted(order)
 
 
-def _first_of(history: History, *kinds: EventKind) -> dict[int | None, int]:
+def first_of(history: History, *kinds: EventKind) -> dict[int | None, int]:
+    """When each call had the first event of any of these kinds."""
     found: dict[int | None, int] = {}
     for kind in kinds:
+        own: dict[int | None, int] = {}
         for event in history.events_by_kind[kind]:
-            found[event.call] = min(event.at_ns, found.get(event.call, event.at_ns))
+            own.setdefault(event.call, event.at_ns)
+        found = (
+            own
+            if not found
+            else {call: min(at, found.get(call, at)) for call, at in own.items()}
+            | {call: at for call, at in found.items() if call not in own}
+        )
     return found

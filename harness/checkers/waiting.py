@@ -6,41 +6,33 @@ import bisect
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import msgspec
 
 from bridge import Event, EventKind
 from harness.checker import Finding, finding
-from harness.checkers.leases import LEASE_ENDS, events_of_workers
+from harness.checkers.leases import LEASE_ENDS, events_of_workers, first_of
 from harness.history import History
 from harness.verdict import Verdict
 
 IDLE_BEGINS = frozenset({EventKind.READY, EventKind.CHECKIN, EventKind.WITHDRAW})
-IDLE_ENDS = frozenset({EventKind.OFFER, EventKind.ACCEPT, EventKind.SEND, EventKind.KILL, EventKind.REAP})
 WAIT_ENDS = (EventKind.OFFER, EventKind.ACCEPT, EventKind.WITHDRAW, EventKind.DONE)
 
 
-class Stretch(msgspec.Struct, frozen=True, order=True):
-    """From `start` to `end`, in nanoseconds; `who` is the call or the worker."""
-
-    start: int
-    end: int
-    who: int
+Stretch: TypeAlias = tuple[int, int, int]
+"""The begin and the end, in nanoseconds, and the call or the worker."""
 
 
 def waits(history: History) -> list[Stretch]:
-    """From ENQUEUE until the call has a worker or gave up, by start.
+    """From ENQUEUE until the call has a worker or gave up, by begin.
 
     Calls of sessions are left out, since they may wait for one worker alone, and so are those on a held lease.
     """
-    ends: dict[int, int] = {}
-    for kind in WAIT_ENDS:
-        for event in history.events_by_kind[kind]:
-            if event.call is not None:
-                ends[event.call] = min(event.at_ns, ends.get(event.call, event.at_ns))
+    ends = first_of(history, *WAIT_ENDS)
     bound = {op.call for op in history.ops if op.session is not None}
     return [
-        Stretch(event.at_ns, ends[event.call], event.call)
+        (event.at_ns, ends[event.call], event.call)
         for event in history.events_by_kind[EventKind.ENQUEUE]
         if event.call is not None and event.worker is None and event.call in ends and event.call not in bound
     ]
@@ -49,30 +41,37 @@ def waits(history: History) -> list[Stretch]:
 def idle_stretches(history: History) -> list[Stretch]:
     """From READY, CHECKIN or a refused offer until the worker is offered, taken or ended; at most until the close."""
     close_ns = history.close_began_ns
-    found = []
-    for worker, events in events_of_workers(history, *IDLE_BEGINS, *IDLE_ENDS).items():
-        for one, other in itertools.pairwise((*events, None)):
-            assert one is not None
-            end = close_ns if other is None else other.at_ns
-            if close_ns is not None and end is not None:
-                end = min(end, close_ns)
-            if one.kind in IDLE_BEGINS and end is not None and end > one.at_ns:
-                found.append(Stretch(one.at_ns, end, worker))
+    found: list[Stretch] = []
+    for worker, events in history.events_by_worker.items():
+        since: int | None = None
+        for event in events:
+            if since is not None:
+                found.append((since, event.at_ns, worker))
+                since = None
+            if event.kind in IDLE_BEGINS:
+                since = event.at_ns
+        if since is not None and close_ns is not None:
+            found.append((since, close_ns, worker))
+    if close_ns is not None:
+        found = [(start, min(end, close_ns), worker) for start, end, worker in found if start < close_ns]
     return sorted(found)
 
 
 def idle_beside(waiting: Sequence[Stretch], idle: Sequence[Stretch], longer_ns: int) -> Iterator[tuple[Stretch, int]]:
     """Of each idle stretch that shares more than `longer_ns` with one waiting call: it, and how long they share."""
-    long = [wait for wait in waiting if wait.end - wait.start > longer_ns]
-    starts = [wait.start for wait in long]
-    latest = list(itertools.accumulate((wait.end for wait in long), max))
+    long = [(start, end) for start, end, _ in waiting if end - start > longer_ns]
+    starts = [start for start, _ in long]
+    latest = list(itertools.accumulate((end for _, end in long), max))
     for stretch in idle:
+        start, end, _ = stretch
+        if end - start <= longer_ns:
+            continue
         shared = 0
-        before = bisect.bisect_right(starts, stretch.start)
+        before = bisect.bisect_right(starts, start)
         if before:
-            shared = min(stretch.end, latest[before - 1]) - stretch.start
+            shared = min(end, latest[before - 1]) - start
         if before < len(long):  # of those that came later, the first shares most or, if it went early, enough
-            shared = max(shared, min(stretch.end, long[before].end) - long[before].start)
+            shared = max(shared, min(end, long[before][1]) - long[before][0])
         if shared > longer_ns:
             yield stretch, shared
 
@@ -96,7 +95,10 @@ class WorkConserving(msgspec.Struct, frozen=True, kw_only=True):
         longest_s = max((shared for _, shared in found), default=0) / 1e9
         if found:
             claim = f"{len(found)} times a worker was idle beside a waiting call; the longest: {longest_s:.3f} s"
-            told = [f"worker {s.who} was idle for {shared / 1e9:.3f} s while a call waited" for s, shared in found]
+            told = [
+                f"worker {stretch[2]} was idle for {shared / 1e9:.3f} s while a call waited"
+                for stretch, shared in found
+            ]
             return finding(self, Verdict.FAIL, claim, figures={"longest_s": round(longest_s, 4)}, examples=told)
         claim = f"no worker was idle for over {self.epsilon_s:g} s while one of {len(waiting)} calls waited"
         return finding(self, Verdict.PASS, claim, figures={"waits": len(waiting), "idle": len(idle)})
@@ -185,8 +187,8 @@ class Independence(msgspec.Struct, frozen=True, kw_only=True):
             if delay >= limit_ns:
                 wrong.append(f"call {op.index} was held up on worker {op.worker} for {delay / 1e9:.3f} s")
         for stretch, shared in idle_beside(waits(history), idle_stretches(history), limit_ns):
-            if beside_one_of(stretch.who, stretch.start, stretch.end):
-                wrong.append(f"a call waited for {shared / 1e9:.3f} s beside the idle worker {stretch.who}")
+            if beside_one_of(stretch[2], stretch[0], stretch[1]):
+                wrong.append(f"a call waited for {shared / 1e9:.3f} s beside the idle worker {stretch[2]}")
         figures: dict[str, float | int | str] = {"stuck": len(stuck), "beside": beside, "most_s": round(most / 1e9, 4)}
         if wrong:
             claim = f"{len(wrong)} times a stuck worker delayed what others could do"
@@ -207,9 +209,9 @@ def _stuck(history: History, longer_ns: int) -> Iterator[Stretch]:
                 taken = event
             elif taken is not None:
                 if struck is not None and taken.at_ns <= struck <= event.at_ns:
-                    yield Stretch(struck, event.at_ns, worker)
+                    yield struck, event.at_ns, worker
                 elif event.at_ns - taken.at_ns >= longer_ns:
-                    yield Stretch(taken.at_ns, event.at_ns, worker)
+                    yield taken.at_ns, event.at_ns, worker
                 taken = None
 
 
@@ -218,13 +220,14 @@ class _Beside:
 
     def __init__(self, stretches: Sequence[Stretch]) -> None:
         self._stretches = stretches
-        self._starts = [stretch.start for stretch in stretches]
-        self._latest = list(itertools.accumulate((stretch.end for stretch in stretches), max))
+        self._starts = [start for start, _, _ in stretches]
+        self._latest = list(itertools.accumulate((end for _, end, _ in stretches), max))
 
     def __call__(self, worker: int | None, start: int, end: int) -> bool:
         for place in range(bisect.bisect_left(self._starts, end) - 1, -1, -1):
             if self._latest[place] <= start:
                 return False  # neither this one nor any before it lasted until then
-            if self._stretches[place].who != worker and self._stretches[place].end > start:
+            _, until, who = self._stretches[place]
+            if who != worker and until > start:
                 return True
         return False
