@@ -214,15 +214,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"  {found.verdict:8}{took[checker.name]:7.2f} s  {checker.name}: {found.claim}")
     check_s, peak = sum(took.values()), resident_peak()
     print(f"checking {options.ops} operations: {check_s:.2f} s for {len(took)} checkers (goal {GOAL_CHECK_S:g} s)")
-    print(
-        f"memory: {peak / 2**20:.0f} MB in all, {loaded / 2**20:.0f} MB of it the history (goal {GOAL_BYTES >> 20} MB)"
-    )
+    print(f"memory: {(peak - loaded) >> 20} MB for the checkers (goal {GOAL_BYTES >> 20} MB)", end="")
+    print(f" beside {loaded >> 20} MB for the history, {peak >> 20} MB in all")
     del history
     with tempfile.TemporaryDirectory() as folder:
         cost = measure_recording(options.ops, Path(folder) / "history.jsonl")
     print(f"recording: {cost.client_us:.2f} µs of the client's time an operation (goal {GOAL_RECORD_US:g} µs),")
     print(f"           {cost.process_us:.2f} µs of the whole process's, {cost.wall_us:.2f} µs of wall time")
-    missed = check_s > GOAL_CHECK_S or peak > GOAL_BYTES or cost.client_us > GOAL_RECORD_US
+    missed = check_s > GOAL_CHECK_S or peak - loaded > GOAL_BYTES or cost.client_us > GOAL_RECORD_US
     return int(missed or failed > 0)
 
 

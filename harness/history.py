@@ -121,10 +121,10 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def events_by_kind(self) -> dict[EventKind, tuple[Event, ...]]:
         """The pool's events, each kind in order of time."""
-        found: dict[EventKind, list[Event]] = {kind: [] for kind in EventKind}
+        found: dict[str, list[Event]] = {kind.value: [] for kind in EventKind}
         for event in sorted(self.events, key=_moment):
-            found[event.kind].append(event)
-        return {kind: tuple(events) for kind, events in found.items()}
+            found[event.kind._value_].append(event)  # a string's hash is kept; that of an enum is worked out anew
+        return {kind: tuple(found[kind.value]) for kind in EventKind}
 
     @cached_property
     def events_by_worker(self) -> dict[int, list[Event]]:
@@ -135,6 +135,24 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 found.setdefault(event.worker, []).append(event)
         for events in found.values():
             events.sort(key=_moment)
+        return found
+
+    @cached_property
+    def granted_ns(self) -> dict[int | None, int]:
+        """When each call was first given a worker: OFFER or ACCEPT, whichever came first."""
+        found = {event.call: event.at_ns for event in reversed(self.events_by_kind[EventKind.ACCEPT])}
+        for event in self.events_by_kind[EventKind.OFFER]:
+            if event.at_ns < found.get(event.call, event.at_ns + 1):
+                found[event.call] = event.at_ns
+        return found
+
+    @cached_property
+    def left_ns(self) -> dict[int | None, int]:
+        """When each call gave up or was over: WITHDRAW or DONE, whichever came first."""
+        found = {event.call: event.at_ns for event in reversed(self.events_by_kind[EventKind.DONE])}
+        for event in self.events_by_kind[EventKind.WITHDRAW]:
+            if event.at_ns < found.get(event.call, event.at_ns + 1):
+                found[event.call] = event.at_ns
         return found
 
     @cached_property

@@ -36,6 +36,8 @@ def recoveries(history: History) -> tuple[Recovery, ...]:
     """One for each fault that landed before the close, in order of time."""
     close_ns = history.close_began_ns
     landed = sorted((fault for fault in history.faults if fault.landed), key=lambda fault: fault.at_ns)
+    if not landed:
+        return ()
     answered = sorted(
         (op.invoked_ns, op.completed_ns) for op in history.ops if op.type is OpType.OK and op.completed_ns is not None
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import msgspec
 
 from bridge import ServiceInterval
@@ -27,10 +25,11 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
         """Decide from the operations and the service intervals."""
         if not history.services:
             return finding(self, Verdict.UNKNOWN, "no worker kept a journal")
-        runs: dict[str, list[ServiceInterval]] = defaultdict(list)
+        runs: dict[str, tuple[ServiceInterval, ...]] = {}
         for service in history.services:
             if service.nonce is not None:
-                runs[str(service.nonce)].append(service)
+                nonce = str(service.nonce)
+                runs[nonce] = (*runs.get(nonce, ()), service)
         journalled = {service.pid for service in history.services}
         wrong: list[str] = []
         ran = unfinished = not_ran = unknown = decided = 0
@@ -40,7 +39,8 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             decided += 1
             found = runs.get(op.nonce, ())
-            wrong += _contradictions(op, found, op.pid in journalled)
+            if len(found) != 1 or op.sent == "no":
+                wrong += _contradictions(op, found, op.pid in journalled)
             if op.type is OpType.INFO:
                 ran += bool(found)
                 not_ran += not found
@@ -61,20 +61,20 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
         return finding(self, Verdict.PASS, claim, figures=figures)
 
 
-def _contradictions(op: Op, found: list[ServiceInterval] | tuple[()], journalled: bool) -> list[str]:
+def _contradictions(op: Op, found: tuple[ServiceInterval, ...], journalled: bool) -> list[str]:
     told = []
-    before = list(found)
+    before = found
     if op.session is not None and op.type is OpType.OK and op.completed_ns is not None:
-        before = [service for service in found if service.start_ns < op.completed_ns]
+        before = tuple(service for service in found if service.start_ns < op.completed_ns)
     who = f"call {op.index} ({op.command}, {op.outcome}, nonce {op.nonce})"
     if len(before) > 1:
         told.append(f"{who} ran {len(before)} times: {_places(before)}")
     if found and op.sent == "no":
-        told.append(f"{who} was told that nothing was sent, and ran: {_places(list(found))}")
+        told.append(f"{who} was told that nothing was sent, and ran: {_places(found)}")
     if not before and op.type is OpType.OK and journalled:
         told.append(f"{who} has an answer of process {op.pid}, and ran nowhere")
     return told
 
 
-def _places(services: list[ServiceInterval]) -> str:
+def _places(services: tuple[ServiceInterval, ...]) -> str:
     return ", ".join(f"process {service.pid} request {service.request_id}" for service in services[:3])

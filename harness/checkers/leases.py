@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 
@@ -19,10 +20,9 @@ LEASE_ENDS = (EventKind.CHECKIN, EventKind.KILL, EventKind.REAP)
 
 def events_of_workers(history: History, *kinds: EventKind) -> dict[int, list[Event]]:
     """The events of these kinds for each worker, in order of time; of one moment, in the order of their recording."""
-    wanted = frozenset(kinds)
     found = {}
     for worker, events in history.events_by_worker.items():
-        chosen = [event for event in events if event.kind in wanted]
+        chosen = [event for event in events if event.kind in kinds]
         if chosen:
             found[worker] = chosen
     return found
@@ -77,20 +77,29 @@ class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the pool's SEND events and the workers' journals."""
-        sends = Counter(event.call for event in history.events_by_kind[EventKind.SEND])
+        sends = _repeated([event.call for event in history.events_by_kind[EventKind.SEND]])
         answered = {op.nonce: op.completed_ns for op in history.ops if op.session is not None and op.type is OpType.OK}
-        nonces = Counter(
+        served = [
             s.nonce
             for s in history.services
-            if s.nonce is not None and s.start_ns < (answered.get(str(s.nonce)) or s.start_ns + 1)
-        )
-        wrong = [f"call {call} was sent {count} times" for call, count in sends.items() if count > 1]
-        wrong += [f"the request {nonce} was served {count} times" for nonce, count in nonces.items() if count > 1]
+            if s.nonce is not None and (not answered or s.start_ns < (answered.get(str(s.nonce)) or s.start_ns + 1))
+        ]
+        nonces = _repeated(served)
+        wrong = [f"call {call} was sent {count} times" for call, count in sends.items()]
+        wrong += [f"the request {nonce} was served {count} times" for nonce, count in nonces.items()]
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} requests went out more than once", examples=wrong)
-        if not sends and not nonces:
+        seen = max(len(history.events_by_kind[EventKind.SEND]), len(served))
+        if not seen:
             return finding(self, Verdict.UNKNOWN, "no request was seen to be sent or served")
-        return finding(self, Verdict.PASS, f"{max(len(sends), len(nonces))} requests, each sent at most once")
+        return finding(self, Verdict.PASS, f"{seen} requests, each sent at most once")
+
+
+def _repeated(names: Sequence[int | str | None]) -> dict[int | str | None, int]:
+    # How often those occur that occur more than once.
+    if len(set(names)) == len(names):
+        return {}
+    return {name: count for name, count in Counter(names).items() if count > 1}
 
 
 class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,8 +175,8 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
 
     def _order(self, history: History) -> list[tuple[int, int, bool, int]]:
         # (arrival, end of the wait, whether by a grant, call), by arrival.
-        grants = first_of(history, EventKind.OFFER, EventKind.ACCEPT)
-        ends = first_of(history, EventKind.WITHDRAW, EventKind.DONE)
+        grants = history.granted_ns
+        ends = dict(history.left_ns)
         sessions: set[int | None] = set()
         for op in history.ops:
             if op.session is not None:
@@ -187,19 +196,3 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
             elif call in ends:
                 order.append((event.at_ns, ends[call], False, call))
         return sorted(order)
-
-
-def first_of(history: History, *kinds: EventKind) -> dict[int | None, int]:
-    """When each call had the first event of any of these kinds."""
-    found: dict[int | None, int] = {}
-    for kind in kinds:
-        own: dict[int | None, int] = {}
-        for event in history.events_by_kind[kind]:
-            own.setdefault(event.call, event.at_ns)
-        found = (
-            own
-            if not found
-            else {call: min(at, found.get(call, at)) for call, at in own.items()}
-            | {call: at for call, at in found.items() if call not in own}
-        )
-    return found

@@ -34,7 +34,10 @@ class Lives(msgspec.Struct, frozen=True, kw_only=True):
         if not history.events_by_kind[SPAWN]:
             return finding(self, Verdict.UNKNOWN, "no worker was seen to start")
         complete = history.finished and history.close_ended_ns is not None
-        lives = events_of_workers(history, SPAWN, READY, EventKind.SEND, KILL, REAP)
+        lives = events_of_workers(history, SPAWN, READY, KILL, REAP)
+        for event in {event.worker: event for event in history.events_by_kind[EventKind.SEND]}.values():
+            if event.worker is not None:  # the last that it was sent
+                lives.setdefault(event.worker, []).append(event)
         wrong = [fault for worker, events in lives.items() for fault in self._faults(worker, events, complete)]
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} steps of workers out of their order", examples=wrong)
@@ -48,8 +51,8 @@ class Lives(msgspec.Struct, frozen=True, kw_only=True):
                 yield f"worker {worker} has {counts[kind]} times {kind}"
         if SPAWN not in first:
             yield f"worker {worker} was never spawned"
-        elif events[0].kind is not SPAWN and events[0].at_ns < first[SPAWN]:
-            yield f"worker {worker} has {events[0].kind} before it was spawned"
+        elif early := [event for event in events if event.at_ns < first[SPAWN]]:
+            yield f"worker {worker} has {early[0].kind} before it was spawned"
         if REAP in first:
             late = [event for event in events if event.at_ns > first[REAP] + int(self.slack_s * 1e9)]
             for event in late[:1]:
@@ -200,7 +203,7 @@ class Recycled(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from SEND, the leases, and the kills that are the pool's own choice, up to the close."""
-        served = Counter(event.worker for event in history.events_by_kind[EventKind.SEND])
+        served = Counter([event.worker for event in history.events_by_kind[EventKind.SEND]])
         if not served:
             return finding(self, Verdict.UNKNOWN, "no request was seen to be sent")
         limit = self.max_requests
@@ -212,7 +215,8 @@ class Recycled(msgspec.Struct, frozen=True, kw_only=True):
         ready: set[int | None] = set()
         holders: dict[int | None, int | None] = defaultdict(lambda: None)
         recycled = 0
-        kinds = (READY, EventKind.ACCEPT, EventKind.CHECKIN, KILL, REAP)
+        chosen = any(event.detail in RETIRED for event in _until_close(history, KILL))
+        kinds = (READY, EventKind.ACCEPT, EventKind.CHECKIN, KILL, REAP) if chosen else ()
         for event in _until_close(history, *kinds):
             match event.kind:
                 case EventKind.READY:

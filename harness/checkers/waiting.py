@@ -12,12 +12,11 @@ import msgspec
 
 from bridge import Event, EventKind
 from harness.checker import Finding, finding
-from harness.checkers.leases import LEASE_ENDS, events_of_workers, first_of
+from harness.checkers.leases import LEASE_ENDS, events_of_workers
 from harness.history import History
 from harness.verdict import Verdict
 
-IDLE_BEGINS = frozenset({EventKind.READY, EventKind.CHECKIN, EventKind.WITHDRAW})
-WAIT_ENDS = (EventKind.OFFER, EventKind.ACCEPT, EventKind.WITHDRAW, EventKind.DONE)
+IDLE_BEGINS = (EventKind.READY, EventKind.CHECKIN, EventKind.WITHDRAW)
 
 
 Stretch: TypeAlias = tuple[int, int, int]
@@ -29,29 +28,33 @@ def waits(history: History) -> list[Stretch]:
 
     Calls of sessions are left out, since they may wait for one worker alone, and so are those on a held lease.
     """
-    ends = first_of(history, *WAIT_ENDS)
+    granted, left = history.granted_ns, history.left_ns
     bound = {op.call for op in history.ops if op.session is not None}
-    return [
-        (event.at_ns, ends[event.call], event.call)
-        for event in history.events_by_kind[EventKind.ENQUEUE]
-        if event.call is not None and event.worker is None and event.call in ends and event.call not in bound
-    ]
+    found = []
+    for event in history.events_by_kind[EventKind.ENQUEUE]:
+        call = event.call
+        if call is None or event.worker is not None or call in bound:
+            continue
+        end = granted.get(call, left.get(call))
+        if end is not None:
+            found.append((event.at_ns, end, call))
+    return found
 
 
-def idle_stretches(history: History) -> list[Stretch]:
-    """From READY, CHECKIN or a refused offer until the worker is offered, taken or ended; at most until the close."""
+def idle_stretches(history: History, longer_ns: int) -> list[Stretch]:
+    """From READY, CHECKIN or a refused offer until the worker is offered, taken or ended; at most until the close.
+
+    Those that last no longer than `longer_ns` are left out.
+    """
     close_ns = history.close_began_ns
     found: list[Stretch] = []
     for worker, events in history.events_by_worker.items():
-        since: int | None = None
-        for event in events:
-            if since is not None:
-                found.append((since, event.at_ns, worker))
-                since = None
-            if event.kind in IDLE_BEGINS:
-                since = event.at_ns
-        if since is not None and close_ns is not None:
-            found.append((since, close_ns, worker))
+        for one, other in itertools.pairwise(events):
+            if other.at_ns - one.at_ns > longer_ns and one.kind in IDLE_BEGINS:
+                found.append((one.at_ns, other.at_ns, worker))
+        last = events[-1]
+        if last.kind in IDLE_BEGINS and close_ns is not None:
+            found.append((last.at_ns, close_ns, worker))
     if close_ns is not None:
         found = [(start, min(end, close_ns), worker) for start, end, worker in found if start < close_ns]
     return sorted(found)
@@ -88,10 +91,11 @@ class WorkConserving(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from ENQUEUE to OFFER, ACCEPT, WITHDRAW or DONE, and from READY or CHECKIN to the next lease."""
-        waiting, idle = waits(history), idle_stretches(history)
-        if not waiting or not idle:
+        waiting = waits(history)
+        if not waiting or not any(history.events_by_kind[kind] for kind in IDLE_BEGINS):
             return finding(self, Verdict.UNKNOWN, "no call was seen to wait, or no worker to be idle")
-        found = list(idle_beside(waiting, idle, int(self.epsilon_s * 1e9)))
+        longer_ns = int(self.epsilon_s * 1e9)
+        found = list(idle_beside(waiting, idle_stretches(history, longer_ns), longer_ns))
         longest_s = max((shared for _, shared in found), default=0) / 1e9
         if found:
             claim = f"{len(found)} times a worker was idle beside a waiting call; the longest: {longest_s:.3f} s"
@@ -101,7 +105,7 @@ class WorkConserving(msgspec.Struct, frozen=True, kw_only=True):
             ]
             return finding(self, Verdict.FAIL, claim, figures={"longest_s": round(longest_s, 4)}, examples=told)
         claim = f"no worker was idle for over {self.epsilon_s:g} s while one of {len(waiting)} calls waited"
-        return finding(self, Verdict.PASS, claim, figures={"waits": len(waiting), "idle": len(idle)})
+        return finding(self, Verdict.PASS, claim, figures={"waits": len(waiting)})
 
 
 class HandOff(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,13 +121,13 @@ class HandOff(msgspec.Struct, frozen=True, kw_only=True):
     def check(self, history: History) -> Finding:
         """Decide from the events of each pair of a call and a worker, up to the close; their order is not needed."""
         close_ns = history.close_began_ns
-        counts = {
-            kind: Counter((event.call, event.worker) for event in history.events_by_kind[kind])
-            for kind in (EventKind.OFFER, EventKind.ACCEPT, EventKind.WITHDRAW, EventKind.CHECKIN)
-        }
-        offers = counts[EventKind.OFFER]
+        offers = Counter((event.call, event.worker) for event in history.events_by_kind[EventKind.OFFER])
         if not offers:
             return finding(self, Verdict.UNKNOWN, "no worker was offered to a waiting call")
+        counts = {
+            kind: Counter((event.call, event.worker) for event in history.events_by_kind[kind])
+            for kind in (EventKind.ACCEPT, EventKind.WITHDRAW, EventKind.CHECKIN)
+        }
         ended = {
             event.worker
             for kind in (EventKind.KILL, EventKind.REAP)
@@ -186,7 +190,7 @@ class Independence(msgspec.Struct, frozen=True, kw_only=True):
             most = max(most, delay)
             if delay >= limit_ns:
                 wrong.append(f"call {op.index} was held up on worker {op.worker} for {delay / 1e9:.3f} s")
-        for stretch, shared in idle_beside(waits(history), idle_stretches(history), limit_ns):
+        for stretch, shared in idle_beside(waits(history), idle_stretches(history, limit_ns), limit_ns):
             if beside_one_of(stretch[2], stretch[0], stretch[1]):
                 wrong.append(f"a call waited for {shared / 1e9:.3f} s beside the idle worker {stretch[2]}")
         figures: dict[str, float | int | str] = {"stuck": len(stuck), "beside": beside, "most_s": round(most / 1e9, 4)}
