@@ -206,14 +206,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     loaded = resident_peak()
     took: dict[str, float] = {}
     failed = 0
+    processor_s = time.process_time()
     for checker in KINDS:
         began = time.perf_counter()
         found = run_checker(checker, history)
         took[checker.name] = time.perf_counter() - began
         failed += found.verdict == "fail"
         print(f"  {found.verdict:8}{took[checker.name]:7.2f} s  {checker.name}: {found.claim}")
+    processor_s = time.process_time() - processor_s
     check_s, peak = sum(took.values()), resident_peak()
-    print(f"checking {options.ops} operations: {check_s:.2f} s for {len(took)} checkers (goal {GOAL_CHECK_S:g} s)")
+    print(f"checking {options.ops} operations: {check_s:.2f} s for {len(took)} checkers (goal {GOAL_CHECK_S:g} s),")
+    print(f"          {processor_s:.2f} s of it processor time")
     print(f"memory: {(peak - loaded) >> 20} MB for the checkers (goal {GOAL_BYTES >> 20} MB)", end="")
     print(f" beside {loaded >> 20} MB for the history, {peak >> 20} MB in all")
     del history

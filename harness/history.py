@@ -122,8 +122,10 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def events_by_kind(self) -> dict[EventKind, tuple[Event, ...]]:
         """The pool's events, each kind in order of time."""
         found: dict[str, list[Event]] = {kind.value: [] for kind in EventKind}
-        for event in sorted(self.events, key=_moment):
+        for event in self.events:
             found[event.kind._value_].append(event)  # a string's hash is kept; that of an enum is worked out anew
+        for events in found.values():
+            events.sort(key=_moment)
         return {kind: tuple(found[kind.value]) for kind in EventKind}
 
     @cached_property
