@@ -30,7 +30,7 @@ class EventKind(StrEnum):
     CLOSE = "close"
 
 
-class Event(msgspec.Struct, frozen=True, array_like=True):
+class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One step at `at_ns` (time.monotonic_ns).
 
     `call` is the pool's number for the call; ENQUEUE is always emitted in the calling thread.
@@ -46,7 +46,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
     detail: str = ""
 
 
-class ServiceInterval(msgspec.Struct, frozen=True):
+class ServiceInterval(msgspec.Struct, frozen=True, gc=False):
     """When a worker was at work on one request, by its own journal. Times are time.monotonic_ns.
 
     `end_ns` and `ok` are None if the worker never finished it.

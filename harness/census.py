@@ -12,9 +12,11 @@ import time
 import msgspec
 import psutil
 
-from harness.history import Leftovers
+from bridge.clock import now_ns
+from harness.history import Leftovers, Sample
 
 LOOK_EVERY_S = 0.02
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Census(msgspec.Struct, frozen=True):
@@ -52,6 +54,26 @@ def leftovers_since(before: Census, *, patience_s: float, extra_pids: frozenset[
         if left == Leftovers() or time.monotonic() >= deadline:
             return left
         time.sleep(LOOK_EVERY_S)
+
+
+def take_sample() -> Sample:
+    """What this process holds now, in figures; cheap enough (0.1 ms) to be taken while a run is measured."""
+    children = 0
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/children") as listed:
+                children += len(listed.read().split())
+        except OSError:
+            continue  # the thread has ended, or this kernel tells nobody
+    with open("/proc/self/statm") as statm:
+        resident_pages = int(statm.read().split()[1])
+    return Sample(
+        at_ns=now_ns(),
+        memory_bytes=resident_pages * PAGE_BYTES,
+        descriptors=len(os.listdir("/proc/self/fd")) - 1,  # less the descriptor of this very listing
+        threads=threading.active_count(),
+        children=children,
+    )
 
 
 def _descriptors() -> list[str]:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import cached_property
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
 
 from bridge import Event, EventKind, ServiceInterval, Statistics
 from harness.fault import FaultRecord
+
+_moment = attrgetter("at_ns")
 
 
 class OpType(StrEnum):
@@ -23,7 +26,7 @@ class OpType(StrEnum):
     INFO = "info"
 
 
-class Op(msgspec.Struct, frozen=True, kw_only=True):
+class Op(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One call of one client, from the moment it was meant to begin until it was over.
 
     `outcome` is one of bridge.OUTCOMES, or "pending" if the run ended first. `sent` is no, maybe or yes.
@@ -69,6 +72,16 @@ class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
     threads: tuple[str, ...] = ()
 
 
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """What the run's process held at a moment: resident bytes, descriptors, threads and children."""
+
+    at_ns: int
+    memory_bytes: int
+    descriptors: int
+    threads: int
+    children: int
+
+
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What was run, so that it can be run again. `file` defines the scenario if the catalogue does not."""
 
@@ -94,6 +107,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     events: tuple[Event, ...] = ()
     services: tuple[ServiceInterval, ...] = ()
     faults: tuple[FaultRecord, ...] = ()
+    samples: tuple[Sample, ...] = ()
     leftovers: Leftovers | None = None
     statistics: Statistics | None = None
     begun_ns: int | None = None
@@ -107,10 +121,60 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def events_by_kind(self) -> dict[EventKind, tuple[Event, ...]]:
         """The pool's events, each kind in order of time."""
-        found: dict[EventKind, list[Event]] = {kind: [] for kind in EventKind}
-        for event in sorted(self.events, key=lambda event: event.at_ns):
-            found[event.kind].append(event)
-        return {kind: tuple(events) for kind, events in found.items()}
+        found: dict[str, list[Event]] = {kind.value: [] for kind in EventKind}
+        for event in self.events:
+            found[event.kind._value_].append(event)  # a string's hash is kept; that of an enum is worked out anew
+        for events in found.values():
+            events.sort(key=_moment)
+        return {kind: tuple(found[kind.value]) for kind in EventKind}
+
+    @cached_property
+    def events_by_worker(self) -> dict[int, list[Event]]:
+        """The events of each worker in order of time; of one moment, in the order of their recording."""
+        found: dict[int, list[Event]] = {}
+        for event in self.events:
+            if event.worker is not None:
+                found.setdefault(event.worker, []).append(event)
+        for events in found.values():
+            events.sort(key=_moment)
+        return found
+
+    @cached_property
+    def granted_ns(self) -> dict[int | None, int]:
+        """When each call was first given a worker: OFFER or ACCEPT, whichever came first."""
+        found = {event.call: event.at_ns for event in reversed(self.events_by_kind[EventKind.ACCEPT])}
+        for event in self.events_by_kind[EventKind.OFFER]:
+            if event.at_ns < found.get(event.call, event.at_ns + 1):
+                found[event.call] = event.at_ns
+        return found
+
+    @cached_property
+    def left_ns(self) -> dict[int | None, int]:
+        """When each call gave up or was over: WITHDRAW or DONE, whichever came first."""
+        found = {event.call: event.at_ns for event in reversed(self.events_by_kind[EventKind.DONE])}
+        for event in self.events_by_kind[EventKind.WITHDRAW]:
+            if event.at_ns < found.get(event.call, event.at_ns + 1):
+                found[event.call] = event.at_ns
+        return found
+
+    @cached_property
+    def closed_intervals(self) -> list[tuple[int, int, ServiceInterval]]:
+        """(start, end, interval) of each of `intervals` whose end is known, by start.
+
+        One without an end is cut at its worker's end.
+        """
+        ends: dict[int, int] = {}
+        for kind in (EventKind.REAP, EventKind.KILL):  # the kill comes first in time, so it is written last
+            for event in reversed(self.events_by_kind[kind]):
+                if event.pid is not None:
+                    ends[event.pid] = event.at_ns
+        found = []
+        for interval in self.intervals:
+            end = interval.end_ns if interval.end_ns is not None else ends.get(interval.pid)
+            if end is not None and end >= interval.start_ns:
+                found.append((interval.start_ns, end, interval))
+        found.sort(key=itemgetter(0, 1))
+        return found
 
     @cached_property
     def intervals(self) -> tuple[ServiceInterval, ...]:

@@ -7,23 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bridge import EventKind, ServiceInterval
+from bridge import ServiceInterval
 from harness.history import History
 
 
 def closed_intervals(history: History) -> list[tuple[int, int, ServiceInterval]]:
     """(start, end, interval) in nanoseconds for every interval whose end is known, by start."""
-    ends: dict[int, int] = {}
-    for kind in (EventKind.REAP, EventKind.KILL):  # the kill comes first in time, so it is written last
-        for event in reversed(history.events_by_kind[kind]):
-            if event.pid is not None:
-                ends[event.pid] = event.at_ns
-    found = []
-    for interval in history.intervals:
-        end = interval.end_ns if interval.end_ns is not None else ends.get(interval.pid)
-        if end is not None and end >= interval.start_ns:
-            found.append((interval.start_ns, end, interval))
-    return sorted(found, key=lambda item: item[:2])
+    return history.closed_intervals
 
 
 def overlap_degree(intervals: Iterable[tuple[int, int]]) -> tuple[int, float]:
@@ -31,15 +21,23 @@ def overlap_degree(intervals: Iterable[tuple[int, int]]) -> tuple[int, float]:
 
     An interval that begins when another ends does not overlap it.
     """
-    steps = sorted([step for start, end in intervals for step in ((start, 1), (end, -1))])
-    most = level = 0
-    busy = weighted = 0
-    last = 0
-    for at, change in steps:
-        if level:
-            busy += at - last
-            weighted += level * (at - last)
-        level += change
+    intervals = [(start, end) for start, end in intervals if start < end]
+    starts = sorted([start for start, _ in intervals])
+    ends = sorted([end for _, end in intervals])
+    most = level = place = 0
+    busy = last = 0
+    for end in ends:
+        while place < len(starts) and starts[place] < end:
+            at = starts[place]
+            if level:
+                busy += at - last
+            level += 1
+            last = at
+            place += 1
         most = max(most, level)
-        last = at
+        if level:
+            busy += end - last
+            level -= 1
+        last = end
+    weighted = sum(ends) - sum(starts)
     return most, (weighted / busy if busy else float(most))

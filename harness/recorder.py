@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -16,27 +17,64 @@ import msgspec
 
 from bridge import Event, EventKind, PoolError, Statistics
 from bridge.clock import now_ns
-from harness.fault import FaultRecord
+from harness.census import take_sample
+from harness.fault import FaultKind, FaultRecord
 from harness.history import Leftovers, Op, OpType
-from harness.lines import EventLine, FaultLine, LeftoversLine, Line, MarkLine, OpLine, StatisticsLine
+from harness.lines import (
+    End,
+    EndLine,
+    EventLine,
+    FaultLine,
+    LeftoversLine,
+    Line,
+    MarkLine,
+    OpLine,
+    SampleLine,
+    StatisticsLine,
+)
 from harness.workload import Step
 
 WRITE_EVERY_S = 0.02
+SAMPLE_EVERY_S = 0.1
+BATCH = 32
+"""So many lines are encoded at once; a client that needs the interpreter waits for no more than these."""
+WRITE_BYTES = 1 << 20
 
 
-class Running:
-    """An operation under way; the pool's events fill in its times."""
+class Running(msgspec.Struct):
+    """An operation under way, and then its end; the pool's events fill in its times."""
 
-    __slots__ = ("begun", "call", "checked_out_ns", "pid", "received_ns", "sent_ns", "worker")
+    begun: Op
+    call: int | None = None
+    worker: int | None = None
+    pid: int | None = None
+    checked_out_ns: int | None = None
+    sent_ns: int | None = None
+    received_ns: int | None = None
+    completed_ns: int | None = None
+    type: OpType = OpType.OK
+    outcome: str = "result"
+    sent: str = "yes"
+    value: Any = None
+    error: str = ""
 
-    def __init__(self, begun: Op) -> None:
-        self.begun = begun
-        self.call: int | None = None
-        self.worker: int | None = None
-        self.pid: int | None = None
-        self.checked_out_ns: int | None = None
-        self.sent_ns: int | None = None
-        self.received_ns: int | None = None
+    def end(self) -> End:
+        """How it ended, and what may have happened."""
+        return End(
+            index=self.begun.index,
+            checked_out_ns=self.checked_out_ns,
+            sent_ns=self.sent_ns,
+            received_ns=self.received_ns,
+            completed_ns=self.completed_ns,
+            type=self.type,
+            outcome=self.outcome,
+            sent=self.sent,
+            value=self.value,
+            error=self.error,
+            call=self.call,
+            worker=self.worker,
+            pid=self.pid,
+        )
 
 
 class Moment:
@@ -63,7 +101,8 @@ class Recorder:
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._lines: deque[Line] = deque()
+        self._lines: deque[Line | Op | Running | Event] = deque()
+        self._append = self._lines.append
         self._stop = threading.Event()
         self._here = threading.local()
         self._by_call: dict[int, Running] = {}
@@ -80,46 +119,27 @@ class Recorder:
         """An operation begins in this thread."""
         running = Running(op)
         self._here.running = running
-        self._lines.append(OpLine(op))
+        self._append(op)
         return running
 
-    def complete(self, running: Running, step: Step, *, value: Any, error: BaseException | None) -> Op:  # noqa: ANN401
-        """The operation is over; how, and what may have happened."""
-        kind, outcome, sent = _judge(error)
-        op = msgspec.structs.replace(
-            running.begun,
-            checked_out_ns=running.checked_out_ns,
-            sent_ns=running.sent_ns,
-            received_ns=running.received_ns,
-            completed_ns=now_ns(),
-            type=kind,
-            outcome=outcome,
-            sent=sent,
-            value=value,
-            error="" if error is None else str(error),
-            call=running.call,
-            worker=running.worker,
-            pid=running.pid,
-        )
+    def complete(self, running: Running, step: Step, *, value: Any, error: BaseException | None) -> Running:  # noqa: ANN401
+        """The operation is over. Its line is made by the thread that writes it, at no cost to the client."""
+        running.completed_ns = now_ns()
+        running.value = value
+        if error is not None:
+            running.type, running.outcome, running.sent = _judge(error)
+            running.error = str(error)
         self._here.running = None
-        self._lines.append(OpLine(op))
+        self._append(running)
         if step.fault is not None:
-            self.fault(
-                FaultRecord(
-                    kind=step.fault,
-                    at_ns=running.sent_ns or op.invoked_ns,
-                    landed=running.sent_ns is not None or sent == "yes",
-                    worker=running.worker,
-                    pid=running.pid,
-                    detail=step.command,
-                )
-            )
-        self._reach(step.label, "done", running)
-        return op
+            self._fault_of(running, step, step.fault)
+        if step.label:
+            self._reach(step.label, "done", running)
+        return running
 
     def observe(self, event: Event) -> None:
         """The pool's observer."""
-        self._lines.append(EventLine(event))
+        self._append(event)
         if event.kind is EventKind.ENQUEUE:
             running = getattr(self._here, "running", None)
             if running is not None and event.call is not None:
@@ -142,21 +162,33 @@ class Recorder:
             case _:
                 pass
 
+    def _fault_of(self, running: Running, step: Step, kind: FaultKind) -> None:
+        self.fault(
+            FaultRecord(
+                kind=kind,
+                at_ns=running.sent_ns or running.begun.invoked_ns,
+                landed=running.sent_ns is not None or running.sent == "yes",
+                worker=running.worker,
+                pid=running.pid,
+                detail=step.command,
+            )
+        )
+
     def fault(self, record: FaultRecord) -> None:
         """A fault was tried."""
-        self._lines.append(FaultLine(record))
+        self._append(FaultLine(record))
 
     def mark(self, name: str, text: str = "") -> None:
         """A moment of the run itself, now."""
-        self._lines.append(MarkLine(name, now_ns(), text))
+        self._append(MarkLine(name, now_ns(), text))
 
     def leftovers(self, leftovers: Leftovers) -> None:
         """What was left after close."""
-        self._lines.append(LeftoversLine(leftovers))
+        self._append(LeftoversLine(leftovers))
 
     def statistics(self, statistics: Statistics) -> None:
         """What the pool itself counted."""
-        self._lines.append(StatisticsLine(statistics))
+        self._append(StatisticsLine(statistics))
 
     def close(self) -> None:
         """Write what is left and close the file. Idempotent."""
@@ -172,40 +204,75 @@ class Recorder:
                 moment.pass_(running)
 
     def _write_along(self) -> None:
+        sampled_s = time.monotonic()
         while not self._stop.wait(WRITE_EVERY_S):
+            now_s = time.monotonic()
+            if now_s - sampled_s >= SAMPLE_EVERY_S:
+                sampled_s = now_s
+                self._append(SampleLine(take_sample()))
             self._write()
         self._write()
 
     def _write(self) -> None:
         data = bytearray()
         while self._lines:
-            data += self._encode(self._lines.popleft()) + b"\n"
+            batch: list[Line | Op | Running | Event] = []
+            while self._lines and len(batch) < BATCH:
+                batch.append(self._lines.popleft())
+            data += self._encode(batch)
+            if len(data) >= WRITE_BYTES:
+                self._flush(data)
+                data = bytearray()
+        self._flush(data)
+
+    def _flush(self, data: bytearray) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(self._fd, view) :]
 
-    def _encode(self, line: Line) -> bytes:
+    def _encode(self, batch: list[Line | Op | Running | Event]) -> bytes:
         try:
-            return self._encoder.encode(line)
+            return self._encoder.encode_lines([_line(item) for item in batch])
+        except Exception:  # one of them is to blame; the others are written as they are
+            return b"".join(self._encode_one(item) + b"\n" for item in batch)
+
+    def _encode_one(self, item: Line | Op | Running | Event) -> bytes:
+        try:
+            return self._encoder.encode(_line(item))
         except Exception as error:
             lost = error
-        if isinstance(line, OpLine):
-            try:  # what JSON has no form for, such as a lone surrogate, is told as text
-                return self._encoder.encode(OpLine(_as_text(line.op)))
-            except Exception as error:
-                lost = error
-        what = f"a {type(line).__name__} could not be written: {type(lost).__name__}"
+        try:  # what JSON has no form for, such as a lone surrogate, is told as text
+            match item:
+                case Op():
+                    return self._encoder.encode(OpLine(_as_text(item)))
+                case Running():
+                    end = item.end()
+                    text = msgspec.structs.replace(end, value=ascii(end.value), error=ascii(end.error))
+                    return self._encoder.encode(EndLine(text))
+        except Exception as error:
+            lost = error
+        what = f"a {type(_line(item)).__name__} could not be written: {type(lost).__name__}"
         return self._encoder.encode(MarkLine("trouble", now_ns(), what))
+
+
+def _line(item: Line | Op | Running | Event) -> Line:
+    match item:
+        case Event():
+            return EventLine(item)
+        case Running():
+            return EndLine(item.end())
+        case Op():
+            return OpLine(item)
+        case _:
+            return item
 
 
 def _as_text(op: Op) -> Op:
     told = {"not_json": ascii(op.args)}
-    return msgspec.structs.replace(op, args=told, value=ascii(op.value), error=ascii(op.error))
+    return msgspec.structs.replace(op, args=told)
 
 
-def _judge(error: BaseException | None) -> tuple[OpType, str, str]:
-    if error is None:
-        return OpType.OK, "result", "yes"
+def _judge(error: BaseException) -> tuple[OpType, str, str]:
     if not isinstance(error, PoolError):
         return OpType.INFO, f"foreign {type(error).__name__}", "maybe"
     outcome = type(error).__name__

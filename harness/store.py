@@ -70,10 +70,10 @@ class RunFolder:
         """What happened, from disk alone. Raises RecordError if it is not a run folder."""
         info = self.read_info()
         try:
-            lines = self.history.read_bytes().splitlines()
+            with self.history.open("rb") as lines:
+                history = build_history(info, lines, read_journals(self.journal))
         except OSError as error:
             raise RecordError(f"cannot read {self.history}: {error.strerror}") from error
-        history = build_history(info, lines, read_journals(self.journal))
         return msgspec.structs.replace(history, faults=history.faults + self._read_starts())
 
     def _read_starts(self) -> tuple[FaultRecord, ...]:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from harness.checker import Checker
 from harness.checkers.answers import OwnAnswer
+from harness.checkers.audit import Audit
 from harness.checkers.closing import CloseBounded, Conserved, NothingLeft
 from harness.checkers.deadlines import Deadlines, Prompt
 from harness.checkers.faults import Seen
 from harness.checkers.leases import AtMostOnce, CleanWorkers, ExclusiveLease, Fifo
+from harness.checkers.linearizability import Linearizable
+from harness.checkers.lives import BoundedStart, Lives, Recycled, Restraint, TimeoutKills
 from harness.checkers.outcomes import LabelledOutcome, OneOutcome
 from harness.checkers.parallelism import Overlap, ParallelStart
+from harness.checkers.recovered import Recovered
+from harness.checkers.resources import LeakSlope
 from harness.checkers.sessions import Sessions
+from harness.checkers.versions import Versions
+from harness.checkers.waiting import HandOff, Independence, WorkConserving
 from harness.checkers.workers import FaultLanded, LiveBound, Replaced, StableWorkers
 
 CORE: tuple[Checker, ...] = (
@@ -19,6 +26,7 @@ CORE: tuple[Checker, ...] = (
     AtMostOnce(),
     CleanWorkers(),
     Conserved(),
+    Lives(),
     LiveBound(),
     NothingLeft(),
 )
@@ -26,6 +34,8 @@ CORE: tuple[Checker, ...] = (
 
 ALL: tuple[type, ...] = (
     AtMostOnce,
+    Audit,
+    BoundedStart,
     CleanWorkers,
     CloseBounded,
     Conserved,
@@ -33,18 +43,29 @@ ALL: tuple[type, ...] = (
     ExclusiveLease,
     FaultLanded,
     Fifo,
+    HandOff,
+    Independence,
     LabelledOutcome,
+    LeakSlope,
+    Linearizable,
     LiveBound,
+    Lives,
     NothingLeft,
     OneOutcome,
     Overlap,
     OwnAnswer,
     ParallelStart,
     Prompt,
+    Recovered,
+    Recycled,
     Replaced,
     Seen,
+    Restraint,
     Sessions,
     StableWorkers,
+    TimeoutKills,
+    Versions,
+    WorkConserving,
 )
 """Every kind of checker."""
 
@@ -52,6 +73,8 @@ __all__ = [
     "ALL",
     "CORE",
     "AtMostOnce",
+    "Audit",
+    "BoundedStart",
     "CleanWorkers",
     "CloseBounded",
     "Conserved",
@@ -59,16 +82,27 @@ __all__ = [
     "ExclusiveLease",
     "FaultLanded",
     "Fifo",
+    "HandOff",
+    "Independence",
     "LabelledOutcome",
+    "LeakSlope",
+    "Linearizable",
     "LiveBound",
+    "Lives",
     "NothingLeft",
     "OneOutcome",
     "Overlap",
     "OwnAnswer",
     "ParallelStart",
     "Prompt",
+    "Recovered",
+    "Recycled",
     "Replaced",
+    "Restraint",
     "Seen",
     "Sessions",
     "StableWorkers",
+    "TimeoutKills",
+    "Versions",
+    "WorkConserving",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import msgspec
 
 from harness.checker import Finding, finding
@@ -30,9 +32,12 @@ class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
             decided += verdict is not None
             if verdict is False:
                 wrong.append(f"call {op.index} ({op.command}, nonce {op.nonce}) got {str(op.value)[:120]}")
-        nonces = {(s.pid, s.request_id): s.nonce for s in history.services if s.nonce is not None}
+        nonces: dict[int, dict[int, str | int]] = defaultdict(dict)
+        for service in history.services:
+            if service.nonce is not None:
+                nonces[service.pid][service.request_id] = service.nonce
         for op in history.ops:
-            served = None if op.pid is None or op.call is None else nonces.get((op.pid, op.call))
+            served = nonces[op.pid].get(op.call) if op.call is not None and op.pid in nonces else None
             if served is not None and served != op.nonce:
                 wrong.append(f"call {op.index} has the nonce {op.nonce}; its worker {op.pid} served {served}")
         if wrong:

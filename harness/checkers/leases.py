@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter, defaultdict
+import bisect
+from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 
@@ -13,15 +14,17 @@ from harness.history import History, OpType
 from harness.overlap import closed_intervals
 from harness.verdict import Verdict
 
+NEVER_NS = 1 << 63
 LEASE_ENDS = (EventKind.CHECKIN, EventKind.KILL, EventKind.REAP)
 
 
 def events_of_workers(history: History, *kinds: EventKind) -> dict[int, list[Event]]:
     """The events of these kinds for each worker, in order of time; of one moment, in the order of their recording."""
-    found: dict[int, list[Event]] = defaultdict(list)
-    for event in sorted((e for e in history.events if e.kind in kinds), key=lambda e: e.at_ns):
-        if event.worker is not None:
-            found[event.worker].append(event)
+    found = {}
+    for worker, events in history.events_by_worker.items():
+        chosen = [event for event in events if event.kind in kinds]
+        if chosen:
+            found[worker] = chosen
     return found
 
 
@@ -46,14 +49,16 @@ class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
                 if holder is not None:
                     wrong.append(f"worker {worker} was given to call {event.call} while call {holder} held it")
                 holder = event.call
-        by_process: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        last: dict[int, tuple[int, int]] = {}
+        served = 0
         for start, end, interval in closed_intervals(history):
-            by_process[interval.pid].append((start, end, interval.request_id))
-        for pid, intervals in by_process.items():
-            for (_, end, one), (start, _, other) in itertools.pairwise(intervals):
-                if start < end:
-                    wrong.append(f"process {pid} worked on the requests {one} and {other} at the same time")
-        decided = leases + sum(map(len, by_process.values()))
+            served += 1
+            ended, one = last.get(interval.pid, (start, 0))
+            if start < ended:
+                other = interval.request_id
+                wrong.append(f"process {interval.pid} worked on the requests {one} and {other} at the same time")
+            last[interval.pid] = end, interval.request_id
+        decided = leases + served
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} overlaps on one worker", examples=wrong)
         if not decided:
@@ -72,20 +77,29 @@ class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the pool's SEND events and the workers' journals."""
-        sends = Counter(event.call for event in history.events_by_kind[EventKind.SEND])
+        sends = _repeated([event.call for event in history.events_by_kind[EventKind.SEND]])
         answered = {op.nonce: op.completed_ns for op in history.ops if op.session is not None and op.type is OpType.OK}
-        nonces = Counter(
+        served = [
             s.nonce
             for s in history.services
-            if s.nonce is not None and s.start_ns < (answered.get(str(s.nonce)) or s.start_ns + 1)
-        )
-        wrong = [f"call {call} was sent {count} times" for call, count in sends.items() if count > 1]
-        wrong += [f"the request {nonce} was served {count} times" for nonce, count in nonces.items() if count > 1]
+            if s.nonce is not None and (not answered or s.start_ns < (answered.get(str(s.nonce)) or s.start_ns + 1))
+        ]
+        nonces = _repeated(served)
+        wrong = [f"call {call} was sent {count} times" for call, count in sends.items()]
+        wrong += [f"the request {nonce} was served {count} times" for nonce, count in nonces.items()]
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} requests went out more than once", examples=wrong)
-        if not sends and not nonces:
+        seen = max(len(history.events_by_kind[EventKind.SEND]), len(served))
+        if not seen:
             return finding(self, Verdict.UNKNOWN, "no request was seen to be sent or served")
-        return finding(self, Verdict.PASS, f"{max(len(sends), len(nonces))} requests, each sent at most once")
+        return finding(self, Verdict.PASS, f"{seen} requests, each sent at most once")
+
+
+def _repeated(names: Sequence[int | str | None]) -> dict[int | str | None, int]:
+    # How often those occur that occur more than once.
+    if len(set(names)) == len(names):
+        return {}
+    return {name: count for name, count in Counter(names).items() if count > 1}
 
 
 class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,32 +138,61 @@ class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fifo(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls outside sessions get workers in the order of their arrival, if that differs by `slack_s` or more (G7)."""
+    """Calls outside sessions get workers in the order of their arrival, if that differs by `slack_s` or more (G7).
+
+    A call that gave up before it had a worker was overtaken by what came after it and had one while it still waited.
+    It counts as waiting until its own limit at the latest, since after that it need not be served.
+    """
 
     slack_s: float = 0.002
     name: str = "fifo"
     guarantees: tuple[str, ...] = ("G7",)
 
     def check(self, history: History) -> Finding:
-        """Decide from ENQUEUE, and from OFFER or ACCEPT, whichever came first: the moment of the grant."""
-        arrived = {e.call: e.at_ns for e in history.events_by_kind[EventKind.ENQUEUE]}
-        granted: dict[int, int] = {}
-        for kind in (EventKind.OFFER, EventKind.ACCEPT):
-            for event in history.events_by_kind[kind]:
-                if event.call is not None and event.call in arrived:
-                    granted[event.call] = min(event.at_ns, granted.get(event.call, event.at_ns))
-        sessions = {op.call for op in history.ops if op.session is not None}
-        order = sorted((arrived[call], grant, call) for call, grant in granted.items() if call not in sessions)
-        if len(order) < 2:
+        """Decide from ENQUEUE to the grant, which is OFFER or ACCEPT, whichever came first, or to WITHDRAW or DONE."""
+        order = self._order(history)
+        if sum(granted for _, _, granted, _ in order) < 2:
             return finding(self, Verdict.UNKNOWN, "fewer than two calls were given a worker")
         slack_ns = int(self.slack_s * 1e9)
+        # The first grant of all that came later, from each place on; an end after that was overtaken.
+        first: list[tuple[int, int]] = [(NEVER_NS, -1)]
+        for place in range(len(order) - 1, -1, -1):
+            _, end, granted, _ = order[place]
+            first.append(min(first[-1], (end, place)) if granted else first[-1])
+        first.reverse()
+        came = [arrival for arrival, _, _, _ in order]
         wrong: list[str] = []
-        for index, (came, grant, call) in enumerate(order):
-            for later_came, later_grant, later in order[index + 1 :]:
-                if later_grant + slack_ns < grant and came + slack_ns < later_came:
-                    wrong.append(
-                        f"call {later} overtook call {call}, which came {(later_came - came) / 1e6:.1f} ms before"
-                    )
+        for arrival, end, _, call in order:
+            grant, place = first[bisect.bisect_right(came, arrival + slack_ns)]
+            if grant + slack_ns < end:
+                later_came, _, _, later = order[place]
+                wrong.append(
+                    f"call {later} overtook call {call}, which came {(later_came - arrival) / 1e6:.1f} ms before"
+                )
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} calls overtook another", examples=wrong)
+            return finding(self, Verdict.FAIL, f"{len(wrong)} calls were overtaken", examples=wrong)
         return finding(self, Verdict.PASS, f"{len(order)} calls were served in the order of their arrival")
+
+    def _order(self, history: History) -> list[tuple[int, int, bool, int]]:
+        # (arrival, end of the wait, whether by a grant, call), by arrival.
+        grants = history.granted_ns
+        ends = dict(history.left_ns)
+        sessions: set[int | None] = set()
+        for op in history.ops:
+            if op.session is not None:
+                sessions.add(op.call)
+            elif op.call in ends and op.call not in grants:
+                limit_s = history.info.call_timeout_s if op.timeout_s is None else op.timeout_s
+                patience_s = op.checkout_timeout_s
+                limit_s = min(limit_s, history.info.checkout_timeout_s if patience_s is None else patience_s)
+                ends[op.call] = min(ends[op.call], op.invoked_ns + int(limit_s * 1e9))
+        order = []
+        for event in history.events_by_kind[EventKind.ENQUEUE]:
+            call = event.call
+            if call is None or call in sessions or event.worker is not None:
+                continue
+            if call in grants:
+                order.append((event.at_ns, grants[call], True, call))
+            elif call in ends:
+                order.append((event.at_ns, ends[call], False, call))
+        return sorted(order)

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.census import leftovers_since, take_census
+from harness.census import leftovers_since, take_census, take_sample
 from harness.history import Leftovers
 
 NO_PROCESS = 2**22 + 1
@@ -125,3 +125,25 @@ def test_what_goes_within_the_patience_is_not_left() -> None:
     helper.start()
     assert leftovers_since(before, patience_s=15.0) == Leftovers()
     assert leave.is_set()
+
+
+def test_a_sample_counts_what_is_held(child: Callable[..., subprocess.Popen[bytes]]) -> None:
+    before = take_sample()
+    child()
+    read_fd, write_fd = os.pipe()
+    released = threading.Event()
+    thread = threading.Thread(target=released.wait, args=(15,))
+    thread.start()
+    held = bytearray(os.urandom(1 << 20)) * 64
+    try:
+        now = take_sample()
+    finally:
+        released.set()
+        thread.join(15)
+        os.close(read_fd)
+        os.close(write_fd)
+    assert now.at_ns > before.at_ns
+    assert now.threads == before.threads + 1
+    assert now.children == before.children + 1
+    assert now.descriptors >= before.descriptors + 3  # the pipe, and the child's stdin
+    assert now.memory_bytes >= before.memory_bytes + len(held) // 2

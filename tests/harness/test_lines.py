@@ -9,14 +9,17 @@ import pytest
 
 from bridge import EventKind, Statistics
 from harness.fault import FaultKind
-from harness.history import Leftovers
+from harness.history import Leftovers, OpType, Sample
 from harness.lines import (
+    End,
+    EndLine,
     EventLine,
     FaultLine,
     LeftoversLine,
     Line,
     MarkLine,
     OpLine,
+    SampleLine,
     StatisticsLine,
     build_history,
 )
@@ -53,6 +56,32 @@ def test_the_end_of_an_operation_replaces_its_begin(build: Any) -> None:
     history = build_history(build.info(), written(OpLine(begun), OpLine(ended)), [])
     assert history.ops == (ended,)
     assert history.ops[0].completions == 1
+
+
+def test_the_end_line_of_an_operation_adds_to_its_begin(build: Any) -> None:
+    begun = build.op(3, 0, None, label="step", session="s", timeout_s=2.0)
+    ended = build.op(3, 0, 20, label="step", session="s", timeout_s=2.0, call=7, worker=1, pid=101)
+    end = End(
+        index=3,
+        completed_ns=ended.completed_ns,
+        type=OpType.OK,
+        outcome="result",
+        sent="yes",
+        value=ended.value,
+        call=7,
+        worker=1,
+        pid=101,
+    )
+    assert build_history(build.info(), written(OpLine(begun), EndLine(end)), []).ops == (ended,)
+    twice = build_history(build.info(), written(OpLine(begun), EndLine(end), EndLine(end)), [])
+    assert twice.ops[0].completions == 2
+    alone = build_history(build.info(), written(EndLine(end)), [])
+    assert (alone.ops, alone.torn_lines) == ((), 1)
+
+
+def test_samples_are_kept_in_their_order(build: Any) -> None:
+    samples = (Sample(1, 2, 3, 4, 5), Sample(6, 7, 8, 9, 10))
+    assert build_history(build.info(), written(*map(SampleLine, samples)), []).samples == samples
 
 
 def test_an_operation_that_only_began_is_pending(build: Any) -> None:

@@ -221,7 +221,7 @@ def test_a_line_that_cannot_be_written_at_all_is_a_trouble_and_costs_no_other(
     recorder.mark("finished")
     history = read()
     assert history.trouble == (
-        "a OpLine could not be written: RuntimeError; a EventLine could not be written: UnicodeEncodeError"
+        "a EndLine could not be written: RuntimeError; a EventLine could not be written: UnicodeEncodeError"
     )
     assert history.finished
     assert [op.outcome for op in history.ops] == ["pending"]
@@ -247,6 +247,14 @@ def test_every_line_of_many_threads_is_written_by_the_close(recorder: Recorder, 
 def test_lines_are_on_disk_before_the_close(recorder: Recorder, path: Path, eventually: Any) -> None:
     recorder.mark("begun")
     eventually(lambda: b"begun" in path.read_bytes(), "the mark is written")
+
+
+def test_samples_are_taken_along(recorder: Recorder, path: Path, read: Any, eventually: Any) -> None:
+    eventually(lambda: path.read_bytes().count(b'"sample"') >= 4, "two samples are taken")  # its tag and its field
+    first, second = read().samples[:2]
+    assert first.at_ns < second.at_ns
+    assert first.memory_bytes > 0
+    assert first.threads >= 2
 
 
 def test_closing_again_does_nothing(recorder: Recorder) -> None:

@@ -14,13 +14,18 @@ from harness.fault import FaultKind
 from harness.verdict import Verdict
 
 NEEDED: dict[str, dict[str, Any]] = {
+    "BoundedStart": {"timeout_s": 1.0},
     "CloseBounded": {"within_s": 1.0},
     "Deadlines": {"slack_s": 0.5},
     "FaultLanded": {"kinds": (FaultKind.KILL,)},
+    "Independence": {"epsilon_s": 0.1},
     "LabelledOutcome": {"label": "step", "outcomes": frozenset({"result"})},
     "Prompt": {"label": "step", "within_s": 0.5},
     "Replaced": {"label": "step"},
     "Seen": {"kind": FaultKind.FORK, "allowed": frozenset({"PoolClosed"})},
+    "Restraint": {"at_most": 2},
+    "TimeoutKills": {"grace_s": 1.0},
+    "WorkConserving": {"epsilon_s": 0.1},
 }
 
 
@@ -59,4 +64,4 @@ def test_the_room_lists_every_checker_that_it_has() -> None:
 
 def test_no_two_checkers_of_the_core_share_a_name() -> None:
     names = [checker.name for checker in CORE]
-    assert len(set(names)) == len(names) == 7
+    assert len(set(names)) == len(names) == 8

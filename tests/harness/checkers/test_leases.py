@@ -171,3 +171,24 @@ def test_a_receive_makes_a_worker_clean_again(build: Any) -> None:
         build.event(ACCEPT, 401, call=2, worker=1),
     ]
     assert CleanWorkers().check(build.history(events=events)).verdict is Verdict.PASS
+
+
+def test_a_call_that_gave_up_and_was_overtaken_before_fails(build: Any) -> None:
+    events = [
+        build.event(EventKind.ENQUEUE, 0, call=1),
+        *arrivals(build, (2, 10, 40), (3, 20, 60)),
+        build.event(EventKind.WITHDRAW, 300, call=1),
+    ]
+    found = Fifo().check(build.history(events=events))
+    assert found.verdict is Verdict.FAIL
+    assert found.examples == ("call 2 overtook call 1, which came 10.0 ms before",)
+
+
+def test_a_call_whose_time_is_over_may_be_passed_over(build: Any) -> None:
+    events = [
+        build.event(EventKind.ENQUEUE, 0, call=1),
+        *arrivals(build, (2, 10, 60), (3, 20, 70)),
+        build.event(EventKind.WITHDRAW, 300, call=1),
+    ]
+    impatient = build.op(0, 0, 300, call=1, checkout_timeout_s=0.05, outcome="CheckoutTimeout")
+    assert Fifo().check(build.history(impatient, events=events)).verdict is Verdict.PASS

@@ -1,0 +1,133 @@
+"""Linearizable: sessions whose calls overlap, are doubtful, or span keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.checkers import Linearizable
+from harness.history import OpType
+from harness.verdict import Verdict
+
+
+class Kv:
+    """Key-value calls of the session "s"."""
+
+    def __init__(self, build: Any) -> None:
+        self._build = build
+        self.ops: list[Any] = []
+
+    def call(self, command: str, start: float, end: float | None, value: Any = None, **args: Any) -> Kv:
+        index = len(self.ops)
+        fields = {"session": "s", "value": value, "command": command}
+        fields |= {name: args.pop(name) for name in ("session", "outcome", "type") if name in args}
+        self.ops.append(self._build.op(index, start, end, args={**args, "nonce": f"1.0.{index}"}, **fields))
+        return self
+
+    def put(self, start: float, end: float | None, value: Any, key: str = "k", **fields: Any) -> Kv:
+        return self.call("put", start, end, {"stored": True}, key=key, value_=None, **fields)._set(value)
+
+    def _set(self, value: Any) -> Kv:
+        del self.ops[-1].args["value_"]
+        self.ops[-1].args["value"] = value
+        return self
+
+    def get(self, start: float, end: float, value: Any, key: str = "k", **fields: Any) -> Kv:
+        return self.call("get", start, end, {"value": value, "found": value is not None}, key=key, **fields)
+
+    def append(self, start: float, end: float, value: Any, values: list[Any], key: str = "k") -> Kv:
+        return self.call("append", start, end, {"values": values}, key=key, value_=None)._set(value)
+
+    def check(self, checker: Linearizable | None = None, **fields: Any) -> Any:
+        return (checker or Linearizable()).check(self._build.history(*self.ops, **fields))
+
+
+@pytest.fixture
+def kv(build: Any) -> Kv:
+    return Kv(build)
+
+
+def test_overlapping_calls_with_an_order_pass(kv: Kv) -> None:
+    kv.put(0, 10, 1).put(0, 10, 2).get(5, 8, 2).get(11, 12, 1).append(20, 30, "a", ["a", "b"][:1], key="log")
+    kv.append(20, 30, "b", ["a", "b"], key="log").call("delete", 40, 41, {"deleted": True}, key="k").get(42, 43, None)
+    found = kv.check()
+    assert found.verdict is Verdict.PASS
+    assert (found.figures["answers"], found.figures["sessions"], found.figures["in_order"]) == (8, 1, 8)
+
+
+def test_a_stale_read_fails_with_the_longest_prefix(kv: Kv) -> None:
+    found = kv.put(0, 1, "old").put(2, 3, "new").get(4, 5, "old").check()
+    assert found.verdict is Verdict.FAIL
+    assert found.examples == (
+        "session 's', key 'k': 2 of 3 answers have an order, then none of these fits next: "
+        "call 2 get(k) -> {'value': 'old', 'found': True}",
+    )
+
+
+def test_a_lost_update_of_two_overlapping_appends_fails(kv: Kv) -> None:
+    assert kv.append(0, 10, "a", ["a"]).append(0, 10, "b", ["b"]).check().verdict is Verdict.FAIL
+
+
+def test_two_keys_seen_in_a_list_are_judged_together(kv: Kv) -> None:
+    kv.put(0, 1, 1, key="a").put(2, 3, 1, key="b").call("list", 4, 5, {"keys": ["a", "b"]})
+    assert kv.check().verdict is Verdict.PASS
+    kv.call("list", 6, 7, {"keys": ["a"]})
+    assert kv.check().verdict is Verdict.FAIL
+
+
+def test_a_cleaned_a_restored_and_a_snapshot_session_are_followed(kv: Kv) -> None:
+    state = {"values": {"k": [1]}, "programs": [], "model": {}}
+    kv.put(0, 1, 1).call("cleanup_session", 2, 3, {}).get(4, 5, None).call("restore_session", 6, 7, {}, state=state)
+    kv.get(8, 9, [1]).call("snapshot_session", 10, 11, state)
+    assert kv.check().verdict is Verdict.PASS
+    kv.call("snapshot_session", 12, 13, {**state, "values": {}})
+    assert kv.check().verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("seen", ["first", "doubtful"])
+def test_a_doubtful_write_may_have_happened_or_not(kv: Kv, seen: str) -> None:
+    kv.put(0, 1, "first").put(2, 3, "doubtful", outcome="CallTimeout").get(4, 5, seen)
+    assert kv.check().verdict is Verdict.PASS
+
+
+def test_a_write_that_no_journal_holds_did_not_happen(kv: Kv, build: Any) -> None:
+    kv.put(0, 1, "first").put(2, 3, "doubtful", outcome="WorkerCrashed").get(4, 5, "doubtful")
+    services = [build.service(101, 0, 0, 1, nonce="1.0.0"), build.service(101, 2, 4, 5, nonce="1.0.2")]
+    assert kv.check(services=services).verdict is Verdict.FAIL
+
+
+def test_a_write_that_failed_did_not_happen(kv: Kv) -> None:
+    kv.put(0, 1, "never", outcome="CheckoutTimeout").get(2, 3, "never")
+    assert kv.check().verdict is Verdict.FAIL
+
+
+def test_a_lost_session_is_judged_up_to_its_loss(kv: Kv) -> None:
+    kv.put(0, 1, 1).put(4, 9, 2).call("get", 5, 6, None, key="k", outcome="SessionLost", type=OpType.FAIL)
+    kv.get(10, 11, None)
+    assert kv.check().verdict is Verdict.PASS
+    kv.get(2, 3, None)
+    assert kv.check().verdict is Verdict.FAIL
+
+
+def test_sessions_do_not_share_their_state(kv: Kv) -> None:
+    assert kv.put(0, 1, 1).get(2, 3, None, session="other").check().verdict is Verdict.PASS
+
+
+def test_a_value_of_another_type_is_another_value(kv: Kv) -> None:
+    assert kv.put(0, 1, 1).get(2, 3, True).check().verdict is Verdict.FAIL
+
+
+def test_the_bound_is_unknown_with_the_partial_evidence(kv: Kv) -> None:
+    found = kv.put(0, 1, 1).put(2, 3, 2).get(4, 5, 2).check(Linearizable(most_visited=2))
+    assert found.verdict is Verdict.UNKNOWN
+    assert found.figures["in_order"] == 1
+    assert "the search was stopped" in found.examples[0]
+
+
+def test_sessions_without_an_answer_are_unknown(kv: Kv) -> None:
+    assert kv.put(0, 1, 1, outcome="CallTimeout").check().verdict is Verdict.UNKNOWN
+
+
+def test_a_call_that_changes_every_session_leaves_it_unknown(kv: Kv) -> None:
+    assert kv.put(0, 1, 1).call("reset_state", 2, 3, {}, session=None).check().verdict is Verdict.UNKNOWN

@@ -1,0 +1,60 @@
+"""LeakSlope: what grows, what only jumps, and what was seen too seldom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.checkers import LeakSlope
+from harness.checkers.resources import theil_sen
+from harness.history import Sample
+from harness.verdict import Verdict
+
+MEGABYTE = 1 << 20
+
+
+def sampled(build: Any, count: int = 50, **growth: Callable[[int], int]) -> Any:
+    """Samples each 0.2 s, with 100 MB, 9 descriptors, 5 threads and 4 children and what is added to them."""
+    usual = {"memory_bytes": 100 * MEGABYTE, "descriptors": 9, "threads": 5, "children": 4}
+    samples = [
+        Sample(build.at(200 * n), *(held + growth.get(what, lambda _: 0)(n) for what, held in usual.items()))
+        for n in range(count)
+    ]
+    return LeakSlope().check(build.history(samples=tuple(samples), begun=0, ended=200 * count))
+
+
+def test_the_slope_of_a_line_is_its_own_whatever_one_point_says() -> None:
+    points = [(float(x), 3.0 * x) for x in range(20)]
+    assert theil_sen(points) == 3.0
+    assert theil_sen([*points, (7.5, 1e9)]) == 3.0
+    assert theil_sen([(1.0, 2.0), (1.0, 5.0)]) == 0.0
+
+
+def test_what_stays_as_it_is_passes(build: Any) -> None:
+    found = sampled(build, descriptors=lambda n: n % 3, memory_bytes=lambda n: MEGABYTE * (n % 5))
+    assert found.verdict is Verdict.PASS
+    assert found.figures["samples"] == 45
+
+
+@pytest.mark.parametrize(
+    ("what", "a_sample"), [("memory_bytes", MEGABYTE), ("descriptors", 1), ("threads", 1), ("children", 1)]
+)
+def test_what_grows_steadily_fails(build: Any, what: str, a_sample: int) -> None:
+    found = sampled(build, **{what: lambda n: n * a_sample})
+    assert found.verdict is Verdict.FAIL
+    assert found.examples[0].startswith(f"{what} grew by {5 * a_sample:.2f} a second")
+
+
+def test_one_step_is_no_slope(build: Any) -> None:
+    assert sampled(build, descriptors=lambda n: 1 if n > 40 else 0).verdict is Verdict.PASS
+
+
+def test_too_few_samples_are_unknown(build: Any) -> None:
+    found = sampled(build, 12, descriptors=lambda n: n)
+    assert (found.verdict, found.figures) == (Verdict.UNKNOWN, {"samples": 7})
+
+
+def test_many_samples_are_thinned_out(build: Any) -> None:
+    assert sampled(build, 2000, threads=lambda n: n).verdict is Verdict.FAIL
