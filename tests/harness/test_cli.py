@@ -173,7 +173,7 @@ def test_a_fault_of_the_tool_is_one_line_and_no_traceback(monkeypatch: pytest.Mo
     def break_down() -> None:
         raise RuntimeError("planted\nhere")
 
-    monkeypatch.setattr("harness.cli.examine", break_down)
+    monkeypatch.setattr("harness.commands.machine.examine", break_down)
     assert main(["doctor"]) == 4
     assert capsys.readouterr().err == "poolproof: a fault of poolproof itself: RuntimeError: planted | here\n"
 
