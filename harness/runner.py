@@ -42,7 +42,10 @@ CLOSE_GRACE_S = 5.0
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool to put to the test: its name in commands and reports, how to make one, and what it can do."""
+    """A pool to put to the test: its name in commands and reports, how to make one, and what it can do.
+
+    `commands` are those of workers that the pool brings along; None: it starts whatever `worker_command` says.
+    """
 
     name: str
     summary: str
@@ -50,6 +53,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: frozenset[Capability]
     call_timeout_s: float
     checkout_timeout_s: float
+    commands: frozenset[str] | None = None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,8 +111,10 @@ def why_skipped(scenario: Scenario, subject: Subject, request: Request) -> str:
     missing = sorted(scenario.needs - subject.capabilities)
     if missing:
         return f"{subject.name} lacks {', '.join(missing)}"
-    if request.known_commands is not None:
-        unknown = sorted(set(scenario.commands) - request.known_commands)
+    if subject.commands is not None and any(fault.kind in START_FAULTS for fault in scenario.faults):
+        return f"{subject.name} has workers of its own, so no fault of their start can be planted"
+    for known in (request.known_commands, subject.commands):
+        unknown = sorted(set(scenario.commands) - known) if known is not None else ()
         if unknown:
             return f"the worker does not know the command {', '.join(unknown)}"
     return ""

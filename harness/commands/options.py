@@ -23,6 +23,7 @@ from harness.workload import Size
 FULL_SCALE = 3.0
 JOBS = 4
 DEFAULT_OUT = Path("out")
+POOL_HELP = "a name of `poolproof list pools`, or package.module:factory"
 
 
 class Exit(IntEnum):

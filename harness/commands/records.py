@@ -18,7 +18,7 @@ from harness.commands.results import show_results
 from harness.compare import reanalyze
 from harness.errors import UsageError
 from harness.fault import DESCRIPTIONS
-from harness.pools import SUBJECTS
+from harness.pools import SUBJECTS, offered_pools
 from harness.runner import analyze
 from harness.store import RunFolder, read_comparison
 from harness.terminal import show_decision, show_table
@@ -44,6 +44,7 @@ def list_command(what: Annotated[Listed, typer.Argument(help="What to list.")]) 
         case Listed.POOLS:
             columns = ("pool", "can", "about")
             rows = [(s.name, " ".join(sorted(s.capabilities)), s.summary) for s in SUBJECTS.values()]
+            rows += [(point.name, "", f"offered by {point.value}") for point in offered_pools().values()]
         case Listed.FAULTS:
             columns = ("fault", "", "about")
             rows = [(kind.value, "", text) for kind, text in DESCRIPTIONS.items()]

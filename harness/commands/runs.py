@@ -13,6 +13,7 @@ from harness.catalogue import find_scenarios
 from harness.commands.options import (
     JOBS,
     OF_DECISION,
+    POOL_HELP,
     AsJson,
     Clients,
     Exit,
@@ -36,11 +37,19 @@ from harness.pools import find_pool
 from harness.terminal import Steps, show_decision
 from reports import write_reports
 
+Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")]
+Candidate = Annotated[str, typer.Option(metavar="POOL", help="The pool that is to replace it.")]
+Pools = Annotated[
+    list[str] | None, typer.Option("--pool", metavar="POOL", help=f"The pool to run on, repeatable; {POOL_HELP}.")
+]
+
 
 def compare_command(
     scenarios: Scenarios = None,
-    baseline: Annotated[str, typer.Option(help="The pool that is to be replaced.")] = "v1",
-    candidate: Annotated[str, typer.Option(help="The pool that is to replace it.")] = "v2",
+    baseline: Annotated[
+        str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")
+    ] = "v1",
+    candidate: Candidate = "v2",
     seed: Seed = 1,
     workers: Workers = 4,
     clients: Clients = 8,
@@ -84,7 +93,9 @@ def compare_command(
 
 def run_command(
     scenarios: Scenarios = None,
-    pool: Annotated[list[str] | None, typer.Option(help="The pool to run on; may be given several times.")] = None,
+    pool: Annotated[
+        list[str] | None, typer.Option(metavar="POOL", help=f"The pool to run on, repeatable; {POOL_HELP}.")
+    ] = None,
     seed: Seed = 1,
     workers: Workers = 4,
     clients: Clients = 8,

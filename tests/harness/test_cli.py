@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,6 +119,19 @@ def test_run_shows_findings_and_exits_by_the_verdict(write: Write, capsys: Captu
     capsys.readouterr()
     assert main(["run", write(OPEN), "-q", "--json"]) == 3
     assert [result["verdict"] for result in json.loads(capsys.readouterr().out)] == ["pass", "unknown"]
+
+
+def test_a_pool_of_ones_own_is_named_by_its_factory(
+    write: Write, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "my_pools_of_cli.py").write_text("from pool_v2 import PoolV2 as Mine\n")
+    assert main(["run", write(TINY), "--pool", "my_pools_of_cli:Mine", "-q", "--out", "kept"]) == 0
+    assert "tiny on my_pools_of_cli:Mine, seed 1: pass" in capsys.readouterr().out
+    [folder] = Path("kept").iterdir()
+    assert folder.name == "tiny-my_pools_of_cli_Mine-1"
+    assert main(["compare", "mine.py", "--baseline", "v2", "--candidate", "my_pools_of_cli:Mine", "-q"]) == 0
+    assert capsys.readouterr().out.startswith("SAFE: my_pools_of_cli:Mine for v2\n")
 
 
 @pytest.mark.parametrize(

@@ -215,3 +215,17 @@ def test_a_run_that_leaves_nothing_waits_for_nothing(
     monkeypatch.setattr(harness.runner, "LEFTOVER_PATIENCE_S", 3600.0)
     result = run(tiny(checkers=ALL_CHECKS), find_pool(pool), Request(), tmp_path)
     assert verdicts(result)["nothing_left"] is Verdict.PASS
+
+
+def test_what_a_pool_of_own_workers_cannot_do_is_skipped(tiny: Callable[..., Any], fake_subject: Any) -> None:
+    subject = fake_subject(commands=frozenset({"echo"}))
+    assert why_skipped(tiny(), subject, Request()) == ""
+    assert why_skipped(tiny(commands=("echo", "garbage")), subject, Request()) == (
+        "the worker does not know the command garbage"
+    )
+    slow = tiny(faults=(Fault(kind=FaultKind.SLOW_START, for_s=0.1),))
+    assert (
+        why_skipped(slow, subject, Request())
+        == "fake has workers of its own, so no fault of their start can be planted"
+    )
+    assert why_skipped(slow, fake_subject(), Request()) == ""
