@@ -117,6 +117,10 @@ def test_run_shows_findings_and_exits_by_the_verdict(write: Write, capsys: Captu
     assert main(["analyze", str(folder)]) == 0
     assert main(["report", str(folder)]) == 1
     capsys.readouterr()
+    assert main(["run", write(DECLARED.replace("reason=", "until='2020-01-01', reason=")), "--pool", "v1", "-q"]) == 1
+    told = capsys.readouterr().out
+    assert "warning: one_outcome: its declaration ran out on 2020-01-01: it never did" in told
+    assert "as declared" not in told
     assert main(["run", write(OPEN), "-q", "--json"]) == 3
     assert [result["verdict"] for result in json.loads(capsys.readouterr().out)] == ["pass", "unknown"]
 
@@ -132,6 +136,21 @@ def test_a_pool_of_ones_own_is_named_by_its_factory(
     assert folder.name == "tiny-my_pools_of_cli_Mine-1"
     assert main(["compare", "mine.py", "--baseline", "v2", "--candidate", "my_pools_of_cli:Mine", "-q"]) == 0
     assert capsys.readouterr().out.startswith("SAFE: my_pools_of_cli:Mine for v2\n")
+
+
+def test_a_difference_that_was_declared_and_not_seen_is_a_warning_on_every_way_out(
+    write: Write, capsys: Capture
+) -> None:
+    file = write(DECLARED.replace("(NEVER, *CORE)", "(OneOutcome(), *CORE)"))
+    told = "declared: v1 was declared to fail one_outcome, and did not"
+    assert main(["run", file, "--pool", "v1", "-q"]) == 0
+    assert f"warning: {told}" in capsys.readouterr().out
+    assert main(["run", file, "--pool", "v1", "-q", "--json"]) == 0
+    assert f"warning: {told}" in capsys.readouterr().err
+    assert main(["compare", file, "-q", "--out", "compared"]) == 0
+    assert f"warning: {told}" in capsys.readouterr().out
+    for report in ("report.html", "report.md", "comparison.json", "junit.xml"):
+        assert told in (Path("compared") / report).read_text(), report
 
 
 @pytest.mark.parametrize(
