@@ -5,6 +5,7 @@ Knows nothing of other items. A failure that the scenario declares is an expecte
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,5 +97,9 @@ def describe(scenario: Scenario, result: RunResult) -> str:
             lines += [f"      {example}" for example in found.examples]
             if old := excuse_finding(scenario, result, found.checker).ran_out:
                 lines.append(f"      {old}")
+    if result.replay:
+        lines.append(f"  again: {result.replay}")
+    if result.folder and any(found.verdict is Verdict.FAIL for found in result.findings):
+        lines.append(f"  smaller: poolproof shrink {shlex.quote(result.folder)}")
     lines.append(f"  kept in {result.folder}; `poolproof analyze {result.folder}` judges it again")
     return "\n".join(lines)

@@ -52,7 +52,10 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario on one pool with one seed. `skipped`: why it was not run; `trouble`: what broke it."""
+    """One scenario on one pool with one seed. `skipped`: why it was not run; `trouble`: what broke it.
+
+    `replay` is the command that runs it again.
+    """
 
     scenario: str
     pool: str
@@ -64,6 +67,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float = 0.0
     skipped: str = ""
     trouble: str = ""
+    replay: str = ""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

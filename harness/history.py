@@ -70,7 +70,10 @@ class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What was run, so that it can be run again. `file` defines the scenario if the catalogue does not."""
+    """What was run, so that it can be run again. `file` defines the scenario if the catalogue does not.
+
+    `worker_command` is empty for the shipped worker.
+    """
 
     scenario: str
     file: str = ""
@@ -84,6 +87,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     started_ns: int
     call_timeout_s: float
     checkout_timeout_s: float
+    worker_command: str = ""
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):

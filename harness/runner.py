@@ -31,6 +31,7 @@ from harness.metrics import measure
 from harness.names import pool_name
 from harness.nemesis import Nemesis
 from harness.recorder import Recorder
+from harness.replay import replay_command
 from harness.scenario import Scenario
 from harness.store import RunFolder
 from harness.verdict import Verdict, worst
@@ -96,6 +97,7 @@ def run(scenario: Scenario, subject: Subject, request: Request, out: Path) -> Ru
         started_ns=now_ns(),
         call_timeout_s=float(scenario.config.get("call_timeout_s") or subject.call_timeout_s),
         checkout_timeout_s=float(scenario.config.get("checkout_timeout_s") or subject.checkout_timeout_s),
+        worker_command=request.worker_command or "",
     )
     folder = RunFolder.create(out, info)
     config = _configure(scenario, request, info, folder)
@@ -139,6 +141,7 @@ def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
         metrics=measure(history),
         folder=str(folder.path),
         trouble=trouble,
+        replay=replay_command(history.info),
     )
 
 

@@ -127,6 +127,8 @@ def show_result(console: Console, result: RunResult, declared: dict[str, str], n
         if found.verdict is not Verdict.PASS:
             for example in found.examples:
                 console.print(f"      {example}", markup=False, highlight=False, soft_wrap=True)
+            if result.replay:
+                console.print(f"      again: {result.replay}", markup=False, highlight=False, soft_wrap=True)
     for note in notes:
         console.print(f"  warning: {note}", markup=False, highlight=False, soft_wrap=True)
     if result.folder:

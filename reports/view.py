@@ -250,7 +250,7 @@ def _cell(result: RunResult, row: ScenarioComparison, comparison: Comparison) ->
         note=note,
         findings=findings,
         figures=() if result.skipped else figures(result.metrics, result.duration_s),
-        replay=shlex.join(replay),
+        replay=result.replay or shlex.join(replay),
     )
 
 
