@@ -115,6 +115,11 @@ def why_skipped(scenario: Scenario, subject: Subject, request: Request) -> str:
         return f"{subject.name} lacks {', '.join(missing)}"
     if subject.commands is not None and any(fault.kind in START_FAULTS for fault in scenario.faults):
         return f"{subject.name} has workers of its own, so no fault of their start can be planted"
+    if subject.commands is not None and Capability.EVENTS not in subject.capabilities:
+        plan = scenario.workload(random.Random(f"{scenario.name}/{request.seed}"), scenario.fixed_size or request.size)
+        moments = [step.after for steps in plan for step in steps] + [fault.when for fault in scenario.faults]
+        if any(moment.endswith(":sent") for moment in moments):
+            return f"{subject.name} tells of no events, and a step or a fault waits until a call was sent"
     for known in (request.known_commands, subject.commands):
         unknown = sorted(set(scenario.commands) - known) if known is not None else ()
         if unknown:

@@ -15,7 +15,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {room: {room, "bridge"} for room in ("bridge", "pool_v1", "pool_v2", "harness")}
 MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "reports")}
-PORCH = {f"harness.{name}" for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session")}
+PORCH = {
+    f"harness.{name}" for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session", "conformance")
+}
 PORCH |= {f"harness.commands.{name}" for name in ("options", "results", "runs", "records", "machine", "shrinks")}
 ACTING = {
     *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),
