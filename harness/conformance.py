@@ -72,7 +72,7 @@ def conformance_tests(
     if profile not in SCALES:
         raise UsageError(f"profile {profile!r}: one of {', '.join(SCALES)}")
     chosen = _choose(scenarios, profile)
-    name = pool if isinstance(pool, str) else getattr(pool, "name", None) or getattr(pool, "__name__", "pool")
+    name = pool if isinstance(pool, str) else _name_of(pool)
     strangers = [entry.scenario for entry in known if entry.scenario not in {scenario.name for scenario in chosen}]
     if strangers:
         raise UsageError(
@@ -83,9 +83,9 @@ def conformance_tests(
 
     @cache
     def subject() -> Subject:
-        return find_pool(pool) if isinstance(pool, str) else as_subject(pool, str(name))
+        return find_pool(pool) if isinstance(pool, str) else as_subject(pool, name)
 
-    prepared = [_declare(scenario, str(name), known) for scenario in chosen]
+    prepared = [_declare(scenario, name, known) for scenario in chosen]
 
     @pytest.mark.parametrize("scenario", [pytest.param(scenario, id=scenario.name) for scenario in prepared])
     def test_conformance(scenario: Scenario, tmp_path: Path) -> None:
@@ -129,6 +129,14 @@ def _choose(wanted: Sequence[str | Scenario], profile: str) -> list[Scenario]:
         for scenario in [one] if isinstance(one, Scenario) else find_scenarios([one]):
             found[scenario.name] = scenario
     return list(found.values())
+
+
+def _name_of(pool: object) -> str:
+    # As the command line names it, so that a finding's replay works there.
+    qualified = str(getattr(pool, "__qualname__", ""))
+    if qualified and "<" not in qualified:
+        return f"{getattr(pool, '__module__', '')}:{qualified}"
+    return str(getattr(pool, "name", None) or qualified or type(pool).__name__)
 
 
 def _declare(scenario: Scenario, pool: str, known: Sequence[KnownFailure]) -> Scenario:

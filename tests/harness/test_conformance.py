@@ -61,9 +61,9 @@ def test_a_scenario_is_a_test_with_its_findings(suite: pytest.Pytester) -> None:
         [
             "*::test_mine[[]good[]] PASSED*",
             "*::test_mine[[]any_json[]] PASSED*",
-            "*never on mine, seed 1: FAIL",
+            "*never on test_mine:mine, seed 1: FAIL",
             "*fail one_outcome: *",
-            "*again: poolproof run never --pool mine --seed 1 --workers 1 --clients 1",
+            "*again: poolproof run never --pool test_mine:mine --seed 1 --workers 1 --clients 1",
         ]
     )
     result.stdout.fnmatch_lines(["*unknown fault_landed: the fault kill never landed"])
@@ -76,7 +76,7 @@ test_old = conformance_tests(mine, scenarios=[NEVER], known=[known("never", unti
 """
     result = _run(suite, text)
     result.assert_outcomes(passed=1, xfailed=1, failed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*NotSeen: good: mine was declared to fail one_outcome, and did not"])
+    result.stdout.fnmatch_lines(["*NotSeen: good: test_mine:mine was declared to fail one_outcome, and did not"])
     result.stdout.fnmatch_lines(["*its declaration ran out on 2020-01-01: it never did"])
 
 
@@ -86,8 +86,8 @@ def test_a_pool_without_events_is_skipped_where_nothing_can_be_decided(suite: py
     result.stdout.fnmatch_lines(
         [
             "*Undecided: good: *clean_workers: the pool told of no lease*",
-            "SKIPPED*cannot be decided, since blind tells of no events: fault_landed*",
-            "SKIPPED*blind lacks sessions",
+            "SKIPPED*cannot be decided, since test_mine:blind tells of no events: fault_landed*",
+            "SKIPPED*test_mine:blind lacks sessions",
         ]
     )
 
