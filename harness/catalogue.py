@@ -1,6 +1,7 @@
 """Finds scenarios: those of the catalogue by name, a user's own in a file. Part of the porch.
 
-A scenario file is a Python file with at least one module-level `Scenario`.
+A scenario file is a Python file with at least one module-level `Scenario`; FILE::NAME is one of them. A file that ends
+in .json is a plan that `poolproof shrink` has stored.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 
 import scenarios
 from harness.errors import UsageError
+from harness.plan import read_plan
 from harness.scenario import Scenario
 
 
@@ -42,13 +44,30 @@ def find_scenarios(wanted: Sequence[str], *, profile: str = "full") -> list[Scen
 def _find(word: str, catalogue: dict[str, Scenario]) -> list[Scenario]:
     if word in catalogue:
         return [catalogue[word]]
-    if word.endswith(".py"):
-        path = Path(word)
-        found = scenarios_in(load_file(path), word)
-        return [msgspec.structs.replace(scenario, file=str(path.resolve())) for scenario in found]
+    file, _, name = word.partition("::")
+    path = Path(file)
+    if path.suffix == ".py":
+        found = [
+            msgspec.structs.replace(scenario, file=str(path.resolve()))
+            for scenario in scenarios_in(load_file(path), file)
+        ]
+        return _only(found, name, file) if name else found
+    if path.suffix == ".json":
+        stored = read_plan(path)
+        (origin,) = _find(stored.origin, catalogue)
+        return _only([stored.as_scenario(origin, str(path.resolve()))], name or origin.name, file)
     near = difflib.get_close_matches(word, catalogue, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "; see `poolproof list scenarios`"
     raise UsageError(f"there is no scenario {word!r}{hint}")
+
+
+def _only(found: Sequence[Scenario], name: str, file: str) -> list[Scenario]:
+    kept = [scenario for scenario in found if scenario.name == name]
+    if not kept:
+        near = difflib.get_close_matches(name, [scenario.name for scenario in found], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"{file} defines no scenario {name!r}{hint}")
+    return kept
 
 
 def scenarios_in(module: ModuleType, where: str) -> list[Scenario]:

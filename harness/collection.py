@@ -5,11 +5,14 @@ Knows nothing of other items. A failure that the scenario declares is an expecte
 
 from __future__ import annotations
 
+import shlex
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from harness.comparison import RunResult
+from harness.intended import Excuse, find_excuse
 from harness.ledger import Ledger, Planned
 from harness.runner import Request, Subject, run
 from harness.scenario import Scenario
@@ -70,11 +73,17 @@ def raise_unless_passed(scenario: Scenario, result: RunResult) -> None:
         pytest.skip(result.skipped)
     fails = [found for found in result.findings if found.verdict is Verdict.FAIL]
     unknown = [found for found in result.findings if found.verdict is Verdict.UNKNOWN]
-    reasons = [scenario.intended(result.pool, found.checker) for found in fails]
-    if fails and not unknown and not result.trouble and all(reasons):
-        pytest.xfail("; ".join(dict.fromkeys(declared.reason for declared in reasons if declared is not None)))
+    excuses = [excuse_finding(scenario, result, found.checker) for found in fails]
+    if fails and not unknown and not result.trouble and all(excuse.reason for excuse in excuses):
+        pytest.xfail("; ".join(dict.fromkeys(excuse.reason for excuse in excuses)))
     if result.verdict is not Verdict.PASS:
         raise ScenarioFailed(describe(scenario, result))
+
+
+def excuse_finding(scenario: Scenario, result: RunResult, checker: str) -> Excuse:
+    """Why this finding may be a failure today, if it may."""
+    today = datetime.now(UTC).date().isoformat()
+    return find_excuse(scenario.intended_differences, {result.pool}, checker, today=today)
 
 
 def describe(scenario: Scenario, result: RunResult) -> str:
@@ -86,5 +95,11 @@ def describe(scenario: Scenario, result: RunResult) -> str:
         if found.verdict is not Verdict.PASS:
             lines.append(f"  {found.verdict.value} {found.checker}: {found.claim}")
             lines += [f"      {example}" for example in found.examples]
+            if old := excuse_finding(scenario, result, found.checker).ran_out:
+                lines.append(f"      {old}")
+    if result.replay:
+        lines.append(f"  again: {result.replay}")
+    if result.folder and any(found.verdict is Verdict.FAIL for found in result.findings):
+        lines.append(f"  smaller: poolproof shrink {shlex.quote(result.folder)}")
     lines.append(f"  kept in {result.folder}; `poolproof analyze {result.folder}` judges it again")
     return "\n".join(lines)

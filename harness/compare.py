@@ -19,8 +19,9 @@ from typing import Protocol
 import msgspec
 
 from harness.comparison import Comparison, Machine, RunResult, ScenarioComparison, Speed
+from harness.differential import Answers, compare_answers
 from harness.errors import RecordError, RunError
-from harness.judge import Answers, compare_answers, compare_scenario, judge
+from harness.judge import compare_scenario, judge
 from harness.lock import measuring
 from harness.runner import Request, Subject, analyze
 from harness.scenario import Scenario
@@ -185,7 +186,7 @@ def assemble(
 ) -> Comparison:
     """Judge what both pools did: `pools` is (baseline, candidate), `results` goes by scenario and 0 or 1 for these."""
     compared = compare_results(scenarios, results)
-    judgement = judge(scenarios, compared, speeds=speeds, troubles=troubles)
+    judgement = judge(compared, speeds=speeds, troubles=troubles)
     return Comparison(
         decision=judgement.decision,
         reasons=judgement.reasons,
@@ -213,17 +214,20 @@ def compare_results(
 ) -> tuple[ScenarioComparison, ...]:
     """Set the results of both pools side by side, with the answers read back from their folders."""
     rows = []
+    today = datetime.now(UTC).date().isoformat()
     for scenario in scenarios:
         one, other = results[scenario.name, 0], results[scenario.name, 1]
         answers = Answers()
         if scenario.compare_answers and one.folder and other.folder:
             try:
                 answers = compare_answers(
-                    RunFolder(Path(one.folder)).read_history(), RunFolder(Path(other.folder)).read_history()
+                    RunFolder(Path(one.folder)).read_history(),
+                    RunFolder(Path(other.folder)).read_history(),
+                    scenario.comparing,
                 )
             except RecordError as error:
                 other = msgspec.structs.replace(other, trouble=str(error))
-        rows.append(compare_scenario(scenario, one, other, answers))
+        rows.append(compare_scenario(scenario, one, other, answers, today=today))
     return tuple(rows)
 
 
@@ -244,7 +248,7 @@ def reanalyze(comparison: Comparison, home: Path, find: Callable[[Sequence[str]]
             results[row.name, side] = result
     ordered = [scenarios[row.name] for row in comparison.scenarios]
     compared = compare_results(ordered, results)
-    judgement = judge(ordered, compared, speeds=comparison.speeds, troubles=comparison.troubles)
+    judgement = judge(compared, speeds=comparison.speeds, troubles=comparison.troubles)
     return msgspec.structs.replace(
         comparison,
         decision=judgement.decision,

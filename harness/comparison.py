@@ -11,7 +11,7 @@ from harness.checker import Finding
 from harness.recovery import Recovery
 from harness.verdict import Decision, Verdict
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +55,10 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario on one pool with one seed. `skipped`: why it was not run; `trouble`: what broke it."""
+    """One scenario on one pool with one seed. `skipped`: why it was not run; `trouble`: what broke it.
+
+    `replay` is the command that runs it again.
+    """
 
     scenario: str
     pool: str
@@ -67,12 +70,14 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float = 0.0
     skipped: str = ""
     trouble: str = ""
+    replay: str = ""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """One thing in which the pools differ. `reason` is why it is intended; empty if nobody declared it.
 
     `kind` is "finding" or "answers"; `pool` is the one with the worse side, and `checker` the finding's.
+    `ran_out` tells of a declaration that has expired, so that it no longer is a reason. `examples` are operations.
     """
 
     kind: str
@@ -80,12 +85,16 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     checker: str
     text: str
     reason: str = ""
+    ran_out: str = ""
+    examples: tuple[str, ...] = ()
 
 
 class ScenarioComparison(msgspec.Struct, frozen=True, kw_only=True):
     """One scenario, both pools. `answers_compared` counts the operations whose answers were set side by side.
 
-    `file` defines the scenario if the catalogue does not.
+    `answers_ignored` were left out by the scenario's own hook, and `undecided` tells where such a hook broke.
+    `not_seen` has a sentence for each declared difference that did not show. `file` defines the scenario if the
+    catalogue does not.
     """
 
     name: str
@@ -97,6 +106,9 @@ class ScenarioComparison(msgspec.Struct, frozen=True, kw_only=True):
     candidate: RunResult
     differences: tuple[Difference, ...] = ()
     answers_compared: int = 0
+    answers_ignored: int = 0
+    undecided: tuple[str, ...] = ()
+    not_seen: tuple[str, ...] = ()
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):

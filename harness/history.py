@@ -83,7 +83,10 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What was run, so that it can be run again. `file` defines the scenario if the catalogue does not."""
+    """What was run, so that it can be run again. `file` defines the scenario if the catalogue does not.
+
+    `worker_command` is empty for the shipped worker.
+    """
 
     scenario: str
     file: str = ""
@@ -97,6 +100,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     started_ns: int
     call_timeout_s: float
     checkout_timeout_s: float
+    worker_command: str = ""
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):

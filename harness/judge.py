@@ -10,85 +10,42 @@ from collections.abc import Sequence
 
 import msgspec
 
+from harness.checker import MAX_EXAMPLES
 from harness.comparison import Difference, RunResult, ScenarioComparison, Speed
-from harness.equality import VOLATILE, same_json, without
-from harness.history import History, Op
+from harness.differential import Answers, OpDifference
+from harness.intended import ANSWERS, IntendedDifference, excuse_answer, find_excuse, not_seen, told_end
 from harness.scenario import Scenario
 from harness.verdict import Decision, Verdict
-
-VERBATIM_COMMANDS = frozenset({"echo"})
-"""Their answers are what was sent, so no field of them is volatile."""
 
 MARGIN = 0.05
 """How much throughput the candidate may lose and still be no worse."""
 
 
-class Answers(msgspec.Struct, frozen=True, kw_only=True):
-    """How many operations were set side by side, and a sentence for each whose answers differ."""
-
-    compared: int = 0
-    differences: tuple[str, ...] = ()
-
-
-def compare_answers(baseline: History, candidate: History) -> Answers:
-    """Set the answers of both pools side by side, op by op.
-
-    Answers are results and command errors; an operation that one pool did not answer is compared by its outcome.
-    """
-    others = {op.index: op for op in candidate.ops}
-    compared = 0
-    told = []
-    for op in baseline.ops:
-        other = others.get(op.index)
-        if other is None or other.command != op.command:
-            told.append(f"operation {op.index} ({op.command}) was not made on both pools")
-            continue
-        compared += 1
-        if op.outcome != other.outcome:
-            told.append(f"operation {op.index} ({op.command}): {op.outcome} became {other.outcome}")
-        elif op.outcome == "result" and not same_json(_lasting(op), _lasting(other)):
-            told.append(f"operation {op.index} ({op.command}): {_short(op.value)} became {_short(other.value)}")
-        elif op.outcome == "CommandError" and op.error != other.error:
-            told.append(f"operation {op.index} ({op.command}): the error {op.error!r} became {other.error!r}")
-    known = {op.index for op in baseline.ops}
-    told += [
-        f"operation {op.index} ({op.command}) was not made on both pools"
-        for op in candidate.ops
-        if op.index not in known
-    ]
-    return Answers(compared=compared, differences=tuple(told))
-
-
 def compare_scenario(
-    scenario: Scenario, baseline: RunResult, candidate: RunResult, answers: Answers
+    scenario: Scenario, baseline: RunResult, candidate: RunResult, answers: Answers, *, today: str
 ) -> ScenarioComparison:
-    """What differs between the two pools in one scenario, with the reasons that were declared."""
+    """What differs between the two pools in one scenario, with the reasons that count today (as 2026-12-31)."""
+    entries = scenario.intended_differences
     differences = []
+    not_seen_here: list[str] = []
     for result in (baseline, candidate):
-        for found in result.findings:
-            if found.verdict is Verdict.FAIL:
-                declared = scenario.intended(result.pool, found.checker)
-                differences.append(
-                    Difference(
-                        kind="finding",
-                        pool=result.pool,
-                        checker=found.checker,
-                        text=found.claim,
-                        reason="" if declared is None else declared.reason,
-                    )
+        failed = [found for found in result.findings if found.verdict is Verdict.FAIL]
+        for found in failed:
+            excuse = find_excuse(entries, {result.pool}, found.checker, today=today)
+            differences.append(
+                Difference(
+                    kind="finding",
+                    pool=result.pool,
+                    checker=found.checker,
+                    text=found.claim,
+                    reason=excuse.reason,
+                    ran_out=excuse.ran_out,
                 )
-    if answers.differences:
-        declared = scenario.intended(baseline.pool, "answers") or scenario.intended(candidate.pool, "answers")
-        text = f"{len(answers.differences)} of {answers.compared} answers differ: {answers.differences[0]}"
-        differences.append(
-            Difference(
-                kind="answers",
-                pool=baseline.pool if declared is None else declared.pool,
-                checker="answers",
-                text=text,
-                reason="" if declared is None else declared.reason,
             )
-        )
+        if not result.skipped:
+            names = {found.checker for found in failed}
+            not_seen_here += not_seen(entries, result.pool, names, scenario=scenario.name, today=today)
+    told, unseen = _judge_answers(scenario, (baseline.pool, candidate.pool), answers, today)
     return ScenarioComparison(
         name=scenario.name,
         file=scenario.file,
@@ -97,9 +54,46 @@ def compare_scenario(
         guarantees=scenario.guarantees,
         baseline=baseline,
         candidate=candidate,
-        differences=tuple(differences),
+        differences=(*differences, *told),
         answers_compared=answers.compared,
+        answers_ignored=answers.ignored,
+        undecided=answers.undecided,
+        not_seen=tuple(dict.fromkeys((*not_seen_here, *unseen))),
     )
+
+
+def _judge_answers(
+    scenario: Scenario, pools: tuple[str, str], answers: Answers, today: str
+) -> tuple[list[Difference], list[str]]:
+    # One difference for each entry that excuses operations, one for those that nothing excuses.
+    entries = scenario.intended_differences
+    groups: dict[tuple[IntendedDifference | None, str], list[OpDifference]] = {}
+    for op in answers.differences:
+        excuse = excuse_answer(entries, pools, op.label, op.kind, today=today)
+        groups.setdefault((excuse.entry, excuse.ran_out), []).append(op)
+    told = [
+        Difference(
+            kind=ANSWERS,
+            pool=pools[0] if entry is None else entry.pool,
+            checker=ANSWERS,
+            text=f"{len(ops)} of {answers.compared} answers differ: {ops[0].text}",
+            reason="" if entry is None else entry.reason,
+            ran_out=ran_out,
+            examples=tuple(op.text for op in ops[:MAX_EXAMPLES]),
+        )
+        for (entry, ran_out), ops in groups.items()
+    ]
+    unseen = [
+        f"{scenario.name}: {entry.pool} was declared to answer otherwise"
+        f"{f' where the label is {entry.label!r}' if entry.label else ''}{f' in {entry.kind}' if entry.kind else ''}"
+        f", and did not{told_end(entry, today)}"
+        for entry in entries
+        if entry.checker == ANSWERS
+        and entry.pool in pools
+        and answers.compared
+        and not any(entry.covers(op.label, op.kind) for op in answers.differences)
+    ]
+    return told, unseen
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +105,6 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(
-    scenarios: Sequence[Scenario],
     compared: Sequence[ScenarioComparison],
     *,
     speeds: Sequence[Speed] = (),
@@ -133,7 +126,7 @@ def judge(
             )
     warnings: list[str] = []
     case: list[str] = []
-    for scenario, row in zip(scenarios, compared, strict=True):
+    for row in compared:
         unsafe += _dangers(row)
         unknown += _gaps(row)
         case += [
@@ -141,7 +134,7 @@ def judge(
             for d in row.differences
             if d.reason and d.pool == row.baseline.pool
         ]
-        warnings += _unseen(scenario, row)
+        warnings += row.not_seen
         if row.baseline.skipped and row.candidate.skipped:
             warnings.append(f"{row.name} was not run: {row.candidate.skipped}")
     judged = [row for row in compared if not (row.baseline.skipped and row.candidate.skipped)]
@@ -164,7 +157,9 @@ def judge(
         for speed in speeds
     ]
     if operations:
-        good.append(f"{operations} operations were compared between the pools; no undeclared answer differs")
+        ignored = sum(row.answers_ignored for row in judged)
+        left_out = f"; {ignored} more were left out by the scenarios' own hooks" if ignored else ""
+        good.append(f"{operations} operations were compared between the pools; no undeclared answer differs{left_out}")
     return Judgement(decision=Decision.SAFE, reasons=(*good, *dict.fromkeys(case)), warnings=tuple(warnings))
 
 
@@ -180,12 +175,14 @@ def _dangers(row: ScenarioComparison) -> list[str]:
                     f"{row.name}: {difference.pool} fails {difference.checker}, which {row.baseline.pool} passes: "
                     f"{difference.reason}"
                 )
-        elif difference.kind == "answers":
-            told.append(f"{row.name}: an undeclared difference in answers: {difference.text}")
+            continue
+        old = f" ({difference.ran_out})" if difference.ran_out else ""
+        if difference.kind == ANSWERS:
+            told.append(f"{row.name}: an undeclared difference in answers: {difference.text}{old}")
         elif difference.pool == row.candidate.pool:
-            told.append(f"{row.name}: {difference.pool} fails {difference.checker}: {difference.text}")
+            told.append(f"{row.name}: {difference.pool} fails {difference.checker}: {difference.text}{old}")
         else:
-            told.append(f"{row.name}: {difference.pool} fails {difference.checker}, undeclared: {difference.text}")
+            told.append(f"{row.name}: {difference.pool} fails {difference.checker}, undeclared: {difference.text}{old}")
     return told
 
 
@@ -194,6 +191,7 @@ def _gaps(row: ScenarioComparison) -> list[str]:
     if bool(row.baseline.skipped) != bool(row.candidate.skipped):
         skipped = row.baseline if row.baseline.skipped else row.candidate
         told.append(f"{row.name} was run on one pool only: {skipped.skipped}")
+    told += [f"{row.name}: {sentence}" for sentence in row.undecided]
     for result in (row.baseline, row.candidate):
         if result.skipped:
             continue
@@ -207,22 +205,3 @@ def _gaps(row: ScenarioComparison) -> list[str]:
         if not result.findings and not result.trouble:
             told.append(f"{row.name} on {result.pool}: nothing was checked")
     return told
-
-
-def _unseen(scenario: Scenario, row: ScenarioComparison) -> list[str]:
-    ran = {result.pool for result in (row.baseline, row.candidate) if not result.skipped}
-    seen = {(difference.pool, difference.checker) for difference in row.differences}
-    return [
-        f"{row.name}: {declared.pool} was declared to fail {declared.checker}, and did not"
-        for declared in scenario.intended_differences
-        if declared.pool in ran and (declared.pool, declared.checker) not in seen and declared.checker != "answers"
-    ]
-
-
-def _lasting(op: Op) -> object:
-    return op.value if op.command in VERBATIM_COMMANDS else without(op.value, VOLATILE)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"

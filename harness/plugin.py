@@ -34,7 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The options, all of which begin with --pool."""
     group = parser.getgroup("poolproof", "worker pools under test")
     group.addoption(
-        "--pool", action="append", metavar="NAME", help="pool to test, repeatable; the first is the baseline"
+        "--pool",
+        action="append",
+        metavar="POOL",
+        help="pool to test: a name or package.module:factory, repeatable; the first is the baseline",
     )
     group.addoption("--pool-seed", type=int, default=1, metavar="N", help="decides every workload (default 1)")
     group.addoption("--pool-workers", type=int, default=4, metavar="N", help="worker processes of a pool (default 4)")

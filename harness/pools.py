@@ -1,16 +1,35 @@
-"""The pools that can be put to the test, by name. Part of the porch: it may import every room."""
+"""The pools that can be put to the test, by name. Part of the porch: it may import every room.
+
+A name is one of ours (v1, v2), one that an installed package offers as an entry point of the group `poolproof.pools`,
+or "package.module:factory", which is imported, from the current folder too.
+"""
 
 from __future__ import annotations
 
 import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
+import msgspec
+
+from bridge import Capability, Pool, PoolConfig, PoolError
 from harness.errors import UsageError
-from harness.runner import Subject
+from harness.names import pool_name
+from harness.runner import PoolFactory, Subject
 from pool_v1 import PoolV1
 from pool_v1.pool import CALL_TIMEOUT_S as V1_CALL_TIMEOUT_S
 from pool_v2 import PoolV2
 from pool_v2.pool import CALL_TIMEOUT_S as V2_CALL_TIMEOUT_S
 from pool_v2.pool import CHECKOUT_TIMEOUT_S as V2_CHECKOUT_TIMEOUT_S
+
+GROUP = "poolproof.pools"
+"""The group of entry points by which a package offers its pools."""
 
 SUBJECTS: dict[str, Subject] = {
     "v1": Subject(
@@ -33,9 +52,127 @@ SUBJECTS: dict[str, Subject] = {
 
 
 def find_pool(name: str) -> Subject:
-    """The pool of that name. Raises UsageError that names the nearest."""
+    """The pool of that name. Raises UsageError that names the nearest, or what is wrong with a factory."""
     if name in SUBJECTS:
         return SUBJECTS[name]
-    near = difflib.get_close_matches(name, SUBJECTS, n=1, cutoff=0.3)
+    if ":" in name:
+        return _from_factory(name, os.getcwd())
+    offered = offered_pools()
+    if name in offered:
+        return _from_entry_point(offered[name])
+    known = [*SUBJECTS, *offered]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise UsageError(f"there is no pool {name!r}; there are {', '.join(SUBJECTS)}{hint}")
+    raise UsageError(f"there is no pool {name!r}; there are {', '.join(known)}, and package.module:factory{hint}")
+
+
+def offered_pools() -> dict[str, EntryPoint]:
+    """The entry points of installed packages, by the names of their pools; none hides one of ours."""
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in SUBJECTS}
+
+
+def as_subject(made_by: object, name: str) -> Subject:
+    """The subject for a Subject, a class of pools or a factory `(config, observer) -> Pool`, under this name.
+
+    A factory may say what it is by attributes: `summary`, `capabilities`, `commands`, `call_timeout_s` and
+    `checkout_timeout_s`; without `capabilities` one lazy pool is made to ask it. A factory that takes no observer
+    tells of no events. `prepare()`, if there is one, is called once: it starts what outlives every pool.
+    Raises UsageError if it is none of these.
+    """
+    prepare = getattr(made_by, "prepare", None)
+    if callable(prepare):
+        prepare()
+    if isinstance(made_by, Subject):
+        return msgspec.structs.replace(made_by, name=name)
+    if not callable(made_by):
+        raise UsageError(f"{name} is no factory of pools but {made_by!r:.80}")
+    make = _adapt(made_by, name)
+    told = getattr(made_by, "capabilities", None)
+    capabilities = _ask(make, name) if told is None else frozenset(Capability(word) for word in told)
+    call_timeout_s = float(getattr(made_by, "call_timeout_s", V2_CALL_TIMEOUT_S))
+    document = (inspect.getdoc(made_by) or "").strip().splitlines()
+    return Subject(
+        name=name,
+        summary=str(getattr(made_by, "summary", document[0] if document else "a pool of your own")),
+        make=make,
+        capabilities=capabilities,
+        call_timeout_s=call_timeout_s,
+        checkout_timeout_s=float(getattr(made_by, "checkout_timeout_s", call_timeout_s)),
+        commands=getattr(made_by, "commands", None),
+    )
+
+
+@cache
+def _from_factory(name: str, folder: str) -> Subject:
+    module_name, _, path = name.partition(":")
+    if not module_name or not path:
+        raise UsageError(f"the pool {name!r}: package.module:factory is needed")
+    if folder not in sys.path:  # an installed command does not look there, unlike python -m
+        sys.path.insert(0, folder)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        raise UsageError(f"the pool {name!r}: {module_name} cannot be imported: {_tell(error)}") from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            near = difflib.get_close_matches(part, vars(found) if hasattr(found, "__dict__") else (), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"the pool {name!r}: {module_name} has no {path}{hint}")
+        found = getattr(found, part)
+    return as_subject(found, name)
+
+
+@cache
+def _from_entry_point(point: EntryPoint) -> Subject:
+    try:
+        found = point.load()
+    except Exception as error:
+        raise UsageError(f"the pool {point.name!r} ({point.value}) cannot be loaded: {_tell(error)}") from error
+    return as_subject(found, point.name)
+
+
+def _adapt(factory: Callable[..., Any], name: str) -> PoolFactory:
+    # The factory as make(config, observer), whichever of the two it takes, by position or by name.
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the pool {name!r}: its arguments cannot be told: {error}") from error
+
+    def fits(*positional: object, **named: object) -> bool:
+        try:
+            signature.bind(*positional, **named)
+        except TypeError:
+            return False
+        return True
+
+    if fits(None, observer=None):
+        return lambda config, observer: factory(config, observer=observer)
+    if fits(None, None):
+        return lambda config, observer: factory(config, observer)
+    if fits(None):
+        return lambda config, observer: factory(config)
+    raise UsageError(
+        f"the pool {name!r}: factory(config, observer) is needed, not {name.rpartition(':')[2]}{signature}"
+    )
+
+
+def _ask(make: PoolFactory, name: str) -> frozenset[Capability]:
+    try:
+        pool = make(PoolConfig(name=pool_name("ask", name), workers=1, lazy=True), None)
+    except PoolError as error:
+        raise UsageError(f"the pool {name!r} could not be made: {_tell(error)}") from error
+    except Exception as error:
+        raise UsageError(f"the factory of the pool {name!r} broke: {_tell(error)}") from error
+    if not isinstance(pool, Pool):
+        raise UsageError(f"the pool {name!r}: the factory gave {pool!r:.80}, which lacks {_missing(pool)} of a pool")
+    pool.close()
+    return frozenset(Capability(word) for word in pool.capabilities)
+
+
+def _missing(made: object) -> str:
+    wanted = (word for word in (*dir(Pool), "version", "capabilities") if not word.startswith("_"))
+    return ", ".join(word for word in sorted(set(wanted)) if not hasattr(made, word)) or "a part"
+
+
+def _tell(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".replace("\n", " | ")

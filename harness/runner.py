@@ -34,6 +34,7 @@ from harness.metrics import measure
 from harness.names import pool_name
 from harness.nemesis import Nemesis
 from harness.recorder import Recorder
+from harness.replay import replay_command
 from harness.roll import Roll
 from harness.scenario import Scenario
 from harness.store import RunFolder
@@ -50,7 +51,10 @@ HEAL_RETRY_S = 0.1
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool to put to the test: its name in commands and reports, how to make one, and what it can do."""
+    """A pool to put to the test: its name in commands and reports, how to make one, and what it can do.
+
+    `commands` are those of workers that the pool brings along; None: it starts whatever `worker_command` says.
+    """
 
     name: str
     summary: str
@@ -58,6 +62,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: frozenset[Capability]
     call_timeout_s: float
     checkout_timeout_s: float
+    commands: frozenset[str] | None = None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +105,7 @@ def run(scenario: Scenario, subject: Subject, request: Request, out: Path) -> Ru
         started_ns=now_ns(),
         call_timeout_s=float(scenario.config.get("call_timeout_s") or subject.call_timeout_s),
         checkout_timeout_s=float(scenario.config.get("checkout_timeout_s") or subject.checkout_timeout_s),
+        worker_command=request.worker_command or "",
     )
     folder = RunFolder.create(out, info)
     config = _configure(scenario, request, info, folder)
@@ -117,8 +123,15 @@ def why_skipped(scenario: Scenario, subject: Subject, request: Request) -> str:
     missing = sorted(scenario.needs - subject.capabilities)
     if missing:
         return f"{subject.name} lacks {', '.join(missing)}"
-    if request.known_commands is not None:
-        unknown = sorted(set(scenario.commands) - request.known_commands)
+    if subject.commands is not None and any(fault.kind in START_FAULTS for fault in scenario.faults):
+        return f"{subject.name} has workers of its own, so no fault of their start can be planted"
+    if subject.commands is not None and Capability.EVENTS not in subject.capabilities:
+        plan = scenario.workload(random.Random(f"{scenario.name}/{request.seed}"), scenario.fixed_size or request.size)
+        moments = [step.after for steps in plan for step in steps] + [fault.when for fault in scenario.faults]
+        if any(moment.endswith(":sent") for moment in moments):
+            return f"{subject.name} tells of no events, and a step or a fault waits until a call was sent"
+    for known in (request.known_commands, subject.commands):
+        unknown = sorted(set(scenario.commands) - known) if known is not None else ()
         if unknown:
             return f"the worker does not know the command {', '.join(unknown)}"
     return ""
@@ -143,6 +156,7 @@ def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
         metrics=measure(history),
         folder=str(folder.path),
         trouble=trouble,
+        replay=replay_command(history.info),
     )
 
 

@@ -14,20 +14,10 @@ from bridge import Capability
 from harness.checker import Checker
 from harness.errors import UsageError
 from harness.fault import Fault
+from harness.intended import Comparing, IntendedDifference
 from harness.workload import Size, Workload
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,59}")
-
-
-class IntendedDifference(msgspec.Struct, frozen=True, kw_only=True):
-    """A known weakness of one pool: its finding by `checker` may fail, for this reason.
-
-    "answers" in place of a checker's name stands for answers that differ from the other pool's.
-    """
-
-    pool: str
-    checker: str
-    reason: str
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,8 +26,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     `failures` are the catalogue's numbers (F1 …) and `guarantees` those it decides (G1 …). `config` are options of
     bridge.PoolConfig; what the run was asked for, such as workers, comes first. `budget_s` bounds the whole run.
     `warm` starts all workers before the first call. `fixed_size` replaces the asked size where the scenario is about
-    a certain one. `compare_answers` compares op by op with the other pool. `timed` marks a scenario whose speed counts:
-    it is run in alternating blocks, alone on the machine.
+    a certain one. `compare_answers` compares op by op with the other pool, by the hooks of `comparing`. `timed` marks a
+    scenario whose speed counts: it is run in alternating blocks, alone on the machine.
     """
 
     name: str
@@ -56,6 +46,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     compare_answers: bool = True
     timed: bool = False
     quick: bool = True
+    comparing: Comparing = Comparing()
     intended_differences: tuple[IntendedDifference, ...] = ()
     file: str = ""
 
@@ -73,3 +64,6 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             if (difference.pool, difference.checker) == (pool, checker):
                 return difference
         return None
+
+
+__all__ = ["NAME_PATTERN", "IntendedDifference", "Scenario"]

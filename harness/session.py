@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -14,6 +15,7 @@ from harness.catalogue import find_scenarios
 from harness.compare import assemble, describe_machine, measure_speeds
 from harness.comparison import Comparison, RunResult
 from harness.errors import HarnessError
+from harness.intended import not_seen
 from harness.ledger import Ledger, Planned, reconcile
 from harness.runner import Request, Subject
 from harness.scenario import Scenario
@@ -57,6 +59,8 @@ def finish(
     failed = bool(problems)
     try:
         known = _load(planned, scenarios)
+        if len(subjects) == 1:
+            lines += [f"warning: {sentence}" for sentence in _not_seen(planned, received, known)]
         for candidate in subjects[1:]:
             pair = (subjects[0], candidate)
             compared = _both(planned, received, pair, request.seed)
@@ -68,11 +72,25 @@ def finish(
             lines.append(f"{comparison.decision.value}: {comparison.candidate} for {comparison.baseline}")
             if comparison.decision is not Decision.SAFE:
                 lines += [f"  - {reason}" for reason in comparison.reasons]
+            lines += [f"  warning: {warning}" for warning in comparison.warnings]
             lines += [f"report: {path}" for path in write_reports(comparison, folder, formats or FORMATS).values()]
     except HarnessError as error:
         lines.append(f"no report: {error}")
         failed = True
     return lines, failed
+
+
+def _not_seen(
+    planned: Mapping[str, Planned], received: Mapping[str, RunResult], known: Mapping[str, Scenario]
+) -> list[str]:
+    today = datetime.now(UTC).date().isoformat()
+    told = []
+    for node, result in received.items():
+        if node in planned and not result.skipped:
+            scenario = known[planned[node].scenario]
+            failed = {found.checker for found in result.findings if found.verdict is Verdict.FAIL}
+            told += not_seen(scenario.intended_differences, result.pool, failed, scenario=scenario.name, today=today)
+    return told
 
 
 def _load(planned: Mapping[str, Planned], scenarios: Mapping[tuple[str, str], Scenario]) -> dict[str, Scenario]:

@@ -5,6 +5,7 @@ Pure and seeded. The unit is the block, since the requests of one run share the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -29,6 +30,31 @@ def quantile(values: Sequence[float], q: float) -> float:
     below = min(int(position), len(ordered) - 2) if len(ordered) > 1 else 0
     low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
     return float(low + (high - low) * (position - below))
+
+
+class Proportion(msgspec.Struct, frozen=True):
+    """`count` of `total`, with the ends of an interval for the share that it stands for."""
+
+    count: int
+    total: int
+    low: float
+    high: float
+
+
+def proportion(count: int, total: int, *, z: float = 1.959964) -> Proportion:
+    """The Wilson score interval of a share, by default at 95 % (Wilson 1927); 0 to 1 if nothing was tried.
+
+    Raises UsageError unless 0 ≤ count ≤ total.
+    """
+    if not 0 <= count <= total:
+        raise UsageError(f"a share needs 0 ≤ count ≤ total, not {count} of {total}")
+    if total == 0:
+        return Proportion(0, 0, 0.0, 1.0)
+    share, weight = count / total, z * z / total
+    middle = (share + weight / 2) / (1 + weight)
+    half = z * math.sqrt(share * (1 - share) / total + weight / (4 * total)) / (1 + weight)
+    low = 0.0 if count == 0 else max(0.0, middle - half)
+    return Proportion(count, total, low, 1.0 if count == total else min(1.0, middle + half))
 
 
 def paired_ratio(

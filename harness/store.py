@@ -8,6 +8,7 @@ starts.jsonl    the faults at workers' starts        result.json     findings an
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,7 +44,7 @@ class RunFolder:
     @classmethod
     def create(cls, parent: Path, info: RunInfo) -> RunFolder:
         """A new folder under `parent`, named by scenario, pool and seed. Raises UsageError if it cannot be made."""
-        stem = f"{info.scenario}-{info.pool}-{info.seed}"
+        stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{info.scenario}-{info.pool}-{info.seed}")
         number = 1
         while True:
             path = parent / (stem if number == 1 else f"{stem}-{number}")

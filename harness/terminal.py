@@ -101,8 +101,8 @@ def styled(word: str) -> str:
     return f"[{style}]{escape(word)}[/]" if style else escape(word)
 
 
-def show_result(console: Console, result: RunResult, declared: dict[str, str]) -> None:
-    """One run with its findings; `declared` has the reason for each checker that may fail."""
+def show_result(console: Console, result: RunResult, declared: dict[str, str], notes: Sequence[str] = ()) -> None:
+    """One run with its findings; `declared` has the reason for each checker that may fail, `notes` are warnings."""
     word = result.verdict.value if not result.skipped else "skipped"
     fails = [found.checker for found in result.findings if found.verdict is Verdict.FAIL]
     if fails and all(checker in declared for checker in fails):
@@ -127,6 +127,10 @@ def show_result(console: Console, result: RunResult, declared: dict[str, str]) -
         if found.verdict is not Verdict.PASS:
             for example in found.examples:
                 console.print(f"      {example}", markup=False, highlight=False, soft_wrap=True)
+            if result.replay:
+                console.print(f"      again: {result.replay}", markup=False, highlight=False, soft_wrap=True)
+    for note in notes:
+        console.print(f"  warning: {note}", markup=False, highlight=False, soft_wrap=True)
     if result.folder:
         console.print(f"  kept in {result.folder}", markup=False, highlight=False, soft_wrap=True)
 

@@ -59,7 +59,7 @@ def _judge(case: Xml.Element, cell: Cell) -> None:
 def _add_decision(root: Xml.Element, view: View) -> None:
     suite = Xml.SubElement(root, "testsuite", name="comparison", timestamp=view.source.created_at)
     case = Xml.SubElement(suite, "testcase", classname="poolproof.comparison", name=view.title, time="0")
-    text = printable("\n".join(view.reasons))
+    text = printable("\n".join((*view.reasons, *(f"warning: {warning}" for warning in view.warnings))))
     if view.source.decision is not Decision.SAFE:
         kind = "failure" if view.source.decision is Decision.UNSAFE else "error"
         Xml.SubElement(case, kind, message=f"{view.decision}: {view.headline}", type=view.decision).text = text

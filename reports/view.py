@@ -217,8 +217,9 @@ def _row(row: ScenarioComparison, comparison: Comparison) -> Row:
     compared = f"{row.answers_compared} answers compared" if row.answers_compared else "answers are not compared"
     answers = [d for d in row.differences if d.kind == "answers"]
     if answers:
-        why = f" (as declared: {answers[0].reason})" if answers[0].reason else " (undeclared)"
-        compared = answers[0].text + why
+        compared = "; ".join(
+            f"{d.text} ({f'as declared: {d.reason}' if d.reason else d.ran_out or 'undeclared'})" for d in answers
+        )
     elif row.answers_compared:
         compared += ", none differs"
     return Row(
@@ -249,7 +250,7 @@ def _cell(result: RunResult, row: ScenarioComparison, comparison: Comparison) ->
         note=note,
         findings=findings,
         figures=() if result.skipped else figures(result.metrics, result.duration_s),
-        replay=shlex.join(replay),
+        replay=result.replay or shlex.join(replay),
     )
 
 

@@ -43,7 +43,10 @@ SCENARIO = Scenario(
             reason="v1's manager goes on with the abandoned operation, and the next call waits for it",
         ),
         IntendedDifference(
-            pool="v1", checker="answers", reason="the long operation has no answer in v1, as its caller gave up"
+            pool="v1",
+            checker="answers",
+            label="long",
+            reason="the long operation has no answer in v1, as its caller gave up",
         ),
     ),
 )

@@ -53,6 +53,7 @@ SCENARIO = Scenario(
     intended_differences=(
         IntendedDifference(pool="v1", checker="outcome:execute", reason=V1_REASON),
         IntendedDifference(pool="v1", checker="sessions", reason=V1_REASON),
-        IntendedDifference(pool="v1", checker="answers", reason=V1_REASON),
+        IntendedDifference(pool="v1", checker="answers", label="execute", reason=V1_REASON),
+        IntendedDifference(pool="v1", checker="answers", label="get", reason=V1_REASON),
     ),
 )

@@ -15,7 +15,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {room: {room, "bridge"} for room in ("bridge", "pool_v1", "pool_v2", "harness")}
 MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "reports")}
-PORCH = {f"harness.{name}" for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session", "owner")}
+PORCH = {
+    f"harness.{name}"
+    for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session", "conformance", "owner")
+}
+PORCH |= {f"harness.commands.{name}" for name in ("options", "results", "runs", "records", "machine", "shrinks")}
 ACTING = {
     *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "logging", "time", "datetime", "random", "secrets", "sys"),
@@ -26,7 +30,8 @@ PURE_PATHS = """
     bridge/{errors,interface,messages,framing,lifecycle,events,config} pool_v2/{coordinator,circuit,roster,sessions}
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
-    harness/{lines,recovery,composition} reports/{view,charts}
+    harness/{lines,recovery,composition,intended,differential,replay} harness/shrink/{selection,reduction}
+    reports/{view,charts}
 """
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,8 +118,40 @@ def test_run_shows_findings_and_exits_by_the_verdict(write: Write, capsys: Captu
     assert main(["analyze", str(folder)]) == 0
     assert main(["report", str(folder)]) == 1
     capsys.readouterr()
+    assert main(["run", write(DECLARED.replace("reason=", "until='2020-01-01', reason=")), "--pool", "v1", "-q"]) == 1
+    told = capsys.readouterr().out
+    assert "warning: one_outcome: its declaration ran out on 2020-01-01: it never did" in told
+    assert "as declared" not in told
     assert main(["run", write(OPEN), "-q", "--json"]) == 3
     assert [result["verdict"] for result in json.loads(capsys.readouterr().out)] == ["pass", "unknown"]
+
+
+def test_a_pool_of_ones_own_is_named_by_its_factory(
+    write: Write, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "my_pools_of_cli.py").write_text("from pool_v2 import PoolV2 as Mine\n")
+    assert main(["run", write(TINY), "--pool", "my_pools_of_cli:Mine", "-q", "--out", "kept"]) == 0
+    assert "tiny on my_pools_of_cli:Mine, seed 1: pass" in capsys.readouterr().out
+    [folder] = Path("kept").iterdir()
+    assert folder.name == "tiny-my_pools_of_cli_Mine-1"
+    assert main(["compare", "mine.py", "--baseline", "v2", "--candidate", "my_pools_of_cli:Mine", "-q"]) == 0
+    assert capsys.readouterr().out.startswith("SAFE: my_pools_of_cli:Mine for v2\n")
+
+
+def test_a_difference_that_was_declared_and_not_seen_is_a_warning_on_every_way_out(
+    write: Write, capsys: Capture
+) -> None:
+    file = write(DECLARED.replace("(NEVER, *CORE)", "(OneOutcome(), *CORE)"))
+    told = "declared: v1 was declared to fail one_outcome, and did not"
+    assert main(["run", file, "--pool", "v1", "-q"]) == 0
+    assert f"warning: {told}" in capsys.readouterr().out
+    assert main(["run", file, "--pool", "v1", "-q", "--json"]) == 0
+    assert f"warning: {told}" in capsys.readouterr().err
+    assert main(["compare", file, "-q", "--out", "compared"]) == 0
+    assert f"warning: {told}" in capsys.readouterr().out
+    for report in ("report.html", "report.md", "comparison.json", "junit.xml"):
+        assert told in (Path("compared") / report).read_text().replace("\\", ""), report
 
 
 @pytest.mark.parametrize(
@@ -173,7 +207,7 @@ def test_a_fault_of_the_tool_is_one_line_and_no_traceback(monkeypatch: pytest.Mo
     def break_down() -> None:
         raise RuntimeError("planted\nhere")
 
-    monkeypatch.setattr("harness.cli.examine", break_down)
+    monkeypatch.setattr("harness.commands.machine.examine", break_down)
     assert main(["doctor"]) == 4
     assert capsys.readouterr().err == "poolproof: a fault of poolproof itself: RuntimeError: planted | here\n"
 
@@ -216,3 +250,48 @@ def test_no_command_shows_the_help(capsys: Capture) -> None:
     assert main([]) == 2
     told = capsys.readouterr()
     assert "compare" in told.out + told.err
+
+
+EXITS = """
+from harness.checkers import CORE, OneOutcome
+from harness.scenario import Scenario
+from harness.workload import Size, Step
+
+ECHO, EXIT = Step(command="echo"), Step(command="exit")
+EXITS = Scenario(name="exits", summary="a worker exits", workload=lambda choice, size: ((ECHO, EXIT), (ECHO,)),
+                 checkers=(OneOutcome(), *CORE), fixed_size=Size(workers=2, clients=2))
+"""
+
+
+def test_a_failed_run_is_replayed_and_shrunk(write: Write, capsys: Capture) -> None:
+    assert main(["run", write(EXITS), "-q", "--out", "kept"]) == 1
+    told = capsys.readouterr().out
+    replay = f"poolproof run {Path('mine.py').resolve()}::exits --pool v2 --seed 1 --workers 2 --clients 2"
+    assert f"      again: {replay}\n" in told
+    assert main([*shlex.split(replay)[1:], "-q"]) == 1
+    capsys.readouterr()
+    bounds = ["--repeats", "1", "--max-runs", "12"]
+    assert main(["shrink", "kept/exits-v2-1", "--out", "small", *bounds]) == 0
+    told, progress = capsys.readouterr()
+    assert "one_outcome of exits on v2, seed 1: 3 → 1 ops, 2 → 1 clients, 0 → 0 faults, 2 → 1 workers\n" in told
+    assert "reproduces in 1 of 1 runs (95 % interval 21% to 100%)" in told
+    assert "run 1: the whole plan: shows" in progress
+    again = shlex.split(told.splitlines()[-1].removeprefix("again: "))
+    assert main([*again[1:], "-q"]) == 1
+    assert "call 0 (exit) ended as WorkerCrashed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["no_such_folder"], "there is no no_such_folder"),
+        (["kept/tiny-v2-1"], "the run of 'tiny' on v2 has no failure to shrink"),
+        (["kept/tiny-v2-1", "--max-runs", "10"], "--max-runs 10: --repeats 5 takes 10 of them"),
+        (["kept/tiny-v2-1", "--repeats", "0"], "--repeats 0: a number from 1 to 1000"),
+    ],
+)
+def test_what_cannot_be_shrunk_is_told(write: Write, capsys: Capture, arguments: list[str], told: str) -> None:
+    assert main(["run", write(TINY), "-q", "--out", "kept"]) == 0
+    capsys.readouterr()
+    assert main(["shrink", *arguments]) == 2
+    assert told in capsys.readouterr().err

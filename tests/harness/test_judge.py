@@ -9,13 +9,23 @@ import pytest
 
 from harness.checker import Finding
 from harness.comparison import RunResult, Speed
-from harness.judge import Answers, compare_scenario, judge
+from harness.differential import Answers, OpDifference
+from harness.intended import DifferenceKind
+from harness.judge import compare_scenario, judge
 from harness.scenario import IntendedDifference
 from harness.verdict import Decision, Verdict, worst
 
 PASS, UNKNOWN, FAIL = Verdict.PASS, Verdict.UNKNOWN, Verdict.FAIL
 NO_ANSWERS = Answers()
-WRONG = Answers(compared=9, differences=("operation 3 (get): 1 became 2",))
+TODAY = "2026-06-30"
+WRONG = Answers(
+    compared=9,
+    differences=(
+        OpDifference(
+            index=3, command="get", label="one", kind=DifferenceKind.VALUE, text="operation 3 (get): 1 became 2"
+        ),
+    ),
+)
 
 
 def found(checker: str, verdict: Verdict) -> Finding:
@@ -50,14 +60,19 @@ def decide(tiny: Callable[..., Any]) -> Judge:
     def make(
         baseline: RunResult,
         candidate: RunResult,
-        *declared: tuple[str, str],
+        *declared: tuple[str, str] | IntendedDifference,
         answers: Answers = NO_ANSWERS,
         **more: Any,
     ) -> Any:
-        differences = tuple(IntendedDifference(pool=p, checker=c, reason=f"{p} is so") for p, c in declared)
+        differences = tuple(
+            d
+            if isinstance(d, IntendedDifference)
+            else IntendedDifference(pool=d[0], checker=d[1], reason=f"{d[0]} is so")
+            for d in declared
+        )
         scenario = tiny(intended_differences=differences)
-        row = compare_scenario(scenario, baseline, candidate, answers)
-        return judge([scenario], [row], **more)
+        row = compare_scenario(scenario, baseline, candidate, answers, today=TODAY)
+        return judge([row], **more)
 
     return make
 
@@ -165,10 +180,10 @@ def test_a_scenario_that_one_pool_skipped_is_inconclusive(
 def test_a_scenario_that_both_pools_skipped_is_a_warning(tiny: Callable[..., Any]) -> None:
     scenarios = [tiny(), tiny(name="other")]
     rows = [
-        compare_scenario(scenarios[0], GOOD_V1, GOOD_V2, NO_ANSWERS),
-        compare_scenario(scenarios[1], SKIPPED_V1, SKIPPED_V2, NO_ANSWERS),
+        compare_scenario(scenarios[0], GOOD_V1, GOOD_V2, NO_ANSWERS, today=TODAY),
+        compare_scenario(scenarios[1], SKIPPED_V1, SKIPPED_V2, NO_ANSWERS, today=TODAY),
     ]
-    judged = judge(scenarios, rows)
+    judged = judge(rows)
     assert judged.decision is Decision.SAFE
     assert judged.reasons[0] == "v2 passes each of 1 scenarios"
     assert judged.warnings == ("other was not run: v2 lacks kill",)
@@ -179,7 +194,7 @@ def test_when_every_scenario_was_skipped_nothing_is_known(decide: Judge) -> None
 
 
 def test_no_scenario_at_all_is_inconclusive() -> None:
-    judged = judge([], [])
+    judged = judge([])
     assert judged.decision is Decision.INCONCLUSIVE
     assert judged.reasons == ("no scenario was run on both pools",)
 
@@ -202,7 +217,7 @@ def test_answers_that_differ_undeclared_are_unsafe(decide: Judge) -> None:
 
 
 def test_answers_that_were_declared_to_differ_are_part_of_the_case(decide: Judge) -> None:
-    judged = decide(GOOD_V1, GOOD_V2, ("v1", "answers"), answers=WRONG)
+    judged = decide(GOOD_V1, GOOD_V2, answer_entry(label="one"), answers=WRONG)
     assert judged.decision is Decision.SAFE
     assert "v1 fails tiny as declared: v1 is so" in judged.reasons
 
@@ -238,6 +253,80 @@ def test_a_fast_candidate_with_one_wrong_answer_is_unsafe(decide: Judge) -> None
 
 def test_a_comparison_of_a_scenario_keeps_what_it_is_about(tiny: Callable[..., Any]) -> None:
     scenario = tiny(failures=("F1",), guarantees=("G1",))
-    row = compare_scenario(scenario, GOOD_V1, GOOD_V2, Answers(compared=3))
+    row = compare_scenario(scenario, GOOD_V1, GOOD_V2, Answers(compared=3), today=TODAY)
     assert (row.name, row.summary, row.failures, row.guarantees) == ("tiny", "a few echoes", ("F1",), ("G1",))
     assert (row.baseline, row.candidate, row.answers_compared, row.differences) == (GOOD_V1, GOOD_V2, 3, ())
+
+
+def answer_entry(**fields: Any) -> IntendedDifference:
+    return IntendedDifference(pool="v1", checker="answers", reason="v1 is so", **fields)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"label": "one"}, {"kind": DifferenceKind.VALUE}, {"label": "one", "kind": DifferenceKind.VALUE}]
+)
+def test_an_entry_for_answers_excuses_the_operations_that_it_names(decide: Judge, fields: dict[str, Any]) -> None:
+    judged = decide(GOOD_V1, GOOD_V2, answer_entry(**fields), answers=WRONG)
+    assert (judged.decision, judged.warnings) == (Decision.SAFE, ())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"label": "other"},
+        {"kind": DifferenceKind.ERROR_CLASS},
+        {"label": "one", "kind": DifferenceKind.INDETERMINATE},
+        {"label": "one", "until": "2026-06-29"},
+    ],
+)
+def test_an_entry_for_answers_excuses_no_others(decide: Judge, fields: dict[str, Any]) -> None:
+    judged = decide(GOOD_V1, GOOD_V2, answer_entry(**fields), answers=WRONG)
+    assert judged.decision is Decision.UNSAFE
+    assert "an undeclared difference in answers" in judged.reasons[0]
+    assert ("ran out on 2026-06-29" in judged.reasons[0]) == ("until" in fields)
+
+
+def test_one_excused_operation_does_not_hide_another(decide: Judge) -> None:
+    (first,) = WRONG.differences
+    second = OpDifference(index=4, command="get", label="two", kind=DifferenceKind.VALUE, text="operation 4 (get): bad")
+    judged = decide(
+        GOOD_V1, GOOD_V2, answer_entry(label="one"), answers=Answers(compared=9, differences=(first, second))
+    )
+    assert judged.reasons == (
+        "tiny: an undeclared difference in answers: 1 of 9 answers differ: operation 4 (get): bad",
+    )
+
+
+def test_an_entry_counts_up_to_its_last_day_and_says_so_when_it_has_run_out(decide: Judge) -> None:
+    def entry(until: str) -> IntendedDifference:
+        return IntendedDifference(pool="v1", checker="fifo", reason="v1 is so", until=until)
+
+    assert decide(BAD_V1, GOOD_V2, entry(TODAY)).decision is Decision.SAFE
+    judged = decide(BAD_V1, GOOD_V2, entry("2026-06-29"))
+    assert judged.decision is Decision.UNSAFE
+    assert judged.reasons == (
+        "tiny: v1 fails fifo, undeclared: fifo claims fail (its declaration ran out on 2026-06-29: v1 is so)",
+    )
+    assert decide(BAD_V1, GOOD_V2, entry("2026-06-29"), entry("2026-12-31")).decision is Decision.SAFE
+
+
+def test_answers_that_were_declared_to_differ_and_do_not_are_a_warning(decide: Judge) -> None:
+    entry = answer_entry(label="gone", kind=DifferenceKind.VALUE, until="2026-01-01")
+    judged = decide(GOOD_V1, GOOD_V2, entry, answers=Answers(compared=4))
+    assert judged.warnings == (
+        "tiny: v1 was declared to answer otherwise where the label is 'gone' in value, and did not; "
+        "the declaration ran out on 2026-01-01",
+    )
+    assert decide(GOOD_V1, GOOD_V2, entry).warnings == (), "nothing was compared"
+
+
+def test_a_hook_that_broke_leaves_the_comparison_undecided(decide: Judge) -> None:
+    judged = decide(GOOD_V1, GOOD_V2, answers=Answers(compared=4, undecided=("operation 1 (get): it broke",)))
+    assert judged.decision is Decision.INCONCLUSIVE
+    assert judged.reasons == ("tiny: operation 1 (get): it broke",)
+
+
+def test_operations_that_hooks_left_out_are_told(decide: Judge) -> None:
+    judged = decide(GOOD_V1, GOOD_V2, answers=Answers(compared=4, ignored=2))
+    assert "4 operations were compared between the pools" in judged.reasons[1]
+    assert judged.reasons[1].endswith("; 2 more were left out by the scenarios' own hooks")

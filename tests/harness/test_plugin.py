@@ -227,3 +227,18 @@ def test_answers_that_differ_fail_a_session_whose_items_all_pass(session: pytest
     result.assert_outcomes(passed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["UNSAFE: v2 for v1", "*an undeclared difference in answers*"])
+
+
+def test_what_was_declared_and_not_seen_is_told_at_the_end(session: pytest.Pytester) -> None:
+    session.makepyfile(scenario_mine=DECLARED.replace('"declared", NEVER', '"declared", OneOutcome()'))
+    for pools in (("v2",), ("v1", "v2")):
+        result = _run(session, *(word for pool in pools for word in ("--pool", pool)))
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(["*warning: declared: v2 was declared to fail one_outcome, and did not"])
+
+
+def test_a_declaration_that_has_run_out_excuses_no_item(session: pytest.Pytester) -> None:
+    session.makepyfile(scenario_mine=DECLARED.replace("reason=", "until='2020-01-01', reason="))
+    result = _run(session, "--pool", "v2")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*its declaration ran out on 2020-01-01: it never did"])

@@ -275,3 +275,17 @@ def test_without_faults_there_is_no_probe(tiny: Callable[..., Any], fake_subject
     result = run(tiny(), fake_subject(), Request(), tmp_path)
     assert RunFolder(Path(result.folder)).read_history().labelled("probe") == ()
     assert result.metrics.recoveries == ()
+
+
+def test_what_a_pool_of_own_workers_cannot_do_is_skipped(tiny: Callable[..., Any], fake_subject: Any) -> None:
+    subject = fake_subject(commands=frozenset({"echo"}))
+    assert why_skipped(tiny(), subject, Request()) == ""
+    assert why_skipped(tiny(commands=("echo", "garbage")), subject, Request()) == (
+        "the worker does not know the command garbage"
+    )
+    slow = tiny(faults=(Fault(kind=FaultKind.SLOW_START, for_s=0.1),))
+    assert (
+        why_skipped(slow, subject, Request())
+        == "fake has workers of its own, so no fault of their start can be planted"
+    )
+    assert why_skipped(slow, fake_subject(), Request()) == ""

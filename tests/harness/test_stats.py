@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness.errors import UsageError
-from harness.stats import paired_ratio, quantile
+from harness.stats import paired_ratio, proportion, quantile
 
 PAIRS = 24
 
@@ -93,3 +93,19 @@ def test_swapping_the_pools_inverts_the_ratio() -> None:
 def test_pairs_that_have_no_ratio_are_refused(baseline: list[float], candidate: list[float]) -> None:
     with pytest.raises(UsageError):
         paired_ratio(baseline, candidate, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"),
+    [(0, 5, 0.0, 0.4345), (5, 5, 0.5655, 1.0), (1, 2, 0.0945, 0.9055), (50, 100, 0.4038, 0.5962), (0, 0, 0.0, 1.0)],
+)
+def test_a_share_has_its_wilson_interval(count: int, total: int, low: float, high: float) -> None:
+    found = proportion(count, total)
+    assert (found.count, found.total) == (count, total)
+    assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+@pytest.mark.parametrize("share", [(-1, 5), (6, 5)])
+def test_an_impossible_share_is_refused(share: tuple[int, int]) -> None:
+    with pytest.raises(UsageError, match="a share needs"):
+        proportion(*share)

@@ -75,7 +75,9 @@ def test_an_intended_difference_names_a_pool_and_a_checker_that_there_are(scenar
         assert declared.pool in SUBJECTS
         assert declared.checker in names | ({"answers"} if scenario.compare_answers else set())
         assert len(declared.reason) > 20
-    pairs = Counter((declared.pool, declared.checker) for declared in scenario.intended_differences)
+    pairs = Counter(
+        (declared.pool, declared.checker, declared.label, declared.kind) for declared in scenario.intended_differences
+    )
     assert all(count == 1 for count in pairs.values())
 
 

@@ -1,0 +1,21 @@
+"""Every scenario as a test for pools of one's own and of others: `pytest examples/test_conformance.py`."""
+
+from __future__ import annotations
+
+from my_pool import make
+
+from harness.conformance import KnownFailure, conformance_tests
+
+test_my_pool = conformance_tests(make, scenarios=["any_json", "fair_queue", "my_scenarios.py"])
+
+test_process_pool_executor = conformance_tests(
+    "harness.peers.executor:POOL",
+    scenarios=["any_json", "command_errors", "exit_in_call"],
+    known=[
+        KnownFailure(
+            scenario="exit_in_call",
+            checker="outcome:echo",
+            reason="one dead worker breaks a ProcessPoolExecutor for everybody",
+        )
+    ],
+)

@@ -1,0 +1,1 @@
+"""The commands of `poolproof`, a file for each family. Part of the porch."""

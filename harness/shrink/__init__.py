@@ -1,0 +1,1 @@
+"""Reduces a run to the fewest operations, clients and faults with which a finding still shows."""

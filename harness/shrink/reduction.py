@@ -1,0 +1,122 @@
+"""Delta debugging: the smallest selection for which a test still holds (Zeller and Hildebrandt 2002, ddmin).
+
+Pure: the test is an argument, and what it does and when it stops is its own affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from harness.shrink.selection import Selection, Whole
+
+Item = TypeVar("Item")
+
+
+class Spent(Exception):
+    """The test may not be asked any more; its message says what was spent."""
+
+
+def ddmin(items: Sequence[Item], holds: Callable[[Sequence[Item]], bool]) -> list[Item]:
+    """The items, with as many left out as possible so that `holds` is true; it is taken to be true of all of them.
+
+    No single item of what is left can be left out as well, unless `holds` is not of one mind. Spent is passed on.
+    """
+    left = list(items)
+    if left and holds([]):
+        return []
+    parts = 2
+    while len(left) >= 2:
+        size = -(-len(left) // parts)
+        chunks = [left[start : start + size] for start in range(0, len(left), size)]
+        for position, chunk in enumerate(chunks):
+            rest = [item for other in chunks[:position] + chunks[position + 1 :] for item in other]
+            if len(chunks) > 2 and holds(chunk):
+                left, parts = chunk, 2
+                break
+            if holds(rest):
+                left, parts = rest, max(parts - 1, 2)
+                break
+        else:
+            if parts >= len(left):
+                break
+            parts = min(len(left), 2 * parts)
+    return left
+
+
+class Reduction:
+    """Reduces a whole plan. `best` is the smallest selection that has held so far, whenever it is asked."""
+
+    def __init__(self, whole: Whole, holds: Callable[[Selection], bool]) -> None:
+        self._whole = whole
+        self._holds = holds
+        self._known: dict[Selection, bool] = {}
+        self.best = whole.everything
+
+    def carry_out(self) -> str:
+        """Reduce until nothing more can be left out, or until the test is spent: then why, else an empty text."""
+        try:
+            while True:
+                before = self.best
+                self._clients()
+                self._faults()
+                self._ops()
+                self._workers()
+                if self.best == before:
+                    return ""
+        except Spent as spent:
+            return str(spent)
+
+    def _clients(self) -> None:
+        clients = [ops & self.best.ops for ops in self._whole.clients() if ops & self.best.ops]
+        ddmin(clients, lambda kept: self._try(ops=frozenset().union(*kept)))
+
+    def _faults(self) -> None:
+        ddmin(sorted(self.best.faults), lambda kept: self._try(faults=frozenset(kept)))
+
+    def _ops(self) -> None:
+        ddmin(sorted(self.best.ops), lambda kept: self._try(ops=frozenset(kept)))
+
+    def _workers(self) -> None:
+        for workers in _fewer(self.best.workers):
+            if self._try(workers=workers):
+                return
+
+    def _try(
+        self, *, ops: frozenset[int] | None = None, faults: frozenset[int] | None = None, workers: int | None = None
+    ) -> bool:
+        best = self.best
+        wanted = Selection(
+            ops=best.ops if ops is None else ops,
+            faults=best.faults if faults is None else faults,
+            workers=best.workers if workers is None else workers,
+        )
+        wanted = self._whole.settle(wanted)
+        if not wanted.ops:
+            return False
+        if wanted == best:
+            return True
+        if wanted not in self._known:
+            self._known[wanted] = self._holds(wanted)
+        if self._known[wanted]:
+            self.best = wanted
+        return self._known[wanted]
+
+
+def _fewer(workers: int) -> Iterable[int]:
+    # 1 first: most findings need no more; then halfway up.
+    tried = 1
+    while tried < workers:
+        yield tried
+        tried = max(tried + 1, (tried + workers + 1) // 2)
+
+
+def size_of(selection: Selection, whole: Whole) -> dict[str, int]:
+    """How much a selection holds: ops, clients, faults, workers."""
+    clients = sum(bool(ops & selection.ops) for ops in whole.clients())
+    return {
+        "ops": len(selection.ops),
+        "clients": clients,
+        "faults": len(selection.faults),
+        "workers": selection.workers,
+    }

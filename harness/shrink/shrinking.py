@@ -1,0 +1,240 @@
+"""Shrinks a run: runs smaller and smaller plans as long as the finding shows, within bounds, and says how surely.
+
+Each trial is a run in a process of its own. Progress goes to a listener; what is found is stored and can be run.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from harness.compare import JOB_EXTRA_S, Progress, StartJob
+from harness.comparison import RunResult
+from harness.errors import UsageError
+from harness.history import RunInfo
+from harness.plan import StoredPlan, read_plan, write_plan
+from harness.runner import Request, Subject
+from harness.scenario import Scenario
+from harness.shrink.reduction import Reduction, Spent, size_of
+from harness.shrink.selection import Selection, Whole
+from harness.stats import Proportion, proportion
+from harness.store import write_whole
+from harness.verdict import Verdict
+from harness.workload import Size
+
+PLAN_FILE = "plan.json"
+RECORD_FILE = "shrink.json"
+SURELY = 0.95
+"""How likely a finding that still shows is to be seen in the trials of one plan."""
+MOST_TRIALS = 5
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """How many runs and seconds it may take; `repeats` of the runs measure the rate before, as many the rate after."""
+
+    runs: int = 80
+    seconds: float = 300.0
+    repeats: int = 5
+
+
+class Shrunk(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it: sizes, rates of reproduction, what it took, and why it ended early, if it did.
+
+    `plan` is the file of the reduced plan, empty if the finding did not show at all. `after` is None then.
+    """
+
+    scenario: str
+    pool: str
+    seed: int
+    checker: str
+    size_before: dict[str, int]
+    size_after: dict[str, int]
+    before: Proportion
+    after: Proportion | None = None
+    runs: int
+    seconds: float
+    stopped: str = ""
+    plan: str = ""
+    replay: str = ""
+
+
+def find_plan(scenario: Scenario, info: RunInfo, *, scale: float) -> Whole:
+    """The whole plan of a run, made again from its seed."""
+    size = Size(workers=info.workers, clients=info.clients, scale=scale)
+    plan = scenario.workload(random.Random(f"{info.scenario}/{info.seed}"), size)
+    return Whole(plan=plan, faults=scenario.faults, workers=info.workers)
+
+
+def choose_finding(result: RunResult, checker: str | None, declared: Callable[[str], bool]) -> str:
+    """The checker whose failure is to be kept: the one asked for, else the first failure that nobody declared.
+
+    Raises UsageError if there is no such failure.
+    """
+    failed = [found.checker for found in result.findings if found.verdict is Verdict.FAIL]
+    if not failed:
+        raise UsageError(f"the run of {result.scenario!r} on {result.pool} has no failure to shrink")
+    if checker is None:
+        return next((name for name in failed if not declared(name)), failed[0])
+    if checker not in failed:
+        raise UsageError(f"the run has no failure of {checker!r}; there are {', '.join(failed)}")
+    return checker
+
+
+class Shrinking:
+    """One shrinking under way. `scale` is that of the run's profile."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        subject: Subject,
+        info: RunInfo,
+        checker: str,
+        out: Path,
+        *,
+        scale: float,
+        bounds: Bounds,
+        start_job: StartJob,
+        progress: Progress,
+    ) -> None:
+        self._scenario = scenario
+        self._subject = subject
+        self._info = info
+        self._checker = checker
+        self._out = out
+        self._bounds = bounds
+        self._start_job = start_job
+        self._progress = progress
+        self._whole = find_plan(scenario, info, scale=scale)
+        self._began_s = time.monotonic()
+        self._runs = 0
+        self._trials = 1
+        self._reserve = 0
+
+    def carry_out(self) -> Shrunk:
+        """Measure, reduce, measure again, and store the plan and the record. An interrupt is raised on.
+
+        Raises UsageError if the folder cannot be written, or a step's arguments are not JSON.
+        """
+        bounds, everything = self._bounds, self._whole.everything
+        self._out.mkdir(parents=True, exist_ok=True)
+        self._progress.planned(bounds.runs)
+        before = self._measure(everything, "the whole plan")
+        told = Shrunk(
+            scenario=self._info.scenario,
+            pool=self._info.pool,
+            seed=self._info.seed,
+            checker=self._checker,
+            size_before=size_of(everything, self._whole),
+            size_after=size_of(everything, self._whole),
+            before=before,
+            runs=self._runs,
+            seconds=time.monotonic() - self._began_s,
+        )
+        if before.count == 0:
+            return self._keep(told)
+        self._trials = trials_for(before.count / before.total)
+        self._reserve = bounds.repeats
+        reduction = Reduction(self._whole, self._shows)
+        stopped = reduction.carry_out()
+        path = self._store(reduction.best, PLAN_FILE)
+        self._reserve = 0
+        after = self._measure(reduction.best, "the reduced plan")
+        return self._keep(
+            msgspec.structs.replace(
+                told,
+                size_after=size_of(reduction.best, self._whole),
+                after=after,
+                runs=self._runs,
+                seconds=time.monotonic() - self._began_s,
+                stopped=stopped,
+                plan=str(path),
+                replay=self._replay(path),
+            )
+        )
+
+    def _measure(self, selection: Selection, what: str) -> Proportion:
+        count = total = 0
+        try:
+            for _ in range(self._bounds.repeats):
+                count += self._try(selection, what)
+                total += 1
+        except Spent:
+            pass  # of fewer runs, then; the interval says so
+        return proportion(count, total)
+
+    def _shows(self, selection: Selection) -> bool:
+        size = size_of(selection, self._whole)
+        what = ", ".join(f"{count} {name}" for name, count in size.items())
+        shows = any(self._try(selection, what) for _ in range(self._trials))
+        if shows:
+            self._store(selection, PLAN_FILE)  # so that an interrupt loses nothing
+        return shows
+
+    def _try(self, selection: Selection, what: str) -> bool:
+        bounds = self._bounds
+        if self._runs + self._reserve >= bounds.runs:
+            raise Spent(f"the bound of {bounds.runs} runs was reached")
+        if self._reserve and time.monotonic() - self._began_s > bounds.seconds:
+            raise Spent(f"the bound of {bounds.seconds:g} s was reached")
+        self._runs += 1
+        path = self._store(selection, f"trial-{self._runs}.json")
+        name = f"run {self._runs}: {what}"
+        self._progress.began(name)
+        shows = self._run(path)
+        self._progress.ended(name, "shows" if shows else "does not show")
+        path.unlink()
+        return shows
+
+    def _run(self, path: Path) -> bool:
+        plan = read_plan(path)
+        scenario = plan.as_scenario(self._scenario, str(path.resolve()))
+        request = Request(
+            seed=self._info.seed,
+            size=Size(workers=plan.workers, clients=len(plan.plan)),
+            profile=self._info.profile,
+            worker_command=self._info.worker_command or None,
+        )
+        job = self._start_job(scenario, self._subject, request, self._out / "runs")
+        try:
+            result = job.result(scenario.budget_s + JOB_EXTRA_S)
+        finally:
+            job.end()
+        return any(f.checker == self._checker and f.verdict is Verdict.FAIL for f in result.findings)
+
+    def _store(self, selection: Selection, name: str) -> Path:
+        plan, faults = self._whole.build(selection)
+        stored = StoredPlan(
+            scenario=self._scenario.name,
+            file=self._scenario.file,
+            pool=self._info.pool,
+            seed=self._info.seed,
+            workers=selection.workers,
+            checker=self._checker,
+            plan=plan,
+            faults=faults,
+        )
+        write_plan(self._out / name, stored)
+        return (self._out / name).resolve()
+
+    def _replay(self, path: Path) -> str:
+        words = ["poolproof", "run", str(path), "--pool", self._info.pool, "--seed", str(self._info.seed)]
+        if self._info.worker_command:
+            words += ["--worker-command", self._info.worker_command]
+        return shlex.join(words)
+
+    def _keep(self, told: Shrunk) -> Shrunk:
+        write_whole(self._out / RECORD_FILE, msgspec.json.encode(told))
+        return told
+
+
+def trials_for(rate: float) -> int:
+    """How often to try a plan before its finding is taken to be gone, at this rate of reproduction above 0."""
+    if rate >= 1:
+        return 1
+    return min(MOST_TRIALS, math.ceil(math.log(1 - SURELY) / math.log(1 - rate)))
