@@ -34,6 +34,8 @@ from harness.pools import SUBJECTS, find_pool
 from harness.probe import known_commands
 from harness.runner import Request, analyze
 from harness.scenario import Scenario
+from harness.selfcheck.command import run_selfcheck
+from harness.selfcheck.roster import find_mutants
 from harness.store import COMPARISON_FILE, RunFolder, read_comparison
 from harness.terminal import Steps, show_decision, show_result, show_table
 from harness.verdict import Decision, Verdict, worst
@@ -42,6 +44,7 @@ from reports import FORMATS, comparison_schema, write_reports
 
 FULL_SCALE = 3.0
 JOBS = 4
+SELFCHECK_JOBS = 2
 DEFAULT_OUT = Path("out")
 
 
@@ -280,6 +283,30 @@ def doctor_command() -> int:
     rows = [("ok" if point.well else "BAD", point.name, point.found) for point in found]
     show_table(Console(), ("", "examined", "found"), rows)
     return Exit.GOOD if all(point.well for point in found) else Exit.BAD
+
+
+@app.command("selfcheck")
+def selfcheck_command(
+    mutant: Annotated[
+        list[str] | None, typer.Option(help="A mutant, such as lifo_queue or v2.lifo_queue; all if none is named.")
+    ] = None,
+    profile: ProfileOption = Profile.QUICK,
+    seeds: Annotated[int, typer.Option(help="With how many seeds, from --seed on; 1 to 100.")] = 1,
+    seed: Seed = 1,
+    jobs: Jobs = SELFCHECK_JOBS,
+    out: Out = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Put the harness to the test: planted bugs that it must find, and good pools that it must not accuse."""
+    size = Size()
+    request = _request([], seed, size.workers, size.clients, jobs, profile, None)
+    folder = out or _new_folder("selfcheck")
+    with _Keeping(folder):
+        matrix = run_selfcheck(
+            find_mutants(mutant or []), request, folder, seeds=seeds, jobs=jobs, quiet=quiet, as_json=as_json
+        )
+    return OF_VERDICT[matrix.verdict]
 
 
 @app.command("schema")

@@ -16,6 +16,9 @@ ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {room: {room, "bridge"} for room in ("bridge", "pool_v1", "pool_v2", "harness")}
 MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "reports")}
 PORCH = {f"harness.{name}" for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session")}
+PORCH |= {
+    f"harness.selfcheck.{name}" for name in ("bugs_v1", "bugs_v2", "equivalents", "roster", "job", "check", "command")
+}
 ACTING = {
     *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "logging", "time", "datetime", "random", "secrets", "sys"),
@@ -26,7 +29,7 @@ PURE_PATHS = """
     bridge/{errors,interface,messages,framing,lifecycle,events,config} pool_v2/{coordinator,circuit,roster,sessions}
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
-    harness/{lines} reports/{view,charts}
+    harness/{lines} harness/selfcheck/{matrix,mutant,markdown,probes} reports/{view,charts}
 """
 
 
