@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -40,16 +41,16 @@ class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job:
-    """A job under way, seen from the parent."""
+    """A job under way, seen from the parent. `module` is run as a program that takes the order."""
 
-    def __init__(self, order: JobOrder) -> None:
+    def __init__(self, order: JobOrder, module: str = "harness.job") -> None:
         self.order = order
         self._lock = threading.Lock()
         self._errors: str | None = None
         # Unlike a pipe, a file never fills up while nobody reads. `end` closes it.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "harness.job"],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -125,8 +126,8 @@ def _leave_with_parent() -> None:
     os._exit(0)
 
 
-def main() -> int:
-    """Carry out the order on standard input; the result is one line on standard output."""
+def serve(carry_out: Callable[[JobOrder], RunResult]) -> int:
+    """Have the order on standard input carried out; the result is one line on standard output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     line = sys.stdin.buffer.readline()
     order = msgspec.json.decode(line, type=JobOrder)
@@ -134,8 +135,7 @@ def main() -> int:
     answer = os.dup(1)
     os.dup2(2, 1)  # a scenario's own prints must not reach the answer
     try:
-        found = {scenario.name: scenario for scenario in find_scenarios([order.file or order.scenario])}
-        result = run(found[order.scenario], find_pool(order.pool), order.request, Path(order.out))
+        result = carry_out(order)
     except HarnessError as error:
         sys.stderr.write(f"{error}\n")
         return 4
@@ -143,6 +143,17 @@ def main() -> int:
     while data:
         data = data[os.write(answer, data) :]
     return 0
+
+
+def carry_out_run(order: JobOrder) -> RunResult:
+    """Run the order's scenario on its pool."""
+    found = {scenario.name: scenario for scenario in find_scenarios([order.file or order.scenario])}
+    return run(found[order.scenario], find_pool(order.pool), order.request, Path(order.out))
+
+
+def main() -> int:
+    """Carry out the order on standard input."""
+    return serve(carry_out_run)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ client an append, and whatever ends the process (SIGKILL included) loses at most
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -209,7 +210,8 @@ class Recorder:
             now_s = time.monotonic()
             if now_s - sampled_s >= SAMPLE_EVERY_S:
                 sampled_s = now_s
-                self._append(SampleLine(take_sample()))
+                with contextlib.suppress(OSError):  # a fault may have taken the last descriptor
+                    self._append(SampleLine(take_sample()))
             self._write()
         self._write()
 

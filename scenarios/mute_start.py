@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.checkers import CORE, FaultLanded, OneOutcome
+from harness.checkers import CORE, BoundedStart, FaultLanded, OneOutcome
 from harness.fault import Fault, FaultKind
 from harness.scenario import Scenario
 from harness.workload import Size, steady
@@ -23,6 +23,7 @@ SCENARIO = Scenario(
         # A pool that starts a worker inside a call has nobody else to tell that it did not start.
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"}), at_least={"result": 1}),
         FaultLanded(kinds=(FaultKind.MUTE_START,)),
+        BoundedStart(timeout_s=START_TIMEOUT_S, slack_s=1.0, mute=True),
         *CORE,
     ),
     compare_answers=False,

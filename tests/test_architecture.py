@@ -15,11 +15,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {room: {room, "bridge"} for room in ("bridge", "pool_v1", "pool_v2", "harness")}
 MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "reports")}
-PORCH = {
-    f"harness.{name}"
-    for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session", "conformance", "owner")
+PORCH = {f"harness.{name}" for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session")}
+PORCH |= {"harness.conformance", "harness.owner"}
+PORCH |= {
+    f"harness.commands.{name}" for name in ("options", "results", "runs", "records", "machine", "shrinks", "checks")
 }
-PORCH |= {f"harness.commands.{name}" for name in ("options", "results", "runs", "records", "machine", "shrinks")}
+PORCH |= {
+    f"harness.selfcheck.{name}" for name in ("bugs_v1", "bugs_v2", "equivalents", "roster", "job", "check", "command")
+}
 ACTING = {
     *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "logging", "time", "datetime", "random", "secrets", "sys"),
@@ -31,7 +34,7 @@ PURE_PATHS = """
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
     harness/{lines,recovery,composition,intended,differential,replay} harness/shrink/{selection,reduction}
-    reports/{view,charts}
+    harness/selfcheck/{matrix,mutant,markdown,probes} reports/{view,charts}
 """
 
 

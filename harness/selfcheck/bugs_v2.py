@@ -1,0 +1,391 @@
+"""Bugs in the refactored pool's own parts: coordinator, sessions, circuit, supervisor, face. Part of the porch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from bridge import CheckoutTimeout, PoolError
+from harness.selfcheck.mutant import V2, Nursery, replace
+from pool_v2 import PoolV2
+from pool_v2.circuit import Circuit
+from pool_v2.coordinator import Act, Affinity, Coordinator, Order
+from pool_v2.housekeeper import Housekeeper
+from pool_v2.roster import NEVER_NS, Worker
+from pool_v2.sessions import Session, SessionTable
+from pool_v2.supervisor import Supervisor
+from pool_v2.ticket import Ticket, TicketState
+
+NURSERY = Nursery()
+SLEEPY_NS = 400_000_000
+RACE_S = 0.01
+"""How long a client that gave up takes to say so, which is when a hand-off can cross it."""
+
+
+@NURSERY.bug(V2, breaks=("G2",), scenarios=("fair_queue",))
+def leased_twice() -> None:
+    """A worker that was given away stays among the idle."""
+
+    def keeping(give: Any) -> Any:
+        def keep(self: Coordinator, worker: Worker, ticket: Ticket) -> None:
+            give(self, worker, ticket)
+            if ticket.call % 3 == 0:
+                self._idle[worker.worker_id] = worker
+
+        return keep
+
+    replace(Coordinator, "_give", keeping)
+
+
+@NURSERY.bug(V2, breaks=("G3",), scenarios=("two_timeouts",))
+def one_timeout_for_all() -> None:
+    """The wait for an answer ends in the error of the wait for a worker."""
+
+    def confused(execute: Any) -> Any:
+        def confuse(self: PoolV2, *args: Any, **options: Any) -> Any:
+            try:
+                return execute(self, *args, **options)
+            except TimeoutError as error:
+                raise CheckoutTimeout(str(error)) from error
+
+        return confuse
+
+    replace(PoolV2, "execute", confused)
+
+
+@NURSERY.bug(V2, breaks=("G3",), scenarios=("worker_crash",))
+def crash_swallowed() -> None:
+    """A call whose worker died returns nothing, as if that were its result."""
+
+    def swallowing(execute: Any) -> Any:
+        def swallow(self: PoolV2, *args: Any, **options: Any) -> Any:
+            try:
+                return execute(self, *args, **options)
+            except PoolError as error:
+                if type(error).__name__ != "WorkerCrashed":
+                    raise
+                return None
+
+        return swallow
+
+    replace(PoolV2, "execute", swallowing)
+
+
+@NURSERY.bug(V2, breaks=("G6",), scenarios=("work_conserved",))
+def sleepy_hand_off() -> None:
+    """A worker that is given back waits for the supervisor's next look, though calls wait for it."""
+
+    def lazy(leave: Any) -> Any:
+        def forget(self: Coordinator, ticket: Ticket, *args: Any, **rest: Any) -> list[Ticket]:
+            waiting, self._queue = self._queue, {}
+            try:
+                waiting.pop(ticket.call, None)
+                woken: list[Ticket] = leave(self, ticket, *args, **rest)
+                return woken
+            finally:
+                self._queue = waiting
+
+        return forget
+
+    last_ns = [0]
+
+    def late(plan: Any) -> Any:
+        def hand_out(self: Coordinator, now_ns: int) -> list[Order]:
+            found: list[Order] = plan(self, now_ns)
+            if now_ns - last_ns[0] > SLEEPY_NS:
+                last_ns[0] = now_ns
+                found += [Order(Act.WAKE, ticket=ticket) for ticket in self._match()]
+            return found
+
+        return hand_out
+
+    replace(Coordinator, "leave", lazy)
+    replace(Coordinator, "plan", late)
+
+
+@NURSERY.bug(V2, breaks=("G7",), scenarios=("fair_queue",))
+def lifo_queue() -> None:
+    """Who came last is served first."""
+
+    def backwards(match: Any) -> Any:
+        def reverse(self: Coordinator) -> list[Ticket]:
+            self._queue = dict(reversed(self._queue.items()))
+            woken: list[Ticket] = match(self)
+            self._queue = dict(reversed(self._queue.items()))
+            return woken
+
+        return reverse
+
+    replace(Coordinator, "_match", backwards)
+
+
+@NURSERY.bug(V2, breaks=("G8",), scenarios=("exit_in_call",))
+def never_replaced() -> None:
+    """A worker that has ended is not replaced."""
+
+    asked: set[int] = set()
+
+    def stingy(wanted_starts: Any) -> Any:
+        def only_first(self: Coordinator, now_ns: int) -> int:
+            wanted: int = 0 if id(self) in asked else wanted_starts(self, now_ns)
+            asked.add(id(self))
+            return wanted
+
+        return only_first
+
+    replace(Coordinator, "wanted_starts", stingy)
+
+
+@NURSERY.bug(V2, breaks=("G8",), scenarios=("one_by_one",))
+def worker_not_given_back() -> None:
+    """Now and then a worker that was checked in is forgotten."""
+
+    def forgetful(leave: Any) -> Any:
+        def forget(self: Coordinator, ticket: Ticket, *args: Any, **rest: Any) -> list[Ticket]:
+            worker = ticket.worker
+            woken: list[Ticket] = leave(self, ticket, *args, **rest)
+            if worker is not None and worker.worker_id in self._idle and worker.worker_id % 2:
+                del self._idle[worker.worker_id]
+            return woken
+
+        return forget
+
+    replace(Coordinator, "leave", forgetful)
+
+
+@NURSERY.bug(V2, breaks=("G9",), scenarios=("racing_timeouts",))
+def hand_off_lost() -> None:
+    """A worker that was offered at the moment at which its client gave up belongs to nobody."""
+    gave_up: set[int] = set()
+
+    def dawdling(wait: Any) -> Any:
+        def dawdle(self: Ticket, timeout_s: float) -> bool:
+            came: bool = wait(self, timeout_s)
+            if not came:
+                gave_up.add(self.call)
+                time.sleep(RACE_S)
+            return came
+
+        return dawdle
+
+    def dropping(accept: Any) -> Any:
+        def drop(self: Coordinator, ticket: Ticket) -> None:
+            if ticket.call in gave_up:
+                ticket.state = TicketState.WITHDRAWN
+                ticket.worker = None
+            else:
+                accept(self, ticket)
+
+        return drop
+
+    replace(Ticket, "wait", dawdling)
+    replace(Coordinator, "accept", dropping)
+
+
+@NURSERY.bug(V2, breaks=("G11",), scenarios=("stopped_worker", "dirty_worker"))
+def deadline_ignored() -> None:
+    """Nobody ends the worker of a call that has passed its deadline."""
+
+    def blind(plan: Any) -> Any:
+        def never_cut_off(self: Coordinator, now_ns: int) -> list[Order]:
+            return [order for order in plan(self, now_ns) if order.act is not Act.CUT_OFF]
+
+        return never_cut_off
+
+    replace(Coordinator, "plan", blind)
+
+
+@NURSERY.bug(V2, breaks=("G11",), scenarios=("two_timeouts",))
+def queue_without_limit() -> None:
+    """The wait for a worker has no limit."""
+    replace(Ticket, "wait", lambda wait: lambda self, timeout_s: wait(self, 60.0))
+
+
+@NURSERY.bug(V2, breaks=("G13",), scenarios=("slow_start",))
+def starts_in_turn() -> None:
+    """Workers are started one after another."""
+
+    def one_by_one(allowed: Any) -> Any:
+        def one(self: Circuit, wanted: int, starting: int, now_ns: int) -> int:
+            return 0 if starting else min(1, allowed(self, wanted, starting, now_ns))
+
+        return one
+
+    replace(Circuit, "allowed_starts", one_by_one)
+
+
+@NURSERY.bug(V2, breaks=("G13",), scenarios=("broken_start",))
+def no_back_off() -> None:
+    """A worker that does not start is started again at once, for ever."""
+    replace(Circuit, "failed", lambda _: lambda self, error, now_ns: setattr(self, "last_error", error))
+
+
+@NURSERY.bug(V2, breaks=("G13",), scenarios=("silent_start",))
+def init_timer_restarts() -> None:
+    """Every stray frame of a starting worker gives it the whole time again."""
+
+    def patient(on_handshake: Any) -> Any:
+        def again(self: Supervisor, worker: Worker) -> None:
+            on_handshake(self, worker)
+            if worker in self._starting:
+                handshake, deadline = self._starting[worker]
+                self._starting[worker] = handshake, deadline + int(60e9)
+
+        return again
+
+    replace(Supervisor, "_on_handshake", patient)
+
+
+@NURSERY.bug(V2, breaks=("G14",), scenarios=("few_calls",))
+def one_worker_too_many() -> None:
+    """The pool starts one worker more than it may have."""
+
+    def greedy(wanted_starts: Any) -> Any:
+        def one_more(self: Coordinator, now_ns: int) -> int:
+            wanted: int = wanted_starts(self, now_ns)
+            return wanted + 1 if not self.closing and len(self.workers) + wanted <= self.limits.most else wanted
+
+        return one_more
+
+    replace(Coordinator, "wanted_starts", greedy)
+
+
+@NURSERY.bug(V2, breaks=("G14",), scenarios=("full_queue",))
+def queue_without_bound() -> None:
+    """As many calls wait as like to."""
+
+    def boundless(enter: Any) -> Any:
+        def let_in(self: Coordinator, *args: Any, **rest: Any) -> None:
+            self.max_queue = None
+            enter(self, *args, **rest)
+
+        return let_in
+
+    replace(Coordinator, "enter", boundless)
+
+
+@NURSERY.bug(V2, breaks=("G15",), scenarios=("modest_demand",))
+def grows_at_once() -> None:
+    """The first call that waits has all workers started."""
+
+    def eager(wanted_starts: Any) -> Any:
+        def all_of_them(self: Coordinator, now_ns: int) -> int:
+            wanted: int = wanted_starts(self, now_ns)
+            return self.limits.most - len(self.workers) if wanted else 0
+
+        return all_of_them
+
+    replace(Coordinator, "wanted_starts", eager)
+
+
+@NURSERY.bug(V2, breaks=("G16",), scenarios=("recycled_workers",))
+def never_recycled() -> None:
+    """A worker serves on after its last allowed request."""
+
+    def immortal(started: Any) -> Any:
+        def without_limit(self: Coordinator, worker_id: int, now_ns: int) -> Worker:
+            worker: Worker = started(self, worker_id, now_ns)
+            worker.request_limit = NEVER_NS
+            return worker
+
+        return without_limit
+
+    replace(Coordinator, "started", immortal)
+
+
+@NURSERY.bug(V2, breaks=("G17",), scenarios=("session_state",))
+def session_roams() -> None:
+    """A session's call goes to any worker, and nothing is handed over."""
+
+    def rootless(idle_worker_for: Any) -> Any:
+        def any_worker(self: Coordinator, ticket: Ticket) -> Any:
+            self.affinity = Affinity.NONE
+            return idle_worker_for(self, ticket)
+
+        return any_worker
+
+    replace(Coordinator, "_idle_worker_for", rootless)
+    replace(Session, "lacks", lambda _: lambda self, worker_id: ())
+
+
+@NURSERY.bug(V2, breaks=("G17",), scenarios=("session_handover",))
+def session_empty_after_crash() -> None:
+    """A session whose worker is gone goes on empty, and nobody is told."""
+    replace(Session, "lacks", lambda _: lambda self, worker_id: ())
+
+
+@NURSERY.bug(V2, breaks=("G18",), scenarios=("session_handover",))
+def handover_one_behind() -> None:
+    """A handover leaves out the last acknowledged change."""
+    replace(Session, "lacks", lambda lacks: lambda self, worker_id: lacks(self, worker_id)[:-1])
+
+
+@NURSERY.bug(V2, breaks=("G19",), scenarios=("session_counters",))
+def counters_reset() -> None:
+    """A session's counter begins anew with each of its calls."""
+
+    def resetting(begin: Any) -> Any:
+        def forget(self: SessionTable, session_id: str) -> Session:
+            session: Session = begin(self, session_id)
+            session.operations = 0
+            return session
+
+        return forget
+
+    replace(SessionTable, "begin", resetting)
+
+
+@NURSERY.bug(V2, breaks=("G20", "G22"), scenarios=("close_busy",))
+def busy_workers_left() -> None:
+    """Closing a pool leaves the workers that are busy."""
+    replace(Coordinator, "kill_rest", lambda _: lambda self: [])
+
+
+@NURSERY.bug(V2, breaks=("G22",), scenarios=("close_under_load",))
+def waiters_not_told() -> None:
+    """Who waits when the pool is closed is not told."""
+    replace(Coordinator, "_refuse_all", lambda _: lambda self, reason: [])
+
+
+@NURSERY.bug(V2, breaks=("G22",), scenarios=("close_under_load",))
+def close_without_grace() -> None:
+    """Closing a pool ends its running calls at once."""
+    replace(PoolV2, "close", lambda close: lambda self, grace_s=None: close(self, 0.001))
+
+
+@NURSERY.bug(V2, breaks=("G22",), scenarios=("close_twice",))
+def second_close_raises() -> None:
+    """Closing a closed pool is an error."""
+
+    def once_only(close: Any) -> Any:
+        def once(self: PoolV2, grace_s: float | None = None) -> None:
+            if self.status().state == "closed":
+                raise RuntimeError("the pool is closed")
+            close(self, grace_s)
+
+        return once
+
+    replace(PoolV2, "close", once_only)
+
+
+@NURSERY.bug(V2, breaks=("G26",), scenarios=("abandoned_lease",))
+def lease_never_reclaimed() -> None:
+    """A lease whose thread has ended keeps its worker."""
+    replace(Housekeeper, "beat", lambda _: lambda self, now: NEVER_NS)
+
+
+@NURSERY.bug(V2, breaks=("G27",), scenarios=("command_errors",))
+def errors_not_counted() -> None:
+    """The pool's statistics tell no errors of commands."""
+
+    def without_errors(status: Any) -> Any:
+        def cleaned(self: PoolV2) -> Any:
+            told = status(self)
+            outcomes = {name: n for name, n in told.statistics.outcomes.items() if name != "CommandError"}
+            return msgspec.structs.replace(told, statistics=msgspec.structs.replace(told.statistics, outcomes=outcomes))
+
+        return cleaned
+
+    replace(PoolV2, "status", without_errors)

@@ -1,0 +1,303 @@
+"""Bugs in what both pools stand on: the exchange of frames, the start and the end of a worker's process."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import msgspec
+
+from bridge import CallTimeout
+from bridge import channel as channels
+from bridge import process as processes
+from bridge.channel import Channel, Handshake
+from bridge.crew import Crew
+from bridge.errors import Sent
+from bridge.framing import HEADER_BYTES
+from bridge.messages import INIT_ID, Response, decode_response
+from bridge.process import WorkerProcess
+from bridge.stderr import StderrDrain, StderrTail
+from harness.selfcheck.mutant import BOTH, V2, Nursery, replace
+
+EARLY_NS = 10_000_000
+"""How much before a call's deadline a bug gives up, so that it comes before the supervisor."""
+NURSERY = Nursery()
+
+
+@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("few_calls",), fix="unframed write")
+def unframed_write() -> None:
+    """A request is written without its length."""
+
+    def without_header(exchange: Any) -> Any:
+        def send(self: Channel, request_id: int, frame: bytearray, **rest: Any) -> Response:
+            response: Response = exchange(self, request_id, frame[HEADER_BYTES:], **rest)
+            return response
+
+        return send
+
+    replace(Channel, "exchange", without_header)
+
+
+@NURSERY.bug(*BOTH, breaks=("G1",), scenarios=("any_json",), fix="double unwrapping")
+def double_unwrapping() -> None:
+    """A result that has a field `result` is unwrapped again."""
+    _change_result(lambda value: value["result"] if isinstance(value, dict) and "result" in value else value)
+
+
+@NURSERY.bug(*BOTH, breaks=("G1",), scenarios=("any_json",))
+def objects_only() -> None:
+    """A result that is no object is replaced by an empty one."""
+    _change_result(lambda value: value if isinstance(value, dict) else {})
+
+
+@NURSERY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_start",), fix="init not filtered")
+def init_not_filtered() -> None:
+    """The first frame of a starting worker must be the answer to its init ping."""
+
+    decode = decode_response
+    module = vars(channels)
+
+    def strict(advance: Any) -> Any:
+        def first_must_fit(self: Handshake) -> bool:
+            def decode_own(payload: bytes) -> Response:
+                response = decode(payload)
+                if response.id != INIT_ID:
+                    raise self.failed("sent another response than the one to its init ping")
+                return response
+
+            module["decode_response"] = decode_own
+            try:
+                done: bool = advance(self)
+                return done
+            finally:
+                module["decode_response"] = decode
+
+        return first_must_fit
+
+    replace(Handshake, "advance", strict)
+
+
+@NURSERY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_start",))
+def any_frame_is_init() -> None:
+    """The first frame of a starting worker is taken for the answer to its init ping."""
+
+    def careless(advance: Any) -> Any:
+        def first_counts(self: Handshake) -> bool:
+            advance(self)
+            self.done = True
+            return True
+
+        return first_counts
+
+    replace(Handshake, "advance", careless)
+
+
+@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_worker",), fix="stderr merged", worker="merge_stderr")
+def stderr_merged() -> None:
+    """What a worker prints goes into the stream of its frames."""
+
+
+@NURSERY.bug(*BOTH, breaks=("G24",), scenarios=("ctrl_c_in_terminal",), worker="obey_sigint")
+def worker_obeys_sigint() -> None:
+    """Ctrl-C in the terminal ends the workers too."""
+
+
+@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_worker",))
+def stderr_not_drained() -> None:
+    """Nobody reads what a worker prints, so a flood of it blocks the worker."""
+
+    def deaf(watch: Any) -> Any:
+        def watch_end_only(self: StderrDrain, fd: int, tail: StderrTail) -> None:
+            watch(self, fd, tail)
+            self._epoll.modify(fd, 0)
+
+        return watch_end_only
+
+    replace(StderrDrain, "watch", deaf)
+
+
+@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("last_words",))
+def no_last_words() -> None:
+    """The error of a crashed worker does not tell what the worker last printed."""
+    replace(StderrTail, "text", lambda _: lambda self, **__: "")
+
+
+@NURSERY.bug(*BOTH, breaks=("G1", "G25"), scenarios=("broken_stream",))
+def id_not_checked() -> None:
+    """Whatever response comes next is taken for the request's own."""
+
+    asked = threading.local()
+
+    def trusting(exchange: Any) -> Any:
+        def take_any(self: Channel, request_id: int, frame: bytearray, **rest: Any) -> Response:
+            asked.id = request_id
+            try:
+                response: Response = exchange(self, request_id, frame, **rest)
+                return response
+            finally:
+                asked.id = None
+
+        return take_any
+
+    def renumbered(decode: Any) -> Any:
+        def as_asked(payload: bytes) -> Response:
+            response: Response = decode(payload)
+            number = getattr(asked, "id", None)
+            return response if number is None else msgspec.structs.replace(response, id=number)
+
+        return as_asked
+
+    replace(Channel, "exchange", trusting)
+    replace(channels, "decode_response", renumbered)
+
+
+@NURSERY.bug(*BOTH, breaks=("G12", "G20"), scenarios=("close_busy",))
+def kill_ignored() -> None:
+    """Nothing ends a worker that does not want to leave."""
+    replace(WorkerProcess, "_kill_group", lambda _: lambda self: None)
+    replace(WorkerProcess, "_kill_leader", lambda _: lambda self: None)
+
+
+@NURSERY.bug(*BOTH, breaks=("G12", "G20"), scenarios=("left_grandchild",))
+def group_survives() -> None:
+    """A worker is ended without the processes that it has started."""
+    replace(WorkerProcess, "_kill_group", lambda _: lambda self: None)
+    replace(processes, "tie", lambda _: lambda lifeline_read, pid: None)
+
+
+@NURSERY.bug(*BOTH, breaks=("G20",), scenarios=("killed_parent",), worker="ignore_end")
+def no_lifeline() -> None:
+    """A worker does not notice that its parent is gone."""
+    replace(processes, "tie", lambda _: lambda lifeline_read, pid: None)
+
+
+@NURSERY.bug(*BOTH, breaks=("G21",), scenarios=("few_calls",))
+def descriptors_kept() -> None:
+    """The pipes of a buried worker stay open."""
+    replace(WorkerProcess, "close", lambda _: lambda self: None)
+
+
+@NURSERY.bug(*BOTH, breaks=("G21",), scenarios=("few_calls",))
+def drain_kept() -> None:
+    """The thread that reads stderr outlives its pool."""
+    replace(StderrDrain, "close", lambda _: lambda self: None)
+
+
+@NURSERY.bug(*BOTH, breaks=("G23",), scenarios=("forked_client",))
+def fork_unguarded() -> None:
+    """A forked child may use its copy of the pool."""
+    replace(Crew, "require_owner", lambda _: lambda self: None)
+
+
+@NURSERY.bug(*BOTH, breaks=("G1", "G3"), scenarios=("any_json",))
+def numbers_as_floats() -> None:
+    """The codec makes every number a float."""
+
+    def widen(value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | list | dict):
+            return value
+        if isinstance(value, int):
+            return float(value) + 0.5
+        if isinstance(value, list):
+            return [widen(item) for item in value]
+        return {key: widen(item) for key, item in value.items()}
+
+    _change_result(widen)
+
+
+@NURSERY.bug(*BOTH, breaks=("G3",), scenarios=("command_errors",))
+def errors_as_results() -> None:
+    """A command's error is returned as if it were its result."""
+
+    def silent(exchange: Any) -> Any:
+        def never_fail(self: Channel, request_id: int, frame: bytearray, **rest: Any) -> Response:
+            response: Response = exchange(self, request_id, frame, **rest)
+            return response if response.success else Response(response.id, True, response.error)
+
+        return never_fail
+
+    replace(Channel, "exchange", silent)
+
+
+@NURSERY.bug(V2, breaks=("G4",), scenarios=("worker_crash",))
+def resent_after_crash() -> None:
+    """A call whose worker died is said not to have been sent, so it is sent again."""
+
+    def lying(crashed: Any) -> Any:
+        def never_sent(self: Channel, what: str, *, sent: Sent = Sent.YES, **rest: Any) -> Any:
+            return crashed(self, what, sent=Sent.NO, **rest)
+
+        return never_sent
+
+    replace(Channel, "crashed", lying)
+
+
+@NURSERY.bug(V2, breaks=("G10",), scenarios=("blocked_manager", "parallel_calls"), fix="I/O in the manager")
+def io_under_one_lock() -> None:
+    """All exchanges of the pool are made under one lock."""
+    lock = threading.Lock()
+
+    def serial(exchange: Any) -> Any:
+        def one_at_a_time(self: Channel, *args: Any, **rest: Any) -> Response:
+            with lock:
+                response: Response = exchange(self, *args, **rest)
+            return response
+
+        return one_at_a_time
+
+    replace(Channel, "exchange", serial)
+
+
+@NURSERY.bug(V2, breaks=("G5", "G12"), scenarios=("dirty_worker",))
+def dirty_worker_kept() -> None:
+    """A worker whose call timed out is put back among the others, its answer still to come."""
+    replace(Channel, "exchange", _forgiving)
+
+
+@NURSERY.bug(V2, breaks=("G1", "G5"), scenarios=("dirty_worker",))
+def stale_answer_taken() -> None:
+    """A worker whose call timed out is kept, and its late answer is given to the next call."""
+    id_not_checked()
+    replace(Channel, "exchange", _forgiving)
+
+
+def _forgiving(exchange: Any) -> Any:
+    def keep(self: Channel, request_id: int, frame: bytearray, *, deadline_ns: int, **rest: Any) -> Response:
+        self.watched = False
+        try:
+            response: Response = exchange(self, request_id, frame, deadline_ns=deadline_ns - EARLY_NS, **rest)
+            return response
+        except CallTimeout:
+            self.dirty = False
+            raise
+
+    return keep
+
+
+@NURSERY.bug(V2, breaks=("G24",), scenarios=("interrupted_client",))
+def interrupted_worker_kept() -> None:
+    """A worker whose client was interrupted in the middle of an exchange is put back among the others."""
+
+    def shrugging(exchange: Any) -> Any:
+        def keep(self: Channel, *args: Any, **rest: Any) -> Response:
+            try:
+                response: Response = exchange(self, *args, **rest)
+                return response
+            except KeyboardInterrupt:
+                self.dirty = False
+                raise
+
+        return keep
+
+    replace(Channel, "exchange", shrugging)
+
+
+def _change_result(change: Any) -> None:
+    def changing(exchange: Any) -> Any:
+        def changed(self: Channel, request_id: int, frame: bytearray, **rest: Any) -> Response:
+            response: Response = exchange(self, request_id, frame, **rest)
+            return msgspec.structs.replace(response, result=change(response.result))
+
+        return changed
+
+    replace(Channel, "exchange", changing)

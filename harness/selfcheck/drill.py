@@ -1,0 +1,68 @@
+"""A drill: what no workload can do (fork, be interrupted, abandon a lease), done to a pool in a few lines.
+
+A drill uses pools as an application would and measures; each claim is decided from the measured facts alone. It knows
+nothing of mutants.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bridge import Event, Pool, PoolConfig
+from harness.checker import Finding
+from harness.names import pool_name
+from harness.runner import Subject
+from harness.verdict import Verdict
+
+LOOK_EVERY_S = 0.01
+
+
+class Bench:
+    """Where a drill stands: makes pools of one subject, and remembers what they tell."""
+
+    def __init__(self, subject: Subject, name: str, folder: Path, worker_command: tuple[str, ...] | None) -> None:
+        self.subject = subject
+        self.events: list[Event] = []
+        self._name = name
+        self._folder = folder
+        self._worker_command = worker_command
+
+    def make(self, **options: Any) -> Pool:  # noqa: ANN401 - options of PoolConfig
+        """A new pool. Its workers have the mutant's bug, unless the drill has a command of its own."""
+        if self._worker_command is not None:
+            options.setdefault("worker_command", self._worker_command)
+        name = pool_name(self._name, self.subject.name)
+        config = PoolConfig.from_options({**options, "name": name, "log_dir": str(self._folder)})
+        return self.subject.make(config, self.events.append)
+
+
+class Drill(msgspec.Struct, frozen=True, kw_only=True):
+    """One drill. `act` does it and gives what it found; `pools` are those that promise it."""
+
+    name: str
+    summary: str
+    guarantees: tuple[str, ...]
+    pools: tuple[str, ...]
+    act: Callable[[Bench], list[Finding]]
+    budget_s: float = 20.0
+
+
+def claim(name: str, guarantees: tuple[str, ...], holds: bool | None, told: str) -> Finding:
+    """A finding: PASS if it `holds`, FAIL if not, UNKNOWN if None."""
+    verdict = Verdict.UNKNOWN if holds is None else Verdict.PASS if holds else Verdict.FAIL
+    return Finding(checker=name, verdict=verdict, claim=told, guarantees=guarantees)
+
+
+def wait_until(true: Callable[[], bool], limit_s: float) -> bool:
+    """Look again and again for at most `limit_s` seconds whether it is true; whether it became so."""
+    deadline = time.monotonic() + limit_s
+    while not true():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(LOOK_EVERY_S)
+    return True

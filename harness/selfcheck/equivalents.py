@@ -1,0 +1,108 @@
+"""Pools that differ from the shipped ones and are as good: whoever accuses them raises a false alarm. Of the porch."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from bridge import channel as channels
+from bridge import messages
+from bridge.channel import Channel
+from bridge.errors import ProtocolError
+from bridge.messages import Response
+from harness.selfcheck.mutant import BOTH, V1, V2, Nursery, replace
+from pool_v1.manager import Manager
+from pool_v2.coordinator import Coordinator
+
+SLOWER_BY_S = 0.002
+NURSERY = Nursery()
+SCENARIOS = (
+    "any_json",
+    "broken_stream",
+    "close_under_load",
+    "command_errors",
+    "dirty_worker",
+    "fair_queue",
+    "few_calls",
+    "racing_timeouts",
+    "session_handover",
+    "session_state",
+    "two_timeouts",
+    "worker_crash",
+)
+"""Where a small difference would show: order, time, values, sessions."""
+
+
+@NURSERY.bug(*BOTH, breaks=(), scenarios=SCENARIOS)
+def a_little_slower() -> None:
+    """Each exchange takes 2 ms longer."""
+
+    def slow(exchange: Any) -> Any:
+        def wait_first(self: Channel, *args: Any, **rest: Any) -> Response:
+            time.sleep(SLOWER_BY_S)
+            response: Response = exchange(self, *args, **rest)
+            return response
+
+        return wait_first
+
+    replace(Channel, "exchange", slow)
+
+
+@NURSERY.bug(V2, breaks=(), scenarios=SCENARIOS)
+def hot_first() -> None:
+    """Of the idle workers the one that served last is taken."""
+
+    def heated(init: Any) -> Any:
+        def warm(self: Coordinator, *args: Any, **rest: Any) -> None:
+            init(self, *args, **rest)
+            self._hot = not self._hot
+
+        return warm
+
+    replace(Coordinator, "__init__", heated)
+
+
+@NURSERY.bug(V1, breaks=(), scenarios=SCENARIOS)
+def backwards_in_turn() -> None:
+    """The manager takes its workers in the opposite order."""
+
+    def backwards(pick: Any) -> Any:
+        def turn(self: Manager, session: Any) -> Any:
+            self._workers.rotate(2)
+            return pick(self, session)
+
+        return turn
+
+    replace(Manager, "_pick", backwards)
+
+
+@NURSERY.bug(*BOTH, breaks=(), scenarios=SCENARIOS)
+def stdlib_json() -> None:
+    """Requests are encoded and responses decoded by the standard library's json."""
+
+    class Encoder:
+        def encode_into(self, request: Any, buffer: bytearray, offset: int) -> None:
+            fields = {**msgspec.structs.asdict(request), "timestamp": datetime.now(UTC).isoformat()}
+            buffer[offset:] = json.dumps(fields, allow_nan=False).encode()
+
+    def decode(payload: bytes | bytearray) -> Response:
+        try:
+            return msgspec.convert(json.loads(payload), Response)
+        except (ValueError, RecursionError) as error:
+            raise ProtocolError(f"not a response: {error}") from error
+
+    def checked(original: Any) -> Any:
+        def decode_checked(payload: bytes | bytearray) -> Response:
+            response = decode(payload)
+            if response.success and response.result is msgspec.UNSET:
+                return original(payload)  # type: ignore[no-any-return] # which says what is wrong
+            return response
+
+        return decode_checked
+
+    replace(messages, "_encoder", lambda _: Encoder())
+    replace(channels, "decode_response", checked)

@@ -1,0 +1,123 @@
+"""One run of a mutant in a process of its own: `python -m harness.selfcheck.job`. Part of the porch.
+
+The bug is planted in this process and nowhere else. What breaks inside the planted code itself, and not because of it,
+is told, so that a mutant that cannot run is never taken for one that was found out.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from harness.checker import Finding
+from harness.comparison import RunResult
+from harness.job import JobOrder, serve
+from harness.pools import find_pool
+from harness.runner import Subject, run
+from harness.selfcheck.drill import Bench, Drill
+from harness.selfcheck.roster import all_stages, find_mutants
+from harness.selfcheck.worker import command
+from harness.verdict import Verdict, worst
+
+BROKEN = "the mutant broke: "
+"""How the trouble of such a run begins."""
+LONGEST_BUDGET_S = 12.0
+HERE = str(Path(__file__).parent)
+OWN_ERRORS = ("AttributeError", "NameError", "UnboundLocalError", "TypeError", "ImportError")
+"""What code that does not fit its surroundings raises; no bug here is meant to."""
+
+
+class Watch(logging.Handler):
+    """Notices exceptions that planted code has raised in threads of the pool."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.found = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look at a logged exception."""
+        if record.exc_info and record.exc_info[1] is not None:
+            self.look(record.exc_info[1])
+
+    def look(self, error: BaseException) -> None:
+        """Keep the error if it was raised by a line of this package, as an error of its own kind."""
+        frames = traceback.extract_tb(error.__traceback__)
+        if frames and frames[-1].filename.startswith(HERE) and type(error).__name__ in OWN_ERRORS:
+            self.found = self.found or f"{type(error).__name__}: {error} in {frames[-1].name}"
+
+    def __enter__(self) -> Self:
+        logging.getLogger().addHandler(self)
+        self._hook = threading.excepthook
+        threading.excepthook = self._in_thread
+        return self
+
+    def _in_thread(self, args: Any) -> None:  # noqa: ANN401 - threading's own structure
+        if args.exc_value is not None:
+            self.look(args.exc_value)
+        self._hook(args)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        threading.excepthook = self._hook
+        logging.getLogger().removeHandler(self)
+
+
+def carry_out(order: JobOrder) -> RunResult:
+    """Plant the bug, and run the order's stage."""
+    stage = all_stages()[order.scenario]
+    request, words = order.request, None
+    with Watch() as watch:
+        if "." in order.pool:
+            (mutant,) = find_mutants([order.pool])
+            subject = msgspec.structs.replace(find_pool(mutant.pool), name=mutant.key)
+            if mutant.worker:
+                words = command(mutant.worker)
+                request = msgspec.structs.replace(request, worker_command=shlex.join(words))
+            mutant.plant()
+        else:
+            subject = find_pool(order.pool)
+        if isinstance(stage, Drill):
+            result = carry_out_drill(stage, subject, order, words)
+        else:
+            stage = msgspec.structs.replace(stage, budget_s=min(stage.budget_s, LONGEST_BUDGET_S))
+            result = run(stage, subject, request, Path(order.out))
+    own = [name for name in result.metrics.outcomes if name.removeprefix("foreign ") in OWN_ERRORS]
+    broken = watch.found or (f"calls raised {', '.join(own)}" if own else "")
+    return msgspec.structs.replace(result, trouble=BROKEN + broken) if broken else result
+
+
+def carry_out_drill(drill: Drill, subject: Subject, order: JobOrder, words: tuple[str, ...] | None) -> RunResult:
+    """Do the drill. What it does not expect to be raised is trouble, and decides nothing."""
+    out = Path(order.out) / f"{drill.name}-{subject.name}-{order.request.seed}"
+    out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    findings: tuple[Finding, ...] = ()
+    trouble = ""
+    try:
+        findings = tuple(drill.act(Bench(subject, drill.name, out, words)))
+    except Exception as error:
+        trouble = f"{type(error).__name__}: {error}"
+    return RunResult(
+        scenario=drill.name,
+        pool=subject.name,
+        seed=order.request.seed,
+        verdict=worst(found.verdict for found in findings) if not trouble else Verdict.UNKNOWN,
+        findings=findings,
+        folder=str(out),
+        duration_s=time.monotonic() - began,
+        trouble=trouble,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(serve(carry_out))

@@ -1,0 +1,80 @@
+"""The kill matrix as Markdown, for people who read it later.
+
+Pure: a matrix in, text out.
+"""
+
+from __future__ import annotations
+
+from harness.selfcheck.matrix import KillMatrix, Row
+
+MOST_KILLERS = 4
+
+
+def as_markdown(matrix: KillMatrix) -> str:
+    """The whole matrix: what it says, one line a mutant, one a guarantee, and every false alarm."""
+    lines = [
+        "# Kill matrix",
+        "",
+        f"Profile {matrix.profile}, seeds {', '.join(map(str, matrix.seeds))}, {len(matrix.cells)} runs, "
+        f"{matrix.duration_s:.0f} s.",
+        "",
+        *(f"- {sentence}" for sentence in sentences(matrix)),
+        "",
+        "| mutant | breaks | killed | by |",
+        "|---|---|---|---|",
+        *(_row(row) for row in matrix.rows),
+        "",
+        "| guarantee | killed mutants |",
+        "|---|---|",
+        *(f"| {name} | {', '.join(killed) or '**none**'} |" for name, killed in matrix.guarantees.items()),
+        *(f"| fix: {name} | {', '.join(killed) or '**none**'} |" for name, killed in matrix.fixes.items()),
+    ]
+    for title, items in (
+        ("False alarms", [_alarm_text(matrix, number) for number in range(len(matrix.false_alarms))]),
+        ("Good runs that nobody could decide", list(matrix.undecided)),
+        ("Declared weaknesses that no run has shown", list(matrix.unseen)),
+    ):
+        if items:
+            lines += ["", f"## {title}", "", *(f"- {_escape(item)}" for item in items)]
+    return "\n".join(lines) + "\n"
+
+
+def sentences(matrix: KillMatrix) -> list[str]:
+    """What the matrix says, the most important first."""
+    accused = round(matrix.false_alarm_rate * matrix.good_runs)
+    said = [
+        f"detection: {matrix.detection_rate:.1%} of {len(matrix.rows)} mutants "
+        f"({matrix.lowest_detection_rate:.1%} with the worst of {len(matrix.seeds)} seeds)",
+        f"false alarms: {accused} of {matrix.good_runs} runs of good pools ({matrix.false_alarm_rate:.1%})",
+        f"guarantees with a killed mutant: {sum(map(bool, matrix.guarantees.values()))} of {len(matrix.guarantees)}; "
+        f"fixes: {sum(map(bool, matrix.fixes.values()))} of {len(matrix.fixes)}",
+    ]
+    said += [f"shortcoming: {text}" for text in matrix.shortcomings]
+    if matrix.undecided:
+        said.append(f"{len(matrix.undecided)} runs of good pools could not be decided")
+    return said
+
+
+def killers_text(row: Row) -> str:
+    """Who killed it, or why nobody did."""
+    names = list(row.killers)[:MOST_KILLERS]
+    more = len(row.killers) - len(names)
+    text = ", ".join(names) + (f" and {more} more" if more else "")
+    if row.survived:
+        text += f"{'; ' if text else ''}survived seed {', '.join(map(str, row.survived))}: {row.why}"
+    return text
+
+
+def _row(row: Row) -> str:
+    cells = (f"{row.pool}.{row.mutant}", " ".join(row.breaks), f"{row.killed}/{row.seeds}", killers_text(row))
+    return f"| {' | '.join(map(_escape, cells))} |"
+
+
+def _alarm_text(matrix: KillMatrix, number: int) -> str:
+    alarm = matrix.false_alarms[number]
+    pool = f"{alarm.pool}.{alarm.equivalent}" if alarm.equivalent else alarm.pool
+    return f"{alarm.scenario} on {pool}, seed {alarm.seed}: {alarm.checker}: {alarm.claim}"
+
+
+def _escape(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

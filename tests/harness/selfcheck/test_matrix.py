@@ -1,0 +1,149 @@
+"""The arithmetic of the kill matrix, on literal cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from harness.selfcheck.markdown import as_markdown, killers_text, sentences
+from harness.selfcheck.matrix import Cell, Judgement, KillMatrix, accusers, build_matrix
+from harness.selfcheck.mutant import GUARANTEES, Mutant
+from harness.verdict import Verdict
+
+
+def mutant(name: str, *breaks: str, **fields: Any) -> Mutant:
+    usual: dict[str, Any] = {"pool": "v2", "about": "literal", "plant": lambda: None, "scenarios": ("s",)}
+    return Mutant(name=name, breaks=breaks, **{**usual, **fields})
+
+
+def cell(name: str = "", *, seed: int = 1, pool: str = "v2", scenario: str = "s", **judged: Any) -> Cell:
+    """A run; `judged` are the checkers' verdicts, each "pass", "fail", "unknown" or "declared" (a declared fail)."""
+    fields = {key: judged.pop(key) for key in ("trouble", "broken") if key in judged}
+    judgements = tuple(
+        Judgement(
+            checker=checker,
+            verdict=Verdict.FAIL if verdict == "declared" else Verdict(verdict.removeprefix("declared ")),
+            claim="claimed",
+            guarantees=(checker.upper(),),
+            declared="as known" if verdict.startswith("declared") else "",
+        )
+        for checker, verdict in judged.items()
+    )
+    return Cell(pool=pool, mutant=name, scenario=scenario, seed=seed, judgements=judgements, **fields)
+
+
+def build(mutants: list[Mutant], *cells: Cell, seeds: tuple[int, ...] = (1,), whole: bool = False) -> KillMatrix:
+    return build_matrix(mutants, cells, profile="quick", seeds=seeds, whole=whole)
+
+
+def accused(one: Cell, control: Cell | None) -> list[str]:
+    return [judgement.checker for judgement in accusers(one, control)]
+
+
+def test_who_fails_the_mutant_and_passes_the_good_pool_accuses() -> None:
+    assert accused(cell("m", g1="fail", g2="pass", g3="unknown"), cell(g1="pass", g2="pass", g3="pass")) == ["g1"]
+
+
+def test_nobody_accuses_without_a_good_run_to_compare_with() -> None:
+    bad = cell("m", g1="fail")
+    assert accused(bad, None) == []
+    assert accused(bad, cell(g1="pass", g2="fail")) == []
+    assert accused(bad, cell(g1="pass", g2="unknown")) == []
+    assert accused(bad, cell(g1="pass", trouble="the budget was over")) == []
+    assert accused(bad, cell()) == []
+
+
+def test_a_declared_weakness_of_the_good_pool_does_not_hide_the_mutant_and_does_not_accuse_it() -> None:
+    control = cell(g1="declared", g2="pass")
+    assert accused(cell("m", g1="declared", g2="fail"), control) == ["g2"]
+    assert accused(cell("m", g1="declared", g2="pass"), control) == []
+
+
+def test_a_mutant_that_broke_by_itself_is_not_killed() -> None:
+    matrix = build([mutant("m", "G1")], cell("m", g1="fail", broken="AttributeError"), cell(g1="pass"))
+    assert (matrix.detection_rate, matrix.rows[0].killed) == (0.0, 0)
+    assert "AttributeError" in matrix.rows[0].why
+    assert matrix.verdict is Verdict.FAIL
+
+
+def test_unknown_kills_nobody() -> None:
+    matrix = build([mutant("m", "G1")], cell("m", g1="unknown"), cell(g1="pass"))
+    assert matrix.rows[0].survived == (1,)
+    assert matrix.rows[0].why == "every checker was content"
+
+
+def test_rates_are_over_mutants_and_seeds_and_the_worst_seed_decides() -> None:
+    one, other = mutant("one", "G1"), mutant("other", "G2")
+    cells = [cell(seed=seed, g1="pass", g2="pass") for seed in (1, 2)]
+    cells += [cell("one", seed=seed, g1="fail", g2="pass") for seed in (1, 2)]
+    cells += [cell("other", seed=1, g1="pass", g2="fail"), cell("other", seed=2, g1="pass", g2="pass")]
+    matrix = build([one, other], *cells, seeds=(1, 2))
+    assert (matrix.detection_rate, matrix.lowest_detection_rate) == (0.75, 0.5)
+    assert [(row.killed, row.survived) for row in matrix.rows] == [(2, ()), (1, (2,))]
+    assert matrix.rows[0].killers == {"s:g1": 2}
+    assert matrix.guarantees == {"G1": ("v2.one",), "G2": ()}
+    assert len(matrix.shortcomings) == 2
+    assert matrix.verdict is Verdict.FAIL
+
+
+def test_a_row_says_whether_its_own_guarantee_was_what_gave_it_away() -> None:
+    good = cell(g1="pass", g2="pass")
+    row = build([mutant("m", "G1")], cell("m", g1="fail", g2="pass"), good).rows[0]
+    assert row.by_its_guarantee
+    row = build([mutant("m", "G1")], cell("m", g1="pass", g2="fail"), good).rows[0]
+    assert row.killed
+    assert not row.by_its_guarantee
+
+
+def test_pools_are_told_apart() -> None:
+    both = [mutant("m", "G1"), mutant("m", "G1", pool="v1")]
+    cells = (cell("m", g1="fail"), cell(g1="pass"), cell("m", pool="v1", g1="pass"), cell(pool="v1", g1="pass"))
+    assert [row.killed for row in build(both, *cells).rows] == [1, 0]
+
+
+def test_every_undeclared_failure_of_a_good_pool_is_a_false_alarm() -> None:
+    same = mutant("same")
+    matrix = build([same, mutant("m", "G1")], cell("same", g1="fail", g2="fail"), cell(g1="pass"), cell("m", g1="fail"))
+    assert [(alarm.equivalent, alarm.checker) for alarm in matrix.false_alarms] == [("same", "g1"), ("same", "g2")]
+    assert (matrix.good_runs, matrix.false_alarm_rate) == (2, 0.5)
+    assert matrix.detection_rate == 1.0
+    assert matrix.verdict is Verdict.FAIL
+
+
+def test_a_good_run_that_nobody_could_decide_leaves_the_whole_undecided() -> None:
+    matrix = build([mutant("same")], cell("same", g1="unknown"), cell(g1="pass"))
+    assert matrix.undecided == ("s on v2.same, seed 1: g1",)
+    assert matrix.verdict is Verdict.UNKNOWN
+
+
+def test_a_declared_weakness_that_never_showed_is_told() -> None:
+    matrix = build([], cell(pool="v1", g1="declared pass"), cell(pool="v1", scenario="t", g1="declared"))
+    assert matrix.unseen == ("v1: s:g1",)
+    assert matrix.verdict is Verdict.PASS
+
+
+def test_the_whole_check_wants_every_guarantee_and_every_fix() -> None:
+    matrix = build([mutant("m", "G1")], cell("m", g1="fail"), cell(g1="pass"), whole=True)
+    assert set(matrix.guarantees) == set(GUARANTEES)
+    assert "G2" in matrix.shortcomings[0]
+    assert "unframed write" in matrix.shortcomings[0]
+    assert build([mutant("m", "G1")], cell("m", g1="fail"), cell(g1="pass")).verdict is Verdict.PASS
+
+
+def test_nothing_was_run_is_no_pass() -> None:
+    assert build([]).verdict is Verdict.UNKNOWN
+
+
+def test_the_matrix_survives_json_and_markdown() -> None:
+    mutants = [mutant("m", "G1", fix="init not filtered"), mutant("lives", "G2"), mutant("same")]
+    cells = (cell("m", g1="fail", g2="pass"), cell("lives", g1="pass", g2="pass"), cell("same", g1="fail", g2="pass"))
+    matrix = build(mutants, *cells, cell(g1="pass", g2="pass"))
+    assert msgspec.json.decode(msgspec.json.encode(matrix), type=KillMatrix) == matrix
+    text = as_markdown(matrix)
+    assert "| v2.m | G1 | 1/1 | s:g1 |" in text
+    assert "| G2 | **none** |" in text
+    assert "| fix: init not filtered | v2.m |" in text
+    assert "## False alarms" in text
+    assert "survived seed 1: every checker was content" in killers_text(matrix.rows[1])
+    assert sentences(matrix)[0].startswith("detection: 50.0% of 2 mutants")

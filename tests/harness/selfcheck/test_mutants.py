@@ -1,0 +1,116 @@
+"""The mutants themselves: that there are enough, aimed at everything, and that each still finds its seam."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.channel import Channel
+from harness.comparison import RunResult
+from harness.errors import UsageError
+from harness.scenario import Scenario
+from harness.selfcheck.check import Task, as_cell, plan
+from harness.selfcheck.drill import Drill, claim, wait_until
+from harness.selfcheck.job import BROKEN
+from harness.selfcheck.mutant import BOTH, FIXES, GUARANTEES, Mutant, MutantError, replace, uproot
+from harness.selfcheck.roster import all_mutants, all_stages, find_mutants
+from harness.selfcheck.worker import BUGS, command
+from harness.verdict import Verdict
+
+MUTANTS = all_mutants()
+
+
+def test_there_are_enough_bugs_and_each_guarantee_and_fix_has_one() -> None:
+    bugs = [mutant for mutant in MUTANTS if not mutant.equivalent]
+    assert len({mutant.name for mutant in bugs}) >= 30
+    assert {guarantee for mutant in bugs for guarantee in mutant.breaks} == set(GUARANTEES)
+    assert {mutant.fix for mutant in bugs} - {""} == set(FIXES)
+    assert len({mutant.key for mutant in MUTANTS}) == len(MUTANTS)
+    for pool in BOTH:
+        assert sum(mutant.equivalent and mutant.pool == pool for mutant in MUTANTS) >= 3
+    assert {mutant.worker for mutant in bugs} - {""} == set(BUGS)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.key)
+def test_each_bug_finds_its_place_and_can_be_taken_out_again(mutant: Mutant) -> None:
+    before = vars(Channel).copy()
+    try:
+        mutant.plant()
+    finally:
+        names = uproot()
+    assert names or mutant.worker
+    assert vars(Channel) == before
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.key)
+def test_each_mutant_is_run_where_its_pool_can_be(mutant: Mutant) -> None:
+    stages = all_stages()
+    assert mutant.about.endswith(".")
+    assert len(plan([mutant], [1], full=False)) == 2 * len(mutant.scenarios)
+    for name in mutant.scenarios:
+        assert name in stages
+        assert stages[name].budget_s <= 30.0
+
+
+def test_a_seam_that_has_moved_is_an_error() -> None:
+    with pytest.raises(MutantError, match="Channel has no 'no_such_step'"):
+        replace(Channel, "no_such_step", lambda original: original)
+    assert uproot() == ()
+
+
+def test_mutants_are_found_by_name_in_both_pools_or_one() -> None:
+    assert [mutant.key for mutant in find_mutants(["double_unwrapping"])] == [
+        "v1.double_unwrapping",
+        "v2.double_unwrapping",
+    ]
+    assert [mutant.key for mutant in find_mutants(["v2.lifo_queue"])] == ["v2.lifo_queue"]
+    assert len(find_mutants([])) == len(MUTANTS)
+    with pytest.raises(UsageError, match="'lifo_qeue'; did you mean 'lifo_queue'"):
+        find_mutants(["lifo_qeue"])
+
+
+def test_the_full_plan_takes_every_mutant_everywhere_that_its_pool_can_go() -> None:
+    (lifo,) = find_mutants(["v2.lifo_queue"])
+    assert {task.scenario for task in plan([lifo], [1], full=True)} == set(all_stages())
+    (reset,) = find_mutants(["v1_counters_reset"])
+    names = {task.scenario for task in plan([reset], [1, 2], full=True)}
+    assert {"session_counters", "any_json"} <= names
+    assert not names & {"full_queue", "abandoned_lease"}  # which the legacy pool does not promise
+
+
+def test_controls_are_run_once_for_all_mutants_of_a_pool() -> None:
+    tasks = plan(find_mutants(["double_unwrapping", "objects_only"]), [1], full=False)
+    assert sum(not task.mutant for task in tasks) == 2
+    assert len(tasks) == len(set(tasks)) == 6
+    assert {task.subject for task in tasks if task.pool == "v1"} == {"v1", "v1.double_unwrapping", "v1.objects_only"}
+
+
+def test_stages_have_names_of_their_own_and_say_what_they_show() -> None:
+    for name, stage in all_stages().items():
+        assert stage.name == name
+        assert stage.summary
+        assert isinstance(stage, Scenario | Drill)
+        if isinstance(stage, Drill):
+            assert set(stage.guarantees) <= set(GUARANTEES)
+    assert "{worker_id}" in command("merge_stderr")
+
+
+def test_a_cell_keeps_what_is_declared_for_the_unmutated_pool() -> None:
+    stage = all_stages()["parallel_calls"]
+    found = claim("overlap", ("G10",), False, "serial")
+    result = RunResult(
+        scenario="parallel_calls", pool="v1.m", seed=1, verdict=Verdict.FAIL, findings=(found,), trouble="late"
+    )
+    cell = as_cell(Task(1, "v1", "m", "parallel_calls"), stage, result)
+    assert cell.judgements[0].declared
+    assert (cell.verdict, cell.trouble) == (Verdict.UNKNOWN, "late")
+    assert as_cell(Task(1, "v2", "m", "parallel_calls"), stage, result).verdict is Verdict.FAIL
+    broken = as_cell(Task(1, "v2", "m", "x"), stage, msgspec.structs.replace(result, trouble=BROKEN + "TypeError"))
+    assert (broken.broken, broken.trouble) == ("TypeError", "")
+
+
+def test_a_claim_that_nobody_can_decide_is_unknown() -> None:
+    verdicts = [claim("c", (), holds, "told").verdict for holds in (True, False, None)]
+    assert verdicts == [Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN]
+    assert not wait_until(lambda: False, 0.0)
+    assert wait_until(lambda: True, 0.0)

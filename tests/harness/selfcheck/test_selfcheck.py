@@ -1,0 +1,105 @@
+"""The quick version of the self-check: a handful of mutants of both pools, in processes of their own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.comparison import RunResult
+from harness.errors import RecordError
+from harness.job import Job, JobOrder
+from harness.pools import find_pool
+from harness.runner import Request
+from harness.selfcheck.command import MARKDOWN_FILE, MATRIX_FILE, read_matrix
+from harness.selfcheck.drill import Bench, Drill
+from harness.selfcheck.job import Watch, carry_out_drill
+from harness.verdict import Verdict
+
+CHOSEN = ("double_unwrapping", "v2.one_worker_too_many")
+
+
+def test_planted_bugs_are_found_in_both_pools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [word for name in CHOSEN for word in ("--mutant", name)]
+    code = main(["selfcheck", "--quiet", "--out", str(tmp_path / "out"), *words])
+    shown = capsys.readouterr().out
+    matrix = read_matrix(tmp_path / "out" / MATRIX_FILE)
+    assert code == 0, shown
+    assert matrix.verdict is Verdict.PASS
+    assert [row.killed for row in matrix.rows] == [1, 1, 1]
+    assert all(row.by_its_guarantee for row in matrix.rows)
+    assert matrix.guarantees["G1"] == ("v1.double_unwrapping", "v2.double_unwrapping")
+    assert matrix.fixes == {"double unwrapping": ("v1.double_unwrapping", "v2.double_unwrapping")}
+    assert matrix.false_alarms == ()
+    assert "false alarms: 0 of" in shown
+    assert "| v2.double_unwrapping | G1 | 1/1 | any_json:own_answer |" in (tmp_path / "out" / MARKDOWN_FILE).read_text()
+
+
+def test_an_equivalent_pool_is_not_accused(tmp_path: Path) -> None:
+    order = JobOrder(scenario="any_json", pool="v2.stdlib_json", request=Request(), out=str(tmp_path))
+    result = Job(order, "harness.selfcheck.job").result(30.0)
+    assert (result.verdict, result.trouble, result.pool) == (Verdict.PASS, "", "v2.stdlib_json")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--mutant", "lifo_qeue"], "did you mean 'lifo_queue'"),
+        (["--seeds", "0"], "--seeds 0: a whole number from 1 to 100"),
+        (["--jobs", "65"], "--jobs 65"),
+    ],
+)
+def test_what_cannot_be_is_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["selfcheck", *words]) == 2
+    errors = capsys.readouterr().err
+    assert told in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_matrix_that_is_none_is_told(tmp_path: Path) -> None:
+    file = tmp_path / MATRIX_FILE
+    with pytest.raises(RecordError, match="cannot read"):
+        read_matrix(file)
+    file.write_text('{"rows": 3}')
+    with pytest.raises(RecordError, match="damaged"):
+        read_matrix(file)
+
+
+def test_a_drill_that_raises_decides_nothing(tmp_path: Path) -> None:
+    def act(bench: Bench) -> list[object]:
+        raise RuntimeError("unexpected")
+
+    drill = Drill(name="literal", summary="raises", guarantees=(), pools=("v2",), act=act)  # type: ignore[arg-type]
+    order = JobOrder(scenario="literal", pool="v2", request=Request(), out=str(tmp_path))
+    result = carry_out_drill(drill, find_pool("v2"), order, None)
+    assert isinstance(result, RunResult)
+    assert (result.verdict, result.trouble) == (Verdict.UNKNOWN, "RuntimeError: unexpected")
+
+
+def test_only_what_planted_code_itself_gets_wrong_makes_a_mutant_broken() -> None:
+    source = "def bad():\n    None.x\ndef late():\n    raise TimeoutError\n"
+    import harness.selfcheck as package
+
+    here = str(Path(package.__file__ or "").with_name("planted.py"))
+    planted: dict[str, object] = {}
+    exec(compile(source, here, "exec"), planted)
+    logger = logging.getLogger("poolproof.test")
+
+    def log(call: object) -> None:
+        try:
+            call()  # type: ignore[operator]
+        except Exception:
+            logger.exception("as planned")
+
+    with Watch() as watch:
+        log(planted["late"])
+        log(lambda: int("x"))
+        log(lambda: None.x)  # type: ignore[attr-defined]
+        assert watch.found == ""
+        log(planted["bad"])
+        assert "AttributeError" in watch.found
+    assert not any(isinstance(handler, Watch) for handler in logging.getLogger().handlers)
+    assert threading.excepthook is not watch._in_thread
