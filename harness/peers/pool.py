@@ -142,13 +142,11 @@ class PeerPool:
 
     def _wait(self, future: Future[Any], command: str, call_s: float, checkout_s: float, began_s: float) -> bytes:
         try:
-            if checkout_s < call_s:
-                done, _ = wait([future], timeout=checkout_s)
-                if not done and not future.running() and future.cancel():
-                    raise CheckoutTimeout(f"no worker was free for {command!r} in {checkout_s:g} s", sent=self._unsent)
+            impatient = checkout_s < call_s and not _done(future, checkout_s)
+            if impatient and not future.running() and future.cancel():
+                raise CheckoutTimeout(f"no worker was free for {command!r} in {checkout_s:g} s", sent=self._unsent)
             left_s = max(0.0, began_s + call_s - time.monotonic())
-            done, _ = wait([future], timeout=left_s)
-            if not done:
+            if not _done(future, left_s):
                 waited = not future.running()
                 cancelled = (waited or self._engine.cancels_running) and future.cancel()
                 if waited and cancelled:
@@ -235,8 +233,8 @@ class PeerPool:
         if self._closed:
             raise PoolClosed(f"pool {self.name!r} is closed")
         while len(seen) < wanted:
-            futures = [self._engine.submit(service.who, WARM_PAUSE_S) for _ in range(wanted)]
             try:
+                futures = [self._engine.submit(service.who, WARM_PAUSE_S) for _ in range(wanted)]
                 seen |= {future.result(max(0.0, deadline_s - time.monotonic())) for future in futures}
             except TimeoutError as error:
                 raise StartFailed(f"{len(seen)} of {wanted} workers have answered in time") from error
@@ -256,6 +254,7 @@ class PeerPool:
             for future in running:
                 if not future.running():
                     future.cancel()
+            running = {future for future in running if not future.cancelled()}  # nobody may tell `wait` of those
             _, busy = wait(running, timeout=self._config.close_grace_s if grace_s is None else grace_s)
             self._engine.end(busy=bool(busy))
             for future in busy:  # a peer that forgets its calls would leave their callers waiting
@@ -270,6 +269,17 @@ class PeerPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _done(future: Future[Any], timeout_s: float) -> bool:
+    # As `wait`, which does not see a cancellation before the executor has; a dead one never does.
+    try:
+        future.exception(timeout_s)
+    except TimeoutError:
+        return False
+    except CancelledError:
+        pass
+    return True
 
 
 def _give_up(future: Future[Any]) -> None:

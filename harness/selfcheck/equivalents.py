@@ -86,7 +86,10 @@ def stdlib_json() -> None:
 
     class Encoder:
         def encode_into(self, request: Any, buffer: bytearray, offset: int) -> None:
-            fields = {**msgspec.structs.asdict(request), "timestamp": datetime.now(UTC).isoformat()}
+            told = {
+                name: value for name, value in msgspec.structs.asdict(request).items() if value is not msgspec.UNSET
+            }
+            fields = {**told, "timestamp": datetime.now(UTC).isoformat()}
             buffer[offset:] = json.dumps(fields, allow_nan=False).encode()
 
     def decode(payload: bytes | bytearray) -> Response:

@@ -30,7 +30,7 @@ def test_every_program_of_the_page_runs(program: str) -> None:
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "Traceback" not in done.stderr
     if "basicConfig" in program:
-        assert re.search(r"INFO:poolproof.events:pool orders: worker 1 \(pid \d+\) is ready", done.stderr)
+        assert re.search(r"INFO:poolproof.events:pool orders: worker \d \(pid \d+\) is ready", done.stderr)
         assert "INFO:poolproof.events:pool orders: closed" in done.stderr
 
 
