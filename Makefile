@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out/compare
-JOBS ?= 2
+JOBS ?= 3
 BENCH ?=
 BIN = $(VENV)/bin
 
