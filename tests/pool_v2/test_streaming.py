@@ -154,8 +154,9 @@ def test_a_stream_belongs_to_its_thread(make_pool: Any, client: Any) -> None:
 
 def test_the_deadline_bounds_the_whole_stream(make_pool: Any) -> None:
     pool = make_pool(workers=1)
+    pool.warm_up()
     with pytest.raises(CallTimeout):
-        for _ in pool.execute_stream("parts", {"count": 1_000_000, "pause_s": 0.01}, timeout_s=0.3):
+        for _ in pool.execute_stream("parts", {"count": 1_000_000, "pause_s": 0.01}, timeout_s=1.0):
             pass
     conserved(pool, CallTimeout=1)
 
@@ -164,7 +165,8 @@ def test_a_reader_that_sleeps_past_the_deadline_is_told_and_its_worker_is_replac
     make_pool: Any, client: Any
 ) -> None:
     pool = make_pool(workers=1)
-    with pool.execute_stream("parts", {"count": 100_000, "bytes": 1000}, timeout_s=0.3) as parts:
+    pool.warm_up()
+    with pool.execute_stream("parts", {"count": 100_000, "bytes": 1000}, timeout_s=1.0) as parts:
         next(parts)
         assert client(pool.execute, "echo", {"value": 1}, checkout_timeout_s=20.0).result() == 1
         with pytest.raises(CallTimeout):
