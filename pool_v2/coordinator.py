@@ -158,7 +158,9 @@ class Coordinator:
             self.attention = True
 
     def accept(self, ticket: Ticket) -> None:
-        """The client took what it was offered."""
+        """The client took what it was offered. A client that was woken may do this by itself, without the lock:
+        nobody else changes the state of an offer whose client lives.
+        """
         assert ticket.state is _OFFERED, f"a ticket {ticket.state} cannot be accepted"
         ticket.state = _ACCEPTED
 

@@ -117,7 +117,7 @@ class Engine:
         try:
             if self._plain and session_id is None:
                 frame = encode_request(number, command, args, limit_bytes=self.limit_bytes)
-                # The common call, in one piece: a function more costs it as much as a switch to the worker and back.
+                # The common call, in one piece: `_attempt` without an observer, and without its function calls.
                 ticket = Ticket(number, None, deadline, get_ident())
                 coordinator, lock = self.coordinator, self.lock
                 try:
@@ -207,10 +207,7 @@ class Engine:
 
     def checkout(self, ticket: Ticket, command: str, patience: int, *, again: bool = False) -> None:
         """Wait for a worker until `patience` (ns, absolute). The ticket is ACCEPTED then, or it raises why not."""
-        with self.lock:
-            self.coordinator.enter(ticket, now_ns(), again=again)
-        if self.coordinator.attention:
-            self.supervisor.look()
+        self.enter(ticket, again=again)
         if ticket.state is not _ACCEPTED:
             self._await_worker(ticket, command, patience)
         if self.observed:
