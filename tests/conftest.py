@@ -1,20 +1,25 @@
-"""What every test relies on: that the tests before it have left no process to this one."""
+"""What every test relies on: to be told which processes are this one's, and its tests', doing."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 
+import psutil
 import pytest
 
-TRACKERS = ("multiprocessing.resource_tracker", "loky.backend.resource_tracker")
+
+@pytest.fixture(scope="session")
+def family() -> Callable[[], set[psutil.Process]]:
+    """The processes that this one has started, and theirs.
+
+    Trackers are left out: multiprocessing and loky keep a process each that notes semaphores until the interpreter
+    ends, whichever test made the first. (To stop one earlier removes semaphores that somebody still holds.)
+    """
+    return lambda: {child for child in psutil.Process().children(recursive=True) if not _tracks(child)}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def no_trackers_left() -> Iterator[None]:
-    """multiprocessing and loky keep a process each that notes semaphores, until the interpreter ends."""
-    yield
-    for name in TRACKERS:
-        module = sys.modules.get(name)
-        if module is not None:
-            module._resource_tracker._stop()
+def _tracks(process: psutil.Process) -> bool:
+    try:
+        return any("resource_tracker" in word for word in process.cmdline())
+    except psutil.Error:  # it has ended, or is about to
+        return False

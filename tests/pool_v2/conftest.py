@@ -326,7 +326,7 @@ def log() -> EventLog:
 
 
 @pytest.fixture
-def make_pool() -> Iterator[Callable[..., PoolV2]]:
+def make_pool(family: Callable[[], set[psutil.Process]]) -> Iterator[Callable[..., PoolV2]]:
     """Build pools from options; at the end they are closed, and this process has no child left."""
     pools: list[PoolV2] = []
 
@@ -339,7 +339,7 @@ def make_pool() -> Iterator[Callable[..., PoolV2]]:
         pool.close(0.0)
     pools.clear()
     gc.collect()
-    wait_until(lambda: not psutil.Process().children(recursive=True), "no worker is left behind")
+    wait_until(lambda: not family(), "no worker is left behind")
 
 
 @pytest.fixture

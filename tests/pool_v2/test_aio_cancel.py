@@ -304,7 +304,7 @@ async def storm(pool: AsyncPool, chance: random.Random) -> None:
 
 @pytest.mark.parametrize(("seed", "affinity"), [(0, "strict"), (1, "prefer"), (2, "none")])
 def test_two_hundred_tasks_that_are_cancelled_anywhere_lose_nothing(
-    on_loop: OnLoop, until: Any, seed: int, affinity: str
+    on_loop: OnLoop, until: Any, family: Callable[[], set[psutil.Process]], seed: int, affinity: str
 ) -> None:
     gc.collect()
     descriptors, threads = count_descriptors(), threading.active_count()
@@ -316,6 +316,6 @@ def test_two_hundred_tasks_that_are_cancelled_anywhere_lose_nothing(
 
     on_loop(use())
     gc.collect()
-    until(lambda: not psutil.Process().children(recursive=True), "no worker is left")
+    until(lambda: not family(), "no worker is left")
     until(lambda: threading.active_count() <= threads, "no thread is left")
     until(lambda: count_descriptors() <= descriptors, "no descriptor is left")

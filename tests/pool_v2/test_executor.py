@@ -59,7 +59,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
 
 
 @pytest.fixture
-def make(until: Callable[..., Any]) -> Iterator[Callable[..., PoolExecutor]]:
+def make(until: Callable[..., Any], family: Callable[[], set[psutil.Process]]) -> Iterator[Callable[..., PoolExecutor]]:
     """Build executors; at the end they are shut down and have left no process and no thread."""
     made: list[PoolExecutor] = []
     threads = set(threading.enumerate())
@@ -74,7 +74,7 @@ def make(until: Callable[..., Any]) -> Iterator[Callable[..., PoolExecutor]]:
     made.clear()
     gc.collect()
     until(lambda: set(threading.enumerate()) <= threads, "no thread is left behind")
-    until(lambda: not psutil.Process().children(recursive=True), "no process is left behind")
+    until(lambda: not family(), "no process is left behind")
 
 
 @pytest.fixture
@@ -197,14 +197,16 @@ def test_the_default_deadline_can_be_lifted(make: Callable[..., PoolExecutor]) -
         assert executor.with_timeout(None).submit(time.sleep, 0.2).result(LIMIT_S) is None
 
 
-def test_a_view_with_a_timeout_keeps_its_executor_and_shares_its_end(until: Callable[..., Any]) -> None:
+def test_a_view_with_a_timeout_keeps_its_executor_and_shares_its_end(
+    until: Callable[..., Any], family: Callable[[], set[psutil.Process]]
+) -> None:
     view = PoolExecutor(1).with_timeout(30.0)
     gc.collect()
     assert view.submit(abs, -1).result(LIMIT_S) == 1
     view.shutdown()
     with pytest.raises(RuntimeError):
         view.with_timeout(None).submit(abs, -1)
-    until(lambda: not psutil.Process().children(recursive=True), "no process is left behind")
+    until(lambda: not family(), "no process is left behind")
 
 
 def test_whoever_waits_for_a_cancelled_call_is_told_at_once(make: Callable[..., PoolExecutor], hold: Any) -> None:

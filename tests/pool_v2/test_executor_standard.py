@@ -58,11 +58,11 @@ def executor(kind: str) -> Iterator[Executor]:
 
 
 @pytest.fixture
-def make(kind: str) -> Iterator[Make]:
+def make(kind: str, family: Callable[[], set[psutil.Process]]) -> Iterator[Make]:
     """Build executors of two workers; at the end they are shut down and have left no process and no thread."""
     made: list[Executor] = []
     threads = set(threading.enumerate())
-    children = set(psutil.Process().children(recursive=True))
+    children = family()
 
     def build_one(max_workers: int = 2, **options: Any) -> Executor:
         made.append(build(kind, max_workers, **options))
@@ -74,7 +74,7 @@ def make(kind: str) -> Iterator[Make]:
     made.clear()
     gc.collect()
     wait_until(lambda: set(threading.enumerate()) <= threads, "no thread is left behind")
-    wait_until(lambda: set(psutil.Process().children(recursive=True)) <= children, "no process is left behind")
+    wait_until(lambda: family() <= children, "no process is left behind")
 
 
 def wait_until(holds: Callable[[], object], what: str) -> None:

@@ -72,7 +72,9 @@ def pool_class(request: pytest.FixtureRequest) -> type[PoolV1] | type[PoolV2]:
 
 
 @pytest.fixture
-def make_pool(pool_class: type[PoolV1] | type[PoolV2]) -> Iterator[Callable[..., Pool]]:
+def make_pool(
+    pool_class: type[PoolV1] | type[PoolV2], family: Callable[[], set[psutil.Process]]
+) -> Iterator[Callable[..., Pool]]:
     """Build pools from options; at the end they are closed, and this process has no child left."""
     pools: list[Pool] = []
 
@@ -86,4 +88,4 @@ def make_pool(pool_class: type[PoolV1] | type[PoolV2]) -> Iterator[Callable[...,
         pool.close(0.0)
     pools.clear()
     gc.collect()
-    wait_until(lambda: not psutil.Process().children(recursive=True), "no worker is left behind")
+    wait_until(lambda: not family(), "no worker is left behind")
