@@ -23,7 +23,7 @@ from typing import Any
 from bridge import EventKind, LeaseError, PoolError
 from bridge.channel import Channel
 from bridge.clock import deadline_ns, now_ns, remaining_s
-from bridge.messages import Response, encode_request
+from bridge.messages import Response, encode_request, session_args
 from pool_v2.accounts import IN_FLIGHT, result_of
 from pool_v2.aio_channel import exchange
 from pool_v2.aio_ticket import AsyncTicket, TaskRecord
@@ -54,7 +54,7 @@ class TaskCalls:
             if session_id is None:
                 frame = encode_request(number, command, args, limit_bytes=self._limit_bytes)
                 return result_of(await self._attempt(number, frame, command, None, None, deadline, patience))
-            frame = encode_request(number, command, {**args, "session_id": session_id}, limit_bytes=self._limit_bytes)
+            frame = encode_request(number, command, session_args(args, session_id), limit_bytes=self._limit_bytes)
             change = as_change(command, frame) if command in engine.config.state_commands else None
             with engine.lock:
                 session = engine.coordinator.sessions.begin(session_id)

@@ -15,7 +15,7 @@ from typing import Any, Self
 from bridge import CommandError, EventKind, LeaseError
 from bridge.clock import now_ns
 from bridge.conversation import ends_stream
-from bridge.messages import Response, encode_request
+from bridge.messages import Response, encode_request, session_args
 from pool_v2.accounts import IN_FLIGHT
 from pool_v2.aio_calls import TaskCalls
 from pool_v2.aio_conversation import AsyncConversation
@@ -107,7 +107,7 @@ class AsyncStream:
         engine.accounts.calls[self._number] = IN_FLIGHT
         try:
             engine.supervisor.emit(EventKind.ENQUEUE, call=self._number)
-            args = self._args if self._session_id is None else {**self._args, "session_id": self._session_id}
+            args = self._args if self._session_id is None else session_args(self._args, self._session_id)
             frame = encode_request(self._number, self._command, args, limit_bytes=engine.limit_bytes, stream=True)
             self._request_bytes = len(frame)
             if self._session_id is not None and self._command in engine.config.state_commands:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from bridge import CommandError, EventKind, InvalidRequest, PoolError, Sent
 from bridge.clock import now_ns
 from bridge.conversation import Conversation
-from bridge.messages import Response, encode_request
+from bridge.messages import Response, encode_request, session_args
 from pool_v2.accounts import IN_FLIGHT
 from pool_v2.handover import as_change
 from pool_v2.roster import Worker
@@ -182,8 +182,8 @@ def _for_one(error: PoolError, sent: Sent) -> PoolError:
 
 def _encode(engine: Engine, command: str, index: int, item: dict[str, Any], session_id: str | None) -> Request:
     number = next(engine.ids)
-    args = item if session_id is None else {**item, "session_id": session_id}
     try:
+        args = item if session_id is None else session_args(item, session_id)
         return number, encode_request(number, command, args, limit_bytes=engine.limit_bytes)
     except InvalidRequest as error:
         raise InvalidRequest(f"item {index}: {error.message}") from error
