@@ -60,7 +60,7 @@ def test_a_leased_worker_is_never_shrunk_away(make_pool: MakePool, log: Any) -> 
 
 def test_old_workers_are_replaced_one_at_a_time_between_leases(make_pool: MakePool, log: Any) -> None:
     pool = make_pool(log, workers=2, max_age_s=2.0)
-    pool.warm_up()
+    log.wait_for(K.READY, count=2)
     with pool.checkout() as held:
         pid = held.execute("pid")["pid"]
         log.wait_for(K.REAP, count=2)  # the other one, and its follower
