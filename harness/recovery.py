@@ -5,13 +5,13 @@ Pure. It describes and refuses to judge.
 
 from __future__ import annotations
 
-import bisect
-
 import msgspec
 
 from bridge import EventKind
+from harness.columns import NONE
 from harness.fault import FaultKind
 from harness.history import History, OpType
+from harness.tables import Events
 
 UNHURT = frozenset({"result", "CommandError"})
 """A call with one of these outcomes had its worker's answer."""
@@ -38,16 +38,16 @@ def recoveries(history: History) -> tuple[Recovery, ...]:
     landed = sorted((fault for fault in history.faults if fault.landed), key=lambda fault: fault.at_ns)
     if not landed:
         return ()
-    answered = sorted(
-        (op.invoked_ns, op.completed_ns) for op in history.ops if op.type is OpType.OK and op.completed_ns is not None
-    )
-    hurt = [op for op in history.ops if op.outcome not in UNHURT]
+    ops = history.ops
+    answered = ops.take(ops.type.are(OpType.OK) & (ops.completed_ns != NONE))
+    hurt = ops.take(~ops.outcome.are(*UNHURT))
     found = []
     for fault in landed:
         if close_ns is not None and fault.at_ns >= close_ns:
             continue
-        later = answered[bisect.bisect_left(answered, (fault.at_ns, 0)) :]
-        first_ns = min((completed for _, completed in later), default=None)
+        later = answered.completed_ns[answered.invoked_ns >= fault.at_ns]
+        first_ns = int(later.min()) if len(later) else None
+        under_way = (hurt.completed_ns == NONE) | (hurt.completed_ns >= fault.at_ns)
         full_ns = _full_again(history, fault.at_ns, fault.worker)
         found.append(
             Recovery(
@@ -55,13 +55,17 @@ def recoveries(history: History) -> tuple[Recovery, ...]:
                 at_ns=fault.at_ns,
                 first_ok_s=None if first_ns is None else (first_ns - fault.at_ns) / 1e9,
                 full_size_s=None if full_ns is None else (full_ns - fault.at_ns) / 1e9,
-                lost=sum(
-                    op.invoked_ns <= fault.at_ns and (op.completed_ns is None or op.completed_ns >= fault.at_ns)
-                    for op in hurt
-                ),
+                lost=int((under_way & (hurt.invoked_ns <= fault.at_ns)).sum()),
             )
         )
     return tuple(found)
+
+
+def _of_interest(events: Events, struck: int | None) -> Events:
+    # Of a worker that was not struck it is of no interest when it was given back.
+    if struck is None:
+        return events.take(~events.kind.are(EventKind.CHECKIN))
+    return events.take(~events.kind.are(EventKind.CHECKIN) | (events.worker == struck))
 
 
 def _full_again(history: History, at_ns: int, struck: int | None) -> int | None:
@@ -69,7 +73,7 @@ def _full_again(history: History, at_ns: int, struck: int | None) -> int | None:
     steps = [
         (event.at_ns, event.kind, event.worker)
         for kind in (EventKind.READY, EventKind.KILL, EventKind.REAP, EventKind.CHECKIN)
-        for event in history.events_by_kind[kind]
+        for event in _of_interest(history.events_by_kind[kind], struck)
         if history.close_began_ns is None or event.at_ns < history.close_began_ns
     ]
     ready: set[int | None] = set()

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import bisect
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from bridge import Event, EventKind
+from bridge import EventKind
 from harness.checker import Finding, finding
+from harness.columns import NONE, Numbers, find_last, last_where, order_by, pick, repeated
 from harness.history import History, OpType
-from harness.overlap import closed_intervals
+from harness.tables import Events
 from harness.verdict import Verdict
 
 NEVER_NS = 1 << 63
 LEASE_ENDS = (EventKind.CHECKIN, EventKind.KILL, EventKind.REAP)
 
 
-def events_of_workers(history: History, *kinds: EventKind) -> dict[int, list[Event]]:
-    """The events of these kinds for each worker, in order of time; of one moment, in the order of their recording."""
-    found = {}
-    for worker, events in history.events_by_worker.items():
-        chosen = [event for event in events if event.kind in kinds]
-        if chosen:
-            found[worker] = chosen
-    return found
+def same_as_before(column: Numbers) -> NDArray[np.bool_]:
+    """Where a row has the value of the row before it; never in the first."""
+    same = np.zeros(len(column), dtype=bool)
+    same[1:] = column[1:] == column[:-1]
+    return same
+
+
+def free_arrivals(history: History) -> Events:
+    """ENQUEUE of the calls that any worker may serve, in order of time.
+
+    Calls of sessions are left out, since they may wait for one worker alone, and so are those on a held lease.
+    """
+    came = history.events_by_kind[EventKind.ENQUEUE]
+    bound = history.ops.call[~history.ops.session.are(None)]
+    return came.take((came.call != NONE) & (came.worker == NONE) & ~np.isin(came.call, bound))
 
 
 class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,29 +45,27 @@ class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the pool's events and the workers' journals."""
-        wrong: list[str] = []
-        leases = 0
-        for worker, events in events_of_workers(history, EventKind.ACCEPT, *LEASE_ENDS).items():
-            holder: int | None = None
-            for event in events:
-                if event.kind is not EventKind.ACCEPT:
-                    if event.kind is not EventKind.CHECKIN or event.call == holder:
-                        holder = None
-                    continue
-                leases += 1
-                if holder is not None:
-                    wrong.append(f"worker {worker} was given to call {event.call} while call {holder} held it")
-                holder = event.call
-        last: dict[int, tuple[int, int]] = {}
-        served = 0
-        for start, end, interval in closed_intervals(history):
-            served += 1
-            ended, one = last.get(interval.pid, (start, 0))
-            if start < ended:
-                other = interval.request_id
-                wrong.append(f"process {interval.pid} worked on the requests {one} and {other} at the same time")
-            last[interval.pid] = end, interval.request_id
-        decided = leases + served
+        steps = history.steps(EventKind.ACCEPT, *LEASE_ENDS)
+        taken = steps.kind.are(EventKind.ACCEPT)
+        # The checkin of another call than the one that was given the worker ends no lease.
+        given = last_where(taken)
+        strange = steps.kind.are(EventKind.CHECKIN) & (pick(steps.call, given, NONE) != steps.call)
+        steps = steps.take(~strange)
+        taken = steps.kind.are(EventKind.ACCEPT)
+        held = same_as_before(steps.worker) & np.append(False, taken & (steps.call != NONE))[: len(steps)]
+        leases = int(taken.sum())
+        wrong = [
+            f"worker {worker} was given to call {call} while call {holder} held it"
+            for worker, call, holder in pairs_at(taken & held, steps.worker, steps.call)
+        ]
+        served = history.closed_intervals
+        served = served.take(order_by(served.pid, served.start_ns, served.end_ns))
+        both = same_as_before(served.pid) & (served.start_ns < np.append(0, served.end_ns)[: len(served)])
+        wrong += [
+            f"process {pid} worked on the requests {one} and {other} at the same time"
+            for pid, other, one in pairs_at(both, served.pid, served.request_id)
+        ]
+        decided = leases + len(served)
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} overlaps on one worker", examples=wrong)
         if not decided:
@@ -77,29 +84,29 @@ class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the pool's SEND events and the workers' journals."""
-        sends = _repeated([event.call for event in history.events_by_kind[EventKind.SEND]])
-        answered = {op.nonce: op.completed_ns for op in history.ops if op.session is not None and op.type is OpType.OK}
-        served = [
-            s.nonce
-            for s in history.services
-            if s.nonce is not None and (not answered or s.start_ns < (answered.get(str(s.nonce)) or s.start_ns + 1))
+        events, ops, services = history.events, history.ops, history.services
+        sent = events.call[events.kind.are(EventKind.SEND)]
+        answered = ops.take(~ops.session.are(None) & ops.type.are(OpType.OK) & (ops.completed_ns != NONE))
+        answer = find_last((services.nonce.codes_in(ops.nonce),), (answered.nonce.codes,))
+        before = (answer < 0) | (services.start_ns < pick(answered.completed_ns, answer, 0))
+        served = services.nonce.codes[before & ~services.nonce.are(None)]
+        wrong = [
+            f"call {None if call == NONE else call} was sent {count} times" for call, count in repeated(sent).items()
         ]
-        nonces = _repeated(served)
-        wrong = [f"call {call} was sent {count} times" for call, count in sends.items()]
-        wrong += [f"the request {nonce} was served {count} times" for nonce, count in nonces.items()]
+        words = services.nonce.words
+        wrong += [f"the request {words[code]} was served {count} times" for code, count in repeated(served).items()]
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} requests went out more than once", examples=wrong)
-        seen = max(len(history.events_by_kind[EventKind.SEND]), len(served))
+        seen = max(len(sent), len(served))
         if not seen:
             return finding(self, Verdict.UNKNOWN, "no request was seen to be sent or served")
         return finding(self, Verdict.PASS, f"{seen} requests, each sent at most once")
 
 
-def _repeated(names: Sequence[int | str | None]) -> dict[int | str | None, int]:
-    # How often those occur that occur more than once.
-    if len(set(names)) == len(names):
-        return {}
-    return {name: count for name, count in Counter(names).items() if count > 1}
+def pairs_at(rows: NDArray[np.bool_], who: Numbers, what: Numbers) -> Iterator[tuple[int, int, int]]:
+    """At each of these rows: who, what, and what the row before it has."""
+    places = np.flatnonzero(rows)
+    yield from zip(who[places].tolist(), what[places].tolist(), what[places - 1].tolist(), strict=True)
 
 
 class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,24 +117,19 @@ class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the pool's events."""
-        kinds = (EventKind.ACCEPT, EventKind.SEND, EventKind.RECEIVE)
-        per_worker = events_of_workers(history, *kinds)
-        wrong: list[str] = []
-        broken = 0
-        for worker, events in per_worker.items():
-            outstanding: int | None = None
-            for event in events:
-                if event.kind is EventKind.SEND:
-                    outstanding = event.call
-                elif event.kind is EventKind.RECEIVE:
-                    outstanding = None
-                elif outstanding is not None:
-                    wrong.append(f"worker {worker} was given to call {event.call}; call {outstanding} had no answer")
-                    outstanding = None
-            broken += outstanding is not None
+        steps = history.steps(EventKind.ACCEPT, EventKind.SEND, EventKind.RECEIVE)
+        outstanding = steps.kind.are(EventKind.SEND) & (steps.call != NONE)
+        again = same_as_before(steps.worker) & np.append(False, outstanding)[: len(steps)]
+        again &= steps.kind.are(EventKind.ACCEPT)
+        last = ~np.append(same_as_before(steps.worker)[1:], False)[: len(steps)]
+        broken = int((outstanding & last).sum())
+        wrong = [
+            f"worker {worker} was given to call {call}; call {other} had no answer"
+            for worker, call, other in pairs_at(again, steps.worker, steps.call)
+        ]
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} dirty workers were used again", examples=wrong)
-        if not per_worker:
+        if not len(steps):
             return finding(self, Verdict.UNKNOWN, "the pool told of no lease")
         return finding(
             self,
@@ -175,24 +177,14 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
 
     def _order(self, history: History) -> list[tuple[int, int, bool, int]]:
         # (arrival, end of the wait, whether by a grant, call), by arrival.
-        grants = history.granted_ns
-        ends = dict(history.left_ns)
-        sessions: set[int | None] = set()
-        for op in history.ops:
-            if op.session is not None:
-                sessions.add(op.call)
-            elif op.call in ends and op.call not in grants:
-                limit_s = history.info.call_timeout_s if op.timeout_s is None else op.timeout_s
-                patience_s = op.checkout_timeout_s
-                limit_s = min(limit_s, history.info.checkout_timeout_s if patience_s is None else patience_s)
-                ends[op.call] = min(ends[op.call], op.invoked_ns + int(limit_s * 1e9))
-        order = []
-        for event in history.events_by_kind[EventKind.ENQUEUE]:
-            call = event.call
-            if call is None or call in sessions or event.worker is not None:
-                continue
-            if call in grants:
-                order.append((event.at_ns, grants[call], True, call))
-            elif call in ends:
-                order.append((event.at_ns, ends[call], False, call))
-        return sorted(order)
+        came = free_arrivals(history)
+        granted, left = history.granted_ns.of(came.call), history.left_ns.of(came.call)
+        ops = history.ops
+        op = find_last((came.call,), (ops.call,))
+        if len(ops):
+            limit_ns = ops.invoked_ns + (history.patience_s(ops) * 1e9).astype(np.int64)
+            left = np.where((op >= 0) & (left != NONE), np.minimum(left, limit_ns[op]), left)
+        ends = np.where(granted != NONE, granted, left)
+        known = ends != NONE
+        columns = (came.at_ns, ends, granted != NONE, came.call)
+        return sorted(zip(*(column[known].tolist() for column in columns), strict=True))
