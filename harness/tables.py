@@ -35,7 +35,7 @@ class Ops(Table[Op]):
     """Operations."""
 
     RECORD = Op
-    index: Numbers
+    index: Numbers  # type: ignore[assignment]  # the field, not what finds a record
     client: Numbers
     command: Words
     args: Documents | Objects

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bridge import EventKind
 from harness.checker import Finding, finding
 from harness.checkers.leases import LEASE_ENDS, free_arrivals, same_as_before
-from harness.columns import NONE, Numbers, numbered, pick
+from harness.columns import NONE, Numbers, find_last, numbered, pick
 from harness.history import History
 from harness.verdict import Verdict
 
@@ -172,8 +172,10 @@ class Independence(msgspec.Struct, frozen=True, kw_only=True):
         wrong: list[str] = []
         beside, most = 0, 0
         ops, services = history.ops, history.services
-        own_ns = pick(services.end_ns - services.start_ns, history.serving, 0)
-        judged = pick(services.end_ns, history.serving, NONE) != NONE
+        services = services.take(services.end_ns != NONE)
+        work = find_last((ops.pid, ops.call), (services.pid, services.request_id))
+        own_ns = pick(services.end_ns - services.start_ns, work, 0)
+        judged = (work >= 0) & (ops.pid != NONE) & (ops.call != NONE)
         judged &= ops.session.are(None)  # a call of a session may have a handover to wait for
         judged &= (ops.checked_out_ns != NONE) & (ops.completed_ns != NONE)
         judged &= beside_one_of.perhaps(ops.checked_out_ns, ops.completed_ns)
