@@ -107,6 +107,15 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The pool's events, each kind in order of time."""
         return EventsByKind(self.events)
 
+    @cached_property
+    def queued_ns(self) -> Earliest:
+        """By when each call surely had its place in the queue, from what its OFFER tells of its wait."""
+        offers = self.events_by_kind[EventKind.OFFER]
+        told = np.array([int(word) if word.isdecimal() else NONE for word in offers.detail.words], dtype=np.int64)
+        waited_us = told[offers.detail.codes] if len(told) else offers.at_ns
+        known = (waited_us != NONE) & (offers.call != NONE)
+        return Earliest(offers.call[known], (offers.at_ns - waited_us * 1000)[known])
+
     def steps(self, *kinds: EventKind) -> Events:
         """The workers' events of these kinds, worker by worker, each in order of time; of one moment, as recorded."""
         events = self.events

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ from harness.history import History, OpType
 from harness.tables import Events
 from harness.verdict import Verdict
 
-NEVER_NS = 1 << 63
+NEVER_NS = 1 << 62
 LEASE_ENDS = (EventKind.CHECKIN, EventKind.KILL, EventKind.REAP)
 
 
@@ -140,7 +140,12 @@ class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fifo(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls outside sessions get workers in the order of their arrival, if that differs by `slack_s` or more (G7).
+    """Calls outside sessions get workers in the order in which they came to the queue (G7).
+
+    A call is overtaken if it surely had its place before another came, and its worker was surely not free yet when
+    the other got one. A pool's OFFER tells since when the call had its place; its worker was free at the earliest
+    when it was last given back. Of pools that do not tell it counts from ENQUEUE to OFFER or ACCEPT, if the arrivals
+    and the grants both differ by more than `slack_s`, which a client that the machine holds up may exceed.
 
     A call that gave up before it had a worker was overtaken by what came after it and had one while it still waited.
     It counts as waiting until its own limit at the latest, since after that it need not be served.
@@ -152,39 +157,69 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from ENQUEUE to the grant, which is OFFER or ACCEPT, whichever came first, or to WITHDRAW or DONE."""
-        order = self._order(history)
-        if sum(granted for _, _, granted, _ in order) < 2:
+        waits = self._waits(history)
+        if int(waits.granted.sum()) < 2:
             return finding(self, Verdict.UNKNOWN, "fewer than two calls were given a worker")
         slack_ns = int(self.slack_s * 1e9)
-        # The first grant of all that came later, from each place on; an end after that was overtaken.
-        first: list[tuple[int, int]] = [(NEVER_NS, -1)]
-        for place in range(len(order) - 1, -1, -1):
-            _, end, granted, _ = order[place]
-            first.append(min(first[-1], (end, place)) if granted else first[-1])
-        first.reverse()
-        came = [arrival for arrival, _, _, _ in order]
-        wrong: list[str] = []
-        for arrival, end, _, call in order:
-            grant, place = first[bisect.bisect_right(came, arrival + slack_ns)]
-            if grant + slack_ns < end:
-                later_came, _, _, later = order[place]
-                wrong.append(
-                    f"call {later} overtook call {call}, which came {(later_came - arrival) / 1e6:.1f} ms before"
-                )
+        # The first grant of all that came later, from each place on; a wait that lasted longer was overtaken.
+        grants = np.append(np.where(waits.granted, waits.ends, NEVER_NS), NEVER_NS)
+        first = np.minimum.accumulate(grants[::-1])[::-1]
+        whose = np.minimum.accumulate(np.where(grants == first, np.arange(len(grants)), len(grants))[::-1])[::-1]
+        place = np.searchsorted(waits.came, waits.queued, side="right")
+        overtaken = np.flatnonzero(first[place] + slack_ns < waits.free)
+        by = whose[place[overtaken]]
+        ms = (waits.came[by] - waits.came[overtaken]) / 1e6
+        wrong = [
+            f"call {later} overtook call {call}, which came {before:.1f} ms before"
+            for later, call, before in zip(waits.call[by], waits.call[overtaken], ms, strict=True)
+        ]
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} calls were overtaken", examples=wrong)
-        return finding(self, Verdict.PASS, f"{len(order)} calls were served in the order of their arrival")
+        return finding(self, Verdict.PASS, f"{len(waits.call)} calls were served in the order of their arrival")
 
-    def _order(self, history: History) -> list[tuple[int, int, bool, int]]:
-        # (arrival, end of the wait, whether by a grant, call), by arrival.
+    def _waits(self, history: History) -> _Waits:
         came = free_arrivals(history)
         granted, left = history.granted_ns.of(came.call), history.left_ns.of(came.call)
         ops = history.ops
         op = find_last((came.call,), (ops.call,))
-        if len(ops):
-            limit_ns = ops.invoked_ns + (history.patience_s(ops) * 1e9).astype(np.int64)
-            left = np.where((op >= 0) & (left != NONE), np.minimum(left, limit_ns[op]), left)
-        ends = np.where(granted != NONE, granted, left)
+        limit_ns = pick(ops.invoked_ns + (history.patience_s(ops) * 1e9).astype(np.int64), op, NEVER_NS)
+        ends = np.where(granted != NONE, granted, np.minimum(left, limit_ns))
+        queued = history.queued_ns.of(came.call)
+        slow = came.at_ns + int(self.slack_s * 1e9)
+        free = ends
+        if (queued != NONE).any():
+            # Who was given a worker without an offer never had a place in the queue before.
+            queued = np.where(queued != NONE, queued, np.where(granted != NONE, granted, slow))
+            free = np.where(granted != NONE, _free_since(history, came.call, granted), ends)
+        else:
+            queued = slow
         known = ends != NONE
-        columns = (came.at_ns, ends, granted != NONE, came.call)
-        return sorted(zip(*(column[known].tolist() for column in columns), strict=True))
+        return _Waits(*(column[known] for column in (came.call, came.at_ns, queued, free, ends, granted != NONE)))
+
+
+class _Waits(NamedTuple):
+    """By `came`: calls, when they came at the earliest, and when they had a place in the queue at the latest; when
+    their worker was free at the earliest; and the end of each wait, by a grant or without.
+    """
+
+    call: Numbers
+    came: Numbers
+    queued: Numbers
+    free: Numbers
+    ends: Numbers
+    granted: NDArray[np.bool_]
+
+
+def _free_since(history: History, calls: Numbers, moments: Numbers) -> Numbers:
+    # When the worker that each call got was last given back before it was granted; NONE if it was not.
+    given = history.events.take(history.events.kind.are(EventKind.OFFER, EventKind.ACCEPT))
+    given = given.take(order_by(-given.at_ns))
+    workers = pick(given.worker, find_last((calls,), (given.call,)), NONE)
+    back = history.steps(EventKind.CHECKIN)
+    who, when = np.concatenate((back.worker, workers)), np.concatenate((back.at_ns, moments))
+    order = order_by(who, when)
+    last = last_where(order < len(back))
+    latest = order[last]
+    found = np.empty(len(who), dtype=np.int64)
+    found[order] = np.where((last >= 0) & (who[latest] == who[order]), when[latest], NONE)
+    return found[len(back) :]
