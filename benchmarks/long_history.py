@@ -131,8 +131,9 @@ class _Pair:
 
         def event(kind: EventKind, step: int, detail: str = "") -> Item:
             free = kind in (EventKind.ENQUEUE, EventKind.DONE, EventKind.WITHDRAW)
-            who = (None, None) if free else (worker.number, worker.pid)
-            return began + step * STEP_NS, EventLine(Event(kind, began + step * STEP_NS, call, *who, detail))
+            number, pid = (None, None) if free else (worker.number, worker.pid)
+            at_ns = began + step * STEP_NS
+            return at_ns, EventLine(Event(kind, at_ns, call, number, pid, detail))
 
         op = Op(
             index=index,

@@ -104,6 +104,10 @@ class Objects:
         """The values."""
         return list(self._values)
 
+    def same_text(self, other: Objects | Documents, without: bytes) -> NDArray[np.bool_]:
+        """Nowhere: there is no text to compare."""
+        return np.zeros(len(self), dtype=bool)
+
 
 class Documents:
     """A column of JSON values as text, all in one piece; a value is decoded each time that it is asked for."""
@@ -123,9 +127,23 @@ class Documents:
 
     def tolist(self) -> list[Any]:
         """The values, decoded."""
-        decode, text = msgspec.json.decode, memoryview(self._text)
+        decode, text = msgspec.json.Decoder().decode, memoryview(self._text)
         pairs = zip(self._starts.tolist(), self._ends.tolist(), strict=True)
         return [decode(text[start:end]) for start, end in pairs]
+
+    def same_text(self, other: Objects | Documents, without: bytes) -> NDArray[np.bool_]:
+        """Where both are the same text, so surely the same JSON, and `without` is not in it; elsewhere nobody knows."""
+        if not isinstance(other, Documents):
+            return np.zeros(len(self), dtype=bool)
+        same = (self._ends - self._starts) == (other._ends - other._starts)
+        rows = np.flatnonzero(same)
+        spans = (self._starts[rows], self._ends[rows], other._starts[rows], other._ends[rows])
+        mine, others = self._text, other._text
+        same[rows] = [
+            mine[start:end] == others[begin:until] and mine.find(without, start, end) < 0
+            for start, end, begin, until in zip(*(span.tolist() for span in spans), strict=True)
+        ]
+        return same
 
 
 class Table(Sequence[Record]):

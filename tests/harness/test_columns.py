@@ -118,6 +118,15 @@ def test_documents_are_text_until_they_are_looked_at() -> None:
     assert [type(value) for value in column[1:3].tolist()] == [str, float]
 
 
+def test_documents_of_the_same_text_are_surely_the_same() -> None:
+    columns = []
+    for values in ([{"a": 1}, {"value": 2}, [1, 2], 5], [{"a": 1}, {"value": 2}, [1, 3], "five"]):
+        gathered = GatheredDocuments()
+        gathered.extend(values)
+        columns.append(gathered.column())
+    assert columns[0].same_text(columns[1], without=b'"value"').tolist() == [True, False, False, False]
+
+
 def test_the_last_place_where_something_holds() -> None:
     assert last_where(np.array([False, True, False, True, False])).tolist() == [-1, 1, 1, 3, 3]
     assert last_where(np.array([], dtype=bool)).tolist() == []
