@@ -282,9 +282,10 @@ class _Run:
             self._count(pool)
         else:
             self._close(pool)
+            deadline = time.monotonic() + CLOSE_GRACE_S
             for client in clients:
                 if client is not here:
-                    client.join(CLOSE_GRACE_S)
+                    _join(client, deadline)
 
     def _client(self, number: int, steps: tuple[Step, ...], pool: Pool, first: int, begin_ns: int) -> Client:
         return Client(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.checkers import CORE, CloseBounded, FaultLanded, OneOutcome
+from harness.checkers import CORE, Audit, CloseBounded, FaultLanded, OneOutcome
 from harness.fault import Fault, FaultKind
 from harness.scenario import Scenario
 from harness.workload import steady
@@ -19,7 +19,12 @@ SCENARIO = Scenario(
     commands=("sleep",),
     faults=(Fault(kind=FaultKind.CLOSE, when="load:sent", after_s=0.1, for_s=GRACE_S),),
     checkers=(
-        OneOutcome(allowed=frozenset({"result", "PoolClosed"}), at_least={"PoolClosed": 1, "result": 1}),
+        OneOutcome(
+            allowed=frozenset({"result", "PoolClosed"}),
+            at_least={"PoolClosed": 1, "result": 1},
+            guarantees=("G3", "G22"),
+        ),
+        Audit(),
         FaultLanded(kinds=(FaultKind.CLOSE,)),
         CloseBounded(within_s=GRACE_S + 2.0),
         *CORE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Replaced
+from harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Replaced, TimeoutKills
 from harness.fault import FaultKind
 from harness.scenario import IntendedDifference, Scenario
 from harness.workload import Plan, Size, Step
@@ -12,6 +12,7 @@ from harness.workload import Plan, Size, Step
 OPERATION_S = 0.3
 LIMIT_S = 0.1
 ECHOES = 10
+V1_KEEPS = "v1's manager reads the late answer itself and keeps the worker, at the price of making all wait"
 
 
 def workload(_: random.Random, __: Size) -> Plan:
@@ -34,14 +35,12 @@ SCENARIO = Scenario(
         LabelledOutcome(label="echo", outcomes=frozenset({"result"})),
         FaultLanded(kinds=(FaultKind.LATE,)),
         Replaced(label="slow"),
+        TimeoutKills(grace_s=5.0),
         Deadlines(slack_s=1.0),
         *CORE,
     ),
     intended_differences=(
-        IntendedDifference(
-            pool="v1",
-            checker="replaced:slow",
-            reason="v1's manager reads the late answer itself and keeps the worker, at the price of making all wait",
-        ),
+        IntendedDifference(pool="v1", checker="replaced:slow", reason=V1_KEEPS),
+        IntendedDifference(pool="v1", checker="timeout_kills", reason=V1_KEEPS),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.checkers import CORE, BoundedStart, FaultLanded, OneOutcome
 from harness.fault import Fault, FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Size, steady
 
 START_TIMEOUT_S = 1.5
@@ -15,7 +15,7 @@ SCENARIO = Scenario(
     failures=("F4",),
     guarantees=("G8", "G13"),
     workload=steady("echo", calls=4),
-    config={"start_timeout_s": START_TIMEOUT_S},
+    config={**PATIENT, "start_timeout_s": START_TIMEOUT_S},
     faults=(Fault(kind=FaultKind.MUTE_START, starts=1),),
     warm=False,
     fixed_size=Size(workers=2, clients=4),

@@ -32,5 +32,5 @@ SCENARIO = Scenario(
     guarantees=("G25",),
     workload=workload,
     commands=("print", "echo"),
-    checkers=(OneOutcome(), FaultLanded(kinds=tuple(STREAMS.values())), *CORE),
+    checkers=(OneOutcome(guarantees=("G3", "G25")), FaultLanded(kinds=tuple(STREAMS.values())), *CORE),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutcome
+from harness.checkers import CORE, Audit, Deadlines, LabelledOutcome, OneOutcome
 from harness.scenario import Scenario
 from harness.workload import Plan, Size, Step
 
@@ -41,6 +41,7 @@ SCENARIO = Scenario(
         OneOutcome(allowed=frozenset({"result", "CheckoutTimeout"}), at_least={"result": 1}),
         LabelledOutcome(label="last", outcomes=frozenset({"result"})),
         Deadlines(slack_s=1.0),
+        Audit(),
         *CORE,
     ),
     compare_answers=False,

@@ -50,7 +50,7 @@ def objects_only() -> None:
     _change_result(lambda value: value if isinstance(value, dict) else {})
 
 
-@NURSERY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_start",), fix="init not filtered")
+@NURSERY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_call",), fix="init not filtered")
 def init_not_filtered() -> None:
     """The first frame of a starting worker must be the answer to its init ping."""
 
@@ -77,7 +77,7 @@ def init_not_filtered() -> None:
     replace(Handshake, "advance", strict)
 
 
-@NURSERY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_start",))
+@NURSERY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_call",))
 def any_frame_is_init() -> None:
     """The first frame of a starting worker is taken for the answer to its init ping."""
 
@@ -92,7 +92,7 @@ def any_frame_is_init() -> None:
     replace(Handshake, "advance", careless)
 
 
-@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_worker",), fix="stderr merged", worker="merge_stderr")
+@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_call",), fix="stderr merged", worker="merge_stderr")
 def stderr_merged() -> None:
     """What a worker prints goes into the stream of its frames."""
 
@@ -102,7 +102,7 @@ def worker_obeys_sigint() -> None:
     """Ctrl-C in the terminal ends the workers too."""
 
 
-@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_worker",))
+@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_call",))
 def stderr_not_drained() -> None:
     """Nobody reads what a worker prints, so a flood of it blocks the worker."""
 
