@@ -22,7 +22,7 @@ NURSERY = Nursery()
 SLEEPY_NS = 400_000_000
 RACE_S = 2.0
 RACE_STEP_S = 0.001
-"""A client that gave up takes so long to say so, or until a hand-off has crossed it; it looks in such steps."""
+"""The first client that gives up says so after so long, or once a hand-off has crossed it; it looks in such steps."""
 
 
 @NURSERY.bug(V2, breaks=("G2",), scenarios=("one_holder",))
@@ -164,7 +164,7 @@ def hand_off_lost() -> None:
     def dawdling(wait: Any) -> Any:
         def dawdle(self: Ticket, timeout_s: float) -> bool:
             came: bool = wait(self, timeout_s)
-            if not came:
+            if not came and not gave_up:
                 gave_up.add(self.call)
                 for _ in range(int(RACE_S / RACE_STEP_S)):
                     if self.state is not TicketState.WAITING:
@@ -176,7 +176,8 @@ def hand_off_lost() -> None:
 
     def dropping(accept: Any) -> Any:
         def drop(self: Coordinator, ticket: Ticket) -> None:
-            if ticket.call in gave_up:
+            if ticket.call in gave_up and ticket.worker is not None:
+                del self.held[ticket.worker.worker_id]
                 ticket.state = TicketState.WITHDRAWN
                 ticket.worker = None
             else:

@@ -18,9 +18,10 @@ from bridge.messages import INIT_ID, Response, decode_response
 from bridge.process import WorkerProcess
 from bridge.stderr import StderrDrain, StderrTail
 from harness.selfcheck.mutant import BOTH, V2, Nursery, replace
+from pool_v2.coordinator import Coordinator
 
-EARLY_NS = 10_000_000
-"""How much before a call's deadline a bug gives up, so that it comes before the supervisor."""
+LATE_NS = 400_000_000
+"""How far a bug sets back the clock by which V2's supervisor ends late workers, so that their clients come first."""
 NURSERY = Nursery()
 
 
@@ -251,27 +252,37 @@ def io_under_one_lock() -> None:
 @NURSERY.bug(V2, breaks=("G5", "G12"), scenarios=("dirty_worker",))
 def dirty_worker_kept() -> None:
     """A worker whose call timed out is put back among the others, its answer still to come."""
-    replace(Channel, "exchange", _forgiving)
+    _forgive()
 
 
 @NURSERY.bug(V2, breaks=("G1", "G5"), scenarios=("dirty_worker",))
 def stale_answer_taken() -> None:
     """A worker whose call timed out is kept, and its late answer is given to the next call."""
     id_not_checked()
-    replace(Channel, "exchange", _forgiving)
+    _forgive()
 
 
-def _forgiving(exchange: Any) -> Any:
-    def keep(self: Channel, request_id: int, frame: bytearray, *, deadline_ns: int, **rest: Any) -> Response:
-        self.watched = False
-        try:
-            response: Response = exchange(self, request_id, frame, deadline_ns=deadline_ns - EARLY_NS, **rest)
-            return response
-        except CallTimeout:
-            self.dirty = False
-            raise
+def _forgive() -> None:
+    def forgiving(exchange: Any) -> Any:
+        def keep(self: Channel, *args: Any, **rest: Any) -> Response:
+            self.watched = False  # so that it keeps the deadline by itself
+            try:
+                response: Response = exchange(self, *args, **rest)
+                return response
+            except CallTimeout:
+                self.dirty = False
+                raise
 
-    return keep
+        return keep
+
+    def behind(plan: Any) -> Any:
+        def plan_late(self: Coordinator, now_ns: int) -> Any:
+            return plan(self, now_ns - LATE_NS)
+
+        return plan_late
+
+    replace(Channel, "exchange", forgiving)
+    replace(Coordinator, "plan", behind)
 
 
 @NURSERY.bug(V2, breaks=("G24",), scenarios=("interrupted_client",))

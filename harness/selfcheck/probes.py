@@ -97,9 +97,7 @@ class PromptHandOff(msgspec.Struct, frozen=True, kw_only=True):
 def crossing(_: random.Random, __: Size) -> Plan:
     """One call holds the worker; of two that wait one gives up before the hand-off, and the other gets the worker."""
     hold = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
-    racing = Step(
-        command="echo", after="hold:sent", checkout_timeout_s=GIVES_UP_S, timeout_s=PATIENT_S + 1.0, label="racing"
-    )
+    racing = Step(command="echo", after="hold:sent", checkout_timeout_s=GIVES_UP_S, label="racing")
     patient = Step(command="echo", after="hold:sent", timeout_s=PATIENT_S, label="patient")
     return ((hold,), (racing,), (patient,))
 
@@ -122,7 +120,7 @@ def noise(_: random.Random, __: Size) -> Plan:
 def too_long_a_wait(_: random.Random, __: Size) -> Plan:
     """One call holds the only worker for much longer than another may wait."""
     hold = Step(command="sleep", args={"seconds": OVERSTAY_S}, label="hold")
-    return ((hold,), (Step(command="echo", after="hold:sent", checkout_timeout_s=LIMIT_S, label="waiting"),))
+    return ((hold,), (Step(command="echo", after="hold:sent", timeout_s=LIMIT_S, label="waiting"),))
 
 
 def too_long_an_answer(_: random.Random, __: Size) -> Plan:
