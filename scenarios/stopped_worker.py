@@ -31,9 +31,7 @@ V1_WAITS = "v1's manager waits for the stopped worker, and everybody waits for t
 def workload(_: random.Random, size: Size) -> Plan:
     """One call's worker is stopped past its limit; the other clients call meanwhile."""
     victim = Step(command="sleep", args={"seconds": 0.3}, timeout_s=LIMIT_S, label="victim")
-    others = tuple(
-        Step(command="echo", after="victim:sent", label="other", pause_s=0.0 if n else 0.15) for n in range(3)
-    )
+    others = (Step(command="echo", after="stop:landed", label="other"),) * 3
     return ((victim,), *((others,) * max(1, size.workers - 1)))
 
 
