@@ -9,9 +9,8 @@ from harness.scenario import IntendedDifference, Scenario
 from harness.workload import Plan, Size, Step
 
 HOLD_S = 1.0
-PING_WITHIN_S = 0.5
-IDLE_S = 0.75
-"""How long a ping may wait beside an idle worker, on a machine that is busy with other things."""
+PING_WITHIN_S = IDLE_S = 0.75
+"""How long a ping may take, and wait beside an idle worker, on a machine that is busy with other things."""
 V1_REASON = "v1's manager blocks on the first call's response, so every other call waits for it beside idle workers"
 
 

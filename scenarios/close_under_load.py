@@ -9,6 +9,7 @@ from harness.workload import steady
 
 CALL_S = 0.2
 GRACE_S = 3.0
+REFUSED_WITHIN_S = 1.5
 
 SCENARIO = Scenario(
     name="close_under_load",
@@ -26,7 +27,7 @@ SCENARIO = Scenario(
         ),
         Audit(),
         FaultLanded(kinds=(FaultKind.CLOSE,)),
-        CloseBounded(within_s=GRACE_S + 2.0),
+        CloseBounded(within_s=GRACE_S + 2.0, refusal_s=REFUSED_WITHIN_S),
         *CORE,
     ),
     compare_answers=False,

@@ -23,8 +23,7 @@ LIMIT_S = 0.6
 LATE_S = 1.0
 STOPPED_S = LIMIT_S + 1.6 * LATE_S
 """Longer than any call may take, so that one that waits for the worker is late."""
-OTHERS_WITHIN_S = 0.5
-HELD_UP_S = 0.75
+OTHERS_WITHIN_S = HELD_UP_S = 1.0
 V1_WAITS = "v1's manager waits for the stopped worker, and everybody waits for the manager"
 
 

@@ -144,17 +144,15 @@ PROBES: tuple[Scenario, ...] = (
         commands=("pid",),
         fixed_size=Size(workers=2, clients=3),
         checkers=(OneOutcome(guarantees=("G3", "G25")), *CORE),
-        budget_s=8.0,
     ),
     Scenario(
         name="one_by_one",
         summary="one client's calls on one worker, each with nobody waiting behind it",
         guarantees=("G8",),
-        workload=steady("pid", calls=4, checkout_timeout_s=1.0),
+        workload=steady("pid", calls=4, checkout_timeout_s=2.0),
         commands=("pid",),
         fixed_size=Size(workers=1, clients=1),
         checkers=(OneOutcome(guarantees=("G3", "G8")), *CORE),
-        budget_s=8.0,
     ),
     Scenario(
         name="one_holder",
@@ -164,7 +162,6 @@ PROBES: tuple[Scenario, ...] = (
         commands=("sleep", "echo"),
         fixed_size=Size(workers=1, clients=2),
         checkers=(OneOutcome(), *CORE),
-        budget_s=8.0,
     ),
     Scenario(
         name="noisy_call",
@@ -251,7 +248,6 @@ PROBES: tuple[Scenario, ...] = (
         commands=("sleep",),
         fixed_size=Size(workers=2, clients=14),
         checkers=(OneOutcome(), PromptHandOff(within_s=0.1), *CORE),
-        budget_s=20.0,
     ),
     Scenario(
         name="full_queue",
@@ -300,10 +296,9 @@ PROBES: tuple[Scenario, ...] = (
         checkers=(
             OneOutcome(allowed=frozenset({"PoolClosed"})),
             FaultLanded(kinds=(FaultKind.CLOSE,)),
-            CloseBounded(within_s=CLOSE_GRACE_S + 2.0),
+            CloseBounded(within_s=CLOSE_GRACE_S + 4.0),
             NothingLeft(),
         ),
         config={"call_timeout_s": BUSY_S},
-        budget_s=8.0,
     ),
 )
