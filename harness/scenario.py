@@ -18,7 +18,7 @@ from harness.intended import Comparing, IntendedDifference
 from harness.workload import Size, Workload
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,59}")
-PATIENT = {"call_timeout_s": 30.0}
+PATIENT = {"call_timeout_s": 30.0, "checkout_timeout_s": 30.0}
 """The `config` of a scenario whose calls may wait long for starting workers, and that is not about timeouts."""
 
 

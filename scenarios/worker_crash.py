@@ -35,7 +35,7 @@ SCENARIO = Scenario(
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"}), at_most={"WorkerCrashed": 1}),
         LabelledOutcome(label="victim", outcomes=frozenset({"WorkerCrashed"})),
         FaultLanded(kinds=(FaultKind.KILL,)),
-        Recovered(first_ok_s=BACK_WITHIN_S, full_size_s=BACK_WITHIN_S, lost=1),
+        Recovered(first_ok_s=BACK_WITHIN_S, lost=1),
         Audit(),
         *CORE,
     ),
