@@ -19,7 +19,7 @@ from harness.workload import Size, Workload
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,59}")
 PATIENT = {"call_timeout_s": 30.0, "checkout_timeout_s": 30.0}
-"""The `config` of a scenario whose calls may wait long for starting workers, and that is not about timeouts."""
+"""The `config` of a scenario that is not about the usual timeouts: a busy machine is long at starting workers."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from harness.checkers import CORE, Independence, OneOutcome, Prompt, WorkConserving
-from harness.scenario import IntendedDifference, Scenario
+from harness.scenario import PATIENT, IntendedDifference, Scenario
 from harness.workload import Plan, Size, Step
 
 HOLD_S = 1.0
@@ -28,6 +28,7 @@ SCENARIO = Scenario(
     guarantees=("G6", "G10"),
     workload=workload,
     commands=("sleep", "ping"),
+    config=PATIENT,
     checkers=(
         OneOutcome(),
         Prompt(label="ping", within_s=PING_WITHIN_S),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.checkers import CORE, Audit, CloseBounded, FaultLanded, OneOutcome
 from harness.fault import Fault, FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import steady
 
 CALL_S = 0.2
@@ -19,6 +19,7 @@ SCENARIO = Scenario(
     workload=steady("sleep", {"seconds": CALL_S}, calls=4, label="load"),
     commands=("sleep",),
     faults=(Fault(kind=FaultKind.CLOSE, when="load:sent", after_s=0.1, for_s=GRACE_S),),
+    config=PATIENT,
     checkers=(
         OneOutcome(
             allowed=frozenset({"result", "PoolClosed"}),

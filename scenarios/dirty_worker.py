@@ -6,7 +6,7 @@ import random
 
 from harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Replaced, TimeoutKills
 from harness.fault import FaultKind
-from harness.scenario import IntendedDifference, Scenario
+from harness.scenario import PATIENT, IntendedDifference, Scenario
 from harness.workload import Plan, Size, Step
 
 OPERATION_S = 0.3
@@ -29,6 +29,7 @@ SCENARIO = Scenario(
     workload=workload,
     commands=("sleep", "echo"),
     fixed_size=Size(workers=1, clients=1),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "CallTimeout"}), at_most={"CallTimeout": 1}),
         LabelledOutcome(label="slow", outcomes=frozenset({"CallTimeout"})),

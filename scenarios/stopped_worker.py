@@ -16,7 +16,7 @@ from harness.checkers import (
     TimeoutKills,
 )
 from harness.fault import Fault, FaultKind
-from harness.scenario import IntendedDifference, Scenario
+from harness.scenario import PATIENT, IntendedDifference, Scenario
 from harness.workload import Plan, Size, Step
 
 LIMIT_S = 0.6
@@ -43,6 +43,7 @@ SCENARIO = Scenario(
     commands=("sleep", "echo"),
     needs=frozenset({Capability.KILL}),
     faults=(Fault(kind=FaultKind.STOP, when="victim:sent", after_s=0.05, for_s=STOPPED_S),),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "CallTimeout"}), at_most={"CallTimeout": 1}),
         LabelledOutcome(label="victim", outcomes=frozenset({"CallTimeout"})),

@@ -26,9 +26,12 @@ from harness.selfcheck.matrix import Cell, Judgement, KillMatrix, accusers, buil
 from harness.selfcheck.mutant import Mutant
 from harness.selfcheck.roster import Stage, all_mutants, all_stages
 
+GOOD_TIMES = 4
+"""How many times its budget a good pool may take: on a busy machine a run that was cut off would accuse it."""
 JOB_EXTRA_S = 25.0
 """How much longer than its budget a job may take: its start, a close that hangs, and the census."""
 LONGEST_BUDGET_S = 12.0
+"""Of a mutant's run; longer only if the good pool's took nearly as long."""
 TIMES_AS_LONG, AND_S = 2.0, 3.0
 """How long a mutant may take beside its good pool. One that hangs has shown by then what there is to see."""
 
@@ -159,6 +162,7 @@ class _Check:
                 break
             budget_s = LONGEST_BUDGET_S
             if control is not None:
+                budget_s = max(budget_s, control.duration_s + AND_S)
                 budget_s = min(budget_s, TIMES_AS_LONG * control.duration_s + AND_S)
             for cell in self._run(task, budget_s):
                 cells.append(cell)
@@ -172,7 +176,7 @@ class _Check:
         what = f"{task.scenario} on {task.subject}, seed {task.seed}"
         self._progress.began(what)
         stage = self._stages[task.scenario]
-        budget_s = stage.budget_s if budget_s is None else min(budget_s, stage.budget_s)
+        budget_s = GOOD_TIMES * stage.budget_s if budget_s is None else budget_s
         order = MutantOrder(
             scenario=task.scenario,
             pool=task.subject,

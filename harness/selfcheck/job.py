@@ -94,7 +94,7 @@ def carry_out(order: MutantOrder) -> RunResult:
         if isinstance(stage, Drill):
             result = carry_out_drill(stage, subject, order, words)
         else:
-            stage = msgspec.structs.replace(stage, budget_s=min(stage.budget_s, order.budget_s))
+            stage = msgspec.structs.replace(stage, budget_s=order.budget_s)
             result = run(stage, subject, request, Path(order.out))
     own = [name for name in result.metrics.outcomes if name.removeprefix("foreign ") in OWN_ERRORS]
     broken = watch.found or (f"calls raised {', '.join(own)}" if own else "")

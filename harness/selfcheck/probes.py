@@ -143,6 +143,7 @@ PROBES: tuple[Scenario, ...] = (
         workload=steady("pid", calls=4),
         commands=("pid",),
         fixed_size=Size(workers=2, clients=3),
+        config=PATIENT,
         checkers=(OneOutcome(guarantees=("G3", "G25")), *CORE),
     ),
     Scenario(
@@ -152,6 +153,7 @@ PROBES: tuple[Scenario, ...] = (
         workload=steady("pid", calls=4, checkout_timeout_s=2.0),
         commands=("pid",),
         fixed_size=Size(workers=1, clients=1),
+        config=PATIENT,
         checkers=(OneOutcome(guarantees=("G3", "G8")), *CORE),
     ),
     Scenario(
@@ -161,6 +163,7 @@ PROBES: tuple[Scenario, ...] = (
         workload=one_holds,
         commands=("sleep", "echo"),
         fixed_size=Size(workers=1, clients=2),
+        config=PATIENT,
         checkers=(OneOutcome(), *CORE),
     ),
     Scenario(
@@ -170,6 +173,7 @@ PROBES: tuple[Scenario, ...] = (
         workload=noise,
         commands=("print", "echo"),
         fixed_size=Size(workers=1, clients=1),
+        config=PATIENT,
         checkers=(OneOutcome(guarantees=("G3", "G25")), FaultLanded(kinds=tuple(STREAMS.values())), *CORE),
     ),
     Scenario(
@@ -210,6 +214,7 @@ PROBES: tuple[Scenario, ...] = (
         commands=("sleep", "echo"),
         needs=ONLY_V2,
         fixed_size=Size(workers=1, clients=3),
+        config=PATIENT,
         checkers=(OneOutcome(allowed=frozenset({"result", "CheckoutTimeout"})), HandOff(), *CORE),
     ),
     Scenario(
@@ -234,6 +239,7 @@ PROBES: tuple[Scenario, ...] = (
         workload=too_long_a_wait,
         commands=("sleep", "echo"),
         fixed_size=Size(workers=1, clients=2),
+        config=PATIENT,
         checkers=(
             LabelledOutcome(label="waiting", outcomes=frozenset({"CheckoutTimeout"})),
             Deadlines(slack_s=LATE_S),
@@ -247,6 +253,7 @@ PROBES: tuple[Scenario, ...] = (
         workload=steady("sleep", {"seconds": 0.02}, calls=1),
         commands=("sleep",),
         fixed_size=Size(workers=2, clients=14),
+        config=PATIENT,
         checkers=(OneOutcome(), PromptHandOff(within_s=0.1), *CORE),
     ),
     Scenario(
@@ -256,7 +263,7 @@ PROBES: tuple[Scenario, ...] = (
         workload=steady("sleep", {"seconds": 0.2}, calls=1),
         commands=("sleep",),
         needs=ONLY_V2,
-        config={"max_queue": 2},
+        config={**PATIENT, "max_queue": 2},
         fixed_size=Size(workers=1, clients=8),
         checkers=(
             OneOutcome(allowed=frozenset({"result", "QueueFull"}), at_least={"QueueFull": 1}, guarantees=("G3", "G14")),
@@ -270,7 +277,7 @@ PROBES: tuple[Scenario, ...] = (
         workload=steady("sleep", {"seconds": 0.02}, calls=5),
         commands=("sleep",),
         needs=ONLY_V2,
-        config={"lazy": True},
+        config={**PATIENT, "lazy": True},
         warm=False,
         fixed_size=Size(workers=6, clients=2),
         checkers=(OneOutcome(), LiveBound(at_most=2, name="restraint", guarantees=("G15",)), *CORE),
@@ -281,7 +288,7 @@ PROBES: tuple[Scenario, ...] = (
         guarantees=("G16",),
         workload=steady("echo", calls=8),
         needs=ONLY_V2,
-        config={"max_requests": MOST_REQUESTS},
+        config={**PATIENT, "max_requests": MOST_REQUESTS},
         fixed_size=Size(workers=2, clients=3),
         checkers=(OneOutcome(), ServedBound(at_most=MOST_REQUESTS), *CORE),
     ),
@@ -299,6 +306,6 @@ PROBES: tuple[Scenario, ...] = (
             CloseBounded(within_s=CLOSE_GRACE_S + 4.0),
             NothingLeft(),
         ),
-        config={"call_timeout_s": BUSY_S},
+        config={**PATIENT, "call_timeout_s": BUSY_S},
     ),
 )
