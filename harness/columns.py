@@ -135,7 +135,7 @@ class Documents:
         """Where both are the same text, so surely the same JSON, and `without` is not in it; elsewhere nobody knows."""
         if not isinstance(other, Documents):
             return np.zeros(len(self), dtype=bool)
-        same = (self._ends - self._starts) == (other._ends - other._starts)
+        same: NDArray[np.bool_] = (self._ends - self._starts) == (other._ends - other._starts)
         rows = np.flatnonzero(same)
         spans = (self._starts[rows], self._ends[rows], other._starts[rows], other._ends[rows])
         mine, others = self._text, other._text
