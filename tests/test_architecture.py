@@ -21,14 +21,19 @@ PORCH |= {
     f"harness.commands.{name}" for name in ("options", "results", "runs", "records", "machine", "shrinks", "checks")
 }
 PORCH |= {
-    f"harness.selfcheck.{name}" for name in ("bugs_v1", "bugs_v2", "equivalents", "roster", "job", "check", "command")
+    f"harness.selfcheck.{name}"
+    for name in ("bugs_v1", "bugs_v2", "bugs_wire", "equivalents", "roster", "job", "check", "command")
 }
 ACTING = {
     *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "logging", "time", "datetime", "random", "secrets", "sys"),
 }
 ALLOWED = {"pool_v2.ticket": "threading", "bridge.messages": "datetime", "bridge.config": "sys"}
-ALLOWED |= {"harness.workload": "random", "harness.composition": "random"}  # its type only
+ALLOWED |= {
+    "harness.workload": "random",
+    "harness.composition": "random",
+    "harness.selfcheck.probes": "random",
+}  # its type only
 PURE_PATHS = """
     bridge/{errors,interface,messages,framing,lifecycle,events,config} pool_v2/{coordinator,circuit,roster,sessions}
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
