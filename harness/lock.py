@@ -27,7 +27,7 @@ _covering: list[int] = []
 
 @contextlib.contextmanager
 def measuring() -> Iterator[bool]:
-    """Hold the gate alone, waiting for whoever has it; whether it is wholly held, which under a sharing test it is not."""
+    """Hold the gate alone, waiting for whoever has it. Gives whether it is held: not in a child of a sharing test."""
     with quiet_gate(None) as held:
         yield held
 

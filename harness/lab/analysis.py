@@ -4,8 +4,8 @@ Pure and seeded. The unit is the round: its blocks share the machine's drift. Al
 the same rounds, so a budget over several of them sees them together.
 
 A *level* (throughput, p10, p50) is taken in each block, and the 20 % trimmed mean of the rounds' log ratios is
-resampled, so that a round in which the machine did something else does not decide. A *tail* (p90 and above) needs more calls
-than a block has: the counts of the resampled rounds are added up first.
+resampled, so that a round in which the machine did something else does not decide. A *tail* (p90 and above) needs more
+calls than a block has: the counts of the resampled rounds are added up first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from harness.lab.budget import Unmeasured
 from harness.lab.claims import ALPHA, Claim, claim, holm
-from harness.lab.figures import Estimate, Figure, Resources, Schedule, Tested
+from harness.lab.figures import Estimate, Figure, Resources, Schedule, Trial
 from harness.lab.histogram import QUANTILES, middle_us, needed
 from harness.lab.metrics import HIGHER_IS_BETTER, LEVELS, TESTED_CLOSED, TESTED_OPEN, UNIT_NAMES, UNITS
 from harness.lab.slopes import Slope
@@ -34,6 +34,8 @@ SESSION_SD = 0.01
 """A ratio differs by so much (standard deviation of its logarithm) between two sessions on one machine, however long
 each is: where its processes came to lie, what else ran. No interval is narrower than this; docs/measuring.md has how
 it was measured."""
+CONTROL_SHARE = 0.25
+"""Half of the control's noise is two standard deviations of one pool's."""
 LEAST_ROUNDS = 5
 LEAST_BLOCK_CALLS = 5
 """A block with fewer calls has no median of its own."""
@@ -118,7 +120,7 @@ class Analysis:
         low, high = np.quantile(draws, [ALPHA, 1 - ALPHA])
         return Figure(metric=metric, unit=unit, estimate=Estimate(value, float(low), float(high)), samples=samples)
 
-    def tests(self, schedule: Schedule, *, open_load: bool) -> tuple[Tested, ...]:
+    def tests(self, schedule: Schedule, *, open_load: bool) -> tuple[Trial, ...]:
         """Every tested metric, not yet corrected and without a claim."""
         return tuple(self._test(metric, schedule) for metric in (TESTED_OPEN if open_load else TESTED_CLOSED))
 
@@ -201,8 +203,8 @@ class Analysis:
         total = sum(block.calls for block in blocks)
         if fewest < LEAST_BLOCK_CALLS or total < needed(QUANTILES[metric]):
             raise Unmeasured(
-                f"{metric} needs {needed(QUANTILES[metric])} calls and {LEAST_BLOCK_CALLS} in each block; the {arm} made "
-                f"{total}, and {fewest} in one"
+                f"{metric} needs {needed(QUANTILES[metric])} calls and {LEAST_BLOCK_CALLS} in each block; "
+                f"the {arm} made {total}, and {fewest} in one"
             )
         return np.log([max((block.p10_s if metric == "p10" else block.p50_s) or 0.0, 1e-9) for block in blocks])
 
@@ -244,7 +246,7 @@ class Analysis:
             raise Unmeasured(f"{metric} is 0")
         return math.log(one / other), np.log(np.maximum(ones, 1e-9)) - np.log(np.maximum(others, 1e-9))
 
-    def _test(self, metric: str, schedule: Schedule) -> Tested:
+    def _test(self, metric: str, schedule: Schedule) -> Trial:
         sign = -1.0 if metric in HIGHER_IS_BETTER else 1.0
         better = "higher" if metric in HIGHER_IS_BETTER else "lower"
         asked = math.log1p(schedule.margin)
@@ -253,7 +255,7 @@ class Analysis:
                 raise Unmeasured(f"{len(self._rounds)} rounds; at least {LEAST_ROUNDS} are needed")
             log_ratio, draws = self._ratio(metric, "candidate", ("baseline", "control"))
         except Unmeasured as error:
-            return Tested(
+            return Trial(
                 metric=metric,
                 better=better,
                 ratio=None,
@@ -270,13 +272,16 @@ class Analysis:
             control_estimate = Estimate(math.exp(control), math.exp(low), math.exp(high))
         except Unmeasured:  # each pool of the baseline made half of its calls
             noise, beyond, control_estimate = asked, 0.0, None
-        draws = sign * (draws + self._session * (math.hypot(SESSION_SD, beyond) / SESSION_SD))
+        # Another session would have found another machine: as different from this one as this one's two pools of the
+        # baseline are from each other, at the least.
+        session = math.hypot(SESSION_SD, noise * CONTROL_SHARE, beyond)
+        draws = sign * (draws + self._session * (session / SESSION_SD))
         margin = max(asked, noise)
         count = len(draws) + 1
         low, high = (float(end) for end in np.quantile(draws, [ALPHA, 1 - ALPHA]))
         ends = sorted((math.exp(sign * low), math.exp(sign * high)))
         too_noisy = noise > MOST_NOISE * asked
-        return Tested(
+        return Trial(
             metric=metric,
             better=better,
             ratio=Estimate(math.exp(log_ratio), *ends),
@@ -290,8 +295,8 @@ class Analysis:
         )
 
 
-def decide(tests: Sequence[Tested]) -> tuple[Tested, ...]:
-    """The claims of all tests together, each of the three hypotheses corrected by Holm over those that were measured."""
+def decide(tests: Sequence[Trial]) -> tuple[Trial, ...]:
+    """The claims of all tests together: each of the three hypotheses is corrected by Holm over what was measured."""
     measured = [position for position, test in enumerate(tests) if test.ratio is not None]
     rejected = {
         field: dict(zip(measured, holm([getattr(tests[position], field) for position in measured]), strict=True))
@@ -319,7 +324,7 @@ def _settle(position: float, half: float, margin: float, noise: float, asked: fl
     gap = abs(position - margin)
     floor = 1.959964 * SESSION_SD
     if gap <= floor:
-        return f"the ratio lies at the margin of {math.expm1(margin):.1%} itself: another margin decides it, not more rounds"
+        return f"the ratio lies at the margin ({math.expm1(margin):.1%}) itself: only another margin decides it"
     wanted = math.sqrt(max(gap**2 - floor**2, 1e-12))
     now = math.sqrt(max(half**2 - floor**2, 1e-12))
     more = math.ceil(1.5 * rounds * max((now / wanted) ** 2, 1.0))  # half as many again, for the correction

@@ -1,4 +1,4 @@
-"""Named baselines: saved bench reports, one file a name, in the store's folder. What they are compared by is regression.py."""
+"""Named baselines: saved bench reports, one file a name, in the store's folder; regression.py compares them."""
 
 from __future__ import annotations
 

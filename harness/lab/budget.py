@@ -6,7 +6,7 @@ Pure. No data is UNKNOWN, never a pass.
     sum      = product {("+" | "-") product}
     product  = factor {("*" | "/") factor}
     factor   = number [unit] | pool "." metric | "(" sum ")"
-    unit     = one of us ms s min h B kB MB GB KiB MiB GiB %, with or without "/s", "/min" or "/h"; or one of these alone
+    unit     = one of us ms s min h B kB MB GB KiB MiB GiB %, or none; with or without "/s", "/min" or "/h"
 
 A pool is its name in the bench, or `baseline` or `candidate`. Both sides must be of the same kind. Without "@" the
 measured values are compared; with "@95%" the budget passes if it holds in 95 % of the resampled benches, fails if it

@@ -38,7 +38,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
-class Tested(msgspec.Struct, frozen=True, kw_only=True):
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """One metric of the candidate beside the baseline's.
 
     `ratio` is candidate / baseline, `control` one pool of the baseline beside the other; `better` is "lower" or
@@ -196,7 +196,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
     stopped: str
     claim: Claim
-    tests: tuple[Tested, ...]
+    tests: tuple[Trial, ...]
     pools: tuple[PoolFigures, ...]
     budgets: tuple[BudgetResult, ...]
     blocks: tuple[BlockFigures, ...]

@@ -1,8 +1,8 @@
 """Makes the calls of one block: clients that call as fast as they can, or arrivals at intended times.
 
 In an open loop any free client takes the next arrival, waits for its time and calls; if none is free the arrival is
-taken late, and its response still counts from the intended begin. Lag is only what the generator itself adds: how late a
-client began that had been free in time.
+taken late, and its response still counts from the intended begin. Lag is only what the generator itself adds: how late
+a client began that had been free in time.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class LoadKind(StrEnum):
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """A load. `per_s` is its rate (at the begin of a ramp, `to_per_s` at its end); bursts are `calls` every `every_s`."""
+    """A load. `per_s` is its rate (at the begin of a ramp, `to_per_s` at its end); bursts: `calls` each `every_s`."""
 
     kind: LoadKind = LoadKind.CLOSED
     per_s: float = 0.0

@@ -1,4 +1,4 @@
-"""Is a bench worse than a saved one? The same machine and work are demanded, and the margin beyond both intervals' noise.
+"""Is a bench worse than a saved one? The same machine and work are demanded, and more than the margin.
 
 Pure. Compared is the ratio candidate / baseline of one session with that of the other: what the machine does to both
 pools alike cancels out. Worse is only said after a repetition that says so too.

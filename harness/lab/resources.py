@@ -1,4 +1,4 @@
-"""What a pool uses: processor time, memory, descriptors, threads and context switches of its workers and of this process.
+"""What a pool uses: processor time, memory, descriptors, threads, context switches of workers and process.
 
 By psutil, and getrusage for what psutil knows of one thread only. A worker that has gone is left out.
 """

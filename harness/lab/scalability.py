@@ -1,7 +1,7 @@
 """The universal scalability law: how throughput grows with concurrency, and where it stops.
 
-Pure. X(N) = λN / (1 + σ(N − 1) + κN(N − 1)): λ is one client's throughput, σ the share that is serial (contention), κ the
-cost of agreement between clients (coherency). Source: Gunther, Guerrilla Capacity Planning, 2007.
+Pure. X(N) = λN / (1 + σ(N − 1) + κN(N − 1)): λ is one client's throughput, σ the share that is serial (contention),
+κ the cost of agreement between clients (coherency). Source: Gunther, Guerrilla Capacity Planning, 2007.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ def fit(concurrency: Sequence[float], throughput: Sequence[float]) -> Scalabilit
     y = n / x
     columns = np.stack([np.ones_like(n), n - 1, n * (n - 1)], axis=1)
     best: tuple[float, tuple[float, float, float]] | None = None
-    for used in ([0, 1, 2], [0, 1], [0, 2], [0]):
+    for used in ([0], [0, 1], [0, 2], [0, 1, 2]):  # the simplest of those that fit equally well
         weighted = columns[:, used] / y[:, None]
         found, *_ = np.linalg.lstsq(weighted, np.ones_like(y), rcond=None)
         if min(found) < 0 or found[0] <= 0:
             continue
         error = float(((weighted @ found - 1) ** 2).sum())
-        if best is None or error < best[0] - 1e-12:
+        if best is None or error < best[0] - 1e-9:
             whole = dict(zip(used, map(float, found), strict=True))
             best = error, (whole[0], whole.get(1, 0.0), whole.get(2, 0.0))
-    assert best is not None, "the last choice is a mean of positive numbers"
+    assert best is not None, "the first choice is a mean of positive numbers"
     base, serial, agreement = best[1]
     rate, contention, coherency = 1 / base, serial / base, agreement / base
     predicted = rate * n / (1 + contention * (n - 1) + coherency * n * (n - 1))

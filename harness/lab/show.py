@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.lab.figures import Bench, BenchReport, Curve, Estimate, Figure, SweepPoint, SweepReport, Tested
+from harness.lab.figures import Bench, BenchReport, Curve, Estimate, Figure, SweepPoint, SweepReport, Trial
 
 COLUMNS = ("metric", "verdict", "ratio", "95 % interval", "margin", "control", "baseline", "candidate")
 SHOWN = (
@@ -196,5 +196,5 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "|" + "---|" * len(columns), *lines[1:]]
 
 
-def _settles(test: Tested) -> str:
+def _settles(test: Trial) -> str:
     return test.settle if test.ratio is None else f"inconclusive; {test.settle}"

@@ -1,7 +1,7 @@
 """A sweep: throughput and latency of each pool at each size, in seeded order, and the scalability law through them.
 
-A serial pool answers few of many waiting calls, so a block ends by the clock: what was not answered by then is cut off with
-its pool. Each point opens its pool anew.
+A serial pool answers few of many waiting calls, so a block ends by the clock: what was not answered by then is cut off
+with its pool. Each point opens its pool anew.
 """
 
 from __future__ import annotations

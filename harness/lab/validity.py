@@ -35,8 +35,7 @@ def judge_validity(
     warnings: list[str] = []
     if not quiet.gate:
         problems.append("the quiet gate was not held, so other runs may have disturbed it")
-    for arm in restarted:
-        problems.append(f"workers of the {arm} were replaced while it was measured")
+    problems += [f"workers of the {arm} were replaced while it was measured" for arm in restarted]
     for arm in dict.fromkeys(block.arm for block in blocks):
         mine = [block for block in blocks if block.arm == arm]
         calls = sum(block.calls for block in mine)

@@ -22,7 +22,7 @@ CALLS = frozenset({DEFAULT_NAME, OTHER_NAME})
 
 
 def call_scenario(text: str = DEFAULT_CALL) -> Scenario:
-    """A scenario whose clients make one call again and again: a command, and its arguments as JSON. Raises UsageError."""
+    """A scenario whose clients repeat one call: a command, and its arguments as JSON. Raises UsageError."""
     command, _, told = text.strip().partition(" ")
     try:
         args: Any = json.loads(told) if told.strip() else {}
