@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from bridge import Capability, Pool, PoolConfig, PoolError
+from bridge import Capability, ConfigError, Pool, PoolConfig, PoolError
 from bridge.clock import now_ns
 from harness.errors import RunError, UsageError
 from harness.lab.analysis import Block
@@ -166,9 +166,11 @@ def _measure(plan: SweepPlan, subject: Subject, workers: int, clients: int) -> B
         "call_timeout_s": CALL_TIMEOUT_S,
         "checkout_timeout_s": CALL_TIMEOUT_S,
         "start_timeout_s": CALL_TIMEOUT_S,
-        "zygote": subject.commands is None,  # 128 interpreters that start one by one take a minute
     }
-    pool = subject.make(PoolConfig.from_options(options), None)
+    try:  # 128 interpreters that start one by one take many seconds
+        pool = subject.make(PoolConfig.from_options({**options, "zygote": True}), None)
+    except ConfigError:
+        pool = subject.make(PoolConfig.from_options(options), None)
     try:
         if Capability.WARM_UP in subject.capabilities:
             pool.warm_up()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-
 from pathlib import Path
 from typing import Any
 
@@ -119,5 +118,3 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "store"
     monkeypatch.setenv("POOLPROOF_STORE", str(folder))
     return folder
-
-

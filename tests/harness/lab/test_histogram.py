@@ -1,4 +1,4 @@
-"""Histograms: a microsecond wide where calls are short, 0.1 % wide where they are long, and silent where calls are few."""
+"""Histograms: a microsecond wide where calls are short, 0.1 % wide where they are long, silent where they are few."""
 
 from __future__ import annotations
 

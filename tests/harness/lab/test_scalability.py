@@ -49,7 +49,9 @@ def test_growth_that_has_not_ended_has_no_knee() -> None:
     assert knee([1, 2, 4, 8], [10, 20, 39, 40]) == 4
 
 
-@pytest.mark.parametrize(("sizes", "rates"), [([1, 2, 4], [1, 2, 4]), ([1, 1, 1, 1], [1, 1, 1, 1]), ([1, 2, 4, 8], [1, 2, 0, 3])])
+@pytest.mark.parametrize(
+    ("sizes", "rates"), [([1, 2, 4], [1, 2, 4]), ([1, 1, 1, 1], [1, 1, 1, 1]), ([1, 2, 4, 8], [1, 2, 0, 3])]
+)
 def test_too_few_points_and_no_throughput_are_refused(sizes: list[float], rates: list[float]) -> None:
     with pytest.raises(UsageError, match="a scalability fit needs"):
         fit(sizes, rates)
