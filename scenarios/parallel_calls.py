@@ -17,6 +17,10 @@ SCENARIO = Scenario(
     workload=steady("sleep", {"seconds": CALL_S}, calls=CALLS),
     commands=("sleep",),
     timed=True,
+    budgets=(
+        "candidate.errors <= baseline.errors",
+        "candidate.throughput >= 0.95 * baseline.throughput @95%",
+    ),
     checkers=(OneOutcome(), Overlap(), StableWorkers(), *CORE),
     intended_differences=(
         IntendedDifference(

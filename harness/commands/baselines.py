@@ -117,8 +117,8 @@ def save_command(
 def check_command(
     name: Name,
     source: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="PATH", help="A bench.json to compare; then nothing is repeated. Else measure."),
+        list[Path] | None,
+        typer.Option("--from", metavar="PATH", help="A bench.json to compare, and once more for its repetition."),
     ] = None,
     allow_machine_change: Annotated[
         bool, typer.Option("--allow-machine-change", help="Compare even with figures of another machine or Python.")
@@ -130,30 +130,33 @@ def check_command(
 ) -> int:
     """Measure what the baseline measured: 0 no worse, 1 a regression that a repetition confirms, 3 not decided."""
     saved = Baselines().load(name)
-    taken = read_report(source) if source is not None else None
-    changed = machine_changes(saved.machine, describe() if taken is None else taken.machine)
+    taken = [read_report(path) for path in source or ()]
+    if len(taken) > 2:
+        raise UsageError(f"--from is given {len(taken)} times; a bench and its repetition are two")
+    machines = [report.machine for report in taken] or [describe()]
+    changed = dict.fromkeys(told for machine in machines for told in machine_changes(saved.machine, machine))
     if changed and not allow_machine_change:
         raise UsageError(
             f"the baseline {name!r} is of another machine: {'; '.join(changed)}. Save one here, or compare all the "
             "same with --allow-machine-change"
         )
-    if taken is None:
-        plans = plans_of(saved, seed)
-        now = _measure(plans, out, quiet=quiet)
-    else:
-        now = taken
-    before = {bench.work: bench for bench in saved.benches}
-    for bench in now.benches:
-        if bench.work not in before:
-            raise UsageError(f"the baseline {name!r} has no work {bench.work!r}; it has {', '.join(before)}")
-        if others := work_changes(before[bench.work], bench):
-            raise UsageError(f"{bench.work} is not what the baseline {name!r} measured: {'; '.join(others)}")
-    changes = changes_between(saved, now)
-    if any(change.claim is Claim.WORSE for change in changes) and taken is None:
-        sys.stderr.write("poolproof: it looks worse; measuring again, since once is not enough\n")
-        again = _measure(plans_of(saved, (seed + 1) % 2**32), out, quiet=quiet, second=True)
-        changes = confirm(changes, changes_between(saved, again))
-    invalid = [f"{bench.work}: {problem}" for bench in now.benches for problem in bench.validity.problems]
+    reports = taken or [_measure(plans_of(saved, seed), out, quiet=quiet)]
+    for report in reports:
+        _require_same_works(name, saved, report)
+    changes = changes_between(saved, reports[0])
+    if any(change.claim is Claim.WORSE for change in changes):
+        if not taken:
+            sys.stderr.write("poolproof: it looks worse; measuring again, since once is not enough\n")
+            reports.append(_measure(plans_of(saved, (seed + 1) % 2**32), out, quiet=quiet, second=True))
+        if len(reports) == 1:
+            sys.stderr.write("poolproof: it looks worse; once is not enough, so --from a repetition is needed too\n")
+        changes = confirm(changes, changes_between(saved, reports[1]) if len(reports) == 2 else ())
+    invalid = [
+        f"{bench.work}: {problem}"
+        for report in reports
+        for bench in report.benches
+        for problem in bench.validity.problems
+    ]
     if as_json:
         sys.stdout.write(msgspec.json.encode(changes).decode() + "\n")
     else:
@@ -261,6 +264,15 @@ def plans_of(saved: BenchReport, seed: int) -> list[BenchPlan]:
             )
         )
     return plans
+
+
+def _require_same_works(name: str, saved: BenchReport, now: BenchReport) -> None:
+    before = {bench.work: bench for bench in saved.benches}
+    for bench in now.benches:
+        if bench.work not in before:
+            raise UsageError(f"the baseline {name!r} has no work {bench.work!r}; it has {', '.join(before)}")
+        if others := work_changes(before[bench.work], bench):
+            raise UsageError(f"{bench.work} is not what the baseline {name!r} measured: {'; '.join(others)}")
 
 
 def _measure(plans: list[BenchPlan], out: Path | None, *, quiet: bool, second: bool = False) -> BenchReport:

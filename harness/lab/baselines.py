@@ -31,7 +31,7 @@ class Baselines:
             if not bench.validity.valid:
                 raise UsageError(f"{bench.work} is no baseline, since it is invalid: {bench.validity.problems[0]}")
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, msgspec.json.format(msgspec.json.encode(report), indent=1))
+        write_whole(path, msgspec.json.encode(report))
         return path
 
     def load(self, name: str) -> BenchReport:

@@ -72,7 +72,7 @@ def write_report(report: BenchReport, folder: Path) -> Path:
     """Write bench.json into the folder, which is made; its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / BENCH_FILE
-    write_whole(path, msgspec.json.format(msgspec.json.encode(report), indent=1))
+    write_whole(path, msgspec.json.encode(report))
     return path
 
 

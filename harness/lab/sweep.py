@@ -7,6 +7,7 @@ with its pool. Each point opens its pool anew.
 from __future__ import annotations
 
 import random
+import resource
 import threading
 import time
 from collections import Counter
@@ -63,7 +64,7 @@ def carry_out_sweep(plan: SweepPlan, *, progress: Progress, command: str = "") -
     progress.planned(len(points) * plan.rounds)
     draw = random.Random(f"sweep/{plan.seed}")
     with quiet_gate(GATE_PATIENCE_S) as held:
-        watch = QuietWatch(gate=held)
+        watch, before = QuietWatch(gate=held), _ended_cpu_s()
         for number in range(plan.rounds):
             draw.shuffle(points)
             for subject, workers, clients in points:
@@ -75,8 +76,8 @@ def carry_out_sweep(plan: SweepPlan, *, progress: Progress, command: str = "") -
                     raise RunError(f"{what}: {error}") from error
                 blocks.setdefault((subject.name, workers, clients), []).append(block)
                 progress.ended(what, f"{block.throughput:.1f} calls/s")
-        quiet = watch.end(0.0)
-    validity = judge_validity([], msgspec.structs.replace(quiet, others=0.0), CLOSED, governor=describe().governor)
+        quiet = watch.end(_ended_cpu_s() - before)
+    validity = judge_validity([], quiet, CLOSED, governor=describe().governor)
     found = tuple(
         summarize(subject.name, *size, blocks[subject.name, *size]) for subject in plan.pools for size in sizes
     )
@@ -156,6 +157,12 @@ def curve(pool: str, axis: str, points: Sequence[tuple[float, float]]) -> Curve:
         growth=growth,
         text=f"{pool} against {axis}: {words}; {law.contention:.2%} of a call is serial",
     )
+
+
+def _ended_cpu_s() -> float:
+    # Of all processes that this one has started and seen end: a point's workers end with its pool.
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _measure(plan: SweepPlan, subject: Subject, workers: int, clients: int) -> Block:

@@ -34,8 +34,23 @@ def change_machine() -> Callable[[Path], None]:
     return change
 
 
+@pytest.fixture
+def slower() -> Callable[[Path, Path], None]:
+    """Write a copy of a bench.json whose candidate is 100 times as slow."""
+
+    def change(path: Path, copy: Path) -> None:
+        told = json.loads(path.read_text())
+        for test in told["benches"][0]["tests"]:
+            if test["ratio"]:
+                factor = 100 if test["better"] == "lower" else 0.01
+                test["ratio"] = {name: value * factor for name, value in test["ratio"].items()}
+        copy.write_text(json.dumps(told))
+
+    return change
+
+
 def test_a_bench_is_kept_shown_saved_checked_and_remembered(
-    here: Path, capsys: Capture, change_machine: Callable[[Path], None]
+    here: Path, capsys: Capture, change_machine: Callable[[Path], None], slower: Callable[[Path, Path], None]
 ) -> None:
     code = main(["bench", *SHORT, "--out", "b", "--budget", "v2.errors <= v1.errors"])
     shown = capsys.readouterr().out
@@ -57,6 +72,13 @@ def test_a_bench_is_kept_shown_saved_checked_and_remembered(
     changes = json.loads(capsys.readouterr().out)
     assert code in (0, 3)  # the same figures: nothing is worse
     assert {change["change"]["value"] for change in changes} == {1.0}
+
+    slower(here / "b" / "bench.json", here / "slow.json")
+    assert main(["baseline", "check", "main", "--from", "slow.json"]) == 3
+    assert "once is not enough" in capsys.readouterr().err
+    assert main(["baseline", "check", "main", "--from", "slow.json", "--from", "b"]) == 3
+    assert main(["baseline", "check", "main", "--from", "slow.json", "--from", "slow.json"]) == 1
+    capsys.readouterr()
 
     change_machine(here / "b" / "bench.json")
     assert main(["baseline", "check", "main", "--from", "b"]) == 2
