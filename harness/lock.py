@@ -18,6 +18,8 @@ from bridge.rundir import pools_dir
 POLL_S = 0.02
 SHARING_PATIENCE_S = 600.0
 """A run that has waited so long goes on: a stuck bench must not stop everything."""
+GATE_VARIABLE = "POOLPROOF_GATE_DIR"
+"""A folder of its own for the gate, for a test suite that times nothing and should wait for nobody's bench."""
 COVERED_VARIABLE = "POOLPROOF_GATE_COVERED"
 _INHERITED = COVERED_VARIABLE in os.environ
 """A test that shares the gate started this process, so the gate cannot be held alone before that test ends."""
@@ -94,7 +96,8 @@ def _share(enough: Callable[[], bool]) -> int:
 
 
 def _open(name: str) -> int:
-    return os.open(pools_dir().parent / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    folder = os.environ.get(GATE_VARIABLE) or pools_dir().parent
+    return os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _take(fd: int, how: int, enough: Callable[[], bool]) -> bool:

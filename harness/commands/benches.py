@@ -28,7 +28,7 @@ from harness.commands.options import (
     new_folder,
 )
 from harness.errors import UsageError
-from harness.lab.alarms import CHECKS, check_yourself
+from harness.lab.alarms import CHECKS, check_yourself, tell
 from harness.lab.bench import BenchPlan
 from harness.lab.budget import parse_budget
 from harness.lab.figures import BenchReport
@@ -183,7 +183,9 @@ def bench_command(
     console = Console()
     with Steps(Console(stderr=True), quiet=quiet) as steps:
         if check_yourself_runs:
-            return check_yourself(plans[0], check_yourself_runs, folder, steps=steps, find_pool=find_pool)
+            checks = check_yourself(plans[0], check_yourself_runs, folder, steps=steps, find_pool=find_pool)
+            sys.stdout.writelines(f"{check.kind}: {tell(check)}\n" for check in checks)
+            return Exit.BAD if any(check.wrong > check.allowed for check in checks) else Exit.GOOD
         report = run_benches(plans, progress=steps, command=command)
     path = keep(report, folder)
     if as_json:

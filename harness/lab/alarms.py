@@ -67,13 +67,14 @@ def judge_repetitions(kind: str, profile: str, found: list[Repetition]) -> Check
 
 def check_yourself(
     plan: BenchPlan, count: int, folder: Path, *, steps: Progress, find_pool: Callable[[str], Subject]
-) -> int:
-    """Both kinds, `count` times each, of the plan's profile on its candidate; 0 if no more than allowed are wrong."""
+) -> tuple[Check, ...]:
+    """Both kinds, `count` times each, of the plan's profile on its candidate; kept in `folder` after each bench."""
     pool = plan.candidate
     percent = PLANTED[plan.schedule.profile if plan.schedule.profile in PROFILES else "quick"]
     planted = find_pool(f"slower:{percent}:{pool.name}")
     kinds = {"equal": pool, "planted": planted}
     found: dict[str, list[Repetition]] = {kind: [] for kind in kinds}
+    checks: tuple[Check, ...] = ()
     steps.planned(count * len(kinds))
     for number in range(count):
         for kind, candidate in kinds.items():
@@ -83,11 +84,10 @@ def check_yourself(
             (bench,) = assemble([run_bench(each)]).benches
             found[kind].append(_shorten(bench))
             steps.ended(what, found[kind][-1].claim.value)
-            checks = [judge_repetitions(kind, plan.schedule.profile, each) for kind, each in found.items() if each]
+            checks = tuple(judge_repetitions(kind, plan.schedule.profile, each) for kind, each in found.items() if each)
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / ALARMS_FILE, msgspec.json.format(msgspec.json.encode(checks), indent=1))
-    steps.ended("all", ", ".join(f"{check.kind}: {tell(check)}" for check in checks))
-    return int(any(check.wrong > check.allowed for check in checks))
+    return checks
 
 
 def tell(check: Check) -> str:

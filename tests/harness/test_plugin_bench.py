@@ -39,6 +39,7 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     """A folder and a gate of its own, without what an outer xdist has put into the environment."""
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_XDIST_WORKER_COUNT"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("POOLPROOF_GATE_DIR", raising=False)
     monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(pytester.path / "run"))
     return pytester
 
