@@ -208,7 +208,7 @@ class Analysis:
             )
         return np.log([max((block.p10_s if metric == "p10" else block.p50_s) or 0.0, 1e-9) for block in blocks])
 
-    def _tail(self, kind: str, name: str, arms: Sequence[str]) -> tuple[float, Array]:
+    def _tail(self, kind: str, name: str, arms: Sequence[str], *, enough: float = 1.0) -> tuple[float, Array]:
         q = QUANTILES[name]
         counted: list[Counter[int]] = []
         for around in self._rounds:
@@ -218,7 +218,7 @@ class Analysis:
             counted.append(together)
         numbers = sorted(set().union(*counted))
         total = sum(sum(each.values()) for each in counted)
-        if total < needed(q):
+        if total < needed(q) * enough:
             told = f"{total} were made" if total else "nothing was recorded"
             raise Unmeasured(f"{name} needs {needed(q)} calls ({kind} of the {arms[0]}); {told}")
         place = {number: column for column, number in enumerate(numbers)}
@@ -240,8 +240,10 @@ class Analysis:
             below = np.mean([self._levels(arm, metric) for arm in baseline], axis=0)
             logs = self._levels(candidate, metric) - below
             return _trimmed(logs), np.asarray(_trimmed(logs[self._picks]))
-        one, ones = self._tail("response", metric, (candidate,))
-        other, others = self._tail("response", metric, tuple(baseline))
+        # Each of the baseline's two pools makes half of its calls, which is enough to tell how far they are apart.
+        enough = 0.5 if candidate == "control" else 1.0
+        one, ones = self._tail("response", metric, (candidate,), enough=enough)
+        other, others = self._tail("response", metric, tuple(baseline), enough=enough)
         if min(one, other) <= 0:
             raise Unmeasured(f"{metric} is 0")
         return math.log(one / other), np.log(np.maximum(ones, 1e-9)) - np.log(np.maximum(others, 1e-9))
@@ -270,7 +272,7 @@ class Analysis:
             noise = max(abs(low), abs(high))
             beyond = max(0.0, -high, low)  # by so much the two pools of the baseline surely differ
             control_estimate = Estimate(math.exp(control), math.exp(low), math.exp(high))
-        except Unmeasured:  # each pool of the baseline made half of its calls
+        except Unmeasured:
             noise, beyond, control_estimate = asked, 0.0, None
         # Another session would have found another machine: as different from this one as this one's two pools of the
         # baseline are from each other, at the least.
