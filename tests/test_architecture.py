@@ -41,9 +41,9 @@ PURE_PATHS = """
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
     harness/{op,columns,tables,lines,recovery,composition,intended,differential,replay}
-    harness/shrink/{selection,reduction} harness/lab/{load,histogram,claims,slopes,scalability,figures,metrics,budget,analysis,validity,schedules,works}
+    harness/shrink/{selection,reduction} harness/selfcheck/{matrix,mutant,markdown,probes} reports/{view,charts}
+    harness/lab/{load,histogram,claims,slopes,scalability,figures,metrics,budget,analysis,validity,schedules,works}
     harness/lab/{show,trend,regression}
-    harness/selfcheck/{matrix,mutant,markdown,probes} reports/{view,charts}
 """
 
 
