@@ -11,7 +11,7 @@ from functools import cached_property
 import msgspec
 import numpy as np
 
-from bridge import EventKind, Statistics
+from bridge import EventKind, SessionStatus, Statistics
 from harness.columns import NONE, Earliest, Numbers, find_last, order_by
 from harness.fault import FaultRecord
 from harness.op import Op, OpType
@@ -88,6 +88,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     samples: tuple[Sample, ...] = ()
     leftovers: Leftovers | None = None
     statistics: Statistics | None = None
+    sessions: tuple[SessionStatus, ...] | None = None
     begun_ns: int | None = None
     ended_ns: int | None = None
     close_began_ns: int | None = None

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bridge import Event, ServiceInterval, Statistics
+from bridge import Event, ServiceInterval, SessionStatus, Statistics
 from harness.columns import AT_ONCE, GatheredDocuments, Vocabulary, order_by
 from harness.fault import FaultRecord
 from harness.history import History, Leftovers, RunInfo, Sample
@@ -88,7 +88,13 @@ class StatisticsLine(msgspec.Struct, frozen=True, tag="statistics"):
     statistics: Statistics
 
 
-Line = OpLine | EndLine | EventLine | FaultLine | SampleLine | MarkLine | LeftoversLine | StatisticsLine
+class SessionsLine(msgspec.Struct, frozen=True, tag="sessions"):
+    """The pool's session table after the last call."""
+
+    sessions: tuple[SessionStatus, ...]
+
+
+Line = OpLine | EndLine | EventLine | FaultLine | SampleLine | MarkLine | LeftoversLine | StatisticsLine | SessionsLine
 
 _decoder = msgspec.json.Decoder(Line)
 
@@ -105,6 +111,7 @@ class _Reader:
         self.trouble: list[str] = []
         self.leftovers: Leftovers | None = None
         self.statistics: Statistics | None = None
+        self.sessions: tuple[SessionStatus, ...] | None = None
         self.torn = 0
         self._begun: dict[int, Op] = {}
         self._ended: list[Op] = []
@@ -135,6 +142,8 @@ class _Reader:
                     self.leftovers = found
                 case StatisticsLine(counted):
                     self.statistics = counted
+                case SessionsLine(sessions):
+                    self.sessions = sessions
         if len(self._ended) >= AT_ONCE:
             self._gather()
 
@@ -190,6 +199,7 @@ def build_history(info: RunInfo, lines: Iterable[bytes], services: Iterable[Serv
         samples=tuple(reader.samples),
         leftovers=reader.leftovers,
         statistics=reader.statistics,
+        sessions=reader.sessions,
         begun_ns=marks.get("begun"),
         ended_ns=marks.get("ended"),
         close_began_ns=marks.get("close_began"),

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from bridge import Event, EventKind, PoolError, Statistics
+from bridge import Event, EventKind, PoolError, SessionStatus, Statistics
 from bridge.clock import now_ns
 from harness.census import take_sample
 from harness.fault import FaultKind, FaultRecord
@@ -31,6 +31,7 @@ from harness.lines import (
     MarkLine,
     OpLine,
     SampleLine,
+    SessionsLine,
     StatisticsLine,
 )
 from harness.workload import Step
@@ -190,6 +191,10 @@ class Recorder:
     def statistics(self, statistics: Statistics) -> None:
         """What the pool itself counted."""
         self._append(StatisticsLine(statistics))
+
+    def sessions(self, sessions: tuple[SessionStatus, ...]) -> None:
+        """The pool's session table."""
+        self._append(SessionsLine(sessions))
 
     def close(self) -> None:
         """Write what is left and close the file. Idempotent."""

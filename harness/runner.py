@@ -342,6 +342,11 @@ class _Run:
             self._recorder.statistics(pool.status().statistics)
         except PoolError as error:
             self._recorder.mark("no_statistics", str(error))
+        if Capability.SESSIONS in self._subject.capabilities:
+            try:
+                self._recorder.sessions(pool.sessions())
+            except PoolError as error:
+                self._recorder.mark("no_sessions", str(error))
 
     def _close(self, pool: Pool) -> None:
         self._recorder.mark("close_began")

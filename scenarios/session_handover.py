@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from bridge import Capability
-from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, Sessions
+from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, SessionCounters, Sessions
 from harness.fault import Fault, FaultKind
 from harness.scenario import PATIENT, IntendedDifference, Scenario
 from harness.workload import Plan, Size, Step
@@ -49,6 +49,7 @@ SCENARIO = Scenario(
         LabelledOutcome(label="execute", outcomes=frozenset({"result"})),
         FaultLanded(kinds=(FaultKind.KILL,)),
         Sessions(),
+        SessionCounters(),
         *CORE,
     ),
     intended_differences=(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from bridge import Capability
-from harness.checkers import CORE, LabelledOutcome, OneOutcome, Sessions
+from harness.checkers import CORE, LabelledOutcome, OneOutcome, SessionCounters, Sessions
 from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
@@ -39,6 +39,12 @@ SCENARIO = Scenario(
     needs=frozenset({Capability.SESSIONS}),
     fixed_size=Size(workers=2, clients=4),
     config=PATIENT,
-    checkers=(OneOutcome(), LabelledOutcome(label="own", outcomes=frozenset({"result"})), Sessions(), *CORE),
+    checkers=(
+        OneOutcome(),
+        LabelledOutcome(label="own", outcomes=frozenset({"result"})),
+        Sessions(),
+        SessionCounters(),
+        *CORE,
+    ),
     compare_answers=False,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from bridge import Capability
-from harness.checkers import CORE, OneOutcome, Sessions
+from harness.checkers import CORE, OneOutcome, SessionCounters, Sessions
 from harness.composition import mix, sessions, steady_mix
 from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
@@ -40,5 +40,5 @@ SCENARIO = Scenario(
     commands=("put", "get", "append", "list"),
     needs=frozenset({Capability.SESSIONS}),
     config=PATIENT,
-    checkers=(OneOutcome(), Sessions(), *CORE),
+    checkers=(OneOutcome(), Sessions(), SessionCounters(), *CORE),
 )

@@ -6,6 +6,7 @@ from harness.checker import Checker
 from harness.checkers.answers import OwnAnswer
 from harness.checkers.audit import Audit
 from harness.checkers.closing import CloseBounded, Conserved, NothingLeft
+from harness.checkers.counters import SessionCounters
 from harness.checkers.deadlines import Deadlines, Prompt
 from harness.checkers.faults import Seen
 from harness.checkers.leases import AtMostOnce, CleanWorkers, ExclusiveLease, Fifo
@@ -61,6 +62,7 @@ ALL: tuple[type, ...] = (
     Replaced,
     Seen,
     Restraint,
+    SessionCounters,
     Sessions,
     StableWorkers,
     TimeoutKills,
@@ -100,6 +102,7 @@ __all__ = [
     "Replaced",
     "Restraint",
     "Seen",
+    "SessionCounters",
     "Sessions",
     "StableWorkers",
     "TimeoutKills",

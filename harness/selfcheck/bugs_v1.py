@@ -125,6 +125,22 @@ def v1_counters_reset() -> None:
     replace(Manager, "call", resetting)
 
 
+@NURSERY.bug(V1, breaks=("G19",), scenarios=("session_threads",))
+def v1_counter_stops() -> None:
+    """A session's counter counts its first two calls only."""
+
+    def lazy(call: Any) -> Any:
+        def stop(self: Manager, number: int, frame: bytearray, session_id: str | None) -> Any:
+            result = call(self, number, frame, session_id)
+            if session_id is not None:
+                self._sessions[session_id].operations = min(2, self._sessions[session_id].operations)
+            return result
+
+        return stop
+
+    replace(Manager, "call", lazy)
+
+
 @NURSERY.bug(V1, breaks=("G22",), scenarios=("close_under_load",))
 def v1_waiters_not_told() -> None:
     """Who waits when the pool is closed is not told."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -340,6 +341,25 @@ def counters_reset() -> None:
         return forget
 
     replace(SessionTable, "begin", resetting)
+
+
+@NURSERY.bug(V2, breaks=("G19",), scenarios=("session_threads",))
+def counters_per_thread() -> None:
+    """A session's counter begins anew when another thread calls in it."""
+    callers: dict[int, threading.Thread] = {}  # the threads themselves: an ident may come again
+
+    def forgetful(begin: Any) -> Any:
+        def forget(self: SessionTable, session_id: str) -> Session:
+            session: Session = begin(self, session_id)
+            caller = threading.current_thread()
+            if callers.setdefault(id(session), caller) is not caller:
+                callers[id(session)] = caller
+                session.operations = 0
+            return session
+
+        return forget
+
+    replace(SessionTable, "begin", forgetful)
 
 
 @NURSERY.bug(V2, breaks=("G20", "G22"), scenarios=("close_busy",))

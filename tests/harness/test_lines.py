@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge import EventKind, Statistics
+from bridge import EventKind, SessionStatus, Statistics
 from harness.fault import FaultKind
 from harness.history import Leftovers, OpType, Sample
 from harness.lines import (
@@ -20,6 +20,7 @@ from harness.lines import (
     MarkLine,
     OpLine,
     SampleLine,
+    SessionsLine,
     StatisticsLine,
     build_history,
 )
@@ -32,6 +33,7 @@ def written(*lines: Line) -> list[bytes]:
 def test_every_kind_of_line_finds_its_place(build: Any) -> None:
     op, event, fault = build.op(0), build.event(EventKind.SPAWN, 1, worker=1, pid=9), build.fault(FaultKind.KILL)
     statistics = Statistics(submitted=1, in_flight=0, outcomes={"result": 1})
+    sessions = (SessionStatus(session_id="a", operations=1, version=0, worker_id=None),)
     service = build.service(101, 1, 0, 5)
     marks = ("begun", "ended", "close_began", "close_ended", "finished")
     lines = written(
@@ -40,12 +42,14 @@ def test_every_kind_of_line_finds_its_place(build: Any) -> None:
         FaultLine(fault),
         LeftoversLine(Leftovers(processes=(3,))),
         StatisticsLine(statistics),
+        SessionsLine(sessions),
         *(MarkLine(name, number) for number, name in enumerate(marks)),
     )
     history = build_history(build.info(), lines, [service])
     assert (history.ops, history.events, history.faults, history.services) == ((op,), (event,), (fault,), (service,))
     assert history.leftovers == Leftovers(processes=(3,))
     assert history.statistics == statistics
+    assert history.sessions == sessions
     assert (history.begun_ns, history.ended_ns, history.close_began_ns, history.close_ended_ns) == (0, 1, 2, 3)
     assert history.finished
     assert (history.trouble, history.torn_lines) == ("", 0)

@@ -18,6 +18,7 @@ from bridge import (
     PoolClosed,
     Sent,
     SessionLost,
+    SessionStatus,
     Statistics,
     WorkerCrashed,
 )
@@ -172,17 +173,20 @@ def test_a_step_that_is_a_fault_landed_only_if_it_was_sent(
     assert (fault.kind, fault.landed, fault.detail) == (FaultKind.EXIT, landed, "exit")
 
 
-def test_marks_leftovers_and_statistics_are_kept(recorder: Recorder, read: Any) -> None:
+def test_marks_leftovers_statistics_and_sessions_are_kept(recorder: Recorder, read: Any) -> None:
     statistics = Statistics(submitted=1, in_flight=0, outcomes={"result": 1})
+    sessions = (SessionStatus(session_id="a", operations=1, version=0, worker_id=None),)
     recorder.mark("begun")
     recorder.mark("trouble", "a thing")
     recorder.leftovers(Leftovers(threads=("left",)))
     recorder.statistics(statistics)
+    recorder.sessions(sessions)
     history = read()
     assert history.begun_ns is not None
     assert history.trouble == "a thing"
     assert history.leftovers == Leftovers(threads=("left",))
     assert history.statistics == statistics
+    assert history.sessions == sessions
 
 
 @pytest.mark.parametrize(
