@@ -10,7 +10,7 @@ import msgspec
 
 from bridge import CheckoutTimeout, PoolError
 from harness.selfcheck.mutant import V2, Nursery, replace
-from pool_v2 import PoolV2
+from pool_v2 import PoolV2, lease
 from pool_v2.circuit import Circuit
 from pool_v2.coordinator import Act, Affinity, Coordinator, Order
 from pool_v2.housekeeper import Housekeeper
@@ -395,10 +395,16 @@ def second_close_raises() -> None:
     replace(PoolV2, "close", once_only)
 
 
-@NURSERY.bug(V2, breaks=("G26",), scenarios=("abandoned_lease",))
+@NURSERY.bug(V2, breaks=("G26",), scenarios=("lease_misuse", "abandoned_lease"))
 def lease_never_reclaimed() -> None:
     """A lease whose thread has ended keeps its worker."""
     replace(Housekeeper, "beat", lambda _: lambda self, now: NEVER_NS)
+
+
+@NURSERY.bug(V2, breaks=("G26",), scenarios=("abandoned_lease",))
+def checkout_not_told() -> None:
+    """Nobody remembers where a lease was opened, so the warning of its loss does not tell."""
+    replace(lease, "_where", lambda _: tuple)
 
 
 @NURSERY.bug(V2, breaks=("G27",), scenarios=("command_errors",))

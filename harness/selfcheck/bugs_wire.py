@@ -184,7 +184,7 @@ def drain_kept() -> None:
     replace(StderrDrain, "close", lambda _: lambda self: None)
 
 
-@NURSERY.bug(*BOTH, breaks=("G23",), scenarios=("forked_client",))
+@NURSERY.bug(*BOTH, breaks=("G23",), scenarios=("fork_in_client", "forked_client"))
 def fork_unguarded() -> None:
     """A forked child may use its copy of the pool."""
     replace(Crew, "require_owner", lambda _: lambda self: None)

@@ -6,6 +6,7 @@ Each knows only the common interface, and one guarantee.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -30,6 +31,7 @@ START_SLACK_S = 1.0
 GONE_WITHIN_S = 5.0
 RECLAIM_WITHIN_S = 10.0
 BUSY_S = 60.0
+PATIENT_S = 15.0
 MOST_STARTS = 10
 
 
@@ -67,11 +69,11 @@ def _together(work: Callable[[int], object], times: int) -> list[BaseException]:
 
 def session_counters(bench: Bench) -> list[Finding]:
     """Several threads call in two sessions; each session's counter must tell its calls."""
-    pool = bench.make(workers=2)
+    pool = bench.make(workers=2, checkout_timeout_s=PATIENT_S)
     try:
         errors = _together(
             lambda number: [
-                pool.execute("put", {"key": f"k{number}", "value": call}, session=f"s{number % 2}", timeout_s=10.0)
+                pool.execute("put", {"key": f"k{number}", "value": call}, session=f"s{number % 2}", timeout_s=PATIENT_S)
                 for call in range(CALLS)
             ],
             THREADS,
@@ -287,22 +289,47 @@ def last_words(bench: Bench) -> list[Finding]:
 
 
 def abandoned_lease(bench: Bench) -> list[Finding]:
-    """A thread ends while it holds the only worker; the worker must come back."""
+    """A thread ends while it holds the only worker; the worker must come back, and it be told who had it."""
     pool: Any = bench.make(workers=1)
     kept: list[Any] = []
-    thread = threading.Thread(target=lambda: kept.append(pool.checkout(checkout_timeout_s=10.0)))
-    thread.start()
-    thread.join()
-    began = time.monotonic()
+
+    def forgetful_client() -> None:
+        kept.append(pool.checkout(checkout_timeout_s=10.0))
+
+    warnings = _Warnings()
+    logging.getLogger().addHandler(warnings)
     try:
-        pool.execute("ping", timeout_s=RECLAIM_WITHIN_S, checkout_timeout_s=RECLAIM_WITHIN_S)
-        back = True
-    except PoolError:
-        back = False
-    took_s = time.monotonic() - began
-    pool.close(0.2)
+        thread = threading.Thread(target=forgetful_client)
+        thread.start()
+        thread.join()
+        began = time.monotonic()
+        try:
+            pool.execute("ping", timeout_s=RECLAIM_WITHIN_S, checkout_timeout_s=RECLAIM_WITHIN_S)
+            back = True
+        except PoolError:
+            back = False
+        took_s = time.monotonic() - began
+        pool.close(0.2)
+    finally:
+        logging.getLogger().removeHandler(warnings)
+    named = any(forgetful_client.__name__ in text for text in warnings.told)
     told = f"an abandoned lease {'came back' if back else 'did not come back'} within {took_s:.2f} s"
-    return [claim("lease_reclaimed", ("G26",), back if kept else None, told)]
+    place = f"{len(warnings.told)} warnings {'name' if named else 'do not name'} the function that had checked it out"
+    return [
+        claim("lease_reclaimed", ("G26",), back if kept else None, told),
+        claim("checkout_told", ("G26",), named if kept and back else None, place),
+    ]
+
+
+class _Warnings(logging.Handler):
+    """Keeps the texts of all warnings."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told.append(record.getMessage())
 
 
 def _drill(act: Callable[[Bench], list[Finding]], guarantees: tuple[str, ...], pools: tuple[str, ...] = BOTH) -> Drill:
