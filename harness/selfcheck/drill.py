@@ -29,7 +29,7 @@ class Bench:
         self.subject = subject
         self.events: list[Event] = []
         self._name = name
-        self._folder = folder
+        self.folder = folder
         self._worker_command = worker_command
 
     def make(self, **options: Any) -> Pool:  # noqa: ANN401 - options of PoolConfig
@@ -37,7 +37,7 @@ class Bench:
         if self._worker_command is not None:
             options.setdefault("worker_command", self._worker_command)
         name = pool_name(self._name, self.subject.name)
-        config = PoolConfig.from_options({**options, "name": name, "log_dir": str(self._folder)})
+        config = PoolConfig.from_options({**options, "name": name, "log_dir": str(self.folder)})
         return self.subject.make(config, self.events.append)
 
 

@@ -14,19 +14,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import psutil
 
 from bridge import CircuitOpen, EventKind, Pool, PoolClosed, PoolError, WorkerCrashed
 from bridge.config import DEFAULT_WORKER_COMMAND
 from harness.checker import Finding
-from harness.fault import Fault, FaultKind
+from harness.fault import Fault, FaultKind, FaultRecord
 from harness.faulty_worker import wrap
 from harness.selfcheck.drill import Bench, Drill, claim, wait_until
 from harness.selfcheck.mutant import BOTH, V2
 
 THREADS = 4
 CALLS = 10
-START_LIMIT_S = 0.5
+START_LIMIT_S = 2.0
 START_SLACK_S = 1.0
 GONE_WITHIN_S = 5.0
 RECLAIM_WITHIN_S = 10.0
@@ -157,12 +158,12 @@ def broken_start(bench: Bench) -> list[Finding]:
 
 def silent_start(bench: Bench) -> list[Finding]:
     """A worker sends other frames in place of its init answer; it must be given up in time all the same."""
-    noise = Fault(kind=FaultKind.STRAY_START, for_s=BUSY_S, amount=int(BUSY_S * 20))
+    noise, told_in = Fault(kind=FaultKind.MUTE_START), bench.folder / "starts.jsonl"
     pool = bench.make(
-        workers=1, worker_command=wrap(DEFAULT_WORKER_COMMAND, (noise,), os.devnull), start_timeout_s=START_LIMIT_S
+        workers=1, worker_command=wrap(DEFAULT_WORKER_COMMAND, (noise,), str(told_in)), start_timeout_s=START_LIMIT_S
     )
     with contextlib.suppress(PoolError):
-        pool.execute("ping", timeout_s=4 * START_LIMIT_S)
+        pool.execute("ping", timeout_s=2 * START_LIMIT_S + START_SLACK_S)
     pool.close(0.2)
     spawned = {event.worker: event.at_ns for event in bench.events if event.kind is EventKind.SPAWN}
     ended = {event.worker: event.at_ns for event in reversed(bench.events) if event.kind is EventKind.KILL}
@@ -172,6 +173,10 @@ def silent_start(bench: Bench) -> list[Finding]:
     took_s = (ended[first] - spawned[first]) / 1e9 if first in ended else float("inf")
     holds = 0.9 * START_LIMIT_S <= took_s <= 1.1 * START_LIMIT_S + START_SLACK_S
     told = f"a worker that never answered was given up after {took_s:.2f} s; the limit is {START_LIMIT_S:g} s"
+    records = told_in.read_bytes().splitlines() if told_in.exists() else []
+    begun_ns = msgspec.json.decode(records[0], type=FaultRecord).at_ns if records else None
+    if begun_ns is None or begun_ns > spawned[first] + 0.8 * START_LIMIT_S * 1e9:
+        return [claim("bounded_start", ("G13",), None, f"{told}; it was too slow to send anything by then")]
     return [claim("bounded_start", ("G13",), holds, told)]
 
 

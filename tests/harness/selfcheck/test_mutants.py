@@ -16,6 +16,10 @@ from harness.selfcheck.mutant import BOTH, FIXES, GUARANTEES, Mutant, MutantErro
 from harness.selfcheck.roster import all_mutants, all_stages, find_mutants
 from harness.selfcheck.worker import BUGS, command
 from harness.verdict import Verdict
+from pool_v2.circuit import Circuit
+from pool_v2.coordinator import Coordinator
+from pool_v2.roster import Limits
+from pool_v2.ticket import Ticket
 
 MUTANTS = all_mutants()
 
@@ -50,6 +54,28 @@ def test_each_mutant_is_run_where_its_pool_can_be(mutant: Mutant) -> None:
     for name in mutant.scenarios:
         assert name in stages
         assert stages[name].budget_s <= 30.0
+
+
+def test_the_reversed_queue_is_reversed_where_a_worker_is_handed_on() -> None:
+    assert _served_next() == 1
+    (lifo,) = find_mutants(["v2.lifo_queue"])
+    try:
+        lifo.plant()
+        assert _served_next() == 3
+    finally:
+        uproot()
+    assert _served_next() == 1
+
+
+def _served_next() -> int:
+    # Three calls wait for the only worker, which is given back: whose it is then.
+    core = Coordinator("literal", Circuit(failures_to_open=3, reset_s=1.0), Limits(size=1, floor=1, most=1))
+    core.ready(core.started(1, 0), 0)
+    tickets = [Ticket(call) for call in range(4)]
+    for ticket in tickets:
+        core.enter(ticket, 0)
+    (woken,) = core.leave(tickets[0], 0, clean=True)
+    return woken.call
 
 
 def test_a_seam_that_has_moved_is_an_error() -> None:
