@@ -18,7 +18,7 @@ from typing import Protocol
 
 import msgspec
 
-from harness.comparison import Comparison, Machine, RunResult, ScenarioComparison, Speed
+from harness.comparison import SCHEMA_VERSION, Comparison, Machine, RunResult, ScenarioComparison, Speed
 from harness.differential import Answers, compare_answers
 from harness.errors import RecordError, RunError
 from harness.judge import compare_scenario, judge
@@ -255,6 +255,7 @@ def reanalyze(comparison: Comparison, home: Path, find: Callable[[Sequence[str]]
         reasons=judgement.reasons,
         warnings=judgement.warnings,
         scenarios=compared,
+        schema_version=SCHEMA_VERSION,
     )
 
 

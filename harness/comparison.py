@@ -8,10 +8,11 @@ from __future__ import annotations
 import msgspec
 
 from harness.checker import Finding
+from harness.picture import Picture
 from harness.recovery import Recovery
 from harness.verdict import Decision, Verdict
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +67,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     findings: tuple[Finding, ...] = ()
     metrics: Metrics = Metrics()
+    picture: Picture = Picture()
     folder: str = ""
     duration_s: float = 0.0
     skipped: str = ""
