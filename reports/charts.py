@@ -15,6 +15,8 @@ import altair as alt
 Spec = dict[str, Any]
 Sides = tuple[str, str]
 """What the baseline and the candidate are called in charts; never equal."""
+Drawn = Any
+"""Some chart of Altair's; its classes turn into one another as they are composed."""
 
 SIDE_COLOURS = ("var(--baseline)", "var(--candidate)")
 FAULT_COLOUR = "var(--fault)"
@@ -47,7 +49,7 @@ def _tips(**titles: str) -> list[alt.Tooltip]:
     ]
 
 
-def _shade(name: str, data: alt.NamedData | None = None) -> alt.LayerChart:
+def _shade(name: str, data: alt.NamedData | None = None) -> Drawn:
     # A fault is a line where it landed, and a shade until the pool was itself again.
     tooltip = _tips(fault="fault", told="what came of it", start="at, s", took="itself again after, s")
     chart = alt.Chart(data) if data is not None else alt.Chart()
@@ -57,7 +59,7 @@ def _shade(name: str, data: alt.NamedData | None = None) -> alt.LayerChart:
     return alt.layer(shade, rule).properties(name=f"only_fault_{name}")
 
 
-def occupancy(sides: Sides) -> alt.FacetChart:
+def occupancy(sides: Sides) -> Drawn:
     """When which worker was at work, both pools above each other on one time axis, faults shaded."""
     bars = (
         alt.Chart()
@@ -79,7 +81,7 @@ def occupancy(sides: Sides) -> alt.FacetChart:
     ).resolve_scale(y="independent")
 
 
-def ecdf(sides: Sides) -> alt.LayerChart:
+def ecdf(sides: Sides) -> Drawn:
     """The share of calls that took at most so long, on a log axis, with the usual quantiles marked."""
     x = alt.X(
         "ms:Q",
@@ -101,7 +103,7 @@ def ecdf(sides: Sides) -> alt.LayerChart:
     return alt.layer(line, points).properties(width=WIDTH_PX, height=PLOT_PX)
 
 
-def flow(sides: Sides) -> alt.VConcatChart:
+def flow(sides: Sides) -> Drawn:
     """Results per second, and response times, over the run; faults shaded."""
     data = alt.NamedData("flow")
     x = alt.X("start:Q", title=None)
@@ -137,7 +139,7 @@ def flow(sides: Sides) -> alt.VConcatChart:
     return alt.vconcat(upper, lower, spacing=8).resolve_scale(x="shared")
 
 
-def levels(sides: Sides) -> alt.FacetChart:
+def levels(sides: Sides) -> Drawn:
     """Memory, descriptors, threads and children of the run's process over time."""
     lines = (
         alt.Chart()
@@ -157,7 +159,7 @@ def levels(sides: Sides) -> alt.FacetChart:
     return facets.resolve_scale(y="independent").transform_fold(list(LEVELS), as_=["what", "value"])
 
 
-def forest(_: Sides) -> alt.LayerChart:
+def forest(_: Sides) -> Drawn:
     """Ratios with their intervals, against 1 and against the margin."""
     data = alt.NamedData("ratios")
     what = alt.Y("what:N", title=None, sort=None)
@@ -189,7 +191,7 @@ def forest(_: Sides) -> alt.LayerChart:
 _TONE_RANGE = ["var(--good)", "var(--doubt)", "var(--bad)"]
 
 
-def response(sides: Sides) -> alt.LayerChart:
+def response(sides: Sides) -> Drawn:
     """Response times of both pools in every scenario: a line from p50 to p99, a point at p50, a tick at p90."""
     tooltip = _tips(scenario="scenario", side="pool", p50="p50, ms", p90="p90, ms", p99="p99, ms", calls="calls")
     base = alt.Chart(alt.NamedData("response")).encode(
@@ -206,19 +208,19 @@ def response(sides: Sides) -> alt.LayerChart:
     return alt.layer(line, tick, point).properties(width=WIDTH_PX, height={"step": 10})
 
 
-def overlap(sides: Sides) -> alt.Chart:
+def overlap(sides: Sides) -> Drawn:
     """The largest number of workers at work at the same time, both pools, every scenario."""
     title = "workers at work at the same time, at most"
     return _bars(alt.X("value:Q", title=title, axis=alt.Axis(format="d", tickMinStep=1)), "overlap", sides)
 
 
-def throughput(sides: Sides) -> alt.Chart:
+def throughput(sides: Sides) -> Drawn:
     """Results per second of both pools in every scenario, faults and all."""
     title = "results per second, as run (with faults and pauses), log scale"
     return _bars(alt.X("value:Q", title=title, scale=alt.Scale(type="log"), axis=FEW), "throughput", sides)
 
 
-def _bars(x: alt.X, name: str, sides: Sides) -> alt.Chart:
+def _bars(x: alt.X, name: str, sides: Sides) -> Drawn:
     base = alt.Chart(alt.NamedData(name))
     mark = base.mark_bar() if name == "overlap" else base.mark_point(filled=True, size=50)
     return mark.encode(
@@ -230,7 +232,7 @@ def _bars(x: alt.X, name: str, sides: Sides) -> alt.Chart:
     ).properties(width=WIDTH_PX, height={"step": 10})
 
 
-def curves(sides: Sides) -> alt.FacetChart:
+def curves(sides: Sides) -> Drawn:
     """How figures grow with what was swept: a line a pool with its interval, a field a figure."""
     base = alt.Chart().encode(x=alt.X("x:Q", title=None, axis=alt.Axis(tickMinStep=1)), color=_side(sides))
     tooltip = _tips(side="pool", metric="figure", x="at", y="value", low="from", high="to")
@@ -246,7 +248,7 @@ def curves(sides: Sides) -> alt.FacetChart:
     ).resolve_scale(x="independent", y="independent")
 
 
-def trend(_: Sides) -> alt.LayerChart:
+def trend(_: Sides) -> Drawn:
     """A ratio over many runs, with its interval, coloured by the run's decision."""
     base = alt.Chart(alt.NamedData("trend")).encode(
         x=alt.X("run:O", title="run, oldest first", sort=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
@@ -264,7 +266,7 @@ def trend(_: Sides) -> alt.LayerChart:
     ).properties(width=WIDTH_PX, height=PLOT_PX)
 
 
-KINDS: dict[str, Callable[[Sides], alt.TopLevelMixin]] = {
+KINDS: dict[str, Callable[[Sides], Drawn]] = {
     kind.__name__: kind
     for kind in (occupancy, ecdf, flow, levels, forest, response, overlap, throughput, curves, trend)
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -19,9 +19,13 @@ import vl_convert
 from altair import SCHEMA_VERSION
 
 from reports import charts
+from reports.section import Section, Tone
 from reports.series import Drawing, side_names
+from reports.site import Index
 from reports.view import View
 
+MOST_MARKDOWN = 60_000
+"""A comment of a pull request holds 65,536 characters, a job's summary more."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~#])")
 
@@ -40,6 +44,11 @@ def escape_markdown(text: object) -> str:
 def render_html(view: View) -> str:
     """The report as one HTML page that needs nothing else, not even a network."""
     return render_page("report.html.j2", _drawings(view), view=view)
+
+
+def render_site(index: Index) -> str:
+    """The index of many runs as one HTML page."""
+    return render_page("site.html.j2", _of_sections(index.parts), index=index)
 
 
 def render_page(template: str, drawings: Mapping[str, Drawing], **values: object) -> str:
@@ -70,8 +79,18 @@ def render_page(template: str, drawings: Mapping[str, Drawing], **values: object
 
 
 def render_markdown(view: View) -> str:
-    """The report as Markdown for a pull request."""
-    return _environment(autoescape=False).get_template("report.md.j2").render(view=view)
+    """The report as Markdown for a pull request, at most `MOST_MARKDOWN` characters; what is left out is counted."""
+    template = _environment(autoescape=False).get_template("report.md.j2")
+    open_cells = [(row, cell) for row in view.rows for cell in row.cells if cell.tone in (Tone.BAD, Tone.DOUBT)]
+    notable = [row for row in view.rows if row.state is not Tone.GOOD]
+    text = ""
+    for rows, most in ((list(view.rows), 200), (notable, 50), (notable[:100], 20), (notable[:30], 8), ([], 3), ([], 1)):
+        good = sum(row.state is Tone.GOOD for row in view.rows) - sum(row.state is Tone.GOOD for row in rows)
+        text = template.render(view=view, rows=rows, most=most, open_cells=open_cells, left_good=good)
+        if len(text) <= MOST_MARKDOWN:
+            return text
+    cut = "\n\nThe rest is in report.html.\n"
+    return text[: MOST_MARKDOWN - len(cut)] + cut
 
 
 def _drawings(view: View) -> dict[str, Drawing]:
@@ -81,9 +100,11 @@ def _drawings(view: View) -> dict[str, Drawing]:
         found["hero"] = view.hero
     for row in view.rows:
         found |= {f"row-{row.name}/{drawing.kind}": drawing for drawing in row.drawings}
-    for part in view.sections:
-        found |= {f"{part.key}/{number}": drawing for number, drawing in enumerate(part.drawings, 1)}
-    return found
+    return found | _of_sections(view.sections)
+
+
+def _of_sections(parts: Iterable[Section]) -> dict[str, Drawing]:
+    return {f"{part.key}/{number}": drawing for part in parts for number, drawing in enumerate(part.drawings, 1)}
 
 
 def _hash(script: str) -> str:

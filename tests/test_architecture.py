@@ -33,8 +33,8 @@ PURE_PATHS = """
     bridge/{errors,interface,messages,framing,lifecycle,events,config} pool_v2/{coordinator,circuit,roster,sessions}
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
-    harness/{lines,recovery,picture,composition,intended,differential,replay} harness/shrink/{selection,reduction}
-    harness/selfcheck/{matrix,mutant,markdown,probes} reports/{view,charts,series,section,calls}
+    harness/{lines,recovery,picture,cells,composition,intended,differential,replay} harness/shrink/{selection,reduction}
+    harness/selfcheck/{matrix,mutant,markdown,probes} reports/{view,charts,series,section,calls,lab,covered,site}
 """
 
 
