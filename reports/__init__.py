@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from reports.export import FORMATS, view_with_extras, write_reports, write_site
+from reports.export import FORMATS, INDEX_FILE, view_with_extras, write_reports, write_site
 from reports.github import publish
 from reports.schema import comparison_schema
 from reports.view import View, build_view
 
 __all__ = [
     "FORMATS",
+    "INDEX_FILE",
     "View",
     "build_view",
     "comparison_schema",
