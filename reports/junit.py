@@ -23,7 +23,7 @@ def render_junit(view: View) -> str:
         pool = view.source.baseline if side == "baseline" else view.source.candidate
         suite.set("name", f"{side} {pool}")
         properties = Xml.SubElement(suite, "properties")
-        for name, value in (("pool", pool), ("side", side), ("seed", str(view.source.seed)), *view.facts):
+        for name, value in (("pool", pool), ("side", side), *view.facts):
             Xml.SubElement(properties, "property", name=printable(name), value=printable(value))
         for row, (cell, duration_s) in zip(view.rows, cells, strict=True):
             case = Xml.SubElement(
