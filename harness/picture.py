@@ -23,8 +23,10 @@ MOST_STEPS = 120
 MOST_BUCKETS = 60
 LEAST_BUCKETS = 10
 CALLS_A_BUCKET = 5
-SHARE_BUCKETS = 100
+SHARE_BUCKETS = 60
 MOST_LANES = 16
+OTHERS = -1
+"""No worker's number."""
 MOST_LEVELS = 40
 MOST_NOTED = 40
 MOST_FAULTS = 60
@@ -51,7 +53,7 @@ class Flow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Share(msgspec.Struct, frozen=True, array_like=True):
-    """How much of a bucket of time a worker was at work (0 to 1), and on how many calls. Worker 0: all others."""
+    """How much of a bucket of time a worker was at work (0 to 1), and on how many calls. OTHERS is all others."""
 
     worker: int
     start_s: float
@@ -205,7 +207,7 @@ def _shares(spans: Sequence[tuple[int, int, int]], begin_ns: int) -> tuple[Share
     busy: dict[tuple[int, int], int] = {}
     calls: dict[tuple[int, int], int] = {}
     for start, end, worker in spans:
-        lane = worker if worker in shown else 0
+        lane = worker if worker in shown else OTHERS
         at = start
         key = (lane, (start - first) // width)
         calls[key] = calls.get(key, 0) + 1
@@ -221,7 +223,7 @@ def _shares(spans: Sequence[tuple[int, int, int]], begin_ns: int) -> tuple[Share
             lane,
             round((first - begin_ns + place * width) / 1e9, 6),
             round((first - begin_ns + (place + 1) * width) / 1e9, 6),
-            round(min(busy[lane, place] / width / (1 if lane else others), 1.0), 4),
+            round(min(busy[lane, place] / width / (others if lane == OTHERS else 1), 1.0), 4),
             calls.get((lane, place), 0),
         )
         for lane, place in sorted(busy)

@@ -22,9 +22,11 @@ SIDE_COLOURS = ("var(--baseline)", "var(--candidate)")
 FAULT_COLOUR = "var(--fault)"
 WIDTH_PX = 640
 LANE_PX = 17
+WEIGHT = "isValid(datum.busy) ? datum.busy : datum.ended == 'answered' ? 1 : datum.ended == 'cut off' ? 0.35 : 0.6"
+"""How dark a bar is: by its share of the time, or by how its call ended."""
 FEW = alt.Axis(tickCount=5)
 """A log axis would draw a line at every digit."""
-FORMATS = {"ratio": ".2f", "low": ".2f", "high": ".2f", "share": ".1%"}
+FORMATS = {"ratio": ".2f", "low": ".2f", "high": ".2f", "share": ".1%", "busy": ".0%"}
 PLOT_PX = 170
 LEVELS = ("memory, MB", "descriptors", "threads", "children")
 
@@ -64,6 +66,7 @@ def occupancy(sides: Sides) -> Drawn:
     bars = (
         alt.Chart()
         .transform_filter("isValid(datum.lane)")
+        .transform_calculate(weight=WEIGHT)
         .mark_bar(height={"band": 0.82}, stroke="var(--raised)", strokeWidth=0.5, cornerRadius=1.5)
         .encode(
             x=alt.X("start:Q", title="seconds since the run began"),
@@ -71,7 +74,15 @@ def occupancy(sides: Sides) -> Drawn:
             y=alt.Y("lane:N", title=None, sort=None),
             color=_side(sides, legend=False),
             opacity=alt.Opacity("weight:Q", scale=alt.Scale(domain=[0, 1], range=[0.12, 1]), legend=None),
-            tooltip=_tips(lane="who", what="what", ended="ended", start="from, s", end="to, s"),
+            tooltip=_tips(
+                lane="who",
+                what="what",
+                ended="ended",
+                busy="at work",
+                calls="calls begun",
+                start="from, s",
+                end="to, s",
+            ),
         )
     )
     layered = alt.layer(_shade("lanes"), bars).properties(width=WIDTH_PX, height={"step": LANE_PX})

@@ -23,7 +23,7 @@ from reports.view import View, build_view
 
 def render_json(view: View) -> str:
     """The comparison itself, as JSON of the published schema."""
-    return msgspec.json.format(msgspec.json.encode(view.source), indent=1).decode() + "\n"
+    return msgspec.json.encode(view.source).decode() + "\n"
 
 
 INDEX_FILE = "index.html"

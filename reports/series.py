@@ -12,9 +12,11 @@ import msgspec
 
 from harness.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
 from harness.judge import MARGIN
+from harness.picture import OTHERS
 
 LEAST_MS = 0.001
 BYTES_A_MB = 1e6
+ENDS: dict[bool | None, str] = {True: "answered", False: "with an error", None: "cut off"}
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -24,10 +26,12 @@ class Table(msgspec.Struct, frozen=True):
     rows: tuple[tuple[Any, ...], ...]
 
     def columns(self) -> dict[str, list[Any] | dict[str, list[Any]]]:
-        """The same by columns; one of texts tells each text once, `of`, and then where it stands, `at`."""
+        """The same by columns, without empty ones; one of texts has each text once, `of`, and its places, `at`."""
         found: dict[str, list[Any] | dict[str, list[Any]]] = {}
         for place, field in enumerate(self.fields):
             values = [row[place] for row in self.rows]
+            if all(value is None for value in values):
+                continue
             if any(isinstance(value, str) for value in values):
                 known = {value: number for number, value in enumerate(dict.fromkeys(values))}
                 found[field] = {"of": list(known), "at": [known[value] for value in values]}
@@ -79,7 +83,20 @@ def _struck(side: str, result: RunResult) -> list[tuple[Any, ...]]:
 
 def occupancy(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None:
     """When which worker was at work; None if nothing was recorded."""
-    fields = ("title", "side", "lane", "what", "ended", "start", "end", "weight", "fault", "told", "took")
+    fields = (
+        "title",
+        "side",
+        "lane",
+        "what",
+        "ended",
+        "start",
+        "end",
+        "busy",
+        "calls",
+        "fault",
+        "told",
+        "took",
+    )
     rows: list[tuple[Any, ...]] = []
     words, left = [], []
     for side, result in _pairs(row, sides):
@@ -91,13 +108,13 @@ def occupancy(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None
         if picture.shares:
             left.append(f"{side}'s {picture.stretches} stretches of work are drawn as shares of time, all of them")
             for share in picture.shares:
-                lane = f"worker {share.worker}" if share.worker else "all other workers"
-                told = f"busy {share.share:.0%}, {share.calls} calls begun"
-                rows.append((title, side, lane, told, "–", share.start_s, share.end_s, share.share, None, None, None))
+                lane = "all other workers" if share.worker == OTHERS else f"worker {share.worker}"
+                at = (round(share.start_s, 4), round(share.end_s, 4), round(share.share, 3), share.calls)
+                rows.append((title, side, lane, None, None, *at, None, None, None))
         else:
             rows += _stretches(title, side, result)
         rows += [
-            (title, side, None, None, None, start, end, None, fault, told, took)
+            (title, side, None, None, None, start, end, None, None, fault, told, took)
             for _, fault, told, start, end, took in _struck(side, result)
         ]
     if not rows:
@@ -120,11 +137,6 @@ def occupancy(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None
 def _stretches(title: str, side: str, result: RunResult) -> list[tuple[Any, ...]]:
     stretches = result.metrics.timeline
     lanes = {worker: n + 1 for n, worker in enumerate(sorted({stretch.worker for stretch in stretches}))}
-    ends: dict[bool | None, tuple[str, float]] = {
-        True: ("answered", 1.0),
-        False: ("with an error", 0.6),
-        None: ("cut off", 0.35),
-    }
     offset = result.picture.offset_s
     return [
         (
@@ -132,10 +144,11 @@ def _stretches(title: str, side: str, result: RunResult) -> list[tuple[Any, ...]
             side,
             f"worker {lanes[stretch.worker]}",
             stretch.command,
-            ends[stretch.ok][0],
+            ENDS[stretch.ok],
             round(offset + stretch.start_ms / 1e3, 5),
             round(offset + stretch.end_ms / 1e3, 5),
-            ends[stretch.ok][1],
+            None,
+            None,
             None,
             None,
             None,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from harness.comparison import Comparison, Metrics, RunResult
-from harness.picture import Flow, Level, Picture, Share, Step, Struck
+from harness.picture import OTHERS, Flow, Level, Picture, Share, Step, Struck
 from reports import series
 
 MakeResult = Callable[..., RunResult]
@@ -44,11 +44,11 @@ def test_occupancy_has_a_lane_a_worker_and_a_bar_a_stretch_for_each_pool(make_co
 
 
 def test_a_large_history_is_drawn_as_shares_and_says_so(make_comparison: MakeComparison) -> None:
-    picture = Picture(stretches=5000, shares=(Share(2, 0.0, 0.1, 0.75, 12), Share(0, 0.0, 0.1, 0.5, 3)))
+    picture = Picture(stretches=5000, shares=(Share(2, 0.0, 0.1, 0.75, 12), Share(OTHERS, 0.0, 0.1, 0.5, 3)))
     drawing = series.occupancy(_with(make_comparison(), picture).scenarios[0], SIDES)
     mine = [bar for bar in _rows(drawing, "bars") if bar["side"] == "v2"]
-    assert [(bar["lane"], bar["weight"]) for bar in mine] == [("worker 2", 0.75), ("all other workers", 0.5)]
-    assert mine[0]["what"] == "busy 75%, 12 calls begun"
+    assert [(bar["lane"], bar["busy"]) for bar in mine] == [("worker 2", 0.75), ("all other workers", 0.5)]
+    assert (mine[0]["busy"], mine[0]["calls"], mine[0]["what"]) == (0.75, 12, None)
     assert drawing is not None
     assert "v2's 5000 stretches of work are drawn as shares of time, all of them" in drawing.caption
 
@@ -142,7 +142,7 @@ def test_nothing_recorded_is_no_chart(make_comparison: MakeComparison, make_resu
 
 
 def test_columns_tell_each_text_once() -> None:
-    table = series.Table(("who", "n"), (("a", 1), ("b", 2), ("a", None)))
+    table = series.Table(("who", "n", "empty"), (("a", 1, None), ("b", 2, None), ("a", None, None)))
     assert table.columns() == {"who": {"of": ["a", "b"], "at": [0, 1, 0]}, "n": [1, 2, None]}
 
 
