@@ -40,10 +40,10 @@ PURE_PATHS = """
     bridge/{errors,interface,messages,framing,lifecycle,events,config} pool_v2/{coordinator,circuit,roster,sessions}
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
-    harness/{op,columns,tables,lines,recovery,composition,intended,differential,replay}
-    harness/shrink/{selection,reduction} harness/selfcheck/{matrix,mutant,markdown,probes} reports/{view,charts}
+    harness/{op,columns,tables,lines,recovery,picture,cells,composition,intended,differential,replay}
+    harness/shrink/{selection,reduction} harness/selfcheck/{matrix,mutant,markdown,probes}
     harness/lab/{load,histogram,claims,slopes,scalability,figures,metrics,budget,analysis,validity,schedules,works}
-    harness/lab/{show,trend,regression}
+    harness/lab/{show,trend,regression} reports/{view,charts,series,section,calls,lab,covered,site}
 """
 
 
