@@ -18,7 +18,8 @@ MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "repo
 PORCH = {f"harness.{name}" for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session")}
 PORCH |= {"harness.conformance", "harness.owner"}
 PORCH |= {
-    f"harness.commands.{name}" for name in ("options", "results", "runs", "records", "machine", "shrinks", "checks")
+    f"harness.commands.{name}"
+    for name in ("options", "results", "runs", "records", "machine", "shrinks", "checks", "migrate")
 }
 PORCH |= {
     f"harness.selfcheck.{name}" for name in ("bugs_v1", "bugs_v2", "equivalents", "roster", "job", "check", "command")
@@ -35,6 +36,7 @@ PURE_PATHS = """
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
     harness/{lines,recovery,composition,intended,differential,replay} harness/shrink/{selection,reduction}
     harness/selfcheck/{matrix,mutant,markdown,probes} reports/{view,charts}
+    harness/migration/{plan,router,sessions,guardrails,comparing,checklist,page}
 """
 
 

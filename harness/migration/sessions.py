@@ -38,6 +38,7 @@ class Record:
 
     __slots__ = (
         "doubt",
+        "epoch",
         "failures",
         "home",
         "log",
@@ -45,6 +46,7 @@ class Record:
         "lost",
         "operations",
         "session_id",
+        "side",
         "traces",
         "turn",
         "version",
@@ -59,6 +61,8 @@ class Record:
     def reset(self) -> None:
         """Forget all but the traces: the session is new."""
         self.home = Home.NEW
+        self.side = Side.V1
+        self.epoch = 0
         self.log: list[Change] = []
         self.log_bytes = 0
         self.doubt = ""
@@ -66,6 +70,10 @@ class Record:
         self.operations = 0
         self.version = 0
         self.failures = 0
+
+    def settled(self, side: Side, epoch: int) -> None:
+        """In this step (of a number above 0) its calls go there, and nothing is to be done before."""
+        self.side, self.epoch = side, epoch
 
     def acknowledged(self, command: str, args: bytes, *, limit_bytes: int) -> None:
         """A command that changes state was answered with success."""
@@ -109,6 +117,7 @@ class Record:
         self.traces.discard(side)
         if self.home.value == side.value:
             self.home = Home.LOG
+            self.epoch = 0
 
     @property
     def blank(self) -> bool:

@@ -113,7 +113,7 @@ class Traffic:
     ) -> Any:  # noqa: ANN401
         # One call on one pool, which the witness hears of unless v1 serves alone.
         pool = self.pools[side]
-        if step.plain and side is Side.V1:
+        if step.plain:  # then there is no other side
             return pool.execute(
                 command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
             )
@@ -147,28 +147,34 @@ class Traffic:
     ) -> Any:  # noqa: ANN401
         """One call of a session, when it is its turn."""
         deadline_ns = None if timeout_s is None else now_ns() + int(duration("timeout_s", timeout_s) * 1e9)
-        record = self._take_turn(session_id, _shorter(checkout_timeout_s, timeout_s))
+        record = self._take_turn(session_id, timeout_s, checkout_timeout_s)
         try:
             step = self._control.step
-            side = self._settle(record, step, deadline_ns)
-            return self._run_at_home(record, step, side, command, args, _rest_s(deadline_ns), checkout_timeout_s)
+            if record.epoch != step.epoch or record.lost:
+                self._settle(record, step, deadline_ns)
+            if deadline_ns is not None:
+                timeout_s = _rest_s(deadline_ns)
+            return self._run_at_home(record, step, command, args, timeout_s, checkout_timeout_s)
         finally:
             record.turn.release()
 
-    def _take_turn(self, session_id: str, wait_s: float | None) -> Record:
+    def _take_turn(self, session_id: str, timeout_s: float | None, checkout_timeout_s: float | None) -> Record:
         # The session's record, with its turn. It may have ended while this call waited: then it is begun anew.
-        if wait_s is None:
-            wait_s = self._plan.session_wait_s
+        ledger = self.ledger
         while True:
-            record = self.ledger.begin(session_id)
-            if not record.turn.acquire(timeout=duration("timeout_s", wait_s)):
-                raise CheckoutTimeout(f"session {session_id!r}: another call of it was at work for {wait_s:g} s")
-            if self.ledger.get(session_id) is record:
+            record = ledger.get(session_id) or ledger.begin(session_id)
+            turn = record.turn
+            if not turn.acquire(False):
+                wait_s = _shorter(checkout_timeout_s, timeout_s)
+                limit_s = duration("checkout_timeout_s", wait_s, self._plan.session_wait_s)
+                if not turn.acquire(timeout=limit_s):
+                    raise CheckoutTimeout(f"session {session_id!r}: another call of it was at work for {limit_s:g} s")
+            if ledger.get(session_id) is record:
                 return record
-            record.turn.release()
+            turn.release()
 
-    def _settle(self, record: Record, step: Step, deadline_ns: int | None) -> Side:
-        # Where the session lives from now on; it is built up there if need be. Raises SessionLost, or why not now.
+    def _settle(self, record: Record, step: Step, deadline_ns: int | None) -> None:
+        # Where the session lives in this step; it is built up there if need be. Raises SessionLost, or why not now.
         if record.lost:
             raise SessionLost(f"session {record.session_id!r}: {record.lost}")
         route = route_session(step.position, self._plan, record.session_id, record.home)
@@ -182,7 +188,7 @@ class Traffic:
             if record.lost:
                 self._witness.lost(step.epoch, record.session_id)
                 raise SessionLost(f"session {record.session_id!r}: {record.lost}")
-        return route.side
+        record.settled(route.side, step.epoch)
 
     def _build_up(self, record: Record, side: Side, deadline_ns: int | None) -> None:
         # Repeat the log on that pool, after it has forgotten what it may still have of the session.
@@ -209,12 +215,12 @@ class Traffic:
         self,
         record: Record,
         step: Step,
-        side: Side,
         command: str,
         args: dict[str, Any] | None,
         timeout_s: float | None,
         checkout_timeout_s: float | None,
     ) -> Any:  # noqa: ANN401
+        side = record.side
         changes = command in self._plan.state_commands
         sent = _freeze(command, args) if changes else b""
         try:
@@ -241,7 +247,7 @@ class Traffic:
         record = self.ledger.get(session_id)
         if record is None or not record.known:
             return False
-        record = self._take_turn(session_id, None)
+        record = self._take_turn(session_id, None, None)
         try:
             known = record.known
             cleaned: set[Side] = set()
