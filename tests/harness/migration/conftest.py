@@ -46,6 +46,7 @@ class ScriptedPool:
         self.dead = False
         self.lies = False
         self.crash_next: Sent | None = None
+        self.undoes = True  # a call without an answer leaves no trace
         self.lose_next = False
         self.gate: threading.Event | None = None
         self.gates: dict[str, Gate] = {}
@@ -77,7 +78,7 @@ class ScriptedPool:
             self.lose_next = False
             raise SessionLost(f"session {session!r}: as asked")
         args = args or {}
-        value = self._carry_out(command, args, session, undo=crash is not None)
+        value = self._carry_out(command, args, session, undo=self.undoes and crash is not None)
         if crash is not None:
             raise WorkerCrashed("the worker died in the call", sent=Sent.YES)
         return value

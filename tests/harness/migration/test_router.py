@@ -16,7 +16,7 @@ from bridge import PoolError, Sent, SessionLost
 from harness.migration import Guardrails, MigratingPool, Mode, Moving, Plan, Position, Side
 from harness.migration.router import TABLE, Act, Home, Route, bucket, route_call, route_session
 
-SESSIONS = tuple(f"session-{number}" for number in range(6))
+SESSIONS = tuple(f"session-{number}" for number in range(2))
 POSITIONS = ("v1", "shadow", "canary:1", "canary:25", "canary:50", "canary:99", "v2")
 LAX = Guardrails(
     max_error_rate=1.0,
@@ -78,6 +78,7 @@ class Migration(RuleBasedStateMachine):
         self.make, self.make_gate = scripted, gate
         self.gates: dict[str, Any] = {}
         self.pools = [scripted("v1"), scripted("v2")]
+        self.pools[0].undoes = False
         for pool in self.pools:
             pool.gates = self.gates
         self.pool = MigratingPool(*self.pools, plan)
@@ -136,8 +137,17 @@ class Migration(RuleBasedStateMachine):
 
     @rule(session=st.sampled_from(SESSIONS), command=st.sampled_from(("append", "append", "get")))
     def call_in_session(self, session: str, command: str) -> None:
-        if session in self.held_sessions:
-            return
+        if session not in self.held_sessions:
+            self.make_call(session, command)
+
+    @rule(session=st.sampled_from(SESSIONS), position=st.sampled_from(POSITIONS))
+    def change_between_calls(self, session: str, position: str) -> None:
+        if session not in self.held_sessions:
+            self.make_call(session, "append")
+            self.change(position)
+            self.make_call(session, "get")
+
+    def make_call(self, session: str, command: str) -> None:
         nonce = self.new_nonce()
         self.calls += 1
         self.check_session(session, command, nonce, self.outcome(session, command, nonce))
@@ -205,6 +215,8 @@ class Migration(RuleBasedStateMachine):
         elif isinstance(found, PoolError):
             self.check_failed(nonce, found)
             self.shaky.add(session)
+            if command == "append" and self.pools[0].executed[nonce]:
+                held.append(f"{session}/{nonce}")  # v1 has it, and whoever moves the session must not drop it
         else:
             assert session not in self.lost, "what was lost is back in silence"
             assert self.executions(nonce) == 1
