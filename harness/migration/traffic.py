@@ -243,7 +243,7 @@ class Traffic:
         return value
 
     def end_session(self, session_id: str) -> bool:
-        """Forget the session on the pools in use; another one that knew it forgets it before it has it again."""
+        """Forget the session; a pool that cannot now, or is not in use, does before it has one of that name again."""
         record = self.ledger.get(session_id)
         if record is None or not record.known:
             return False
@@ -251,10 +251,11 @@ class Traffic:
         try:
             known = record.known
             cleaned: set[Side] = set()
-            for side in sorted(
-                record.traces & set(self._control.position.uses), key=lambda side: record.home.value != side.value
-            ):
-                self.pools[side].end_session(session_id)
+            for side in record.traces & set(self._control.position.uses):
+                try:
+                    self.pools[side].end_session(session_id)
+                except PoolError:
+                    continue  # whatever it still has, it forgets before it has a session of that name again
                 cleaned.add(side)
             self.ledger.end(record, cleaned)
             return known
