@@ -141,6 +141,8 @@ class StateFile:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        if not self.path.parent.is_dir():  # which the lock would make, in a place that somebody has mistyped
+            raise StateError(f"{self.path} cannot be written: there is no folder {self.path.parent}")
         lock = FileLock(f"{self.path}.lock", timeout=LOCK_WAIT_S)
         try:
             lock.acquire()

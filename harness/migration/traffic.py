@@ -222,8 +222,8 @@ class Traffic:
     ) -> Any:  # noqa: ANN401
         side = record.side
         changes = command in self._plan.state_commands
-        sent = _freeze(command, args) if changes else b""
         try:
+            sent = _freeze(command, args) if changes else b""
             value = self._on(step, side, command, args, record.session_id, timeout_s, checkout_timeout_s)
         except CommandError:
             record.operations += 1
