@@ -47,7 +47,7 @@ def test_the_scenario_of_the_readme_is_one(tmp_path: Path) -> None:
 
 
 def test_the_pool_of_the_readme_works() -> None:
-    [program] = [block for block in _blocks(ROOT / "README.md", "python") if "PoolV2(" in block]
+    [program] = [block for block in _blocks(ROOT / "README.md", "python") if "with PoolV2(" in block]
     exec(program, {})
 
 
