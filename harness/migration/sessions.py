@@ -26,7 +26,7 @@ MOST_FAILURES = 3
 """So many handovers of one session may fail for a reason that may pass."""
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One acknowledged command; `args` are its arguments as JSON."""
 
     command: str
@@ -131,31 +131,31 @@ class Record:
 
 
 class Ledger:
-    """All sessions of a migrating pool, by id. Each method changes the table in one step of the interpreter."""
+    """All sessions of a migrating pool, by id. Each method changes the `table` in one step of the interpreter."""
 
     def __init__(self, make_turn: Callable[[], Any]) -> None:
         self._make_turn = make_turn
-        self._records: dict[str, Record] = {}
+        self.table: dict[str, Record] = {}
 
     def get(self, session_id: str) -> Record | None:
         """The record, if there is one."""
-        return self._records.get(session_id)
+        return self.table.get(session_id)
 
     def begin(self, session_id: str) -> Record:
         """The record, new if there was none."""
-        record = self._records.get(session_id)
-        return record or self._records.setdefault(session_id, Record(session_id, self._make_turn()))
+        record = self.table.get(session_id)
+        return record or self.table.setdefault(session_id, Record(session_id, self._make_turn()))
 
     def end(self, record: Record, cleaned: set[Side]) -> None:
         """Forget the session, which these pools have forgotten too. The caller has the turn."""
         record.traces -= cleaned
         record.reset()
-        if not record.traces and self._records.get(record.session_id) is record:
-            del self._records[record.session_id]
+        if not record.traces and self.table.get(record.session_id) is record:
+            del self.table[record.session_id]
 
     def records(self) -> list[Record]:
         """All records."""
-        return list(self._records.values())
+        return list(self.table.values())
 
     def statuses(self) -> tuple[SessionStatus, ...]:
         """The sessions that there are."""

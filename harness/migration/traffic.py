@@ -54,6 +54,8 @@ class Traffic:
         self._shadow = shadow
         self._witness = witness
         self._spread = _Counter()
+        self._v1 = pools[Side.V1]
+        self._state_commands = plan.state_commands
         for status in pools[Side.V1].sessions():
             record = self.ledger.begin(status.session_id)
             record.began(Side.V1)
@@ -113,7 +115,7 @@ class Traffic:
     ) -> Any:  # noqa: ANN401
         # One call on one pool, which the witness hears of unless v1 serves alone.
         pool = self.pools[side]
-        if step.plain:  # then there is no other side
+        if step.plain:  # the position changed while the call entered
             return pool.execute(
                 command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
             )
@@ -145,33 +147,67 @@ class Traffic:
         timeout_s: float | None,
         checkout_timeout_s: float | None,
     ) -> Any:  # noqa: ANN401
-        """One call of a session, when it is its turn."""
+        """One call of a session, when it is its turn. Few steps, since v1 mode must cost next to nothing."""
         deadline_ns = None if timeout_s is None else now_ns() + int(duration("timeout_s", timeout_s) * 1e9)
-        record = self._take_turn(session_id, timeout_s, checkout_timeout_s)
+        records = self.ledger.table
+        record = records.get(session_id)
+        if record is None or not record.turn.acquire(False):
+            record = self._take_turn(session_id, timeout_s, checkout_timeout_s)
+        elif records.get(session_id) is not record:  # it ended at this very moment
+            record.turn.release()
+            record = self._take_turn(session_id, timeout_s, checkout_timeout_s)
         try:
             step = self._control.step
-            if record.epoch != step.epoch or record.lost:
+            if record.epoch != step.epoch:
                 self._settle(record, step, deadline_ns)
             if deadline_ns is not None:
                 timeout_s = _rest_s(deadline_ns)
-            return self._run_at_home(record, step, command, args, timeout_s, checkout_timeout_s)
+            changes = command in self._state_commands
+            try:
+                sent = _freeze(command, args) if changes else b""
+                if step.plain:
+                    value = self._v1.execute(
+                        command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+                    )
+                else:
+                    value = self._on(step, record.side, command, args, session_id, timeout_s, checkout_timeout_s)
+            except BaseException as error:
+                self._failed(record, command, error)
+                raise
+            record.operations += 1
+            if changes:
+                record.acknowledged(command, sent, limit_bytes=self._plan.session_log_bytes)
+            elif command == CLEAN_UP:
+                self.ledger.end(record, {record.side})
+            return value
         finally:
             record.turn.release()
+
+    def _failed(self, record: Record, command: str, error: BaseException) -> None:
+        # A call of the session had no result.
+        if isinstance(error, CommandError):
+            record.operations += 1
+            return
+        changes = command in self._state_commands
+        unsent = isinstance(error, PoolError) and error.sent is Sent.NO
+        if changes and not unsent and record.side not in self._plan.undoes_unanswered:
+            record.unanswered(command, type(error).__name__)
+        elif record.blank:  # it never came to be; the next call begins it anew, wherever that is then
+            self.ledger.end(record, {record.side} if unsent else set())
 
     def _take_turn(self, session_id: str, timeout_s: float | None, checkout_timeout_s: float | None) -> Record:
         # The session's record, with its turn. It may have ended while this call waited: then it is begun anew.
         ledger = self.ledger
         while True:
-            record = ledger.get(session_id) or ledger.begin(session_id)
-            turn = record.turn
-            if not turn.acquire(False):
+            record = ledger.begin(session_id)
+            if not record.turn.acquire(False):
                 wait_s = _shorter(checkout_timeout_s, timeout_s)
                 limit_s = duration("checkout_timeout_s", wait_s, self._plan.session_wait_s)
-                if not turn.acquire(timeout=limit_s):
+                if not record.turn.acquire(timeout=limit_s):
                     raise CheckoutTimeout(f"session {session_id!r}: another call of it was at work for {limit_s:g} s")
             if ledger.get(session_id) is record:
                 return record
-            turn.release()
+            record.turn.release()
 
     def _settle(self, record: Record, step: Step, deadline_ns: int | None) -> None:
         # Where the session lives in this step; it is built up there if need be. Raises SessionLost, or why not now.
@@ -210,37 +246,6 @@ class Traffic:
                 raise
         else:
             record.moved(side)
-
-    def _run_at_home(
-        self,
-        record: Record,
-        step: Step,
-        command: str,
-        args: dict[str, Any] | None,
-        timeout_s: float | None,
-        checkout_timeout_s: float | None,
-    ) -> Any:  # noqa: ANN401
-        side = record.side
-        changes = command in self._plan.state_commands
-        try:
-            sent = _freeze(command, args) if changes else b""
-            value = self._on(step, side, command, args, record.session_id, timeout_s, checkout_timeout_s)
-        except CommandError:
-            record.operations += 1
-            raise
-        except BaseException as error:
-            unsent = isinstance(error, PoolError) and error.sent is Sent.NO
-            if changes and not unsent and side not in self._plan.undoes_unanswered:
-                record.unanswered(command, type(error).__name__)
-            elif record.blank:  # it never came to be; the next call begins it anew, wherever that is then
-                self.ledger.end(record, {side} if unsent else set())
-            raise
-        record.operations += 1
-        if changes:
-            record.acknowledged(command, sent, limit_bytes=self._plan.session_log_bytes)
-        elif command == CLEAN_UP:
-            self.ledger.end(record, {side})
-        return value
 
     def end_session(self, session_id: str) -> bool:
         """Forget the session; a pool that cannot now, or is not in use, does before it has one of that name again."""
