@@ -350,19 +350,19 @@ class Coordinator:
         retry_ns = self.circuit.retry_at_ns
         if retry_ns > now_ns:
             times.append(retry_ns)
-        orders += [Order(Act.START)] * self.wanted_starts(now_ns)
         self.watch_ns = min(times)
-        return orders
+        return [Order(Act.START)] * self.wanted_starts(now_ns) + orders  # a replacement is waited for, a burial is not
 
     def wanted_starts(self, now_ns: int) -> int:
-        """How many workers should be started now."""
+        """How many workers should be started now. One that has ended, and that nobody holds, needs no place."""
         if self.closing:
             return 0
+        living = sum(not worker.exited_ns or worker.worker_id in self.held for worker in self.workers.values())
         starting = sum(worker.phase is WorkerState.STARTING for worker in self.workers.values())
         unserved = 0
         if self._queue:
             unserved = sum(not self._bound(ticket) for ticket in self._queue.values()) - starting - len(self._idle)
-        wanted = min(max(self.floor - len(self.workers), unserved), self.limits.most - len(self.workers))
+        wanted = min(max(self.floor - living, unserved), self.limits.most - living)
         return self.circuit.allowed_starts(wanted, starting, now_ns) if wanted > 0 else 0
 
     def close(self) -> list[Ticket]:
