@@ -7,9 +7,7 @@ random order, so that both see the same machine. Intervals are of the pairs' rat
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import signal
 import statistics
 import threading
 import time
@@ -17,13 +15,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from bridge import Pool, PoolConfig, PoolError, WorkerCrashed
+from bridge import CallTimeout, Pool, PoolConfig, PoolError, Sent, WorkerCrashed
 from harness.migration import Guardrails, MigratingPool, Plan
 from harness.stats import paired_ratio, quantile
 from pool_v1 import PoolV1
 from pool_v2 import PoolV2
 
-LAX = Guardrails(max_error_rate=1, max_failures_in_row=10**9, max_latency_ratio=10**6, latency_slack_s=3600)
+LAX = Guardrails(
+    max_mismatch_rate=1, max_error_rate=1, max_failures_in_row=10**9, max_latency_ratio=10**6, latency_slack_s=3600
+)
 ARGS = {"key": "k", "value": 1}
 CALL_S = 0.002
 
@@ -52,6 +52,15 @@ class Nothing:
 
     def close(self, grace_s: float | None = None) -> None:
         """Nothing."""
+
+
+class Hanging(PoolV2):
+    """V2, of which no call ever ends before its timeout."""
+
+    def execute(self, command: str, args: dict[str, Any] | None = None, **options: Any) -> Any:  # noqa: ANN401
+        """Wait, and fail."""
+        time.sleep(options.get("timeout_s") or CALL_S)
+        raise CallTimeout("as asked", sent=Sent.YES)
 
 
 def nothing() -> Pool:
@@ -114,14 +123,12 @@ def shadow(pairs: int, condition: str) -> None:
     config = PoolConfig(workers=2)
     v1 = PoolV1(config)
     dead = condition == "v2 does not start"
-    v2 = PoolV2(PoolConfig(workers=2, worker_command="false", start_timeout_s=1.0) if dead else config)
+    kind = Hanging if condition == "v2 hangs" else PoolV2
+    v2 = kind(PoolConfig(workers=2, worker_command="false", start_timeout_s=1.0) if dead else config)
     plan = Plan(begin="shadow", idempotent=frozenset({"sleep"}), guardrails=LAX, shadow_timeout_s=1.0)
     with MigratingPool(v1, v2, plan) as pool:
         if not dead:
             pool.warm_up()
-        if condition == "v2 hangs":
-            for worker in v2.status().workers:
-                os.kill(worker.pid, signal.SIGSTOP)
         ratios: dict[str, tuple[list[float], list[float]]] = {"p50": ([], []), "p99": ([], [])}
         for _pair in range(pairs):
             taken: dict[int, list[float]] = {}

@@ -12,9 +12,10 @@ import msgspec
 from bridge import PoolError, Sent
 from harness.differential import compare_ops
 from harness.history import Op, OpType
-from harness.intended import Comparing, DifferenceKind
+from harness.intended import Comparing
 
 MOST_NODES = 256
+ANSWERS = ("result", "CommandError")
 
 
 class TooLarge(Exception):
@@ -46,8 +47,8 @@ class Compared(msgspec.Struct, frozen=True):
 def compare_answers(command: str, args: dict[str, Any], one: Answer, other: Answer, comparing: Comparing) -> Compared:
     """Compare v1's answer with v2's.
 
-    That v2 failed where nobody knows whether it was executed is an error of v2, and no mismatch. A hook that raises is
-    a mismatch that says so: what cannot be compared is never taken to be the same.
+    An error of the pool v2 itself is no answer: it counts as a failure of v2, and not as a mismatch too. A hook that
+    raises is a mismatch that says so: what cannot be compared is never taken to be the same.
     """
     before, after = _as_op(command, args, one), _as_op(command, args, other)
     try:
@@ -56,9 +57,9 @@ def compare_answers(command: str, args: dict[str, Any], one: Answer, other: Answ
         difference = compare_ops(before, after, comparing)
     except Exception as error:
         return Compared(mismatch=f"{command}: a comparing hook broke: {type(error).__name__}: {error}")
-    if difference is None or difference.kind is DifferenceKind.INDETERMINATE:
+    if difference is None or other.outcome not in ANSWERS:
         return Compared()
-    return Compared(mismatch=difference.text.replace("operation 0 ", "", 1))
+    return Compared(mismatch=difference.text.replace(f"operation 0 ({command})", command, 1))
 
 
 def copy_value(value: Any, most_nodes: int = MOST_NODES) -> Any:  # noqa: ANN401 - any JSON value
@@ -83,7 +84,7 @@ def _copy(value: Any, left: list[int]) -> Any:  # noqa: ANN401
 
 
 def _as_op(command: str, args: dict[str, Any], answer: Answer) -> Op:
-    kinds = {"result": OpType.OK, "CommandError": OpType.FAIL}
+    kinds = dict(zip(ANSWERS, (OpType.OK, OpType.FAIL), strict=True))
     unsure = OpType.FAIL if answer.sent == Sent.NO else OpType.INFO
     return Op(
         index=0,

@@ -272,6 +272,16 @@ def test_a_spoilt_state_file_falls_back_to_v1_loudly_and_heals(
         assert pool.report().trouble == ""
 
 
+def test_a_pool_that_begins_with_a_damaged_file_begins_with_v1(
+    scripted: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "state").write_bytes(b"\0" * 30)
+    with MigratingPool(scripted("v1"), scripted("v2"), Plan(begin="v2", state_file=str(tmp_path / "state"))) as pool:
+        assert pool.position == Position()
+        assert "is damaged (30 bytes)" in caplog.text
+        assert pool.execute("echo", {"value": 1}) == 1
+
+
 def test_a_rollback_holds_though_it_cannot_be_written(
     scripted: Any, tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
