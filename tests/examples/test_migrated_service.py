@@ -27,7 +27,7 @@ CLIENTS = 4
 SESSIONS = 4
 LIFE = 24
 """A client ends its sessions after so many rounds, and begins others."""
-MORE = 40
+MORE = 25
 """Requests that are waited for in each phase."""
 
 

@@ -166,7 +166,7 @@ def _half_way(config: PoolConfig, observer: Observer | None) -> MigratingPool:
     )
 
 
-@pytest.mark.parametrize("name", ["any_json", "command_errors", "session_state"])
+@pytest.mark.parametrize("name", ["command_errors", "session_state"])
 def test_a_pool_half_way_passes_scenarios(name: str, tmp_path: Path) -> None:
     [scenario] = find_scenarios([name])
     request = Request(size=Size(workers=2, clients=3))

@@ -260,7 +260,7 @@ def test_no_call_is_lost_doubled_or_answered_by_another_session(
     run_state_machine_as_test(
         lambda: Migration(scripted, gate, plan),
         settings=settings(
-            max_examples=40,
+            max_examples=30,
             stateful_step_count=30,
             deadline=None,
             phases=PHASES,
