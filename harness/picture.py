@@ -129,7 +129,7 @@ def draw(history: History, findings: Sequence[Finding] = ()) -> Picture:
     if begin_ns is None:
         return Picture()
     intervals = history.closed_intervals
-    spans = [(start, end, found.worker_id) for start, end, found in intervals]
+    spans = list(zip(intervals.start_ns.tolist(), intervals.end_ns.tolist(), intervals.worker_id.tolist(), strict=True))
     struck = _struck(history.faults, recoveries(history), begin_ns)
     noted = _noted(history, findings, begin_ns)
     return Picture(
