@@ -33,6 +33,7 @@ from harness.injuries import Stage
 from harness.metrics import measure
 from harness.names import pool_name
 from harness.nemesis import Nemesis
+from harness.picture import draw
 from harness.recorder import Recorder
 from harness.replay import replay_command
 from harness.roll import Roll
@@ -156,6 +157,7 @@ def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
         verdict=verdict,
         findings=findings,
         metrics=measure(history),
+        picture=draw(history, findings),
         folder=str(folder.path),
         trouble=trouble,
         replay=replay_command(history.info),
