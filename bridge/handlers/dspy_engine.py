@@ -18,11 +18,13 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from bridge.handlers.context import HandlerError, Program, Session
 from bridge.handlers.dspy_models import configure, make_model
-from bridge.redaction import hide, secrets_in
+from bridge.redaction import SHORTEST_BYTES, hide, secrets_in
 
 MOST_ITERATIONS = 1000
 DEFAULT_ITERATIONS = 20
 LONGEST_REASON = 500
+SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+"""A variable of the environment whose name ends so may hold a credential, which a provider may tell again."""
 ADAPTERS = {"chat": "ChatAdapter", "json": "JSONAdapter", "xml": "XMLAdapter"}
 
 
@@ -43,7 +45,7 @@ class DspyEngine:
         """Every output that the prediction has, and a chain's `reasoning`, a ReAct's `trajectory`."""
         if not session.model:
             raise HandlerError(f"program {program.program_id!r}: no model is configured in this session; configure_lm")
-        secrets = secrets_in(session.model)
+        secrets = secrets_in(session.model) | _secrets_of_environment()
         module = _kept(session, f"program {program.program_id}", lambda: _build(program))
         checked = {name: _input(module, program, name, inputs[name]) for name in program.inputs}
         try:
@@ -165,8 +167,12 @@ def _failure(program: Program, model: dict[str, Any], error: Exception) -> str:
     return f"program {program.program_id!r} failed: {told}"
 
 
+def _secrets_of_environment() -> set[str]:
+    return {held for name, held in os.environ.items() if name.endswith(SECRET_ENDINGS) and len(held) >= SHORTEST_BYTES}
+
+
 def _tell(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).partition("\nTo fix:")[0].split())
     if len(text) > LONGEST_REASON:
         text = text[: LONGEST_REASON - 1] + "…"
     return f"{type(error).__name__}: {text}"
