@@ -17,8 +17,8 @@ import msgspec
 from bridge import Pool, PoolConfig, PoolError
 from harness.comparison import Speed
 from harness.errors import RunError
-from harness.names import pool_name
 from harness.models.loopback import LoopbackModels
+from harness.names import pool_name
 from harness.runner import Request, Subject, serving_models
 from harness.scenario import Scenario
 from harness.stats import paired_ratio

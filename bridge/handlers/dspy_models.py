@@ -90,7 +90,9 @@ def _chooses_backend() -> bool:
 
 def _answers(value: object) -> dict[str, dict[str, Any]]:
     if not isinstance(value, dict) or not all(isinstance(outputs, dict) for outputs in value.values()):
-        raise HandlerError(f"argument 'answers': an object of part of a prompt to outputs is needed, not {value!r:.100}")
+        raise HandlerError(
+            f"argument 'answers': an object of part of a prompt to outputs is needed, not {value!r:.100}"
+        )
     return value
 
 

@@ -80,7 +80,9 @@ def _field(one: object, side: str) -> Field:
     if not isinstance(name, str) or not name:
         raise HandlerError(f"argument 'signature': a field of {side} has the name {name!r}")
     if unknown:
-        raise HandlerError(f"argument 'signature': the field {name!r} has {unknown[0]!r}; name, type, description may be")
+        raise HandlerError(
+            f"argument 'signature': the field {name!r} has {unknown[0]!r}; name, type, description may be"
+        )
     kind = described.get("type") or "str"
     description = described.get("description") or described.get("desc") or ""
     if not isinstance(kind, str) or not isinstance(description, str):

@@ -25,6 +25,7 @@ from harness.commands.options import (
     Quiet,
     Scenarios,
     Seed,
+    Suite,
     WorkerCommand,
     Workers,
     build_request,
@@ -36,6 +37,7 @@ from harness.job import start_job
 from harness.pools import find_pool
 from harness.terminal import Steps, show_decision
 from reports import write_reports
+from scenarios import DEFAULT_SUITE
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")]
 Candidate = Annotated[str, typer.Option(metavar="POOL", help="The pool that is to replace it.")]
@@ -46,6 +48,7 @@ Pools = Annotated[
 
 def compare_command(
     scenarios: Scenarios = None,
+    suite: Suite = DEFAULT_SUITE,
     baseline: Annotated[
         str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")
     ] = "v1",
@@ -61,7 +64,7 @@ def compare_command(
     as_json: AsJson = False,
 ) -> int:
     """Run every scenario on both pools and decide whether the candidate may replace the baseline."""
-    found = find_scenarios(scenarios or [], profile=profile)
+    found = find_scenarios(scenarios or [], profile=profile, suite=suite)
     one, other = find_pool(baseline), find_pool(candidate)
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     folder = out or new_folder("compare")
@@ -93,6 +96,7 @@ def compare_command(
 
 def run_command(
     scenarios: Scenarios = None,
+    suite: Suite = DEFAULT_SUITE,
     pool: Annotated[
         list[str] | None, typer.Option(metavar="POOL", help=f"The pool to run on, repeatable; {POOL_HELP}.")
     ] = None,
@@ -107,7 +111,7 @@ def run_command(
     as_json: AsJson = False,
 ) -> int:
     """Run scenarios on one pool (v2) or several, and show what the checkers found. What was declared is no failure."""
-    found = find_scenarios(scenarios or [], profile=profile)
+    found = find_scenarios(scenarios or [], profile=profile, suite=suite)
     subjects = [find_pool(name) for name in pool or ["v2"]]
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     folder = out or new_folder("run")

@@ -27,6 +27,7 @@ from bridge import (
 from bridge.framing import HEADER_BYTES
 from bridge.handlers import COMMANDS, Context, HandlerError, find_handler, injury
 from bridge.messages import decode_request, decode_response, encode_failure, encode_request, encode_success
+from harness.depths.script import Script
 
 NAME = "mock"
 SIZE_LIMIT = 2**32 - 1
@@ -36,13 +37,19 @@ UNSUITED = frozenset({*injury.COMMANDS, "sleep", "cpu", "initialize", "call", "s
 
 
 class MockPool:
-    """Answers as a pool whose workers never fail. `observer` hears nothing: there are no leases to tell of."""
+    """Answers as a pool whose workers never fail, from `script` first.
+
+    `observer` hears nothing: there are no leases to tell of.
+    """
 
     version = NAME
     capabilities: frozenset[Capability] = frozenset({Capability.SESSIONS})
     commands = frozenset(COMMANDS) - UNSUITED
 
-    def __init__(self, config: PoolConfig | None = None, observer: Observer | None = None) -> None:
+    def __init__(
+        self, config: PoolConfig | None = None, observer: Observer | None = None, *, script: Script | None = None
+    ) -> None:
+        self._script = script or Script()
         self._config = config or PoolConfig()
         self._name = self._config.name or NAME
         self._lock = threading.Lock()
@@ -111,7 +118,7 @@ class MockPool:
         request = decode_request(bytes(frame[HEADER_BYTES:]))
         self._context.command_count += 1
         try:
-            answer = encode_success(request.id, find_handler(command)(self._context, request.args))
+            answer = encode_success(request.id, self._answer(command, request.args))
         except HandlerError as error:
             answer = encode_failure(request.id, str(error))
         except Exception as error:
@@ -122,6 +129,14 @@ class MockPool:
             self._context.error_count += 1
             raise CommandError(str(response.error))
         return response.result
+
+    def _answer(self, command: str, args: dict[str, Any]) -> object:
+        line = self._script.find(command, args)
+        if line is None:
+            return find_handler(command)(self._context, args)
+        if line.error:
+            raise HandlerError(line.error)
+        return line.answer
 
     def _count(self, command: str, session: str | None, *, ok: bool) -> None:
         if session is None:

@@ -1,1 +1,1 @@
-"""Language models that need no network: an OpenAI-compatible server on loopback whose answers follow from the prompt."""
+"""Models that need no network: an OpenAI-compatible server on loopback whose answers follow from the prompt."""

@@ -18,7 +18,14 @@ _CHAT_FIELD = re.compile(r"`\[\[ ## (\w+) ## \]\]`" + _TYPE)
 _JSON_FIELD = re.compile(r"`(\w+)`" + _TYPE)
 _TOOL = re.compile(r"^\(\d+\) (\w+)\b.*?It takes arguments (\{.*?\})\.?$", re.MULTILINE | re.DOTALL)
 _USED_TOOL = re.compile(r"\[\[ ## tool_name_\d+ ## \]\]\n(\w+)")
-SAMPLES: dict[str, Any] = {"string": "loopback", "integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}
+SAMPLES: dict[str, Any] = {
+    "string": "loopback",
+    "integer": 1,
+    "number": 1.0,
+    "boolean": True,
+    "array": [],
+    "object": {},
+}
 
 
 class Wanted(NamedTuple):
@@ -72,7 +79,9 @@ def _arguments(described: str) -> dict[str, Any]:
         schema = ast.literal_eval(described)
     except (SyntaxError, ValueError):
         return {}
-    return {name: SAMPLES.get(str(one.get("type")), "loopback") for name, one in schema.items() if isinstance(one, dict)}
+    return {
+        name: SAMPLES.get(str(one.get("type")), "loopback") for name, one in schema.items() if isinstance(one, dict)
+    }
 
 
 def _value(field: Wanted, model: str, prompt: str) -> Any:  # noqa: ANN401 - any JSON
