@@ -131,6 +131,7 @@ class ProgramAdapter:
         api_key: str | None = None,
         api_key_env: str | None = None,
         api_base: str | None = None,
+        api_base_env: str | None = None,
         num_retries: int | None = None,
         request_timeout_s: float | None = None,
         adapter: str | None = None,
@@ -140,7 +141,7 @@ class ProgramAdapter:
     ) -> ModelConfigured:
         """Set the session's model, as `openai/gpt-4o-mini`; see docs/dspy.md.
 
-        `api_key_env` names a variable of the worker's environment, so that the key itself is not sent.
+        `api_key_env` and `api_base_env` name variables of the worker's environment, so that a key is not sent.
         `request_timeout_s` limits one request to the provider, `timeout_s` this call.
         """
         options = {
@@ -151,6 +152,7 @@ class ProgramAdapter:
             "api_key": api_key,
             "api_key_env": api_key_env,
             "api_base": api_base,
+            "api_base_env": api_base_env,
             "num_retries": num_retries,
             "timeout_s": request_timeout_s,
             "adapter": adapter,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
+from harness.models.service import BY_ENVIRONMENT
 from harness.workload import Step
 
 MODEL = "openai/loopback-a"
@@ -42,12 +43,16 @@ RETRIEVAL = {
 
 def configure(session: str, model: str = MODEL, **options: Any) -> Step:  # noqa: ANN401 - any JSON
     """Set the session's model; a failed request is not tried again, so that every failure is seen."""
-    args = {"model": model, "num_retries": 0, "temperature": 0.0, **options}
+    args = {"model": model, **BY_ENVIRONMENT, "num_retries": 0, "temperature": 0.0, **options}
     return Step(command="configure_lm", args=args, session=session)
 
 
 def create(
-    session: str, signature: str | dict[str, Any] = ANSWER, kind: str = "predict", program: str = "p", **options: object
+    session: str,
+    signature: str | dict[str, Any] = ANSWER,
+    kind: str = "predict",
+    program: str = "p",
+    **options: Any,  # noqa: ANN401
 ) -> Step:
     """Create a program in the session."""
     args = {"id": program, "signature": signature, "program_type": kind, **options}

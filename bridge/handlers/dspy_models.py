@@ -21,7 +21,9 @@ MOST_RETRIES = 100
 LONGEST_S = 86400.0
 BACKENDS = ("auto", "litellm")
 ADAPTERS = ("chat", "json", "xml")
-TEXTS = ("api_base", "api_key", "api_key_env")
+TEXTS = ("api_base", "api_base_env", "api_key", "api_key_env")
+FROM_ENVIRONMENT = ("api_base_env", "api_key_env")
+"""These name a variable of the worker's environment, whose value is meant."""
 
 
 def configure(args: dict[str, Any]) -> dict[str, Any]:
@@ -51,8 +53,9 @@ def configure(args: dict[str, Any]) -> dict[str, Any]:
             if args[option] not in known:
                 raise HandlerError(f"argument {option!r}: one of {', '.join(known)}, not {args[option]!r}")
             model[option] = args[option]
-    if model.get("api_key_env") and not os.environ.get(model["api_key_env"]):
-        raise HandlerError(f"argument 'api_key_env': the worker has no variable {model['api_key_env']!r}")
+    for option in FROM_ENVIRONMENT:
+        if option in model and not os.environ.get(model[option]):
+            raise HandlerError(f"argument {option!r}: the worker has no variable {model[option]!r}")
     if (provider == DUMMY) != (args.get("answers") is not None):
         raise HandlerError("argument 'answers': the model of the provider 'dummy' needs it, and no other has it")
     if provider == DUMMY:
@@ -72,8 +75,9 @@ def make_model(model: dict[str, Any]) -> Any:  # noqa: ANN401 - DSPy's object
             options[name] = model[name]
     if "timeout_s" in model:
         options["timeout"] = model["timeout_s"]
-    if "api_key_env" in model:
-        options["api_key"] = os.environ.get(model["api_key_env"])
+    for name in FROM_ENVIRONMENT:
+        if name in model:
+            options[name.removesuffix("_env")] = os.environ.get(model[name])
     if model.get("backend") == "litellm" and _chooses_backend():
         options["engine"] = "litellm"
     name = model["model"] if "/" in model["model"] else f"{model['provider']}/{model['model']}"

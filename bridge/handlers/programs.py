@@ -20,6 +20,7 @@ MODEL_ARGUMENTS = frozenset(
         "adapter",
         "answers",
         "api_base",
+        "api_base_env",
         "api_key",
         "api_key_env",
         "backend",

@@ -16,7 +16,7 @@ from typing import Any, Self
 import msgspec
 
 from harness.errors import RunError
-from harness.models.service import ModelService, Outage
+from harness.models.service import BASE_VARIABLE, KEY_VARIABLE, ModelService, Outage
 
 COMMAND = (sys.executable, "-m", "harness.models.server")
 END_WAIT_S = 5.0
@@ -54,9 +54,8 @@ class LoopbackModels:
         return self._process.pid
 
     def environment(self) -> dict[str, str]:
-        """What makes DSPy, litellm and OpenAI's own client ask this server for `openai/…` models."""
-        key = self.service.key or PLACEHOLDER_KEY
-        return {"OPENAI_API_BASE": self.address, "OPENAI_BASE_URL": self.address, "OPENAI_API_KEY": key}
+        """What a worker needs so that `configure_lm` can name this server, see `BY_ENVIRONMENT`."""
+        return {BASE_VARIABLE: self.address, KEY_VARIABLE: self.service.key or PLACEHOLDER_KEY}
 
     def outage(self, kind: Outage | None) -> None:
         """From now on every request meets this outage; None ends it."""

@@ -15,6 +15,9 @@ import msgspec
 
 from harness.errors import UsageError
 
+BASE_VARIABLE, KEY_VARIABLE = "LOOPBACK_API_BASE", "LOOPBACK_API_KEY"
+BY_ENVIRONMENT = {"api_base_env": BASE_VARIABLE, "api_key_env": KEY_VARIABLE}
+"""Arguments of configure_lm for the model server of a run, whose port is not known when the plan is made."""
 LONGEST_S = 60.0
 """No latency is longer, however rare its draw."""
 STATUSES = (400, 401, 403, 404, 408, 429, 500, 502, 503, 504)

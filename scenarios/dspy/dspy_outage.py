@@ -1,4 +1,4 @@
-"""The provider is out of order for a while: its failure is an error of the call, and neither of the worker nor of the pool."""
+"""The provider is out of order for a while: that fails the calls that meet it, and neither a worker nor the pool."""
 
 from __future__ import annotations
 

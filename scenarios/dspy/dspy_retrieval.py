@@ -1,4 +1,4 @@
-"""A RAG-like workload: long prompts, latencies from a log-normal, and sessions of which a few have most of the calls."""
+"""A RAG-like workload: long prompts, log-normal latencies, and sessions of which a few have most of the calls."""
 
 from __future__ import annotations
 
@@ -28,20 +28,18 @@ def workload(choice: random.Random, size: Size) -> Plan:
     for client in range(size.clients):
         names = [f"of-{client}-{rank}" for rank in range(SESSIONS)]
         opening = [step for name in names for step in (configure(name), create(name, RETRIEVAL))]
-        asked = _asked(choice, size.count(CALLS))
-        one = Size(workers=size.workers, clients=1, scale=size.scale)
-        placed = sessions(lambda _, __, asked=asked: (asked,), count=SESSIONS, skew=SKEW, name=f"of-{client}")
-        plan += ((*opening, *placed(choice, one)[0]),)
+        placed = sessions(_asked, count=SESSIONS, skew=SKEW, name=f"of-{client}")
+        plan += ((*opening, *placed(choice, size)[0]),)
     return plan
 
 
-def _asked(choice: random.Random, calls: int) -> tuple[Step, ...]:
+def _asked(choice: random.Random, size: Size) -> Plan:
     steps = []
-    for number in range(calls):
+    for number in range(size.count(CALLS)):
         passages = choice.sample(CORPUS, PASSAGES)
         inputs = {"question": f"question {number}: what do these say?", "passages": passages}
         steps.append(Step(command="execute_program", args={"program_id": "p", "inputs": inputs}))
-    return tuple(steps)
+    return (tuple(steps),)
 
 
 SCENARIO = Scenario(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from bridge import Capability
 from harness.checkers import CORE, OneOutcome, OwnModel
@@ -34,7 +35,7 @@ def workload(choice: random.Random, size: Size) -> Plan:
     questions = [f"question {number}: why?" for number in range(size.count(CALLS))]
     for kind, model in SESSIONS:
         session = f"{kind}-{model[-1]}"
-        options: dict[str, object] = {"tools": [TOOL], "max_iters": 3} if kind == "react" else {}
+        options: dict[str, Any] = {"tools": [TOOL], "max_iters": 3} if kind == "react" else {}
         opening = (configure(session, model), create(session, THOUGHT, kind, **options))
         order = choice.sample(questions, len(questions))
         plan.append((*opening, *(execute(session, {"question": question}) for question in order)))
