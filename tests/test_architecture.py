@@ -28,9 +28,13 @@ ACTING = {
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "logging", "time", "datetime", "random", "secrets", "sys"),
 }
 ALLOWED = {"pool_v2.ticket": "threading", "bridge.messages": "datetime", "bridge.config": "sys"}
+ALLOWED["harness.depths.frames"] = "datetime"
 ALLOWED |= {"harness.workload": "random", "harness.composition": "random"}  # its type only
 PURE_PATHS = """
-    bridge/{errors,interface,messages,framing,lifecycle,events,config} pool_v2/{coordinator,circuit,roster,sessions}
+    bridge/{errors,interface,messages,framing,lifecycle,events,config,redaction,adapter}
+    harness/models/{service,answers}
+    harness/depths/{depth,frames,script} harness/{programs}
+    pool_v2/{coordinator,circuit,roster,sessions}
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
     harness/{lines,recovery,composition,intended,differential,replay} harness/shrink/{selection,reduction}

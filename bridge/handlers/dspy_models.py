@@ -13,9 +13,9 @@ import dspy
 from dspy.utils import DummyLM
 
 from bridge.handlers.context import HandlerError, number, text
-from bridge.handlers.engine import HOTTEST
 
 DUMMY = "dummy"
+HOTTEST = 2.0
 MOST_TOKENS = 10_000_000
 MOST_RETRIES = 100
 LONGEST_S = 86400.0

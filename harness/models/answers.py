@@ -16,7 +16,7 @@ _JSON = "Respond with a JSON object"
 _TYPE = r"(?: \(must be formatted as a valid Python (.+?)\)(?=, then |, and then |\.|$))?"
 _CHAT_FIELD = re.compile(r"`\[\[ ## (\w+) ## \]\]`" + _TYPE)
 _JSON_FIELD = re.compile(r"`(\w+)`" + _TYPE)
-_TOOL = re.compile(r"^\(\d+\) (\w+)\b.*?It takes arguments (\{.*?\})\.?$", re.MULTILINE | re.DOTALL)
+_TOOL = re.compile(r"^ *\(\d+\) (\w+)\b.*?It takes arguments (\{.*?\})\.?$", re.MULTILINE | re.DOTALL)
 _USED_TOOL = re.compile(r"\[\[ ## tool_name_\d+ ## \]\]\n(\w+)")
 SAMPLES: dict[str, Any] = {
     "string": "loopback",
