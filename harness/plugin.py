@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bridge.adapter import ProgramAdapter
     from harness.collection import ScenarioItem
     from harness.comparison import RunResult
+    from harness.depths.depth import Depth
     from harness.ledger import Ledger
     from harness.runner import Request, Subject
     from harness.scenario import Scenario
@@ -104,6 +105,18 @@ class State:
             return [find_pool(name) for name in self.pool_names]
         except UsageError as error:
             raise pytest.UsageError(f"--pool: {error}") from error
+
+    def stages(self, scenario: Scenario) -> list[tuple[Subject, Request, Depth]]:
+        """Where to run a scenario: each pool for real; with --adapter at the deepest that it allows of those."""
+        from harness.depths.depth import Depth
+        from harness.depths.making import MOCK, at_wire
+
+        chosen = [Depth(name) for name in DEPTHS if name in (self._config.getoption("adapter") or ["real"])]
+        depth = ([found for found in chosen if found in scenario.depths] or chosen)[-1]
+        if depth is Depth.MOCK:
+            return [(MOCK, self.request, depth)]
+        request = at_wire(self.request) if depth is Depth.WIRE else self.request
+        return [(subject, request, depth) for subject in self.subjects()]
 
     def require_possible(self) -> None:
         """Raise pytest.UsageError for a bad option, before anything is collected."""
@@ -198,10 +211,11 @@ def pytest_pycollect_makeitem(
             name=f"{obj.name}[{subject.name}]",
             scenario=obj,
             subject=subject,
-            request=state.request,
+            request=request,
             ledger=state.ledger,
+            depth=depth,
         )
-        for subject in state.subjects()
+        for subject, request, depth in state.stages(obj)
     ]
 
 

@@ -89,8 +89,6 @@ def _build(program: Program) -> Any:  # noqa: ANN401
 def _signature(program: Program) -> Any:  # noqa: ANN401
     details = program.details
     fields = [*details["inputs"], *details["outputs"]]
-    for field in fields:
-        _parsed(program, f"{field['name']}: {field['type']} -> any_output", field)
     sides = (", ".join(f"{f['name']}: {f['type']}" for f in details[side]) for side in ("inputs", "outputs"))
     try:
         signature = dspy.Signature(" -> ".join(sides), details["instructions"] or None)
@@ -98,6 +96,8 @@ def _signature(program: Program) -> Any:  # noqa: ANN401
             if field["description"]:
                 signature = signature.with_updated_fields(field["name"], desc=field["description"])
     except Exception as error:
+        for field in fields:
+            _parsed(program, f"{field['name']}: {field['type']} -> any_output", field)
         raise HandlerError(f"argument 'signature' of program {program.program_id!r}: {_tell(error)}") from error
     return signature
 

@@ -5,22 +5,29 @@ Knows nothing of pytest. Which pool it is comes in as a name.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bridge import PoolConfig
 from bridge.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
+from bridge.handlers import COMMANDS, streams
 from harness.depths.depth import Depth, why_not
 from harness.depths.mock import MockPool
 from harness.depths.script import Script
 from harness.depths.scripted_worker import command
+from harness.runner import Request, Subject
 
 DSPY = "dspy"
 DSPY_START_TIMEOUT_S = 60.0
 """Importing DSPy counts as a part of a worker's start."""
 WITH_ZYGOTE = frozenset({"v2"})
+NOT_SCRIPTED = frozenset(streams.COMMANDS)
+"""What the scripted worker does not do as the shipped one does."""
 
 
 def why_impossible(
@@ -36,6 +43,24 @@ def why_impossible(
         return "it has a script; at the depth real the shipped worker answers"
     missing = [package for package in packages if find_spec(package) is None]
     return f"{missing[0]} is not installed: pip install 'poolproof[{missing[0]}]'" if missing else ""
+
+
+MOCK = Subject(
+    name="mock",
+    summary="no process: the commands are answered where they are called",
+    make=lambda config, _: MockPool(config),
+    capabilities=MockPool.capabilities,
+    call_timeout_s=DSPY_START_TIMEOUT_S,
+    checkout_timeout_s=DSPY_START_TIMEOUT_S,
+    commands=MockPool.commands,
+)
+
+
+def at_wire(request: Request) -> Request:
+    """The same request, with scripted workers."""
+    return msgspec.structs.replace(
+        request, worker_command=shlex.join(command()), known_commands=frozenset(COMMANDS) - NOT_SCRIPTED
+    )
 
 
 def make_mock(name: str, script: Script | None = None) -> MockPool:
@@ -55,5 +80,6 @@ def options_at(
         return {"worker_command": command(path)}
     if DSPY not in packages:
         return {}
-    options: dict[str, Any] = {"env": dict(DSPY_ENVIRONMENT), "start_timeout_s": DSPY_START_TIMEOUT_S}
+    options: dict[str, Any] = {"env": dict(DSPY_ENVIRONMENT)}
+    options |= dict.fromkeys(("start_timeout_s", "call_timeout_s", "checkout_timeout_s"), DSPY_START_TIMEOUT_S)
     return options | ({"preload": DSPY_PRELOAD} if pool in WITH_ZYGOTE else {})
