@@ -11,8 +11,9 @@ from bridge.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
 from harness.models.service import BY_ENVIRONMENT
 from harness.workload import Step
 
-MODEL = "openai/loopback-a"
-OTHER_MODEL = "openai/loopback-b"
+MODEL = "openai/gpt-4o-mini"
+OTHER_MODEL = "openai/gpt-4o"
+"""Names that there are: DSPy looks the price of a model up after each answer, and searches long for one unknown."""
 DSPY_CONFIG: dict[str, Any] = {
     "env": DSPY_ENVIRONMENT,
     "start_timeout_s": 60.0,

@@ -6,8 +6,10 @@ imports DSPy and what its first call needs, and starts no thread, so that a zygo
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import socket
 from typing import Any
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or else importing litellm asks the network
@@ -20,6 +22,7 @@ from bridge.handlers.context import HandlerError, Program, Session
 from bridge.handlers.dspy_models import configure, make_model
 from bridge.redaction import SHORTEST_BYTES, hide, secrets_in
 
+REHEARSED = "openai/gpt-4o-mini"
 MOST_ITERATIONS = 1000
 DEFAULT_ITERATIONS = 20
 LONGEST_REASON = 500
@@ -179,7 +182,7 @@ def _tell(error: Exception) -> str:
 
 
 def _rehearse() -> None:
-    # What DSPy imports at a first call is imported, once, by the zygote. No network, no thread.
+    # What DSPy imports and reads at a first call is done once, by the zygote. It reaches no host and starts no thread.
     program = Program("rehearsal", "chain_of_thought", ["question"], ["answer"])
     program.details = {
         "inputs": [{"name": "question", "type": "str", "description": ""}],
@@ -189,7 +192,19 @@ def _rehearse() -> None:
     session = Session()
     answer = {"reasoning": "none", "answer": 1}
     session.model = configure({"model": "dummy", "provider": "dummy", "answers": {"rehearse": answer}})
-    DspyEngine().run(session, program, {"question": "rehearse"})
+    engine = DspyEngine()
+    engine.run(session, program, {"question": "rehearse"})
+    # The way to a provider, as far as a port on which nobody listens.
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"
+        session = Session()
+        session.model = {"model": REHEARSED, "provider": "openai", "temperature": 0.0, "num_retries": 0}
+        session.model |= {"api_base": address, "api_key": "none"}
+        with contextlib.suppress(HandlerError):
+            engine.run(session, program, {"question": "rehearse"})
+    with contextlib.suppress(ImportError, AttributeError):  # DSPy's table of prices, as long as it has one
+        importlib.import_module("dspy.clients.model_metadata").source_info()
 
 
 _rehearse()

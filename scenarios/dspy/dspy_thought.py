@@ -34,7 +34,7 @@ def workload(choice: random.Random, size: Size) -> Plan:
     plan = []
     questions = [f"question {number}: why?" for number in range(size.count(CALLS))]
     for kind, model in SESSIONS:
-        session = f"{kind}-{model[-1]}"
+        session = f"{kind}-{MODELS.index(model)}"
         options: dict[str, Any] = {"tools": [TOOL], "max_iters": 3} if kind == "react" else {}
         opening = (configure(session, model), create(session, THOUGHT, kind, **options))
         order = choice.sample(questions, len(questions))
