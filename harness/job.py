@@ -16,6 +16,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -38,6 +39,9 @@ class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
     pool: str
     request: Request
     out: str
+
+
+Order = TypeVar("Order", bound=JobOrder)
 
 
 class Job:
@@ -126,11 +130,11 @@ def _leave_with_parent() -> None:
     os._exit(0)
 
 
-def serve(carry_out: Callable[[JobOrder], RunResult]) -> int:
+def serve(carry_out: Callable[[Order], RunResult], kind: type[Order]) -> int:
     """Have the order on standard input carried out; the result is one line on standard output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     line = sys.stdin.buffer.readline()
-    order = msgspec.json.decode(line, type=JobOrder)
+    order = msgspec.json.decode(line, type=kind)
     threading.Thread(target=_leave_with_parent, name="parent-watch", daemon=True).start()
     answer = os.dup(1)
     os.dup2(2, 1)  # a scenario's own prints must not reach the answer
@@ -153,7 +157,7 @@ def carry_out_run(order: JobOrder) -> RunResult:
 
 def main() -> int:
     """Carry out the order on standard input."""
-    return serve(carry_out_run)
+    return serve(carry_out_run, JobOrder)
 
 
 if __name__ == "__main__":

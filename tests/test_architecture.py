@@ -37,8 +37,8 @@ PURE_PATHS = """
     pool_v2/{coordinator,circuit,roster,sessions}
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
-    harness/{lines,recovery,composition,intended,differential,replay} harness/shrink/{selection,reduction}
-    harness/selfcheck/{matrix,mutant,markdown,probes} reports/{view,charts}
+    harness/{op,columns,tables,lines,recovery,composition,intended,differential,replay}
+    harness/shrink/{selection,reduction} harness/selfcheck/{matrix,mutant,markdown,probes} reports/{view,charts}
 """
 
 
