@@ -16,6 +16,7 @@ from harness.comparison import RunResult
 from harness.depths.depth import Depth, why_not
 from harness.intended import Excuse, find_excuse
 from harness.ledger import Ledger, Planned
+from harness.lock import sharing
 from harness.runner import Request, Subject, run
 from harness.scenario import Scenario
 from harness.verdict import Verdict, worst
@@ -60,7 +61,8 @@ class ScenarioItem(pytest.Item):
         if reason:
             self._ledger.receive(self.nodeid, self._skipped(reason))
             pytest.skip(reason)
-        result = run(self.scenario, self.subject, self._request, self._ledger.runs)
+        with sharing():
+            result = run(self.scenario, self.subject, self._request, self._ledger.runs)
         if self.depth is Depth.MOCK:
             result = without_unknown(result)
         self._ledger.receive(self.nodeid, result)

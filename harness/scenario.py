@@ -16,6 +16,8 @@ from harness.depths.depth import Depth
 from harness.errors import UsageError
 from harness.fault import Fault
 from harness.intended import Comparing, IntendedDifference
+from harness.lab.budget import parse_budget
+from harness.lab.load import parse_load
 from harness.models.service import ModelService
 from harness.workload import Size, Workload
 
@@ -31,7 +33,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     bridge.PoolConfig; what the run was asked for, such as workers, comes first. `budget_s` bounds the whole run.
     `warm` starts all workers before the first call. `fixed_size` replaces the asked size where the scenario is about
     a certain one. `compare_answers` compares op by op with the other pool, by the hooks of `comparing`. `timed` marks a
-    scenario whose speed counts: it is run in alternating blocks, alone on the machine.
+    scenario whose speed counts: it is run in alternating blocks, alone on the machine. `load` (as "poisson:400") and
+    `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench; docs/measuring.md has both grammars.
     `config_of` has options for one pool alone, by its name, as a zygote that the other has not. With `models` a model
     server of this behaviour runs beside the pool, whose workers find it in their environment. Without one of
     `packages` the scenario is skipped. `depths` are those at which it makes sense: see harness.depths.
@@ -56,6 +59,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     fixed_size: Size | None = None
     compare_answers: bool = True
     timed: bool = False
+    load: str = "closed"
+    budgets: tuple[str, ...] = ()
     quick: bool = True
     comparing: Comparing = Comparing()
     intended_differences: tuple[IntendedDifference, ...] = ()
@@ -68,6 +73,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"scenario {self.name!r} has no checkers, so it could not fail")
         if not 0 < self.budget_s <= 3600:
             raise UsageError(f"scenario {self.name!r}: budget_s {self.budget_s!r} is not between 0 and 3600 s")
+        parse_load(self.load)
+        for budget in self.budgets:
+            parse_budget(budget)
 
     def options_for(self, pool: str) -> dict[str, Any]:
         """The options of `pool`, its own included; the environments of both are joined."""

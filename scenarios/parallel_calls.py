@@ -18,6 +18,10 @@ SCENARIO = Scenario(
     commands=("sleep",),
     timed=True,
     config=PATIENT,
+    budgets=(
+        "candidate.errors <= baseline.errors",
+        "candidate.throughput >= 0.95 * baseline.throughput @95%",
+    ),
     checkers=(OneOutcome(), Overlap(), StableWorkers(), *CORE),
     intended_differences=(
         IntendedDifference(
