@@ -39,7 +39,8 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     """A folder and a gate of its own, without what an outer xdist has put into the environment."""
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_XDIST_WORKER_COUNT"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("POOLPROOF_GATE_DIR", raising=False)
+    for name in ("POOLPROOF_GATE_DIR", "POOLPROOF_STORE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(pytester.path / "run"))
     return pytester
 
@@ -48,9 +49,11 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 def test_a_bench_runs_alone_wherever_it_runs(session: pytest.Pytester, workers: str) -> None:
     session.makepyfile(test_benches=BENCHES, test_others=OTHERS)
     done = session.runpytest_subprocess(
-        "-p", "no:cacheprovider", "--assert=plain", "--pool-seed", "5", "-n", workers, timeout=120
+        "-p", "no:cacheprovider", "--assert=plain", "--pool-out", "kept", "--pool-seed", "5", "-n", workers, timeout=120
     )
     done.assert_outcomes(passed=13)
+    assert len(list((session.path / "kept" / "benches").glob("*/bench.json"))) == 1
+    assert (session.path / ".poolproof" / "index.sqlite").is_file()
     began, ended = map(float, (session.path / "bench").read_text().split())
     spans = [tuple(map(float, path.read_text().split())) for path in (session.path / "spans").iterdir()]
     assert len(spans) == 12
