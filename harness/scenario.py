@@ -20,6 +20,8 @@ from harness.lab.load import parse_load
 from harness.workload import Size, Workload
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,59}")
+PATIENT = {"call_timeout_s": 30.0, "checkout_timeout_s": 30.0}
+"""The `config` of a scenario that is not about the usual timeouts: a busy machine is long at starting workers."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,4 +76,4 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-__all__ = ["NAME_PATTERN", "IntendedDifference", "Scenario"]
+__all__ = ["NAME_PATTERN", "PATIENT", "IntendedDifference", "Scenario"]
