@@ -384,23 +384,28 @@ def run_scenario(pytestconfig: pytest.Config) -> Callable[..., RunResult]:
 
 
 @pytest.fixture
-def run_bench(pytestconfig: pytest.Config) -> Callable[..., Bench]:
+def run_bench(request: pytest.FixtureRequest) -> Callable[..., Bench]:
     """Measure by `run_bench(scenario=None, baseline="v1", candidate="v2", ...)`, alone on the machine; gives the Bench.
 
     Without a scenario it is one call, `call`. `load`, `budgets`, `profile` ("quick" or "full"), `rounds`, `block_s`,
     `margin`, `seed`, `workers` and `clients` are as on the command line. Under xdist no other test runs meanwhile.
+    Its bench.json is kept in the session's folder, entered into the history, and named by the report's property
+    `poolproof_bench`.
     """
     from harness.lab.bench import BenchPlan
+    from harness.lab.index import Index
     from harness.lab.load import parse_load
-    from harness.lab.report import assemble
+    from harness.lab.report import assemble, write_report
     from harness.lab.running import default_clients
     from harness.lab.running import run_bench as measure
     from harness.lab.schedules import make_schedule
     from harness.lab.works import DEFAULT_CALL, call_scenario
+    from harness.names import pool_name
     from harness.pools import find_pool
     from harness.workload import Size
 
-    option = pytestconfig.getoption
+    option = request.config.getoption
+    out = request.config.stash[STATE].out
 
     def bench_it(
         scenario: Scenario | None = None,
@@ -432,8 +437,12 @@ def run_bench(pytestconfig: pytest.Config) -> Callable[..., Bench]:
             budgets=tuple(budgets),
             worker_command=option("pool_worker_command"),
         )
-        (bench,) = assemble([measure(plan)]).benches
-        return bench
+        report = assemble([measure(plan)], command="pytest")
+        path = write_report(report, out / "benches" / pool_name(request.node.name, "bench"))
+        with Index() as index:
+            index.add(report, path)
+        request.node.user_properties.append(("poolproof_bench", str(path)))
+        return report.benches[0]
 
     return bench_it
 
