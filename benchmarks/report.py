@@ -19,6 +19,7 @@ from harness.fault import FaultKind, FaultRecord
 from harness.history import History, Op, OpType, RunInfo, Sample
 from harness.metrics import measure
 from harness.picture import draw
+from harness.tables import Ops, Services
 from harness.verdict import Decision, Verdict
 from reports import write_reports
 
@@ -86,8 +87,8 @@ def make_history(pool: str, ops: int, *, workers: int, draws: random.Random) -> 
     fault = FaultRecord(kind=FaultKind.KILL, at_ns=(BEGIN_NS + last) // 2, landed=True, worker=1)
     return History(
         info=info,
-        ops=tuple(made),
-        services=tuple(services),
+        ops=Ops.of(made),
+        services=Services.of(services),
         faults=(fault,),
         samples=samples,
         begun_ns=BEGIN_NS,

@@ -21,19 +21,64 @@ MOST_AHEAD = 64
 """How many requests may wait in a worker's stdin."""
 
 
+class Answers:
+    """The responses in a stream of bytes, one after another. It raises ProtocolErrors that say what the worker did."""
+
+    __slots__ = ("_decoder", "_payloads")
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        self._decoder = FrameDecoder(limit_bytes=limit_bytes)
+        self._payloads: deque[bytes] = deque()
+
+    def feed(self, data: bytes) -> None:
+        """These bytes have come."""
+        try:
+            self._payloads.extend(self._decoder.feed(data))
+        except ProtocolError as error:
+            raise ProtocolError(f"broke the protocol: {error}") from error
+
+    def take(self, request_id: int) -> Response | None:
+        """The next response, which must be to this request; None if it has not come whole."""
+        if not self._payloads:
+            return None
+        try:
+            response = decode_response(self._payloads.popleft())
+        except ProtocolError as error:
+            raise ProtocolError(f"sent what is {error}") from error
+        if response.id != request_id:
+            raise ProtocolError(f"answered request {response.id} instead of {request_id}")
+        return response
+
+    def take_whole(self, request_id: int) -> Response | None:
+        """`take` where nobody asked for parts."""
+        response = self.take(request_id)
+        if response is not None and response.more is not UNSET:
+            raise ProtocolError(f"answered a part of request {response.id}, of which nobody asked for parts")
+        return response
+
+    def require_end(self) -> None:
+        """Nothing may be left."""
+        if self._payloads or self._decoder.pending_bytes:
+            raise ProtocolError("sent more than its last response")
+
+
+def ends_stream(response: Response) -> bool:
+    """Whether this is the last of a stream: a failure, `more` false, or one plain response."""
+    return not response.success or response.more is not True
+
+
 class Conversation:
     """Used by the one thread that holds the channel's lease. `deadline_ns` bounds all of it.
 
     Between two reads the worker can send no more than its pipe holds, so a slow reader slows its worker down.
     """
 
-    __slots__ = ("_channel", "_deadline_ns", "_decoder", "_payloads")
+    __slots__ = ("_answers", "_channel", "_deadline_ns")
 
     def __init__(self, channel: Channel, *, deadline_ns: int) -> None:
         self._channel = channel
         self._deadline_ns = deadline_ns
-        self._decoder = FrameDecoder(limit_bytes=channel.limit_bytes)
-        self._payloads: deque[bytes] = deque()
+        self._answers = Answers(limit_bytes=channel.limit_bytes)
 
     def ask(self, frame: bytearray) -> None:
         """Send one request. Raises CallTimeout and WorkerCrashed, which say whether a byte has left."""
@@ -44,9 +89,13 @@ class Conversation:
 
         Raises CallTimeout and WorkerCrashed.
         """
-        response = self._receive(request_id)
-        if not response.success or response.more is not True:
-            self._come_clean()
+        try:
+            while (response := self._answers.take(request_id)) is None:
+                self._read()
+            if ends_stream(response):
+                self._come_clean()
+        except ProtocolError as error:
+            raise self._channel.crashed(str(error)) from error
         return response
 
     def exchange_all(
@@ -69,34 +118,21 @@ class Conversation:
                     break
                 on_sent(requests[sent][0])
                 sent += 1
-            response = self._receive(requests[answered][0])
-            if response.more is not UNSET:
-                raise self._channel.crashed(
-                    f"answered a part of request {response.id}, of which nobody asked for parts"
-                )
-            answered += 1
-            if answered == len(requests):
-                self._come_clean()
+            try:
+                while (response := self._answers.take_whole(requests[answered][0])) is None:
+                    self._read()
+                answered += 1
+                if answered == len(requests):
+                    self._come_clean()
+            except ProtocolError as error:
+                raise self._channel.crashed(str(error)) from error
             yield response
 
-    def _receive(self, request_id: int) -> Response:
-        channel = self._channel
-        while not self._payloads:
-            if now_ns() > self._deadline_ns:
-                raise channel.late(Sent.YES)
-            try:
-                self._payloads.extend(self._decoder.feed(channel.read(self._deadline_ns)))
-            except ProtocolError as error:
-                raise channel.crashed(f"broke the protocol: {error}") from error
-        try:
-            response = decode_response(self._payloads.popleft())
-        except ProtocolError as error:
-            raise channel.crashed(f"sent what is {error}") from error
-        if response.id != request_id:
-            raise channel.crashed(f"answered request {response.id} instead of {request_id}")
-        return response
+    def _read(self) -> None:
+        if now_ns() > self._deadline_ns:
+            raise self._channel.late(Sent.YES)
+        self._answers.feed(self._channel.read(self._deadline_ns))
 
     def _come_clean(self) -> None:
-        if self._payloads or self._decoder.pending_bytes:
-            raise self._channel.crashed("sent more than its last response")
+        self._answers.require_end()
         self._channel.dirty = False

@@ -6,6 +6,7 @@ Pure. A response *is* the content of `result`: it is unwrapped once, whatever JS
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import isfinite
 from struct import Struct
 from typing import Any
 
@@ -70,11 +71,23 @@ def encode_request(
         _encoder.encode_into(Request(request_id, command, args, _now(UTC), stream), frame, HEADER_BYTES)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequest(f"the arguments of {command!r} are not JSON: {error}") from error
+    if b"null" in frame:
+        try:
+            _require_finite(args)
+        except ValueError as error:
+            raise InvalidRequest(f"the arguments of {command!r} are not JSON: {error}") from error
     size = len(frame) - HEADER_BYTES
     if size > limit_bytes:
         raise InvalidRequest(f"the request {command!r} has {size} bytes; the limit is {limit_bytes}")
     _put_size(frame, 0, size)
     return frame
+
+
+def session_args(args: dict[str, Any], session_id: str) -> dict[str, Any]:
+    """The arguments of a call in this session. Raises InvalidRequest for an id that is empty or no string."""
+    if not isinstance(session_id, str) or not session_id:
+        raise InvalidRequest(f"a session id is a string of at least one character, not {session_id!r}")
+    return {**args, "session_id": session_id}
 
 
 def decode_request(payload: bytes | bytearray) -> Request:
@@ -106,16 +119,38 @@ def encode_success(request_id: int, result: object) -> bytes:
     """A worker's answer. Raises TypeError or ValueError if `result` is not JSON."""
     if result is UNSET:  # which a struct would leave out
         raise TypeError("Encoding UNSET as a result is unsupported")
-    return _encoder.encode(_Success(request_id, True, result, _now(UTC)))
+    payload = _encoder.encode(_Success(request_id, True, result, _now(UTC)))
+    if b"null" in payload:
+        _require_finite(result)
+    return payload
 
 
 def encode_part(request_id: int, result: object, *, more: bool) -> bytes:
     """A part of a worker's answer that is sent as it is made; without `more` the end. Raises as encode_success."""
     if result is UNSET:
         raise TypeError("Encoding UNSET as a result is unsupported")
-    return _encoder.encode({"id": request_id, "success": True, "result": result, "more": more, "timestamp": _now(UTC)})
+    payload = _encoder.encode(
+        {"id": request_id, "success": True, "result": result, "more": more, "timestamp": _now(UTC)}
+    )
+    if b"null" in payload:
+        _require_finite(result)
+    return payload
 
 
 def encode_failure(request_id: int, error: str) -> bytes:
     """A worker's refusal, with one sentence why."""
     return _encoder.encode({"id": request_id, "success": False, "error": error, "timestamp": _now(UTC)})
+
+
+def _require_finite(value: object) -> None:
+    # The encoder writes null for a number that JSON has none for: a value would change on its way, in silence.
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, float):
+            if not isfinite(one):
+                raise ValueError(f"{one} is no JSON number")
+        elif isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list | tuple | set | frozenset):
+            left += one

@@ -23,7 +23,7 @@ from harness.comparison import SCHEMA_VERSION, Comparison, Cover, Machine, Minim
 from harness.differential import Answers, compare_answers
 from harness.errors import RecordError, RunError
 from harness.judge import compare_scenario, judge
-from harness.lock import measuring
+from harness.lock import measuring, sharing
 from harness.runner import Request, Subject, analyze
 from harness.scenario import Scenario
 from harness.speed import measure_speed
@@ -85,14 +85,15 @@ def run_jobs(
     def carry_out(scenario: Scenario, subject: Subject) -> RunResult:
         what = f"{scenario.name} on {subject.name}"
         progress.began(what)
-        job = start_job(scenario, subject, request, out)
-        running.add(job)
-        if stopping.is_set():  # it was started while the others were ended
-            job.end()
-        try:
-            result = job.result(scenario.budget_s + JOB_EXTRA_S)
-        finally:
-            running.discard(job)
+        with sharing(stopping.is_set):  # here and not in the job, whose time is limited
+            job = start_job(scenario, subject, request, out)
+            running.add(job)
+            if stopping.is_set():  # it was started while the others were ended
+                job.end()
+            try:
+                result = job.result(scenario.budget_s + JOB_EXTRA_S)
+            finally:
+                running.discard(job)
         progress.ended(what, (result.skipped and "skipped") or result.verdict.value)
         return result
 

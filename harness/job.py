@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -41,6 +42,9 @@ class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
     pool: str
     request: Request
     out: str
+
+
+Order = TypeVar("Order", bound=JobOrder)
 
 
 class Job:
@@ -153,11 +157,11 @@ def _leave_with_parent(answered: threading.Event) -> None:
     os._exit(0)
 
 
-def serve(carry_out: Callable[[JobOrder], RunResult]) -> int:
+def serve(carry_out: Callable[[Order], RunResult], kind: type[Order]) -> int:
     """Have the order on standard input carried out; the result is one line on standard output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     line = sys.stdin.buffer.readline()
-    order = msgspec.json.decode(line, type=JobOrder)
+    order = msgspec.json.decode(line, type=kind)
     answered = threading.Event()
     threading.Thread(target=_leave_with_parent, args=(answered,), name="parent-watch", daemon=True).start()
     answer = os.dup(1)
@@ -182,7 +186,7 @@ def carry_out_run(order: JobOrder) -> RunResult:
 
 def main() -> int:
     """Carry out the order on standard input."""
-    return serve(carry_out_run)
+    return serve(carry_out_run, JobOrder)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import msgspec
 from harness.checker import Finding
 from harness.fault import FaultRecord
 from harness.history import History, Op
-from harness.overlap import closed_intervals
 from harness.recovery import Recovery, recoveries
 from harness.verdict import Verdict
 
@@ -129,7 +128,7 @@ def draw(history: History, findings: Sequence[Finding] = ()) -> Picture:
     begin_ns = _begin(history)
     if begin_ns is None:
         return Picture()
-    intervals = closed_intervals(history)
+    intervals = history.closed_intervals
     spans = [(start, end, found.worker_id) for start, end, found in intervals]
     struck = _struck(history.faults, recoveries(history), begin_ns)
     noted = _noted(history, findings, begin_ns)

@@ -29,7 +29,7 @@ from bridge import (
 )
 from bridge.clock import deadline_ns, now_ns, remaining_s
 from bridge.config import duration
-from bridge.messages import encode_request
+from bridge.messages import encode_request, session_args
 from pool_v1.mailbox import Message
 from pool_v1.manager import Manager, stop_in_background
 
@@ -111,7 +111,7 @@ class PoolV1:
         self._manager.emit(EventKind.ENQUEUE, call=call)
         try:
             if session is not None:
-                args = {**(args or {}), "session_id": session}
+                args = session_args(args or {}, session)
             frame = encode_request(call, command, args or {}, limit_bytes=self._config.max_frame_bytes)
             manager = self._manager
             message = manager.ask(lambda: manager.call(call, frame, session))

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
 from bridge import ConfigError, Health, LeaseError, Observer, PoolConfig, PoolStatus, SessionStatus
 from bridge.clock import deadline_ns, now_ns, remaining_s
+from pool_v2.aio_batch import run_batch
 from pool_v2.aio_calls import TaskCalls
+from pool_v2.aio_streaming import AsyncStream
 from pool_v2.aio_ticket import AsyncTicket
+from pool_v2.batch import require_all
 from pool_v2.behaviour import WorkerBehaviour
 from pool_v2.engine import Engine
 from pool_v2.lease import Lease
@@ -22,7 +25,7 @@ from pool_v2.pool import WARM_UP_ROUNDS, PoolV2
 from pool_v2.roster import NEVER_NS
 
 WARM_UP_LOOK_S = 0.005
-__all__ = ["AsyncLease", "AsyncPool"]
+__all__ = ["AsyncLease", "AsyncPool", "AsyncStream"]
 
 
 class AsyncPool:
@@ -93,11 +96,7 @@ class AsyncPool:
         engine = self._engine
         engine.crew.require_owner()
         now = now_ns()
-        limit_ns, patience_ns = self._limit_ns, self._patience_ns
-        if timeout_s is not None:
-            limit_ns = int(engine.limit_s(timeout_s) * 1e9)
-        if checkout_timeout_s is not None:
-            patience_ns = int(engine.patience_s(checkout_timeout_s) * 1e9)
+        limit_ns, patience_ns = self._limits_ns(timeout_s, checkout_timeout_s)
         return await self._calls.run(command, args or {}, session, now + limit_ns, now + min(limit_ns, patience_ns))
 
     async def execute_in_session(
@@ -124,6 +123,53 @@ class AsyncPool:
     ) -> Any:  # noqa: ANN401
         """`execute` outside any session."""
         return await self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
+
+    async def execute_many(
+        self,
+        command: str,
+        items: Iterable[dict[str, Any]],
+        *,
+        session: str | None = None,
+        return_errors: bool = False,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> list[Any]:
+        """`execute` for each item's arguments on one worker, each sent before the last is answered; results in order.
+
+        Timeouts and errors are those of PoolV2.execute_many.
+        """
+        engine = self._engine
+        engine.crew.require_owner()
+        limit_ns, patience_ns = self._limits_ns(timeout_s, checkout_timeout_s)
+        now = now_ns()
+        found = await run_batch(
+            self._calls, command, list(items), session, now + limit_ns, now + min(limit_ns, patience_ns)
+        )
+        return found if return_errors else require_all(found)
+
+    def execute_stream(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> AsyncStream:
+        """`execute` for an answer in parts: `async with pool.execute_stream(...) as parts: async for part in parts`.
+
+        `timeout_s` bounds the whole stream. To leave it early ends its worker.
+        """
+        limit_ns, patience_ns = self._limits_ns(timeout_s, checkout_timeout_s)
+        return AsyncStream(self._calls, command, args or {}, session, limit_ns=limit_ns, wait_ns=patience_ns)
+
+    def _limits_ns(self, timeout_s: float | None, checkout_timeout_s: float | None) -> tuple[int, int]:
+        engine, limit_ns, patience_ns = self._engine, self._limit_ns, self._patience_ns
+        if timeout_s is not None:
+            limit_ns = int(engine.limit_s(timeout_s) * 1e9)
+        if checkout_timeout_s is not None:
+            patience_ns = int(engine.patience_s(checkout_timeout_s) * 1e9)
+        return limit_ns, patience_ns
 
     def checkout(
         self,

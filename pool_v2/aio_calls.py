@@ -23,7 +23,7 @@ from typing import Any
 from bridge import EventKind, LeaseError, PoolError
 from bridge.channel import Channel
 from bridge.clock import deadline_ns, now_ns, remaining_s
-from bridge.messages import Response, encode_request
+from bridge.messages import Response, encode_request, session_args
 from pool_v2.accounts import IN_FLIGHT, result_of
 from pool_v2.aio_channel import exchange
 from pool_v2.aio_ticket import AsyncTicket, TaskRecord
@@ -54,16 +54,16 @@ class TaskCalls:
             if session_id is None:
                 frame = encode_request(number, command, args, limit_bytes=self._limit_bytes)
                 return result_of(await self._attempt(number, frame, command, None, None, deadline, patience))
-            frame = encode_request(number, command, {**args, "session_id": session_id}, limit_bytes=self._limit_bytes)
+            frame = encode_request(number, command, session_args(args, session_id), limit_bytes=self._limit_bytes)
             change = as_change(command, frame) if command in engine.config.state_commands else None
             with engine.lock:
                 session = engine.coordinator.sessions.begin(session_id)
             try:
                 response = await self._attempt(number, frame, command, session, change, deadline, patience)
             except BaseException as error:
-                _unwind(engine, error, partial(self._release, session))
+                unwind(engine, error, partial(self.release, session))
                 raise
-            self._release(session)
+            self.release(session)
             return result_of(response)
 
     async def end_session(self, session_id: str) -> bool:
@@ -80,17 +80,25 @@ class TaskCalls:
             engine.sessions.forget(session, error)
         return True
 
-    async def open_lease(self, command: Any, deadline: int, patience: int) -> tuple[Lease, AsyncTicket]:  # noqa: ANN401
+    async def open_lease(
+        self,
+        command: Any,  # noqa: ANN401
+        deadline: int,
+        patience: int,
+        *,
+        number: int | None = None,
+        session: Session | None = None,
+        again: bool = False,
+    ) -> tuple[Lease, AsyncTicket]:
         """A worker for this task; `deadline` bounds the whole lease."""
         engine = self.engine
-        number = engine.next_id()
-        again = False
+        number = engine.next_id() if number is None else number
         while True:
-            ticket = self._ticket(number, None, deadline)
+            ticket = self._ticket(number, session, deadline)
             try:
                 worker = await self._checkout(ticket, name_of(command), patience, again=again)
             except BaseException as error:
-                _unwind(engine, error, partial(self._abort, ticket))
+                unwind(engine, error, partial(self._abort, ticket))
                 raise
             if not worker.door.exited():
                 break
@@ -100,6 +108,7 @@ class TaskCalls:
         record = Open(lease, ticket, engine.housekeeper.lost.append)
         record.thread = ticket
         engine.housekeeper.open[number] = record
+        engine.housekeeper.keep_watch()
         return lease, ticket
 
     async def execute_on(
@@ -131,7 +140,7 @@ class TaskCalls:
             engine.leases.set_deadline(ticket, deadline)
             response = await self._exchange(ticket, number, frame, deadline)
         except BaseException as error:
-            _unwind(engine, error, partial(self._after_failure, lease, ticket, worker, error))
+            unwind(engine, error, partial(self._after_failure, lease, ticket, worker, error))
             raise
         finally:
             lease.busy = False
@@ -163,9 +172,9 @@ class TaskCalls:
                     response = await self._exchange(ticket, number, frame, deadline)
                 else:
                     channel: Channel = worker.door
-                    await self._drive(engine.sessions.hand_over(session, worker), ticket, deadline)
+                    await self.drive(engine.sessions.hand_over(session, worker), ticket, deadline)
                     response = await self._exchange(ticket, number, frame, deadline)
-                    await self._drive(
+                    await self.drive(
                         engine.sessions.remember(session, worker, command, response, change, len(frame)),
                         ticket,
                         deadline,
@@ -177,7 +186,7 @@ class TaskCalls:
                 engine.leave(ticket)
                 return response
             except BaseException as error:
-                _unwind(engine, error, partial(self._abort, ticket, self._reason(ticket, error)))
+                unwind(engine, error, partial(self._abort, ticket, self._reason(ticket, error)))
                 if not engine.may_go_elsewhere(error, patience):
                     raise
                 again = True
@@ -226,8 +235,8 @@ class TaskCalls:
         emit(EventKind.RECEIVE, call=number, worker=worker_id, pid=pid)
         return response
 
-    async def _drive(self, steps: Steps[T], ticket: AsyncTicket, deadline: int) -> T:
-        # As Engine._drive: exchange what the steps ask for.
+    async def drive(self, steps: Steps[T], ticket: AsyncTicket, deadline: int) -> T:
+        """Exchange what the steps ask for, as Handover.drive does in a thread."""
         worker = ticket.worker
         assert worker is not None
         try:
@@ -251,12 +260,13 @@ class TaskCalls:
 
     def _after_failure(self, lease: Lease, ticket: AsyncTicket, worker: Worker, error: BaseException) -> None:
         if not isinstance(error, PoolError) and worker.door.dirty:
-            lease.fate = partial(self.engine.leases.why_lost, lease, worker)
+            lease.fate = partial(self.engine.leases.fate, lease.deadline_ns, worker)
             self._abort(ticket)  # whatever the block makes of it, nobody can use this worker again
         else:
             self.engine.leases.set_deadline(ticket, lease.deadline_ns)
 
-    def _release(self, session: Session) -> None:
+    def release(self, session: Session) -> None:
+        """A call of this session is over."""
         with self.engine.lock:
             self.engine.coordinator.sessions.release(session, now_ns())
 
@@ -281,12 +291,12 @@ class _Counted:
         told = self._engine.told(error) if isinstance(error, PoolError) else None
         outcome = "result" if error is None else "Cancelled" if told is None else type(told).__name__
         self._engine.accounts.calls[self._number] = outcome
-        _unwind(self._engine, error, partial(self._engine.after_call, self._number, outcome))
+        unwind(self._engine, error, partial(self._engine.after_call, self._number, outcome))
         if told is not None and told is not error:
             raise told from error
 
 
-def _unwind(engine: Engine, error: BaseException | None, work: Callable[[], object]) -> None:
+def unwind(engine: Engine, error: BaseException | None, work: Callable[[], object]) -> None:
     """Do what is left to do now, or by rule 3 a little later, in the supervisor's thread."""
     if isinstance(error, GeneratorExit):
         engine.housekeeper.dropped.append(work)

@@ -128,6 +128,7 @@ class Coordinator:
                 return
             if not idle and not again and self.max_queue is None and len(self.workers) == len(self.held) == self._most:
                 ticket.arm()
+                ticket.queued_ns = now_ns
                 ticket.state = _WAITING
                 queue[ticket.call] = ticket
                 return
@@ -149,6 +150,7 @@ class Coordinator:
         if not again and self.max_queue is not None and len(self._queue) >= self.max_queue:
             raise QueueFull(f"pool {self.name!r}: {len(self._queue)} calls wait already; the limit is {self.max_queue}")
         ticket.arm()
+        ticket.queued_ns = now_ns
         ticket.state = _WAITING
         if again:
             self._queue = dict(sorted([*self._queue.items(), (ticket.call, ticket)]))
@@ -350,19 +352,19 @@ class Coordinator:
         retry_ns = self.circuit.retry_at_ns
         if retry_ns > now_ns:
             times.append(retry_ns)
-        orders += [Order(Act.START)] * self.wanted_starts(now_ns)
         self.watch_ns = min(times)
-        return orders
+        return [Order(Act.START)] * self.wanted_starts(now_ns) + orders  # a replacement is waited for, a burial is not
 
     def wanted_starts(self, now_ns: int) -> int:
-        """How many workers should be started now."""
+        """How many workers should be started now. One that has ended, and that nobody holds, needs no place."""
         if self.closing:
             return 0
+        living = sum(not worker.exited_ns or worker.worker_id in self.held for worker in self.workers.values())
         starting = sum(worker.phase is WorkerState.STARTING for worker in self.workers.values())
         unserved = 0
         if self._queue:
             unserved = sum(not self._bound(ticket) for ticket in self._queue.values()) - starting - len(self._idle)
-        wanted = min(max(self.floor - len(self.workers), unserved), self.limits.most - len(self.workers))
+        wanted = min(max(self.floor - living, unserved), self.limits.most - living)
         return self.circuit.allowed_starts(wanted, starting, now_ns) if wanted > 0 else 0
 
     def close(self) -> list[Ticket]:

@@ -13,7 +13,7 @@ from bridge.clock import deadline_ns, now_ns
 from bridge.door import Door
 from bridge.errors import ProtocolError
 from bridge.framing import HEADER_BYTES
-from bridge.messages import Response, decode_request, encode_request
+from bridge.messages import Response, decode_request, encode_request, session_args
 from pool_v2.roster import Worker
 from pool_v2.sessions import CLEAN_UP, MOST_HANDOVER_FAILURES, Session, StateChange
 
@@ -36,7 +36,7 @@ class Handover:
         self, number: int, command: str, args: dict[str, Any], session_id: str, deadline: int, patience: int
     ) -> Response:
         """One call of a session; the times are absolute, in nanoseconds."""
-        frame = encode_request(number, command, {**args, "session_id": session_id}, limit_bytes=self._limit_bytes)
+        frame = encode_request(number, command, session_args(args, session_id), limit_bytes=self._limit_bytes)
         change = as_change(command, frame) if command in self._engine.config.state_commands else None
         session: Session | None = None
         again = False

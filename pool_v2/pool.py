@@ -16,12 +16,12 @@ from bridge import (
     Health,
     Observer,
     PoolConfig,
-    PoolError,
     PoolStatus,
     SessionStatus,
     StartFailed,
 )
 from bridge.clock import deadline_ns, now_ns
+from pool_v2.batch import require_all
 from pool_v2.behaviour import WorkerBehaviour
 from pool_v2.engine import CALL_TIMEOUT_S, CHECKOUT_TIMEOUT_S, Engine, close_in_background
 from pool_v2.lease import Lease
@@ -104,11 +104,7 @@ class PoolV2:
         engine.crew.require_owner()
         deadline, patience = self._times(timeout_s, checkout_timeout_s)
         found = engine.batch.run(command, list(items), session, deadline, patience)
-        for index, value in enumerate(() if return_errors else found):
-            if isinstance(value, PoolError):
-                value.message = f"item {index} of {len(found)}: {value.message}"
-                raise value
-        return found
+        return found if return_errors else require_all(found)
 
     def execute_stream(
         self,

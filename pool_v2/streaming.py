@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from bridge import CallTimeout, CommandError, EventKind, PoolClosed, PoolError, Sent, WorkerCrashed
 from bridge.clock import now_ns
 from bridge.conversation import Conversation
-from bridge.messages import Response, encode_request
+from bridge.messages import Response, encode_request, session_args
 from pool_v2.accounts import IN_FLIGHT
 from pool_v2.handover import as_change
 from pool_v2.lease import Lease
@@ -45,7 +45,7 @@ class Streaming:
         engine.accounts.calls[number] = IN_FLIGHT
         try:
             engine.supervisor.emit(EventKind.ENQUEUE, call=number)
-            sent = args if session_id is None else {**args, "session_id": session_id}
+            sent = args if session_id is None else session_args(args, session_id)
             frame = encode_request(number, command, sent, limit_bytes=engine.limit_bytes, stream=True)
             change = None
             if session_id is not None and command in engine.config.state_commands:

@@ -73,6 +73,8 @@ class Supervisor:
         self.progress = threading.Condition(lock)
         self._abandoned: deque[Ticket] = deque()
         self._starting: dict[Worker, tuple[Start, int]] = {}
+        self._gone: list[Worker] = []
+        self._unannounced: list[Worker] = []
         self._fds: dict[int, tuple[Worker, Callable[[Worker], None]]] = {}
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -133,7 +135,8 @@ class Supervisor:
                 ticket.wake()
                 continue
             if ticket.worker is not None:
-                self.emit(EventKind.OFFER, call=ticket.call, worker=ticket.worker_id)
+                waited_us = (now_ns() - ticket.queued_ns) // 1000
+                self.emit(EventKind.OFFER, call=ticket.call, worker=ticket.worker_id, detail=str(waited_us))
             ticket.wake()
 
     # The supervisor's thread.
@@ -155,12 +158,12 @@ class Supervisor:
         with self.lock:
             orders = self._coordinator.plan(now)
             watch_ns = self._coordinator.watch_ns
-        for order in orders:
-            try:
-                self._carry_out(order)
-            except Exception:
-                # The coordinator gives most orders once, so that one that fails must not cost those behind it.
-                logger.exception("pool %r: its supervisor could not %s", self._crew.name, order.act)
+        starts = sum(order.act is Act.START for order in orders)
+        self._carry_out_all(orders[:starts])
+        while self._gone:
+            self._gone.pop().door.reap()  # which may wait for the zygote, that forks meanwhile
+        self._carry_out_all(orders[starts:])
+        self._announce()
         times = [watch_ns, self._duties.beat(now), *(deadline for _, deadline in self._starting.values())]
         done = any(order.act is not Act.WAKE for order in orders)  # then there may be more; a client wakes by itself
         sleep_s = 0.0 if done else min((min(times) - now_ns()) / 1e9 + ROUNDING_S, LONGEST_SLEEP_S)
@@ -177,6 +180,14 @@ class Supervisor:
             woken = decision()
             self.progress.notify_all()
         self.wake(woken or [])
+
+    def _carry_out_all(self, orders: list[Order]) -> None:
+        for order in orders:
+            try:
+                self._carry_out(order)
+            except Exception:
+                # The coordinator gives most orders once, so that one that fails must not cost those behind it.
+                logger.exception("pool %r: its supervisor could not %s", self._crew.name, order.act)
 
     def _carry_out(self, order: Order) -> None:
         worker, ticket = order.worker, order.ticket
@@ -245,7 +256,7 @@ class Supervisor:
             return
         door.watched = True
         worker.door = door
-        self.emit(EventKind.SPAWN, worker=worker_id, pid=door.pid or None)  # 0: not yet forked
+        self._unannounced.append(worker)
         handshake = door.new_start()
         self._starting[worker] = handshake, deadline_ns(self._start_timeout_s)
         self._watch(door.exit_fd, worker, self._on_exit)
@@ -255,6 +266,13 @@ class Supervisor:
             self._fail_start(worker, error)
             return
         self._watch(door.answer_fd, worker, self._on_handshake)
+
+    def _announce(self) -> None:
+        # Last of all in a turn: a zygote may take a moment until it can tell the pid.
+        while self._unannounced:
+            worker = self._unannounced.pop(0)
+            if self._observer is not None:
+                self.emit(EventKind.SPAWN, worker=worker.worker_id, pid=worker.door.pid or None)  # 0: not yet forked
 
     def _check_starts(self) -> None:
         now = now_ns()
@@ -294,7 +312,7 @@ class Supervisor:
             handshake, _ = self._starting[worker]
             self._fail_start(worker, handshake.failed("died before it answered its init ping"))
         self._unwatch(door.exit_fd)
-        door.reap()
+        self._gone.append(worker)
         self.decide(lambda: self._coordinator.exited(worker, now_ns()))
 
     def _close_in_child(self) -> None:

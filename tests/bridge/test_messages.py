@@ -105,8 +105,8 @@ def _nested() -> list[Any]:
 
 @pytest.mark.parametrize(
     "make",
-    [object, lambda: {1, object()}, lambda: "\ud800", lambda: {("a", "b"): 1}, _nested],
-    ids=["object", "set", "surrogate", "tuple_key", "too_deep"],
+    [object, lambda: {1, object()}, lambda: "\ud800", lambda: {("a", "b"): 1}, _nested, lambda: [float("nan")]],
+    ids=["object", "set", "surrogate", "tuple_key", "too_deep", "nan"],
 )
 def test_arguments_that_are_not_json_are_refused(make: Any) -> None:
     with pytest.raises(InvalidRequest, match="the arguments of 'echo' are not JSON"):
@@ -193,7 +193,9 @@ def test_a_failure_carries_its_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), {"a": object()}, "\ud800", UNSET], ids=["object", "inside", "surrogate", "unset"]
+    "value",
+    [object(), {"a": object()}, "\ud800", UNSET, float("nan"), {"a": [1, (float("inf"),)]}],
+    ids=["object", "inside", "surrogate", "unset", "nan", "infinite"],
 )
 def test_a_result_that_is_not_json_raises_what_a_worker_can_answer(value: object) -> None:
     with pytest.raises((TypeError, ValueError)):

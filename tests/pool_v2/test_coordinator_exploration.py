@@ -331,7 +331,7 @@ class World:
                 mine = granted.session is not None and earlier.session is granted.session
                 assert not self._compatible(earlier, worker_id, mine=mine), "not FIFO"
         # 4. Every worker is in one of four states, there are never too many, and none serves more than it may.
-        assert len(core.workers) <= self.limits.most
+        assert sum(not worker.exited_ns for worker in core.workers.values()) <= self.limits.most
         assert all(w.phase is not WorkerState.GONE for w in core.workers.values())
         assert all(w.served <= (self.limits.max_requests or NEVER_NS) for w in core.workers.values())
         assert list(core._queue.values()) == self.queue
@@ -471,13 +471,14 @@ def test_the_exploration_finds_a_planted_bug(
 
 
 def test_the_exploration_finds_a_supervisor_that_nobody_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = Coordinator.buried
+    sound = Coordinator.exited
 
-    def silent(core: Coordinator, worker: Worker) -> None:
-        sound(core, worker)
+    def silent(core: Coordinator, worker: Worker, now_ns: int) -> list[Ticket]:
+        woken = sound(core, worker, now_ns)
         core.attention = False
+        return woken
 
-    monkeypatch.setattr(Coordinator, "buried", silent)
+    monkeypatch.setattr(Coordinator, "exited", silent)
     with pytest.raises(AssertionError):
         explore(lambda: World((None, None)))
 

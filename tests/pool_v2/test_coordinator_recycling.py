@@ -66,7 +66,7 @@ def test_old_workers_are_retired_one_at_a_time_and_the_next_when_the_new_one_ser
     assert pool.plan(now_ns) == [("retire", 1)]
     assert pool.plan(now_ns) == []
     pool.exit(1, now_ns)
-    assert pool.plan(now_ns) == [("bury", 1)]
+    assert pool.plan(now_ns) == [("start", None), ("bury", 1)]
     pool.core.buried(pool.worker(1))
     assert pool.plan(now_ns) == [("start", None)]
     young = pool.core.started(4, now_ns)

@@ -59,8 +59,8 @@ def test_a_leased_worker_is_never_shrunk_away(make_pool: MakePool, log: Any) -> 
 
 
 def test_old_workers_are_replaced_one_at_a_time_between_leases(make_pool: MakePool, log: Any) -> None:
-    pool = make_pool(log, workers=2, max_age_s=1.0)
-    pool.warm_up()
+    pool = make_pool(log, workers=2, max_age_s=2.0)
+    log.wait_for(K.READY, count=2)
     with pool.checkout() as held:
         pid = held.execute("pid")["pid"]
         log.wait_for(K.REAP, count=2)  # the other one, and its follower
@@ -70,7 +70,7 @@ def test_old_workers_are_replaced_one_at_a_time_between_leases(make_pool: MakePo
     assert most_living(log) == 2
     born = {event.worker: event.at_ns for event in log.of(K.SPAWN)}
     ends = log.of(K.KILL)
-    assert all(event.at_ns - born[event.worker] >= 0.85e9 for event in ends)
+    assert all(event.at_ns - born[event.worker] >= 1.7e9 for event in ends)
     assert pool.execute("echo", {"value": 1}, checkout_timeout_s=20.0) == 1
 
 
@@ -82,7 +82,7 @@ def test_a_worker_that_has_grown_too_large_is_replaced(make_pool: MakePool, log:
         large = one if one.pid == grown else two
         large.execute("put", {"key": "k", "value": "x" * (120 * MIB)}, timeout_s=60.0)
     log.wait_for(K.REAP, pid=grown)
-    assert [event.pid for event in log.of(K.KILL)] == [grown]
+    assert {event.pid for event in log.of(K.KILL)} == {grown}  # told to leave, and killed if it takes too long
     pool.warm_up()
     assert len(pool.status().workers) == 2
 

@@ -264,3 +264,19 @@ def test_an_ended_session_begins_anew(make_pool: MakePool) -> None:
     assert pool.end_session("s") is True
     assert pool.end_session("s") is False
     assert pool.execute_in_session("s", "get", {"key": "k"})["found"] is False
+
+
+@pytest.mark.parametrize("value", [float("nan"), [1, {"deep": float("-inf")}, None]])
+def test_a_number_that_json_has_not_is_refused_and_never_changed(make_pool: MakePool, value: Any) -> None:
+    pool = make_pool()
+    with pytest.raises(InvalidRequest, match="no JSON number"):
+        pool.execute("echo", {"value": value})
+    assert pool.execute("echo", {"value": [None, 1.5]}) == [None, 1.5]
+
+
+@pytest.mark.parametrize("name", ["", 7])
+def test_a_session_has_a_name(make_pool: MakePool, name: Any) -> None:
+    pool = make_pool()
+    with pytest.raises(InvalidRequest, match="a session id is a string of at least one character"):
+        pool.execute_in_session(name, "put", {"key": "k", "value": 1})
+    assert pool.sessions() == ()
