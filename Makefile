@@ -22,6 +22,7 @@ compare: setup
 	$(BIN)/poolproof compare --out "$(OUT)"
 
 test: setup
+	@sh tools/browser "$(VENV)"
 	@sh tools/test "$(BIN)" -n "$(JOBS)"
 
 lint: setup

@@ -20,7 +20,8 @@ GOAL_CLIENTS = 8
 
 def round_trip(effort: Effort, subjects: Mapping[str, System] | None = None) -> Result:
     """One client: how long a call takes, beside a bare pipe with the same codec."""
-    chosen = {**systems.ALL, "raw pipe": systems.raw} if subjects is None else subjects
+    chosen: Mapping[str, System] = {**systems.ALL, "raw pipes in turn": systems.raw_in_turn, "raw pipe": systems.raw}
+    chosen = chosen if subjects is None else subjects
     limit = Limit(effort.limit_s)
     with ExitStack() as stack:
         calls, notes = open_all(stack, chosen, effort.workers)
@@ -50,7 +51,8 @@ def contention(effort: Effort, subjects: Mapping[str, System] | None = None) -> 
     goals: tuple[Goal, ...] = ()
     limit = Limit(effort.limit_s * 1.5)
     with ExitStack() as stack:
-        calls, notes = open_all(stack, systems.ALL if subjects is None else subjects, effort.workers)
+        chosen = {**systems.ALL, "bare hand-off": systems.bare_hand_off} if subjects is None else subjects
+        calls, notes = open_all(stack, chosen, effort.workers)
         for clients in effort.contenders:
             found = measure_blocks(
                 calls,

@@ -8,25 +8,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
-from pathlib import Path
 
 import psutil
 
 from benchmarks.records import Load, Machine
+from harness.lab.machine import Times, processor
 from harness.lock import measuring
 
 REST_S = 0.25
 PACKAGES = ("msgspec", "pebble", "loky")
-
-
-class Times:
-    """The processors' times so far, in ticks. Source: proc(5), the first line of /proc/stat."""
-
-    def __init__(self) -> None:
-        numbers = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-        self.total = sum(numbers)
-        self.idle = numbers[3] + numbers[4]
-        self.steal = numbers[7]
 
 
 class Watch:
@@ -67,20 +57,13 @@ def busy_share(rest_s: float) -> float:
 def describe() -> Machine:
     """The machine, without any name that belongs to it alone."""
     return Machine(
-        processor=_processor(),
+        processor=processor(),
         cpus=len(os.sched_getaffinity(0)),
         memory_bytes=psutil.virtual_memory().total,
         kernel=platform.release(),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         packages={name: found for name in PACKAGES if (found := _version(name))},
     )
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def _version(package: str) -> str:

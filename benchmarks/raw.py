@@ -5,12 +5,16 @@ No queue, no lock, no deadline, no second worker. `python -m benchmarks.raw pipe
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
 import sys
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bridge.framing import HEADER_BYTES, encode_frame
@@ -23,17 +27,75 @@ END_TIMEOUT_S = 10.0
 
 
 @contextmanager
-def pipe_echo(value: str) -> Iterator[Callable[[], object]]:
+def pipe_call(args: dict[str, object]) -> Iterator[Callable[[], object]]:
     """One request out, one response in, in the caller's thread: what no pool with this codec can be faster than."""
     with _child("pipe", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         write_fd, read_fd = child.stdin.fileno(), child.stdout.fileno()
-        args = {"value": value}
 
         def call() -> object:
             os.write(write_fd, encode_request(1, "echo", args, limit_bytes=LIMIT_BYTES))
             return decode_response(os.read(read_fd, READ_BYTES)[HEADER_BYTES:]).result
+
+        yield call
+
+
+@contextmanager
+def pipes_in_turn(args: dict[str, object], children: int) -> Iterator[Callable[[], object]]:
+    """Several such children that take turns, as the workers of a pool do; for one client."""
+    with ExitStack() as stack:
+        calls = itertools.cycle([stack.enter_context(pipe_call(args)) for _ in range(children)])
+        yield lambda: next(calls)()
+
+
+@contextmanager
+def hand_off(args: dict[str, object], children: int) -> Iterator[Callable[[], object]]:
+    """The least that is fair: such children behind one lock, each given to whoever has waited longest.
+
+    It promises nothing: no deadline, no death, no interrupt, no statistics.
+    """
+    lock = threading.Lock()
+    waiters: deque[tuple[threading.Lock, list[Callable[[], object]]]] = deque()
+    with ExitStack() as stack:
+        idle = deque(stack.enter_context(pipe_call(args)) for _ in range(children))
+
+        def call() -> object:
+            with lock:
+                mine = idle.popleft() if idle else None
+                if mine is None:
+                    gate, box = threading.Lock(), list[Callable[[], object]]()
+                    gate.acquire()
+                    waiters.append((gate, box))
+            if mine is None:
+                gate.acquire()
+                mine = box[0]
+            result = mine()
+            with lock:
+                if waiters:
+                    gate, box = waiters.popleft()
+                    box.append(mine)
+                    gate.release()
+                else:
+                    idle.append(mine)
+            return result
+
+        yield call
+
+
+@contextmanager
+def pipe_a_client(args: dict[str, object], children: int) -> Iterator[Callable[[], object]]:
+    """As many such children as there are clients, each of which has its own."""
+    own = threading.local()
+    with ExitStack() as stack:
+        calls = [stack.enter_context(pipe_call(args)) for _ in range(children)]
+        free = itertools.cycle(calls)  # every round of measuring has new clients
+
+        def call() -> object:
+            mine: Callable[[], object] | None = getattr(own, "call", None)
+            if mine is None:
+                mine = own.call = next(free)
+            return mine()
 
         yield call
 
@@ -101,9 +163,11 @@ def _receive(source: socket.socket, view: memoryview) -> memoryview:
 
 
 def serve_pipe() -> None:
-    """The child of `pipe_echo`: whole frames of less than READ_BYTES only."""
+    """The child of `pipe_call`: whole frames of less than READ_BYTES only."""
     while data := os.read(0, READ_BYTES):
         request = decode_request(data[HEADER_BYTES:])
+        if "seconds" in request.args:
+            time.sleep(request.args["seconds"])
         os.write(1, encode_frame(encode_success(request.id, request.args.get("value"))))
 
 

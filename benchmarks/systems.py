@@ -16,7 +16,7 @@ from types import ModuleType
 import msgspec
 
 from benchmarks.blocks import Call, MissingPeer, System
-from benchmarks.raw import pipe_echo
+from benchmarks.raw import hand_off, pipe_call, pipes_in_turn
 from bridge import PoolConfig
 from pool_v1 import PoolV1
 from pool_v2 import PoolV2
@@ -40,7 +40,21 @@ def has_zygote() -> bool:
 @contextmanager
 def raw(_: int) -> Iterator[Call]:
     """One child and a pipe."""
-    with pipe_echo(VALUE) as call:
+    with pipe_call({"value": VALUE}) as call:
+        yield call
+
+
+@contextmanager
+def raw_in_turn(workers: int) -> Iterator[Call]:
+    """As many children as V2 has workers, used in turn."""
+    with pipes_in_turn({"value": VALUE}, workers) as call:
+        yield call
+
+
+@contextmanager
+def bare_hand_off(workers: int) -> Iterator[Call]:
+    """Bare pipes behind a lock and a queue, with none of a pool's promises."""
+    with hand_off({"value": VALUE}, workers) as call:
         yield call
 
 

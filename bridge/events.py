@@ -35,7 +35,8 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `call` is the pool's number for the call; ENQUEUE is always emitted in the calling thread.
     `worker` is the worker's id, which a pool never uses twice, so it is the epoch too.
-    `detail` is the outcome's name on DONE, the reason on KILL, the exit status on REAP.
+    `detail` is the outcome's name on DONE, the reason on KILL, the exit status on REAP, and on OFFER for how many
+    microseconds the call has had its place in the queue, if the pool tells.
     """
 
     kind: EventKind

@@ -7,6 +7,7 @@ the middle of a line.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -57,12 +58,15 @@ class Journal:
 
 def read_journals(directory: Path) -> list[ServiceInterval]:
     """Every interval that the journals in `directory` tell, by start. Files of other names are left alone."""
-    found: list[ServiceInterval] = []
+    return sorted(walk_journals(directory), key=lambda interval: interval.start_ns)
+
+
+def walk_journals(directory: Path) -> Iterator[ServiceInterval]:
+    """The same, journal by journal, with one of them in memory at a time."""
     for path in sorted(directory.glob("*-*.jsonl")):
         pid, _, worker_id = path.stem.partition("-")
         if pid.isdecimal() and worker_id.isdecimal():
-            found += _read(path, int(pid), int(worker_id))
-    return sorted(found, key=lambda interval: interval.start_ns)
+            yield from _read(path, int(pid), int(worker_id))
 
 
 def _read(path: Path, pid: int, worker_id: int) -> list[ServiceInterval]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from bridge import PoolError
-from harness.commands import checks, machine, migrate, records, runs, shrinks
+from harness.commands import baselines, benches, checks, machine, migrate, records, runs, shrinks
 from harness.commands.options import Exit
 from harness.errors import HarnessError, UsageError
 
@@ -29,8 +29,14 @@ app.command("compare")(runs.compare_command)
 app.command("run")(runs.run_command)
 app.command("shrink")(shrinks.shrink_command)
 app.command("selfcheck")(checks.selfcheck_command)
+app.command("bench")(benches.bench_command)
+app.command("sweep")(benches.sweep_command)
+app.add_typer(baselines.baseline_app, name="baseline")
+app.command("history")(baselines.history_command)
 app.command("list")(records.list_command)
 app.command("report")(records.report_command)
+app.command("open")(records.open_command)
+app.command("site")(records.site_command)
 app.command("analyze")(records.analyze_command)
 app.add_typer(migrate.app, name="migrate")
 app.command("ps")(machine.ps_command)

@@ -14,6 +14,7 @@ import pytest
 from harness.comparison import RunResult
 from harness.intended import Excuse, find_excuse
 from harness.ledger import Ledger, Planned
+from harness.lock import sharing
 from harness.runner import Request, Subject, run
 from harness.scenario import Scenario
 from harness.verdict import Verdict
@@ -52,7 +53,8 @@ class ScenarioItem(pytest.Item):
 
     def runtest(self) -> None:
         """Run it, keep the result, and raise if it is not a pass."""
-        result = run(self.scenario, self.subject, self._request, self._ledger.runs)
+        with sharing():
+            result = run(self.scenario, self.subject, self._request, self._ledger.runs)
         self._ledger.receive(self.nodeid, result)
         raise_unless_passed(self.scenario, result)
 

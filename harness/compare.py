@@ -18,11 +18,12 @@ from typing import Protocol
 
 import msgspec
 
-from harness.comparison import Comparison, Machine, RunResult, ScenarioComparison, Speed
+from harness.cells import shortfalls
+from harness.comparison import SCHEMA_VERSION, Comparison, Cover, Machine, Minimum, RunResult, ScenarioComparison, Speed
 from harness.differential import Answers, compare_answers
 from harness.errors import RecordError, RunError
 from harness.judge import compare_scenario, judge
-from harness.lock import measuring
+from harness.lock import measuring, sharing
 from harness.runner import Request, Subject, analyze
 from harness.scenario import Scenario
 from harness.speed import measure_speed
@@ -84,14 +85,15 @@ def run_jobs(
     def carry_out(scenario: Scenario, subject: Subject) -> RunResult:
         what = f"{scenario.name} on {subject.name}"
         progress.began(what)
-        job = start_job(scenario, subject, request, out)
-        running.add(job)
-        if stopping.is_set():  # it was started while the others were ended
-            job.end()
-        try:
-            result = job.result(scenario.budget_s + JOB_EXTRA_S)
-        finally:
-            running.discard(job)
+        with sharing(stopping.is_set):  # here and not in the job, whose time is limited
+            job = start_job(scenario, subject, request, out)
+            running.add(job)
+            if stopping.is_set():  # it was started while the others were ended
+                job.end()
+            try:
+                result = job.result(scenario.budget_s + JOB_EXTRA_S)
+            finally:
+                running.discard(job)
         progress.ended(what, (result.skipped and "skipped") or result.verdict.value)
         return result
 
@@ -127,8 +129,13 @@ def compare(
     start_job: StartJob,
     progress: Progress,
     command: str = "",
+    minimum: Minimum = Minimum(),  # noqa: B008 - frozen
+    read_cover: Callable[[], Cover | None] = lambda: None,
 ) -> Comparison:
-    """Compare two pools. Raises UsageError if `out` cannot be written, KeyboardInterrupt as it comes."""
+    """Compare two pools. `read_cover` is asked for the coverage once all scenarios have been run.
+
+    Raises UsageError if `out` cannot be written, KeyboardInterrupt as it comes.
+    """
     began = time.monotonic()
     load_before = os.getloadavg()[0]
     progress.planned(2 * len(scenarios) + sum(scenario.timed for scenario in scenarios))
@@ -143,6 +150,8 @@ def compare(
         request,
         speeds=speeds,
         troubles=troubles,
+        minimum=minimum,
+        coverage=read_cover(),
         machine=describe_machine(load_before),
         duration_s=time.monotonic() - began,
         command=command,
@@ -180,13 +189,15 @@ def assemble(
     *,
     speeds: Sequence[Speed] = (),
     troubles: Sequence[str] = (),
+    minimum: Minimum = Minimum(),  # noqa: B008 - frozen
+    coverage: Cover | None = None,
     machine: Machine,
     duration_s: float,
     command: str = "",
 ) -> Comparison:
     """Judge what both pools did: `pools` is (baseline, candidate), `results` goes by scenario and 0 or 1 for these."""
     compared = compare_results(scenarios, results)
-    judgement = judge(compared, speeds=speeds, troubles=troubles)
+    judgement = judge(compared, speeds=speeds, troubles=(*troubles, *shortfalls(compared, coverage, minimum)))
     return Comparison(
         decision=judgement.decision,
         reasons=judgement.reasons,
@@ -201,6 +212,8 @@ def assemble(
         scenarios=compared,
         speeds=tuple(speeds),
         troubles=tuple(troubles),
+        minimum=minimum,
+        coverage=coverage,
         machine=machine,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         duration_s=duration_s,
@@ -248,13 +261,15 @@ def reanalyze(comparison: Comparison, home: Path, find: Callable[[Sequence[str]]
             results[row.name, side] = result
     ordered = [scenarios[row.name] for row in comparison.scenarios]
     compared = compare_results(ordered, results)
-    judgement = judge(compared, speeds=comparison.speeds, troubles=comparison.troubles)
+    missed = shortfalls(compared, comparison.coverage, comparison.minimum)
+    judgement = judge(compared, speeds=comparison.speeds, troubles=(*comparison.troubles, *missed))
     return msgspec.structs.replace(
         comparison,
         decision=judgement.decision,
         reasons=judgement.reasons,
         warnings=judgement.warnings,
         scenarios=compared,
+        schema_version=SCHEMA_VERSION,
     )
 
 

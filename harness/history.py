@@ -5,63 +5,17 @@ Pure data with lookups; it refuses to judge. All times are time.monotonic_ns of 
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from operator import attrgetter, itemgetter
-from typing import Any
 
 import msgspec
+import numpy as np
 
-from bridge import Event, EventKind, ServiceInterval, Statistics
+from bridge import EventKind, Statistics
+from harness.columns import NONE, Earliest, Numbers, find_last, order_by
 from harness.fault import FaultRecord
-
-_moment = attrgetter("at_ns")
-
-
-class OpType(StrEnum):
-    """How an operation ended. INFO: it may have happened, or nobody knows."""
-
-    OK = "ok"
-    FAIL = "fail"
-    INFO = "info"
-
-
-class Op(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One call of one client, from the moment it was meant to begin until it was over.
-
-    `outcome` is one of bridge.OUTCOMES, or "pending" if the run ended first. `sent` is no, maybe or yes.
-    `call`, `worker` and `pid` are the pool's own numbers for it, None if no worker was given or the pool tells nothing.
-    """
-
-    index: int
-    client: int
-    command: str
-    args: dict[str, Any]
-    nonce: str
-    label: str = ""
-    session: str | None = None
-    timeout_s: float | None = None
-    checkout_timeout_s: float | None = None
-    intended_ns: int
-    invoked_ns: int
-    checked_out_ns: int | None = None
-    sent_ns: int | None = None
-    received_ns: int | None = None
-    completed_ns: int | None = None
-    type: OpType = OpType.INFO
-    outcome: str = "pending"
-    sent: str = "maybe"
-    value: Any = None
-    error: str = ""
-    completions: int = 0
-    call: int | None = None
-    worker: int | None = None
-    pid: int | None = None
-
-    @property
-    def response_s(self) -> float | None:
-        """From the intended begin to the end, in seconds; waiting counts. None while pending."""
-        return None if self.completed_ns is None else (self.completed_ns - self.intended_ns) / 1e9
+from harness.op import Op, OpType
+from harness.tables import Events, Ops, Services
 
 
 class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,13 +57,33 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     worker_command: str = ""
 
 
+class EventsByKind(Mapping[EventKind, Events]):
+    """The events of each kind in order of time, found when they are asked for, so that they are held only once."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def __getitem__(self, kind: EventKind) -> Events:
+        found = self._events.take(self._events.kind.are(kind))
+        return found.take(order_by(found.at_ns))
+
+    def __iter__(self) -> Iterator[EventKind]:
+        return iter(EventKind)
+
+    def __len__(self) -> int:
+        return len(EventKind)
+
+
 class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """A whole run. `finished` is false if it was cut off; `trouble` says what went wrong with the run itself."""
+    """A whole run. `finished` is false if it was cut off; `trouble` says what went wrong with the run itself.
+
+    Operations, events and service intervals are tables, made of whatever sequences are given.
+    """
 
     info: RunInfo
-    ops: tuple[Op, ...] = ()
-    events: tuple[Event, ...] = ()
-    services: tuple[ServiceInterval, ...] = ()
+    ops: Ops = msgspec.field(default_factory=lambda: Ops.of(()))
+    events: Events = msgspec.field(default_factory=lambda: Events.of(()))
+    services: Services = msgspec.field(default_factory=lambda: Services.of(()))
     faults: tuple[FaultRecord, ...] = ()
     samples: tuple[Sample, ...] = ()
     leftovers: Leftovers | None = None
@@ -122,91 +96,92 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     trouble: str = ""
     torn_lines: int = 0
 
+    def __post_init__(self) -> None:
+        for name, table in (("ops", Ops), ("events", Events), ("services", Services)):
+            held = getattr(self, name)
+            if not isinstance(held, table):
+                msgspec.structs.force_setattr(self, name, table.of(held))
+
     @cached_property
-    def events_by_kind(self) -> dict[EventKind, tuple[Event, ...]]:
+    def events_by_kind(self) -> EventsByKind:
         """The pool's events, each kind in order of time."""
-        found: dict[str, list[Event]] = {kind.value: [] for kind in EventKind}
-        for event in self.events:
-            found[event.kind._value_].append(event)  # a string's hash is kept; that of an enum is worked out anew
-        for events in found.values():
-            events.sort(key=_moment)
-        return {kind: tuple(found[kind.value]) for kind in EventKind}
+        return EventsByKind(self.events)
 
     @cached_property
-    def events_by_worker(self) -> dict[int, list[Event]]:
-        """The events of each worker in order of time; of one moment, in the order of their recording."""
-        found: dict[int, list[Event]] = {}
-        for event in self.events:
-            if event.worker is not None:
-                found.setdefault(event.worker, []).append(event)
-        for events in found.values():
-            events.sort(key=_moment)
-        return found
+    def queued_ns(self) -> Earliest:
+        """By when each call surely had its place in the queue, from what its OFFER tells of its wait."""
+        offers = self.events_by_kind[EventKind.OFFER]
+        told = np.array([int(word) if word.isdecimal() else NONE for word in offers.detail.words], dtype=np.int64)
+        waited_us = told[offers.detail.codes] if len(told) else offers.at_ns
+        known = (waited_us != NONE) & (offers.call != NONE)
+        return Earliest(offers.call[known], (offers.at_ns - waited_us * 1000)[known])
+
+    def steps(self, *kinds: EventKind) -> Events:
+        """The workers' events of these kinds, worker by worker, each in order of time; of one moment, as recorded."""
+        events = self.events
+        found = events.take(events.kind.are(*kinds) & (events.worker != NONE))
+        return found.take(order_by(found.worker, found.at_ns))
 
     @cached_property
-    def granted_ns(self) -> dict[int | None, int]:
+    def granted_ns(self) -> Earliest:
         """When each call was first given a worker: OFFER or ACCEPT, whichever came first."""
-        found = {event.call: event.at_ns for event in reversed(self.events_by_kind[EventKind.ACCEPT])}
-        for event in self.events_by_kind[EventKind.OFFER]:
-            if event.at_ns < found.get(event.call, event.at_ns + 1):
-                found[event.call] = event.at_ns
-        return found
+        return self._earliest(EventKind.OFFER, EventKind.ACCEPT)
 
     @cached_property
-    def left_ns(self) -> dict[int | None, int]:
+    def left_ns(self) -> Earliest:
         """When each call gave up or was over: WITHDRAW or DONE, whichever came first."""
-        found = {event.call: event.at_ns for event in reversed(self.events_by_kind[EventKind.DONE])}
-        for event in self.events_by_kind[EventKind.WITHDRAW]:
-            if event.at_ns < found.get(event.call, event.at_ns + 1):
-                found[event.call] = event.at_ns
-        return found
+        return self._earliest(EventKind.WITHDRAW, EventKind.DONE)
+
+    def _earliest(self, *kinds: EventKind) -> Earliest:
+        chosen = self.events.kind.are(*kinds) & (self.events.call != NONE)
+        return Earliest(self.events.call[chosen], self.events.at_ns[chosen])
 
     @cached_property
-    def closed_intervals(self) -> list[tuple[int, int, ServiceInterval]]:
-        """(start, end, interval) of each of `intervals` whose end is known, by start.
-
-        One without an end is cut at its worker's end.
-        """
-        ends: dict[int, int] = {}
-        for kind in (EventKind.REAP, EventKind.KILL):  # the kill comes first in time, so it is written last
-            for event in reversed(self.events_by_kind[kind]):
-                if event.pid is not None:
-                    ends[event.pid] = event.at_ns
-        found = []
-        for interval in self.intervals:
-            end = interval.end_ns if interval.end_ns is not None else ends.get(interval.pid)
-            if end is not None and end >= interval.start_ns:
-                found.append((interval.start_ns, end, interval))
-        found.sort(key=itemgetter(0, 1))
-        return found
+    def closed_intervals(self) -> Services:
+        """Those of `intervals` whose end is known, by start and end. One without an end is cut at its worker's end."""
+        intervals = self.intervals
+        ends = self.events.take(self.events.kind.are(EventKind.KILL, EventKind.REAP) & (self.events.pid != NONE))
+        killed = ends.take(ends.kind.are(EventKind.KILL))
+        end_ns = intervals.end_ns
+        for moments in (Earliest(killed.pid, killed.at_ns), Earliest(ends.pid, ends.at_ns)):  # the kill counts first
+            end_ns = np.where(end_ns == NONE, moments.of(intervals.pid), end_ns)
+        found = intervals.replacing(end_ns=end_ns).take((end_ns != NONE) & (end_ns >= intervals.start_ns))
+        return found.take(order_by(found.start_ns, found.end_ns))
 
     @cached_property
-    def intervals(self) -> tuple[ServiceInterval, ...]:
+    def intervals(self) -> Services:
         """When workers were at work on requests, by their own journals; from SEND to RECEIVE if there are none."""
-        if self.services:
+        if len(self.services):
             return self.services
-        received = {event.call: event.at_ns for event in self.events_by_kind[EventKind.RECEIVE]}
-        ops = {op.call: op for op in self.ops if op.call is not None}
-        return tuple(
-            ServiceInterval(
-                worker_id=event.worker,
-                pid=event.pid or 0,
-                request_id=event.call,
-                command=ops[event.call].command if event.call in ops else "",
-                nonce=ops[event.call].nonce if event.call in ops else None,
-                start_ns=event.at_ns,
-                end_ns=received.get(event.call),
-                ok=ops[event.call].type is OpType.OK if event.call in ops else None,
-            )
-            for event in self.events_by_kind[EventKind.SEND]
-            if event.call is not None and event.worker is not None
+        return Services.of_exchanges(
+            self.ops, self.events_by_kind[EventKind.SEND], self.events_by_kind[EventKind.RECEIVE]
         )
 
     @cached_property
-    def judged_ops(self) -> tuple[Op, ...]:
-        """All operations; of a run that was cut off only those that had ended, since nobody knows of the others."""
-        return self.ops if self.finished else tuple(op for op in self.ops if op.completed_ns is not None)
+    def serving(self) -> Numbers:
+        """For each operation the row of the service interval of its request, by process and number; -1 if none is."""
+        ops, services = self.ops, self.services
+        found = find_last((ops.pid, ops.call), (services.pid, services.request_id))
+        return np.where((ops.pid == NONE) | (ops.call == NONE), -1, found)
 
-    def labelled(self, label: str) -> tuple[Op, ...]:
+    def limits_s(self, ops: Ops) -> Numbers:
+        """How long each of these operations may take, in seconds: its own limit, or the pool's."""
+        return np.where(np.isnan(ops.timeout_s), self.info.call_timeout_s, ops.timeout_s)
+
+    def patience_s(self, ops: Ops) -> Numbers:
+        """How long each may wait for a worker, in seconds, within its whole limit."""
+        own_s = ops.checkout_timeout_s
+        return np.minimum(self.limits_s(ops), np.where(np.isnan(own_s), self.info.checkout_timeout_s, own_s))
+
+    @cached_property
+    def judged_ops(self) -> Ops:
+        """All operations; of a run that was cut off only those that had ended, since nobody knows of the others."""
+        return self.ops if self.finished else self.ops.take(self.ops.completed_ns != NONE)
+
+    def labelled(self, label: str) -> Ops:
         """Those of `judged_ops` whose step has this label."""
-        return tuple(op for op in self.judged_ops if op.label == label)
+        chosen = self.judged_ops.label.are(label)
+        return self.judged_ops if chosen.all() else self.judged_ops.take(chosen)
+
+
+__all__ = ["History", "Leftovers", "Op", "OpType", "RunInfo", "Sample"]

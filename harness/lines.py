@@ -5,15 +5,19 @@ Pure: bytes in, records out. A line that is torn or strange is counted, never gu
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from bridge import Event, ServiceInterval, Statistics
+from harness.columns import AT_ONCE, GatheredDocuments, Vocabulary, order_by
 from harness.fault import FaultRecord
-from harness.history import History, Leftovers, Op, OpType, RunInfo, Sample
+from harness.history import History, Leftovers, RunInfo, Sample
+from harness.op import Op, OpType
+from harness.tables import Events, Ops, Services
 
 
 class OpLine(msgspec.Struct, frozen=True, tag="op"):
@@ -89,82 +93,139 @@ Line = OpLine | EndLine | EventLine | FaultLine | SampleLine | MarkLine | Leftov
 _decoder = msgspec.json.Decoder(Line)
 
 
+class _Reader:
+    """Takes lines and makes columns of them, so that only the operations under way are objects."""
+
+    def __init__(self, nonces: Vocabulary) -> None:
+        self.events = Events.gathering()
+        self.ops = Ops.gathering(GatheredDocuments, nonces)
+        self.faults: list[FaultRecord] = []
+        self.samples: list[Sample] = []
+        self.marks: dict[str, int] = {}
+        self.trouble: list[str] = []
+        self.leftovers: Leftovers | None = None
+        self.statistics: Statistics | None = None
+        self.torn = 0
+        self._begun: dict[int, Op] = {}
+        self._ended: list[Op] = []
+
+    def take(self, lines: list[Line]) -> None:
+        """These come next."""
+        self.events.extend([line.event for line in lines if type(line) is EventLine])
+        for line in lines:
+            match line:
+                case EventLine():
+                    pass
+                case OpLine(op) if op.completed_ns is None:
+                    self._begun[op.index] = op
+                case OpLine(op):
+                    self._begun.pop(op.index, None)
+                    self._ended.append(msgspec.structs.replace(op, completions=1))
+                case EndLine(end):
+                    self._end(end)
+                case FaultLine(fault):
+                    self.faults.append(fault)
+                case SampleLine(sample):
+                    self.samples.append(sample)
+                case MarkLine("trouble", _, why):
+                    self.trouble.append(why)
+                case MarkLine(name, at_ns):
+                    self.marks.setdefault(name, at_ns)
+                case LeftoversLine(found):
+                    self.leftovers = found
+                case StatisticsLine(counted):
+                    self.statistics = counted
+        if len(self._ended) >= AT_ONCE:
+            self._gather()
+
+    def _end(self, end: End) -> None:
+        begun = self._begun.pop(end.index, None)
+        if begun is None:  # it has ended before, or its begin is lost, and with it what was asked
+            begun = self._ended_before(end.index)
+        if begun is None:
+            self.torn += 1
+        else:
+            self._ended.append(_ended(begun, end))
+
+    def _ended_before(self, index: int) -> Op | None:
+        self._gather()
+        told = Ops(**self.ops.columns())
+        rows = np.flatnonzero(told.index == index)
+        return told[int(rows[-1])] if len(rows) else None
+
+    def _gather(self) -> None:
+        self.ops.extend(self._ended)
+        self._ended.clear()
+
+    def told_ops(self) -> Ops:
+        """All operations by their numbers; of several that have the same one the last, with the ends of all."""
+        self._ended += self._begun.values()
+        self._gather()
+        told = Ops(**self.ops.columns())
+        told = told.take(order_by(told.index))
+        last = np.append(told.index[1:] != told.index[:-1], True)[: len(told)]
+        if last.all():
+            return told
+        ends = np.diff(np.cumsum(told.completions)[last], prepend=0)
+        return told.take(last).replacing(completions=ends)
+
+
 def build_history(info: RunInfo, lines: Iterable[bytes], services: Iterable[ServiceInterval]) -> History:
-    """The history that the lines tell. The later line of an operation replaces the earlier."""
-    ops: dict[int, Op] = {}
-    completions: Counter[int] = Counter()
-    words: dict[str, str] = {}
-    events: list[Event] = []
-    faults: list[FaultRecord] = []
-    samples: list[Sample] = []
-    marks: dict[str, int] = {}
-    trouble: list[str] = []
-    leftovers: Leftovers | None = None
-    statistics: Statistics | None = None
-    torn = 0
-    for text in lines:
-        try:
-            line = _decoder.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            torn += 1
-            continue
-        match line:
-            case OpLine(op):
-                ops[op.index] = op
-                completions[op.index] += op.completed_ns is not None
-            case EndLine(end):
-                completions[end.index] += 1
-                if end.index in ops:
-                    ops[end.index] = _ended(ops[end.index], end, completions[end.index], words)
-                else:
-                    torn += 1  # its begin is lost, and with it what was asked
-            case EventLine(event):
-                events.append(event)
-            case FaultLine(fault):
-                faults.append(fault)
-            case SampleLine(sample):
-                samples.append(sample)
-            case MarkLine("trouble", _, why):
-                trouble.append(why)
-            case MarkLine(name, at_ns):
-                marks.setdefault(name, at_ns)
-            case LeftoversLine(found):
-                leftovers = found
-            case StatisticsLine(counted):
-                statistics = counted
+    """The history that the lines and the workers' journals tell. An operation's later line replaces the earlier."""
+    nonces = Vocabulary()  # those of the operations and of the journals are compared
+    reader = _Reader(nonces)
+    lines = iter(lines)
+    while some := list(islice(lines, AT_ONCE)):
+        whole, torn = _decode(some)
+        reader.take(whole)
+        reader.torn += torn
+    served = Services.of(services, nonces)
+    marks = reader.marks
     return History(
         info=info,
-        ops=tuple(_told(ops[index], completions[index]) for index in sorted(ops)),
-        events=tuple(events),
-        services=tuple(services),
-        faults=tuple(faults),
-        samples=tuple(samples),
-        leftovers=leftovers,
-        statistics=statistics,
+        ops=reader.told_ops(),
+        events=Events(**reader.events.columns()),
+        services=served.take(order_by(served.start_ns)),
+        faults=tuple(reader.faults),
+        samples=tuple(reader.samples),
+        leftovers=reader.leftovers,
+        statistics=reader.statistics,
         begun_ns=marks.get("begun"),
         ended_ns=marks.get("ended"),
         close_began_ns=marks.get("close_began"),
         close_ended_ns=marks.get("close_ended"),
         finished="finished" in marks,
-        trouble="; ".join(trouble),
-        torn_lines=torn,
+        trouble="; ".join(reader.trouble),
+        torn_lines=reader.torn,
     )
 
 
-def _told(op: Op, completions: int) -> Op:
-    return op if op.completions == completions else msgspec.structs.replace(op, completions=completions)
+def _decode(lines: list[bytes]) -> tuple[list[Line], int]:
+    # The lines that can be read, and how many cannot.
+    try:
+        found = _decoder.decode_lines(b"\n".join(lines))
+        if len(found) == len(lines):
+            return found, 0
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    found, torn = [], 0
+    for line in lines:
+        try:
+            found.append(_decoder.decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            torn += 1
+    return found, torn
 
 
-def _ended(op: Op, end: End, completions: int, words: dict[str, str]) -> Op:
-    # A history has few different words, and a million operations hold each of them only once.
+def _ended(op: Op, end: End) -> Op:
     return Op(
         index=op.index,
         client=op.client,
-        command=words.setdefault(op.command, op.command),
+        command=op.command,
         args=op.args,
         nonce=op.nonce,
-        label=words.setdefault(op.label, op.label),
-        session=None if op.session is None else words.setdefault(op.session, op.session),
+        label=op.label,
+        session=op.session,
         timeout_s=op.timeout_s,
         checkout_timeout_s=op.checkout_timeout_s,
         intended_ns=op.intended_ns,
@@ -174,11 +235,11 @@ def _ended(op: Op, end: End, completions: int, words: dict[str, str]) -> Op:
         received_ns=end.received_ns,
         completed_ns=end.completed_ns,
         type=end.type,
-        outcome=words.setdefault(end.outcome, end.outcome),
-        sent=words.setdefault(end.sent, end.sent),
+        outcome=end.outcome,
+        sent=end.sent,
         value=end.value,
         error=end.error,
-        completions=completions,
+        completions=1,
         call=end.call,
         worker=end.worker,
         pid=end.pid,

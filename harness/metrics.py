@@ -5,12 +5,12 @@ Pure. It describes and refuses to judge; what was not recorded stays empty.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
+from harness.columns import NONE
 from harness.comparison import Busy, Metrics, Quantiles
 from harness.history import History
-from harness.overlap import closed_intervals, overlap_degree
+from harness.overlap import overlap_degree
 from harness.recovery import recoveries
 from harness.stats import quantile
 
@@ -20,30 +20,24 @@ MOST_RECOVERIES = 100
 
 def measure(history: History) -> Metrics:
     """All figures of a run."""
-    done = [op for op in history.ops if op.completed_ns is not None]
-    intervals = closed_intervals(history)
+    done = history.ops.take(history.ops.completed_ns != NONE)
+    intervals = history.closed_intervals
     wall_s = throughput = None
-    if done:
-        last_ns = max(op.completed_ns for op in done if op.completed_ns is not None)
-        wall_s = (last_ns - min(op.invoked_ns for op in done)) / 1e9
-        answered = sum(op.outcome == "result" for op in done)
+    if len(done):
+        wall_s = int(done.completed_ns.max() - done.invoked_ns.min()) / 1e9
+        answered = int(done.outcome.are("result").sum())
         throughput = answered / wall_s if wall_s > 0 else None
-    most, mean = overlap_degree((start, end) for start, end, _ in intervals) if intervals else (None, None)
+    most, mean = overlap_degree(intervals.start_ns, intervals.end_ns) if len(intervals) else (None, None)
+    served = (done.received_ns != NONE) & (done.sent_ns != NONE)
     return Metrics(
         ops=len(history.ops),
-        outcomes=dict(sorted(Counter(op.outcome for op in history.ops).items())),
+        outcomes=dict(sorted(history.ops.outcome.counts().items())),
         wall_s=wall_s,
         throughput_per_s=throughput,
         overlap_max=most,
         overlap_mean=mean,
-        response=_quantiles([op.response_s for op in done if op.response_s is not None]),
-        service=_quantiles(
-            [
-                (op.received_ns - op.sent_ns) / 1e9
-                for op in done
-                if op.received_ns is not None and op.sent_ns is not None
-            ]
-        ),
+        response=_quantiles(((done.completed_ns - done.intended_ns) / 1e9).tolist()),
+        service=_quantiles(((done.received_ns - done.sent_ns)[served] / 1e9).tolist()),
         timeline=_timeline(history),
         recoveries=recoveries(history)[:MOST_RECOVERIES],
     )
@@ -63,17 +57,17 @@ def _quantiles(seconds: Sequence[float]) -> Quantiles | None:
 
 def _timeline(history: History) -> tuple[Busy, ...]:
     # From the start, as many as a reader can take in; a run's begin shows its structure as well as its end.
-    intervals = closed_intervals(history)[:MOST_STRETCHES]
-    if not intervals:
+    intervals = history.closed_intervals[:MOST_STRETCHES]
+    if not len(intervals):
         return ()
-    begin = intervals[0][0]
+    begin = intervals[0].start_ns
     return tuple(
         Busy(
             worker=interval.worker_id,
-            start_ms=(start - begin) / 1e6,
-            end_ms=(end - begin) / 1e6,
+            start_ms=(interval.start_ns - begin) / 1e6,
+            end_ms=((interval.end_ns or begin) - begin) / 1e6,
             command=interval.command,
             ok=interval.ok,
         )
-        for start, end, interval in intervals
+        for interval in intervals
     )

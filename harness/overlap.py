@@ -5,39 +5,24 @@ Pure. Intervals without an end are cut at their worker's end, or left out if tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import numpy as np
 
-from bridge import ServiceInterval
-from harness.history import History
-
-
-def closed_intervals(history: History) -> list[tuple[int, int, ServiceInterval]]:
-    """(start, end, interval) in nanoseconds for every interval whose end is known, by start."""
-    return history.closed_intervals
+from harness.columns import Numbers
 
 
-def overlap_degree(intervals: Iterable[tuple[int, int]]) -> tuple[int, float]:
+def overlap_degree(starts: Numbers, ends: Numbers) -> tuple[int, float]:
     """The largest number of intervals that hold at the same time, and its mean over the time in which any holds.
 
     An interval that begins when another ends does not overlap it.
     """
-    intervals = [(start, end) for start, end in intervals if start < end]
-    starts = sorted([start for start, _ in intervals])
-    ends = sorted([end for _, end in intervals])
-    most = level = place = 0
-    busy = last = 0
-    for end in ends:
-        while place < len(starts) and starts[place] < end:
-            at = starts[place]
-            if level:
-                busy += at - last
-            level += 1
-            last = at
-            place += 1
-        most = max(most, level)
-        if level:
-            busy += end - last
-            level -= 1
-        last = end
-    weighted = sum(ends) - sum(starts)
-    return most, (weighted / busy if busy else float(most))
+    lasting = starts < ends
+    starts, ends = starts[lasting], ends[lasting]
+    if not len(starts):
+        return 0, 0.0
+    moments = np.concatenate((ends, starts))  # at one moment the ends come first
+    order = np.argsort(moments, kind="stable")
+    moments = moments[order]
+    level = np.cumsum(np.where(order < len(ends), -1, 1))
+    busy = int(np.diff(moments)[level[:-1] > 0].sum())
+    most = int(level.max())
+    return most, (int((ends - starts).sum()) / busy if busy else float(most))

@@ -10,7 +10,7 @@ import fnmatch
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from bridge import Observer, Pool
     from harness.collection import ScenarioItem
     from harness.comparison import RunResult
+    from harness.lab.figures import Bench
     from harness.ledger import Ledger
     from harness.runner import Request, Subject
     from harness.scenario import Scenario
 
 DEFAULT_POOLS = ("v1", "v2")
 SCENARIO_FILES = ("scenario_*.py", "scenarios/*.py")
+BENCH_FIXTURE = "run_bench"
 PROFILE_SCALES = {"quick": 1.0, "full": 3.0}
 
 
@@ -73,6 +75,7 @@ class State:
         self.outcomes = Outcomes()
         self.scenarios: dict[tuple[str, str], Scenario] = {}
         self.summary: list[str] = []
+        self.gated = False
         self._ledger: Ledger | None = None
         self._request: Request | None = None
 
@@ -192,9 +195,13 @@ def pytest_pycollect_makeitem(
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Write down what is planned."""
+    """Write down what is planned, and whether other tests must wait while a bench runs."""
     if session.config.option.collectonly:
         return
+    state = session.config.stash[STATE]
+    state.gated = not state.controls and any(
+        BENCH_FIXTURE in getattr(item, "fixturenames", ()) for item in session.items
+    )
     planned = [
         item.planned for item in session.items if item.get_closest_marker("scenario") and hasattr(item, "planned")
     ]
@@ -259,6 +266,7 @@ def run_scenario(pytestconfig: pytest.Config) -> Callable[..., RunResult]:
     """Run by `run_scenario(scenario, pool="v2", seed=1, workers=4, clients=8)`; gives the RunResult, raises nothing."""
     import msgspec
 
+    from harness.lock import sharing
     from harness.pools import find_pool
     from harness.runner import run
 
@@ -279,9 +287,76 @@ def run_scenario(pytestconfig: pytest.Config) -> Callable[..., RunResult]:
             clients=request.size.clients if clients is None else clients,
         )
         request = msgspec.structs.replace(request, size=size, seed=request.seed if seed is None else seed)
-        return run(scenario, find_pool(pool), request, state.ledger.runs)
+        with sharing():
+            return run(scenario, find_pool(pool), request, state.ledger.runs)
 
     return run_it
+
+
+@pytest.fixture
+def run_bench(pytestconfig: pytest.Config) -> Callable[..., Bench]:
+    """Measure by `run_bench(scenario=None, baseline="v1", candidate="v2", ...)`, alone on the machine; gives the Bench.
+
+    Without a scenario it is one call, `call`. `load`, `budgets`, `profile` ("quick" or "full"), `rounds`, `block_s`,
+    `margin`, `seed`, `workers` and `clients` are as on the command line. Under xdist no other test runs meanwhile.
+    """
+    from harness.lab.bench import BenchPlan
+    from harness.lab.load import parse_load
+    from harness.lab.report import assemble
+    from harness.lab.running import default_clients
+    from harness.lab.running import run_bench as measure
+    from harness.lab.schedules import make_schedule
+    from harness.lab.works import DEFAULT_CALL, call_scenario
+    from harness.pools import find_pool
+    from harness.workload import Size
+
+    option = pytestconfig.getoption
+
+    def bench_it(
+        scenario: Scenario | None = None,
+        *,
+        call: str = DEFAULT_CALL,
+        baseline: str = "v1",
+        candidate: str = "v2",
+        load: str | None = None,
+        budgets: Sequence[str] = (),
+        profile: str | None = None,
+        rounds: int | None = None,
+        block_s: float | None = None,
+        margin: float | None = None,
+        seed: int | None = None,
+        workers: int | None = None,
+        clients: int | None = None,
+    ) -> Bench:
+        work = call_scenario(call) if scenario is None else scenario
+        arrivals = parse_load(work.load if load is None else load)
+        many = option("pool_workers") if workers is None else workers
+        plan = BenchPlan(
+            scenario=work,
+            baseline=find_pool(baseline),
+            candidate=find_pool(candidate),
+            size=work.fixed_size or Size(workers=many, clients=clients or default_clients(arrivals, many)),
+            load=arrivals,
+            schedule=make_schedule(profile or option("pool_profile"), rounds=rounds, block_s=block_s, margin=margin),
+            seed=option("pool_seed") if seed is None else seed,
+            budgets=tuple(budgets),
+            worker_command=option("pool_worker_command"),
+        )
+        (bench,) = assemble([measure(plan)]).benches
+        return bench
+
+    return bench_it
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Beside a bench no test of another xdist worker runs: each of them shares the gate that a bench holds alone."""
+    if not item.config.stash[STATE].gated or BENCH_FIXTURE in getattr(item, "fixturenames", ()):
+        return (yield)
+    from harness.lock import covering
+
+    with covering():
+        return (yield)
 
 
 # The session's end.

@@ -1,7 +1,8 @@
 """The pools that can be put to the test, by name. Part of the porch: it may import every room.
 
 A name is one of ours (v1, v2), one that an installed package offers as an entry point of the group `poolproof.pools`,
-or "package.module:factory", which is imported, from the current folder too.
+or "package.module:factory", which is imported, from the current folder too. "slower:10" is v2 with 10 % more latency,
+for putting a bench to the test.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import msgspec
 
 from bridge import Capability, Pool, PoolConfig, PoolError
 from harness.errors import UsageError
+from harness.lab.planted import PREFIX, parse_planted, slower
 from harness.names import pool_name
 from harness.runner import PoolFactory, Subject
 from pool_v1 import PoolV1
@@ -55,6 +57,9 @@ def find_pool(name: str) -> Subject:
     """The pool of that name. Raises UsageError that names the nearest, or what is wrong with a factory."""
     if name in SUBJECTS:
         return SUBJECTS[name]
+    if name.startswith(PREFIX):
+        percent, of = parse_planted(name)
+        return slower(find_pool(of), percent, name)
     if ":" in name:
         return _from_factory(name, os.getcwd())
     offered = offered_pools()

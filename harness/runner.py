@@ -33,6 +33,7 @@ from harness.injuries import Stage
 from harness.metrics import measure
 from harness.names import pool_name
 from harness.nemesis import Nemesis
+from harness.picture import draw
 from harness.recorder import Recorder
 from harness.replay import replay_command
 from harness.roll import Roll
@@ -43,6 +44,8 @@ from harness.workload import Plan, Size, Step
 
 PoolFactory = Callable[[PoolConfig, Observer | None], Pool]
 LEFTOVER_PATIENCE_S = 2.0
+START_PATIENCE_S = 30.0
+"""How long a worker may take to start on a busy machine, in scenarios that are about something else."""
 CLOSE_GRACE_S = 5.0
 PROBE_LABEL = "probe"
 PROBES_PER_WORKER = 2
@@ -154,6 +157,7 @@ def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
         verdict=verdict,
         findings=findings,
         metrics=measure(history),
+        picture=draw(history, findings),
         folder=str(folder.path),
         trouble=trouble,
         replay=replay_command(history.info),
@@ -161,7 +165,12 @@ def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
 
 
 def _configure(scenario: Scenario, request: Request, info: RunInfo, folder: RunFolder) -> PoolConfig:
-    options: dict[str, Any] = {**scenario.config, "name": info.pool_name, "workers": info.workers}
+    options: dict[str, Any] = {
+        "start_timeout_s": START_PATIENCE_S,
+        **scenario.config,
+        "name": info.pool_name,
+        "workers": info.workers,
+    }
     if request.worker_command is not None:
         options["worker_command"] = request.worker_command
     options["log_dir"] = str(folder.stderr)
@@ -282,9 +291,10 @@ class _Run:
             self._count(pool)
         else:
             self._close(pool)
+            deadline = time.monotonic() + CLOSE_GRACE_S
             for client in clients:
                 if client is not here:
-                    client.join(CLOSE_GRACE_S)
+                    _join(client, deadline)
 
     def _client(self, number: int, steps: tuple[Step, ...], pool: Pool, first: int, begin_ns: int) -> Client:
         return Client(

@@ -15,9 +15,13 @@ from harness.checker import Checker
 from harness.errors import UsageError
 from harness.fault import Fault
 from harness.intended import Comparing, IntendedDifference
+from harness.lab.budget import parse_budget
+from harness.lab.load import parse_load
 from harness.workload import Size, Workload
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,59}")
+PATIENT = {"call_timeout_s": 30.0, "checkout_timeout_s": 30.0}
+"""The `config` of a scenario that is not about the usual timeouts: a busy machine is long at starting workers."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +31,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     bridge.PoolConfig; what the run was asked for, such as workers, comes first. `budget_s` bounds the whole run.
     `warm` starts all workers before the first call. `fixed_size` replaces the asked size where the scenario is about
     a certain one. `compare_answers` compares op by op with the other pool, by the hooks of `comparing`. `timed` marks a
-    scenario whose speed counts: it is run in alternating blocks, alone on the machine.
+    scenario whose speed counts: it is run in alternating blocks, alone on the machine. `load` (as "poisson:400") and
+    `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench; docs/measuring.md has both grammars.
     """
 
     name: str
@@ -45,6 +50,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     fixed_size: Size | None = None
     compare_answers: bool = True
     timed: bool = False
+    load: str = "closed"
+    budgets: tuple[str, ...] = ()
     quick: bool = True
     comparing: Comparing = Comparing()
     intended_differences: tuple[IntendedDifference, ...] = ()
@@ -57,6 +64,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"scenario {self.name!r} has no checkers, so it could not fail")
         if not 0 < self.budget_s <= 3600:
             raise UsageError(f"scenario {self.name!r}: budget_s {self.budget_s!r} is not between 0 and 3600 s")
+        parse_load(self.load)
+        for budget in self.budgets:
+            parse_budget(budget)
 
     def intended(self, pool: str, checker: str) -> IntendedDifference | None:
         """The declared reason why `pool` may fail `checker`, if there is one."""
@@ -66,4 +76,4 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-__all__ = ["NAME_PATTERN", "IntendedDifference", "Scenario"]
+__all__ = ["NAME_PATTERN", "PATIENT", "IntendedDifference", "Scenario"]

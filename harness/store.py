@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from bridge.journal import read_journals
+from bridge.journal import walk_journals
 from harness.comparison import SCHEMA_VERSION, Comparison, RunResult
 from harness.errors import RecordError, UsageError
 from harness.fault import FaultRecord
@@ -72,7 +72,7 @@ class RunFolder:
         info = self.read_info()
         try:
             with self.history.open("rb") as lines:
-                history = build_history(info, lines, read_journals(self.journal))
+                history = build_history(info, lines, walk_journals(self.journal))
         except OSError as error:
             raise RecordError(f"cannot read {self.history}: {error.strerror}") from error
         return msgspec.structs.replace(history, faults=history.faults + self._read_starts())

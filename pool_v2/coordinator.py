@@ -128,6 +128,7 @@ class Coordinator:
                 return
             if not idle and not again and self.max_queue is None and len(self.workers) == len(self.held) == self._most:
                 ticket.arm()
+                ticket.queued_ns = now_ns
                 ticket.state = _WAITING
                 queue[ticket.call] = ticket
                 return
@@ -149,6 +150,7 @@ class Coordinator:
         if not again and self.max_queue is not None and len(self._queue) >= self.max_queue:
             raise QueueFull(f"pool {self.name!r}: {len(self._queue)} calls wait already; the limit is {self.max_queue}")
         ticket.arm()
+        ticket.queued_ns = now_ns
         ticket.state = _WAITING
         if again:
             self._queue = dict(sorted([*self._queue.items(), (ticket.call, ticket)]))

@@ -135,7 +135,8 @@ class Supervisor:
                 ticket.wake()
                 continue
             if ticket.worker is not None:
-                self.emit(EventKind.OFFER, call=ticket.call, worker=ticket.worker_id)
+                waited_us = (now_ns() - ticket.queued_ns) // 1000
+                self.emit(EventKind.OFFER, call=ticket.call, worker=ticket.worker_id, detail=str(waited_us))
             ticket.wake()
 
     # The supervisor's thread.

@@ -36,8 +36,8 @@ class TicketState(Enum):
 class Ticket(msgspec.Struct, eq=False):
     """A call that wants a worker. `worker` is set exactly while the ticket owns one (OFFERED, ACCEPTED).
 
-    `deadline_ns` is when its worker is ended, `thread_id` who waits. Each waiter has a lock of its own to wait on, so
-    that a hand-off wakes exactly the thread that it is for.
+    `deadline_ns` is when its worker is ended, `thread_id` who waits, `queued_ns` since when. Each waiter has a lock of
+    its own to wait on, so that a hand-off wakes exactly the thread that it is for.
     """
 
     call: int
@@ -48,6 +48,7 @@ class Ticket(msgspec.Struct, eq=False):
     worker: Worker | None = None
     error: PoolError | None = None
     gate: threading.Lock | None = None
+    queued_ns: int = 0
 
     @property
     def worker_id(self) -> int | None:

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from harness.checkers import CORE, OneOutcome
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 VALUES: tuple[Any, ...] = (
@@ -43,5 +43,6 @@ SCENARIO = Scenario(
     failures=("F7",),
     guarantees=("G1",),
     workload=workload,
+    config=PATIENT,
     checkers=(OneOutcome(), *CORE),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.checkers import CORE, OneOutcome, StableWorkers
 from harness.composition import bursts, mix, phases, ramp
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Step
 
 MIXED = mix((4, Step(command="sleep", args={"seconds": 0.005})), (1, Step(command="echo")))
@@ -19,5 +19,6 @@ SCENARIO = Scenario(
         (0.6, ramp(MIXED, from_per_s=20, to_per_s=80, for_s=0.4)),
     ),
     commands=("sleep", "echo"),
+    config=PATIENT,
     checkers=(OneOutcome(), StableWorkers(), *CORE),
 )

@@ -6,7 +6,7 @@ from bridge import Capability
 from harness.checkers import CORE, FaultLanded, OneOutcome
 from harness.composition import mix, ramp
 from harness.fault import Fault, FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Step
 
 KILLS_S = (0.2, 0.6)
@@ -30,6 +30,7 @@ SCENARIO = Scenario(
         *(Fault(kind=FaultKind.KILL, after_s=at_s) for at_s in KILLS_S),
         Fault(kind=FaultKind.STOP, after_s=STOP_S, for_s=STOPPED_S),
     ),
+    config=PATIENT,
     checkers=(
         OneOutcome(
             allowed=frozenset({"result", "WorkerCrashed"}),

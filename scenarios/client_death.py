@@ -6,7 +6,7 @@ import random
 
 from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome
 from harness.fault import Fault, FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 HELD_S = 0.5
@@ -29,6 +29,7 @@ SCENARIO = Scenario(
     commands=("sleep", "echo"),
     faults=(Fault(kind=FaultKind.CLIENT_DEATH, when="victim:sent", after_s=0.1),),
     fixed_size=Size(workers=2, clients=4),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "Cancelled"}), at_most={"Cancelled": 1}),
         LabelledOutcome(label="victim", outcomes=frozenset({"Cancelled"})),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from harness.checkers import CORE, CloseBounded, FaultLanded, OneOutcome
+from harness.checkers import CORE, Audit, CloseBounded, FaultLanded, OneOutcome
 from harness.fault import Fault, FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import steady
 
 CALL_S = 0.2
 GRACE_S = 3.0
+REFUSED_WITHIN_S = 1.5
 
 SCENARIO = Scenario(
     name="close_under_load",
@@ -18,10 +19,16 @@ SCENARIO = Scenario(
     workload=steady("sleep", {"seconds": CALL_S}, calls=4, label="load"),
     commands=("sleep",),
     faults=(Fault(kind=FaultKind.CLOSE, when="load:sent", after_s=0.1, for_s=GRACE_S),),
+    config=PATIENT,
     checkers=(
-        OneOutcome(allowed=frozenset({"result", "PoolClosed"}), at_least={"PoolClosed": 1, "result": 1}),
+        OneOutcome(
+            allowed=frozenset({"result", "PoolClosed"}),
+            at_least={"PoolClosed": 1, "result": 1},
+            guarantees=("G3", "G22"),
+        ),
+        Audit(),
         FaultLanded(kinds=(FaultKind.CLOSE,)),
-        CloseBounded(within_s=GRACE_S + 2.0),
+        CloseBounded(within_s=GRACE_S + 2.0, refusal_s=REFUSED_WITHIN_S),
         *CORE,
     ),
     compare_answers=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from harness.checkers import CORE, LabelledOutcome, OneOutcome, StableWorkers
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 CALLS = 6
@@ -34,6 +34,7 @@ SCENARIO = Scenario(
     guarantees=("G3", "G27"),
     workload=workload,
     commands=("fail", "not_json", "sleep", "echo"),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "CommandError"}), at_least={"CommandError": 1}),
         LabelledOutcome(label="bad", outcomes=frozenset({"CommandError"})),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.checkers import CORE, FaultLanded, OneOutcome
 from harness.fault import Fault, FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Size, steady
 
 CRASHES = 2
@@ -18,6 +18,7 @@ SCENARIO = Scenario(
     faults=(Fault(kind=FaultKind.CRASH_START, starts=CRASHES),),
     warm=False,
     fixed_size=Size(workers=2, clients=4),
+    config=PATIENT,
     checkers=(
         # A pool that starts a worker inside a call has nobody else to tell that it did not start.
         OneOutcome(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 
-from harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Replaced
+from harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Replaced, TimeoutKills
 from harness.fault import FaultKind
-from harness.scenario import IntendedDifference, Scenario
+from harness.scenario import PATIENT, IntendedDifference, Scenario
 from harness.workload import Plan, Size, Step
 
 OPERATION_S = 0.3
 LIMIT_S = 0.1
 ECHOES = 10
+V1_KEEPS = "v1's manager reads the late answer itself and keeps the worker, at the price of making all wait"
 
 
 def workload(_: random.Random, __: Size) -> Plan:
@@ -28,20 +29,19 @@ SCENARIO = Scenario(
     workload=workload,
     commands=("sleep", "echo"),
     fixed_size=Size(workers=1, clients=1),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "CallTimeout"}), at_most={"CallTimeout": 1}),
         LabelledOutcome(label="slow", outcomes=frozenset({"CallTimeout"})),
         LabelledOutcome(label="echo", outcomes=frozenset({"result"})),
         FaultLanded(kinds=(FaultKind.LATE,)),
         Replaced(label="slow"),
+        TimeoutKills(grace_s=5.0),
         Deadlines(slack_s=1.0),
         *CORE,
     ),
     intended_differences=(
-        IntendedDifference(
-            pool="v1",
-            checker="replaced:slow",
-            reason="v1's manager reads the late answer itself and keeps the worker, at the price of making all wait",
-        ),
+        IntendedDifference(pool="v1", checker="replaced:slow", reason=V1_KEEPS),
+        IntendedDifference(pool="v1", checker="timeout_kills", reason=V1_KEEPS),
     ),
 )

@@ -6,7 +6,7 @@ import random
 
 from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome
 from harness.fault import FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 ROUNDS = 3
@@ -27,6 +27,7 @@ SCENARIO = Scenario(
     workload=workload,
     commands=("odd_answer", "echo"),
     fixed_size=Size(workers=1, clients=1),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"})),
         LabelledOutcome(label="double", outcomes=frozenset({"WorkerCrashed"})),

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import random
 
-from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome
+from harness.checkers import CORE, Audit, FaultLanded, LabelledOutcome, OneOutcome
 from harness.fault import FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 CALLS = 5
+UNANSWERED_S = 12.0
+"""When a call is given up whose worker has left; a pool that hears of it needs far less."""
 
 
 def workload(_: random.Random, size: Size) -> Plan:
     """Every client makes a few calls, lets a worker exit, and makes a few more."""
     echoes = (Step(command="echo", label="echo"),) * size.count(CALLS)
-    leave = Step(command="exit", args={"code": 7}, label="exit", fault=FaultKind.EXIT)
+    leave = Step(command="exit", args={"code": 7}, label="exit", timeout_s=UNANSWERED_S, fault=FaultKind.EXIT)
     return ((*echoes, leave, *echoes),) * size.clients
 
 
@@ -26,10 +28,13 @@ SCENARIO = Scenario(
     guarantees=("G3", "G8", "G27"),
     workload=workload,
     commands=("exit", "echo"),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"})),
         LabelledOutcome(label="exit", outcomes=frozenset({"WorkerCrashed"})),
-        LabelledOutcome(label="echo", outcomes=frozenset({"result"})),
+        # Who lost a worker and has none in its place, or keeps a dead one, cannot serve these.
+        LabelledOutcome(label="echo", outcomes=frozenset({"result"}), guarantees=("G3", "G8")),
+        Audit(),
         FaultLanded(kinds=(FaultKind.EXIT,)),
         *CORE,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.checkers import CORE, Fifo, OneOutcome
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Size, steady
 
 SCENARIO = Scenario(
@@ -14,5 +14,6 @@ SCENARIO = Scenario(
     workload=steady("sleep", {"seconds": 0.01}, calls=8),
     commands=("sleep",),
     fixed_size=Size(workers=2, clients=12),
+    config=PATIENT,
     checkers=(OneOutcome(), Fifo(slack_s=0.002), *CORE),
 )

@@ -6,7 +6,7 @@ import random
 
 from harness.checkers import CORE, FaultLanded, OneOutcome, Seen, StableWorkers
 from harness.fault import Fault, FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 CALLS = 10
@@ -27,6 +27,7 @@ SCENARIO = Scenario(
     commands=("sleep", "echo"),
     faults=(Fault(kind=FaultKind.FORK, when="busy:sent"),),
     fixed_size=Size(workers=2, clients=4),
+    config=PATIENT,
     checkers=(
         OneOutcome(),
         FaultLanded(kinds=(FaultKind.FORK,)),

@@ -6,7 +6,7 @@ import random
 
 from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, Prompt
 from harness.fault import FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 CHILD_S = 60.0
@@ -34,6 +34,7 @@ SCENARIO = Scenario(
     workload=workload,
     commands=("spawn_child", "exit", "echo"),
     fixed_size=Size(workers=1, clients=1),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"}), at_most={"WorkerCrashed": 1}),
         LabelledOutcome(label="exit", outcomes=frozenset({"WorkerCrashed"})),

@@ -6,7 +6,7 @@ import random
 
 from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, StableWorkers
 from harness.fault import FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 HOG_BYTES = 64 * 2**20
@@ -29,6 +29,7 @@ SCENARIO = Scenario(
     workload=workload,
     commands=("hog", "exhaust_descriptors", "echo"),
     fixed_size=Size(workers=2, clients=2),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "CommandError"})),
         LabelledOutcome(label="hog", outcomes=frozenset({"CommandError"})),

@@ -6,7 +6,7 @@ import random
 
 from harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Replaced
 from harness.fault import FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 SILENCE_S = 0.6
@@ -34,6 +34,7 @@ SCENARIO = Scenario(
     workload=workload,
     commands=("odd_answer", "echo"),
     fixed_size=Size(workers=1, clients=1),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "CallTimeout"}), at_most={"CallTimeout": 1}),
         LabelledOutcome(label="half", outcomes=frozenset({"CallTimeout"})),

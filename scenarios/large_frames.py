@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from harness.checkers import CORE, LabelledOutcome, OneOutcome
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 LARGE_BYTES = 3_000_000
@@ -30,7 +30,7 @@ SCENARIO = Scenario(
     guarantees=("G11", "G25"),
     workload=workload,
     commands=("echo", "blob"),
-    config={"max_frame_bytes": LIMIT_BYTES},
+    config={**PATIENT, "max_frame_bytes": LIMIT_BYTES},
     fixed_size=Size(workers=2, clients=2),
     checkers=(
         OneOutcome(allowed=frozenset({"result", "InvalidRequest"})),

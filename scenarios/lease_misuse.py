@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.checkers import CORE, FaultLanded, OneOutcome, Seen
 from harness.fault import Fault, FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Size, steady
 
 NO_LEASE = "no lease"
@@ -22,6 +22,7 @@ SCENARIO = Scenario(
         Fault(kind=FaultKind.LOST_LEASE, when="load:done"),
     ),
     fixed_size=Size(workers=2, clients=2),
+    config=PATIENT,
     checkers=(
         OneOutcome(),
         FaultLanded(kinds=(FaultKind.STALE_LEASE, FaultKind.LOST_LEASE)),

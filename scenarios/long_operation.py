@@ -9,7 +9,7 @@ from harness.scenario import IntendedDifference, Scenario
 from harness.workload import Plan, Size, Step
 
 OPERATION_S = 6.0
-NEXT_WITHIN_S = 0.5
+NEXT_WITHIN_S = 0.75
 
 
 def workload(_: random.Random, __: Size) -> Plan:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from harness.checkers import CORE, BoundedStart, FaultLanded, OneOutcome
 from harness.fault import Fault, FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Size, steady
 
-START_TIMEOUT_S = 1.5
+START_TIMEOUT_S = 6.0
+"""Far more than a good start takes, on a busy machine too: one that is given up by mistake is no finding."""
 
 SCENARIO = Scenario(
     name="mute_start",
@@ -15,7 +16,7 @@ SCENARIO = Scenario(
     failures=("F4",),
     guarantees=("G8", "G13"),
     workload=steady("echo", calls=4),
-    config={"start_timeout_s": START_TIMEOUT_S},
+    config={**PATIENT, "start_timeout_s": START_TIMEOUT_S},
     faults=(Fault(kind=FaultKind.MUTE_START, starts=1),),
     warm=False,
     fixed_size=Size(workers=2, clients=4),
@@ -23,7 +24,7 @@ SCENARIO = Scenario(
         # A pool that starts a worker inside a call has nobody else to tell that it did not start.
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"}), at_least={"result": 1}),
         FaultLanded(kinds=(FaultKind.MUTE_START,)),
-        BoundedStart(timeout_s=START_TIMEOUT_S, slack_s=1.0, mute=True),
+        BoundedStart(timeout_s=START_TIMEOUT_S, slack_s=2.0, mute=True),
         *CORE,
     ),
     compare_answers=False,

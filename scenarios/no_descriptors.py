@@ -6,7 +6,7 @@ import random
 
 from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome
 from harness.fault import Fault, FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 EXHAUSTED_S = 0.4
@@ -32,6 +32,7 @@ SCENARIO = Scenario(
     commands=("exit", "echo"),
     faults=(Fault(kind=FaultKind.FD_EXHAUSTION, when="echo:done", for_s=EXHAUSTED_S),),
     fixed_size=Size(workers=2, clients=2),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"}), at_most={"WorkerCrashed": 1}),
         LabelledOutcome(label="exit", outcomes=frozenset({"WorkerCrashed"})),

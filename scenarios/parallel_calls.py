@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.checkers import CORE, OneOutcome, Overlap, StableWorkers
-from harness.scenario import IntendedDifference, Scenario
+from harness.scenario import PATIENT, IntendedDifference, Scenario
 from harness.workload import steady
 
 CALL_S = 0.05
@@ -17,6 +17,11 @@ SCENARIO = Scenario(
     workload=steady("sleep", {"seconds": CALL_S}, calls=CALLS),
     commands=("sleep",),
     timed=True,
+    config=PATIENT,
+    budgets=(
+        "candidate.errors <= baseline.errors",
+        "candidate.throughput >= 0.95 * baseline.throughput @95%",
+    ),
     checkers=(OneOutcome(), Overlap(), StableWorkers(), *CORE),
     intended_differences=(
         IntendedDifference(

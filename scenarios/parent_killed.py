@@ -5,7 +5,7 @@ from __future__ import annotations
 from bridge import Capability
 from harness.checkers import CORE, FaultLanded, OneOutcome, Seen
 from harness.fault import Fault, FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Size, steady
 
 GONE_WITHIN_S = 5.0
@@ -20,6 +20,7 @@ SCENARIO = Scenario(
     needs=frozenset({Capability.WARM_UP}),
     commands=("echo", "sleep"),
     fixed_size=Size(workers=2, clients=2),
+    config=PATIENT,
     checkers=(
         OneOutcome(),
         FaultLanded(kinds=(FaultKind.PARENT_KILL,)),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutcome
-from harness.scenario import Scenario
+from harness.checkers import CORE, Audit, Deadlines, LabelledOutcome, OneOutcome
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 HOLD_S = 0.03
@@ -37,10 +37,12 @@ SCENARIO = Scenario(
     workload=workload,
     commands=("sleep", "echo"),
     fixed_size=Size(workers=2, clients=6),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "CheckoutTimeout"}), at_least={"result": 1}),
         LabelledOutcome(label="last", outcomes=frozenset({"result"})),
         Deadlines(slack_s=1.0),
+        Audit(),
         *CORE,
     ),
     compare_answers=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.checkers import CORE, FaultLanded, OneOutcome, Seen, StableWorkers
 from harness.fault import Fault, FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Size, steady
 
 SCENARIO = Scenario(
@@ -19,6 +19,7 @@ SCENARIO = Scenario(
         Fault(kind=FaultKind.BAD_OPTION, when="load:sent"),
     ),
     fixed_size=Size(workers=2, clients=2),
+    config=PATIENT,
     checkers=(
         OneOutcome(),
         FaultLanded(kinds=(FaultKind.SECOND_OWNER, FaultKind.BAD_OPTION)),

@@ -7,7 +7,7 @@ import random
 from bridge import Capability
 from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, Sessions
 from harness.fault import Fault, FaultKind
-from harness.scenario import IntendedDifference, Scenario
+from harness.scenario import PATIENT, IntendedDifference, Scenario
 from harness.workload import Plan, Size, Step
 
 SESSION = "program-session"
@@ -42,6 +42,7 @@ SCENARIO = Scenario(
     needs=frozenset({Capability.SESSIONS, Capability.KILL}),
     faults=(Fault(kind=FaultKind.KILL, when="victim:sent"),),
     fixed_size=Size(workers=2, clients=1),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed", "CommandError"}), at_most={"WorkerCrashed": 1}),
         LabelledOutcome(label="victim", outcomes=frozenset({"WorkerCrashed"})),

@@ -6,7 +6,7 @@ import random
 
 from bridge import Capability
 from harness.checkers import CORE, LabelledOutcome, OneOutcome, Sessions
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 CALLS = 6
@@ -38,6 +38,7 @@ SCENARIO = Scenario(
     commands=("put", "append", "get"),
     needs=frozenset({Capability.SESSIONS}),
     fixed_size=Size(workers=2, clients=4),
+    config=PATIENT,
     checkers=(OneOutcome(), LabelledOutcome(label="own", outcomes=frozenset({"result"})), Sessions(), *CORE),
     compare_answers=False,
 )

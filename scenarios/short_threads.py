@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.checkers import CORE, OneOutcome, StableWorkers
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Size, steady
 
 SCENARIO = Scenario(
@@ -14,5 +14,6 @@ SCENARIO = Scenario(
     workload=steady("pid", calls=10, own_thread=True),
     commands=("pid",),
     fixed_size=Size(workers=3, clients=5),
+    config=PATIENT,
     checkers=(OneOutcome(), StableWorkers(), *CORE),
 )

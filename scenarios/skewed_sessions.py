@@ -7,7 +7,7 @@ import random
 from bridge import Capability
 from harness.checkers import CORE, OneOutcome, Sessions
 from harness.composition import mix, sessions, steady_mix
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 CALLS = 30
@@ -39,5 +39,6 @@ SCENARIO = Scenario(
     workload=workload,
     commands=("put", "get", "append", "list"),
     needs=frozenset({Capability.SESSIONS}),
+    config=PATIENT,
     checkers=(OneOutcome(), Sessions(), *CORE),
 )

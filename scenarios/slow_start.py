@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.checkers import CORE, FaultLanded, OneOutcome, ParallelStart
 from harness.fault import Fault, FaultKind
-from harness.scenario import IntendedDifference, Scenario
+from harness.scenario import PATIENT, IntendedDifference, Scenario
 from harness.workload import Size, steady
 
 START_S = 2.0
@@ -19,6 +19,7 @@ SCENARIO = Scenario(
     faults=(Fault(kind=FaultKind.SLOW_START, for_s=START_S),),
     warm=False,
     fixed_size=Size(workers=2, clients=6),
+    config=PATIENT,
     checkers=(OneOutcome(), FaultLanded(kinds=(FaultKind.SLOW_START,)), ParallelStart(at_least=2), *CORE),
     intended_differences=(
         IntendedDifference(

@@ -5,22 +5,32 @@ from __future__ import annotations
 import random
 
 from bridge import Capability
-from harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Prompt
+from harness.checkers import (
+    CORE,
+    Deadlines,
+    FaultLanded,
+    Independence,
+    LabelledOutcome,
+    OneOutcome,
+    Prompt,
+    TimeoutKills,
+)
 from harness.fault import Fault, FaultKind
-from harness.scenario import IntendedDifference, Scenario
+from harness.scenario import PATIENT, IntendedDifference, Scenario
 from harness.workload import Plan, Size, Step
 
 LIMIT_S = 0.6
-STOPPED_S = 1.5
-OTHERS_WITHIN_S = 0.5
+LATE_S = 1.0
+STOPPED_S = LIMIT_S + 1.6 * LATE_S
+"""Longer than any call may take, so that one that waits for the worker is late."""
+OTHERS_WITHIN_S = HELD_UP_S = 1.0
+V1_WAITS = "v1's manager waits for the stopped worker, and everybody waits for the manager"
 
 
 def workload(_: random.Random, size: Size) -> Plan:
     """One call's worker is stopped past its limit; the other clients call meanwhile."""
     victim = Step(command="sleep", args={"seconds": 0.3}, timeout_s=LIMIT_S, label="victim")
-    others = tuple(
-        Step(command="echo", after="victim:sent", label="other", pause_s=0.0 if n else 0.15) for n in range(3)
-    )
+    others = (Step(command="echo", after="stop:landed", label="other"),) * 3
     return ((victim,), *((others,) * max(1, size.workers - 1)))
 
 
@@ -33,19 +43,24 @@ SCENARIO = Scenario(
     commands=("sleep", "echo"),
     needs=frozenset({Capability.KILL}),
     faults=(Fault(kind=FaultKind.STOP, when="victim:sent", after_s=0.05, for_s=STOPPED_S),),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "CallTimeout"}), at_most={"CallTimeout": 1}),
         LabelledOutcome(label="victim", outcomes=frozenset({"CallTimeout"})),
         Prompt(label="other", within_s=OTHERS_WITHIN_S),
-        Deadlines(slack_s=1.0),
+        Deadlines(slack_s=LATE_S),
+        TimeoutKills(grace_s=5.0),
+        Independence(epsilon_s=HELD_UP_S),
         FaultLanded(kinds=(FaultKind.STOP,)),
         *CORE,
     ),
     intended_differences=(
+        IntendedDifference(pool="v1", checker="prompt:other", reason=V1_WAITS),
+        IntendedDifference(pool="v1", checker="independence", reason=V1_WAITS),
         IntendedDifference(
             pool="v1",
-            checker="prompt:other",
-            reason="v1's manager waits for the stopped worker, and everybody waits for the manager",
+            checker="timeout_kills",
+            reason="v1's caller gives up at its limit, and the manager keeps the worker and reads its late answer",
         ),
     ),
 )

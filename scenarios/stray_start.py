@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.checkers import CORE, FaultLanded, OneOutcome
 from harness.fault import Fault, FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Size, steady
 
 SCENARIO = Scenario(
@@ -19,5 +19,10 @@ SCENARIO = Scenario(
     ),
     warm=False,
     fixed_size=Size(workers=2, clients=4),
-    checkers=(OneOutcome(), FaultLanded(kinds=(FaultKind.STRAY_START, FaultKind.NOISY_START)), *CORE),
+    config=PATIENT,
+    checkers=(
+        OneOutcome(guarantees=("G3", "G13", "G25")),
+        FaultLanded(kinds=(FaultKind.STRAY_START, FaultKind.NOISY_START)),
+        *CORE,
+    ),
 )

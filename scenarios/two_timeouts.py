@@ -6,7 +6,7 @@ import random
 
 from harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome
 from harness.fault import FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 HOLD_S = 0.8
@@ -31,6 +31,7 @@ SCENARIO = Scenario(
     workload=workload,
     commands=("sleep", "echo"),
     fixed_size=Size(workers=1, clients=2),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "CallTimeout", "CheckoutTimeout"})),
         LabelledOutcome(label="waiting", outcomes=frozenset({"CheckoutTimeout"})),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 
 from bridge import Capability
-from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome
+from harness.checkers import CORE, Audit, FaultLanded, LabelledOutcome, OneOutcome, Recovered
 from harness.fault import Fault, FaultKind
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.workload import Plan, Size, Step
 
 CALLS = 6
+BACK_WITHIN_S = 10.0
 
 
 def workload(_: random.Random, size: Size) -> Plan:
@@ -29,10 +30,13 @@ SCENARIO = Scenario(
     commands=("sleep",),
     needs=frozenset({Capability.KILL}),
     faults=(Fault(kind=FaultKind.KILL, when="victim:sent", after_s=0.05),),
+    config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"}), at_most={"WorkerCrashed": 1}),
         LabelledOutcome(label="victim", outcomes=frozenset({"WorkerCrashed"})),
         FaultLanded(kinds=(FaultKind.KILL,)),
+        Recovered(first_ok_s=BACK_WITHIN_S, lost=1),
+        Audit(),
         *CORE,
     ),
 )

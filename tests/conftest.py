@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import psutil
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def gate_of_this_process(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """These tests time nothing, so they wait for no bench of this machine, and no other process waits for theirs."""
+    os.environ["POOLPROOF_GATE_DIR"] = str(tmp_path_factory.mktemp("gate"))
 
 
 @pytest.fixture(scope="session")

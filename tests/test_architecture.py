@@ -21,21 +21,30 @@ PORCH |= {
     f"harness.commands.{name}"
     for name in ("options", "results", "runs", "records", "machine", "shrinks", "checks", "migrate")
 }
+PORCH |= {"harness.commands.benches", "harness.commands.baselines"}
 PORCH |= {
-    f"harness.selfcheck.{name}" for name in ("bugs_v1", "bugs_v2", "equivalents", "roster", "job", "check", "command")
+    f"harness.selfcheck.{name}"
+    for name in ("bugs_v1", "bugs_v2", "bugs_wire", "equivalents", "roster", "job", "check", "command")
 }
 ACTING = {
     *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "logging", "time", "datetime", "random", "secrets", "sys"),
 }
 ALLOWED = {"pool_v2.ticket": "threading", "bridge.messages": "datetime", "bridge.config": "sys"}
-ALLOWED |= {"harness.workload": "random", "harness.composition": "random"}  # its type only
+ALLOWED |= {
+    "harness.workload": "random",
+    "harness.composition": "random",
+    "harness.selfcheck.probes": "random",
+}  # its type only
+ALLOWED |= {"harness.lab.load": "random", "harness.lab.works": "random"}  # seeded
 PURE_PATHS = """
     bridge/{errors,interface,messages,framing,lifecycle,events,config} pool_v2/{coordinator,circuit,roster,sessions}
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
-    harness/{lines,recovery,composition,intended,differential,replay} harness/shrink/{selection,reduction}
-    harness/selfcheck/{matrix,mutant,markdown,probes} reports/{view,charts}
+    harness/{op,columns,tables,lines,recovery,picture,cells,composition,intended,differential,replay}
+    harness/shrink/{selection,reduction} harness/selfcheck/{matrix,mutant,markdown,probes}
+    harness/lab/{load,histogram,claims,slopes,scalability,figures,metrics,budget,analysis,validity,schedules,works}
+    harness/lab/{show,trend,regression} reports/{view,charts,series,section,calls,lab,covered,site}
     harness/migration/{plan,router,sessions,guardrails,comparing,checklist,page}
 """
 

@@ -71,11 +71,17 @@ def not_json(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def odd_answer(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Answer in a wrong way and exit: `kind` is half (then `seconds` of silence) or double (twice)."""
+    """Answer in a wrong way and exit: `kind` is half (then `seconds` of silence), double (twice) or stale.
+
+    A stale answer is another request's, with a nonce of its own; there is no other.
+    """
     kind = args.get("kind")
-    if kind not in ("half", "double"):
-        raise HandlerError(f"argument 'kind': half or double, not {kind!r}")
+    if kind not in ("half", "double", "stale"):
+        raise HandlerError(f"argument 'kind': half, double or stale, not {kind!r}")
     silence_s = number(args, "seconds", most=LONGEST_CHILD_S, default=0)
+    if kind == "stale":
+        context.write_raw(encode_frame(encode_success(context.request_id + 1, {"kind": kind, "nonce": "another's"})))
+        os._exit(0)
     frame = encode_frame(encode_success(context.request_id, with_nonce(args, kind=kind)))
     if kind == "double":
         context.write_raw(frame + frame)  # in one write, so that the reader of the first sees the second

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from typing import Any
 
 import msgspec
+import numpy as np
 
 from harness.checker import Finding, finding
 from harness.equality import same_json
-from harness.history import History, Op, OpType
+from harness.history import History, OpType
 from harness.verdict import Verdict
+
+ANSWER = ("command", "nonce", "session", "args", "value")
 
 
 class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,23 +26,25 @@ class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the operations with an answer."""
-        decided = 0
         wrong: list[str] = []
-        for op in history.ops:
-            if op.type is not OpType.OK:
-                continue
-            verdict = _belongs(op)
+        ops, services = history.ops, history.services
+        answered = ops.type.are(OpType.OK)
+        # Most echoes are what was sent, letter by letter; only the others have to be read.
+        plain = answered & ops.command.are("echo") & ops.session.are(None)
+        rows = np.flatnonzero(plain)
+        plain[rows] = ops.args[rows].same_text(ops.value[rows], without=b'"value"')
+        decided = int(plain.sum())
+        for index, *answer in ops.rows("index", *ANSWER, at=answered & ~plain):
+            verdict = _belongs(*answer)
             decided += verdict is not None
             if verdict is False:
-                wrong.append(f"call {op.index} ({op.command}, nonce {op.nonce}) got {str(op.value)[:120]}")
-        nonces: dict[int, dict[int, str | int]] = defaultdict(dict)
-        for service in history.services:
-            if service.nonce is not None:
-                nonces[service.pid][service.request_id] = service.nonce
-        for op in history.ops:
-            served = nonces[op.pid].get(op.call) if op.call is not None and op.pid in nonces else None
-            if served is not None and served != op.nonce:
-                wrong.append(f"call {op.index} has the nonce {op.nonce}; its worker {op.pid} served {served}")
+                command, nonce, _, _, value = answer
+                wrong.append(f"call {index} ({command}, nonce {nonce}) got {str(value)[:120]}")
+        if len(services):
+            known = (history.serving >= 0) & ~services.nonce.are(None)[history.serving]
+            other = known & (services.nonce.codes_in(ops.nonce)[history.serving] != ops.nonce.codes)
+            for op, served in zip(ops.take(other), services.take(history.serving[other]), strict=True):
+                wrong.append(f"call {op.index} has the nonce {op.nonce}; its worker {op.pid} served {served.nonce}")
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} answers were not their request's own", examples=wrong)
         if not decided:
@@ -49,11 +54,11 @@ class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def _belongs(op: Op) -> bool | None:
+def _belongs(command: str, nonce: str, session: str | None, args: dict[str, Any], value: Any) -> bool | None:  # noqa: ANN401
     # None: nothing in the answer tells.
-    if op.command == "echo":
-        sent = op.args if op.session is None else {**op.args, "session_id": op.session}
-        return same_json(op.value, sent.get("value", sent))
-    if isinstance(op.value, dict) and "nonce" in op.args and "nonce" in op.value:  # a foreign worker may give none back
-        return bool(op.value["nonce"] == op.nonce)
+    if command == "echo":
+        sent = args if session is None else {**args, "session_id": session}
+        return same_json(value, sent.get("value", sent))
+    if isinstance(value, dict) and "nonce" in args and "nonce" in value:  # a foreign worker may give none back
+        return bool(value["nonce"] == nonce)
     return None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import msgspec
+import numpy as np
 
 from bridge import ServiceInterval
 from harness.checker import Finding, finding
+from harness.columns import NONE
 from harness.history import History, Op, OpType
 from harness.verdict import Verdict
 
@@ -23,35 +27,37 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the operations and the service intervals."""
-        if not history.services:
+        ops, services = history.ops, history.services
+        if not len(services):
             return finding(self, Verdict.UNKNOWN, "no worker kept a journal")
-        runs: dict[str, tuple[ServiceInterval, ...]] = {}
-        for service in history.services:
-            if service.nonce is not None:
-                nonce = str(service.nonce)
-                runs[nonce] = (*runs.get(nonce, ()), service)
-        journalled = {service.pid for service in history.services}
-        wrong: list[str] = []
-        ran = unfinished = not_ran = unknown = decided = 0
-        for op in history.ops:
-            if op.args.get("nonce") != op.nonce:
-                unknown += 1
-                continue
-            decided += 1
-            found = runs.get(op.nonce, ())
-            if len(found) != 1 or op.sent == "no":
-                wrong += _contradictions(op, found, op.pid in journalled)
-            if op.type is OpType.INFO:
-                ran += bool(found)
-                not_ran += not found
-                unfinished += bool(found) and all(service.end_ns is None for service in found)
+        told = (args.get("nonce") == nonce for nonce, args in ops.rows("nonce", "args"))
+        known = np.fromiter(told, dtype=bool, count=len(ops))
+        runs = services.nonce.codes_in(ops.nonce)  # -1 is of no operation
+        places = max(len(ops.nonce.words), 1)
+        times = np.bincount(runs[runs >= 0], minlength=places)[ops.nonce.codes]
+        ended = np.bincount(runs[(runs >= 0) & (services.end_ns != NONE)], minlength=places)[ops.nonce.codes]
+        doubtful = known & ops.type.are(OpType.INFO)
+        ran, not_ran = int((doubtful & (times > 0)).sum()), int((doubtful & (times == 0)).sum())
+        decided = int(known.sum())
         figures: dict[str, float | int | str] = {
             "decided": decided,
             "doubtful_ran": ran,
-            "doubtful_unfinished": unfinished,
+            "doubtful_unfinished": int((doubtful & (times > 0) & (ended == 0)).sum()),
             "doubtful_not_ran": not_ran,
-            "without_nonce": unknown,
+            "without_nonce": len(ops) - decided,
         }
+        # Most calls ran once and were meant to. The others are looked at one by one, with all that ran of them.
+        strange = np.flatnonzero(known & ((times != 1) | ops.sent.are("no")))
+        of_these = np.flatnonzero(np.isin(runs, ops.nonce.codes[strange]))
+        found: dict[str, list[ServiceInterval]] = defaultdict(list)
+        for service in services.take(of_these):
+            found[str(service.nonce)].append(service)
+        journalled = set(np.unique(services.pid).tolist())
+        wrong = [
+            text
+            for op in ops.take(strange)
+            for text in _contradictions(op, tuple(found.get(op.nonce, ())), op.pid in journalled)
+        ]
         if wrong:
             claim = f"{len(wrong)} calls are belied by the workers' journals"
             return finding(self, Verdict.FAIL, claim, figures=figures, examples=wrong)

@@ -31,10 +31,8 @@ class CloseBounded(msgspec.Struct, frozen=True, kw_only=True):
         took_s = (ended - began) / 1e9
         late = [
             f"call {op.index} was refused {(op.completed_ns - began) / 1e9:.3f} s after the close began"
-            for op in history.ops
-            if op.outcome == "PoolClosed"
-            and op.sent == "no"
-            and op.invoked_ns < began
+            for op in history.ops.take(history.ops.outcome.are("PoolClosed") & history.ops.sent.are("no"))
+            if op.invoked_ns < began
             and op.completed_ns is not None
             and (op.completed_ns - began) / 1e9 > self.refusal_s
         ]
@@ -56,7 +54,7 @@ class Conserved(msgspec.Struct, frozen=True, kw_only=True):
         counted = history.statistics
         if counted is None:
             return finding(self, Verdict.UNKNOWN, "the pool's statistics were not recorded")
-        seen = Counter(op.outcome for op in history.ops)
+        seen = history.ops.outcome.counts()
         told = Counter({outcome: count for outcome, count in counted.outcomes.items() if count})
         wrong = [
             f"{outcome}: the pool counted {told[outcome]}, its callers {seen[outcome]}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
 from harness.checker import Finding, finding
+from harness.columns import NONE
 from harness.history import History
 from harness.verdict import Verdict
 
@@ -22,23 +24,22 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     def check(self, history: History) -> Finding:
         """Decide from the operations' own limits, or the pool's defaults."""
         ops = history.judged_ops
-        if not ops:
+        if not len(ops):
             return finding(self, Verdict.UNKNOWN, "no call was made")
+        limits_s = np.where(ops.outcome.are("CheckoutTimeout"), history.patience_s(ops), history.limits_s(ops))
+        ended = ops.completed_ns != NONE
+        times_s = (ops.completed_ns - ops.invoked_ns) / 1e9
+        latest_s = max(0.0, float(np.max(times_s - limits_s, where=ended, initial=0.0)))
+        late = times_s > limits_s + self.slack_s
+        early = ops.outcome.are("CheckoutTimeout", "CallTimeout") & (times_s < limits_s - EARLY_S)
+        missed = ~ended | late | early
         wrong: list[str] = []
-        latest_s = 0.0
-        for op in ops:
-            limit_s = history.info.call_timeout_s if op.timeout_s is None else op.timeout_s
+        for op, took_s, limit_s in zip(ops.take(missed), times_s[missed], limits_s[missed], strict=True):
             if op.completed_ns is None:
                 wrong.append(f"call {op.index} ({op.command}) never ended")
-                continue
-            took_s = (op.completed_ns - op.invoked_ns) / 1e9
-            if op.outcome == "CheckoutTimeout":
-                patience_s = op.checkout_timeout_s
-                limit_s = min(limit_s, history.info.checkout_timeout_s if patience_s is None else patience_s)
-            latest_s = max(latest_s, took_s - limit_s)
-            if took_s > limit_s + self.slack_s:
+            elif took_s > limit_s:
                 wrong.append(f"call {op.index} ({op.command}) took {took_s:.3f} s; its limit was {limit_s:g} s")
-            if op.outcome in ("CheckoutTimeout", "CallTimeout") and took_s < limit_s - EARLY_S:
+            else:
                 wrong.append(f"call {op.index} timed out after {took_s:.3f} s; its limit was {limit_s:g} s")
         figures: dict[str, float | int | str] = {"latest_past_limit_s": round(latest_s, 4)}
         if wrong:
@@ -62,12 +63,14 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     def check(self, history: History) -> Finding:
         """Decide from the operations with the label."""
         ops = history.labelled(self.label)
-        if not ops:
+        if not len(ops):
             return finding(self, Verdict.UNKNOWN, f"no call with the label {self.label!r} was made")
-        times = [(op.completed_ns - op.intended_ns) / 1e9 for op in ops if op.completed_ns is not None]
-        slow = sum(took > self.within_s for took in times) + len(ops) - len(times)
-        worst = f"{max(times):.3f} s" if times else "no end"
-        figures: dict[str, float | int | str] = {"slowest_s": round(max(times), 4)} if times else {}
+        ended = ops.completed_ns != NONE
+        times_s = (ops.completed_ns - ops.intended_ns)[ended] / 1e9
+        slow = int((times_s > self.within_s).sum()) + len(ops) - len(times_s)
+        slowest_s = float(times_s.max()) if len(times_s) else None
+        worst = "no end" if slowest_s is None else f"{slowest_s:.3f} s"
+        figures: dict[str, float | int | str] = {} if slowest_s is None else {"slowest_s": round(slowest_s, 4)}
         if slow:
             claim = f"{slow} of {len(ops)} calls {self.label!r} took over {self.within_s:g} s; the slowest: {worst}"
             return finding(self, Verdict.FAIL, claim, figures=figures)

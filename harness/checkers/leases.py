@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-import bisect
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from bridge import Event, EventKind
+from bridge import EventKind
 from harness.checker import Finding, finding
+from harness.columns import NONE, Numbers, find_last, last_where, order_by, pick, repeated
 from harness.history import History, OpType
-from harness.overlap import closed_intervals
+from harness.tables import Events
 from harness.verdict import Verdict
 
-NEVER_NS = 1 << 63
+NEVER_NS = 1 << 62
 LEASE_ENDS = (EventKind.CHECKIN, EventKind.KILL, EventKind.REAP)
 
 
-def events_of_workers(history: History, *kinds: EventKind) -> dict[int, list[Event]]:
-    """The events of these kinds for each worker, in order of time; of one moment, in the order of their recording."""
-    found = {}
-    for worker, events in history.events_by_worker.items():
-        chosen = [event for event in events if event.kind in kinds]
-        if chosen:
-            found[worker] = chosen
-    return found
+def same_as_before(column: Numbers) -> NDArray[np.bool_]:
+    """Where a row has the value of the row before it; never in the first."""
+    same = np.zeros(len(column), dtype=bool)
+    same[1:] = column[1:] == column[:-1]
+    return same
+
+
+def free_arrivals(history: History) -> Events:
+    """ENQUEUE of the calls that any worker may serve, in order of time.
+
+    Calls of sessions are left out, since they may wait for one worker alone, and so are those on a held lease.
+    """
+    came = history.events_by_kind[EventKind.ENQUEUE]
+    bound = history.ops.call[~history.ops.session.are(None)]
+    return came.take((came.call != NONE) & (came.worker == NONE) & ~np.isin(came.call, bound))
 
 
 class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,29 +45,27 @@ class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the pool's events and the workers' journals."""
-        wrong: list[str] = []
-        leases = 0
-        for worker, events in events_of_workers(history, EventKind.ACCEPT, *LEASE_ENDS).items():
-            holder: int | None = None
-            for event in events:
-                if event.kind is not EventKind.ACCEPT:
-                    if event.kind is not EventKind.CHECKIN or event.call == holder:
-                        holder = None
-                    continue
-                leases += 1
-                if holder is not None:
-                    wrong.append(f"worker {worker} was given to call {event.call} while call {holder} held it")
-                holder = event.call
-        last: dict[int, tuple[int, int]] = {}
-        served = 0
-        for start, end, interval in closed_intervals(history):
-            served += 1
-            ended, one = last.get(interval.pid, (start, 0))
-            if start < ended:
-                other = interval.request_id
-                wrong.append(f"process {interval.pid} worked on the requests {one} and {other} at the same time")
-            last[interval.pid] = end, interval.request_id
-        decided = leases + served
+        steps = history.steps(EventKind.ACCEPT, *LEASE_ENDS)
+        taken = steps.kind.are(EventKind.ACCEPT)
+        # The checkin of another call than the one that was given the worker ends no lease.
+        given = last_where(taken)
+        strange = steps.kind.are(EventKind.CHECKIN) & (pick(steps.call, given, NONE) != steps.call)
+        steps = steps.take(~strange)
+        taken = steps.kind.are(EventKind.ACCEPT)
+        held = same_as_before(steps.worker) & np.append(False, taken & (steps.call != NONE))[: len(steps)]
+        leases = int(taken.sum())
+        wrong = [
+            f"worker {worker} was given to call {call} while call {holder} held it"
+            for worker, call, holder in pairs_at(taken & held, steps.worker, steps.call)
+        ]
+        served = history.closed_intervals
+        served = served.take(order_by(served.pid, served.start_ns, served.end_ns))
+        both = same_as_before(served.pid) & (served.start_ns < np.append(0, served.end_ns)[: len(served)])
+        wrong += [
+            f"process {pid} worked on the requests {one} and {other} at the same time"
+            for pid, other, one in pairs_at(both, served.pid, served.request_id)
+        ]
+        decided = leases + len(served)
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} overlaps on one worker", examples=wrong)
         if not decided:
@@ -77,29 +84,29 @@ class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the pool's SEND events and the workers' journals."""
-        sends = _repeated([event.call for event in history.events_by_kind[EventKind.SEND]])
-        answered = {op.nonce: op.completed_ns for op in history.ops if op.session is not None and op.type is OpType.OK}
-        served = [
-            s.nonce
-            for s in history.services
-            if s.nonce is not None and (not answered or s.start_ns < (answered.get(str(s.nonce)) or s.start_ns + 1))
+        events, ops, services = history.events, history.ops, history.services
+        sent = events.call[events.kind.are(EventKind.SEND)]
+        answered = ops.take(~ops.session.are(None) & ops.type.are(OpType.OK) & (ops.completed_ns != NONE))
+        answer = find_last((services.nonce.codes_in(ops.nonce),), (answered.nonce.codes,))
+        before = (answer < 0) | (services.start_ns < pick(answered.completed_ns, answer, 0))
+        served = services.nonce.codes[before & ~services.nonce.are(None)]
+        wrong = [
+            f"call {None if call == NONE else call} was sent {count} times" for call, count in repeated(sent).items()
         ]
-        nonces = _repeated(served)
-        wrong = [f"call {call} was sent {count} times" for call, count in sends.items()]
-        wrong += [f"the request {nonce} was served {count} times" for nonce, count in nonces.items()]
+        words = services.nonce.words
+        wrong += [f"the request {words[code]} was served {count} times" for code, count in repeated(served).items()]
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} requests went out more than once", examples=wrong)
-        seen = max(len(history.events_by_kind[EventKind.SEND]), len(served))
+        seen = max(len(sent), len(served))
         if not seen:
             return finding(self, Verdict.UNKNOWN, "no request was seen to be sent or served")
         return finding(self, Verdict.PASS, f"{seen} requests, each sent at most once")
 
 
-def _repeated(names: Sequence[int | str | None]) -> dict[int | str | None, int]:
-    # How often those occur that occur more than once.
-    if len(set(names)) == len(names):
-        return {}
-    return {name: count for name, count in Counter(names).items() if count > 1}
+def pairs_at(rows: NDArray[np.bool_], who: Numbers, what: Numbers) -> Iterator[tuple[int, int, int]]:
+    """At each of these rows: who, what, and what the row before it has."""
+    places = np.flatnonzero(rows)
+    yield from zip(who[places].tolist(), what[places].tolist(), what[places - 1].tolist(), strict=True)
 
 
 class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,24 +117,19 @@ class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the pool's events."""
-        kinds = (EventKind.ACCEPT, EventKind.SEND, EventKind.RECEIVE)
-        per_worker = events_of_workers(history, *kinds)
-        wrong: list[str] = []
-        broken = 0
-        for worker, events in per_worker.items():
-            outstanding: int | None = None
-            for event in events:
-                if event.kind is EventKind.SEND:
-                    outstanding = event.call
-                elif event.kind is EventKind.RECEIVE:
-                    outstanding = None
-                elif outstanding is not None:
-                    wrong.append(f"worker {worker} was given to call {event.call}; call {outstanding} had no answer")
-                    outstanding = None
-            broken += outstanding is not None
+        steps = history.steps(EventKind.ACCEPT, EventKind.SEND, EventKind.RECEIVE)
+        outstanding = steps.kind.are(EventKind.SEND) & (steps.call != NONE)
+        again = same_as_before(steps.worker) & np.append(False, outstanding)[: len(steps)]
+        again &= steps.kind.are(EventKind.ACCEPT)
+        last = ~np.append(same_as_before(steps.worker)[1:], False)[: len(steps)]
+        broken = int((outstanding & last).sum())
+        wrong = [
+            f"worker {worker} was given to call {call}; call {other} had no answer"
+            for worker, call, other in pairs_at(again, steps.worker, steps.call)
+        ]
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} dirty workers were used again", examples=wrong)
-        if not per_worker:
+        if not len(steps):
             return finding(self, Verdict.UNKNOWN, "the pool told of no lease")
         return finding(
             self,
@@ -138,7 +140,12 @@ class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fifo(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls outside sessions get workers in the order of their arrival, if that differs by `slack_s` or more (G7).
+    """Calls outside sessions get workers in the order in which they came to the queue (G7).
+
+    A call is overtaken if it surely had its place before another came, and its worker was surely not free yet when
+    the other got one. A pool's OFFER tells since when the call had its place; its worker was free at the earliest
+    when it was last given back. Of pools that do not tell it counts from ENQUEUE to OFFER or ACCEPT, if the arrivals
+    and the grants both differ by more than `slack_s`, which a client that the machine holds up may exceed.
 
     A call that gave up before it had a worker was overtaken by what came after it and had one while it still waited.
     It counts as waiting until its own limit at the latest, since after that it need not be served.
@@ -150,49 +157,69 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from ENQUEUE to the grant, which is OFFER or ACCEPT, whichever came first, or to WITHDRAW or DONE."""
-        order = self._order(history)
-        if sum(granted for _, _, granted, _ in order) < 2:
+        waits = self._waits(history)
+        if int(waits.granted.sum()) < 2:
             return finding(self, Verdict.UNKNOWN, "fewer than two calls were given a worker")
         slack_ns = int(self.slack_s * 1e9)
-        # The first grant of all that came later, from each place on; an end after that was overtaken.
-        first: list[tuple[int, int]] = [(NEVER_NS, -1)]
-        for place in range(len(order) - 1, -1, -1):
-            _, end, granted, _ = order[place]
-            first.append(min(first[-1], (end, place)) if granted else first[-1])
-        first.reverse()
-        came = [arrival for arrival, _, _, _ in order]
-        wrong: list[str] = []
-        for arrival, end, _, call in order:
-            grant, place = first[bisect.bisect_right(came, arrival + slack_ns)]
-            if grant + slack_ns < end:
-                later_came, _, _, later = order[place]
-                wrong.append(
-                    f"call {later} overtook call {call}, which came {(later_came - arrival) / 1e6:.1f} ms before"
-                )
+        # The first grant of all that came later, from each place on; a wait that lasted longer was overtaken.
+        grants = np.append(np.where(waits.granted, waits.ends, NEVER_NS), NEVER_NS)
+        first = np.minimum.accumulate(grants[::-1])[::-1]
+        whose = np.minimum.accumulate(np.where(grants == first, np.arange(len(grants)), len(grants))[::-1])[::-1]
+        place = np.searchsorted(waits.came, waits.queued, side="right")
+        overtaken = np.flatnonzero(first[place] + slack_ns < waits.free)
+        by = whose[place[overtaken]]
+        ms = (waits.came[by] - waits.came[overtaken]) / 1e6
+        wrong = [
+            f"call {later} overtook call {call}, which came {before:.1f} ms before"
+            for later, call, before in zip(waits.call[by], waits.call[overtaken], ms, strict=True)
+        ]
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} calls were overtaken", examples=wrong)
-        return finding(self, Verdict.PASS, f"{len(order)} calls were served in the order of their arrival")
+        return finding(self, Verdict.PASS, f"{len(waits.call)} calls were served in the order of their arrival")
 
-    def _order(self, history: History) -> list[tuple[int, int, bool, int]]:
-        # (arrival, end of the wait, whether by a grant, call), by arrival.
-        grants = history.granted_ns
-        ends = dict(history.left_ns)
-        sessions: set[int | None] = set()
-        for op in history.ops:
-            if op.session is not None:
-                sessions.add(op.call)
-            elif op.call in ends and op.call not in grants:
-                limit_s = history.info.call_timeout_s if op.timeout_s is None else op.timeout_s
-                patience_s = op.checkout_timeout_s
-                limit_s = min(limit_s, history.info.checkout_timeout_s if patience_s is None else patience_s)
-                ends[op.call] = min(ends[op.call], op.invoked_ns + int(limit_s * 1e9))
-        order = []
-        for event in history.events_by_kind[EventKind.ENQUEUE]:
-            call = event.call
-            if call is None or call in sessions or event.worker is not None:
-                continue
-            if call in grants:
-                order.append((event.at_ns, grants[call], True, call))
-            elif call in ends:
-                order.append((event.at_ns, ends[call], False, call))
-        return sorted(order)
+    def _waits(self, history: History) -> _Waits:
+        came = free_arrivals(history)
+        granted, left = history.granted_ns.of(came.call), history.left_ns.of(came.call)
+        ops = history.ops
+        op = find_last((came.call,), (ops.call,))
+        limit_ns = pick(ops.invoked_ns + (history.patience_s(ops) * 1e9).astype(np.int64), op, NEVER_NS)
+        ends = np.where(granted != NONE, granted, np.minimum(left, limit_ns))
+        queued = history.queued_ns.of(came.call)
+        slow = came.at_ns + int(self.slack_s * 1e9)
+        free = ends
+        if (queued != NONE).any():
+            # Who was given a worker without an offer never had a place in the queue before.
+            queued = np.where(queued != NONE, queued, np.where(granted != NONE, granted, slow))
+            free = np.where(granted != NONE, _free_since(history, came.call, granted), ends)
+        else:
+            queued = slow
+        known = ends != NONE
+        return _Waits(*(column[known] for column in (came.call, came.at_ns, queued, free, ends, granted != NONE)))
+
+
+class _Waits(NamedTuple):
+    """By `came`: calls, when they came at the earliest, and when they had a place in the queue at the latest; when
+    their worker was free at the earliest; and the end of each wait, by a grant or without.
+    """
+
+    call: Numbers
+    came: Numbers
+    queued: Numbers
+    free: Numbers
+    ends: Numbers
+    granted: NDArray[np.bool_]
+
+
+def _free_since(history: History, calls: Numbers, moments: Numbers) -> Numbers:
+    # When the worker that each call got was last given back before it was granted; NONE if it was not.
+    given = history.events.take(history.events.kind.are(EventKind.OFFER, EventKind.ACCEPT))
+    given = given.take(order_by(-given.at_ns))
+    workers = pick(given.worker, find_last((calls,), (given.call,)), NONE)
+    back = history.steps(EventKind.CHECKIN)
+    who, when = np.concatenate((back.worker, workers)), np.concatenate((back.at_ns, moments))
+    order = order_by(who, when)
+    last = last_where(order < len(back))
+    latest = order[last]
+    found = np.empty(len(who), dtype=np.int64)
+    found[order] = np.where((last >= 0) & (who[latest] == who[order]), when[latest], NONE)
+    return found[len(back) :]

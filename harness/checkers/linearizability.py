@@ -6,14 +6,16 @@ Pure. Sessions are judged one by one, and a session's keys one by one where no c
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from harness.checker import Finding, finding
+from harness.checkers.calls import SessionCall, calls_by_session
 from harness.checkers.search import Call, Found, State, Step, find_order
-from harness.history import History, Op, OpType
+from harness.history import History, OpType
 from harness.verdict import Verdict, worst
 
 KEY_COMMANDS = frozenset({"put", "get", "append", "delete"})
@@ -39,22 +41,26 @@ class Linearizable(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the key-value operations of each session, and from the workers' journals."""
-        if any(op.command in WIPING_COMMANDS for op in history.ops):
+        ops = history.ops
+        if ops.command.are(*WIPING_COMMANDS).any():
             return finding(self, Verdict.UNKNOWN, "a call changed every session of its worker")
-        ran = {str(service.nonce) for service in history.services}
+        in_doubt = ops.take(ops.type.are(OpType.INFO) & ~ops.session.are(None))
+        told = np.isin(in_doubt.nonce.codes, history.services.nonce.codes_in(ops.nonce))
+        unseen = set(in_doubt.nonce[~told].tolist()) if len(history.services) else set()
+        telling = ops.command.are(*KEY_COMMANDS, *WHOLE_COMMANDS) | ops.outcome.are("SessionLost")
         answered = visited = placed = sessions = 0
         verdicts: list[Verdict] = []
-        told: list[str] = []
-        for session, ops in _by_session(history).items():
+        examples: list[str] = []
+        for session, of_session in calls_by_session(history, telling):
             sessions += 1
-            for what, calls in _parts(_judged(ops, ran)):
+            for what, calls in _parts(_judged(of_session, unseen)):
                 found = find_order(calls, most_visited=self.most_visited)
                 answered, visited, placed = answered + found.answered, visited + found.visited, placed + found.placed
                 if found.answered:
                     verdicts.append(found.verdict)
                 if found.verdict is not Verdict.PASS:
                     where = f"session {session!r}{what}"
-                    told.append(_describe(where, found, {op.index: op for op in ops}))
+                    examples.append(_describe(where, found, {op.index: op for op in of_session}))
         figures: dict[str, float | int | str] = {
             "sessions": sessions,
             "answers": answered,
@@ -69,25 +75,14 @@ class Linearizable(msgspec.Struct, frozen=True, kw_only=True):
                 return finding(self, Verdict.PASS, claim, figures=figures)
             case Verdict.UNKNOWN:
                 claim = f"no order within {self.most_visited} steps of search; {placed} of {answered} answers have one"
-                return finding(self, Verdict.UNKNOWN, claim, figures=figures, examples=told)
+                return finding(self, Verdict.UNKNOWN, claim, figures=figures, examples=examples)
             case Verdict.FAIL:
                 claim = f"no order explains the answers of {verdicts.count(Verdict.FAIL)} sessions or keys"
-                return finding(self, Verdict.FAIL, claim, figures=figures, examples=told)
+                return finding(self, Verdict.FAIL, claim, figures=figures, examples=examples)
 
 
-def _by_session(history: History) -> dict[str, list[Op]]:
-    found: dict[str, list[Op]] = defaultdict(list)
-    for op in history.ops:
-        if op.session is not None and (
-            op.command in KEY_COMMANDS or op.command in WHOLE_COMMANDS or op.outcome == "SessionLost"
-        ):
-            found[op.session].append(op)
-    return found
-
-
-def _judged(ops: Iterable[Op], ran: set[str]) -> Iterator[Op]:
+def _judged(ops: Sequence[SessionCall], unseen: set[str]) -> Iterator[SessionCall]:
     # Without what did not happen and what nobody can see.
-    ops = list(ops)
     lost_ns = min((op.invoked_ns for op in ops if op.outcome == "SessionLost"), default=None)
     for op in ops:
         if lost_ns is not None and op.invoked_ns >= lost_ns:
@@ -97,45 +92,41 @@ def _judged(ops: Iterable[Op], ran: set[str]) -> Iterator[Op]:
         if op.type is OpType.FAIL:
             continue
         if op.type is OpType.INFO:
-            never = bool(ran) and op.args.get("nonce") == op.nonce and op.nonce not in ran
+            never = op.args.get("nonce") == op.nonce and op.nonce in unseen
             if op.command in READ_COMMANDS or never:
                 continue
         yield op
 
 
-def _parts(ops: Iterable[Op]) -> Iterator[tuple[str, list[Call]]]:
+def _parts(ops: Iterable[SessionCall]) -> Iterator[tuple[str, list[Call]]]:
     ops = list(ops)
     if any(op.command in WHOLE_COMMANDS for op in ops):
         yield "", [_as_call(op) for op in ops]
         return
     keys: dict[str, list[Call]] = defaultdict(list)
     for op in ops:
-        keys[_key(op)].append(_as_call(op))
+        keys[op.key].append(_as_call(op))
     for key, calls in keys.items():
         yield f", key {key!r}", calls
 
 
-def _describe(where: str, found: Found, ops: dict[int, Op]) -> str:
+def _describe(where: str, found: Found, ops: dict[int, SessionCall]) -> str:
     stuck = "; ".join(
-        f"call {index} {ops[index].command}({_key(ops[index])}) -> {str(ops[index].value)[:80]}"
+        f"call {index} {ops[index].command}({ops[index].key}) -> {str(ops[index].value)[:80]}"
         for index in found.stuck[:3]
     )
     kind = "the search was stopped" if found.verdict is Verdict.UNKNOWN else "none of these fits next"
     return f"{where}: {found.placed} of {found.answered} answers have an order, then {kind}: {stuck}"
 
 
-def _key(op: Op) -> str:
-    return str(op.args.get("key", ""))
-
-
-def _as_call(op: Op) -> Call:
+def _as_call(op: SessionCall) -> Call:
     returned = op.completed_ns if op.type is OpType.OK else None
     return Call(op.index, op.invoked_ns, returned, _step(op, returned is not None))
 
 
-def _step(op: Op, answered: bool) -> Step:
+def _step(op: SessionCall, answered: bool) -> Step:
     # Answers that bear other fields than the shipped worker's are judged by those that they share with it.
-    key = _key(op)
+    key = op.key
     value = op.value if answered and isinstance(op.value, dict) else {}
     match op.command:
         case "put":

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
+import numpy as np
 
 from bridge import Event, EventKind
 from harness.checker import Finding, finding
-from harness.checkers.leases import events_of_workers
+from harness.checkers.leases import same_as_before
+from harness.columns import NONE, order_by
 from harness.history import History
 from harness.verdict import Verdict
 
 SPAWN, READY, KILL, REAP = EventKind.SPAWN, EventKind.READY, EventKind.KILL, EventKind.REAP
 RETIRED = frozenset({"retired"})
 """The details of a KILL that is the pool's own choice: the worker was well, and is asked to leave."""
+
+
+def lives_of(history: History) -> dict[int, list[Event]]:
+    """The steps of each worker's life, in order of time; of one moment, in the order of their recording."""
+    found: dict[int, list[Event]] = {}
+    for event in history.steps(SPAWN, READY, KILL, REAP):
+        if event.worker is not None:
+            found.setdefault(event.worker, []).append(event)
+    return found
 
 
 class Lives(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,11 +42,12 @@ class Lives(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from SPAWN, READY, SEND, KILL and REAP."""
-        if not history.events_by_kind[SPAWN]:
+        if not len(history.events_by_kind[SPAWN]):
             return finding(self, Verdict.UNKNOWN, "no worker was seen to start")
         complete = history.finished and history.close_ended_ns is not None
-        lives = events_of_workers(history, SPAWN, READY, KILL, REAP)
-        for event in {event.worker: event for event in history.events_by_kind[EventKind.SEND]}.values():
+        lives = lives_of(history)
+        sends = history.steps(EventKind.SEND)
+        for event in sends.take(~np.append(same_as_before(sends.worker)[1:], False)[: len(sends)]):
             if event.worker is not None:  # the last that it was sent
                 lives.setdefault(event.worker, []).append(event)
         wrong = [fault for worker, events in lives.items() for fault in self._faults(worker, events, complete)]
@@ -80,8 +92,8 @@ class TimeoutKills(msgspec.Struct, frozen=True, kw_only=True):
                 found.setdefault(event.worker, event.at_ns)
         wrong: list[str] = []
         decided = 0
-        for op in history.judged_ops:
-            if op.outcome != "CallTimeout" or op.sent_ns is None or op.worker is None or op.completed_ns is None:
+        for op in history.judged_ops.take(history.judged_ops.outcome.are("CallTimeout")):
+            if op.sent_ns is None or op.worker is None or op.completed_ns is None:
                 continue
             decided += 1
             kill, reap = ends[KILL].get(op.worker), ends[REAP].get(op.worker)
@@ -118,12 +130,12 @@ class BoundedStart(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from SPAWN to the first of READY, KILL and REAP; starts that the close cut short are left out."""
-        lives = events_of_workers(history, SPAWN, READY, KILL, REAP)
+        lives = lives_of(history)
         if not any(events[0].kind is SPAWN for events in lives.values()):
             return finding(self, Verdict.UNKNOWN, "no worker was seen to start")
         latest_s = self.timeout_s * (1 + self.tolerance) + self.slack_s
         close_ns = history.close_began_ns
-        last_ns = close_ns or max(event.at_ns for event in history.events)
+        last_ns = close_ns or int(history.events.at_ns.max())
         wrong: list[str] = []
         longest_s, decided, failed = 0.0, 0, 0
         for worker, events in lives.items():
@@ -203,9 +215,10 @@ class Recycled(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from SEND, the leases, and the kills that are the pool's own choice, up to the close."""
-        served = Counter([event.worker for event in history.events_by_kind[EventKind.SEND]])
-        if not served:
+        workers = history.events.worker[history.events.kind.are(EventKind.SEND)]
+        if not len(workers):
             return finding(self, Verdict.UNKNOWN, "no request was seen to be sent")
+        served = dict(zip(*(column.tolist() for column in np.unique(workers, return_counts=True)), strict=True))
         limit = self.max_requests
         wrong = [
             f"worker {worker} served {count} calls; the limit is {limit}"
@@ -213,35 +226,43 @@ class Recycled(msgspec.Struct, frozen=True, kw_only=True):
             if limit is not None and count > limit
         ]
         ready: set[int | None] = set()
-        holders: dict[int | None, int | None] = defaultdict(lambda: None)
+        holders = _holders(history)
         recycled = 0
-        chosen = any(event.detail in RETIRED for event in _until_close(history, KILL))
-        kinds = (READY, EventKind.ACCEPT, EventKind.CHECKIN, KILL, REAP) if chosen else ()
-        for event in _until_close(history, *kinds):
-            match event.kind:
-                case EventKind.READY:
-                    ready.add(event.worker)
-                case EventKind.ACCEPT:
-                    holders[event.worker] = event.call
-                case EventKind.CHECKIN:
-                    holders[event.worker] = None
-                case _:
-                    if event.kind is KILL and event.detail in RETIRED and event.worker in ready:
-                        recycled += 1
-                        holder = holders[event.worker]
-                        if holder is not None:
-                            wrong.append(f"worker {event.worker} was let go while call {holder} held it")
-                        if len(ready) == 1 and history.info.workers > 1:
-                            wrong.append(f"worker {event.worker} was let go, the last that was ready")
-                    ready.discard(event.worker)
-                    holders[event.worker] = None
-        figures: dict[str, float | int | str] = {"most_served": max(served.values()), "recycled": recycled}
+        for event in _until_close(history, READY, KILL, REAP):
+            if event.kind is READY:
+                ready.add(event.worker)
+                continue
+            if event.kind is KILL and event.detail in RETIRED and event.worker in ready:
+                recycled += 1
+                holder = holders.get((event.worker, event.at_ns))
+                if holder is not None:
+                    wrong.append(f"worker {event.worker} was let go while call {holder} held it")
+                if len(ready) == 1 and history.info.workers > 1:
+                    wrong.append(f"worker {event.worker} was let go, the last that was ready")
+            ready.discard(event.worker)
+        most_served = max(served.values())
+        figures: dict[str, float | int | str] = {"most_served": most_served, "recycled": recycled}
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} faults of recycling", figures=figures, examples=wrong)
-        if not recycled and (limit is None or max(served.values()) < limit):
+        if not recycled and (limit is None or most_served < limit):
             return finding(self, Verdict.UNKNOWN, "no worker came to its limit or was let go", figures=figures)
-        claim = f"{recycled} workers were let go between leases; none served over {max(served.values())} calls"
+        claim = f"{recycled} workers were let go between leases; none served over {most_served} calls"
         return finding(self, Verdict.PASS, claim, figures=figures)
+
+
+def _holders(history: History) -> dict[tuple[int | None, int], int]:
+    # The call that held a worker at the moment of its kill, if one did.
+    steps = history.steps(EventKind.ACCEPT, EventKind.CHECKIN, KILL, REAP)
+    kills = steps.kind.are(KILL)
+    # Of one moment the kill comes last.
+    steps = steps.take(order_by(steps.worker, steps.at_ns, kills.astype(np.int8)))
+    held = np.flatnonzero(
+        same_as_before(steps.worker)
+        & steps.kind.are(KILL)
+        & np.append(False, steps.kind.are(EventKind.ACCEPT) & (steps.call != NONE))[: len(steps)]
+    )
+    kept = (steps.worker[held].tolist(), steps.at_ns[held].tolist(), steps.call[held - 1].tolist())
+    return {(worker, at_ns): call for worker, at_ns, call in zip(*kept, strict=True)}
 
 
 def _until_close(history: History, *kinds: EventKind) -> list[Event]:

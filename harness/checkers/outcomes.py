@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import msgspec
 
 from bridge import OUTCOMES
@@ -28,13 +26,13 @@ class OneOutcome(msgspec.Struct, frozen=True, kw_only=True):
     def check(self, history: History) -> Finding:
         """Decide from the operations."""
         ops = history.judged_ops
-        if not ops:
+        if not len(ops):
             return finding(self, Verdict.UNKNOWN, "no call was made")
-        counts = Counter(op.outcome for op in ops)
+        counts = ops.outcome.counts()
+        good = ops.outcome.are(*self.allowed & set(OUTCOMES)) & (ops.completions == 1)
         wrong = [
             f"call {op.index} ({op.command}) ended as {op.outcome}, told {op.completions} times: {op.error[:200]}"
-            for op in ops
-            if op.completions != 1 or op.outcome not in self.allowed or op.outcome not in OUTCOMES
+            for op in ops.take(~good)
         ]
         wrong += [
             f"{counts[o]} calls ended as {o}; at least {n} must"
@@ -65,10 +63,11 @@ class LabelledOutcome(msgspec.Struct, frozen=True, kw_only=True):
     def check(self, history: History) -> Finding:
         """Decide from the operations with the label."""
         ops = history.labelled(self.label)
-        if not ops:
+        if not len(ops):
             return finding(self, Verdict.UNKNOWN, f"no call with the label {self.label!r} was made")
         wrong = [
-            f"call {op.index} ended as {op.outcome}: {op.error[:200]}" for op in ops if op.outcome not in self.outcomes
+            f"call {op.index} ended as {op.outcome}: {op.error[:200]}"
+            for op in ops.take(~ops.outcome.are(*self.outcomes))
         ]
         meant = " or ".join(sorted(self.outcomes))
         if wrong:

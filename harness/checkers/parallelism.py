@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
 from bridge import EventKind
 from harness.checker import Finding, finding
 from harness.history import History
-from harness.overlap import closed_intervals, overlap_degree
+from harness.overlap import overlap_degree
 from harness.verdict import Verdict
 
 
@@ -24,10 +25,10 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the service intervals."""
-        intervals = [(start, end) for start, end, _ in closed_intervals(history)]
-        if not intervals:
+        intervals = history.closed_intervals
+        if not len(intervals):
             return finding(self, Verdict.UNKNOWN, "no work of a worker was recorded")
-        most, mean = overlap_degree(intervals)
+        most, mean = overlap_degree(intervals.start_ns, intervals.end_ns)
         wanted = history.info.workers if self.at_least is None else self.at_least
         figures: dict[str, float | int | str] = {"max": most, "mean": round(mean, 3), "workers": history.info.workers}
         if most < wanted:
@@ -62,7 +63,7 @@ class ParallelStart(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if not starts:
             return finding(self, Verdict.UNKNOWN, "no worker was seen to start")
-        most, _ = overlap_degree(starts)
+        most, _ = overlap_degree(*np.array(starts).T)
         verdict = Verdict.PASS if most >= self.at_least else Verdict.FAIL
         claim = f"at most {most} of {len(starts)} workers were starting at the same time"
         return finding(self, verdict, claim, figures={"max": most, "started": len(starts)})

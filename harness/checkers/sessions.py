@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from harness.checker import Finding, finding
+from harness.checkers.calls import SessionCall, calls_by_session
+from harness.columns import NONE, order_by
 from harness.equality import same_json
-from harness.history import History, Op, OpType
+from harness.history import History, OpType
+from harness.tables import Ops
 from harness.verdict import Verdict
 
 STATE_COMMANDS = frozenset({"put", "get", "append", "list", "delete"})
@@ -29,32 +33,34 @@ class Sessions(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the key-value operations of each session."""
-        by_session: dict[str, list[Op]] = defaultdict(list)
-        for op in history.ops:
-            if op.session is not None:
-                by_session[op.session].append(op)
+        ops = history.ops
+        sessions = ops.session.counts()
+        sessions.pop(None, None)
+        telling = ops.command.are(*STATE_COMMANDS) | ops.outcome.are("SessionLost")
         wrong: list[str] = []
         decided = 0
-        for session, ops in by_session.items():
-            ops.sort(key=lambda op: op.invoked_ns)
-            if _overlapping(ops):
-                continue
+        for session, calls in calls_by_session(history, telling & ~_overlapping(ops)):
             replay = _Replay(session)
-            for op in ops:
-                replay.take(op)
+            for call in calls:
+                replay.take(call)
             wrong += replay.wrong
             decided += replay.decided
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} answers did not fit their session", examples=wrong)
         if not decided:
             return finding(self, Verdict.UNKNOWN, "no answer told anything about a session's state")
-        claim = f"{decided} answers of {len(by_session)} sessions fit their own session's state"
-        return finding(self, Verdict.PASS, claim, figures={"decided": decided, "sessions": len(by_session)})
+        claim = f"{decided} answers of {len(sessions)} sessions fit their own session's state"
+        return finding(self, Verdict.PASS, claim, figures={"decided": decided, "sessions": len(sessions)})
 
 
-def _overlapping(ops: list[Op]) -> bool:
-    ends = [op.completed_ns for op in ops]
-    return any(end is None or later.invoked_ns < end for end, later in zip(ends[:-1], ops[1:], strict=True))
+def _overlapping(ops: Ops) -> NDArray[np.bool_]:
+    # The calls of those sessions in which one began before the one before it had ended.
+    rows = np.flatnonzero(~ops.session.are(None))
+    rows = rows[order_by(ops.session.codes[rows], ops.invoked_ns[rows])]
+    session, ended_ns = ops.session.codes[rows], ops.completed_ns[rows]
+    overlaps = (ended_ns[:-1] == NONE) | (ops.invoked_ns[rows][1:] < ended_ns[:-1])
+    overlaps &= session[1:] == session[:-1]
+    return np.isin(ops.session.codes, session[1:][overlaps])
 
 
 class _Replay:
@@ -68,13 +74,13 @@ class _Replay:
         self.wrong: list[str] = []
         self.decided = 0
 
-    def take(self, op: Op) -> None:
+    def take(self, op: SessionCall) -> None:
         """Judge an answer, and remember what the call changed."""
         if op.outcome == "SessionLost":
             self.all_doubtful = True
         if op.command not in STATE_COMMANDS or self.all_doubtful:
             return
-        key = str(op.args.get("key", ""))
+        key = op.key
         if op.type is OpType.INFO:
             if op.command not in READ_COMMANDS:
                 self.doubtful.add(key)
@@ -104,7 +110,7 @@ class _Replay:
             case _:
                 pass
 
-    def _compare(self, op: Op, what: str, expected: Any, got: Any) -> None:  # noqa: ANN401 - any JSON
+    def _compare(self, op: SessionCall, what: str, expected: Any, got: Any) -> None:  # noqa: ANN401 - any JSON
         self.decided += 1
         if not same_json(expected, got):
             self.wrong.append(

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from harness.checker import Finding, finding
-from harness.history import History, Op, OpType
+from harness.checkers.calls import SessionCall, calls_by_session
+from harness.history import History, OpType
 from harness.verdict import Verdict
 
 JUDGED = frozenset({"put", "append", "get"})
@@ -32,35 +34,21 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the put, append and get operations of sessions."""
-        keys: dict[tuple[str, str], list[Op]] = defaultdict(list)
-        lost: dict[str, int] = {}
-        skipped: set[str] = set()
-        for op in history.ops:
-            if op.session is None:
-                continue
-            if op.outcome == "SessionLost":
-                lost[op.session] = min(op.invoked_ns, lost.get(op.session, op.invoked_ns))
-            if op.command in JUDGED:
-                keys[op.session, str(op.args.get("key", ""))].append(op)
-            elif op.command in OTHERS:
-                skipped.add(op.session)
+        ops = history.ops
+        judged = ops.command.are(*JUDGED) | ops.outcome.are("SessionLost")
+        skipped = ops.session.codes[ops.command.are(*OTHERS)]
         decided = 0
         wrong: list[str] = []
-        for (session, key), ops in keys.items():
-            if session in skipped:
-                continue
-            end_ns = lost.get(session, NEVER_NS)
-            judged = [op for op in ops if op.type is OpType.OK and isinstance(op.value, dict)]
-            judged = [op for op in judged if (op.completed_ns or NEVER_NS) < end_ns]
-            commands = {op.command for op in ops}
-            if commands <= {"append", "get"}:
-                told = list(_short_lists(judged))
-            elif commands <= {"put", "get"}:
-                told = list(_stale_values(ops, judged))
-            else:
-                continue
-            decided += len(told)
-            wrong += [f"session {session!r}, key {key!r}, {text}" for text in told if text]
+        for session, calls in calls_by_session(history, judged & ~np.isin(ops.session.codes, skipped)):
+            end_ns = min((call.invoked_ns for call in calls if call.outcome == "SessionLost"), default=NEVER_NS)
+            keys: dict[str, list[SessionCall]] = defaultdict(list)
+            for call in calls:
+                if call.command in JUDGED:
+                    keys[call.key].append(call)
+            for key, of_key in keys.items():
+                told = list(_judge_key(of_key, end_ns))
+                decided += len(told)
+                wrong += [f"session {session!r}, key {key!r}, {text}" for text in told if text]
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} answers were older than acknowledged", examples=wrong)
         if not decided:
@@ -69,7 +57,17 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
         return finding(self, Verdict.PASS, claim, figures={"decided": decided})
 
 
-def _short_lists(ops: list[Op]) -> Iterator[str]:
+def _judge_key(calls: list[SessionCall], end_ns: int) -> Iterator[str]:
+    answered = [call for call in calls if call.type is OpType.OK and isinstance(call.value, dict)]
+    answered = [call for call in answered if (call.completed_ns or NEVER_NS) < end_ns]
+    commands = {call.command for call in calls}
+    if commands <= {"append", "get"}:
+        yield from _short_lists(answered)
+    elif commands <= {"put", "get"}:
+        yield from _stale_values(calls, answered)
+
+
+def _short_lists(ops: list[SessionCall]) -> Iterator[str]:
     # One text for each answer that could be judged; empty if it is right.
     acknowledged = sorted((op.completed_ns or 0, _length(op)) for op in ops if op.command == "append")
     most = list(itertools.accumulate((length for _, length in acknowledged), max))
@@ -81,7 +79,7 @@ def _short_lists(ops: list[Op]) -> Iterator[str]:
             yield "" if seen >= least else f"call {op.index} saw version {seen}; {most[before - 1]} was acknowledged"
 
 
-def _stale_values(ops: list[Op], judged: list[Op]) -> Iterator[str]:
+def _stale_values(ops: list[SessionCall], judged: list[SessionCall]) -> Iterator[str]:
     acknowledged = sorted((op.completed_ns or 0, op.invoked_ns) for op in judged if op.command == "put")
     latest = list(itertools.accumulate((invoked for _, invoked in acknowledged), max))
     ends: dict[bytes, int] = {}
@@ -98,7 +96,7 @@ def _stale_values(ops: list[Op], judged: list[Op]) -> Iterator[str]:
             yield f"call {op.index} saw {str(op.value)[:80]}, older than acknowledged" if stale else ""
 
 
-def _length(op: Op) -> int:
+def _length(op: SessionCall) -> int:
     held = op.value.get("values" if op.command == "append" else "value")
     return len(held) if isinstance(held, list) else 0
 

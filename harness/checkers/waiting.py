@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from bridge import Event, EventKind
+from bridge import EventKind
 from harness.checker import Finding, finding
-from harness.checkers.leases import LEASE_ENDS, events_of_workers
+from harness.checkers.leases import LEASE_ENDS, free_arrivals, same_as_before
+from harness.columns import NONE, Numbers, find_last, numbered, pick
 from harness.history import History
 from harness.verdict import Verdict
 
@@ -23,22 +25,12 @@ Stretch: TypeAlias = tuple[int, int, int]
 """The begin and the end, in nanoseconds, and the call or the worker."""
 
 
-def waits(history: History) -> list[Stretch]:
-    """From ENQUEUE until the call has a worker or gave up, by begin.
-
-    Calls of sessions are left out, since they may wait for one worker alone, and so are those on a held lease.
-    """
-    granted, left = history.granted_ns, history.left_ns
-    bound = {op.call for op in history.ops if op.session is not None}
-    found = []
-    for event in history.events_by_kind[EventKind.ENQUEUE]:
-        call = event.call
-        if call is None or event.worker is not None or call in bound:
-            continue
-        end = granted.get(call, left.get(call))
-        if end is not None:
-            found.append((event.at_ns, end, call))
-    return found
+def waits(history: History) -> tuple[Numbers, Numbers]:
+    """Begins and ends of the waits for any worker: from ENQUEUE until the call has one or gave up, by begin."""
+    came = free_arrivals(history)
+    granted = history.granted_ns.of(came.call)
+    ends = np.where(granted != NONE, granted, history.left_ns.of(came.call))
+    return came.at_ns[ends != NONE], ends[ends != NONE]
 
 
 def idle_stretches(history: History, longer_ns: int) -> list[Stretch]:
@@ -47,22 +39,24 @@ def idle_stretches(history: History, longer_ns: int) -> list[Stretch]:
     Those that last no longer than `longer_ns` are left out.
     """
     close_ns = history.close_began_ns
-    found: list[Stretch] = []
-    for worker, events in history.events_by_worker.items():
-        for one, other in itertools.pairwise(events):
-            if other.at_ns - one.at_ns > longer_ns and one.kind in IDLE_BEGINS:
-                found.append((one.at_ns, other.at_ns, worker))
-        last = events[-1]
-        if last.kind in IDLE_BEGINS and close_ns is not None:
-            found.append((last.at_ns, close_ns, worker))
+    steps = history.steps(*EventKind)
+    last = ~np.append(same_as_before(steps.worker)[1:], False)[: len(steps)]
+    never_ns = 0 if close_ns is None else close_ns  # of a pool that was not closed, nobody knows how long it lasted
+    ends = np.where(last, never_ns, np.append(steps.at_ns[1:], 0)[: len(steps)])
+    idle = steps.kind.are(*IDLE_BEGINS) & ((ends - steps.at_ns > longer_ns) | (last & (ends > 0)))
     if close_ns is not None:
-        found = [(start, min(end, close_ns), worker) for start, end, worker in found if start < close_ns]
-    return sorted(found)
+        ends = np.minimum(ends, close_ns)
+        idle &= steps.at_ns < close_ns
+    return sorted(zip(*(column[idle].tolist() for column in (steps.at_ns, ends, steps.worker)), strict=True))
 
 
-def idle_beside(waiting: Sequence[Stretch], idle: Sequence[Stretch], longer_ns: int) -> Iterator[tuple[Stretch, int]]:
+def idle_beside(
+    waiting: tuple[Numbers, Numbers], idle: Sequence[Stretch], longer_ns: int
+) -> Iterator[tuple[Stretch, int]]:
     """Of each idle stretch that shares more than `longer_ns` with one waiting call: it, and how long they share."""
-    long = [(start, end) for start, end, _ in waiting if end - start > longer_ns]
+    begins, ends = waiting
+    lasting = ends - begins > longer_ns
+    long = list(zip(begins[lasting].tolist(), ends[lasting].tolist(), strict=True))
     starts = [start for start, _ in long]
     latest = list(itertools.accumulate((end for _, end in long), max))
     for stretch in idle:
@@ -92,7 +86,7 @@ class WorkConserving(msgspec.Struct, frozen=True, kw_only=True):
     def check(self, history: History) -> Finding:
         """Decide from ENQUEUE to OFFER, ACCEPT, WITHDRAW or DONE, and from READY or CHECKIN to the next lease."""
         waiting = waits(history)
-        if not waiting or not any(history.events_by_kind[kind] for kind in IDLE_BEGINS):
+        if not len(waiting[0]) or not history.events.kind.are(*IDLE_BEGINS).any():
             return finding(self, Verdict.UNKNOWN, "no call was seen to wait, or no worker to be idle")
         longer_ns = int(self.epsilon_s * 1e9)
         found = list(idle_beside(waiting, idle_stretches(history, longer_ns), longer_ns))
@@ -104,8 +98,8 @@ class WorkConserving(msgspec.Struct, frozen=True, kw_only=True):
                 for stretch, shared in found
             ]
             return finding(self, Verdict.FAIL, claim, figures={"longest_s": round(longest_s, 4)}, examples=told)
-        claim = f"no worker was idle for over {self.epsilon_s:g} s while one of {len(waiting)} calls waited"
-        return finding(self, Verdict.PASS, claim, figures={"waits": len(waiting)})
+        claim = f"no worker was idle for over {self.epsilon_s:g} s while one of {len(waiting[0])} calls waited"
+        return finding(self, Verdict.PASS, claim, figures={"waits": len(waiting[0])})
 
 
 class HandOff(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,36 +115,37 @@ class HandOff(msgspec.Struct, frozen=True, kw_only=True):
     def check(self, history: History) -> Finding:
         """Decide from the events of each pair of a call and a worker, up to the close; their order is not needed."""
         close_ns = history.close_began_ns
-        offers = Counter((event.call, event.worker) for event in history.events_by_kind[EventKind.OFFER])
-        if not offers:
+        events = history.events
+        if not events.kind.are(EventKind.OFFER).any():
             return finding(self, Verdict.UNKNOWN, "no worker was offered to a waiting call")
-        counts = {
-            kind: Counter((event.call, event.worker) for event in history.events_by_kind[kind])
-            for kind in (EventKind.ACCEPT, EventKind.WITHDRAW, EventKind.CHECKIN)
-        }
-        ended = {
-            event.worker
-            for kind in (EventKind.KILL, EventKind.REAP)
-            for event in history.events_by_kind[kind]
-            if close_ns is None or event.at_ns < close_ns
-        }
-        gave_up = {event.call for event in history.events_by_kind[EventKind.WITHDRAW]}
-        done = {
-            event.call for event in history.events_by_kind[EventKind.DONE] if close_ns is None or event.at_ns < close_ns
-        }
+        in_time = np.ones(len(events), dtype=bool) if close_ns is None else events.at_ns < close_ns
+        ended = events.worker[events.kind.are(EventKind.KILL, EventKind.REAP) & in_time]
+        gave_up = events.call[events.kind.are(EventKind.WITHDRAW)]
+        done = events.call[events.kind.are(EventKind.DONE) & in_time]
+        steps = events.take(events.kind.are(EventKind.OFFER, EventKind.ACCEPT, EventKind.WITHDRAW, EventKind.CHECKIN))
+        pair = numbered(steps.call, steps.worker)
+        first = np.unique(pair, return_index=True)[1]
+        pairs = steps.take(first)  # one step of each
+        offered, accepted, withdrawn, given_back = (
+            np.bincount(pair[steps.kind.are(kind)], minlength=len(first))
+            for kind in (EventKind.OFFER, EventKind.ACCEPT, EventKind.WITHDRAW, EventKind.CHECKIN)
+        )
+        over = (offered > 0) & (accepted + withdrawn > offered)
+        open_ = (offered > 0) & (accepted + withdrawn + given_back == 0)
+        open_ &= ~np.isin(pairs.call, gave_up) & ~np.isin(pairs.worker, ended) & np.isin(pairs.call, done)
         wrong = []
-        for pair, offered in offers.items():
-            call, worker = pair
-            accepted, withdrawn = counts[EventKind.ACCEPT][pair], counts[EventKind.WITHDRAW][pair]
-            told = f"worker {worker} was offered to call {call}"
-            if accepted + withdrawn > offered:
-                wrong.append(f"{told} {offered} times, accepted {accepted} and withdrawn {withdrawn} times")
-            elif not (accepted + withdrawn or counts[EventKind.CHECKIN][pair] or call in gave_up or worker in ended):
-                wrong += [f"{told}, neither accepted nor withdrawn"] * (call in done)
-        figures: dict[str, float | int | str] = {"offers": offers.total()}
+        for place in np.flatnonzero(over | open_).tolist():
+            told = f"worker {pairs[place].worker} was offered to call {pairs[place].call}"
+            if over[place]:
+                told += f" {offered[place]} times, accepted {accepted[place]} and withdrawn {withdrawn[place]} times"
+            else:
+                told += ", neither accepted nor withdrawn"
+            wrong.append(told)
+        offers = int(offered.sum())
+        figures: dict[str, float | int | str] = {"offers": offers}
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} hand-offs went wrong", figures=figures, examples=wrong)
-        claim = f"each of {offers.total()} offers was accepted or withdrawn, and once"
+        claim = f"each of {offers} offers was accepted or withdrawn, and once"
         return finding(self, Verdict.PASS, claim, figures=figures)
 
 
@@ -173,20 +168,24 @@ class Independence(msgspec.Struct, frozen=True, kw_only=True):
         if not stuck:
             return finding(self, Verdict.UNKNOWN, "no worker was stuck, stopped or dying")
         beside_one_of = _Beside(stuck)
-        worked = {(s.pid, s.request_id): (s.start_ns, s.end_ns) for s in history.services if s.end_ns is not None}
         limit_ns = int(self.epsilon_s * 1e9)
         wrong: list[str] = []
         beside, most = 0, 0
-        for op in history.ops:
-            if op.session is not None or op.pid is None or op.call is None:
-                continue  # a call of a session may have a handover to wait for
+        ops, services = history.ops, history.services
+        services = services.take(services.end_ns != NONE)
+        work = find_last((ops.pid, ops.call), (services.pid, services.request_id))
+        own_ns = pick(services.end_ns - services.start_ns, work, 0)
+        judged = (work >= 0) & (ops.pid != NONE) & (ops.call != NONE)
+        judged &= ops.session.are(None)  # a call of a session may have a handover to wait for
+        judged &= (ops.checked_out_ns != NONE) & (ops.completed_ns != NONE)
+        judged &= beside_one_of.perhaps(ops.checked_out_ns, ops.completed_ns)
+        for op, own in zip(ops.take(judged), own_ns[judged].tolist(), strict=True):
             if op.checked_out_ns is None or op.completed_ns is None:
                 continue
-            own = worked.get((op.pid, op.call))
-            if own is None or own[1] is None or not beside_one_of(op.worker, op.checked_out_ns, op.completed_ns):
+            if not beside_one_of(op.worker, op.checked_out_ns, op.completed_ns):
                 continue
             beside += 1
-            delay = op.completed_ns - op.checked_out_ns - (own[1] - own[0])
+            delay = op.completed_ns - op.checked_out_ns - own
             most = max(most, delay)
             if delay >= limit_ns:
                 wrong.append(f"call {op.index} was held up on worker {op.worker} for {delay / 1e9:.3f} s")
@@ -205,18 +204,19 @@ class Independence(msgspec.Struct, frozen=True, kw_only=True):
 
 def _stuck(history: History, longer_ns: int) -> Iterator[Stretch]:
     faults = {fault.worker: fault.at_ns for fault in history.faults if fault.landed and fault.worker is not None}
-    for worker, events in events_of_workers(history, EventKind.ACCEPT, *LEASE_ENDS).items():
+    steps = history.steps(EventKind.ACCEPT, *LEASE_ENDS)
+    taken = steps.kind.are(EventKind.ACCEPT)
+    ends = np.flatnonzero(same_as_before(steps.worker) & ~taken & np.append(False, taken)[: len(steps)])
+    lasting = steps.at_ns[ends] - steps.at_ns[ends - 1] >= longer_ns
+    ends = ends[lasting | np.isin(steps.worker[ends], list(faults))]
+    for worker, start, end in zip(
+        steps.worker[ends].tolist(), steps.at_ns[ends - 1].tolist(), steps.at_ns[ends].tolist(), strict=True
+    ):
         struck = faults.get(worker)
-        taken: Event | None = None
-        for event in events:
-            if event.kind is EventKind.ACCEPT:
-                taken = event
-            elif taken is not None:
-                if struck is not None and taken.at_ns <= struck <= event.at_ns:
-                    yield struck, event.at_ns, worker
-                elif event.at_ns - taken.at_ns >= longer_ns:
-                    yield taken.at_ns, event.at_ns, worker
-                taken = None
+        if struck is not None and start <= struck <= end:
+            yield struck, end, worker
+        elif end - start >= longer_ns:
+            yield start, end, worker
 
 
 class _Beside:
@@ -226,6 +226,11 @@ class _Beside:
         self._stretches = stretches
         self._starts = [start for start, _, _ in stretches]
         self._latest = list(itertools.accumulate((end for _, end, _ in stretches), max))
+
+    def perhaps(self, starts: Numbers, ends: Numbers) -> NDArray[np.bool_]:
+        """Which of these stretches share a moment with one of them, be it of another worker or not."""
+        place = np.searchsorted(self._starts, ends) - 1
+        return (place >= 0) & (np.array(self._latest)[place] > starts)
 
     def __call__(self, worker: int | None, start: int, end: int) -> bool:
         for place in range(bisect.bisect_left(self._starts, end) - 1, -1, -1):

@@ -6,6 +6,7 @@ import msgspec
 
 from bridge import EventKind
 from harness.checker import Finding, finding
+from harness.columns import NONE
 from harness.fault import FaultKind
 from harness.history import History
 from harness.verdict import Verdict
@@ -19,7 +20,7 @@ class StableWorkers(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, history: History) -> Finding:
         """Decide from the pool's events and the operations' workers."""
-        pids = {op.pid for op in history.ops if op.pid is not None}
+        pids = set(history.ops.pid.tolist()) - {NONE}
         if not pids or history.close_began_ns is None:
             return finding(self, Verdict.UNKNOWN, "nobody was seen to serve, or the close was not recorded")
         early = [
@@ -60,9 +61,10 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True):
         }
         wrong = []
         for victim in victims:
-            later = [op for op in history.ops if op.pid == victim.pid and op.invoked_ns > victim.invoked_ns]
-            if later:
-                wrong.append(f"process {victim.pid} served call {later[0].index} after call {victim.index}")
+            later = (history.ops.pid == victim.pid) & (history.ops.invoked_ns > victim.invoked_ns)
+            if later.any():
+                call = history.ops.index[later.argmax()]
+                wrong.append(f"process {victim.pid} served call {call} after call {victim.index}")
             if victim.pid not in ended:
                 wrong.append(f"process {victim.pid} was not ended after call {victim.index}")
         if wrong:

@@ -33,6 +33,9 @@ def selfcheck_command(
     profile: ProfileOption = Profile.QUICK,
     seeds: Annotated[int, typer.Option(help="With how many seeds, from --seed on; 1 to 100.")] = 1,
     seed: Seed = 1,
+    exhaustive: Annotated[
+        bool, typer.Option("--exhaustive", help="Lead a mutant on after a checker of what it breaks has found it out.")
+    ] = False,
     jobs: Jobs = JOBS,
     out: Out = None,
     quiet: Quiet = False,
@@ -44,6 +47,13 @@ def selfcheck_command(
     folder = out or new_folder("selfcheck")
     with Keeping(folder):
         matrix = run_selfcheck(
-            find_mutants(mutant or []), request, folder, seeds=seeds, jobs=jobs, quiet=quiet, as_json=as_json
+            find_mutants(mutant or []),
+            request,
+            folder,
+            seeds=seeds,
+            jobs=jobs,
+            exhaustive=exhaustive,
+            quiet=quiet,
+            as_json=as_json,
         )
     return OF_VERDICT[matrix.verdict]

@@ -50,7 +50,7 @@ def v1_tries_again() -> None:
     replace(PoolV1, "execute", stubborn)
 
 
-@NURSERY.bug(V1, breaks=("G8",), scenarios=("exit_in_call",))
+@NURSERY.bug(V1, breaks=("G8",), scenarios=("lost_worker",))
 def v1_dead_worker_kept() -> None:
     """A worker that broke off stays in the manager's state."""
     replace(
@@ -60,13 +60,13 @@ def v1_dead_worker_kept() -> None:
     )
 
 
-@NURSERY.bug(V1, breaks=("G11",), scenarios=("dirty_worker", "two_timeouts"))
+@NURSERY.bug(V1, breaks=("G11",), scenarios=("late_answer",))
 def v1_no_deadline() -> None:
     """A caller waits for its answer as long as it takes."""
     replace(Message, "wait", lambda wait: lambda self, timeout_s: wait(self, LONG_S))
 
 
-@NURSERY.bug(V1, breaks=("G2",), scenarios=("fair_queue",))
+@NURSERY.bug(V1, breaks=("G2",), scenarios=("one_holder",))
 def v1_manager_bypassed() -> None:
     """Callers do the manager's work in their own threads, so two may use one worker."""
 

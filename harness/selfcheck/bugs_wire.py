@@ -18,9 +18,10 @@ from bridge.messages import INIT_ID, Response, decode_response
 from bridge.process import WorkerProcess
 from bridge.stderr import StderrDrain, StderrTail
 from harness.selfcheck.mutant import BOTH, V2, Nursery, replace
+from pool_v2.coordinator import Coordinator
 
-EARLY_NS = 10_000_000
-"""How much before a call's deadline a bug gives up, so that it comes before the supervisor."""
+LATE_NS = 400_000_000
+"""How far a bug sets back the clock by which V2's supervisor ends late workers, so that their clients come first."""
 NURSERY = Nursery()
 
 
@@ -50,7 +51,7 @@ def objects_only() -> None:
     _change_result(lambda value: value if isinstance(value, dict) else {})
 
 
-@NURSERY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_start",), fix="init not filtered")
+@NURSERY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_call",), fix="init not filtered")
 def init_not_filtered() -> None:
     """The first frame of a starting worker must be the answer to its init ping."""
 
@@ -77,7 +78,7 @@ def init_not_filtered() -> None:
     replace(Handshake, "advance", strict)
 
 
-@NURSERY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_start",))
+@NURSERY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_call",))
 def any_frame_is_init() -> None:
     """The first frame of a starting worker is taken for the answer to its init ping."""
 
@@ -92,7 +93,7 @@ def any_frame_is_init() -> None:
     replace(Handshake, "advance", careless)
 
 
-@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_worker",), fix="stderr merged", worker="merge_stderr")
+@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_call",), fix="stderr merged", worker="merge_stderr")
 def stderr_merged() -> None:
     """What a worker prints goes into the stream of its frames."""
 
@@ -102,7 +103,7 @@ def worker_obeys_sigint() -> None:
     """Ctrl-C in the terminal ends the workers too."""
 
 
-@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_worker",))
+@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_call",))
 def stderr_not_drained() -> None:
     """Nobody reads what a worker prints, so a flood of it blocks the worker."""
 
@@ -251,27 +252,37 @@ def io_under_one_lock() -> None:
 @NURSERY.bug(V2, breaks=("G5", "G12"), scenarios=("dirty_worker",))
 def dirty_worker_kept() -> None:
     """A worker whose call timed out is put back among the others, its answer still to come."""
-    replace(Channel, "exchange", _forgiving)
+    _forgive()
 
 
 @NURSERY.bug(V2, breaks=("G1", "G5"), scenarios=("dirty_worker",))
 def stale_answer_taken() -> None:
     """A worker whose call timed out is kept, and its late answer is given to the next call."""
     id_not_checked()
-    replace(Channel, "exchange", _forgiving)
+    _forgive()
 
 
-def _forgiving(exchange: Any) -> Any:
-    def keep(self: Channel, request_id: int, frame: bytearray, *, deadline_ns: int, **rest: Any) -> Response:
-        self.watched = False
-        try:
-            response: Response = exchange(self, request_id, frame, deadline_ns=deadline_ns - EARLY_NS, **rest)
-            return response
-        except CallTimeout:
-            self.dirty = False
-            raise
+def _forgive() -> None:
+    def forgiving(exchange: Any) -> Any:
+        def keep(self: Channel, *args: Any, **rest: Any) -> Response:
+            self.watched = False  # so that it keeps the deadline by itself
+            try:
+                response: Response = exchange(self, *args, **rest)
+                return response
+            except CallTimeout:
+                self.dirty = False
+                raise
 
-    return keep
+        return keep
+
+    def behind(plan: Any) -> Any:
+        def plan_late(self: Coordinator, now_ns: int) -> Any:
+            return plan(self, now_ns - LATE_NS)
+
+        return plan_late
+
+    replace(Channel, "exchange", forgiving)
+    replace(Coordinator, "plan", behind)
 
 
 @NURSERY.bug(V2, breaks=("G24",), scenarios=("interrupted_client",))

@@ -1,13 +1,14 @@
 """Runs the self-check: every mutant where it should be found out, and the good pools beside it. Part of the porch.
 
-Each run is a job in a process of its own with a time limit, so that a mutant that hangs costs its own run alone.
+Each run is a job in a process of its own with a time limit, so that a mutant that hangs costs its own run alone. The
+good pools come first: a mutant's run is judged beside theirs, and is given no more than a few times as long.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Protocol
@@ -15,25 +16,31 @@ from typing import Protocol
 import msgspec
 
 from harness.comparison import RunResult
-from harness.job import Job, JobOrder
+from harness.job import Job
 from harness.pools import find_pool
 from harness.runner import Request
 from harness.scenario import Scenario
 from harness.selfcheck.drill import Drill
-from harness.selfcheck.job import BROKEN, LONGEST_BUDGET_S
-from harness.selfcheck.matrix import Cell, Judgement, KillMatrix, build_matrix
+from harness.selfcheck.job import BROKEN, MutantOrder
+from harness.selfcheck.matrix import Cell, Judgement, KillMatrix, accusers, build_matrix
 from harness.selfcheck.mutant import Mutant
 from harness.selfcheck.roster import Stage, all_mutants, all_stages
 
+GOOD_TIMES = 4
+"""How many times its budget a good pool may take: on a busy machine a run that was cut off would accuse it."""
 JOB_EXTRA_S = 25.0
 """How much longer than its budget a job may take: its start, a close that hangs, and the census."""
+LONGEST_BUDGET_S = 12.0
+"""Of a mutant's run; longer only if the good pool's took nearly as long."""
+TIMES_AS_LONG, AND_S = 2.0, 3.0
+"""How long a mutant may take beside its good pool. One that hangs has shown by then what there is to see."""
 
 
 class Progress(Protocol):
     """Who is told how far it is."""
 
     def planned(self, total: int) -> None:
-        """So many runs are to come."""
+        """So many runs are to come, if no mutant is found out before its last."""
 
     def began(self, what: str) -> None:
         """A run began."""
@@ -55,16 +62,58 @@ class Task(msgspec.Struct, frozen=True, order=True):
         """The name that the job knows it by."""
         return f"{self.pool}.{self.mutant}" if self.mutant else self.pool
 
+    @property
+    def control(self) -> Task:
+        """The same run of the unmutated pool."""
+        return msgspec.structs.replace(self, mutant="")
 
-def plan(mutants: Sequence[Mutant], seeds: Sequence[int], *, full: bool) -> list[Task]:
-    """All runs: of each mutant in its own scenarios (in all if `full`), and of its unmutated pool in the same."""
+
+class Trail(msgspec.Struct, frozen=True):
+    """The runs of one bug with one seed, in order, the most promising first."""
+
+    mutant: Mutant
+    tasks: tuple[Task, ...]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The runs of good pools, which are all made, and the trails of the bugs, which end early."""
+
+    good: tuple[Task, ...]
+    trails: tuple[Trail, ...]
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are at most."""
+        return len(self.good) + sum(len(trail.tasks) for trail in self.trails)
+
+
+def plan(mutants: Sequence[Mutant], seeds: Sequence[int], *, full: bool, exhaustive: bool = False) -> Plan:
+    """All runs: of each mutant in its own scenarios (then in all the others if `full`), and of its pool in the same.
+
+    Equivalents stay where a difference would show, unless `exhaustive`.
+    """
     stages = all_stages()
-    tasks: set[Task] = set()
+    good: set[Task] = set()
+    trails: list[Trail] = []
     for mutant in mutants:
-        for name in stages if full else mutant.scenarios:
-            if _fits(stages[name], mutant.pool):
-                tasks |= {Task(seed, mutant.pool, who, name) for seed in seeds for who in (mutant.name, "")}
-    return sorted(tasks)
+        far = full and (exhaustive or not mutant.equivalent)
+        names = [name for name in _route(mutant, stages, full=far) if _fits(stages[name], mutant.pool)]
+        for seed in seeds:
+            tasks = tuple(Task(seed, mutant.pool, mutant.name, name) for name in names)
+            good.update(task.control for task in tasks)
+            if mutant.equivalent:
+                good.update(tasks)
+            else:
+                trails.append(Trail(mutant, tasks))
+    return Plan(tuple(sorted(good, key=lambda task: (bool(task.mutant), task))), tuple(trails))
+
+
+def _route(mutant: Mutant, stages: dict[str, Stage], *, full: bool) -> Iterator[str]:
+    # Its own scenarios, then those that are about what it breaks, then the rest.
+    yield from mutant.scenarios
+    if full:
+        others = [name for name in stages if name not in mutant.scenarios]
+        yield from sorted(others, key=lambda name: not set(stages[name].guarantees) & set(mutant.breaks))
 
 
 def _fits(stage: Stage, pool: str) -> bool:
@@ -73,58 +122,103 @@ def _fits(stage: Stage, pool: str) -> bool:
     return stage.needs <= find_pool(pool).capabilities
 
 
-def selfcheck(
-    mutants: Sequence[Mutant], seeds: Sequence[int], request: Request, out: Path, *, jobs: int, progress: Progress
-) -> KillMatrix:
-    """Make all runs, `jobs` at a time, and add them up. An interrupt ends the jobs that run and is raised on."""
-    began = time.monotonic()
-    tasks = plan(mutants, seeds, full=request.profile == "full")
-    progress.planned(len(tasks))
-    running: set[Job] = set()
-    stopping = threading.Event()
+class _Check:
+    """One self-check under way."""
 
-    def carry_out(task: Task) -> Cell | None:
+    def __init__(self, request: Request, out: Path, progress: Progress, *, exhaustive: bool) -> None:
+        self._request = request
+        self._out = out
+        self._progress = progress
+        self._exhaustive = exhaustive
+        self._stages = all_stages()
+        self._running: set[Job] = set()
+        self._stopping = threading.Event()
+        self._good: dict[Task, Future[list[Cell]]] = {}
+
+    def carry_out(self, whole: Plan, jobs: int) -> list[Cell]:
+        executor = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="selfcheck")
+        try:
+            # In this order: whoever follows a trail waits for good runs that were begun before.
+            self._good = {task: executor.submit(self._run, task) for task in whole.good}
+            waiting = {*self._good.values(), *(executor.submit(self._follow, trail) for trail in whole.trails)}
+            done: set[Future[list[Cell]]] = set()
+            while waiting:
+                ended, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+                done |= ended
+        finally:
+            self._stopping.set()
+            executor.shutdown(wait=False, cancel_futures=True)
+            for job in list(self._running):
+                job.end()
+            executor.shutdown(wait=True)
+        return [cell for future in done for cell in future.result()]
+
+    def _follow(self, trail: Trail) -> list[Cell]:
+        # Until a checker of a guarantee that the bug breaks has accused it: more is not asked for.
+        cells: list[Cell] = []
+        for task in trail.tasks:
+            control = next(iter(self._good[task.control].result()), None)
+            if self._stopping.is_set():
+                break
+            budget_s = LONGEST_BUDGET_S
+            if control is not None:
+                budget_s = max(budget_s, control.duration_s + AND_S)
+                budget_s = min(budget_s, TIMES_AS_LONG * control.duration_s + AND_S)
+            for cell in self._run(task, budget_s):
+                cells.append(cell)
+                accused = (judgement.guarantees for judgement in accusers(cell, control))
+                if not self._exhaustive and any(set(trail.mutant.breaks) & set(names) for names in accused):
+                    return cells
+        return cells
+
+    def _run(self, task: Task, budget_s: float | None = None) -> list[Cell]:
+        # The cell, or none if the run was skipped.
         what = f"{task.scenario} on {task.subject}, seed {task.seed}"
-        progress.began(what)
-        stage = all_stages()[task.scenario]
-        order = JobOrder(
+        self._progress.began(what)
+        stage = self._stages[task.scenario]
+        budget_s = GOOD_TIMES * stage.budget_s if budget_s is None else budget_s
+        order = MutantOrder(
             scenario=task.scenario,
             pool=task.subject,
-            request=msgspec.structs.replace(request, seed=task.seed),
-            out=str(out),
+            request=msgspec.structs.replace(self._request, seed=task.seed),
+            out=str(self._out),
+            budget_s=budget_s,
         )
         job = Job(order, "harness.selfcheck.job")
-        running.add(job)
-        if stopping.is_set():
+        self._running.add(job)
+        if self._stopping.is_set():
             job.end()
         try:
-            result = job.result(min(stage.budget_s, LONGEST_BUDGET_S) + JOB_EXTRA_S)
+            result = job.result(budget_s + JOB_EXTRA_S)
         finally:
-            running.discard(job)
+            self._running.discard(job)
         cell = as_cell(task, stage, result)
-        progress.ended(what, (result.skipped and "skipped") or cell.verdict.value)
-        return None if result.skipped else cell
+        self._progress.ended(what, (result.skipped and "skipped") or cell.verdict.value)
+        return [] if result.skipped else [cell]
 
-    executor = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="selfcheck")
-    try:
-        waiting: set[Future[Cell | None]] = {executor.submit(carry_out, task) for task in tasks}
-        done: set[Future[Cell | None]] = set()
-        while waiting:
-            ended, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-            done |= ended
-    finally:
-        stopping.set()
-        executor.shutdown(wait=False, cancel_futures=True)
-        for job in list(running):
-            job.end()
-        executor.shutdown(wait=True)
-    cells = sorted(
-        (cell for future in done if (cell := future.result()) is not None),
-        key=lambda cell: (cell.mutant, cell.pool, cell.scenario, cell.seed),
-    )
+
+def selfcheck(
+    mutants: Sequence[Mutant],
+    seeds: Sequence[int],
+    request: Request,
+    out: Path,
+    *,
+    jobs: int,
+    progress: Progress,
+    exhaustive: bool = False,
+) -> KillMatrix:
+    """Make the runs, `jobs` at a time, and add them up. An interrupt ends the jobs that run and is raised on.
+
+    A bug goes no further once a checker that decides what it breaks has accused it, unless `exhaustive`.
+    """
+    began = time.monotonic()
+    whole = plan(mutants, seeds, full=request.profile == "full", exhaustive=exhaustive)
+    progress.planned(whole.runs)
+    found = _Check(request, out, progress, exhaustive=exhaustive).carry_out(whole, jobs)
+    cells = sorted(found, key=lambda cell: (cell.mutant, cell.pool, cell.scenario, cell.seed))
     bugs = {mutant.key for mutant in all_mutants() if not mutant.equivalent}
-    whole = bugs <= {mutant.key for mutant in mutants}
-    matrix = build_matrix(mutants, cells, profile=request.profile, seeds=seeds, whole=whole)
+    all_bugs = bugs <= {mutant.key for mutant in mutants}
+    matrix = build_matrix(mutants, cells, profile=request.profile, seeds=seeds, whole=all_bugs)
     return msgspec.structs.replace(matrix, duration_s=time.monotonic() - began)
 
 

@@ -29,6 +29,7 @@ def run_selfcheck(
     *,
     seeds: int,
     jobs: int,
+    exhaustive: bool = False,
     quiet: bool = False,
     as_json: bool = False,
 ) -> KillMatrix:
@@ -37,7 +38,7 @@ def run_selfcheck(
         raise UsageError(f"--seeds {seeds}: a whole number from 1 to {MOST_SEEDS}")
     chosen = [(request.seed + number) % 2**32 for number in range(seeds)]
     with Steps(Console(stderr=True), quiet=quiet) as steps:
-        matrix = selfcheck(mutants, chosen, request, out / "runs", jobs=jobs, progress=steps)
+        matrix = selfcheck(mutants, chosen, request, out / "runs", jobs=jobs, progress=steps, exhaustive=exhaustive)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / MATRIX_FILE, msgspec.json.format(msgspec.json.encode(matrix)))
     write_whole(out / MARKDOWN_FILE, as_markdown(matrix).encode())

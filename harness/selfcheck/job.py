@@ -30,10 +30,15 @@ from harness.verdict import Verdict, worst
 
 BROKEN = "the mutant broke: "
 """How the trouble of such a run begins."""
-LONGEST_BUDGET_S = 12.0
 HERE = str(Path(__file__).parent)
 OWN_ERRORS = ("AttributeError", "NameError", "UnboundLocalError", "TypeError", "ImportError")
 """What code that does not fit its surroundings raises; no bug here is meant to."""
+
+
+class MutantOrder(JobOrder, frozen=True, kw_only=True):
+    """What to run, and how many seconds a scenario may take."""
+
+    budget_s: float
 
 
 class Watch(logging.Handler):
@@ -72,7 +77,7 @@ class Watch(logging.Handler):
         logging.getLogger().removeHandler(self)
 
 
-def carry_out(order: JobOrder) -> RunResult:
+def carry_out(order: MutantOrder) -> RunResult:
     """Plant the bug, and run the order's stage."""
     stage = all_stages()[order.scenario]
     request, words = order.request, None
@@ -89,7 +94,7 @@ def carry_out(order: JobOrder) -> RunResult:
         if isinstance(stage, Drill):
             result = carry_out_drill(stage, subject, order, words)
         else:
-            stage = msgspec.structs.replace(stage, budget_s=min(stage.budget_s, LONGEST_BUDGET_S))
+            stage = msgspec.structs.replace(stage, budget_s=order.budget_s)
             result = run(stage, subject, request, Path(order.out))
     own = [name for name in result.metrics.outcomes if name.removeprefix("foreign ") in OWN_ERRORS]
     broken = watch.found or (f"calls raised {', '.join(own)}" if own else "")
@@ -120,4 +125,4 @@ def carry_out_drill(drill: Drill, subject: Subject, order: JobOrder, words: tupl
 
 
 if __name__ == "__main__":
-    sys.exit(serve(carry_out))
+    sys.exit(serve(carry_out, MutantOrder))

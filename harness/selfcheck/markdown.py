@@ -24,7 +24,7 @@ def as_markdown(matrix: KillMatrix) -> str:
         "|---|---|---|---|",
         *(_row(row) for row in matrix.rows),
         "",
-        "| guarantee | killed mutants |",
+        "| guarantee | mutants that show it |",
         "|---|---|",
         *(f"| {name} | {', '.join(killed) or '**none**'} |" for name, killed in matrix.guarantees.items()),
         *(f"| fix: {name} | {', '.join(killed) or '**none**'} |" for name, killed in matrix.fixes.items()),
@@ -42,16 +42,20 @@ def as_markdown(matrix: KillMatrix) -> str:
 def sentences(matrix: KillMatrix) -> list[str]:
     """What the matrix says, the most important first."""
     accused = round(matrix.false_alarm_rate * matrix.good_runs)
+    shown = sum(map(bool, matrix.guarantees.values()))
     said = [
         f"detection: {matrix.detection_rate:.1%} of {len(matrix.rows)} mutants "
         f"({matrix.lowest_detection_rate:.1%} with the worst of {len(matrix.seeds)} seeds)",
+        f"found out by a checker of what they break: {sum(row.by_its_guarantee for row in matrix.rows)}",
         f"false alarms: {accused} of {matrix.good_runs} runs of good pools ({matrix.false_alarm_rate:.1%})",
-        f"guarantees with a killed mutant: {sum(map(bool, matrix.guarantees.values()))} of {len(matrix.guarantees)}; "
+        f"guarantees that a mutant shows to be guarded: {shown} of {len(matrix.guarantees)}; "
         f"fixes: {sum(map(bool, matrix.fixes.values()))} of {len(matrix.fixes)}",
     ]
     said += [f"shortcoming: {text}" for text in matrix.shortcomings]
     if matrix.undecided:
         said.append(f"{len(matrix.undecided)} runs of good pools could not be decided")
+    if matrix.unseen:
+        said.append(f"declared weaknesses that no run has shown: {', '.join(matrix.unseen)}")
     return said
 
 

@@ -5,7 +5,8 @@ Pure. Rules
    run as a whole passes too, but for what is declared. UNKNOWN accuses nobody, and neither does a mutant that broke by
    itself.
 2. A mutant is killed with a seed if anybody accuses it.
-3. A false alarm is an undeclared FAIL on an unmutated or an equivalent pool.
+3. It shows that a guarantee is guarded if it breaks it, and with each seed a checker that decides it accuses it.
+4. A false alarm is an undeclared FAIL on an unmutated or an equivalent pool.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import msgspec
 from harness.selfcheck.mutant import FIXES, GUARANTEES, Mutant
 from harness.verdict import Verdict
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "2.0"
 WANTED_RATE = 0.95
 
 
@@ -66,8 +67,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one mutant. `killers` are `scenario:checker`, each with the number of seeds in which it accused.
 
-    `by_its_guarantee`: whether one of them decides a guarantee that the mutant breaks. `survived` are the seeds in
-    which nobody accused it, and `why` is what was seen of one of them.
+    `shows` are those of `breaks` by rule 3, and `aimed` counts the seeds in which one of the accusers decides one of
+    `breaks`. `survived` are the seeds in which nobody accused it, and `why` is what was seen of one of them.
     """
 
     mutant: str
@@ -78,9 +79,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     seeds: int = 0
     killed: int = 0
     killers: dict[str, int] = {}
-    by_its_guarantee: bool = False
+    shows: tuple[str, ...] = ()
+    aimed: int = 0
     survived: tuple[int, ...] = ()
     why: str = ""
+
+    @property
+    def by_its_guarantee(self) -> bool:
+        """Whether with each seed a checker of a guarantee that it breaks has accused it."""
+        return self.aimed == self.seeds > 0
 
 
 class FalseAlarm(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,9 +105,9 @@ class FalseAlarm(msgspec.Struct, frozen=True, kw_only=True):
 class KillMatrix(msgspec.Struct, frozen=True, kw_only=True):
     """The whole result. Rates are from 0 to 1; `lowest_detection_rate` is that of the worst seed.
 
-    `guarantees` and `fixes` name the mutants that were killed with every seed. `good_runs` are those of unmutated and
-    equivalent pools; `undecided` are those of them that nobody could decide. `unseen` are declared weaknesses that no
-    run has shown.
+    `guarantees` name the mutants that show each, `fixes` those that were killed with every seed. `good_runs` are those
+    of unmutated and equivalent pools; `undecided` are those of them that nobody could decide. `unseen` are declared
+    weaknesses that no run has shown.
     """
 
     schema_version: str = SCHEMA_VERSION
@@ -133,7 +140,7 @@ class KillMatrix(msgspec.Struct, frozen=True, kw_only=True):
             found.append(f"{self.lowest_detection_rate:.1%} of the mutants were killed; {WANTED_RATE:.0%} must be")
         missing = [name for name, killed in {**self.guarantees, **self.fixes}.items() if not killed]
         if missing:
-            found.append(f"no mutant was killed for {', '.join(missing)}")
+            found.append(f"no mutant shows that these are guarded: {', '.join(missing)}")
         if self.false_alarms:
             found.append(f"{len(self.false_alarms)} false alarms")
         return tuple(found)
@@ -173,7 +180,7 @@ def build_matrix(
         seeds=tuple(seeds),
         rows=rows,
         cells=cells,
-        guarantees={g: tuple(f"{r.pool}.{r.mutant}" for r in dead if g in r.breaks) for g in wanted},
+        guarantees={g: tuple(f"{r.pool}.{r.mutant}" for r in rows if g in r.shows) for g in wanted},
         fixes={fix: tuple(f"{r.pool}.{r.mutant}" for r in dead if r.fix == fix) for fix in fixes},
         detection_rate=sum(per_seed) / len(per_seed) if per_seed else 0.0,
         lowest_detection_rate=min(per_seed, default=0.0),
@@ -203,13 +210,14 @@ def _row(
     own = [c for c in cells if (c.pool, c.mutant) == (mutant.pool, mutant.name)]
     killers: dict[str, int] = {}
     dead: set[int] = set()
-    aimed = False
+    accused: dict[str, set[int]] = {guarantee: set() for guarantee in mutant.breaks}
     for cell in own:
         for judgement in accusers(cell, controls.get((cell.pool, cell.scenario, cell.seed))):
             name = f"{cell.scenario}:{judgement.checker}"
             killers[name] = killers.get(name, 0) + 1
             dead.add(cell.seed)
-            aimed = aimed or bool(set(judgement.guarantees) & set(mutant.breaks))
+            for guarantee in set(judgement.guarantees) & set(mutant.breaks):
+                accused[guarantee].add(cell.seed)
     survived = tuple(seed for seed in seeds if seed not in dead)
     return Row(
         mutant=mutant.name,
@@ -220,7 +228,8 @@ def _row(
         seeds=len(seeds),
         killed=len(seeds) - len(survived),
         killers=dict(sorted(killers.items(), key=lambda item: (-item[1], item[0]))),
-        by_its_guarantee=aimed,
+        shows=tuple(guarantee for guarantee in mutant.breaks if accused[guarantee] == set(seeds)),
+        aimed=len(set[int]().union(*accused.values())),
         survived=survived,
         why=_why([c for c in own if c.seed in survived], controls),
     )

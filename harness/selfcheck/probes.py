@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import msgspec
 
 from bridge import Capability, EventKind
 from harness.checker import Finding, finding
-from harness.checkers import CORE, CloseBounded, FaultLanded, LiveBound, NothingLeft, OneOutcome
+from harness.checkers import (
+    CORE,
+    CloseBounded,
+    Deadlines,
+    FaultLanded,
+    HandOff,
+    LabelledOutcome,
+    LiveBound,
+    NothingLeft,
+    OneOutcome,
+)
 from harness.fault import Fault, FaultKind
 from harness.history import History
-from harness.scenario import Scenario
+from harness.scenario import PATIENT, Scenario
 from harness.verdict import Verdict
-from harness.workload import Size, steady
+from harness.workload import Plan, Size, Step, steady
 
 ONLY_V2 = frozenset({Capability.CHECKOUT})
 MOST_REQUESTS = 5
 CLOSE_GRACE_S = 0.3
 BUSY_S = 7.0
+LIMIT_S = 0.3
+LATE_S = 1.0
+OVERSTAY_S = LIMIT_S + 1.7 * LATE_S
+"""How long a call would last that nobody ends at its limit: clearly later than it may."""
+HOLD_S = 0.4
+PRINTED_BYTES = 300_000
+STREAMS = {"stdout": FaultKind.PRINT, "stderr": FaultKind.STDERR_FLOOD, "raw": FaultKind.RAW_WRITE}
+GIVES_UP_S = 0.1
+PATIENT_S = 3.0
 
 
 class ServedBound(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,25 +94,157 @@ class PromptHandOff(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def crossing(_: random.Random, __: Size) -> Plan:
+    """One call holds the worker; of two that wait one gives up before the hand-off, and the other gets the worker."""
+    hold = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
+    racing = Step(command="echo", after="hold:sent", checkout_timeout_s=GIVES_UP_S, label="racing")
+    patient = Step(command="echo", after="hold:sent", timeout_s=PATIENT_S, label="patient")
+    return ((hold,), (racing,), (patient,))
+
+
+def one_holds(_: random.Random, __: Size) -> Plan:
+    """One call holds the only worker, and another one comes."""
+    hold = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
+    return ((hold,), (Step(command="echo", after="hold:sent", label="next"),))
+
+
+def noise(_: random.Random, __: Size) -> Plan:
+    """The only worker prints to each stream; an echo follows each."""
+    steps: list[Step] = []
+    for stream, kind in STREAMS.items():
+        args = {"bytes": PRINTED_BYTES, "stream": stream}
+        steps += [Step(command="print", args=args, fault=kind), Step(command="echo")]
+    return (tuple(steps),)
+
+
+def too_long_a_wait(_: random.Random, __: Size) -> Plan:
+    """One call holds the only worker for much longer than another may wait."""
+    hold = Step(command="sleep", args={"seconds": OVERSTAY_S}, label="hold")
+    return ((hold,), (Step(command="echo", after="hold:sent", timeout_s=LIMIT_S, label="waiting"),))
+
+
+def too_long_an_answer(_: random.Random, __: Size) -> Plan:
+    """The only worker works for much longer on a call than that may take; another call follows."""
+    late = Step(command="sleep", args={"seconds": OVERSTAY_S}, timeout_s=LIMIT_S, label="late")
+    return ((late, Step(command="echo", label="after")),)
+
+
+def lost_and_replaced(_: random.Random, __: Size) -> Plan:
+    """The only worker leaves in the middle of a call; another call follows."""
+    leave = Step(command="exit", args={"code": 7}, label="exit", fault=FaultKind.EXIT)
+    return ((leave, Step(command="echo", label="after")),)
+
+
 PROBES: tuple[Scenario, ...] = (
     Scenario(
         name="few_calls",
         summary="a few plain calls",
+        guarantees=("G25",),
         workload=steady("pid", calls=4),
         commands=("pid",),
         fixed_size=Size(workers=2, clients=3),
-        checkers=(OneOutcome(), *CORE),
-        budget_s=8.0,
+        config=PATIENT,
+        checkers=(OneOutcome(guarantees=("G3", "G25")), *CORE),
     ),
     Scenario(
         name="one_by_one",
         summary="one client's calls on one worker, each with nobody waiting behind it",
         guarantees=("G8",),
-        workload=steady("pid", calls=4, checkout_timeout_s=1.0),
+        workload=steady("pid", calls=4, checkout_timeout_s=2.0),
         commands=("pid",),
         fixed_size=Size(workers=1, clients=1),
+        config=PATIENT,
+        checkers=(OneOutcome(guarantees=("G3", "G8")), *CORE),
+    ),
+    Scenario(
+        name="one_holder",
+        summary="while one call holds the only worker no other has it",
+        guarantees=("G2",),
+        workload=one_holds,
+        commands=("sleep", "echo"),
+        fixed_size=Size(workers=1, clients=2),
+        config=PATIENT,
         checkers=(OneOutcome(), *CORE),
-        budget_s=8.0,
+    ),
+    Scenario(
+        name="noisy_call",
+        summary="whatever the only worker prints, its calls have their answers",
+        guarantees=("G25",),
+        workload=noise,
+        commands=("print", "echo"),
+        fixed_size=Size(workers=1, clients=1),
+        config=PATIENT,
+        checkers=(OneOutcome(guarantees=("G3", "G25")), FaultLanded(kinds=tuple(STREAMS.values())), *CORE),
+    ),
+    Scenario(
+        name="stray_call",
+        summary="frames that come before the answer to a worker's init ping are not taken for it",
+        guarantees=("G13", "G25"),
+        workload=steady("echo", calls=2),
+        faults=(Fault(kind=FaultKind.STRAY_START, for_s=0.2, amount=20),),
+        warm=False,
+        fixed_size=Size(workers=1, clients=1),
+        checkers=(
+            OneOutcome(guarantees=("G3", "G13", "G25")),
+            FaultLanded(kinds=(FaultKind.STRAY_START,)),
+            *CORE,
+        ),
+        config=PATIENT,
+    ),
+    Scenario(
+        name="lost_worker",
+        summary="the only worker leaves in the middle of a call, and the next call has another one",
+        guarantees=("G8",),
+        workload=lost_and_replaced,
+        commands=("exit", "echo"),
+        fixed_size=Size(workers=1, clients=1),
+        checkers=(
+            LabelledOutcome(label="exit", outcomes=frozenset({"WorkerCrashed"})),
+            LabelledOutcome(label="after", outcomes=frozenset({"result"}), guarantees=("G3", "G8")),
+            FaultLanded(kinds=(FaultKind.EXIT,)),
+            *CORE,
+        ),
+        config=PATIENT,
+    ),
+    Scenario(
+        name="crossed_hand_off",
+        summary="a call gives up before a hand-off, and whoever gets the worker, it is not lost",
+        guarantees=("G9",),
+        workload=crossing,
+        commands=("sleep", "echo"),
+        needs=ONLY_V2,
+        fixed_size=Size(workers=1, clients=3),
+        config=PATIENT,
+        checkers=(OneOutcome(allowed=frozenset({"result", "CheckoutTimeout"})), HandOff(), *CORE),
+    ),
+    Scenario(
+        name="late_answer",
+        summary="a call whose worker takes much too long ends at its limit",
+        guarantees=("G11",),
+        workload=too_long_an_answer,
+        commands=("sleep", "echo"),
+        fixed_size=Size(workers=1, clients=1),
+        checkers=(
+            LabelledOutcome(label="late", outcomes=frozenset({"CallTimeout"})),
+            LabelledOutcome(label="after", outcomes=frozenset({"result"})),
+            Deadlines(slack_s=LATE_S),
+            *CORE,
+        ),
+        config=PATIENT,
+    ),
+    Scenario(
+        name="late_worker",
+        summary="a call that would have to wait much too long for a worker gives up at its limit",
+        guarantees=("G11",),
+        workload=too_long_a_wait,
+        commands=("sleep", "echo"),
+        fixed_size=Size(workers=1, clients=2),
+        config=PATIENT,
+        checkers=(
+            LabelledOutcome(label="waiting", outcomes=frozenset({"CheckoutTimeout"})),
+            Deadlines(slack_s=LATE_S),
+            *CORE,
+        ),
     ),
     Scenario(
         name="work_conserved",
@@ -101,8 +253,8 @@ PROBES: tuple[Scenario, ...] = (
         workload=steady("sleep", {"seconds": 0.02}, calls=1),
         commands=("sleep",),
         fixed_size=Size(workers=2, clients=14),
+        config=PATIENT,
         checkers=(OneOutcome(), PromptHandOff(within_s=0.1), *CORE),
-        budget_s=20.0,
     ),
     Scenario(
         name="full_queue",
@@ -111,9 +263,12 @@ PROBES: tuple[Scenario, ...] = (
         workload=steady("sleep", {"seconds": 0.2}, calls=1),
         commands=("sleep",),
         needs=ONLY_V2,
-        config={"max_queue": 2},
+        config={**PATIENT, "max_queue": 2},
         fixed_size=Size(workers=1, clients=8),
-        checkers=(OneOutcome(allowed=frozenset({"result", "QueueFull"}), at_least={"QueueFull": 1}), *CORE),
+        checkers=(
+            OneOutcome(allowed=frozenset({"result", "QueueFull"}), at_least={"QueueFull": 1}, guarantees=("G3", "G14")),
+            *CORE,
+        ),
     ),
     Scenario(
         name="modest_demand",
@@ -122,7 +277,7 @@ PROBES: tuple[Scenario, ...] = (
         workload=steady("sleep", {"seconds": 0.02}, calls=5),
         commands=("sleep",),
         needs=ONLY_V2,
-        config={"lazy": True},
+        config={**PATIENT, "lazy": True},
         warm=False,
         fixed_size=Size(workers=6, clients=2),
         checkers=(OneOutcome(), LiveBound(at_most=2, name="restraint", guarantees=("G15",)), *CORE),
@@ -133,7 +288,7 @@ PROBES: tuple[Scenario, ...] = (
         guarantees=("G16",),
         workload=steady("echo", calls=8),
         needs=ONLY_V2,
-        config={"max_requests": MOST_REQUESTS},
+        config={**PATIENT, "max_requests": MOST_REQUESTS},
         fixed_size=Size(workers=2, clients=3),
         checkers=(OneOutcome(), ServedBound(at_most=MOST_REQUESTS), *CORE),
     ),
@@ -148,10 +303,9 @@ PROBES: tuple[Scenario, ...] = (
         checkers=(
             OneOutcome(allowed=frozenset({"PoolClosed"})),
             FaultLanded(kinds=(FaultKind.CLOSE,)),
-            CloseBounded(within_s=CLOSE_GRACE_S + 2.0),
+            CloseBounded(within_s=CLOSE_GRACE_S + 4.0),
             NothingLeft(),
         ),
-        config={"call_timeout_s": BUSY_S},
-        budget_s=8.0,
+        config={**PATIENT, "call_timeout_s": BUSY_S},
     ),
 )

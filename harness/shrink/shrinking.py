@@ -18,6 +18,7 @@ from harness.compare import JOB_EXTRA_S, Progress, StartJob
 from harness.comparison import RunResult
 from harness.errors import UsageError
 from harness.history import RunInfo
+from harness.lock import sharing
 from harness.plan import StoredPlan, read_plan, write_plan
 from harness.runner import Request, Subject
 from harness.scenario import Scenario
@@ -200,11 +201,12 @@ class Shrinking:
             profile=self._info.profile,
             worker_command=self._info.worker_command or None,
         )
-        job = self._start_job(scenario, self._subject, request, self._out / "runs")
-        try:
-            result = job.result(scenario.budget_s + JOB_EXTRA_S)
-        finally:
-            job.end()
+        with sharing():
+            job = self._start_job(scenario, self._subject, request, self._out / "runs")
+            try:
+                result = job.result(scenario.budget_s + JOB_EXTRA_S)
+            finally:
+                job.end()
         return any(f.checker == self._checker and f.verdict is Verdict.FAIL for f in result.findings)
 
     def _store(self, selection: Selection, name: str) -> Path:

@@ -10,7 +10,9 @@ from benchmarks.effort import Effort
 
 def test_efficiency_is_the_achieved_share_of_the_ideal(tiny: Effort) -> None:
     result = efficiency(tiny)
-    [row], [goal] = result.rows, result.goals
+    [row, bare], [goal] = result.rows, result.goals
+    assert (row.system, bare.system) == ("V2", "raw pipes, one a client")
+    assert bare.v2_ratio is not None
     assert row.samples == 2
     assert row.metrics["ideal_per_s"] == pytest.approx(3 / CALL_S)
     assert row.metrics["p50_us"] >= CALL_S * 1e6, "no call is shorter than its sleep"

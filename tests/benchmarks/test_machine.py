@@ -28,6 +28,7 @@ def test_a_busy_share_is_a_share() -> None:
 
 def test_a_timing_holds_the_measuring_lock_and_tells_the_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("POOLPROOF_GATE_DIR", raising=False)
     with quietly_timed() as watch:
         assert watch.load is None
         with (pools_dir().parent / "measuring.lock").open("r+") as file, pytest.raises(BlockingIOError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -14,8 +16,21 @@ from bridge.messages import decode_response, encode_request
 
 
 def test_the_pipe_gives_the_value_back() -> None:
-    with raw.pipe_echo("a small text") as call:
+    with raw.pipe_call({"value": "a small text"}) as call:
         assert [call() for _ in range(3)] == ["a small text"] * 3
+
+
+@pytest.mark.parametrize("bare", [raw.hand_off, raw.pipe_a_client])
+def test_bare_pipes_serve_more_clients_than_there_are_or_as_many(bare: Any) -> None:
+    with bare({"value": 7}, 3) as call:
+        clients = 3 if bare is raw.pipe_a_client else 8
+        with ThreadPoolExecutor(clients) as threads:
+            assert list(threads.map(lambda _: [call() for _ in range(20)], range(clients))) == [[7] * 20] * clients
+
+
+def test_pipes_in_turn_are_used_one_after_another() -> None:
+    with raw.pipes_in_turn({"value": 7}, 3) as call:
+        assert [call() for _ in range(7)] == [7] * 7
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 1_000_000])

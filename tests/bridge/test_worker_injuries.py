@@ -27,6 +27,16 @@ def test_a_double_answer_is_the_same_frame_twice_and_the_end(program: Program) -
     assert worker.process.wait(10) == 0
 
 
+def test_a_stale_answer_is_another_requests_and_the_only_one(program: Program) -> None:
+    worker = program()
+    worker.send(b'{"id": 5, "command": "odd_answer", "args": {"kind": "stale", "nonce": "n"}}')
+    (payload,) = FrameDecoder(limit_bytes=1000).feed(worker.process.stdout.read())
+    answer = json.loads(bytes(payload))
+    assert answer["id"] != 5
+    assert answer["result"]["nonce"] != "n"
+    assert worker.process.wait(10) == 0
+
+
 def test_half_an_answer_is_all_that_comes(program: Program) -> None:
     worker = program()
     worker.send(b'{"id": 5, "command": "odd_answer", "args": {"kind": "half", "seconds": 0.01}}')
@@ -41,7 +51,7 @@ def test_half_an_answer_is_all_that_comes(program: Program) -> None:
 @pytest.mark.parametrize(
     ("command", "args", "told"),
     [
-        ("odd_answer", {"kind": "whole"}, "argument 'kind': half or double, not 'whole'"),
+        ("odd_answer", {"kind": "whole"}, "argument 'kind': half, double or stale, not 'whole'"),
         ("odd_answer", {"kind": "half", "seconds": -1}, "argument 'seconds': a number from 0 to 3600"),
         ("hog", {"bytes": 2**40}, "argument 'bytes': a number from 0 to 1.07374e+09"),
         ("exhaust_descriptors", {"seconds": 1e9}, "argument 'seconds': a number from 0 to 3600"),

@@ -345,4 +345,5 @@ def runtime_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "runtime"
     path.mkdir(mode=0o700)
     monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(path))
+    monkeypatch.delenv("POOLPROOF_GATE_DIR", raising=False)
     return path

@@ -5,10 +5,15 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bridge import EventKind
-from harness.overlap import closed_intervals, overlap_degree
+from harness.overlap import overlap_degree
+
+
+def degree(intervals: list[tuple[int, int]]) -> tuple[int, float]:
+    return overlap_degree(*np.array(intervals, dtype=np.int64).reshape(-1, 2).T)
 
 
 @pytest.mark.parametrize(
@@ -25,18 +30,18 @@ from harness.overlap import closed_intervals, overlap_degree
     ],
 )
 def test_the_degree_of_literal_intervals(intervals: list[tuple[int, int]], most: int, mean: float) -> None:
-    assert overlap_degree(intervals) == (most, pytest.approx(mean))
+    assert degree(intervals) == (most, pytest.approx(mean))
 
 
 def test_the_degree_does_not_depend_on_the_order() -> None:
     intervals = [(0, 10), (2, 4), (3, 10), (10, 12), (11, 30)]
-    expected = overlap_degree(intervals)
+    expected = degree(intervals)
     for seed in range(5):
-        assert overlap_degree(random.Random(seed).sample(intervals, len(intervals))) == expected
+        assert degree(random.Random(seed).sample(intervals, len(intervals))) == expected
 
 
 def closed(build: Any, **fields: Any) -> list[tuple[int, float]]:
-    return [(s.request_id, (end - build.at(0)) / 1e6) for _, end, s in closed_intervals(build.history(**fields))]
+    return [(s.request_id, (s.end_ns - build.at(0)) / 1e6) for s in build.history(**fields).closed_intervals]
 
 
 def test_an_interval_without_an_end_is_cut_at_its_workers_kill(build: Any) -> None:

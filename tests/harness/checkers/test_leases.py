@@ -192,3 +192,37 @@ def test_a_call_whose_time_is_over_may_be_passed_over(build: Any) -> None:
     ]
     impatient = build.op(0, 0, 300, call=1, checkout_timeout_s=0.05, outcome="CheckoutTimeout")
     assert Fifo().check(build.history(impatient, events=events)).verdict is Verdict.PASS
+
+
+def queued(build: Any, call: int, came: float, entered: float, offered: float, back: float, worker: int) -> list[Any]:
+    """A call that a pool tells the whole wait of: on a worker that was given back a while before the offer."""
+    told = str(round((offered - entered) * 1000))
+    return [
+        build.event(EventKind.ENQUEUE, came, call=call),
+        build.event(EventKind.CHECKIN, back, call=call + 100, worker=worker),
+        build.event(EventKind.OFFER, offered, call=call, worker=worker, detail=told),
+        build.event(ACCEPT, offered + 1, call=call, worker=worker),
+    ]
+
+
+def test_a_call_that_was_held_up_before_it_had_a_place_in_the_queue_was_not_overtaken(build: Any) -> None:
+    events = [*queued(build, 1, 0, 50, 80, 79, 1), *queued(build, 2, 10, 11, 40, 39, 2)]
+    assert Fifo().check(build.history(events=events)).verdict is Verdict.PASS
+
+
+def test_an_offer_that_is_told_late_is_no_overtaking(build: Any) -> None:
+    events = [*queued(build, 1, 0, 1, 80, 30, 1), *queued(build, 2, 10, 11, 40, 39, 2)]
+    assert Fifo().check(build.history(events=events)).verdict is Verdict.PASS
+
+
+def test_a_call_with_a_place_in_the_queue_that_is_overtaken_fails_however_close_the_arrivals(build: Any) -> None:
+    events = [*queued(build, 1, 0, 0.1, 80, 79, 1), *queued(build, 2, 0.2, 0.3, 40, 39, 2)]
+    found = Fifo().check(build.history(events=events))
+    assert found.verdict is Verdict.FAIL
+    assert found.examples == ("call 2 overtook call 1, which came 0.2 ms before",)
+
+
+def test_a_call_that_found_an_idle_worker_had_no_place_to_be_overtaken_at(build: Any) -> None:
+    at_once = [build.event(EventKind.ENQUEUE, 0, call=3), build.event(ACCEPT, 90, call=3, worker=3)]
+    events = [*at_once, *queued(build, 1, 1, 2, 30, 29, 1), *queued(build, 2, 10, 11, 40, 39, 2)]
+    assert Fifo().check(build.history(events=events)).verdict is Verdict.PASS

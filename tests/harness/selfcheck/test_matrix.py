@@ -83,6 +83,7 @@ def test_rates_are_over_mutants_and_seeds_and_the_worst_seed_decides() -> None:
     assert [(row.killed, row.survived) for row in matrix.rows] == [(2, ()), (1, (2,))]
     assert matrix.rows[0].killers == {"s:g1": 2}
     assert matrix.guarantees == {"G1": ("v2.one",), "G2": ()}
+    assert [(row.shows, row.aimed, row.by_its_guarantee) for row in matrix.rows] == [(("G1",), 2, True), ((), 1, False)]
     assert len(matrix.shortcomings) == 2
     assert matrix.verdict is Verdict.FAIL
 
@@ -94,6 +95,13 @@ def test_a_row_says_whether_its_own_guarantee_was_what_gave_it_away() -> None:
     row = build([mutant("m", "G1")], cell("m", g1="pass", g2="fail"), good).rows[0]
     assert row.killed
     assert not row.by_its_guarantee
+
+
+def test_a_guarantee_is_shown_only_by_a_checker_that_decides_it() -> None:
+    matrix = build([mutant("m", "G1", "G2")], cell("m", g1="pass", g2="fail", g3="fail"), cell(g1="pass", g2="pass"))
+    assert matrix.rows[0].shows == ("G2",)
+    assert matrix.guarantees == {"G1": (), "G2": ("v2.m",)}
+    assert matrix.shortcomings == ("no mutant shows that these are guarded: G1",)
 
 
 def test_pools_are_told_apart() -> None:
@@ -120,6 +128,7 @@ def test_a_good_run_that_nobody_could_decide_leaves_the_whole_undecided() -> Non
 def test_a_declared_weakness_that_never_showed_is_told() -> None:
     matrix = build([], cell(pool="v1", g1="declared pass"), cell(pool="v1", scenario="t", g1="declared"))
     assert matrix.unseen == ("v1: s:g1",)
+    assert sentences(matrix)[-1] == "declared weaknesses that no run has shown: v1: s:g1"
     assert matrix.verdict is Verdict.PASS
 
 

@@ -46,7 +46,7 @@ def test_each_bug_finds_its_place_and_can_be_taken_out_again(mutant: Mutant) -> 
 def test_each_mutant_is_run_where_its_pool_can_be(mutant: Mutant) -> None:
     stages = all_stages()
     assert mutant.about.endswith(".")
-    assert len(plan([mutant], [1], full=False)) == 2 * len(mutant.scenarios)
+    assert plan([mutant], [1], full=False).runs == 2 * len(mutant.scenarios)
     for name in mutant.scenarios:
         assert name in stages
         assert stages[name].budget_s <= 30.0
@@ -71,18 +71,43 @@ def test_mutants_are_found_by_name_in_both_pools_or_one() -> None:
 
 def test_the_full_plan_takes_every_mutant_everywhere_that_its_pool_can_go() -> None:
     (lifo,) = find_mutants(["v2.lifo_queue"])
-    assert {task.scenario for task in plan([lifo], [1], full=True)} == set(all_stages())
+    whole = plan([lifo], [1], full=True)
+    (trail,) = whole.trails
+    assert {task.scenario for task in whole.good} == {task.scenario for task in trail.tasks} == set(all_stages())
     (reset,) = find_mutants(["v1_counters_reset"])
-    names = {task.scenario for task in plan([reset], [1, 2], full=True)}
+    trails = plan([reset], [1, 2], full=True).trails
+    assert [{task.seed for task in trail.tasks} for trail in trails] == [{1}, {2}]
+    names = {task.scenario for trail in trails for task in trail.tasks}
     assert {"session_counters", "any_json"} <= names
     assert not names & {"full_queue", "abandoned_lease"}  # which the legacy pool does not promise
 
 
+def test_a_trail_begins_where_the_bug_should_be_found_out_and_goes_on_to_what_it_breaks() -> None:
+    (lost,) = find_mutants(["v2.hand_off_lost"])
+    (trail,) = plan([lost], [1], full=True).trails
+    names = [task.scenario for task in trail.tasks]
+    assert names[0] == "crossed_hand_off"
+    about = [bool({"G9"} & set(all_stages()[name].guarantees)) for name in names[1:]]
+    assert about == sorted(about, reverse=True)
+    assert any(about)
+
+
 def test_controls_are_run_once_for_all_mutants_of_a_pool() -> None:
-    tasks = plan(find_mutants(["double_unwrapping", "objects_only"]), [1], full=False)
-    assert sum(not task.mutant for task in tasks) == 2
-    assert len(tasks) == len(set(tasks)) == 6
-    assert {task.subject for task in tasks if task.pool == "v1"} == {"v1", "v1.double_unwrapping", "v1.objects_only"}
+    whole = plan(find_mutants(["double_unwrapping", "objects_only"]), [1], full=False)
+    assert [task.subject for task in whole.good] == ["v1", "v2"]
+    bugs = [task.subject for trail in whole.trails for task in trail.tasks]
+    assert sorted(bugs) == ["v1.double_unwrapping", "v1.objects_only", "v2.double_unwrapping", "v2.objects_only"]
+    assert whole.runs == 6
+
+
+def test_equivalents_are_good_pools_and_are_run_to_the_end() -> None:
+    whole = plan(find_mutants(["v2.stdlib_json"]), [1], full=False)
+    assert whole.trails == ()
+    assert {task.subject for task in whole.good} == {"v2", "v2.stdlib_json"}
+    assert plan(find_mutants(["v2.stdlib_json"]), [1], full=True) == whole
+    everywhere = plan(find_mutants(["v2.stdlib_json"]), [1], full=True, exhaustive=True)
+    assert everywhere.runs == 2 * len(all_stages())
+    assert [bool(task.mutant) for task in whole.good] == sorted(bool(task.mutant) for task in whole.good)
 
 
 def test_stages_have_names_of_their_own_and_say_what_they_show() -> None:

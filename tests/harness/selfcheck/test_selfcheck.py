@@ -16,7 +16,7 @@ from harness.pools import find_pool
 from harness.runner import Request
 from harness.selfcheck.command import MARKDOWN_FILE, MATRIX_FILE, read_matrix
 from harness.selfcheck.drill import Bench, Drill
-from harness.selfcheck.job import Watch, carry_out_drill
+from harness.selfcheck.job import MutantOrder, Watch, carry_out_drill
 from harness.verdict import Verdict
 
 CHOSEN = ("double_unwrapping", "v2.one_worker_too_many")
@@ -39,7 +39,7 @@ def test_planted_bugs_are_found_in_both_pools(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_an_equivalent_pool_is_not_accused(tmp_path: Path) -> None:
-    order = JobOrder(scenario="any_json", pool="v2.stdlib_json", request=Request(), out=str(tmp_path))
+    order = MutantOrder(scenario="any_json", pool="v2.stdlib_json", request=Request(), out=str(tmp_path), budget_s=30.0)
     result = Job(order, "harness.selfcheck.job").result(30.0)
     assert (result.verdict, result.trouble, result.pool) == (Verdict.PASS, "", "v2.stdlib_json")
 

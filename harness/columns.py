@@ -1,0 +1,438 @@
+"""Columns: one array for each field of many records, so that a million records cost bytes and not objects.
+
+Pure. Whole numbers and seconds are numpy arrays, words are codes of a vocabulary, documents are JSON text that is
+decoded when it is looked at. A table is made of columns, and is a sequence of its records all the same.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from itertools import islice, starmap
+from operator import attrgetter
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, overload
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers: TypeAlias = NDArray[Any]
+Rows: TypeAlias = NDArray[Any] | slice
+"""Which rows: their numbers, a mask, or a stretch of them."""
+Record = TypeVar("Record")
+Own = TypeVar("Own", bound="Table[Any]")
+
+NONE = -(1 << 31)
+"""Stands for None among whole numbers: no time, no process and no call has it."""
+AT_ONCE = 4096
+"""So many records are objects at the same time while a table is walked through."""
+
+
+class Column(Protocol):
+    """What a table asks of a column; numpy arrays do it too."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Any: ...  # noqa: ANN401 - a value for a number, a column for rows
+
+    def tolist(self) -> list[Any]:
+        """The values as objects."""
+        ...
+
+
+class Words:
+    """A column of words, each held once: `codes` are places in `words`."""
+
+    __slots__ = ("codes", "words")
+
+    def __init__(self, codes: Numbers, words: Sequence[Any]) -> None:
+        self.codes = codes
+        self.words = words
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: Rows) -> Words:
+        return Words(self.codes[rows], self.words)
+
+    def tolist(self) -> list[Any]:
+        """The words, row by row."""
+        words = self.words
+        return [words[code] for code in self.codes.tolist()]
+
+    def are(self, *wanted: object) -> NDArray[np.bool_]:
+        """Where it is one of these."""
+        chosen = [code for code, word in enumerate(self.words) if word in wanted]
+        return self.codes == chosen[0] if len(chosen) == 1 else np.isin(self.codes, chosen)
+
+    def counts(self) -> Counter[Any]:
+        """How often each word occurs, those that do not left out."""
+        found = np.bincount(self.codes, minlength=len(self.words)).tolist()
+        return Counter({word: count for word, count in zip(self.words, found, strict=True) if count})
+
+    def codes_in(self, other: Words) -> Numbers:
+        """What would be their codes in the other column, by the text of each word; -1 for None and what it lacks."""
+        strange = [code for code, word in enumerate(self.words) if not isinstance(word, str)]
+        if self.words is other.words and all(self.words[code] is None for code in strange):
+            return np.where(np.isin(self.codes, strange), -1, self.codes) if strange else self.codes
+        places = {word: code for code, word in enumerate(other.words)}
+        told = [-1 if word is None else places.get(str(word), -1) for word in self.words]
+        return np.array(told, dtype=np.int64)[self.codes] if told else self.codes.astype(np.int64)
+
+
+class Objects:
+    """A column of JSON values that are there already."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, rows: Rows) -> Objects:
+        if isinstance(rows, slice):
+            return Objects(self._values[rows])
+        if rows.dtype == np.bool_:
+            rows = np.flatnonzero(rows)
+        return Objects([self._values[row] for row in rows.tolist()])
+
+    def tolist(self) -> list[Any]:
+        """The values."""
+        return list(self._values)
+
+    def same_text(self, other: Objects | Documents, without: bytes) -> NDArray[np.bool_]:
+        """Nowhere: there is no text to compare."""
+        return np.zeros(len(self), dtype=bool)
+
+
+class Documents:
+    """A column of JSON values as text, all in one piece; a value is decoded each time that it is asked for."""
+
+    __slots__ = ("_ends", "_starts", "_text")
+
+    def __init__(self, text: bytearray, starts: Numbers, ends: Numbers) -> None:
+        self._text = text
+        self._starts = starts
+        self._ends = ends
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, rows: Rows) -> Documents:
+        return Documents(self._text, self._starts[rows], self._ends[rows])
+
+    def tolist(self) -> list[Any]:
+        """The values, decoded."""
+        decode, text = msgspec.json.Decoder().decode, memoryview(self._text)
+        pairs = zip(self._starts.tolist(), self._ends.tolist(), strict=True)
+        return [decode(text[start:end]) for start, end in pairs]
+
+    def same_text(self, other: Objects | Documents, without: bytes) -> NDArray[np.bool_]:
+        """Where both are the same text, so surely the same JSON, and `without` is not in it; elsewhere nobody knows."""
+        if not isinstance(other, Documents):
+            return np.zeros(len(self), dtype=bool)
+        same: NDArray[np.bool_] = (self._ends - self._starts) == (other._ends - other._starts)
+        rows = np.flatnonzero(same)
+        spans = (self._starts[rows], self._ends[rows], other._starts[rows], other._ends[rows])
+        mine, others = self._text, other._text
+        same[rows] = [
+            mine[start:end] == others[begin:until] and mine.find(without, start, end) < 0
+            for start, end, begin, until in zip(*(span.tolist() for span in spans), strict=True)
+        ]
+        return same
+
+
+class Table(Sequence[Record]):
+    """Records of one type, each of whose fields is a column of the same name."""
+
+    RECORD: ClassVar[type]
+
+    def __init__(self, **columns: Column) -> None:
+        self._columns = columns
+        for name, column in columns.items():
+            setattr(self, name, column)
+
+    def take(self: Own, rows: Rows) -> Own:
+        """A table of these rows, in this order."""
+        return type(self)(**{name: column[rows] for name, column in self._columns.items()})
+
+    def replacing(self: Own, **columns: Column) -> Own:
+        """The same with other columns of these names."""
+        return type(self)(**{**self._columns, **columns})
+
+    def rows(self, *names: str, at: Rows | None = None) -> Iterator[tuple[Any, ...]]:
+        """Of each record (of those `at` these rows) the fields of these names; None where there is none."""
+        columns = [self._columns[name] for name in names]
+        if at is not None and not isinstance(at, slice) and at.dtype == np.bool_:
+            at = np.flatnonzero(at)
+        for start in range(0, len(columns[0]) if at is None or isinstance(at, slice) else len(at), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            chosen = some if at is None or isinstance(at, slice) else at[some]
+            yield from zip(*(_objects(column[chosen]) for column in columns), strict=True)
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values())))
+
+    def __iter__(self) -> Iterator[Record]:
+        return starmap(self._make, self.rows(*self._columns))
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+
+    @overload
+    def __getitem__(self: Own, place: slice) -> Own: ...
+
+    def __getitem__(self: Table[Record], place: int | slice) -> Record | Table[Record]:
+        if isinstance(place, slice):
+            return self.take(place)
+        row = range(len(self))[place]
+        return next(iter(self.take(slice(row, row + 1))))
+
+    def __eq__(self, other: object) -> bool:
+        """A table is what its records are: any sequence of equal ones equals it."""
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} records)"
+
+    def _make(self, *values: Any) -> Record:  # noqa: ANN401
+        return self.RECORD(**dict(zip(self._columns, values, strict=True)))  # type: ignore[no-any-return]
+
+
+def _objects(column: Column) -> list[Any]:
+    values = column.tolist()
+    if isinstance(column, np.ndarray) and column.size:
+        if column.dtype.kind == "f":
+            return [None if value != value else value for value in values]
+        if (column == NONE).any():
+            return [None if value == NONE else value for value in values]
+    return values
+
+
+class Gathered(Protocol):
+    """A column that grows. What was given to it is held in as few bytes as the column itself."""
+
+    def extend(self, values: list[Any]) -> None:
+        """Add these."""
+        ...
+
+    def column(self) -> Column:
+        """All that were added; nothing may be added after."""
+        ...
+
+
+class GatheredNumbers:
+    """Whole numbers or None, as narrow as they may be: of 32 bits, of 64, or of any size."""
+
+    def __init__(self, typecode: str = "i") -> None:
+        self._held: array[int] | list[int] = array(typecode)
+
+    def extend(self, values: list[int | None]) -> None:
+        """Add these."""
+        numbers = [NONE if value is None else value for value in values]
+        while isinstance(self._held, array):
+            try:
+                self._held.extend(array(self._held.typecode, numbers))
+                return
+            except OverflowError:
+                self._held = array("q", self._held) if self._held.typecode == "i" else self._held.tolist()
+        self._held += numbers
+
+    def column(self) -> Numbers:
+        """All that were added."""
+        if isinstance(self._held, list):
+            return np.array(self._held, dtype=object)
+        return np.frombuffer(self._held, dtype=self._held.typecode) if self._held else np.empty(0, np.int64)
+
+
+class GatheredSeconds:
+    """Floating-point numbers or None."""
+
+    def __init__(self) -> None:
+        self._held = array("d")
+
+    def extend(self, values: list[float | None]) -> None:
+        """Add these."""
+        self._held.extend([np.nan if value is None else value for value in values])
+
+    def column(self) -> Numbers:
+        """All that were added."""
+        return np.frombuffer(self._held) if self._held else np.empty(0)
+
+
+class Vocabulary(dict[Any, int]):
+    """A code for each word, which is its place in `words`. Several columns may share one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[Any] = []
+
+    def __missing__(self, word: object) -> int:
+        code = self[word] = len(self.words)
+        self.words.append(word)
+        return code
+
+
+class GatheredWords:
+    """Words or None; `vocabulary` is given if other columns share it."""
+
+    def __init__(self, vocabulary: Vocabulary | None = None) -> None:
+        self._vocabulary = Vocabulary() if vocabulary is None else vocabulary
+        self._codes = array("i")
+
+    def extend(self, values: list[Any]) -> None:
+        """Add these."""
+        vocabulary = self._vocabulary
+        self._codes.extend([vocabulary[value] for value in values])
+
+    def column(self) -> Words:
+        """All that were added."""
+        codes = np.frombuffer(self._codes, dtype=np.int32) if self._codes else np.empty(0, np.int32)
+        return Words(codes, self._vocabulary.words)
+
+
+class GatheredKinds:
+    """Members of one enumeration of words; a byte each."""
+
+    def __init__(self, kinds: type[StrEnum]) -> None:
+        self._words = list(kinds)
+        self._places = {kind.value: place for place, kind in enumerate(self._words)}
+        self._codes = array("B")
+
+    def extend(self, values: list[StrEnum]) -> None:
+        """Add these."""
+        places = self._places
+        self._codes.extend([places[value._value_] for value in values])  # the hash of a member is no quick thing
+
+    def column(self) -> Words:
+        """All that were added."""
+        return Words(np.frombuffer(self._codes, dtype=np.uint8) if self._codes else np.empty(0, np.uint8), self._words)
+
+
+class GatheredObjects:
+    """JSON values, kept as they are."""
+
+    def __init__(self) -> None:
+        self._held: list[Any] = []
+
+    def extend(self, values: list[Any]) -> None:
+        """Add these."""
+        self._held += values
+
+    def column(self) -> Objects:
+        """All that were added."""
+        return Objects(self._held)
+
+
+class GatheredDocuments:
+    """JSON values, kept as text."""
+
+    def __init__(self) -> None:
+        self._text = bytearray()
+        self._ends = array("q", [0])
+        self._encode_into = msgspec.json.Encoder().encode_into
+
+    def extend(self, values: list[Any]) -> None:
+        """Add these."""
+        encode_into, text, add = self._encode_into, self._text, self._ends.append
+        for value in values:
+            encode_into(value, text, -1)
+            add(len(text))
+
+    def column(self) -> Documents:
+        """All that were added."""
+        ends = np.frombuffer(self._ends, dtype=np.int64)
+        return Documents(self._text, ends[:-1], ends[1:])
+
+
+class Gathering(Generic[Record]):
+    """Turns records into columns, some at a time: `columns` has one for each field that is kept."""
+
+    def __init__(self, columns: Mapping[str, Gathered]) -> None:
+        self._columns = [(attrgetter(name), column) for name, column in columns.items()]
+        self._names = tuple(columns)
+
+    def extend(self, records: Sequence[Record]) -> None:
+        """Add these."""
+        for field, column in self._columns:
+            column.extend([field(record) for record in records])
+
+    def extend_all(self, records: Iterable[Record]) -> None:
+        """Add these, however many there are."""
+        records = iter(records)
+        while some := list(islice(records, AT_ONCE)):
+            self.extend(some)
+
+    def columns(self) -> dict[str, Column]:
+        """The columns by name."""
+        return {name: column.column() for name, (_, column) in zip(self._names, self._columns, strict=True)}
+
+
+def last_where(mask: NDArray[np.bool_]) -> Numbers:
+    """For each row the latest one up to it, itself included, where `mask` holds; -1 if none does."""
+    return np.maximum.accumulate(np.where(mask, np.arange(len(mask)), -1)) if len(mask) else np.empty(0, np.int64)
+
+
+def order_by(*columns: Numbers) -> Numbers:
+    """The rows in order of the first column, then of the second, and so on; equal ones stay as they are."""
+    order: Numbers = np.arange(len(columns[-1]))
+    for column in reversed(columns):
+        values = column[order]
+        if len(values) > 1 and not (values[:-1] <= values[1:]).all():
+            order = order[np.argsort(values, kind="stable")]
+    return order
+
+
+def repeated(values: Numbers) -> dict[Any, int]:
+    """How often those values occur that occur more than once."""
+    found, counts = np.unique(values, return_counts=True)
+    return dict(zip(found[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True))
+
+
+def numbered(*columns: Numbers) -> Numbers:
+    """One number for each row, the same for two rows if they are equal in every column; it depends on nothing else."""
+    _, number = np.unique(columns[0], return_inverse=True)
+    for column in columns[1:]:
+        _, codes = np.unique(column, return_inverse=True)
+        _, number = np.unique(number * (len(column) + 1) + codes, return_inverse=True)
+    return number
+
+
+def find_last(keys: Sequence[Numbers], among: Sequence[Numbers]) -> Numbers:
+    """For each row of `keys` the last row of `among` that is equal in every column; -1 if there is none."""
+    count = len(among[0])
+    number = numbered(*(np.concatenate((one, other)) for one, other in zip(among, keys, strict=True)))
+    last = np.full(len(number) + 1, -1, dtype=np.int64)
+    last[number[:count]] = np.arange(count)
+    return last[number[count:]]
+
+
+def pick(values: Numbers, rows: Numbers, missing: int) -> Numbers:
+    """The values at these rows; `missing` where the row is -1."""
+    return np.where(rows >= 0, values[rows], missing) if len(values) else np.full(len(rows), missing)
+
+
+class Earliest:
+    """The smallest moment of each key: what a dict from keys to moments would tell, of a whole column at once."""
+
+    def __init__(self, keys: Numbers, moments: Numbers) -> None:
+        order = order_by(keys, moments)
+        keys, moments = keys[order], moments[order]
+        first = np.ones(len(keys), dtype=bool)
+        first[1:] = keys[1:] != keys[:-1]
+        self._keys, self._moments = keys[first], moments[first]
+
+    def of(self, keys: Numbers) -> Numbers:
+        """The moment of each of these keys, NONE if it has none."""
+        if not len(self._keys):
+            return np.full(len(keys), NONE, dtype=np.int64)
+        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return np.where(self._keys[place] == keys, self._moments[place], NONE)

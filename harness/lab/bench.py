@@ -1,0 +1,319 @@
+"""Measures one work on two pools: a control beside the baseline, rounds of blocks in seeded order, then the figures.
+
+Each round has three blocks next to each other in time: one of the baseline, one of a second pool of the same kind (the
+control), one of the candidate. Knows nothing of commands and of storage.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+
+from bridge import Capability, Pool, PoolConfig, PoolError
+from harness.errors import RunError
+from harness.lab.analysis import ARMS, Analysis, Block
+from harness.lab.budget import Unmeasured, judge_budget, parse_budget
+from harness.lab.claims import Claim
+from harness.lab.figures import (
+    Bench,
+    BlockFigures,
+    BudgetResult,
+    PoolFigures,
+    Sample,
+    Schedule,
+    Validity,
+)
+from harness.lab.generator import Watch, run_block
+from harness.lab.histogram import histogram
+from harness.lab.load import Load, arrivals
+from harness.lab.machine import QuietWatch, describe
+from harness.lab.metrics import UNITS
+from harness.lab.resources import Meter
+from harness.lab.slopes import Slope, slope
+from harness.lab.validity import judge_validity
+from harness.lab.works import CALLS, plan_of
+from harness.names import pool_name
+from harness.runner import Subject
+from harness.scenario import Scenario
+from harness.workload import Plan, Size
+
+CALL_TIMEOUT_S = 60.0
+"""Of all calls of a block, in a serial pool, each waits for those before it; that is what is measured."""
+EVERY_ROUNDS = 5
+ROLES = {"baseline": "baseline", "control": "baseline", "candidate": "candidate"}
+
+
+class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to measure. `budgets` are texts of the grammar, beside the scenario's own."""
+
+    scenario: Scenario
+    baseline: Subject
+    candidate: Subject
+    size: Size
+    load: Load
+    schedule: Schedule
+    seed: int = 1
+    budgets: tuple[str, ...] = ()
+    worker_command: str | None = None
+
+    def __post_init__(self) -> None:
+        for text in (*self.budgets, *self.scenario.budgets):
+            parse_budget(text)
+
+
+def measure(plan: BenchPlan, *, gate: bool, on_round: Callable[[int, int], None] = lambda done, total: None) -> Bench:
+    """The bench, its tests without claims (report.assemble decides them). Raises RunError, UsageError.
+
+    `gate` says whether the caller holds the quiet gate. `on_round` hears of each finished round.
+    """
+    began = time.monotonic()
+    steps = plan_of(plan.scenario, plan.size, plan.seed)
+    with ExitStack() as stack:
+        try:
+            session = _Session(plan, steps, stack)
+            quiet_watch = QuietWatch(gate=gate)
+            stopped = session.carry_out(on_round)
+            quiet = quiet_watch.end(session.workers_cpu_s())
+            restarted = session.restarted()
+        except PoolError as error:
+            raise RunError(f"the bench of {plan.scenario.name!r} broke: {error}") from error
+    analysis = session.analysis()
+    roles = ("baseline", "candidate")
+    validity = judge_validity(
+        session.blocks,
+        quiet,
+        plan.load,
+        governor=describe().governor,
+        restarted=restarted,
+        under="a tracer (coverage or a debugger)" if sys.gettrace() or threading.gettrace() else "",
+    )
+    return Bench(
+        work=plan.scenario.name,
+        file=plan.scenario.file,
+        call=plan.scenario.summary if plan.scenario.name in CALLS else "",
+        load=plan.load,
+        baseline=plan.baseline.name,
+        candidate=plan.candidate.name,
+        seed=plan.seed,
+        workers=plan.size.workers,
+        clients=len(steps),
+        schedule=plan.schedule,
+        rounds=len(session.rounds),
+        stopped=stopped,
+        claim=Claim.INCONCLUSIVE,
+        tests=analysis.tests(plan.schedule, open_load=plan.load.open),
+        pools=tuple(session.figures(role, analysis) for role in roles),
+        budgets=_budgets(plan, analysis, validity),
+        blocks=tuple(
+            _shorten(number, block) for number, around in enumerate(session.rounds) for block in around.values()
+        ),
+        validity=validity,
+        quiet=quiet,
+        duration_s=time.monotonic() - began,
+    )
+
+
+class _Session:
+    """Three pools, and what was measured on them."""
+
+    def __init__(self, plan: BenchPlan, steps: Plan, stack: ExitStack) -> None:
+        self._plan, self._steps = plan, steps
+        self._meter = Meter()
+        self._pools: dict[str, Pool] = {}
+        self._watches: dict[str, Watch | None] = {}
+        self._samples: dict[str, list[Sample]] = {arm: [] for arm in ARMS}
+        self._active_s: dict[str, list[float]] = {arm: [] for arm in ARMS}
+        self._growth: dict[str, list[tuple[int, int, int]]] = {arm: [] for arm in ARMS}
+        self.rounds: list[dict[str, Block]] = []
+        self.blocks: list[Block] = []
+        order = list(ARMS)
+        self._draw = random.Random(f"order/{plan.seed}")
+        self._draw.shuffle(order)
+        for arm in order:
+            subject = plan.candidate if arm == "candidate" else plan.baseline
+            watch = Watch() if Capability.EVENTS in subject.capabilities else None
+            self._watches[arm] = watch
+            self._pools[arm] = _open_pool(plan, subject, watch)
+            stack.callback(self._pools[arm].close)
+        for arm in order:
+            self._block(arm, "warm", plan.schedule.warm_s)  # a pool's first calls are never counted
+        self._began = time.monotonic()
+        self._pids = {arm: self._worker_pids(arm) for arm in ARMS}
+        self._first_cpu = {arm: self._cpu_s(arm) for arm in ARMS}
+        self._last_cpu = dict(self._first_cpu)
+        self._last_switches = {arm: self._switches(arm) for arm in ARMS}
+
+    def carry_out(self, on_round: Callable[[int, int], None]) -> str:
+        """All rounds; why it ended, "" for all of the schedule."""
+        schedule = self._plan.schedule
+        for number in range(schedule.rounds):
+            order = list(ARMS)
+            self._draw.shuffle(order)
+            around = {arm: self._measured(arm, number) for arm in order}
+            self.rounds.append(around)
+            self.blocks += around.values()
+            on_round(number + 1, schedule.rounds)
+            done = number + 1
+            if schedule.until_width and done >= schedule.least_rounds and done % EVERY_ROUNDS == 0:
+                width = Analysis(self.rounds, seed=self._plan.seed).widest(open_load=self._plan.load.open)
+                if width <= schedule.until_width:
+                    return f"after {done} rounds every interval was within {schedule.until_width:.1%}, the stated rule"
+        return ""
+
+    def analysis(self) -> Analysis:
+        """The figures of all rounds."""
+        found = Analysis(self.rounds, seed=self._plan.seed)
+        for role in ("baseline", "candidate"):
+            found.add_slopes(role, self._slopes(role))
+        return found
+
+    def figures(self, role: str, analysis: Analysis) -> PoolFigures:
+        """All of one pool."""
+        blocks = [block for block in self.blocks if ROLES[block.arm] == role]
+        errors: dict[str, int] = {}
+        for block in blocks:
+            for kind, count in block.errors.items():
+                errors[kind] = errors.get(kind, 0) + count
+        response, service = blocks[0].response.copy(), blocks[0].service.copy()
+        for block in blocks[1:]:
+            response.update(block.response)
+            service.update(block.service)
+        subject = self._plan.candidate if role == "candidate" else self._plan.baseline
+        return PoolFigures(
+            role=role,
+            pool=subject.name,
+            calls=sum(block.calls for block in blocks),
+            errors=errors,
+            dropped=sum(block.dropped for block in blocks),
+            late=sum(block.late for block in blocks),
+            figures={metric: analysis.figure(role, metric) for metric in UNITS},
+            response=histogram(response),
+            service=histogram(service),
+            samples=tuple(self._samples[role]),
+            slopes={name: found for name, found in self._slopes(role).items() if found is not None},
+        )
+
+    def restarted(self) -> list[str]:
+        """The arms whose workers are not those of the begin."""
+        return [arm for arm in ARMS if self._pids[arm] != self._worker_pids(arm)]
+
+    def workers_cpu_s(self) -> float:
+        """What all workers used since the begin."""
+        return sum(max(self._last_cpu[arm] - self._first_cpu[arm], 0.0) for arm in ARMS)
+
+    def _measured(self, arm: str, number: int) -> Block:
+        at_s = time.monotonic() - self._began
+        before = self._meter.process()
+        block = self._block(arm, str(number), self._plan.schedule.block_s)
+        process, workers = self._meter.process(), self._meter.workers(self._worker_pids(arm))
+        block.at_s = at_s
+        block.process, block.workers = process, workers
+        used, switched = process.cpu_s - before.cpu_s, process.switches - before.switches
+        if workers is not None:
+            used += max(workers.cpu_s - self._last_cpu[arm], 0.0)
+            switched += max(workers.switches - self._last_switches[arm], 0)
+            self._last_cpu[arm], self._last_switches[arm] = workers.cpu_s, workers.switches
+            self._samples[arm].append(Sample(at_s=at_s + block.seconds, workers=workers, process=process))
+            active = self._active_s[arm]
+            active.append((active[-1] if active else 0.0) + block.seconds)
+            rss, fds, threads = self._growth[arm][-1] if self._growth[arm] else (0, 0, 0)
+            self._growth[arm].append(
+                (
+                    rss + process.rss_bytes - before.rss_bytes,
+                    fds + process.fds - before.fds,
+                    threads + process.threads - before.threads,
+                )
+            )
+        block.cpu_s, block.switches = used, switched
+        return block
+
+    def _block(self, arm: str, word: str, seconds: float) -> Block:
+        load = self._plan.load
+        # The same arrivals for all pools of a round, others in each round.
+        times = arrivals(load, seconds, seed=f"arrivals/{self._plan.seed}/{word}") if load.open else None
+        return run_block(
+            self._pools[arm], self._steps, arm=arm, seconds=seconds, arrivals=times, watch=self._watches[arm]
+        )
+
+    def _slopes(self, role: str) -> dict[str, Slope | None]:
+        # Over the time in which this pool was at work: a pool at rest leaks nothing.
+        at, workers = self._active_s[role], [sample.workers for sample in self._samples[role]]
+        found: dict[str, Slope | None] = {
+            "rss_slope": slope(at, [used.rss_bytes for used in workers]),
+            "fds_slope": slope(at, [used.fds for used in workers]),
+            "threads_slope": slope(at, [used.threads for used in workers]),
+        }
+        pss = [used.pss_bytes for used in workers if used.pss_bytes is not None]
+        found["pss_slope"] = slope(at, pss) if len(pss) == len(at) else None
+        for place, name in enumerate(("rss", "fds", "threads")):
+            found[f"process_{name}_slope"] = slope(at, [grown[place] for grown in self._growth[role]])
+        return found
+
+    def _worker_pids(self, arm: str) -> frozenset[int]:
+        return frozenset(worker.pid for worker in self._pools[arm].status().workers)
+
+    def _cpu_s(self, arm: str) -> float:
+        used = self._meter.workers(self._pids[arm])
+        return used.cpu_s if used is not None else 0.0
+
+    def _switches(self, arm: str) -> int:
+        used = self._meter.workers(self._pids[arm])
+        return used.switches if used is not None else 0
+
+
+def _open_pool(plan: BenchPlan, subject: Subject, watch: Watch | None) -> Pool:
+    options: dict[str, Any] = {
+        **plan.scenario.config,
+        "workers": plan.size.workers,
+        "name": pool_name(f"bench-{plan.scenario.name}", subject.name),
+        "call_timeout_s": CALL_TIMEOUT_S,
+        "checkout_timeout_s": CALL_TIMEOUT_S,
+    }
+    if plan.worker_command is not None:
+        options["worker_command"] = plan.worker_command
+    pool = subject.make(PoolConfig.from_options(options), watch.observe if watch is not None else None)
+    if Capability.WARM_UP in subject.capabilities:
+        try:
+            pool.warm_up()
+        except PoolError:
+            pool.close()
+            raise
+    return pool
+
+
+def _budgets(plan: BenchPlan, analysis: Analysis, validity: Validity) -> tuple[BudgetResult, ...]:
+    names = {"baseline": "baseline", "candidate": "candidate"}
+    if plan.baseline.name != plan.candidate.name:
+        names |= {plan.baseline.name: "baseline", plan.candidate.name: "candidate"}
+
+    def look(pool: str, metric: str) -> tuple[float, Any]:
+        if pool not in names:
+            raise Unmeasured(f"there is no pool {pool!r} in this bench; there are {', '.join(names)}")
+        if not validity.valid:
+            raise Unmeasured(f"the figures are invalid: {validity.problems[0]}")
+        return analysis.look(names[pool], metric)
+
+    texts = dict.fromkeys((*plan.scenario.budgets, *plan.budgets))
+    return tuple(judge_budget(parse_budget(text), look) for text in texts)
+
+
+def _shorten(number: int, block: Block) -> BlockFigures:
+    return BlockFigures(
+        round=number,
+        arm=block.arm,
+        at_s=round(block.at_s, 6),
+        seconds=block.seconds,
+        calls=block.calls,
+        throughput=block.throughput,
+        p50_s=block.p50_s,
+        errors=sum(block.errors.values()),
+        dropped=block.dropped,
+        lag_s=block.lag_p99_s,
+    )

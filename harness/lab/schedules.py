@@ -1,0 +1,43 @@
+"""How long a bench is, stated before its first block.
+
+Pure. The quick profile finds 20 % in at most 20 s, the full one 10 % in at most 90 s; docs/measuring.md has the counts.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from harness.errors import UsageError
+from harness.lab.figures import Schedule
+
+MARGIN = 0.05
+
+QUICK = Schedule(profile="quick", rounds=20, block_s=0.2, warm_s=0.3, margin=MARGIN)
+FULL = Schedule(profile="full", rounds=44, block_s=0.45, warm_s=0.5, margin=MARGIN)
+PROFILES = {"quick": QUICK, "full": FULL}
+MOST_ROUNDS = 10_000
+
+
+def make_schedule(
+    profile: str,
+    *,
+    rounds: int | None = None,
+    block_s: float | None = None,
+    margin: float | None = None,
+    until_width: float | None = None,
+) -> Schedule:
+    """The profile's schedule with other numbers where they are given. Raises UsageError that names the limit."""
+    if profile not in PROFILES:
+        raise UsageError(f"profile {profile!r}: one of {', '.join(PROFILES)}")
+    found = PROFILES[profile]
+    for name, value, least, most in (
+        ("rounds", rounds, 1, MOST_ROUNDS),
+        ("block_s", block_s, 0.01, 600.0),
+        ("margin", margin, 0.001, 10.0),
+        ("until_width", until_width, 0.001, 1.0),
+    ):
+        if value is not None:
+            if not least <= value <= most:
+                raise UsageError(f"{name} {value:g}: a number from {least:g} to {most:g}")
+            found = msgspec.structs.replace(found, **{name: value})
+    return found

@@ -1,0 +1,230 @@
+"""A sweep: throughput and latency of each pool at each size, in seeded order, and the scalability law through them.
+
+A serial pool answers few of many waiting calls, so a block ends by the clock: what was not answered by then is cut off
+with its pool. Each point opens its pool anew.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from bridge import Capability, ConfigError, Pool, PoolConfig, PoolError
+from bridge.clock import now_ns
+from harness.errors import RunError, UsageError
+from harness.lab.analysis import Block
+from harness.lab.figures import Curve, SweepPoint, SweepReport
+from harness.lab.histogram import QUANTILES, quantile_us, tally
+from harness.lab.load import CLOSED
+from harness.lab.machine import QuietWatch, describe
+from harness.lab.running import GATE_PATIENCE_S, Progress
+from harness.lab.scalability import LEAST_POINTS, fit, knee
+from harness.lab.validity import judge_validity
+from harness.lab.works import plan_of
+from harness.lock import quiet_gate
+from harness.names import pool_name
+from harness.runner import Subject
+from harness.scenario import Scenario
+from harness.workload import Plan, Size
+
+CALL_TIMEOUT_S = 600.0
+JOIN_TIMEOUT_S = 60.0
+LEAD_SHARE = 0.25
+"""The first part of a block, in which clients come in, is not counted."""
+
+
+class SweepPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """`sizes` are (workers, clients, "workers" or "clients": the axis that the point belongs to)."""
+
+    call: Scenario
+    pools: tuple[Subject, ...]
+    sizes: tuple[tuple[int, int, str], ...]
+    block_s: float
+    rounds: int
+    seed: int
+
+
+def carry_out_sweep(plan: SweepPlan, *, progress: Progress, command: str = "") -> SweepReport:
+    """Measure all points behind the quiet gate. Raises UsageError for no points, RunError for a pool that breaks."""
+    if not plan.sizes or not plan.pools:
+        raise UsageError("a sweep needs a pool and at least one size")
+    began = time.monotonic()
+    blocks: dict[tuple[str, int, int], list[Block]] = {}
+    sizes = list(dict.fromkeys((workers, clients) for workers, clients, _ in plan.sizes))
+    points = [(subject, *size) for size in sizes for subject in plan.pools]
+    progress.planned(len(points) * plan.rounds)
+    draw = random.Random(f"sweep/{plan.seed}")
+    with quiet_gate(GATE_PATIENCE_S) as held:
+        watch, before = QuietWatch(gate=held), _ended_cpu_s()
+        for number in range(plan.rounds):
+            draw.shuffle(points)
+            for subject, workers, clients in points:
+                what = f"{subject.name}, {workers} workers, {clients} clients, round {number + 1}"
+                progress.began(what)
+                try:
+                    block = _measure(plan, subject, workers, clients)
+                except PoolError as error:
+                    raise RunError(f"{what}: {error}") from error
+                blocks.setdefault((subject.name, workers, clients), []).append(block)
+                progress.ended(what, f"{block.throughput:.1f} calls/s")
+        quiet = watch.end(_ended_cpu_s() - before)
+    validity = judge_validity([], quiet, CLOSED, governor=describe().governor)
+    found = tuple(
+        summarize(subject.name, *size, blocks[subject.name, *size]) for subject in plan.pools for size in sizes
+    )
+    curves = [
+        curve(
+            subject.name,
+            axis,
+            [
+                (float(workers if axis == "workers" else clients), point.throughput)
+                for workers, clients, of in plan.sizes
+                for point in found
+                if of == axis and (point.pool, point.workers, point.clients) == (subject.name, workers, clients)
+            ],
+        )
+        for axis in dict.fromkeys(axis for *_, axis in plan.sizes)
+        for subject in plan.pools
+    ]
+    return SweepReport(
+        call=plan.call.summary,
+        points=found,
+        curves=tuple(curves),
+        machine=describe(),
+        validity=validity,
+        quiet=quiet,
+        seed=plan.seed,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        tool_version=version("poolproof"),
+        duration_s=time.monotonic() - began,
+    )
+
+
+def summarize(pool: str, workers: int, clients: int, blocks: Sequence[Block]) -> SweepPoint:
+    """One point from its blocks: the throughput over all of them, and the quantiles that the calls suffice for."""
+    counts: Counter[int] = Counter()
+    for block in blocks:
+        counts.update(block.response)
+
+    def told(name: str) -> float | None:
+        found = quantile_us(counts, QUANTILES[name])
+        return None if found is None else found / 1e6
+
+    calls = sum(block.calls for block in blocks)
+    return SweepPoint(
+        pool=pool,
+        workers=workers,
+        clients=clients,
+        calls=calls,
+        throughput=calls / sum(block.seconds for block in blocks),
+        p50_s=told("p50"),
+        p90_s=told("p90"),
+        p99_s=told("p99"),
+        errors=sum(sum(block.errors.values()) for block in blocks),
+    )
+
+
+def curve(pool: str, axis: str, points: Sequence[tuple[float, float]]) -> Curve:
+    """The law and the knee of one pool along one axis; without the law if there are fewer than 4 points."""
+    ordered = sorted(points)
+    sizes, rates = [n for n, _ in ordered], [rate for _, rate in ordered]
+    if len(ordered) < LEAST_POINTS or min(rates) <= 0:
+        return Curve(pool=pool, axis=axis, text=f"{pool} against {axis}: too few points for the scalability law")
+    law, bend = fit(sizes, rates), knee(sizes, rates)
+    growth, size = rates[-1] / rates[0], sizes[-1] / sizes[0]
+    words = f"{growth:.3g} times the throughput with {size:.3g} times the {axis}"
+    if bend is not None:
+        words += f"; it stops growing at {bend:g}"
+    return Curve(
+        pool=pool,
+        axis=axis,
+        rate=law.rate,
+        contention=law.contention,
+        coherency=law.coherency,
+        r_squared=law.r_squared,
+        peak=law.peak,
+        knee=bend,
+        growth=growth,
+        text=f"{pool} against {axis}: {words}; {law.contention:.2%} of a call is serial",
+    )
+
+
+def _ended_cpu_s() -> float:
+    # Of all processes that this one has started and seen end: a point's workers end with its pool.
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _measure(plan: SweepPlan, subject: Subject, workers: int, clients: int) -> Block:
+    options: dict[str, Any] = {
+        **plan.call.config,
+        "workers": workers,
+        "name": pool_name("sweep", subject.name),
+        "call_timeout_s": CALL_TIMEOUT_S,
+        "checkout_timeout_s": CALL_TIMEOUT_S,
+        "start_timeout_s": CALL_TIMEOUT_S,
+    }
+    try:  # 128 interpreters that start one by one take many seconds
+        pool = subject.make(PoolConfig.from_options({**options, "zygote": True}), None)
+    except ConfigError:
+        pool = subject.make(PoolConfig.from_options(options), None)
+    try:
+        if Capability.WARM_UP in subject.capabilities:
+            pool.warm_up()
+        steps = plan_of(plan.call, Size(workers=workers, clients=clients), plan.seed)
+        return _cut_block(pool, steps, seconds=plan.block_s, arm=subject.name, close=lambda: pool.close(0.0))
+    finally:
+        pool.close(0.0)
+
+
+def _cut_block(pool: Pool, plan: Plan, *, seconds: float, arm: str, close: Callable[[], None]) -> Block:
+    # All calls that end within `seconds`, after a lead; then `close` ends those that wait.
+    start = threading.Barrier(len(plan) + 1)
+    stop = threading.Event()
+    took: list[list[tuple[int, int]]] = [[] for _ in plan]
+    errors: Counter[str] = Counter()
+
+    def work(number: int) -> None:
+        steps, mine = plan[number], took[number]
+        start.wait()
+        position = 0
+        while not stop.is_set():
+            step = steps[position % len(steps)]
+            position += 1
+            before = now_ns()
+            try:
+                pool.execute(step.command, step.args, session=step.session)
+            except PoolError as error:
+                if not stop.is_set():
+                    errors[type(error).__name__] += 1
+                    stop.wait(0.001)
+            else:
+                mine.append((before, now_ns()))
+
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(plan))]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    time.sleep(LEAD_SHARE * seconds)
+    begin = now_ns()
+    time.sleep(seconds)
+    end = now_ns()
+    stop.set()
+    close()
+    deadline = time.monotonic() + JOIN_TIMEOUT_S
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            raise RunError(f"a client of {arm} was stuck {JOIN_TIMEOUT_S:.0f} s after its pool was closed")
+    done = [after - before for mine in took for before, after in mine if begin <= after < end]
+    return Block(arm=arm, seconds=(end - begin) / 1e9, calls=len(done), response=tally(done), errors=dict(errors))

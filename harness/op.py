@@ -1,0 +1,57 @@
+"""One operation of a run, as its client saw it.
+
+Pure data. All times are time.monotonic_ns of one machine.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class OpType(StrEnum):
+    """How an operation ended. INFO: it may have happened, or nobody knows."""
+
+    OK = "ok"
+    FAIL = "fail"
+    INFO = "info"
+
+
+class Op(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One call of one client, from the moment it was meant to begin until it was over.
+
+    `outcome` is one of bridge.OUTCOMES, or "pending" if the run ended first. `sent` is no, maybe or yes.
+    `call`, `worker` and `pid` are the pool's own numbers for it, None if no worker was given or the pool tells nothing.
+    """
+
+    index: int
+    client: int
+    command: str
+    args: dict[str, Any]
+    nonce: str
+    label: str = ""
+    session: str | None = None
+    timeout_s: float | None = None
+    checkout_timeout_s: float | None = None
+    intended_ns: int
+    invoked_ns: int
+    checked_out_ns: int | None = None
+    sent_ns: int | None = None
+    received_ns: int | None = None
+    completed_ns: int | None = None
+    type: OpType = OpType.INFO
+    outcome: str = "pending"
+    sent: str = "maybe"
+    value: Any = None
+    error: str = ""
+    completions: int = 0
+    call: int | None = None
+    worker: int | None = None
+    pid: int | None = None
+
+    @property
+    def response_s(self) -> float | None:
+        """From the intended begin to the end, in seconds; waiting counts. None while pending."""
+        return None if self.completed_ns is None else (self.completed_ns - self.intended_ns) / 1e9

@@ -1,0 +1,110 @@
+"""One short bench of real pools, its record, and how it is shown; what is asserted needs no quiet machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from harness.errors import UsageError
+from harness.lab.bench import BenchPlan
+from harness.lab.budget import BudgetError
+from harness.lab.figures import BenchReport
+from harness.lab.load import parse_load
+from harness.lab.report import assemble
+from harness.lab.running import default_clients, run_bench
+from harness.lab.schedules import make_schedule
+from harness.lab.show import markdown, notes, tell_value
+from harness.lab.works import call_scenario, plan_of
+from harness.pools import find_pool
+from harness.verdict import Verdict
+from harness.workload import Size
+
+
+def plan(**fields: Any) -> BenchPlan:
+    usual: dict[str, Any] = {
+        "scenario": call_scenario('sleep {"seconds": 0.005}'),
+        "baseline": find_pool("v1"),
+        "candidate": find_pool("v2"),
+        "size": Size(workers=2, clients=2),
+        "load": parse_load("closed"),
+        "schedule": make_schedule("quick", rounds=5, block_s=0.05),
+    }
+    return BenchPlan(**{**usual, **fields})
+
+
+def test_a_bench_measures_three_arms_in_each_round_and_keeps_all_of_it(runtime_dir: Any) -> None:
+    budgets = ("v2.throughput > 1/s", "candidate.errors <= v1.errors", "v2.p99 < 1s", "v9.p50 < 1s")
+    (bench,) = (report := assemble([run_bench(plan(budgets=budgets))])).benches
+    assert bench.validity.valid
+    assert bench.quiet.gate
+    assert [pool.pool for pool in bench.pools] == ["v1", "v2"]
+    for number in range(5):
+        assert sorted(block.arm for block in bench.blocks if block.round == number) == [
+            "baseline",
+            "candidate",
+            "control",
+        ]
+    verdicts = [result.verdict for result in bench.budgets]
+    assert verdicts == [Verdict.PASS, Verdict.PASS, Verdict.UNKNOWN, Verdict.UNKNOWN]
+    figures = bench.pools[1].figures
+    for metric in ("throughput", "cpu_per_call", "rss", "fds", "threads", "switches_per_call"):
+        estimate = figures[metric].estimate
+        assert estimate is not None
+        assert 0 < estimate.low <= estimate.value * 1.0001
+    assert figures["p99"].estimate is None
+    assert sum(bench.pools[1].service.counts) == bench.pools[1].calls
+    assert len(bench.pools[1].samples) == 5
+    assert msgspec.json.decode(msgspec.json.encode(report), type=BenchReport) == report
+    assert "| throughput |" in markdown(report)
+    assert any("budget unknown: v2.p99 < 1s (p99 needs 10000 calls" in note for note in notes(bench))
+
+
+def test_an_open_load_counts_from_the_intended_begin(runtime_dir: Any) -> None:
+    load = parse_load("constant:100")
+    size = Size(workers=2, clients=default_clients(load, 2))
+    (bench,) = assemble([run_bench(plan(load=load, size=size, candidate=find_pool("v1")))]).benches
+    assert {test.metric for test in bench.tests} == {"p10", "p50", "p90", "p99"}
+    calls = sum(pool.calls + pool.dropped for pool in bench.pools)
+    assert calls == 5 * 3 * 5  # rounds, arms, and 5 arrivals in 0.05 s
+
+
+def test_without_the_gate_the_figures_are_invalid(runtime_dir: Any) -> None:
+    from harness.lab.bench import measure
+
+    (bench,) = assemble([measure(plan(budgets=("v2.p50 < 1h",)), gate=False)]).benches
+    assert not bench.validity.valid
+    assert bench.claim == "inconclusive"
+    assert bench.budgets[0].verdict is Verdict.UNKNOWN
+
+
+def test_what_cannot_be_timed_is_refused(tiny: Any) -> None:
+    from harness.fault import Fault, FaultKind
+
+    scenario = tiny(faults=(Fault(kind=FaultKind.KILL),))
+    with pytest.raises(UsageError, match="inflicts faults, so it has no speed"):
+        plan_of(scenario, Size(), 1)
+    with pytest.raises(BudgetError):
+        plan(budgets=("nonsense",))
+    with pytest.raises(UsageError, match="its arguments are no JSON"):
+        call_scenario("sleep {seconds")
+    with pytest.raises(UsageError, match="rounds 0: a number from 1 to 10000"):
+        make_schedule("quick", rounds=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "told"),
+    [
+        (0.00321, "s", "3.21 ms"),
+        (42e-6, "s", "42 µs"),
+        (2.5, "s", "2.5 s"),
+        (311.96, "1/s", "312/s"),
+        (5e6, "B", "5 MB"),
+        (1e6 / 60, "B/s", "1 MB/min"),
+        (None, "s", "-"),
+        (3.0, "1", "3"),
+    ],
+)
+def test_values_have_units_that_suit_them(value: float | None, unit: str, told: str) -> None:
+    assert tell_value(value, unit) == told
