@@ -37,8 +37,12 @@ ALLOWED |= {
     "harness.selfcheck.probes": "random",
 }  # its type only
 ALLOWED |= {"harness.lab.load": "random", "harness.lab.works": "random"}  # seeded
+ALLOWED["harness.depths.frames"] = "datetime"
 PURE_PATHS = """
-    bridge/{errors,interface,messages,framing,lifecycle,events,config} pool_v2/{coordinator,circuit,roster,sessions}
+    bridge/{errors,interface,messages,framing,lifecycle,events,config,redaction,adapter}
+    harness/models/{service,answers}
+    harness/depths/{depth,frames,script} harness/{programs}
+    pool_v2/{coordinator,circuit,roster,sessions}
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
     harness/{op,columns,tables,lines,recovery,picture,cells,composition,intended,differential,replay}

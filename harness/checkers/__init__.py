@@ -13,6 +13,7 @@ from harness.checkers.linearizability import Linearizable
 from harness.checkers.lives import BoundedStart, Lives, Recycled, Restraint, TimeoutKills
 from harness.checkers.outcomes import LabelledOutcome, OneOutcome
 from harness.checkers.parallelism import Overlap, ParallelStart
+from harness.checkers.programs import OwnModel
 from harness.checkers.recovered import Recovered
 from harness.checkers.resources import LeakSlope
 from harness.checkers.sessions import Sessions
@@ -54,6 +55,7 @@ ALL: tuple[type, ...] = (
     OneOutcome,
     Overlap,
     OwnAnswer,
+    OwnModel,
     ParallelStart,
     Prompt,
     Recovered,
@@ -93,6 +95,7 @@ __all__ = [
     "OneOutcome",
     "Overlap",
     "OwnAnswer",
+    "OwnModel",
     "ParallelStart",
     "Prompt",
     "Recovered",

@@ -27,6 +27,7 @@ from harness.commands.options import (
     Quiet,
     Scenarios,
     Seed,
+    Suite,
     WorkerCommand,
     Workers,
     build_request,
@@ -41,6 +42,7 @@ from harness.job import start_job, start_measured_job
 from harness.pools import find_pool
 from harness.terminal import Steps, show_decision
 from reports import publish, view_with_extras, write_reports
+from scenarios import DEFAULT_SUITE
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")]
 Candidate = Annotated[str, typer.Option(metavar="POOL", help="The pool that is to replace it.")]
@@ -51,6 +53,7 @@ Pools = Annotated[
 
 def compare_command(
     scenarios: Scenarios = None,
+    suite: Suite = DEFAULT_SUITE,
     baseline: Annotated[
         str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")
     ] = "v1",
@@ -80,7 +83,7 @@ def compare_command(
 ) -> int:
     """Run every scenario on both pools and decide whether the candidate may replace the baseline."""
     minimum = _minimum(least_cells, least_lines, coverage=coverage or bool(coverage_source))
-    found = find_scenarios(scenarios or [], profile=profile)
+    found = find_scenarios(scenarios or [], profile=profile, suite=suite)
     one, other = find_pool(baseline), find_pool(candidate)
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     folder = out or new_folder("compare")
@@ -130,6 +133,7 @@ def _minimum(cells: int, lines: float, *, coverage: bool) -> Minimum:
 
 def run_command(
     scenarios: Scenarios = None,
+    suite: Suite = DEFAULT_SUITE,
     pool: Annotated[
         list[str] | None, typer.Option(metavar="POOL", help=f"The pool to run on, repeatable; {POOL_HELP}.")
     ] = None,
@@ -144,7 +148,7 @@ def run_command(
     as_json: AsJson = False,
 ) -> int:
     """Run scenarios on one pool (v2) or several, and show what the checkers found. What was declared is no failure."""
-    found = find_scenarios(scenarios or [], profile=profile)
+    found = find_scenarios(scenarios or [], profile=profile, suite=suite)
     subjects = [find_pool(name) for name in pool or ["v2"]]
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     folder = out or new_folder("run")
