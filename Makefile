@@ -31,6 +31,7 @@ dspy: setup
 	@$(BIN)/python -m compileall -q "$$($(BIN)/python -c 'import dspy, os; print(os.path.dirname(dspy.__file__))')"
 
 test: setup
+	@sh tools/browser "$(VENV)"
 	@sh tools/test "$(BIN)" -n "$(JOBS)"
 
 lint: setup

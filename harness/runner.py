@@ -36,6 +36,7 @@ from harness.metrics import measure
 from harness.models.loopback import LoopbackModels
 from harness.names import pool_name
 from harness.nemesis import Nemesis
+from harness.picture import draw
 from harness.recorder import Recorder
 from harness.replay import replay_command
 from harness.roll import Roll
@@ -164,6 +165,7 @@ def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
         verdict=verdict,
         findings=findings,
         metrics=measure(history),
+        picture=draw(history, findings),
         folder=str(folder.path),
         trouble=trouble,
         replay=replay_command(history.info),

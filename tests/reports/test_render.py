@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html.parser
 import json
 import re
@@ -57,25 +59,34 @@ def test_the_page_answers_at_its_top_and_needs_nothing_else(make_comparison: Mak
     assert page.text.index("SAFE") < page.text.index("3.98 ×") < page.text.index("it is serial")
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
     assert len(text.encode()) < 3_000_000
-    specs = json.loads(page.scripts["specs"])
-    assert {"occupancy", "overlap", "response", "speed", "throughput", "row-parallel_calls"} <= specs.keys()
-    drawn = set(re.findall(r'data-spec="([^"]+)"', text))
-    assert drawn == specs.keys()
+    drawings = json.loads(page.scripts["drawings"])
+    assert {"hero", "overview/1", "overview/4", "row-parallel_calls/occupancy"} <= drawings.keys()
+    assert set(re.findall(r'data-drawing="([^"]+)"', text)) == drawings.keys()
+    assert {drawing["kind"] for drawing in drawings.values()} == json.loads(page.scripts["specs"]).keys()
+
+
+def test_only_the_page_s_own_scripts_may_run(make_comparison: MakeComparison) -> None:
+    text = render_html(build_view(make_comparison()))
+    page = Page(text)
+    [policy] = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy.startswith("default-src 'none';")
+    for name in ("script-2", "script-3"):
+        digest = base64.b64encode(hashlib.sha256(page.scripts[name].encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
 
 
 def test_hostile_text_stays_text_in_html(make_comparison: MakeComparison, hostile: Comparison) -> None:
     page = Page(render_html(build_view(hostile)))
     plain = Page(render_html(build_view(make_comparison())))
-    assert page.tags.count("script") == plain.tags.count("script") == 3
+    assert page.tags.count("script") == plain.tags.count("script") == 4
     assert "img" not in page.tags
     assert page.handlers == []
     assert "<img src=x onerror=alert(2)>" in page.text
     assert "{{ 7*7 }}" in page.text
     assert "\x00" not in page.text
     assert "\\x1b" in page.text
-    spec = json.loads(page.scripts["specs"])["row-parallel_calls"]
-    commands = [bar["command"] for bar in spec["datasets"][spec["vconcat"][1]["data"]["name"]]]
-    assert commands[0].startswith("</script>")
+    bars = json.loads(page.scripts["drawings"])["row-parallel_calls/occupancy"]["tables"]["bars"]
+    assert any(word.startswith("</script>") for word in bars["what"]["of"])
 
 
 def test_hostile_text_stays_text_in_markdown(hostile: Comparison) -> None:
