@@ -7,10 +7,11 @@ JOBS ?= 3
 BENCH ?=
 BIN = $(VENV)/bin
 
-.PHONY: compare test lint bench setup clean help
+.PHONY: compare compare-dspy test lint bench setup dspy clean help
 
 help:
 	@echo "make compare   compare the two pools and write the report into $(OUT)"
+	@echo "make compare-dspy  install the extra dspy and compare the pools on real DSPy programs, report in $(OUT)-dspy"
 	@echo "make test      run the tests, with branch coverage"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     measure V2 beside a bare pipe, V1 and other pools (BENCH=--quick: 90 seconds)"
@@ -21,7 +22,16 @@ setup:
 compare: setup
 	$(BIN)/poolproof compare --out "$(OUT)"
 
+compare-dspy: dspy
+	$(BIN)/poolproof compare --suite dspy --jobs 2 --out "$(OUT)-dspy"
+
+dspy: setup
+	@$(BIN)/python -c 'import dspy' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dspy]'
+	@$(BIN)/python -m compileall -q "$$($(BIN)/python -c 'import dspy, os; print(os.path.dirname(dspy.__file__))')"
+
 test: setup
+	@sh tools/browser "$(VENV)"
 	@sh tools/test "$(BIN)" -n "$(JOBS)"
 
 lint: setup

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bridge.config import PoolConfig
 from bridge.errors import (
+    AnswerError,
     CallTimeout,
     Cancelled,
     CheckoutTimeout,
@@ -37,6 +38,7 @@ from bridge.interface import (
 
 __all__ = [
     "OUTCOMES",
+    "AnswerError",
     "CallTimeout",
     "Cancelled",
     "Capability",

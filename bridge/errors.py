@@ -54,6 +54,10 @@ class CommandError(PoolError):
         super().__init__(message, sent=Sent.YES, worker_id=worker_id)
 
 
+class AnswerError(PoolError):
+    """The worker executed the command, and its answer is not what this command gives."""
+
+
 class InvalidRequest(PoolError, ValueError):
     """The request cannot be put on the wire: it is not JSON, or larger than the limit."""
 

@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from bridge.errors import InvalidRequest, ProtocolError
 from bridge.framing import HEADER_BYTES
+from bridge.redaction import redact
 
 INIT_ID = 0
 """The request id of the init ping."""
@@ -31,6 +32,9 @@ class Request(msgspec.Struct, frozen=True):
     args: dict[str, Any]
     timestamp: Any = None
     stream: bool | UnsetType = UNSET
+
+    def __repr__(self) -> str:
+        return f"Request({self.id}, {self.command!r}, {redact(self.args)!r})"
 
 
 class Response(msgspec.Struct, frozen=True):

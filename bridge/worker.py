@@ -19,6 +19,7 @@ from struct import Struct
 from bridge.errors import ProtocolError
 from bridge.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
 from bridge.handlers import Context, HandlerError, find_handler
+from bridge.handlers.engine import PROGRAMS_VARIABLE, load_engine
 from bridge.journal import JOURNAL_VARIABLE, Journal
 from bridge.messages import INIT_ID, Request, decode_request, encode_failure, encode_part, encode_success
 
@@ -199,7 +200,12 @@ def run(worker_id: int, mode: str = "pool-worker") -> int:
     limit_bytes = int(os.environ.get(FRAME_LIMIT_VARIABLE, DEFAULT_FRAME_LIMIT_BYTES))
     wire = Wire.take(limit_bytes=limit_bytes)
     bytes(KEPT_BYTES)  # glibc raises its threshold to the largest block that was freed, see mallopt(3)
-    context = Context(worker_id, mode, wire.write_raw)
+    try:
+        engine = load_engine(os.environ.get(PROGRAMS_VARIABLE, ""))  # its imports are a part of the start
+    except HandlerError as error:
+        sys.stderr.write(f"worker {worker_id}: {error}\n")
+        return BAD_INPUT_STATUS
+    context = Context(worker_id, mode, wire.write_raw, engine)
     try:
         return serve(wire, context, Journal(worker_id, os.environ.get(JOURNAL_VARIABLE)))
     except BrokenPipeError:

@@ -19,26 +19,34 @@ import scenarios
 from harness.errors import UsageError
 from harness.plan import read_plan
 from harness.scenario import Scenario
+from scenarios import DEFAULT_SUITE
 
 
-def all_scenarios() -> dict[str, Scenario]:
-    """The catalogue, by name."""
-    return dict(scenarios.CATALOGUE)
+def all_scenarios(suite: str = DEFAULT_SUITE) -> dict[str, Scenario]:
+    """A suite of the catalogue, by name. Raises UsageError if there is none of that name."""
+    if suite not in scenarios.SUITES:
+        raise UsageError(f"there is no suite {suite!r}; there are {', '.join(scenarios.SUITES)}")
+    return dict(scenarios.SUITES[suite])
 
 
-def find_scenarios(wanted: Sequence[str], *, profile: str = "full") -> list[Scenario]:
-    """The scenarios of these names or files; all that belong to the profile if none is named.
+def find_scenarios(wanted: Sequence[str], *, profile: str = "full", suite: str = DEFAULT_SUITE) -> list[Scenario]:
+    """The scenarios of these names, of any suite, or files; all of the suite and the profile if none is named.
 
-    Raises UsageError that names what was not found and the nearest that exists.
+    Raises UsageError that names what was not found and the nearest that exists, or what the suite needs.
     """
-    catalogue = all_scenarios()
     if not wanted:
-        return [scenario for scenario in catalogue.values() if scenario.quick or profile != "quick"]
-    found: dict[str, Scenario] = {}
+        found = [scenario for scenario in all_scenarios(suite).values() if scenario.quick or profile != "quick"]
+        needed = sorted({package for scenario in found for package in scenario.packages})
+        missing = [package for package in needed if importlib.util.find_spec(package) is None]
+        if suite != DEFAULT_SUITE and missing:
+            raise UsageError(f"the suite {suite!r} needs {missing[0]}: pip install 'poolproof[{suite}]'")
+        return found
+    catalogue = {name: scenario for every in scenarios.SUITES.values() for name, scenario in every.items()}
+    named: dict[str, Scenario] = {}
     for word in wanted:
         for scenario in _find(word, catalogue):
-            found[scenario.name] = scenario
-    return list(found.values())
+            named[scenario.name] = scenario
+    return list(named.values())
 
 
 def _find(word: str, catalogue: dict[str, Scenario]) -> list[Scenario]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from bridge import PoolError
-from harness.commands import baselines, benches, checks, machine, records, runs, shrinks
+from harness.commands import baselines, benches, checks, machine, migrate, records, runs, shrinks
 from harness.commands.options import Exit
 from harness.errors import HarnessError, UsageError
 
@@ -35,7 +35,10 @@ app.add_typer(baselines.baseline_app, name="baseline")
 app.command("history")(baselines.history_command)
 app.command("list")(records.list_command)
 app.command("report")(records.report_command)
+app.command("open")(records.open_command)
+app.command("site")(records.site_command)
 app.command("analyze")(records.analyze_command)
+app.add_typer(migrate.app, name="migrate")
 app.command("ps")(machine.ps_command)
 app.command("reap")(machine.reap_command)
 app.command("doctor")(machine.doctor_command)

@@ -9,15 +9,17 @@ import shlex
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from harness.comparison import RunResult
+from harness.depths.depth import Depth, why_not
 from harness.intended import Excuse, find_excuse
 from harness.ledger import Ledger, Planned
 from harness.lock import sharing
 from harness.runner import Request, Subject, run
 from harness.scenario import Scenario
-from harness.verdict import Verdict
+from harness.verdict import Verdict, worst
 
 
 class ScenarioFailed(Exception):
@@ -34,9 +36,11 @@ class ScenarioItem(pytest.Item):
         subject: Subject,
         request: Request,
         ledger: Ledger,
+        depth: Depth = Depth.REAL,
         **of_pytest: Any,  # noqa: ANN401
     ) -> None:
         super().__init__(**of_pytest)
+        self.depth = depth
         self.scenario = scenario
         self.subject = subject
         self._request = request
@@ -53,10 +57,25 @@ class ScenarioItem(pytest.Item):
 
     def runtest(self) -> None:
         """Run it, keep the result, and raise if it is not a pass."""
+        reason = why_not(self.scenario.depths, self.depth)
+        if reason:
+            self._ledger.receive(self.nodeid, self._skipped(reason))
+            pytest.skip(reason)
         with sharing():
             result = run(self.scenario, self.subject, self._request, self._ledger.runs)
+        if self.depth is Depth.MOCK:
+            result = without_unknown(result)
         self._ledger.receive(self.nodeid, result)
         raise_unless_passed(self.scenario, result)
+
+    def _skipped(self, reason: str) -> RunResult:
+        return RunResult(
+            scenario=self.scenario.name,
+            pool=self.subject.name,
+            seed=self._request.seed,
+            verdict=Verdict.UNKNOWN,
+            skipped=reason,
+        )
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:  # noqa: ANN401
         """The findings in place of a traceback."""
@@ -67,6 +86,13 @@ class ScenarioItem(pytest.Item):
     def reportinfo(self) -> tuple[Any, int | None, str]:
         """Where it is defined, and its name."""
         return self.path, None, self.name
+
+
+def without_unknown(result: RunResult) -> RunResult:
+    """The result without what cannot be known where there is no process; its verdict is that of the rest."""
+    known = tuple(found for found in result.findings if found.verdict is not Verdict.UNKNOWN)
+    verdict = Verdict.UNKNOWN if result.trouble or not known else worst(found.verdict for found in known)
+    return msgspec.structs.replace(result, findings=known, verdict=verdict)
 
 
 def raise_unless_passed(scenario: Scenario, result: RunResult) -> None:

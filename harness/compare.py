@@ -18,7 +18,8 @@ from typing import Protocol
 
 import msgspec
 
-from harness.comparison import Comparison, Machine, RunResult, ScenarioComparison, Speed
+from harness.cells import shortfalls
+from harness.comparison import SCHEMA_VERSION, Comparison, Cover, Machine, Minimum, RunResult, ScenarioComparison, Speed
 from harness.differential import Answers, compare_answers
 from harness.errors import RecordError, RunError
 from harness.judge import compare_scenario, judge
@@ -128,8 +129,13 @@ def compare(
     start_job: StartJob,
     progress: Progress,
     command: str = "",
+    minimum: Minimum = Minimum(),  # noqa: B008 - frozen
+    read_cover: Callable[[], Cover | None] = lambda: None,
 ) -> Comparison:
-    """Compare two pools. Raises UsageError if `out` cannot be written, KeyboardInterrupt as it comes."""
+    """Compare two pools. `read_cover` is asked for the coverage once all scenarios have been run.
+
+    Raises UsageError if `out` cannot be written, KeyboardInterrupt as it comes.
+    """
     began = time.monotonic()
     load_before = os.getloadavg()[0]
     progress.planned(2 * len(scenarios) + sum(scenario.timed for scenario in scenarios))
@@ -144,6 +150,8 @@ def compare(
         request,
         speeds=speeds,
         troubles=troubles,
+        minimum=minimum,
+        coverage=read_cover(),
         machine=describe_machine(load_before),
         duration_s=time.monotonic() - began,
         command=command,
@@ -181,13 +189,15 @@ def assemble(
     *,
     speeds: Sequence[Speed] = (),
     troubles: Sequence[str] = (),
+    minimum: Minimum = Minimum(),  # noqa: B008 - frozen
+    coverage: Cover | None = None,
     machine: Machine,
     duration_s: float,
     command: str = "",
 ) -> Comparison:
     """Judge what both pools did: `pools` is (baseline, candidate), `results` goes by scenario and 0 or 1 for these."""
     compared = compare_results(scenarios, results)
-    judgement = judge(compared, speeds=speeds, troubles=troubles)
+    judgement = judge(compared, speeds=speeds, troubles=(*troubles, *shortfalls(compared, coverage, minimum)))
     return Comparison(
         decision=judgement.decision,
         reasons=judgement.reasons,
@@ -202,6 +212,8 @@ def assemble(
         scenarios=compared,
         speeds=tuple(speeds),
         troubles=tuple(troubles),
+        minimum=minimum,
+        coverage=coverage,
         machine=machine,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         duration_s=duration_s,
@@ -249,13 +261,15 @@ def reanalyze(comparison: Comparison, home: Path, find: Callable[[Sequence[str]]
             results[row.name, side] = result
     ordered = [scenarios[row.name] for row in comparison.scenarios]
     compared = compare_results(ordered, results)
-    judgement = judge(compared, speeds=comparison.speeds, troubles=comparison.troubles)
+    missed = shortfalls(compared, comparison.coverage, comparison.minimum)
+    judgement = judge(compared, speeds=comparison.speeds, troubles=(*comparison.troubles, *missed))
     return msgspec.structs.replace(
         comparison,
         decision=judgement.decision,
         reasons=judgement.reasons,
         warnings=judgement.warnings,
         scenarios=compared,
+        schema_version=SCHEMA_VERSION,
     )
 
 

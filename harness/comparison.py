@@ -8,10 +8,11 @@ from __future__ import annotations
 import msgspec
 
 from harness.checker import Finding
+from harness.picture import Picture
 from harness.recovery import Recovery
 from harness.verdict import Decision, Verdict
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +67,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     findings: tuple[Finding, ...] = ()
     metrics: Metrics = Metrics()
+    picture: Picture = Picture()
     folder: str = ""
     duration_s: float = 0.0
     skipped: str = ""
@@ -94,7 +96,7 @@ class ScenarioComparison(msgspec.Struct, frozen=True, kw_only=True):
 
     `answers_ignored` were left out by the scenario's own hook, and `undecided` tells where such a hook broke.
     `not_seen` has a sentence for each declared difference that did not show. `file` defines the scenario if the
-    catalogue does not.
+    catalogue does not. `workload` and `configuration` say what was asked of the workers, and in what the pool differed.
     """
 
     name: str
@@ -109,6 +111,54 @@ class ScenarioComparison(msgspec.Struct, frozen=True, kw_only=True):
     answers_ignored: int = 0
     undecided: tuple[str, ...] = ()
     not_seen: tuple[str, ...] = ()
+    workload: str = ""
+    configuration: str = ""
+
+
+class FileCover(msgspec.Struct, frozen=True, kw_only=True):
+    """What all scenarios together executed of one file; `missing` and `untaken` are what none ever did.
+
+    `missing` has lines such as "12-14, 20", `untaken` branches such as "12->15" (a negative end leaves the function).
+    """
+
+    path: str
+    statements: int
+    executed: int
+    branches: int = 0
+    taken: int = 0
+    missing: str = ""
+    untaken: str = ""
+
+
+class ScenarioCover(msgspec.Struct, frozen=True, kw_only=True):
+    """What one scenario executed on the candidate; `alone` counts lines that no other did, `files` has all lines."""
+
+    scenario: str
+    lines: int
+    branches: int
+    alone: int
+    files: dict[str, str] = {}
+
+
+class Cover(msgspec.Struct, frozen=True, kw_only=True):
+    """Which lines and branches of the candidate ran, by file and by scenario. `sources` are its packages."""
+
+    sources: tuple[str, ...]
+    files: tuple[FileCover, ...]
+    scenarios: tuple[ScenarioCover, ...]
+
+    @property
+    def percent(self) -> float:
+        """The executed share of all statements, in percent."""
+        statements = sum(file.statements for file in self.files)
+        return 100 * sum(file.executed for file in self.files) / statements if statements else 0.0
+
+
+class Minimum(msgspec.Struct, frozen=True, kw_only=True):
+    """What SAFE needs at least: `cells` that the candidate passed, and `lines` percent of its statements executed."""
+
+    cells: int = 1
+    lines: float = 0.0
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,6 +207,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     scenarios: tuple[ScenarioComparison, ...]
     speeds: tuple[Speed, ...] = ()
     troubles: tuple[str, ...] = ()
+    minimum: Minimum = Minimum()
+    coverage: Cover | None = None
     machine: Machine
     created_at: str
     duration_s: float

@@ -5,11 +5,16 @@ Pure. It finds differences and names their kind; whether they are intended is fo
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from harness.equality import VOLATILE, same_json, without
-from harness.history import History, Op, OpType
 from harness.intended import Comparing, DifferenceKind
+from harness.op import Op, OpType
+
+if TYPE_CHECKING:  # an application that migrates pays for no history
+    from harness.history import History
 
 VERBATIM_COMMANDS = frozenset({"echo"})
 """Their answers are what was sent, so no field of them is volatile."""
@@ -59,7 +64,7 @@ def compare_answers(baseline: History, candidate: History, comparing: Comparing 
             if comparing.ignore is not None and comparing.ignore(op, other):
                 ignored += 1
                 continue
-            difference = _compare(op, other, comparing)
+            difference = compare_ops(op, other, comparing)
         except Exception as error:
             undecided.append(f"{_name(op)}: a comparing hook broke: {type(error).__name__}: {error}")
             continue
@@ -70,7 +75,8 @@ def compare_answers(baseline: History, candidate: History, comparing: Comparing 
     return Answers(compared=compared, differences=tuple(found), ignored=ignored, undecided=tuple(undecided))
 
 
-def _compare(one: Op, other: Op, comparing: Comparing) -> OpDifference | None:
+def compare_ops(one: Op, other: Op, comparing: Comparing = USUAL) -> OpDifference | None:
+    """In what two operations of the same command differ. Raises whatever a hook raises; `ignore` is not asked."""
     if comparing.compare is not None and comparing.compare(one, other):
         return None
     if one.outcome != other.outcome:

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 import msgspec
 
+from harness.models.service import Outage
+
 
 class FaultKind(StrEnum):
     """The injuries: to a process or the pool, to a client, at a worker's start, or by a command."""
@@ -24,6 +26,8 @@ class FaultKind(StrEnum):
     STALE_LEASE = "stale_lease"
     LOST_LEASE = "lost_lease"
     HOOK_JUNK = "hook_junk"
+
+    MODEL_OUTAGE = "model_outage"
 
     CLIENT_INTERRUPT = "client_interrupt"
     CLIENT_DEATH = "client_death"
@@ -63,6 +67,7 @@ DESCRIPTIONS: dict[FaultKind, str] = {
     FaultKind.STALE_LEASE: "a client uses a worker that it has given back",
     FaultKind.LOST_LEASE: "a client's thread ends while it holds a worker, and does not give it back",
     FaultKind.HOOK_JUNK: "a pool's hooks answer what no pool accepts",
+    FaultKind.MODEL_OUTAGE: "the provider of the language model answers errors, hangs or hangs up for a while",
     FaultKind.CLIENT_INTERRUPT: "Ctrl-C reaches a client while a worker is busy with its call",
     FaultKind.CLIENT_DEATH: "a client ends (SystemExit) while a worker is busy with its call",
     FaultKind.SLOW_START: "every worker needs a while before it answers its init ping",
@@ -132,6 +137,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     client that made it), or "" for `after_s` seconds from the run's begin: then the victim is the worker that has been
     busy longest. `for_s` is how long a stop, an exhaustion or a slow start lasts, `amount` how many frames or bytes a
     stray or noisy start makes, `starts` how many of the first starts a start's fault spoils (0: all of them).
+    `outage` is what a model outage does.
 
     A step may wait for a fault: its `after` is then "KIND:landed".
     """
@@ -142,6 +148,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     for_s: float = 0.0
     amount: int = 0
     starts: int = 0
+    outage: Outage = Outage.SERVER_ERROR
 
 
 class FaultRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ from bridge import Observer, Pool, PoolConfig
 from bridge.clock import now_ns
 from bridge.journal import JOURNAL_VARIABLE
 from harness.fault import Fault, FaultKind, FaultRecord
+from harness.models.loopback import LoopbackModels
 from harness.recorder import Recorder
 from harness.roll import Roll
 
@@ -52,7 +53,7 @@ class Stage:
     """Where the faults take place. `make` and `config` make a second pool of the kind; `subject` is its name.
 
     `main_client` is the client that runs in the main thread, where alone a signal raises. `pids` collects processes
-    that must be gone at the end.
+    that must be gone at the end. `models` is the model server of the scenario, if it has one.
     """
 
     pool: Pool
@@ -64,6 +65,7 @@ class Stage:
     subject: str = ""
     main_client: Victim | None = None
     pids: set[int] = field(default_factory=set)
+    models: LoopbackModels | None = None
 
     def tell(
         self,
@@ -289,6 +291,25 @@ def kill_parent(fault: Fault, stage: Stage) -> None:
     stage.tell(fault, landed=bool(workers), pid=owner.pid, detail="SIGKILL to the pool's process", seen=seen)
 
 
+def fail_models(fault: Fault, stage: Stage) -> None:
+    """Let the model server fail every request for `for_s` seconds. It landed once a request has met it."""
+    models = stage.models
+    if models is None:
+        stage.tell(fault, landed=False, detail="this run has no model server")
+        return
+    before = models.stats()["failed"]
+    models.outage(fault.outage)
+    end = time.monotonic() + fault.for_s
+    try:
+        landed = False
+        while not landed and time.monotonic() < end and not stage.stop.wait(LOOK_EVERY_S):
+            landed = models.stats()["failed"] > before
+        stage.tell(fault, landed=landed, detail=fault.outage.value)
+        stage.stop.wait(max(0.0, end - time.monotonic()))
+    finally:
+        models.outage(None)
+
+
 def _lives(pid: int) -> bool:
     # One that has ended and was not waited for by its new parent is gone too.
     try:
@@ -308,4 +329,5 @@ INJURIES: dict[FaultKind, Callable[[Fault, Stage], None]] = {
     FaultKind.LOST_LEASE: lose_lease,
     FaultKind.FD_EXHAUSTION: exhaust_descriptors,
     FaultKind.PARENT_KILL: kill_parent,
+    FaultKind.MODEL_OUTAGE: fail_models,
 }

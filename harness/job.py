@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ import msgspec
 
 from harness.catalogue import find_scenarios
 from harness.comparison import RunResult
+from harness.covering import Covering
 from harness.errors import HarnessError
 from harness.pools import find_pool
 from harness.runner import Request, Subject, run
@@ -29,6 +31,7 @@ from harness.scenario import Scenario
 from harness.verdict import Verdict
 
 END_WAIT_S = 5.0
+MEASURED_END_WAIT_S = 60.0
 
 
 class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,16 +48,27 @@ Order = TypeVar("Order", bound=JobOrder)
 
 
 class Job:
-    """A job under way, seen from the parent. `module` is run as a program that takes the order."""
+    """A job under way, seen from the parent. `module` is run as a program that takes the order.
 
-    def __init__(self, order: JobOrder, module: str = "harness.job") -> None:
+    `command` replaces the interpreter's own call of it. `end_wait_s` is what it may take to end by itself.
+    """
+
+    def __init__(
+        self,
+        order: JobOrder,
+        module: str = "harness.job",
+        *,
+        command: Sequence[str] = (),
+        end_wait_s: float = END_WAIT_S,
+    ) -> None:
         self.order = order
+        self._end_wait_s = end_wait_s
         self._lock = threading.Lock()
         self._errors: str | None = None
         # Unlike a pipe, a file never fills up while nobody reads. `end` closes it.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            list(command) or [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -107,7 +121,7 @@ class Job:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
-            self._process.wait(END_WAIT_S)
+            self._process.wait(self._end_wait_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -123,10 +137,23 @@ def start_job(scenario: Scenario, subject: Subject, request: Request, out: Path)
     return Job(order)
 
 
-def _leave_with_parent() -> None:
+def start_measured_job(
+    covering: Covering, pool: str, scenario: Scenario, subject: Subject, request: Request, out: Path
+) -> Job:
+    """Begin a run as start_job does; if it is one of `pool`, what it executes is measured."""
+    if subject.name != pool:
+        return start_job(scenario, subject, request, out)
+    order = JobOrder(scenario=scenario.name, file=scenario.file, pool=subject.name, request=request, out=str(out))
+    command = covering.command(scenario.name, "harness.job")
+    return Job(order, command=command, end_wait_s=MEASURED_END_WAIT_S)
+
+
+def _leave_with_parent(answered: threading.Event) -> None:
     poll = select.poll()
     poll.register(0, 0)
     poll.poll()
+    if answered.is_set() and "coverage" in sys.modules:
+        time.sleep(MEASURED_END_WAIT_S)  # the main thread is writing down what was executed
     os._exit(0)
 
 
@@ -135,7 +162,8 @@ def serve(carry_out: Callable[[Order], RunResult], kind: type[Order]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     line = sys.stdin.buffer.readline()
     order = msgspec.json.decode(line, type=kind)
-    threading.Thread(target=_leave_with_parent, name="parent-watch", daemon=True).start()
+    answered = threading.Event()
+    threading.Thread(target=_leave_with_parent, args=(answered,), name="parent-watch", daemon=True).start()
     answer = os.dup(1)
     os.dup2(2, 1)  # a scenario's own prints must not reach the answer
     try:
@@ -143,6 +171,7 @@ def serve(carry_out: Callable[[Order], RunResult], kind: type[Order]) -> int:
     except HarnessError as error:
         sys.stderr.write(f"{error}\n")
         return 4
+    answered.set()
     data = memoryview(msgspec.json.encode(result) + b"\n")
     while data:
         data = data[os.write(answer, data) :]

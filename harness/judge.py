@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from harness.cells import describe_configuration, describe_workload
 from harness.checker import MAX_EXAMPLES
 from harness.comparison import Difference, RunResult, ScenarioComparison, Speed
 from harness.differential import Answers, OpDifference
@@ -59,6 +60,8 @@ def compare_scenario(
         answers_ignored=answers.ignored,
         undecided=answers.undecided,
         not_seen=tuple(dict.fromkeys((*not_seen_here, *unseen))),
+        workload=describe_workload(scenario),
+        configuration=describe_configuration(scenario),
     )
 
 

@@ -143,9 +143,10 @@ class Nemesis:
 
 
 def _pin_child(pid: int) -> int:
-    # A pidfd, so that the signal can reach nobody else. Raises if it is no living child of this process.
+    # A pidfd, so that the signal can reach nobody else. Raises if it is no living child of this process or its zygote.
     process = psutil.Process(pid)
-    if process.ppid() != os.getpid():
+    parent = process.parent()
+    if parent is None or os.getpid() not in (parent.pid, parent.ppid()):
         raise ProcessLookupError(f"process {pid} is no child of this one")
     if process.status() == psutil.STATUS_ZOMBIE:
         raise ProcessLookupError(f"process {pid} had ended already")

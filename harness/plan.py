@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from bridge.redaction import redact
 from harness.errors import RecordError, UsageError
 from harness.fault import Fault
 from harness.scenario import Scenario
@@ -54,7 +55,8 @@ class StoredPlan(msgspec.Struct, frozen=True, kw_only=True):
 def write_plan(path: Path, plan: StoredPlan) -> None:
     """Store it. Raises UsageError if a step's arguments are not JSON or the file cannot be written."""
     try:
-        write_whole(path, msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+        told = redact(msgspec.json.decode(msgspec.json.encode(plan)))  # a plan is sent around: a key stays here
+        write_whole(path, msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n")
     except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"the plan of {plan.scenario!r} cannot be stored as JSON: {error}") from error
     except OSError as error:

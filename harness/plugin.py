@@ -19,8 +19,10 @@ import pytest
 
 if TYPE_CHECKING:
     from bridge import Observer, Pool
+    from bridge.adapter import ProgramAdapter
     from harness.collection import ScenarioItem
     from harness.comparison import RunResult
+    from harness.depths.depth import Depth
     from harness.lab.figures import Bench
     from harness.ledger import Ledger
     from harness.runner import Request, Subject
@@ -28,18 +30,26 @@ if TYPE_CHECKING:
 
 DEFAULT_POOLS = ("v1", "v2")
 SCENARIO_FILES = ("scenario_*.py", "scenarios/*.py")
+DEPTHS = ("mock", "wire", "real")
 BENCH_FIXTURE = "run_bench"
 PROFILE_SCALES = {"quick": 1.0, "full": 3.0}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options, all of which begin with --pool."""
+    """The options, all of which but --adapter begin with --pool."""
     group = parser.getgroup("poolproof", "worker pools under test")
     group.addoption(
         "--pool",
         action="append",
         metavar="POOL",
         help="pool to test: a name or package.module:factory, repeatable; the first is the baseline",
+    )
+    group.addoption(
+        "--adapter",
+        action="append",
+        choices=DEPTHS,
+        help="depth of tests with the fixture `adapter`, repeatable: mock (no process), wire (a scripted worker that "
+        "checks every frame) or real; all that a test allows if not given. Scenarios are real unless it is given",
     )
     group.addoption("--pool-seed", type=int, default=1, metavar="N", help="decides every workload (default 1)")
     group.addoption("--pool-workers", type=int, default=4, metavar="N", help="worker processes of a pool (default 4)")
@@ -58,6 +68,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the session's state."""
     config.addinivalue_line("markers", "scenario: an item that runs a poolproof scenario on a pool")
     config.addinivalue_line("markers", "pool_options(**options): options of the fixture `pool`, as of PoolConfig")
+    config.addinivalue_line(
+        "markers",
+        "depths(*names, packages=(), script=()): depths at which a test with `adapter` makes sense, the packages that "
+        "its workers need, as dspy, and what a worker without them is to answer",
+    )
     config.stash[STATE] = state = State(config)
     if state.controls:
         config.pluginmanager.register(state.outcomes, "poolproof-outcomes")
@@ -93,6 +108,18 @@ class State:
             return [find_pool(name) for name in self.pool_names]
         except UsageError as error:
             raise pytest.UsageError(f"--pool: {error}") from error
+
+    def stages(self, scenario: Scenario) -> list[tuple[Subject, Request, Depth]]:
+        """Where to run a scenario: each pool for real; with --adapter at the deepest that it allows of those."""
+        from harness.depths.depth import Depth
+        from harness.depths.making import MOCK, at_wire
+
+        chosen = [Depth(name) for name in DEPTHS if name in (self._config.getoption("adapter") or ["real"])]
+        depth = ([found for found in chosen if found in scenario.depths] or chosen)[-1]
+        if depth is Depth.MOCK:
+            return [(MOCK, self.request, depth)]
+        request = at_wire(self.request) if depth is Depth.WIRE else self.request
+        return [(subject, request, depth) for subject in self.subjects()]
 
     def require_possible(self) -> None:
         """Raise pytest.UsageError for a bad option, before anything is collected."""
@@ -187,10 +214,11 @@ def pytest_pycollect_makeitem(
             name=f"{obj.name}[{subject.name}]",
             scenario=obj,
             subject=subject,
-            request=state.request,
+            request=request,
             ledger=state.ledger,
+            depth=depth,
         )
-        for subject in state.subjects()
+        for subject, request, depth in state.stages(obj)
     ]
 
 
@@ -214,6 +242,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "poolproof_subject" in metafunc.fixturenames:
         subjects = metafunc.config.stash[STATE].subjects()
         metafunc.parametrize("poolproof_subject", subjects, ids=[subject.name for subject in subjects], indirect=True)
+    if "poolproof_place" in metafunc.fixturenames:
+        places = places_of(metafunc.config)
+        metafunc.parametrize("poolproof_place", places, ids=["-".join(place) for place in places], indirect=True)
+
+
+def places_of(config: pytest.Config) -> list[tuple[str, ...]]:
+    """Where tests with `adapter` are run: ("mock",), and ("wire", pool) and ("real", pool) for each pool."""
+    names = config.stash[STATE].pool_names
+    chosen = config.getoption("adapter") or DEPTHS
+    places: list[tuple[str, ...]] = []
+    for depth in (depth for depth in DEPTHS if depth in chosen):
+        places += [(depth,)] if depth == "mock" else [(depth, name) for name in names]
+    return places
 
 
 # Fixtures.
@@ -262,6 +303,55 @@ def pool(poolproof_subject: Subject, pool_factory: Callable[..., Pool], request:
 
 
 @pytest.fixture
+def poolproof_place(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The depth and the pool of this test; skips it with the reason where it makes no sense."""
+    from harness.depths.depth import Depth
+    from harness.depths.making import why_impossible
+
+    place: tuple[str, ...] = request.param
+    marker = request.node.get_closest_marker("depths")
+    told = marker.kwargs if marker else {}
+    try:
+        allowed = {Depth(name) for name in marker.args} if marker else set()
+    except ValueError as error:
+        raise pytest.UsageError(f"the marker depths: {error}; one of {', '.join(DEPTHS)}") from error
+    reason = why_impossible(
+        Depth(place[0]), allowed=allowed, packages=told.get("packages", ()), scripted=bool(told.get("script"))
+    )
+    if reason:
+        pytest.skip(reason)
+    return place
+
+
+@pytest.fixture
+def adapter(
+    poolproof_place: tuple[str, ...],
+    pool_factory: Callable[..., Pool],
+    pool_name: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> Iterator[ProgramAdapter]:
+    """A ProgramAdapter over a pool of its own, at each depth; markers `depths` and `pool_options` say more."""
+    from bridge.adapter import ProgramAdapter
+    from harness.depths.depth import Depth
+    from harness.depths.making import make_mock, options_at
+    from harness.depths.script import Script, ScriptLine
+
+    marker = request.node.get_closest_marker("depths")
+    told = marker.kwargs if marker else {}
+    script = Script([ScriptLine(**line) for line in told["script"]]) if told.get("script") else None
+    depth = Depth(poolproof_place[0])
+    if depth is Depth.MOCK:
+        with make_mock(pool_name, script) as mock:
+            yield ProgramAdapter(mock, pool_name)
+        return
+    options = options_at(depth, poolproof_place[1], tmp_path, packages=told.get("packages", ()), script=script)
+    marked = request.node.get_closest_marker("pool_options")
+    options |= {"workers": 2} | ({} if marked is None else marked.kwargs)
+    yield ProgramAdapter(pool_factory(poolproof_place[1], **options), pool_name)
+
+
+@pytest.fixture
 def run_scenario(pytestconfig: pytest.Config) -> Callable[..., RunResult]:
     """Run by `run_scenario(scenario, pool="v2", seed=1, workers=4, clients=8)`; gives the RunResult, raises nothing."""
     import msgspec
@@ -294,23 +384,28 @@ def run_scenario(pytestconfig: pytest.Config) -> Callable[..., RunResult]:
 
 
 @pytest.fixture
-def run_bench(pytestconfig: pytest.Config) -> Callable[..., Bench]:
+def run_bench(request: pytest.FixtureRequest) -> Callable[..., Bench]:
     """Measure by `run_bench(scenario=None, baseline="v1", candidate="v2", ...)`, alone on the machine; gives the Bench.
 
     Without a scenario it is one call, `call`. `load`, `budgets`, `profile` ("quick" or "full"), `rounds`, `block_s`,
     `margin`, `seed`, `workers` and `clients` are as on the command line. Under xdist no other test runs meanwhile.
+    Its bench.json is kept in the session's folder, entered into the history, and named by the report's property
+    `poolproof_bench`.
     """
     from harness.lab.bench import BenchPlan
+    from harness.lab.index import Index
     from harness.lab.load import parse_load
-    from harness.lab.report import assemble
+    from harness.lab.report import assemble, write_report
     from harness.lab.running import default_clients
     from harness.lab.running import run_bench as measure
     from harness.lab.schedules import make_schedule
     from harness.lab.works import DEFAULT_CALL, call_scenario
+    from harness.names import pool_name
     from harness.pools import find_pool
     from harness.workload import Size
 
-    option = pytestconfig.getoption
+    option = request.config.getoption
+    out = request.config.stash[STATE].out
 
     def bench_it(
         scenario: Scenario | None = None,
@@ -342,8 +437,12 @@ def run_bench(pytestconfig: pytest.Config) -> Callable[..., Bench]:
             budgets=tuple(budgets),
             worker_command=option("pool_worker_command"),
         )
-        (bench,) = assemble([measure(plan)]).benches
-        return bench
+        report = assemble([measure(plan)], command="pytest")
+        path = write_report(report, out / "benches" / pool_name(request.node.name, "bench"))
+        with Index() as index:
+            index.add(report, path)
+        request.node.user_properties.append(("poolproof_bench", str(path)))
+        return report.benches[0]
 
     return bench_it
 

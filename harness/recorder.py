@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -18,6 +19,7 @@ import msgspec
 
 from bridge import Event, EventKind, PoolError, SessionStatus, Statistics
 from bridge.clock import now_ns
+from bridge.redaction import SECRET_FIELDS, hide_in, redact, secrets_in
 from harness.census import take_sample
 from harness.fault import FaultKind, FaultRecord
 from harness.history import Leftovers, Op, OpType
@@ -41,6 +43,7 @@ SAMPLE_EVERY_S = 0.1
 BATCH = 32
 """So many lines are encoded at once; a client that needs the interpreter waits for no more than these."""
 WRITE_BYTES = 1 << 20
+NAMES_A_SECRET = re.compile(rb'"(?:' + "|".join(sorted(SECRET_FIELDS)).encode() + rb')":', re.IGNORECASE)
 
 
 class Running(msgspec.Struct):
@@ -110,6 +113,8 @@ class Recorder:
         self._by_call: dict[int, Running] = {}
         self._moments: dict[str, Moment] = {}
         self._encoder = msgspec.json.Encoder(enc_hook=repr)
+        self._secrets: set[str] = set()
+        self._secret_bytes: set[bytes] = set()
         self._thread = threading.Thread(target=self._write_along, name="recorder", daemon=True)
         self._thread.start()
 
@@ -239,9 +244,19 @@ class Recorder:
 
     def _encode(self, batch: list[Line | Op | Running | Event]) -> bytes:
         try:
-            return self._encoder.encode_lines([_line(item) for item in batch])
+            data = self._encoder.encode_lines([_line(item) for item in batch])
         except Exception:  # one of them is to blame; the others are written as they are
-            return b"".join(self._encode_one(item) + b"\n" for item in batch)
+            data = b"".join(self._encode_one(item) + b"\n" for item in batch)
+        if NAMES_A_SECRET.search(data) or any(secret in data for secret in self._secret_bytes):
+            return b"".join(self._without_secrets(line) + b"\n" for line in data.splitlines())
+        return data
+
+    def _without_secrets(self, line: bytes) -> bytes:
+        # A key is known from the call that brought it, and is taken out of whatever comes later too.
+        value = msgspec.json.decode(line)
+        self._secrets |= secrets_in(value)
+        self._secret_bytes = {self._encoder.encode(secret)[1:-1] for secret in self._secrets}
+        return self._encoder.encode(hide_in(redact(value), self._secrets))
 
     def _encode_one(self, item: Line | Op | Running | Event) -> bytes:
         try:

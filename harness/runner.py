@@ -8,11 +8,13 @@ analysis of the folder finds what this one found.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,10 @@ from harness.faulty_worker import lift, wrap
 from harness.history import History, RunInfo
 from harness.injuries import Stage
 from harness.metrics import measure
+from harness.models.loopback import LoopbackModels
 from harness.names import pool_name
 from harness.nemesis import Nemesis
+from harness.picture import draw
 from harness.recorder import Recorder
 from harness.replay import replay_command
 from harness.roll import Roll
@@ -94,6 +98,7 @@ def run(scenario: Scenario, subject: Subject, request: Request, out: Path) -> Ru
         )
     size = scenario.fixed_size or request.size
     size = msgspec.structs.replace(size, scale=request.size.scale)
+    options = scenario.options_for(subject.name)
     info = RunInfo(
         scenario=scenario.name,
         file=scenario.file,
@@ -105,15 +110,16 @@ def run(scenario: Scenario, subject: Subject, request: Request, out: Path) -> Ru
         profile=request.profile,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         started_ns=now_ns(),
-        call_timeout_s=float(scenario.config.get("call_timeout_s") or subject.call_timeout_s),
-        checkout_timeout_s=float(scenario.config.get("checkout_timeout_s") or subject.checkout_timeout_s),
+        call_timeout_s=float(options.get("call_timeout_s") or subject.call_timeout_s),
+        checkout_timeout_s=float(options.get("checkout_timeout_s") or subject.checkout_timeout_s),
         worker_command=request.worker_command or "",
     )
     folder = RunFolder.create(out, info)
-    config = _configure(scenario, request, info, folder)
     known = request.known_commands
     probe = next((command for command in ("echo", "ping") if known is None or command in known), "")
-    _Run(scenario, subject, info, config, size, folder, probe).carry_out()
+    with serving_models(scenario) as models:
+        config = _configure(scenario, request, info, folder, models)
+        _Run(scenario, subject, info, config, size, folder, probe, models).carry_out()
     result = analyze(scenario, folder)
     result = msgspec.structs.replace(result, duration_s=time.monotonic() - began)
     folder.write_result(result)
@@ -122,6 +128,9 @@ def run(scenario: Scenario, subject: Subject, request: Request, out: Path) -> Ru
 
 def why_skipped(scenario: Scenario, subject: Subject, request: Request) -> str:
     """Why this scenario cannot be run on this pool with this worker; empty if it can."""
+    for package in scenario.packages:
+        if find_spec(package) is None:
+            return f"{package} is not installed: pip install 'poolproof[{package}]'"
     missing = sorted(scenario.needs - subject.capabilities)
     if missing:
         return f"{subject.name} lacks {', '.join(missing)}"
@@ -156,23 +165,37 @@ def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
         verdict=verdict,
         findings=findings,
         metrics=measure(history),
+        picture=draw(history, findings),
         folder=str(folder.path),
         trouble=trouble,
         replay=replay_command(history.info),
     )
 
 
-def _configure(scenario: Scenario, request: Request, info: RunInfo, folder: RunFolder) -> PoolConfig:
+@contextlib.contextmanager
+def serving_models(scenario: Scenario) -> Iterator[LoopbackModels | None]:
+    """The scenario's model server, if it has one, for the time of a block."""
+    if scenario.models is None:
+        yield None
+        return
+    with LoopbackModels(scenario.models) as models:
+        yield models
+
+
+def _configure(
+    scenario: Scenario, request: Request, info: RunInfo, folder: RunFolder, models: LoopbackModels | None
+) -> PoolConfig:
     options: dict[str, Any] = {
         "start_timeout_s": START_PATIENCE_S,
-        **scenario.config,
+        **scenario.options_for(info.pool),
         "name": info.pool_name,
         "workers": info.workers,
     }
     if request.worker_command is not None:
         options["worker_command"] = request.worker_command
     options["log_dir"] = str(folder.stderr)
-    options["env"] = {**options.get("env", {}), JOURNAL_VARIABLE: str(folder.journal)}
+    served = {} if models is None else models.environment()
+    options["env"] = {**served, **options.get("env", {}), JOURNAL_VARIABLE: str(folder.journal)}
     try:
         config = PoolConfig.from_options(options)
     except ConfigError as error:
@@ -196,6 +219,7 @@ class _Run:
         size: Size,
         folder: RunFolder,
         probe: str,
+        models: LoopbackModels | None = None,
     ) -> None:
         self._scenario = scenario
         self._subject = subject
@@ -203,6 +227,7 @@ class _Run:
         self._config = config
         self._size = size
         self._probe = probe
+        self._models = models
         self._starts = str(folder.starts)
         self._plan: Plan = ()
         self._recorder = Recorder(folder.history)
@@ -267,6 +292,7 @@ class _Run:
             subject=self._subject.name,
             main_client=here,
             pids=self._pids,
+            models=self._models,
         )
         nemesis = Nemesis(scenario.faults, stage, begin_ns=begin_ns)
         try:

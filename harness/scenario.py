@@ -12,11 +12,13 @@ import msgspec
 
 from bridge import Capability
 from harness.checker import Checker
+from harness.depths.depth import Depth
 from harness.errors import UsageError
 from harness.fault import Fault
 from harness.intended import Comparing, IntendedDifference
 from harness.lab.budget import parse_budget
 from harness.lab.load import parse_load
+from harness.models.service import ModelService
 from harness.workload import Size, Workload
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,59}")
@@ -33,6 +35,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     a certain one. `compare_answers` compares op by op with the other pool, by the hooks of `comparing`. `timed` marks a
     scenario whose speed counts: it is run in alternating blocks, alone on the machine. `load` (as "poisson:400") and
     `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench; docs/measuring.md has both grammars.
+    `config_of` has options for one pool alone, by its name, as a zygote that the other has not. With `models` a model
+    server of this behaviour runs beside the pool, whose workers find it in their environment. Without one of
+    `packages` the scenario is skipped. `depths` are those at which it makes sense: see harness.depths.
     """
 
     name: str
@@ -45,6 +50,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     needs: frozenset[Capability] = frozenset()
     commands: tuple[str, ...] = ("echo",)
     config: dict[str, Any] = {}
+    config_of: dict[str, dict[str, Any]] = {}
+    models: ModelService | None = None
+    packages: tuple[str, ...] = ()
+    depths: frozenset[Depth] = frozenset({Depth.REAL})
     budget_s: float = 30.0
     warm: bool = True
     fixed_size: Size | None = None
@@ -67,6 +76,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         parse_load(self.load)
         for budget in self.budgets:
             parse_budget(budget)
+
+    def options_for(self, pool: str) -> dict[str, Any]:
+        """The options of `pool`, its own included; the environments of both are joined."""
+        own = self.config_of.get(pool, {})
+        env = {**self.config.get("env", {}), **own.get("env", {})}
+        return {**self.config, **own, **({"env": env} if env else {})}
 
     def intended(self, pool: str, checker: str) -> IntendedDifference | None:
         """The declared reason why `pool` may fail `checker`, if there is one."""

@@ -5,6 +5,7 @@ Knows nothing of faults. The unit is the block: a pair shares the machine's drif
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
@@ -16,8 +17,9 @@ import msgspec
 from bridge import Pool, PoolConfig, PoolError
 from harness.comparison import Speed
 from harness.errors import RunError
+from harness.models.loopback import LoopbackModels
 from harness.names import pool_name
-from harness.runner import Request, Subject
+from harness.runner import Request, Subject, serving_models
 from harness.scenario import Scenario
 from harness.stats import paired_ratio
 from harness.workload import Plan, Size
@@ -54,9 +56,11 @@ def measure_speed(
     load = os.getloadavg()[0]
     pools: dict[int, Pool] = {}
     blocks: dict[int, list[Block]] = {0: [], 1: []}
+    beside = contextlib.ExitStack()
     try:
+        models = beside.enter_context(serving_models(scenario))
         for side, subject in enumerate((baseline, candidate)):
-            pools[side] = _warm_pool(scenario, subject, request, size)
+            pools[side] = _warm_pool(scenario, subject, request, size, models)
             run_block(subject.name, pools[side], plan)  # the first calls of a pool are never counted
         for pair in range(pairs):
             sides = [0, 1]
@@ -70,6 +74,7 @@ def measure_speed(
     finally:
         for pool in pools.values():
             pool.close()
+        beside.close()
     rates = {side: [block.calls / block.seconds for block in blocks[side]] for side in blocks}
     ratio = paired_ratio(rates[0], rates[1], seed=request.seed)
     notes = []
@@ -117,8 +122,13 @@ def run_block(name: str, pool: Pool, plan: Plan) -> Block:
     return Block(name, sum(len(steps) for steps in plan), seconds)
 
 
-def _warm_pool(scenario: Scenario, subject: Subject, request: Request, size: Size) -> Pool:
-    options = {**scenario.config, "workers": size.workers, "name": pool_name(f"speed-{scenario.name}", subject.name)}
+def _warm_pool(
+    scenario: Scenario, subject: Subject, request: Request, size: Size, models: LoopbackModels | None
+) -> Pool:
+    name = pool_name(f"speed-{scenario.name}", subject.name)
+    options = {**scenario.options_for(subject.name), "workers": size.workers, "name": name}
+    if models is not None:
+        options["env"] = {**models.environment(), **options.get("env", {})}
     # All calls of a block may queue behind one another in a serial pool, and that is what is measured.
     options["call_timeout_s"] = options["checkout_timeout_s"] = scenario.budget_s
     if request.worker_command is not None:

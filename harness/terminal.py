@@ -6,13 +6,21 @@ Knows nothing of what is run. Plain lines where there is no terminal; NO_COLOR i
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from harness.comparison import Comparison, RunResult
@@ -32,7 +40,10 @@ MOST_NAMED = 3
 
 
 class Steps:
-    """Shows the steps of a run: a bar on a terminal, a line a step elsewhere, nothing if `quiet`. Thread-safe."""
+    """Shows the steps of a run: a bar on a terminal, a line a step elsewhere, nothing if `quiet`. Thread-safe.
+
+    The bar tells how long the rest may take and, of steps that are named "WHAT on POOL", each pool's outcomes so far.
+    """
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console = console
@@ -40,17 +51,21 @@ class Steps:
         self._lock = threading.Lock()
         self._total = self._done = 0
         self._running: dict[str, None] = {}
+        self._outcomes: dict[str, Counter[str]] = {}
         self._bar: Progress | None = None
         if console.is_terminal and not quiet:
             self._bar = Progress(
                 BarColumn(bar_width=30),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[figures]}"),
                 TextColumn("{task.description}"),
                 console=console,
                 transient=True,
             )
-            self._task = self._bar.add_task("starting", total=None)
+            self._task = self._bar.add_task("starting", total=None, figures="")
 
     def planned(self, total: int) -> None:
         """So many steps are to come."""
@@ -69,6 +84,9 @@ class Steps:
         with self._lock:
             self._running.pop(what, None)
             self._done += 1
+            _, named, pool = what.rpartition(" on ")
+            if named:
+                self._outcomes.setdefault(pool, Counter())[outcome] += 1
             if self._bar is not None:
                 self._bar.advance(self._task)
                 self._bar.console.print(f"  {escape(what)}: {styled(outcome)}", highlight=False)
@@ -81,7 +99,15 @@ class Steps:
         if self._bar is not None:
             names = list(self._running)
             more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-            self._bar.update(self._task, description=escape(", ".join(names[:MOST_NAMED]) + more))
+            described = escape(", ".join(names[:MOST_NAMED]) + more)
+            self._bar.update(self._task, description=described, figures=self._figures())
+
+    def _figures(self) -> str:
+        # "v1 12 pass 2 fail · v2 14 pass", each word in its colour.
+        return " · ".join(
+            f"[bold]{escape(pool)}[/] " + " ".join(f"{count} {styled(word)}" for word, count in sorted(found.items()))
+            for pool, found in sorted(self._outcomes.items())
+        )
 
     def __enter__(self) -> Self:
         if self._bar is not None:

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from bridge import SessionStatus
+from bridge.redaction import redact
 
 MOST_HANDOVER_FAILURES = 3
 CLEAN_UP = "cleanup_session"
@@ -31,6 +32,9 @@ class StateChange(msgspec.Struct, frozen=True):
 
     command: str
     args: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"StateChange({self.command!r}, {redact(self.args)!r})"
 
 
 class Session:

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from reports.export import FORMATS, write_reports
+from reports.export import FORMATS, INDEX_FILE, view_with_extras, write_reports, write_site
+from reports.github import publish
 from reports.schema import comparison_schema
 from reports.view import View, build_view
 
-__all__ = ["FORMATS", "View", "build_view", "comparison_schema", "write_reports"]
+__all__ = [
+    "FORMATS",
+    "INDEX_FILE",
+    "View",
+    "build_view",
+    "comparison_schema",
+    "publish",
+    "view_with_extras",
+    "write_reports",
+    "write_site",
+]

@@ -1,165 +1,283 @@
-"""The report's charts as Vega-Lite specifications, made with Altair.
+"""The kinds of charts as Vega-Lite specifications, made with Altair; their data come by name from reports/series.py.
 
-Pure: a view in, plain JSON values out. Colours and fonts are the page's business, so that they follow its theme.
+Pure: pool names in, plain JSON values out. Each kind is made once a page, however many charts of it there are. Colours
+are the page's own variables, so that charts follow its theme and its print style without being drawn again. A layer
+named only_FIELD_… is left out by the page where no row has that field: Vega warns of layers without data.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import altair as alt
 
-from harness.comparison import Comparison, Speed
-from reports.view import Row
-
 Spec = dict[str, Any]
-POOL_COLOURS = ("#b45309", "#0f766e")
-"""Baseline, candidate; both readable on light and on dark."""
+Sides = tuple[str, str]
+"""What the baseline and the candidate are called in charts; never equal."""
+Drawn = Any
+"""Some chart of Altair's; its classes turn into one another as they are composed."""
+
+SIDE_COLOURS = ("var(--baseline)", "var(--candidate)")
+FAULT_COLOUR = "var(--fault)"
 WIDTH_PX = 640
-ROW_PX = 20
+LANE_PX = 17
+WEIGHT = "isValid(datum.busy) ? datum.busy : datum.ended == 'answered' ? 1 : datum.ended == 'cut off' ? 0.35 : 0.6"
+"""How dark a bar is: by its share of the time, or by how its call ended."""
+FEW = alt.Axis(tickCount=5)
+"""A log axis would draw a line at every digit."""
+FORMATS = {"ratio": ".2f", "low": ".2f", "high": ".2f", "share": ".1%", "busy": ".0%"}
+PLOT_PX = 170
+LEVELS = ("memory, MB", "descriptors", "threads", "children")
 
 
-def occupancy(row: Row, *, workers: int) -> Spec | None:
-    """When which worker was at work, both pools above each other on one time axis; None if nothing was recorded."""
-    parts = []
-    for cell, colour, result in zip(row.cells, POOL_COLOURS, (row.source.baseline, row.source.candidate), strict=True):
-        stretches = result.metrics.timeline
-        if not stretches:
-            continue
-        lanes = {worker: lane + 1 for lane, worker in enumerate(sorted({stretch.worker for stretch in stretches}))}
-        values = [
-            {
-                "lane": f"worker {lanes[stretch.worker]}",
-                "start": round(stretch.start_ms, 2),
-                "end": round(stretch.end_ms, 2),
-                "command": stretch.command,
-                "ended": {True: "answered", False: "with an error", None: "cut off"}[stretch.ok],
-            }
-            for stretch in stretches
-        ]
-        title = f"{cell.pool}: at most {result.metrics.overlap_max} at work at the same time"
-        chart = (
-            alt.Chart(alt.InlineData(values=values), title=title)
-            .mark_bar(height={"band": 0.8}, color=colour, stroke="white", strokeWidth=0.5)
-            .encode(
-                x=alt.X("start:Q", title="milliseconds since the first call was served"),
-                x2="end:Q",
-                y=alt.Y("lane:N", title=None, sort=[f"worker {lane}" for lane in lanes.values()]),
-                opacity=alt.Opacity(
-                    "ended:O",
-                    scale=alt.Scale(domain=["answered", "with an error", "cut off"], range=[1, 0.6, 0.35]),
-                    legend=None,
-                ),
-                tooltip=[
-                    alt.Tooltip("lane:N", title="who"),
-                    alt.Tooltip("command:N"),
-                    alt.Tooltip("start:Q", title="from, ms"),
-                    alt.Tooltip("end:Q", title="to, ms"),
-                    alt.Tooltip("ended:N"),
-                ],
-            )
-            .properties(width=WIDTH_PX, height=ROW_PX * max(len(lanes), min(workers, 2)))
+def build_specs(kinds: Iterable[str], sides: Sides) -> dict[str, Spec]:
+    """The specification of each of these kinds."""
+    return {kind: KINDS[kind](sides).to_dict() for kind in dict.fromkeys(kinds)}
+
+
+def _side(sides: Sides, *, legend: bool = True) -> alt.Color:
+    scale = alt.Scale(domain=list(sides), range=list(SIDE_COLOURS))
+    return alt.Color("side:N", scale=scale, legend=alt.Legend(orient="top", title=None) if legend else None)
+
+
+def _tips(**titles: str) -> list[alt.Tooltip]:
+    # What is not listed is shown as it is, whether a word or a number.
+    return [
+        alt.Tooltip(f"{name}:Q", title=title, format=FORMATS[name])
+        if name in FORMATS
+        else alt.Tooltip(f"{name}:N", title=title)
+        for name, title in titles.items()
+    ]
+
+
+def _shade(name: str, data: alt.NamedData | None = None) -> Drawn:
+    # A fault is a line where it landed, and a shade until the pool was itself again.
+    tooltip = _tips(fault="fault", told="what came of it", start="at, s", took="itself again after, s")
+    chart = alt.Chart(data) if data is not None else alt.Chart()
+    chart = chart.transform_filter("isValid(datum.fault)")
+    shade = chart.mark_rect(color=FAULT_COLOUR, opacity=0.16).encode(x="start:Q", x2="end:Q", tooltip=tooltip)
+    rule = chart.mark_rule(color=FAULT_COLOUR, strokeWidth=1.5, strokeDash=[3, 2]).encode(x="start:Q", tooltip=tooltip)
+    return alt.layer(shade, rule).properties(name=f"only_fault_{name}")
+
+
+def occupancy(sides: Sides) -> Drawn:
+    """When which worker was at work, both pools above each other on one time axis, faults shaded."""
+    bars = (
+        alt.Chart()
+        .transform_filter("isValid(datum.lane)")
+        .transform_calculate(weight=WEIGHT)
+        .mark_bar(height={"band": 0.82}, stroke="var(--raised)", strokeWidth=0.5, cornerRadius=1.5)
+        .encode(
+            x=alt.X("start:Q", title="seconds since the run began"),
+            x2="end:Q",
+            y=alt.Y("lane:N", title=None, sort=None),
+            color=_side(sides, legend=False),
+            opacity=alt.Opacity("weight:Q", scale=alt.Scale(domain=[0, 1], range=[0.12, 1]), legend=None),
+            tooltip=_tips(
+                lane="who",
+                what="what",
+                ended="ended",
+                busy="at work",
+                calls="calls begun",
+                start="from, s",
+                end="to, s",
+            ),
         )
-        parts.append(chart)
-    return alt.vconcat(*parts).resolve_scale(x="shared").to_dict() if parts else None
+    )
+    layered = alt.layer(_shade("lanes"), bars).properties(width=WIDTH_PX, height={"step": LANE_PX})
+    header = alt.Header(title=None, labelAnchor="start", labelFontWeight="bold", labelOrient="top", labelPadding=4)
+    return layered.facet(
+        facet=alt.Facet("title:N", sort=None, header=header), columns=1, data=alt.NamedData("bars"), spacing=14
+    ).resolve_scale(y="independent")
 
 
-def forest(speeds: tuple[Speed, ...]) -> Spec | None:
-    """The speed ratios with their intervals, against 1; None if nothing was timed."""
-    if not speeds:
-        return None
-    values = [{"scenario": s.scenario, "ratio": s.ratio, "low": s.low, "high": s.high} for s in speeds]
-    top = max(*(s.high for s in speeds), 1.0) * 1.1
-    base = alt.Chart(alt.InlineData(values=values)).encode(y=alt.Y("scenario:N", title=None))
-    tooltip = [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("ratio", "low", "high")]
-    interval = base.mark_rule(strokeWidth=3, color=POOL_COLOURS[1]).encode(
-        x=alt.X("low:Q", title="throughput, candidate over baseline", scale=alt.Scale(domain=[0, top])),
-        x2="high:Q",
+def ecdf(sides: Sides) -> Drawn:
+    """The share of calls that took at most so long, on a log axis, with the usual quantiles marked."""
+    x = alt.X(
+        "ms:Q",
+        title="response time in ms, waiting included, log scale",
+        scale=alt.Scale(type="log", nice=False),
+        axis=FEW,
+    )
+    y = alt.Y("share:Q", title="share of calls", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1]))
+    line = (
+        alt.Chart(alt.NamedData("steps"))
+        .mark_line(interpolate="step-after", strokeWidth=2)
+        .encode(x=x, y=y, color=_side(sides), tooltip=_tips(side="pool", ms="at most, ms", share="share of calls"))
+    )
+    points = (
+        alt.Chart(alt.NamedData("quantiles"))
+        .mark_point(filled=True, size=55)
+        .encode(x=x, y=y, color=_side(sides), tooltip=_tips(side="pool", name="quantile", ms="ms"))
+    )
+    return alt.layer(line, points).properties(width=WIDTH_PX, height=PLOT_PX)
+
+
+def flow(sides: Sides) -> Drawn:
+    """Results per second, and response times, over the run; faults shaded."""
+    data = alt.NamedData("flow")
+    x = alt.X("start:Q", title=None)
+    tooltip = _tips(side="pool", start="from, s", results="results", others="other ends", p50="p50, ms", max="max, ms")
+    rate = (
+        alt.Chart(data)
+        .mark_line(interpolate="step-after", strokeWidth=2)
+        .encode(x=x, y=alt.Y("rate:Q", title="results per second"), color=_side(sides), tooltip=tooltip)
+    )
+    failed = (
+        alt.Chart(data)
+        .transform_filter("datum.others > 0")
+        .mark_point(shape="cross", size=45, filled=True, color="var(--bad)")
+        .encode(x=x, y="rate:Q", tooltip=tooltip)
+        .properties(name="only_others_rate")
+    )
+    seen = alt.Chart(data).transform_filter("isValid(datum.p50)")
+    log = alt.Scale(type="log")
+    time = alt.X("start:Q", title="seconds since the run began; a cross: calls that ended without a result")
+    band = seen.mark_rule(strokeWidth=3, opacity=0.3).encode(
+        x=time,
+        y=alt.Y("p50:Q", title="ms: p50 to max, log", scale=log, axis=FEW),
+        y2="max:Q",
+        color=_side(sides),
         tooltip=tooltip,
     )
-    point = base.mark_point(filled=True, size=90, color=POOL_COLOURS[1]).encode(x="ratio:Q", tooltip=tooltip)
-    one = alt.Chart(alt.InlineData(values=[{"one": 1}]))
-    equal = one.mark_rule(strokeDash=[4, 4], color="#888888").encode(x="one:Q")
-    layers = alt.layer(equal, interval, point).properties(width=WIDTH_PX, height=34 * len(speeds) + 10)
-    return layers.to_dict()
+    middle = seen.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18)).encode(
+        x=time, y=alt.Y("p50:Q", scale=log), color=_side(sides), tooltip=tooltip
+    )
+    struck = alt.NamedData("struck")
+    upper = alt.layer(_shade("rate", struck), rate, failed).properties(width=WIDTH_PX, height=110)
+    lower = alt.layer(_shade("times", struck), band, middle).properties(width=WIDTH_PX, height=110)
+    return alt.vconcat(upper, lower, spacing=8).resolve_scale(x="shared")
 
 
-def response_times(comparison: Comparison) -> Spec | None:
-    """Response times of both pools in every scenario: a line from p50 to p99, a point at p50."""
-    values = []
-    for row in comparison.scenarios:
-        for result in (row.baseline, row.candidate):
-            found = result.metrics.response
-            if found is not None:
-                values.append(
-                    {
-                        "scenario": row.name,
-                        "pool": result.pool,
-                        "p50": round(max(found.p50_ms, 0.001), 3),
-                        "p90": round(max(found.p90_ms, 0.001), 3),
-                        "p99": round(max(found.p99_ms, 0.001), 3),
-                        "calls": found.count,
-                    }
-                )
-    if not values:
-        return None
-    tooltip = ["scenario:N", "pool:N", *(f"{name}:Q" for name in ("p50", "p90", "p99", "calls"))]
-    base = alt.Chart(alt.InlineData(values=values)).encode(
-        y=alt.Y("scenario:N", title=None),
-        yOffset=alt.YOffset("pool:N", sort=[comparison.baseline, comparison.candidate]),
-        color=_pool_colour(comparison),
+def levels(sides: Sides) -> Drawn:
+    """Memory, descriptors, threads and children of the run's process over time."""
+    lines = (
+        alt.Chart()
+        .mark_line(interpolate="step-after", strokeWidth=2)
+        .encode(
+            x=alt.X("at:Q", title="s"),
+            y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
+            color=_side(sides),
+            tooltip=_tips(side="pool", what="what", at="at, s", value="value"),
+        )
+        .properties(width=130, height=80)
+    )
+    header = alt.Header(title=None, labelAnchor="start")
+    facets = lines.facet(
+        column=alt.Column("what:N", sort=list(LEVELS), header=header), data=alt.NamedData("levels"), spacing=14
+    )
+    return facets.resolve_scale(y="independent").transform_fold(list(LEVELS), as_=["what", "value"])
+
+
+def forest(_: Sides) -> Drawn:
+    """Ratios with their intervals, against 1 and against the margin."""
+    data = alt.NamedData("ratios")
+    what = alt.Y("what:N", title=None, sort=None)
+    colour = alt.Color("tone:N", scale=alt.Scale(domain=["good", "doubt", "bad"], range=_TONE_RANGE), legend=None)
+    tooltip = _tips(what="what", ratio="ratio", low="from", high="to", told="which means")
+    scale = alt.Scale(type="log", nice=False, padding=12)
+    x = alt.X("low:Q", title="candidate over baseline, log scale; dashed: equally fast, dotted: margin", scale=scale)
+    interval = alt.Chart(data).mark_rule(strokeWidth=4).encode(x=x, x2="high:Q", y=what, color=colour, tooltip=tooltip)
+    point = (
+        alt.Chart(data)
+        .mark_point(filled=True, size=110, opacity=1)
+        .encode(x="ratio:Q", y=what, color=colour, tooltip=tooltip)
+    )
+    label = (
+        alt.Chart(data)
+        .mark_text(align="right", dy=-13, fontWeight="bold", color="var(--ink)")
+        .encode(x="high:Q", y=what, text="text:N")
+    )
+    limits = alt.Chart(alt.NamedData("limits"))
+    lines = [
+        limits.transform_filter(f"datum.name == '{name}'")
+        .mark_rule(color="var(--quiet)", strokeDash=dash)
+        .encode(x="at:Q", tooltip=_tips(name="line", at="ratio"))
+        for name, dash in (("equally fast", [5, 4]), ("margin", [1, 3]))
+    ]
+    return alt.layer(*lines, interval, point, label).properties(width=WIDTH_PX, height={"step": 40})
+
+
+_TONE_RANGE = ["var(--good)", "var(--doubt)", "var(--bad)"]
+
+
+def response(sides: Sides) -> Drawn:
+    """Response times of both pools in every scenario: a line from p50 to p99, a point at p50, a tick at p90."""
+    tooltip = _tips(scenario="scenario", side="pool", p50="p50, ms", p90="p90, ms", p99="p99, ms", calls="calls")
+    base = alt.Chart(alt.NamedData("response")).encode(
+        y=alt.Y("scenario:N", title=None, sort=None),
+        yOffset=alt.YOffset("side:N", sort=list(sides)),
+        color=_side(sides),
         tooltip=tooltip,
     )
     scale = alt.Scale(type="log")
-    line = base.mark_rule(strokeWidth=2).encode(
-        x=alt.X("p50:Q", title="response time in ms, log scale: point p50, bar p90, line to p99", scale=scale),
-        x2="p99:Q",
-    )
-    bar = base.mark_tick(thickness=2, size=9).encode(x=alt.X("p90:Q", scale=scale))
-    point = base.mark_point(filled=True, size=45).encode(x=alt.X("p50:Q", scale=scale))
-    return alt.layer(line, bar, point).properties(width=WIDTH_PX, height={"step": 13}).to_dict()
+    title = "response time in ms, log scale: point p50, tick p90, line to p99"
+    line = base.mark_rule(strokeWidth=2).encode(x=alt.X("p50:Q", title=title, scale=scale, axis=FEW), x2="p99:Q")
+    tick = base.mark_tick(thickness=2, size=8).encode(x=alt.X("p90:Q", scale=scale))
+    point = base.mark_point(filled=True, size=40).encode(x=alt.X("p50:Q", scale=scale))
+    return alt.layer(line, tick, point).properties(width=WIDTH_PX, height={"step": 10})
 
 
-def overlaps(comparison: Comparison) -> Spec | None:
+def overlap(sides: Sides) -> Drawn:
     """The largest number of workers at work at the same time, both pools, every scenario."""
-    return _bars(comparison, "overlap_max", "workers at work at the same time, at most", integers=True)
+    title = "workers at work at the same time, at most"
+    return _bars(alt.X("value:Q", title=title, axis=alt.Axis(format="d", tickMinStep=1)), "overlap", sides)
 
 
-def throughputs(comparison: Comparison) -> Spec | None:
+def throughput(sides: Sides) -> Drawn:
     """Results per second of both pools in every scenario, faults and all."""
-    return _bars(
-        comparison, "throughput_per_s", "results per second, as run (with faults and pauses), log scale", log=True
+    title = "results per second, as run (with faults and pauses), log scale"
+    return _bars(alt.X("value:Q", title=title, scale=alt.Scale(type="log"), axis=FEW), "throughput", sides)
+
+
+def _bars(x: alt.X, name: str, sides: Sides) -> Drawn:
+    base = alt.Chart(alt.NamedData(name))
+    mark = base.mark_bar() if name == "overlap" else base.mark_point(filled=True, size=50)
+    return mark.encode(
+        x=x,
+        y=alt.Y("scenario:N", title=None, sort=None),
+        yOffset=alt.YOffset("side:N", sort=list(sides)),
+        color=_side(sides),
+        tooltip=_tips(scenario="scenario", side="pool", value=str(x["title"])),
+    ).properties(width=WIDTH_PX, height={"step": 10})
+
+
+def curves(sides: Sides) -> Drawn:
+    """How figures grow with what was swept: a line a pool with its interval, a field a figure."""
+    base = alt.Chart().encode(x=alt.X("x:Q", title=None, axis=alt.Axis(tickMinStep=1)), color=_side(sides))
+    tooltip = _tips(side="pool", metric="figure", x="at", y="value", low="from", high="to")
+    band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title=None), y2="high:Q")
+    line = base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=40)).encode(
+        y=alt.Y("y:Q", title=None), tooltip=tooltip
     )
+    layered = alt.layer(band, line).properties(width=270, height=PLOT_PX)
+    return layered.facet(
+        facet=alt.Facet("metric:N", sort=None, header=alt.Header(title=None, labelAnchor="start")),
+        columns=2,
+        data=alt.NamedData("curves"),
+    ).resolve_scale(x="independent", y="independent")
 
 
-def _bars(comparison: Comparison, field: str, title: str, *, log: bool = False, integers: bool = False) -> Spec | None:
-    values = [
-        {"scenario": row.name, "pool": result.pool, "value": round(found, 3)}
-        for row in comparison.scenarios
-        for result in (row.baseline, row.candidate)
-        if (found := getattr(result.metrics, field)) is not None and found > 0
-    ]
-    if not values:
-        return None
-    axis = alt.Axis(format="d", tickMinStep=1) if integers else alt.Axis()
-    x = alt.X("value:Q", title=title, axis=axis, scale=alt.Scale(type="log" if log else "linear"))
-    base = alt.Chart(alt.InlineData(values=values))
-    chart = base.mark_point(filled=True, size=60) if log else base.mark_bar()
-    spec: Spec = (
-        chart.encode(
-            x=x,
-            y=alt.Y("scenario:N", title=None),
-            yOffset=alt.YOffset("pool:N", sort=[comparison.baseline, comparison.candidate]),
-            color=_pool_colour(comparison),
-            tooltip=["scenario:N", "pool:N", alt.Tooltip("value:Q", title=title)],
-        )
-        .properties(width=WIDTH_PX, height={"step": 11})
-        .to_dict()
+def trend(_: Sides) -> Drawn:
+    """A ratio over many runs, with its interval, coloured by the run's decision."""
+    base = alt.Chart(alt.NamedData("trend")).encode(
+        x=alt.X("run:O", title="run, oldest first", sort=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        color=alt.Color(
+            "decision:N",
+            scale=alt.Scale(domain=["SAFE", "INCONCLUSIVE", "UNSAFE"], range=_TONE_RANGE),
+            legend=alt.Legend(orient="top", title=None),
+        ),
+        tooltip=_tips(run="run", when="made", what="what", ratio="ratio", low="from", high="to", decision="decision"),
     )
-    return spec
+    y = alt.Y("ratio:Q", title="throughput, candidate over baseline", scale=alt.Scale(zero=True))
+    return alt.layer(
+        base.mark_rule(strokeWidth=3, opacity=0.5).encode(y=alt.Y("low:Q"), y2="high:Q"),
+        base.mark_point(filled=True, size=70, opacity=1).encode(y=y),
+    ).properties(width=WIDTH_PX, height=PLOT_PX)
 
 
-def _pool_colour(comparison: Comparison) -> alt.Color:
-    domain = list(dict.fromkeys((comparison.baseline, comparison.candidate)))
-    scale = alt.Scale(domain=domain, range=list(POOL_COLOURS)[: len(domain)])
-    return alt.Color("pool:N", title="pool", scale=scale, legend=alt.Legend(orient="top"))
+KINDS: dict[str, Callable[[Sides], Drawn]] = {
+    kind.__name__: kind
+    for kind in (occupancy, ecdf, flow, levels, forest, response, overlap, throughput, curves, trend)
+}

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
 from harness.comparison import Comparison
-from harness.errors import UsageError
-from harness.store import COMPARISON_FILE, write_whole
+from harness.errors import RecordError, UsageError
+from harness.store import COMPARISON_FILE, read_comparison, write_whole
+from reports.extras import comparison_sections, read_sections
 from reports.junit import render_junit
-from reports.render import render_html, render_markdown
+from reports.render import render_html, render_markdown, render_site
+from reports.site import Index, Stored, build_index
 from reports.view import View, build_view
 
 
 def render_json(view: View) -> str:
     """The comparison itself, as JSON of the published schema."""
-    return msgspec.json.format(msgspec.json.encode(view.source), indent=1).decode() + "\n"
+    return msgspec.json.encode(view.source).decode() + "\n"
 
 
+INDEX_FILE = "index.html"
 FORMATS: dict[str, tuple[str, Callable[[View], str]]] = {
     "json": (COMPARISON_FILE, render_json),
     "html": ("report.html", render_html),
@@ -32,16 +36,19 @@ FORMATS: dict[str, tuple[str, Callable[[View], str]]] = {
 """The file name and the renderer of each format; the data first, so that whatever breaks later can be repeated."""
 
 
-def write_reports(comparison: Comparison, folder: Path, formats: Iterable[str] = FORMATS) -> dict[str, Path]:
+def write_reports(
+    comparison: Comparison, folder: Path, formats: Iterable[str] = FORMATS, *, home: Path | None = None
+) -> dict[str, Path]:
     """Write the formats into `folder`, which is made if need be; the paths by format.
 
+    What lies beside the comparison's data in `home` (`folder` if not given), such as a kill matrix, is shown too.
     Raises UsageError for an unknown format or a folder that cannot be written.
     """
     wanted = list(formats)
     for name in wanted:
         if name not in FORMATS:
             raise UsageError(f"there is no format {name!r}; there are {', '.join(FORMATS)}")
-    view = build_view(comparison)
+    view = view_with_extras(comparison, home or folder)
     written = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,3 +59,37 @@ def write_reports(comparison: Comparison, folder: Path, formats: Iterable[str] =
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
     return written
+
+
+def view_with_extras(comparison: Comparison, home: Path) -> View:
+    """The view of a comparison, with what lies beside its data in `home`."""
+    return build_view(comparison, [*comparison_sections(comparison), *read_sections(home, comparison)])
+
+
+def write_site(folder: Path) -> tuple[Path, Index]:
+    """Write `folder`/index.html over every comparison below `folder`; a report that is missing is written too.
+
+    Raises UsageError if there is no such folder or it cannot be written.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    found, unread = [], []
+    for file in sorted(folder.rglob(COMPARISON_FILE)):
+        name = file.parent.relative_to(folder).as_posix()
+        try:
+            comparison = read_comparison(file)
+        except RecordError as error:
+            unread.append(str(error))
+            continue
+        page = file.parent / FORMATS["html"][0]
+        if not page.is_file():
+            write_reports(comparison, file.parent, ["html"])
+        address = quote(page.relative_to(folder).as_posix())
+        found.append(Stored(name=name, page=f"./{address}", comparison=comparison))
+    index = build_index(found, unread)
+    path = folder / INDEX_FILE
+    try:
+        write_whole(path, render_site(index).encode())
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
+    return path, index

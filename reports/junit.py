@@ -9,7 +9,8 @@ from xml.etree import ElementTree as Xml
 
 from harness.verdict import Decision
 from reports.render import printable
-from reports.view import Cell, Tone, View
+from reports.section import Tone
+from reports.view import Cell, View
 
 
 def render_junit(view: View) -> str:
@@ -22,18 +23,27 @@ def render_junit(view: View) -> str:
         pool = view.source.baseline if side == "baseline" else view.source.candidate
         suite.set("name", f"{side} {pool}")
         properties = Xml.SubElement(suite, "properties")
-        for name, value in (("pool", pool), ("side", side), ("seed", str(view.source.seed)), *view.facts):
+        for name, value in (("pool", pool), ("side", side), *view.facts):
             Xml.SubElement(properties, "property", name=printable(name), value=printable(value))
         for row, (cell, duration_s) in zip(view.rows, cells, strict=True):
             case = Xml.SubElement(
                 suite, "testcase", classname=f"poolproof.{pool}", name=row.name, time=f"{duration_s:.3f}"
             )
+            _tell(case, cell, (*row.tags,))
             _judge(case, cell)
         _count(suite)
     _add_decision(root, view)
     _count(root)
     Xml.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + Xml.tostring(root, encoding="unicode") + "\n"
+
+
+def _tell(case: Xml.Element, cell: Cell, tags: tuple[str, ...]) -> None:
+    properties = Xml.SubElement(case, "properties")
+    told = [("shows", " ".join(tags)), ("replay", cell.replay), ("folder", cell.folder), *cell.figures]
+    for name, value in told:
+        if value:
+            Xml.SubElement(properties, "property", name=printable(name), value=printable(value))
 
 
 def _judge(case: Xml.Element, cell: Cell) -> None:

@@ -5,18 +5,24 @@ Whatever a worker has said is untrusted: HTML is escaped by the templates, Markd
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+from collections.abc import Iterable, Mapping
 from functools import cache
+from importlib import resources
 from typing import Any
 
 import jinja2
 import markupsafe
-import vl_convert
-from altair import SCHEMA_VERSION
 
-from reports import charts
+from reports.section import Section, Tone
+from reports.series import Drawing, side_names
+from reports.site import Index
 from reports.view import View
 
+MOST_MARKDOWN = 60_000
+"""A comment of a pull request holds 65,536 characters, a job's summary more."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~#])")
 
@@ -34,38 +40,87 @@ def escape_markdown(text: object) -> str:
 
 def render_html(view: View) -> str:
     """The report as one HTML page that needs nothing else, not even a network."""
-    environment = _environment(autoescape=True)
-    return environment.get_template("report.html.j2").render(
-        view=view, specs=_specs(view), bundle=markupsafe.Markup(vega_bundle())
+    return render_page("report.html.j2", _drawings(view), view=view)
+
+
+def render_site(index: Index) -> str:
+    """The index of many runs as one HTML page."""
+    return render_page("site.html.j2", _of_sections(index.parts), index=index)
+
+
+def render_page(template: str, drawings: Mapping[str, Drawing], **values: object) -> str:
+    """A page from this template, with everything that these drawings need in it.
+
+    Its own scripts are allowed by their hashes and no others, so text that is taken for a script would not run either.
+    """
+    from reports import charts  # here, since Altair costs a second of processor time, and most commands make no page
+
+    sides = ("v1", "v2")
+    view = values.get("view")
+    if isinstance(view, View):
+        sides = side_names(view.source.baseline, view.source.candidate)
+    bundle, script = vega_bundle(), _script()
+    return (
+        _environment(autoescape=True)
+        .get_template(template)
+        .render(
+            **values,
+            drawings={
+                name: {"kind": drawing.kind, "tables": {key: table.columns() for key, table in drawing.tables.items()}}
+                for name, drawing in drawings.items()
+            },
+            specs=charts.build_specs((drawing.kind for drawing in drawings.values()), sides),
+            bundle=markupsafe.Markup(bundle),
+            script=markupsafe.Markup(script),
+            hashes=markupsafe.Markup(" ".join(map(_hash, (bundle, script)))),
+        )
     )
 
 
 def render_markdown(view: View) -> str:
-    """The report as Markdown for a pull request."""
-    return _environment(autoescape=False).get_template("report.md.j2").render(view=view)
+    """The report as Markdown for a pull request, at most `MOST_MARKDOWN` characters; what is left out is counted."""
+    template = _environment(autoescape=False).get_template("report.md.j2")
+    open_cells = [(row, cell) for row in view.rows for cell in row.cells if cell.tone in (Tone.BAD, Tone.DOUBT)]
+    notable = [row for row in view.rows if row.state is not Tone.GOOD]
+    text = ""
+    for rows, most in ((list(view.rows), 200), (notable, 50), (notable[:100], 20), (notable[:30], 8), ([], 3), ([], 1)):
+        good = sum(row.state is Tone.GOOD for row in view.rows) - sum(row.state is Tone.GOOD for row in rows)
+        text = template.render(view=view, rows=rows, most=most, open_cells=open_cells, left_good=good)
+        if len(text) <= MOST_MARKDOWN:
+            return text
+    cut = "\n\nThe rest is in report.html.\n"
+    return text[: MOST_MARKDOWN - len(cut)] + cut
 
 
-def _specs(view: View) -> dict[str, charts.Spec]:
-    comparison = view.source
-    found = {
-        "speed": charts.forest(view.speeds),
-        "overlap": charts.overlaps(comparison),
-        "response": charts.response_times(comparison),
-        "throughput": charts.throughputs(comparison),
-    }
+def _drawings(view: View) -> dict[str, Drawing]:
+    # By the names under which the template shows them.
+    found = {f"overview/{number}": drawing for number, drawing in enumerate(view.overview, 1)}
+    if view.hero is not None:
+        found["hero"] = view.hero
     for row in view.rows:
-        found[f"row-{row.name}"] = charts.occupancy(row, workers=comparison.workers)
-    shown = [row for row in view.rows if row.source.name in {speed.scenario for speed in view.speeds}]
-    if not shown and view.rows:
-        shown = [max(view.rows, key=lambda row: row.source.candidate.metrics.overlap_max or 0)]
-    if shown:
-        found["occupancy"] = charts.occupancy(shown[0], workers=comparison.workers)
-    return {name: spec for name, spec in found.items() if spec is not None}
+        found |= {f"row-{row.name}/{drawing.kind}": drawing for drawing in row.drawings}
+    return found | _of_sections(view.sections)
+
+
+def _of_sections(parts: Iterable[Section]) -> dict[str, Drawing]:
+    return {f"{part.key}/{number}": drawing for part in parts for number, drawing in enumerate(part.drawings, 1)}
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+@cache
+def _script() -> str:
+    return (resources.files("reports") / "templates" / "report.js").read_text(encoding="utf-8")
 
 
 @cache
 def vega_bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`; from vl-convert, without a network."""
+    import vl_convert
+    from altair import SCHEMA_VERSION
+
     version = ".".join(SCHEMA_VERSION.lstrip("v").split(".")[:2])
     script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")

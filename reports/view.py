@@ -6,23 +6,17 @@ Pure. It knows no HTML and no Markdown; every text in it is plain, and may hold 
 from __future__ import annotations
 
 import shlex
-from enum import StrEnum
+from collections.abc import Sequence
 
 import msgspec
 
 from harness.checker import Finding
 from harness.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
 from harness.verdict import Decision, Verdict
-
-
-class Tone(StrEnum):
-    """How a thing is to be seen. DECLARED: it fails, as somebody has said and explained before."""
-
-    GOOD = "good"
-    DECLARED = "declared"
-    DOUBT = "doubt"
-    BAD = "bad"
-    MUTED = "muted"
+from reports import series
+from reports.calls import noted_grid, recovery_grid
+from reports.section import Grid, Mark, Section, Tone
+from reports.series import Drawing
 
 
 class Tile(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,10 +50,12 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[FindingView, ...]
     figures: tuple[tuple[str, str], ...]
     replay: str
+    folder: str = ""
+    noted: Grid | None = None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario on both pools."""
+    """One scenario on both pools. `state` is the worse tone of its two cells: what a reader would filter by."""
 
     name: str
     summary: str
@@ -67,6 +63,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     baseline: Cell
     candidate: Cell
     answers: str
+    state: Tone = Tone.MUTED
+    drawings: tuple[Drawing, ...] = ()
+    recovery: Grid | None = None
     source: ScenarioComparison
 
     @property
@@ -76,12 +75,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole report. `settles` says what would turn an inconclusive comparison into a decision."""
+    """The whole report. `lead` is the answer in one sentence, `hero` the timeline that shows it.
+
+    `settles` says what would turn the comparison into another decision. `sections` are there when their data are.
+    """
 
     title: str
     decision: str
     tone: Tone
     headline: str
+    lead: str
+    hero: Drawing | None
     tiles: tuple[Tile, ...]
     reasons: tuple[str, ...]
     case: tuple[str, ...]
@@ -89,6 +93,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     settles: tuple[str, ...]
     rows: tuple[Row, ...]
     speeds: tuple[Speed, ...]
+    overview: tuple[Drawing, ...]
+    ledger: Grid | None
+    sections: tuple[Section, ...]
     facts: tuple[tuple[str, str], ...]
     source: Comparison
 
@@ -98,8 +105,12 @@ FIGURES = ("calls", "outcomes", "throughput", "response p50 / p90 / p99", "at wo
 _TONES = {Decision.SAFE: Tone.GOOD, Decision.INCONCLUSIVE: Tone.DOUBT, Decision.UNSAFE: Tone.BAD}
 
 
-def build_view(comparison: Comparison) -> View:
-    """Everything that the report shows, in its order."""
+_ORDER = (Tone.BAD, Tone.DOUBT, Tone.DECLARED, Tone.MUTED, Tone.GOOD)
+
+
+def build_view(comparison: Comparison, sections: Sequence[Section] = ()) -> View:
+    """Everything that the report shows, in its order; `sections` are what was found beside the comparison."""
+    sides = series.side_names(comparison.baseline, comparison.candidate)
     case = tuple(
         dict.fromkeys(
             f"{row.name}: {difference.reason}"
@@ -116,6 +127,8 @@ def build_view(comparison: Comparison) -> View:
         decision=comparison.decision.value,
         tone=_TONES[comparison.decision],
         headline=_headline(comparison),
+        lead=_lead(comparison),
+        hero=_hero(comparison, sides),
         tiles=_tiles(comparison),
         reasons=tuple(reason for reason in comparison.reasons if reason not in told),
         case=case,
@@ -123,6 +136,14 @@ def build_view(comparison: Comparison) -> View:
         settles=_what_settles(comparison),
         rows=tuple(_row(row, comparison) for row in comparison.scenarios),
         speeds=comparison.speeds,
+        overview=_present(
+            series.forest(comparison.speeds),
+            series.overlap(comparison, sides),
+            series.response(comparison, sides),
+            series.throughput(comparison, sides),
+        ),
+        ledger=_ledger(comparison),
+        sections=tuple(sections),
         facts=_facts(comparison),
         source=comparison,
     )
@@ -139,6 +160,72 @@ def _headline(comparison: Comparison) -> str:
             return f"Whether {other} may replace {one} could not be decided."
 
 
+def _present(*drawings: Drawing | None) -> tuple[Drawing, ...]:
+    return tuple(drawing for drawing in drawings if drawing is not None)
+
+
+def _hero(comparison: Comparison, sides: tuple[str, str]) -> Drawing | None:
+    timed = {speed.scenario for speed in comparison.speeds}
+    shown = [row for row in comparison.scenarios if row.name in timed] or sorted(
+        comparison.scenarios, key=lambda row: -(row.candidate.metrics.overlap_max or 0)
+    )
+    return series.occupancy(shown[0], sides) if shown else None
+
+
+def _overlaps(comparison: Comparison) -> tuple[int | None, int | None]:
+    most = [
+        max((m.overlap_max for m in metrics if m.overlap_max is not None), default=None)
+        for metrics in (
+            [row.baseline.metrics for row in comparison.scenarios],
+            [row.candidate.metrics for row in comparison.scenarios],
+        )
+    ]
+    return most[0], most[1]
+
+
+def _lead(comparison: Comparison) -> str:
+    one, other = comparison.baseline, comparison.candidate
+    ran = [row.candidate for row in comparison.scenarios if not row.candidate.skipped]
+    passed = sum(result.verdict is Verdict.PASS and not result.trouble for result in ran)
+    parts = [f"{other} passes {passed} of {len(ran)} scenarios"]
+    if comparison.speeds:
+        speed = comparison.speeds[0]
+        parts.append(
+            f"has {speed.ratio:.2f} times the throughput of {one} (95 % interval {speed.low:.2f} to {speed.high:.2f})"
+        )
+    before, after = _overlaps(comparison)
+    if before is not None and after is not None:
+        serial = f"{one} is serial: never more than one" if before == 1 else f"{one} on up to {before}"
+        parts.append(f"works on up to {after} calls at the same time ({serial})")
+    told = (", and ".join((", ".join(parts[:-1]), parts[-1])) if len(parts) > 1 else parts[0]) + "."
+    match comparison.decision:
+        case Decision.SAFE:
+            return told
+        case Decision.UNSAFE:
+            return f"Against it: {comparison.reasons[0] if comparison.reasons else 'no reason was kept'}. {told}"
+        case Decision.INCONCLUSIVE:
+            return f"Open: {comparison.reasons[0] if comparison.reasons else 'no reason was kept'}. {told}"
+
+
+def _ledger(comparison: Comparison) -> Grid | None:
+    rows: list[tuple[str | Mark, ...]] = []
+    for row in comparison.scenarios:
+        for found in row.differences:
+            status = Mark("declared", Tone.DECLARED) if found.reason else Mark("undeclared", Tone.BAD)
+            if found.ran_out:
+                status = Mark("declaration ran out", Tone.BAD)
+            what = "answers" if found.kind == "answers" else found.checker
+            rows.append((row.name, found.pool, what, found.text, status, found.reason or found.ran_out or "–"))
+        rows += [(row.name, "–", "–", told, Mark("declared, not seen", Tone.DOUBT), "–") for told in row.not_seen]
+    if not rows:
+        return None
+    return Grid(
+        caption="Everything in which the pools differ, and what was declared and did not show.",
+        columns=("scenario", "pool", "in", "difference", "status", "reason"),
+        rows=tuple(rows),
+    )
+
+
 def _tiles(comparison: Comparison) -> tuple[Tile, ...]:
     one, other = comparison.baseline, comparison.candidate
     tiles = [
@@ -153,18 +240,12 @@ def _tiles(comparison: Comparison) -> tuple[Tile, ...]:
         )
         for speed in comparison.speeds
     ]
-    overlaps = [
-        max((m.overlap_max for m in metrics if m.overlap_max is not None), default=None)
-        for metrics in (
-            [row.baseline.metrics for row in comparison.scenarios],
-            [row.candidate.metrics for row in comparison.scenarios],
-        )
-    ]
+    overlaps = _overlaps(comparison)
     if None not in overlaps:
         serial = " — it is serial" if overlaps[0] == 1 else ""
         tiles.append(
             Tile(
-                label="workers at work at the same time, at most",
+                label="at work at the same time, at most",
                 figure=f"{one}: {overlaps[0]}  {other}: {overlaps[1]}",
                 note=f"of {comparison.workers} workers; {one} never had more than {overlaps[0]}{serial}",
                 tone=Tone.GOOD if (overlaps[1] or 0) >= (overlaps[0] or 0) else Tone.BAD,
@@ -198,10 +279,21 @@ def _tiles(comparison: Comparison) -> tuple[Tile, ...]:
 
 
 def _what_settles(comparison: Comparison) -> tuple[str, ...]:
-    if comparison.decision is not Decision.INCONCLUSIVE:
+    if comparison.decision is Decision.SAFE:
         return ()
+    one, other = comparison.baseline, comparison.candidate
     advice = []
     results = [result for row in comparison.scenarios for result in (row.baseline, row.candidate)]
+    open_ends = [d for row in comparison.scenarios for d in row.differences if not d.reason]
+    if any(d.pool == other and d.kind == "finding" for d in open_ends):
+        advice.append(f"each failure of {other} mended, or shown to be the scenario's own mistake; its part replays it")
+    if any(d.pool == one and d.kind == "finding" for d in open_ends):
+        advice.append(
+            f"each undeclared failure of {one} explained: declare it with a reason if it is a known weakness, or run "
+            "again on a quieter machine if it is not"
+        )
+    if any(d.kind == "answers" for d in open_ends):
+        advice.append("each difference in answers declared with a reason, or gone")
     if any(speed.low < 1 <= speed.high for speed in comparison.speeds):
         advice.append("more pairs of blocks on a quiet machine: --profile full")
     if any(result.trouble for result in results):
@@ -222,13 +314,20 @@ def _row(row: ScenarioComparison, comparison: Comparison) -> Row:
         )
     elif row.answers_compared:
         compared += ", none differs"
+    baseline, candidate = (_cell(result, row, comparison) for result in (row.baseline, row.candidate))
+    sides = series.side_names(comparison.baseline, comparison.candidate)
     return Row(
         name=row.name,
         summary=row.summary,
         tags=(*row.failures, *row.guarantees),
-        baseline=_cell(row.baseline, row, comparison),
-        candidate=_cell(row.candidate, row, comparison),
+        baseline=baseline,
+        candidate=candidate,
         answers=compared,
+        state=min(baseline.tone, candidate.tone, key=_ORDER.index),
+        drawings=_present(
+            series.occupancy(row, sides), series.ecdf(row, sides), series.flow(row, sides), series.levels(row, sides)
+        ),
+        recovery=recovery_grid(row, sides),
         source=row,
     )
 
@@ -251,6 +350,8 @@ def _cell(result: RunResult, row: ScenarioComparison, comparison: Comparison) ->
         findings=findings,
         figures=() if result.skipped else figures(result.metrics, result.duration_s),
         replay=result.replay or shlex.join(replay),
+        folder=result.folder,
+        noted=noted_grid(result),
     )
 
 
@@ -302,11 +403,13 @@ def figures(metrics: Metrics, duration_s: float) -> tuple[tuple[str, str], ...]:
 def _facts(comparison: Comparison) -> tuple[tuple[str, str], ...]:
     machine = comparison.machine
     return (
+        ("decision", f"{comparison.decision.value}: {comparison.candidate} for {comparison.baseline}"),
         ("made", comparison.created_at),
         ("command", comparison.command or "–"),
         ("seed", str(comparison.seed)),
         ("workers, clients", f"{comparison.workers}, {comparison.clients}"),
         ("profile", comparison.profile),
+        ("worker", comparison.worker_command or "the shipped worker"),
         ("took", f"{comparison.duration_s:.1f} s"),
         ("machine", f"{machine.system}, {machine.cpus} processors"),
         ("load before, after", f"{machine.load_before:.2f}, {machine.load_after:.2f}"),

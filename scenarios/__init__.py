@@ -1,4 +1,7 @@
-"""The catalogue: every scenario that poolproof ships, one small file each."""
+"""The catalogue: every scenario that poolproof ships, one small file each, in suites.
+
+The folder itself is the suite `default`; each of its folders is one that needs more, by its own name.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,27 @@ import pkgutil
 from harness.scenario import Scenario
 
 
-def _load() -> dict[str, Scenario]:
+def _load(suite: str = "") -> dict[str, Scenario]:
     found: dict[str, Scenario] = {}
-    for module in pkgutil.iter_modules(__path__):
-        scenario = importlib.import_module(f"scenarios.{module.name}").SCENARIO
+    package = f"scenarios.{suite}" if suite else "scenarios"
+    for module in pkgutil.iter_modules([f"{folder}/{suite}" for folder in __path__]):
+        if module.ispkg:
+            continue
+        scenario = importlib.import_module(f"{package}.{module.name}").SCENARIO
         if scenario.name != module.name:
-            raise ValueError(f"scenarios/{module.name}.py defines the scenario {scenario.name!r}")
+            raise ValueError(f"{package.replace('.', '/')}/{module.name}.py defines the scenario {scenario.name!r}")
         found[scenario.name] = scenario
     return found
 
 
 CATALOGUE: dict[str, Scenario] = _load()
-"""All scenarios by name, in alphabetical order."""
+"""The scenarios of the suite `default` by name, in alphabetical order."""
 
-__all__ = ["CATALOGUE"]
+DEFAULT_SUITE = "default"
+SUITES: dict[str, dict[str, Scenario]] = {
+    DEFAULT_SUITE: CATALOGUE,
+    **{module.name: _load(module.name) for module in pkgutil.iter_modules(__path__) if module.ispkg},
+}
+"""Every suite by its name."""
+
+__all__ = ["CATALOGUE", "DEFAULT_SUITE", "SUITES"]

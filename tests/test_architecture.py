@@ -18,7 +18,8 @@ MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "repo
 PORCH = {f"harness.{name}" for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session")}
 PORCH |= {"harness.conformance", "harness.owner"}
 PORCH |= {
-    f"harness.commands.{name}" for name in ("options", "results", "runs", "records", "machine", "shrinks", "checks")
+    f"harness.commands.{name}"
+    for name in ("options", "results", "runs", "records", "machine", "shrinks", "checks", "migrate")
 }
 PORCH |= {"harness.commands.benches", "harness.commands.baselines"}
 PORCH |= {
@@ -36,14 +37,19 @@ ALLOWED |= {
     "harness.selfcheck.probes": "random",
 }  # its type only
 ALLOWED |= {"harness.lab.load": "random", "harness.lab.works": "random"}  # seeded
+ALLOWED["harness.depths.frames"] = "datetime"
 PURE_PATHS = """
-    bridge/{errors,interface,messages,framing,lifecycle,events,config} pool_v2/{coordinator,circuit,roster,sessions}
+    bridge/{errors,interface,messages,framing,lifecycle,events,config,redaction,adapter}
+    harness/models/{service,answers}
+    harness/depths/{depth,frames,script} harness/{programs}
+    pool_v2/{coordinator,circuit,roster,sessions}
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
-    harness/{op,columns,tables,lines,recovery,composition,intended,differential,replay}
-    harness/shrink/{selection,reduction} harness/selfcheck/{matrix,mutant,markdown,probes} reports/{view,charts}
+    harness/{op,columns,tables,lines,recovery,picture,cells,composition,intended,differential,replay}
+    harness/shrink/{selection,reduction} harness/selfcheck/{matrix,mutant,markdown,probes}
     harness/lab/{load,histogram,claims,slopes,scalability,figures,metrics,budget,analysis,validity,schedules,works}
-    harness/lab/{show,trend,regression}
+    harness/lab/{show,trend,regression} reports/{view,charts,series,section,calls,lab,covered,site}
+    harness/migration/{plan,router,sessions,guardrails,comparing,checklist,page}
 """
 
 

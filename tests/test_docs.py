@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ import typer
 from bridge import PoolConfig
 from harness.catalogue import find_scenarios
 from harness.cli import app
+from harness.commands import migrate
+from harness.migration import Plan
+from harness.migration.documents import examine_documents
+from harness.pools import find_pool
 from pool_v2 import PoolV2
 
 ROOT = Path(__file__).parent.parent
@@ -42,7 +47,7 @@ def test_the_scenario_of_the_readme_is_one(tmp_path: Path) -> None:
 
 
 def test_the_pool_of_the_readme_works() -> None:
-    [program] = [block for block in _blocks(ROOT / "README.md", "python") if "PoolV2(" in block]
+    [program] = [block for block in _blocks(ROOT / "README.md", "python") if "with PoolV2(" in block]
     exec(program, {})
 
 
@@ -50,6 +55,29 @@ def test_every_command_of_the_readme_exists() -> None:
     known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     shown = re.findall(r"^\$ poolproof (\w+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
     assert set(shown) == set(known)
+
+
+def test_the_migration_of_the_guide_and_of_the_readme_work() -> None:
+    for page in (ROOT / "docs" / "migration-guide.md", ROOT / "README.md"):
+        [program] = [block for block in _blocks(page, "python") if "MigratingPool(" in block]
+        exec(program, {})
+
+
+def test_the_pool_of_the_tutorial_is_one_and_migrates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, migration = _blocks(ROOT / "docs" / "tutorial-bring-your-own-pool.md", "python")
+    (tmp_path / "own_pool.py").write_text(own)
+    monkeypatch.syspath_prepend(tmp_path)
+    exec(migration, {})
+    assert find_pool("own_pool:make").capabilities == PoolV2.capabilities
+
+
+def test_the_migration_guide_names_every_command_and_option() -> None:
+    known = [command.name or "" for command in migrate.app.registered_commands]
+    found = examine_documents(ROOT / "docs", known)
+    assert found is not None
+    assert found.problems == ()
+    [table] = _blocks(ROOT / "docs" / "migration-guide.md", "toml")
+    Plan.from_options(tomllib.loads(table)["migration"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

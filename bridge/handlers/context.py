@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bridge.handlers.engine import ProgramEngine
 
 
 class HandlerError(Exception):
@@ -15,13 +18,27 @@ class HandlerError(Exception):
 
 
 class Program:
-    """A template program: its signature and what was done with it."""
+    """A program: its signature and what was done with it.
 
-    def __init__(self, program_id: str, program_type: str, inputs: list[str], outputs: list[str]) -> None:
+    `inputs` and `outputs` are the names of its fields; `details` is the whole signature as JSON, `options` are those
+    of its type.
+    """
+
+    def __init__(
+        self,
+        program_id: str,
+        program_type: str,
+        inputs: list[str],
+        outputs: list[str],
+        details: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
         self.program_id = program_id
         self.program_type = program_type
         self.inputs = inputs
         self.outputs = outputs
+        self.details = details or {}
+        self.options = options or {}
         self.created_at = time.time()
         self.last_executed: float | None = None
         self.execution_count = 0
@@ -41,24 +58,32 @@ class Program:
 
 
 class Session:
-    """One session's state in this worker."""
+    """One session's state in this worker. `made` is what an engine has built from it, and can build again."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.programs: dict[str, Program] = {}
         self.model: dict[str, Any] = {}
+        self.made: dict[str, Any] = {}
 
 
 class Context:
     """One worker's memory. `write_raw` puts bytes on the response pipe without a frame.
 
-    `request_id` is the id of the request that is being answered.
+    `request_id` is the id of the request that is being answered. `engine` runs the programs; None is the stand-in.
     """
 
-    def __init__(self, worker_id: int, mode: str, write_raw: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        worker_id: int,
+        mode: str,
+        write_raw: Callable[[bytes], None],
+        engine: ProgramEngine | None = None,
+    ) -> None:
         self.worker_id = worker_id
         self.mode = mode
         self.write_raw = write_raw
+        self.engine = engine
         self.started_s = time.monotonic()
         self.sessions: dict[str, Session] = {}
         self.current_session: str | None = None

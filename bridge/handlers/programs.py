@@ -1,42 +1,77 @@
-"""The legacy program commands over template programs, whose outputs follow from their inputs alone.
+"""The legacy program commands. What makes and runs a program is the worker's engine: DSPy, or a stand-in without it.
 
-No language model is asked: the same program with the same inputs gives the same outputs on every worker.
+Programs and the model belong to their session. Whatever is wrong is an error that names it, never a success.
 """
 
 from __future__ import annotations
 
+import difflib
 import time
 from datetime import UTC, datetime
 from typing import Any
 
-from bridge.handlers.context import Context, HandlerError, Program, number, text, with_nonce
+from bridge.handlers.context import Context, HandlerError, Program, text, with_nonce
+from bridge.handlers.engine import TEMPLATES, ProgramEngine
+from bridge.handlers.signature import read_signature
 
 PROGRAM_TYPES = ("predict", "chain_of_thought", "react")
-HOTTEST = 2.0
+MODEL_ARGUMENTS = frozenset(
+    {
+        "adapter",
+        "answers",
+        "api_base",
+        "api_base_env",
+        "api_key",
+        "api_key_env",
+        "backend",
+        "max_tokens",
+        "model",
+        "nonce",
+        "num_retries",
+        "provider",
+        "session_id",
+        "temperature",
+        "timeout_s",
+    }
+)
+PROGRAM_OPTIONS = ("tools", "max_iters")
+MADE_OF_MODEL = ("model", "adapter")
+"""What an engine keeps of a session's model; what it keeps of a program is `program ID`."""
 
 
 def configure_lm(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Name the session's model; nothing is loaded."""
-    model = text(args, "model")
-    temperature = number(args, "temperature", most=HOTTEST, default=0.7)
+    """Set the session's model. What may be said of it is in docs/dspy.md; a key is never told again."""
+    for name in args:
+        if name not in MODEL_ARGUMENTS:
+            near = difflib.get_close_matches(name, MODEL_ARGUMENTS, n=1)
+            raise HandlerError(f"unknown argument {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    model = _engine(context).configure(args)
     session = context.session(args)
-    session.model = {"model": model, "provider": str(args.get("provider", "none")), "temperature": temperature}
-    return with_nonce(args, status="configured", **session.model)
+    session.model = model
+    for made in MADE_OF_MODEL:
+        session.made.pop(made, None)
+    told = {name: model[name] for name in ("model", "provider", "temperature")}
+    return with_nonce(args, status="configured", **told)
 
 
 def create_program(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Create the program `id` with `signature` {inputs, outputs} of a `program_type`."""
+    """Create the program `id` with `signature` of a `program_type`; `tools` and `max_iters` are for react."""
     name = text(args, "id")
     kind = args.get("program_type", "predict")
     if kind not in PROGRAM_TYPES:
         raise HandlerError(f"argument 'program_type': one of {', '.join(PROGRAM_TYPES)}, not {kind!r}")
-    signature = args.get("signature")
-    if not isinstance(signature, dict):
-        raise HandlerError(f"argument 'signature': inputs and outputs are needed, not {signature!r}")
-    programs = context.session(args).programs
+    signature = read_signature(args.get("signature"))
+    options = {option: args[option] for option in PROGRAM_OPTIONS if args.get(option) is not None}
+    if options and kind != "react":
+        raise HandlerError(f"argument {next(iter(options))!r}: only a program of the type react has it, not {kind!r}")
+    session = context.session(args)
+    programs = session.programs
     if name in programs:
         raise HandlerError(f"program {name!r} exists already")
-    program = Program(name, kind, _fields(signature, "inputs"), _fields(signature, "outputs"))
+    inputs = [field.name for field in signature.inputs]
+    outputs = [field.name for field in signature.outputs]
+    program = Program(name, kind, inputs, outputs, signature.to_json(), options)
+    _engine(context).make(session, program)
     programs[name] = program
     return with_nonce(args, program_id=name, status="created", signature=_signature(program), program_type=kind)
 
@@ -51,10 +86,7 @@ def execute_program(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN
     missing = [name for name in program.inputs if name not in inputs]
     if missing:
         raise HandlerError(f"program {program.program_id!r} needs the input {missing[0]!r}")
-    told = ", ".join(f"{name}={inputs[name]}" for name in program.inputs)
-    outputs = {name: f"{name} of {told}" for name in program.outputs}
-    if program.program_type == "chain_of_thought":
-        outputs = {"reasoning": f"from {told}", **outputs}
+    outputs = _engine(context).run(context.session(args), program, inputs)
     program.execution_count += 1
     program.last_executed = time.time()
     return with_nonce(args, program_id=program.program_id, outputs=outputs, execution_time=time.monotonic() - began_s)
@@ -69,21 +101,29 @@ def list_programs(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN40
 def delete_program(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     """Delete the program `program_id`."""
     program = _find(context, args)
-    del context.session(args).programs[program.program_id]
+    session = context.session(args)
+    del session.programs[program.program_id]
+    session.made.pop(f"program {program.program_id}", None)
     return with_nonce(args, program_id=program.program_id, status="deleted")
 
 
 def get_program_info(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """What is known of the program `program_id`."""
+    """What is known of the program `program_id`; `fields` has the types and descriptions of its signature."""
     program = _find(context, args)
     return with_nonce(
         args,
         program_id=program.program_id,
+        program_type=program.program_type,
         signature=_signature(program),
+        fields=program.details,
         created_at=_iso(program.created_at),
         execution_count=program.execution_count,
         last_executed=None if program.last_executed is None else _iso(program.last_executed),
     )
+
+
+def _engine(context: Context) -> ProgramEngine:
+    return context.engine or TEMPLATES
 
 
 def _find(context: Context, args: dict[str, Any]) -> Program:
@@ -96,18 +136,6 @@ def _find(context: Context, args: dict[str, Any]) -> Program:
 
 def _signature(program: Program) -> dict[str, list[str]]:
     return {"inputs": program.inputs, "outputs": program.outputs}
-
-
-def _fields(signature: dict[str, Any], side: str) -> list[str]:
-    # The legacy form is a list of {"name": …}; plain names are taken too.
-    found = signature.get(side)
-    if not isinstance(found, list) or not found:
-        raise HandlerError(f"argument 'signature': {side} must be a list of fields, not {found!r}")
-    names = [field.get("name") if isinstance(field, dict) else field for field in found]
-    bad = [name for name in names if not isinstance(name, str) or not name]
-    if bad:
-        raise HandlerError(f"argument 'signature': a field of {side} has the name {bad[0]!r}")
-    return [str(name) for name in names]
 
 
 def _iso(seconds: float) -> str:

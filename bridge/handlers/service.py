@@ -8,9 +8,6 @@ from typing import Any
 
 from bridge.handlers.context import Context, with_nonce
 
-DSPY_AVAILABLE = False
-"""Template programs need none."""
-
 
 def ping(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     """Whether the worker is well; also its answer at the start."""
@@ -18,7 +15,7 @@ def ping(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
         args,
         status="ok",
         timestamp=datetime.now(UTC).isoformat(),
-        dspy_available=DSPY_AVAILABLE,
+        dspy_available=_runs_dspy(context),
         uptime=context.uptime_s,
         mode=context.mode,
         worker_id=context.worker_id,
@@ -35,7 +32,7 @@ def get_stats(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
         error_count=context.error_count,
         uptime=context.uptime_s,
         memory_usage=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        dspy_available=DSPY_AVAILABLE,
+        dspy_available=_runs_dspy(context),
     )
 
 
@@ -44,6 +41,7 @@ def cleanup(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     removed = _programs(context)
     for session in context.sessions.values():
         session.programs.clear()
+        session.made.clear()
     return with_nonce(args, status="cleaned", programs_removed=removed)
 
 
@@ -60,6 +58,10 @@ def shutdown(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     """Answer, then leave with status 0."""
     context.leaving = True
     return with_nonce(args, status="shutting_down", worker_id=context.worker_id)
+
+
+def _runs_dspy(context: Context) -> bool:
+    return context.engine is not None and context.engine.name == "dspy"
 
 
 def _programs(context: Context) -> int:

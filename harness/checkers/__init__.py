@@ -14,6 +14,7 @@ from harness.checkers.linearizability import Linearizable
 from harness.checkers.lives import BoundedStart, Lives, Recycled, Restraint, TimeoutKills
 from harness.checkers.outcomes import LabelledOutcome, OneOutcome
 from harness.checkers.parallelism import Overlap, ParallelStart
+from harness.checkers.programs import OwnModel
 from harness.checkers.recovered import Recovered
 from harness.checkers.resources import LeakSlope
 from harness.checkers.sessions import Sessions
@@ -55,6 +56,7 @@ ALL: tuple[type, ...] = (
     OneOutcome,
     Overlap,
     OwnAnswer,
+    OwnModel,
     ParallelStart,
     Prompt,
     Recovered,
@@ -95,6 +97,7 @@ __all__ = [
     "OneOutcome",
     "Overlap",
     "OwnAnswer",
+    "OwnModel",
     "ParallelStart",
     "Prompt",
     "Recovered",

@@ -228,7 +228,7 @@ def sweep_command(
         str, typer.Option(help="Numbers of clients on pools of --at-workers, or none.")
     ] = "1,2,4,8,16,32",
     at_workers: Annotated[int, typer.Option(help="Workers of the pools whose clients vary, 1 to 1024.")] = 8,
-    block_seconds: Annotated[float, typer.Option(help="Seconds a block, 0.05 to 600.")] = 0.5,
+    block_seconds: Annotated[float, typer.Option(help="Seconds a block, 0.05 to 600.")] = 1.0,
     rounds: Annotated[int, typer.Option(help="Blocks of each pool at each point, in seeded order; 1 to 1000.")] = 2,
     seed: Seed = 1,
     out: Out = None,

@@ -50,6 +50,9 @@ OF_VERDICT = {Verdict.PASS: Exit.GOOD, Verdict.FAIL: Exit.BAD, Verdict.UNKNOWN: 
 Scenarios = Annotated[
     list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Names of the catalogue, or files; all if none.")
 ]
+Suite = Annotated[
+    str, typer.Option(metavar="SUITE", help="All scenarios of this suite, unless some are named: default, dspy.")
+]
 Seed = Annotated[int, typer.Option(help="Decides every workload and every order; 0 to 4294967295.")]
 Workers = Annotated[int, typer.Option(help="Worker processes of each pool, 1 to 1024.")]
 Clients = Annotated[int, typer.Option(help="Client threads that call, 1 to 1024.")]

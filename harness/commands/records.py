@@ -1,8 +1,9 @@
-"""Commands that read what there is: list, report, analyze, schema."""
+"""Commands that read what there is: list, report, open, site, analyze, schema."""
 
 from __future__ import annotations
 
 import sys
+import webbrowser
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,16 +14,16 @@ from rich.console import Console
 
 from harness.catalogue import all_scenarios, find_scenarios
 from harness.checkers import ALL
-from harness.commands.options import OF_DECISION, AsJson, Exit, Run, is_run
+from harness.commands.options import DEFAULT_OUT, OF_DECISION, AsJson, Exit, Run, is_run
 from harness.commands.results import show_results
 from harness.compare import reanalyze
 from harness.errors import UsageError
 from harness.fault import DESCRIPTIONS
 from harness.pools import SUBJECTS, offered_pools
 from harness.runner import analyze
-from harness.store import RunFolder, read_comparison
+from harness.store import COMPARISON_FILE, RunFolder, read_comparison
 from harness.terminal import show_decision, show_table
-from reports import FORMATS, comparison_schema, write_reports
+from reports import FORMATS, INDEX_FILE, comparison_schema, write_reports, write_site
 
 
 class Listed(StrEnum):
@@ -66,12 +67,58 @@ def report_command(
 ) -> int:
     """Write the reports of a stored comparison again, or show a stored run's findings."""
     if is_run(run):
-        result = RunFolder(run).read_result()
-        return show_results([result], {}, as_json=False)
+        for name in formats or ():
+            if name != "json":
+                raise UsageError(
+                    f"--format {name}: {run} is one run, which can be shown as json; a comparison of two pools has "
+                    f"{', '.join(FORMATS)}"
+                )
+        return show_results([RunFolder(run).read_result()], {}, as_json=bool(formats))
     comparison = read_comparison(run)
     home = run if run.is_dir() else run.parent
-    for path in write_reports(comparison, out or home, formats or FORMATS).values():
+    for path in write_reports(comparison, out or home, formats or FORMATS, home=home).values():
         typer.echo(str(path))
+    return Exit.GOOD
+
+
+def open_command(
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="A folder that compare or pytest has left; the newest in out/."),
+    ] = None,
+) -> int:
+    """Show the report of a stored comparison, or an index of runs, in the browser; it is written if it is missing."""
+    folder = _newest(DEFAULT_OUT) if run is None else run
+    page = folder if folder.suffix == ".html" else folder / INDEX_FILE
+    if not page.is_file():
+        if not folder.exists():
+            raise UsageError(f"there is no {folder}")
+        if folder.is_dir() and not (folder / COMPARISON_FILE).is_file():
+            raise UsageError(f"{folder} holds no comparison ({COMPARISON_FILE}) and no index ({INDEX_FILE})")
+        home = folder if folder.is_dir() else folder.parent
+        page = home / FORMATS["html"][0]
+        if not page.is_file():
+            write_reports(read_comparison(folder), home, ["html"])
+    typer.echo(str(page))
+    if not webbrowser.open(page.absolute().as_uri()):
+        sys.stderr.write(f"poolproof: no browser could be opened; the page is {page}\n")
+    return Exit.GOOD
+
+
+def _newest(folder: Path) -> Path:
+    found = sorted(folder.glob(f"*/{COMPARISON_FILE}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError(f"there is no comparison in {folder}; name the folder of one")
+    return found[-1].parent
+
+
+def site_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with comparisons below it, at any depth.")],
+) -> int:
+    """Write DIR/index.html: every stored comparison below DIR with its decision, trends and scenario histories."""
+    path, index = write_site(folder)
+    typer.echo(str(path))
+    sys.stderr.writelines(f"poolproof: left out: {told}\n" for told in index.unread)
     return Exit.GOOD
 
 

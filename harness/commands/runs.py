@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -25,17 +27,22 @@ from harness.commands.options import (
     Quiet,
     Scenarios,
     Seed,
+    Suite,
     WorkerCommand,
     Workers,
     build_request,
     new_folder,
 )
 from harness.commands.results import show_results
-from harness.compare import compare, run_jobs
-from harness.job import start_job
+from harness.compare import StartJob, compare, run_jobs
+from harness.comparison import Minimum
+from harness.covering import Covering, sources_of
+from harness.errors import UsageError
+from harness.job import start_job, start_measured_job
 from harness.pools import find_pool
 from harness.terminal import Steps, show_decision
-from reports import write_reports
+from reports import publish, view_with_extras, write_reports
+from scenarios import DEFAULT_SUITE
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")]
 Candidate = Annotated[str, typer.Option(metavar="POOL", help="The pool that is to replace it.")]
@@ -46,6 +53,7 @@ Pools = Annotated[
 
 def compare_command(
     scenarios: Scenarios = None,
+    suite: Suite = DEFAULT_SUITE,
     baseline: Annotated[
         str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")
     ] = "v1",
@@ -59,13 +67,32 @@ def compare_command(
     out: Out = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Measure which lines of the candidate each scenario executes.")
+    ] = False,
+    coverage_source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="A package of the candidate, repeatable; its own if none is given."),
+    ] = None,
+    least_cells: Annotated[
+        int, typer.Option(help="SAFE needs so many passed cells of fault × workload × configuration.")
+    ] = 1,
+    least_lines: Annotated[
+        float, typer.Option(help="SAFE needs so many percent of the candidate's lines executed; with --coverage.")
+    ] = 0.0,
 ) -> int:
     """Run every scenario on both pools and decide whether the candidate may replace the baseline."""
-    found = find_scenarios(scenarios or [], profile=profile)
+    minimum = _minimum(least_cells, least_lines, coverage=coverage or bool(coverage_source))
+    found = find_scenarios(scenarios or [], profile=profile, suite=suite)
     one, other = find_pool(baseline), find_pool(candidate)
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     folder = out or new_folder("compare")
+    start: StartJob = start_job
+    covering = None
     with Keeping(folder), Steps(Console(stderr=True), quiet=quiet) as steps:
+        if coverage or coverage_source:
+            covering = Covering(folder / "coverage", coverage_source or sources_of(other.name))
+            start = partial(start_measured_job, covering, other.name)
         comparison = compare(
             found,
             one,
@@ -73,11 +100,14 @@ def compare_command(
             request,
             folder / "runs",
             jobs=jobs,
-            start_job=start_job,
+            start_job=start,
             progress=steps,
             command=shlex.join(["poolproof", *sys.argv[1:]]),
+            minimum=minimum,
+            read_cover=covering.read if covering is not None else lambda: None,
         )
         written = write_reports(comparison, folder)
+        publish(view_with_extras(comparison, folder), os.environ, sys.stderr)
     if as_json:
         sys.stdout.write(written["json"].read_text())
     else:
@@ -91,8 +121,19 @@ def compare_command(
     return OF_DECISION[comparison.decision]
 
 
+def _minimum(cells: int, lines: float, *, coverage: bool) -> Minimum:
+    if not 0 <= cells <= 100_000:
+        raise UsageError(f"--least-cells {cells}: a whole number from 0 to 100000")
+    if not 0 <= lines <= 100:
+        raise UsageError(f"--least-lines {lines:g}: a number from 0 to 100")
+    if lines > 0 and not coverage:
+        raise UsageError(f"--least-lines {lines:g}: lines are counted only with --coverage")
+    return Minimum(cells=cells, lines=lines)
+
+
 def run_command(
     scenarios: Scenarios = None,
+    suite: Suite = DEFAULT_SUITE,
     pool: Annotated[
         list[str] | None, typer.Option(metavar="POOL", help=f"The pool to run on, repeatable; {POOL_HELP}.")
     ] = None,
@@ -107,7 +148,7 @@ def run_command(
     as_json: AsJson = False,
 ) -> int:
     """Run scenarios on one pool (v2) or several, and show what the checkers found. What was declared is no failure."""
-    found = find_scenarios(scenarios or [], profile=profile)
+    found = find_scenarios(scenarios or [], profile=profile, suite=suite)
     subjects = [find_pool(name) for name in pool or ["v2"]]
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     folder = out or new_folder("run")

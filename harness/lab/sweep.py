@@ -155,7 +155,7 @@ def curve(pool: str, axis: str, points: Sequence[tuple[float, float]]) -> Curve:
         peak=law.peak,
         knee=bend,
         growth=growth,
-        text=f"{pool} against {axis}: {words}; {law.contention:.2%} of a call is serial",
+        text=f"{pool} against {axis}: {words}; {min(law.contention, 1.0):.2%} of a call is serial",
     )
 
 

@@ -242,3 +242,72 @@ def test_a_declaration_that_has_run_out_excuses_no_item(session: pytest.Pytester
     result = _run(session, "--pool", "v2")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*its declaration ran out on 2020-01-01: it never did"])
+
+
+ADAPTED = """
+    import pytest
+
+    def test_anywhere(adapter):
+        adapter.create_program("p", "question -> answer")
+        assert adapter.list_programs().programs == ("p",)
+
+    @pytest.mark.depths("real")
+    def test_only_real(adapter):
+        assert adapter.pool.status().target == 2
+
+    @pytest.mark.depths("real", packages=("no_such_package",))
+    def test_needs_a_package(adapter):
+        raise AssertionError
+
+    @pytest.mark.depths("mock", script=({"command": "list_programs", "error": "as scripted"},))
+    def test_scripted(adapter):
+        with pytest.raises(Exception, match="as scripted"):
+            adapter.list_programs()
+"""
+
+
+def test_the_fixture_adapter_runs_a_test_at_each_depth_or_says_why_not(session: pytest.Pytester) -> None:
+    session.makepyfile(ADAPTED)
+    result = _run(session, "-v", "-rs", "--pool", "v2")
+    result.assert_outcomes(passed=5, skipped=7)
+    result.stdout.fnmatch_lines(
+        [
+            "*::test_anywhere[[]mock] PASSED*",
+            "*::test_anywhere[[]wire-v2] PASSED*",
+            "*::test_anywhere[[]real-v2] PASSED*",
+            "*SKIPPED*it needs the depth real; this is mock: no process*",
+            "*SKIPPED*no_such_package is not installed: pip install 'poolproof[[]no_such_package[]]'*",
+        ]
+    )
+
+
+def test_the_option_adapter_chooses_the_depths(session: pytest.Pytester) -> None:
+    session.makepyfile(ADAPTED)
+    result = _run(session, "-v", "--adapter", "mock")
+    result.assert_outcomes(passed=2, skipped=2)
+    result.stdout.no_fnmatch_line("*wire*PASSED*")
+    wrong = _run(session, "--adapter", "deep")
+    assert wrong.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_a_marker_with_a_depth_that_there_is_not_is_named(session: pytest.Pytester) -> None:
+    session.makepyfile("import pytest\n@pytest.mark.depths('deep')\ndef test_it(adapter): pass")
+    result = _run(session, "--adapter", "mock")
+    assert result.ret != pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["*the marker depths: 'deep' is not a valid Depth; one of mock, wire, real*"])
+
+
+@pytest.mark.parametrize(("depth", "item"), [("wire", "any_depth[[]v2]"), ("mock", "any_depth[[]mock]")])
+def test_a_scenario_is_run_at_the_depth_that_was_chosen_or_skipped(
+    session: pytest.Pytester, depth: str, item: str
+) -> None:
+    session.makepyfile(
+        scenario_mine=SCENARIOS
+        + """
+from harness.depths.depth import Depth
+ANY = make("any_depth", OneOutcome(), depths=frozenset(Depth))
+"""
+    )
+    result = _run(session, "-v", "-rs", "--pool", "v2", "--adapter", depth)
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines([f"*{item} PASSED*", f"*it needs the depth real; this is {depth}*"])

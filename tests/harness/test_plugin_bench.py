@@ -8,17 +8,24 @@ BENCHES = """
 import time
 from pathlib import Path
 
-def spans():
-    return [tuple(map(float, path.read_text().split())) for path in Path("spans").iterdir()]
+from harness.lab import running
 
-def test_a_bench(run_bench):
+def test_a_bench(run_bench, monkeypatch):
     Path("spans").mkdir(exist_ok=True)
+    measure = running.measure
+
+    def noted(*args, **options):
+        began = time.monotonic()
+        try:
+            return measure(*args, **options)
+        finally:
+            Path("bench").write_text(f"{began} {time.monotonic()}")
+
+    monkeypatch.setattr(running, "measure", noted)
     bench = run_bench(rounds=5, block_s=0.05, workers=2, budgets=["v2.errors <= v1.errors"])
     assert bench.validity.valid, bench.validity
     assert bench.budgets[0].verdict == "pass"
     assert bench.seed == 5
-    end = time.monotonic()
-    Path("bench").write_text(f"{end - bench.duration_s} {end}")
 """
 OTHERS = """
 import time
@@ -39,7 +46,8 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     """A folder and a gate of its own, without what an outer xdist has put into the environment."""
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_XDIST_WORKER_COUNT"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("POOLPROOF_GATE_DIR", raising=False)
+    for name in ("POOLPROOF_GATE_DIR", "POOLPROOF_STORE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(pytester.path / "run"))
     return pytester
 
@@ -48,9 +56,11 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 def test_a_bench_runs_alone_wherever_it_runs(session: pytest.Pytester, workers: str) -> None:
     session.makepyfile(test_benches=BENCHES, test_others=OTHERS)
     done = session.runpytest_subprocess(
-        "-p", "no:cacheprovider", "--assert=plain", "--pool-seed", "5", "-n", workers, timeout=120
+        "-p", "no:cacheprovider", "--assert=plain", "--pool-out", "kept", "--pool-seed", "5", "-n", workers, timeout=120
     )
     done.assert_outcomes(passed=13)
+    assert len(list((session.path / "kept" / "benches").glob("*/bench.json"))) == 1
+    assert (session.path / ".poolproof" / "index.sqlite").is_file()
     began, ended = map(float, (session.path / "bench").read_text().split())
     spans = [tuple(map(float, path.read_text().split())) for path in (session.path / "spans").iterdir()]
     assert len(spans) == 12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from harness.checker import Finding
@@ -42,6 +43,40 @@ def test_on_a_terminal_there_is_a_bar_that_names_what_runs() -> None:
     assert "a: pass" in told
     assert "b, c, d" in told
     assert "a, b, c and 1 more" in told or "b, c, d" in told
+
+
+def test_the_bar_tells_what_is_left_and_each_pool_s_outcomes() -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=200, color_system=None, legacy_windows=False)
+    with Steps(console) as steps:
+        steps.planned(4)
+        for what, outcome in (
+            ("a on v1", "fail"),
+            ("a on v2", "pass"),
+            ("b on v2", "pass"),
+            ("the speed of a", "4.0 times"),
+        ):
+            steps.began(what)
+            steps.ended(what, outcome)
+        assert steps._bar is not None
+        steps._bar.refresh()
+    told = file.getvalue()
+    assert "4/4" in told
+    assert "left" in told
+    assert "v1 1 fail · v2 2 pass" in told
+
+
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown() -> str:
+        file = io.StringIO()
+        console = Console(file=file, force_terminal=True, width=100, color_system="standard", legacy_windows=False)
+        show_result(console, RunResult(scenario="s", pool="v1", seed=7, verdict=Verdict.FAIL), {})
+        return file.getvalue()
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[31m" in shown()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[31m" not in shown()
 
 
 def test_quiet_is_silent_on_both() -> None:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html.parser
 import json
 import re
 from collections.abc import Callable
 
 import jinja2
+import msgspec
 import pytest
 
-from harness.comparison import Comparison
-from reports.render import escape_markdown, printable, render_html, render_markdown, vega_bundle
+from harness.comparison import Comparison, RunResult
+from harness.verdict import Verdict
+from reports.render import (
+    MOST_MARKDOWN,
+    _environment,
+    escape_markdown,
+    printable,
+    render_html,
+    render_markdown,
+    vega_bundle,
+)
 from reports.view import build_view
 
+MakeResult = Callable[..., RunResult]
 MakeComparison = Callable[..., Comparison]
 
 
@@ -57,25 +70,34 @@ def test_the_page_answers_at_its_top_and_needs_nothing_else(make_comparison: Mak
     assert page.text.index("SAFE") < page.text.index("3.98 ×") < page.text.index("it is serial")
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
     assert len(text.encode()) < 3_000_000
-    specs = json.loads(page.scripts["specs"])
-    assert {"occupancy", "overlap", "response", "speed", "throughput", "row-parallel_calls"} <= specs.keys()
-    drawn = set(re.findall(r'data-spec="([^"]+)"', text))
-    assert drawn == specs.keys()
+    drawings = json.loads(page.scripts["drawings"])
+    assert {"hero", "overview/1", "overview/4", "row-parallel_calls/occupancy"} <= drawings.keys()
+    assert set(re.findall(r'data-drawing="([^"]+)"', text)) == drawings.keys()
+    assert {drawing["kind"] for drawing in drawings.values()} == json.loads(page.scripts["specs"]).keys()
+
+
+def test_only_the_page_s_own_scripts_may_run(make_comparison: MakeComparison) -> None:
+    text = render_html(build_view(make_comparison()))
+    page = Page(text)
+    [policy] = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy.startswith("default-src 'none';")
+    for name in ("script-2", "script-3"):
+        digest = base64.b64encode(hashlib.sha256(page.scripts[name].encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
 
 
 def test_hostile_text_stays_text_in_html(make_comparison: MakeComparison, hostile: Comparison) -> None:
     page = Page(render_html(build_view(hostile)))
     plain = Page(render_html(build_view(make_comparison())))
-    assert page.tags.count("script") == plain.tags.count("script") == 3
+    assert page.tags.count("script") == plain.tags.count("script") == 4
     assert "img" not in page.tags
     assert page.handlers == []
     assert "<img src=x onerror=alert(2)>" in page.text
     assert "{{ 7*7 }}" in page.text
     assert "\x00" not in page.text
     assert "\\x1b" in page.text
-    spec = json.loads(page.scripts["specs"])["row-parallel_calls"]
-    commands = [bar["command"] for bar in spec["datasets"][spec["vconcat"][1]["data"]["name"]]]
-    assert commands[0].startswith("</script>")
+    bars = json.loads(page.scripts["drawings"])["row-parallel_calls/occupancy"]["tables"]["bars"]
+    assert any(word.startswith("</script>") for word in bars["what"]["of"])
 
 
 def test_hostile_text_stays_text_in_markdown(hostile: Comparison) -> None:
@@ -96,9 +118,23 @@ def test_markdown_tells_the_decision_the_matrix_and_the_evidence(hostile: Compar
     assert "Again with: `poolproof run parallel_calls --pool v2" in text
 
 
-def test_every_template_is_strict_about_what_is_undefined(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("template", ["report.html.j2", "report.md.j2", "site.html.j2"])
+def test_every_template_is_strict_about_what_is_undefined(template: str) -> None:
     with pytest.raises(jinja2.UndefinedError):
-        render_markdown(object())  # type: ignore[arg-type]
+        _environment(autoescape=True).get_template(template).render()
+
+
+def test_markdown_of_a_large_comparison_fits_and_counts_what_it_leaves_out(
+    make_comparison: MakeComparison, make_result: MakeResult
+) -> None:
+    passing = make_comparison(baseline=make_result("v1", Verdict.PASS)).scenarios[0]
+    failing = make_comparison(candidate=make_result("v2", Verdict.FAIL), reason="").scenarios[0]
+    rows = [msgspec.structs.replace(passing, name=f"good_{n}") for n in range(900)]
+    rows += [msgspec.structs.replace(failing, name=f"bad_{n}") for n in range(150)]
+    text = render_markdown(build_view(make_comparison(scenarios=tuple(rows))))
+    assert 10_000 < len(text) <= MOST_MARKDOWN
+    assert "more scenarios are in report.html; 900 of them pass on both pools." in text
+    assert re.search(r"^2\d\d more runs that fail or are in doubt are in report.html\.$", text, flags=re.MULTILINE)
 
 
 def test_the_bundle_cannot_end_its_script_element() -> None:

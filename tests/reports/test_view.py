@@ -10,7 +10,8 @@ import pytest
 from harness.checker import Finding
 from harness.comparison import Comparison, Metrics, RunResult
 from harness.verdict import Decision, Verdict
-from reports.view import FIGURES, Tone, build_view, figures
+from reports.section import Tone
+from reports.view import FIGURES, build_view, figures
 
 MakeResult = Callable[..., RunResult]
 MakeComparison = Callable[..., Comparison]

@@ -17,11 +17,12 @@ from harness.fault import COMMAND_FAULTS, START_FAULTS, USED_COMMANDS, FaultKind
 from harness.pools import SUBJECTS
 from harness.scenario import Scenario
 from harness.workload import Plan, Size
-from scenarios import CATALOGUE
+from scenarios import CATALOGUE, DEFAULT_SUITE, SUITES
 
 SIZES = (Size(), Size(workers=1, clients=1), Size(workers=2, clients=12, scale=0.1), Size(scale=3.0))
 
-every = pytest.mark.parametrize("scenario", CATALOGUE.values(), ids=CATALOGUE.keys())
+EVERYTHING = {name: scenario for suite in SUITES.values() for name, scenario in suite.items()}
+every = pytest.mark.parametrize("scenario", EVERYTHING.values(), ids=EVERYTHING.keys())
 
 
 def plan_of(scenario: Scenario, seed: int = 1, size: Size | None = None) -> Plan:
@@ -29,10 +30,19 @@ def plan_of(scenario: Scenario, seed: int = 1, size: Size | None = None) -> Plan
 
 
 def test_every_file_of_the_room_is_a_scenario_of_its_own_name() -> None:
-    files = {path.stem for path in Path(scenarios.__file__).parent.glob("*.py")} - {"__init__"}
-    assert set(CATALOGUE) == files
-    assert list(CATALOGUE) == sorted(CATALOGUE)
-    assert all(scenario.name == name for name, scenario in CATALOGUE.items())
+    room = Path(scenarios.__file__).parent
+    for suite, found in SUITES.items():
+        folder = room if suite == DEFAULT_SUITE else room / suite
+        assert set(found) == {path.stem for path in folder.glob("*.py")} - {"__init__"}
+        assert list(found) == sorted(found)
+        assert all(scenario.name == name for name, scenario in found.items())
+    assert SUITES[DEFAULT_SUITE] is CATALOGUE
+    assert len(EVERYTHING) == sum(map(len, SUITES.values())), "a name is there twice"
+
+
+def test_the_default_suite_needs_no_package_and_no_model_server() -> None:
+    assert all(not scenario.packages and scenario.models is None for scenario in CATALOGUE.values())
+    assert all(scenario.packages and scenario.models for scenario in SUITES["dspy"].values())
 
 
 def test_a_file_whose_scenario_has_another_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,8 +58,8 @@ def test_the_failures_of_the_original_are_covered() -> None:
 
 
 def test_every_kind_of_fault_is_inflicted_by_some_scenario() -> None:
-    planned = {fault.kind for scenario in CATALOGUE.values() for fault in scenario.faults}
-    steps = {step.fault for s in CATALOGUE.values() for client in plan_of(s) for step in client} - {None}
+    planned = {fault.kind for scenario in EVERYTHING.values() for fault in scenario.faults}
+    steps = {step.fault for s in EVERYTHING.values() for client in plan_of(s) for step in client} - {None}
     assert planned | steps == set(FaultKind)
     assert steps <= COMMAND_FAULTS
     assert not planned & COMMAND_FAULTS

@@ -29,7 +29,7 @@ def plan(**fields: Any) -> BenchPlan:
         "candidate": find_pool("v2"),
         "size": Size(workers=2, clients=2),
         "load": parse_load("closed"),
-        "schedule": make_schedule("quick", rounds=5, block_s=0.05),
+        "schedule": msgspec.structs.replace(make_schedule("quick", rounds=5, block_s=0.05), warm_s=0.02),
     }
     return BenchPlan(**{**usual, **fields})
 

@@ -1,0 +1,205 @@
+"""What a migration costs its callers: `python -m benchmarks.migration [--quick]`.
+
+Paired and interleaved: within a pair the same calls go to v1 itself and through a migrating pool over the same v1, in
+random order, so that both see the same machine. Intervals are of the pairs' ratios or differences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+from bridge import CallTimeout, Pool, PoolConfig, PoolError, Sent, WorkerCrashed
+from harness.migration import Guardrails, MigratingPool, Plan
+from harness.stats import paired_ratio, quantile
+from pool_v1 import PoolV1
+from pool_v2 import PoolV2
+
+LAX = Guardrails(
+    max_mismatch_rate=1, max_error_rate=1, max_failures_in_row=10**9, max_latency_ratio=10**6, latency_slack_s=3600
+)
+ARGS = {"key": "k", "value": 1}
+CALL_S = 0.002
+
+
+class Nothing:
+    """A pool that answers at once, so that what is left is the migrating pool's own time."""
+
+    version = "nothing"
+    name = "nothing"
+    capabilities: frozenset[Any] = frozenset()
+    fails = False
+    gate: threading.Event | None = None
+
+    def execute(self, command: str, args: dict[str, Any] | None = None, **options: Any) -> Any:  # noqa: ANN401
+        """The arguments."""
+        if self.gate is not None:
+            self.gate.wait()
+        if self.fails:
+            raise WorkerCrashed("as asked")
+        return args
+
+    def sessions(self) -> tuple[()]:
+        """None."""
+        return ()
+
+    def end_session(self, session_id: str) -> bool:
+        """There is none."""
+        return False
+
+    def close(self, grace_s: float | None = None) -> None:
+        """Nothing."""
+
+
+class Hanging(PoolV2):
+    """V2, of which no call ever ends before its timeout."""
+
+    def execute(self, command: str, args: dict[str, Any] | None = None, **options: Any) -> Any:  # noqa: ANN401
+        """Wait, and fail."""
+        time.sleep(options.get("timeout_s") or CALL_S)
+        raise CallTimeout("as asked", sent=Sent.YES)
+
+
+def nothing() -> Pool:
+    """One that passes for a pool."""
+    return cast(Pool, Nothing())
+
+
+def seconds_of(call: Callable[[], object], count: int) -> float:
+    """Seconds of processor time a call, over `count` calls, so that who else is at work does not count."""
+    begun = time.thread_time()
+    for _ in range(count):
+        call()
+    return (time.thread_time() - begun) / count
+
+
+def overhead(pairs: int) -> None:
+    """Microseconds that v1 mode adds to a call."""
+    direct = nothing()
+    pool = MigratingPool(direct, nothing(), Plan())
+    for what, command, session in (
+        ("outside sessions", "echo", None),
+        ("in a session, reading", "get", "s"),
+        ("in a session, changing its state", "put", "s"),
+    ):
+        found = []
+        for _ in range(pairs):
+            blocks = [
+                partial(seconds_of, partial(one.execute, command, ARGS, session=session), 2000)
+                for one in (direct, pool)
+            ]
+            first = random.getrandbits(1)
+            taken = {first: blocks[first](), 1 - first: blocks[1 - first]()}
+            found.append((taken[1] - taken[0]) * 1e6)
+            pool.end_session("s")
+        told = ", ".join(f"p{q * 100:.0f} {quantile(found, q):.2f}" for q in (0.05, 0.5, 0.95))
+        print(f"v1 mode adds, {what}: {told} µs a call ({pairs} pairs of 2000 calls)")
+    pool.close()
+
+
+def shadow_overhead(pairs: int) -> None:
+    """Microseconds of the caller's own processor time that shadow mode adds to a copied call."""
+    for what, hangs in (("v2 is well", False), ("v2 hangs", True)):
+        direct, candidate = nothing(), Nothing()
+        gate = threading.Event()
+        if hangs:
+            candidate.gate = gate
+        plan = Plan(begin="shadow", idempotent=frozenset({"echo"}), guardrails=LAX)
+        pool = MigratingPool(direct, cast(Pool, candidate), plan)
+        found = []
+        for _ in range(pairs):
+            one = seconds_of(partial(direct.execute, "echo", ARGS), 2000)
+            found.append((seconds_of(partial(pool.execute, "echo", ARGS), 2000) - one) * 1e6)
+        told = ", ".join(f"p{q * 100:.0f} {quantile(found, q):.1f}" for q in (0.05, 0.5, 0.95))
+        print(f"shadow mode adds, {what}: {told} µs a call ({pairs} pairs of 2000 calls); {pool.report().shadow}")
+        gate.set()
+        pool.close()
+
+
+def latencies(pool: Pool, calls: int, clients: int) -> list[float]:
+    """The seconds of each of the calls, by so many threads."""
+    found: list[float] = []
+
+    def work() -> None:
+        for number in range(calls // clients):
+            begun = time.perf_counter()
+            pool.execute("sleep", {"seconds": CALL_S, "n": number})
+            found.append(time.perf_counter() - begun)
+
+    threads = [threading.Thread(target=work) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def shadow(pairs: int, condition: str) -> None:
+    """p50 and p99 with shadow mode over those without it."""
+    config = PoolConfig(workers=2)
+    v1 = PoolV1(config)
+    dead = condition == "v2 does not start"
+    kind = Hanging if condition == "v2 hangs" else PoolV2
+    v2 = kind(PoolConfig(workers=2, worker_command="false", start_timeout_s=1.0) if dead else config)
+    plan = Plan(begin="shadow", idempotent=frozenset({"sleep"}), guardrails=LAX, shadow_timeout_s=1.0)
+    with MigratingPool(v1, v2, plan) as pool:
+        if not dead:
+            pool.warm_up()
+        ratios: dict[str, tuple[list[float], list[float]]] = {"p50": ([], []), "p99": ([], [])}
+        for _pair in range(pairs):
+            taken: dict[int, list[float]] = {}
+            for side in random.sample((0, 1), 2):
+                taken[side] = latencies((v1, pool)[side], 300, 2)
+            for q, name in ((0.5, "p50"), (0.99, "p99")):
+                for side in (0, 1):
+                    ratios[name][side].append(quantile(taken[side], q))
+        for name, (one, other) in ratios.items():
+            found = paired_ratio(one, other, seed=1)
+            print(
+                f"shadow, {condition}: {name} is {found.ratio:.3f} times v1's {statistics.median(one) * 1e3:.2f} ms "
+                f"(95 % interval {found.low:.3f} to {found.high:.3f}; {pairs} pairs of 300 calls of 2 ms)"
+            )
+        print(f"    {pool.report().shadow}")
+
+
+def rollback(times: int) -> None:
+    """Milliseconds from the failure that breaches to v1 in force."""
+    found = []
+    for _ in range(times):
+        candidate = Nothing()
+        pool = MigratingPool(nothing(), cast(Pool, candidate), Plan(begin="v2", fall_back=False))
+        for _ in range(100):
+            pool.execute("echo")
+        candidate.fails = True
+        for _ in range(5):
+            try:
+                pool.execute("echo")
+            except PoolError:
+                begun = time.perf_counter()
+        while str(pool.position) != "v1":
+            time.sleep(0.0005)
+        found.append((time.perf_counter() - begun) * 1e3)
+        pool.close()
+    print(f"rollback: median {statistics.median(found):.1f} ms, worst {max(found):.1f} ms of {times}")
+
+
+def main() -> None:
+    """All of it; prints."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--quick", action="store_true")
+    quick = options.parse_args().quick
+    overhead(30 if quick else 200)
+    shadow_overhead(10 if quick else 50)
+    rollback(10 if quick else 50)
+    for condition in ("v2 is well", "v2 hangs", "v2 does not start"):
+        shadow(6 if quick else 24, condition)
+
+
+if __name__ == "__main__":
+    main()

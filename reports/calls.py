@@ -1,0 +1,86 @@
+"""Single calls and single faults as tables: the calls worth a look, and how a pool came back after each fault.
+
+Pure. What is left out is counted, with the file that has it.
+"""
+
+from __future__ import annotations
+
+from harness.comparison import RunResult, ScenarioComparison
+from harness.picture import Noted
+from reports.section import Grid, Mark, Tone
+
+MOST_RECOVERIES = 30
+
+
+def noted_grid(result: RunResult) -> Grid | None:
+    """The calls of one run that its findings name, that had no result, or that took longest; None if there are none."""
+    picture = result.picture
+    if not picture.noted:
+        return None
+    left = picture.notable - len(picture.noted)
+    return Grid(
+        caption=f"{len(picture.noted)} of {picture.notable} calls worth a look, of {result.metrics.ops} in all",
+        columns=(
+            "call",
+            "why",
+            "what",
+            "client",
+            "worker",
+            "ended",
+            "at, s",
+            "waited, ms",
+            "served, ms",
+            "took, ms",
+            "",
+        ),
+        rows=tuple(_noted(one) for one in picture.noted),
+        more=f"{left} more are in {result.folder}/history.jsonl, with every other call" if left else "",
+    )
+
+
+def _noted(one: Noted) -> tuple[str | Mark, ...]:
+    what = one.command + (f" in {one.session}" if one.session else "") + (f" ({one.label})" if one.label else "")
+    worker = "–" if one.worker is None else f"{one.worker} (pid {one.pid})"
+    named = one.why.startswith("named")
+    return (
+        str(one.index),
+        Mark(one.why, Tone.BAD) if named else one.why,
+        what,
+        str(one.client),
+        worker,
+        Mark(one.outcome, Tone.GOOD if one.outcome == "result" else Tone.DOUBT),
+        f"{one.intended_s:.3f}",
+        _between(one.intended_s, one.checked_out_s),
+        _between(one.sent_s, one.received_s),
+        _between(one.intended_s, one.completed_s),
+        one.error,
+    )
+
+
+def _between(start_s: float | None, end_s: float | None) -> str:
+    return "–" if start_s is None or end_s is None else f"{(end_s - start_s) * 1e3:.1f}"
+
+
+def recovery_grid(row: ScenarioComparison, sides: tuple[str, str]) -> Grid | None:
+    """How both pools came back after each fault; None if no fault landed."""
+    found = [
+        (side, one)
+        for side, result in zip(sides, (row.baseline, row.candidate), strict=True)
+        for one in result.metrics.recoveries
+    ]
+    if not found:
+        return None
+    left = len(found) - MOST_RECOVERIES
+    return Grid(
+        caption="How each pool came back after each fault",
+        columns=("pool", "fault", "first result after", "full size after", "calls lost"),
+        rows=tuple(
+            (side, one.kind.value, _after(one.first_ok_s), _after(one.full_size_s), str(one.lost))
+            for side, one in found[:MOST_RECOVERIES]
+        ),
+        more=f"{left} more are in comparison.json" if left > 0 else "",
+    )
+
+
+def _after(seconds: float | None) -> str | Mark:
+    return Mark("not seen", Tone.DOUBT) if seconds is None else f"{seconds * 1e3:.0f} ms"

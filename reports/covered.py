@@ -1,0 +1,102 @@
+"""Coverage as evidence: what the scenarios executed of the candidate, what none ever did, and which cells were tried.
+
+Pure. It shows and does not judge; whether the declared minimum was reached is decided with the comparison.
+"""
+
+from __future__ import annotations
+
+from harness.cells import Cell, count_cells, untried_faults
+from harness.comparison import Comparison, Cover, FileCover
+from harness.fault import FaultKind
+from reports.section import Grid, Mark, Section, Tone
+
+
+def cells_section(comparison: Comparison) -> Section | None:
+    """Cells of fault × workload × configuration: tried, passed, unknown; None if nothing was run."""
+    cells = count_cells(comparison.scenarios)
+    if not cells:
+        return None
+    untried = untried_faults(comparison.scenarios)
+    kinds = len(FaultKind)
+    passed = sum(cell.passed > 0 for cell in cells)
+    told = [
+        f"{passed} of {len(cells)} cells that were tried were passed by {comparison.candidate}; "
+        f"the declared minimum for SAFE is {comparison.minimum.cells}",
+        f"{kinds - len(untried)} of {kinds} kinds of faults landed in some scenario",
+    ]
+    if untried:
+        told.append(f"never landed here: {', '.join(untried)}")
+    return Section(
+        key="cells",
+        title="What was tried",
+        sentences=tuple(told),
+        grids=(
+            Grid(
+                caption="Fault × workload × configuration, on the candidate",
+                columns=("fault", "workload", "configuration", "tried", "passed", "unknown", "scenarios"),
+                rows=tuple(_cell(cell) for cell in cells),
+            ),
+        ),
+    )
+
+
+def _cell(cell: Cell) -> tuple[str | Mark, ...]:
+    failed = cell.tried - cell.passed - cell.unknown
+    tone = Tone.BAD if failed else Tone.DOUBT if cell.unknown else Tone.GOOD
+    return (
+        cell.fault,
+        cell.workload,
+        cell.configuration,
+        str(cell.tried),
+        Mark(str(cell.passed), tone),
+        str(cell.unknown),
+        ", ".join(cell.scenarios),
+    )
+
+
+def coverage_section(cover: Cover) -> Section:
+    """Which lines and branches of the candidate ran, in which scenario, and what never did."""
+    statements = sum(file.statements for file in cover.files)
+    executed = sum(file.executed for file in cover.files)
+    branches = sum(file.branches for file in cover.files)
+    taken = sum(file.taken for file in cover.files)
+    return Section(
+        key="coverage",
+        title="Coverage",
+        sentences=(
+            f"the scenarios executed {executed} of {statements} statements ({cover.percent:.1f} %) and {taken} of "
+            f"{branches} branches of {', '.join(cover.sources)}, workers included",
+            "what no scenario ever did is listed by file: no verdict here says anything about those lines",
+        ),
+        grids=(
+            Grid(
+                caption="By file, the least covered first: what no scenario ever did",
+                columns=("file", "statements", "branches", "lines that never ran", "branches that were never taken"),
+                rows=tuple(_file(file) for file in sorted(cover.files, key=lambda file: _share(file))),
+            ),
+            Grid(
+                caption="By scenario: what it executed on the candidate",
+                columns=("scenario", "lines", "branches", "lines that no other executed"),
+                rows=tuple(
+                    (one.scenario, str(one.lines), str(one.branches), str(one.alone)) for one in cover.scenarios
+                ),
+                more="the lines of each scenario are in comparison.json, under coverage.scenarios",
+            ),
+        ),
+    )
+
+
+def _share(file: FileCover) -> float:
+    return file.executed / file.statements if file.statements else 1.0
+
+
+def _file(file: FileCover) -> tuple[str | Mark, ...]:
+    share = _share(file)
+    tone = Tone.GOOD if share >= 0.9 else Tone.DOUBT if share >= 0.5 else Tone.BAD
+    return (
+        file.path,
+        Mark(f"{file.executed} of {file.statements} ({share:.0%})", tone),
+        f"{file.taken} of {file.branches}",
+        file.missing or "–",
+        file.untaken or "–",
+    )

@@ -1,0 +1,50 @@
+"""What lies beside a comparison's data and belongs into its report: a kill matrix, a bench, a sweep.
+
+Reads files and decides nothing. What cannot be read becomes a sentence in its part, never a missing part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from harness.comparison import Comparison
+from reports.covered import cells_section, coverage_section
+from reports.lab import bench_section, matrix_section, sweep_section
+from reports.section import Section
+from reports.series import side_names
+
+MATRIX_FILE = "kill-matrix.json"
+BENCH_FILE = "bench.json"
+SWEEP_FILE = "sweep.json"
+
+
+def comparison_sections(comparison: Comparison) -> list[Section]:
+    """The parts that come from the comparison itself, where it has their data."""
+    found = [cells_section(comparison)]
+    if comparison.coverage is not None:
+        found.append(coverage_section(comparison.coverage))
+    return [section for section in found if section is not None]
+
+
+def read_sections(home: Path, comparison: Comparison) -> list[Section]:
+    """A part for each known file in `home`."""
+    sides = side_names(comparison.baseline, comparison.candidate)
+    makers: dict[str, tuple[str, Callable[[bytes], Section]]] = {
+        BENCH_FILE: ("Bench", bench_section),
+        SWEEP_FILE: ("Scalability", lambda data: sweep_section(data, sides)),
+        MATRIX_FILE: ("Kill matrix", matrix_section),
+    }
+    found = []
+    for name, (title, make) in makers.items():
+        path = home / name
+        if not path.is_file():
+            continue
+        try:
+            found.append(make(path.read_bytes()))
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            key = title.lower().replace(" ", "-")
+            found.append(Section(key=key, title=title, sentences=(f"{name} could not be read: {error}",)))
+    return found

@@ -1,0 +1,66 @@
+"""What a GitHub job shows: the Markdown in its summary, and an annotation for what speaks against the candidate.
+
+Writes only where the job's own variables say. Workflow commands are escaped, so no text of a worker can become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from harness.errors import UsageError
+from harness.verdict import Decision
+from reports.render import printable, render_markdown
+from reports.section import Tone
+from reports.view import View
+
+MOST_ANNOTATIONS = 10
+"""GitHub shows no more of one kind for a step."""
+
+
+def publish(view: View, environment: Mapping[str, str], stream: TextIO) -> None:
+    """Append to $GITHUB_STEP_SUMMARY if it is set; write annotations to `stream` if $GITHUB_ACTIONS is "true".
+
+    Raises UsageError if the summary cannot be written.
+    """
+    summary = environment.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        try:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(render_markdown(view) + "\n")
+        except OSError as error:
+            raise UsageError(f"cannot write to GITHUB_STEP_SUMMARY {summary}: {error.strerror}") from error
+    if environment.get("GITHUB_ACTIONS") == "true":
+        stream.writelines(f"{line}\n" for line in workflow_commands(view))
+
+
+def workflow_commands(view: View) -> list[str]:
+    """The annotations: one for the decision, one for each cell that fails or is in doubt, errors first."""
+    kind = {Decision.SAFE: "notice", Decision.INCONCLUSIVE: "warning", Decision.UNSAFE: "error"}[view.source.decision]
+    lines = [_command(kind, f"poolproof: {view.decision}", f"{view.headline} {view.lead}")]
+    found = [
+        (cell.tone, f"{row.name} on {cell.pool}: {cell.word}", f"{cell.note}\nagain: {cell.replay}")
+        for row in view.rows
+        for cell in row.cells
+        if cell.tone in (Tone.BAD, Tone.DOUBT)
+    ]
+    found.sort(key=lambda one: one[0] is not Tone.BAD)
+    lines += [
+        _command("error" if tone is Tone.BAD else "warning", title, text)
+        for tone, title, text in found[: MOST_ANNOTATIONS - 1]
+    ]
+    left = len(found) - (MOST_ANNOTATIONS - 1)
+    if left > 0:
+        lines.append(_command("warning", "poolproof", f"{left} more are in the report"))
+    return lines
+
+
+def _command(kind: str, title: str, text: str) -> str:
+    return f"::{kind} title={_escape(title, ':,')}::{_escape(text)}"
+
+
+def _escape(text: str, more: str = "") -> str:
+    for sign in "%\r\n" + more:
+        text = text.replace(sign, f"%{ord(sign):02X}")
+    return printable(text)

@@ -1,0 +1,70 @@
+"""Whatever is wrong with a program or its model is an error that names it, the same on both pools."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+from bridge import Capability
+from harness.checkers import CORE, LabelledOutcome, OneOutcome, StableWorkers
+from harness.models.service import ModelService
+from harness.programs import ANSWER, DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, configure, create, execute
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+FAILING = ("fails-429", "fails-500", "fails-401", "hangs-up")
+IMPATIENT_S = 1.0
+
+
+def workload(_: random.Random, __: Size) -> Plan:
+    """One client makes every mistake, and then a call that is right; another meets every failure of a provider."""
+    asked = {"question": "why?"}
+    mistakes: list[Step] = [
+        create("mistakes", ANSWER),
+        execute("mistakes", asked, label="error"),  # no model
+        configure("mistakes"),
+        execute("mistakes", asked, program="q", label="error"),
+        execute("mistakes", {"query": "why?"}, label="error"),
+        create("mistakes", "question: Nothing -> answer", program="q"),
+        create("mistakes", ANSWER, "guess", program="q"),
+        configure("mistakes", "nothing"),
+        execute("mistakes", asked, label="right"),
+    ]
+    mistakes = [
+        msgspec.structs.replace(step, label="error") if number in (5, 6, 7) else step
+        for number, step in enumerate(mistakes)
+    ]
+    failures: list[Step] = [create("failures", ANSWER)]
+    for model in FAILING:
+        failures += [configure("failures", f"openai/{model}"), execute("failures", asked, label="error")]
+    failures += [
+        configure("failures", "openai/hangs", timeout_s=IMPATIENT_S),
+        execute("failures", asked, label="error"),
+    ]
+    failures += [configure("failures"), execute("failures", asked, label="right")]
+    return (tuple(mistakes), tuple(failures))
+
+
+SCENARIO = Scenario(
+    name="dspy_errors",
+    summary="unknown programs, missing inputs, no model and providers that fail are errors that name it",
+    failures=("F18", "F20"),
+    guarantees=("G3", "G5"),
+    workload=workload,
+    commands=("configure_lm", "create_program", "execute_program"),
+    needs=frozenset({Capability.SESSIONS}),
+    packages=DSPY_PACKAGES,
+    models=ModelService(),
+    config=DSPY_CONFIG,
+    config_of=DSPY_CONFIG_OF,
+    fixed_size=Size(workers=2, clients=2),
+    budget_s=90.0,
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "CommandError"})),
+        LabelledOutcome(label="error", outcomes=frozenset({"CommandError"})),
+        LabelledOutcome(label="right", outcomes=frozenset({"result"})),
+        StableWorkers(),
+        *CORE,
+    ),
+)

@@ -1,0 +1,58 @@
+"""The same programs by way of litellm, which most providers need, in place of DSPy's own client."""
+
+from __future__ import annotations
+
+import random
+
+from bridge import Capability
+from bridge.adapter import DSPY_PRELOAD
+from harness.checkers import CORE, LabelledOutcome, OneOutcome, Overlap, OwnModel
+from harness.models.service import ModelService
+from harness.programs import DSPY_CONFIG, DSPY_PACKAGES, THOUGHT, configure, create, execute
+from harness.scenario import IntendedDifference, Scenario
+from harness.workload import Plan, Size
+
+CALLS = 6
+
+
+def workload(_: random.Random, size: Size) -> Plan:
+    """Each client asks in a session of its own, and then once a model that is rate-limited."""
+    plan = []
+    for client in range(size.clients):
+        session = f"client-{client}"
+        asked = [execute(session, {"question": f"{client}, {number}?"}) for number in range(size.count(CALLS))]
+        opening = (configure(session, backend="litellm"), create(session, THOUGHT, "chain_of_thought"))
+        limited = configure(session, "openai/fails-429", backend="litellm")
+        plan.append((*opening, *asked, limited, execute(session, {"question": "again?"}, label="limited")))
+    return tuple(plan)
+
+
+SCENARIO = Scenario(
+    name="dspy_litellm",
+    summary="programs whose models are asked by way of litellm",
+    failures=("F1", "F3"),
+    guarantees=("G3", "G10"),
+    workload=workload,
+    commands=("configure_lm", "create_program", "execute_program"),
+    needs=frozenset({Capability.SESSIONS}),
+    packages=DSPY_PACKAGES,
+    models=ModelService(latency_s=0.1),
+    config=DSPY_CONFIG,
+    config_of={"v2": {"preload": (*DSPY_PRELOAD, "litellm")}},
+    fixed_size=Size(workers=2, clients=2),
+    budget_s=180.0,
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "CommandError"})),
+        LabelledOutcome(label="limited", outcomes=frozenset({"CommandError"})),
+        Overlap(),
+        OwnModel(),
+        *CORE,
+    ),
+    intended_differences=(
+        IntendedDifference(
+            pool="v1",
+            checker="overlap",
+            reason="all of v1's I/O goes through one manager, so never more than one worker is at work",
+        ),
+    ),
+)

@@ -1,0 +1,75 @@
+"""The provider is out of order for a while: that fails the calls that meet it, and neither a worker nor the pool."""
+
+from __future__ import annotations
+
+import random
+
+from bridge import Capability
+from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, StableWorkers
+from harness.fault import Fault, FaultKind
+from harness.history import Op
+from harness.intended import Comparing
+from harness.models.service import ModelService, Outage
+from harness.programs import ANSWER, DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, configure, create, execute
+from harness.scenario import Scenario
+from harness.workload import Plan, Size
+
+OUTAGE_S = 1.0
+AFTER_S = 2.0
+CALLS = 10
+
+
+def workload(_: random.Random, size: Size) -> Plan:
+    """Some calls before, some that may meet the outage, and one that comes when it is over."""
+    plan = []
+    for client in range(size.clients):
+        session = f"client-{client}"
+        label = "before" if client == 0 else ""
+        asked = [execute(session, {"question": f"{client}, {number}?"}, pause_s=0.05) for number in range(CALLS)]
+        plan.append(
+            (
+                configure(session),
+                create(session, ANSWER),
+                execute(session, {"question": f"{client}, before?"}, label=label),
+                *asked,
+                execute(
+                    session,
+                    {"question": f"{client}, after?"},
+                    label="after",
+                    after=f"{FaultKind.MODEL_OUTAGE}:landed",
+                    pause_s=AFTER_S,
+                ),
+            )
+        )
+    return tuple(plan)
+
+
+def met_outage(one: Op, other: Op) -> bool:
+    """Which calls meet it depends on the pool's speed, so a call that either pool saw fail is not compared."""
+    return "CommandError" in (one.outcome, other.outcome)
+
+
+SCENARIO = Scenario(
+    name="dspy_outage",
+    summary="a provider's outage fails the calls that meet it, and no worker and no session",
+    failures=("F18",),
+    guarantees=("G3", "G5"),
+    workload=workload,
+    commands=("configure_lm", "create_program", "execute_program"),
+    needs=frozenset({Capability.SESSIONS}),
+    packages=DSPY_PACKAGES,
+    models=ModelService(latency_s=0.02),
+    config=DSPY_CONFIG,
+    config_of=DSPY_CONFIG_OF,
+    faults=(Fault(kind=FaultKind.MODEL_OUTAGE, when="before:done", for_s=OUTAGE_S, outage=Outage.UNAVAILABLE),),
+    fixed_size=Size(workers=2, clients=3),
+    budget_s=90.0,
+    comparing=Comparing(ignore=met_outage),
+    checkers=(
+        OneOutcome(allowed=frozenset({"result", "CommandError"})),
+        LabelledOutcome(label="after", outcomes=frozenset({"result"})),
+        FaultLanded(kinds=(FaultKind.MODEL_OUTAGE,)),
+        StableWorkers(),
+        *CORE,
+    ),
+)

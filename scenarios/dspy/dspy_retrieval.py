@@ -1,0 +1,60 @@
+"""A RAG-like workload: long prompts, log-normal latencies, and sessions of which a few have most of the calls."""
+
+from __future__ import annotations
+
+import random
+
+from bridge import Capability
+from harness.checkers import CORE, OneOutcome, OwnModel
+from harness.composition import sessions
+from harness.models.service import ModelService
+from harness.programs import DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, RETRIEVAL, configure, create
+from harness.scenario import Scenario
+from harness.workload import Plan, Size, Step
+
+CALLS = 10
+SESSIONS = 3
+SKEW = 1.2
+PASSAGES = 5
+WORDS = 40
+CORPUS = tuple(
+    f"passage {number}: " + " ".join(f"word{number * WORDS + k}" for k in range(WORDS)) for number in range(50)
+)
+
+
+def workload(choice: random.Random, size: Size) -> Plan:
+    """Every client has some sessions of its own, so that each has one order of calls."""
+    plan: Plan = ()
+    for client in range(size.clients):
+        names = [f"of-{client}-{rank}" for rank in range(SESSIONS)]
+        opening = [step for name in names for step in (configure(name), create(name, RETRIEVAL))]
+        placed = sessions(_asked, count=SESSIONS, skew=SKEW, name=f"of-{client}")
+        plan += ((*opening, *placed(choice, size)[0]),)
+    return plan
+
+
+def _asked(choice: random.Random, size: Size) -> Plan:
+    steps = []
+    for number in range(size.count(CALLS)):
+        passages = choice.sample(CORPUS, PASSAGES)
+        inputs = {"question": f"question {number}: what do these say?", "passages": passages}
+        steps.append(Step(command="execute_program", args={"program_id": "p", "inputs": inputs}))
+    return (tuple(steps),)
+
+
+SCENARIO = Scenario(
+    name="dspy_retrieval",
+    summary="a RAG-like workload with log-normal latencies and skewed sessions gets the same answers",
+    failures=("F14",),
+    guarantees=("G3", "G17"),
+    workload=workload,
+    commands=("configure_lm", "create_program", "execute_program"),
+    needs=frozenset({Capability.SESSIONS}),
+    packages=DSPY_PACKAGES,
+    models=ModelService(latency_s=0.06, sigma=0.6),
+    config=DSPY_CONFIG,
+    config_of=DSPY_CONFIG_OF,
+    fixed_size=Size(workers=3, clients=6),
+    budget_s=120.0,
+    checkers=(OneOutcome(), OwnModel(), *CORE),
+)

@@ -1,0 +1,53 @@
+"""The point of the migration with real programs: 8 workers wait for 200 ms answers of a model side by side."""
+
+from __future__ import annotations
+
+import random
+
+from bridge import Capability
+from harness.checkers import CORE, OneOutcome, Overlap, OwnModel, StableWorkers
+from harness.models.service import ModelService
+from harness.programs import DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, THOUGHT, configure, create, delete, execute
+from harness.scenario import IntendedDifference, Scenario
+from harness.workload import Plan, Size
+
+ANSWER_S = 0.2
+CALLS = 12
+
+
+def workload(_: random.Random, size: Size) -> Plan:
+    """Each client has a session of its own, asks its program, and deletes it, so that a block can be repeated."""
+    plan = []
+    for client in range(size.clients):
+        session = f"client-{client}"
+        asked = tuple(
+            execute(session, {"question": f"what is {client} and {number}?"}) for number in range(size.count(CALLS))
+        )
+        plan.append((configure(session), create(session, THOUGHT, "chain_of_thought"), *asked, delete(session)))
+    return tuple(plan)
+
+
+SCENARIO = Scenario(
+    name="dspy_throughput",
+    summary="chains of thought over a model that takes 200 ms run on all workers at the same time",
+    failures=("F1",),
+    guarantees=("G6", "G10"),
+    workload=workload,
+    commands=("configure_lm", "create_program", "delete_program", "execute_program"),
+    needs=frozenset({Capability.SESSIONS}),
+    packages=DSPY_PACKAGES,
+    models=ModelService(latency_s=ANSWER_S),
+    config=DSPY_CONFIG,
+    config_of=DSPY_CONFIG_OF,
+    fixed_size=Size(workers=8, clients=8),
+    budget_s=180.0,
+    timed=True,
+    checkers=(OneOutcome(), Overlap(), StableWorkers(), OwnModel(), *CORE),
+    intended_differences=(
+        IntendedDifference(
+            pool="v1",
+            checker="overlap",
+            reason="all of v1's I/O goes through one manager, so never more than one worker is at work",
+        ),
+    ),
+)
