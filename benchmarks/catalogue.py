@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from importlib.util import find_spec
 
 import msgspec
 
@@ -15,6 +16,7 @@ from benchmarks.efficiency import efficiency
 from benchmarks.effort import Effort
 from benchmarks.machine import describe, quietly_timed
 from benchmarks.payload import payload
+from benchmarks.programs import programs
 from benchmarks.readiness import start_up
 from benchmarks.records import Report, Result
 from benchmarks.replacement import replacement
@@ -30,18 +32,23 @@ EXPERIMENTS: dict[str, Experiment] = {
     "start-up": start_up,
     "payload": payload,
     "deadline": deadline,
+    "programs": programs,
 }
+
+NEEDS = {"programs": "dspy"}
+"""The packages that an experiment needs and `make bench` does not install."""
 
 
 def choose(names: Iterable[str]) -> dict[str, Experiment]:
-    """The experiments of these names, in the catalogue's order; all if none is named. Raises UsageError."""
+    """The experiments of these names, in the catalogue's order; all that can be if none is named. Raises UsageError."""
     wanted = set(names)
     for name in wanted:
         if name not in EXPERIMENTS:
             near = difflib.get_close_matches(name, EXPERIMENTS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UsageError(f"there is no experiment {name!r}{hint} There are: {', '.join(EXPERIMENTS)}")
-    return {name: experiment for name, experiment in EXPERIMENTS.items() if not wanted or name in wanted}
+    wanted = wanted or {name for name in EXPERIMENTS if name not in NEEDS or find_spec(NEEDS[name])}
+    return {name: experiment for name, experiment in EXPERIMENTS.items() if name in wanted}
 
 
 def run(

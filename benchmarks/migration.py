@@ -35,9 +35,12 @@ class Nothing:
     name = "nothing"
     capabilities: frozenset[Any] = frozenset()
     fails = False
+    gate: threading.Event | None = None
 
     def execute(self, command: str, args: dict[str, Any] | None = None, **options: Any) -> Any:  # noqa: ANN401
         """The arguments."""
+        if self.gate is not None:
+            self.gate.wait()
         if self.fails:
             raise WorkerCrashed("as asked")
         return args
@@ -98,6 +101,25 @@ def overhead(pairs: int) -> None:
         told = ", ".join(f"p{q * 100:.0f} {quantile(found, q):.2f}" for q in (0.05, 0.5, 0.95))
         print(f"v1 mode adds, {what}: {told} µs a call ({pairs} pairs of 2000 calls)")
     pool.close()
+
+
+def shadow_overhead(pairs: int) -> None:
+    """Microseconds of the caller's own processor time that shadow mode adds to a copied call."""
+    for what, hangs in (("v2 is well", False), ("v2 hangs", True)):
+        direct, candidate = nothing(), Nothing()
+        gate = threading.Event()
+        if hangs:
+            candidate.gate = gate
+        plan = Plan(begin="shadow", idempotent=frozenset({"echo"}), guardrails=LAX)
+        pool = MigratingPool(direct, cast(Pool, candidate), plan)
+        found = []
+        for _ in range(pairs):
+            one = seconds_of(partial(direct.execute, "echo", ARGS), 2000)
+            found.append((seconds_of(partial(pool.execute, "echo", ARGS), 2000) - one) * 1e6)
+        told = ", ".join(f"p{q * 100:.0f} {quantile(found, q):.1f}" for q in (0.05, 0.5, 0.95))
+        print(f"shadow mode adds, {what}: {told} µs a call ({pairs} pairs of 2000 calls); {pool.report().shadow}")
+        gate.set()
+        pool.close()
 
 
 def latencies(pool: Pool, calls: int, clients: int) -> list[float]:
@@ -173,6 +195,7 @@ def main() -> None:
     options.add_argument("--quick", action="store_true")
     quick = options.parse_args().quick
     overhead(30 if quick else 200)
+    shadow_overhead(10 if quick else 50)
     rollback(10 if quick else 50)
     for condition in ("v2 is well", "v2 hangs", "v2 does not start"):
         shadow(6 if quick else 24, condition)

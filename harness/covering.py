@@ -10,12 +10,13 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-import coverage
+from typing import TYPE_CHECKING, Any
 
 from harness.comparison import Cover, FileCover, ScenarioCover
 from harness.errors import RecordError
+
+if TYPE_CHECKING:
+    import coverage
 
 DATA_FILE = ".coverage"
 CONFIG_FILE = "coverage.ini"
@@ -58,6 +59,8 @@ class Covering:
 
     def read(self) -> Cover:
         """What was executed, once all runs have ended. Raises RecordError if nothing was recorded."""
+        import coverage  # here, since every job of a comparison imports this module, and none needs it
+
         measured = coverage.Coverage(config_file=str(self._config), messages=False)
         outfile = self._folder / "coverage.json"
         try:

@@ -13,7 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from harness.errors import UsageError
-from harness.history import Op
+from harness.op import Op
 
 ANSWERS = "answers"
 DATE_PATTERN = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")

@@ -9,11 +9,14 @@ import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
+import numpy as np
 
 from harness.checker import Finding
+from harness.columns import NONE
 from harness.fault import FaultRecord
 from harness.history import History, Op
 from harness.recovery import Recovery, recoveries
+from harness.tables import Ops
 from harness.verdict import Verdict
 
 MOST_STRETCHES = 400
@@ -131,10 +134,11 @@ def draw(history: History, findings: Sequence[Finding] = ()) -> Picture:
     intervals = history.closed_intervals
     spans = list(zip(intervals.start_ns.tolist(), intervals.end_ns.tolist(), intervals.worker_id.tolist(), strict=True))
     struck = _struck(history.faults, recoveries(history), begin_ns)
-    noted = _noted(history, findings, begin_ns)
+    done = history.ops.take(history.ops.completed_ns != NONE)
+    why = _why_noted(history.ops, findings)
     return Picture(
-        steps=_steps([op.response_s for op in history.ops if op.response_s is not None]),
-        flow=_flow(history.ops, begin_ns),
+        steps=_steps(((done.completed_ns - done.intended_ns) / 1e9).tolist()),
+        flow=_flow(done, begin_ns),
         offset_s=round((spans[0][0] - begin_ns) / 1e9, 6) if spans else 0.0,
         stretches=len(spans),
         shares=_shares(spans, begin_ns) if len(spans) > MOST_STRETCHES else (),
@@ -142,15 +146,15 @@ def draw(history: History, findings: Sequence[Finding] = ()) -> Picture:
         levels_total=len(history.samples),
         struck=struck[:MOST_FAULTS],
         struck_total=len(struck),
-        noted=tuple(noted[:MOST_NOTED]),
-        notable=len(noted),
+        noted=tuple(_noted(history.ops[row], told, begin_ns) for row, told in list(why.items())[:MOST_NOTED]),
+        notable=len(why),
     )
 
 
 def _begin(history: History) -> int | None:
     if history.begun_ns is not None:
         return history.begun_ns
-    return min((op.intended_ns for op in history.ops), default=None)
+    return int(history.ops.intended_ns.min()) if len(history.ops) else None
 
 
 def _steps(seconds: Sequence[float]) -> tuple[Step, ...]:
@@ -166,21 +170,23 @@ def _steps(seconds: Sequence[float]) -> tuple[Step, ...]:
     return tuple(Step(round(max(ordered[rank - 1] * 1e3, 0.001), 3), round(rank / total, 5)) for rank in ranks)
 
 
-def _flow(ops: Sequence[Op], begin_ns: int) -> tuple[Flow, ...]:
-    done = [(op.completed_ns - begin_ns, op) for op in ops if op.completed_ns is not None]
-    if not done:
+def _flow(done: Ops, begin_ns: int) -> tuple[Flow, ...]:
+    if not len(done):
         return ()
+    moments = (done.completed_ns - begin_ns).tolist()
+    answered = done.outcome.are("result").tolist()
+    took_ms = ((done.completed_ns - done.intended_ns) / 1e6).tolist()
     buckets = min(max(len(done) // CALLS_A_BUCKET, LEAST_BUCKETS), MOST_BUCKETS)
-    width_ns = max(max(at for at, _ in done) // buckets + 1, 1_000_000)
+    width_ns = max(max(moments) // buckets + 1, 1_000_000)
     results, others = [0] * buckets, [0] * buckets
     times: list[list[float]] = [[] for _ in range(buckets)]
-    for at, op in done:
+    for at, result, ms in zip(moments, answered, took_ms, strict=True):
         place = min(max(at, 0) // width_ns, buckets - 1)
-        if op.outcome == "result":
+        if result:
             results[place] += 1
         else:
             others[place] += 1
-        times[place].append((op.response_s or 0.0) * 1e3)
+        times[place].append(ms)
     last = max(place for place in range(buckets) if times[place])
     found = []
     for place in range(last + 1):
@@ -261,43 +267,44 @@ def _struck(faults: Sequence[FaultRecord], healed: Sequence[Recovery], begin_ns:
     return tuple(found)
 
 
-def _noted(history: History, findings: Sequence[Finding], begin_ns: int) -> list[Noted]:
+def _why_noted(ops: Ops, findings: Sequence[Finding]) -> dict[int, str]:
+    # By row: calls that findings name, then those without a result, then the slowest.
     why: dict[int, list[str]] = {}
-    known = {op.index: op for op in history.ops}
+    rows = {index: row for row, index in enumerate(ops.index.tolist())}
     for finding in findings:
         if finding.verdict is not Verdict.PASS:
-            for example in finding.examples:
-                for number in _NAMED.findall(example):
-                    if int(number) in known:
-                        why.setdefault(int(number), []).append(f"named by {finding.checker}")
-    for op in history.ops:
-        if op.outcome != "result":
-            why.setdefault(op.index, []).append("pending" if op.completed_ns is None else "no result")
-    times = sorted((op.response_s, op.index) for op in history.ops if op.response_s is not None)
-    for _, index in reversed(times[-SLOWEST:] if len(times) > SLOWEST else []):
-        why.setdefault(index, []).append("slowest")
+            for number in _NAMED.findall(" ".join(finding.examples)):
+                if int(number) in rows:
+                    why.setdefault(rows[int(number)], []).append(f"named by {finding.checker}")
+    pending = ops.completed_ns == NONE
+    for row in np.flatnonzero(~ops.outcome.are("result")).tolist():
+        why.setdefault(row, []).append("pending" if pending[row] else "no result")
+    done = np.flatnonzero(~pending)
+    if len(done) > SLOWEST:
+        took = (ops.completed_ns - ops.intended_ns)[done]
+        for row in done[np.argsort(-took, kind="stable")][:SLOWEST].tolist():
+            why.setdefault(row, []).append("slowest")
+    return {row: ", ".join(dict.fromkeys(reasons)) for row, reasons in why.items()}
 
+
+def _noted(op: Op, why: str, begin_ns: int) -> Noted:
     def moment(at_ns: int | None) -> float | None:
         return None if at_ns is None else round((at_ns - begin_ns) / 1e9, 6)
 
-    return [
-        Noted(
-            index=index,
-            why=", ".join(dict.fromkeys(reasons)),
-            client=op.client,
-            command=op.command,
-            label=op.label,
-            session=op.session or "",
-            worker=op.worker,
-            pid=op.pid,
-            outcome=op.outcome,
-            error=op.error[:300],
-            intended_s=round((op.intended_ns - begin_ns) / 1e9, 6),
-            checked_out_s=moment(op.checked_out_ns),
-            sent_s=moment(op.sent_ns),
-            received_s=moment(op.received_ns),
-            completed_s=moment(op.completed_ns),
-        )
-        for index, reasons in why.items()
-        for op in (known[index],)
-    ]
+    return Noted(
+        index=op.index,
+        why=why,
+        client=op.client,
+        command=op.command,
+        label=op.label,
+        session=op.session or "",
+        worker=op.worker,
+        pid=op.pid,
+        outcome=op.outcome,
+        error=op.error[:300],
+        intended_s=round((op.intended_ns - begin_ns) / 1e9, 6),
+        checked_out_s=moment(op.checked_out_ns),
+        sent_s=moment(op.sent_ns),
+        received_s=moment(op.received_ns),
+        completed_s=moment(op.completed_ns),
+    )

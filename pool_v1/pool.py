@@ -108,13 +108,14 @@ class PoolV1:
         with self._lock:
             self._submitted += 1
         outcome = "Cancelled"
-        self._manager.emit(EventKind.ENQUEUE, call=call)
         try:
             if session is not None:
                 args = session_args(args or {}, session)
             frame = encode_request(call, command, args or {}, limit_bytes=self._config.max_frame_bytes)
             manager = self._manager
-            message = manager.ask(lambda: manager.call(call, frame, session))
+            message = manager.ask(
+                lambda: manager.call(call, frame, session), lambda: manager.emit(EventKind.ENQUEUE, call=call)
+            )
             try:
                 result = self._await(message, command, start_deadline, call_deadline)
             except BaseException:

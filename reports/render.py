@@ -15,10 +15,7 @@ from typing import Any
 
 import jinja2
 import markupsafe
-import vl_convert
-from altair import SCHEMA_VERSION
 
-from reports import charts
 from reports.section import Section, Tone
 from reports.series import Drawing, side_names
 from reports.site import Index
@@ -56,6 +53,8 @@ def render_page(template: str, drawings: Mapping[str, Drawing], **values: object
 
     Its own scripts are allowed by their hashes and no others, so text that is taken for a script would not run either.
     """
+    from reports import charts  # here, since Altair costs a second of processor time, and most commands make no page
+
     sides = ("v1", "v2")
     view = values.get("view")
     if isinstance(view, View):
@@ -119,6 +118,9 @@ def _script() -> str:
 @cache
 def vega_bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`; from vl-convert, without a network."""
+    import vl_convert
+    from altair import SCHEMA_VERSION
+
     version = ".".join(SCHEMA_VERSION.lstrip("v").split(".")[:2])
     script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from harness.checkers import CORE, Audit, CloseBounded, FaultLanded, OneOutcome
 from harness.fault import Fault, FaultKind
-from harness.scenario import PATIENT, Scenario
+from harness.scenario import Scenario
 from harness.workload import steady
 
 CALL_S = 0.2
 GRACE_S = 3.0
 REFUSED_WITHIN_S = 1.5
+UNTOLD_S = 10.0
+"""When a call gives up that nobody told of the close."""
 
 SCENARIO = Scenario(
     name="close_under_load",
@@ -19,7 +21,7 @@ SCENARIO = Scenario(
     workload=steady("sleep", {"seconds": CALL_S}, calls=4, label="load"),
     commands=("sleep",),
     faults=(Fault(kind=FaultKind.CLOSE, when="load:sent", after_s=0.1, for_s=GRACE_S),),
-    config=PATIENT,
+    config={"call_timeout_s": UNTOLD_S, "checkout_timeout_s": UNTOLD_S},
     checkers=(
         OneOutcome(
             allowed=frozenset({"result", "PoolClosed"}),

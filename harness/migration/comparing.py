@@ -11,8 +11,8 @@ import msgspec
 
 from bridge import PoolError, Sent
 from harness.differential import compare_ops
-from harness.history import Op, OpType
 from harness.intended import Comparing
+from harness.op import Op, OpType
 
 MOST_NODES = 256
 ANSWERS = ("result", "CommandError")

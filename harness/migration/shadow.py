@@ -57,18 +57,27 @@ class Shadow:
         self._last: list[str] = []
         self._stopped = False
 
-    def offer(self, epoch: int, command: str, args: dict[str, Any] | None, answer: Answer) -> None:
-        """Copy a call that v1 has answered, if there is room. Never waits, never raises."""
+    def offer(
+        self,
+        epoch: int,
+        command: str,
+        args: dict[str, Any] | None,
+        outcome: str,
+        value: Any = None,  # noqa: ANN401 - any JSON value
+        error: str = "",
+    ) -> None:
+        """Copy a call that v1 has answered so, if there is room. Never waits, never raises; the caller pays for it."""
         what = "copied"
-        try:
-            if self._copies.full():
-                raise queue.Full
-            answer = Answer(answer.outcome, copy_value(answer.value), answer.error, answer.sent)
-            self._copies.put_nowait(_Copy(epoch, command, copy_value(args or {}), answer))
-        except queue.Full:
+        if len(self._copies.queue) >= self._plan.shadow_queue:  # seen without its lock; the next call may find room
             what = "dropped"
-        except (TooLarge, RecursionError):
-            what = "too_large"
+        else:
+            try:
+                copy = _Copy(epoch, command, copy_value(args or {}), Answer(outcome, copy_value(value), error))
+                self._copies.put_nowait(copy)
+            except queue.Full:
+                what = "dropped"
+            except (TooLarge, RecursionError):
+                what = "too_large"
         with self._lock:
             self._counts[what] += 1
         if len(self._threads) < self._plan.shadow_threads:

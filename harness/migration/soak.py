@@ -63,9 +63,10 @@ class _Load:
         ]
         for thread in threads:
             thread.start()
+        self._look()
         while time.monotonic() < end:
-            self._look()
             time.sleep(LOOK_S)
+            self._look()
         for thread in threads:
             thread.join(STOP_WAIT_S)
             if thread.is_alive():

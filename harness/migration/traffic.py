@@ -26,7 +26,6 @@ from bridge import (
 )
 from bridge.clock import now_ns, remaining_s
 from bridge.config import duration
-from harness.migration.comparing import Answer
 from harness.migration.control import Control, Step
 from harness.migration.plan import Mode, Plan, Side
 from harness.migration.router import Act, Home, route_call, route_session
@@ -68,10 +67,12 @@ class Traffic:
     ) -> Any:  # noqa: ANN401 - any JSON value
         """One call outside sessions, where something is watched."""
         step = self._control.step
+        if step.position.mode is Mode.SHADOW:
+            if command in self._plan.idempotent:
+                return self._run_shadowed(step, command, args, timeout_s, checkout_timeout_s)
+            return self._on(step, Side.V1, command, args, None, timeout_s, checkout_timeout_s)
         start_ns = now_ns()
         side = route_call(step.position, self._spread.next())
-        if step.position.mode is Mode.SHADOW and command in self._plan.idempotent:
-            return self._run_shadowed(step, command, args, timeout_s, checkout_timeout_s)
         if side is Side.V1:
             return self._on(step, side, command, args, None, timeout_s, checkout_timeout_s)
         try:
@@ -98,9 +99,9 @@ class Traffic:
         try:
             value = self._on(step, Side.V1, command, args, None, timeout_s, checkout_timeout_s)
         except CommandError as error:
-            self._shadow.offer(step.epoch, command, args, Answer.of_error(error))
+            self._shadow.offer(step.epoch, command, args, "CommandError", None, error.message)
             raise
-        self._shadow.offer(step.epoch, command, args, Answer("result", value))
+        self._shadow.offer(step.epoch, command, args, "result", value)
         return value
 
     def _on(

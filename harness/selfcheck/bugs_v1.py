@@ -71,9 +71,11 @@ def v1_manager_bypassed() -> None:
     """Callers do the manager's work in their own threads, so two may use one worker."""
 
     def direct(_: Any) -> Any:
-        def do_it_here(self: Manager, work: Callable[[], Any]) -> Message:
+        def do_it_here(self: Manager, work: Callable[[], Any], tell: Callable[[], None] | None = None) -> Message:
             self.crew.require_owner()
             message = Message(work)
+            if tell is not None:
+                tell()
             try:
                 message.finish(work())
             except BaseException as error:

@@ -91,18 +91,25 @@ def sleepy_hand_off() -> None:
         return forget
 
     last_ns = [0]
+    awake = [False]
+
+    def drowsy(match: Any) -> Any:
+        return lambda self: match(self) if awake[0] else []
 
     def late(plan: Any) -> Any:
         def hand_out(self: Coordinator, now_ns: int) -> list[Order]:
             found: list[Order] = plan(self, now_ns)
             if now_ns - last_ns[0] > SLEEPY_NS:
                 last_ns[0] = now_ns
+                awake[0] = True
                 found += [Order(Act.WAKE, ticket=ticket) for ticket in self._match()]
+                awake[0] = False
             return found
 
         return hand_out
 
     replace(Coordinator, "leave", lazy)
+    replace(Coordinator, "_match", drowsy)
     replace(Coordinator, "plan", late)
 
 

@@ -108,6 +108,11 @@ def one_holds(_: random.Random, __: Size) -> Plan:
     return ((hold,), (Step(command="echo", after="hold:sent", label="next"),))
 
 
+def one_call_each(_: random.Random, size: Size) -> Plan:
+    """Each client makes one call, at any scale: one that came again could be given the worker that others wait for."""
+    return ((Step(command="sleep", args={"seconds": 0.02}),),) * size.clients
+
+
 def noise(_: random.Random, __: Size) -> Plan:
     """The only worker prints to each stream; an echo follows each."""
     steps: list[Step] = []
@@ -250,7 +255,7 @@ PROBES: tuple[Scenario, ...] = (
         name="work_conserved",
         summary="of many calls that wait one is served as soon as a worker is free",
         guarantees=("G6",),
-        workload=steady("sleep", {"seconds": 0.02}, calls=1),
+        workload=one_call_each,
         commands=("sleep",),
         fixed_size=Size(workers=2, clients=14),
         config=PATIENT,

@@ -148,7 +148,8 @@
     for (const fold of document.querySelectorAll("details")) fold.open = true;
     await drawAll();
   };
-  window.addEventListener("beforeprint", () => { window.poolproofPrint(); });
+  document.getElementById("print")?.addEventListener("click", async () => { await window.poolproofPrint(); window.print(); });
+  window.addEventListener("beforeprint", () => { window.poolproofPrint(); });  // the browser's own menu does not wait
   root.dataset.ready = "yes";
   unfold();
 })();

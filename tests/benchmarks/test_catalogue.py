@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks import catalogue
 from benchmarks.blocks import BenchError
 from benchmarks.catalogue import EXPERIMENTS, choose, experiment_limit_s, run
 from benchmarks.effort import Effort
@@ -12,8 +13,12 @@ from bridge import StartFailed
 from harness.errors import UsageError
 
 
-def test_all_are_chosen_if_none_is_named() -> None:
+def test_all_that_can_be_are_chosen_if_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "find_spec", lambda name: object())
     assert choose([]) == EXPERIMENTS
+    monkeypatch.setattr(catalogue, "find_spec", lambda name: None)
+    assert choose([]).keys() == EXPERIMENTS.keys() - {"programs"}
+    assert choose(["programs"]).keys() == {"programs"}
 
 
 def test_the_chosen_come_in_the_catalogues_order() -> None:
@@ -28,9 +33,9 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 
 
 def test_the_total_leaves_something_for_each_later_experiment(tiny: Effort) -> None:
-    # 420 s for 7 experiments: 30 s are kept for each that is still to come.
+    # 420 s for 8 experiments: 26.25 s are kept for each that is still to come.
     assert experiment_limit_s(tiny, 0, later=6) == 60
-    assert experiment_limit_s(tiny, 330, later=2) == pytest.approx(30)
+    assert experiment_limit_s(tiny, 330, later=2) == pytest.approx(37.5)
     assert experiment_limit_s(tiny, 500, later=0) == 0
 
 

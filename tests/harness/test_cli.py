@@ -295,3 +295,54 @@ def test_what_cannot_be_shrunk_is_told(write: Write, capsys: Capture, arguments:
     capsys.readouterr()
     assert main(["shrink", *arguments]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_open_shows_the_report_and_writes_it_if_it_is_missing(
+    write: Write, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(shown.append(address)))
+    assert main(["open"]) == 2
+    assert "there is no comparison in out" in capsys.readouterr().err
+    assert main(["compare", write(TINY), "--out", "out/c", "--quiet", "--seed", "3"]) == 0
+    Path("out/c/report.html").unlink()
+    assert main(["open"]) == 0
+    assert main(["open", "out/c"]) == 0
+    assert shown == [Path("out/c/report.html").absolute().as_uri()] * 2
+    assert "no browser could be opened" in capsys.readouterr().err
+    assert Path("out/c/report.html").stat().st_size > 500_000
+    Path("out/empty").mkdir()
+    assert main(["open", "out/empty"]) == 2
+    assert main(["site", "out"]) == 0
+    assert "c</a>" in Path("out/index.html").read_text()
+    assert main(["open", "out"]) == 0
+    assert shown[-1].endswith("/out/index.html")
+    assert main(["site", "none"]) == 2
+    [run] = sorted(Path("out/c/runs").glob("tiny-v2-*"))
+    capsys.readouterr()
+    assert main(["report", str(run), "--format", "html"]) == 2
+    assert "is one run, which can be shown as json" in capsys.readouterr().err
+    assert main(["report", str(run), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["picture"]["steps"]
+
+
+def test_less_than_the_declared_minimum_is_inconclusive(write: Write, capsys: Capture) -> None:
+    file = write(TINY)
+    assert main(["compare", file, "--out", "few", "--quiet", "--least-cells", "2"]) == 3
+    assert "1 cells of fault × workload × configuration were passed" in capsys.readouterr().out
+    for option, value in (("--least-cells", "-1"), ("--least-lines", "101"), ("--least-lines", "50")):
+        assert main(["compare", file, option, value]) == 2
+        assert f"{option} {value}" in capsys.readouterr().err
+
+
+def test_coverage_tells_what_a_scenario_executed_of_the_candidate_and_its_workers(write: Write) -> None:
+    main(["compare", write(TINY), "--out", "covered", "--quiet", "--coverage", "--least-lines", "5"])
+    cover = json.loads(Path("covered/comparison.json").read_text())["coverage"]
+    assert cover["sources"] == ["pool_v2", "bridge"]
+    files = {Path(file["path"]).as_posix()[-18:]: file for file in cover["files"]}
+    for ending in ("pool_v2/engine.py", "bridge/worker.py"):
+        [file] = [file for name, file in files.items() if name.endswith(ending)]
+        assert 0 < file["executed"] < file["statements"], ending
+        assert file["missing"]
+    assert [one["scenario"] for one in cover["scenarios"]] == ["tiny"]
+    assert cover["scenarios"][0]["alone"] == cover["scenarios"][0]["lines"] > 300

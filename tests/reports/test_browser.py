@@ -263,7 +263,15 @@ def test_the_reader_s_own_theme_wins(browser: Any, page: str) -> None:
 
 def test_it_prints_whole(browser: Any, page: str) -> None:
     _open(browser, page)
-    _draw_all(browser)
+    browser.execute_script("""
+        window.print = () => {
+            window.printed = [...document.querySelectorAll(".chart")].map((place) => place.dataset.drawn);
+        };
+    """)
+    browser.find_element("id", "print").click()
+    WebDriverWait(browser, PATIENCE_S).until(lambda found: found.execute_script("return Boolean(window.printed)"))
+    assert set(browser.execute_script("return window.printed")) == {"yes"}
+    assert browser.find_elements("css selector", "details:not([open])") == []
     printed = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
     assert printed.startswith(b"%PDF-")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 3

@@ -10,12 +10,23 @@ import re
 from collections.abc import Callable
 
 import jinja2
+import msgspec
 import pytest
 
-from harness.comparison import Comparison
-from reports.render import escape_markdown, printable, render_html, render_markdown, vega_bundle
+from harness.comparison import Comparison, RunResult
+from harness.verdict import Verdict
+from reports.render import (
+    MOST_MARKDOWN,
+    _environment,
+    escape_markdown,
+    printable,
+    render_html,
+    render_markdown,
+    vega_bundle,
+)
 from reports.view import build_view
 
+MakeResult = Callable[..., RunResult]
 MakeComparison = Callable[..., Comparison]
 
 
@@ -107,9 +118,23 @@ def test_markdown_tells_the_decision_the_matrix_and_the_evidence(hostile: Compar
     assert "Again with: `poolproof run parallel_calls --pool v2" in text
 
 
-def test_every_template_is_strict_about_what_is_undefined(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("template", ["report.html.j2", "report.md.j2", "site.html.j2"])
+def test_every_template_is_strict_about_what_is_undefined(template: str) -> None:
     with pytest.raises(jinja2.UndefinedError):
-        render_markdown(object())  # type: ignore[arg-type]
+        _environment(autoescape=True).get_template(template).render()
+
+
+def test_markdown_of_a_large_comparison_fits_and_counts_what_it_leaves_out(
+    make_comparison: MakeComparison, make_result: MakeResult
+) -> None:
+    passing = make_comparison(baseline=make_result("v1", Verdict.PASS)).scenarios[0]
+    failing = make_comparison(candidate=make_result("v2", Verdict.FAIL), reason="").scenarios[0]
+    rows = [msgspec.structs.replace(passing, name=f"good_{n}") for n in range(900)]
+    rows += [msgspec.structs.replace(failing, name=f"bad_{n}") for n in range(150)]
+    text = render_markdown(build_view(make_comparison(scenarios=tuple(rows))))
+    assert 10_000 < len(text) <= MOST_MARKDOWN
+    assert "more scenarios are in report.html; 900 of them pass on both pools." in text
+    assert re.search(r"^2\d\d more runs that fail or are in doubt are in report.html\.$", text, flags=re.MULTILINE)
 
 
 def test_the_bundle_cannot_end_its_script_element() -> None:
