@@ -8,6 +8,7 @@ named only_FIELD_… is left out by the page where no row has that field: Vega w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import altair as alt
@@ -33,7 +34,13 @@ LEVELS = ("memory, MB", "descriptors", "threads", "children")
 
 def build_specs(kinds: Iterable[str], sides: Sides) -> dict[str, Spec]:
     """The specification of each of these kinds."""
-    return {kind: KINDS[kind](sides).to_dict() for kind in dict.fromkeys(kinds)}
+    return {kind: _build(kind, sides) for kind in dict.fromkeys(kinds)}
+
+
+@cache
+def _build(kind: str, sides: Sides) -> Spec:
+    spec: Spec = KINDS[kind](sides).to_dict()
+    return spec
 
 
 def _side(sides: Sides, *, legend: bool = True) -> alt.Color:

@@ -17,6 +17,7 @@ import msgspec
 
 from harness.comparison import RunResult
 from harness.job import Job
+from harness.lock import sharing
 from harness.pools import find_pool
 from harness.runner import Request
 from harness.scenario import Scenario
@@ -184,14 +185,15 @@ class _Check:
             out=str(self._out),
             budget_s=budget_s,
         )
-        job = Job(order, "harness.selfcheck.job")
-        self._running.add(job)
-        if self._stopping.is_set():
-            job.end()
-        try:
-            result = job.result(budget_s + JOB_EXTRA_S)
-        finally:
-            self._running.discard(job)
+        with sharing(self._stopping.is_set):
+            job = Job(order, "harness.selfcheck.job")
+            self._running.add(job)
+            if self._stopping.is_set():
+                job.end()
+            try:
+                result = job.result(budget_s + JOB_EXTRA_S)
+            finally:
+                self._running.discard(job)
         cell = as_cell(task, stage, result)
         self._progress.ended(what, (result.skipped and "skipped") or cell.verdict.value)
         return [] if result.skipped else [cell]
