@@ -63,17 +63,12 @@ class Mailbox:
         self._changed = threading.Condition(self._lock)
         self._closed = False
 
-    def post(self, message: Message, tell: Callable[[], None] | None = None) -> None:
-        """Queue a message. Raises PoolClosed after `close`.
-
-        `tell` is called under the lock, so that what it tells of several messages has their order.
-        """
+    def post(self, message: Message) -> None:
+        """Queue a message. Raises PoolClosed after `close`."""
         with self._lock:
             if self._closed:
                 raise PoolClosed(f"pool {self._name!r} is closed")
             self._waiting.append(message)
-            if tell is not None:
-                tell()
             self._changed.notify()
 
     def take(self) -> Message | None:

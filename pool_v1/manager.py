@@ -198,11 +198,11 @@ class Manager:
 
     # Any thread.
 
-    def ask(self, work: Callable[[], Any], tell: Callable[[], None] | None = None) -> Message:
-        """Post some work to the mailbox; `tell` is called when it has its place there. Raises PoolClosed."""
+    def ask(self, work: Callable[[], Any]) -> Message:
+        """Post some work to the mailbox. Raises PoolClosed."""
         self.crew.require_owner()
         message = Message(work)
-        self.mailbox.post(message, tell)
+        self.mailbox.post(message)
         return message
 
     def stop(self, grace_s: float) -> None:

@@ -18,6 +18,7 @@ from bridge import (
     CheckoutTimeout,
     EventKind,
     Health,
+    InvalidRequest,
     Observer,
     PoolClosed,
     PoolConfig,
@@ -74,6 +75,7 @@ class PoolV1:
         self._manager = Manager(self._config, observer)
         self._calls = itertools.count(1)
         self._lock = threading.Lock()
+        self._arrivals = threading.RLock()
         self._submitted = 0
         self._outcomes: Counter[str] = Counter()
         self._finalizer = weakref.finalize(self, stop_in_background, self._manager)
@@ -109,17 +111,11 @@ class PoolV1:
             self._submitted += 1
         outcome = "Cancelled"
         try:
-            if session is not None:
-                args = session_args(args or {}, session)
-            frame = encode_request(call, command, args or {}, limit_bytes=self._config.max_frame_bytes)
-            manager = self._manager
-            message = manager.ask(
-                lambda: manager.call(call, frame, session), lambda: manager.emit(EventKind.ENQUEUE, call=call)
-            )
+            message = self._post(call, command, args or {}, session)
             try:
                 result = self._await(message, command, start_deadline, call_deadline)
             except BaseException:
-                manager.mailbox.withdraw(message)
+                self._manager.mailbox.withdraw(message)
                 raise
             outcome = "result"
             return result
@@ -139,6 +135,19 @@ class PoolV1:
                 f"{command!r}: no answer by the deadline; the manager of pool {self.name!r} works on", sent=Sent.MAYBE
             )
         return message.result()
+
+    def _post(self, call: int, command: str, args: dict[str, Any], session: str | None) -> Message:
+        # ENQUEUE is told in the order in which the calls have their places; an observer may call the pool meanwhile.
+        manager = self._manager
+        try:
+            args = args if session is None else session_args(args, session)
+            frame = encode_request(call, command, args, limit_bytes=self._config.max_frame_bytes)
+        except InvalidRequest:
+            manager.emit(EventKind.ENQUEUE, call=call)
+            raise
+        with self._arrivals:
+            manager.emit(EventKind.ENQUEUE, call=call)
+            return manager.ask(lambda: manager.call(call, frame, session))
 
     def execute_in_session(
         self,
