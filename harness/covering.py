@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 DATA_FILE = ".coverage"
 CONFIG_FILE = "coverage.ini"
+VARIABLES = ("COVERAGE_FILE", "COVERAGE_RCFILE", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+"""Of whoever measures this process; they would have the say in the one that it starts."""
 PACKAGES = {"v1": ("pool_v1", "bridge"), "v2": ("pool_v2", "bridge")}
 NOT_THE_POOL = ("bridge/telemetry/*",)
 """A face of the pool that no scenario is about."""
@@ -53,15 +55,18 @@ class Covering:
         )
 
     def command(self, scenario: str, module: str) -> list[str]:
-        """The command that runs `module` with this scenario as the context."""
+        """The command that runs `module` with this scenario as the context, whoever else measures this process."""
+        unset = [word for name in VARIABLES for word in ("-u", name)]
         measured = ["-m", "coverage", "run", f"--rcfile={self._config}", f"--context={scenario}"]
-        return [sys.executable, *measured, "-m", module]
+        return ["/usr/bin/env", *unset, sys.executable, *measured, "-m", module]
 
     def read(self) -> Cover:
         """What was executed, once all runs have ended. Raises RecordError if nothing was recorded."""
         import coverage  # here, since every job of a comparison imports this module, and none needs it
 
-        measured = coverage.Coverage(config_file=str(self._config), messages=False)
+        measured = coverage.Coverage(
+            data_file=str(self._folder / DATA_FILE), config_file=str(self._config), messages=False
+        )
         outfile = self._folder / "coverage.json"
         try:
             measured.combine(strict=True)
