@@ -140,7 +140,7 @@ def test_the_longest_budgets_come_first_and_bound_their_jobs(tiny: Callable[...,
 
 
 def test_an_error_ends_the_jobs_that_run_and_starts_no_other(tiny: Callable[..., Any], tmp_path: Path) -> None:
-    started: list[FakeJob] = []
+    started: dict[str, FakeJob] = {}  # by name: which of the first two is first is anybody's guess
     under_way = threading.Event()
 
     def start(scenario: Any, subject: Any, request: Any, out: Any) -> FakeJob:
@@ -153,15 +153,15 @@ def test_an_error_ends_the_jobs_that_run_and_starts_no_other(tiny: Callable[...,
             return passed(scenario.name, subject.name)
 
         job = FakeJob(result)
-        started.append(job)
+        started[scenario.name] = job
         return job
 
     scenarios = [tiny(name="interrupted"), tiny(name="runs"), *(tiny(name=f"waits{n}") for n in range(3))]
     with pytest.raises(KeyboardInterrupt):
         run_jobs(scenarios, (V2,), Request(), tmp_path, jobs=2, start_job=start, progress=Log())
-    assert started[1].ended.is_set()
-    assert len(started) <= 3
-    assert all(job.ended.is_set() for job in started[1:])
+    assert started["runs"].ended.is_set()
+    assert len(started) <= 3  # a third only if it was taken before the interrupt was seen
+    assert all(job.ended.is_set() for name, job in started.items() if name != "interrupted")
 
 
 def test_a_job_that_starts_while_the_others_are_ended_is_ended_too(tiny: Callable[..., Any], tmp_path: Path) -> None:
