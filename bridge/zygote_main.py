@@ -3,6 +3,9 @@
 Knows nothing of pools. It is started by exec and has one thread, so that its forks are safe. It reaps a worker only
 when it is asked to, so that nobody else gets the pid meanwhile. When its socket ends it ends its workers and leaves.
 
+Once it has nothing else to do it forks one process in advance, the spare, which waits with its pages already its own
+for the next order; so whoever replaces a worker waits for no fork. A spare is nobody's worker: it leaves when its zygote does.
+
 Messages in: ("fork", worker id, changes of the environment) with the worker's stdin, stdout, stderr and lifeline;
 ("reap", worker id) for one that has ended; ("discard", worker id) for one that nobody wants. Messages out: ("ready",)
 or ("failed", module, error); ("forked", worker id, pid) with its pidfd, or ("refused", worker id, why);
@@ -23,6 +26,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from bridge import worker
 from bridge.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
@@ -32,8 +36,32 @@ from bridge.process import LIFELINE_FD, tie
 
 PRELOAD_STATUS = 4
 DYING_PAUSE_MS = 10
+SPARE_PAUSE_MS = 20
+"""How long nothing is asked before a spare is forked: who is starting workers has the processors to itself."""
 WORKER_FDS = (0, 1, 2, LIFELINE_FD)
 REHEARSAL = b'{"id": 0, "command": "ping", "args": {}, "timestamp": "1970-01-01T00:00:00Z"}'
+
+
+@dataclass(frozen=True)
+class Spare:
+    """A forked process that waits at the other end of `order` for what it should be."""
+
+    pid: int
+    pidfd: int
+    order: socket.socket
+
+    def send(self, data: bytes, ends: Sequence[int]) -> bool:
+        """Have it become a worker. False if it is gone."""
+        try:
+            send(self.order, data, ends, flags=socket.MSG_DONTWAIT)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close what the zygote has of it, upon which one that has no order leaves."""
+        self.order.close()
+        os.close(self.pidfd)
 
 
 class Zygote:
@@ -42,6 +70,7 @@ class Zygote:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self.children: dict[int, int] = {}
+        self._spare: Spare | None = None
         self._doomed: set[int] = set()
         self._foreign_fds: list[int] = []
 
@@ -79,6 +108,10 @@ class Zygote:
         while True:
             while self._doomed and not asked.poll(DYING_PAUSE_MS):
                 self._reap_doomed()  # killed, but a process takes a moment to end
+            if self._spare is None and self.children and not asked.poll(SPARE_PAUSE_MS):
+                become = self._fork_spare()
+                if become is not None:
+                    return become
             try:
                 received = receive(self._connection)
                 if received is None:
@@ -107,9 +140,12 @@ class Zygote:
         try:
             if len(ends) != len(WORKER_FDS):
                 raise OSError(0, "no descriptor is left in the zygote")
+            if self._hand_over(worker_id, changes, ends):
+                return None
             pid = os.fork()
             if pid == 0:
                 try:
+                    self._connection.detach()
                     return self._become(worker_id, changes, ends)
                 except BaseException:
                     traceback.print_exc()
@@ -130,6 +166,61 @@ class Zygote:
             close_all([*ends, pidfd] if pidfd >= 0 else ends)
         return None
 
+    def _hand_over(self, worker_id: int, changes: dict[str, str | None], ends: list[int]) -> bool:
+        # Whether the spare is this worker now.
+        spare, self._spare = self._spare, None
+        if spare is None:
+            return False
+        with contextlib.closing(spare):
+            if not spare.send(encode("fork", worker_id, changes), ends):
+                _kill(spare.pid)
+                os.waitpid(spare.pid, 0)
+                return False
+            self.children[worker_id] = spare.pid
+            send(self._connection, encode("forked", worker_id, spare.pid), [spare.pidfd])
+        return True
+
+    def _fork_spare(self) -> Callable[[], int] | None:
+        # None in the zygote, and also when there can be no spare: the next order is then forked for.
+        with contextlib.suppress(OSError):
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                try:
+                    pid = os.fork()
+                except OSError:
+                    ours.close()
+                    raise
+                if pid == 0:
+                    try:
+                        ours.close()
+                        return self._wait_to_become(theirs)
+                    except BaseException:
+                        traceback.print_exc()
+                        os._exit(1)
+            try:
+                self._spare = Spare(pid, os.pidfd_open(pid), ours)
+            except OSError:
+                ours.close()  # upon which it leaves
+                os.waitpid(pid, 0)
+                raise
+        return None
+
+    def _wait_to_become(self, order: socket.socket) -> Callable[[], int]:
+        # In the spare.
+        os.setpgid(0, 0)
+        self._connection.detach()
+        self._close_all_but({*WORKER_FDS[:3], order.fileno(), *self._foreign_fds})
+        _rehearse()
+        received = receive(order)
+        if received is None:
+            os._exit(0)  # its zygote has ended
+        order.close()
+        (_, worker_id, changes), ends = received
+        assert isinstance(worker_id, int) and isinstance(changes, dict)
+        if len(ends) != len(WORKER_FDS):
+            raise OSError(0, "no descriptor is left in the worker")
+        return self._become(worker_id, changes, ends)
+
     def _become(self, worker_id: int, changes: dict[str, str | None], ends: list[int]) -> Callable[[], int]:
         # In the worker. First of all it is made sure that it ends with its parent.
         os.setpgid(0, 0)
@@ -138,7 +229,6 @@ class Zygote:
             os._exit(0)  # it came too late
         for fd, number in zip(ends, WORKER_FDS, strict=True):
             os.dup2(fd, number)
-        self._connection.detach()
         self._close_all_but({*WORKER_FDS, *self._foreign_fds})
         ends.clear()
         for name, value in changes.items():
@@ -168,9 +258,12 @@ class Zygote:
 
     def end(self) -> int:
         """End every worker that is left, and reap it."""
-        for pid in self.children.values():
+        pids = list(self.children.values())
+        if self._spare is not None:
+            pids.append(self._spare.pid)
+        for pid in pids:
             _kill(pid)
-        for pid in self.children.values():
+        for pid in pids:
             os.waitpid(pid, 0)
         return 0
 

@@ -189,6 +189,85 @@ def test_a_worker_has_the_pools_variables_and_those_of_its_order(
     assert (bytes.fromhex(seen["flavour"]), seen["path"]) == (b"so\xe9r", False), "any bytes are kept"
 
 
+def _spare_of(team: Team) -> int | None:
+    # The pid of the process that the zygote has forked in advance, if it has.
+    workers = {channel.process.pid for channel in team.channels}
+    listed = Path(f"/proc/{team.zygote.pid}/task/{team.zygote.pid}/children").read_text().split()
+    spares = {int(pid) for pid in listed} - workers
+    assert len(spares) <= 1
+    return spares.pop() if spares else None
+
+
+@pytest.fixture
+def with_spare(
+    team: Callable[..., Team], helper: dict[str, Any], eventually: Callable[..., None]
+) -> Callable[[], tuple[Team, int]]:
+    """Make a team that has one worker and a spare; its pid."""
+
+    def make() -> tuple[Team, int]:
+        one = team(**helper)
+        one.start()
+        eventually(lambda: _spare_of(one) is not None, "a spare is forked when nothing else is asked")
+        pid = _spare_of(one)
+        assert pid is not None
+        return one, pid
+
+    return make
+
+
+def test_the_next_worker_is_the_spare_and_nobody_could_tell(
+    with_spare: Callable[[], tuple[Team, int]], eventually: Callable[..., None]
+) -> None:
+    one, spare = with_spare()
+    first = one.ask(one.channels[0], "look")
+    env = os.environ | {"FLAVOUR": "bitter", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    process = one.zygote.spawn(77, env)
+    one.channels.append(Channel(process, one.crew._watch_stderr(process.stderr_fd, "77"), limit_bytes=2**20))
+    one.channels[-1].handshake(deadline_ns=deadline_ns(HANG_GUARD_S))
+    assert one.channels[-1].process.pid == spare
+    second = one.ask(one.channels[-1], "look")
+    assert second["group"] == spare
+    assert second["flavour"] == b"bitter".hex()
+    same = ("loaded_by", "parent", "own", "path", "blocked", "interrupt")
+    assert {key: second[key] for key in same} == {key: first[key] for key in same}
+    assert len(second["fds"]) == len(first["fds"])
+    assert (second["fds"]["0"], second["fds"]["1"]) == ("/dev/null", second["fds"]["2"])
+    assert second["fds"]["2"] != first["fds"]["2"]
+    eventually(lambda: _spare_of(one) not in (None, spare), "the next spare is forked")
+    children = [one.ask(channel, "spawn_child", seconds=60)["pid"] for channel in one.channels]
+    one.bury(one.channels[-1])
+    eventually(lambda: start_ticks(children[1]) is None, "its group is tied to the lifeline")
+    assert start_ticks(children[0]) is not None
+
+
+def test_a_spare_that_was_killed_costs_no_start(
+    with_spare: Callable[[], tuple[Team, int]], eventually: Callable[..., None]
+) -> None:
+    one, spare = with_spare()
+    os.kill(spare, signal.SIGKILL)
+    eventually(lambda: Path(f"/proc/{spare}/stat").read_text().split()[2] == "Z", "the spare is dead")
+    channel = one.start()
+    assert one.ask(channel, "pid")["pid"] == channel.process.pid != spare
+    eventually(lambda: start_ticks(spare) is None, "it is reaped")
+
+
+def test_a_spare_leaves_when_its_zygote_is_killed(
+    with_spare: Callable[[], tuple[Team, int]], vanish: Callable[..., None]
+) -> None:
+    one, spare = with_spare()
+    _kill_zygote(one)
+    vanish(spare, timeout_s=GONE_WITHIN_S)
+    assert one.ask(one.channels[0], "pid")["pid"] == one.channels[0].process.pid
+
+
+def test_a_spare_leaves_with_its_pool(
+    with_spare: Callable[[], tuple[Team, int]], vanish: Callable[..., None]
+) -> None:
+    one, spare = with_spare()
+    one.end()
+    assert start_ticks(spare) is None, "the zygote has waited for it"
+
+
 def test_an_order_that_is_too_large_is_a_failed_start(
     team: Callable[..., Team], open_fds: Callable[[], dict[int, str]], eventually: Callable[..., None]
 ) -> None:
