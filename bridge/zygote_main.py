@@ -3,8 +3,8 @@
 Knows nothing of pools. It is started by exec and has one thread, so that its forks are safe. It reaps a worker only
 when it is asked to, so that nobody else gets the pid meanwhile. When its socket ends it ends its workers and leaves.
 
-Once it has nothing else to do it forks one process in advance, the spare, which waits with its pages already its own
-for the next order; so whoever replaces a worker waits for no fork. A spare is nobody's worker: it leaves when its zygote does.
+Once it has nothing else to do it forks one process in advance, the spare, which waits for the next order with its pages
+already its own; so whoever replaces a worker waits for no fork. A spare is no worker: it leaves with its zygote.
 
 Messages in: ("fork", worker id, changes of the environment) with the worker's stdin, stdout, stderr and lifeline;
 ("reap", worker id) for one that has ended; ("discard", worker id) for one that nobody wants. Messages out: ("ready",)
@@ -216,7 +216,8 @@ class Zygote:
             os._exit(0)  # its zygote has ended
         order.close()
         (_, worker_id, changes), ends = received
-        assert isinstance(worker_id, int) and isinstance(changes, dict)
+        assert isinstance(worker_id, int)
+        assert isinstance(changes, dict)
         if len(ends) != len(WORKER_FDS):
             raise OSError(0, "no descriptor is left in the worker")
         return self._become(worker_id, changes, ends)

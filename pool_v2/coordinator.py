@@ -23,7 +23,7 @@ from enum import StrEnum
 
 import msgspec
 
-from bridge import CircuitOpen, PoolClosed, PoolError, QueueFull, SessionLost
+from bridge import CheckoutTimeout, CircuitOpen, PoolClosed, PoolError, QueueFull, SessionLost
 from bridge.lifecycle import WorkerState, WorkerStep, advance
 from pool_v2.circuit import Circuit
 from pool_v2.roster import NEVER_NS, Limits, Worker, age_limit_ns, request_limit
@@ -112,11 +112,12 @@ class Coordinator:
     def enter(self, ticket: Ticket, now_ns: int, *, again: bool = False) -> None:
         """Give the ticket a worker (ACCEPTED) or a place in the queue (WAITING); its old place, if it comes `again`.
 
-        Raises PoolClosed, CircuitOpen, SessionLost or QueueFull; then the ticket is REFUSED and owns nothing.
+        Raises PoolClosed, CircuitOpen, SessionLost, QueueFull, or CheckoutTimeout if its time is over already; then the
+        ticket is REFUSED and owns nothing.
         """
         session = ticket.session
         # The two common cases, in as few steps as can be.
-        if session is None and not self.closing:
+        if session is None and not self.closing and now_ns < ticket.deadline_ns:
             idle, queue = self._idle, self._queue
             if idle and not queue:  # whoever comes may take any worker
                 worker_id = next(reversed(idle) if self._hot else iter(idle))
@@ -138,6 +139,8 @@ class Coordinator:
             raise PoolClosed(f"pool {self.name!r} is closed{why}")
         if session is not None and session.lost:
             raise SessionLost(f"session {session.session_id!r}: {session.lost}")
+        if ticket.deadline_ns <= now_ns:
+            raise CheckoutTimeout(f"pool {self.name!r}: the time of the call was over before it could be served")
         if self._idle and self._queue and self._match():
             self.attention = True  # an interrupt came before this hand-off: who waits goes first, and `plan` wakes him
         found = self._idle_worker_for(ticket)

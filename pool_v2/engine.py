@@ -12,12 +12,16 @@ worker back, or has the supervisor take it; what it tore in the coordinator's re
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import threading
 import traceback
+from pathlib import Path
 from threading import get_ident
+from types import FrameType
 from typing import Any
 
+import bridge
 from bridge import (
     CheckoutTimeout,
     CommandError,
@@ -54,6 +58,10 @@ from pool_v2.ticket import Ticket, TicketState
 END_TIMEOUT_S = 5.0
 """How long the burial of killed workers may take at close."""
 MOST_HOLDERS = 8
+MOST_FRAMES = 4
+OWN_DIRS = tuple(
+    str(Path(module.__file__).parent) + os.sep for module in (bridge, sys.modules[__name__]) if module.__file__
+)
 _ACCEPTED, _OFFERED = TicketState.ACCEPTED, TicketState.OFFERED
 
 
@@ -439,12 +447,19 @@ def _describe_holders(tickets: list[Ticket]) -> tuple[str, ...]:
     frames = sys._current_frames()
     told = []
     for ticket in tickets[:MOST_HOLDERS]:
-        frame = frames.get(ticket.thread_id)
-        where = "" if frame is None else "".join(traceback.format_stack(frame, limit=4)).rstrip()
+        where = _outside(frames.get(ticket.thread_id))
         told.append(
             f"call {ticket.call} holds worker {ticket.worker_id}, in thread {ticket.thread_id}\n{where}".rstrip()
         )
     return tuple(told)
+
+
+def _outside(frame: FrameType | None) -> str:
+    # The innermost frames of the application: where in the pool its client waits for the worker tells nobody anything.
+    stack = traceback.extract_stack(frame) if frame is not None else []
+    while stack and stack[-1].filename.startswith(OWN_DIRS):
+        stack.pop()
+    return "".join(traceback.format_list(stack[-MOST_FRAMES:])).rstrip()
 
 
 def close_in_background(engine: Engine) -> None:

@@ -260,9 +260,7 @@ def test_a_spare_leaves_when_its_zygote_is_killed(
     assert one.ask(one.channels[0], "pid")["pid"] == one.channels[0].process.pid
 
 
-def test_a_spare_leaves_with_its_pool(
-    with_spare: Callable[[], tuple[Team, int]], vanish: Callable[..., None]
-) -> None:
+def test_a_spare_leaves_with_its_pool(with_spare: Callable[[], tuple[Team, int]], vanish: Callable[..., None]) -> None:
     one, spare = with_spare()
     one.end()
     assert start_ticks(spare) is None, "the zygote has waited for it"

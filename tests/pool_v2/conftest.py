@@ -184,9 +184,9 @@ class Desk:
     def enter(
         self, call: int, session: Session | None = None, *, deadline_ns: int = NEVER_NS, **options: Any
     ) -> Ticket:
-        """A call comes; its session meets the worker that it is given."""
+        """A call comes, in time unless told otherwise; its session meets the worker that it is given."""
         ticket = Ticket(call, session, deadline_ns=deadline_ns)
-        self.core.enter(ticket, options.pop("now_ns", SECOND_NS), **options)
+        self.core.enter(ticket, options.pop("now_ns", min(SECOND_NS, deadline_ns - 1)), **options)
         if session is not None and ticket.worker_id is not None:
             session.met(ticket.worker_id)
         return ticket

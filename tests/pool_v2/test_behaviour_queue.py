@@ -60,6 +60,35 @@ def test_a_client_whose_time_is_over_takes_no_worker(make_pool: MakePool, spy: A
     assert log.of(K.SEND, K.KILL) == []
 
 
+def test_a_plain_call_whose_time_is_over_takes_no_worker(make_pool: MakePool, log: Any) -> None:
+    # N9, without hooks, watched and not: the worker lives on, and has executed nothing.
+    watched, plain = make_pool(log), make_pool(None)
+    for pool in (watched, plain):
+        pool.warm_up()
+        [before] = pool.status().workers
+        with pytest.raises(CheckoutTimeout, match="over before it could be served"):
+            pool.execute("put", {"key": "k", "value": "stale"}, timeout_s=1e-9)
+        with pytest.raises(CheckoutTimeout):
+            pool.execute_in_session("s", "put", {"key": "k", "value": "stale"}, timeout_s=1e-9)
+        assert pool.execute("get", {"key": "k"})["found"] is False
+        [after] = pool.status().workers
+        assert (after.pid, after.served) == (before.pid, 1)
+    assert log.of(K.KILL) == []
+
+
+def test_a_timeout_in_the_queue_tells_where_the_holder_is(make_pool: MakePool, log: Any, until: Any) -> None:
+    pool = make_pool(log)
+    holder = threading.Thread(target=lambda: pool.execute("sleep", {"seconds": 0.5}))
+    holder.start()
+    until(lambda: log.of(K.SEND), "the worker sleeps")
+    with pytest.raises(CheckoutTimeout) as caught:
+        pool.execute("ping", checkout_timeout_s=0.02)
+    holder.join()
+    [told] = caught.value.holders
+    assert told.splitlines()[-1].strip().startswith("holder = threading.Thread("), "the application's own line is last"
+    assert "engine.py" not in told
+
+
 def test_a_timeout_in_the_queue_does_not_disturb_the_holder(
     make_pool: MakePool, spy: Any, log: Any, client: Any
 ) -> None:

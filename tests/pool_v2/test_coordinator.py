@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge import QueueFull
+from bridge import CheckoutTimeout, QueueFull
 from pool_v2.ticket import Ticket, TicketState
 
 NOW_NS = 1_000_000_000
@@ -22,6 +22,19 @@ def test_an_idle_worker_is_given_at_once(desk: Any) -> None:
     assert pool.core.held == {1: ticket}
     assert pool.core.open_calls() == [ticket]
     assert pool.states() == {1: "leased"}
+
+
+@pytest.mark.parametrize("idle", [0, 1])
+def test_a_call_whose_time_is_over_is_refused_and_owns_nothing(desk: Any, idle: int) -> None:
+    # N9
+    pool = desk(ready=1)
+    holders = [pool.lease(call) for call in range(1 - idle)]
+    ticket = Ticket(7, None, deadline_ns=NOW_NS)
+    with pytest.raises(CheckoutTimeout, match="over before it could be served"):
+        pool.core.enter(ticket, NOW_NS)
+    assert (ticket.state, ticket.worker, pool.core.waiting) == (TicketState.REFUSED, None, 0)
+    assert pool.core.open_calls() == holders
+    assert len(pool.core.idle_workers()) == idle
 
 
 def test_the_worker_that_has_been_idle_longest_is_given_first(desk: Any) -> None:
