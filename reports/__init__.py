@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from reports.export import FORMATS, INDEX_FILE, view_with_extras, write_reports, write_site
 from reports.github import publish
-from reports.schema import comparison_schema
+from reports.schema import Document, schema_of
 from reports.view import View, build_view
 
 __all__ = [
     "FORMATS",
     "INDEX_FILE",
+    "Document",
     "View",
     "build_view",
-    "comparison_schema",
     "publish",
+    "schema_of",
     "view_with_extras",
     "write_reports",
     "write_site",

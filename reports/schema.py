@@ -1,25 +1,44 @@
-"""The JSON Schema of comparison.json, versioned with it.
+"""The JSON Schemas of the files that are written for programs, each versioned with what it describes.
 
 Pure. A reader may rely on every field of its major version; a new field raises the minor one.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from harness.comparison import SCHEMA_VERSION, Comparison
+from harness import comparison
+from harness.comparison import Comparison
+from harness.lab import figures
+from harness.lab.figures import BenchReport, SweepReport
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def comparison_schema() -> dict[str, Any]:
+class Document(StrEnum):
+    """The files that have a schema, by their names without `.json`."""
+
+    COMPARISON = "comparison"
+    BENCH = "bench"
+    SWEEP = "sweep"
+
+
+_DESCRIBED: dict[Document, tuple[type[msgspec.Struct], str]] = {
+    Document.COMPARISON: (Comparison, comparison.SCHEMA_VERSION),
+    Document.BENCH: (BenchReport, figures.SCHEMA_VERSION),
+    Document.SWEEP: (SweepReport, figures.SCHEMA_VERSION),
+}
+
+
+def schema_of(document: Document) -> dict[str, Any]:
     """The schema as JSON values."""
-    schema = msgspec.json.schema(Comparison)
+    kind, version = _DESCRIBED[document]
     return {
         "$schema": DIALECT,
-        "$id": f"urn:poolproof:comparison:{SCHEMA_VERSION}",
-        "title": f"poolproof comparison {SCHEMA_VERSION}",
-        **schema,
+        "$id": f"urn:poolproof:{document}:{version}",
+        "title": f"poolproof {document} {version}",
+        **msgspec.json.schema(kind),
     }

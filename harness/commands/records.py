@@ -23,7 +23,8 @@ from harness.pools import SUBJECTS, offered_pools
 from harness.runner import analyze
 from harness.store import COMPARISON_FILE, RunFolder, read_comparison
 from harness.terminal import show_decision, show_table
-from reports import FORMATS, INDEX_FILE, comparison_schema, write_reports, write_site
+from reports import FORMATS, INDEX_FILE, Document, schema_of, write_reports, write_site
+from scenarios import SUITES
 
 
 class Listed(StrEnum):
@@ -35,13 +36,22 @@ class Listed(StrEnum):
     CHECKERS = "checkers"
 
 
-def list_command(what: Annotated[Listed, typer.Argument(help="What to list.")]) -> int:
+def list_command(
+    what: Annotated[Listed, typer.Argument(help="What to list.")],
+    suite: Annotated[
+        str | None, typer.Option(metavar="SUITE", help="Scenarios of this suite only: default, dspy.")
+    ] = None,
+) -> int:
     """List the scenarios, pools, faults or checkers that there are."""
+    if suite is not None and what is not Listed.SCENARIOS:
+        raise UsageError(f"--suite {suite!r}: only scenarios are in suites, not {what.value}")
     rows: list[tuple[str, ...]]
     match what:
         case Listed.SCENARIOS:
             columns = ("scenario", "shows", "about")
-            rows = [(s.name, " ".join((*s.failures, *s.guarantees)), s.summary) for s in all_scenarios().values()]
+            suites = SUITES if suite is None else (suite,)
+            listed = {s.name: s for one in suites for s in all_scenarios(one).values()}
+            rows = [(s.name, " ".join((*s.failures, *s.guarantees)), s.summary) for s in listed.values()]
         case Listed.POOLS:
             columns = ("pool", "can", "about")
             rows = [(s.name, " ".join(sorted(s.capabilities)), s.summary) for s in SUBJECTS.values()]
@@ -141,7 +151,11 @@ def analyze_command(run: Run, as_json: AsJson = False) -> int:
     return OF_DECISION[comparison.decision]
 
 
-def schema_command() -> int:
-    """Print the JSON Schema of comparison.json."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(comparison_schema()), indent=2).decode() + "\n")
+def schema_command(
+    document: Annotated[Document, typer.Argument(help="The file that it describes, without its .json.")] = (
+        Document.COMPARISON
+    ),
+) -> int:
+    """Print the JSON Schema of comparison.json, bench.json or sweep.json."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(schema_of(document)), indent=2).decode() + "\n")
     return Exit.GOOD

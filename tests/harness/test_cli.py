@@ -14,7 +14,7 @@ import pytest
 from bridge import PoolConfig
 from harness.cli import main
 from harness.pools import find_pool
-from reports.schema import comparison_schema
+from reports.schema import Document, schema_of
 
 Write = Callable[[str], str]
 Capture = pytest.CaptureFixture[str]
@@ -82,7 +82,7 @@ def test_a_comparison_of_two_good_pools_is_safe_and_leaves_all_reports(
         "report.md",
         "runs",
     }
-    jsonschema.validate(json.loads((kept / "comparison.json").read_text()), comparison_schema())
+    jsonschema.validate(json.loads((kept / "comparison.json").read_text()), schema_of(Document.COMPARISON))
 
     assert main(["analyze", "kept"]) == 0
     assert capsys.readouterr().out.startswith("SAFE")
@@ -221,6 +221,21 @@ def test_list_tells_what_there_is(what: str, expected: str, capsys: Capture) -> 
     assert any(line.startswith(expected) for line in capsys.readouterr().out.splitlines())
 
 
+def test_list_tells_the_scenarios_of_every_suite_or_of_one(capsys: Capture) -> None:
+    def listed(*options: str) -> set[str]:
+        assert main(["list", "scenarios", *options]) == 0
+        return {line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()}
+
+    default, programs = listed("--suite", "default"), listed("--suite", "dspy")
+    assert "parallel_calls" in default
+    assert not default & programs
+    assert listed() == default | programs
+    assert main(["list", "scenarios", "--suite", "dsp"]) == 2
+    assert "there is no suite 'dsp'; there are default, dspy" in capsys.readouterr().err
+    assert main(["list", "pools", "--suite", "dspy"]) == 2
+    assert "only scenarios are in suites, not pools" in capsys.readouterr().err
+
+
 def test_ps_and_reap_know_the_pools_of_this_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -241,7 +256,14 @@ def test_ps_and_reap_know_the_pools_of_this_machine(
 
 def test_schema_is_valid_json_and_doctor_finds_this_machine_well(capsys: Capture) -> None:
     assert main(["schema"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(comparison_schema()))
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(schema_of(Document.COMPARISON)))
+    for document in Document:
+        assert main(["schema", document.value]) == 0
+        schema = json.loads(capsys.readouterr().out)
+        jsonschema.Draft202012Validator.check_schema(schema)
+        assert f":{document.value}:" in schema["$id"]
+    assert main(["schema", "benches"]) == 2
+    assert "'comparison', 'bench', 'sweep'" in capsys.readouterr().err
     assert main(["doctor"]) == 0
     assert "BAD" not in capsys.readouterr().out
 

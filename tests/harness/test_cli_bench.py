@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from harness.cli import main
+from reports.schema import Document, schema_of
 
 Capture = pytest.CaptureFixture[str]
 SHORT = ("--rounds", "5", "--block-seconds", "0.05", "--workers", "2", "-q")
@@ -59,6 +61,9 @@ def test_a_bench_is_kept_shown_saved_checked_and_remembered(
     assert "budget pass: v2.errors <= v1.errors" in shown
     assert "kept: b/bench.json" in shown
     told = json.loads((here / "b" / "bench.json").read_text())
+    jsonschema.validate(told, schema_of(Document.BENCH))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({key: value for key, value in told.items() if key != "benches"}, schema_of(Document.BENCH))
     assert [bench["work"] for bench in told["benches"]] == ["short_calls"]
     assert (here / "b" / "bench.md").read_text().startswith("## ")
 
@@ -121,6 +126,7 @@ def test_a_sweep_is_kept(here: Path, capsys: Capture) -> None:
     assert "v2 against workers: too few points" in capsys.readouterr().out
     told = json.loads((here / "s" / "sweep.json").read_text())
     assert [point["workers"] for point in told["points"]] == [1, 2]
+    jsonschema.validate(told, schema_of(Document.SWEEP))
 
 
 def test_the_bench_puts_itself_to_the_test(here: Path, capsys: Capture) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from harness.comparison import SCHEMA_VERSION, Comparison
 from reports.export import render_json
-from reports.schema import comparison_schema
+from reports.schema import Document, schema_of
 from reports.view import build_view
 
 MakeComparison = Callable[..., Comparison]
 
 
 def test_a_written_comparison_fits_the_schema(make_comparison: MakeComparison, hostile: Comparison) -> None:
-    schema = comparison_schema()
+    schema = schema_of(Document.COMPARISON)
     jsonschema.Draft202012Validator.check_schema(schema)
     for comparison in (make_comparison(), hostile):
         jsonschema.validate(json.loads(render_json(build_view(comparison))), schema)
@@ -27,9 +27,9 @@ def test_a_comparison_without_a_decision_or_with_another_is_refused(make_compari
     data = json.loads(render_json(build_view(make_comparison())))
     for broken in ({key: value for key, value in data.items() if key != "decision"}, {**data, "decision": "FINE"}):
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(broken, comparison_schema())
+            jsonschema.validate(broken, schema_of(Document.COMPARISON))
 
 
 def test_the_schema_carries_the_version_of_the_data(make_comparison: MakeComparison) -> None:
-    assert comparison_schema()["$id"].endswith(f":{SCHEMA_VERSION}")
+    assert schema_of(Document.COMPARISON)["$id"].endswith(f":{SCHEMA_VERSION}")
     assert json.loads(render_json(build_view(make_comparison())))["schema_version"] == SCHEMA_VERSION
