@@ -55,7 +55,7 @@ class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
         held = same_as_before(steps.worker) & np.append(False, taken & (steps.call != NONE))[: len(steps)]
         leases = int(taken.sum())
         wrong = [
-            f"worker {worker} was given to call {call} while call {holder} held it"
+            f"worker {worker} was given to pool call {call} while pool call {holder} held it"
             for worker, call, holder in pairs_at(taken & held, steps.worker, steps.call)
         ]
         served = history.closed_intervals
@@ -91,7 +91,7 @@ class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
         before = (answer < 0) | (services.start_ns < pick(answered.completed_ns, answer, 0))
         served = services.nonce.codes[before & ~services.nonce.are(None)]
         wrong = [
-            f"call {None if call == NONE else call} was sent {count} times" for call, count in repeated(sent).items()
+            f"pool call {None if call == NONE else call} was sent {count} times" for call, count in repeated(sent).items()
         ]
         words = services.nonce.words
         wrong += [f"the request {words[code]} was served {count} times" for code, count in repeated(served).items()]
@@ -124,7 +124,7 @@ class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
         last = ~np.append(same_as_before(steps.worker)[1:], False)[: len(steps)]
         broken = int((outstanding & last).sum())
         wrong = [
-            f"worker {worker} was given to call {call}; call {other} had no answer"
+            f"worker {worker} was given to pool call {call}; pool call {other} had no answer"
             for worker, call, other in pairs_at(again, steps.worker, steps.call)
         ]
         if wrong:
@@ -170,7 +170,7 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
         by = whose[place[overtaken]]
         ms = (waits.came[by] - waits.came[overtaken]) / 1e6
         wrong = [
-            f"call {later} overtook call {call}, which came {before:.1f} ms before"
+            f"pool call {later} overtook pool call {call}, which came {before:.1f} ms before"
             for later, call, before in zip(waits.call[by], waits.call[overtaken], ms, strict=True)
         ]
         if wrong:

@@ -236,7 +236,7 @@ class Recycled(msgspec.Struct, frozen=True, kw_only=True):
                 recycled += 1
                 holder = holders.get((event.worker, event.at_ns))
                 if holder is not None:
-                    wrong.append(f"worker {event.worker} was let go while call {holder} held it")
+                    wrong.append(f"worker {event.worker} was let go while pool call {holder} held it")
                 if len(ready) == 1 and history.info.workers > 1:
                     wrong.append(f"worker {event.worker} was let go, the last that was ready")
             ready.discard(event.worker)

@@ -135,7 +135,7 @@ class HandOff(msgspec.Struct, frozen=True, kw_only=True):
         open_ &= ~np.isin(pairs.call, gave_up) & ~np.isin(pairs.worker, ended) & np.isin(pairs.call, done)
         wrong = []
         for place in np.flatnonzero(over | open_).tolist():
-            told = f"worker {pairs[place].worker} was offered to call {pairs[place].call}"
+            told = f"worker {pairs[place].worker} was offered to pool call {pairs[place].call}"
             if over[place]:
                 told += f" {offered[place]} times, accepted {accepted[place]} and withdrawn {withdrawn[place]} times"
             else:

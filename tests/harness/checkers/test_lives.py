@@ -166,7 +166,7 @@ def test_a_worker_that_serves_beyond_its_limit_fails(build: Any) -> None:
 
 def test_a_worker_that_is_let_go_within_a_lease_fails(build: Any) -> None:
     events = [*life(build, 1, ready=0, kill=5), *life(build, 2, ready=0), *build.lease(1, 1, 1, 9)]
-    assert Recycled().check(whole(build, *events)).examples == ("worker 1 was let go while call 1 held it",)
+    assert Recycled().check(whole(build, *events)).examples == ("worker 1 was let go while pool call 1 held it",)
 
 
 def test_the_last_ready_worker_must_stay(build: Any) -> None:

@@ -84,7 +84,7 @@ def test_an_offer_that_is_both_taken_and_refused_fails(build: Any) -> None:
     events = [build.event(kind, 1, call=1, worker=1) for kind in (OFFER, ACCEPT, WITHDRAW)]
     found = HandOff().check(build.history(events=events))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("worker 1 was offered to call 1 1 times, accepted 1 and withdrawn 1 times",)
+    assert found.examples == ("worker 1 was offered to pool call 1 1 times, accepted 1 and withdrawn 1 times",)
 
 
 def test_an_offer_that_nobody_answers_fails(build: Any) -> None:
@@ -96,7 +96,7 @@ def test_an_offer_that_nobody_answers_fails(build: Any) -> None:
     ]
     found = HandOff().check(build.history(events=events, close_began=20))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("worker 1 was offered to call 1, neither accepted nor withdrawn",)
+    assert found.examples == ("worker 1 was offered to pool call 1, neither accepted nor withdrawn",)
 
 
 def test_a_pool_that_makes_no_offers_is_unknown(build: Any) -> None:
