@@ -21,23 +21,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
-import msgspec
-
 from bridge import CheckoutTimeout, CircuitOpen, PoolClosed, PoolError, QueueFull, SessionLost
 from bridge.lifecycle import WorkerState, WorkerStep, advance
 from pool_v2.circuit import Circuit
-from pool_v2.roster import NEVER_NS, Limits, Worker, age_limit_ns, request_limit
+from pool_v2.orders import HEARTBEAT_NS, Act, Order, end_worker, recycle, watch_lease
+from pool_v2.roster import NEVER_NS, Limits, Worker, request_limit
 from pool_v2.sessions import Session, SessionTable
 from pool_v2.ticket import Ticket, TicketState
-
-RETIRE_GRACE_NS = 2_000_000_000
-"""How long a worker that was asked to leave may take."""
-STRANGER_GRACE_NS = 20_000_000
-"""How long a worker may be dead before its client is told that its stdout is held by somebody else."""
-OFFER_GRACE_NS = 5_000_000
-"""How soon `plan` should look again at a call whose deadline passed before it took what it was offered."""
-HEARTBEAT_NS = 500_000_000
-"""How often `plan` should look again while workers are held or tickets wait."""
 
 # The members that each call needs: at a member's own class the lookup is a function call.
 _ACCEPTED = TicketState.ACCEPTED
@@ -58,28 +48,6 @@ class Affinity(StrEnum):
     STRICT = "strict"
     PREFER = "prefer"
     NONE = "none"
-
-
-class Act(StrEnum):
-    """What the supervisor is to do."""
-
-    START = "start"
-    RETIRE = "retire"
-    KILL = "kill"
-    CUT_OFF = "cut_off"
-    WAKE_READER = "wake_reader"
-    BURY = "bury"
-    WAKE = "wake"
-    PING = "ping"
-
-
-class Order(msgspec.Struct, frozen=True):
-    """One thing to do. A START has neither worker nor ticket; `reason` is told with a kill."""
-
-    act: Act
-    worker: Worker | None = None
-    ticket: Ticket | None = None
-    reason: str = ""
 
 
 class Coordinator:
@@ -332,25 +300,10 @@ class Coordinator:
         if self.held or self._queue:
             times.append(now_ns + HEARTBEAT_NS)
         for worker_id, ticket in self.held.items():
-            worker = self.workers[worker_id]
-            if ticket.state is TicketState.OFFERED:
-                orders.append(Order(Act.WAKE, ticket=ticket))  # a second time does no harm
-            if worker.exited_ns:
-                if not worker.woken and now_ns >= worker.exited_ns + STRANGER_GRACE_NS:
-                    worker.woken = True
-                    orders.append(Order(Act.WAKE_READER, worker))
-                times.append(NEVER_NS if worker.woken else worker.exited_ns + STRANGER_GRACE_NS)
-            elif ticket.state is TicketState.OFFERED:
-                # It has not begun: its client leaves in time, and the worker is as good as before.
-                times.append(max(ticket.deadline_ns, now_ns + OFFER_GRACE_NS))
-            elif ticket.deadline_ns <= now_ns and not worker.killed:
-                worker.overdue = worker.killed = True
-                orders.append(Order(Act.CUT_OFF, worker, reason="CallTimeout"))
-            elif not worker.killed:
-                times.append(ticket.deadline_ns)
+            orders += watch_lease(self.workers[worker_id], ticket, now_ns, times)
         for worker in list(self.workers.values()):
             if worker.phase is WorkerState.DYING and worker.worker_id not in self.held:
-                orders += self._end(worker, now_ns, times)
+                orders += end_worker(worker, now_ns, times)
         orders += self._recycle(now_ns, times)
         retry_ns = self.circuit.retry_at_ns
         if retry_ns > now_ns:
@@ -531,57 +484,19 @@ class Coordinator:
             if lasting > self.limits.size:
                 self._condemn(worker, "")
 
-    def _end(self, worker: Worker, now_ns: int, times: list[int]) -> list[Order]:
-        if worker.exited_ns:
-            return [Order(Act.BURY, worker)]
-        if worker.killed:
-            return []
-        if worker.reason or (worker.told_ns and now_ns >= worker.told_ns + RETIRE_GRACE_NS):
-            worker.killed = True
-            return [Order(Act.KILL, worker, reason=worker.reason or "did not leave in time")]
-        if not worker.told_ns:
-            worker.told_ns = now_ns
-            times.append(now_ns + RETIRE_GRACE_NS)
-            return [Order(Act.RETIRE, worker)]
-        times.append(worker.told_ns + RETIRE_GRACE_NS)
-        return []
-
     def _recycle(self, now_ns: int, times: list[int]) -> list[Order]:
         # Rules 2 and 3 of the roster, for workers that are idle.
-        limits = self.limits
+        limits, workers = self.limits, self.workers.values()
         if self.closing or (limits.max_age_ns is limits.idle_timeout_ns is limits.ping_interval_ns is None):
             return []
-        orders: list[Order] = []
-        # Whether the pool lacks a worker already, so that it can spare none that is only old.
-        lacking = len(self.workers) < self.floor or any(w.phase is not WorkerState.IDLE for w in self.workers.values())
-        lasting = sum(worker.phase is not WorkerState.DYING for worker in self.workers.values())
-        pings = 0
-        for worker in list(self._idle.values()):
-            old_ns = worker.born_ns + age_limit_ns(limits, worker.worker_id)
-            if now_ns >= old_ns and not lacking:
-                lacking = True
-                lasting -= 1
-                self._condemn(worker, "")
-                orders += self._end(worker, now_ns, times)
-                continue
-            times.append(old_ns if now_ns < old_ns else now_ns + HEARTBEAT_NS)
-            if limits.idle_timeout_ns is not None and lasting > self.floor and not self._queue:
-                stale_ns = worker.idle_since_ns + limits.idle_timeout_ns
-                if now_ns >= stale_ns:
-                    lacking = True
-                    lasting -= 1
-                    self._condemn(worker, "")
-                    orders += self._end(worker, now_ns, times)
-                    continue
-                times.append(stale_ns)
-            if limits.ping_interval_ns is not None:
-                due_ns = max(worker.idle_since_ns, worker.pinged_ns) + limits.ping_interval_ns
-                if now_ns >= due_ns and pings < limits.max_idle_pings:
-                    pings += 1
-                    worker.pinged_ns = now_ns
-                    orders.append(Order(Act.PING, worker))
-                else:
-                    times.append(max(due_ns, now_ns + 1_000_000))
+        lacking = len(self.workers) < self.floor or any(worker.phase is not _IDLE for worker in workers)
+        lasting = sum(worker.phase is not WorkerState.DYING for worker in workers)
+        spare = 0 if self._queue else lasting - self.floor
+        leaving, pinged = recycle(list(self._idle.values()), limits, now_ns, times, spare=spare, lacking=lacking)
+        orders = [Order(Act.PING, worker) for worker in pinged]
+        for worker in leaving:
+            self._condemn(worker, "")
+            orders += end_worker(worker, now_ns, times)
         return orders
 
     def _refuse_all(self, reason: Callable[[], PoolError]) -> list[Ticket]:

@@ -45,11 +45,12 @@ from pool_v2.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
 from pool_v2.batch import Batch
 from pool_v2.behaviour import WorkerBehaviour
 from pool_v2.circuit import Circuit
-from pool_v2.coordinator import Act, Affinity, Coordinator
+from pool_v2.coordinator import Affinity, Coordinator
 from pool_v2.handover import Handover
 from pool_v2.hooks import Hooks, describe
 from pool_v2.housekeeper import Housekeeper
 from pool_v2.lending import Lending
+from pool_v2.orders import Act
 from pool_v2.roster import Limits
 from pool_v2.streaming import Streaming
 from pool_v2.supervisor import Supervisor

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from bridge import EventKind, PoolClosed
 from bridge.clock import deadline_ns, now_ns, remaining_s
 from bridge.lifecycle import WorkerState
-from pool_v2.coordinator import HEARTBEAT_NS
 from pool_v2.hooks import Removed, Stopped, describe
 from pool_v2.lease import Lease, Open, Record
+from pool_v2.orders import HEARTBEAT_NS
 from pool_v2.roster import NEVER_NS, Worker
 from pool_v2.supervisor import Duties
 from pool_v2.ticket import Ticket, TicketState

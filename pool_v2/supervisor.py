@@ -19,7 +19,8 @@ from bridge import Event, EventKind, Observer, StartFailed
 from bridge.clock import deadline_ns, now_ns
 from bridge.crew import Crew
 from bridge.door import Door, Start
-from pool_v2.coordinator import Act, Coordinator, Order
+from pool_v2.coordinator import Coordinator
+from pool_v2.orders import Act, Order
 from pool_v2.roster import NEVER_NS, Worker
 from pool_v2.ticket import Ticket
 

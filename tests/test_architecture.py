@@ -42,7 +42,7 @@ PURE_PATHS = """
     bridge/{errors,interface,messages,framing,lifecycle,events,config,redaction,adapter}
     harness/models/{service,answers}
     harness/depths/{depth,frames,script} harness/{programs}
-    pool_v2/{coordinator,circuit,roster,sessions}
+    pool_v2/{coordinator,orders,circuit,roster,sessions}
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
     harness/{op,columns,tables,lines,recovery,picture,cells,composition,intended,differential,replay}

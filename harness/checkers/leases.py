@@ -91,7 +91,8 @@ class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
         before = (answer < 0) | (services.start_ns < pick(answered.completed_ns, answer, 0))
         served = services.nonce.codes[before & ~services.nonce.are(None)]
         wrong = [
-            f"pool call {None if call == NONE else call} was sent {count} times" for call, count in repeated(sent).items()
+            f"pool call {None if call == NONE else call} was sent {count} times"
+            for call, count in repeated(sent).items()
         ]
         words = services.nonce.words
         wrong += [f"the request {words[code]} was served {count} times" for code, count in repeated(served).items()]

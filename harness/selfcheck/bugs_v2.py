@@ -12,8 +12,9 @@ from bridge import CheckoutTimeout, PoolError
 from harness.selfcheck.mutant import V2, Nursery, replace
 from pool_v2 import PoolV2, lease
 from pool_v2.circuit import Circuit
-from pool_v2.coordinator import Act, Affinity, Coordinator, Order
+from pool_v2.coordinator import Affinity, Coordinator
 from pool_v2.housekeeper import Housekeeper
+from pool_v2.orders import Act, Order
 from pool_v2.roster import NEVER_NS, Worker
 from pool_v2.sessions import Session, SessionTable
 from pool_v2.supervisor import Supervisor

@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from bridge import CircuitOpen, PoolClosed, PoolError, QueueFull
 from bridge.lifecycle import WorkerState
 from pool_v2.circuit import Circuit
-from pool_v2.coordinator import OFFER_GRACE_NS, RETIRE_GRACE_NS, STRANGER_GRACE_NS, Act, Affinity, Coordinator
+from pool_v2.coordinator import Affinity, Coordinator
+from pool_v2.orders import OFFER_GRACE_NS, RETIRE_GRACE_NS, STRANGER_GRACE_NS, Act
 from pool_v2.roster import NEVER_NS, Limits, Worker
 from pool_v2.sessions import Session
 from pool_v2.ticket import Ticket, TicketState

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pool_v2.coordinator import HEARTBEAT_NS, OFFER_GRACE_NS, RETIRE_GRACE_NS, STRANGER_GRACE_NS
+from pool_v2.orders import HEARTBEAT_NS, OFFER_GRACE_NS, RETIRE_GRACE_NS, STRANGER_GRACE_NS
 from pool_v2.roster import NEVER_NS
 from pool_v2.ticket import TicketState
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pool_v2.coordinator import HEARTBEAT_NS
+from pool_v2.orders import HEARTBEAT_NS
 from pool_v2.roster import NEVER_NS, age_limit_ns
 from pool_v2.ticket import Ticket
 

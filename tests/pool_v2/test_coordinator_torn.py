@@ -9,7 +9,8 @@ import pytest
 
 from bridge import PoolError
 from bridge.lifecycle import WorkerState
-from pool_v2.coordinator import Act, Affinity, Coordinator, Order
+from pool_v2.coordinator import Affinity, Coordinator
+from pool_v2.orders import Act, Order
 from pool_v2.sessions import Session
 from pool_v2.ticket import Ticket, TicketState
 

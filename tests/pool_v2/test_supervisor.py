@@ -13,7 +13,7 @@ import pytest
 
 from bridge import CallTimeout, Event, EventKind, StartFailed, WorkerCrashed
 from pool_v2 import PoolV2
-from pool_v2.coordinator import Act
+from pool_v2.orders import Act
 from pool_v2.supervisor import Duties, Supervisor
 
 MakePool = Callable[..., PoolV2]
