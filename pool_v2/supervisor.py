@@ -10,6 +10,7 @@ import logging
 import os
 import select
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from pool_v2.ticket import Ticket
 LONGEST_SLEEP_S = 1.0
 """Even an idle pool looks so often: what the interpreter itself puts down (a lost lease) comes without a sign."""
 ROUNDING_S = 0.0005
+FAULT_PAUSE_S = 0.05
+"""After a fault of its own: what fails again and again must not take a processor and fill the log."""
 logger = logging.getLogger(__name__)
 _LIVING: weakref.WeakSet[Supervisor] = weakref.WeakSet()
 
@@ -149,6 +152,7 @@ class Supervisor:
             except Exception:
                 # Without this thread no deadline is kept, so it goes on whatever one turn has met.
                 logger.exception("pool %r: its supervisor met a fault of its own", self._crew.name)
+                time.sleep(FAULT_PAUSE_S)
 
     def _turn(self) -> None:
         while self._abandoned:
@@ -160,13 +164,15 @@ class Supervisor:
             orders = self._coordinator.plan(now)
             watch_ns = self._coordinator.watch_ns
         starts = sum(order.act is Act.START for order in orders)
-        self._carry_out_all(orders[:starts])
+        failed = self._carry_out_all(orders[:starts])
         while self._gone:
             self._gone.pop().door.reap()  # which may wait for the zygote, that forks meanwhile
-        self._carry_out_all(orders[starts:])
+        failed += self._carry_out_all(orders[starts:])
         self._announce()
         times = [watch_ns, self._duties.beat(now), *(deadline for _, deadline in self._starting.values())]
         done = any(order.act is not Act.WAKE for order in orders)  # then there may be more; a client wakes by itself
+        if failed:
+            time.sleep(FAULT_PAUSE_S)
         sleep_s = 0.0 if done else min((min(times) - now_ns()) / 1e9 + ROUNDING_S, LONGEST_SLEEP_S)
         for fd, _ in self._epoll.poll(max(sleep_s, 0.0)):
             if fd == self._wake:
@@ -182,13 +188,16 @@ class Supervisor:
             self.progress.notify_all()
         self.wake(woken or [])
 
-    def _carry_out_all(self, orders: list[Order]) -> None:
+    def _carry_out_all(self, orders: list[Order]) -> int:
+        # How many of them failed. The coordinator gives most once, so one that fails must not cost those behind it.
+        failed = 0
         for order in orders:
             try:
                 self._carry_out(order)
             except Exception:
-                # The coordinator gives most orders once, so that one that fails must not cost those behind it.
+                failed += 1
                 logger.exception("pool %r: its supervisor could not %s", self._crew.name, order.act)
+        return failed
 
     def _carry_out(self, order: Order) -> None:
         worker, ticket = order.worker, order.ticket

@@ -14,7 +14,7 @@ import pytest
 from bridge import CallTimeout, Event, EventKind, StartFailed, WorkerCrashed
 from pool_v2 import PoolV2
 from pool_v2.orders import Act
-from pool_v2.supervisor import Duties, Supervisor
+from pool_v2.supervisor import FAULT_PAUSE_S, Duties, Supervisor
 
 MakePool = Callable[..., PoolV2]
 HARD_LIMIT_S = 20.0
@@ -138,9 +138,11 @@ class FaultyDoor:
         self.told.append("kill")
 
 
-def test_an_order_that_fails_does_not_cost_the_orders_behind_it(
-    supervise: Any, caplog: pytest.LogCaptureFixture
+def test_an_order_that_fails_costs_no_order_behind_it_and_a_pause(
+    supervise: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("pool_v2.supervisor.time.sleep", pauses.append)
     pool, supervisor = supervise(Crew(), workers=3, ready=3)
     doors = [FaultyDoor(faulty=True), FaultyDoor(faulty=False), FaultyDoor(faulty=False)]
     for worker_id, door in enumerate(doors, start=1):
@@ -153,6 +155,7 @@ def test_an_order_that_fails_does_not_cost_the_orders_behind_it(
         supervisor._turn()
 
     assert [door.told for door in doors] == [[], ["cut_off"], ["kill"]]
+    assert pauses == [FAULT_PAUSE_S], "what fails again and again takes no whole processor"
     assert any(record.exc_info and record.exc_info[0] is ZeroDivisionError for record in caplog.records)
 
 
