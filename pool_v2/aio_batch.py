@@ -30,7 +30,9 @@ async def run_batch(
     batch = Round(engine, command, items, session_id)
     if not batch.requests:
         return []
-    with batch:
+    counted, dropped = engine.accounts.calls, False
+    try:
+        counted.update(batch.in_flight)
         batch.enqueued()
         if session_id is None:
             await _run(calls, batch, None, deadline, patience)
@@ -43,6 +45,13 @@ async def run_batch(
                 unwind(engine, error, partial(calls.release, session))
                 raise
             calls.release(session)
+        batch.settled()
+    except GeneratorExit:
+        dropped = True
+        raise
+    finally:
+        counted.update(batch.counts)
+        batch.ended(dropped=dropped)
     return batch.outcomes()
 
 

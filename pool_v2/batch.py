@@ -9,8 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from bridge import CommandError, EventKind, InvalidRequest, PoolError, Sent
 from bridge.clock import now_ns
@@ -28,28 +27,29 @@ Request = tuple[int, bytearray]
 
 
 class Round:
-    """The calls of one batch, from before they are sent to their outcomes. For one client."""
+    """The calls of one batch, from before they are sent to their outcomes. For one client.
+
+    `in_flight` and `counts` are what its maker enters in the pool's accounts, before and after.
+    """
 
     def __init__(self, engine: Engine, command: str, items: Sequence[dict[str, Any]], session_id: str | None) -> None:
         """Raises InvalidRequest for an item that is no request; nothing is counted then."""
         self._engine = engine
         self.command = command
         self.requests = [_encode(engine, command, index, item, session_id) for index, item in enumerate(items)]
+        self.in_flight = dict.fromkeys((number for number, _ in self.requests), IN_FLIGHT)
+        self.counts = dict.fromkeys(self.in_flight, "Cancelled")
         self._found: dict[int, Any] = {}
         self._sent: set[int] = set()
 
-    def __enter__(self) -> Self:
-        self._engine.accounts.calls.update(dict.fromkeys((number for number, _ in self.requests), IN_FLIGHT))
-        return self
+    def settled(self) -> None:
+        """Each call has its outcome; one that this was not said of is counted as cancelled."""
+        self.counts = {number: _outcome(self._found[number]) for number, _ in self.requests}
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        whole = error is None and len(self._found) == len(self.requests)
-        outcomes = {number: _outcome(self._found[number]) if whole else "Cancelled" for number, _ in self.requests}
-        self._engine.accounts.calls.update(outcomes)  # at once: an interrupt may come into any call
-        for number, outcome in outcomes.items():
-            if isinstance(error, GeneratorExit):  # perhaps in the garbage collector: see aio_calls
+    def ended(self, *, dropped: bool) -> None:
+        """The outcomes are among the pool's accounts. `dropped`: perhaps in the garbage collector, see aio_calls."""
+        for number, outcome in self.counts.items():
+            if dropped:
                 self._engine.housekeeper.dropped.append(partial(self._engine.after_call, number, outcome))
             else:
                 self._engine.after_call(number, outcome)
@@ -109,9 +109,15 @@ class Batch:
         batch = Round(self._engine, command, items, session_id)
         if not batch.requests:
             return []
-        with batch:
+        counted = self._engine.accounts.calls
+        try:
+            counted.update(batch.in_flight)
             batch.enqueued()
             self._run(batch, session_id, deadline, patience)
+            batch.settled()
+        finally:
+            counted.update(batch.counts)  # at once: an interrupt may come into any call
+            batch.ended(dropped=False)
         return batch.outcomes()
 
     def _run(self, batch: Round, session_id: str | None, deadline: int, patience: int) -> None:

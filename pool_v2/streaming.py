@@ -56,7 +56,11 @@ class Streaming:
                     self.open[number] = engine.coordinator.sessions.begin(session_id)
             return self._begin(number, frame, command, change, deadline, patience)
         except BaseException as error:
-            told = self.end(number, error)
+            try:
+                told = self.end(number, error)
+            except BaseException:  # an interrupt came into these very steps
+                self.end(number, error)
+                raise
             if told is error or told is None:
                 raise
             raise told from error
@@ -214,7 +218,11 @@ class Stream:
         try:
             self._lease.end(error if self._worker.door.dirty else None)
         finally:
-            told = self._engine.streaming.end(self._number, error)
+            try:
+                told = self._engine.streaming.end(self._number, error)
+            except BaseException:  # an interrupt came into these very steps
+                self._engine.streaming.end(self._number, error)
+                raise
         return told
 
     def __enter__(self) -> Self:

@@ -66,6 +66,15 @@ def lease(pool: PoolV2) -> None:
         assert worker.execute("echo", {"value": 1}) == 1
 
 
+def stream(pool: PoolV2) -> None:
+    with pool.execute_stream("parts", {"count": 2}, checkout_timeout_s=30.0) as parts:
+        assert [part["index"] for part in parts] == [0, 1]
+
+
+def batch(pool: PoolV2) -> None:
+    assert pool.execute_many("echo", [{"value": 1}], checkout_timeout_s=30.0) == [1]
+
+
 def give_up(pool: PoolV2) -> None:
     with pytest.raises(CheckoutTimeout):
         pool.checkout(checkout_timeout_s=0.001)
@@ -82,7 +91,10 @@ def require_order(pool: PoolV2, until: Any, calls: int, *, idle: int = 1) -> Non
     assert set(statistics.outcomes) <= {"result", "Cancelled"}
 
 
-@pytest.mark.parametrize(("work", "with_hooks"), [(execute, False), (execute, True), (lease, True)])
+@pytest.mark.parametrize(
+    ("work", "with_hooks"),
+    [(execute, False), (execute, True), (lease, True), (stream, False), (stream, True), (batch, False), (batch, True)],
+)
 def test_an_interrupt_anywhere_with_an_idle_worker_loses_nothing(
     make_pool: MakePool, spy: Any, until: Any, work: Callable[[PoolV2], None], with_hooks: bool
 ) -> None:
