@@ -29,6 +29,11 @@ def all_scenarios(suite: str = DEFAULT_SUITE) -> dict[str, Scenario]:
     return dict(scenarios.SUITES[suite])
 
 
+def is_of_catalogue(scenario: Scenario) -> bool:
+    """Whether this very scenario is in a suite, so that its name alone finds it."""
+    return any(suite.get(scenario.name) is scenario for suite in scenarios.SUITES.values())
+
+
 def find_scenarios(wanted: Sequence[str], *, profile: str = "full", suite: str = DEFAULT_SUITE) -> list[Scenario]:
     """The scenarios of these names, of any suite, or files; all of the suite and the profile if none is named.
 

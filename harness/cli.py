@@ -1,13 +1,15 @@
 """The command `poolproof`: reads what was asked for, calls the room that does it, and says how it went. The porch.
 
 Exit codes: 0 SAFE or passed, 1 UNSAFE or failed, 2 bad usage, 3 INCONCLUSIVE or unknown, 4 the run itself failed,
-130 interrupted. Bad input is one line on stderr, never a traceback.
+130 interrupted, 141 whoever read the output went away. Bad input is one line on stderr, never a traceback.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import metadata
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +18,8 @@ from harness.commands import baselines, benches, checks, machine, migrate, recor
 from harness.commands.options import Exit
 from harness.errors import HarnessError, UsageError
 
+NUMBERS = {"int_parsing": "a whole number", "int_from_float": "a whole number", "float_parsing": "a number"}
+
 app = typer.Typer(
     name="poolproof",
     help="Proves that a new worker pool may replace an old one.",
@@ -23,6 +27,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def about(
+    version: Annotated[bool, typer.Option("--version", help="Print the version, and exit.", is_eager=True)] = False,
+) -> None:
+    """Proves that a new worker pool may replace an old one."""
+    if version:
+        typer.echo(f"poolproof {metadata.version('poolproof')}")
+        raise typer.Exit
 
 
 app.command("compare")(runs.compare_command)
@@ -54,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = command.main(None if arguments is None else list(arguments), "poolproof", standalone_mode=False)
     except typer.TyperException as error:
-        if told := error.format_message().strip():  # empty where no command was given: then the help is out already
+        if told := _tell(error):  # empty where no command was given: then the help is out already
             _complain(told)
         return Exit.USAGE
     except UsageError as error:
@@ -63,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("poolproof: interrupted\n")
         return Exit.INTERRUPTED
-    except SystemExit as left:  # whoever reads our output has gone away
+    except SystemExit as left:
+        if left.code == 1:  # whoever reads our output has gone away, which says nothing about the pools
+            return Exit.READER_GONE
         return left.code if isinstance(left.code, int) else Exit.BROKEN
     except (HarnessError, PoolError, OSError) as error:
         _complain(str(error).replace("\n", " | "))
@@ -72,6 +88,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"a fault of poolproof itself: {type(error).__name__}: {error}".replace("\n", " | "))
         return Exit.BROKEN
     return int(code or 0)
+
+
+def _tell(error: typer.TyperException) -> str:
+    # A value that is no number is named, with what is known of its limits: the words of the validator name neither.
+    param, reason = getattr(error, "param", None), error.__cause__
+    validated: Any = getattr(reason, "errors", None)
+    if param is not None and validated is not None:
+        found = validated()[0]
+        if expected := NUMBERS.get(found["type"]):
+            name = param.opts[0] if param.opts[0].startswith("-") else param.name
+            about = f" ({param.help.rstrip('.')})" if param.help else ""
+            return f"{name} {found['input']!r}: {expected} is expected{about}"
+    return error.format_message().strip()
 
 
 def _complain(text: str) -> None:

@@ -142,7 +142,8 @@ def compare(
     results = run_jobs(
         scenarios, (baseline, candidate), request, out, jobs=jobs, start_job=start_job, progress=progress
     )
-    speeds, troubles = measure_speeds(scenarios, baseline, candidate, request, progress=progress)
+    ran = [s for s in scenarios if not any(results[s.name, side].skipped for side in (0, 1))]
+    speeds, troubles = measure_speeds(ran, baseline, candidate, request, progress=progress)
     return assemble(
         scenarios,
         results,

@@ -149,7 +149,8 @@ def judge(
         return Judgement(decision=Decision.INCONCLUSIVE, reasons=tuple(unknown), warnings=tuple(warnings))
     candidate = judged[0].candidate.pool
     operations = sum(row.answers_compared for row in judged)
-    good = [f"{candidate} passes each of {len(judged)} scenarios"]
+    count = len(judged)
+    good = [f"{candidate} passes each of {count} scenarios" if count != 1 else f"{candidate} passes its one scenario"]
     if any(row.candidate.verdict is Verdict.FAIL for row in judged):
         good = [
             f"{candidate} fails nothing in {len(judged)} scenarios that {judged[0].baseline.pool} does not fail too"

@@ -199,6 +199,9 @@ def pytest_pycollect_makeitem(
     """An item for each pool, for each scenario of a scenario file; in a test file, for those named test…"""
     if (type(obj).__module__, type(obj).__name__) != ("harness.scenario", "Scenario"):
         return None
+    import msgspec
+
+    from harness.catalogue import is_of_catalogue
     from harness.collection import ScenarioItem
     from harness.scenario import Scenario
 
@@ -207,6 +210,8 @@ def pytest_pycollect_makeitem(
     if is_test_file and not name.startswith("test"):
         return None  # imported for a test's own use
     state = collector.config.stash[STATE]
+    if not (obj.file or is_of_catalogue(obj)):
+        obj = msgspec.structs.replace(obj, file=str(collector.path.resolve()))  # whoever replays it finds it there
     state.scenarios[str(collector.path.resolve()), obj.name] = obj
     return [
         ScenarioItem.from_parent(

@@ -48,7 +48,9 @@ class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} answers were not their request's own", examples=wrong)
         if not decided:
-            return finding(self, Verdict.UNKNOWN, "no answer could be matched with its request")
+            error = next(filter(None, ops.error.counts()), "")
+            told = f"; the first error: {error[:200]}" if error else ""
+            return finding(self, Verdict.UNKNOWN, f"no answer could be matched with its request{told}")
         return finding(
             self, Verdict.PASS, f"each of {decided} answers belongs to its request", figures={"decided": decided}
         )

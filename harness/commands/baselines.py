@@ -29,6 +29,7 @@ from harness.commands.benches import (
 from harness.commands.options import (
     AsJson,
     Exit,
+    Keeping,
     Out,
     Profile,
     ProfileOption,
@@ -87,9 +88,10 @@ def save_command(
 ) -> int:
     """Measure, or take a bench that is there, and keep it under a name."""
     store = Baselines()
-    if name in store.names() and not replace:
-        raise UsageError(f"there is a baseline {name!r} already; --replace puts another in its place")
+    if not replace:
+        store.require_free(name)
     if source is not None:
+        _require_there(source)
         report = read_report(source)
     else:
         plans = make_plans(
@@ -130,6 +132,8 @@ def check_command(
 ) -> int:
     """Measure what the baseline measured: 0 no worse, 1 a regression that a repetition confirms, 3 not decided."""
     saved = Baselines().load(name)
+    for path in source or ():
+        _require_there(path)
     taken = [read_report(path) for path in source or ()]
     if len(taken) > 2:
         raise UsageError(f"--from is given {len(taken)} times; a bench and its repetition are two")
@@ -202,7 +206,7 @@ def history_command(
 ) -> int:
     """The benches of this folder's store, and how a ratio has moved over them."""
     if metric not in TESTED_CLOSED:
-        raise UsageError(f"--metric {metric!r}: one of {', '.join(TESTED_CLOSED)}{nearest(metric)}")
+        raise UsageError(f"--metric {metric!r}: one of {', '.join(TESTED_CLOSED)}{nearest(metric, TESTED_CLOSED)}")
     with Index() as index:
         entries = index.entries(metric=metric, work=work, candidate=candidate, limit=limit)
     if as_json:
@@ -275,11 +279,16 @@ def _require_same_works(name: str, saved: BenchReport, now: BenchReport) -> None
             raise UsageError(f"{bench.work} is not what the baseline {name!r} measured: {'; '.join(others)}")
 
 
+def _require_there(path: Path) -> None:
+    if not path.exists():
+        raise UsageError(f"--from {path}: there is no such file or folder")
+
+
 def _measure(plans: list[BenchPlan], out: Path | None, *, quiet: bool, second: bool = False) -> BenchReport:
     folder = out or new_folder("bench")
     if second and out is not None:
         folder = out / "again"
-    with Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(folder, at_the_end=True), Steps(Console(stderr=True), quiet=quiet) as steps:
         report = run_benches(plans, progress=steps, command=shlex.join(["poolproof", *sys.argv[1:]]))
     keep(report, folder)
     return report

@@ -5,18 +5,20 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
 
+from bridge import CommandError, PoolConfig
 from harness.catalogue import find_scenarios
 from harness.commands.options import (
     OF_VERDICT,
     POOL_HELP,
     AsJson,
     Exit,
+    Keeping,
     Out,
     Profile,
     ProfileOption,
@@ -52,7 +54,8 @@ from harness.lab.show import (
     test_rows,
 )
 from harness.lab.sweep import SweepPlan, carry_out_sweep
-from harness.lab.works import DEFAULT_CALL, call_scenario
+from harness.lab.works import DEFAULT_CALL, call_scenario, plan_of
+from harness.names import pool_name
 from harness.pools import find_pool
 from harness.store import write_whole
 from harness.terminal import Steps, show_table
@@ -84,6 +87,15 @@ UntilWidth = Annotated[
 ]
 
 
+TRY_S = 60.0
+OPTIONS = {
+    "rounds": "--rounds",
+    "block_s": "--block-seconds",
+    "margin": "--margin",
+    "until_width": "--until-width",
+}
+
+
 def make_plans(
     scenarios: list[str] | None,
     call: str | None,
@@ -110,11 +122,17 @@ def make_plans(
         raise UsageError(f"--clients {clients}: a whole number from 1 to 1024")
     if scenarios and call is not None:
         raise UsageError(f"--call {call!r} and scenarios: one of them")
-    for budget in budgets or ():
-        parse_budget(budget)
-    found = find_scenarios(scenarios, profile="full") if scenarios else [call_scenario(call or DEFAULT_CALL)]
-    schedule = make_schedule(profile, rounds=rounds, block_s=block_s, margin=margin, until_width=until_width)
+    found = (
+        find_scenarios(scenarios, profile="full")
+        if scenarios
+        else [call_scenario(DEFAULT_CALL if call is None else call)]
+    )
+    schedule = make_schedule(
+        profile, rounds=rounds, block_s=block_s, margin=margin, until_width=until_width, labels=OPTIONS
+    )
     one, other = find_pool(baseline), find_pool(candidate)
+    for budget in budgets or ():
+        parse_budget(budget, pools=(one.name, other.name))
     plans = []
     for scenario in found:
         each = parse_load(load if load is not None else scenario.load)
@@ -133,6 +151,21 @@ def make_plans(
             )
         )
     return plans
+
+
+def try_call(plan: BenchPlan) -> None:
+    """Make the plan's call once on each pool. Raises UsageError with a worker's own words if it refuses."""
+    (step,) = plan_of(plan.scenario, Size(workers=1, clients=1), plan.seed)[0]
+    for subject in (plan.baseline, plan.candidate):
+        options: dict[str, Any] = {**plan.scenario.config, "workers": 1, "name": pool_name("try", subject.name)}
+        if plan.worker_command is not None:
+            options["worker_command"] = plan.worker_command
+        config = PoolConfig.from_options(options)
+        with subject.make(config, None) as pool:
+            try:
+                pool.execute(step.command, dict(step.args), timeout_s=TRY_S)
+            except CommandError as error:
+                raise UsageError(f"--call {plan.scenario.summary!r}: {subject.name} answers: {error}") from error
 
 
 def bench_command(
@@ -178,10 +211,12 @@ def bench_command(
     )
     if not 0 <= check_yourself_runs <= 1000:
         raise UsageError(f"--check-yourself {check_yourself_runs}: a whole number from 1 to 1000")
+    if call is not None:
+        try_call(plans[0])
     command = shlex.join(["poolproof", *sys.argv[1:]])
     folder = out or new_folder("bench")
     console = Console()
-    with Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(folder, at_the_end=True), Steps(Console(stderr=True), quiet=quiet) as steps:
         if check_yourself_runs:
             checks = check_yourself(plans[0], check_yourself_runs, folder, steps=steps, find_pool=find_pool)
             sys.stdout.writelines(f"{check.kind}: {tell(check)}\n" for check in checks)
@@ -245,7 +280,7 @@ def sweep_command(
         if not least <= value <= most:
             raise UsageError(f"{option} {value}: a number from {least} to {most}")
     plan = SweepPlan(
-        call=call_scenario(call or 'sleep {"seconds": 0.1}'),
+        call=call_scenario('sleep {"seconds": 0.1}' if call is None else call),
         pools=tuple(find_pool(name) for name in pool or ["v1", "v2"]),
         sizes=tuple((size, size, "workers") for size in _numbers("--workers", workers))
         + tuple((at_workers, number, "clients") for number in _numbers("--clients", clients)),
@@ -254,9 +289,8 @@ def sweep_command(
         seed=seed,
     )
     folder = out or new_folder("sweep")
-    with Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(folder, at_the_end=True), Steps(Console(stderr=True), quiet=quiet) as steps:
         report = carry_out_sweep(plan, progress=steps, command=shlex.join(["poolproof", *sys.argv[1:]]))
-    folder.mkdir(parents=True, exist_ok=True)
     data = msgspec.json.format(msgspec.json.encode(report), indent=1)
     write_whole(folder / "sweep.json", data)
     write_whole(folder / "sweep.md", sweep_markdown(report).encode())

@@ -172,7 +172,12 @@ def validate_command(
     ] = "v1",
     candidate: Annotated[str, typer.Option(metavar="POOL", help="The pool that is to replace it.")] = "v2",
     soak_s: Annotated[float, typer.Option(help="How long each pool is loaded, 1 to 86400 s; 0 leaves it out.")] = 10.0,
-    docs: Annotated[Path, typer.Option(metavar="DIR", help="The documents that are to be current.")] = Path("docs"),
+    docs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The documents that are to be current; docs if not given.")
+    ] = None,
+    no_docs: Annotated[
+        bool, typer.Option("--no-docs", help="Leave the documents out of the checklist: they are kept elsewhere.")
+    ] = False,
     seed: Seed = 1,
     workers: Workers = 4,
     clients: Clients = 8,
@@ -185,6 +190,8 @@ def validate_command(
     """Execute the checklist of the migration guide. What was not run is not passed; exit codes as of compare."""
     if soak_s and not 1 <= soak_s <= 86_400:
         raise UsageError(f"--soak-s {soak_s}: 0, or a number from 1 to 86400")
+    if docs is not None and (no_docs or not docs.is_dir()):
+        raise UsageError(f"--docs {docs}: {'--no-docs leaves them out' if no_docs else 'there is no such folder'}")
     found = find_scenarios(scenarios or [], profile=profile)
     one, other = find_pool(baseline), find_pool(candidate)
     request = build_request(found, seed, workers, clients, jobs, profile, None)
@@ -200,7 +207,7 @@ def validate_command(
             start_job=start_job,
             progress=steps,
             soak_s=soak_s,
-            docs=docs,
+            docs=None if no_docs else docs or Path("docs"),
             commands=[command.name or "" for command in app.registered_commands],
             command=shlex.join(["poolproof", *sys.argv[1:]]),
         )
@@ -224,7 +231,10 @@ def validate_command(
 
 def _open(state: Path | None) -> tuple[StateFile, Plan]:
     plan = load_plan()
-    return StateFile(state or plan.state_file or DEFAULT_STATE), plan
+    file = StateFile(state or plan.state_file or DEFAULT_STATE)
+    if not file.path.parent.is_dir():
+        raise UsageError(f"--state {state or plan.state_file}: there is no folder {file.path.parent}")
+    return file, plan
 
 
 def _change(file: StateFile, entry: Entry | None, position: Position, why: str, who: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -35,6 +37,7 @@ class Exit(IntEnum):
     UNDECIDED = 3
     BROKEN = 4
     INTERRUPTED = 130
+    READER_GONE = 141
 
 
 class Profile(StrEnum):
@@ -73,18 +76,34 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that compare,
 
 
 class Keeping:
-    """Says where the records are if the run is interrupted."""
+    """Makes the folder for the records, before anything is run, and says where they are if the run is interrupted.
 
-    def __init__(self, folder: Path) -> None:
+    `at_the_end`: there is nothing to keep before the end.
+    """
+
+    def __init__(self, folder: Path, *, at_the_end: bool = False) -> None:
         self._folder = folder
+        self._at_the_end = at_the_end
+        self._made = False
 
     def __enter__(self) -> None:
         if self._folder.exists() and not self._folder.is_dir():
             raise UsageError(f"--out {self._folder}: there is a file of that name")
+        self._made = not self._folder.exists()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--out {self._folder}: the folder cannot be made: {error.strerror}") from error
+        if not os.access(self._folder, os.W_OK | os.X_OK):
+            raise UsageError(f"--out {self._folder}: the folder cannot be written to")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is not None and self._made:
+            with contextlib.suppress(OSError):
+                self._folder.rmdir()  # only if there is nothing in it
         if kind is KeyboardInterrupt:
-            sys.stderr.write(f"poolproof: interrupted; what was recorded is in {self._folder}\n")
+            kept = "nothing is kept before the end" if self._at_the_end else f"what was recorded is in {self._folder}"
+            sys.stderr.write(f"poolproof: interrupted; {kept}\n")
 
 
 def build_request(

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from functools import partial
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -86,6 +87,9 @@ def compare_command(
     found = find_scenarios(scenarios or [], profile=profile, suite=suite)
     one, other = find_pool(baseline), find_pool(candidate)
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
+    for package in coverage_source or ():
+        if not _is_there(package):
+            raise UsageError(f"--coverage-source {package!r}: there is no such package")
     folder = out or new_folder("compare")
     start: StartJob = start_job
     covering = None
@@ -157,3 +161,10 @@ def run_command(
         results = run_jobs(found, subjects, request, folder, jobs=jobs, start_job=start_job, progress=steps)
     ordered = [results[scenario.name, position] for scenario in found for position in range(len(subjects))]
     return show_results(ordered, {scenario.name: scenario for scenario in found}, as_json=as_json)
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):  # a part of it is not there, or is no name
+        return False

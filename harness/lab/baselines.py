@@ -25,14 +25,19 @@ class Baselines:
     def save(self, name: str, report: BenchReport, *, replace: bool = False) -> Path:
         """Keep the report under the name. Raises UsageError for a bad name, one that is taken, or invalid figures."""
         path = self._path(name)
-        if path.exists() and not replace:
-            raise UsageError(f"there is a baseline {name!r} already; --replace puts another in its place")
+        if not replace:
+            self.require_free(name)
         for bench in report.benches:
             if not bench.validity.valid:
                 raise UsageError(f"{bench.work} is no baseline, since it is invalid: {bench.validity.problems[0]}")
         self._folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, msgspec.json.encode(report))
         return path
+
+    def require_free(self, name: str) -> None:
+        """Raises UsageError for a bad name, or one that is taken."""
+        if self._path(name).exists():
+            raise UsageError(f"there is a baseline {name!r} already; --replace puts another in its place")
 
     def load(self, name: str) -> BenchReport:
         """The report of that name. Raises UsageError that names those there are, RecordError for a damaged file."""

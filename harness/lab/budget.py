@@ -16,7 +16,7 @@ does not hold in 95 % of them, and is UNKNOWN in between.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -29,7 +29,7 @@ from harness.verdict import Verdict
 TIMES = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)(?P<unit>(?:[A-Za-zµ]+|%)?(?:/(?:s|min|h)\b)?)"
+    r"\s*(?:(?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)(?P<unit>(?:\s?(?:[A-Za-zµ]+\b(?!\.)|%))?(?:/(?:s|min|h)\b)?)"
     r"|(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\.\d+)?)|(?P<mark><=|>=|<|>|[-+*/()@]))"
 )
 COMPARISONS = ("<", "<=", ">", ">=")
@@ -82,16 +82,20 @@ class _Token(msgspec.Struct, frozen=True):
     unit: str = ""
 
 
-def parse_budget(text: str) -> Budget:
-    """The budget of this text. Raises BudgetError, which shows the text with a mark under the place."""
-    return _Parser(text).parse()
+def parse_budget(text: str, pools: Collection[str] | None = None) -> Budget:
+    """The budget of this text. Raises BudgetError, which shows the text with a mark under the place.
+
+    `pools`: the names that there will be beside `baseline` and `candidate`; any, unless given.
+    """
+    return _Parser(text, pools).parse()
 
 
 class _Parser:
     """Recursive descent, one method a line of the grammar."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, pools: Collection[str] | None) -> None:
         self._text = text
+        self._pools = pools
         if len(text) > LONGEST or "\n" in text:
             raise BudgetError(f"a budget of {len(text)} characters: one line of at most {LONGEST}")
         self._tokens = self._split()
@@ -151,6 +155,9 @@ class _Parser:
                 raise self._error(f"{token.text!r} lacks its metric, such as {token.text}.p99", token.column)
             if metric not in UNITS:
                 raise self._error(f"there is no metric {metric!r}{nearest(metric)}", token.column + len(pool) + 1)
+            if self._pools is not None and pool not in (*self._pools, *ALIASES):
+                there = ", ".join((*self._pools, *ALIASES))
+                raise self._error(f"there is no pool {pool!r} in this bench; there are {there}", token.column)
             return Name(pool, metric), UNITS[metric]
         if token.text == "(":
             inner = self._sum()
@@ -186,7 +193,7 @@ class _Parser:
                 raise self._error(f"{text[start]!r} is not expected", start + 1)
             kind = match.lastgroup if match.lastgroup != "unit" else "number"
             assert kind is not None
-            found.append(_Token(kind, match[kind], match.start(kind) + 1, match["unit"] or ""))
+            found.append(_Token(kind, match[kind], match.start(kind) + 1, (match["unit"] or "").strip()))
             place = match.end()
         return [*found, _Token("end", "", len(text) + 1)]
 

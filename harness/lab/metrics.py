@@ -6,6 +6,7 @@ Pure. One table, which budgets, reports and baselines share.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 
 import msgspec
 
@@ -63,7 +64,7 @@ pool where the median is blurred (Chen and Revels 2016)."""
 UNIT_NAMES = {TIME: "s", RATE: "1/s", SIZE: "B", SIZE_RATE: "B/s", NUMBER: "1"}
 
 
-def nearest(name: str) -> str:
-    """ "; did you mean …?" for a name that is no metric, or nothing."""
-    near = difflib.get_close_matches(name, UNITS, n=1)
+def nearest(name: str, known: Iterable[str] = ()) -> str:
+    """ "; did you mean …?" for a name that is none of the `known` (of all metrics, unless given), or nothing."""
+    near = difflib.get_close_matches(name, list(known or UNITS), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

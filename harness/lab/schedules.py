@@ -5,6 +5,9 @@ Pure. The quick profile finds 20 % in at most 20 s, the full one 10 % in at most
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import msgspec
 
 from harness.errors import UsageError
@@ -25,19 +28,24 @@ def make_schedule(
     block_s: float | None = None,
     margin: float | None = None,
     until_width: float | None = None,
+    labels: Mapping[str, str] = MappingProxyType({}),
 ) -> Schedule:
-    """The profile's schedule with other numbers where they are given. Raises UsageError that names the limit."""
+    """The profile's schedule with other numbers where they are given. Raises UsageError that names the limit.
+
+    `labels`: how the parameters are called where they were given.
+    """
     if profile not in PROFILES:
         raise UsageError(f"profile {profile!r}: one of {', '.join(PROFILES)}")
     found = PROFILES[profile]
     for name, value, least, most in (
         ("rounds", rounds, 1, MOST_ROUNDS),
         ("block_s", block_s, 0.01, 600.0),
-        ("margin", margin, 0.001, 10.0),
+        ("margin", margin, 0.001, 1.0),
         ("until_width", until_width, 0.001, 1.0),
     ):
         if value is not None:
             if not least <= value <= most:
-                raise UsageError(f"{name} {value:g}: a number from {least:g} to {most:g}")
+                hint = "; 5 % is 0.05" if name == "margin" else ""
+                raise UsageError(f"{labels.get(name, name)} {value:g}: a number from {least:g} to {most:g}{hint}")
             found = msgspec.structs.replace(found, **{name: value})
     return found

@@ -91,9 +91,12 @@ class Checklist(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_items(
-    comparison: Comparison | None, soaks: Sequence[Soak], documents: Documents | None, *, why_not: str = ""
+    comparison: Comparison | None, soaks: Sequence[Soak], documents: Documents | None, *, why_not: str | None = ""
 ) -> tuple[Item, ...]:
-    """The lines, in the order of the guide. `soaks` is empty or has the baseline's and the candidate's."""
+    """The lines, in the order of the guide. `soaks` is empty or has the baseline's and the candidate's.
+
+    `why_not` says why there are no `documents`; None that they are not asked for, so that there is no line for them.
+    """
     rows = () if comparison is None else comparison.scenarios
     one, other = (None, None) if len(soaks) < 2 else (soaks[0], soaks[1])
     return (
@@ -109,7 +112,7 @@ def build_items(
         _monitoring(other),
         _error_rate(one, other),
         _memory(other),
-        _documents(documents, why_not),
+        *([] if why_not is None else [_documents(documents, why_not)]),
     )
 
 

@@ -5,7 +5,8 @@ Knows nothing of pools. Rules
 1. The file is replaced in one step, by whoever holds its lock (`NAME.lock`), so a reader sees a whole one.
 2. Every change has the next number. It is written to the log (`NAME.log`, one JSON object a line) before it is in
    force, with who, when and why; the log only grows.
-3. A file that cannot be read means v1, and says so; the next change mends it.
+3. A file that cannot be read means v1, and says so; the next change mends it. One that was never a state file, since it
+   has no log, is somebody's own and is never replaced.
 """
 
 from __future__ import annotations
@@ -110,6 +111,8 @@ class StateFile:
             if expected is not None and number != expected:
                 raise StateConflict(f"{self.path} was changed meanwhile: number {number} is in force, not {expected}")
             history = self.log()
+            if before is not None and before.trouble and not history and self._has_content():
+                raise StateError(f"{self.path} is no state file of a migration, and is left alone; name another one")
             entry = Entry(
                 sequence=max([number, *(change.sequence for change in history[-1:])]) + 1,
                 mode=position.mode,
@@ -180,6 +183,12 @@ class StateFile:
             with contextlib.suppress(OSError):
                 os.unlink(name)
             raise
+
+    def _has_content(self) -> bool:
+        try:
+            return self.path.stat().st_size > 0
+        except OSError:
+            return False
 
     def _mode(self) -> int | None:
         try:

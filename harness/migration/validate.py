@@ -30,11 +30,14 @@ def validate(
     start_job: StartJob,
     progress: Progress,
     soak_s: float,
-    docs: Path,
+    docs: Path | None,
     commands: Iterable[str],
     command: str,
 ) -> tuple[Checklist, Comparison]:
-    """The checklist, and the comparison behind it; `soak_s` of 0 leaves the soaks out. Raises as these do."""
+    """The checklist, and the comparison behind it. Raises as these do.
+
+    A `soak_s` of 0 leaves the soaks unrun; without `docs` there is no line for the documents.
+    """
     comparison = compare(
         scenarios,
         baseline,
@@ -54,12 +57,14 @@ def validate(
             found = soak(subject, workers=request.size.workers, clients=request.size.clients, seconds=soak_s)
         progress.ended(what, f"{found.calls} calls")
         soaks.append(found)
-    documents = examine_documents(docs, commands)
+    documents = None if docs is None else examine_documents(docs, commands)
     checklist = Checklist(
         baseline=baseline.name,
         candidate=candidate.name,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
-        items=build_items(comparison, soaks, documents, why_not=f"there is no {docs / GUIDE}"),
+        items=build_items(
+            comparison, soaks, documents, why_not=None if docs is None else f"there is no {docs / GUIDE}"
+        ),
     )
     return checklist, comparison

@@ -102,6 +102,7 @@ def test_a_bench_is_kept_shown_saved_checked_and_remembered(
     ("arguments", "said"),
     [
         (["bench", "--budget", "v2.p98 < 1ms"], "column 4: there is no metric 'p98'"),
+        (["bench", "--budget", "v3.p99 < 1ms"], "column 1: there is no pool 'v3' in this bench; there are v1, v2"),
         (["bench", "--load", "poison:3"], "the load 'poison:3'"),
         (["bench", "--candidate", "slower:0"], "slower:PERCENT"),
         (["bench", "--clients", "0"], "--clients 0: a whole number from 1 to 1024"),

@@ -90,7 +90,7 @@ SKIPPED_V2 = result("v2", skipped="v2 lacks kill")
 def test_two_pools_that_pass_everything_are_safe(decide: Judge) -> None:
     judged = decide(GOOD_V1, GOOD_V2, answers=Answers(compared=7))
     assert judged.decision is Decision.SAFE
-    assert judged.reasons[0] == "v2 passes each of 1 scenarios"
+    assert judged.reasons[0] == "v2 passes its one scenario"
     assert "7 operations were compared" in judged.reasons[1]
     assert judged.warnings == ()
 
@@ -185,7 +185,7 @@ def test_a_scenario_that_both_pools_skipped_is_a_warning(tiny: Callable[..., Any
     ]
     judged = judge(rows)
     assert judged.decision is Decision.SAFE
-    assert judged.reasons[0] == "v2 passes each of 1 scenarios"
+    assert judged.reasons[0] == "v2 passes its one scenario"
     assert judged.warnings == ("other was not run: v2 lacks kill",)
 
 

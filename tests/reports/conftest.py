@@ -96,7 +96,7 @@ def make_comparison(make_result: MakeResult) -> MakeComparison:
         )
         given: dict[str, Any] = {
             "decision": Decision.SAFE,
-            "reasons": ("v2 passes each of 1 scenarios",),
+            "reasons": ("v2 passes its one scenario",),
             "baseline": baseline.pool,
             "candidate": candidate.pool,
             "seed": 1,

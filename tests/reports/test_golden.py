@@ -35,7 +35,7 @@ def test_the_text_is_as_agreed(
     candidate = make_result("v2", verdict[decision])
     reason = "" if decision is Decision.UNSAFE else "one manager"
     reasons = {
-        Decision.SAFE: "v2 passes each of 1 scenarios",
+        Decision.SAFE: "v2 passes its one scenario",
         Decision.UNSAFE: "parallel_calls: v2 fails overlap: up to 4 workers were at work",
         Decision.INCONCLUSIVE: "parallel_calls on v2: overlap cannot tell: up to 4 workers were at work",
     }

@@ -30,6 +30,18 @@ def test_the_wanted_degree_may_be_given(build: Any) -> None:
     assert Overlap(at_least=3).check(history).verdict is Verdict.FAIL
 
 
+def test_nothing_is_decided_where_the_clients_never_had_so_many_calls_under_way(build: Any) -> None:
+    services = [build.service(101, 1, 0, 50), build.service(102, 2, 60, 100)]
+    one_after_another = [build.op(0, 0, 55), build.op(1, 56, 110)]
+    found = Overlap().check(build.history(*one_after_another, services=services))
+    assert found.verdict is Verdict.UNKNOWN
+    assert found.claim == "the clients had at most 1 calls under way, which keeps no 2 workers at work"
+    at_once = [build.op(0, 0, 55), build.op(1, 1, 110)]
+    assert Overlap().check(build.history(*at_once, services=services)).verdict is Verdict.FAIL
+    unanswered = [build.op(0, 0, None), build.op(1, 1, 110)]
+    assert Overlap().check(build.history(*unanswered, services=services)).verdict is Verdict.FAIL
+
+
 def test_more_than_may_be_at_once_fails(build: Any) -> None:
     services = [build.service(101, 1, 0, 50), build.service(102, 2, 10, 60)]
     history = build.history(services=services)
