@@ -26,6 +26,10 @@ class Accounts:
         self.calls: dict[int, str] = {}
         self._ended: Counter[str] = Counter()
 
+    def in_flight(self, number: int) -> bool:
+        """Whether this call has begun and has no outcome yet."""
+        return self.calls.get(number) == IN_FLIGHT
+
     def sum_up(self) -> tuple[dict[str, int], int]:
         """How many calls have ended, by outcome, and how many are in flight. Takes the pool's lock."""
         with self._lock:

@@ -319,6 +319,7 @@ class AsyncLease:
         return cancelled
 
     def _require(self) -> tuple[Lease, AsyncTicket]:
+        self._calls.engine.crew.require_owner()
         if self._lease is None or self._ticket is None:
             what = (
                 "has ended; the worker belongs to somebody else"

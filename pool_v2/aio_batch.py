@@ -30,7 +30,7 @@ async def run_batch(
     batch = Round(engine, command, items, session_id)
     if not batch.requests:
         return []
-    counted, dropped = engine.accounts.calls, False
+    counted, dropped, first = engine.accounts.calls, False, batch.requests[0][0]
     try:
         counted.update(batch.in_flight)
         batch.enqueued()
@@ -38,13 +38,13 @@ async def run_batch(
             await _run(calls, batch, None, deadline, patience)
         else:
             with engine.lock:
-                session = engine.coordinator.sessions.begin(session_id)
+                session = engine.coordinator.sessions.begin(session_id, first)
             try:
                 await _run(calls, batch, session, deadline, patience)
             except BaseException as error:
-                unwind(engine, error, partial(calls.release, session))
+                unwind(engine, error, partial(calls.release, session, first))
                 raise
-            calls.release(session)
+            calls.release(session, first)
         batch.settled()
     except GeneratorExit:
         dropped = True

@@ -57,13 +57,13 @@ class TaskCalls:
             frame = encode_request(number, command, session_args(args, session_id), limit_bytes=self._limit_bytes)
             change = as_change(command, frame) if command in engine.config.state_commands else None
             with engine.lock:
-                session = engine.coordinator.sessions.begin(session_id)
+                session = engine.coordinator.sessions.begin(session_id, number)
             try:
                 response = await self._attempt(number, frame, command, session, change, deadline, patience)
             except BaseException as error:
-                unwind(engine, error, partial(self.release, session))
+                unwind(engine, error, partial(self.release, session, number))
                 raise
-            self.release(session)
+            self.release(session, number)
             return result_of(response)
 
     async def end_session(self, session_id: str) -> bool:
@@ -129,14 +129,15 @@ class TaskCalls:
     async def _use(self, lease: Lease, ticket: AsyncTicket, number: int, frame: bytearray, deadline: int) -> Response:
         # `busy` keeps the pool from closing descriptors that the loop watches: see Lease.
         engine = self.engine
-        with engine.lock:
-            worker = ticket.worker
-            lease.busy = worker is not None and not worker.door.dirty and lease.deadline_ns > now_ns()
-        if worker is None:
-            raise lease.lost()
-        if not lease.busy:
-            raise engine.leases.why_lost(lease, worker)
+        worker = None
         try:
+            with engine.lock:
+                worker = ticket.worker
+                lease.busy = worker is not None and not worker.door.dirty and lease.deadline_ns > now_ns()
+            if worker is None:
+                raise lease.lost()
+            if not lease.busy:
+                raise engine.leases.why_lost(lease, worker)
             engine.leases.set_deadline(ticket, deadline)
             response = await self._exchange(ticket, number, frame, deadline)
         except BaseException as error:
@@ -258,17 +259,17 @@ class TaskCalls:
         self.engine.housekeeper.open.pop(ticket.call, None)
         self.engine.abort_surely(ticket, reason=reason)
 
-    def _after_failure(self, lease: Lease, ticket: AsyncTicket, worker: Worker, error: BaseException) -> None:
-        if not isinstance(error, PoolError) and worker.door.dirty:
+    def _after_failure(self, lease: Lease, ticket: AsyncTicket, worker: Worker | None, error: BaseException) -> None:
+        if not isinstance(error, PoolError) and worker is not None and worker.door.dirty:
             lease.fate = partial(self.engine.leases.fate, lease.deadline_ns, worker)
             self._abort(ticket)  # whatever the block makes of it, nobody can use this worker again
         else:
             self.engine.leases.set_deadline(ticket, lease.deadline_ns)
 
-    def release(self, session: Session) -> None:
-        """A call of this session is over."""
+    def release(self, session: Session, number: int) -> None:
+        """This call of the session is over."""
         with self.engine.lock:
-            self.engine.coordinator.sessions.release(session, now_ns())
+            self.engine.coordinator.sessions.release(session, number, now_ns())
 
 
 class _Counted:

@@ -115,7 +115,9 @@ class AsyncStream:
             engine.streaming.open[self._number] = None
             if self._session_id is not None:
                 with engine.lock:
-                    engine.streaming.open[self._number] = engine.coordinator.sessions.begin(self._session_id)
+                    engine.streaming.open[self._number] = engine.coordinator.sessions.begin(
+                        self._session_id, self._number
+                    )
             await self._send(frame, engine.streaming.open[self._number], now + min(limit_ns, wait_ns))
         except BaseException as error:
             self._fail(error)

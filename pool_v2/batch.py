@@ -128,7 +128,7 @@ class Batch:
         try:
             if session_id is not None:
                 with engine.lock:
-                    session = engine.coordinator.sessions.begin(session_id)
+                    session = engine.coordinator.sessions.begin(session_id, first)
             while True:
                 try:
                     with engine.leases.open(first, batch.command, session, deadline, patience, again=again) as lease:
@@ -145,7 +145,7 @@ class Batch:
         finally:
             if session is not None:
                 with engine.lock:
-                    engine.coordinator.sessions.release(session, now_ns())
+                    engine.coordinator.sessions.release(session, first, now_ns())
 
     def _answers(
         self, batch: Round, session: Session | None, worker: Worker, deadline: int

@@ -9,7 +9,8 @@ Rules, true between any two calls that were not interrupted
 2. No worker is idle while a compatible ticket waits (work conservation).
 3. Among tickets that are compatible with a worker, the longest waiting gets it (FIFO). A call that lost its worker
    before anything was sent comes back to its old place.
-4. living = starting + idle + leased + dying, and never more than `workers + overflow`.
+4. living = starting + idle + leased + dying, and never more than `workers + overflow`. One that has ended and that
+   nobody holds lives no more, though it may have yet to be buried.
 5. A session's calls hold at most one worker at a time.
 
 A client may be interrupted between any two steps of a call (Ctrl-C). Then `plan` mends: a living worker that is neither
@@ -168,6 +169,9 @@ class Coordinator:
         )
         del self.held[worker_id]
         ticket.worker = None
+        session = ticket.session
+        if session is not None and session.holder is ticket:
+            session.holder = None  # it would keep the ticket, and a task's ticket keeps its loop
         if not keep:
             self._queue.pop(ticket.call, None)
             self._condemn(worker, reason or ("" if clean else "dirty"))
@@ -467,6 +471,8 @@ class Coordinator:
                 self._condemn(self.workers[worker_id], "abandoned")
                 del self.held[worker_id]
         ticket.worker = None
+        if ticket.session is not None and ticket.session.holder is ticket:
+            ticket.session.holder = None
         ticket.state = TicketState.WITHDRAWN
         self.suspect()
 

@@ -98,6 +98,7 @@ class Engine:
             max_queue=config.max_queue,
         )
         self.coordinator.affinity = Affinity(config.session_affinity)
+        self.coordinator.sessions.in_flight = self.accounts.in_flight
         try:
             self.housekeeper = Housekeeper(self)
             self.supervisor = Supervisor(
@@ -369,6 +370,7 @@ class Engine:
                     served=worker.served,
                 )
                 for worker in coordinator.workers.values()
+                if not worker.exited_ns or worker.worker_id in coordinator.held  # of others nothing lives
             )
             return PoolStatus(
                 name=self.crew.name,

@@ -42,7 +42,7 @@ class Handover:
         again = False
         try:
             with self._engine.lock:
-                session = self._engine.coordinator.sessions.begin(session_id)
+                session = self._engine.coordinator.sessions.begin(session_id, number)
             while True:
                 try:
                     with self._engine.leases.open(number, command, session, deadline, patience, again=again) as lease:
@@ -61,7 +61,7 @@ class Handover:
         finally:
             if session is not None:
                 with self._engine.lock:
-                    self._engine.coordinator.sessions.release(session, now_ns())
+                    self._engine.coordinator.sessions.release(session, number, now_ns())
 
     def drive(self, steps: Steps[T], door: Door, deadline: int) -> T:
         """Exchange what the steps ask for, in this thread; a task does the same on its loop."""

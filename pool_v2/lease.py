@@ -190,6 +190,8 @@ class Lease:
         return self._require_open()
 
     def _require_open(self) -> Ticket:
+        if self._engine.crew.in_child:
+            self._engine.crew.require_owner()
         if self._ticket is None:
             raise LeaseError("this lease has ended; the worker belongs to somebody else")
         return self._ticket

@@ -160,17 +160,18 @@ class Lending:
         # One exchange, unless the lease has lost its worker or is in the middle of another one.
         deadline = min(deadline_ns(self._engine.limit_s(timeout_s)), lease.deadline_ns)
         frame = encode_request(number, command, args, limit_bytes=self._engine.limit_bytes)
-        with self._engine.lock:
-            worker = ticket.worker
-            if worker is not None and not worker.door.dirty and lease.deadline_ns > now_ns():
-                lease.busy = True
-                ticket.deadline_ns = deadline
-                early = deadline < self._engine.coordinator.watch_ns
-        if worker is None:
-            raise lease.lost()
-        if not lease.busy:
-            raise self.why_lost(lease, worker)
-        try:
+        worker, early = None, False
+        try:  # before `busy` is set: an interrupt may come between any two steps
+            with self._engine.lock:
+                worker = ticket.worker
+                if worker is not None and not worker.door.dirty and lease.deadline_ns > now_ns():
+                    lease.busy = True
+                    ticket.deadline_ns = deadline
+                    early = deadline < self._engine.coordinator.watch_ns
+            if worker is None:
+                raise lease.lost()
+            if not lease.busy:
+                raise self.why_lost(lease, worker)
             if early:
                 self._engine.supervisor.look()
             response = self._engine.exchange(ticket, number, frame, deadline)
@@ -178,7 +179,7 @@ class Lending:
             lease.requests += 1
             return response
         except PoolError as error:
-            if worker.door.dirty:
+            if worker is not None and worker.door.dirty:
                 self.mark_ended(worker, error)
             raise
         finally:

@@ -15,6 +15,7 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -60,7 +61,7 @@ class Session:
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        self.users = 0
+        self.users: set[int] = set()
         self.holder: Any = None
         self.used_ns = 0
         self.stale: set[int] = set()
@@ -127,24 +128,26 @@ class Session:
 class SessionTable:
     """All sessions of a pool, by id."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_flight: Callable[[int], bool] = lambda number: True) -> None:
+        """`in_flight` tells of a call by its number whether it has yet to end."""
+        self.in_flight = in_flight
         self._sessions: dict[str, Session] = {}
         self._stale: dict[str, set[int]] = {}
 
-    def begin(self, session_id: str) -> Session:
-        """The session, new if there was none; one more call uses it."""
+    def begin(self, session_id: str, number: int) -> Session:
+        """The session, new if there was none; the call of this number uses it."""
         session = self._sessions.get(session_id)
         if session is None:
             session = self._sessions[session_id] = Session(session_id)
             session.stale = self._stale.pop(session_id, set())
-        session.users += 1
+        session.users.add(number)
         return session
 
-    def release(self, session: Session, now_ns: int) -> None:
-        """One call less uses it; a session that is blank goes with the last."""
-        session.users -= 1
+    def release(self, session: Session, number: int, now_ns: int) -> None:
+        """This call uses it no more; a session that is blank goes with the last. Idempotent."""
+        session.users.discard(number)
         session.used_ns = now_ns
-        if session.users <= 0 and session.blank and self._sessions.get(session.session_id) is session:
+        if not session.users and session.blank and self._sessions.get(session.session_id) is session:
             self._drop(session)
 
     def end(self, session_id: str, *, cleaned_on: int | None = None) -> bool:
@@ -157,9 +160,14 @@ class SessionTable:
             return False
         session.stale |= session.held.keys() - {cleaned_on}
         session.reset()
-        if session.users <= 0:
+        if not self._used(session):
             self._drop(session)
         return True
+
+    def _used(self, session: Session) -> bool:
+        # A call that was interrupted in its last step may have ended without a release.
+        session.users = {number for number in session.users if self.in_flight(number)}
+        return bool(session.users)
 
     def _drop(self, session: Session) -> None:
         del self._sessions[session.session_id]
@@ -172,7 +180,7 @@ class SessionTable:
 
     def expired(self, ttl_ns: int, now_ns: int) -> list[str]:
         """The sessions that nobody has used for `ttl_ns`."""
-        return [s.session_id for s in self._sessions.values() if s.users <= 0 and now_ns - s.used_ns >= ttl_ns]
+        return [s.session_id for s in self._sessions.values() if now_ns - s.used_ns >= ttl_ns and not self._used(s)]
 
     def forget_worker(self, worker_id: int) -> None:
         """The worker is gone, and with it what it had of every session."""

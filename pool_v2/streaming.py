@@ -53,7 +53,7 @@ class Streaming:
             self.open[number] = None
             if session_id is not None:
                 with engine.lock:
-                    self.open[number] = engine.coordinator.sessions.begin(session_id)
+                    self.open[number] = engine.coordinator.sessions.begin(session_id, number)
             return self._begin(number, frame, command, change, deadline, patience)
         except BaseException as error:
             try:
@@ -104,7 +104,7 @@ class Streaming:
         engine.accounts.calls[number] = outcome
         if session is not None:
             with engine.lock:
-                engine.coordinator.sessions.release(session, now_ns())
+                engine.coordinator.sessions.release(session, number, now_ns())
         engine.after_call(number, outcome)
         return told
 
@@ -187,11 +187,11 @@ class Stream:
 
     def _next_response(self, ticket: Ticket) -> Response:
         engine, lease, worker = self._engine, self._lease, self._worker
-        with engine.lock:
-            lease.busy = ticket.worker is worker
-        if not lease.busy:
-            raise lost(engine, worker, self._deadline_ns)
         try:
+            with engine.lock:
+                lease.busy = ticket.worker is worker
+            if not lease.busy:
+                raise lost(engine, worker, self._deadline_ns)
             response = self._conversation.next_part(self._number)
             if not response.success or response.more is not True:
                 engine.supervisor.emit(

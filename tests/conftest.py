@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import dis
+import inspect
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import psutil
 import pytest
@@ -52,3 +57,48 @@ def _tracks(process: psutil.Process) -> bool:
         return any("resource_tracker" in word for word in process.cmdline())
     except psutil.Error:  # it has ended, or is about to
         return False
+
+
+CHECKPOINTS = {dis.opmap[name] for name in ("CALL", "CALL_FUNCTION_EX", "RESUME") if name in dis.opmap}
+"""After these the interpreter looks for interrupts."""
+
+
+def _interrupted_after(step: int, work: Callable[[], object], files: Collection[str]) -> bool:
+    left, after_call, former = step, False, sys.gettrace()
+
+    def within(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left, after_call
+        if event == "opcode":
+            if after_call:
+                left -= 1
+                if left < 0:
+                    sys.settrace(None)
+                    frame.f_trace = None
+                    raise KeyboardInterrupt
+            after_call = frame.f_code.co_code[frame.f_lasti] in CHECKPOINTS
+        return within
+
+    def begun(frame: FrameType, _: str, __: object) -> Any:
+        code = frame.f_code
+        if code.co_filename not in files or code.co_flags & inspect.CO_GENERATOR:
+            return None  # in a generator that is finalized the interpreter drops what is raised
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return within
+
+    sys.settrace(begun)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(former)
+    return False
+
+
+@pytest.fixture
+def interrupted_after() -> Callable[[int, Callable[[], object], Collection[str]], bool]:
+    """Do some work; a KeyboardInterrupt comes after the n-th call that the files' code makes, if there are so many.
+
+    Gives whether it came, so that a test can try every place where Ctrl-C may.
+    """
+    return _interrupted_after

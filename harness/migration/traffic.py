@@ -5,6 +5,7 @@ Knows nothing of state files and limits: it reads the step that is in force, onc
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Any
 
@@ -14,6 +15,7 @@ from bridge import (
     CheckoutTimeout,
     CircuitOpen,
     CommandError,
+    ConfigError,
     InvalidRequest,
     Pool,
     PoolClosed,
@@ -47,7 +49,7 @@ class Traffic:
 
     def __init__(self, pools: dict[Side, Pool], plan: Plan, control: Control, shadow: Shadow, witness: Witness) -> None:
         self.pools = pools
-        self.ledger = Ledger(threading.Lock)
+        self.ledger = Ledger(threading.RLock)
         self._plan = plan
         self._control = control
         self._shadow = shadow
@@ -151,13 +153,16 @@ class Traffic:
         """One call of a session, when it is its turn. Few steps, since v1 mode must cost next to nothing."""
         deadline_ns = None if timeout_s is None else now_ns() + int(duration("timeout_s", timeout_s) * 1e9)
         records = self.ledger.table
-        record = records.get(session_id)
-        if record is None or not record.turn.acquire(False):
-            record = self._take_turn(session_id, timeout_s, checkout_timeout_s)
-        elif records.get(session_id) is not record:  # it ended at this very moment
-            record.turn.release()
-            record = self._take_turn(session_id, timeout_s, checkout_timeout_s)
-        try:
+        record: Record | None = None
+        try:  # an interrupt may come between any two steps, so the turn's end is guarded before its beginning
+            record = records.get(session_id)
+            if record is None or not record.turn.acquire(False):
+                record = None
+                record = self._take_turn(session_id, timeout_s, checkout_timeout_s)
+            elif records.get(session_id) is not record:  # it ended at this very moment
+                record.turn.release()
+                record = None
+                record = self._take_turn(session_id, timeout_s, checkout_timeout_s)
             step = self._control.step
             if record.epoch != step.epoch:
                 self._settle(record, step, deadline_ns)
@@ -182,7 +187,8 @@ class Traffic:
                 self.ledger.end(record, {record.side})
             return value
         finally:
-            record.turn.release()
+            if record is not None:
+                _give_up_turn(record)
 
     def _failed(self, record: Record, command: str, error: BaseException) -> None:
         # A call of the session had no result.
@@ -201,13 +207,18 @@ class Traffic:
         ledger = self.ledger
         while True:
             record = ledger.begin(session_id)
-            if not record.turn.acquire(False):
-                wait_s = _shorter(checkout_timeout_s, timeout_s)
-                limit_s = duration("checkout_timeout_s", wait_s, self._plan.session_wait_s)
-                if not record.turn.acquire(timeout=limit_s):
-                    raise CheckoutTimeout(f"session {session_id!r}: another call of it was at work for {limit_s:g} s")
-            if ledger.get(session_id) is record:
-                return record
+            try:
+                if not record.turn.acquire(False):
+                    wait_s = _shorter(checkout_timeout_s, timeout_s)
+                    limit_s = duration("checkout_timeout_s", wait_s, self._plan.session_wait_s)
+                    if not record.turn.acquire(timeout=limit_s):
+                        told = f"session {session_id!r}: another call of it was at work for {limit_s:g} s"
+                        raise CheckoutTimeout(told)
+                if ledger.get(session_id) is record:
+                    return record
+            except BaseException:
+                _give_up_turn(record)
+                raise
             record.turn.release()
 
     def _settle(self, record: Record, step: Step, deadline_ns: int | None) -> None:
@@ -253,8 +264,9 @@ class Traffic:
         record = self.ledger.get(session_id)
         if record is None or not record.known:
             return False
-        record = self._take_turn(session_id, None, None)
+        taken: Record | None = None
         try:
+            record = taken = self._take_turn(session_id, None, None)
             known = record.known
             cleaned: set[Side] = set()
             for side in record.traces & set(self._control.position.uses):
@@ -266,15 +278,33 @@ class Traffic:
             self.ledger.end(record, cleaned)
             return known
         finally:
-            record.turn.release()
+            if taken is not None:
+                _give_up_turn(taken)
 
     def replace(self, side: Side, pool: Pool) -> Pool:
-        """Another pool for that side; the one that it had. Sessions there are built up again from their logs."""
-        for record in self.ledger.records():
-            with record.turn:
+        """Another pool for that side; the one that it had. Sessions there are built up again from their logs.
+
+        Raises ConfigError if a session's call still runs after the plan's session_wait_s; then nothing has changed.
+        """
+        records = self.ledger.records()
+        until_ns = now_ns() + int(self._plan.session_wait_s * 1e9)
+        try:
+            for record in records:
+                if not record.turn.acquire(timeout=max(remaining_s(until_ns), 0.0)):
+                    raise ConfigError(f"session {record.session_id!r} has a call at work; {side} is replaced after it")
+            for record in records:
                 record.detach(side)
-        old, self.pools[side] = self.pools[side], pool
+            old, self.pools[side] = self.pools[side], pool
+        finally:
+            for record in records:
+                _give_up_turn(record)
         return old
+
+
+def _give_up_turn(record: Record) -> None:
+    # Whether or not this thread has it: an interrupt may have come before it was acquired.
+    with contextlib.suppress(RuntimeError):
+        record.turn.release()
 
 
 class _Counter:

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -255,6 +256,37 @@ def test_an_end_of_the_loop_with_calls_in_flight_ends_their_workers(
 
 def count_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_loop_that_is_closed_around_a_session_s_call_is_let_go_and_the_call_counted(
+    make_async_pool: MakeAsyncPool, until: Any
+) -> None:
+    pool = make_async_pool(workers=1)
+    pool.threads.warm_up()
+    pool.threads.execute_in_session("s", "put", {"key": "k", "value": 1})
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+    blocker = threading.Thread(target=lambda: pool.threads.execute("sleep", {"seconds": 0.3}))
+    blocker.start()
+
+    def abandon() -> None:
+        loop = asyncio.new_event_loop()
+        loops.append(weakref.ref(loop))
+        loop.set_exception_handler(lambda *_: None)  # it would tell of the pending task
+        task = loop.create_task(pool.execute("ping", session="s", checkout_timeout_s=30.0))
+        loop.run_until_complete(asyncio.wait([task], timeout=0.05))
+        loop.close()
+
+    other = threading.Thread(target=abandon)
+    other.start()
+    other.join()
+    blocker.join()
+
+    def settled() -> bool:
+        gc.collect()
+        return pool.status().statistics.in_flight == 0 and loops[0]() is None
+
+    until(settled, "nothing keeps the loop, and its call has an outcome")
+    assert pool.threads.execute_in_session("s", "get", {"key": "k"})["value"] == 1
 
 
 async def one_call(pool: AsyncPool, nonce: int, chance: random.Random) -> None:

@@ -129,7 +129,7 @@ def test_only_workers_that_were_idle_for_long_enough_leave(desk: Any) -> None:
 
 def test_a_pool_with_waiters_does_not_shrink(desk: Any) -> None:
     pool = desk(ready=2, workers=2, floor=0, idle_timeout_ns=5 * S)
-    session = pool.core.sessions.begin("s")
+    session = pool.core.sessions.begin("s", 1)
     pool.lease(1, session)
     pool.enter(2, session)
 

@@ -215,7 +215,7 @@ def test_a_session_that_is_lost_is_refused_before_it_takes_a_worker(desk: Any) -
 
 def test_what_a_dead_worker_had_of_a_session_is_forgotten(desk: Any) -> None:
     pool = desk(ready=2)
-    session = pool.core.sessions.begin("s")
+    session = pool.core.sessions.begin("s", 1)
     pool.leave(pool.lease(1, session))
     assert session.held.keys() == {1}
 

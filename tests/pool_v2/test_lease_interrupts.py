@@ -15,8 +15,10 @@ import pytest
 
 import bridge
 import pool_v2
+import pool_v2.batch
+import pool_v2.lease
 from bridge import CheckoutTimeout
-from pool_v2 import PoolV2, coordinator, housekeeper
+from pool_v2 import PoolV2, coordinator, handover, housekeeper, lending, streaming
 
 MakePool = Callable[..., PoolV2]
 ROOMS = tuple(str(Path(room.__file__ or "").parent) for room in (bridge, pool_v2))
@@ -57,6 +59,9 @@ def interrupted_at(entry: int, work: Callable[[], object]) -> bool:
     return False
 
 
+SHELL = [module.__file__ for module in (lending, pool_v2.lease, streaming, pool_v2.batch, handover)]
+
+
 def execute(pool: PoolV2) -> None:
     assert pool.execute("echo", {"value": 1}, checkout_timeout_s=30.0) == 1
 
@@ -75,6 +80,10 @@ def batch(pool: PoolV2) -> None:
     assert pool.execute_many("echo", [{"value": 1}], checkout_timeout_s=30.0) == [1]
 
 
+def session(pool: PoolV2) -> None:
+    pool.execute_in_session("s", "put", {"key": "k", "value": 1}, checkout_timeout_s=30.0)
+
+
 def give_up(pool: PoolV2) -> None:
     with pytest.raises(CheckoutTimeout):
         pool.checkout(checkout_timeout_s=0.001)
@@ -89,6 +98,20 @@ def require_order(pool: PoolV2, until: Any, calls: int, *, idle: int = 1) -> Non
     assert statistics.in_flight == 0
     assert statistics.submitted == sum(statistics.outcomes.values()) <= calls
     assert set(statistics.outcomes) <= {"result", "Cancelled"}
+
+
+@pytest.mark.parametrize("work", [lease, stream, batch, session])
+def test_an_interrupt_after_any_call_of_the_shell_loses_nothing(
+    make_pool: MakePool, until: Any, work: Callable[[PoolV2], None], interrupted_after: Callable[..., bool]
+) -> None:
+    pool = make_pool(workers=3, zygote=True, session_ttl_s=0.2)
+    for step in itertools.count():
+        if not interrupted_after(step, lambda: work(pool), SHELL):
+            break
+        work(pool)  # whoever comes next is served
+        require_order(pool, until, calls=2 * step + 2)
+    assert step > 10, "there were calls to interrupt"
+    until(lambda: not pool.sessions(), "no call keeps a session in use for ever")
 
 
 @pytest.mark.parametrize(

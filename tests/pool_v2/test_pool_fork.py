@@ -7,6 +7,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -68,6 +69,36 @@ def test_every_use_in_the_child_is_refused_and_the_parent_stays_right(
     assert in_child(refused, until) == list(uses)
     assert {worker.pid for worker in pool.status().workers} == pids
     assert {pool.execute("pid")["pid"] for _ in range(6)} == pids
+
+
+def test_a_lease_and_a_stream_are_refused_in_the_child_and_write_into_no_file_of_its_own(
+    make_pool: Callable[..., PoolV2], until: Any, tmp_path: Path
+) -> None:
+    pool = make_pool(workers=2)
+    pool.warm_up()
+    parts = pool.execute_stream("parts", {"count": 3})
+    assert next(parts)["index"] == 0
+    with pool.checkout() as worker:
+        pid = worker.execute("pid")["pid"]
+
+        def refused() -> list[str]:
+            files = [(tmp_path / str(number)).open("wb") for number in range(50)]  # in place of what the fork closed
+            found = []
+            for use in (
+                lambda: worker.execute("ping"),
+                lambda: worker.pid,
+                lambda: worker.update(1),
+                lambda: next(parts),
+            ):
+                with pytest.raises(PoolClosed, match="belongs to process"):
+                    use()
+                found.append("refused")
+            assert all(os.fstat(file.fileno()).st_size == 0 for file in files)
+            return found
+
+        assert in_child(refused, until) == 4 * ["refused"]
+        assert worker.execute("pid")["pid"] == pid
+    assert [part["index"] for part in parts] == [1, 2]
 
 
 def test_a_fork_in_the_middle_of_a_call_leaves_the_call_to_the_parent(

@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from pool_v2.sessions import CLEAN_UP, Session, SessionTable, StateChange
 
 LIMIT = 100
 FORGET = StateChange(CLEAN_UP, {"session_id": "s"})
+
+
+class Table(SessionTable):
+    """A table whose calls are numbered by themselves, and end in the order in which they began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers = itertools.count(1)
+
+    def begin(self, session_id: str, number: int | None = None) -> Session:
+        return super().begin(session_id, next(self._numbers) if number is None else number)
+
+    def release(self, session: Session, *moment: int) -> None:
+        *number, now_ns = moment
+        super().release(session, number[0] if number else min(session.users, default=0), now_ns)
+
+
+def test_a_call_that_ended_without_a_release_keeps_no_session() -> None:
+    table = Table()
+    table.in_flight = {1, 2}.__contains__
+    session = table.begin("s")
+    session.operations = 1
+    table.begin("s", 7)  # it was interrupted in its last step
+    table.release(session, 1, 5)
+    assert session.users == {7}
+    assert table.expired(10, 15) == ["s"]
+    table.begin("s", 2)
+    assert table.expired(10, 15) == [], "this one has yet to end"
+    table.release(session, 2, 20)
+    table.release(session, 2, 20)
+    table.begin("s", 8)
+    assert table.end("s")
+    assert table.get("s") is None
 
 
 def change(value: int) -> StateChange:
@@ -156,7 +191,7 @@ def test_a_snapshot_counts_against_the_limit_and_can_be_replaced_by_the_next() -
 
 
 def test_an_ended_session_begins_anew_and_blank() -> None:
-    table = SessionTable()
+    table = Table()
     session = table.begin("s")
     session.operations = 3
     changed(session, 1, 1)
@@ -170,7 +205,7 @@ def test_an_ended_session_begins_anew_and_blank() -> None:
 
 
 def test_a_worker_that_has_something_of_the_ended_session_cleans_up_before_it_serves_the_new_one() -> None:
-    table = SessionTable()
+    table = Table()
     session = table.begin("s")
     session.met(1)
     changed(session, 1, 1)
@@ -191,7 +226,7 @@ def test_a_worker_that_has_something_of_the_ended_session_cleans_up_before_it_se
 
 
 def test_a_session_that_ends_while_calls_of_it_wait_is_begun_anew_by_them() -> None:
-    table = SessionTable()
+    table = Table()
     session = table.begin("s")
     changed(session, 1, 1, 2)
     session.lost = "its log had outgrown the limit"
@@ -202,12 +237,12 @@ def test_a_session_that_ends_while_calls_of_it_wait_is_begun_anew_by_them() -> N
 
     assert waiting is session
     assert table.get("s") is session
-    assert (session.users, session.version, session.lost, session.failures) == (2, 0, "", 0)
+    assert (len(session.users), session.version, session.lost, session.failures) == (2, 0, "", 0)
     assert session.lacks(1) == (FORGET,)
 
 
 def test_what_is_stale_stays_so_through_several_ends() -> None:
-    table = SessionTable()
+    table = Table()
     session = table.begin("s")
     changed(session, 1, 1)
     table.end("s")
@@ -220,7 +255,7 @@ def test_what_is_stale_stays_so_through_several_ends() -> None:
 
 
 def test_a_worker_that_is_gone_is_neither_stale_nor_behind() -> None:
-    table = SessionTable()
+    table = Table()
     living, ended = table.begin("living"), table.begin("ended")
     for session in (living, ended):
         changed(session, 1, 1)
@@ -240,7 +275,7 @@ def test_a_worker_that_is_gone_is_neither_stale_nor_behind() -> None:
 
 
 def test_the_record_of_stale_workers_goes_with_the_last_of_them() -> None:
-    table = SessionTable()
+    table = Table()
     session = table.begin("s")
     changed(session, 1, 1)
     table.release(session, 0)
@@ -256,7 +291,7 @@ def test_the_record_of_stale_workers_goes_with_the_last_of_them() -> None:
 
 
 def test_beginning_a_session_again_keeps_its_counters() -> None:
-    table = SessionTable()
+    table = Table()
     table.begin("s").operations += 1
 
     assert table.begin("s").operations == 1
@@ -264,7 +299,7 @@ def test_beginning_a_session_again_keeps_its_counters() -> None:
 
 
 def test_a_session_in_which_nothing_was_ever_answered_goes_with_its_last_call() -> None:
-    table = SessionTable()
+    table = Table()
     first, second = table.begin("s"), table.begin("s")
 
     table.release(first, 0)
@@ -275,7 +310,7 @@ def test_a_session_in_which_nothing_was_ever_answered_goes_with_its_last_call() 
 
 @pytest.mark.parametrize("kept", ["operations", "version", "lost"])
 def test_a_session_that_has_something_to_tell_outlives_its_calls(kept: str) -> None:
-    table = SessionTable()
+    table = Table()
     session = table.begin("s")
     setattr(session, kept, "gone" if kept == "lost" else 1)
 
@@ -285,7 +320,7 @@ def test_a_session_that_has_something_to_tell_outlives_its_calls(kept: str) -> N
 
 
 def test_a_late_release_leaves_a_session_of_the_same_name_alone() -> None:
-    table = SessionTable()
+    table = Table()
     former = table.begin("s")
     table.release(former, 0)
     anew = table.begin("s")
@@ -296,7 +331,7 @@ def test_a_late_release_leaves_a_session_of_the_same_name_alone() -> None:
 
 
 def test_a_session_that_nobody_has_used_for_its_time_has_expired() -> None:
-    table = SessionTable()
+    table = Table()
     for session_id, used_ns in (("old", 10), ("young", 11), ("busy", 0)):
         session = table.begin(session_id)
         session.operations = 1
@@ -309,7 +344,7 @@ def test_a_session_that_nobody_has_used_for_its_time_has_expired() -> None:
 
 
 def test_the_statuses_tell_each_session() -> None:
-    table = SessionTable()
+    table = Table()
     one = table.begin("one")
     one.operations = 4
     changed(one, 7, 1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,18 @@ from bridge import (
     SessionLost,
     WorkerCrashed,
 )
-from harness.migration import Comparing, Guardrails, MigratingPool, Mode, Moved, Moving, Plan, Position, StateFile
+from harness.migration import (
+    Comparing,
+    Guardrails,
+    MigratingPool,
+    Mode,
+    Moved,
+    Moving,
+    Plan,
+    Position,
+    StateFile,
+    traffic,
+)
 
 Make = Callable[..., tuple[MigratingPool, Any, Any]]
 Eventually = Callable[..., None]
@@ -208,6 +221,39 @@ def test_calls_of_a_session_take_turns_and_wait_for_a_limited_time(migrating: Ma
         pool.execute("get", session="s", timeout_s=0.02)
     held.opened.set()
     thread.join(30)
+    assert pool.execute("get", session="s")["value"] == [1]
+
+
+@pytest.mark.parametrize("work", ["call", "end"])
+def test_an_interrupt_anywhere_leaves_no_session_locked(
+    migrating: Make, scripted: Any, work: str, interrupted_after: Callable[..., bool]
+) -> None:
+    pool, _, _ = migrating(session_wait_s=0.2)
+    for step in itertools.count():
+        _append(pool, f"s{step}")
+        call = partial(_append, pool, f"s{step}") if work == "call" else partial(pool.end_session, f"s{step}")
+        if not interrupted_after(step, call, [traffic.__file__]):
+            break
+        pool.end_session(f"s{step}")  # whoever comes next has its turn
+    assert step > 5, "there were calls to interrupt"
+    pool.replace_candidate(scripted("v2b"))
+
+
+def test_a_candidate_is_not_replaced_under_a_session_s_call(
+    migrating: Make, scripted: Any, gate: Callable[[], Any]
+) -> None:
+    pool, v1, v2 = migrating(session_wait_s=0.05)
+    held = v1.gates["held"] = gate()
+    thread = threading.Thread(target=lambda: pool.execute("append", {"value": 1, "nonce": "held"}, session="s"))
+    thread.start()
+    assert held.arrived.wait(30)
+    with pytest.raises(ConfigError, match="session 's' has a call at work; v2 is replaced after it"):
+        pool.replace_candidate(scripted("v2b"))
+    assert not v2.closed
+    pool.roll_back(**WHY)
+    held.opened.set()
+    thread.join(30)
+    pool.replace_candidate(scripted("v2b"))
     assert pool.execute("get", session="s")["value"] == [1]
 
 
