@@ -29,14 +29,19 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def about(
-    version: Annotated[bool, typer.Option("--version", help="Print the version, and exit.", is_eager=True)] = False,
-) -> None:
-    """Proves that a new worker pool may replace an old one."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"poolproof {metadata.version('poolproof')}")
         raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version, and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Proves that a new worker pool may replace an old one."""
 
 
 app.command("compare")(runs.compare_command)

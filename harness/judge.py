@@ -186,7 +186,10 @@ def _dangers(row: ScenarioComparison) -> list[str]:
         elif difference.pool == row.candidate.pool:
             told.append(f"{row.name}: {difference.pool} fails {difference.checker}: {difference.text}{old}")
         else:
-            told.append(f"{row.name}: {difference.pool} fails {difference.checker}, undeclared: {difference.text}{old}")
+            told.append(
+                f"{row.name}: {difference.pool}, the baseline, fails {difference.checker}, undeclared (a scenario's "
+                f"intended_differences may declare it): {difference.text}{old}"
+            )
     return told
 
 

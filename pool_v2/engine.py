@@ -390,7 +390,7 @@ class Engine:
         deadline = deadline_ns(min(grace_s, 366 * 86400.0))
         with self._closing:
             if self._closed.is_set() or self._close_begun:
-                return  # done; or a signal's handler calls in the middle of a close in this very thread
+                return  # done; or a hook calls in the middle of a close in this very thread
             self._close_begun = True
             try:
                 with self.lock:

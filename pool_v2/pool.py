@@ -37,7 +37,8 @@ class PoolV2:
 
     `observer` is told of every step; `behaviour` has hooks around a worker's life. Raises ConfigError for impossible
     options and PoolNameConflict if a living pool has the name. Workers start at once and in parallel, unless `lazy`;
-    the constructor does not wait for them.
+    the constructor does not wait for them. An exception may come at any point of a call, as Ctrl-C does; but a signal's
+    handler must not itself call the pool, since its thread may be under the pool's lock.
     """
 
     version = "v2"

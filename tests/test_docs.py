@@ -8,16 +8,18 @@ import sys
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 import typer
 
 from bridge import PoolConfig
 from harness.catalogue import find_scenarios
-from harness.cli import app
+from harness.cli import app, main
 from harness.commands import migrate
 from harness.migration import Plan
 from harness.migration.documents import examine_documents
 from harness.pools import find_pool
+from pool_v1.pool import UNSUPPORTED
 from pool_v2 import PoolV2
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +46,27 @@ def test_the_scenario_of_the_readme_is_one(tmp_path: Path) -> None:
     (tmp_path / "scenario_slow_model.py").write_text(scenario)
     [found] = find_scenarios([str(tmp_path / "scenario_slow_model.py")])
     assert found.name == "slow_model"
+
+
+def test_the_scenario_of_the_readme_passes_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [scenario] = [block for block in _blocks(ROOT / "README.md", "python") if "SCENARIO" in block]
+    (tmp_path / "scenario_slow_model.py").write_text(scenario)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(tmp_path / "runtime"))
+    assert main(["compare", "scenario_slow_model.py", "--quiet"]) == 0
+
+
+def test_every_option_of_a_pool_is_on_its_page() -> None:
+    text = (ROOT / "docs" / "options.md").read_text()
+    rows = {name: (default, v1) for name, default, v1 in re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) ?\|", text, re.M)}
+    assert sorted(rows) == sorted(field.name for field in msgspec.structs.fields(PoolConfig))
+    assert {name for name, (_, v1) in rows.items() if not v1} == set(UNSUPPORTED)
+    defaults = PoolConfig()
+    for name, (told, _) in rows.items():
+        value = getattr(defaults, name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            number, _, unit = told.partition(" ")
+            assert float(number) * {"": 1, "KiB": 2**10, "MiB": 2**20}[unit] == value, name
 
 
 def test_the_pool_of_the_readme_works() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import jsonschema
@@ -290,6 +292,19 @@ def test_schema_is_valid_json_and_doctor_finds_this_machine_well(capsys: Capture
     assert "'comparison', 'bench', 'sweep'" in capsys.readouterr().err
     assert main(["doctor"]) == 0
     assert "BAD" not in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"poolproof {metadata.version('poolproof')}\n"
+
+
+def test_a_reader_that_goes_away_is_no_verdict() -> None:
+    command = [sys.executable, "-m", "harness.cli", "list", "scenarios"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(60) == 141
 
 
 def test_no_command_shows_the_help(capsys: Capture) -> None:

@@ -105,7 +105,7 @@ def test_a_declared_weakness_of_the_baseline_is_the_case_for_the_migration(decid
 def test_a_weakness_of_the_baseline_that_nobody_declared_is_unsafe(decide: Judge) -> None:
     judged = decide(BAD_V1, GOOD_V2)
     assert judged.decision is Decision.UNSAFE
-    assert "v1 fails fifo, undeclared" in judged.reasons[0]
+    assert "v1, the baseline, fails fifo, undeclared" in judged.reasons[0]
 
 
 @pytest.mark.parametrize("declared", [("v2", "fifo"), ("v1", "overlap")])
@@ -305,7 +305,8 @@ def test_an_entry_counts_up_to_its_last_day_and_says_so_when_it_has_run_out(deci
     judged = decide(BAD_V1, GOOD_V2, entry("2026-06-29"))
     assert judged.decision is Decision.UNSAFE
     assert judged.reasons == (
-        "tiny: v1 fails fifo, undeclared: fifo claims fail (its declaration ran out on 2026-06-29: v1 is so)",
+        "tiny: v1, the baseline, fails fifo, undeclared (a scenario's intended_differences may declare it): "
+        "fifo claims fail (its declaration ran out on 2026-06-29: v1 is so)",
     )
     assert decide(BAD_V1, GOOD_V2, entry("2026-06-29"), entry("2026-12-31")).decision is Decision.SAFE
 
