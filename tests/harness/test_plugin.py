@@ -91,6 +91,7 @@ def test_an_undeclared_failure_fails_with_its_evidence(session: pytest.Pytester)
     result = _run(session, "--pool", "v2", "-k", "bad")
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines(["bad on v2, seed 1: FAIL", "*fail one_outcome: *", "*poolproof analyze *"])
+    result.stdout.fnmatch_lines([f"*again: poolproof run {session.path}/scenario_mine.py::bad --pool v2 --seed 1*"])
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
