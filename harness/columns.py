@@ -76,7 +76,8 @@ class Words:
         """What would be their codes in the other column, by the text of each word; -1 for None and what it lacks."""
         strange = [code for code, word in enumerate(self.words) if not isinstance(word, str)]
         if self.words is other.words and all(self.words[code] is None for code in strange):
-            return np.where(np.isin(self.codes, strange), -1, self.codes) if strange else self.codes
+            codes = self.codes.astype(np.int32, copy=False)
+            return np.where(np.isin(codes, strange), -1, codes) if strange else codes
         places = {word: code for code, word in enumerate(other.words)}
         told = [-1 if word is None else places.get(str(word), -1) for word in self.words]
         return np.array(told, dtype=np.int64)[self.codes] if told else self.codes.astype(np.int64)
@@ -286,16 +287,20 @@ class GatheredWords:
 
     def __init__(self, vocabulary: Vocabulary | None = None) -> None:
         self._vocabulary = Vocabulary() if vocabulary is None else vocabulary
-        self._codes = array("i")
+        self._codes = array("B")  # a byte each, as long as the words are few
 
     def extend(self, values: list[Any]) -> None:
         """Add these."""
         vocabulary = self._vocabulary
-        self._codes.extend([vocabulary[value] for value in values])
+        codes = [vocabulary[value] for value in values]
+        if len(vocabulary.words) > 256 and self._codes.typecode == "B":
+            self._codes = array("i", self._codes)
+        self._codes.extend(codes)
 
     def column(self) -> Words:
         """All that were added."""
-        codes = np.frombuffer(self._codes, dtype=np.int32) if self._codes else np.empty(0, np.int32)
+        dtype = np.uint8 if self._codes.typecode == "B" else np.int32
+        codes = np.frombuffer(self._codes, dtype=dtype) if self._codes else np.empty(0, dtype)
         return Words(codes, self._vocabulary.words)
 
 
@@ -383,7 +388,8 @@ def last_where(mask: NDArray[np.bool_]) -> Numbers:
 
 def order_by(*columns: Numbers) -> Numbers:
     """The rows in order of the first column, then of the second, and so on; equal ones stay as they are."""
-    order: Numbers = np.arange(len(columns[-1]))
+    rows = len(columns[-1])
+    order: Numbers = np.arange(rows, dtype=np.int32 if rows < 1 << 31 else np.int64)
     for column in reversed(columns):
         values = column[order]
         if len(values) > 1 and not (values[:-1] <= values[1:]).all():

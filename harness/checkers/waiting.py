@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bridge import EventKind
 from harness.checker import Finding, finding
 from harness.checkers.leases import LEASE_ENDS, free_arrivals, same_as_before
-from harness.columns import NONE, Numbers, find_last, numbered, pick
+from harness.columns import NONE, Numbers, numbered, pick
 from harness.history import History
 from harness.verdict import Verdict
 
@@ -39,15 +39,17 @@ def idle_stretches(history: History, longer_ns: int) -> list[Stretch]:
     Those that last no longer than `longer_ns` are left out.
     """
     close_ns = history.close_began_ns
-    steps = history.steps(*EventKind)
-    last = ~np.append(same_as_before(steps.worker)[1:], False)[: len(steps)]
+    events = history.events
+    rows = history.step_rows(*EventKind)
+    worker, at_ns, begins = events.worker[rows], events.at_ns[rows], events.kind.are(*IDLE_BEGINS)[rows]
+    last = ~np.append(same_as_before(worker)[1:], False)[: len(rows)]
     never_ns = 0 if close_ns is None else close_ns  # of a pool that was not closed, nobody knows how long it lasted
-    ends = np.where(last, never_ns, np.append(steps.at_ns[1:], 0)[: len(steps)])
-    idle = steps.kind.are(*IDLE_BEGINS) & ((ends - steps.at_ns > longer_ns) | (last & (ends > 0)))
+    ends = np.where(last, never_ns, np.append(at_ns[1:], 0)[: len(rows)])
+    idle = begins & ((ends - at_ns > longer_ns) | (last & (ends > 0)))
     if close_ns is not None:
         ends = np.minimum(ends, close_ns)
-        idle &= steps.at_ns < close_ns
-    return sorted(zip(*(column[idle].tolist() for column in (steps.at_ns, ends, steps.worker)), strict=True))
+        idle &= at_ns < close_ns
+    return sorted(zip(*(column[idle].tolist() for column in (at_ns, ends, worker)), strict=True))
 
 
 def idle_beside(
@@ -122,7 +124,9 @@ class HandOff(msgspec.Struct, frozen=True, kw_only=True):
         ended = events.worker[events.kind.are(EventKind.KILL, EventKind.REAP) & in_time]
         gave_up = events.call[events.kind.are(EventKind.WITHDRAW)]
         done = events.call[events.kind.are(EventKind.DONE) & in_time]
-        steps = events.take(events.kind.are(EventKind.OFFER, EventKind.ACCEPT, EventKind.WITHDRAW, EventKind.CHECKIN))
+        chosen = events.kind.are(EventKind.OFFER, EventKind.ACCEPT, EventKind.WITHDRAW, EventKind.CHECKIN)
+        chosen &= np.isin(events.call, events.call[events.kind.are(EventKind.OFFER)])  # others were offered nothing
+        steps = events.take(chosen)
         pair = numbered(steps.call, steps.worker)
         first = np.unique(pair, return_index=True)[1]
         pairs = steps.take(first)  # one step of each
@@ -172,10 +176,9 @@ class Independence(msgspec.Struct, frozen=True, kw_only=True):
         wrong: list[str] = []
         beside, most = 0, 0
         ops, services = history.ops, history.services
-        services = services.take(services.end_ns != NONE)
-        work = find_last((ops.pid, ops.call), (services.pid, services.request_id))
+        work = history.serving
         own_ns = pick(services.end_ns - services.start_ns, work, 0)
-        judged = (work >= 0) & (ops.pid != NONE) & (ops.call != NONE)
+        judged = (work >= 0) & (pick(services.end_ns, work, NONE) != NONE)
         judged &= ops.session.are(None)  # a call of a session may have a handover to wait for
         judged &= (ops.checked_out_ns != NONE) & (ops.completed_ns != NONE)
         judged &= beside_one_of.perhaps(ops.checked_out_ns, ops.completed_ns)

@@ -149,3 +149,20 @@ def test_the_earliest_moment_of_each_key() -> None:
     earliest = Earliest(numbers(3, 1, 3), numbers(30, 10, 20))
     assert earliest.of(numbers(3, 2, 1)).tolist() == [20, NONE, 10]
     assert Earliest(numbers(), numbers()).of(numbers(3)).tolist() == [NONE]
+
+
+def test_words_take_a_byte_each_until_they_are_many() -> None:
+    few, many = GatheredWords(), GatheredWords()
+    few.extend(["a", None, "b"] * 100)
+    assert few.column().codes.dtype == np.uint8
+    words = [str(number) for number in range(300)]
+    many.extend(words[:200])
+    many.extend([*words, None])
+    column = many.column()
+    assert column.codes.dtype == np.int32
+    assert column.tolist() == [*words[:200], *words, None]
+    assert few.column().codes_in(few.column()).tolist()[:3] == [0, -1, 2]
+    assert few.column().codes_in(column).tolist()[:3] == [-1, -1, -1]
+    some = GatheredWords()
+    some.extend(["299", None])
+    assert some.column().codes_in(column).tolist() == [299, -1]
