@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bridge import CheckoutTimeout, EventKind, QueueFull
+from bridge import CheckoutTimeout, EventKind, PoolClosed, QueueFull
 from bridge.clock import now_ns
 from pool_v2 import Ok, PoolV2, Remove, Skip
 from pool_v2.ticket import Ticket, TicketState
@@ -76,16 +76,19 @@ def test_a_plain_call_whose_time_is_over_takes_no_worker(make_pool: MakePool, lo
     assert log.of(K.KILL) == []
 
 
-def test_a_timeout_in_the_queue_tells_where_the_holder_is(make_pool: MakePool, log: Any, until: Any) -> None:
+def test_a_timeout_in_the_queue_tells_where_the_holder_is(
+    make_pool: MakePool, log: Any, client: Any, until: Any
+) -> None:
     pool = make_pool(log)
-    holder = threading.Thread(target=lambda: pool.execute("sleep", {"seconds": 0.5}))
-    holder.start()
+    holder = client(lambda: pool.execute("sleep", {"seconds": 60}, timeout_s=90.0))
     until(lambda: log.of(K.SEND), "the worker sleeps")
     with pytest.raises(CheckoutTimeout) as caught:
         pool.execute("ping", checkout_timeout_s=0.02)
-    holder.join()
+    pool.close(0.0)
+    with pytest.raises(PoolClosed):
+        holder.result()
     [told] = caught.value.holders
-    assert told.splitlines()[-1].strip().startswith("holder = threading.Thread("), "the application's own line is last"
+    assert told.splitlines()[-1].strip().startswith("holder = client("), "the application's own line is last"
     assert "engine.py" not in told
 
 
