@@ -7,6 +7,7 @@ random order, so that both see the same machine. Intervals are of the pairs' rat
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import statistics
 import threading
@@ -194,6 +195,7 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--quick", action="store_true")
     quick = options.parse_args().quick
+    logging.getLogger("poolproof.migration").setLevel(logging.ERROR)  # it is meant to roll back
     overhead(30 if quick else 200)
     shadow_overhead(10 if quick else 50)
     rollback(10 if quick else 50)
