@@ -124,10 +124,14 @@ class ForkedWorker(WorkerProcess):
                 return False
             stdin_read, stdout_write, lifeline_read = self._child_ends
             ends = (stdin_read, stdout_write, self._stderr_end, lifeline_read)
-            send(connection, data, ends, flags=socket.MSG_DONTWAIT)
+            self._ordered = True  # before it is: the worker may answer its first request before this thread goes on
+            try:
+                send(connection, data, ends, flags=socket.MSG_DONTWAIT)
+            except OSError:
+                self._ordered = False
+                raise
             close_all(self._child_ends)
             self._child_ends = []
-            self._ordered = True
             return True
 
     def begun(self, pid: int, leader_fd: int, collect: Collect) -> bool:
