@@ -40,13 +40,15 @@ class Executor:
     def end(self, *, busy: bool) -> None:
         """End all workers; busy ones are killed here, since before Python 3.14 the executor has no way to."""
         processes = list((getattr(self._executor, "_processes", None) or {}).values())
+        manager = getattr(self._executor, "_executor_manager_thread", None)
         self._executor.shutdown(wait=not busy, cancel_futures=True)
         if busy:
             for process in processes:
                 process.kill()
             for process in processes:
                 process.join(JOIN_S)
-            self._executor.shutdown(wait=True)
+            if manager is not None:  # a second shutdown would not wait for it
+                manager.join(JOIN_S)
 
 
 POOL = Peer(

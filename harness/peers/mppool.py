@@ -30,16 +30,13 @@ class MultiprocessingPool:
         """Have it run in a worker."""
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
-
-        def answer(value: object) -> None:
-            if not future.done():
-                future.set_result(value)
-
-        def fail(error: BaseException) -> None:
-            if not future.done():
-                future.set_exception(error)
-
-        self._pool.apply_async(function, (argument,), callback=answer, error_callback=fail)
+        self._pool.apply_async(
+            function,
+            (argument,),
+            # Looked up when it is told: who holds the future may have changed how it is settled.
+            callback=lambda value: future.set_result(value),
+            error_callback=lambda error: future.set_exception(error),
+        )
         return future
 
     def end(self, *, busy: bool) -> None:

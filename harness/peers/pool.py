@@ -6,12 +6,13 @@ its own, which no peer promises: calls in a session are refused.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future, InvalidStateError, wait
 from types import TracebackType
 from typing import Any, Self
 
@@ -69,7 +70,7 @@ class PeerPool:
         self._lock = threading.Lock()
         self._submitted = 0
         self._outcomes: Counter[str] = Counter()
-        self._running: set[Future[Any]] = set()
+        self._running: set[Future[Any]] = set()  # those too whose caller has given up: a worker is still busy with them
         self._closed = False
         self._gone = threading.Event()
         self.version = peer.name
@@ -118,11 +119,7 @@ class PeerPool:
         call_s = _first(timeout_s, self._config.call_timeout_s, self._peer.call_timeout_s)
         checkout_s = _first(checkout_timeout_s, self._config.checkout_timeout_s, self._peer.checkout_timeout_s)
         future = self._submit(bytes(frame[HEADER_BYTES:]))
-        try:
-            response = decode_response(self._wait(future, command, call_s, checkout_s, began_s))
-        finally:
-            with self._lock:
-                self._running.discard(future)
+        response = decode_response(self._wait(future, command, call_s, checkout_s, began_s))
         if not response.success:
             raise CommandError(str(response.error))
         return response.result
@@ -132,13 +129,14 @@ class PeerPool:
             if self._closed:
                 raise PoolClosed(f"pool {self.name!r} is closed")
             try:
-                future = self._engine.submit(service.serve, payload)
+                future = _settled_once(self._engine.submit(service.serve, payload))
             except self._engine.crashes as error:
                 raise WorkerCrashed(f"{self._peer.name} takes no call any more: {error}") from error
             except self._engine.refusals as error:
                 raise PoolClosed(f"pool {self.name!r} is closed: {error}") from error
             self._running.add(future)
-            return future
+        future.add_done_callback(self._running.discard)
+        return future
 
     def _wait(self, future: Future[Any], command: str, call_s: float, checkout_s: float, began_s: float) -> bytes:
         try:
@@ -208,7 +206,7 @@ class PeerPool:
                 submitted=self._submitted, in_flight=self._submitted - sum(done.values()), outcomes=done
             )
             state = "closed" if self._gone.is_set() else "closing" if self._closed else "open"
-            waiting = sum(not future.running() for future in self._running)
+            waiting = sum(not future.running() for future in self._running.copy())
         return PoolStatus(
             name=self.name,
             version=self.version,
@@ -246,7 +244,7 @@ class PeerPool:
         """Cancel what waits, let the rest finish for `grace_s` seconds, then end all workers. Idempotent."""
         with self._lock:
             first, self._closed = not self._closed, True
-            running = set(self._running)
+            running = self._running.copy()
         if not first:
             self._gone.wait()
             return
@@ -258,7 +256,7 @@ class PeerPool:
             _, busy = wait(running, timeout=self._config.close_grace_s if grace_s is None else grace_s)
             self._engine.end(busy=bool(busy))
             for future in busy:  # a peer that forgets its calls would leave their callers waiting
-                _give_up(future)
+                future.set_exception(CancelledError())
         finally:
             self._gone.set()
 
@@ -282,9 +280,24 @@ def _done(future: Future[Any], timeout_s: float) -> bool:
     return True
 
 
-def _give_up(future: Future[Any]) -> None:
-    if not future.done():
-        future.set_exception(CancelledError())
+def _settled_once(future: Future[Any]) -> Future[Any]:
+    """The same future, which the first to tell its outcome settles; who comes later is not refused.
+
+    A peer may tell one that was cancelled or given up here. The executor of Python 3.11 does so when a worker dies,
+    loky 3.7 when it is closed by force: InvalidStateError would end their manager's thread, and the calls behind the
+    cancelled one would never be told.
+    """
+    future.set_result = _unless_settled(future.set_result)  # type: ignore[assignment, method-assign]
+    future.set_exception = _unless_settled(future.set_exception)  # type: ignore[assignment, method-assign]
+    return future
+
+
+def _unless_settled(tell: Callable[[Any], None]) -> Callable[[Any], None]:
+    def told(outcome: object) -> None:
+        with contextlib.suppress(InvalidStateError):
+            tell(outcome)
+
+    return told
 
 
 def _first(*values: float | None) -> float:

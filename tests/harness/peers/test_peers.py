@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,13 @@ import pytest
 from bridge import (
     CallTimeout,
     Capability,
+    CheckoutTimeout,
     CommandError,
     InvalidRequest,
     Pool,
     PoolClosed,
     PoolConfig,
+    PoolError,
     WorkerCrashed,
 )
 from bridge.journal import JOURNAL_VARIABLE, read_journals
@@ -106,6 +111,50 @@ def test_a_late_call_is_told_and_a_close_ends_it_and_all_others(pool: Pool, peer
         pool.execute("echo")
     with pytest.raises(PoolClosed):
         pool.warm_up()
+
+
+def test_a_close_ends_a_call_too_that_nobody_waits_for(pool: Pool) -> None:
+    pool.warm_up()
+    with pytest.raises(CallTimeout):
+        pool.execute("sleep", {"seconds": 60}, timeout_s=0.1)
+    closer = threading.Thread(target=pool.close, args=(0.1,), daemon=True)
+    closer.start()
+    closer.join(30)
+    assert not closer.is_alive()
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["death", "close"])
+@pytest.mark.parametrize("peer", ["executor", "loky"])
+def test_a_call_that_was_cancelled_keeps_no_news_from_those_behind_it(peer: str, closed: bool) -> None:
+    ended: list[type[BaseException]] = []
+
+    def call() -> None:
+        try:
+            pool.execute("sleep", {"seconds": 60})
+        except PoolError as error:
+            ended.append(type(error))
+
+    def start() -> threading.Thread:
+        before = pool.status().statistics.in_flight
+        caller = threading.Thread(target=call)
+        caller.start()
+        while pool.status().statistics.in_flight == before:
+            time.sleep(0.001)
+        return caller
+
+    with find_pool(spec(peer)).make(PoolConfig(name=pool_name("peers", peer), workers=1), None) as pool:
+        worker = pool.execute("pid")["pid"]
+        callers = [start() for _ in range(7)]  # several, as an executor takes a few out of its queue ahead of time
+        with pytest.raises(CheckoutTimeout):
+            pool.execute("echo", checkout_timeout_s=0.05)
+        callers.append(start())
+        if closed:
+            pool.close(0)
+        else:
+            os.kill(worker, signal.SIGKILL)
+        for caller in callers:
+            caller.join(30)
+        assert ended == [PoolClosed if closed else WorkerCrashed] * 8
 
 
 @pytest.mark.parametrize(("peer", "lives_on"), [("executor", False), ("loky", False), ("pebble", True)])
