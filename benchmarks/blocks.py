@@ -6,6 +6,7 @@ Knows nothing of pools: a system is opened with a number of workers and gives on
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import threading
 import time
@@ -53,10 +54,12 @@ def run_block(
     clients: int,
     seconds: float,
     lead_s: float = 0.0,
+    cpus: frozenset[int] = frozenset(),
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Block:
     """Let `clients` threads call as often as they can; count the calls that end in the `seconds` after `lead_s`.
 
+    The clients run on the processors `cpus`; without any named, wherever the scheduler puts them.
     Raises BenchError for the first call that fails, or when a client is stuck.
     """
     begin = end = 0
@@ -66,6 +69,8 @@ def run_block(
     errors: list[Exception] = []
 
     def work(mine: list[int]) -> None:
+        if cpus:
+            os.sched_setaffinity(0, cpus)  # of this thread alone
         start.wait()
         before = clock()
         try:
@@ -114,17 +119,24 @@ def orders(names: Iterable[str], rounds: int, seed: int) -> list[list[str]]:
 
 
 def measure_blocks(
-    calls: Mapping[str, Call], *, clients: int, rounds: int, seconds: float, seed: int, limit: Limit
+    calls: Mapping[str, Call],
+    *,
+    clients: int,
+    rounds: int,
+    seconds: float,
+    seed: int,
+    limit: Limit,
+    cpus: frozenset[int] = frozenset(),
 ) -> dict[str, list[Block]]:
-    """`rounds` blocks of each system, the round in random order. Raises BenchError."""
+    """`rounds` blocks of each system, the round in random order, the clients on `cpus`. Raises BenchError."""
     found: dict[str, list[Block]] = {name: [] for name in calls}
-    for call in calls.values():
-        run_block(call, clients=clients, seconds=max(seconds, WARM_UP_S))  # a system's first calls are never counted
+    for call in calls.values():  # a system's first calls are never counted
+        run_block(call, clients=clients, seconds=max(seconds, WARM_UP_S), cpus=cpus)
     for step, order in enumerate(orders(calls, rounds, seed)):
         if not limit.allows(step):
             break
         for name in order:
-            found[name].append(run_block(calls[name], clients=clients, seconds=seconds))
+            found[name].append(run_block(calls[name], clients=clients, seconds=seconds, cpus=cpus))
     return found
 
 

@@ -20,6 +20,7 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 DEFAULT_WORKER_COMMAND = (sys.executable, "-m", "bridge.worker", "--worker-id", "{worker_id}")
 STATE_COMMANDS = frozenset({"put", "append", "delete", "configure_lm", "create_program", "delete_program"})
 """The commands of the shipped worker that change a session's state."""
+MOST_CPUS = 1024
 IDLE_ORDERS = ("rotate", "hot")
 AFFINITIES = ("strict", "prefer", "none")
 OPTIONAL_DURATIONS = (
@@ -44,6 +45,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     each at another age. `ping_interval_s` is how long a worker is idle before it is asked whether it is well.
     With `zygote` the workers are forked by one warm process that has the modules of `preload` imported, which implies
     it; it can fork no other worker than the default one. Importing them counts as a part of the first workers' start.
+    `worker_cpus` are the processors, by number, that workers may run on; by default those of whoever opens the pool.
     `idle_order` is "rotate" (the longest idle serves next, so that all are used alike) or "hot" (the one that served
     last, whose caches are warm).
     """
@@ -61,6 +63,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     zygote: bool = False
     preload: tuple[str, ...] = ()
+    worker_cpus: tuple[int, ...] | None = None
     max_frame_bytes: int = 128 * 1024 * 1024
     stderr_ring_bytes: int = 64 * 1024
     stderr_log_bytes: int = 16 * 1024 * 1024
@@ -129,6 +132,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.uses_zygote and words != DEFAULT_WORKER_COMMAND:
             option = f"preload {self.preload!r}" if self.preload else f"zygote {self.zygote!r}"
             raise ConfigError(f"{option} with worker_command {self.worker_command!r}: it forks the default worker")
+        if self.worker_cpus is not None and not _processors(self.worker_cpus):
+            raise ConfigError(f"worker_cpus {self.worker_cpus!r}: None or processors by number, 0 to {MOST_CPUS - 1}")
         if not isinstance(self.env, dict) or not all(_variable(k, v) for k, v in self.env.items()):
             raise ConfigError(f"env {self.env!r}: names and values are strings without NUL, a name has no '='")
         if self.log_dir is not None and not (
@@ -182,6 +187,12 @@ def duration(option: str, *values: float | None) -> float:
 
 def _module_name(name: object) -> bool:
     return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
+
+
+def _processors(numbers: object) -> bool:
+    if not isinstance(numbers, tuple | list | set | frozenset | range) or not numbers:
+        return False
+    return all(isinstance(cpu, int) and not isinstance(cpu, bool) and 0 <= cpu < MOST_CPUS for cpu in numbers)
 
 
 def _variable(name: object, value: object) -> bool:

@@ -6,10 +6,13 @@ Decides nothing: when to start or end a worker is the pool's business.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import os
 import secrets
+import threading
 import weakref
+from collections.abc import Collection
 from pathlib import Path
 
 from bridge.channel import Channel
@@ -46,6 +49,7 @@ class Crew:
         self._env = os.environ | config.env | {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes)}
         self._command = config.command_words()
         self._log_dir = _usable(config.log_dir)
+        self._cpus = _usable_cpus(config.worker_cpus)
         self._run_dir = RunDir.claim(self.name, version=version)
         try:
             self._drain = StderrDrain(self.name)
@@ -58,6 +62,7 @@ class Crew:
                 self.name,
                 self._env,
                 tuple(config.preload),
+                cpus=self._cpus,
                 watch_stderr=lambda fd: self._watch_stderr(fd, "zygote"),
                 on_fork=self._run_dir.add_worker,
             )
@@ -76,7 +81,7 @@ class Crew:
         if self.zygote is not None:
             process = self.zygote.spawn(worker_id)
         else:
-            process = WorkerProcess.spawn(worker_id, self._command, self._env)
+            process = WorkerProcess.spawn(worker_id, self._command, self._env, cpus=self._cpus)
             self._run_dir.add_worker(process.pid)
         tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
         return Channel(process, tail, limit_bytes=self._config.max_frame_bytes)
@@ -133,6 +138,26 @@ def _usable(log_dir: str | None) -> Path | None:
     except OSError as error:
         raise ConfigError(f"log_dir {log_dir!r}: {error.strerror}") from error
     return path
+
+
+def _usable_cpus(wanted: Collection[int] | None) -> frozenset[int]:
+    # Tried in a thread of its own, whose placement ends with it: what may be used, the kernel and a cpuset say.
+    if wanted is None:
+        return frozenset()
+    granted: set[int] = set()
+
+    def try_them() -> None:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, wanted)
+            granted.update(os.sched_getaffinity(0))
+
+    thread = threading.Thread(target=try_them, name="worker-cpus")
+    thread.start()
+    thread.join()
+    missing = sorted({*wanted} - granted)
+    if missing:
+        raise ConfigError(f"worker_cpus {wanted!r}: this process may not use {', '.join(map(str, missing))}")
+    return frozenset(wanted)
 
 
 def _after_fork_in_child() -> None:

@@ -16,7 +16,7 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from bridge.errors import StartFailed
 
@@ -75,18 +75,27 @@ class WorkerProcess:
 
     @classmethod
     def spawn(
-        cls, worker_id: int, command: Sequence[str], env: Mapping[str, str], *, also: Mapping[int, int] | None = None
+        cls,
+        worker_id: int,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        *,
+        also: Mapping[int, int] | None = None,
+        cpus: Collection[int] = (),
     ) -> WorkerProcess:
         """Start `command`, in which `{worker_id}` is replaced. Raises StartFailed if it cannot be executed.
 
-        `also` maps numbers below 10 to descriptors from 10 on, which the program finds under these numbers.
+        `also` maps numbers below 10 to descriptors from 10 on, which the program finds under these numbers. `cpus` are
+        the processors that it and its children may run on; none: those of this thread.
         """
         words = [word.replace("{worker_id}", str(worker_id)) for word in command]
         with NO_FORK:
-            return cls._spawn(worker_id, words, env, also or {})
+            return cls._spawn(worker_id, words, env, also or {}, cpus)
 
     @classmethod
-    def _spawn(cls, worker_id: int, words: list[str], env: Mapping[str, str], also: Mapping[int, int]) -> WorkerProcess:
+    def _spawn(
+        cls, worker_id: int, words: list[str], env: Mapping[str, str], also: Mapping[int, int], cpus: Collection[int]
+    ) -> WorkerProcess:
         pipes: list[int] = []
         pid = 0
         try:
@@ -110,6 +119,8 @@ class WorkerProcess:
                 setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
             )
             tie(lifeline_read, pid)
+            if cpus:
+                os.sched_setaffinity(pid, cpus)  # it lives, or is a zombie, until somebody reaps it
             os.set_blocking(stdin_write, False)
             process = cls(
                 worker_id,

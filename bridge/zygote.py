@@ -23,7 +23,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from queue import Empty, SimpleQueue
 
 from bridge.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
@@ -42,7 +42,7 @@ _LIVING: weakref.WeakSet[Zygote] = weakref.WeakSet()
 
 
 class Zygote:
-    """Forks the workers of one pool, with `preload` imported and `env` as their environment.
+    """Forks the workers of one pool, with `preload` imported and `env` as their environment, to run on `cpus`.
 
     `watch_stderr` takes a descriptor over and gives what is read from it; `on_fork` is told the pid of each worker.
     Invariant: `_orders` has the orders that no zygote was sent, `_sent` those that the present one has not answered.
@@ -54,12 +54,14 @@ class Zygote:
         env: Mapping[str, str],
         preload: tuple[str, ...],
         *,
+        cpus: Collection[int] = (),
         watch_stderr: Callable[[int], StderrTail],
         on_fork: Callable[[int], None],
     ) -> None:
         self._name = name
         self._env = dict(env)
         self._preload = tuple(preload)
+        self._cpus = cpus
         self._watch_stderr = watch_stderr
         self._on_fork = on_fork
         self._lock = threading.Lock()
@@ -199,7 +201,8 @@ class Zygote:
             except OSError as error:
                 raise StartFailed(f"the zygote cannot be started: {error.strerror}") from error
             try:
-                process = WorkerProcess.spawn(0, (*COMMAND, *self._preload), self._env, also={SOCKET_FD: high})
+                words = (*COMMAND, *self._preload)
+                process = WorkerProcess.spawn(0, words, self._env, also={SOCKET_FD: high}, cpus=self._cpus)
             except StartFailed:
                 ours.close()
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -165,3 +166,17 @@ def test_the_middle_is_the_median_within_its_interval() -> None:
     assert figure.value == 3.0
     assert 1.0 <= figure.low <= figure.value <= figure.high <= 100.0
     assert middle([7.0, 7.0], seed=1) == Figure(7.0, 7.0, 7.0)
+
+
+def test_clients_run_on_the_processors_that_are_named_and_nobody_else_does() -> None:
+    here = os.sched_getaffinity(0)
+    seen: set[frozenset[int]] = set()
+
+    def call() -> None:
+        seen.add(frozenset(os.sched_getaffinity(0)))
+
+    measure_blocks(
+        {"a": call}, clients=2, rounds=1, seconds=0.02, seed=1, limit=Limit(3600), cpus=frozenset({max(here)})
+    )
+    assert seen == {frozenset({max(here)})}
+    assert os.sched_getaffinity(0) == here

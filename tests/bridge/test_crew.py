@@ -14,7 +14,7 @@ import pytest
 
 from bridge.channel import Channel
 from bridge.clock import deadline_ns
-from bridge.config import NAME_PATTERN, PoolConfig
+from bridge.config import DEFAULT_WORKER_COMMAND, NAME_PATTERN, PoolConfig
 from bridge.crew import Crew, unique_name
 from bridge.errors import ConfigError, PoolNameConflict, StartFailed
 from bridge.messages import encode_request
@@ -128,6 +128,29 @@ def test_a_log_directory_that_cannot_be_is_refused_before_the_name_is_taken(
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="log_dir"):
         crew(name="alpha", log_dir=str(tmp_path / "file"))
+    assert list_pools() == []
+
+
+@pytest.mark.parametrize("zygote", [False, True], ids=["spawned", "forked"])
+def test_workers_run_where_they_are_told_to(
+    crew: Callable[..., Crew], eventually: Callable[..., None], zygote: bool
+) -> None:
+    here = os.sched_getaffinity(0)
+    one = crew(
+        worker_cpus=(max(here),), **({"worker_command": DEFAULT_WORKER_COMMAND, "zygote": True} if zygote else {})
+    )
+    channel = one.spawn(3)
+    eventually(lambda: channel.pid, "it is there")
+    assert os.sched_getaffinity(channel.pid) == {max(here)}
+    assert os.sched_getaffinity(0) == here, "whoever opens the pool stays where it is"
+    channel.handshake(deadline_ns=deadline_ns(10)) if zygote else None
+    _bury(one, channel)
+
+
+def test_processors_that_cannot_be_had_are_refused_before_the_name_is_taken(crew: Callable[..., Crew]) -> None:
+    for cpus in ((1023,), (0, 1023)):
+        with pytest.raises(ConfigError, match=r"worker_cpus \(.*1023.*this process may not use 1023$"):
+            crew(name="alpha", worker_cpus=cpus)
     assert list_pools() == []
 
 
