@@ -136,14 +136,11 @@ def test_workers_run_where_they_are_told_to(
     crew: Callable[..., Crew], eventually: Callable[..., None], zygote: bool
 ) -> None:
     here = os.sched_getaffinity(0)
-    one = crew(
-        worker_cpus=(max(here),), **({"worker_command": DEFAULT_WORKER_COMMAND, "zygote": True} if zygote else {})
-    )
+    one = crew(worker_cpus=(max(here),), worker_command=DEFAULT_WORKER_COMMAND, zygote=zygote)
     channel = one.spawn(3)
     eventually(lambda: channel.pid, "it is there")
     assert os.sched_getaffinity(channel.pid) == {max(here)}
     assert os.sched_getaffinity(0) == here, "whoever opens the pool stays where it is"
-    channel.handshake(deadline_ns=deadline_ns(10)) if zygote else None
     _bury(one, channel)
 
 
