@@ -71,18 +71,28 @@ class Channel:
         self._write_poll.register(process.pidfd, select.POLLIN)
 
     def exchange(
-        self, request_id: int, frame: bytearray, *, deadline_ns: int, on_sent: Callable[[], None] | None = None
+        self,
+        request_id: int,
+        frame: bytearray,
+        *,
+        deadline_ns: int,
+        on_sent: Callable[[], None] | None = None,
+        ahead: int = 0,
     ) -> Response:
         """Send `frame` and give the response to `request_id`; `on_sent` is called when the last byte has left.
+
+        The first `ahead` bytes were written ahead.
 
         Raises CallTimeout at the deadline and WorkerCrashed for a dead worker or a broken stream. Both say what was
         sent; after WorkerCrashed with Sent.NO the request can go to another worker.
         """
         self.dirty = True
-        try:
-            written = os.write(self._stdin_fd, frame)
-        except OSError:  # full, or closed: the slow way tells
-            written = 0
+        written = ahead
+        if not ahead:
+            try:
+                written = os.write(self._stdin_fd, frame)
+            except OSError:  # full, or closed: the slow way tells
+                written = 0
         if written != len(frame):
             self.write(memoryview(frame)[written:], Sent.MAYBE if written else Sent.NO, deadline_ns)
         if on_sent is not None:
@@ -175,7 +185,7 @@ class Channel:
         """The same in steps, for a thread that starts several workers at once."""
         return Handshake(self.process, self.tail, limit_bytes=self.limit_bytes)
 
-    def write_ahead(self, left: memoryview) -> int:
+    def write_ahead(self, left: memoryview | bytearray) -> int:
         """As many bytes as the worker's stdin takes at once; how many. A worker that is gone takes none."""
         self.dirty = True
         try:

@@ -63,9 +63,22 @@ class Door(Protocol):
         ...
 
     def exchange(
-        self, request_id: int, frame: bytearray, *, deadline_ns: int, on_sent: Callable[[], None] | None = None
+        self,
+        request_id: int,
+        frame: bytearray,
+        *,
+        deadline_ns: int,
+        on_sent: Callable[[], None] | None = None,
+        ahead: int = 0,
     ) -> Response:
-        """Send a request and give its response. Raises CallTimeout and WorkerCrashed, which say what was sent."""
+        """Send a request, of which `ahead` bytes were written ahead, and give its response.
+
+        Raises CallTimeout and WorkerCrashed, which say what was sent.
+        """
+        ...
+
+    def write_ahead(self, left: bytearray) -> int:
+        """As many bytes of a request as the worker takes at once; how many. It is `dirty` from then on."""
         ...
 
     def cut_off(self) -> None:

@@ -3,7 +3,8 @@
 Refuses to know the interface's options; the pool in front of it can be dropped without being closed.
 
 The path of a call: encode → under the lock a worker or a place in the queue → wait on the ticket's own lock → write and
-read, in the client's thread → under the lock the worker goes back, or to the head of the queue → wake that one.
+read, in the client's thread → under the lock the worker goes back, or to the head of the queue → wake that one. If that
+one's call is a plain one, who hands it the worker writes its request too: the worker need not wait for the wake-up.
 
 Interrupts. A KeyboardInterrupt may come between any two steps. Whatever it breaks off ends in `_abort`, which gives the
 worker back, or has the supervisor take it; what it tore in the coordinator's records the next `plan` mends.
@@ -69,7 +70,8 @@ _ACCEPTED, _OFFERED = TicketState.ACCEPTED, TicketState.OFFERED
 class Engine:
     """Runs calls. Every method may be called from any thread.
 
-    Invariants: a worker's channel is used by the one thread whose ticket holds the worker, from grant to leave.
+    Invariants: a worker's channel is used by the one thread whose ticket holds the worker, from grant to leave; but its
+    request may be written by the thread that granted it the worker, if that has popped the ticket's claim.
     """
 
     def __init__(self, config: PoolConfig, observer: Observer | None, behaviour: WorkerBehaviour | None) -> None:
@@ -135,13 +137,17 @@ class Engine:
                         coordinator.enter(ticket, now_ns())
                     if coordinator.attention:
                         self.supervisor.look()
+                    ahead = 0
                     if ticket.state is not _ACCEPTED:
+                        if not _interruptible():
+                            ticket.claim = [frame]
                         self._await_worker(ticket, command, patience)
-                    response = ticket.worker.door.exchange(number, frame, deadline_ns=deadline)  # type: ignore[union-attr]
+                        ahead = ticket.take_back()
+                    response = ticket.worker.door.exchange(number, frame, deadline_ns=deadline, ahead=ahead)  # type: ignore[union-attr]
                     with lock:
                         woken = coordinator.leave(ticket, now_ns(), clean=True)
-                    for waiter in woken:
-                        waiter.wake()
+                    if woken:
+                        _hand_over(woken)
                     if coordinator.attention:
                         self.supervisor.look()
                 except BaseException as error:
@@ -243,10 +249,12 @@ class Engine:
             if ticket.state is TicketState.OFFERED:
                 self.coordinator.accept(ticket)
             state = ticket.state
+            if state is TicketState.WAITING:
+                ticket.claim = None  # whoever offers it a worker from now on sends nothing
             holders = self.coordinator.open_calls() if state is TicketState.WAITING else []
         if ticket.error is not None:
             raise ticket.error
-        late = ticket.deadline_ns <= now_ns()  # there is no time left to do anything with it
+        late = ticket.deadline_ns <= now_ns() and not ticket.take_back()  # no time is left to do anything with it
         if state is not TicketState.ACCEPTED or late:
             self.hooks.cancelled("queued")
             raise CheckoutTimeout(
@@ -294,6 +302,7 @@ class Engine:
             raise
 
     def _abort(self, ticket: Ticket, reason: str) -> None:
+        ticket.take_back()
         worker, state = ticket.worker, ticket.state
         dirty = worker is not None and worker.door.dirty
         if dirty and worker is not None and not worker.killed:
@@ -423,6 +432,22 @@ class Engine:
 
 CALL_TIMEOUT_S = 30.0
 CHECKOUT_TIMEOUT_S = 5.0
+
+
+def _interruptible() -> bool:
+    # Handlers of signals run in the main thread, and what they raise may come between any two steps.
+    return get_ident() == threading.main_thread().ident
+
+
+def _hand_over(woken: list[Ticket]) -> None:
+    # These were offered a worker. Its request is on its way while the client that it is for wakes up.
+    may_write = not _interruptible()
+    for waiter in woken:
+        try:
+            if may_write:
+                waiter.write_ahead()
+        finally:
+            waiter.wake()
 
 
 def _limits(config: PoolConfig) -> Limits:

@@ -38,6 +38,10 @@ class Ticket(msgspec.Struct, eq=False):
 
     `deadline_ns` is when its worker is ended, `thread_id` who waits, `queued_ns` since when. Each waiter has a lock of
     its own to wait on, so that a hand-off wakes exactly the thread that it is for.
+
+    `claim` has the request of a waiter that another client may write for it when it hands its worker over. Invariant:
+    who pops it, which is one step of the interpreter, writes it; nobody else does. `ahead` is how many bytes the other
+    client has written, and -1 until it has. Neither of the two may be a thread that signals interrupt.
     """
 
     call: int
@@ -49,11 +53,43 @@ class Ticket(msgspec.Struct, eq=False):
     error: PoolError | None = None
     gate: threading.Lock | None = None
     queued_ns: int = 0
+    claim: list[bytearray] | None = None
+    ahead: int = -1
 
     @property
     def worker_id(self) -> int | None:
         """The id of the worker that it owns."""
         return None if self.worker is None else self.worker.worker_id
+
+    def write_ahead(self) -> None:
+        """Write the request in its client's place; for the client that has offered it a worker, and wakes it then."""
+        claim, worker = self.claim, self.worker
+        if not claim or worker is None:
+            return
+        try:
+            frame = claim.pop()
+        except IndexError:
+            return  # its own client was quicker
+        written = 0
+        try:
+            written = worker.door.write_ahead(frame)
+        finally:
+            self.ahead = written
+
+    def take_back(self) -> int:
+        """From now on nobody else writes the request. How many bytes of it were written ahead."""
+        claim = self.claim
+        if claim is None:
+            return 0
+        try:
+            claim.pop()
+        except IndexError:
+            assert self.gate is not None, "only a request that waits is claimed"
+            while self.ahead < 0:  # it is just being written; after that comes `wake`
+                self.gate.acquire()
+            return self.ahead
+        self.claim = None
+        return 0
 
     def arm(self) -> None:
         """Make `wait` wait; before the ticket is put in the queue."""
