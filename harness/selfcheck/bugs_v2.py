@@ -341,8 +341,8 @@ def counters_reset() -> None:
     """A session's counter begins anew with each of its calls."""
 
     def resetting(begin: Any) -> Any:
-        def forget(self: SessionTable, session_id: str) -> Session:
-            session: Session = begin(self, session_id)
+        def forget(self: SessionTable, session_id: str, number: int) -> Session:
+            session: Session = begin(self, session_id, number)
             session.operations = 0
             return session
 
@@ -357,8 +357,8 @@ def counters_per_thread() -> None:
     callers: dict[int, threading.Thread] = {}  # the threads themselves: an ident may come again
 
     def forgetful(begin: Any) -> Any:
-        def forget(self: SessionTable, session_id: str) -> Session:
-            session: Session = begin(self, session_id)
+        def forget(self: SessionTable, session_id: str, number: int) -> Session:
+            session: Session = begin(self, session_id, number)
             caller = threading.current_thread()
             if callers.setdefault(id(session), caller) is not caller:
                 callers[id(session)] = caller

@@ -6,6 +6,7 @@ the pool is run. What it replaces must exist: a seam that has moved is an error,
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -93,12 +94,31 @@ _REPLACED: list[tuple[Any, str, Any]] = []
 
 
 def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:  # noqa: ANN401 - a class or a module
-    """Put `make(original)` in the place of the attribute that `owner` itself defines. Raises MutantError."""
+    """Put `make(original)` in the place of the attribute that `owner` itself defines.
+
+    Raises MutantError if there is none, or if a function's callers could not call what takes its place.
+    """
     if name not in vars(owner):
         raise MutantError(f"{owner.__name__} has no {name!r} of its own; the bug must be planted elsewhere")
     original = vars(owner)[name]
+    made = make(original)
+    if inspect.isfunction(original) and inspect.isfunction(made):
+        _require_same_calls(f"{owner.__name__}.{name}", inspect.signature(original), inspect.signature(made))
     _REPLACED.append((owner, name, original))
-    setattr(owner, name, make(original))
+    setattr(owner, name, made)
+
+
+def _require_same_calls(where: str, original: inspect.Signature, made: inspect.Signature) -> None:
+    # A call with everything, and one with only what must be there.
+    named = [each for each in original.parameters.values() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    for some in (named, [each for each in named if each.default is each.empty]):
+        try:
+            made.bind(
+                *(each.name for each in some if each.kind is not each.KEYWORD_ONLY),
+                **{each.name: None for each in some if each.kind is each.KEYWORD_ONLY},
+            )
+        except TypeError as error:
+            raise MutantError(f"{where}{original} cannot be replaced by one of {made}: {error}") from error
 
 
 def uproot() -> tuple[str, ...]:

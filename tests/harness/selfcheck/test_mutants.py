@@ -56,6 +56,25 @@ def test_each_mutant_is_run_where_its_pool_can_be(mutant: Mutant) -> None:
         assert stages[name].budget_s <= 30.0
 
 
+def test_a_bug_whose_place_is_called_otherwise_now_cannot_be_planted() -> None:
+    class Place:
+        def work(self, one: int, two: int = 2, *, three: int) -> int:
+            return one + two + three
+
+    for make in (
+        lambda _: lambda self, one, *, three: 0,
+        lambda _: lambda self, one, two=2: 0,
+        lambda _: lambda self, one, two, *, three: 0,
+        lambda _: lambda self, one, two=2, *, three, four: 0,
+    ):
+        with pytest.raises(MutantError, match=r"Place\.work\(self, one: .* cannot be replaced by one of \(self, one"):
+            replace(Place, "work", make)
+    assert uproot() == ()
+    replace(Place, "work", lambda _: lambda self, *args, three, **rest: 7)
+    assert Place().work(1, three=3) == 7
+    assert uproot() == ("Place.work",)
+
+
 def test_the_reversed_queue_is_reversed_where_a_worker_is_handed_on() -> None:
     assert _served_next() == 1
     (lifo,) = find_mutants(["v2.lifo_queue"])
