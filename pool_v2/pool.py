@@ -74,6 +74,7 @@ class PoolV2:
     ) -> Any:  # noqa: ANN401 - any JSON value
         """Check a worker out, write, read, check it in; all in this thread. Returns `result` verbatim.
 
+        Only the request of a call that had to wait may have been written by the client whose worker it got.
         `timeout_s` (30 by default) bounds the whole call from its entry: at that time its worker is killed and
         CallTimeout raised. `checkout_timeout_s` (5 by default) bounds the wait for a worker: CheckoutTimeout.
         """
