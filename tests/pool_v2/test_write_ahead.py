@@ -146,7 +146,11 @@ def busy(make_pool: Any, pid_of: Any, client: Any, until: Any, tmp_path: Any) ->
 def in_line(pool: PoolV2, client: Any, until: Any, *args: Any, **options: Any) -> Any:
     before = pool.status().waiting
     made = client(pool.execute, *args, **options)
-    until(lambda: pool.status().waiting > before, "it waits")
+    waiting = pool._engine.coordinator._queue
+    until(
+        lambda: len(waiting) > before and all(each.claim for each in waiting.copy().values()),
+        "it waits, and may be sent",
+    )
     return made
 
 
@@ -222,10 +226,10 @@ def test_one_whose_patience_ends_while_it_is_written_is_served(
 
     writes(slowly)
     pool, pid, holder = busy()
-    second = in_line(pool, client, until, "echo", {"value": "second", "nonce": "n2"}, checkout_timeout_s=1.0)
+    second = in_line(pool, client, until, "echo", {"value": "second", "nonce": "n2"}, checkout_timeout_s=3.0)
     os.kill(pid, signal.SIGCONT)
     assert begun.wait(HARD_LIMIT_S)
-    second.thread.join(1.2)
+    second.thread.join(3.2)
     assert second.thread.is_alive(), "it waits for the one that writes"
     go_on.set()
 
@@ -311,7 +315,7 @@ def test_a_deadline_that_passes_while_the_request_is_written_is_a_call_timeout(
 
     writes(late)
     pool, pid, holder = busy()
-    seconds.append(in_line(pool, client, until, "sleep", {"seconds": 60}, timeout_s=1.5))
+    seconds.append(in_line(pool, client, until, "sleep", {"seconds": 60}, timeout_s=3.0))
     os.kill(pid, signal.SIGCONT)
     with pytest.raises(PoolError) as caught:
         seconds[0].result()
