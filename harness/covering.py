@@ -7,6 +7,7 @@ forks inherit it. Knows nothing of verdicts.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -56,25 +57,28 @@ class Covering:
 
     def command(self, scenario: str, module: str) -> list[str]:
         """The command that runs `module` with this scenario as the context, whoever else measures this process."""
+        return self._coverage("run", f"--context={scenario}", "-m", module)
+
+    def _coverage(self, command: str, *words: str) -> list[str]:
+        # A process of its own: a Coverage in this one would end the measurement of whoever measures it.
         unset = [word for name in VARIABLES for word in ("-u", name)]
-        measured = ["-m", "coverage", "run", f"--rcfile={self._config}", f"--context={scenario}"]
-        return ["/usr/bin/env", *unset, sys.executable, *measured, "-m", module]
+        return ["/usr/bin/env", *unset, sys.executable, "-m", "coverage", command, f"--rcfile={self._config}", *words]
 
     def read(self) -> Cover:
         """What was executed, once all runs have ended. Raises RecordError if nothing was recorded."""
         import coverage  # here, since every job of a comparison imports this module, and none needs it
 
-        measured = coverage.Coverage(
-            data_file=str(self._folder / DATA_FILE), config_file=str(self._config), messages=False
-        )
         outfile = self._folder / "coverage.json"
+        for command in (self._coverage("combine"), self._coverage("json", "--show-contexts", "-o", str(outfile))):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise RecordError(f"no coverage in {self._folder}: {(done.stdout + done.stderr).strip()}")
         try:
-            measured.combine(strict=True)
-            measured.json_report(outfile=str(outfile), show_contexts=True)
             told = json.loads(outfile.read_text())
-        except (coverage.CoverageException, OSError) as error:
+            data = coverage.CoverageData(basename=str(self._folder / DATA_FILE))
+            data.read()
+        except (coverage.CoverageException, OSError, ValueError) as error:
             raise RecordError(f"no coverage in {self._folder}: {error}") from error
-        data = measured.get_data()
         names = sorted(name for name in data.measured_contexts() if name)
         files: dict[str, Any] = told["files"]
         lines = {name: _lines_of(name, files) for name in names}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from coverage import CoverageData
 
 from harness.covering import Covering, ranges, sources_of
 from harness.errors import RecordError
@@ -49,6 +52,38 @@ def test_each_scenario_has_its_own_lines_and_what_none_did_is_missing(
     assert (alpha.alone, beta.alone) == (1, 4)
     assert (alpha.branches, beta.branches) == (0, 1)
     assert 80 < cover.percent < 90
+
+
+def test_reading_it_leaves_the_measurement_of_this_process_alone(tmp_path: Path) -> None:
+    (tmp_path / "measured_module.py").write_text("x = 1\n")
+    (tmp_path / "reader.py").write_text(
+        "import subprocess, sys\nfrom pathlib import Path\nfrom harness.covering import Covering\n"
+        "covering = Covering(Path('inner'), ['measured_module'])\n"
+        "subprocess.run(covering.command('alpha', 'measured_module'), check=True)\n"
+        "print(covering.read().percent)\n"
+        "import measured_module\n"
+    )
+    (tmp_path / "outer.ini").write_text("[run]\nparallel = true\nsource = .\npatch = subprocess\n")
+    outer = tmp_path / ".outer"
+    starter = "import subprocess, sys; subprocess.run([sys.executable, 'reader.py'], check=True)"
+    (tmp_path / "starter.py").write_text(starter)
+    words = ["run", f"--rcfile={tmp_path / 'outer.ini'}", f"--data-file={outer}", "starter.py"]
+    unset = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "coverage", *words],
+        cwd=tmp_path,
+        env=unset | {"PYTHONPATH": str(tmp_path)},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["100.0"]
+    kept = [CoverageData(basename=str(path)) for path in tmp_path.glob(".outer.*")]
+    for each in kept:
+        each.read()
+    measured = {Path(name).name for each in kept for name in each.measured_files() if each.lines(name)}
+    assert {"starter.py", "reader.py", "measured_module.py"} <= measured
 
 
 def test_nothing_measured_is_a_record_error(tmp_path: Path) -> None:
