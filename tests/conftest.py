@@ -22,16 +22,6 @@ IN_CHILDREN = (
     "harness/selfcheck/",
 )
 
-XDIST_EXIT_S = 120.0
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Give xdist's processes time to write down what they have covered; after 10 s, its own limit, it kills them."""
-    if config.pluginmanager.hasplugin("xdist"):
-        from xdist.workermanage import NodeManager
-
-        NodeManager.EXIT_TIMEOUT = XDIST_EXIT_S
-
 
 @pytest.fixture(scope="session", autouse=True)
 def gate_of_this_process(tmp_path_factory: pytest.TempPathFactory) -> None:
