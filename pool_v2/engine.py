@@ -302,7 +302,7 @@ class Engine:
             raise
 
     def _abort(self, ticket: Ticket, reason: str) -> None:
-        ticket.take_back()
+        ticket.take_back()  # whoever may be writing for it is done after this, so what is dirty is known
         worker, state = ticket.worker, ticket.state
         dirty = worker is not None and worker.door.dirty
         if dirty and worker is not None and not worker.killed:

@@ -1,6 +1,7 @@
 """A ticket: one call's place in the queue, and what it was given.
 
-Knows nothing of workers' processes. Its state changes under the pool's lock only; waiting happens outside it.
+Knows nothing of workers' processes. Its state changes under the pool's lock only; waiting, and writing a request ahead
+through the worker's door, happen outside it.
 
     NEW ─┬─> ACCEPTED                     a worker was idle
          ├─> WAITING ─┬─> OFFERED ─┬─> ACCEPTED
