@@ -13,16 +13,11 @@ worker back, or has the supervisor take it; what it tore in the coordinator's re
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 import threading
-import traceback
-from pathlib import Path
 from threading import get_ident
-from types import FrameType
 from typing import Any
 
-import bridge
 from bridge import (
     CheckoutTimeout,
     CommandError,
@@ -48,6 +43,7 @@ from pool_v2.behaviour import WorkerBehaviour
 from pool_v2.circuit import Circuit
 from pool_v2.coordinator import Affinity, Coordinator
 from pool_v2.handover import Handover
+from pool_v2.holders import describe_holders
 from pool_v2.hooks import Hooks, describe
 from pool_v2.housekeeper import Housekeeper
 from pool_v2.lending import Lending
@@ -59,11 +55,6 @@ from pool_v2.ticket import Ticket, TicketState
 
 END_TIMEOUT_S = 5.0
 """How long the burial of killed workers may take at close."""
-MOST_HOLDERS = 8
-MOST_FRAMES = 4
-OWN_DIRS = tuple(
-    str(Path(module.__file__).parent) + os.sep for module in (bridge, sys.modules[__name__]) if module.__file__
-)
 _ACCEPTED, _OFFERED = TicketState.ACCEPTED, TicketState.OFFERED
 
 
@@ -151,7 +142,8 @@ class Engine:
                     if coordinator.attention:
                         self.supervisor.look()
                 except BaseException as error:
-                    self._give_up(ticket, error, patience)
+                    if not self._gave_up(ticket, error, patience):
+                        raise
                     response = self._attempt(number, frame, command, deadline, patience, again=True)
             else:
                 self.supervisor.emit(EventKind.ENQUEUE, call=number)
@@ -165,6 +157,7 @@ class Engine:
             outcome = type(told).__name__
             if told is not error:
                 raise told from error
+            del told  # it would be a reference of the error to itself, and keep the ticket
             raise
         finally:
             self.accounts.calls[number] = outcome
@@ -208,18 +201,18 @@ class Engine:
                 self.leave(ticket)
                 return response
             except BaseException as error:
-                self._give_up(ticket, error, patience)
+                if not self._gave_up(ticket, error, patience):
+                    raise
                 again = True
 
-    def _give_up(self, ticket: Ticket, error: BaseException, patience: int) -> None:
-        # The ticket owns nothing after this. Raises the error unless the call may go elsewhere.
+    def _gave_up(self, ticket: Ticket, error: BaseException, patience: int) -> bool:
+        # The ticket owns nothing after this, and its call has failed with `error`. Whether it may go elsewhere.
         try:
             self.abort_surely(ticket)
         except BaseException:  # an interrupt came into the very steps that give the worker back
             self.supervisor.abandon(ticket)
             raise
-        if not self.may_go_elsewhere(error, patience):
-            raise error
+        return self.may_go_elsewhere(error, patience)
 
     def checkout(self, ticket: Ticket, command: str, patience: int, *, again: bool = False) -> None:
         """Wait for a worker until `patience` (ns, absolute). The ticket is ACCEPTED then, or it raises why not."""
@@ -259,7 +252,7 @@ class Engine:
             self.hooks.cancelled("queued")
             raise CheckoutTimeout(
                 f"{command!r}: no worker of pool {self.crew.name!r} was free in time",
-                holders=_describe_holders(holders),
+                holders=describe_holders(holders),
             )
 
     def exchange(self, ticket: Ticket, number: int, frame: bytearray, deadline: int) -> Response:
@@ -468,26 +461,6 @@ def _limits(config: PoolConfig) -> Limits:
 
 def _ns(seconds: float | None) -> int | None:
     return None if seconds is None else int(seconds * 1e9)
-
-
-def _describe_holders(tickets: list[Ticket]) -> tuple[str, ...]:
-    # Who has the workers that this client waited for, and where each of these threads is now.
-    frames = sys._current_frames()
-    told = []
-    for ticket in tickets[:MOST_HOLDERS]:
-        where = _outside(frames.get(ticket.thread_id))
-        told.append(
-            f"call {ticket.call} holds worker {ticket.worker_id}, in thread {ticket.thread_id}\n{where}".rstrip()
-        )
-    return tuple(told)
-
-
-def _outside(frame: FrameType | None) -> str:
-    # The innermost frames of the application: where in the pool its client waits for the worker tells nobody anything.
-    stack = traceback.extract_stack(frame) if frame is not None else []
-    while stack and stack[-1].filename.startswith(OWN_DIRS):
-        stack.pop()
-    return "".join(traceback.format_list(stack[-MOST_FRAMES:])).rstrip()
 
 
 def close_in_background(engine: Engine) -> None:

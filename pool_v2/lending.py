@@ -149,6 +149,7 @@ class Lending:
             outcome = type(told).__name__
             if told is not error:
                 raise told from error
+            del told  # see Engine.run
             raise
         finally:
             engine.accounts.calls[number] = outcome  # at once: an interrupt may come into any call
