@@ -44,6 +44,7 @@ class Channel:
         "_stdout_fd",
         "_write_poll",
         "abandoned",
+        "answer_fd",
         "dirty",
         "limit_bytes",
         "overdue",
@@ -61,7 +62,7 @@ class Channel:
         self.abandoned = False
         self.limit_bytes = limit_bytes
         self._stdin_fd = process.stdin_fd
-        self._stdout_fd = process.stdout_fd
+        self._stdout_fd = self.answer_fd = process.stdout_fd
         # The pidfd tells of a worker's death even while a stranger holds the other end of its stdout.
         self._read_poll = select.poll()
         self._read_poll.register(process.stdout_fd, select.POLLIN)
@@ -118,11 +119,6 @@ class Channel:
     def exit_fd(self) -> int:
         """A descriptor that is readable once the worker has ended."""
         return self.process.pidfd
-
-    @property
-    def answer_fd(self) -> int:
-        """A descriptor that is readable when the worker has sent something."""
-        return self.process.stdout_fd
 
     def kill(self) -> None:
         """SIGKILL to the worker's process group, now."""

@@ -132,10 +132,10 @@ class Coordinator:
             self.attention = True
 
     def accept(self, ticket: Ticket) -> None:
-        """The client took what it was offered. A client that was woken may do this by itself, without the lock:
-        nobody else changes the state of an offer whose client lives.
+        """The client took what it was offered. A client that was woken may do this by itself, without the lock, and so
+        may whoever writes its request: nobody else changes the state of an offer whose client lives.
         """
-        assert ticket.state is _OFFERED, f"a ticket {ticket.state} cannot be accepted"
+        assert ticket.state in (_OFFERED, _ACCEPTED), f"a ticket {ticket.state} cannot be accepted"
         ticket.state = _ACCEPTED
 
     def leave(self, ticket: Ticket, now_ns: int, *, clean: bool, reason: str = "") -> list[Ticket]:

@@ -2,9 +2,9 @@
 
 Refuses to know the interface's options; the pool in front of it can be dropped without being closed.
 
-The path of a call: encode → under the lock a worker or a place in the queue → wait on the ticket's own lock → write and
-read, in the client's thread → under the lock the worker goes back, or to the head of the queue → wake that one. If that
-one's call is a plain one, who hands it the worker writes its request too: the worker need not wait for the wake-up.
+The path of a call: encode → under the lock a worker or a place in the queue → wait behind the ticket's own gate → write
+and read, in the client's thread → under the lock the worker goes back, or to the head of the queue → wake that one. If
+that one's call is a plain one, who hands it the worker writes its request too, and it is woken by the answer.
 
 Interrupts. A KeyboardInterrupt may come between any two steps. Whatever it breaks off ends in `_abort`, which gives the
 worker back, or has the supervisor take it; what it tore in the coordinator's records the next `plan` mends.
@@ -42,6 +42,7 @@ from pool_v2.batch import Batch
 from pool_v2.behaviour import WorkerBehaviour
 from pool_v2.circuit import Circuit
 from pool_v2.coordinator import Affinity, Coordinator
+from pool_v2.gates import Gates
 from pool_v2.handover import Handover
 from pool_v2.holders import describe_holders
 from pool_v2.hooks import Hooks, describe
@@ -55,14 +56,15 @@ from pool_v2.ticket import Ticket, TicketState
 
 END_TIMEOUT_S = 5.0
 """How long the burial of killed workers may take at close."""
-_ACCEPTED, _OFFERED = TicketState.ACCEPTED, TicketState.OFFERED
+_ACCEPTED, _OFFERED, _WAITING = TicketState.ACCEPTED, TicketState.OFFERED, TicketState.WAITING
 
 
 class Engine:
     """Runs calls. Every method may be called from any thread.
 
     Invariants: a worker's channel is used by the one thread whose ticket holds the worker, from grant to leave; but its
-    request may be written by the thread that granted it the worker, if that has popped the ticket's claim.
+    request may be written by the thread that granted it the worker, if that has popped the ticket's claim. A gate is
+    one ticket's until its client puts it back, when it waits no more and nobody is about to write its request.
     """
 
     def __init__(self, config: PoolConfig, observer: Observer | None, behaviour: WorkerBehaviour | None) -> None:
@@ -81,6 +83,9 @@ class Engine:
         self.ids = itertools.count(1)
         self.limit_bytes = config.max_frame_bytes
         self.accounts = Accounts(self.lock)
+        self.gates = Gates()
+        self._main = threading.main_thread().ident
+        """Handlers of signals run in this thread, and what they raise may come between any two steps."""
         self._closed = threading.Event()
         self._closing = threading.RLock()
         self._close_begun = False
@@ -121,24 +126,30 @@ class Engine:
             if self._plain and session_id is None:
                 frame = encode_request(number, command, args, limit_bytes=self.limit_bytes)
                 # The common call, in one piece: `_attempt` without an observer, and without its function calls.
-                ticket = Ticket(number, None, deadline, get_ident())
-                coordinator, lock = self.coordinator, self.lock
+                coordinator, lock, me = self.coordinator, self.lock, get_ident()
+                interruptible = me == self._main
+                ticket = Ticket(number, None, deadline, me, None if interruptible else [frame], self.gates)
                 try:
+                    now = now_ns()
                     with lock:
-                        coordinator.enter(ticket, now_ns())
+                        coordinator.enter(ticket, now)
                     if coordinator.attention:
                         self.supervisor.look()
-                    ahead = 0
-                    if ticket.state is not _ACCEPTED:
-                        if not _interruptible():
-                            ticket.claim = [frame]
-                        self._await_worker(ticket, command, patience)
-                        ahead = ticket.take_back()
+                    gate, ahead = ticket.gate, 0
+                    if gate is not None:  # it was put in the queue, and may have a worker by now
+                        woken = gate.wait((patience - now) / 1e9)
+                        if ticket.state is not _ACCEPTED:
+                            self._take_offer(ticket, command, patience, woken=woken)
+                        ahead = ticket.ahead
+                        if ahead < 0:
+                            ahead = ticket.take_back()
+                        ticket.gate = None
+                        self.gates.put(gate)
                     response = ticket.worker.door.exchange(number, frame, deadline_ns=deadline, ahead=ahead)  # type: ignore[union-attr]
                     with lock:
-                        woken = coordinator.leave(ticket, now_ns(), clean=True)
-                    if woken:
-                        _hand_over(woken)
+                        offered = coordinator.leave(ticket, now_ns(), clean=True)
+                    if offered:
+                        _hand_over(offered, may_write=not interruptible)
                     if coordinator.attention:
                         self.supervisor.look()
                 except BaseException as error:
@@ -212,6 +223,10 @@ class Engine:
         except BaseException:  # an interrupt came into the very steps that give the worker back
             self.supervisor.abandon(ticket)
             raise
+        gate = ticket.gate
+        if gate is not None and isinstance(error, PoolError):
+            ticket.gate = None
+            self.gates.put(gate)
         return self.may_go_elsewhere(error, patience)
 
     def checkout(self, ticket: Ticket, command: str, patience: int, *, again: bool = False) -> None:
@@ -231,6 +246,13 @@ class Engine:
 
     def _await_worker(self, ticket: Ticket, command: str, patience: int) -> None:
         woken = ticket.wait((patience - now_ns()) / 1e9)
+        self._take_offer(ticket, command, patience, woken=woken)
+
+    def _take_offer(self, ticket: Ticket, command: str, patience: int, *, woken: bool) -> None:
+        while ticket.state is _WAITING and patience > now_ns():  # a gate may open for nothing
+            woken = ticket.wait((patience - now_ns()) / 1e9)
+        if ticket.state is _ACCEPTED:
+            return  # whoever gave it the worker has written its request
         if woken and ticket.state is _OFFERED and ticket.deadline_ns > now_ns():
             ticket.state = _ACCEPTED  # nobody else changes an offer, except to give a dead client's worker away
         else:
@@ -411,6 +433,7 @@ class Engine:
                 self.supervisor.stop()
                 self.hooks.terminate_pool()
                 self.crew.disband()
+                self.gates.close()
                 self._closed.set()
                 self.supervisor.emit(EventKind.CLOSE)
             finally:
@@ -427,20 +450,15 @@ CALL_TIMEOUT_S = 30.0
 CHECKOUT_TIMEOUT_S = 5.0
 
 
-def _interruptible() -> bool:
-    # Handlers of signals run in the main thread, and what they raise may come between any two steps.
-    return get_ident() == threading.main_thread().ident
-
-
-def _hand_over(woken: list[Ticket]) -> None:
-    # These were offered a worker. Its request is on its way while the client that it is for wakes up.
-    may_write = not _interruptible()
-    for waiter in woken:
+def _hand_over(offered: list[Ticket], *, may_write: bool) -> None:
+    # Whose request is written here sleeps on until it is answered, the others wake up.
+    for waiter in offered:
+        written = False
         try:
-            if may_write:
-                waiter.write_ahead()
+            written = may_write and waiter.write_ahead()
         finally:
-            waiter.wake()
+            if not written:
+                waiter.wake()
 
 
 def _limits(config: PoolConfig) -> Limits:

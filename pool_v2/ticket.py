@@ -1,10 +1,10 @@
 """A ticket: one call's place in the queue, and what it was given.
 
-Knows nothing of workers' processes. Its state changes under the pool's lock only; waiting, and writing a request ahead
-through the worker's door, happen outside it.
+Knows nothing of workers' processes. Its state changes under the pool's lock, but for one step; waiting, and writing a
+request ahead through the worker's door, happen outside it.
 
     NEW ─┬─> ACCEPTED                     a worker was idle
-         ├─> WAITING ─┬─> OFFERED ─┬─> ACCEPTED
+         ├─> WAITING ─┬─> OFFERED ─┬─> ACCEPTED    the client woke, or its request was written: no lock
          │            │            └─> WITHDRAWN   the client left between hand-off and wake-up
          │            ├─> WITHDRAWN               the client left the queue
          │            └─> REFUSED                 the pool closed, or cannot start workers
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 from enum import Enum, auto
+from typing import Protocol
 
 import msgspec
 
@@ -34,11 +35,49 @@ class TicketState(Enum):
     REFUSED = auto()
 
 
+_ACCEPTED = TicketState.ACCEPTED
+WRITING_S = 0.001
+"""How soon to look again whether another client has written the request that it is just writing."""
+
+
+class Gate:
+    """What one client waits behind. Opened once or more before or during its wait, it lets it go on once."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def open(self) -> None:
+        """Let the waiting thread go on. From any thread."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # it is open already
+
+    def open_at(self, fd: int) -> None:
+        """Let it go on no later than `fd` can be read. From any thread."""
+        self.open()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for it to open, at most `timeout_s` seconds; whether it did."""
+        return self._lock.acquire(timeout=timeout_s) if timeout_s > 0 else self._lock.acquire(blocking=False)
+
+
+class Gatekeeper(Protocol):
+    """Where a ticket gets its gate, under the pool's lock."""
+
+    def take(self) -> Gate:
+        """A gate for one who begins to wait."""
+        ...
+
+
 class Ticket(msgspec.Struct, eq=False):
     """A call that wants a worker. `worker` is set exactly while the ticket owns one (OFFERED, ACCEPTED).
 
-    `deadline_ns` is when its worker is ended, `thread_id` who waits, `queued_ns` since when. Each waiter has a lock of
-    its own to wait on, so that a hand-off wakes exactly the thread that it is for.
+    `deadline_ns` is when its worker is ended, `thread_id` who waits, `queued_ns` since when. Each waiter has a gate of
+    its own, from `gates` if it has them, so that a hand-off wakes exactly the thread that it is for.
 
     `claim` has the request of a waiter that another client may write for it when it hands its worker over. Invariant:
     who pops it, which is one step of the interpreter, writes it; nobody else does. `ahead` is how many bytes the other
@@ -49,12 +88,13 @@ class Ticket(msgspec.Struct, eq=False):
     session: Session | None = None
     deadline_ns: int = 2**63
     thread_id: int = 0
+    claim: list[bytearray] | None = None
+    gates: Gatekeeper | None = None
     state: TicketState = TicketState.NEW
     worker: Worker | None = None
     error: PoolError | None = None
-    gate: threading.Lock | None = None
+    gate: Gate | None = None
     queued_ns: int = 0
-    claim: list[bytearray] | None = None
     ahead: int = -1
 
     @property
@@ -62,20 +102,29 @@ class Ticket(msgspec.Struct, eq=False):
         """The id of the worker that it owns."""
         return None if self.worker is None else self.worker.worker_id
 
-    def write_ahead(self) -> None:
-        """Write the request in its client's place; for the client that has offered it a worker, and wakes it then."""
-        claim, worker = self.claim, self.worker
-        if not claim or worker is None:
-            return
+    def write_ahead(self) -> bool:
+        """Write the request in its client's place; for the client that has offered it a worker.
+
+        Whether all of it was written, so that its client goes on at the answer; otherwise it is to be woken.
+        """
+        claim, worker, gate = self.claim, self.worker, self.gate
+        if not claim or worker is None or gate is None:
+            return False
         try:
             frame = claim.pop()
         except IndexError:
-            return  # its own client was quicker
+            return False  # its own client was quicker
         written = 0
         try:
             written = worker.door.write_ahead(frame)
+            if written:
+                self.state = _ACCEPTED  # from now on its deadline ends the worker, and not its wait
         finally:
             self.ahead = written
+        if written != len(frame):
+            return False
+        gate.open_at(worker.door.answer_fd)
+        return True
 
     def take_back(self) -> int:
         """From now on nobody else writes the request. How many bytes of it were written ahead."""
@@ -85,27 +134,24 @@ class Ticket(msgspec.Struct, eq=False):
         try:
             claim.pop()
         except IndexError:
-            assert self.gate is not None, "only a request that waits is claimed"
-            while self.ahead < 0:  # it is just being written; after that comes `wake`
-                self.gate.acquire()
+            gate = self.gate
+            while self.ahead < 0 and gate is not None:  # it is just being written, which never blocks
+                gate.wait(WRITING_S)
             return self.ahead
         self.claim = None
         return 0
 
     def arm(self) -> None:
         """Make `wait` wait; before the ticket is put in the queue."""
-        gate = self.gate = threading.Lock()
-        gate.acquire()
+        self.gate = Gate() if self.gates is None else self.gates.take()
 
     def wake(self) -> None:
-        """Let the waiting thread go on. A second time changes nothing."""
-        if self.gate is not None:
-            try:
-                self.gate.release()
-            except RuntimeError:
-                pass  # it was woken already
+        """Let the waiting thread go on. A second time changes nothing, or has it look at the ticket once more."""
+        gate = self.gate  # which its client may take away, being awake
+        if gate is not None:
+            gate.open()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for `wake` at most `timeout_s` seconds; whether it came."""
+        """Wait for `wake` or for the answer to what was written ahead, at most `timeout_s` seconds; whether it came."""
         assert self.gate is not None, "only an armed ticket waits"
-        return self.gate.acquire(timeout=timeout_s) if timeout_s > 0 else self.gate.acquire(blocking=False)
+        return self.gate.wait(timeout_s)

@@ -15,7 +15,7 @@ from bridge.channel import Channel
 from bridge.journal import JOURNAL_VARIABLE, read_journals
 from pool_v2 import PoolV2
 from pool_v2.roster import Worker
-from pool_v2.ticket import Ticket
+from pool_v2.ticket import Ticket, TicketState
 
 HARD_LIMIT_S = 15.0
 LARGER_THAN_A_PIPE = "x" * 3_000_000
@@ -24,6 +24,8 @@ Write = Callable[[Channel, Any], int]
 
 class Door:
     """Remembers what is written ahead to a worker; the write lasts until it is let go."""
+
+    answer_fd = -1
 
     def __init__(self, *, takes: int = 1000, error: Exception | None = None) -> None:
         self.written: list[bytes] = []
@@ -47,7 +49,7 @@ def offered(door: Door) -> Ticket:
     ticket.arm()
     ticket.claim = [bytearray(b"request")]
     ticket.worker = Worker(1)
-    ticket.worker.door = door  # type: ignore[assignment]
+    ticket.worker.door = door
     return ticket
 
 
@@ -56,10 +58,11 @@ def test_what_was_written_ahead_is_told_to_its_client(takes: int, ahead: int) ->
     door = Door(takes=takes)
     door.go_on.set()
     ticket = offered(door)
-    ticket.write_ahead()
-    ticket.write_ahead()
+    told = ticket.write_ahead(), ticket.write_ahead()
 
     assert (ticket.take_back(), ticket.take_back(), door.written) == (ahead, ahead, [b"request"])
+    assert told == (ahead == 7, False), "only one of whom nothing is left to be written can sleep on"
+    assert (ticket.state is TicketState.ACCEPTED) == (ahead > 0)
 
 
 def test_a_request_that_its_client_took_back_is_written_by_nobody_else() -> None:
@@ -67,7 +70,7 @@ def test_a_request_that_its_client_took_back_is_written_by_nobody_else() -> None
     ticket = offered(door)
 
     assert ticket.take_back() == 0
-    ticket.write_ahead()
+    assert not ticket.write_ahead()
     assert (ticket.take_back(), door.written) == (0, [])
 
 
@@ -102,7 +105,7 @@ def test_a_ticket_without_a_claim_or_a_worker_is_left_alone() -> None:
     plain, lost = Ticket(1), offered(Door())
     lost.worker = None
     for ticket in (plain, lost):
-        ticket.write_ahead()
+        assert not ticket.write_ahead()
         assert ticket.take_back() == 0
 
 
