@@ -16,7 +16,7 @@ FRAME_LIMIT_VARIABLE = "POOLPROOF_MAX_FRAME_BYTES"
 def encode_frame(payload: bytes | bytearray | memoryview, *, limit_bytes: int = MAX_WIRE_BYTES) -> bytes:
     """Put the length before `payload`. Raises ProtocolError past `limit_bytes`."""
     size = len(payload)
-    if size > min(limit_bytes, MAX_WIRE_BYTES):
+    if size > limit_bytes or size > MAX_WIRE_BYTES:
         raise ProtocolError(f"a frame of {size} bytes; the limit is {min(limit_bytes, MAX_WIRE_BYTES)}")
     return size.to_bytes(HEADER_BYTES, "big") + payload
 

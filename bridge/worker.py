@@ -144,7 +144,7 @@ def _answer(wire: Wire, context: Context, journal: Journal, request: Request) ->
     ok = False
     try:
         result = find_handler(request.command)(context, request.args)
-        if isinstance(result, Iterator):
+        if hasattr(result, "__next__"):  # an iterator: its parts are the answer
             response = _stream(wire, request, result)
         else:
             response = encode_success(request.id, result)

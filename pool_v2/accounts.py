@@ -33,10 +33,8 @@ class Accounts:
     def sum_up(self) -> tuple[dict[str, int], int]:
         """How many calls have ended, by outcome, and how many are in flight. Takes the pool's lock."""
         with self._lock:
-            for number, outcome in self.calls.copy().items():  # in one step: clients go on without the lock
-                if outcome != IN_FLIGHT:
-                    self._ended[outcome] += 1
-                    del self.calls[number]
+            done = [number for number, outcome in self.calls.copy().items() if outcome != IN_FLIGHT]
+            self._ended.update(map(self.calls.pop, done))  # in one step: an interrupt must not come in between
             ended = dict(self._ended)
         return ended, len(self.calls)
 

@@ -120,7 +120,8 @@ class Engine:
         `deadline` and `patience` are absolute, in nanoseconds: for the whole call, and for the wait for a worker.
         """
         number = next(self.ids)
-        self.accounts.calls[number] = IN_FLIGHT
+        calls = self.accounts.calls
+        calls[number] = IN_FLIGHT
         outcome = "Cancelled"
         try:
             if self._plain and session_id is None:
@@ -171,8 +172,8 @@ class Engine:
             del told  # it would be a reference of the error to itself, and keep the ticket
             raise
         finally:
-            self.accounts.calls[number] = outcome
-            if self.observed or len(self.accounts.calls) > MOST_UNCOUNTED:
+            calls[number] = outcome
+            if self.observed or len(calls) > MOST_UNCOUNTED:
                 self.after_call(number, outcome)
 
     def _run_at_length(
