@@ -41,18 +41,18 @@ class _Look:
             try:
                 self._paused = gc.isenabled()
                 gc.disable()
-                return sys._current_frames()
-            finally:
-                self._go_on()
-
-    def _go_on(self) -> None:
-        if self._paused:
-            self._paused = False
-            gc.enable()
+                found = sys._current_frames()
+            finally:  # without a function of its own, at whose beginning an interrupt could come
+                if self._paused:
+                    self._paused = False
+                    gc.enable()
+        return found
 
     def _after_fork_in_child(self) -> None:
         self._lock = threading.Lock()  # whoever held it is in the parent
-        self._go_on()
+        if self._paused:
+            self._paused = False
+            gc.enable()
 
 
 _look = _Look()

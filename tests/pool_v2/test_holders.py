@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -107,6 +108,15 @@ def test_an_error_on_the_way_leaves_the_collection_as_it_was(monkeypatch: pytest
         describe_holders([held(1, 1)])
     assert gc.isenabled()
     assert not holders._look._lock.locked()
+
+
+def test_wherever_ctrl_c_comes_garbage_is_collected_afterwards(interrupted_after: Any) -> None:
+    steps = 0
+    while interrupted_after(steps, holders._look.frames, {holders.__file__}):
+        assert gc.isenabled(), f"step {steps}"
+        assert not holders._look._lock.locked(), f"step {steps}"
+        steps += 1
+    assert steps > 3
 
 
 def test_a_child_that_is_forked_meanwhile_collects_and_looks(monkeypatch: pytest.MonkeyPatch) -> None:
