@@ -109,6 +109,10 @@ class Wire:
                 left = left[os.write(self._write_fd, left) :]
 
 
+PLAIN = frozenset({str, int, float, bool, dict, list, tuple, type(None)})
+"""What most handlers return: it is no iterator, which takes longer to find out."""
+
+
 def serve(wire: Wire, context: Context, journal: Journal) -> int:
     """Answer requests until the input ends or a handler says to leave. The exit status."""
     watched = False
@@ -144,7 +148,7 @@ def _answer(wire: Wire, context: Context, journal: Journal, request: Request) ->
     ok = False
     try:
         result = find_handler(request.command)(context, request.args)
-        if hasattr(result, "__next__"):  # an iterator: its parts are the answer
+        if type(result) not in PLAIN and isinstance(result, Iterator):
             response = _stream(wire, request, result)
         else:
             response = encode_success(request.id, result)

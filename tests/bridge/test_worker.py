@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from bridge.handlers import COMMANDS
+from bridge.handlers import COMMANDS, Context
 from bridge.handlers.injury import BROKEN
-from bridge.journal import JOURNAL_VARIABLE, read_journals
+from bridge.journal import JOURNAL_VARIABLE, Journal, read_journals
+from bridge.messages import Request, decode_response
+from bridge.worker import _answer
 
 Program = Callable[..., Any]
 VALUES: list[Any] = [None, 0, False, "", [], {}, -1.5, {"result": 1}, {"result": {"result": None}}, "é\n\0", 2**70]
@@ -260,3 +262,27 @@ def test_every_call_is_in_the_journal_but_the_init_ping_is_not(program: Program,
 def test_an_option_that_is_unknown_is_refused_at_the_start(program: Program) -> None:
     worker = program("--colour", "red", stderr=subprocess.DEVNULL)
     assert worker.process.wait(10) == 2
+
+
+class Lenient(dict[str, int]):
+    """A dict that has every attribute that it is asked for."""
+
+    __getattr__ = dict.get
+
+
+@pytest.mark.parametrize(
+    ("made", "sent"),
+    [(lambda: Lenient(a=1), {"a": 1}), (lambda: iter([1, 2]), [1, 2]), (lambda: (each for each in "ab"), ["a", "b"])],
+)
+def test_what_is_an_iterator_is_sent_as_a_list_and_what_only_seems_to_be_one_as_it_is(
+    made: Callable[[], object], sent: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COMMANDS, "made", lambda *_: made())
+    written: list[bytes] = []
+
+    class Wire:
+        write = written.append
+
+    _answer(Wire(), Context(1, "tests", written.append), Journal(1, None), Request(5, "made", {}))  # type: ignore[arg-type]
+
+    assert [decode_response(each).result for each in written] == [sent]
