@@ -81,7 +81,8 @@ class Ticket(msgspec.Struct, eq=False):
 
     `claim` has the request of a waiter that another client may write for it when it hands its worker over. Invariant:
     who pops it, which is one step of the interpreter, writes it; nobody else does. `ahead` is how many bytes the other
-    client has written, and -1 until it has. Neither of the two may be a thread that signals interrupt.
+    client has written, and -1 until it has. Neither of the two may be a thread that signals interrupt; if the writer is
+    broken off by something else, the request counts as written and its worker is ended.
     """
 
     call: int
@@ -110,17 +111,24 @@ class Ticket(msgspec.Struct, eq=False):
         claim, worker, gate = self.claim, self.worker, self.gate
         if not claim or worker is None or gate is None:
             return False
+        mine, written = True, 0
         try:
-            frame = claim.pop()
-        except IndexError:
-            return False  # its own client was quicker
-        written = 0
-        try:
+            try:
+                frame = claim.pop()
+            except IndexError:
+                mine = False
+                return False  # its own client was quicker
+            written = len(frame)
             written = worker.door.write_ahead(frame)
             if written:
                 self.state = _ACCEPTED  # from now on its deadline ends the worker, and not its wait
+        except BaseException:
+            if written:  # or not: nobody can tell what has left, so it must not be sent again
+                worker.door.kill()
+            raise
         finally:
-            self.ahead = written
+            if mine and not claim:
+                self.ahead = written
         if written != len(frame):
             return False
         gate.open_at(worker.door.answer_fd)

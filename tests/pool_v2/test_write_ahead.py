@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ from bridge import CheckoutTimeout, PoolError, Sent, WorkerCrashed
 from bridge.channel import Channel
 from bridge.journal import JOURNAL_VARIABLE, read_journals
 from pool_v2 import PoolV2
+from pool_v2 import ticket as ticket_module
 from pool_v2.roster import Worker
 from pool_v2.ticket import Ticket, TicketState
 
@@ -29,6 +31,7 @@ class Door:
 
     def __init__(self, *, takes: int = 1000, error: Exception | None = None) -> None:
         self.written: list[bytes] = []
+        self.killed = False
         self.begun = threading.Event()
         self.go_on = threading.Event()
         self._takes = takes
@@ -42,6 +45,10 @@ class Door:
             raise self._error
         self.written.append(bytes(left))
         return min(self._takes, len(left))
+
+    def kill(self) -> None:
+        """End the worker."""
+        self.killed = True
 
 
 def offered(door: Door) -> Ticket:
@@ -91,14 +98,27 @@ def test_a_client_that_takes_back_what_is_just_being_written_waits_for_it(client
     assert taker.result() == 7
 
 
-def test_a_write_that_fails_has_written_nothing() -> None:
+def test_a_write_that_breaks_off_counts_as_written_and_ends_the_worker() -> None:
     door = Door(error=MemoryError())
     door.go_on.set()
     ticket = offered(door)
 
     with pytest.raises(MemoryError):
         ticket.write_ahead()
-    assert ticket.take_back() == 0
+    assert (ticket.take_back(), door.killed) == (7, True)
+
+
+def test_wherever_the_writer_is_broken_off_its_client_goes_on_and_nothing_is_sent_twice(interrupted_after: Any) -> None:
+    # Not by a signal, as the main thread takes no part; but any thread can raise something in any other.
+    for step in itertools.count():
+        door = Door()
+        door.go_on.set()
+        ticket = offered(door)
+        if not interrupted_after(step, ticket.write_ahead, {ticket_module.__file__}):
+            break
+        assert ticket.claim or ticket.ahead >= 0, f"at step {step} its client would wait for ever"
+        assert len(door.written) <= (ticket.take_back() > 0), f"at step {step} it is sent twice"
+    assert step > 5
 
 
 def test_a_ticket_without_a_claim_or_a_worker_is_left_alone() -> None:
