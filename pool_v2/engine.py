@@ -131,8 +131,8 @@ class Engine:
                 interruptible = me == self._main
                 ticket = Ticket(number, None, deadline, me, None if interruptible else [frame], self.gates)
                 try:
-                    now = now_ns()
                     with lock:
+                        now = now_ns()
                         coordinator.enter(ticket, now)
                     if coordinator.attention:
                         self.supervisor.look()
@@ -154,6 +154,7 @@ class Engine:
                     if coordinator.attention:
                         self.supervisor.look()
                 except BaseException as error:
+                    gate = None  # whoever keeps the error keeps this frame
                     if not self._gave_up(ticket, error, patience):
                         raise
                     response = self._attempt(number, frame, command, deadline, patience, again=True)
@@ -224,9 +225,8 @@ class Engine:
         except BaseException:  # an interrupt came into the very steps that give the worker back
             self.supervisor.abandon(ticket)
             raise
-        gate = ticket.gate
-        if gate is not None and isinstance(error, PoolError):
-            ticket.gate = None
+        gate, ticket.gate = ticket.gate, None
+        if gate is not None and ticket.gates is not None and isinstance(error, PoolError):
             self.gates.put(gate)
         return self.may_go_elsewhere(error, patience)
 

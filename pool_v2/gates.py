@@ -83,6 +83,7 @@ class Gates:
         self._lock = threading.Lock()
         self._bell: Bell | None = None
         self._closed = False
+        _ALL.add(self)
 
     def take(self) -> Gate:
         """A gate for one who begins to wait. Opens no descriptor."""
@@ -118,6 +119,19 @@ class Gates:
                 return
             self._living.add(gate)
             self._free.append(gate)
+
+
+_ALL: weakref.WeakSet[Gates] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # The pool is its parent's. Closing the child's copies changes nothing there.
+    for gates in list(_ALL):
+        gates._lock = threading.Lock()  # whoever held it is in the parent
+        gates.close()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _possible(timeout_s: float) -> float:

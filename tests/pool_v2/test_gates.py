@@ -401,3 +401,61 @@ def test_a_ticket_gets_its_gate_from_the_pool() -> None:
 
     assert type(ticket.gate) is AnswerGate
     assert ticket.wait(0.0)
+
+
+def test_a_call_whose_deadline_passes_before_it_is_looked_at_costs_no_worker(
+    make_pool: Any, client: Any, pid_of: Any
+) -> None:
+    pool = make_pool(workers=1)
+    pid = pid_of(pool)
+    with pool._engine.lock:
+        late = client(pool.execute, "ping", timeout_s=0.05)
+        late.thread.join(0.3)
+    with pytest.raises(CheckoutTimeout) as caught:
+        late.result()
+
+    assert caught.value.sent is Sent.NO
+    assert pid_of(pool) == pid
+
+
+def test_an_error_that_is_kept_keeps_no_gate(line: Any, make_pool: Any) -> None:
+    make_pool().close()  # whatever is opened once in a process
+    before = descriptors()
+    pool, _, holder, second = line()
+    pool.close(0.0)
+    kept = []
+    for each in (holder, second):
+        with pytest.raises(PoolClosed) as caught:
+            each.result()
+        kept.append(caught.value)
+
+    assert descriptors() == before
+    assert kept
+
+
+def test_calls_that_take_no_gate_make_none(make_pool: Any, log: Any, pid_of: Any, client: Any, until: Any) -> None:
+    pool = make_pool(log, workers=1)
+    pid = pid_of(pool)
+    os.kill(pid, signal.SIGSTOP)
+    holder = client(pool.execute, "ping")
+    until(lambda: pool.status().workers[0].state == "leased", "the worker is taken")
+    for _ in range(3):
+        with pytest.raises(CheckoutTimeout):
+            pool.execute("ping", checkout_timeout_s=0.01)
+    os.kill(pid, signal.SIGCONT)
+    holder.result()
+
+    assert not pool._engine.gates._living
+
+
+def test_a_forked_child_keeps_no_gate() -> None:
+    gates = Gates()
+    before = descriptors()
+    gates.put(Gate())
+    gates.put(Gate())
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if descriptors() == before and type(gates.take()) is Gate else 1)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert type(gates.take()) is AnswerGate
