@@ -51,11 +51,13 @@ from pool_v2.lending import Lending
 from pool_v2.orders import Act
 from pool_v2.roster import Limits
 from pool_v2.streaming import Streaming
-from pool_v2.supervisor import Supervisor
+from pool_v2.supervisor import LONGEST_SLEEP_S, Supervisor
 from pool_v2.ticket import Ticket, TicketState
 
 END_TIMEOUT_S = 5.0
 """How long the burial of killed workers may take at close."""
+WATCHED_NS = int(2 * LONGEST_SLEEP_S * 1e9)
+"""A wait of more than this is left to the supervisor, which looks before it is over: a timer a call costs more."""
 _ACCEPTED, _OFFERED, _WAITING = TicketState.ACCEPTED, TicketState.OFFERED, TicketState.WAITING
 
 
@@ -129,7 +131,8 @@ class Engine:
                 # The common call, in one piece: `_attempt` without an observer, and without its function calls.
                 coordinator, lock, me = self.coordinator, self.lock, get_ident()
                 interruptible = me == self._main
-                ticket = Ticket(number, None, deadline, me, None if interruptible else [frame], self.gates)
+                claim = None if interruptible else [frame]
+                ticket = Ticket(number, None, deadline, me, claim, self.gates, patience)
                 try:
                     with lock:
                         now = now_ns()
@@ -138,7 +141,8 @@ class Engine:
                         self.supervisor.look()
                     gate, ahead = ticket.gate, 0
                     if gate is not None:  # it was put in the queue, and may have a worker by now
-                        woken = gate.wait((patience - now) / 1e9)
+                        left = patience - now
+                        woken = gate.wait(None if left > WATCHED_NS and not interruptible else left / 1e9)
                         if ticket.state is not _ACCEPTED:
                             self._take_offer(ticket, command, patience, woken=woken)
                         ahead = ticket.ahead

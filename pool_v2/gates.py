@@ -62,9 +62,9 @@ class AnswerGate(Gate):
         except OSError:
             self._add(fd)
 
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for it to open, at most `timeout_s` seconds (a day, if it is longer); whether it did."""
-        return bool(self._epoll.poll(timeout_s if 0.0 < timeout_s < LONGEST_WAIT_S else _possible(timeout_s), 1))
+    def wait(self, timeout_s: float | None) -> bool:
+        """Wait for it to open, at most `timeout_s` seconds (or a day) unless that is None; whether it did."""
+        return bool(self._epoll.poll(None if timeout_s is None else min(max(timeout_s, 0.0), LONGEST_WAIT_S), 1))
 
     def _add(self, fd: int) -> None:
         try:
@@ -132,8 +132,3 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def _possible(timeout_s: float) -> float:
-    # What epoll takes: with less than 0 it would wait for ever.
-    return min(max(timeout_s, 0.0), LONGEST_WAIT_S)

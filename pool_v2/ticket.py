@@ -60,8 +60,10 @@ class Gate:
         """Let it go on no later than `fd` can be read. From any thread."""
         self.open()
 
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for it to open, at most `timeout_s` seconds; whether it did."""
+    def wait(self, timeout_s: float | None) -> bool:
+        """Wait for it to open, at most `timeout_s` seconds unless that is None; whether it did."""
+        if timeout_s is None:
+            return self._lock.acquire()
         return self._lock.acquire(timeout=timeout_s) if timeout_s > 0 else self._lock.acquire(blocking=False)
 
 
@@ -76,8 +78,9 @@ class Gatekeeper(Protocol):
 class Ticket(msgspec.Struct, eq=False):
     """A call that wants a worker. `worker` is set exactly while the ticket owns one (OFFERED, ACCEPTED).
 
-    `deadline_ns` is when its worker is ended, `thread_id` who waits, `queued_ns` since when. Each waiter has a gate of
-    its own, from `gates` if it has them, so that a hand-off wakes exactly the thread that it is for.
+    `deadline_ns` is when its worker is ended, `patience_ns` when the supervisor ends its wait if its client does not,
+    `thread_id` who waits, `queued_ns` since when. Each waiter has a gate of its own, from `gates` if it has them, so
+    that a hand-off wakes exactly the thread that it is for.
 
     `claim` has the request of a waiter that another client may write for it when it hands its worker over. Invariant:
     who pops it, which is one step of the interpreter, writes it; nobody else does. `ahead` is how many bytes the other
@@ -91,6 +94,7 @@ class Ticket(msgspec.Struct, eq=False):
     thread_id: int = 0
     claim: list[bytearray] | None = None
     gates: Gatekeeper | None = None
+    patience_ns: int = 2**63
     state: TicketState = TicketState.NEW
     worker: Worker | None = None
     error: PoolError | None = None

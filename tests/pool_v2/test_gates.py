@@ -15,7 +15,9 @@ import pytest
 
 from bridge import CallTimeout, CheckoutTimeout, PoolClosed, Sent, WorkerCrashed
 from bridge.channel import Channel
+from bridge.clock import now_ns
 from pool_v2 import PoolV2
+from pool_v2.engine import WATCHED_NS
 from pool_v2.gates import LONGEST_WAIT_S, MOST_GATES, AnswerGate, Bell, Gates
 from pool_v2.ticket import Gate, Ticket
 
@@ -119,6 +121,17 @@ def test_a_wait_may_be_longer_than_the_kernel_can_count(
 ) -> None:
     waiter = client(gate.wait, timeout_s)
     gate.open()
+
+    assert waiter.result() is True
+
+
+@pytest.mark.parametrize("kind", [Gate, lambda: AnswerGate(Bell())])
+def test_a_wait_may_have_no_end_of_its_own(kind: Callable[[], Gate], client: Callable[..., Any]) -> None:
+    shut = kind()
+    waiter = client(shut.wait, None)
+    waiter.thread.join(0.05)
+    assert waiter.thread.is_alive()
+    shut.open()
 
     assert waiter.result() is True
 
@@ -311,6 +324,44 @@ def test_patience_that_ends_before_a_worker_comes_is(line: Any) -> None:
     assert (holder.result(), caught.value.sent) == ("first", Sent.NO)
     assert pool.execute("echo", {"value": "third"}) == "third"
     assert pool.status().statistics.outcomes == {"result": 2, "CheckoutTimeout": 1}
+
+
+@pytest.mark.parametrize("patience_s", [WATCHED_NS / 1e9 + 0.3, WATCHED_NS / 1e9 - 0.3])
+@pytest.mark.parametrize("gated", [True, False])
+def test_the_supervisor_ends_a_long_wait_and_the_client_a_short_one(
+    make_pool: Any,
+    pid_of: Any,
+    client: Any,
+    until: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    patience_s: float,
+    gated: bool,
+) -> None:
+    limits: list[float | None] = []
+    kind = AnswerGate if gated else Gate
+    wait = kind.wait
+
+    def told(gate: Any, timeout_s: float | None) -> bool:
+        limits.append(timeout_s)
+        return wait(gate, timeout_s)
+
+    monkeypatch.setattr(kind, "wait", told)
+    pool = make_pool(workers=1)
+    pid = pid_of(pool)
+    if gated:
+        pool._engine.gates.put(Gate())
+    os.kill(pid, signal.SIGSTOP)
+    holder = client(pool.execute, "ping")
+    until(lambda: pool.status().workers[0].state == "leased", "the worker is taken")
+    begun = now_ns()
+    with pytest.raises(CheckoutTimeout):
+        client(pool.execute, "ping", checkout_timeout_s=patience_s).result()
+    waited_s = (now_ns() - begun) / 1e9
+    os.kill(pid, signal.SIGCONT)
+    holder.result()
+
+    assert (limits[0] is None) == (patience_s * 1e9 > WATCHED_NS)
+    assert waited_s >= patience_s
 
 
 def test_a_gate_that_opens_for_nothing_keeps_its_client_in_line(
