@@ -98,8 +98,12 @@ class Channel:
             self.write(memoryview(frame)[written:], Sent.MAYBE if written else Sent.NO, deadline_ns)
         if on_sent is not None:
             on_sent()
+        data = os.read(self._stdout_fd, READ_BYTES) if self.watched else self.read(deadline_ns)
+        size = len(data) - HEADER_BYTES
+        whole = size >= 0 and _size_of(data)[0] == size <= self.limit_bytes and not self.abandoned  # as nearly always
+        payload = data[HEADER_BYTES:] if whole else self._read_rest(data, deadline_ns)
         try:
-            response = decode_response(self._read(deadline_ns))
+            response = decode_response(payload)
         except ProtocolError as error:
             raise self.crashed(f"sent what is {error}") from error
         if response.id != request_id or response.more is not UNSET:
@@ -210,11 +214,8 @@ class Channel:
                 if not left:
                     return
 
-    def _read(self, deadline_ns: int) -> bytes | bytearray:
-        data = os.read(self._stdout_fd, READ_BYTES) if self.watched else self.read(deadline_ns)
-        size = len(data) - HEADER_BYTES
-        if size >= 0 and _size_of(data)[0] == size <= self.limit_bytes and not self.abandoned:
-            return data[HEADER_BYTES:]  # a whole frame in one read, as nearly always
+    def _read_rest(self, data: bytes, deadline_ns: int) -> bytes | bytearray:
+        # The payload of a frame of which this is the beginning, or all and more.
         if not data or self.abandoned:
             raise self._ended()
         while len(data) < HEADER_BYTES:

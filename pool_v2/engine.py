@@ -132,7 +132,7 @@ class Engine:
                 coordinator, lock, me = self.coordinator, self.lock, get_ident()
                 interruptible = me == self._main
                 claim = None if interruptible else [frame]
-                ticket = Ticket(number, None, deadline, me, claim, self.gates, patience)
+                ticket = Ticket(number, None, deadline, me, claim, self.gates.free, patience)
                 try:
                     with lock:
                         now = now_ns()
@@ -153,8 +153,11 @@ class Engine:
                     response = ticket.worker.door.exchange(number, frame, deadline_ns=deadline, ahead=ahead)  # type: ignore[union-attr]
                     with lock:
                         offered = coordinator.leave(ticket, now_ns(), clean=True)
-                    if offered:
-                        _hand_over(offered, may_write=not interruptible)
+                    for waiter in offered:
+                        if interruptible:
+                            waiter.wake()
+                        else:
+                            waiter.hand_over()
                     if coordinator.attention:
                         self.supervisor.look()
                 except BaseException as error:
@@ -453,17 +456,6 @@ class Engine:
 
 CALL_TIMEOUT_S = 30.0
 CHECKOUT_TIMEOUT_S = 5.0
-
-
-def _hand_over(offered: list[Ticket], *, may_write: bool) -> None:
-    # Whose request is written here sleeps on until it is answered, the others wake up.
-    for waiter in offered:
-        written = False
-        try:
-            written = may_write and waiter.write_ahead()
-        finally:
-            if not written:
-                waiter.wake()
 
 
 def _limits(config: PoolConfig) -> Limits:

@@ -74,29 +74,24 @@ class AnswerGate(Gate):
 
 
 class Gates:
-    """A pool's gates, each used by one waiting client at a time. Every method may be called from any thread."""
+    """A pool's gates, each used by one waiting client at a time. Every method may be called from any thread.
+
+    `free` has those that nobody waits behind. Whoever begins to wait takes one of them under the pool's lock.
+    """
 
     def __init__(self, most: int = MOST_GATES) -> None:
+        self.free: deque[Gate] = deque()
         self._most = most
-        self._free: deque[AnswerGate] = deque()
         self._living: weakref.WeakSet[AnswerGate] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._bell: Bell | None = None
         self._closed = False
         _ALL.add(self)
 
-    def take(self) -> Gate:
-        """A gate for one who begins to wait. Opens no descriptor."""
-        try:
-            return self._free.pop()
-        except IndexError:
-            return Gate()
-
     def put(self, gate: Gate) -> None:
         """Nobody waits behind this one any more. If it is a mere lock, there were too few: one is made."""
         if isinstance(gate, AnswerGate):
-            if not self._closed:
-                self._free.append(gate)
+            self.free.append(gate)
         elif len(self._living) < self._most:
             self._make()
 
@@ -105,7 +100,8 @@ class Gates:
         with self._lock:
             self._closed = True
             self._bell = None
-            self._free.clear()
+            closing, self.free = self.free, deque(maxlen=0)
+            closing.clear()
 
     def _make(self) -> None:
         with self._lock:
@@ -118,7 +114,7 @@ class Gates:
             except OSError:  # no descriptor is left
                 return
             self._living.add(gate)
-            self._free.append(gate)
+            self.free.append(gate)
 
 
 _ALL: weakref.WeakSet[Gates] = weakref.WeakSet()

@@ -14,8 +14,8 @@ request ahead through the worker's door, happen outside it.
 from __future__ import annotations
 
 import threading
+from collections.abc import MutableSequence
 from enum import Enum, auto
-from typing import Protocol
 
 import msgspec
 
@@ -67,19 +67,11 @@ class Gate:
         return self._lock.acquire(timeout=timeout_s) if timeout_s > 0 else self._lock.acquire(blocking=False)
 
 
-class Gatekeeper(Protocol):
-    """Where a ticket gets its gate, under the pool's lock."""
-
-    def take(self) -> Gate:
-        """A gate for one who begins to wait."""
-        ...
-
-
 class Ticket(msgspec.Struct, eq=False):
     """A call that wants a worker. `worker` is set exactly while the ticket owns one (OFFERED, ACCEPTED).
 
     `deadline_ns` is when its worker is ended, `patience_ns` when the supervisor ends its wait if its client does not,
-    `thread_id` who waits, `queued_ns` since when. Each waiter has a gate of its own, from `gates` if it has them, so
+    `thread_id` who waits, `queued_ns` since when. Each waiter has a gate of its own, one of `gates` if any is free, so
     that a hand-off wakes exactly the thread that it is for.
 
     `claim` has the request of a waiter that another client may write for it when it hands its worker over. Invariant:
@@ -93,7 +85,7 @@ class Ticket(msgspec.Struct, eq=False):
     deadline_ns: int = 2**63
     thread_id: int = 0
     claim: list[bytearray] | None = None
-    gates: Gatekeeper | None = None
+    gates: MutableSequence[Gate] | None = None
     patience_ns: int = 2**63
     state: TicketState = TicketState.NEW
     worker: Worker | None = None
@@ -107,22 +99,24 @@ class Ticket(msgspec.Struct, eq=False):
         """The id of the worker that it owns."""
         return None if self.worker is None else self.worker.worker_id
 
-    def write_ahead(self) -> bool:
-        """Write the request in its client's place; for the client that has offered it a worker.
+    def hand_over(self) -> None:
+        """Let its client have the worker that it was offered, and write its request if that may be done for it.
 
-        Whether all of it was written, so that its client goes on at the answer; otherwise it is to be woken.
+        For the client that has offered it, unless signals interrupt that one. If all of the request was written, its
+        client goes on at the answer; otherwise at once.
         """
         claim, worker, gate = self.claim, self.worker, self.gate
         if not claim or worker is None or gate is None:
-            return False
-        mine, written = True, 0
+            self.wake()
+            return
+        mine, size, written = True, 0, 0
         try:
             try:
                 frame = claim.pop()
             except IndexError:
                 mine = False
-                return False  # its own client was quicker
-            written = len(frame)
+                return  # its own client was quicker
+            size = written = len(frame)
             written = worker.door.write_ahead(frame)
             if written:
                 self.state = _ACCEPTED  # from now on its deadline ends the worker, and not its wait
@@ -133,10 +127,10 @@ class Ticket(msgspec.Struct, eq=False):
         finally:
             if mine and not claim:
                 self.ahead = written
-        if written != len(frame):
-            return False
-        gate.open_at(worker.door.answer_fd)
-        return True
+            if written and written == size:
+                gate.open_at(worker.door.answer_fd)
+            else:
+                gate.open()
 
     def take_back(self) -> int:
         """From now on nobody else writes the request. How many bytes of it were written ahead."""
@@ -155,7 +149,8 @@ class Ticket(msgspec.Struct, eq=False):
 
     def arm(self) -> None:
         """Make `wait` wait; before the ticket is put in the queue."""
-        self.gate = Gate() if self.gates is None else self.gates.take()
+        gates = self.gates
+        self.gate = gates.pop() if gates else Gate()
 
     def wake(self) -> None:
         """Let the waiting thread go on. A second time changes nothing, or has it look at the ticket once more."""

@@ -148,38 +148,45 @@ def test_a_forgotten_gate_leaves_no_descriptor() -> None:
 # Those of a pool.
 
 
+def taken(gates: Gates) -> Gate:
+    ticket = Ticket(1, gates=gates.free)
+    ticket.arm()
+    assert ticket.gate is not None
+    return ticket.gate
+
+
 def test_there_is_none_until_somebody_waited_and_then_it_is_used_again() -> None:
     gates = Gates()
-    first = gates.take()
+    first = taken(gates)
     assert type(first) is Gate
     gates.put(first)
-    second = gates.take()
+    second = taken(gates)
     assert type(second) is AnswerGate
     gates.put(second)
 
-    assert gates.take() is second
-    assert type(gates.take()) is Gate, "each has one waiting client"
+    assert taken(gates) is second
+    assert type(taken(gates)) is Gate, "each has one waiting client"
 
 
 def test_there_are_as_many_as_waited_and_never_more_than_the_most() -> None:
     gates = Gates(most=3)
     for _ in range(10):
         gates.put(Gate())
-    made = [gates.take() for _ in range(5)]
+    made = [taken(gates) for _ in range(5)]
     assert [type(each) for each in made] == [AnswerGate] * 3 + [Gate] * 2
     for each in made:
         gates.put(each)
-    assert [type(gates.take()) for _ in range(4)] == [AnswerGate] * 3 + [Gate]
+    assert [type(taken(gates)) for _ in range(4)] == [AnswerGate] * 3 + [Gate]
 
 
 def test_one_that_was_lost_is_replaced() -> None:
     gates = Gates(most=1)
     gates.put(Gate())
-    assert type(gates.take()) is AnswerGate  # and nobody puts it back
+    assert type(taken(gates)) is AnswerGate  # and nobody puts it back
     gc.collect()
     gates.put(Gate())
 
-    assert type(gates.take()) is AnswerGate
+    assert type(taken(gates)) is AnswerGate
 
 
 def test_a_close_leaves_no_descriptor_and_what_is_put_back_later_is_dropped() -> None:
@@ -187,7 +194,7 @@ def test_a_close_leaves_no_descriptor_and_what_is_put_back_later_is_dropped() ->
     gates = Gates()
     gates.put(Gate())
     gates.put(Gate())
-    used = gates.take()
+    used = taken(gates)
     gates.close()
     gates.close()
     assert len(descriptors()) == len(before) + 2, "one gate and the bell that it needs"
@@ -198,7 +205,7 @@ def test_a_close_leaves_no_descriptor_and_what_is_put_back_later_is_dropped() ->
     del used
 
     assert descriptors() == before
-    assert type(gates.take()) is Gate
+    assert type(taken(gates)) is Gate
 
 
 def test_without_descriptors_there_are_locks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,9 +217,9 @@ def test_without_descriptors_there_are_locks(monkeypatch: pytest.MonkeyPatch) ->
         with monkeypatch.context() as patched:
             patched.setattr(module, name, none_left)
             gates.put(Gate())
-        assert type(gates.take()) is Gate
+        assert type(taken(gates)) is Gate
         gates.put(Gate())
-        assert type(gates.take()) is AnswerGate, "later there may be some"
+        assert type(taken(gates)) is AnswerGate, "later there may be some"
 
 
 # In a pool of one worker, which is stopped while somebody has it and others come.
@@ -261,7 +268,7 @@ def test_a_client_sleeps_until_its_answer(line: Any, opened: list[str]) -> None:
 
     assert (holder.result(), second.result()) == ("first", "second")
     assert opened == ["open_at"]
-    assert len(pool._engine.gates._free) == 1
+    assert len(pool._engine.gates.free) == 1
 
 
 def test_whose_request_does_not_fit_is_woken_to_write_the_rest(line: Any, opened: list[str]) -> None:
@@ -401,7 +408,7 @@ def test_a_pool_that_is_closed_leaves_no_descriptor(make_pool: Any, client: Any)
     pool = make_pool(workers=1)
     for each in [client(pool.execute, "sleep", {"seconds": 0.05}) for _ in range(6)]:
         each.result()
-    assert len(pool._engine.gates._free) > 1
+    assert len(pool._engine.gates.free) > 1
     pool.close()
 
     assert descriptors() == before
@@ -439,14 +446,14 @@ def test_more_clients_than_gates_are_all_served(make_pool: Any, client: Any) -> 
     callers = [client(call_often, number) for number in range(3 * MOST_GATES)]
     for number, caller in enumerate(callers):
         assert caller.result() == [[number, turn] for turn in range(20)]
-    assert 0 < len(pool._engine.gates._free) <= MOST_GATES
+    assert 0 < len(pool._engine.gates.free) <= MOST_GATES
     assert pool.status().statistics.outcomes == {"result": 60 * MOST_GATES}
 
 
 def test_a_ticket_gets_its_gate_from_the_pool() -> None:
     gates = Gates()
     gates.put(Gate())
-    ticket = Ticket(1, gates=gates)
+    ticket = Ticket(1, gates=gates.free)
     ticket.arm()
     ticket.wake()
 
@@ -506,7 +513,7 @@ def test_a_forked_child_keeps_no_gate() -> None:
     gates.put(Gate())
     child = os.fork()
     if child == 0:
-        os._exit(0 if descriptors() == before and type(gates.take()) is Gate else 1)
+        os._exit(0 if descriptors() == before and type(taken(gates)) is Gate else 1)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert type(gates.take()) is AnswerGate
+    assert type(taken(gates)) is AnswerGate
