@@ -21,6 +21,7 @@ from pool_v2 import PoolV2
 
 CLIENTS = 16
 CALLS = 120
+HARD_LIMIT_S = 120.0
 LARGE = "x" * 200_000
 Told = tuple[str, str, Sent | None]
 
@@ -79,6 +80,8 @@ def test_each_call_has_its_own_answer_and_one_outcome_and_runs_once_at_most(
     nemesis = client(injure, pool, seed, done)
     try:
         clients = [client(call_often, pool, number, seed) for number in range(CLIENTS)]
+        for caller in clients:
+            caller.thread.join(HARD_LIMIT_S)
         told = [each for caller in clients for each in caller.result()]
     finally:
         done.set()
