@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
 import time
@@ -22,6 +23,7 @@ from harness.recorder import Running
 
 WAIT_SLICE_S = 0.02
 LOOK_EVERY_S = 0.002
+LONGEST_DEATH_S = 10.0
 BLOWS: dict[FaultKind, type[BaseException]] = {
     FaultKind.CLIENT_INTERRUPT: KeyboardInterrupt,
     FaultKind.CLIENT_DEATH: SystemExit,
@@ -128,7 +130,9 @@ class Nemesis:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL if fault.kind is FaultKind.KILL else signal.SIGSTOP)
             detail = "" if was_busy else "its call was over already"
             stage.tell(fault, landed=was_busy, worker=worker, pid=pid, detail=detail)
-            if fault.kind is FaultKind.STOP:
+            if fault.kind is FaultKind.KILL:
+                _await_end(pidfd)
+            elif fault.kind is FaultKind.STOP:
                 stage.stop.wait(fault.for_s)
                 with contextlib.suppress(ProcessLookupError):  # the pool has replaced it, which is its right
                     signal.pidfd_send_signal(pidfd, signal.SIGCONT)
@@ -140,6 +144,13 @@ class Nemesis:
             return False
         finally:
             os.close(pidfd)
+
+
+def _await_end(pidfd: int) -> None:
+    # A large process takes some milliseconds to die. Until then the fault lasts: it could hit a call after the last one.
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(LONGEST_DEATH_S * 1000)
 
 
 def _pin_child(pid: int) -> int:

@@ -93,6 +93,36 @@ def test_a_kill_reaches_the_worker_that_serves_the_victim(stage: Theatre) -> Non
     assert child.wait(LIMIT_S) == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_kill_lasts_until_its_worker_has_ended(
+    stage: Theatre, monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    child = stage.child()
+    real, sent = signal.pidfd_send_signal, threading.Event()
+
+    def dying(pidfd: int, number: int) -> None:  # a large process is still at work for a while
+        own = os.dup(pidfd)
+
+        def die() -> None:
+            sent.wait(LIMIT_S)
+            real(own, number)
+            os.close(own)
+
+        threading.Thread(target=die, daemon=True).start()
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", dying)
+    nemesis = stage.nemesis(KILL)
+    stage.send(child.pid, answered=answered)
+    nemesis.start()
+    assert not nemesis.join(0.3)
+    assert child.poll() is None
+    sent.set()
+
+    assert nemesis.join(LIMIT_S)
+    assert child.wait(LIMIT_S) == -signal.SIGKILL
+    assert [record.landed for record in stage.records()] == [not answered]
+
+
 def test_a_stop_lasts_until_the_run_is_over_at_most(stage: Theatre, eventually: Callable[..., None]) -> None:
     child = stage.child()
     nemesis = stage.nemesis(Fault(kind=FaultKind.STOP, when="victim:sent", for_s=3600))
