@@ -147,7 +147,7 @@ class Nemesis:
 
 
 def _await_end(pidfd: int) -> None:
-    # A large process takes some milliseconds to die. Until then the fault lasts: it could hit a call after the last one.
+    # A large process takes some milliseconds to die, in which the fault lasts and could hit a call after the last one.
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.poll(LONGEST_DEATH_S * 1000)
