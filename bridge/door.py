@@ -2,7 +2,7 @@
 
 Pure: two protocols. `bridge.channel` fulfils them for a process of this machine, which `bridge.process` has started by
 posix_spawn or a zygote has forked (`bridge.forked`); a worker on another host needs the same few things, among them two
-descriptors of this process that tell of its end and of its first answer.
+descriptors of this process that tell of its end and of each answer.
 """
 
 from __future__ import annotations
