@@ -19,6 +19,7 @@ from struct import Struct
 from msgspec import UNSET
 
 from bridge.clock import now_ns
+from bridge.door import Reply
 from bridge.errors import CallTimeout, ProtocolError, Sent, StartFailed, WorkerCrashed
 from bridge.framing import HEADER_BYTES, FrameDecoder, frame_size
 from bridge.messages import INIT_ID, Response, decode_response, encode_request
@@ -79,10 +80,12 @@ class Channel:
         deadline_ns: int,
         on_sent: Callable[[], None] | None = None,
         ahead: int = 0,
+        reply: Reply | None = None,
     ) -> Response:
         """Send `frame` and give the response to `request_id`; `on_sent` is called when the last byte has left.
 
-        The first `ahead` bytes were written ahead.
+        The first `ahead` bytes were written ahead. With a `reply`, which only a watched channel may have, the response
+        comes through that.
 
         Raises CallTimeout at the deadline and WorkerCrashed for a dead worker or a broken stream. Both say what was
         sent; after WorkerCrashed with Sent.NO the request can go to another worker.
@@ -98,10 +101,19 @@ class Channel:
             self.write(memoryview(frame)[written:], Sent.MAYBE if written else Sent.NO, deadline_ns)
         if on_sent is not None:
             on_sent()
-        data = os.read(self._stdout_fd, READ_BYTES) if self.watched else self.read(deadline_ns)
-        size = len(data) - HEADER_BYTES
-        whole = size >= 0 and _size_of(data)[0] == size <= self.limit_bytes and not self.abandoned  # as nearly always
-        payload = data[HEADER_BYTES:] if whole else self._read_rest(data, deadline_ns)
+        payload: bytes | bytearray | None = None
+        if reply is not None:
+            payload = reply.receive(self.exited)
+            reply = None  # whoever keeps an error keeps this frame
+        if payload is None:
+            data = os.read(self._stdout_fd, READ_BYTES) if self.watched else self.read(deadline_ns)
+            size = len(data) - HEADER_BYTES
+            whole = size >= 0 and _size_of(data)[0] == size <= self.limit_bytes and not self.abandoned
+            payload = data[HEADER_BYTES:] if whole else self._read_rest(data, deadline_ns)  # seldom
+        return self.conclude(request_id, payload)
+
+    def conclude(self, request_id: int, payload: bytes | bytearray) -> Response:
+        """The exchange ends with this payload. Raises WorkerCrashed if it is not the response to `request_id`."""
         try:
             response = decode_response(payload)
         except ProtocolError as error:

@@ -2,7 +2,7 @@
 
 Pure: two protocols. `bridge.channel` fulfils them for a process of this machine, which `bridge.process` has started by
 posix_spawn or a zygote has forked (`bridge.forked`); a worker on another host needs the same few things, among them two
-descriptors of this process that tell of its end and of each answer.
+descriptors of this process that tell of its end and of its first answer. Reply pipes are for those of this machine.
 """
 
 from __future__ import annotations
@@ -32,6 +32,17 @@ class Start(Protocol):
         ...
 
 
+class Reply(Protocol):
+    """The client's end of a reply pipe, whose number the request says (`bridge.replies`)."""
+
+    def receive(self, ended: Callable[[], bool]) -> bytes | None:
+        """Wait for the answer and give its payload; None if it is to be sought where answers come as always.
+
+        That is so too once the worker has `ended`, of which a poke tells. What is no frame is given as it is.
+        """
+        ...
+
+
 class Door(Protocol):
     """The way to one worker. One client at a time uses it: the one that holds the worker's lease.
 
@@ -55,7 +66,7 @@ class Door(Protocol):
 
     @property
     def answer_fd(self) -> int:
-        """A descriptor that is readable when the worker has sent something."""
+        """A descriptor that is readable when the worker has sent something, but through no reply pipe."""
         ...
 
     def new_start(self) -> Start:
@@ -70,11 +81,16 @@ class Door(Protocol):
         deadline_ns: int,
         on_sent: Callable[[], None] | None = None,
         ahead: int = 0,
+        reply: Reply | None = None,
     ) -> Response:
-        """Send a request, of which `ahead` bytes were written ahead, and give its response.
+        """Send a request, of which `ahead` bytes were written ahead, and give its response, from `reply` if it is said.
 
         Raises CallTimeout and WorkerCrashed, which say what was sent.
         """
+        ...
+
+    def conclude(self, request_id: int, payload: bytes) -> Response:
+        """The response that this payload is, which somebody else has received. Raises WorkerCrashed if it is not it."""
         ...
 
     def write_ahead(self, left: bytearray) -> int:
