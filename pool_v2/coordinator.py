@@ -96,8 +96,9 @@ class Coordinator:
                 if ticket.deadline_ns < self.watch_ns:
                     self.attention = True
                 return
-            if not idle and not again and self.max_queue is None and len(self.workers) == len(self.held) == self._most:
-                ticket.arm()
+            if not idle and not again and self.max_queue is None and len(self.held) == self._most:  # all are busy
+                if ticket.gate is None:
+                    ticket.arm()
                 ticket.queued_ns = now_ns
                 ticket.state = _WAITING
                 queue[ticket.call] = ticket
@@ -149,10 +150,10 @@ class Coordinator:
             self._queue.pop(ticket.call, None)
             ticket.state = _WITHDRAWN
             return []
-        worker_id = worker.worker_id
-        if self.held.get(worker_id) is not ticket:
+        worker_id, held, queue = worker.worker_id, self.held, self._queue
+        if held.get(worker_id) is not ticket:
             # An interrupt came between two steps of the hand-off: the supervisor finds the worker.
-            self._queue.pop(ticket.call, None)
+            queue.pop(ticket.call, None)
             ticket.worker = None
             ticket.state = _WITHDRAWN
             self.suspect()
@@ -164,24 +165,25 @@ class Coordinator:
             clean
             and not reason
             and worker.phase is _IDLE
-            and not (worker.exited_ns or worker.overdue or self.closing)
+            and not worker.exited_ns
+            and not worker.overdue
+            and not self.closing
             and worker.served < worker.request_limit
         )
-        del self.held[worker_id]
+        del held[worker_id]
         ticket.worker = None
         session = ticket.session
         if session is not None and session.holder is ticket:
             session.holder = None  # it would keep the ticket, and a task's ticket keeps its loop
         if not keep:
-            self._queue.pop(ticket.call, None)
+            queue.pop(ticket.call, None)
             self._condemn(worker, reason or ("" if clean else "dirty"))
-            return self._match() if self._idle and self._queue else []
-        queue = self._queue
+            return self._match() if self._idle and queue else []
         if queue and not self._idle:
             head = next(iter(queue.values()))
             if head.session is None and head.worker is None and head is not ticket:  # any worker will do for it
                 head.worker = worker
-                self.held[worker_id] = head
+                held[worker_id] = head
                 del queue[head.call]
                 head.state = _OFFERED
                 if head.deadline_ns < self.watch_ns:
@@ -190,7 +192,7 @@ class Coordinator:
         worker.idle_since_ns = now_ns
         self._idle[worker_id] = worker
         if queue:
-            self._queue.pop(ticket.call, None)  # if an interrupt left it there
+            queue.pop(ticket.call, None)  # if an interrupt left it there
             return self._match()
         if len(self.workers) > self.limits.size:
             self._shrink(worker)

@@ -18,10 +18,13 @@ import threading
 from threading import get_ident
 from typing import Any
 
+from msgspec import UNSET
+
 from bridge import (
     CheckoutTimeout,
     CommandError,
     EventKind,
+    InvalidRequest,
     Observer,
     PoolClosed,
     PoolConfig,
@@ -42,7 +45,7 @@ from pool_v2.batch import Batch
 from pool_v2.behaviour import WorkerBehaviour
 from pool_v2.circuit import Circuit
 from pool_v2.coordinator import Affinity, Coordinator
-from pool_v2.gates import Gates
+from pool_v2.gates import AnswerGate, Gates
 from pool_v2.handover import Handover
 from pool_v2.holders import describe_holders
 from pool_v2.hooks import Hooks, describe
@@ -66,7 +69,7 @@ class Engine:
 
     Invariants: a worker's channel is used by the one thread whose ticket holds the worker, from grant to leave; but its
     request may be written by the thread that granted it the worker, if that has popped the ticket's claim. A gate is
-    one ticket's until its client puts it back, when it waits no more and nobody is about to write its request.
+    one call's until its client puts it back: it has had its answer, or nothing was sent that could be answered.
     """
 
     def __init__(self, config: PoolConfig, observer: Observer | None, behaviour: WorkerBehaviour | None) -> None:
@@ -85,7 +88,7 @@ class Engine:
         self.ids = itertools.count(1)
         self.limit_bytes = config.max_frame_bytes
         self.accounts = Accounts(self.lock)
-        self.gates = Gates()
+        self.gates = Gates(self.crew.reply_dir)
         self._main = threading.main_thread().ident
         """Handlers of signals run in this thread, and what they raise may come between any two steps."""
         self._closed = threading.Event()
@@ -126,48 +129,67 @@ class Engine:
         calls[number] = IN_FLIGHT
         outcome = "Cancelled"
         try:
-            if self._plain and session_id is None:
-                frame = encode_request(number, command, args, limit_bytes=self.limit_bytes)
-                # The common call, in one piece: `_attempt` without an observer, and without its function calls.
-                coordinator, lock, me = self.coordinator, self.lock, get_ident()
-                interruptible = me == self._main
-                claim = None if interruptible else [frame]
-                ticket = Ticket(number, None, deadline, me, claim, self.gates.free, patience)
+            me = get_ident()
+            if session_id is not None or not self._plain or me == self._main:
+                self.supervisor.emit(EventKind.ENQUEUE, call=number)
+                response = self._run_at_length(number, command, args, session_id, deadline, patience)
+            else:
+                # The common call, in one piece: `_attempt` without an observer, and without its function calls. No
+                # handler of a signal runs in this thread, so locks can be taken without `with`, in half the time.
+                coordinator, lock, gates = self.coordinator, self.lock, self.gates
+                reply = gates.take()
                 try:
-                    with lock:
+                    reply_to = UNSET if reply is None else reply.number
+                    frame = encode_request(number, command, args, limit_bytes=self.limit_bytes, reply_to=reply_to)
+                except InvalidRequest:
+                    if reply is None:
+                        raise
+                    gates.free.append(reply)
+                    reply = None  # its number may have been too much
+                    frame = encode_request(number, command, args, limit_bytes=self.limit_bytes)
+                ticket = Ticket(number, None, deadline, me, [frame], patience, gate=reply)
+                try:
+                    try:
+                        lock.acquire()
                         now = now_ns()
                         coordinator.enter(ticket, now)
+                    finally:
+                        lock.release()
                     if coordinator.attention:
                         self.supervisor.look()
-                    gate, ahead = ticket.gate, 0
-                    if gate is not None:  # it was put in the queue, and may have a worker by now
+                    gate, answer, ahead = ticket.gate, None, 0
+                    if ticket.queued_ns and gate is not None:
                         left = patience - now
-                        woken = gate.wait(None if left > WATCHED_NS and not interruptible else left / 1e9)
-                        if ticket.state is not _ACCEPTED:
-                            self._take_offer(ticket, command, patience, woken=woken)
-                        ahead = ticket.ahead
-                        if ahead < 0:
-                            ahead = ticket.take_back()
+                        woken = gate.wait(None if left > WATCHED_NS else left / 1e9)
+                        answer = gate.answer
+                        if not answer:
+                            ahead = self._take_turn(ticket, frame, command, patience, woken=woken)
+                            answer = gate.answer
+                    door: Door = ticket.worker.door  # type: ignore[union-attr]
+                    if answer:
+                        gate.answer = None  # type: ignore[union-attr]
+                        ticket.state = _ACCEPTED
+                        response = door.conclude(number, answer)
+                    else:
+                        response = door.exchange(number, frame, deadline_ns=deadline, ahead=ahead, reply=reply)
+                    if reply is not None:
                         ticket.gate = None
-                        self.gates.put(gate)
-                    response = ticket.worker.door.exchange(number, frame, deadline_ns=deadline, ahead=ahead)  # type: ignore[union-attr]
-                    with lock:
+                        gates.free.append(reply)
+                    try:
+                        lock.acquire()
                         offered = coordinator.leave(ticket, now_ns(), clean=True)
+                    finally:
+                        lock.release()
                     for waiter in offered:
-                        if interruptible:
-                            waiter.wake()
-                        else:
-                            waiter.hand_over()
+                        waiter.hand_over()
                     if coordinator.attention:
                         self.supervisor.look()
                 except BaseException as error:
-                    gate = None  # whoever keeps the error keeps this frame
+                    gate = reply = None  # whoever keeps the error keeps this frame
                     if not self._gave_up(ticket, error, patience):
                         raise
+                    frame = encode_request(number, command, args, limit_bytes=self.limit_bytes)
                     response = self._attempt(number, frame, command, deadline, patience, again=True)
-            else:
-                self.supervisor.emit(EventKind.ENQUEUE, call=number)
-                response = self._run_at_length(number, command, args, session_id, deadline, patience)
             if not response.success:
                 raise CommandError(str(response.error))
             outcome = "result"
@@ -233,8 +255,8 @@ class Engine:
             self.supervisor.abandon(ticket)
             raise
         gate, ticket.gate = ticket.gate, None
-        if gate is not None and ticket.gates is not None and isinstance(error, PoolError):
-            self.gates.put(gate)
+        if isinstance(gate, AnswerGate) and isinstance(error, PoolError) and error.sent is Sent.NO:
+            self.gates.free.append(gate)  # no answer can come through it
         return self.may_go_elsewhere(error, patience)
 
     def checkout(self, ticket: Ticket, command: str, patience: int, *, again: bool = False) -> None:
@@ -256,9 +278,19 @@ class Engine:
         woken = ticket.wait((patience - now_ns()) / 1e9)
         self._take_offer(ticket, command, patience, woken=woken)
 
+    def _take_turn(self, ticket: Ticket, frame: bytearray, command: str, patience: int, *, woken: bool) -> int:
+        # It waited, and nothing has come but perhaps a worker. How much of its request was written ahead.
+        self._take_offer(ticket, command, patience, woken=woken)
+        ahead = ticket.ahead if ticket.ahead >= 0 else ticket.take_back()
+        if not isinstance(ticket.gate, AnswerGate):
+            self.gates.lacking()
+        return len(frame) if ahead < 0 else ahead
+
     def _take_offer(self, ticket: Ticket, command: str, patience: int, *, woken: bool) -> None:
         while ticket.state is _WAITING and patience > now_ns():  # a gate may open for nothing
             woken = ticket.wait((patience - now_ns()) / 1e9)
+        if ticket.answered:
+            ticket.state = _ACCEPTED
         if ticket.state is _ACCEPTED:
             return  # whoever gave it the worker has written its request
         if woken and ticket.state is _OFFERED and ticket.deadline_ns > now_ns():

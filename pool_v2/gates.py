@@ -1,120 +1,160 @@
-"""Gates that open at a worker's answer: whoever waits behind one sleeps once for its worker and its answer together.
+"""Gates that an answer comes through: whoever waits behind one sleeps once for its worker and its answer together.
 
-A client that waits for a worker may let another write its request (`pool_v2.ticket`). Whoever has written it lets the
-gate open as soon as the worker answers; until then its client sleeps, in one system call.
+A client that waits for a worker may let another write its request (`pool_v2.ticket`). The request says which pipe its
+answer is to come through, and there its client sleeps, in one read that gives it the answer (`bridge.replies`).
 
-Owns descriptors: one epoll a gate, MOST_GATES of them at most, and only as many as clients have waited at a time; and
-one bell for all. Where none is left, clients wait on locks, and sleep twice.
+Owns descriptors and names: one FIFO a gate, MOST_GATES of them at most, and only as many as clients have waited at a
+time. Where there is none, clients wait on locks, and sleep twice.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from struct import Struct
 
+from bridge.framing import HEADER_BYTES
+from bridge.replies import ELSEWHERE, LARGEST_REPLY_BYTES, POKE, reply_path
 from pool_v2.ticket import Gate
 
 MOST_GATES = 32
 """How many clients of one pool may wait for their answer; those beyond wait for the hand-over, on a lock."""
 LONGEST_WAIT_S = 86400.0
-_NEVER = select.EPOLLONESHOT
-_ONCE = select.EPOLLIN | select.EPOLLONESHOT
-
-
-class Bell:
-    """A descriptor that can always be read: a gate that looks out for it opens at once. Closed when it is forgotten."""
-
-    __slots__ = ("fd",)
-
-    def __init__(self) -> None:
-        self.fd = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-
-    def __del__(self) -> None:
-        if hasattr(self, "fd"):
-            os.close(self.fd)
+READ_BYTES = 2 * LARGEST_REPLY_BYTES
+_size_of = Struct(">I").unpack_from
 
 
 class AnswerGate(Gate):
-    """A gate that another thread opens, or lets open when a descriptor can be read.
+    """A gate that is a reply pipe, made at `path`; `number` is what a request calls it.
 
-    Invariant: an `open`, or a descriptor of `open_at` that can be read, ends a wait, the one that lasts or the next. It
-    may also open for nothing, for what an earlier ticket was waiting for; so its client looks at its ticket again.
+    Invariant: whoever waits is woken by the answer to the request that said its number, and by `open`, be it in this
+    wait or in the next. It may also open for nothing, for what an earlier ticket was waiting for; so its client looks
+    at its ticket again. After an error it is never used again: an answer might still come. (A pipe takes 65,536
+    openings that nobody has seen before `open` would wait.)
     """
 
-    __slots__ = ("__weakref__", "_bell", "_epoll")
+    __slots__ = ("__weakref__", "_fd", "_owner_pid", "_path", "_poked", "_poll", "answer", "number")
 
-    def __init__(self, bell: Bell) -> None:
-        self._bell = bell
-        self._epoll = select.epoll()
-        self._epoll.register(bell.fd, _NEVER)
+    def __init__(self, path: str, number: int) -> None:
+        self.number = number
+        self.answer: bytes | None = None
+        self._path = path
+        self._owner_pid = os.getpid()
+        self._poked = False
+        self._poll: select.poll | None = None
+        os.mkfifo(path, 0o600)
+        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # for reading and writing, so it never ends
+
+    def __del__(self) -> None:
+        if self._owner_pid == os.getpid():
+            with suppress(OSError):  # gone with the pool's directory
+                os.unlink(self._path)
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
 
     def open(self) -> None:
         """Let the waiting thread go on. From any thread."""
-        self._epoll.modify(self._bell.fd, _ONCE)
+        os.write(self._fd, POKE)
 
-    def open_at(self, fd: int) -> None:
-        """Let it go on as soon as `fd` can be read, or its other end is closed. From any thread."""
-        try:
-            self._epoll.modify(fd, _ONCE)
-        except OSError:
-            self._add(fd)
+    def was_written(self) -> None:
+        """Its request was written: the answer will open it."""
 
     def wait(self, timeout_s: float | None) -> bool:
-        """Wait for it to open, at most `timeout_s` seconds (or a day) unless that is None; whether it did."""
-        return bool(self._epoll.poll(None if timeout_s is None else min(max(timeout_s, 0.0), LONGEST_WAIT_S), 1))
+        """Wait for it to open, at most `timeout_s` seconds (or a day) unless that is None; whether it did.
 
-    def _add(self, fd: int) -> None:
-        try:
-            self._epoll.register(fd, _ONCE)
-        except OSError:  # the kernel takes no more: its client waits in its read
-            self.open()
+        If it has opened with the answer, `answer` is that: its payload, or nothing if it is to be sought elsewhere.
+        """
+        if timeout_s is not None and not self._ready(timeout_s):
+            return False
+        data = os.read(self._fd, READ_BYTES)
+        if len(data) > HEADER_BYTES and _size_of(data)[0] == len(data) - HEADER_BYTES:
+            self.answer = data[HEADER_BYTES:]
+        else:
+            self._sift(data)
+        return True
+
+    def receive(self, ended: Callable[[], bool]) -> bytes | None:
+        """Wait for the answer; None if it is to be sought on its worker's stdout, by its word or as it has `ended`.
+
+        What is no frame is given as it is.
+        """
+        while (answer := self.answer) is None:
+            if self._poked:  # the poke may have told of the worker's end, before which it may have answered
+                self._poked = False
+                if ended() and not self._ready(0.0):
+                    return None
+            self.wait(None)
+        self.answer = None
+        return answer or None
+
+    def _sift(self, data: bytes) -> None:
+        frame = data.strip(POKE)
+        if not frame:
+            self._poked = True
+        elif frame == ELSEWHERE:
+            self.answer = b""
+        else:
+            whole = len(frame) > HEADER_BYTES and _size_of(frame)[0] == len(frame) - HEADER_BYTES
+            self.answer = frame[HEADER_BYTES:] if whole else frame
+
+    def _ready(self, timeout_s: float) -> bool:
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._fd, select.POLLIN)
+        return bool(self._poll.poll(min(max(timeout_s, 0.0), LONGEST_WAIT_S) * 1000))
 
 
 class Gates:
-    """A pool's gates, each used by one waiting client at a time. Every method may be called from any thread.
+    """A pool's gates, each used by one call at a time. Every method may be called from any thread.
 
-    `free` has those that nobody waits behind. Whoever begins to wait takes one of them under the pool's lock.
+    `free` has those that no call uses. Whoever begins a call takes one of them, if there is any. They are made in
+    `directory`; empty: this pool's workers know no reply pipes.
     """
 
-    def __init__(self, most: int = MOST_GATES) -> None:
-        self.free: deque[Gate] = deque()
+    def __init__(self, directory: str, most: int = MOST_GATES) -> None:
+        self.free: deque[AnswerGate] = deque()
+        self._directory = directory
         self._most = most
+        self._numbers = itertools.count(1)
         self._living: weakref.WeakSet[AnswerGate] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self._bell: Bell | None = None
-        self._closed = False
+        self._closed = not directory
         _ALL.add(self)
 
-    def put(self, gate: Gate) -> None:
-        """Nobody waits behind this one any more. If it is a mere lock, there were too few: one is made."""
-        if isinstance(gate, AnswerGate):
+    def take(self) -> AnswerGate | None:
+        """One that no call uses, if there is any."""
+        try:
+            return self.free.pop()
+        except IndexError:
+            return None
+
+    def lacking(self) -> None:
+        """A client has waited without one: one is made, unless there are enough."""
+        if self._closed or len(self._living) >= self._most:
+            return
+        with self._lock:
+            if self._closed or len(self._living) >= self._most:
+                return
+            try:
+                number = next(self._numbers)
+                gate = AnswerGate(reply_path(self._directory, number), number)
+            except OSError:  # no descriptor is left, or the directory takes no pipes
+                return
+            self._living.add(gate)
             self.free.append(gate)
-        elif len(self._living) < self._most:
-            self._make()
 
     def close(self) -> None:
         """Close those that are free; each other is closed when its client forgets it. Idempotent."""
         with self._lock:
             self._closed = True
-            self._bell = None
             closing, self.free = self.free, deque(maxlen=0)
             closing.clear()
-
-    def _make(self) -> None:
-        with self._lock:
-            if self._closed or len(self._living) >= self._most:
-                return
-            try:
-                if self._bell is None:
-                    self._bell = Bell()
-                gate = AnswerGate(self._bell)
-            except OSError:  # no descriptor is left
-                return
-            self._living.add(gate)
-            self.free.append(gate)
 
 
 _ALL: weakref.WeakSet[Gates] = weakref.WeakSet()

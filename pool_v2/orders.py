@@ -55,7 +55,7 @@ def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -
     if worker.exited_ns:
         if not worker.woken and now_ns >= worker.exited_ns + STRANGER_GRACE_NS:
             worker.woken = True
-            orders.append(Order(Act.WAKE_READER, worker))
+            orders.append(Order(Act.WAKE_READER, worker, ticket))
         times.append(NEVER_NS if worker.woken else worker.exited_ns + STRANGER_GRACE_NS)
     elif ticket.state is TicketState.OFFERED:
         # It has not begun: its client leaves in time, and the worker is as good as before.

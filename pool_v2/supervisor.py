@@ -213,18 +213,20 @@ class Supervisor:
             case Act.PING:
                 assert worker is not None
                 self._duties.ping(worker)
-            case Act.RETIRE | Act.KILL | Act.CUT_OFF | Act.WAKE_READER:
+            case Act.WAKE_READER:
+                assert worker is not None
+                assert ticket is not None
+                worker.door.wake_reader()
+                ticket.wake()
+            case Act.RETIRE | Act.KILL | Act.CUT_OFF:
                 if worker is not None and worker.door is not None:
                     self.signal(order.act, worker, order.reason)
             case _:
                 assert_never(order.act)
 
     def signal(self, act: Act, worker: Worker, reason: str) -> None:
-        """Ask or force a worker to end, or wake who reads from it."""
+        """Ask or force a worker to end."""
         door: Door = worker.door
-        if act is Act.WAKE_READER:
-            door.wake_reader()
-            return
         reason = "retired" if act is Act.RETIRE else reason
         self.emit(EventKind.KILL, worker=worker.worker_id, pid=door.pid, detail=reason)
         if act is Act.RETIRE:
@@ -324,6 +326,9 @@ class Supervisor:
         self._unwatch(door.exit_fd)
         self._gone.append(worker)
         self.decide(lambda: self._coordinator.exited(worker, now_ns()))
+        holder = self._coordinator.held.get(worker.worker_id)
+        if holder is not None:
+            holder.wake()  # it may be waiting at a pipe of its own, to which the worker's end tells nothing
 
     def _close_in_child(self) -> None:
         if not self._ended:

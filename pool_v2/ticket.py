@@ -14,7 +14,6 @@ request ahead through the worker's door, happen outside it.
 from __future__ import annotations
 
 import threading
-from collections.abc import MutableSequence
 from enum import Enum, auto
 
 import msgspec
@@ -36,14 +35,20 @@ class TicketState(Enum):
 
 
 _ACCEPTED = TicketState.ACCEPTED
+UNTOLD = -1
+BROKEN_OFF = -2
 WRITING_S = 0.001
 """How soon to look again whether another client has written the request that it is just writing."""
 
 
 class Gate:
-    """What one client waits behind. Opened once or more before or during its wait, it lets it go on once."""
+    """What one client waits behind. Opened once or more before or during its wait, it lets it go on once.
+
+    `answer` is what its client was waiting for in the end, if that has come through the gate itself.
+    """
 
     __slots__ = ("_lock",)
+    answer: bytes | None = None
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -56,8 +61,8 @@ class Gate:
         except RuntimeError:
             pass  # it is open already
 
-    def open_at(self, fd: int) -> None:
-        """Let it go on no later than `fd` can be read. From any thread."""
+    def was_written(self) -> None:
+        """Another has written its client's request, all of it. From any thread."""
         self.open()
 
     def wait(self, timeout_s: float | None) -> bool:
@@ -71,13 +76,14 @@ class Ticket(msgspec.Struct, eq=False):
     """A call that wants a worker. `worker` is set exactly while the ticket owns one (OFFERED, ACCEPTED).
 
     `deadline_ns` is when its worker is ended, `patience_ns` when the supervisor ends its wait if its client does not,
-    `thread_id` who waits, `queued_ns` since when. Each waiter has a gate of its own, one of `gates` if any is free, so
-    that a hand-off wakes exactly the thread that it is for.
+    `thread_id` who waits, `queued_ns` since when, or 0 if it never did. Each waiter has a `gate` of its own, so that a
+    hand-off wakes exactly the thread that it is for.
 
     `claim` has the request of a waiter that another client may write for it when it hands its worker over. Invariant:
     who pops it, which is one step of the interpreter, writes it; nobody else does. `ahead` is how many bytes the other
-    client has written, and -1 until it has. Neither of the two may be a thread that signals interrupt; if the writer is
-    broken off by something else, the request counts as written and its worker is ended.
+    client has written, UNTOLD until it has, or BROKEN_OFF. If the answer comes through the gate, its client need not
+    wait to be told. Neither of the two may be a thread that signals interrupt; if the writer is broken off by something
+    else, the request counts as written, and its client ends the worker: the writer may come too late for that.
     """
 
     call: int
@@ -85,19 +91,23 @@ class Ticket(msgspec.Struct, eq=False):
     deadline_ns: int = 2**63
     thread_id: int = 0
     claim: list[bytearray] | None = None
-    gates: MutableSequence[Gate] | None = None
     patience_ns: int = 2**63
     state: TicketState = TicketState.NEW
     worker: Worker | None = None
     error: PoolError | None = None
     gate: Gate | None = None
     queued_ns: int = 0
-    ahead: int = -1
+    ahead: int = UNTOLD
 
     @property
     def worker_id(self) -> int | None:
         """The id of the worker that it owns."""
         return None if self.worker is None else self.worker.worker_id
+
+    @property
+    def answered(self) -> bool:
+        """Whether the answer has come through its gate."""
+        return self.gate is not None and self.gate.answer is not None
 
     def hand_over(self) -> None:
         """Let its client have the worker that it was offered, and write its request if that may be done for it.
@@ -116,41 +126,38 @@ class Ticket(msgspec.Struct, eq=False):
             except IndexError:
                 mine = False
                 return  # its own client was quicker
-            size = written = len(frame)
+            size, written = len(frame), BROKEN_OFF  # until it is told, nobody can say what has left
             written = worker.door.write_ahead(frame)
             if written:
                 self.state = _ACCEPTED  # from now on its deadline ends the worker, and not its wait
-        except BaseException:
-            if written:  # or not: nobody can tell what has left, so it must not be sent again
-                worker.door.kill()
-            raise
         finally:
             if mine and not claim:
                 self.ahead = written
             if written and written == size:
-                gate.open_at(worker.door.answer_fd)
+                gate.was_written()
             else:
                 gate.open()
 
     def take_back(self) -> int:
-        """From now on nobody else writes the request. How many bytes of it were written ahead."""
+        """From now on nobody else writes the request. How many bytes of it were written ahead; all, if below 0."""
         claim = self.claim
         if claim is None:
             return 0
         try:
             claim.pop()
         except IndexError:
-            gate = self.gate
-            while self.ahead < 0 and gate is not None:  # it is just being written, which never blocks
-                gate.wait(WRITING_S)
+            while self.ahead == UNTOLD and self.gate is not None and not self.answered:  # a write that never blocks
+                self.gate.wait(WRITING_S)
+            if self.ahead == BROKEN_OFF and self.worker is not None:
+                self.worker.door.kill()
             return self.ahead
         self.claim = None
         return 0
 
     def arm(self) -> None:
         """Make `wait` wait; before the ticket is put in the queue."""
-        gates = self.gates
-        self.gate = gates.pop() if gates else Gate()
+        if self.gate is None:
+            self.gate = Gate()
 
     def wake(self) -> None:
         """Let the waiting thread go on. A second time changes nothing, or has it look at the ticket once more."""

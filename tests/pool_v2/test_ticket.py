@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pool_v2.roster import Worker
-from pool_v2.ticket import Ticket, TicketState
+from pool_v2.ticket import Gate, Ticket, TicketState
 
 
 def armed(call: int) -> Ticket:
@@ -77,9 +77,8 @@ def test_a_ticket_that_was_not_armed_does_not_wait_and_is_woken_in_vain() -> Non
         ticket.wait(1.0)
 
 
-def test_a_ticket_that_is_armed_anew_waits_anew() -> None:
-    ticket = armed(1)
-    ticket.wake()
+def test_a_ticket_that_has_a_gate_keeps_it() -> None:
+    ticket = Ticket(1, gate=(gate := Gate()))
     ticket.arm()
 
-    assert not ticket.wait(0.0)
+    assert ticket.gate is gate
