@@ -52,11 +52,13 @@ class AnswerGate(Gate):
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # for reading and writing, so it never ends
 
     def __del__(self) -> None:
-        if self._owner_pid == os.getpid():
-            with suppress(OSError):  # gone with the pool's directory
-                os.unlink(self._path)
-        if hasattr(self, "_fd"):
-            os.close(self._fd)
+        try:
+            if hasattr(self, "_fd"):
+                os.close(self._fd)
+        finally:
+            if self._owner_pid == os.getpid():
+                with suppress(OSError):  # gone with the pool's directory
+                    os.unlink(self._path)
 
     def open(self) -> None:
         """Let the waiting thread go on. From any thread."""
