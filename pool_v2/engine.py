@@ -185,12 +185,13 @@ class Engine:
                     if coordinator.attention:
                         self.supervisor.look()
                 except BaseException as error:
-                    gate = reply = None  # whoever keeps the error keeps this frame
+                    gate = reply = None
                     if not self._gave_up(ticket, error, patience):
                         raise
                     frame = encode_request(number, command, args, limit_bytes=self.limit_bytes)
                     response = self._attempt(number, frame, command, deadline, patience, again=True)
             if not response.success:
+                gate = reply = None  # whoever keeps the error keeps this frame
                 raise CommandError(str(response.error))
             outcome = "result"
             return response.result

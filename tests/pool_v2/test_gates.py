@@ -646,6 +646,40 @@ def test_an_error_that_is_kept_keeps_no_gate(line: Any, make_pool: Any) -> None:
     assert kept
 
 
+def test_a_command_s_error_that_is_kept_keeps_no_gate(line: Any, make_pool: Any, client: Any) -> None:
+    make_pool().close()
+    before = descriptors()
+    pool, pid, holder, waited = line("fail")
+    os.kill(pid, signal.SIGCONT)
+    holder.result()
+    kept = []
+    for each in (waited, client(pool.execute, "fail")):
+        with pytest.raises(CommandError) as caught:
+            each.result()
+        kept.append(caught.value)
+    assert len(pool._engine.gates.free) == 2
+    pool.close()
+
+    assert descriptors() == before
+    assert all(error.__traceback__ is not None for error in kept)
+
+
+@pytest.mark.parametrize("ends", ["exit", "late"])
+def test_an_error_of_a_worker_s_end_that_is_kept_keeps_no_gate(line: Any, make_pool: Any, ends: str) -> None:
+    make_pool().close()
+    before = descriptors()
+    pool, pid, holder, waited = line("exit") if ends == "exit" else line("sleep", {"seconds": 60}, timeout_s=1.0)
+    os.kill(pid, signal.SIGCONT)
+    holder.result()
+    with pytest.raises((WorkerCrashed, CallTimeout)) as caught:
+        waited.result()
+    assert len(pool._engine.gates.free) == 1
+    pool.close()
+
+    assert descriptors() == before
+    assert caught.value.__traceback__ is not None
+
+
 def test_calls_that_take_no_gate_make_none(make_pool: Any, log: Any, pid_of: Any, client: Any, until: Any) -> None:
     pool = make_pool(log, workers=1)
     pid = pid_of(pool)
