@@ -156,24 +156,28 @@ class ForkedWorker(WorkerProcess):
             with contextlib.suppress(OSError):
                 os.write(self._stderr_end, f"{reason}\n".encode())
             self._cut_lifeline()
-            self._wakes.register(self._kept_read, 0)  # its write end is closed, so it hangs up for ever
+            with contextlib.suppress(FileExistsError):  # an interrupt came before all of this was done
+                self._wakes.register(self._kept_read, 0)  # its write end is closed, so it hangs up for ever
             self._settle()
 
     def _settle(self) -> None:
         self._close_child_ends()
         self._told.set()
 
+    # A client's thread may come here to kill, and be interrupted after any call: so a descriptor is forgotten before it
+    # is closed. Closed a second time it might be another's by then.
+
     def _close_child_ends(self) -> None:
-        for fd in (*self._child_ends, self._stderr_end):
+        ends, self._child_ends = [*self._child_ends, self._stderr_end], []
+        self._stderr_end = -1
+        for fd in ends:
             if fd >= 0:
                 os.close(fd)
-        self._child_ends = []
-        self._stderr_end = -1
 
     def _cut_lifeline(self) -> None:
-        if self._lifeline_fd >= 0:
-            os.close(self._lifeline_fd)
-            self._lifeline_fd = -1
+        fd, self._lifeline_fd = self._lifeline_fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     # What differs from a worker that is this process's own child.
 
