@@ -115,7 +115,8 @@ class Nemesis:
     def _hit(
         self, fault: Fault, pid: int, worker: int | None, busy: Callable[[], bool], *, only_busy: bool = False
     ) -> bool:
-        # Whether the signal was sent. With `only_busy` nothing is done, and nothing told, unless it will land.
+        # Whether the signal was sent, which it is only in the victim's call: later it would hit another one. With
+        # `only_busy` nothing is told unless it is.
         stage = self._stage
         try:
             pidfd = _pin_child(pid)
@@ -124,12 +125,12 @@ class Nemesis:
                 stage.tell(fault, landed=False, worker=worker, pid=pid, detail=str(error))
             return False
         try:
-            was_busy = busy()
-            if only_busy and not was_busy:
+            if not busy():
+                if not only_busy:
+                    stage.tell(fault, landed=False, worker=worker, pid=pid, detail="its call was over already")
                 return False
             signal.pidfd_send_signal(pidfd, signal.SIGKILL if fault.kind is FaultKind.KILL else signal.SIGSTOP)
-            detail = "" if was_busy else "its call was over already"
-            stage.tell(fault, landed=was_busy, worker=worker, pid=pid, detail=detail)
+            stage.tell(fault, landed=True, worker=worker, pid=pid)
             if fault.kind is FaultKind.KILL:
                 _await_end(pidfd)
             elif fault.kind is FaultKind.STOP:
