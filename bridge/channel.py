@@ -29,6 +29,7 @@ from bridge.stderr import StderrTail
 READ_BYTES = 64 * 1024
 TAIL_WAIT_S = 0.1
 LONGEST_POLL_MS = 1e9
+WAKING_BYTE = b"\0"
 _size_of = Struct(">I").unpack_from
 
 
@@ -103,12 +104,14 @@ class Channel:
             on_sent()
         payload: bytes | bytearray | None = None
         if reply is not None:
-            payload = reply.receive(self.exited)
+            payload = reply.receive(self._tells_nothing)
             reply = None  # whoever keeps an error keeps this frame
         if payload is None:
             data = os.read(self._stdout_fd, READ_BYTES) if self.watched else self.read(deadline_ns)
+            if self.abandoned:
+                data = data.rstrip(WAKING_BYTE)  # with which an answer does not end
             size = len(data) - HEADER_BYTES
-            whole = size >= 0 and _size_of(data)[0] == size <= self.limit_bytes and not self.abandoned
+            whole = size >= 0 and _size_of(data)[0] == size <= self.limit_bytes
             payload = data[HEADER_BYTES:] if whole else self._read_rest(data, deadline_ns)  # seldom
         return self.conclude(request_id, payload)
 
@@ -123,6 +126,10 @@ class Channel:
             raise self.crashed(f"answered {what}request {response.id} instead of {request_id}")
         self.dirty = False
         return response
+
+    def _tells_nothing(self) -> bool:
+        # Whether no poke will come any more: the worker has ended, or nobody watches it.
+        return not self.watched or self.process.exited()
 
     # The worker as a whole: see bridge.door.
 
@@ -176,7 +183,7 @@ class Channel:
         with contextlib.suppress(OSError):
             fd = os.open(f"/proc/self/fd/{self._stdout_fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
-                os.write(fd, b"\0")
+                os.write(fd, WAKING_BYTE)
             finally:
                 os.close(fd)
 

@@ -38,7 +38,8 @@ class Reply(Protocol):
     def receive(self, ended: Callable[[], bool]) -> bytes | None:
         """Wait for the answer and give its payload; None if it is to be sought where answers come as always.
 
-        That is so too once the worker has `ended`, of which a poke tells. What is no frame is given as it is.
+        That is so too once the worker has `ended`, or is watched no more, of which a poke tells. What is no frame is
+        given as it is.
         """
         ...
 

@@ -15,6 +15,7 @@ Here is the worker's end; the client's is a gate of the pool.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 
@@ -23,6 +24,7 @@ REPLY_DIR_VARIABLE = "POOLPROOF_REPLY_DIR"
 LARGEST_REPLY_BYTES = select.PIPE_BUF
 POKE = b"\xff"
 ELSEWHERE = b"\xfe"
+FLAGS = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
 MOST_OPEN = 64
 """A client gives its pipe up after an error, so a worker would collect those that nobody reads from."""
 
@@ -35,7 +37,8 @@ def reply_path(directory: str, number: int) -> str:
 class ReplyPipes(dict[int, int]):
     """The descriptors of the reply pipes that a worker writes to, by number; each is opened when it is first wanted.
 
-    That raises OSError; at once if nobody reads from the pipe any more.
+    That raises OSError; at once if nobody reads from the pipe any more. Where no descriptor is left, the others are
+    closed first.
     """
 
     def __init__(self, directory: str) -> None:
@@ -44,10 +47,20 @@ class ReplyPipes(dict[int, int]):
 
     def __missing__(self, number: int) -> int:
         if len(self) >= MOST_OPEN:
-            for old in self.values():
-                os.close(old)
-            self.clear()
-        fd = os.open(reply_path(self._directory, number), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._close_all()
+        path = reply_path(self._directory, number)
+        try:
+            fd = os.open(path, FLAGS)
+        except OSError as error:
+            if error.errno != errno.EMFILE or not self:
+                raise
+            self._close_all()
+            fd = os.open(path, FLAGS)
         os.set_blocking(fd, True)
         self[number] = fd
         return fd
+
+    def _close_all(self) -> None:
+        for fd in self.values():
+            os.close(fd)
+        self.clear()

@@ -37,6 +37,8 @@ KEPT_BYTES = 4 * 1024 * 1024
 """Freed memory up to this is used again, in place of being given back and faulted in anew at each call."""
 BAD_INPUT_STATUS = 3
 NO_FD = -1
+MOST_UNREAD_BYTES = 32 * 1024
+"""What a pipe surely takes."""
 _size_of = Struct(">I").unpack_from
 
 
@@ -50,6 +52,8 @@ class Wire:
         self._held = b""
         self._replies = ReplyPipes(os.environ.get(REPLY_DIR_VARIABLE, ""))
         self._reply_fd = NO_FD
+        self.unread = 0
+        """If above 0: how many bytes an answer may have, since nobody reads it before this process ends."""
 
     @classmethod
     def take(cls, *, limit_bytes: int) -> Wire:
@@ -105,6 +109,8 @@ class Wire:
     def write(self, payload: bytes) -> None:
         """One frame. Raises ProtocolError if it is over the limit."""
         size, reply_fd = len(payload), self._reply_fd
+        if self.unread and size > self.unread:
+            raise ProtocolError(f"{size} bytes, and without its reply pipe {self.unread} can be sent")
         if reply_fd >= 0 and size <= LARGEST_REPLY_BYTES - HEADER_BYTES and size <= self._limit_bytes:
             self._reply_fd = NO_FD
             os.write(reply_fd, size.to_bytes(HEADER_BYTES, "big") + payload)
@@ -160,13 +166,14 @@ def serve(wire: Wire, context: Context, journal: Journal) -> int:
 
 
 def _turn_to(number: int | UnsetType, wire: Wire, context: Context) -> None:
-    # Without its pipe the client finds the answer on stdout once this process has ended.
+    # Without its pipe the client looks for the answer on stdout, once this process has ended.
     if number is not UNSET:
         try:
             wire.reply_to(number)
         except OSError as error:
             sys.stderr.write(f"worker {context.worker_id}: cannot open reply pipe {number}: {error.strerror}\n")
             context.leaving = True
+            wire.unread = MOST_UNREAD_BYTES
 
 
 def _answer(wire: Wire, context: Context, journal: Journal, request: Request) -> None:

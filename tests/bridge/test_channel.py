@@ -60,6 +60,19 @@ def test_the_last_byte_has_left_when_the_sender_is_told_so(connect: Connect) -> 
     assert seen == [True]
 
 
+def test_an_answer_from_before_the_worker_s_end_counts_though_its_reader_was_woken_since(
+    connect: Connect, eventually: Callable[..., None]
+) -> None:
+    channel = connect("r = request()\nleave_a_stranger()\nput(success(r['id'], 'early'))\n")
+    channel.watched = True
+    frame = encode_request(1, "echo", {}, limit_bytes=1000)
+    os.write(channel.process.stdin_fd, frame)
+    eventually(channel.exited, "it has answered and ended")
+    channel.wake_reader()
+
+    assert channel.exchange(1, frame, deadline_ns=deadline_ns(10), ahead=len(frame)).result == "early"
+
+
 def test_a_response_that_comes_byte_by_byte_is_read_whole(connect: Connect) -> None:
     channel = connect("r = request()\nfor b in success(r['id'], {'a': [1, 2]}): os.write(1, bytes([b]))\nrest()")
     assert _ask(channel, 1) == {"a": [1, 2]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 from collections.abc import Callable, Iterator
@@ -132,6 +133,16 @@ def test_without_its_pipe_a_worker_answers_by_stdout_and_leaves(worker: Any, tmp
     assert "cannot open reply pipe 8: No such file or directory" in (tmp_path / "worker.stderr").read_text()
 
 
+@pytest.mark.parametrize("size", [20_000, 40_000, 3_000_000])
+def test_without_its_pipe_it_leaves_whatever_the_size_of_the_answer(worker: Any, tmp_path: Path, size: int) -> None:
+    worker.send_raw(asking("echo", 8, value="x" * size))
+
+    assert worker.process.wait(LIMIT_S) == 0, "though nobody reads yet"
+    response = worker.receive()
+    assert response["success"] == (size == 20_000)
+    assert response["success"] or "without its reply pipe 32768 can be sent" in response["error"]
+
+
 def test_a_worker_whose_client_has_left_ends_quietly(worker: Any, tmp_path: Path) -> None:
     pipe = Pipe(tmp_path, 3)
     worker.send_raw(asking("echo", value=1))
@@ -159,6 +170,28 @@ def test_each_pipe_is_opened_once_and_few_are_kept(tmp_path: Path, monkeypatch: 
     assert [each.receive() for each in made] == [b"x"] * 5
     assert len(os.listdir("/proc/self/fd")) <= len(before) + 5 + 3
     for fd in (*pipes.values(), *(each.fd for each in made)):
+        os.close(fd)
+
+
+def test_where_no_descriptor_is_left_the_other_pipes_are_closed_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [Pipe(tmp_path, number) for number in range(3)]
+    pipes = ReplyPipes(str(tmp_path))
+    first, real = pipes[0], os.open
+
+    def full(path: str, flags: int) -> int:
+        if not pipes:
+            return real(path, flags)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "open", full)
+    assert pipes[1] == first, "which is free again"
+    assert list(pipes) == [1]
+    monkeypatch.setattr(os, "open", lambda *_: full("", 0) if pipes.clear() else real("/nowhere", 0))
+    with pytest.raises(FileNotFoundError):
+        pipes[2]
+    for fd in (first, *(each.fd for each in made)):
         os.close(fd)
 
 
