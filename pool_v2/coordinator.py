@@ -347,6 +347,10 @@ class Coordinator:
         """End whatever still lives, leased workers included."""
         return [Order(Act.KILL, worker, reason="close") for worker in self.workers.values() if not worker.exited_ns]
 
+    def waiting_calls(self) -> list[Ticket]:
+        """The tickets in the queue."""
+        return list(self._queue.values())
+
     def open_calls(self) -> list[Ticket]:
         """The tickets that hold a worker."""
         return list(self.held.values())

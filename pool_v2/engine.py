@@ -172,6 +172,9 @@ class Engine:
                         response = door.conclude(number, answer)
                     else:
                         response = door.exchange(number, frame, deadline_ns=deadline, ahead=ahead, reply=reply)
+                        if reply is not None and reply.lost:
+                            reply = ticket.gate = gate = None
+                            gates.lost()
                     if reply is not None:
                         ticket.gate = None
                         gates.free.append(reply)
@@ -459,6 +462,7 @@ class Engine:
             self._close_begun = True
             try:
                 with self.lock:
+                    self.supervisor.refused += self.coordinator.waiting_calls()
                     woken = self.coordinator.close()
                     self.supervisor.progress.notify_all()
                 self.supervisor.wake(woken)
@@ -472,13 +476,22 @@ class Engine:
                     self._await_burials(deadline_ns(END_TIMEOUT_S))
                 self.housekeeper.stop()
                 self.supervisor.stop()
+                self._let_go()
                 self.hooks.terminate_pool()
-                self.crew.disband()
                 self.gates.close()
+                self.crew.disband()
                 self._closed.set()
                 self.supervisor.emit(EventKind.CLOSE)
             finally:
                 self._close_begun = False
+
+    def _let_go(self) -> None:
+        # Nobody watches the workers any more. One may have outlived its kill; its client looks at it and at the clock.
+        for ticket in self.coordinator.open_calls():
+            worker = ticket.worker
+            if worker is not None:
+                worker.door.watched = False
+                ticket.wake()
 
     def _await_burials(self, deadline: int) -> bool:
         with self.lock:

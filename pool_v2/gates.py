@@ -23,8 +23,11 @@ from bridge.framing import HEADER_BYTES
 from bridge.replies import ELSEWHERE, LARGEST_REPLY_BYTES, POKE, reply_path
 from pool_v2.ticket import Gate
 
+NO_FD = -1
 MOST_GATES = 32
 """How many clients of one pool may wait for their answer; those beyond wait for the hand-over, on a lock."""
+MOST_LOST = 8
+"""After so many pipes of one pool that a worker could not open, no more are made: each has cost a worker."""
 LONGEST_WAIT_S = 86400.0
 READ_BYTES = 2 * LARGEST_REPLY_BYTES
 _size_of = Struct(">I").unpack_from
@@ -39,26 +42,40 @@ class AnswerGate(Gate):
     openings that nobody has seen before `open` would wait.)
     """
 
-    __slots__ = ("__weakref__", "_fd", "_owner_pid", "_path", "_poked", "_poll", "answer", "number")
+    __slots__ = ("__weakref__", "_fd", "_owner_pid", "_path", "_poked", "_poll", "answer", "lost", "number")
 
     def __init__(self, path: str, number: int) -> None:
         self.number = number
         self.answer: bytes | None = None
+        self.lost = False
         self._path = path
         self._owner_pid = os.getpid()
         self._poked = False
         self._poll: select.poll | None = None
+        self._fd = NO_FD
         os.mkfifo(path, 0o600)
-        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # for reading and writing, so it never ends
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # for reading and writing, so it never ends
+        except OSError:
+            os.unlink(path)
+            raise
 
     def __del__(self) -> None:
+        fd = self._fd
+        if fd < 0:
+            return
         try:
-            if hasattr(self, "_fd"):
-                os.close(self._fd)
-        finally:
-            if self._owner_pid == os.getpid():
-                with suppress(OSError):  # gone with the pool's directory
+            with suppress(OSError):  # gone with the pool's directory, where a later pool may have one of the same name
+                if self._owner_pid == os.getpid() and os.path.samestat(os.stat(self._path), os.fstat(fd)):
                     os.unlink(self._path)
+        finally:
+            os.close(fd)
+
+    def abandon(self) -> None:
+        """Close the descriptor, in a forked child."""
+        fd, self._fd = self._fd, NO_FD
+        if fd >= 0:
+            os.close(fd)
 
     def open(self) -> None:
         """Let the waiting thread go on. From any thread."""
@@ -84,12 +101,14 @@ class AnswerGate(Gate):
     def receive(self, ended: Callable[[], bool]) -> bytes | None:
         """Wait for the answer; None if it is to be sought on its worker's stdout, by its word or as it has `ended`.
 
-        What is no frame is given as it is.
+        In the second case this gate is `lost`: if there is an answer, the worker could not open it. What is no frame is
+        given as it is.
         """
         while (answer := self.answer) is None:
             if self._poked:  # the poke may have told of the worker's end, before which it may have answered
                 self._poked = False
                 if ended() and not self._ready(0.0):
+                    self.lost = True
                     return None
             self.wait(None)
         self.answer = None
@@ -126,6 +145,7 @@ class Gates:
         self._numbers = itertools.count(1)
         self._living: weakref.WeakSet[AnswerGate] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._lost = 0
         self._closed = not directory
         _ALL.add(self)
 
@@ -151,6 +171,12 @@ class Gates:
             self._living.add(gate)
             self.free.append(gate)
 
+    def lost(self) -> None:
+        """A worker could not open one of them."""
+        self._lost += 1
+        if self._lost >= MOST_LOST:
+            self.close()
+
     def close(self) -> None:
         """Close those that are free; each other is closed when its client forgets it. Idempotent."""
         with self._lock:
@@ -167,6 +193,8 @@ def _after_fork_in_child() -> None:
     for gates in list(_ALL):
         gates._lock = threading.Lock()  # whoever held it is in the parent
         gates.close()
+        for gate in list(gates._living):
+            gate.abandon()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

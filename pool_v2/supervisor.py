@@ -76,6 +76,8 @@ class Supervisor:
         self.lock = lock
         self.progress = threading.Condition(lock)
         self._abandoned: deque[Ticket] = deque()
+        self.refused: list[Ticket] = []
+        """Whom a close refuses. It wakes them itself; but it may be interrupted before it has."""
         self._starting: dict[Worker, tuple[Start, int]] = {}
         self._gone: list[Worker] = []
         self._unannounced: list[Worker] = []
@@ -158,6 +160,9 @@ class Supervisor:
         while self._abandoned:
             ticket = self._abandoned.popleft()
             self.decide(lambda ticket=ticket: self._coordinator.abandon(ticket))  # type: ignore[misc]
+        for ticket in self.refused:
+            if ticket.sleeping:
+                ticket.wake()
         self._check_starts()
         now = now_ns()
         with self.lock:

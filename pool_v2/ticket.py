@@ -39,6 +39,8 @@ UNTOLD = -1
 BROKEN_OFF = -2
 WRITING_S = 0.001
 """How soon to look again whether another client has written the request that it is just writing."""
+LONGEST_WRITING_S = 5.0
+"""How long a write that never blocks may take, on the busiest machine."""
 
 
 class Gate:
@@ -105,6 +107,11 @@ class Ticket(msgspec.Struct, eq=False):
         return None if self.worker is None else self.worker.worker_id
 
     @property
+    def sleeping(self) -> bool:
+        """Whether its client may be waiting behind its gate."""
+        return self.gate is not None
+
+    @property
     def answered(self) -> bool:
         """Whether the answer has come through its gate."""
         return self.gate is not None and self.gate.answer is not None
@@ -128,7 +135,7 @@ class Ticket(msgspec.Struct, eq=False):
                 return  # its own client was quicker
             size, written = len(frame), BROKEN_OFF  # until it is told, nobody can say what has left
             written = worker.door.write_ahead(frame)
-            if written:
+            if written == size:
                 self.state = _ACCEPTED  # from now on its deadline ends the worker, and not its wait
         finally:
             if mine and not claim:
@@ -146,8 +153,12 @@ class Ticket(msgspec.Struct, eq=False):
         try:
             claim.pop()
         except IndexError:
-            while self.ahead == UNTOLD and self.gate is not None and not self.answered:  # a write that never blocks
+            left = LONGEST_WRITING_S / WRITING_S
+            while self.ahead == UNTOLD and self.gate is not None and not self.answered:
                 self.gate.wait(WRITING_S)
+                left -= 1
+                if left < 0:  # its own client has popped it, and was broken off
+                    self.ahead = BROKEN_OFF
             if self.ahead == BROKEN_OFF and self.worker is not None:
                 self.worker.door.kill()
             return self.ahead

@@ -424,7 +424,74 @@ def test_a_worker_that_cannot_open_the_pipe_answers_all_the_same_and_leaves(
     assert holder.result() == "first"
     assert second.result() == "second"
     until(lambda: gone(pid), "it is replaced")
+    assert not pool._engine.gates.free, "each has cost a worker"
     assert client(pool.execute, "echo", {"value": "third"}).result() == "third"
+
+
+def test_pipes_that_no_worker_can_open_are_given_up(
+    make_pool: Any, client: Any, pid_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pool_v2.gates.MOST_LOST", 3)
+    pool = make_pool(workers=1, zygote=True)
+    gates = pool._engine.gates
+    for turn in range(3):
+        gates.lacking()
+        os.unlink(gates.free[0]._path)
+        assert client(pool.execute, "echo", {"value": turn}).result() == turn
+    gates.lacking()
+    assert gates.take() is None
+    pid = pid_of(pool)
+    assert client(pool.execute, "pid").result()["pid"] == pid
+
+
+def test_an_old_gate_takes_no_name_away_from_the_next(tmp_path: Path) -> None:
+    path = str(tmp_path / "reply-1")
+    old = AnswerGate(path, 1)
+    os.unlink(path)
+    new = AnswerGate(path, 1)
+    del old
+    assert os.path.exists(path)
+    del new
+    assert not os.path.exists(path)
+
+
+def test_a_client_whose_worker_outlives_the_pool_keeps_its_own_limit(
+    make_pool: Any, client: Any, until: Any, pid_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(workers=1)
+    pool._engine.gates.lacking()
+    pid = pid_of(pool)
+    caller = client(pool.execute, "sleep", {"seconds": 60}, timeout_s=3.0)
+    until(lambda: pool.status().workers[0].state == "leased", "it is busy")
+    with monkeypatch.context() as patched:
+        patched.setattr("pool_v2.engine.END_TIMEOUT_S", 0.1)
+        patched.setattr(Channel, "kill", lambda _: None)
+        pool.close(0.0)
+        with pytest.raises((PoolClosed, CallTimeout)) as caught:
+            caller.result()
+    os.kill(pid, signal.SIGKILL)
+
+    assert caught.value.sent is Sent.YES
+    for channel in pool._engine.coordinator.workers.values():
+        until(channel.door.reap, "it is reaped")
+        channel.door.process.close()
+
+
+def test_an_interrupt_in_a_close_leaves_nobody_waiting(line: Any, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, pid, holder, second = line(checkout_timeout_s=60.0, timeout_s=60.0)
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pool._engine.supervisor, "wake", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pool.close(1.0)
+    with pytest.raises(PoolClosed):
+        second.result()
+    os.kill(pid, signal.SIGCONT)
+    assert holder.result() == "first"
+    pool.close()
 
 
 def test_a_stranger_who_holds_the_dead_worker_s_stdout_keeps_nobody_waiting(make_pool: Any, client: Any) -> None:
@@ -697,15 +764,18 @@ def test_calls_that_take_no_gate_make_none(make_pool: Any, log: Any, pid_of: Any
 
 def test_a_forked_child_keeps_no_gate_and_leaves_its_parent_s(gates: Gates, tmp_path: Path) -> None:
     before = descriptors()
-    gates.lacking()
-    gates.lacking()
+    for _ in range(3):
+        gates.lacking()
+    used = gates.take()
     child = os.fork()
     if child == 0:
         os._exit(0 if descriptors() == before and gates.take() is None else 1)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert len(list(tmp_path.iterdir())) == 2
-    assert gates.take() is not None
+    assert len(list(tmp_path.iterdir())) == 3
+    assert used is not None
+    used.open()
+    assert used.wait(0.0)
 
 
 def test_workers_of_another_command_are_asked_as_always(make_pool: Any, client: Any) -> None:

@@ -84,7 +84,7 @@ def test_what_was_written_ahead_is_told_to_its_client(takes: int, ahead: int) ->
     assert ticket.gate.opened == (["at the answer"] if ahead == 7 else ["now"]), "if nothing is left to be written"
     ticket.hand_over()
     assert (ticket.take_back(), ticket.take_back(), door.written) == (ahead, ahead, [b"request"])
-    assert (ticket.state is TicketState.ACCEPTED) == (ahead > 0)
+    assert (ticket.state is TicketState.ACCEPTED) == (ahead == 7), "else its client accepts it"
 
 
 def test_a_request_that_its_client_took_back_is_written_by_nobody_else() -> None:
@@ -143,6 +143,17 @@ def test_wherever_the_writer_is_broken_off_its_client_goes_on_and_nothing_is_sen
         assert ticket.claim or ticket.ahead != UNTOLD, f"at step {step} its client would wait for ever"
         assert len(door.written) <= (ticket.take_back() != 0), f"at step {step} it is sent twice"
     assert step >= 5
+
+
+def test_a_client_that_was_broken_off_when_it_took_its_request_back_does_not_wait_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ticket_module, "LONGEST_WRITING_S", 0.05)
+    door = Door()
+    ticket = offered(door)
+    ticket.claim.pop()
+
+    assert (ticket.take_back(), door.killed) == (BROKEN_OFF, True)
 
 
 def test_a_ticket_without_a_claim_or_a_worker_is_left_alone() -> None:
