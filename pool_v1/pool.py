@@ -30,6 +30,7 @@ from bridge import (
 )
 from bridge.clock import deadline_ns, now_ns, remaining_s
 from bridge.config import duration
+from bridge.events import CORRELATION
 from bridge.messages import encode_request, session_args
 from pool_v1.mailbox import Message
 from pool_v1.manager import Manager, stop_in_background
@@ -143,10 +144,10 @@ class PoolV1:
             args = args if session is None else session_args(args, session)
             frame = encode_request(call, command, args, limit_bytes=self._config.max_frame_bytes)
         except InvalidRequest:
-            manager.emit(EventKind.ENQUEUE, call=call)
+            manager.emit(EventKind.ENQUEUE, call=call, correlation=CORRELATION.get())
             raise
         with self._arrivals:
-            manager.emit(EventKind.ENQUEUE, call=call)
+            manager.emit(EventKind.ENQUEUE, call=call, correlation=CORRELATION.get())
             return manager.ask(lambda: manager.call(call, frame, session))
 
     def execute_in_session(

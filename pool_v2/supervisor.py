@@ -20,6 +20,7 @@ from bridge import Event, EventKind, Observer, StartFailed
 from bridge.clock import deadline_ns, now_ns
 from bridge.crew import Crew
 from bridge.door import Door, Start
+from bridge.events import CORRELATION
 from pool_v2.coordinator import Coordinator
 from pool_v2.orders import Act, Order
 from pool_v2.roster import NEVER_NS, Worker
@@ -130,7 +131,8 @@ class Supervisor:
         """Tell the observer, if there is one; what it raises is logged and dropped."""
         if self._observer is not None:
             try:
-                self._observer(Event(kind, now_ns(), call, worker, pid, detail))
+                correlation = CORRELATION.get() if kind is EventKind.ENQUEUE else None
+                self._observer(Event(kind, now_ns(), call, worker, pid, detail, correlation))
             except Exception:
                 logger.exception("pool %r: its observer failed at %s", self._crew.name, kind)
 

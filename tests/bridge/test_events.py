@@ -20,7 +20,7 @@ def test_an_event_survives_being_stored() -> None:
 
 
 def test_an_event_is_stored_as_a_row() -> None:
-    assert msgspec.json.encode(Event(EventKind.CLOSE, 9)) == b'["close",9,null,null,null,""]'
+    assert msgspec.json.encode(Event(EventKind.CLOSE, 9)) == b'["close",9,null,null,null,"",null]'
 
 
 @pytest.mark.parametrize("nonce", [None, 5, "n-1"])
