@@ -13,24 +13,22 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Callable
-from struct import Struct
-
-from msgspec import UNSET
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from bridge.clock import now_ns
-from bridge.door import Reply
 from bridge.errors import CallTimeout, ProtocolError, Sent, StartFailed, WorkerCrashed
-from bridge.framing import HEADER_BYTES, FrameDecoder, frame_size
+from bridge.exchange import receive, run, send
 from bridge.messages import INIT_ID, Response, decode_response, encode_request
 from bridge.process import WorkerProcess
+from bridge.receiver import Receiver
 from bridge.stderr import StderrTail
+from bridge.transport import Transport
 
 READ_BYTES = 64 * 1024
 TAIL_WAIT_S = 0.1
 LONGEST_POLL_MS = 1e9
 WAKING_BYTE = b"\0"
-_size_of = Struct(">I").unpack_from
 
 
 class Channel:
@@ -42,8 +40,6 @@ class Channel:
 
     __slots__ = (
         "_read_poll",
-        "_stdin_fd",
-        "_stdout_fd",
         "_write_poll",
         "abandoned",
         "answer_fd",
@@ -51,6 +47,8 @@ class Channel:
         "limit_bytes",
         "overdue",
         "process",
+        "receiver",
+        "request_fd",
         "tail",
         "watched",
     )
@@ -63,8 +61,9 @@ class Channel:
         self.overdue = False
         self.abandoned = False
         self.limit_bytes = limit_bytes
-        self._stdin_fd = process.stdin_fd
-        self._stdout_fd = self.answer_fd = process.stdout_fd
+        self.request_fd = process.stdin_fd
+        self.answer_fd = process.stdout_fd
+        self.receiver = Receiver(limit_bytes=limit_bytes)
         # The pidfd tells of a worker's death even while a stranger holds the other end of its stdout.
         self._read_poll = select.poll()
         self._read_poll.register(process.stdout_fd, select.POLLIN)
@@ -74,64 +73,18 @@ class Channel:
         self._write_poll.register(process.pidfd, select.POLLIN)
 
     def exchange(
-        self,
-        request_id: int,
-        frame: bytearray,
-        *,
-        deadline_ns: int,
-        on_sent: Callable[[], None] | None = None,
-        ahead: int = 0,
-        reply: Reply | None = None,
+        self, request_id: int, frame: bytearray, *, deadline_ns: int, on_sent: Callable[[], None] = lambda: None
     ) -> Response:
         """Send `frame` and give the response to `request_id`; `on_sent` is called when the last byte has left.
-
-        The first `ahead` bytes were written ahead. With a `reply`, which only a watched channel may have, the response
-        comes through that.
 
         Raises CallTimeout at the deadline and WorkerCrashed for a dead worker or a broken stream. Both say what was
         sent; after WorkerCrashed with Sent.NO the request can go to another worker.
         """
-        self.dirty = True
-        written = ahead
-        if not ahead:
-            try:
-                written = os.write(self._stdin_fd, frame)
-            except OSError:  # full, or closed: the slow way tells
-                written = 0
-        if written != len(frame):
-            self.write(memoryview(frame)[written:], Sent.MAYBE if written else Sent.NO, deadline_ns)
-        if on_sent is not None:
-            on_sent()
-        payload: bytes | bytearray | None = None
-        if reply is not None:
-            payload = reply.receive(self._tells_nothing)
-            reply = None  # whoever keeps an error keeps this frame
-        if payload is None:
-            data = os.read(self._stdout_fd, READ_BYTES) if self.watched else self.read(deadline_ns)
-            if self.abandoned:
-                data = data.rstrip(WAKING_BYTE)  # with which an answer does not end
-            size = len(data) - HEADER_BYTES
-            whole = size >= 0 and _size_of(data)[0] == size <= self.limit_bytes
-            payload = data[HEADER_BYTES:] if whole else self._read_rest(data, deadline_ns)  # seldom
-        return self.conclude(request_id, payload)
+        run(send(BLOCKING, self, frame, deadline_ns))
+        on_sent()
+        return run(receive(BLOCKING, self, request_id, deadline_ns))
 
-    def conclude(self, request_id: int, payload: bytes | bytearray) -> Response:
-        """The exchange ends with this payload. Raises WorkerCrashed if it is not the response to `request_id`."""
-        try:
-            response = decode_response(payload)
-        except ProtocolError as error:
-            raise self.crashed(f"sent what is {error}") from error
-        if response.id != request_id or response.more is not UNSET:
-            what = "" if response.more is UNSET else "a part of "
-            raise self.crashed(f"answered {what}request {response.id} instead of {request_id}")
-        self.dirty = False
-        return response
-
-    def _tells_nothing(self) -> bool:
-        # Whether no poke will come any more: the worker has ended, or nobody watches it.
-        return not self.watched or self.process.exited()
-
-    # The worker as a whole: see bridge.door.
+    # The worker as a whole: see bridge.transport.
 
     @property
     def pid(self) -> int:
@@ -159,6 +112,10 @@ class Channel:
         """Collect its exit status if it has ended. True once that is done."""
         return self.process.reap()
 
+    def close(self) -> None:
+        """Close what this process holds of a worker that was reaped."""
+        self.process.close()
+
     def describe_exit(self) -> str:
         """How it ended, in words."""
         return self.process.describe_exit()
@@ -181,7 +138,7 @@ class Channel:
         """
         self.abandoned = True
         with contextlib.suppress(OSError):
-            fd = os.open(f"/proc/self/fd/{self._stdout_fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(f"/proc/self/fd/{self.answer_fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 os.write(fd, WAKING_BYTE)
             finally:
@@ -204,24 +161,24 @@ class Channel:
         """The same in steps, for a thread that starts several workers at once."""
         return Handshake(self.process, self.tail, limit_bytes=self.limit_bytes)
 
-    def write_ahead(self, left: memoryview | bytearray) -> int:
+    def write_some(self, data: memoryview | bytearray) -> int:
         """As many bytes as the worker's stdin takes at once; how many. A worker that is gone takes none."""
         self.dirty = True
         try:
-            return os.write(self._stdin_fd, left)
-        except OSError:  # full, or closed: reading, or the slow way, tells
+            return os.write(self.request_fd, data)
+        except OSError:  # full, or closed: reading, or `write`, tells
             return 0
 
     def write(self, left: memoryview, sent: Sent, deadline_ns: int) -> None:
         """All of these bytes, of which `sent` had left before. Raises CallTimeout and WorkerCrashed."""
         self.dirty = True
         while True:
-            if now_ns() > deadline_ns or not _ready(self._write_poll, self._stdin_fd, deadline_ns):
+            if now_ns() > deadline_ns or not _ready(self._write_poll, self.request_fd, deadline_ns):
                 if self.process.exited():
                     raise self.crashed("does not read its requests", sent=sent)
                 raise self.late(sent)
             try:
-                written = os.write(self._stdin_fd, left)
+                written = os.write(self.request_fd, left)
             except BlockingIOError:
                 written = 0
             except OSError as error:  # EPIPE: the worker has closed its end
@@ -233,57 +190,43 @@ class Channel:
                 if not left:
                     return
 
-    def _read_rest(self, data: bytes, deadline_ns: int) -> bytes | bytearray:
-        # The payload of a frame of which this is the beginning, or all and more.
-        if not data or self.abandoned:
-            raise self._ended()
-        while len(data) < HEADER_BYTES:
-            self._require_time(deadline_ns)
-            data += self.read(deadline_ns)
-        try:
-            size = frame_size(data[:HEADER_BYTES], limit_bytes=self.limit_bytes)
-        except ProtocolError as error:
-            raise self.crashed(f"broke the protocol: {error}") from error
-        missing = size - (len(data) - HEADER_BYTES)
-        if missing == 0:
-            return data[HEADER_BYTES:]
-        if missing < 0:
-            raise self.crashed(f"sent {-missing} bytes more than its response")
-        payload = bytearray(size)
-        view = memoryview(payload)
-        have = len(data) - HEADER_BYTES
-        view[:have] = data[HEADER_BYTES:]
-        while have < size:
-            self._require_time(deadline_ns)
-            self._await_bytes(deadline_ns)
-            got = os.readv(self._stdout_fd, [view[have:]])
-            if not got or self.abandoned:
-                raise self.crashed(f"ended its stream {size - have} bytes short of a frame of {size}")
-            have += got
-        return payload
+    def take_in(self) -> str:
+        """Read once and feed the receiver; empty, or what the worker did in place of sending something.
 
-    def read(self, deadline_ns: int) -> bytes:
-        """What there is, at least one byte. Raises CallTimeout and WorkerCrashed."""
-        self._await_bytes(deadline_ns)
-        data = os.read(self._stdout_fd, READ_BYTES)
-        if not data or self.abandoned:
-            raise self._ended()
-        return data
+        Blocks if there is nothing to read. Raises ProtocolError.
+        """
+        receiver = self.receiver
+        room = receiver.room
+        if room is None:
+            data = os.read(self.answer_fd, READ_BYTES)
+            if self.abandoned:
+                data = data.rstrip(WAKING_BYTE)  # with which an answer does not end
+            if not data:
+                return receiver.describe_gap()
+            try:
+                receiver.feed(data)
+            except ProtocolError as error:
+                raise ProtocolError(f"broke the protocol: {error}") from error
+            return ""
+        got = os.readv(self.answer_fd, [room])
+        if not got or self.abandoned:
+            return receiver.describe_gap()
+        receiver.fill(got)
+        return ""
 
-    def _ended(self) -> CallTimeout | WorkerCrashed:
-        return self.crashed("ended its stream before it answered")
+    def read(self, deadline_ns: int) -> None:
+        """Wait until the worker has sent something, and take it in. Raises CallTimeout and WorkerCrashed."""
+        if self.receiver.pending and now_ns() > deadline_ns:
+            raise self.unanswered(Sent.YES)  # bytes that never stop coming must not stretch the deadline (G11)
+        if not self.watched and not _ready(self._read_poll, self.answer_fd, deadline_ns):
+            raise self.unanswered(Sent.YES)
+        gap = self.take_in()
+        if gap:
+            raise self.crashed(gap)
 
-    def _await_bytes(self, deadline_ns: int) -> None:
-        if not self.watched and not _ready(self._read_poll, self._stdout_fd, deadline_ns):
-            raise self._unanswered()
-
-    def _require_time(self, deadline_ns: int) -> None:
-        # A first look may come after the deadline; bytes that never stop coming must not stretch it (G11).
-        if now_ns() > deadline_ns:
-            raise self._unanswered()
-
-    def _unanswered(self) -> CallTimeout | WorkerCrashed:
-        return self.crashed("died before it answered") if self.process.exited() else self.late(Sent.YES)
+    def unanswered(self, sent: Sent) -> CallTimeout | WorkerCrashed:
+        """The error at the deadline: CallTimeout, or WorkerCrashed if the worker has ended."""
+        return self.crashed("died before it answered", sent=sent) if self.process.exited() else self.late(sent)
 
     def late(self, sent: Sent) -> CallTimeout:
         """The error that says that the deadline has passed."""
@@ -294,19 +237,47 @@ class Channel:
             worker_id=self.process.worker_id,
         )
 
-    def crashed(
-        self, what: str, *, sent: Sent = Sent.YES, tail_wait_s: float = TAIL_WAIT_S
-    ) -> CallTimeout | WorkerCrashed:
-        """The error that says what the worker did; the worker is killed. CallTimeout if it was cut off."""
+    def await_last_words(self, wait_s: float) -> bool:
+        """Wait at most so many seconds for the end of what it printed to stderr; whether that has come."""
+        return self.tail.await_end(wait_s)
+
+    def crashed(self, what: str, *, sent: Sent = Sent.YES, wait_s: float = TAIL_WAIT_S) -> CallTimeout | WorkerCrashed:
+        """The error that says what the worker did; the worker is killed. CallTimeout if it was cut off.
+
+        Waits at most `wait_s` seconds for the end of its stderr, whose last lines are a part of the error.
+        """
         if self.overdue:
             return self.late(sent)
         self.process.kill()
+        self.await_last_words(wait_s)
         return WorkerCrashed(
             f"worker {self.process.worker_id} (pid {self.process.pid}) {what}",
             sent=sent,
             worker_id=self.process.worker_id,
-            stderr_tail=self.tail.text(wait_s=tail_wait_s),
+            stderr_tail=self.tail.text(),
         )
+
+
+class Blocking:
+    """How a thread waits for a worker: each wait is over when it was made."""
+
+    def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
+        """See bridge.exchange.Io."""
+        transport.read(deadline_ns)
+        return ()
+
+    def write(self, transport: Transport, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
+        """See bridge.exchange.Io."""
+        transport.write(left, sent, deadline_ns)
+        return ()
+
+    def await_last_words(self, transport: Transport) -> Iterable[Any]:
+        """See bridge.exchange.Io."""
+        transport.await_last_words(TAIL_WAIT_S)
+        return ()
+
+
+BLOCKING = Blocking()
 
 
 class Handshake:
@@ -315,12 +286,12 @@ class Handshake:
     Whatever is not the answer is ignored; the deadline is the caller's, one and absolute (F4).
     """
 
-    __slots__ = ("_decoder", "_limit_bytes", "_process", "_tail", "done")
+    __slots__ = ("_limit_bytes", "_process", "_receiver", "_tail", "done")
 
     def __init__(self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int) -> None:
         self._process = process
         self._tail = tail
-        self._decoder = FrameDecoder(limit_bytes=limit_bytes)
+        self._receiver = Receiver(limit_bytes=limit_bytes)
         self._limit_bytes = limit_bytes
         self.done = False
 
@@ -337,10 +308,10 @@ class Handshake:
         if not data:
             raise self.failed("ended its stream")
         try:
-            payloads = self._decoder.feed(data)
+            self._receiver.feed(data)
         except ProtocolError as error:
             raise self.failed(f"sent what is no frame: {error}") from error
-        for payload in payloads:
+        while (payload := self._receiver.take()) is not None:
             try:
                 response = decode_response(payload)
             except ProtocolError:

@@ -16,13 +16,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 from bridge.channel import Channel
-from bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
+from bridge.config import PoolConfig
 from bridge.errors import ConfigError, PoolClosed
 from bridge.framing import FRAME_LIMIT_VARIABLE
 from bridge.process import WorkerProcess, kill_living
-from bridge.replies import REPLY_DIR_VARIABLE
 from bridge.rundir import RunDir
 from bridge.stderr import StderrDrain, StderrTail
+from bridge.transport import Transport
 from bridge.zygote import Zygote, abandon_all
 
 _counter = itertools.count(1)
@@ -52,10 +52,6 @@ class Crew:
         self._log_dir = _usable(config.log_dir)
         self._cpus = _usable_cpus(config.worker_cpus)
         self._run_dir = RunDir.claim(self.name, version=version)
-        self.reply_dir = ""
-        """Where its workers find reply pipes; empty if they may know of none (`bridge.replies`)."""
-        if self._command == DEFAULT_WORKER_COMMAND:
-            self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.path.absolute())
         try:
             self._drain = StderrDrain(self.name)
         except BaseException:
@@ -100,11 +96,11 @@ class Crew:
         self._drain.watch(fd, tail)
         return tail
 
-    def bury(self, channel: Channel) -> None:
-        """Forget a reaped worker and close what the parent held of it. No thread may be using its channel."""
-        if channel.process.pid:  # else it was never forked
-            self._run_dir.remove_worker(channel.process.pid)
-        channel.process.close()
+    def bury(self, transport: Transport) -> None:
+        """Forget a reaped worker and close what the parent held of it. No thread may be using it."""
+        if transport.pid:  # else it was never forked
+            self._run_dir.remove_worker(transport.pid)
+        transport.close()
 
     def disband(self) -> None:
         """Release the name, with all workers buried. Idempotent."""

@@ -61,6 +61,10 @@ class StderrTail:
         """Whether no more can come."""
         return self._ended.is_set()
 
+    def await_end(self, wait_s: float) -> bool:
+        """Wait at most `wait_s` seconds until no more can come; whether that is so."""
+        return self._ended.is_set() if wait_s <= 0 else self._ended.wait(wait_s)
+
     def text(self, *, lines: int = 12, wait_s: float = 0.0) -> str:
         """The last lines as text; waits at most `wait_s` seconds for the stream's end first."""
         if wait_s > 0:

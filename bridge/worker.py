@@ -1,8 +1,7 @@
 """The worker's program: reads a request, runs its handler, writes the response, until its input ends.
 
 Knows nothing of pools. Frames go over duplicates of descriptors 0 and 1; 0 then reads nothing and 1 writes to stderr,
-so nothing that a handler prints, in any language, can reach the stream. A request may name another way for its answer
-(`bridge.replies`).
+so nothing that a handler prints, in any language, can reach the stream. A child that a handler forks has no part in it.
 """
 
 from __future__ import annotations
@@ -17,15 +16,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from struct import Struct
 
-from msgspec import UNSET, UnsetType
-
 from bridge.errors import ProtocolError
 from bridge.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
 from bridge.handlers import Context, HandlerError, find_handler
 from bridge.handlers.engine import PROGRAMS_VARIABLE, load_engine
 from bridge.journal import JOURNAL_VARIABLE, Journal
 from bridge.messages import INIT_ID, Request, decode_request, encode_failure, encode_part, encode_success
-from bridge.replies import ELSEWHERE, LARGEST_REPLY_BYTES, REPLY_DIR_VARIABLE, ReplyPipes
 
 DEFAULT_FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 ORPHAN_GRACE_S = 1.0
@@ -36,24 +32,18 @@ LARGE_BYTES = 256 * 1024
 KEPT_BYTES = 4 * 1024 * 1024
 """Freed memory up to this is used again, in place of being given back and faulted in anew at each call."""
 BAD_INPUT_STATUS = 3
-NO_FD = -1
-MOST_UNREAD_BYTES = 32 * 1024
-"""What a pipe surely takes."""
 _size_of = Struct(">I").unpack_from
 
 
 class Wire:
-    """The two descriptors that frames go over, and the reply pipe of the request in hand, if it has one."""
+    """The two descriptors that frames go over."""
 
     def __init__(self, read_fd: int, write_fd: int, *, limit_bytes: int) -> None:
         self.read_fd = read_fd
         self._write_fd = write_fd
         self._limit_bytes = limit_bytes
         self._held = b""
-        self._replies = ReplyPipes(os.environ.get(REPLY_DIR_VARIABLE, ""))
-        self._reply_fd = NO_FD
-        self.unread = 0
-        """If above 0: how many bytes an answer may have, since nobody reads it before this process ends."""
+        self._owner_pid = os.getpid()
 
     @classmethod
     def take(cls, *, limit_bytes: int) -> Wire:
@@ -102,29 +92,24 @@ class Wire:
             have += got
         return payload
 
-    def reply_to(self, number: int) -> None:
-        """The next answer goes through the reply pipe of this number. Raises OSError; then it goes as always."""
-        self._reply_fd = self._replies[number]
-
     def write(self, payload: bytes) -> None:
-        """One frame. Raises ProtocolError if it is over the limit."""
-        size, reply_fd = len(payload), self._reply_fd
-        if self.unread and size > self.unread:
-            raise ProtocolError(f"{size} bytes, and without its reply pipe {self.unread} can be sent")
-        if reply_fd >= 0 and size <= LARGEST_REPLY_BYTES - HEADER_BYTES and size <= self._limit_bytes:
-            self._reply_fd = NO_FD
-            os.write(reply_fd, size.to_bytes(HEADER_BYTES, "big") + payload)
-        elif LARGE_BYTES <= size <= self._limit_bytes:
+        """One frame. Raises ProtocolError if it is over the limit.
+
+        A child that a handler has forked ends here: the answer is its parent's to give, and so is the next request.
+        """
+        if os.getpid() != self._owner_pid:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(0)
+        size = len(payload)
+        if LARGE_BYTES <= size <= self._limit_bytes:
             self.write_raw(size.to_bytes(HEADER_BYTES, "big"))
             self.write_raw(payload)
         else:
             self.write_raw(encode_frame(payload, limit_bytes=self._limit_bytes))
 
     def write_raw(self, data: bytes) -> None:
-        """These bytes, whatever they are, to where answers go as always."""
-        if self._reply_fd >= 0:
-            fd, self._reply_fd = self._reply_fd, NO_FD
-            os.write(fd, ELSEWHERE)
+        """These bytes, whatever they are."""
         written = os.write(self._write_fd, data)
         if written != len(data):
             left = memoryview(data)[written:]
@@ -151,11 +136,8 @@ def serve(wire: Wire, context: Context, journal: Journal) -> int:
             request = decode_request(payload)
         except ProtocolError as error:
             context.error_count += 1
-            _turn_to(_salvage_reply_to(payload), wire, context)
             wire.write(encode_failure(_salvage_id(payload), str(error)))
             continue
-        if request.reply_to is not UNSET:
-            _turn_to(request.reply_to, wire, context)
         first, watched = not watched, True
         if first and request.id != INIT_ID:
             wire.watch()
@@ -163,17 +145,6 @@ def serve(wire: Wire, context: Context, journal: Journal) -> int:
         if first and request.id == INIT_ID:  # its answer is waited for: a thread takes longer to start than to answer
             wire.watch()
     return 0
-
-
-def _turn_to(number: int | UnsetType, wire: Wire, context: Context) -> None:
-    # Without its pipe the client looks for the answer on stdout, once this process has ended.
-    if number is not UNSET:
-        try:
-            wire.reply_to(number)
-        except OSError as error:
-            sys.stderr.write(f"worker {context.worker_id}: cannot open reply pipe {number}: {error.strerror}\n")
-            context.leaving = True
-            wire.unread = MOST_UNREAD_BYTES
 
 
 def _answer(wire: Wire, context: Context, journal: Journal, request: Request) -> None:
@@ -215,11 +186,6 @@ def _salvage_id(payload: bytes | bytearray) -> int:
     # A request that is not one may still say which it was.
     found = re.search(rb'"id"\s*:\s*(\d{1,18})', payload)
     return int(found[1]) if found else 0
-
-
-def _salvage_reply_to(payload: bytes | bytearray) -> int | UnsetType:
-    found = re.search(rb'"reply_to":(\d{1,18})}\Z', payload)
-    return int(found[1]) if found else UNSET
 
 
 def watch_for_hang_up(fd: int, grace_s: float) -> None:

@@ -13,10 +13,8 @@ from typing import Any, Self
 
 from bridge import ConfigError, Health, LeaseError, Observer, PoolConfig, PoolStatus, SessionStatus
 from bridge.clock import deadline_ns, now_ns, remaining_s
-from pool_v2.aio_batch import run_batch
-from pool_v2.aio_calls import TaskCalls
+from pool_v2.aio_io import AsyncTicket, TaskIo, follow
 from pool_v2.aio_streaming import AsyncStream
-from pool_v2.aio_ticket import AsyncTicket
 from pool_v2.batch import require_all
 from pool_v2.behaviour import WorkerBehaviour
 from pool_v2.engine import Engine
@@ -64,9 +62,9 @@ class AsyncPool:
     def _stand_before(self, pool: PoolV2) -> None:
         self._pool = pool
         self._engine: Engine = pool._engine
-        self._calls = TaskCalls(self._engine)
+        self._io = TaskIo(self._engine.open, self._engine.supervisor.abandon)
         self._limit_ns = int(self._engine.limit_s(None) * 1e9)
-        self._patience_ns = int(self._engine.patience_s(None) * 1e9)
+        self._wait_ns = int(self._engine.wait_s(None) * 1e9)
 
     @property
     def name(self) -> str:
@@ -96,8 +94,10 @@ class AsyncPool:
         engine = self._engine
         engine.crew.require_owner()
         now = now_ns()
-        limit_ns, patience_ns = self._limits_ns(timeout_s, checkout_timeout_s)
-        return await self._calls.run(command, args or {}, session, now + limit_ns, now + min(limit_ns, patience_ns))
+        limit_ns, wait_ns = self._limits_ns(timeout_s, checkout_timeout_s)
+        until = now + min(limit_ns, wait_ns)
+        steps = engine.calls.execute(self._io, command, args or {}, session, now + limit_ns, until)
+        return await follow(steps)
 
     async def execute_in_session(
         self,
@@ -140,11 +140,10 @@ class AsyncPool:
         """
         engine = self._engine
         engine.crew.require_owner()
-        limit_ns, patience_ns = self._limits_ns(timeout_s, checkout_timeout_s)
+        limit_ns, wait_ns = self._limits_ns(timeout_s, checkout_timeout_s)
         now = now_ns()
-        found = await run_batch(
-            self._calls, command, list(items), session, now + limit_ns, now + min(limit_ns, patience_ns)
-        )
+        until = now + min(limit_ns, wait_ns)
+        found = await follow(engine.batch.run(self._io, command, list(items), session, now + limit_ns, until))
         return found if return_errors else require_all(found)
 
     def execute_stream(
@@ -160,16 +159,16 @@ class AsyncPool:
 
         `timeout_s` bounds the whole stream. To leave it early ends its worker.
         """
-        limit_ns, patience_ns = self._limits_ns(timeout_s, checkout_timeout_s)
-        return AsyncStream(self._calls, command, args or {}, session, limit_ns=limit_ns, wait_ns=patience_ns)
+        limit_ns, wait_ns = self._limits_ns(timeout_s, checkout_timeout_s)
+        return AsyncStream(self._engine, self._io, command, args or {}, session, limit_ns=limit_ns, wait_ns=wait_ns)
 
     def _limits_ns(self, timeout_s: float | None, checkout_timeout_s: float | None) -> tuple[int, int]:
-        engine, limit_ns, patience_ns = self._engine, self._limit_ns, self._patience_ns
+        engine, limit_ns, wait_ns = self._engine, self._limit_ns, self._wait_ns
         if timeout_s is not None:
             limit_ns = int(engine.limit_s(timeout_s) * 1e9)
         if checkout_timeout_s is not None:
-            patience_ns = int(engine.patience_s(checkout_timeout_s) * 1e9)
-        return limit_ns, patience_ns
+            wait_ns = int(engine.wait_s(checkout_timeout_s) * 1e9)
+        return limit_ns, wait_ns
 
     def checkout(
         self,
@@ -185,13 +184,13 @@ class AsyncPool:
         """
         if timeout_s is not None:
             self._engine.limit_s(timeout_s)
-        patience_s = self._engine.patience_s(checkout_timeout_s)
-        return AsyncLease(self._calls, command, timeout_s, patience_s)
+        wait_s = self._engine.wait_s(checkout_timeout_s)
+        return AsyncLease(self._engine, self._io, command, timeout_s, wait_s)
 
     async def end_session(self, session_id: str) -> bool:
         """Forget the session and its state; False if there was none."""
         self._engine.crew.require_owner()
-        return await self._calls.end_session(session_id)
+        return await follow(self._engine.calls.end_session(self._io, session_id))
 
     def sessions(self) -> tuple[SessionStatus, ...]:
         """The sessions that have not ended. Never waits."""
@@ -244,11 +243,19 @@ class AsyncLease:
     call that was cancelled, `execute` raises LeaseError.
     """
 
-    def __init__(self, calls: TaskCalls, command: Any, timeout_s: float | None, patience_s: float) -> None:  # noqa: ANN401
-        self._calls = calls
+    def __init__(
+        self,
+        engine: Engine,
+        io: TaskIo,
+        command: Any,  # noqa: ANN401
+        timeout_s: float | None,
+        wait_s: float,
+    ) -> None:
+        self._engine = engine
+        self._io = io
         self._command = command
         self._timeout_s = timeout_s
-        self._patience_s = patience_s
+        self._wait_s = wait_s
         self._entered = False
         self._lease: Lease | None = None
         self._ticket: AsyncTicket | None = None
@@ -276,7 +283,7 @@ class AsyncLease:
             raise LeaseError(f"the lease of worker {ticket.worker_id} is in use by another task, or on another loop")
         busy = self._busy = ticket.loop.create_future()
         try:
-            return await self._calls.execute_on(lease, ticket, command, args or {}, timeout_s)
+            return await follow(self._engine.leases.execute(self._io, lease, ticket, command, args or {}, timeout_s))
         finally:
             self._busy = None
             if not ticket.loop.is_closed():
@@ -286,10 +293,15 @@ class AsyncLease:
         if self._entered:
             raise LeaseError("this lease was entered already; check out another one")
         self._entered = True
-        self._calls.engine.crew.require_owner()
+        self._engine.crew.require_owner()
         limit = NEVER_NS if self._timeout_s is None else deadline_ns(self._timeout_s)
-        patience = min(limit, deadline_ns(self._patience_s))
-        self._lease, self._ticket = await self._calls.open_lease(self._command, limit, patience)
+        patience = min(limit, deadline_ns(self._wait_s))
+        lease = await follow(
+            self._engine.leases.open(self._io, None, self._command, None, limit, patience, enqueued=True)
+        )
+        ticket = lease.require_ticket()
+        assert isinstance(ticket, AsyncTicket), "a task's lease has a task's ticket"
+        self._lease, self._ticket = lease, ticket
         return self
 
     async def __aexit__(
@@ -297,8 +309,8 @@ class AsyncLease:
     ) -> None:
         lease, ticket = self._require()
         self._lease = None
-        if isinstance(error, GeneratorExit):  # perhaps in the garbage collector: see aio_calls
-            self._calls.engine.housekeeper.dropped.append(lambda: lease.end(error))
+        if isinstance(error, GeneratorExit):  # perhaps in the garbage collector: see aio_io
+            self._engine.open.dropped.append(lambda: lease.end(error))
             return
         cancelled = None if self._busy is None else await self._break_off(ticket, self._busy)
         lease.end(cancelled or error)
@@ -309,7 +321,7 @@ class AsyncLease:
         # Another task is in the middle of a call. The worker's end is the call's; only then may its descriptors go.
         worker = ticket.worker
         if worker is not None:
-            worker.door.kill()
+            worker.transport.kill()
         cancelled: asyncio.CancelledError | None = None
         while not busy.done():
             try:
@@ -319,7 +331,7 @@ class AsyncLease:
         return cancelled
 
     def _require(self) -> tuple[Lease, AsyncTicket]:
-        self._calls.engine.crew.require_owner()
+        self._engine.crew.require_owner()
         if self._lease is None or self._ticket is None:
             what = (
                 "has ended; the worker belongs to somebody else"

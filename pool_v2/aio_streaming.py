@@ -12,19 +12,13 @@ import asyncio
 from types import TracebackType
 from typing import Any, Self
 
-from bridge import CommandError, EventKind, LeaseError
+from bridge import CommandError, LeaseError
 from bridge.clock import now_ns
-from bridge.conversation import ends_stream
-from bridge.messages import Response, encode_request, session_args
-from pool_v2.accounts import IN_FLIGHT
-from pool_v2.aio_calls import TaskCalls
-from pool_v2.aio_conversation import AsyncConversation
-from pool_v2.aio_ticket import AsyncTicket
-from pool_v2.handover import as_change
-from pool_v2.lease import Lease
-from pool_v2.roster import Worker
-from pool_v2.sessions import Session, StateChange
-from pool_v2.streaming import lost
+from bridge.receiver import ends_stream
+from pool_v2.aio_io import follow
+from pool_v2.engine import Engine
+from pool_v2.io import ClientIo
+from pool_v2.streaming import StreamCall, StreamLeft
 
 
 class AsyncStream:
@@ -35,7 +29,8 @@ class AsyncStream:
 
     def __init__(
         self,
-        calls: TaskCalls,
+        engine: Engine,
+        io: ClientIo,
         command: str,
         args: dict[str, Any],
         session_id: str | None,
@@ -44,29 +39,19 @@ class AsyncStream:
         wait_ns: int,
     ) -> None:
         """`limit_ns` bounds all of it and `wait_ns` the wait for a worker; both count from the begin."""
-        self._calls = calls
-        self._engine = calls.engine
-        self._command = command
-        self._args = args
-        self._session_id = session_id
+        self._engine = engine
+        self._call = StreamCall(engine.streaming, io, command, args, session_id)
         self._limits_ns = limit_ns, wait_ns
-        self._deadline_ns = 0
-        self._number = 0
         self._state = "new"
         self._busy = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._lease: Lease | None = None
-        self._worker: Worker | None = None
-        self._conversation: AsyncConversation | None = None
-        self._change: StateChange | None = None
-        self._request_bytes = 0
 
     @property
     def worker_id(self) -> int:
         """Which worker sends the parts. Raises LeaseError before the begin."""
-        if self._worker is None:
+        if self._call.worker is None:
             raise LeaseError("this stream has no worker yet: use `async with`, or take its first part")
-        return self._worker.worker_id
+        return self._call.worker.worker_id
 
     def __aiter__(self) -> Self:
         return self
@@ -80,7 +65,7 @@ class AsyncStream:
             if self._state == "ended":
                 raise StopAsyncIteration
             try:
-                response = await self._next_response()
+                response = await follow(self._call.next_response())
             except BaseException as error:
                 self._fail(error)
                 raise
@@ -97,97 +82,21 @@ class AsyncStream:
         return response.result  # it was no stream
 
     async def _begin(self) -> None:
-        engine = self._engine
-        engine.crew.require_owner()
+        self._engine.crew.require_owner()
         now, (limit_ns, wait_ns) = now_ns(), self._limits_ns
-        self._deadline_ns = now + limit_ns
         self._state = "open"
         self._loop = asyncio.get_running_loop()
-        self._number = engine.next_id()
-        engine.accounts.calls[self._number] = IN_FLIGHT
         try:
-            engine.supervisor.emit(EventKind.ENQUEUE, call=self._number)
-            args = self._args if self._session_id is None else session_args(self._args, self._session_id)
-            frame = encode_request(self._number, self._command, args, limit_bytes=engine.limit_bytes, stream=True)
-            self._request_bytes = len(frame)
-            if self._session_id is not None and self._command in engine.config.state_commands:
-                self._change = as_change(self._command, frame)
-            engine.streaming.open[self._number] = None
-            if self._session_id is not None:
-                with engine.lock:
-                    engine.streaming.open[self._number] = engine.coordinator.sessions.begin(
-                        self._session_id, self._number
-                    )
-            await self._send(frame, engine.streaming.open[self._number], now + min(limit_ns, wait_ns))
-        except BaseException as error:
-            self._fail(error)
+            await follow(self._call.begin(now + limit_ns, now + min(limit_ns, wait_ns)))
+        except BaseException:
+            self._state = "ended"
             raise
-
-    async def _send(self, frame: bytearray, session: Session | None, patience: int) -> None:
-        # Again only if a worker was found dead before it took a byte.
-        engine, calls, again = self._engine, self._calls, False
-        while True:
-            lease, ticket = await calls.open_lease(
-                self._command, self._deadline_ns, patience, number=self._number, session=session, again=again
-            )
-            try:
-                worker = self._use(lease, ticket)
-                if session is not None:
-                    await calls.drive(engine.sessions.hand_over(session, worker), ticket, self._deadline_ns)
-                conversation = AsyncConversation(ticket.loop, worker.door, deadline_ns=self._deadline_ns)
-                await conversation.ask(frame)
-            except BaseException as error:
-                lease.busy = False
-                if isinstance(error, GeneratorExit):  # perhaps in the garbage collector: see aio_calls
-                    engine.housekeeper.dropped.append(lambda lease=lease, error=error: lease.end(error))  # type: ignore[misc]
-                    raise
-                lease.end(error)
-                if not engine.may_go_elsewhere(error, patience):
-                    raise
-                again = True
-                continue
-            lease.busy = False
-            engine.supervisor.emit(EventKind.SEND, call=self._number, worker=worker.worker_id, pid=worker.door.pid)
-            self._lease, self._worker, self._conversation = lease, worker, conversation
-            return
-
-    def _use(self, lease: Lease, ticket: AsyncTicket) -> Worker:
-        # `busy` keeps the pool from closing descriptors that the loop watches: see Lease.
-        with self._engine.lock:
-            worker = ticket.worker
-            lease.busy = worker is not None
-        if worker is None:
-            raise lost(self._engine, self._worker, self._deadline_ns)
-        return worker
-
-    async def _next_response(self) -> Response:
-        engine, lease, conversation = self._engine, self._lease, self._conversation
-        assert lease is not None, "a stream that has begun has a lease"
-        assert conversation is not None, "and a conversation"
-        ticket = lease.require_mine()
-        assert isinstance(ticket, AsyncTicket), "a task's lease has a task's ticket"
-        worker = self._use(lease, ticket)
-        try:
-            response = await conversation.next_part(self._number)
-            if ends_stream(response):
-                engine.supervisor.emit(
-                    EventKind.RECEIVE, call=self._number, worker=worker.worker_id, pid=worker.door.pid
-                )
-                session = engine.streaming.open.get(self._number)
-                if session is not None:
-                    steps = engine.sessions.remember(
-                        session, worker, self._command, response, self._change, self._request_bytes
-                    )
-                    await self._calls.drive(steps, ticket, self._deadline_ns)
-            return response
-        finally:
-            lease.busy = False
 
     async def aclose(self) -> None:
         """Leave the stream. Before its end that costs its worker. Idempotent."""
         self._require_free()
         if self._state == "open":
-            self._finish(GeneratorExit())
+            self._finish(StreamLeft("before its end"))
         self._state = "ended"
 
     async def __aenter__(self) -> Self:
@@ -207,20 +116,10 @@ class AsyncStream:
 
     def _fail(self, error: BaseException) -> None:
         # Raises what the client is told, if that is not the error itself.
-        if isinstance(error, GeneratorExit):  # perhaps in the garbage collector: see aio_calls
-            self._state = "ended"
-            self._engine.housekeeper.dropped.append(lambda: self._finish(error))
-            return
         told = self._finish(error)
         if told is not None and told is not error:
             raise told from error
 
     def _finish(self, error: BaseException | None) -> BaseException | None:
         self._state = "ended"
-        lease, worker = self._lease, self._worker
-        try:
-            if lease is not None and worker is not None:
-                lease.end(error if worker.door.dirty else None)
-        finally:
-            told = self._engine.streaming.end(self._number, error)
-        return told
+        return self._call.finish(error)

@@ -7,21 +7,23 @@ kept call by call, the calls follow each other on the one worker without being s
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-from bridge import CommandError, EventKind, InvalidRequest, PoolError, Sent
+from bridge import CommandError, InvalidRequest, PoolError, Sent
 from bridge.clock import now_ns
-from bridge.conversation import Conversation
+from bridge.events import CORRELATION
+from bridge.exchange import Steps, exchange_all
 from bridge.messages import Response, encode_request, session_args
 from pool_v2.accounts import IN_FLIGHT
-from pool_v2.handover import as_change
+from pool_v2.handover import Handover, as_change
+from pool_v2.io import ClientIo
+from pool_v2.lease import Lease
+from pool_v2.leases import Leases
+from pool_v2.records import ExchangeRecord
 from pool_v2.roster import Worker
+from pool_v2.runtime import Runtime
 from pool_v2.sessions import Session
-
-if TYPE_CHECKING:
-    from pool_v2.engine import Engine
 
 Request = tuple[int, bytearray]
 
@@ -32,55 +34,51 @@ class Round:
     `in_flight` and `counts` are what its maker enters in the pool's accounts, before and after.
     """
 
-    def __init__(self, engine: Engine, command: str, items: Sequence[dict[str, Any]], session_id: str | None) -> None:
+    def __init__(self, runtime: Runtime, command: str, items: Sequence[dict[str, Any]], session_id: str | None) -> None:
         """Raises InvalidRequest for an item that is no request; nothing is counted then."""
-        self._engine = engine
+        self._runtime = runtime
         self.command = command
-        self.requests = [_encode(engine, command, index, item, session_id) for index, item in enumerate(items)]
+        self.requests = [_encode(runtime, command, index, item, session_id) for index, item in enumerate(items)]
         self.in_flight = dict.fromkeys((number for number, _ in self.requests), IN_FLIGHT)
         self.counts = dict.fromkeys(self.in_flight, "Cancelled")
+        self._correlation, self._began_ns = CORRELATION.get(), now_ns()
         self._found: dict[int, Any] = {}
-        self._sent: set[int] = set()
+        self._sent: dict[int, int] = {}
+        self._received: dict[int, int] = {}
 
     def settled(self) -> None:
         """Each call has its outcome; one that this was not said of is counted as cancelled."""
         self.counts = {number: _outcome(self._found[number]) for number, _ in self.requests}
 
     def ended(self, *, dropped: bool) -> None:
-        """The outcomes are among the pool's accounts. `dropped`: perhaps in the garbage collector, see aio_calls."""
+        """The outcomes are among the pool's accounts. `dropped`: perhaps in the garbage collector, under any lock."""
         for number, outcome in self.counts.items():
-            if dropped:
-                self._engine.housekeeper.dropped.append(partial(self._engine.after_call, number, outcome))
-            else:
-                self._engine.after_call(number, outcome)
+            self._runtime.after_call(number, self._correlation, self._began_ns, outcome, dropped=dropped)
 
-    def enqueued(self) -> None:
-        """All of them ask for a worker now."""
-        for number, _ in self.requests:
-            self._engine.supervisor.emit(EventKind.ENQUEUE, call=number)
+    def sent(self, number: int) -> None:
+        """The last byte of this request has left."""
+        self._sent[number] = now_ns()
 
-    def teller(self, worker: Worker) -> Callable[[int], None]:
-        """What is to be called with the number of each request that this worker was sent."""
-        worker_id, pid = worker.worker_id, worker.door.pid
-
-        def tell(number: int) -> None:
-            self._sent.add(number)
-            self._engine.supervisor.emit(EventKind.SEND, call=number, worker=worker_id, pid=pid)
-
-        return tell
-
-    def answered(self, number: int, response: Response, worker: Worker) -> None:
+    def answered(self, number: int, response: Response) -> None:
         """The response to this request has come."""
-        self._engine.supervisor.emit(EventKind.RECEIVE, call=number, worker=worker.worker_id, pid=worker.door.pid)
+        self._received[number] = now_ns()
         self._found[number] = response.result if response.success else CommandError(str(response.error))
 
-    def may_go_elsewhere(self, error: PoolError, patience: int) -> bool:
+    def left(self, worker: Worker) -> None:
+        """The exchanges with this worker are over, whatever came of them."""
+        if self._runtime.log is not None:
+            for number, sent_ns in self._sent.items():
+                received_ns = self._received.get(number, 0)
+                pid = worker.transport.pid
+                self._runtime.log.append(ExchangeRecord(number, worker.worker_id, pid, sent_ns, received_ns))
+
+    def may_go_elsewhere(self, error: PoolError, until: int) -> bool:
         """Whether all of it can be tried on another worker: nothing of it was sent."""
-        return not self._found and not self._sent and self._engine.may_go_elsewhere(error, patience)
+        return not self._found and not self._sent and self._runtime.may_go_elsewhere(error, until)
 
     def failed(self, error: PoolError) -> None:
         """What has no answer will have none. Each has its own error, that says whether it was sent."""
-        told = self._engine.told(error)
+        told = self._runtime.told(error)
         reached = told.sent if told.sent is Sent.NO else Sent.MAYBE  # for the one that was on its way
         for number, _ in self.requests:
             if number not in self._found:
@@ -93,78 +91,102 @@ class Round:
 
 
 class Batch:
-    """Runs the batches of threads. Every method may be called from any thread."""
+    """Runs batches. Every method may be used in any thread, and on any loop."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, runtime: Runtime, leases: Leases, handover: Handover) -> None:
+        self._runtime = runtime
+        self._leases = leases
+        self._handover = handover
 
     def run(
-        self, command: str, items: Sequence[dict[str, Any]], session_id: str | None, deadline: int, patience: int
-    ) -> list[Any]:
+        self,
+        io: ClientIo,
+        command: str,
+        items: Sequence[dict[str, Any]],
+        session_id: str | None,
+        deadline: int,
+        until: int,
+    ) -> Steps[list[Any]]:
         """For each item its result, or the PoolError that it came to; the times are absolute, in nanoseconds.
 
         Each item is one call, with one outcome. If the worker ends, what it had not answered has its error, which says
         whether it was sent. Raises InvalidRequest, before anything is sent, for an item that is no request.
         """
-        batch = Round(self._engine, command, items, session_id)
+        batch = Round(self._runtime, command, items, session_id)
         if not batch.requests:
             return []
-        counted = self._engine.accounts.calls
+        counted, dropped = self._runtime.accounts.calls, False
         try:
             counted.update(batch.in_flight)
-            batch.enqueued()
-            self._run(batch, session_id, deadline, patience)
+            yield from self._run(io, batch, session_id, deadline, until)
             batch.settled()
+        except GeneratorExit:
+            dropped = True
+            raise
         finally:
             counted.update(batch.counts)  # at once: an interrupt may come into any call
-            batch.ended(dropped=False)
+            batch.ended(dropped=dropped)
         return batch.outcomes()
 
-    def _run(self, batch: Round, session_id: str | None, deadline: int, patience: int) -> None:
-        engine = self._engine
+    def _run(self, io: ClientIo, batch: Round, session_id: str | None, deadline: int, until: int) -> Steps[None]:
+        runtime, first = self._runtime, batch.requests[0][0]
         session: Session | None = None
+        failure: BaseException | None = None
         again = False
-        first = batch.requests[0][0]
         try:
             if session_id is not None:
-                with engine.lock:
-                    session = engine.coordinator.sessions.begin(session_id, first)
+                with runtime.lock:
+                    session = runtime.coordinator.sessions.begin(session_id, first)
             while True:
                 try:
-                    with engine.leases.open(first, batch.command, session, deadline, patience, again=again) as lease:
-                        worker = lease.require_ticket().worker
-                        assert worker is not None
-                        for number, response in self._answers(batch, session, worker, deadline):
-                            batch.answered(number, response, worker)
+                    lease = yield from self._leases.open(
+                        io, first, batch.command, session, deadline, until, again=again, for_one_call=True
+                    )
+                    yield from self._exchange(io, batch, lease, deadline)
                     return
                 except PoolError as error:
-                    if not batch.may_go_elsewhere(error, patience):
+                    if not batch.may_go_elsewhere(error, until):
                         batch.failed(error)
                         return
                     again = True
+        except BaseException as error:
+            failure = error
+            raise
         finally:
             if session is not None:
-                with engine.lock:
-                    engine.coordinator.sessions.release(session, first, now_ns())
+                runtime.release_session(first, session, failure)
+            failure = None  # it would be a reference of the error to itself
 
-    def _answers(
-        self, batch: Round, session: Session | None, worker: Worker, deadline: int
-    ) -> Iterator[tuple[int, Response]]:
-        engine, command = self._engine, batch.command
-        tell = batch.teller(worker)
-        if session is None:
-            conversation = Conversation(worker.door, deadline_ns=deadline)
-            answers = conversation.exchange_all(batch.requests, on_sent=tell)
-            for (number, _), response in zip(batch.requests, answers, strict=True):
-                yield number, response
-            return
-        engine.sessions.drive(engine.sessions.hand_over(session, worker), worker.door, deadline)
-        for number, frame in batch.requests:
-            change = as_change(command, frame) if command in engine.config.state_commands else None
-            response = worker.door.exchange(number, frame, deadline_ns=deadline, on_sent=partial(tell, number))
-            steps = engine.sessions.remember(session, worker, command, response, change, len(frame))
-            engine.sessions.drive(steps, worker.door, deadline)
-            yield number, response
+    def _exchange(self, io: ClientIo, batch: Round, lease: Lease, deadline: int) -> Steps[None]:
+        runtime, ticket = self._runtime, lease.require_ticket()
+        worker = ticket.worker
+        try:
+            assert worker is not None
+            if ticket.session is None:
+                yield from exchange_all(
+                    io, worker.transport, batch.requests, deadline, on_sent=batch.sent, on_answer=batch.answered
+                )
+            else:
+                for number, frame in batch.requests:
+                    change = as_change(batch.command, frame) if batch.command in runtime.config.state_commands else None
+                    try:
+                        response = yield from self._handover.use(
+                            io, ticket, number, frame, batch.command, change, deadline
+                        )
+                    except PoolError as error:
+                        if error.sent is Sent.YES:
+                            batch.sent(number)
+                        raise
+                    batch.sent(number)
+                    batch.answered(number, response)
+        except BaseException as error:
+            lease.end(error)
+            raise
+        else:
+            lease.end()
+        finally:
+            if worker is not None and ticket.session is None:
+                batch.left(worker)
 
 
 def require_all(found: list[Any]) -> list[Any]:
@@ -186,10 +208,10 @@ def _for_one(error: PoolError, sent: Sent) -> PoolError:
     return own
 
 
-def _encode(engine: Engine, command: str, index: int, item: dict[str, Any], session_id: str | None) -> Request:
-    number = next(engine.ids)
+def _encode(runtime: Runtime, command: str, index: int, item: dict[str, Any], session_id: str | None) -> Request:
+    number = next(runtime.ids)
     try:
         args = item if session_id is None else session_args(item, session_id)
-        return number, encode_request(number, command, args, limit_bytes=engine.limit_bytes)
+        return number, encode_request(number, command, args, limit_bytes=runtime.limit_bytes)
     except InvalidRequest as error:
         raise InvalidRequest(f"item {index}: {error.message}") from error

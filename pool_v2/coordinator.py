@@ -25,7 +25,7 @@ from enum import StrEnum
 from bridge import CheckoutTimeout, CircuitOpen, PoolClosed, PoolError, QueueFull, SessionLost
 from bridge.lifecycle import WorkerState, WorkerStep, advance
 from pool_v2.circuit import Circuit
-from pool_v2.orders import HEARTBEAT_NS, Act, Order, end_worker, recycle, watch_lease, watch_queue
+from pool_v2.orders import HEARTBEAT_NS, Act, Order, end_worker, recycle, watch_lease
 from pool_v2.roster import NEVER_NS, Limits, Worker, request_limit
 from pool_v2.sessions import Session, SessionTable
 from pool_v2.ticket import Ticket, TicketState
@@ -97,8 +97,7 @@ class Coordinator:
                     self.attention = True
                 return
             if not idle and not again and self.max_queue is None and len(self.held) == self._most:  # all are busy
-                if ticket.gate is None:
-                    ticket.arm()
+                ticket.arm()
                 ticket.queued_ns = now_ns
                 ticket.state = _WAITING
                 queue[ticket.call] = ticket
@@ -133,8 +132,8 @@ class Coordinator:
             self.attention = True
 
     def accept(self, ticket: Ticket) -> None:
-        """The client took what it was offered. A client that was woken may do this by itself, without the lock, and so
-        may whoever writes its request: nobody else changes the state of an offer whose client lives.
+        """The client took what it was offered. A client that was woken may do this by itself, without the lock: nobody
+        else changes the state of an offer whose client lives.
         """
         assert ticket.state in (_OFFERED, _ACCEPTED), f"a ticket {ticket.state} cannot be accepted"
         ticket.state = _ACCEPTED
@@ -305,7 +304,6 @@ class Coordinator:
         times = [NEVER_NS]
         if self.held or self._queue:
             times.append(now_ns + HEARTBEAT_NS)
-        orders += watch_queue(self._queue.values(), now_ns, times)
         for worker_id, ticket in self.held.items():
             orders += watch_lease(self.workers[worker_id], ticket, now_ns, times)
         for worker in list(self.workers.values()):

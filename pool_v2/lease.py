@@ -22,14 +22,11 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 from bridge import LeaseError, PoolError
 from pool_v2.roster import NEVER_NS
 from pool_v2.ticket import Ticket
-
-if TYPE_CHECKING:
-    from pool_v2.engine import Engine
 
 MOST_FRAMES = 8
 _HERE = str(Path(__file__).parent) + os.sep
@@ -40,6 +37,32 @@ class Client(Protocol):
 
     def is_alive(self) -> bool:
         """Whether it may still give the worker back."""
+        ...
+
+
+class LeaseUse(Protocol):
+    """What a lease asks of its pool."""
+
+    def execute_blocking(
+        self, lease: Lease, ticket: Ticket, command: str, args: dict[str, Any], timeout_s: float | None
+    ) -> Any:  # noqa: ANN401 - any JSON value
+        """One call on the lease's worker, in this thread."""
+        ...
+
+    def update(self, ticket: Ticket, message: Any) -> None:  # noqa: ANN401
+        """Publish something to the worker's state."""
+        ...
+
+    def end(self, lease: Lease, ticket: Ticket, error: BaseException | None) -> None:
+        """Give the worker back."""
+        ...
+
+    def interrupted(self, ticket: Ticket, interrupt: BaseException) -> None:
+        """The end of the lease was broken off by this."""
+        ...
+
+    def require_owner(self) -> None:
+        """Raise PoolClosed in a forked child."""
         ...
 
 
@@ -86,7 +109,7 @@ class Lease:
 
     __slots__ = (
         "__weakref__",
-        "_engine",
+        "_pool",
         "_ticket",
         "busy",
         "client",
@@ -100,7 +123,7 @@ class Lease:
 
     def __init__(
         self,
-        engine: Engine,
+        pool: LeaseUse,
         ticket: Ticket,
         *,
         for_one_call: bool = False,
@@ -108,7 +131,7 @@ class Lease:
         owner: int | None = None,
         deadline_ns: int = NEVER_NS,
     ) -> None:
-        self._engine = engine
+        self._pool = pool
         self._ticket: Ticket | None = ticket
         self.client: Any = None
         self.for_one_call = for_one_call
@@ -118,6 +141,11 @@ class Lease:
         self.busy = False
         self.fate: Callable[[], PoolError] | None = None
         self.requests = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether its client has given the worker back."""
+        return self._ticket is None
 
     @property
     def worker_id(self) -> int:
@@ -130,8 +158,7 @@ class Lease:
         worker = self.require_ticket().worker
         if worker is None:
             raise self.lost()
-        pid: int = worker.door.pid
-        return pid
+        return worker.transport.pid
 
     def execute(self, command: str, args: dict[str, Any] | None = None, *, timeout_s: float | None = None) -> Any:  # noqa: ANN401
         """Run one command on this worker; the result verbatim.
@@ -139,15 +166,15 @@ class Lease:
         `timeout_s` (30 by default) bounds the call, and the lease's own timeout does too. Raises as PoolV2.execute
         does, and LeaseError; after CallTimeout or WorkerCrashed the worker is gone and the lease useless.
         """
-        return self._engine.leases.execute(self, self.require_mine(), command, args or {}, timeout_s)
+        return self._pool.execute_blocking(self, self.require_mine(), command, args or {}, timeout_s)
 
     def update(self, message: Any) -> None:  # noqa: ANN401
         """Publish something to the worker's state, by the behaviour's `update`. Raises HookError and LeaseError."""
-        self._engine.hooks.update(self.require_mine(), message)
+        self._pool.update(self.require_mine(), message)
 
     def require_ticket(self) -> Ticket:
         """The ticket that holds the worker. Raises LeaseError after the end, and what the worker's own end was."""
-        ticket = self._require_open()
+        ticket = self.require_open()
         if ticket.worker is None:
             raise self.lost()
         return ticket
@@ -175,10 +202,9 @@ class Lease:
         if self.busy and not self.for_one_call:
             raise LeaseError("this lease is in the middle of a call, and cannot be ended now")
         try:
-            self._engine.leases.end(self, ticket, error)
+            self._pool.end(self, ticket, error)
         except BaseException as interrupt:
-            self._engine.leases.mark_ended(ticket.worker, interrupt)
-            self._engine.supervisor.abandon(ticket)
+            self._pool.interrupted(ticket, interrupt)
             raise
         finally:
             self._ticket = None
@@ -187,11 +213,11 @@ class Lease:
         """`require_ticket` for the thread that opened the lease, even if the worker is gone. Raises LeaseError."""
         if self.owner is not None and self.owner != threading.get_ident():
             raise LeaseError("this lease belongs to the thread that opened it; check out another one for this thread")
-        return self._require_open()
+        return self.require_open()
 
-    def _require_open(self) -> Ticket:
-        if self._engine.crew.in_child:
-            self._engine.crew.require_owner()
+    def require_open(self) -> Ticket:
+        """The ticket, whatever has become of its worker. Raises LeaseError after the end."""
+        self._pool.require_owner()
         if self._ticket is None:
             raise LeaseError("this lease has ended; the worker belongs to somebody else")
         return self._ticket

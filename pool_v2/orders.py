@@ -6,7 +6,7 @@ to `times` when it should look again, in nanoseconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -55,7 +55,7 @@ def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -
     if worker.exited_ns:
         if not worker.woken and now_ns >= worker.exited_ns + STRANGER_GRACE_NS:
             worker.woken = True
-            orders.append(Order(Act.WAKE_READER, worker, ticket))
+            orders.append(Order(Act.WAKE_READER, worker))
         times.append(NEVER_NS if worker.woken else worker.exited_ns + STRANGER_GRACE_NS)
     elif ticket.state is TicketState.OFFERED:
         # It has not begun: its client leaves in time, and the worker is as good as before.
@@ -65,17 +65,6 @@ def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -
         orders.append(Order(Act.CUT_OFF, worker, reason="CallTimeout"))
     elif not worker.killed:
         times.append(ticket.deadline_ns)
-    return orders
-
-
-def watch_queue(waiting: Iterable[Ticket], now_ns: int, times: list[int]) -> list[Order]:
-    """For those who wait: wake each whose patience is over, if it has left that to the supervisor."""
-    orders = []
-    for ticket in waiting:
-        if ticket.patience_ns <= now_ns:
-            orders.append(Order(Act.WAKE, ticket=ticket))
-        else:
-            times.append(ticket.patience_ns)
     return orders
 
 

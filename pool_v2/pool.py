@@ -21,11 +21,14 @@ from bridge import (
     StartFailed,
 )
 from bridge.clock import deadline_ns, now_ns
+from bridge.exchange import run
 from pool_v2.batch import require_all
 from pool_v2.behaviour import WorkerBehaviour
-from pool_v2.engine import CALL_TIMEOUT_S, CHECKOUT_TIMEOUT_S, Engine, close_in_background
+from pool_v2.engine import Engine
+from pool_v2.io import THREAD
 from pool_v2.lease import Lease
 from pool_v2.roster import NEVER_NS
+from pool_v2.runtime import CALL_TIMEOUT_S, CHECKOUT_TIMEOUT_S, close_in_background
 from pool_v2.streaming import Stream
 
 WARM_UP_ROUNDS = 2
@@ -54,7 +57,7 @@ class PoolV2:
         self._config = config or PoolConfig()
         self._engine = Engine(self._config, observer, behaviour)
         self._limit_ns = int(self._engine.limit_s(None) * 1e9)
-        self._patience_ns = min(self._limit_ns, int(self._engine.patience_s(None) * 1e9))
+        self._wait_ns = min(self._limit_ns, int(self._engine.wait_s(None) * 1e9))
         self._finalizer = weakref.finalize(self, close_in_background, self._engine)
         self._finalizer.atexit = False  # the lifeline ends the workers with the process
 
@@ -83,8 +86,10 @@ class PoolV2:
             engine.crew.require_owner()
         if timeout_s is None and checkout_timeout_s is None:
             now = now_ns()
-            return engine.run(command, args or {}, session, now + self._limit_ns, now + self._patience_ns)
-        return engine.run(command, args or {}, session, *self._times(timeout_s, checkout_timeout_s))
+            deadline, until = now + self._limit_ns, now + self._wait_ns
+        else:
+            deadline, until = self._times(timeout_s, checkout_timeout_s)
+        return run(engine.calls.execute(THREAD, command, args or {}, session, deadline, until))
 
     def execute_many(
         self,
@@ -104,8 +109,8 @@ class PoolV2:
         """
         engine = self._engine
         engine.crew.require_owner()
-        deadline, patience = self._times(timeout_s, checkout_timeout_s)
-        found = engine.batch.run(command, list(items), session, deadline, patience)
+        deadline, until = self._times(timeout_s, checkout_timeout_s)
+        found = run(engine.batch.run(THREAD, command, list(items), session, deadline, until))
         return found if return_errors else require_all(found)
 
     def execute_stream(
@@ -123,15 +128,15 @@ class PoolV2:
         """
         engine = self._engine
         engine.crew.require_owner()
-        deadline, patience = self._times(timeout_s, checkout_timeout_s)
-        return engine.streaming.begin(command, args or {}, session, deadline, patience)
+        deadline, until = self._times(timeout_s, checkout_timeout_s)
+        return Stream.begin(engine.streaming, command, args or {}, session, deadline, until)
 
     def _times(self, timeout_s: float | None, checkout_timeout_s: float | None) -> tuple[int, int]:
         # The deadline of a call and the end of its patience, in nanoseconds.
         now = now_ns()
         limit_ns = int(self._engine.limit_s(timeout_s) * 1e9)
-        patience_ns = int(self._engine.patience_s(checkout_timeout_s) * 1e9)
-        return now + limit_ns, now + min(limit_ns, patience_ns)
+        wait_ns = int(self._engine.wait_s(checkout_timeout_s) * 1e9)
+        return now + limit_ns, now + min(limit_ns, wait_ns)
 
     def checkout(
         self,
@@ -148,8 +153,8 @@ class PoolV2:
         engine = self._engine
         engine.crew.require_owner()
         deadline = NEVER_NS if timeout_s is None else deadline_ns(engine.limit_s(timeout_s))
-        patience = deadline_ns(engine.patience_s(checkout_timeout_s))
-        return engine.leases.open(None, command, None, deadline, min(deadline, patience), for_one_call=False)
+        until = deadline_ns(engine.wait_s(checkout_timeout_s))
+        return run(engine.leases.open(THREAD, None, command, None, deadline, min(deadline, until)))
 
     def broadcast(self, message: Any) -> int:  # noqa: ANN401 - the application's own
         """Give `message` to the hook `message` of every worker that is idle now; how many that are."""
@@ -184,7 +189,7 @@ class PoolV2:
     def end_session(self, session_id: str) -> bool:
         """Forget the session and its state; False if there was none."""
         self._engine.crew.require_owner()
-        return self._engine.sessions.end(session_id)
+        return run(self._engine.calls.end_session(THREAD, session_id))
 
     def sessions(self) -> tuple[SessionStatus, ...]:
         """The sessions that have not ended."""

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from bridge.lifecycle import WorkerState
+from bridge.transport import Transport
 
 NEVER_NS = 2**63
 AGE_SPREAD = 0.1
@@ -44,24 +45,27 @@ class Worker:
     """What the pool knows of one worker.
 
     `phase` is STARTING, READY or DYING. A dying worker is asked to leave, or killed if `reason` is not empty;
-    `told_ns` is when that was ordered. `door` is how a client reaches it, opaque here. `state` is the behaviour's own.
+    `told_ns` is when that was ordered. `transport` is how a client
+    reaches it, once it is `reachable`. `state` is the behaviour's own.
     """
 
+    transport: Transport
     __slots__ = (
         "born_ns",
         "dirty",
-        "door",
         "exited_ns",
         "idle_since_ns",
         "killed",
         "overdue",
         "phase",
         "pinged_ns",
+        "reachable",
         "reason",
         "request_limit",
         "served",
         "state",
         "told_ns",
+        "transport",
         "woken",
         "worker_id",
     )
@@ -70,7 +74,7 @@ class Worker:
         self.worker_id = worker_id
         self.born_ns = born_ns
         self.phase = WorkerState.STARTING
-        self.door: Any = None
+        self.reachable = False
         self.state: Any = None
         self.served = 0
         self.request_limit = NEVER_NS

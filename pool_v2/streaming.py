@@ -6,112 +6,206 @@
 Rules
 1. A stream holds its worker from the first request to its end. A client that reads slowly slows its worker down;
    nothing is kept for it but what one read gives.
-2. A stream that is left before its end (closed, raised out of, dropped, its thread ended) costs its worker, which is
-   replaced: what it would still send belongs to nobody.
+2. A stream that is left before its end (closed, raised out of, dropped, its thread or task ended) costs its worker,
+   which is replaced: what it would still send belongs to nobody.
 3. It is one call: it counts once, and ends once, with one outcome.
 """
 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from bridge import CallTimeout, CommandError, EventKind, PoolClosed, PoolError, Sent, WorkerCrashed
+from bridge import CallTimeout, CommandError, PoolClosed, PoolError, Sent, WorkerCrashed
 from bridge.clock import now_ns
-from bridge.conversation import Conversation
+from bridge.events import CORRELATION
+from bridge.exchange import Steps, receive, run, send
 from bridge.messages import Response, encode_request, session_args
+from bridge.receiver import ends_stream
 from pool_v2.accounts import IN_FLIGHT
-from pool_v2.handover import as_change
+from pool_v2.handover import Handover, as_change
+from pool_v2.io import THREAD, ClientIo
 from pool_v2.lease import Lease
+from pool_v2.leases import Leases
 from pool_v2.roster import Worker
+from pool_v2.runtime import Runtime
 from pool_v2.sessions import Session, StateChange
 from pool_v2.ticket import Ticket
 
-if TYPE_CHECKING:
-    from pool_v2.engine import Engine
+
+class StreamLeft(Exception):
+    """The client has left the stream."""
 
 
 class Streaming:
-    """Opens streams, and knows which are open. Every method may be called from any thread."""
+    """Knows which streams are open. Every method may be called from any thread."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.open: dict[int, Session | None] = {}
+    def __init__(self, runtime: Runtime, leases: Leases, handover: Handover) -> None:
+        self.runtime = runtime
+        self.leases = leases
+        self.handover = handover
+        self.open: dict[int, StreamCall] = {}
 
-    def begin(self, command: str, args: dict[str, Any], session_id: str | None, deadline: int, patience: int) -> Stream:
+    def reclaimed(self, ticket: Ticket) -> None:
+        """The pool has taken back what this ticket held; if that was a stream, it was cancelled."""
+        call = self.open.get(ticket.call)
+        if call is not None:
+            call.ended(GeneratorExit())
+
+
+class StreamCall:
+    """One call whose answer comes in parts, for a thread or a task: from its entry to its one outcome."""
+
+    def __init__(
+        self, streams: Streaming, io: ClientIo, command: str, args: dict[str, Any], session_id: str | None
+    ) -> None:
+        self._streams = streams
+        self._runtime = streams.runtime
+        self._io = io
+        self._command = command
+        self._args = args
+        self._session_id = session_id
+        self._session: Session | None = None
+        self._change: StateChange | None = None
+        self._request_bytes = 0
+        self._deadline_ns = 0
+        self._correlation: int | None = None
+        self._began_ns = 0
+        self.number = 0
+        self.lease: Lease | None = None
+        self.worker: Worker | None = None
+
+    def begin(self, deadline: int, until: int) -> Steps[None]:
         """Check a worker out and send it the request; the times are absolute, in nanoseconds."""
-        engine = self._engine
-        number = next(engine.ids)
-        engine.accounts.calls[number] = IN_FLIGHT
+        runtime = self._runtime
+        self.number = next(runtime.ids)
+        self._correlation, self._began_ns, self._deadline_ns = CORRELATION.get(), now_ns(), deadline
+        runtime.accounts.calls[self.number] = IN_FLIGHT
+        self._streams.open[self.number] = self
         try:
-            engine.supervisor.emit(EventKind.ENQUEUE, call=number)
-            sent = args if session_id is None else session_args(args, session_id)
-            frame = encode_request(number, command, sent, limit_bytes=engine.limit_bytes, stream=True)
-            change = None
-            if session_id is not None and command in engine.config.state_commands:
-                change = as_change(command, frame)
-            self.open[number] = None
-            if session_id is not None:
-                with engine.lock:
-                    self.open[number] = engine.coordinator.sessions.begin(session_id, number)
-            return self._begin(number, frame, command, change, deadline, patience)
+            args = self._args if self._session_id is None else session_args(self._args, self._session_id)
+            frame = encode_request(self.number, self._command, args, limit_bytes=runtime.limit_bytes, stream=True)
+            self._request_bytes = len(frame)
+            if self._session_id is not None:
+                if self._command in runtime.config.state_commands:
+                    self._change = as_change(self._command, frame)
+                with runtime.lock:
+                    self._session = runtime.coordinator.sessions.begin(self._session_id, self.number)
+            yield from self._send(frame, until)
         except BaseException as error:
-            try:
-                told = self.end(number, error)
-            except BaseException:  # an interrupt came into these very steps
-                self.end(number, error)
-                raise
+            told = self.finish(error)
             if told is error or told is None:
                 raise
             raise told from error
 
-    def _begin(
-        self, number: int, frame: bytearray, command: str, change: StateChange | None, deadline: int, patience: int
-    ) -> Stream:
-        engine, session = self._engine, self.open[number]
-        again = False
+    def _send(self, frame: bytearray, until: int) -> Steps[None]:
+        # Again only if a worker was found dead before it took a byte.
+        runtime, again = self._runtime, False
         while True:
-            lease = engine.leases.open(number, command, session, deadline, patience, again=again, for_one_call=False)
+            lease = yield from self._streams.leases.open(
+                self._io, self.number, self._command, self._session, self._deadline_ns, until, again=again
+            )
             try:
                 ticket = lease.require_ticket()
-                with engine.lock:
-                    worker = ticket.worker
-                    lease.busy = worker is not None
-                if worker is None:
-                    raise lost(engine, None, deadline)
-                if session is not None:
-                    engine.sessions.drive(engine.sessions.hand_over(session, worker), worker.door, deadline)
-                conversation = Conversation(worker.door, deadline_ns=deadline)
-                conversation.ask(frame)
-                engine.supervisor.emit(EventKind.SEND, call=number, worker=worker.worker_id, pid=worker.door.pid)
+                worker = self._take_up(lease, ticket)
+                if self._session is not None:
+                    yield from self._streams.handover.hand_over(self._io, ticket, self._deadline_ns)
+                yield from send(self._io, worker.transport, frame, self._deadline_ns)
+                ticket.sent_ns = now_ns()
                 lease.busy = False
-                return Stream(engine, lease, conversation, worker, command, change, len(frame), deadline)
+                self.lease, self.worker = lease, worker
+                return
             except BaseException as error:
                 lease.busy = False
                 lease.end(error)
-                if not engine.may_go_elsewhere(error, patience):
+                if not runtime.may_go_elsewhere(error, until):
                     raise
                 again = True
 
-    def end(self, number: int, error: BaseException | None) -> BaseException | None:
-        """The stream's one end, if it has not ended yet. Gives what its client is told of the error."""
-        engine = self._engine
-        told = engine.told(error) if isinstance(error, PoolError) else error
-        if engine.accounts.calls.get(number) != IN_FLIGHT:
-            return told
-        outcome = "result" if told is None else type(told).__name__ if isinstance(told, PoolError) else "Cancelled"
-        session = self.open.pop(number, None)
-        engine.accounts.calls[number] = outcome
-        if session is not None:
-            with engine.lock:
-                engine.coordinator.sessions.release(session, number, now_ns())
-        engine.after_call(number, outcome)
+    def next_response(self) -> Steps[Response]:
+        """The next part, or the last response. Raises what ended the stream."""
+        lease = self.lease
+        assert lease is not None, "a stream that has begun has a lease"
+        ticket = lease.require_open()
+        try:
+            worker = self._take_up(lease, ticket)
+            response = yield from receive(
+                self._io, worker.transport, self.number, self._deadline_ns, ticket, parts=True
+            )
+            if not ends_stream(response):
+                ticket.received_ns = 0
+            elif self._session is not None:
+                yield from self._streams.handover.remember(
+                    self._io,
+                    ticket,
+                    worker,
+                    self._command,
+                    response,
+                    self._change,
+                    self._request_bytes,
+                    self._deadline_ns,
+                )
+            return response
+        finally:
+            lease.busy = False
+
+    def _take_up(self, lease: Lease, ticket: Ticket) -> Worker:
+        # `busy` keeps the pool from taking the worker back while its descriptors are in use: see Lease.
+        with self._runtime.lock:
+            worker = ticket.worker
+            lease.busy = worker is not None
+        if worker is None:
+            raise self._lost()
+        return worker
+
+    def _lost(self) -> PoolError:
+        # Why the stream has no worker any more.
+        runtime, worker = self._runtime, self.worker
+        worker_id = None if worker is None else worker.worker_id
+        name = "its worker" if worker is None else f"worker {worker_id}"
+        if runtime.coordinator.closing:
+            message = f"pool {runtime.crew.name!r} was closed during the call"
+            return PoolClosed(message, sent=Sent.YES, worker_id=worker_id)
+        if self._deadline_ns <= now_ns():
+            message = f"{name} did not end its stream by the deadline"
+            return CallTimeout(message, sent=Sent.YES, worker_id=worker_id)
+        tail = "" if worker is None else worker.transport.last_words()
+        message = f"{name} ended in the middle of its stream"
+        return WorkerCrashed(message, sent=Sent.YES, worker_id=worker_id, stderr_tail=tail)
+
+    def finish(self, error: BaseException | None) -> BaseException | None:
+        """Give the worker back, and count the one outcome. Gives what its client is told of the error.
+
+        An interrupt in these very steps leaves nothing undone.
+        """
+        lease, worker = self.lease, self.worker
+        try:
+            if lease is not None and worker is not None and not lease.ended:
+                self._runtime.exchanged(self.number, worker, lease.require_open())
+                lease.end(error if worker.transport.dirty else None)
+        finally:
+            try:
+                told = self.ended(error)
+            except BaseException:
+                self.ended(error)
+                raise
         return told
 
-    def reclaimed(self, ticket: Ticket) -> None:
-        """The pool has taken back what this ticket held; if that was a stream, it was cancelled."""
-        if ticket.call in self.open:
-            self.end(ticket.call, GeneratorExit())
+    def ended(self, error: BaseException | None) -> BaseException | None:
+        """The call's one end, if it has not ended yet. Gives what its client is told of the error."""
+        runtime = self._runtime
+        told = runtime.told(error) if isinstance(error, PoolError) else error
+        if runtime.accounts.calls.get(self.number) != IN_FLIGHT:
+            return told
+        outcome = "result" if told is None else type(told).__name__ if isinstance(told, PoolError) else "Cancelled"
+        session, self._session = self._session, None
+        self._streams.open.pop(self.number, None)
+        runtime.accounts.calls[self.number] = outcome
+        dropped = isinstance(error, GeneratorExit)
+        if session is not None:
+            runtime.release_session(self.number, session, error)
+        runtime.after_call(self.number, self._correlation, self._began_ns, outcome, dropped=dropped)
+        return told
 
 
 class Stream:
@@ -121,45 +215,33 @@ class Stream:
     the pool did; the parts before that are good. A command that does not stream gives its one result as the only part.
     """
 
-    __slots__ = (
-        "_change",
-        "_command",
-        "_conversation",
-        "_deadline_ns",
-        "_engine",
-        "_lease",
-        "_number",
-        "_open",
-        "_request_bytes",
-        "_worker",
-    )
+    __slots__ = ("_call", "_open")
 
-    def __init__(
-        self,
-        engine: Engine,
-        lease: Lease,
-        conversation: Conversation,
-        worker: Worker,
-        command: str,
-        change: StateChange | None,
-        request_bytes: int,
-        deadline_ns: int,
-    ) -> None:
-        self._engine = engine
-        self._lease = lease
-        self._conversation = conversation
-        self._worker = worker
-        self._number = lease.require_ticket().call
-        self._command = command
-        self._change = change
-        self._request_bytes = request_bytes
-        self._deadline_ns = deadline_ns
+    def __init__(self, call: StreamCall) -> None:
+        self._call = call
         self._open = True
+
+    @classmethod
+    def begin(
+        cls,
+        streams: Streaming,
+        command: str,
+        args: dict[str, Any],
+        session_id: str | None,
+        deadline: int,
+        until: int,
+    ) -> Self:
+        """Check a worker out and send it the request; the times are absolute, in nanoseconds."""
+        call = StreamCall(streams, THREAD, command, args, session_id)
+        run(call.begin(deadline, until))
+        return cls(call)
 
     @property
     def worker_id(self) -> int:
         """Which worker sends the parts."""
-        return self._worker.worker_id
+        worker = self._call.worker
+        assert worker is not None, "a stream that has begun has a worker"
+        return worker.worker_id
 
     def __iter__(self) -> Self:
         return self
@@ -167,15 +249,15 @@ class Stream:
     def __next__(self) -> Any:  # noqa: ANN401 - any JSON value
         if not self._open:
             raise StopIteration
-        ticket = self._lease.require_mine()
+        self._require_mine()
         try:
-            response = self._next_response(ticket)
+            response = run(self._call.next_response())
         except BaseException as error:
             told = self._finish(error)
             if told is error or told is None:
                 raise
             raise told from error
-        if response.success and response.more is True:
+        if not ends_stream(response):
             return response.result
         failure = None if response.success else CommandError(str(response.error))
         self._finish(failure)
@@ -185,45 +267,19 @@ class Stream:
             raise StopIteration
         return response.result  # it was no stream
 
-    def _next_response(self, ticket: Ticket) -> Response:
-        engine, lease, worker = self._engine, self._lease, self._worker
-        try:
-            with engine.lock:
-                lease.busy = ticket.worker is worker
-            if not lease.busy:
-                raise lost(engine, worker, self._deadline_ns)
-            response = self._conversation.next_part(self._number)
-            if not response.success or response.more is not True:
-                engine.supervisor.emit(
-                    EventKind.RECEIVE, call=self._number, worker=worker.worker_id, pid=worker.door.pid
-                )
-                session = engine.streaming.open.get(self._number)
-                if session is not None:
-                    steps = engine.sessions.remember(
-                        session, worker, self._command, response, self._change, self._request_bytes
-                    )
-                    engine.sessions.drive(steps, worker.door, self._deadline_ns)
-            return response
-        finally:
-            lease.busy = False
-
     def close(self) -> None:
         """Leave the stream. Before its end that costs its worker. Idempotent; only for the stream's own thread."""
         if self._open:
-            self._lease.require_mine()
-            self._finish(GeneratorExit())
+            self._require_mine()
+            self._finish(StreamLeft("before its end"))
+
+    def _require_mine(self) -> None:
+        assert self._call.lease is not None, "a stream that has begun has a lease"
+        self._call.lease.require_mine()
 
     def _finish(self, error: BaseException | None) -> BaseException | None:
         self._open = False
-        try:
-            self._lease.end(error if self._worker.door.dirty else None)
-        finally:
-            try:
-                told = self._engine.streaming.end(self._number, error)
-            except BaseException:  # an interrupt came into these very steps
-                self._engine.streaming.end(self._number, error)
-                raise
-        return told
+        return self._call.finish(error)
 
     def __enter__(self) -> Self:
         return self
@@ -232,17 +288,3 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def lost(engine: Engine, worker: Worker | None, deadline_ns: int) -> PoolError:
-    """Why a stream has no worker any more."""
-    worker_id = None if worker is None else worker.worker_id
-    name = "its worker" if worker is None else f"worker {worker_id}"
-    if engine.coordinator.closing:
-        return PoolClosed(f"pool {engine.crew.name!r} was closed during the call", sent=Sent.YES, worker_id=worker_id)
-    if deadline_ns <= now_ns():
-        return CallTimeout(f"{name} did not end its stream by the deadline", sent=Sent.YES, worker_id=worker_id)
-    tail = "" if worker is None else worker.door.last_words()
-    return WorkerCrashed(
-        f"{name} ended in the middle of its stream", sent=Sent.YES, worker_id=worker_id, stderr_tail=tail
-    )

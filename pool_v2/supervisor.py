@@ -16,12 +16,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import assert_never
 
-from bridge import Event, EventKind, Observer, StartFailed
+from bridge import Event, EventKind, StartFailed
 from bridge.clock import deadline_ns, now_ns
 from bridge.crew import Crew
-from bridge.door import Door, Start
-from bridge.events import CORRELATION
+from bridge.transport import Start, Transport
 from pool_v2.coordinator import Coordinator
+from pool_v2.event_log import EventLog
+from pool_v2.handoff import hand_over
 from pool_v2.orders import Act, Order
 from pool_v2.roster import NEVER_NS, Worker
 from pool_v2.ticket import Ticket
@@ -51,6 +52,9 @@ class Duties:
         """Some time has passed; when to be called again at the latest."""
         return NEVER_NS
 
+    def stop(self) -> None:
+        """The pool closes: do what is still to be done, and end."""
+
 
 class Supervisor:
     """Carries out the coordinator's orders.
@@ -67,13 +71,13 @@ class Supervisor:
         duties: Duties,
         *,
         start_timeout_s: float,
-        observer: Observer | None,
+        log: EventLog | None,
     ) -> None:
         self._coordinator = coordinator
         self._crew = crew
         self._duties = duties
         self._start_timeout_s = start_timeout_s
-        self._observer = observer
+        self._log = log
         self.lock = lock
         self.progress = threading.Condition(lock)
         self._abandoned: deque[Ticket] = deque()
@@ -119,33 +123,18 @@ class Supervisor:
         self._abandoned.append(ticket)
         self.look()
 
-    def emit(
-        self,
-        kind: EventKind,
-        *,
-        call: int | None = None,
-        worker: int | None = None,
-        pid: int | None = None,
-        detail: str = "",
-    ) -> None:
-        """Tell the observer, if there is one; what it raises is logged and dropped."""
-        if self._observer is not None:
-            try:
-                correlation = CORRELATION.get() if kind is EventKind.ENQUEUE else None
-                self._observer(Event(kind, now_ns(), call, worker, pid, detail, correlation))
-            except Exception:
-                logger.exception("pool %r: its observer failed at %s", self._crew.name, kind)
+    def emit(self, kind: EventKind, worker_id: int, pid: int | None, detail: str = "") -> None:
+        """Note a step of a worker, if somebody observes the pool."""
+        if self._log is not None:
+            self._log.append(Event(kind, now_ns(), None, worker_id, pid, detail))
 
     def wake(self, tickets: list[Ticket]) -> None:
         """Tell these clients that they have a worker, or none to hope for. Outside the lock."""
         for ticket in tickets:
-            if self._observer is None:
-                ticket.wake()
-                continue
             if ticket.worker is not None:
-                waited_us = (now_ns() - ticket.queued_ns) // 1000
-                self.emit(EventKind.OFFER, call=ticket.call, worker=ticket.worker_id, detail=str(waited_us))
-            ticket.wake()
+                hand_over(ticket)
+            else:
+                ticket.wake()
 
     # The supervisor's thread.
 
@@ -163,8 +152,7 @@ class Supervisor:
             ticket = self._abandoned.popleft()
             self.decide(lambda ticket=ticket: self._coordinator.abandon(ticket))  # type: ignore[misc]
         for ticket in self.refused:
-            if ticket.sleeping:
-                ticket.wake()
+            ticket.wake()
         self._check_starts()
         now = now_ns()
         with self.lock:
@@ -173,7 +161,7 @@ class Supervisor:
         starts = sum(order.act is Act.START for order in orders)
         failed = self._carry_out_all(orders[:starts])
         while self._gone:
-            self._gone.pop().door.reap()  # which may wait for the zygote, that forks meanwhile
+            self._gone.pop().transport.reap()  # which may wait for the zygote, that forks meanwhile
         failed += self._carry_out_all(orders[starts:])
         self._announce()
         times = [watch_ns, self._duties.beat(now), *(deadline for _, deadline in self._starting.values())]
@@ -222,34 +210,32 @@ class Supervisor:
                 self._duties.ping(worker)
             case Act.WAKE_READER:
                 assert worker is not None
-                assert ticket is not None
-                worker.door.wake_reader()
-                ticket.wake()
+                worker.transport.wake_reader()
             case Act.RETIRE | Act.KILL | Act.CUT_OFF:
-                if worker is not None and worker.door is not None:
+                if worker is not None and worker.reachable:
                     self.signal(order.act, worker, order.reason)
             case _:
                 assert_never(order.act)
 
     def signal(self, act: Act, worker: Worker, reason: str) -> None:
         """Ask or force a worker to end."""
-        door: Door = worker.door
+        transport: Transport = worker.transport
         reason = "retired" if act is Act.RETIRE else reason
-        self.emit(EventKind.KILL, worker=worker.worker_id, pid=door.pid, detail=reason)
+        self.emit(EventKind.KILL, worker.worker_id, transport.pid, reason)
         if act is Act.RETIRE:
-            door.retire()
+            transport.retire()
         elif act is Act.CUT_OFF:
-            door.cut_off()
+            transport.cut_off()
         else:
-            door.kill()
+            transport.kill()
 
     def _bury(self, worker: Worker) -> None:
-        door: Door = worker.door
+        transport: Transport = worker.transport
         self._starting.pop(worker, None)
-        self._unwatch(door.answer_fd)
-        self._unwatch(door.exit_fd)
-        self._crew.bury(worker.door)
-        self.emit(EventKind.REAP, worker=worker.worker_id, pid=door.pid, detail=door.describe_exit())
+        self._unwatch(transport.answer_fd)
+        self._unwatch(transport.exit_fd)
+        self._crew.bury(worker.transport)
+        self.emit(EventKind.REAP, worker.worker_id, transport.pid, transport.describe_exit())
         self._duties.ended(worker, worker.reason)
         self.decide(lambda: self._coordinator.buried(worker))
 
@@ -260,7 +246,7 @@ class Supervisor:
                 return  # nobody would end it
             worker = self._coordinator.started(worker_id, now_ns())
         try:
-            door: Door = self._crew.spawn(worker_id)
+            transport: Transport = self._crew.spawn(worker_id)
         except Exception as error:
             # Whatever it is, there is no worker, and its place must be free again.
             message = str(error)
@@ -273,25 +259,25 @@ class Supervisor:
                 self.progress.notify_all()
             self.wake(woken)
             return
-        door.watched = True
-        worker.door = door
+        transport.watched = True
+        worker.transport = transport
+        worker.reachable = True
         self._unannounced.append(worker)
-        handshake = door.new_start()
+        handshake = transport.new_start()
         self._starting[worker] = handshake, deadline_ns(self._start_timeout_s)
-        self._watch(door.exit_fd, worker, self._on_exit)
+        self._watch(transport.exit_fd, worker, self._on_exit)
         try:
             handshake.begin()
         except StartFailed as error:
             self._fail_start(worker, error)
             return
-        self._watch(door.answer_fd, worker, self._on_handshake)
+        self._watch(transport.answer_fd, worker, self._on_handshake)
 
     def _announce(self) -> None:
         # Last of all in a turn: a zygote may take a moment until it can tell the pid.
         while self._unannounced:
             worker = self._unannounced.pop(0)
-            if self._observer is not None:
-                self.emit(EventKind.SPAWN, worker=worker.worker_id, pid=worker.door.pid or None)  # 0: not yet forked
+            self.emit(EventKind.SPAWN, worker.worker_id, worker.transport.pid or None)  # 0: not yet forked
 
     def _check_starts(self) -> None:
         now = now_ns()
@@ -315,27 +301,24 @@ class Supervisor:
             self._fail_start(worker, error)
             return
         if done:
-            self._unwatch(worker.door.answer_fd)
+            self._unwatch(worker.transport.answer_fd)
             del self._starting[worker]
-            self.emit(EventKind.READY, worker=worker.worker_id, pid=worker.door.pid)
+            self.emit(EventKind.READY, worker.worker_id, worker.transport.pid)
             self._duties.started(worker)
 
     def _fail_start(self, worker: Worker, error: StartFailed) -> None:
         self._starting.pop(worker, None)
-        self._unwatch(worker.door.answer_fd)
+        self._unwatch(worker.transport.answer_fd)
         self.decide(lambda: self._coordinator.start_failed(worker, str(error), now_ns()))
 
     def _on_exit(self, worker: Worker) -> None:
-        door: Door = worker.door
+        transport: Transport = worker.transport
         if worker in self._starting:
             handshake, _ = self._starting[worker]
             self._fail_start(worker, handshake.failed("died before it answered its init ping"))
-        self._unwatch(door.exit_fd)
+        self._unwatch(transport.exit_fd)
         self._gone.append(worker)
         self.decide(lambda: self._coordinator.exited(worker, now_ns()))
-        holder = self._coordinator.held.get(worker.worker_id)
-        if holder is not None:
-            holder.wake()  # it may be waiting at a pipe of its own, to which the worker's end tells nothing
 
     def _close_in_child(self) -> None:
         if not self._ended:

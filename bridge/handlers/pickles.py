@@ -132,9 +132,12 @@ class Runner:
             function, positional, named = _load(data, self.setting)
         except BaseException as error:  # importing a module can raise anything, SystemExit too
             return _unpicklable("the call cannot be read in the worker", error, ran=False)
+        pid = os.getpid()
         try:
             value = function(*positional, **named)
         except BaseException as error:  # it is the sender's, to whom it is raised again
+            if os.getpid() != pid:  # a child that the callable has forked: it ends by this, and answers nothing
+                raise
             return self.give_up(error)
         return self.give(value if result else None)
 

@@ -32,7 +32,7 @@ K = EventKind
 def unread_bytes(pool: PoolV2) -> int:
     """How much lies in the stdin pipe of the pool's one worker."""
     (worker,) = pool._engine.coordinator.workers.values()
-    answer = fcntl.ioctl(worker.door.process.stdin_fd, termios.FIONREAD, b"\0" * 4)
+    answer = fcntl.ioctl(worker.transport.process.stdin_fd, termios.FIONREAD, b"\0" * 4)
     return int(struct.unpack("i", answer)[0])
 
 
@@ -262,12 +262,12 @@ def test_a_client_never_gets_a_worker_that_has_died_while_idle(
     pool = make_pool(observe, spy() if with_hooks else None, workers=2)
     log.wait_for(K.READY, count=2)
     (dead,) = pool._engine.coordinator.idle_workers()
-    os.kill(dead.door.process.pid, signal.SIGKILL)
-    until(dead.door.process.exited, "it is dead")
+    os.kill(dead.transport.process.pid, signal.SIGKILL)
+    until(dead.transport.process.exited, "it is dead")
     user = client(use)
     log.wait_for(K.CHECKIN, worker=dead.worker_id, count=2 if with_hooks else 1)
     gate.set()
-    assert user.result() != dead.door.process.pid
+    assert user.result() != dead.transport.process.pid
 
 
 def test_a_lease_in_a_generator_ends_with_it(make_pool: MakePool, log: Any, all_idle: Any) -> None:

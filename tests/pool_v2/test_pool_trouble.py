@@ -58,7 +58,7 @@ def test_a_full_disk_costs_the_logs_and_no_call(make_pool: MakePool) -> None:
     # /dev/full takes no byte; as the log's directory it cannot even be opened, so the log file itself is replaced.
     pool = make_pool()
     pool.warm_up()
-    (channel,) = [worker.door for worker in pool._engine.coordinator.workers.values()]
+    (channel,) = [worker.transport for worker in pool._engine.coordinator.workers.values()]
     channel.tail._log_path = type(channel.tail._log_path)("/dev/full")
     assert pool.execute("print", {"bytes": 1000, "stream": "stderr"})["printed_bytes"] == 1000
     with pytest.raises(WorkerCrashed) as caught:

@@ -146,7 +146,7 @@ def test_an_order_that_fails_costs_no_order_behind_it_and_a_pause(
     pool, supervisor = supervise(Crew(), workers=3, ready=3)
     doors = [FaultyDoor(faulty=True), FaultyDoor(faulty=False), FaultyDoor(faulty=False)]
     for worker_id, door in enumerate(doors, start=1):
-        pool.worker(worker_id).door = door
+        pool.worker(worker_id).transport = door
     for call in (1, 2):
         pool.lease(call, deadline_ns=1)
     pool.leave(pool.lease(3), clean=False)
@@ -161,7 +161,7 @@ def test_an_order_that_fails_costs_no_order_behind_it_and_a_pause(
 
 def test_an_abandoned_ticket_is_taken_back_without_waiting_for_the_lock(supervise: Any) -> None:
     pool, supervisor = supervise(Crew(), ready=1)
-    door = pool.worker(1).door = FaultyDoor(faulty=False)
+    door = pool.worker(1).transport = FaultyDoor(faulty=False)
     holder, waiting = pool.lease(1), pool.enter(2)
 
     with supervisor.lock:
@@ -238,7 +238,7 @@ def test_a_worker_that_dies_between_its_checkin_and_its_retirement_is_replaced(
 
     def late_signal(act: Act, worker: Any, reason: str) -> None:
         if act is Act.RETIRE:  # decided, but not yet told: the worker dies first
-            pid = worker.door.process.pid
+            pid = worker.transport.process.pid
             os.kill(pid, signal.SIGKILL)
             until(lambda: gone(pid), "the worker is dead")
         signalled(act, worker, reason)

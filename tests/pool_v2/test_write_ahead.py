@@ -70,7 +70,7 @@ class ToldGate(Gate):
 def offered(door: Door) -> Any:
     ticket = Ticket(1, claim=[bytearray(b"request")], gate=ToldGate())
     ticket.worker = Worker(1)
-    ticket.worker.door = door
+    ticket.worker.transport = door
     return ticket
 
 

@@ -1,0 +1,155 @@
+"""Requests to one worker and its responses: written once, for threads and tasks, single calls, batches and streams.
+
+Each function is a generator of *steps*. A step is a wait: `Io` says how to make it. For a thread the wait is over when
+the step is made, so that `run` drives the generator to its result at once; a task awaits what the steps give.
+
+Whatever goes wrong is raised as CallTimeout or WorkerCrashed, which say what was sent; the channel stays dirty then,
+and its worker is never used again. Invariant: a channel is dirty from the first byte of a request until the last
+response that is due was read whole, with nothing behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from bridge.clock import now_ns
+from bridge.errors import PoolError, ProtocolError, Sent
+from bridge.messages import Response
+from bridge.receiver import check, ends_stream
+from bridge.transport import Transport
+
+MOST_AHEAD = 64
+"""How many requests may wait in a worker's stdin."""
+
+T = TypeVar("T")
+Steps = Generator[Any, Any, T]
+"""What is still to be waited for, one wait after another, and then the result."""
+
+
+class Io(Protocol):
+    """How to wait for a worker. Each method begins the wait and gives what is left of it, to be delegated to."""
+
+    def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
+        """Wait until the worker has sent something, and take it in. Raises CallTimeout and WorkerCrashed."""
+        ...
+
+    def write(self, transport: Transport, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
+        """Write all of these bytes, of which `sent` had left before. Raises CallTimeout and WorkerCrashed."""
+        ...
+
+    def await_last_words(self, transport: Transport) -> Iterable[Any]:
+        """Wait for a moment until the stderr of a worker that was killed has ended."""
+        ...
+
+
+class Moments(Protocol):
+    """When the last byte of a request left and when its answer was there, in nanoseconds; 0 if not yet."""
+
+    sent_ns: int
+    received_ns: int
+
+
+def run(steps: Steps[T]) -> T:
+    """The result of steps whose every wait is over when it is made."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise AssertionError("a thread's step is over when it was made")
+
+
+def exchange(
+    io: Io,
+    transport: Transport,
+    request_id: int,
+    frame: bytearray,
+    deadline_ns: int,
+    moments: Moments | None = None,
+    ahead: int = 0,
+) -> Steps[Response]:
+    """Send `frame`, of which `ahead` bytes were written before, and give the response to `request_id`."""
+    yield from send(io, transport, frame, deadline_ns, ahead)
+    if moments is not None and not moments.sent_ns:
+        moments.sent_ns = now_ns()
+    return (yield from receive(io, transport, request_id, deadline_ns, moments))
+
+
+def send(io: Io, transport: Transport, frame: bytearray, deadline_ns: int, ahead: int = 0) -> Steps[None]:
+    """Send one request, of which `ahead` bytes were written before."""
+    transport.dirty = True
+    written = ahead or transport.write_some(frame)
+    if written != len(frame):
+        sent = Sent.MAYBE if written else Sent.NO
+        yield from io.write(transport, memoryview(frame)[written:], sent, deadline_ns)
+
+
+def receive(
+    io: Io,
+    transport: Transport,
+    request_id: int,
+    deadline_ns: int,
+    moments: Moments | None = None,
+    *,
+    parts: bool = False,
+    last: bool = True,
+) -> Steps[Response]:
+    """The response to this request, or the next part of it. After the `last` that is due nothing may be left."""
+    receiver = transport.receiver
+    try:
+        while (payload := receiver.take()) is None:
+            yield from io.read(transport, deadline_ns)
+        if moments is not None:
+            moments.received_ns = now_ns()
+        response = check(payload, request_id, parts=parts)
+        if last and (not parts or ends_stream(response)):
+            if receiver.pending:
+                raise ProtocolError("sent more than its last response")
+            transport.dirty = False
+        return response
+    except ProtocolError as error:
+        raise (yield from crashed(io, transport, str(error))) from error
+
+
+def exchange_all(
+    io: Io,
+    transport: Transport,
+    requests: Sequence[tuple[int, bytearray]],
+    deadline_ns: int,
+    *,
+    on_sent: Callable[[int], None],
+    on_answer: Callable[[int, Response], None],
+) -> Steps[None]:
+    """Send these requests (id and frame), each before the last is answered, and take the responses in order.
+
+    `on_sent` is called with the id when the last byte of a request has left, `on_answer` with each response.
+    """
+    sent = answered = 0
+    left = memoryview(b"")
+    transport.dirty = True
+    while answered < len(requests):
+        while sent < len(requests) and sent - answered < MOST_AHEAD:
+            left = left or memoryview(requests[sent][1])
+            begun = len(left) < len(requests[sent][1])
+            written = transport.write_some(left)
+            left = left[written:]
+            if left and sent == answered:  # nothing is on its way, so nobody else will make room
+                yield from io.write(transport, left, Sent.MAYBE if begun or written else Sent.NO, deadline_ns)
+                left = left[len(left) :]
+            if left:
+                break
+            on_sent(requests[sent][0])
+            sent += 1
+        number = requests[answered][0]
+        response = yield from receive(io, transport, number, deadline_ns, last=answered + 1 == len(requests))
+        answered += 1
+        on_answer(number, response)
+
+
+def crashed(io: Io, transport: Transport, what: str, sent: Sent = Sent.YES) -> Steps[PoolError]:
+    """The error that says what the worker did. The worker is killed; CallTimeout if it was cut off at the deadline."""
+    if not transport.overdue:
+        transport.kill()
+        yield from io.await_last_words(transport)
+    return transport.crashed(what, sent=sent, wait_s=0.0)

@@ -1,0 +1,116 @@
+"""What one worker sends, cut into payloads. Sans I/O: it is told which bytes have come, and says what they are.
+
+Pure. One receiver serves a worker for its whole life, through every way in: single calls, batches and streams, threads
+and tasks. Rules:
+
+1. Payloads are given whole and in the order in which they came, however the bytes were cut.
+2. The rest of a frame of which a part has come is read straight into its place: `room` says where.
+3. After a ProtocolError nothing more can be read from this worker.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from struct import Struct
+
+from msgspec import UNSET
+
+from bridge.errors import ProtocolError
+from bridge.framing import HEADER_BYTES, frame_size
+from bridge.messages import Response, decode_response
+
+_size_of = Struct(">I").unpack_from
+
+
+class Receiver:
+    """The bytes of one worker's stdout. Payloads of more than `limit_bytes` are refused."""
+
+    __slots__ = ("_filled", "_head", "_limit_bytes", "_payloads", "_rest")
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._payloads: deque[bytes | bytearray] = deque()
+        self._head = b""  # less than a header
+        self._rest: bytearray | None = None  # a payload of which `_filled` bytes have come
+        self._filled = 0
+
+    def feed(self, data: bytes) -> None:
+        """These bytes have come, at least one. Raises ProtocolError for an oversize header."""
+        if self._rest is None and not self._head:
+            size = len(data) - HEADER_BYTES
+            if size >= 0 and _size_of(data)[0] == size <= self._limit_bytes:
+                self._payloads.append(data[HEADER_BYTES:])  # one whole frame, as nearly always
+                return
+        self._feed_parts(data)
+
+    @property
+    def room(self) -> memoryview | None:
+        """Where the next bytes are to be read to, if the rest of a frame is missing; otherwise `feed` takes them."""
+        return None if self._rest is None else memoryview(self._rest)[self._filled :]
+
+    def fill(self, count: int) -> None:
+        """So many bytes were read into `room`."""
+        rest = self._rest
+        assert rest is not None, "only a frame that has begun has room"
+        self._filled += count
+        if self._filled == len(rest):
+            self._payloads.append(rest)
+            self._rest = None
+
+    def take(self) -> bytes | bytearray | None:
+        """The next payload, or None if it has not come whole."""
+        return self._payloads.popleft() if self._payloads else None
+
+    @property
+    def pending(self) -> bool:
+        """Whether something has come that was not taken."""
+        return bool(self._payloads or self._head or self._rest is not None)
+
+    def describe_gap(self) -> str:
+        """What is missing, if the stream ends now."""
+        if self._rest is None:
+            return "ended its stream before it answered"
+        return f"ended its stream {len(self._rest) - self._filled} bytes short of a frame of {len(self._rest)}"
+
+    def _feed_parts(self, data: bytes) -> None:
+        view = memoryview(data)
+        rest = self._rest
+        if rest is not None:  # a caller that did not ask for `room`
+            count = min(len(view), len(rest) - self._filled)
+            rest[self._filled : self._filled + count] = view[:count]
+            self.fill(count)
+            view = view[count:]
+        if self._head:
+            view = memoryview(self._head + bytes(view))
+            self._head = b""
+        while len(view) >= HEADER_BYTES:
+            size = frame_size(view[:HEADER_BYTES], limit_bytes=self._limit_bytes)
+            end = HEADER_BYTES + size
+            if len(view) < end:
+                self._rest = bytearray(size)
+                self._filled = len(view) - HEADER_BYTES
+                self._rest[: self._filled] = view[HEADER_BYTES:]
+                return
+            self._payloads.append(bytes(view[HEADER_BYTES:end]))
+            view = view[end:]
+        self._head = bytes(view)
+
+
+def check(payload: bytes | bytearray, request_id: int, *, parts: bool = False) -> Response:
+    """The response to this request; a part of one only where `parts` were asked for.
+
+    Raises ProtocolError that says what the worker did instead.
+    """
+    try:
+        response = decode_response(payload)
+    except ProtocolError as error:
+        raise ProtocolError(f"sent what is {error}") from error
+    if response.id != request_id or (response.more is not UNSET and not parts):
+        what = "" if response.more is UNSET else "a part of "
+        raise ProtocolError(f"answered {what}request {response.id} instead of {request_id}")
+    return response
+
+
+def ends_stream(response: Response) -> bool:
+    """Whether this is the last of a stream: a failure, `more` false, or one plain response."""
+    return not response.success or response.more is not True

@@ -1,0 +1,182 @@
+"""The path of a call through V2, written once: for threads and tasks, in sessions and out of them, observed or not.
+
+    encode → under the lock a worker, or a place in the queue → wait for the ticket → write and read, in the client's
+    own thread or task → under the lock the worker goes back, or to the head of the queue → hand it over.
+
+Each function is a generator of the waits on this path (`bridge.exchange`); `io` says how the client makes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bridge import CommandError, PoolError, WorkerCrashed
+from bridge.clock import deadline_ns, now_ns
+from bridge.events import CORRELATION
+from bridge.exchange import Steps
+from bridge.messages import Response, encode_request, session_args
+from pool_v2.accounts import IN_FLIGHT
+from pool_v2.handover import Handover, as_change
+from pool_v2.hooks import describe
+from pool_v2.io import ClientIo
+from pool_v2.leases import Leases
+from pool_v2.runtime import Runtime
+from pool_v2.sessions import CLEAN_UP, Session, StateChange
+from pool_v2.ticket import Ticket, TicketState
+from pool_v2.transfer import checkout, use
+
+_ACCEPTED = TicketState.ACCEPTED
+
+
+class Calls:
+    """Makes single calls. Every method may be used in any thread, and on any loop."""
+
+    def __init__(self, runtime: Runtime, leases: Leases, handover: Handover) -> None:
+        self._runtime = runtime
+        self._leases = leases
+        self._handover = handover
+
+    def execute(
+        self, io: ClientIo, command: str, args: dict[str, Any], session_id: str | None, deadline: int, until: int
+    ) -> Steps[Any]:
+        """Make one call, to its one outcome: give the result, or raise what the interface promises.
+
+        `deadline` and `until` are absolute, in nanoseconds: for the whole call, and for the wait for a worker.
+        """
+        runtime = self._runtime
+        number, correlation, began_ns = next(runtime.ids), CORRELATION.get(), now_ns()
+        runtime.accounts.calls[number] = IN_FLIGHT
+        outcome = "Cancelled"
+        dropped = False
+        try:
+            if session_id is None:
+                frame = encode_request(number, command, args, limit_bytes=runtime.limit_bytes)
+                response = yield from self._try(io, number, frame, command, None, None, deadline, until)
+            else:
+                response = yield from self._in_session(io, number, command, args, session_id, deadline, until)
+            if not response.success:
+                raise CommandError(str(response.error))
+            outcome = "result"
+            return response.result
+        except PoolError as error:
+            told = runtime.told(error)
+            outcome = type(told).__name__
+            if told is not error:
+                raise told from error
+            del told  # it would be a reference of the error to itself, and keep the ticket
+            raise
+        except GeneratorExit:
+            dropped = True
+            raise
+        finally:
+            runtime.accounts.calls[number] = outcome  # at once: an interrupt may come into any call
+            runtime.after_call(number, correlation, began_ns, outcome, dropped=dropped)
+
+    def end_session(self, io: ClientIo, session_id: str) -> Steps[bool]:
+        """Forget the session, on the worker that has it and in the table; False if there was none."""
+        runtime = self._runtime
+        with runtime.lock:
+            session = runtime.coordinator.sessions.get(session_id)
+            if session is None:
+                return False
+        try:
+            limit = deadline_ns(runtime.limit_s(None))
+            until = min(limit, deadline_ns(runtime.wait_s(None)))
+            yield from self.execute(io, CLEAN_UP, {}, session_id, limit, until)
+        except PoolError as error:
+            self._handover.forget(session, error)
+        return True
+
+    def _in_session(
+        self, io: ClientIo, number: int, command: str, args: dict[str, Any], session_id: str, deadline: int, until: int
+    ) -> Steps[Response]:
+        runtime = self._runtime
+        frame = encode_request(number, command, session_args(args, session_id), limit_bytes=runtime.limit_bytes)
+        change = as_change(command, frame) if command in runtime.config.state_commands else None
+        session: Session | None = None
+        failure: BaseException | None = None
+        try:
+            with runtime.lock:
+                session = runtime.coordinator.sessions.begin(session_id, number)
+            return (yield from self._try(io, number, frame, command, session, change, deadline, until))
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            if session is not None:
+                runtime.release_session(number, session, failure)
+            failure = None  # it would be a reference of the error to itself
+
+    def _try(
+        self,
+        io: ClientIo,
+        number: int,
+        frame: bytearray,
+        command: str,
+        session: Session | None,
+        change: StateChange | None,
+        deadline: int,
+        until: int,
+    ) -> Steps[Response]:
+        # Again only if a worker was found dead before it took a byte: that costs nothing, and the call keeps its place.
+        runtime, again = self._runtime, False
+        if runtime.hooks.active:
+            return (yield from self._try_with_hooks(io, number, frame, command, session, change, deadline, until))
+        while True:
+            ticket = io.ticket(number, session, deadline, [frame] if session is None else None)
+            try:
+                yield from checkout(runtime, io, ticket, command, until, again=again)
+                if session is None:
+                    response = yield from use(runtime, io, ticket, number, frame, deadline)
+                else:
+                    response = yield from self._handover.use(io, ticket, number, frame, command, change, deadline)
+                if ticket.worker is not None and ticket.worker.transport.dirty:
+                    runtime.give_up(ticket, None)  # a snapshot that was not answered
+                else:
+                    runtime.leave(ticket)
+                return response
+            except BaseException as error:
+                runtime.give_up(ticket, error, reason=_reason(ticket, error))
+                if not runtime.may_go_elsewhere(error, until):
+                    raise
+                again = True
+
+    def _try_with_hooks(
+        self,
+        io: ClientIo,
+        number: int,
+        frame: bytearray,
+        command: str,
+        session: Session | None,
+        change: StateChange | None,
+        deadline: int,
+        until: int,
+    ) -> Steps[Response]:
+        # The same for an application that has hooks around a worker's life: they see a lease for the time of the call.
+        runtime, again = self._runtime, False
+        enqueued = runtime.hooks.enqueue(command)
+        while True:
+            lease = yield from self._leases.open(
+                io, number, enqueued, session, deadline, until, again=again, enqueued=True, for_one_call=True
+            )
+            try:
+                ticket = lease.require_ticket()
+                if session is None:
+                    response = yield from use(runtime, io, ticket, number, frame, deadline)
+                else:
+                    response = yield from self._handover.use(io, ticket, number, frame, command, change, deadline)
+            except BaseException as error:
+                lease.end(error)
+                if not isinstance(error, WorkerCrashed) or not runtime.may_go_elsewhere(error, until):
+                    raise
+                again = True
+            else:
+                lease.end()
+                return response
+
+
+def _reason(ticket: Ticket, error: BaseException) -> str:
+    # What a session's worker did for a client that was broken off nobody has acknowledged: that state goes with it.
+    if ticket.session is None or ticket.state is not _ACCEPTED or isinstance(error, PoolError):
+        return ""
+    return describe(error)

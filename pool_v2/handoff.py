@@ -1,0 +1,60 @@
+"""Hands a worker to the client that it was offered to, whose request is written first: then its worker need not wait
+until the client's thread has woken up.
+
+Interrupts. To take a request out of its claim, to write it and to note how much was written is one step of the
+interpreter, into which no KeyboardInterrupt can come: whoever is broken off before or after it has done nothing or all.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from operator import is_
+
+from bridge.clock import now_ns
+from pool_v2.ticket import Ticket
+
+WRITING_S = 0.0005
+"""How soon to look again whether another thread is done with a write that never blocks."""
+LONGEST_WRITING_S = 1.0
+"""How long such a write may take on the busiest machine."""
+
+
+def hand_over(ticket: Ticket) -> None:
+    """Write the ticket's request to the worker that it was offered, if that may be done for it, and wake its client."""
+    claim, worker = ticket.claim, ticket.worker
+    ticket.offered_ns = now_ns()
+    if claim and worker is not None and worker.reachable:
+        try:
+            ticket.written.extend(map(os.write, (worker.transport.request_fd,), iter(claim.pop, None)))
+            ticket.sent_ns = now_ns()
+        except IndexError:
+            pass  # its own client was quicker
+        except OSError:  # the worker's end is closed: its client will find that
+            ticket.written.append(0)
+    ticket.wake()
+
+
+def take_back(ticket: Ticket) -> int:
+    """From now on nobody else writes the ticket's request; how many of its bytes another thread has written.
+
+    If that thread was broken off in the midst, the worker is killed, and the request counts as written.
+    """
+    claim = ticket.claim
+    if claim is None:
+        return 0
+    if claim:
+        try:
+            ticket.written.extend(map(is_, (None,), iter(claim.pop, None)))  # False, which is 0
+            return 0
+        except IndexError:
+            pass  # another thread was quicker
+    looks = int(LONGEST_WRITING_S / WRITING_S)
+    while not ticket.written and looks:
+        time.sleep(WRITING_S)
+        looks -= 1
+    if ticket.written:
+        return ticket.written[0]
+    if ticket.worker is not None and ticket.worker.reachable:
+        ticket.worker.transport.kill()
+    return 1
