@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from bridge.clock import now_ns
 from bridge.errors import PoolError, ProtocolError, Sent
 from bridge.messages import Response
 from bridge.receiver import check, ends_stream
@@ -43,13 +42,6 @@ class Io(Protocol):
         ...
 
 
-class Moments(Protocol):
-    """When the last byte of a request left and when its answer was there, in nanoseconds; 0 if not yet."""
-
-    sent_ns: int
-    received_ns: int
-
-
 def run(steps: Steps[T]) -> T:
     """The result of steps whose every wait is over when it is made."""
     try:
@@ -60,20 +52,10 @@ def run(steps: Steps[T]) -> T:
     raise AssertionError("a thread's step is over when it was made")
 
 
-def exchange(
-    io: Io,
-    transport: Transport,
-    request_id: int,
-    frame: bytearray,
-    deadline_ns: int,
-    moments: Moments | None = None,
-    ahead: int = 0,
-) -> Steps[Response]:
-    """Send `frame`, of which `ahead` bytes were written before, and give the response to `request_id`."""
-    yield from send(io, transport, frame, deadline_ns, ahead)
-    if moments is not None and not moments.sent_ns:
-        moments.sent_ns = now_ns()
-    return (yield from receive(io, transport, request_id, deadline_ns, moments))
+def exchange(io: Io, transport: Transport, request_id: int, frame: bytearray, deadline_ns: int) -> Steps[Response]:
+    """Send `frame` and give the response to `request_id`."""
+    yield from send(io, transport, frame, deadline_ns)
+    return (yield from receive(io, transport, request_id, deadline_ns))
 
 
 def send(io: Io, transport: Transport, frame: bytearray, deadline_ns: int, ahead: int = 0) -> Steps[None]:
@@ -90,7 +72,6 @@ def receive(
     transport: Transport,
     request_id: int,
     deadline_ns: int,
-    moments: Moments | None = None,
     *,
     parts: bool = False,
     last: bool = True,
@@ -100,8 +81,6 @@ def receive(
     try:
         while (payload := receiver.take()) is None:
             yield from io.read(transport, deadline_ns)
-        if moments is not None:
-            moments.received_ns = now_ns()
         response = check(payload, request_id, parts=parts)
         if last and (not parts or ends_stream(response)):
             if receiver.pending:

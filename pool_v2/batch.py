@@ -10,8 +10,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from bridge import CommandError, InvalidRequest, PoolError, Sent
-from bridge.clock import now_ns
+from bridge import CommandError, EventKind, InvalidRequest, PoolError, Sent
 from bridge.events import CORRELATION
 from bridge.exchange import Steps, exchange_all
 from bridge.messages import Response, encode_request, session_args
@@ -20,7 +19,6 @@ from pool_v2.handover import Handover, as_change
 from pool_v2.io import ClientIo
 from pool_v2.lease import Lease
 from pool_v2.leases import Leases
-from pool_v2.records import ExchangeRecord
 from pool_v2.roster import Worker
 from pool_v2.runtime import Runtime
 from pool_v2.sessions import Session
@@ -31,7 +29,8 @@ Request = tuple[int, bytearray]
 class Round:
     """The calls of one batch, from before they are sent to their outcomes. For one client.
 
-    `in_flight` and `counts` are what its maker enters in the pool's accounts, before and after.
+    `in_flight` and `counts` are what its maker enters in the pool's accounts, before and after; `left` are the requests
+    whose last byte has left.
     """
 
     def __init__(self, runtime: Runtime, command: str, items: Sequence[dict[str, Any]], session_id: str | None) -> None:
@@ -41,40 +40,43 @@ class Round:
         self.requests = [_encode(runtime, command, index, item, session_id) for index, item in enumerate(items)]
         self.in_flight = dict.fromkeys((number for number, _ in self.requests), IN_FLIGHT)
         self.counts = dict.fromkeys(self.in_flight, "Cancelled")
-        self._correlation, self._began_ns = CORRELATION.get(), now_ns()
         self._found: dict[int, Any] = {}
-        self._sent: dict[int, int] = {}
-        self._received: dict[int, int] = {}
+        self.left: set[int] = set()
 
     def settled(self) -> None:
         """Each call has its outcome; one that this was not said of is counted as cancelled."""
         self.counts = {number: _outcome(self._found[number]) for number, _ in self.requests}
 
+    def enqueued(self) -> None:
+        """All of them ask for a worker now."""
+        if self._runtime.log is not None:
+            for number, _ in self.requests:
+                self._runtime.log.note(EventKind.ENQUEUE, number, correlation=CORRELATION.get())
+
     def ended(self, *, dropped: bool) -> None:
         """The outcomes are among the pool's accounts. `dropped`: perhaps in the garbage collector, under any lock."""
         for number, outcome in self.counts.items():
-            self._runtime.after_call(number, self._correlation, self._began_ns, outcome, dropped=dropped)
+            self._runtime.after_call(number, outcome, dropped=dropped)
 
-    def sent(self, number: int) -> None:
-        """The last byte of this request has left."""
-        self._sent[number] = now_ns()
+    def sent(self, number: int, worker: Worker) -> None:
+        """The last byte of this request has left for the worker."""
+        self.left.add(number)
+        if self._runtime.log is not None:
+            self._runtime.log.note(EventKind.SEND, number, worker.worker_id, worker.transport.pid)
+
+    def received(self, number: int, response: Response, worker: Worker) -> None:
+        """The worker's response to this request has come."""
+        if self._runtime.log is not None:
+            self._runtime.log.note(EventKind.RECEIVE, number, worker.worker_id, worker.transport.pid)
+        self.answered(number, response)
 
     def answered(self, number: int, response: Response) -> None:
-        """The response to this request has come."""
-        self._received[number] = now_ns()
+        """This request has this response."""
         self._found[number] = response.result if response.success else CommandError(str(response.error))
-
-    def left(self, worker: Worker) -> None:
-        """The exchanges with this worker are over, whatever came of them."""
-        if self._runtime.log is not None:
-            for number, sent_ns in self._sent.items():
-                received_ns = self._received.get(number, 0)
-                pid = worker.transport.pid
-                self._runtime.log.append(ExchangeRecord(number, worker.worker_id, pid, sent_ns, received_ns))
 
     def may_go_elsewhere(self, error: PoolError, until: int) -> bool:
         """Whether all of it can be tried on another worker: nothing of it was sent."""
-        return not self._found and not self._sent and self._runtime.may_go_elsewhere(error, until)
+        return not self._found and not self.left and self._runtime.may_go_elsewhere(error, until)
 
     def failed(self, error: PoolError) -> None:
         """What has no answer will have none. Each has its own error, that says whether it was sent."""
@@ -82,8 +84,8 @@ class Round:
         reached = told.sent if told.sent is Sent.NO else Sent.MAYBE  # for the one that was on its way
         for number, _ in self.requests:
             if number not in self._found:
-                self._found[number] = _for_one(told, Sent.YES if number in self._sent else reached)
-                reached = reached if number in self._sent else Sent.NO
+                self._found[number] = _for_one(told, Sent.YES if number in self.left else reached)
+                reached = reached if number in self.left else Sent.NO
 
     def outcomes(self) -> list[Any]:
         """For each item its result, or the PoolError that it came to."""
@@ -118,6 +120,7 @@ class Batch:
         counted, dropped = self._runtime.accounts.calls, False
         try:
             counted.update(batch.in_flight)
+            batch.enqueued()
             yield from self._run(io, batch, session_id, deadline, until)
             batch.settled()
         except GeneratorExit:
@@ -164,7 +167,12 @@ class Batch:
             assert worker is not None
             if ticket.session is None:
                 yield from exchange_all(
-                    io, worker.transport, batch.requests, deadline, on_sent=batch.sent, on_answer=batch.answered
+                    io,
+                    worker.transport,
+                    batch.requests,
+                    deadline,
+                    on_sent=lambda number: batch.sent(number, worker),
+                    on_answer=lambda number, response: batch.received(number, response, worker),
                 )
             else:
                 for number, frame in batch.requests:
@@ -175,18 +183,15 @@ class Batch:
                         )
                     except PoolError as error:
                         if error.sent is Sent.YES:
-                            batch.sent(number)
+                            batch.left.add(number)
                         raise
-                    batch.sent(number)
+                    batch.left.add(number)
                     batch.answered(number, response)
         except BaseException as error:
             lease.end(error)
             raise
         else:
             lease.end()
-        finally:
-            if worker is not None and ticket.session is None:
-                batch.left(worker)
 
 
 def require_all(found: list[Any]) -> list[Any]:

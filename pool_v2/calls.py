@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge import CommandError, PoolError, WorkerCrashed
-from bridge.clock import deadline_ns, now_ns
+from bridge import CommandError, EventKind, PoolError, WorkerCrashed
+from bridge.clock import deadline_ns
 from bridge.events import CORRELATION
 from bridge.exchange import Steps
 from bridge.messages import Response, encode_request, session_args
@@ -44,11 +44,13 @@ class Calls:
         `deadline` and `until` are absolute, in nanoseconds: for the whole call, and for the wait for a worker.
         """
         runtime = self._runtime
-        number, correlation, began_ns = next(runtime.ids), CORRELATION.get(), now_ns()
+        number = next(runtime.ids)
         runtime.accounts.calls[number] = IN_FLIGHT
         outcome = "Cancelled"
         dropped = False
         try:
+            if runtime.log is not None:
+                runtime.log.note(EventKind.ENQUEUE, number, correlation=CORRELATION.get())
             if session_id is None:
                 frame = encode_request(number, command, args, limit_bytes=runtime.limit_bytes)
                 response = yield from self._try(io, number, frame, command, None, None, deadline, until)
@@ -70,7 +72,7 @@ class Calls:
             raise
         finally:
             runtime.accounts.calls[number] = outcome  # at once: an interrupt may come into any call
-            runtime.after_call(number, correlation, began_ns, outcome, dropped=dropped)
+            runtime.after_call(number, outcome, dropped=dropped)
 
     def end_session(self, io: ClientIo, session_id: str) -> Steps[bool]:
         """Forget the session, on the worker that has it and in the table; False if there was none."""

@@ -1,6 +1,6 @@
-"""Tells the observer what has happened, in a thread of its own: whoever acts only appends.
+"""Tells the observer what has happened, in a thread of its own: whoever acts only notes it.
 
-Invariant: whatever was appended before `close` has been told when it returns, unless the observer is stuck.
+Invariant: whatever was noted before `close` has been told when it returns, unless the observer is stuck.
 """
 
 from __future__ import annotations
@@ -10,28 +10,45 @@ import os
 import threading
 from collections import deque
 
-from bridge import Event, Observer
-from pool_v2.records import Record
+from bridge import Event, EventKind, Observer
+from bridge.clock import now_ns
 
 LOOK_EVERY_S = 0.008
 """How late the observer hears of a step, at most, unless it is slow itself."""
 END_TIMEOUT_S = 5.0
 """How long the close waits for an observer that does not return."""
+MOST_UNTOLD = 1_000_000
+"""How many steps may wait for an observer that is too slow; those beyond are dropped, the oldest first."""
+Note = tuple[EventKind, int, int | None, int | None, int | None, str, int | None]
 logger = logging.getLogger(__name__)
 
 
 class EventLog:
-    """What one pool tells its observer. `append` is one step of the interpreter: it may be called anywhere."""
+    """What one pool tells its observer. To note a step is an append: it waits for nothing, and may come anywhere."""
 
     def __init__(self, observer: Observer, name: str) -> None:
         self._observer = observer
         self._name = name
         self._owner_pid = os.getpid()
-        self._records: deque[Record | Event] = deque()
-        self.append = self._records.append
+        self._notes: deque[Note] = deque(maxlen=MOST_UNTOLD)
+        self._append = self._notes.append
+        self._telling = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{name}-events", daemon=True)
         self._thread.start()
+
+    def note(
+        self,
+        kind: EventKind,
+        call: int | None = None,
+        worker: int | None = None,
+        pid: int | None = None,
+        detail: str = "",
+        correlation: int | None = None,
+        at_ns: int | None = None,
+    ) -> None:
+        """A step was taken now, or at `at_ns`."""
+        self._append((kind, now_ns() if at_ns is None else at_ns, call, worker, pid, detail, correlation))
 
     def close(self) -> None:
         """Tell what is left, and end. Idempotent; in the observer's own thread it only asks for the end."""
@@ -39,17 +56,25 @@ class EventLog:
         if self._thread is not threading.current_thread() and os.getpid() == self._owner_pid:
             self._thread.join(END_TIMEOUT_S)
 
+    def flush(self) -> None:
+        """Tell what has been noted before, in this thread; what another thread is just telling has been told, too."""
+        with self._telling:
+            self._tell_all()
+
     def _run(self) -> None:
         while not self._ended.wait(LOOK_EVERY_S):
-            self._tell_all()
-        self._tell_all()
+            self.flush()
+        self.flush()
 
     def _tell_all(self) -> None:
-        records = self._records
-        while records:
-            record = records.popleft()
-            for event in (record,) if type(record) is Event else record.events():  # type: ignore[union-attr]
-                try:
-                    self._observer(event)
-                except Exception:
-                    logger.exception("pool %r: its observer failed at %s", self._name, event.kind)
+        if len(self._notes) == MOST_UNTOLD:
+            logger.warning(
+                "pool %r: its observer is too slow; the oldest of %d steps are lost", self._name, MOST_UNTOLD
+            )
+        observer, take = self._observer, self._notes.popleft
+        while self._notes:
+            event = Event(*take())
+            try:
+                observer(event)
+            except Exception:
+                logger.exception("pool %r: its observer failed at %s", self._name, event.kind)

@@ -11,7 +11,9 @@ import os
 import time
 from operator import is_
 
+from bridge import EventKind
 from bridge.clock import now_ns
+from pool_v2.event_log import EventLog
 from pool_v2.ticket import Ticket
 
 WRITING_S = 0.0005
@@ -20,14 +22,21 @@ LONGEST_WRITING_S = 1.0
 """How long such a write may take on the busiest machine."""
 
 
-def hand_over(ticket: Ticket) -> None:
+def hand_over(ticket: Ticket, log: EventLog | None) -> None:
     """Write the ticket's request to the worker that it was offered, if that may be done for it, and wake its client."""
     claim, worker = ticket.claim, ticket.worker
-    ticket.offered_ns = now_ns()
+    if log is not None and worker is not None:
+        waited_us = str((now_ns() - ticket.queued_ns) // 1000)
+        log.note(EventKind.OFFER, ticket.call, worker.worker_id, None, waited_us)
     if claim and worker is not None and worker.reachable:
+        began_ns = now_ns()
         try:
+            size = len(claim[0])
             ticket.written.extend(map(os.write, (worker.transport.request_fd,), iter(claim.pop, None)))
-            ticket.sent_ns = now_ns()
+            if log is not None:
+                log.note(EventKind.ACCEPT, ticket.call, worker.worker_id, at_ns=began_ns)
+                if ticket.written[0] == size:
+                    log.note(EventKind.SEND, ticket.call, worker.worker_id, worker.transport.pid)
         except IndexError:
             pass  # its own client was quicker
         except OSError:  # the worker's end is closed: its client will find that

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bridge import PoolClosed
+from bridge import EventKind, PoolClosed
 from bridge.clock import deadline_ns, now_ns, remaining_s
 from bridge.exchange import run
 from bridge.lifecycle import WorkerState
@@ -25,7 +25,6 @@ from pool_v2.hooks import Removed, Stopped, describe
 from pool_v2.io import THREAD
 from pool_v2.lease import Lease, Open, Record
 from pool_v2.leases import Leases
-from pool_v2.records import LeaseRecord
 from pool_v2.roster import NEVER_NS, Worker
 from pool_v2.runtime import Runtime
 from pool_v2.streaming import Streaming
@@ -271,7 +270,8 @@ class Housekeeper(Duties):
         if ticket.worker is None:  # the pool was closed
             self._initialising.pop(worker.worker_id)
             return
-        ticket.accepted_ns = now_ns()
+        if runtime.log is not None:
+            runtime.log.note(EventKind.ACCEPT, ticket.call, worker.worker_id)
         runtime.supervisor.look()
         reason: object = None
         took = False
@@ -284,7 +284,8 @@ class Housekeeper(Duties):
             reason = error
         if took and (worker.transport.dirty or lease.fate is not None):
             reason = lease.lost() if lease.fate is not None else "its init hook broke off a call"
-        self._note(worker, ticket)
+        if runtime.log is not None and not worker.transport.dirty and ticket.worker is not None:
+            runtime.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
         with runtime.lock:
             runtime.coordinator.release_start(worker, ticket)
         self._runtime.open.by_call.pop(ticket.call, None)
@@ -319,7 +320,8 @@ class Housekeeper(Duties):
             if not runtime.coordinator.take(worker, ticket):
                 return
             self._runtime.open.by_call[ticket.call] = Open(lease, ticket, self._runtime.open.lost.append)
-        ticket.accepted_ns = now_ns()
+        if runtime.log is not None:
+            runtime.log.note(EventKind.ACCEPT, ticket.call, worker.worker_id)
         if runtime.coordinator.attention:
             runtime.supervisor.look()
         reason: object = None
@@ -336,7 +338,8 @@ class Housekeeper(Duties):
         if reason is not None:
             self._leases.mark_ended(worker, reason)
         worker.dirty = worker.transport.dirty
-        self._note(worker, ticket)
+        if runtime.log is not None and not worker.transport.dirty and ticket.worker is not None:
+            runtime.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
         told = "" if reason is None else describe(reason) or "removed"
         with runtime.lock:
             woken = runtime.coordinator.put_back(ticket, now_ns(), since_ns=since_ns, reason=told)
@@ -354,14 +357,6 @@ class Housekeeper(Duties):
                 run(self._calls.end_session(THREAD, session_id))
         finally:
             self._ending.discard(session_id)
-
-    def _note(self, worker: Worker, ticket: Ticket) -> None:
-        # For the observer: the pool itself has used this worker.
-        if self._runtime.log is not None:
-            clean = not worker.transport.dirty and ticket.worker is not None
-            self._runtime.log.append(
-                LeaseRecord(ticket.call, worker.worker_id, 0, 0, ticket.accepted_ns, now_ns(), clean)
-            )
 
     def _own_lease(self, timeout_s: float) -> tuple[Lease, Ticket]:
         # A lease for the pool itself, which counts in no statistics.

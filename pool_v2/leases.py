@@ -9,7 +9,7 @@ from functools import partial
 from threading import get_ident
 from typing import Any
 
-from bridge import CallTimeout, CheckoutTimeout, LeaseError, PoolClosed, PoolError, Sent, WorkerCrashed
+from bridge import CallTimeout, CheckoutTimeout, EventKind, LeaseError, PoolClosed, PoolError, Sent, WorkerCrashed
 from bridge.clock import deadline_ns, now_ns, remaining_s
 from bridge.events import CORRELATION
 from bridge.exchange import Steps, run
@@ -159,13 +159,15 @@ class Leases:
         lost = lease.lost() if worker is None else self.why_lost(lease, worker) if worker.transport.dirty else None
         if isinstance(lost, LeaseError):
             raise lost  # what a lease cannot do any more is no call
-        number, correlation, began_ns, worker_id = next(runtime.ids), CORRELATION.get(), now_ns(), ticket.worker_id
+        number = next(runtime.ids)
         if not lease.counted:
             return result_of((yield from self._use(io, lease, ticket, number, command, args, timeout_s)))
         runtime.accounts.calls[number] = IN_FLIGHT
         outcome = "Cancelled"
         dropped = False
         try:
+            if runtime.log is not None:
+                runtime.log.note(EventKind.ENQUEUE, number, ticket.worker_id, correlation=CORRELATION.get())
             result = result_of((yield from self._use(io, lease, ticket, number, command, args, timeout_s)))
             outcome = "result"
             return result
@@ -181,7 +183,7 @@ class Leases:
             raise
         finally:
             runtime.accounts.calls[number] = outcome  # at once: an interrupt may come into any call
-            runtime.after_call(number, correlation, began_ns, outcome, worker=worker_id, dropped=dropped)
+            runtime.after_call(number, outcome, dropped=dropped)
 
     def execute_blocking(
         self, lease: Lease, ticket: Ticket, command: str, args: dict[str, Any], timeout_s: float | None

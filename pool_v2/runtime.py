@@ -31,7 +31,7 @@ from bridge import (
 from bridge.clock import deadline_ns, now_ns, remaining_s
 from bridge.config import duration
 from bridge.crew import Crew
-from bridge.events import Event, EventKind
+from bridge.events import EventKind
 from pool_v2.accounts import MOST_UNCOUNTED, Accounts
 from pool_v2.behaviour import WorkerBehaviour
 from pool_v2.circuit import Circuit
@@ -42,8 +42,7 @@ from pool_v2.holders import describe_holders
 from pool_v2.hooks import Hooks, describe
 from pool_v2.lease import Open, Record
 from pool_v2.orders import Act
-from pool_v2.records import CallRecord, ExchangeRecord, LeaseRecord
-from pool_v2.roster import Limits, Worker
+from pool_v2.roster import Limits
 from pool_v2.sessions import Session
 from pool_v2.supervisor import Duties, Supervisor
 from pool_v2.ticket import Ticket, TicketState
@@ -128,29 +127,19 @@ class Runtime:
             return PoolClosed(message, sent=error.sent, worker_id=error.worker_id)
         return error
 
-    def after_call(
-        self,
-        number: int,
-        correlation: int | None,
-        began_ns: int,
-        outcome: str,
-        *,
-        worker: int | None = None,
-        dropped: bool = False,
-    ) -> None:
+    def after_call(self, number: int, outcome: str, *, dropped: bool = False) -> None:
         """The outcome of this call is in the accounts. `dropped`: perhaps in the garbage collector, under any lock."""
         if self.log is not None:
-            self.log.append(CallRecord(number, correlation, began_ns, now_ns(), outcome, worker))
+            self.log.note(EventKind.DONE, number, detail=outcome)
         if len(self.accounts.calls) > MOST_UNCOUNTED and not dropped:
             self.accounts.sum_up()
 
     def enter(self, ticket: Ticket, *, again: bool = False) -> None:
         """Give the ticket a worker (ACCEPTED) or a place in the queue (WAITING), or raise why not."""
         with self.lock:
-            now = now_ns()
-            self.coordinator.enter(ticket, now, again=again)
-        if ticket.state is _ACCEPTED:
-            ticket.accepted_ns = now
+            self.coordinator.enter(ticket, now_ns(), again=again)
+        if self.log is not None and ticket.state is _ACCEPTED:
+            self.log.note(EventKind.ACCEPT, ticket.call, ticket.worker_id)
         if self.coordinator.attention:
             self.supervisor.look()
 
@@ -160,7 +149,8 @@ class Runtime:
             ticket.state = _ACCEPTED
         else:
             self._settle(ticket, label)
-        ticket.accepted_ns = ticket.offered_ns if ticket.written and ticket.offered_ns else now_ns()
+        if self.log is not None and not any(ticket.written):  # whoever has written for it has noted this, too
+            self.log.note(EventKind.ACCEPT, ticket.call, ticket.worker_id)
 
     def _settle(self, ticket: Ticket, label: str) -> None:
         with self.lock:
@@ -178,27 +168,15 @@ class Runtime:
                 holders=describe_holders(holders),
             )
 
-    def exchanged(self, number: int, worker: Worker, ticket: Ticket) -> None:
-        """An exchange is over, whatever came of it: its times are noted, and the ticket is ready for another one."""
-        if self.log is not None:
-            pid = worker.transport.pid
-            self.log.append(ExchangeRecord(number, worker.worker_id, pid, ticket.sent_ns, ticket.received_ns))
-        ticket.sent_ns = ticket.received_ns = 0
-
     def leave(self, ticket: Ticket, *, reason: str = "") -> None:
         """Check the worker in: the exchange is over, and nothing is outstanding. A `reason` ends it."""
-        worker_id, left_ns = ticket.worker_id, now_ns()
+        if self.log is not None and ticket.worker is not None:
+            self.log.note(EventKind.CHECKIN, ticket.call, ticket.worker_id)
         with self.lock:
-            offered = self.coordinator.leave(ticket, left_ns, clean=True, reason=reason)
+            offered = self.coordinator.leave(ticket, now_ns(), clean=True, reason=reason)
         self.open.by_call.pop(ticket.call, None)
-        if self.log is not None and worker_id is not None:
-            self.log.append(
-                LeaseRecord(
-                    ticket.call, worker_id, ticket.queued_ns, ticket.offered_ns, ticket.accepted_ns, left_ns, True
-                )
-            )
         for waiter in offered:
-            hand_over(waiter)
+            hand_over(waiter, self.log)
         if self.coordinator.attention:
             self.supervisor.look()
 
@@ -223,22 +201,18 @@ class Runtime:
         if dirty and worker is not None and not worker.killed:
             self.supervisor.signal(Act.KILL, worker, "dirty")  # before anybody is told of the timeout
             worker.killed = True  # and not before it was: an interrupt may come between
-        left_ns = now_ns()
+        if self.log is not None:
+            if state in (_WAITING, _OFFERED):
+                self.log.note(EventKind.WITHDRAW, ticket.call, ticket.worker_id)
+            elif worker is not None and not dirty:
+                self.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
         with self.lock:
-            offered = self.coordinator.leave(ticket, left_ns, clean=not dirty, reason=reason)
+            offered = self.coordinator.leave(ticket, now_ns(), clean=not dirty, reason=reason)
             if error is not None and not isinstance(error, Exception):
                 self.coordinator.suspect()
         self.open.by_call.pop(ticket.call, None)
-        if self.log is not None and (worker is not None or state in (_WAITING, _OFFERED)):
-            accepted_ns = 0 if state in (_WAITING, _OFFERED) else ticket.accepted_ns
-            worker_id = None if worker is None else worker.worker_id
-            self.log.append(
-                LeaseRecord(
-                    ticket.call, worker_id, ticket.queued_ns, ticket.offered_ns, accepted_ns, left_ns, not dirty
-                )
-            )
         for waiter in offered:
-            hand_over(waiter)
+            hand_over(waiter, self.log)
         if self.coordinator.attention:
             self.supervisor.look()
 
@@ -354,7 +328,7 @@ class Runtime:
                 self.crew.disband()
                 self._closed.set()
                 if self.log is not None:
-                    self.log.append(Event(EventKind.CLOSE, now_ns()))
+                    self.log.note(EventKind.CLOSE)
                     self.log.close()
             finally:
                 self._close_begun = False

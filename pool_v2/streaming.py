@@ -16,7 +16,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
-from bridge import CallTimeout, CommandError, PoolClosed, PoolError, Sent, WorkerCrashed
+from bridge import CallTimeout, CommandError, EventKind, PoolClosed, PoolError, Sent, WorkerCrashed
 from bridge.clock import now_ns
 from bridge.events import CORRELATION
 from bridge.exchange import Steps, receive, run, send
@@ -44,13 +44,26 @@ class Streaming:
         self.runtime = runtime
         self.leases = leases
         self.handover = handover
-        self.open: dict[int, StreamCall] = {}
+        self.open: dict[int, Session | None] = {}
 
     def reclaimed(self, ticket: Ticket) -> None:
         """The pool has taken back what this ticket held; if that was a stream, it was cancelled."""
-        call = self.open.get(ticket.call)
-        if call is not None:
-            call.ended(GeneratorExit())
+        if ticket.call in self.open:
+            self.end(ticket.call, GeneratorExit())
+
+    def end(self, number: int, error: BaseException | None) -> BaseException | None:
+        """The call's one end, if it has not ended yet. Gives what its client is told of the error."""
+        runtime = self.runtime
+        told = runtime.told(error) if isinstance(error, PoolError) else error
+        if runtime.accounts.calls.get(number) != IN_FLIGHT:
+            return told
+        outcome = "result" if told is None else type(told).__name__ if isinstance(told, PoolError) else "Cancelled"
+        session = self.open.pop(number, None)
+        runtime.accounts.calls[number] = outcome
+        if session is not None:
+            runtime.release_session(number, session, error)
+        runtime.after_call(number, outcome, dropped=isinstance(error, GeneratorExit))
+        return told
 
 
 class StreamCall:
@@ -69,8 +82,6 @@ class StreamCall:
         self._change: StateChange | None = None
         self._request_bytes = 0
         self._deadline_ns = 0
-        self._correlation: int | None = None
-        self._began_ns = 0
         self.number = 0
         self.lease: Lease | None = None
         self.worker: Worker | None = None
@@ -79,10 +90,12 @@ class StreamCall:
         """Check a worker out and send it the request; the times are absolute, in nanoseconds."""
         runtime = self._runtime
         self.number = next(runtime.ids)
-        self._correlation, self._began_ns, self._deadline_ns = CORRELATION.get(), now_ns(), deadline
+        self._deadline_ns = deadline
         runtime.accounts.calls[self.number] = IN_FLIGHT
-        self._streams.open[self.number] = self
+        self._streams.open[self.number] = None
         try:
+            if runtime.log is not None:
+                runtime.log.note(EventKind.ENQUEUE, self.number, correlation=CORRELATION.get())
             args = self._args if self._session_id is None else session_args(self._args, self._session_id)
             frame = encode_request(self.number, self._command, args, limit_bytes=runtime.limit_bytes, stream=True)
             self._request_bytes = len(frame)
@@ -91,6 +104,7 @@ class StreamCall:
                     self._change = as_change(self._command, frame)
                 with runtime.lock:
                     self._session = runtime.coordinator.sessions.begin(self._session_id, self.number)
+                    self._streams.open[self.number] = self._session
             yield from self._send(frame, until)
         except BaseException as error:
             told = self.finish(error)
@@ -111,7 +125,8 @@ class StreamCall:
                 if self._session is not None:
                     yield from self._streams.handover.hand_over(self._io, ticket, self._deadline_ns)
                 yield from send(self._io, worker.transport, frame, self._deadline_ns)
-                ticket.sent_ns = now_ns()
+                if runtime.log is not None:
+                    runtime.log.note(EventKind.SEND, self.number, worker.worker_id, worker.transport.pid)
                 lease.busy = False
                 self.lease, self.worker = lease, worker
                 return
@@ -129,12 +144,12 @@ class StreamCall:
         ticket = lease.require_open()
         try:
             worker = self._take_up(lease, ticket)
-            response = yield from receive(
-                self._io, worker.transport, self.number, self._deadline_ns, ticket, parts=True
-            )
+            response = yield from receive(self._io, worker.transport, self.number, self._deadline_ns, parts=True)
             if not ends_stream(response):
-                ticket.received_ns = 0
-            elif self._session is not None:
+                return response
+            if self._runtime.log is not None:
+                self._runtime.log.note(EventKind.RECEIVE, self.number, worker.worker_id, worker.transport.pid)
+            if self._session is not None:
                 yield from self._streams.handover.remember(
                     self._io,
                     ticket,
@@ -181,30 +196,13 @@ class StreamCall:
         lease, worker = self.lease, self.worker
         try:
             if lease is not None and worker is not None and not lease.ended:
-                self._runtime.exchanged(self.number, worker, lease.require_open())
                 lease.end(error if worker.transport.dirty else None)
         finally:
             try:
-                told = self.ended(error)
+                told = self._streams.end(self.number, error)
             except BaseException:
-                self.ended(error)
+                self._streams.end(self.number, error)
                 raise
-        return told
-
-    def ended(self, error: BaseException | None) -> BaseException | None:
-        """The call's one end, if it has not ended yet. Gives what its client is told of the error."""
-        runtime = self._runtime
-        told = runtime.told(error) if isinstance(error, PoolError) else error
-        if runtime.accounts.calls.get(self.number) != IN_FLIGHT:
-            return told
-        outcome = "result" if told is None else type(told).__name__ if isinstance(told, PoolError) else "Cancelled"
-        session, self._session = self._session, None
-        self._streams.open.pop(self.number, None)
-        runtime.accounts.calls[self.number] = outcome
-        dropped = isinstance(error, GeneratorExit)
-        if session is not None:
-            runtime.release_session(self.number, session, error)
-        runtime.after_call(self.number, self._correlation, self._began_ns, outcome, dropped=dropped)
         return told
 
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import assert_never
 
-from bridge import Event, EventKind, StartFailed
+from bridge import EventKind, StartFailed
 from bridge.clock import deadline_ns, now_ns
 from bridge.crew import Crew
 from bridge.transport import Start, Transport
@@ -126,13 +126,13 @@ class Supervisor:
     def emit(self, kind: EventKind, worker_id: int, pid: int | None, detail: str = "") -> None:
         """Note a step of a worker, if somebody observes the pool."""
         if self._log is not None:
-            self._log.append(Event(kind, now_ns(), None, worker_id, pid, detail))
+            self._log.note(kind, None, worker_id, pid, detail)
 
     def wake(self, tickets: list[Ticket]) -> None:
         """Tell these clients that they have a worker, or none to hope for. Outside the lock."""
         for ticket in tickets:
             if ticket.worker is not None:
-                hand_over(ticket)
+                hand_over(ticket, self._log)
             else:
                 ticket.wake()
 

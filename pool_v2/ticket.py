@@ -37,9 +37,7 @@ class TicketState(Enum):
 class Ticket(msgspec.Struct, eq=False):
     """A client that wants a worker. `worker` is set exactly while the ticket owns one (OFFERED, ACCEPTED).
 
-    `deadline_ns` is when its worker is ended, `thread_id` who waits. The times say when it got its place in the queue,
-    was offered a worker, took it, and when the last byte of its request left and its answer was there; in nanoseconds,
-    0 if not yet.
+    `deadline_ns` is when its worker is ended, `thread_id` who waits, `queued_ns` since when, or 0 if it never did.
 
     `claim` holds the request of a client that waits, which whoever hands it a worker may write for it. Invariant: who
     pops it, which is one step of the interpreter, writes it, and nobody else does; in that same step `written` gets how
@@ -56,10 +54,6 @@ class Ticket(msgspec.Struct, eq=False):
     worker: Worker | None = None
     error: PoolError | None = None
     queued_ns: int = 0
-    offered_ns: int = 0
-    accepted_ns: int = 0
-    sent_ns: int = 0
-    received_ns: int = 0
 
     @property
     def worker_id(self) -> int | None:

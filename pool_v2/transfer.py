@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bridge import EventKind
 from bridge.clock import now_ns
-from bridge.exchange import Steps, exchange
+from bridge.exchange import Steps, receive, send
 from bridge.messages import Response
 from pool_v2.handoff import take_back
 from pool_v2.io import ClientIo
@@ -25,12 +26,14 @@ def use(
     runtime: Runtime, io: ClientIo, ticket: Ticket, number: int, frame: bytearray, deadline: int
 ) -> Steps[Response]:
     """Exchange a request with the worker that the ticket holds."""
-    worker = ticket.worker
+    worker, log = ticket.worker, runtime.log
     assert worker is not None, "only a ticket that owns a worker can use it"
+    transport = worker.transport
     ahead = take_back(ticket) if ticket.queued_ns else 0
-    if ahead < len(frame):
-        ticket.sent_ns = 0
-    try:
-        return (yield from exchange(io, worker.transport, number, frame, deadline, ticket, ahead))
-    finally:
-        runtime.exchanged(number, worker, ticket)
+    yield from send(io, transport, frame, deadline, ahead)
+    if log is not None and ahead != len(frame):
+        log.note(EventKind.SEND, number, worker.worker_id, transport.pid)
+    response = yield from receive(io, transport, number, deadline)
+    if log is not None:
+        log.note(EventKind.RECEIVE, number, worker.worker_id, transport.pid)
+    return response

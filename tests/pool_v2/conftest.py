@@ -37,24 +37,32 @@ class EventLog:
     """An observer that keeps every event; `wait_for` gives the first that fits and fails after the hard limit."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self.logs: list[Any] = []  # of the pools that it observes
+        self._events: list[Event] = []
         self._changed = threading.Condition()
 
     def __call__(self, event: Event) -> None:
         with self._changed:
-            self.events.append(event)
+            self._events.append(event)
             self._changed.notify_all()
 
-    def of(self, *kinds: EventKind, call: int | None = None) -> list[Event]:
-        """The events of these kinds so far, in the order in which they came."""
+    @property
+    def events(self) -> list[Event]:
+        """All events so far, in order of time."""
+        for log in self.logs:
+            log.flush()
         with self._changed:
-            return [e for e in self.events if e.kind in kinds and (call is None or e.call == call)]
+            return sorted(self._events, key=lambda event: event.at_ns)
+
+    def of(self, *kinds: EventKind, call: int | None = None) -> list[Event]:
+        """The events of these kinds so far, in order of time."""
+        return [e for e in self.events if e.kind in kinds and (call is None or e.call == call)]
 
     def wait_for(self, kind: EventKind, *, count: int = 1, **fields: Any) -> Event:
         """Wait for the `count`-th event of this kind whose fields are as given."""
 
         def found() -> list[Event]:
-            return [e for e in self.events if e.kind is kind and all(getattr(e, k) == v for k, v in fields.items())]
+            return [e for e in self._events if e.kind is kind and all(getattr(e, k) == v for k, v in fields.items())]
 
         with self._changed:
             assert self._changed.wait_for(lambda: len(found()) >= count, HARD_LIMIT_S), f"no {kind} with {fields}"
@@ -332,6 +340,8 @@ def make_pool(family: Callable[[], set[psutil.Process]]) -> Iterator[Callable[..
 
     def make(observer: Callable[[Event], None] | None = None, behaviour: Any = None, **options: Any) -> PoolV2:
         pools.append(PoolV2(PoolConfig(**{"workers": 1, **options}), observer=observer, behaviour=behaviour))
+        if isinstance(observer, EventLog):
+            observer.logs.append(pools[-1]._engine.log)
         return pools[-1]
 
     yield make

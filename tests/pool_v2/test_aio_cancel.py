@@ -14,10 +14,10 @@ from typing import Any
 
 import psutil
 import pytest
+from pool_v2.aio_channel import Receiving
 
 from bridge import EventKind, LeaseError, PoolConfig
 from pool_v2.aio import AsyncPool
-from pool_v2.aio_channel import Receiving
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from pool_v2.aio_channel import exchange
 
 from bridge.channel import Channel
 from bridge.clock import deadline_ns
@@ -18,7 +19,6 @@ from bridge.messages import encode_request
 from bridge.process import WorkerProcess
 from bridge.stderr import StderrDrain, StderrTail
 from pool_v2.aio import AsyncPool
-from pool_v2.aio_channel import exchange
 
 OnLoop = Callable[..., Any]
 Connect = Callable[..., Channel]

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from pool_v2.aio_ticket import AsyncTicket
 
 from bridge import CheckoutTimeout, EventKind
 from pool_v2.aio import AsyncPool
-from pool_v2.aio_ticket import AsyncTicket
 from pool_v2.ticket import Ticket, TicketState
 
 MakeAsyncPool = Callable[..., AsyncPool]
