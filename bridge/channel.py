@@ -80,7 +80,8 @@ class Channel:
         Raises CallTimeout at the deadline and WorkerCrashed for a dead worker or a broken stream. Both say what was
         sent; after WorkerCrashed with Sent.NO the request can go to another worker.
         """
-        run(send(BLOCKING, self, frame, deadline_ns))
+        for _ in send(BLOCKING, self, frame, deadline_ns):
+            raise AssertionError("a thread's step is over when it was made")
         on_sent()
         return run(receive(BLOCKING, self, request_id, deadline_ns))
 
@@ -196,8 +197,7 @@ class Channel:
         Blocks if there is nothing to read. Raises ProtocolError.
         """
         receiver = self.receiver
-        room = receiver.room
-        if room is None:
+        if not receiver.partial:
             data = os.read(self.answer_fd, READ_BYTES)
             if self.abandoned:
                 data = data.rstrip(WAKING_BYTE)  # with which an answer does not end
@@ -208,7 +208,7 @@ class Channel:
             except ProtocolError as error:
                 raise ProtocolError(f"broke the protocol: {error}") from error
             return ""
-        got = os.readv(self.answer_fd, [room])
+        got = os.readv(self.answer_fd, [receiver.room()])
         if not got or self.abandoned:
             return receiver.describe_gap()
         receiver.fill(got)
@@ -216,8 +216,6 @@ class Channel:
 
     def read(self, deadline_ns: int) -> None:
         """Wait until the worker has sent something, and take it in. Raises CallTimeout and WorkerCrashed."""
-        if self.receiver.pending and now_ns() > deadline_ns:
-            raise self.unanswered(Sent.YES)  # bytes that never stop coming must not stretch the deadline (G11)
         if not self.watched and not _ready(self._read_poll, self.answer_fd, deadline_ns):
             raise self.unanswered(Sent.YES)
         gap = self.take_in()

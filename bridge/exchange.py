@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from bridge.clock import now_ns
 from bridge.errors import PoolError, ProtocolError, Sent
 from bridge.messages import Response
 from bridge.receiver import check, ends_stream
@@ -58,13 +59,13 @@ def exchange(io: Io, transport: Transport, request_id: int, frame: bytearray, de
     return (yield from receive(io, transport, request_id, deadline_ns))
 
 
-def send(io: Io, transport: Transport, frame: bytearray, deadline_ns: int, ahead: int = 0) -> Steps[None]:
-    """Send one request, of which `ahead` bytes were written before."""
+def send(io: Io, transport: Transport, frame: bytearray, deadline_ns: int, ahead: int = 0) -> Iterable[Any]:
+    """Send one request, of which `ahead` bytes were written before; what is still to be waited for."""
     transport.dirty = True
     written = ahead or transport.write_some(frame)
-    if written != len(frame):
-        sent = Sent.MAYBE if written else Sent.NO
-        yield from io.write(transport, memoryview(frame)[written:], sent, deadline_ns)
+    if written == len(frame):
+        return ()
+    return io.write(transport, memoryview(frame)[written:], Sent.MAYBE if written else Sent.NO, deadline_ns)
 
 
 def receive(
@@ -79,8 +80,13 @@ def receive(
     """The response to this request, or the next part of it. After the `last` that is due nothing may be left."""
     receiver = transport.receiver
     try:
-        while (payload := receiver.take()) is None:
+        payload = receiver.take()
+        if payload is None:
             yield from io.read(transport, deadline_ns)
+            while (payload := receiver.take()) is None:
+                if now_ns() > deadline_ns:  # bytes that never stop coming must not stretch the deadline (G11)
+                    raise transport.unanswered(Sent.YES)
+                yield from io.read(transport, deadline_ns)
         response = check(payload, request_id, parts=parts)
         if last and (not parts or ends_stream(response)):
             if receiver.pending:

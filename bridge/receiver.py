@@ -25,7 +25,7 @@ _size_of = Struct(">I").unpack_from
 class Receiver:
     """The bytes of one worker's stdout. Payloads of more than `limit_bytes` are refused."""
 
-    __slots__ = ("_filled", "_head", "_limit_bytes", "_payloads", "_rest")
+    __slots__ = ("_filled", "_head", "_limit_bytes", "_payloads", "_rest", "partial")
 
     def __init__(self, *, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
@@ -33,20 +33,22 @@ class Receiver:
         self._head = b""  # less than a header
         self._rest: bytearray | None = None  # a payload of which `_filled` bytes have come
         self._filled = 0
+        self.partial = False
+        """Whether the rest of a frame is missing, for which there is `room`; otherwise `feed` takes what comes."""
 
     def feed(self, data: bytes) -> None:
         """These bytes have come, at least one. Raises ProtocolError for an oversize header."""
-        if self._rest is None and not self._head:
+        if not self.partial and not self._head:
             size = len(data) - HEADER_BYTES
             if size >= 0 and _size_of(data)[0] == size <= self._limit_bytes:
                 self._payloads.append(data[HEADER_BYTES:])  # one whole frame, as nearly always
                 return
         self._feed_parts(data)
 
-    @property
-    def room(self) -> memoryview | None:
-        """Where the next bytes are to be read to, if the rest of a frame is missing; otherwise `feed` takes them."""
-        return None if self._rest is None else memoryview(self._rest)[self._filled :]
+    def room(self) -> memoryview:
+        """Where the rest of a frame of which a `partial` payload has come is to be read to."""
+        assert self._rest is not None, "only a frame that has begun has room"
+        return memoryview(self._rest)[self._filled :]
 
     def fill(self, count: int) -> None:
         """So many bytes were read into `room`."""
@@ -56,6 +58,7 @@ class Receiver:
         if self._filled == len(rest):
             self._payloads.append(rest)
             self._rest = None
+            self.partial = False
 
     def take(self) -> bytes | bytearray | None:
         """The next payload, or None if it has not come whole."""
@@ -88,6 +91,7 @@ class Receiver:
             end = HEADER_BYTES + size
             if len(view) < end:
                 self._rest = bytearray(size)
+                self.partial = True
                 self._filled = len(view) - HEADER_BYTES
                 self._rest[: self._filled] = view[HEADER_BYTES:]
                 return

@@ -54,6 +54,7 @@ class AsyncTicket(Ticket, kw_only=True):
 
     def arm(self) -> None:
         """Make its client's next wait last until `wake`."""
+        Ticket.arm(self)
         self.future = self.loop.create_future()
 
     def wake(self) -> None:
@@ -108,14 +109,14 @@ class TaskIo:
         self._open = opened
         self._on_dead_loop = on_dead_loop
 
-    def ticket(self, number: int, session: Session | None, deadline_ns: int, claim: list[bytearray] | None) -> Ticket:
+    def ticket(self, number: int, session: Session | None, deadline_ns: int, request: bytearray | None) -> Ticket:
         """A ticket of the current task; the pool keeps a record of it until it owns nothing."""
         ticket = AsyncTicket(
             number,
             session,
             deadline_ns,
             get_ident(),
-            claim,
+            request,
             loop=asyncio.get_running_loop(),
             on_dead_loop=self._on_dead_loop,
         )
@@ -134,8 +135,6 @@ class TaskIo:
 
     def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
         """Wait until the worker has sent something, and take it in. Raises CallTimeout and WorkerCrashed."""
-        if transport.receiver.pending and now_ns() > deadline_ns:
-            raise transport.unanswered(Sent.YES)  # bytes that never stop coming must not stretch the deadline (G11)
         loop, fd = asyncio.get_running_loop(), transport.answer_fd
         readable: asyncio.Future[None] = loop.create_future()
         loop.add_reader(fd, _settle, readable)

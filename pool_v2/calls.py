@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 from bridge import CommandError, EventKind, PoolError, WorkerCrashed
-from bridge.clock import deadline_ns
+from bridge.clock import deadline_ns, now_ns
 from bridge.events import CORRELATION
 from bridge.exchange import Steps
 from bridge.messages import Response, encode_request, session_args
-from pool_v2.accounts import IN_FLIGHT
+from pool_v2.accounts import IN_FLIGHT, MOST_UNCOUNTED
 from pool_v2.handover import Handover, as_change
 from pool_v2.hooks import describe
 from pool_v2.io import ClientIo
@@ -26,6 +26,7 @@ from pool_v2.ticket import Ticket, TicketState
 from pool_v2.transfer import checkout, use
 
 _ACCEPTED = TicketState.ACCEPTED
+_ENQUEUE = EventKind.ENQUEUE
 
 
 class Calls:
@@ -45,12 +46,13 @@ class Calls:
         """
         runtime = self._runtime
         number = next(runtime.ids)
-        runtime.accounts.calls[number] = IN_FLIGHT
+        calls = runtime.accounts.calls
+        calls[number] = IN_FLIGHT
         outcome = "Cancelled"
         dropped = False
         try:
             if runtime.log is not None:
-                runtime.log.note(EventKind.ENQUEUE, number, correlation=CORRELATION.get())
+                runtime.log.append((_ENQUEUE, now_ns(), number, None, None, "", CORRELATION.get()))
             if session_id is None:
                 frame = encode_request(number, command, args, limit_bytes=runtime.limit_bytes)
                 response = yield from self._try(io, number, frame, command, None, None, deadline, until)
@@ -71,8 +73,9 @@ class Calls:
             dropped = True
             raise
         finally:
-            runtime.accounts.calls[number] = outcome  # at once: an interrupt may come into any call
-            runtime.after_call(number, outcome, dropped=dropped)
+            calls[number] = outcome  # at once: an interrupt may come into any call
+            if runtime.log is not None or len(calls) > MOST_UNCOUNTED:
+                runtime.after_call(number, outcome, dropped=dropped)
 
     def end_session(self, io: ClientIo, session_id: str) -> Steps[bool]:
         """Forget the session, on the worker that has it and in the table; False if there was none."""
@@ -125,7 +128,7 @@ class Calls:
         if runtime.hooks.active:
             return (yield from self._try_with_hooks(io, number, frame, command, session, change, deadline, until))
         while True:
-            ticket = io.ticket(number, session, deadline, [frame] if session is None else None)
+            ticket = io.ticket(number, session, deadline, frame if session is None else None)
             try:
                 yield from checkout(runtime, io, ticket, command, until, again=again)
                 if session is None:

@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections import deque
+from typing import Any
 
 from bridge import Event, EventKind, Observer
 from bridge.clock import now_ns
@@ -19,7 +20,8 @@ END_TIMEOUT_S = 5.0
 """How long the close waits for an observer that does not return."""
 MOST_UNTOLD = 1_000_000
 """How many steps may wait for an observer that is too slow; those beyond are dropped, the oldest first."""
-Note = tuple[EventKind, int, int | None, int | None, int | None, str, int | None]
+Note = tuple[Any, ...]
+"""The first fields of an Event, as many as differ from its defaults."""
 logger = logging.getLogger(__name__)
 
 
@@ -31,7 +33,8 @@ class EventLog:
         self._name = name
         self._owner_pid = os.getpid()
         self._notes: deque[Note] = deque(maxlen=MOST_UNTOLD)
-        self._append = self._notes.append
+        self.append = self._notes.append
+        """`note` without a function of Python's, for the steps that every call takes."""
         self._telling = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{name}-events", daemon=True)
@@ -48,7 +51,7 @@ class EventLog:
         at_ns: int | None = None,
     ) -> None:
         """A step was taken now, or at `at_ns`."""
-        self._append((kind, now_ns() if at_ns is None else at_ns, call, worker, pid, detail, correlation))
+        self.append((kind, now_ns() if at_ns is None else at_ns, call, worker, pid, detail, correlation))
 
     def close(self) -> None:
         """Tell what is left, and end. Idempotent; in the observer's own thread it only asks for the end."""

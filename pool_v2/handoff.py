@@ -24,23 +24,23 @@ LONGEST_WRITING_S = 1.0
 
 def hand_over(ticket: Ticket, log: EventLog | None) -> None:
     """Write the ticket's request to the worker that it was offered, if that may be done for it, and wake its client."""
-    claim, worker = ticket.claim, ticket.worker
+    claim, written, worker = ticket.claim, ticket.written, ticket.worker
     if log is not None and worker is not None:
         waited_us = str((now_ns() - ticket.queued_ns) // 1000)
         log.note(EventKind.OFFER, ticket.call, worker.worker_id, None, waited_us)
-    if claim and worker is not None and worker.reachable:
+    if claim and written is not None and worker is not None and worker.reachable:
         began_ns = now_ns()
         try:
             size = len(claim[0])
-            ticket.written.extend(map(os.write, (worker.transport.request_fd,), iter(claim.pop, None)))
+            written.extend(map(os.write, (worker.transport.request_fd,), iter(claim.pop, None)))
             if log is not None:
                 log.note(EventKind.ACCEPT, ticket.call, worker.worker_id, at_ns=began_ns)
-                if ticket.written[0] == size:
+                if written[0] == size:
                     log.note(EventKind.SEND, ticket.call, worker.worker_id, worker.transport.pid)
         except IndexError:
             pass  # its own client was quicker
         except OSError:  # the worker's end is closed: its client will find that
-            ticket.written.append(0)
+            written.append(0)
     ticket.wake()
 
 
@@ -49,21 +49,21 @@ def take_back(ticket: Ticket) -> int:
 
     If that thread was broken off in the midst, the worker is killed, and the request counts as written.
     """
-    claim = ticket.claim
-    if claim is None:
+    claim, written = ticket.claim, ticket.written
+    if claim is None or written is None:
         return 0
     if claim:
         try:
-            ticket.written.extend(map(is_, (None,), iter(claim.pop, None)))  # False, which is 0
+            written.extend(map(is_, (None,), iter(claim.pop, None)))  # False, which is 0
             return 0
         except IndexError:
             pass  # another thread was quicker
     looks = int(LONGEST_WRITING_S / WRITING_S)
-    while not ticket.written and looks:
+    while not written and looks:
         time.sleep(WRITING_S)
         looks -= 1
-    if ticket.written:
-        return ticket.written[0]
+    if written:
+        return written[0]
     if ticket.worker is not None and ticket.worker.reachable:
         ticket.worker.transport.kill()
     return 1

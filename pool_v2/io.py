@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from threading import get_ident
 from typing import Any, Protocol
 
 from bridge.channel import Blocking
@@ -16,7 +17,7 @@ from pool_v2.ticket import Ticket
 class ClientIo(Io, Protocol):
     """How a client waits for its worker's pipes, and for a worker."""
 
-    def ticket(self, number: int, session: Session | None, deadline_ns: int, claim: list[bytearray] | None) -> Ticket:
+    def ticket(self, number: int, session: Session | None, deadline_ns: int, request: bytearray | None) -> Ticket:
         """A ticket of the current client."""
         ...
 
@@ -36,6 +37,7 @@ class ThreadTicket(Ticket, kw_only=True):
 
     def arm(self) -> None:
         """Make its client's next wait last until `wake`."""
+        Ticket.arm(self)
         self.gate = threading.Lock()
         self.gate.acquire()
 
@@ -52,9 +54,9 @@ class ThreadTicket(Ticket, kw_only=True):
 class ThreadIo(Blocking):
     """How a thread waits: each wait is over when it was made."""
 
-    def ticket(self, number: int, session: Session | None, deadline_ns: int, claim: list[bytearray] | None) -> Ticket:
+    def ticket(self, number: int, session: Session | None, deadline_ns: int, request: bytearray | None) -> Ticket:
         """A ticket of the current thread."""
-        return ThreadTicket(number, session, deadline_ns, threading.get_ident(), claim)
+        return ThreadTicket(number, session, deadline_ns, get_ident(), request)
 
     def wait(self, ticket: Ticket, timeout_s: float) -> Iterable[Any]:
         """Wait until somebody wakes the ticket, at most `timeout_s` seconds."""

@@ -51,6 +51,7 @@ CALL_TIMEOUT_S = 30.0
 CHECKOUT_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 5.0
 """How long killed workers may take to end at close."""
+_ACCEPT, _CHECKIN, _DONE = EventKind.ACCEPT, EventKind.CHECKIN, EventKind.DONE
 _ACCEPTED, _OFFERED, _WAITING = TicketState.ACCEPTED, TicketState.OFFERED, TicketState.WAITING
 
 
@@ -82,6 +83,7 @@ class Runtime:
         self.limit_bytes = config.max_frame_bytes
         self.accounts = Accounts(self.lock)
         self.open = OpenLeases()
+        self._open_leases = self.open.by_call
         self._closed = threading.Event()
         self._closing = threading.RLock()
         self._close_begun = False
@@ -130,7 +132,7 @@ class Runtime:
     def after_call(self, number: int, outcome: str, *, dropped: bool = False) -> None:
         """The outcome of this call is in the accounts. `dropped`: perhaps in the garbage collector, under any lock."""
         if self.log is not None:
-            self.log.note(EventKind.DONE, number, detail=outcome)
+            self.log.append((_DONE, now_ns(), number, None, None, outcome))
         if len(self.accounts.calls) > MOST_UNCOUNTED and not dropped:
             self.accounts.sum_up()
 
@@ -139,7 +141,7 @@ class Runtime:
         with self.lock:
             self.coordinator.enter(ticket, now_ns(), again=again)
         if self.log is not None and ticket.state is _ACCEPTED:
-            self.log.note(EventKind.ACCEPT, ticket.call, ticket.worker_id)
+            self.log.append((_ACCEPT, now_ns(), ticket.call, ticket.worker_id))
         if self.coordinator.attention:
             self.supervisor.look()
 
@@ -149,8 +151,10 @@ class Runtime:
             ticket.state = _ACCEPTED
         else:
             self._settle(ticket, label)
-        if self.log is not None and not any(ticket.written):  # whoever has written for it has noted this, too
-            self.log.note(EventKind.ACCEPT, ticket.call, ticket.worker_id)
+        if self.log is not None and not (
+            ticket.written and ticket.written[0]
+        ):  # whoever has written for it has noted this, too
+            self.log.append((_ACCEPT, now_ns(), ticket.call, ticket.worker_id))
 
     def _settle(self, ticket: Ticket, label: str) -> None:
         with self.lock:
@@ -171,10 +175,11 @@ class Runtime:
     def leave(self, ticket: Ticket, *, reason: str = "") -> None:
         """Check the worker in: the exchange is over, and nothing is outstanding. A `reason` ends it."""
         if self.log is not None and ticket.worker is not None:
-            self.log.note(EventKind.CHECKIN, ticket.call, ticket.worker_id)
+            self.log.append((_CHECKIN, now_ns(), ticket.call, ticket.worker_id))
         with self.lock:
             offered = self.coordinator.leave(ticket, now_ns(), clean=True, reason=reason)
-        self.open.by_call.pop(ticket.call, None)
+        if self._open_leases:
+            self._open_leases.pop(ticket.call, None)
         for waiter in offered:
             hand_over(waiter, self.log)
         if self.coordinator.attention:
@@ -210,7 +215,8 @@ class Runtime:
             offered = self.coordinator.leave(ticket, now_ns(), clean=not dirty, reason=reason)
             if error is not None and not isinstance(error, Exception):
                 self.coordinator.suspect()
-        self.open.by_call.pop(ticket.call, None)
+        if self._open_leases:
+            self._open_leases.pop(ticket.call, None)
         for waiter in offered:
             hand_over(waiter, self.log)
         if self.coordinator.attention:

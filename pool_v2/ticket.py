@@ -39,8 +39,8 @@ class Ticket(msgspec.Struct, eq=False):
 
     `deadline_ns` is when its worker is ended, `thread_id` who waits, `queued_ns` since when, or 0 if it never did.
 
-    `claim` holds the request of a client that waits, which whoever hands it a worker may write for it. Invariant: who
-    pops it, which is one step of the interpreter, writes it, and nobody else does; in that same step `written` gets how
+    `request` is a frame that whoever hands a worker to this client may write for it. While the client waits, `claim`
+    holds it. Invariant: who pops it, which is one step of the interpreter, writes it, and nobody else does; in that same step `written` gets how
     many bytes were written, 0 if the client popped it itself.
     """
 
@@ -48,8 +48,9 @@ class Ticket(msgspec.Struct, eq=False):
     session: Session | None = None
     deadline_ns: int = 2**63
     thread_id: int = 0
+    request: bytearray | None = None
     claim: list[bytearray] | None = None
-    written: list[int] = []
+    written: list[int] | None = None
     state: TicketState = TicketState.NEW
     worker: Worker | None = None
     error: PoolError | None = None
@@ -62,6 +63,9 @@ class Ticket(msgspec.Struct, eq=False):
 
     def arm(self) -> None:
         """Make its client's next wait last until `wake`. Called before the ticket is put in the queue."""
+        if self.request is not None:
+            self.written = []
+            self.claim = [self.request]
 
     def wake(self) -> None:
         """Let its client go on. From any thread; a second time changes nothing."""

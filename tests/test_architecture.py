@@ -30,7 +30,7 @@ ACTING = {
     *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "logging", "time", "datetime", "random", "secrets", "sys"),
 }
-ALLOWED = {"pool_v2.ticket": "threading", "bridge.messages": "datetime", "bridge.config": "sys"}
+ALLOWED = {"bridge.messages": "datetime", "bridge.config": "sys"}
 ALLOWED |= {
     "harness.workload": "random",
     "harness.composition": "random",
@@ -39,7 +39,7 @@ ALLOWED |= {
 ALLOWED |= {"harness.lab.load": "random", "harness.lab.works": "random"}  # seeded
 ALLOWED["harness.depths.frames"] = "datetime"
 PURE_PATHS = """
-    bridge/{errors,interface,messages,framing,lifecycle,events,config,redaction,adapter}
+    bridge/{errors,interface,messages,framing,lifecycle,events,config,redaction,adapter,receiver,transport}
     harness/models/{service,answers}
     harness/depths/{depth,frames,script} harness/{programs}
     pool_v2/{coordinator,orders,circuit,roster,sessions}
@@ -54,13 +54,13 @@ PURE_PATHS = """
 
 
 def read_modules() -> dict[str, set[str]]:
-    """Every module of every room, with the modules and packages that it imports, wherever in its text."""
+    """Every module of every room, with what it imports, wherever in its text; imports for annotations count too."""
     paths = [path.relative_to(ROOT) for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py")]
     names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
     trees = {name: ast.parse((ROOT / path).read_text()) for name, path in zip(names, paths, strict=True)}
     found: dict[str, set[str]] = {name: set() for name in trees}
     for name, tree in trees.items():
-        for node in ast.walk(_without_types(tree)):
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 found[name] |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
@@ -68,12 +68,6 @@ def read_modules() -> dict[str, set[str]]:
                 inner = {f"{node.module}.{alias.name}" for alias in node.names}
                 found[name] |= (inner & trees.keys()) or {node.module}
     return found
-
-
-def _without_types(tree: ast.Module) -> ast.Module:
-    # What is imported for annotations alone is not there when the program runs.
-    body = [node for node in tree.body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")]
-    return ast.Module(body, [])
 
 
 MODULES = read_modules()

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from bridge.handlers.engine import ProgramEngine
+from typing import Any, Protocol
 
 
 class HandlerError(Exception):
@@ -65,6 +62,24 @@ class Session:
         self.programs: dict[str, Program] = {}
         self.model: dict[str, Any] = {}
         self.made: dict[str, Any] = {}
+
+
+class ProgramEngine(Protocol):
+    """Runs the programs of a worker. Every method raises HandlerError that names what was wrong."""
+
+    name: str
+
+    def configure(self, args: dict[str, Any]) -> dict[str, Any]:
+        """The model that `args` describe, as JSON: at least model, provider and temperature."""
+        ...
+
+    def make(self, session: Session, program: Program) -> None:
+        """Get a new program ready to run. Raises if it cannot be."""
+        ...
+
+    def run(self, session: Session, program: Program, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The outputs, as JSON; `inputs` has every input of the program."""
+        ...
 
 
 class Context:

@@ -1,36 +1,18 @@
-"""What runs programs: the protocol, the stand-in that needs no model, and how a worker finds the one it was asked for.
+"""What runs programs: the stand-in that needs no model, and how a worker finds the one it was asked for.
 
 `POOLPROOF_PROGRAMS` in a worker's environment names it: `template` (the default) or `dspy`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
-from bridge.handlers.context import HandlerError, Program, Session, number, text
+from bridge.handlers.context import HandlerError, Program, ProgramEngine, Session, number, text
 
 PROGRAMS_VARIABLE = "POOLPROOF_PROGRAMS"
 ENGINES = ("template", "dspy")
 HOTTEST = 2.0
 NEEDED = "pip install 'poolproof[dspy]'"
-
-
-class ProgramEngine(Protocol):
-    """Runs the programs of a worker. Every method raises HandlerError that names what was wrong."""
-
-    name: str
-
-    def configure(self, args: dict[str, Any]) -> dict[str, Any]:
-        """The model that `args` describe, as JSON: at least model, provider and temperature."""
-        ...
-
-    def make(self, session: Session, program: Program) -> None:
-        """Get a new program ready to run. Raises if it cannot be."""
-        ...
-
-    def run(self, session: Session, program: Program, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The outputs, as JSON; `inputs` has every input of the program."""
-        ...
 
 
 class Templates:
@@ -70,3 +52,6 @@ def load_engine(name: str) -> ProgramEngine:
     except ModuleNotFoundError as error:
         raise HandlerError(f"{PROGRAMS_VARIABLE} 'dspy': {error.name} is not installed; {NEEDED}") from error
     return DspyEngine()
+
+
+__all__ = ["ENGINES", "PROGRAMS_VARIABLE", "TEMPLATES", "ProgramEngine", "Templates", "load_engine"]
