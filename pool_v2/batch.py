@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from bridge import CommandError, EventKind, InvalidRequest, PoolError, Sent
-from bridge.events import CORRELATION
 from bridge.exchange import Steps, exchange_all
 from bridge.messages import Response, encode_request, session_args
 from pool_v2.accounts import IN_FLIGHT
@@ -51,7 +50,7 @@ class Round:
         """All of them ask for a worker now."""
         if self._runtime.log is not None:
             for number, _ in self.requests:
-                self._runtime.log.note(EventKind.ENQUEUE, number, correlation=CORRELATION.get())
+                self._runtime.log.enqueued(number)
 
     def ended(self, *, dropped: bool) -> None:
         """The outcomes are among the pool's accounts. `dropped`: perhaps in the garbage collector, under any lock."""

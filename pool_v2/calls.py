@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge import CommandError, EventKind, PoolError, WorkerCrashed
-from bridge.clock import deadline_ns, now_ns
-from bridge.events import CORRELATION
+from bridge import CommandError, PoolError, WorkerCrashed
+from bridge.clock import deadline_ns
 from bridge.exchange import Steps
 from bridge.messages import Response, encode_request, session_args
 from pool_v2.accounts import IN_FLIGHT, MOST_UNCOUNTED
@@ -26,7 +25,6 @@ from pool_v2.ticket import Ticket, TicketState
 from pool_v2.transfer import checkout, use
 
 _ACCEPTED = TicketState.ACCEPTED
-_ENQUEUE = EventKind.ENQUEUE
 
 
 class Calls:
@@ -52,7 +50,7 @@ class Calls:
         dropped = False
         try:
             if runtime.log is not None:
-                runtime.log.append((_ENQUEUE, now_ns(), number, None, None, "", CORRELATION.get()))
+                runtime.log.enqueued(number)
             if session_id is None:
                 frame = encode_request(number, command, args, limit_bytes=runtime.limit_bytes)
                 response = yield from self._try(io, number, frame, command, None, None, deadline, until)

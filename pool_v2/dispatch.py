@@ -18,6 +18,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any
 
@@ -44,7 +45,7 @@ _ending = threading.Event()
 
 
 class _Pending(Future[Any]):
-    """The future of one call, with the call; a cancel takes it out of the queue."""
+    """The future of one call, with the call and the context of its `submit`; a cancel takes it out of the queue."""
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class _Pending(Future[Any]):
         self._queue = pending
         self._number = number
         self.call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None = (function, args, kwargs)
+        self.context = copy_context()
         self.timeout_s = timeout_s
 
     def cancel(self) -> bool:
@@ -196,7 +198,7 @@ class Dispatch:
         assert future.call is not None, "only a cancel takes it away"
         call, future.call = future.call, None
         try:
-            value, error = self._run(call, future.timeout_s)
+            value, error = future.context.run(self._run, call, future.timeout_s)
         except BaseException as failure:
             value, error = None, as_broken(failure)
         try:

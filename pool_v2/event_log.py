@@ -9,10 +9,12 @@ import logging
 import os
 import threading
 from collections import deque
+from contextvars import copy_context
 from typing import Any
 
 from bridge import Event, EventKind, Observer
 from bridge.clock import now_ns
+from bridge.events import CORRELATION
 
 LOOK_EVERY_S = 0.008
 """How late the observer hears of a step, at most, unless it is slow itself."""
@@ -21,7 +23,8 @@ END_TIMEOUT_S = 5.0
 MOST_UNTOLD = 1_000_000
 """How many steps may wait for an observer that is too slow; those beyond are dropped, the oldest first."""
 Note = tuple[Any, ...]
-"""The first fields of an Event, as many as differ from its defaults."""
+"""The first fields of an Event, as many as differ from its defaults; of an ENQUEUE its context in the last place."""
+_ENQUEUE = EventKind.ENQUEUE
 logger = logging.getLogger(__name__)
 
 
@@ -40,6 +43,10 @@ class EventLog:
         self._thread = threading.Thread(target=self._run, name=f"{name}-events", daemon=True)
         self._thread.start()
 
+    def enqueued(self, call: int, worker: int | None = None) -> None:
+        """A call begins now. The observer is told in a copy of this context, so that it finds whose call it is."""
+        self.append((_ENQUEUE, now_ns(), call, worker, None, "", copy_context()))
+
     def note(
         self,
         kind: EventKind,
@@ -47,11 +54,10 @@ class EventLog:
         worker: int | None = None,
         pid: int | None = None,
         detail: str = "",
-        correlation: int | None = None,
         at_ns: int | None = None,
     ) -> None:
         """A step was taken now, or at `at_ns`."""
-        self.append((kind, now_ns() if at_ns is None else at_ns, call, worker, pid, detail, correlation))
+        self.append((kind, now_ns() if at_ns is None else at_ns, call, worker, pid, detail))
 
     def close(self) -> None:
         """Tell what is left, and end. Idempotent; in the observer's own thread it only asks for the end."""
@@ -76,8 +82,13 @@ class EventLog:
             )
         observer, take = self._observer, self._notes.popleft
         while self._notes:
-            event = Event(*take())
+            kind, at_ns, *rest = take()
             try:
-                observer(event)
+                if kind is _ENQUEUE:
+                    call, worker, pid, detail, context = rest
+                    event = Event(kind, at_ns, call, worker, pid, detail, context.get(CORRELATION))
+                    context.run(observer, event)
+                else:
+                    observer(Event(kind, at_ns, *rest))
             except Exception:
-                logger.exception("pool %r: its observer failed at %s", self._name, event.kind)
+                logger.exception("pool %r: its observer failed at %s", self._name, kind)

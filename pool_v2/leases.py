@@ -9,9 +9,8 @@ from functools import partial
 from threading import get_ident
 from typing import Any
 
-from bridge import CallTimeout, CheckoutTimeout, EventKind, LeaseError, PoolClosed, PoolError, Sent, WorkerCrashed
+from bridge import CallTimeout, CheckoutTimeout, LeaseError, PoolClosed, PoolError, Sent, WorkerCrashed
 from bridge.clock import deadline_ns, now_ns, remaining_s
-from bridge.events import CORRELATION
 from bridge.exchange import Steps, run
 from bridge.messages import Response, encode_request
 from pool_v2.accounts import IN_FLIGHT, result_of
@@ -167,7 +166,7 @@ class Leases:
         dropped = False
         try:
             if runtime.log is not None:
-                runtime.log.note(EventKind.ENQUEUE, number, ticket.worker_id, correlation=CORRELATION.get())
+                runtime.log.enqueued(number, ticket.worker_id)
             result = result_of((yield from self._use(io, lease, ticket, number, command, args, timeout_s)))
             outcome = "result"
             return result

@@ -18,7 +18,6 @@ from typing import Any, Self
 
 from bridge import CallTimeout, CommandError, EventKind, PoolClosed, PoolError, Sent, WorkerCrashed
 from bridge.clock import now_ns
-from bridge.events import CORRELATION
 from bridge.exchange import Steps, receive, run, send
 from bridge.messages import Response, encode_request, session_args
 from bridge.receiver import ends_stream
@@ -95,7 +94,7 @@ class StreamCall:
         self._streams.open[self.number] = None
         try:
             if runtime.log is not None:
-                runtime.log.note(EventKind.ENQUEUE, self.number, correlation=CORRELATION.get())
+                runtime.log.enqueued(self.number)
             args = self._args if self._session_id is None else session_args(self._args, self._session_id)
             frame = encode_request(self.number, self._command, args, limit_bytes=runtime.limit_bytes, stream=True)
             self._request_bytes = len(frame)

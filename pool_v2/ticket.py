@@ -40,8 +40,8 @@ class Ticket(msgspec.Struct, eq=False):
     `deadline_ns` is when its worker is ended, `thread_id` who waits, `queued_ns` since when, or 0 if it never did.
 
     `request` is a frame that whoever hands a worker to this client may write for it. While the client waits, `claim`
-    holds it. Invariant: who pops it, which is one step of the interpreter, writes it, and nobody else does; in that same step `written` gets how
-    many bytes were written, 0 if the client popped it itself.
+    holds it. Invariant: who pops it, which is one step of the interpreter, writes it, and nobody else does; in that
+    same step `written` gets how many bytes were written, 0 if the client popped it itself.
     """
 
     call: int
