@@ -134,6 +134,7 @@ def test_a_call_that_waits_is_seen_to_wait(
         assert pool.status().statistics.in_flight == sums.in_flight
     os.kill(worker.pid, signal.SIGCONT)
     assert sorted(one.result() for one in clients) == [0, 1, 2, 3]
+    until(lambda: instruments.metrics.snapshot().in_flight == 0, "all is told")
     sums = instruments.metrics.snapshot()
     assert (sums.waiting, sums.in_flight, nonzero(sums.workers)) == (0, 0, {"idle": 1})
     assert (sums.queue_wait.count, sums.service.count) == (4, 4)
@@ -146,10 +147,12 @@ def test_a_timeout_is_an_outcome_and_its_worker_is_accounted_for(
     pool.warm_up()
     with pytest.raises(TimeoutError) as caught:  # V1's manager may not even have begun by then
         pool.execute("sleep", {"seconds": 0.3}, timeout_s=0.05)
+    until(lambda: sum(instruments.metrics.snapshot().outcomes.values()) == 1, "the outcome is told")
     sums = instruments.metrics.snapshot()
     assert (sums.in_flight, nonzero(sums.outcomes)) == (0, {type(caught.value).__name__: 1})
     assert pool.execute("echo", {"value": 5}) == 5
     until(lambda: nonzero(instruments.metrics.snapshot().workers) == {"idle": 1}, "one worker is idle")
+    until(lambda: sum(instruments.metrics.snapshot().outcomes.values()) == 2, "the second outcome is told")
     sums = instruments.metrics.snapshot()
     # V2 ends the worker that is late; V1's manager waits for it, and its late answer counts for no call.
     assert (sums.started, sum(sums.ended.values())) == ((2, 1) if pool.version == "v2" else (1, 0))
@@ -188,13 +191,14 @@ def test_a_broken_observer_harms_neither_the_pool_nor_the_other_observers(
     assert len([r for r in caplog.records if r.name == "bridge.telemetry.fan"]) == len(instruments.events)
 
 
-def test_what_is_remembered_is_bounded_by_what_is_in_flight(make_pool: Make, instruments: Instruments) -> None:
+def test_what_is_remembered_is_bounded_by_what_is_in_flight(
+    make_pool: Make, instruments: Instruments, until: Until
+) -> None:
     pool = make_pool(instruments.observer, workers=1)
-    peak = 0
     for value in range(50):
         assert pool.execute("echo", {"value": value}) == value
-        peak = max(peak, instruments.metrics.snapshot().in_flight, instruments.spans.open_spans)
-    assert peak == 0
+    until(lambda: sum(instruments.metrics.snapshot().outcomes.values()) == 50, "all is told")
+    assert (instruments.metrics.snapshot().in_flight, instruments.spans.open_spans) == (0, 0)
     assert instruments.metrics.snapshot().submitted == 50
 
 
