@@ -14,7 +14,7 @@ help:
 	@echo "make compare-dspy  install the extra dspy and compare the pools on real DSPy programs, report in $(OUT)-dspy"
 	@echo "make test      run the tests, with branch coverage"
 	@echo "make lint      ruff and mypy"
-	@echo "make bench     measure V2 beside a bare pipe, V1 and other pools (BENCH=--quick: 90 seconds)"
+	@echo "make bench     measure V2 beside a bare pipe, V1 and other pools (BENCH=--quick: 2 minutes)"
 
 setup:
 	@sh tools/setup "$(PYTHON)" "$(VENV)"

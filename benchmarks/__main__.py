@@ -27,7 +27,7 @@ WIDTH = 140
 def main(argv: Sequence[str] | None = None, console: Console | None = None) -> int:
     """The exit status: 0 when everything was measured, 1 when an experiment failed, 2 for a wrong option."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="at most 90 seconds in place of 6 minutes")
+    parser.add_argument("--quick", action="store_true", help="at most 2 minutes in place of 8")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help=", ".join(EXPERIMENTS))
     parser.add_argument("--out", type=Path, default=Path("out/bench.json"), help="where the JSON goes (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the blocks (%(default)s)")

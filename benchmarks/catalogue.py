@@ -14,12 +14,14 @@ from benchmarks.calls import contention, round_trip
 from benchmarks.deadline import deadline
 from benchmarks.efficiency import efficiency
 from benchmarks.effort import Effort
+from benchmarks.foreign import foreign_worker
 from benchmarks.machine import describe, quietly_timed
 from benchmarks.payload import payload
 from benchmarks.programs import programs
 from benchmarks.readiness import start_up
 from benchmarks.records import Report, Result
 from benchmarks.replacement import replacement
+from benchmarks.runs import runs
 from bridge import PoolError
 from harness.errors import UsageError
 
@@ -27,6 +29,8 @@ Experiment = Callable[[Effort], Result]
 EXPERIMENTS: dict[str, Experiment] = {
     "round-trip": round_trip,
     "contention": contention,
+    "foreign-worker": foreign_worker,
+    "runs": runs,
     "efficiency": efficiency,
     "replacement": replacement,
     "start-up": start_up,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
+from contextlib import ExitStack
 
-from benchmarks.blocks import Block, Call, middle, ratio_of_rates, run_block
+import msgspec
+
+from benchmarks.blocks import measure_blocks, middle, ratio_of_rates
+from benchmarks.calls import row_of
 from benchmarks.effort import Effort, Limit
 from benchmarks.raw import pipe_a_client
-from benchmarks.records import Result, Row, judge
-from benchmarks.systems import ANSWER_TIMEOUT_S, config
-from harness.stats import quantile
-from pool_v2 import PoolV2
+from benchmarks.records import Result, judge
+from benchmarks.systems import v2
+from harness.workload import Step
 
 CALL_S = 0.010
 LEAD_S = 0.1
@@ -28,45 +30,31 @@ def efficiency(effort: Effort) -> Result:
     """
     ideal = effort.crowd / CALL_S
     limit = Limit(effort.limit_s)
-    options = config(
-        workers=effort.crowd,
-        zygote=True,
-        start_timeout_s=START_TIMEOUT_S,
-        call_timeout_s=ANSWER_TIMEOUT_S,
-        checkout_timeout_s=ANSWER_TIMEOUT_S,
-    )
-    args = {"seconds": CALL_S}
-    found: dict[str, list[Block]] = {"V2": [], BARE: []}
-    with PoolV2(options) as pool, pipe_a_client({"seconds": CALL_S}, effort.crowd) as bare:
-        pool.warm_up()
-        calls: dict[str, Call] = {"V2": partial(pool.execute, "sleep", args), BARE: bare}
-        for step in range(effort.crowd_rounds):
-            if not limit.allows(step):
-                break
-            for name, call in calls.items():
-                block = run_block(call, clients=effort.crowd, seconds=effort.crowd_block_s, lead_s=LEAD_S)
-                found[name].append(block)
-    shares = [block.rate / ideal for block in found["V2"]]
-    rows = tuple(
-        Row(
-            condition=f"{effort.crowd} workers x {CALL_S * 1000:.0f} ms, {effort.crowd} clients",
-            system=name,
-            samples=len(blocks),
-            metrics={
-                "calls_per_s": quantile([block.rate for block in blocks], 0.5),
-                "ideal_per_s": ideal,
-                "efficiency": quantile([block.rate / ideal for block in blocks], 0.5),
-                "p50_us": quantile([block.p50_us for block in blocks], 0.5),
-                "fairness": quantile([block.fairness for block in blocks], 0.5),
+    with ExitStack() as stack:
+        found = measure_blocks(
+            {
+                "V2": stack.enter_context(v2(effort.crowd, zygote=True, start_timeout_s=START_TIMEOUT_S)),
+                BARE: stack.enter_context(pipe_a_client(effort.crowd)),
             },
-            v2_ratio=None if name == "V2" else ratio_of_rates(blocks, found["V2"], seed=effort.seed),
+            clients=effort.crowd,
+            rounds=effort.crowd_rounds,
+            seconds=effort.crowd_block_s,
+            seed=effort.seed,
+            limit=limit,
+            step=Step(command="sleep", args={"seconds": CALL_S}),
+            lead_s=LEAD_S,
         )
-        for name, blocks in found.items()
-    )
+    shares = [block.throughput / ideal for block in found["V2"]]
+    condition = f"{effort.crowd} workers x {CALL_S * 1000:.0f} ms, {effort.crowd} clients"
+    rows = []
+    for name, blocks in found.items():
+        row = row_of(condition, name, blocks, None if name == "V2" else ratio_of_rates(blocks, found["V2"]))
+        metrics = {"ideal_per_s": ideal, "efficiency": row.metrics["calls_per_s"] / ideal, **row.metrics}
+        rows.append(msgspec.structs.replace(row, metrics=metrics))
     return Result(
         experiment="efficiency",
         title="Many workers that wait",
-        rows=rows,
+        rows=tuple(rows),
         goals=(
             judge(
                 f"efficiency at {effort.crowd} workers x {CALL_S * 1000:.0f} ms",

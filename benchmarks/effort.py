@@ -16,7 +16,7 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
     """The sizes of one run. Durations are seconds.
 
     `rounds` blocks of `block_s` a system and condition; `repeats` killed workers and late calls a condition;
-    `starts` pools of `start_workers`; `crowd` workers and clients for the efficiency.
+    `starts` pools of `start_workers`; `crowd` workers and clients for the efficiency; `runs` programs of `run_s`.
     `limit_s` ends an experiment, however little is left of the `total_s` for all.
     """
 
@@ -34,6 +34,8 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
     crowd: int = 128
     crowd_rounds: int
     crowd_block_s: float
+    runs: int = 10
+    run_s: float
     transfer_rounds: int
     largest_bytes: int = 64 * MB
     late_calls: int
@@ -43,7 +45,7 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def quick(seed: int) -> Effort:
-    """At most 90 seconds altogether."""
+    """At most 2 minutes altogether."""
     return Effort(
         name="quick",
         seed=seed,
@@ -55,15 +57,16 @@ def quick(seed: int) -> Effort:
         starts=5,
         crowd_rounds=4,
         crowd_block_s=0.8,
+        run_s=0.3,
         transfer_rounds=5,
         late_calls=24,
         limit_s=20,
-        total_s=85,
+        total_s=115,
     )
 
 
 def full(seed: int) -> Effort:
-    """At most 7 minutes altogether; 24 paired blocks, enough for a margin of about 5 %."""
+    """At most 8 minutes altogether; 24 paired blocks, enough for a margin of about 5 %."""
     return Effort(
         name="full",
         seed=seed,
@@ -75,10 +78,11 @@ def full(seed: int) -> Effort:
         starts=15,
         crowd_rounds=12,
         crowd_block_s=1.0,
+        run_s=1.0,
         transfer_rounds=15,
         late_calls=64,
         limit_s=100,
-        total_s=400,
+        total_s=470,
     )
 
 

@@ -12,13 +12,16 @@ import random
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
+from benchmarks.blocks import BenchError
 from bridge import CallTimeout, Pool, PoolConfig, PoolError, Sent, WorkerCrashed
+from harness.lab.generator import Client, make_clients, run_block
 from harness.migration import Guardrails, MigratingPool, Plan
 from harness.stats import paired_ratio, quantile
+from harness.workload import Step
 from pool_v1 import PoolV1
 from pool_v2 import PoolV2
 
@@ -27,6 +30,7 @@ LAX = Guardrails(
 )
 ARGS = {"key": "k", "value": 1}
 CALL_S = 0.002
+BLOCK_S = 0.6
 
 
 class Nothing:
@@ -123,22 +127,12 @@ def shadow_overhead(pairs: int) -> None:
         pool.close()
 
 
-def latencies(pool: Pool, calls: int, clients: int) -> list[float]:
-    """The seconds of each of the calls, by so many threads."""
-    found: list[float] = []
-
-    def work() -> None:
-        for number in range(calls // clients):
-            begun = time.perf_counter()
-            pool.execute("sleep", {"seconds": CALL_S, "n": number})
-            found.append(time.perf_counter() - begun)
-
-    threads = [threading.Thread(target=work) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
+def latencies(clients: Sequence[Client]) -> list[float]:
+    """The seconds of each call of a block. Raises BenchError for a wrong answer and a call that fails."""
+    block = run_block(clients, arm="migration", seconds=BLOCK_S)
+    if block.failure or block.doubtful:
+        raise BenchError(block.failure or f"a wrong answer: {block.doubtful[0]}")
+    return [took / 1e9 for client in clients for took in client.response]
 
 
 def shadow(pairs: int, condition: str) -> None:
@@ -153,18 +147,20 @@ def shadow(pairs: int, condition: str) -> None:
         if not dead:
             pool.warm_up()
         ratios: dict[str, tuple[list[float], list[float]]] = {"p50": ([], []), "p99": ([], [])}
+        steps = (Step(command="sleep", args={"seconds": CALL_S}),)
+        calling = [make_clients(each.execute, (steps,) * 2) for each in (v1, pool)]
         for _pair in range(pairs):
             taken: dict[int, list[float]] = {}
             for side in random.sample((0, 1), 2):
-                taken[side] = latencies((v1, pool)[side], 300, 2)
+                taken[side] = latencies(calling[side])
             for q, name in ((0.5, "p50"), (0.99, "p99")):
                 for side in (0, 1):
                     ratios[name][side].append(quantile(taken[side], q))
         for name, (one, other) in ratios.items():
-            found = paired_ratio(one, other, seed=1)
+            found = paired_ratio(one, other)
             print(
                 f"shadow, {condition}: {name} is {found.ratio:.3f} times v1's {statistics.median(one) * 1e3:.2f} ms "
-                f"(95 % interval {found.low:.3f} to {found.high:.3f}; {pairs} pairs of 300 calls of 2 ms)"
+                f"(95 % interval {found.low:.3f} to {found.high:.3f}; {pairs} pairs of {BLOCK_S} s of calls of 2 ms)"
             )
         print(f"    {pool.report().shadow}")
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
+from typing import Any
 
-from benchmarks.blocks import BenchError, orders, paired
+from benchmarks.blocks import BenchError, measure_blocks, ratio_of_rates
 from benchmarks.effort import MB, Effort, Limit
 from benchmarks.raw import bytes_echo, codec_echo
 from benchmarks.records import Goal, Result, Row, judge
-from benchmarks.systems import ANSWER_TIMEOUT_S, config
+from benchmarks.systems import v2
 from harness.stats import quantile
-from pool_v2 import PoolV2
+from harness.workload import Step
 
 SIZES = (1_000, 16_000, 256_000, 1 * MB, 16 * MB, 64 * MB)
 CODEC = "socketpair with the codec"
 BYTES = "socketpair, bytes only"
 GOAL_BYTES = 64 * MB
 GOAL = 0.5
-BLOCK_BYTES = 8 * MB
-"""A block moves at least so much, but no more than MOST_TRANSFERS times one payload."""
-MOST_TRANSFERS = 200
+BLOCK_S = 0.02
+"""A block moves one payload at least."""
 FRAME_LIMIT_BYTES = 128 * MB
 
 
@@ -39,29 +36,35 @@ def payload(effort: Effort) -> Result:
     sizes = [size for size in SIZES if size <= effort.largest_bytes]
     with ExitStack() as stack:
         move = stack.enter_context(bytes_echo())
-        call = stack.enter_context(codec_echo())
-        options = config(workers=1, max_frame_bytes=FRAME_LIMIT_BYTES, call_timeout_s=ANSWER_TIMEOUT_S)
-        pool = stack.enter_context(PoolV2(options))
-        pool.warm_up()
+        echo = stack.enter_context(codec_echo())
+        pool = stack.enter_context(v2(1, max_frame_bytes=FRAME_LIMIT_BYTES))
         for size in sizes:
             text = "x" * size
             data = memoryview(text.encode())
-            echoes: dict[str, Callable[[], object]] = {
-                "V2": partial(pool.execute, "echo", {"value": text}),
-                CODEC: partial(call, text),
-                BYTES: partial(move, data),
-            }
-            if echoes["V2"]() != text or echoes[CODEC]() != text or echoes[BYTES]() != data:
+            if move(data) != data:
                 raise BenchError(f"an echo of {size} bytes came back changed")
-            found = _measure(echoes, size, effort, limit)
-            ratios = {name: paired(found[name], found["V2"], seed=effort.seed) for name in (CODEC, BYTES)}
-            for name, rates in found.items():
+
+            def moved(_: str, args: dict[str, Any], data: memoryview = data) -> object:
+                return args["value"] if len(move(data)) == len(data) else None
+
+            found = measure_blocks(
+                {"V2": pool, CODEC: echo, BYTES: moved},
+                clients=1,
+                rounds=effort.transfer_rounds,
+                seconds=BLOCK_S,
+                seed=effort.seed + size,
+                limit=limit,
+                step=Step(command="echo", args={"value": text}),
+                warm_s=BLOCK_S,
+            )
+            ratios = {name: ratio_of_rates(found[name], found["V2"]) for name in (CODEC, BYTES)}
+            for name, blocks in found.items():
                 rows.append(
                     Row(
                         condition=_named(size),
                         system=name,
-                        samples=len(rates),
-                        metrics={"mb_per_s": quantile(rates, 0.5)},
+                        samples=len(blocks),
+                        metrics={"mb_per_s": 2 * size / MB * quantile([block.throughput for block in blocks], 0.5)},
                         v2_ratio=ratios.get(name),
                     )
                 )
@@ -75,23 +78,6 @@ def payload(effort: Effort) -> Result:
         goals=goals,
         notes=notes,
     )
-
-
-def _measure(
-    echoes: dict[str, Callable[[], object]], size: int, effort: Effort, limit: Limit
-) -> dict[str, list[float]]:
-    transfers = min(max(BLOCK_BYTES // size, 1), MOST_TRANSFERS)
-    rates: dict[str, list[float]] = {name: [] for name in echoes}
-    for step, order in enumerate(orders(echoes, effort.transfer_rounds, effort.seed + size)):
-        if not limit.allows(step):
-            break
-        for name in order:
-            echo = echoes[name]
-            began = time.perf_counter()
-            for _ in range(transfers):
-                echo()
-            rates[name].append(2 * transfers * size / MB / (time.perf_counter() - began))
-    return rates
 
 
 def _named(size: int) -> str:

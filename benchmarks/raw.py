@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from bridge.framing import HEADER_BYTES, encode_frame
 from bridge.messages import decode_request, decode_response, encode_request, encode_success
@@ -24,53 +26,58 @@ ROOT = Path(__file__).parent.parent
 READ_BYTES = 64 * 1024
 LIMIT_BYTES = 256 * 1024 * 1024
 END_TIMEOUT_S = 10.0
+Call = Callable[[str, dict[str, Any]], object]
+"""`call(command, args)` gives the child's answer."""
 
 
 @contextmanager
-def pipe_call(args: dict[str, object]) -> Iterator[Callable[[], object]]:
-    """One request out, one response in, in the caller's thread: what no pool with this codec can be faster than."""
-    with _child("pipe", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+def pipe_call(worker_command: str | None = None) -> Iterator[Call]:
+    """One request out, one response in, in the caller's thread: what no pool with this codec can be faster than.
+
+    The child is this module's, or any that speaks the wire.
+    """
+    with _child("pipe", stdin=subprocess.PIPE, stdout=subprocess.PIPE, command=worker_command) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         write_fd, read_fd = child.stdin.fileno(), child.stdout.fileno()
 
-        def call() -> object:
-            os.write(write_fd, encode_request(1, "echo", args, limit_bytes=LIMIT_BYTES))
+        def call(command: str, args: dict[str, Any]) -> object:
+            os.write(write_fd, encode_request(1, command, args, limit_bytes=LIMIT_BYTES))
             return decode_response(os.read(read_fd, READ_BYTES)[HEADER_BYTES:]).result
 
         yield call
 
 
 @contextmanager
-def pipes_in_turn(args: dict[str, object], children: int) -> Iterator[Callable[[], object]]:
+def pipes_in_turn(children: int) -> Iterator[Call]:
     """Several such children that take turns, as the workers of a pool do; for one client."""
     with ExitStack() as stack:
-        calls = itertools.cycle([stack.enter_context(pipe_call(args)) for _ in range(children)])
-        yield lambda: next(calls)()
+        calls = itertools.cycle([stack.enter_context(pipe_call()) for _ in range(children)])
+        yield lambda command, args: next(calls)(command, args)
 
 
 @contextmanager
-def hand_off(args: dict[str, object], children: int) -> Iterator[Callable[[], object]]:
+def hand_off(children: int, worker_command: str | None = None) -> Iterator[Call]:
     """The least that is fair: such children behind one lock, each given to whoever has waited longest.
 
     It promises nothing: no deadline, no death, no interrupt, no statistics.
     """
     lock = threading.Lock()
-    waiters: deque[tuple[threading.Lock, list[Callable[[], object]]]] = deque()
+    waiters: deque[tuple[threading.Lock, list[Call]]] = deque()
     with ExitStack() as stack:
-        idle = deque(stack.enter_context(pipe_call(args)) for _ in range(children))
+        idle = deque(stack.enter_context(pipe_call(worker_command)) for _ in range(children))
 
-        def call() -> object:
+        def call(command: str, args: dict[str, Any]) -> object:
             with lock:
                 mine = idle.popleft() if idle else None
                 if mine is None:
-                    gate, box = threading.Lock(), list[Callable[[], object]]()
+                    gate, box = threading.Lock(), list[Call]()
                     gate.acquire()
                     waiters.append((gate, box))
             if mine is None:
                 gate.acquire()
                 mine = box[0]
-            result = mine()
+            result = mine(command, args)
             with lock:
                 if waiters:
                     gate, box = waiters.popleft()
@@ -84,18 +91,18 @@ def hand_off(args: dict[str, object], children: int) -> Iterator[Callable[[], ob
 
 
 @contextmanager
-def pipe_a_client(args: dict[str, object], children: int) -> Iterator[Callable[[], object]]:
+def pipe_a_client(children: int) -> Iterator[Call]:
     """As many such children as there are clients, each of which has its own."""
     own = threading.local()
     with ExitStack() as stack:
-        calls = [stack.enter_context(pipe_call(args)) for _ in range(children)]
+        calls = [stack.enter_context(pipe_call()) for _ in range(children)]
         free = itertools.cycle(calls)  # every round of measuring has new clients
 
-        def call() -> object:
-            mine: Callable[[], object] | None = getattr(own, "call", None)
+        def call(command: str, args: dict[str, Any]) -> object:
+            mine: Call | None = getattr(own, "call", None)
             if mine is None:
                 mine = own.call = next(free)
-            return mine()
+            return mine(command, args)
 
         yield call
 
@@ -118,12 +125,12 @@ def bytes_echo() -> Iterator[Callable[[memoryview], memoryview]]:
 
 
 @contextmanager
-def codec_echo() -> Iterator[Callable[[str], object]]:
+def codec_echo() -> Iterator[Call]:
     """The same, but what goes over are requests and responses, which both ends write and read as a pool does."""
     with _socket_child("codec") as ours:
 
-        def call(text: str) -> object:
-            ours.sendall(encode_request(1, "echo", {"value": text}, limit_bytes=LIMIT_BYTES))
+        def call(command: str, args: dict[str, Any]) -> object:
+            ours.sendall(encode_request(1, command, args, limit_bytes=LIMIT_BYTES))
             return decode_response(_receive_frame(ours)).result
 
         yield call
@@ -139,9 +146,9 @@ def _socket_child(kind: str) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _child(kind: str, *, stdin: int, stdout: int) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "benchmarks.raw", kind]
-    child = subprocess.Popen(command, cwd=ROOT, stdin=stdin, stdout=stdout, bufsize=0)
+def _child(kind: str, *, stdin: int, stdout: int, command: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    words = [sys.executable, "-m", "benchmarks.raw", kind] if command is None else shlex.split(command)
+    child = subprocess.Popen(words, cwd=ROOT, stdin=stdin, stdout=stdout, bufsize=0)
     try:
         yield child
     finally:
@@ -166,9 +173,12 @@ def serve_pipe() -> None:
     """The child of `pipe_call`: whole frames of less than READ_BYTES only."""
     while data := os.read(0, READ_BYTES):
         request = decode_request(data[HEADER_BYTES:])
-        if "seconds" in request.args:
-            time.sleep(request.args["seconds"])
-        os.write(1, encode_frame(encode_success(request.id, request.args.get("value"))))
+        args = request.args
+        result = args.get("value")
+        if request.command == "sleep":
+            time.sleep(args["seconds"])
+            result = {"slept_s": args["seconds"], "nonce": args.get("nonce")}
+        os.write(1, encode_frame(encode_success(request.id, result)))
 
 
 def serve_bytes(ours: socket.socket) -> None:

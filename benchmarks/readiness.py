@@ -137,7 +137,7 @@ def start_up(effort: Effort, chosen: Mapping[str, Starter] | None = None) -> Res
             system=name,
             samples=len(times),
             metrics={"median_ms": quantile(times, 0.5), "largest_ms": max(times)},
-            v2_ratio=None if name == best else paired(times, took[best], seed=effort.seed),
+            v2_ratio=None if name == best else paired(times, took[best]),
         )
         for name, times in took.items()
     )

@@ -15,7 +15,7 @@ STEAL_SHARE = 0.02
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """A value with the ends of its 95 % bootstrap interval."""
+    """A value with the ends of its 95 % interval."""
 
     value: float
     low: float

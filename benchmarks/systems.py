@@ -1,6 +1,6 @@
 """The systems under measure: how each is opened with N ready workers, called, and ended.
 
-Each is a context manager that yields one call: an echo of the same text, answered by a process of the system's.
+Each is a context manager that yields `execute(command, args)`, which a process of the system's answers: an echo.
 """
 
 from __future__ import annotations
@@ -10,19 +10,17 @@ import multiprocessing
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 
 import msgspec
 
-from benchmarks.blocks import Call, MissingPeer, System
+from benchmarks.blocks import Execute, MissingPeer, System
 from benchmarks.raw import hand_off, pipe_call, pipes_in_turn
-from bridge import PoolConfig
+from bridge import Observer, PoolConfig
 from pool_v1 import PoolV1
 from pool_v2 import PoolV2
 
-VALUE = "x" * 24
-"""Makes a request of about 120 bytes on the wire."""
 ANSWER_TIMEOUT_S = 30.0
 
 
@@ -38,92 +36,94 @@ def has_zygote() -> bool:
 
 
 @contextmanager
-def raw(_: int) -> Iterator[Call]:
+def raw(_: int) -> Iterator[Execute]:
     """One child and a pipe."""
-    with pipe_call({"value": VALUE}) as call:
+    with pipe_call() as call:
         yield call
 
 
 @contextmanager
-def raw_in_turn(workers: int) -> Iterator[Call]:
+def raw_in_turn(workers: int) -> Iterator[Execute]:
     """As many children as V2 has workers, used in turn."""
-    with pipes_in_turn({"value": VALUE}, workers) as call:
+    with pipes_in_turn(workers) as call:
         yield call
 
 
 @contextmanager
-def bare_hand_off(workers: int) -> Iterator[Call]:
+def bare_hand_off(workers: int, worker_command: str | None = None) -> Iterator[Execute]:
     """Bare pipes behind a lock and a queue, with none of a pool's promises."""
-    with hand_off({"value": VALUE}, workers) as call:
+    with hand_off(workers, worker_command) as call:
         yield call
 
 
 @contextmanager
-def v1(workers: int) -> Iterator[Call]:
+def v1(workers: int) -> Iterator[Execute]:
     """The legacy pool."""
-    args = {"value": VALUE}
     with PoolV1(config(workers=workers, call_timeout_s=ANSWER_TIMEOUT_S)) as pool:
         pool.warm_up()
-        yield lambda: pool.execute("echo", args)
+        yield pool.execute
 
 
 @contextmanager
-def v2(workers: int) -> Iterator[Call]:
-    """The refactored pool, with all its promises and no observer."""
-    args = {"value": VALUE}
-    options = config(workers=workers, call_timeout_s=ANSWER_TIMEOUT_S, checkout_timeout_s=ANSWER_TIMEOUT_S)
-    with PoolV2(options) as pool:
+def v2(workers: int, *, observer: Observer | None = None, **more: object) -> Iterator[Execute]:
+    """The refactored pool, with all its promises and, unless one is given, no observer."""
+    options = config(workers=workers, call_timeout_s=ANSWER_TIMEOUT_S, checkout_timeout_s=ANSWER_TIMEOUT_S, **more)
+    with PoolV2(options, observer=observer) as pool:
         pool.warm_up()
-        yield lambda: pool.execute("echo", args)
+        yield pool.execute
 
 
-def echo(value: str) -> str:
+def v2_observed(workers: int) -> AbstractContextManager[Execute]:
+    """The same with an observer that does nothing."""
+    return v2(workers, observer=lambda event: None)
+
+
+def echo(value: object) -> object:
     """What the workers of the others run."""
     return value
 
 
 @contextmanager
-def process_pool_executor(workers: int) -> Iterator[Call]:
+def process_pool_executor(workers: int) -> Iterator[Execute]:
     """concurrent.futures.ProcessPoolExecutor, with its default start method."""
     with forking(), ProcessPoolExecutor(workers) as pool:
-        list(pool.map(echo, [VALUE] * workers))
-        yield lambda: pool.submit(echo, VALUE).result(ANSWER_TIMEOUT_S)
+        list(pool.map(echo, range(workers)))
+        yield lambda command, args: pool.submit(echo, args["value"]).result(ANSWER_TIMEOUT_S)
 
 
 @contextmanager
-def multiprocessing_pool(workers: int) -> Iterator[Call]:
+def multiprocessing_pool(workers: int) -> Iterator[Execute]:
     """multiprocessing.Pool, with its default start method."""
-    args = (VALUE,)
     with forking():
         pool = multiprocessing.Pool(workers)
         try:
-            yield lambda: pool.apply(echo, args)
+            yield lambda command, args: pool.apply(echo, (args["value"],))
         finally:
             pool.terminate()
             pool.join()
 
 
 @contextmanager
-def pebble(workers: int) -> Iterator[Call]:
+def pebble(workers: int) -> Iterator[Execute]:
     """pebble.ProcessPool, which kills a worker whose task is late, as V2 does."""
     module = require("pebble")
     with forking():
         pool = module.ProcessPool(max_workers=workers)
     try:
-        call = {"args": (VALUE,), "timeout": ANSWER_TIMEOUT_S}
-        yield lambda: pool.schedule(echo, **call).result(ANSWER_TIMEOUT_S)
+        limit = ANSWER_TIMEOUT_S
+        yield lambda command, args: pool.schedule(echo, args=(args["value"],), timeout=limit).result(limit)
     finally:
         pool.stop()
         pool.join()
 
 
 @contextmanager
-def loky(workers: int) -> Iterator[Call]:
+def loky(workers: int) -> Iterator[Execute]:
     """loky's executor, which survives the death of a worker by starting all anew."""
     module = require("loky")
     pool = module.ProcessPoolExecutor(workers, timeout=None)
     try:
-        yield lambda: pool.submit(echo, VALUE).result(ANSWER_TIMEOUT_S)
+        yield lambda command, args: pool.submit(echo, args["value"]).result(ANSWER_TIMEOUT_S)
     finally:
         pool.shutdown(wait=True, kill_workers=True)
 
@@ -150,6 +150,6 @@ FORKING: dict[str, System] = {
     "pebble": pebble,
     "loky": loky,
 }
-OURS: dict[str, System] = {"V1": v1, "V2": v2}
+OURS: dict[str, System] = {"V1": v1, "V2": v2, "V2, observed": v2_observed}
 ALL: dict[str, System] = {**FORKING, **OURS}
 """In the order in which they are opened: those that may fork this process come first."""

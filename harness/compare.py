@@ -23,10 +23,10 @@ from harness.comparison import SCHEMA_VERSION, Comparison, Cover, Machine, Minim
 from harness.differential import Answers, compare_answers
 from harness.errors import RecordError, RunError
 from harness.judge import compare_scenario, judge
-from harness.lock import measuring, sharing
+from harness.lab.speeds import measure_speed
+from harness.lock import sharing
 from harness.runner import Request, Subject, analyze
 from harness.scenario import Scenario
-from harness.speed import measure_speed
 from harness.store import RunFolder
 
 JOB_EXTRA_S = 60.0
@@ -171,14 +171,13 @@ def measure_speeds(
         what = f"the speed of {scenario.name}"
         progress.began(what)
         try:
-            with measuring():
-                speed = measure_speed(scenario, baseline, candidate, request)
+            speed = measure_speed(scenario, baseline, candidate, request)
         except RunError as error:
             troubles.append(str(error))
             progress.ended(what, "failed")
         else:
             speeds.append(speed)
-            progress.ended(what, f"{speed.ratio:.2f} times")
+            progress.ended(what, "wrong answers" if speed.wrong else f"{speed.ratio:.2f} times")
     return tuple(speeds), tuple(troubles)
 
 

@@ -164,7 +164,8 @@ class Minimum(msgspec.Struct, frozen=True, kw_only=True):
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
     """How many times the candidate's figure is the baseline's, with a 95 % interval over paired blocks.
 
-    `metric` is "throughput" (higher is better). `notes` say what limits the measurement.
+    `metric` is "throughput" (higher is better). `notes` say what limits the measurement. `wrong` has a sentence for
+    each wrong answer of a timed call, which makes the figures worthless.
     """
 
     scenario: str
@@ -176,6 +177,7 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
     high: float
     blocks: int
     notes: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

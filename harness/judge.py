@@ -120,6 +120,9 @@ def judge(
     unsafe: list[str] = []
     unknown: list[str] = list(troubles)
     for speed in speeds:
+        unsafe += [f"a wrong answer in a timed block: {sentence}" for sentence in speed.wrong]
+        if speed.wrong:
+            continue
         if speed.high < 1 - MARGIN:
             unsafe.append(f"{speed.scenario}: the candidate has {speed.ratio:.2f} times the baseline's {speed.metric}")
         elif speed.low < 1 - MARGIN:

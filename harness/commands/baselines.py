@@ -166,6 +166,8 @@ def check_command(
     else:
         _show(changes, invalid)
     claims = {change.claim for change in changes}
+    if any(bench.wrong for report in reports for bench in report.benches):
+        return Exit.BAD
     if invalid or not claims:
         return Exit.UNDECIDED
     if Claim.WORSE in claims:

@@ -82,6 +82,9 @@ CallOption = Annotated[
 Rounds = Annotated[int | None, typer.Option(help="Rounds of blocks, in place of the profile's.")]
 BlockSeconds = Annotated[float | None, typer.Option(help="Seconds a block, in place of the profile's.")]
 Margin = Annotated[float | None, typer.Option(help="How much worse is still no worse, as a share; 0.05.")]
+ServiceTimes = Annotated[
+    bool, typer.Option("--service-times", help="Service times and waits too, in rounds of their own with an observer.")
+]
 UntilWidth = Annotated[
     float | None, typer.Option(help="Stop early once every ratio's half interval is so narrow (0.02 is 2 %).")
 ]
@@ -113,6 +116,7 @@ def make_plans(
     margin: float | None = None,
     until_width: float | None = None,
     worker_command: str | None = None,
+    service_times: bool = False,
 ) -> list[BenchPlan]:
     """What to measure. Raises UsageError that names the option, its value and the limits."""
     for option, value, least, most in (("--seed", seed, 0, 2**32 - 1), ("--workers", workers, 1, 1024)):
@@ -148,6 +152,7 @@ def make_plans(
                 seed=seed,
                 budgets=tuple(budgets or ()),
                 worker_command=worker_command,
+                observed=service_times,
             )
         )
     return plans
@@ -184,6 +189,7 @@ def bench_command(
     margin: Margin = None,
     until_width: UntilWidth = None,
     worker_command: WorkerCommand = None,
+    service_times: ServiceTimes = False,
     check_yourself_runs: Annotated[
         int, typer.Option("--check-yourself", metavar="N", help=f"Put the bench to the test, N times: {CHECKS}")
     ] = 0,
@@ -208,6 +214,7 @@ def bench_command(
         margin=margin,
         until_width=until_width,
         worker_command=worker_command,
+        service_times=service_times,
     )
     if not 0 <= check_yourself_runs <= 1000:
         raise UsageError(f"--check-yourself {check_yourself_runs}: a whole number from 1 to 1000")
@@ -307,6 +314,8 @@ def sweep_command(
         f"kept: {folder / 'sweep.json'}",
     ):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if report.wrong:
+        return Exit.BAD
     return Exit.GOOD if report.validity.valid else Exit.UNDECIDED
 
 

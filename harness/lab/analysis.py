@@ -3,9 +3,11 @@
 Pure and seeded. The unit is the round: its blocks share the machine's drift. All metrics of a bench are resampled with
 the same rounds, so a budget over several of them sees them together.
 
-A *level* (throughput, p10, p50) is taken in each block, and the 20 % trimmed mean of the rounds' log ratios is
-resampled, so that a round in which the machine did something else does not decide. A *tail* (p90 and above) needs more
-calls than a block has: the counts of the resampled rounds are added up first.
+A *level* (throughput, p10, p50) is taken in each block. Its ratio is the 20 % trimmed mean of the rounds' log ratios,
+so that a round in which the machine did something else does not decide, with Student's t on the winsorized values
+(Tukey and McLaughlin 1963). The ratios to the baseline's two pools are trimmed apart and then averaged: a mean of two
+blocks meets a disturbance twice as often as one block, and trimming it would favour the candidate. A *tail* (p90 and
+above) needs more calls than a block has: the counts of the resampled rounds are added up first.
 """
 
 from __future__ import annotations
@@ -19,17 +21,18 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from harness.lab.answers import Answer
 from harness.lab.budget import Unmeasured
 from harness.lab.claims import ALPHA, Claim, claim, holm
 from harness.lab.figures import Estimate, Figure, Resources, Schedule, Trial
 from harness.lab.histogram import QUANTILES, middle_us, needed
 from harness.lab.metrics import HIGHER_IS_BETTER, LEVELS, TESTED_CLOSED, TESTED_OPEN, UNIT_NAMES, UNITS
 from harness.lab.slopes import Slope
+from harness.stats import TRIM, trimmed_mean
 
 Array = npt.NDArray[np.float64]
 
 RESAMPLES = 3000
-TRIM = 0.2
 SESSION_SD = 0.01
 """A ratio differs by so much (standard deviation of its logarithm) between two sessions on one machine, however long
 each is: where its processes came to lie, what else ran. No interval is narrower than this; docs/measuring.md has how
@@ -46,7 +49,10 @@ MOST_NOISE = 2.0
 class Block(msgspec.Struct, kw_only=True):
     """What one block did. Counts go by bucket (histogram.py); times are seconds.
 
-    `cpu_s` and `switches` are those of this process and the pool's workers. `late` arrivals found no free client.
+    `service` and `wait` are of an observed block in the same round. `failure` tells of the first failed call. Commands
+    in `right` had plainly right answers; `doubtful` are the other answers. `fairness` is the fewest calls of a client
+    over the most. `cpu_s` and `switches` are those of this process and the pool's workers. `late` arrivals found no
+    free client.
     """
 
     arm: str
@@ -59,6 +65,10 @@ class Block(msgspec.Struct, kw_only=True):
     p10_s: float | None = None
     p50_s: float | None = None
     errors: dict[str, int] = msgspec.field(default_factory=dict)
+    failure: str = ""
+    right: frozenset[str] = frozenset()
+    doubtful: tuple[Answer, ...] = ()
+    fairness: float = 1.0
     dropped: int = 0
     late: int = 0
     lag_p50_s: float = 0.0
@@ -148,8 +158,9 @@ class Analysis:
         if metric.endswith("_slope"):
             return self._slope(role, metric)
         if metric in LEVELS:
-            logs = np.mean([self._levels(arm, metric) for arm in _ARMS_OF[role]], axis=0)
-            return math.exp(_trimmed(logs)), np.exp(_trimmed(logs[self._picks])) * session
+            logs = [self._levels(arm, metric) for arm in _ARMS_OF[role]]  # trimmed apart, see `_ratio`
+            value = sum(map(_trimmed, logs)) / len(logs)
+            return math.exp(value), np.exp(sum(_trimmed(each[self._picks]) for each in logs) / len(logs)) * session
         kind, _, name = metric.rpartition("_")
         if name in QUANTILES and kind in ("", "service", "wait"):
             value, draws = self._tail(kind or "response", name, _ARMS_OF[role])
@@ -237,9 +248,9 @@ class Analysis:
     def _ratio(self, metric: str, candidate: str, baseline: Sequence[str]) -> tuple[float, Array]:
         # The log ratio and its resampled values, without the noise between sessions.
         if metric in LEVELS:
-            below = np.mean([self._levels(arm, metric) for arm in baseline], axis=0)
-            logs = self._levels(candidate, metric) - below
-            return _trimmed(logs), np.asarray(_trimmed(logs[self._picks]))
+            above = self._levels(candidate, metric)
+            value, error, freedom = trimmed_mean([(above - self._levels(arm, metric)).tolist() for arm in baseline])
+            return value, value + error * self._draw.standard_t(freedom, len(self._picks))
         # Each of the baseline's two pools makes half of its calls, which is enough to tell how far they are apart.
         enough = 0.5 if candidate == "control" else 1.0
         one, ones = self._tail("response", metric, (candidate,), enough=enough)

@@ -1,7 +1,8 @@
 """Measures one work on two pools: a control beside the baseline, rounds of blocks in seeded order, then the figures.
 
 Each round has three blocks next to each other in time: one of the baseline, one of a second pool of the same kind (the
-control), one of the candidate. Knows nothing of commands and of storage.
+control), one of the candidate. The pools are as shipped, without an observer; service times and waits, which need one,
+are taken in rounds of their own if they are asked for. Knows nothing of commands and of storage.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -18,7 +19,8 @@ import msgspec
 
 from bridge import Capability, Pool, PoolConfig, PoolError
 from harness.errors import RunError
-from harness.lab.analysis import ARMS, Analysis, Block
+from harness.lab.analysis import ARMS, LEAST_ROUNDS, Analysis, Block
+from harness.lab.answers import find_wrong
 from harness.lab.budget import Unmeasured, judge_budget, parse_budget
 from harness.lab.claims import Claim
 from harness.lab.figures import (
@@ -30,7 +32,7 @@ from harness.lab.figures import (
     Schedule,
     Validity,
 )
-from harness.lab.generator import Watch, run_block
+from harness.lab.generator import Client, make_clients, run_block
 from harness.lab.histogram import histogram
 from harness.lab.load import Load, arrivals
 from harness.lab.machine import QuietWatch, describe
@@ -38,20 +40,26 @@ from harness.lab.metrics import UNITS
 from harness.lab.resources import Meter
 from harness.lab.slopes import Slope, slope
 from harness.lab.validity import judge_validity
+from harness.lab.watch import Watch
 from harness.lab.works import CALLS, plan_of
+from harness.models.loopback import LoopbackModels
 from harness.names import pool_name
-from harness.runner import Subject
+from harness.runner import Subject, serving_models
 from harness.scenario import Scenario
 from harness.workload import Plan, Size
 
 CALL_TIMEOUT_S = 60.0
 """Of all calls of a block, in a serial pool, each waits for those before it; that is what is measured."""
 EVERY_ROUNDS = 5
+SHOWN_WRONG = 3
 ROLES = {"baseline": "baseline", "control": "baseline", "candidate": "candidate"}
 
 
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to measure. `budgets` are texts of the grammar, beside the scenario's own."""
+    """What to measure. `budgets` are texts of the grammar, beside the scenario's own.
+
+    `observed` takes service times and waits too, in as many rounds again; so does a budget of one of these.
+    """
 
     scenario: Scenario
     baseline: Subject
@@ -62,10 +70,17 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
     budgets: tuple[str, ...] = ()
     worker_command: str | None = None
+    observed: bool = False
 
     def __post_init__(self) -> None:
         for text in (*self.budgets, *self.scenario.budgets):
             parse_budget(text)
+
+    @property
+    def observes(self) -> bool:
+        """Whether service times and waits are taken."""
+        named = (metric for text in (*self.budgets, *self.scenario.budgets) for metric in parse_budget(text).metrics)
+        return self.observed or any(metric.startswith(("service_", "wait_")) for metric in named)
 
 
 def measure(plan: BenchPlan, *, gate: bool, on_round: Callable[[int, int], None] = lambda done, total: None) -> Bench:
@@ -75,16 +90,20 @@ def measure(plan: BenchPlan, *, gate: bool, on_round: Callable[[int, int], None]
     """
     began = time.monotonic()
     steps = plan_of(plan.scenario, plan.size, plan.seed)
-    with ExitStack() as stack:
-        try:
-            session = _Session(plan, steps, stack)
-            quiet_watch = QuietWatch(gate=gate)
-            stopped = session.carry_out(on_round)
-            quiet = quiet_watch.end(session.workers_cpu_s())
-            restarted = session.restarted()
-        except PoolError as error:
-            raise RunError(f"the bench of {plan.scenario.name!r} broke: {error}") from error
+    try:
+        with serving_models(plan.scenario) as models:
+            with ExitStack() as stack:
+                session = _Session(plan, steps, models, stack)
+                quiet_watch = QuietWatch(gate=gate)
+                stopped = session.carry_out(on_round)
+                quiet = quiet_watch.end(session.workers_cpu_s())
+                restarted = session.restarted()
+            if plan.observes:
+                session.observe()
+    except PoolError as error:
+        raise RunError(f"the bench of {plan.scenario.name!r} broke: {error}") from error
     analysis = session.analysis()
+    wrong = session.wrong()
     roles = ("baseline", "candidate")
     validity = judge_validity(
         session.blocks,
@@ -93,6 +112,7 @@ def measure(plan: BenchPlan, *, gate: bool, on_round: Callable[[int, int], None]
         governor=describe().governor,
         restarted=restarted,
         under="a tracer (coverage or a debugger)" if sys.gettrace() or threading.gettrace() else "",
+        wrong=wrong,
     )
     return Bench(
         work=plan.scenario.name,
@@ -117,33 +137,28 @@ def measure(plan: BenchPlan, *, gate: bool, on_round: Callable[[int, int], None]
         validity=validity,
         quiet=quiet,
         duration_s=time.monotonic() - began,
+        wrong=wrong,
+        observed_rounds=len(session.rounds) if plan.observes else 0,
     )
 
 
 class _Session:
     """Three pools, and what was measured on them."""
 
-    def __init__(self, plan: BenchPlan, steps: Plan, stack: ExitStack) -> None:
-        self._plan, self._steps = plan, steps
+    def __init__(self, plan: BenchPlan, steps: Plan, models: LoopbackModels | None, stack: ExitStack) -> None:
+        self._plan, self._steps, self._models = plan, steps, models
         self._meter = Meter()
         self._pools: dict[str, Pool] = {}
-        self._watches: dict[str, Watch | None] = {}
+        self._clients: dict[str, tuple[Client, ...]] = {}
+        self._checked: list[Block] = []
         self._samples: dict[str, list[Sample]] = {arm: [] for arm in ARMS}
         self._active_s: dict[str, list[float]] = {arm: [] for arm in ARMS}
         self._growth: dict[str, list[tuple[int, int, int]]] = {arm: [] for arm in ARMS}
         self.rounds: list[dict[str, Block]] = []
         self.blocks: list[Block] = []
-        order = list(ARMS)
         self._draw = random.Random(f"order/{plan.seed}")
-        self._draw.shuffle(order)
-        for arm in order:
-            subject = plan.candidate if arm == "candidate" else plan.baseline
-            watch = Watch() if Capability.EVENTS in subject.capabilities else None
-            self._watches[arm] = watch
-            self._pools[arm] = _open_pool(plan, subject, watch)
-            stack.callback(self._pools[arm].close)
-        for arm in order:
-            self._block(arm, "warm", plan.schedule.warm_s)  # a pool's first calls are never counted
+        self._opened = time.monotonic()
+        self._open({}, stack)
         self._began = time.monotonic()
         self._pids = {arm: self._worker_pids(arm) for arm in ARMS}
         self._first_cpu = {arm: self._cpu_s(arm) for arm in ARMS}
@@ -154,9 +169,7 @@ class _Session:
         """All rounds; why it ended, "" for all of the schedule."""
         schedule = self._plan.schedule
         for number in range(schedule.rounds):
-            order = list(ARMS)
-            self._draw.shuffle(order)
-            around = {arm: self._measured(arm, number) for arm in order}
+            around = {arm: self._measured(arm, number) for arm in self._order()}
             self.rounds.append(around)
             self.blocks += around.values()
             on_round(number + 1, schedule.rounds)
@@ -165,7 +178,42 @@ class _Session:
                 width = Analysis(self.rounds, seed=self._plan.seed).widest(open_load=self._plan.load.open)
                 if width <= schedule.until_width:
                     return f"after {done} rounds every interval was within {schedule.until_width:.1%}, the stated rule"
+            late = time.monotonic() - self._opened >= schedule.limit_s > 0
+            if late and LEAST_ROUNDS <= done < schedule.rounds:
+                return f"after {done} rounds its {schedule.limit_s:g} s were over, the stated rule"
         return ""
+
+    def observe(self) -> None:
+        """As many rounds again, on pools of the same kinds with an observer, for service times and waits alone."""
+        watches = {
+            arm: Watch()
+            for arm in ARMS
+            if Capability.EVENTS in (self._plan.candidate if arm == "candidate" else self._plan.baseline).capabilities
+        }
+        with ExitStack() as stack:
+            self._open(watches, stack)
+            for number, around in enumerate(self.rounds):
+                for arm in self._order():
+                    self._block(arm, f"observed/{number}", self._plan.schedule.block_s)
+                    if arm in watches:
+                        around[arm].service, around[arm].wait = watches[arm].collect(self._begins(arm))
+
+    def wrong(self) -> tuple[str, ...]:
+        """A sentence for each of the first wrong answers of each pool, whatever block they came in."""
+        doubtful = {
+            arm: [each for block in self._checked if block.arm == arm for each in block.doubtful] for arm in ARMS
+        }
+        right = frozenset(command for block in self._checked for command in block.right)
+        names = {
+            "baseline": self._plan.baseline.name,
+            "control": f"{self._plan.baseline.name} (control)",
+            "candidate": self._plan.candidate.name,
+        }
+        return tuple(
+            f"{self._plan.scenario.name} on {names[arm]}: {answer}"
+            for arm, answers in find_wrong(doubtful, right).items()
+            for answer in answers[:SHOWN_WRONG]
+        )
 
     def analysis(self) -> Analysis:
         """The figures of all rounds."""
@@ -191,6 +239,7 @@ class _Session:
             pool=subject.name,
             calls=sum(block.calls for block in blocks),
             errors=errors,
+            failure=next((block.failure for block in blocks if block.failure), ""),
             dropped=sum(block.dropped for block in blocks),
             late=sum(block.late for block in blocks),
             figures={metric: analysis.figure(role, metric) for metric in UNITS},
@@ -207,6 +256,27 @@ class _Session:
     def workers_cpu_s(self) -> float:
         """What all workers used since the begin."""
         return sum(max(self._last_cpu[arm] - self._first_cpu[arm], 0.0) for arm in ARMS)
+
+    def _order(self) -> list[str]:
+        order = list(ARMS)
+        self._draw.shuffle(order)
+        return order
+
+    def _open(self, watches: Mapping[str, Watch], stack: ExitStack) -> None:
+        order = self._order()
+        for arm in order:
+            subject = self._plan.candidate if arm == "candidate" else self._plan.baseline
+            pool = _open_pool(self._plan, subject, watches.get(arm), self._models)
+            stack.callback(pool.close)
+            self._pools[arm] = pool
+            self._clients[arm] = make_clients(pool.execute, self._steps, watches.get(arm))
+        for arm in order:
+            self._block(arm, "warm", self._plan.schedule.warm_s)  # a pool's first calls are never counted
+            if arm in watches:
+                watches[arm].collect(self._begins(arm))
+
+    def _begins(self, arm: str) -> dict[int, int]:
+        return {number: at_ns for client in self._clients[arm] for number, at_ns in client.begins.items()}
 
     def _measured(self, arm: str, number: int) -> Block:
         at_s = time.monotonic() - self._began
@@ -238,9 +308,9 @@ class _Session:
         load = self._plan.load
         # The same arrivals for all pools of a round, others in each round.
         times = arrivals(load, seconds, seed=f"arrivals/{self._plan.seed}/{word}") if load.open else None
-        return run_block(
-            self._pools[arm], self._steps, arm=arm, seconds=seconds, arrivals=times, watch=self._watches[arm]
-        )
+        block = run_block(self._clients[arm], arm=arm, seconds=seconds, arrivals=times)
+        self._checked.append(block)
+        return block
 
     def _slopes(self, role: str) -> dict[str, Slope | None]:
         # Over the time in which this pool was at work: a pool at rest leaks nothing.
@@ -268,9 +338,9 @@ class _Session:
         return used.switches if used is not None else 0
 
 
-def _open_pool(plan: BenchPlan, subject: Subject, watch: Watch | None) -> Pool:
+def _open_pool(plan: BenchPlan, subject: Subject, watch: Watch | None, models: LoopbackModels | None) -> Pool:
     options: dict[str, Any] = {
-        **plan.scenario.config,
+        **plan.scenario.options_for(subject.name),
         "workers": plan.size.workers,
         "name": pool_name(f"bench-{plan.scenario.name}", subject.name),
         "call_timeout_s": CALL_TIMEOUT_S,
@@ -278,6 +348,8 @@ def _open_pool(plan: BenchPlan, subject: Subject, watch: Watch | None) -> Pool:
     }
     if plan.worker_command is not None:
         options["worker_command"] = plan.worker_command
+    if models is not None:
+        options["env"] = {**models.environment(), **options.get("env", {})}
     pool = subject.make(PoolConfig.from_options(options), watch.observe if watch is not None else None)
     if Capability.WARM_UP in subject.capabilities:
         try:

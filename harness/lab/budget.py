@@ -74,6 +74,11 @@ class Budget(msgspec.Struct, frozen=True):
     right: Expression
     level: float | None
 
+    @property
+    def metrics(self) -> frozenset[str]:
+        """The metrics of both sides."""
+        return frozenset(name.metric for name in (*_names(self.left), *_names(self.right)))
+
 
 class _Token(msgspec.Struct, frozen=True):
     kind: str

@@ -99,7 +99,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was measured on one pool. `errors` counts failed calls by their class."""
+    """All that was measured on one pool. `errors` counts failed calls by their class; `failure` tells of the first."""
 
     role: str
     pool: str
@@ -112,6 +112,7 @@ class PoolFigures(msgspec.Struct, frozen=True, kw_only=True):
     service: Histogram
     samples: tuple[Sample, ...] = ()
     slopes: dict[str, Slope] = {}
+    failure: str = ""
 
 
 class BudgetResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,7 +166,8 @@ class MachineKey(msgspec.Struct, frozen=True, kw_only=True):
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """Stated before the first block. `until_width` > 0 ends the bench once every interval of a ratio is so narrow.
 
-    That rule looks at widths, never at verdicts, after every fifth round from `least_rounds` on.
+    That rule looks at widths, never at verdicts, after every fifth round from `least_rounds` on. `limit_s` > 0 ends the
+    bench with the round after which so many seconds have passed since its begin, but not before the fifth round.
     """
 
     profile: str
@@ -175,12 +177,15 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     margin: float
     least_rounds: int = 10
     until_width: float = 0.0
+    limit_s: float = 0.0
 
 
 class Bench(msgspec.Struct, frozen=True, kw_only=True):
     """One work, measured on two pools. `claim` is INCONCLUSIVE where the figures are not valid.
 
     `file` defines the work if the catalogue does not; `call` is the one call that it makes if it is no scenario.
+    `wrong` has a sentence for each wrong answer, which makes the bench invalid. Service times and waits were taken in
+    `observed_rounds` of their own, on pools with an observer; everything else on pools without one.
     """
 
     work: str
@@ -203,6 +208,8 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     validity: Validity
     quiet: Quiet
     duration_s: float
+    wrong: tuple[str, ...] = ()
+    observed_rounds: int = 0
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -263,4 +270,5 @@ class SweepReport(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     tool_version: str
     duration_s: float
+    wrong: tuple[str, ...] = ()
     schema_version: str = SCHEMA_VERSION

@@ -3,138 +3,121 @@
 In an open loop any free client takes the next arrival, waits for its time and calls; if none is free the arrival is
 taken late, and its response still counts from the intended begin. Lag is only what the generator itself adds: how late
 a client began that had been free in time.
+
+Every answer is checked: at once by one comparison, and what is not plainly right after the bench (answers.py).
 """
 
 from __future__ import annotations
 
 import gc
 import itertools
+import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from typing import Any
 
-from bridge import Event, EventKind, Pool, PoolError
+from bridge import PoolError
 from bridge.clock import now_ns
+from bridge.events import CORRELATION
 from harness.errors import RunError
 from harness.lab.analysis import Block
+from harness.lab.answers import Answer, Asked
 from harness.lab.histogram import tally
-from harness.workload import Step
+from harness.lab.watch import Watch
+from harness.workload import Plan, Step
 
 JOIN_TIMEOUT_S = 90.0
 LEAD_S = 0.005
 """An open loop begins so long after its clients."""
+MOST_DOUBTFUL = 100
+"""Of each command, so many answers that are not plainly right are kept for each client and block."""
+NONCES = 2**40
+"""Client number n uses the nonces from n × 2⁴⁰ on."""
+Execute = Callable[..., Any]
+"""`execute(command, args, **options)`, a pool's or whatever stands in for it. Any thread may call it."""
 
 
-class Watch:
-    """The observer of one pool: when each call got its worker, was sent and was answered. Thread-safe by the GIL."""
+class Client:
+    """One client of one pool. It goes on through its steps, round and round, from block to block.
 
-    def __init__(self) -> None:
-        self._here = threading.local()
-        self._calls: dict[int, list[int]] = {}
+    Times are nanoseconds. What it notes is that of the block that runs, or ran last.
+    """
 
-    def begin(self) -> list[int]:
-        """A call begins in this thread: a list that fills with [checked out, sent, received] in nanoseconds."""
-        times = [0, 0, 0]
-        self._here.times = times
-        return times
+    def __init__(self, execute: Execute, steps: Sequence[Step], number: int, watch: Watch | None = None) -> None:
+        self._execute = execute
+        self._steps = itertools.cycle([Asked(step) for step in steps])
+        self._nonces = itertools.count(number * NONCES)
+        self._watch = watch
+        self.clear()
 
-    def observe(self, event: Event) -> None:
-        """The pool's observer."""
-        if event.call is None:
-            return
-        kind = event.kind
-        if kind is EventKind.ENQUEUE:
-            times = getattr(self._here, "times", None)
-            if times is not None:
-                self._calls[event.call] = times
-        elif kind is EventKind.DONE:
-            self._calls.pop(event.call, None)
-        else:
-            place = _PLACES.get(kind)
-            times = self._calls.get(event.call) if place is not None else None
-            if times is not None and place is not None:
-                times[place] = event.at_ns
-
-
-_PLACES = {EventKind.ACCEPT: 0, EventKind.SEND: 1, EventKind.RECEIVE: 2}
-
-
-class _Notes:
-    """What one client noted, in nanoseconds."""
-
-    def __init__(self) -> None:
+    def clear(self) -> None:
+        """A block begins."""
         self.response: list[int] = []
-        self.service: list[int] = []
-        self.wait: list[int] = []
+        self.ends: list[int] = []
+        self.begins: dict[int, int] = {}
         self.lag: list[int] = []
-        self.errors: Counter[str] = Counter()
+        self.errors: list[tuple[int, str]] = []
+        self.failure = ""
+        self.right: set[str] = set()
+        self.doubtful: list[Answer] = []
+        self._seen: Counter[str] = Counter()
         self.dropped = self.late = 0
         self.last_ns = 0
         self.broke: BaseException | None = None
 
+    def call_until(self, end: int) -> None:
+        """Call as fast as it goes; the last call begins before `end`."""
+        while (now := now_ns()) < end:
+            asked = next(self._steps)
+            if asked.pause_s:
+                time.sleep(asked.pause_s)
+                now = now_ns()
+            self._call(asked, now)
 
-def run_block(
-    pool: Pool,
-    plan: Sequence[Sequence[Step]],
-    *,
-    arm: str,
-    seconds: float,
-    arrivals: Sequence[float] | None = None,
-    watch: Watch | None = None,
-) -> Block:
-    """One thread for each client of the plan, which repeats its steps; all calls that begin within `seconds` count.
-
-    With `arrivals` (seconds from the begin) calls are made then, and those that have not begun `seconds` after the
-    block's end are dropped. A call that fails is counted by its error. Raises RunError if a client is stuck or breaks.
-    """
-    start = threading.Barrier(len(plan) + 1)
-    notes = [_Notes() for _ in plan]
-    moments = [0, 0]  # begin and end, set before the start
-    line = _Line(arrivals) if arrivals is not None else None
-
-    def work(number: int) -> None:
-        mine = notes[number]
-        try:
-            steps = itertools.cycle(plan[number])
-            start.wait()
-            begin, end = moments
-            call = _caller(pool, mine, watch)
-            if line is None:
-                while (now := now_ns()) < end:
-                    step = next(steps)
-                    if step.pause_s:
-                        time.sleep(step.pause_s)
-                        now = now_ns()
-                    call(step, now)
+    def serve(self, line: Line, begin: int, last: int) -> None:
+        """Take arrivals, whose times count from `begin`, until there are no more; none begins after `last`."""
+        while (at_s := line.take()) is not None:
+            intended = begin + round(at_s * 1e9)
+            now = now_ns()
+            if now > last:
+                self.dropped += 1
+                continue
+            if now < intended:
+                time.sleep((intended - now) / 1e9)
+                self.lag.append(max(now_ns() - intended, 0))
             else:
-                _serve(line, begin, end + (end - begin), steps, call, mine)
-        except BaseException as error:
-            mine.broke = error
+                self.late += 1
+            self._call(next(self._steps), intended)
 
-    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(plan))]
-    gc.collect(1)
-    gc.disable()  # a collection in one block and not in the other is no difference of the pools
-    try:
-        for thread in threads:
-            thread.start()
-        begin = now_ns() + (0 if line is None else round(LEAD_S * 1e9))
-        moments[:] = begin, begin + round(seconds * 1e9)
-        start.wait()
-        deadline = time.monotonic() + seconds * 2 + JOIN_TIMEOUT_S
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
-                raise RunError(f"a client of the {arm} was stuck {JOIN_TIMEOUT_S:.0f} s after its block")
-    finally:
-        gc.enable()
-    for mine in notes:
-        if mine.broke is not None:
-            raise RunError(f"a client of the {arm} broke: {type(mine.broke).__name__}: {mine.broke}") from mine.broke
-    return _sum_up(arm, notes, begin)
+    def _call(self, asked: Asked, intended: int) -> None:
+        nonce = next(self._nonces)
+        args, expected = asked.request(nonce)
+        if self._watch is not None:
+            CORRELATION.set(nonce)
+            self._watch.begin(nonce)
+            self.begins[nonce] = now_ns()
+        try:
+            value = self._execute(asked.command, args, **asked.options)
+        except PoolError as error:
+            self.last_ns = now_ns()
+            if not self.errors:
+                self.failure = f"the request {asked.command} {args!r:.120} raised {type(error).__name__}: {error}"
+            self.errors.append((self.last_ns, type(error).__name__))
+            return
+        done = self.last_ns = now_ns()
+        self.response.append(done - intended)
+        self.ends.append(done)
+        if (value == expected) if expected is not None else (type(value) is dict and value.get("nonce") == nonce):
+            self.right.add(asked.command)
+        elif asked.checked and self._seen[asked.command] < MOST_DOUBTFUL:
+            self._seen[asked.command] += 1
+            self.doubtful.append(Answer(asked.command, args, nonce, value, expected))
 
 
-class _Line:
+class Line:
     """The arrivals, of which each free client takes the next."""
 
     def __init__(self, arrivals: Sequence[float]) -> None:
@@ -147,75 +130,107 @@ class _Line:
         return self._times[number] if number < len(self._times) else None
 
 
-def _serve(
-    line: _Line,
-    begin: int,
-    last: int,
-    steps: Iterator[Step],
-    call: Callable[[Step, int], None],
-    mine: _Notes,
-) -> None:
-    while (at_s := line.take()) is not None:
-        intended = begin + round(at_s * 1e9)
-        now = now_ns()
-        if now > last:
-            mine.dropped += 1
-            continue
-        if now < intended:
-            time.sleep((intended - now) / 1e9)
-            mine.lag.append(max(now_ns() - intended, 0))
-        else:
-            mine.late += 1
-        call(next(steps), intended)
+def make_clients(execute: Execute, plan: Plan, watch: Watch | None = None) -> tuple[Client, ...]:
+    """A client for each of the plan's lists of steps."""
+    return tuple(Client(execute, steps, number, watch) for number, steps in enumerate(plan))
 
 
-def _caller(pool: Pool, mine: _Notes, watch: Watch | None) -> Callable[[Step, int], None]:
-    execute = pool.execute
+def run_block(
+    clients: Sequence[Client],
+    *,
+    arm: str,
+    seconds: float,
+    arrivals: Sequence[float] | None = None,
+    lead_s: float | None = None,
+    cpus: frozenset[int] = frozenset(),
+    here: bool = False,
+    cut: Callable[[], None] | None = None,
+) -> Block:
+    """One thread for each client; all calls that begin within `seconds` count, and the block lasts until they end.
 
-    def call(step: Step, intended: int) -> None:
-        invoked = now_ns()
-        times = watch.begin() if watch is not None else None
+    With `arrivals` (seconds from the begin) calls are made then, and those that have not begun `seconds` after the
+    block's end are dropped. With `lead_s` the calls count that end in the `seconds` after so much time, wherever they
+    began; `cut` then ends those that still run. A call that fails is counted by its error. The clients run on the
+    processors `cpus`, or wherever the scheduler puts them; `here`, in this thread, if there is one client alone.
+    Raises RunError if a client is stuck or breaks.
+    """
+    here = here and len(clients) == 1
+    start = threading.Barrier(1 if here else len(clients) + 1)
+    moments = [0, 0]  # begin and end, set before the start
+    line = Line(arrivals) if arrivals is not None else None
+
+    def work(client: Client) -> None:
         try:
-            execute(
-                step.command,
-                step.args,
-                session=step.session,
-                timeout_s=step.timeout_s,
-                checkout_timeout_s=step.checkout_timeout_s,
-            )
-        except PoolError as error:
-            mine.errors[type(error).__name__] += 1
-            mine.last_ns = now_ns()
-            return
-        done = mine.last_ns = now_ns()
-        mine.response.append(done - intended)
-        if times is not None and times[2]:
-            mine.service.append(times[2] - times[1])
-            mine.wait.append(max(times[0] - invoked, 0))
+            if cpus:
+                os.sched_setaffinity(0, cpus)  # of this thread alone
+            start.wait()
+            begin, end = moments
+            if line is None:
+                client.call_until(end)
+            else:
+                client.serve(line, begin, end + (end - begin))
+        except BaseException as error:
+            client.broke = error
 
-    return call
+    for client in clients:
+        client.clear()
+    gc.collect(1)
+    gc.disable()  # a collection in one block and not in the other is no difference of the pools
+    try:
+        threads = [threading.Thread(target=work, args=(client,), daemon=True) for client in clients[here:]]
+        for thread in threads:
+            thread.start()
+        begin = now_ns() + round(1e9 * (LEAD_S if line is not None else lead_s or 0.0))
+        moments[:] = begin, begin + round(seconds * 1e9)
+        if here:
+            copy_context().run(work, clients[0])
+        else:
+            start.wait()
+        if cut is not None:
+            time.sleep(max(moments[1] - now_ns(), 0) / 1e9)
+            cut()
+        deadline = time.monotonic() + (lead_s or 0.0) + seconds * 2 + JOIN_TIMEOUT_S
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                raise RunError(f"a client of the {arm} was stuck {JOIN_TIMEOUT_S:.0f} s after its block")
+    finally:
+        gc.enable()
+    for client in clients:
+        if client.broke is not None:
+            error = client.broke
+            raise RunError(f"a client of the {arm} broke: {type(error).__name__}: {error}") from error
+    return _sum_up(arm, clients, begin, None if lead_s is None else moments[1])
 
 
-def _sum_up(arm: str, notes: Sequence[_Notes], begin: int) -> Block:
-    response = sorted(itertools.chain.from_iterable(mine.response for mine in notes))
-    lag = sorted(itertools.chain.from_iterable(mine.lag for mine in notes))
-    errors: Counter[str] = Counter()
-    for mine in notes:
-        errors.update(mine.errors)
+def _sum_up(arm: str, clients: Sequence[Client], begin: int, end: int | None) -> Block:
+    served = [
+        client.response
+        if end is None
+        else [took for took, at in zip(client.response, client.ends, strict=True) if begin <= at < end]
+        for client in clients
+    ]
+    response = sorted(itertools.chain.from_iterable(served))
+    lag = sorted(itertools.chain.from_iterable(client.lag for client in clients))
+    failed = [client for client in clients if client.errors and (end is None or client.errors[0][0] < end)]
+    errors = Counter(name for client in failed for at, name in client.errors if end is None or at < end)
     half = len(response) // 2
     middle = None if not response else (response[half] + response[(len(response) - 1) // 2]) / 2e9
+    last = max(client.last_ns for client in clients) if end is None else end
     return Block(
         arm=arm,
-        seconds=max((max(mine.last_ns for mine in notes) - begin) / 1e9, 1e-9),
+        seconds=max((last - begin) / 1e9, 1e-9),
         calls=len(response),
         response=tally(response),
-        service=tally(itertools.chain.from_iterable(mine.service for mine in notes)),
-        wait=tally(itertools.chain.from_iterable(mine.wait for mine in notes)),
         p10_s=response[len(response) // 10] / 1e9 if response else None,
         p50_s=middle,
         errors=dict(errors),
-        dropped=sum(mine.dropped for mine in notes),
-        late=sum(mine.late for mine in notes),
+        failure=failed[0].failure if failed else "",
+        right=frozenset(itertools.chain.from_iterable(client.right for client in clients)),
+        doubtful=tuple(itertools.chain.from_iterable(client.doubtful for client in clients)),
+        fairness=min(map(len, served)) / max(1, *map(len, served)),
+        dropped=sum(client.dropped for client in clients),
+        late=sum(client.late for client in clients),
         lag_p50_s=lag[len(lag) // 2] / 1e9 if lag else 0.0,
         lag_p99_s=lag[int(0.99 * (len(lag) - 1))] / 1e9 if lag else 0.0,
     )

@@ -47,7 +47,9 @@ def assemble(benches: Sequence[Bench], *, command: str = "") -> BenchReport:
 
 
 def verdict_of(report: BenchReport) -> Verdict:
-    """FAIL for a worse candidate or a budget that is not met; UNKNOWN for what is not decided; else PASS."""
+    """FAIL for a wrong answer, a worse candidate or a budget that is not met; UNKNOWN if not decided; else PASS."""
+    if any(bench.wrong for bench in report.benches):
+        return Verdict.FAIL
     claim = {Claim.WORSE: Verdict.FAIL, Claim.INCONCLUSIVE: Verdict.UNKNOWN}.get(report.claim, Verdict.PASS)
     return worst([claim] if report.budgets is None else [claim, report.budgets])
 

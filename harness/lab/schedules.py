@@ -1,6 +1,7 @@
 """How long a bench is, stated before its first block.
 
 Pure. The quick profile finds 20 % in at most 20 s, the full one 10 % in at most 90 s; docs/measuring.md has the counts.
+`COMPARING` are the schedules of `poolproof compare`, for each timed scenario.
 """
 
 from __future__ import annotations
@@ -15,9 +16,15 @@ from harness.lab.figures import Schedule
 
 MARGIN = 0.05
 
+SMOKE = Schedule(profile="smoke", rounds=10, block_s=0.1, warm_s=0.1, margin=MARGIN)
 QUICK = Schedule(profile="quick", rounds=20, block_s=0.2, warm_s=0.3, margin=MARGIN)
 FULL = Schedule(profile="full", rounds=44, block_s=0.45, warm_s=0.5, margin=MARGIN)
-PROFILES = {"quick": QUICK, "full": FULL}
+PROFILES = {"smoke": SMOKE, "quick": QUICK, "full": FULL}
+COMPARING = {
+    "smoke": Schedule(profile="smoke", rounds=6, block_s=0.05, warm_s=0.05, margin=MARGIN, limit_s=8.0),
+    "quick": Schedule(profile="quick", rounds=20, block_s=0.05, warm_s=0.05, margin=MARGIN, limit_s=22.0),
+    "full": Schedule(profile="full", rounds=60, block_s=0.2, warm_s=0.2, margin=MARGIN, limit_s=120.0),
+}
 MOST_ROUNDS = 10_000
 
 

@@ -112,6 +112,11 @@ def notes(bench: Bench) -> list[str]:
     found += [f"{test.metric}: {_settles(test)}" for test in bench.tests if test.settle]
     found += [f"invalid: {problem}" for problem in bench.validity.problems]
     found += [f"warning: {warning}" for warning in bench.validity.warnings]
+    if bench.observed_rounds:
+        found.append(
+            f"service times and waits come from {bench.observed_rounds} rounds of their own, on pools with an "
+            "observer; all other figures from pools without one"
+        )
     if bench.stopped:
         found.append(bench.stopped)
     return found

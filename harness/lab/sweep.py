@@ -6,24 +6,25 @@ with its pool. Each point opens its pool anew.
 
 from __future__ import annotations
 
+import itertools
 import random
 import resource
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
 
-from bridge import Capability, ConfigError, Pool, PoolConfig, PoolError
-from bridge.clock import now_ns
+from bridge import Capability, ConfigError, PoolConfig, PoolError
 from harness.errors import RunError, UsageError
 from harness.lab.analysis import Block
+from harness.lab.answers import find_wrong
 from harness.lab.figures import Curve, SweepPoint, SweepReport
-from harness.lab.histogram import QUANTILES, quantile_us, tally
+from harness.lab.generator import make_clients, run_block
+from harness.lab.histogram import QUANTILES, quantile_us
 from harness.lab.load import CLOSED
 from harness.lab.machine import QuietWatch, describe
 from harness.lab.running import GATE_PATIENCE_S, Progress
@@ -34,10 +35,9 @@ from harness.lock import quiet_gate
 from harness.names import pool_name
 from harness.runner import Subject
 from harness.scenario import Scenario
-from harness.workload import Plan, Size
+from harness.workload import Size
 
 CALL_TIMEOUT_S = 600.0
-JOIN_TIMEOUT_S = 60.0
 LEAD_SHARE = 0.25
 """The first part of a block, in which clients come in, is not counted."""
 
@@ -77,7 +77,8 @@ def carry_out_sweep(plan: SweepPlan, *, progress: Progress, command: str = "") -
                 blocks.setdefault((subject.name, workers, clients), []).append(block)
                 progress.ended(what, f"{block.throughput:.1f} calls/s")
         quiet = watch.end(_ended_cpu_s() - before)
-    validity = judge_validity([], quiet, CLOSED, governor=describe().governor)
+    wrong = _wrong(plan, list(itertools.chain.from_iterable(blocks.values())))
+    validity = judge_validity([], quiet, CLOSED, governor=describe().governor, wrong=wrong)
     found = tuple(
         summarize(subject.name, *size, blocks[subject.name, *size]) for subject in plan.pools for size in sizes
     )
@@ -107,6 +108,7 @@ def carry_out_sweep(plan: SweepPlan, *, progress: Progress, command: str = "") -
         command=command,
         tool_version=version("poolproof"),
         duration_s=time.monotonic() - began,
+        wrong=wrong,
     )
 
 
@@ -159,6 +161,15 @@ def curve(pool: str, axis: str, points: Sequence[tuple[float, float]]) -> Curve:
     )
 
 
+def _wrong(plan: SweepPlan, blocks: Sequence[Block]) -> tuple[str, ...]:
+    doubtful = {
+        pool.name: [answer for block in blocks if block.arm == pool.name for answer in block.doubtful]
+        for pool in plan.pools
+    }
+    found = find_wrong(doubtful, {command for block in blocks for command in block.right})
+    return tuple(f"{pool}: {answer}" for pool, answers in found.items() for answer in answers[:1])
+
+
 def _ended_cpu_s() -> float:
     # Of all processes that this one has started and seen end: a point's workers end with its pool.
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -182,49 +193,12 @@ def _measure(plan: SweepPlan, subject: Subject, workers: int, clients: int) -> B
         if Capability.WARM_UP in subject.capabilities:
             pool.warm_up()
         steps = plan_of(plan.call, Size(workers=workers, clients=clients), plan.seed)
-        return _cut_block(pool, steps, seconds=plan.block_s, arm=subject.name, close=lambda: pool.close(0.0))
+        return run_block(
+            make_clients(pool.execute, steps),
+            arm=subject.name,
+            seconds=plan.block_s,
+            lead_s=LEAD_SHARE * plan.block_s,
+            cut=lambda: pool.close(0.0),
+        )
     finally:
         pool.close(0.0)
-
-
-def _cut_block(pool: Pool, plan: Plan, *, seconds: float, arm: str, close: Callable[[], None]) -> Block:
-    # All calls that end within `seconds`, after a lead; then `close` ends those that wait.
-    start = threading.Barrier(len(plan) + 1)
-    stop = threading.Event()
-    took: list[list[tuple[int, int]]] = [[] for _ in plan]
-    errors: Counter[str] = Counter()
-
-    def work(number: int) -> None:
-        steps, mine = plan[number], took[number]
-        start.wait()
-        position = 0
-        while not stop.is_set():
-            step = steps[position % len(steps)]
-            position += 1
-            before = now_ns()
-            try:
-                pool.execute(step.command, step.args, session=step.session)
-            except PoolError as error:
-                if not stop.is_set():
-                    errors[type(error).__name__] += 1
-                    stop.wait(0.001)
-            else:
-                mine.append((before, now_ns()))
-
-    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(plan))]
-    for thread in threads:
-        thread.start()
-    start.wait()
-    time.sleep(LEAD_SHARE * seconds)
-    begin = now_ns()
-    time.sleep(seconds)
-    end = now_ns()
-    stop.set()
-    close()
-    deadline = time.monotonic() + JOIN_TIMEOUT_S
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-        if thread.is_alive():
-            raise RunError(f"a client of {arm} was stuck {JOIN_TIMEOUT_S:.0f} s after its pool was closed")
-    done = [after - before for mine in took for before, after in mine if begin <= after < end]
-    return Block(arm=arm, seconds=(end - begin) / 1e9, calls=len(done), response=tally(done), errors=dict(errors))

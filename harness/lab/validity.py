@@ -18,6 +18,7 @@ LAG_WARN_SHARE = 0.5
 """The generator's median lag may be a tenth of the median response, its 99th percentile a half."""
 DROPPED_SHARE = 0.01
 COARSE_CLOCK_NS = 1000
+NO_GATE = "the quiet gate was not held, so other runs may have disturbed it"
 CAREFUL_GOVERNORS = frozenset({"performance", ""})
 
 
@@ -29,12 +30,16 @@ def judge_validity(
     governor: str = "",
     restarted: Iterable[str] = (),
     under: str = "",
+    wrong: Iterable[str] = (),
 ) -> Validity:
-    """`restarted` names the arms whose workers were not the same at the end; `under` what slows Python, if anything."""
-    problems: list[str] = []
+    """`restarted` names the arms whose workers were not the same at the end; `under` what slows Python, if anything.
+
+    `wrong` are sentences on wrong answers.
+    """
+    problems = [f"a wrong answer: {sentence}" for sentence in wrong]
     warnings: list[str] = []
     if not quiet.gate:
-        problems.append("the quiet gate was not held, so other runs may have disturbed it")
+        problems.append(NO_GATE)
     problems += [f"workers of the {arm} were replaced while it was measured" for arm in restarted]
     for arm in dict.fromkeys(block.arm for block in blocks):
         mine = [block for block in blocks if block.arm == arm]

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 import harness.compare
-import harness.speed
 from harness.catalogue import find_scenarios
 from harness.checker import Finding
 from harness.checkers import CORE, OneOutcome, Overlap
