@@ -69,13 +69,17 @@ class Client:
         self.broke: BaseException | None = None
 
     def call_until(self, end: int) -> None:
-        """Call as fast as it goes; the last call begins before `end`."""
-        while (now := now_ns()) < end:
+        """Call as fast as it goes, once at least; no other call begins at `end` or later."""
+        now = now_ns()
+        while True:
             asked = next(self._steps)
             if asked.pause_s:
                 time.sleep(asked.pause_s)
                 now = now_ns()
             self._call(asked, now)
+            now = now_ns()
+            if now >= end:
+                return
 
     def serve(self, line: Line, begin: int, last: int) -> None:
         """Take arrivals, whose times count from `begin`, until there are no more; none begins after `last`."""
@@ -147,6 +151,8 @@ def run_block(
     cut: Callable[[], None] | None = None,
 ) -> Block:
     """One thread for each client; all calls that begin within `seconds` count, and the block lasts until they end.
+
+    On a busy machine a client may come too late for that; the first call of each counts all the same.
 
     With `arrivals` (seconds from the begin) calls are made then, and those that have not begun `seconds` after the
     block's end are dropped. With `lead_s` the calls count that end in the `seconds` after so much time, wherever they

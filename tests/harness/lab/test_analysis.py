@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import random
+import statistics
 from typing import Any
 
+import numpy as np
 import pytest
 
-from harness.lab.analysis import Analysis, decide
+from harness.lab.analysis import ARMS, Analysis, decide
 from harness.lab.budget import Unmeasured
 from harness.lab.claims import Claim, overall
 from harness.lab.figures import Estimate, Trial
@@ -100,3 +104,30 @@ def test_the_rule_that_stops_looks_at_the_width(make: Any) -> None:
     narrow = Analysis(make.rounds(20, noise=0.005), seed=1).widest(open_load=False)
     wide = Analysis(make.rounds(20, noise=0.2), seed=1).widest(open_load=False)
     assert narrow < 0.01 < wide
+
+
+def disturbed(make: Any, seed: int, *, share: float, rounds: int = 20) -> list[Any]:
+    """Rounds of equal pools, in which each block is disturbed with this chance and then takes up to twice as long."""
+    draw, found = random.Random(f"disturbed/{seed}"), []
+    for _ in range(rounds):
+        level = draw.gauss(0, 0.05)
+        around = {}
+        for arm in ARMS:
+            scale = math.exp(level + draw.gauss(0, 0.02)) * (1 + draw.random() * (draw.random() < share))
+            around[arm] = make.block(arm, [0.003 * scale] * 5)
+        found.append(around)
+    return found
+
+
+@pytest.mark.parametrize("share", [0.0, 0.15, 0.3])
+def test_disturbed_blocks_favour_no_pool_and_the_interval_covers(make: Any, share: float) -> None:
+    logs, covered, benches = [], 0, 1000
+    for seed in range(benches):
+        analysis = Analysis(disturbed(make, seed, share=share), seed=seed, resamples=400)
+        value, draws = analysis._ratio("throughput", "candidate", ("baseline", "control"))
+        low, high = np.quantile(draws, [0.025, 0.975])
+        logs.append(value)
+        covered += low <= 0 <= high
+    bias, error = statistics.fmean(logs), statistics.stdev(logs) / math.sqrt(benches)
+    assert abs(bias) <= 0.002 + 2 * error
+    assert 0.92 <= covered / benches <= 0.985

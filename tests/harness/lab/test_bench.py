@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
 import pytest
 
 from harness.errors import UsageError
+from harness.lab.baselines import Baselines
 from harness.lab.bench import BenchPlan
 from harness.lab.budget import BudgetError
 from harness.lab.figures import BenchReport
 from harness.lab.load import parse_load
-from harness.lab.report import assemble
+from harness.lab.report import assemble, verdict_of
 from harness.lab.running import default_clients, run_bench
 from harness.lab.schedules import make_schedule
 from harness.lab.show import markdown, notes, tell_value
+from harness.lab.speeds import speed_of
 from harness.lab.works import call_scenario, plan_of
 from harness.pools import find_pool
 from harness.verdict import Verdict
@@ -54,11 +57,28 @@ def test_a_bench_measures_three_arms_in_each_round_and_keeps_all_of_it(runtime_d
         assert estimate is not None
         assert 0 < estimate.low <= estimate.value * 1.0001
     assert figures["p99"].estimate is None
-    assert sum(bench.pools[1].service.counts) == bench.pools[1].calls
+    assert bench.pools[1].service.counts == ()
+    assert (bench.wrong, bench.observed_rounds) == ((), 0)
     assert len(bench.pools[1].samples) == 5
     assert msgspec.json.decode(msgspec.json.encode(report), type=BenchReport) == report
     assert "| throughput |" in markdown(report)
     assert any("budget unknown: v2.p99 < 1s (p99 needs 10000 calls" in note for note in notes(bench))
+
+
+def test_service_times_come_from_rounds_of_their_own_and_the_others_are_unobserved(runtime_dir: Any) -> None:
+    made: list[bool] = []
+    v2 = find_pool("v2")
+
+    def make(config: Any, observer: Any) -> Any:
+        made.append(observer is not None)
+        return v2.make(config, observer)
+
+    candidate = msgspec.structs.replace(v2, make=make)
+    (bench,) = assemble([run_bench(plan(candidate=candidate, budgets=("v2.service_p50 < 1s",)))]).benches
+    assert made == [False, True]
+    assert bench.observed_rounds == 5
+    assert sum(bench.pools[1].service.counts) > 0
+    assert any(note.startswith("service times and waits come from 5 rounds of their own") for note in notes(bench))
 
 
 def test_an_open_load_counts_from_the_intended_begin(runtime_dir: Any) -> None:
@@ -108,3 +128,62 @@ def test_what_cannot_be_timed_is_refused(tiny: Any) -> None:
 )
 def test_values_have_units_that_suit_them(value: float | None, unit: str, told: str) -> None:
     assert tell_value(value, unit) == told
+
+
+class OneBad:
+    """V2, of whose answers number `at` is made bad."""
+
+    def __init__(self, pool: Any, bad: Any, at: int) -> None:
+        self._pool, self._bad, self._left = pool, bad, itertools.count(1 - at)
+
+    def execute(self, command: str, args: dict[str, Any], **options: Any) -> Any:
+        answer = self._pool.execute(command, args, **options)
+        return answer if next(self._left) else self._bad(answer)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+
+BAD = {
+    "lost": lambda answer: None,
+    "changed": lambda answer: {**answer, "slept_s": 1},
+    "swapped": lambda answer: {**answer, "nonce": answer["nonce"] - 1},
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_one_bad_answer_of_a_timed_call_is_no_figure_and_fails_the_bench(kind: str, runtime_dir: Any) -> None:
+    v2 = find_pool("v2")
+    bad = msgspec.structs.replace(
+        v2, name="bad", make=lambda config, observer: OneBad(v2.make(config, observer), BAD[kind], 25)
+    )
+    report = assemble([run_bench(plan(candidate=bad))])
+    (bench,) = report.benches
+    (wrong,) = bench.wrong
+    assert wrong.startswith("one_call on bad: the request sleep {'seconds': 0.005, 'nonce': ")
+    assert not bench.validity.valid
+    assert bench.claim == "inconclusive"
+    assert verdict_of(report) is Verdict.FAIL
+    with pytest.raises(UsageError, match="invalid: a wrong answer"):
+        Baselines().save("bad", report)
+    speed = speed_of(bench)
+    assert speed.wrong == (wrong,)
+
+
+def test_a_sound_bench_gives_a_speed_that_is_not_surer_than_its_control(runtime_dir: Any) -> None:
+    (bench,) = assemble([run_bench(plan())]).benches
+    speed = speed_of(bench)
+    (trial,) = (test for test in bench.tests if test.metric == "throughput")
+    assert trial.control is not None
+    noise = max(trial.control.high, 1 / trial.control.low)
+    assert speed.low <= speed.ratio / noise
+    assert speed.high >= speed.ratio * noise
+    assert (speed.blocks, speed.wrong) == (5, ())
+    assert "5 rounds of 3 blocks" in speed.notes[0]
+
+
+def test_a_schedule_with_a_limit_ends_by_its_rule(runtime_dir: Any) -> None:
+    schedule = msgspec.structs.replace(make_schedule("quick", rounds=50, block_s=0.02), warm_s=0.01, limit_s=0.001)
+    bench = run_bench(plan(schedule=schedule))
+    assert bench.rounds == 5
+    assert bench.stopped == "after 5 rounds its 0.001 s were over, the stated rule"
