@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -15,7 +16,8 @@ sys.path.append(str(Path(__file__).parent.parent.parent))  # benchmarks/ is inst
 from benchmarks import machine
 from benchmarks.effort import Effort
 
-System = Callable[[int], AbstractContextManager[Callable[[], object]]]
+Execute = Callable[[str, dict[str, Any]], Any]
+System = Callable[[int], AbstractContextManager[Execute]]
 
 
 @pytest.fixture
@@ -36,6 +38,8 @@ def tiny() -> Effort:
         crowd=3,
         crowd_rounds=2,
         crowd_block_s=0.1,
+        runs=2,
+        run_s=0.01,
         transfer_rounds=2,
         largest_bytes=16_000,
         late_calls=2,
@@ -51,10 +55,10 @@ def instant() -> Callable[[list[str]], System]:
 
     def make(log: list[str]) -> System:
         @contextmanager
-        def system(workers: int) -> Iterator[Callable[[], object]]:
+        def system(workers: int) -> Iterator[Execute]:
             log.append(f"open {workers}")
             try:
-                yield lambda: "answer"
+                yield lambda command, args: args["value"]
             finally:
                 log.append("close")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from benchmarks import payload as module
-from benchmarks.blocks import BenchError
+from benchmarks.blocks import BenchError, Execute
 from benchmarks.effort import Effort
 from benchmarks.payload import BYTES, CODEC, payload
 
@@ -31,9 +31,9 @@ def test_the_goals_come_from_their_size(tiny: Effort, monkeypatch: pytest.Monkey
 
 def test_an_echo_that_changes_its_payload_is_no_figure(tiny: Effort, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def broken() -> Iterator[Callable[[str], object]]:
-        yield lambda text: text + "!"
+    def broken() -> Iterator[Execute]:
+        yield lambda command, args: [*args["value"], "!"]
 
     monkeypatch.setattr(module, "codec_echo", broken)
-    with pytest.raises(BenchError, match="1000 bytes came back changed"):
+    with pytest.raises(BenchError, match="socketpair with the codec: a wrong answer"):
         payload(tiny)

@@ -16,21 +16,23 @@ from bridge.messages import decode_response, encode_request
 
 
 def test_the_pipe_gives_the_value_back() -> None:
-    with raw.pipe_call({"value": "a small text"}) as call:
-        assert [call() for _ in range(3)] == ["a small text"] * 3
+    with raw.pipe_call() as call:
+        assert [call("echo", {"value": [word, 1]}) for word in "abc"] == [["a", 1], ["b", 1], ["c", 1]]
+        assert call("sleep", {"seconds": 0.001, "nonce": 5}) == {"slept_s": 0.001, "nonce": 5}
 
 
 @pytest.mark.parametrize("bare", [raw.hand_off, raw.pipe_a_client])
 def test_bare_pipes_serve_more_clients_than_there_are_or_as_many(bare: Any) -> None:
-    with bare({"value": 7}, 3) as call:
+    with bare(3) as call:
         clients = 3 if bare is raw.pipe_a_client else 8
         with ThreadPoolExecutor(clients) as threads:
-            assert list(threads.map(lambda _: [call() for _ in range(20)], range(clients))) == [[7] * 20] * clients
+            found = threads.map(lambda number: [call("echo", {"value": number}) for _ in range(20)], range(clients))
+            assert list(found) == [[number] * 20 for number in range(clients)]
 
 
 def test_pipes_in_turn_are_used_one_after_another() -> None:
-    with raw.pipes_in_turn({"value": 7}, 3) as call:
-        assert [call() for _ in range(7)] == [7] * 7
+    with raw.pipes_in_turn(3) as call:
+        assert [call("echo", {"value": number}) for number in range(7)] == list(range(7))
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 1_000_000])
@@ -44,8 +46,8 @@ def test_the_bytes_come_back_whatever_their_number(size: int) -> None:
 def test_the_codec_gives_a_large_text_back() -> None:
     text = "é\n" * 200_000
     with raw.codec_echo() as call:
-        assert call(text) == text
-        assert call("") == ""
+        assert call("echo", {"value": text}) == text
+        assert call("echo", {"value": ""}) == ""
 
 
 @pytest.mark.parametrize("kind", ["bytes", "codec"])

@@ -11,19 +11,23 @@ from typing import Any
 import pytest
 
 from benchmarks import systems
-from benchmarks.blocks import MissingPeer
+from benchmarks.blocks import Execute, MissingPeer
 from bridge import PoolConfig
 
 
-@pytest.mark.parametrize("name", ["V1", "V2", "ProcessPoolExecutor", "multiprocessing.Pool"])
+def ask(call: Execute, *values: object) -> list[object]:
+    return [call("echo", {"value": value}) for value in values]
+
+
+@pytest.mark.parametrize("name", ["V1", "V2", "V2, observed", "ProcessPoolExecutor", "multiprocessing.Pool"])
 def test_a_system_of_this_installation_answers(name: str) -> None:
     with systems.ALL[name](2) as call:
-        assert [call() for _ in range(5)] == [systems.VALUE] * 5
+        assert ask(call, 1, [2, "x"], "three") == [1, [2, "x"], "three"]
 
 
 def test_the_raw_pipe_answers() -> None:
     with systems.raw(1) as call:
-        assert call() == systems.VALUE
+        assert ask(call, [1, "x"]) == [[1, "x"]]
 
 
 class FakePebble:
@@ -71,14 +75,14 @@ def _fake(monkeypatch: pytest.MonkeyPatch, name: str, **content: Any) -> None:
 def test_pebble_is_called_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     _fake(monkeypatch, "pebble", ProcessPool=FakePebble)
     with systems.pebble(2) as call:
-        assert call() == systems.VALUE
+        assert ask(call, [1, "x"]) == [[1, "x"]]
     assert FakePebble.ended == ["stop", "join"]
 
 
 def test_loky_is_called_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     _fake(monkeypatch, "loky", ProcessPoolExecutor=FakeLoky)
     with systems.loky(2) as call:
-        assert call() == systems.VALUE
+        assert ask(call, [1, "x"]) == [[1, "x"]]
     assert FakeLoky.ended == [True]
 
 

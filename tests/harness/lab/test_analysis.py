@@ -130,4 +130,4 @@ def test_disturbed_blocks_favour_no_pool_and_the_interval_covers(make: Any, shar
         covered += low <= 0 <= high
     bias, error = statistics.fmean(logs), statistics.stdev(logs) / math.sqrt(benches)
     assert abs(bias) <= 0.002 + 2 * error
-    assert 0.92 <= covered / benches <= 0.985
+    assert 0.93 <= covered / benches <= 0.995  # Yuen's interval is a little wide
