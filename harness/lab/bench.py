@@ -239,7 +239,7 @@ class _Session:
             pool=subject.name,
             calls=sum(block.calls for block in blocks),
             errors=errors,
-            failure=next((block.failure for block in blocks if block.failure), ""),
+            failure=next((block.failure for block in self._checked if ROLES[block.arm] == role and block.failure), ""),
             dropped=sum(block.dropped for block in blocks),
             late=sum(block.late for block in blocks),
             figures={metric: analysis.figure(role, metric) for metric in UNITS},

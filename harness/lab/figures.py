@@ -99,7 +99,10 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was measured on one pool. `errors` counts failed calls by their class; `failure` tells of the first."""
+    """All that was measured on one pool. `errors` counts failed calls by their class.
+
+    `failure` tells of the first failed call, which may be one of the warm-up.
+    """
 
     role: str
     pool: str

@@ -46,9 +46,9 @@ def speed_of(bench: Bench) -> Speed:
     """
     baseline, candidate = bench.pools
     wrong = bench.wrong
-    if baseline.errors:
+    if baseline.failure:
         raise RunError(f"the speed of {bench.work!r} could not be measured: {baseline.pool}: {baseline.failure}")
-    if candidate.errors:
+    if candidate.failure:
         wrong += (f"{bench.work} on {candidate.pool}: {candidate.failure}",)
     problems = [problem for problem in bench.validity.problems if problem != NO_GATE]
     if problems and not wrong:

@@ -155,7 +155,7 @@ BAD = {
 def test_one_bad_answer_of_a_timed_call_is_no_figure_and_fails_the_bench(kind: str, runtime_dir: Any) -> None:
     v2 = find_pool("v2")
     bad = msgspec.structs.replace(
-        v2, name="bad", make=lambda config, observer: OneBad(v2.make(config, observer), BAD[kind], 25)
+        v2, name="bad", make=lambda config, observer: OneBad(v2.make(config, observer), BAD[kind], 9)
     )
     report = assemble([run_bench(plan(candidate=bad))])
     (bench,) = report.benches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -63,3 +64,18 @@ def test_real_pools_are_measured_at_each_size(runtime_dir: Any) -> None:
     assert rates["v2"] > rates["v1"]
     assert {point.errors for point in report.points} == {0}
     assert "| v2 | 4 | 4 |" in sweep_markdown(report)
+
+
+def test_a_wrong_answer_makes_a_sweep_invalid(runtime_dir: Any, fake_pool: Any, fake_subject: Any) -> None:
+    numbers = itertools.count()
+
+    def answer(command: str, args: dict[str, Any]) -> Any:
+        return [-1, 1] if next(numbers) == 1 else args["value"]
+
+    subject = fake_subject(name="bad", make=lambda config, observer: fake_pool(observer, answer=answer))
+    call = call_scenario('echo {"value": 1}')
+    plan = SweepPlan(call=call, pools=(subject,), sizes=((2, 2, "workers"),), block_s=0.05, rounds=1, seed=1)
+    report = carry_out_sweep(plan, progress=Silence())
+    (wrong,) = report.wrong
+    assert wrong.startswith("bad: the request echo {'value': [")
+    assert not report.validity.valid
