@@ -230,7 +230,8 @@ class Analysis:
         numbers = sorted(set().union(*counted))
         total = sum(sum(each.values()) for each in counted)
         if total < needed(q) * enough:
-            told = f"{total} were made" if total else "nothing was recorded"
+            nothing = "nothing was recorded" + ("" if kind == "response" else "; --service-times records it")
+            told = f"{total} were made" if total else nothing
             raise Unmeasured(f"{name} needs {needed(q)} calls ({kind} of the {arms[0]}); {told}")
         place = {number: column for column, number in enumerate(numbers)}
         matrix = np.zeros((len(counted), len(numbers)))
