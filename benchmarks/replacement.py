@@ -29,43 +29,35 @@ GOAL_MS = 5.0
 LANDING_TIMEOUT_S = 20.0
 LONG_S = 3600.0
 POLL_S = 0.0005
+SEND_S = 0.01
+"""After so long a leased worker has its request."""
+OBSERVED = "these pools of V2 have an observer, which hears when a worker is ready"
 
 
 class Witness:
-    """An observer that remembers when each worker became ready, and which call was sent last."""
+    """An observer that remembers when each worker became ready."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._ready: dict[int, int] = {}
-        self._sent: dict[int, int] = {}
+        self._ready: list[int] = []
 
     def __call__(self, event: Event) -> None:
-        """Remember the event, if it is of those that somebody waits for."""
-        if event.kind is EventKind.READY and event.pid is not None:
+        """Remember the event, if a worker became ready."""
+        if event.kind is EventKind.READY:
             with self._changed:
-                self._ready[event.pid] = event.at_ns
-                self._changed.notify_all()
-        elif event.kind is EventKind.SEND and event.pid is not None:
-            with self._changed:
-                self._sent[event.pid] = event.at_ns
+                self._ready.append(event.at_ns)
                 self._changed.notify_all()
 
     def ready_since(self, at_ns: int) -> int:
         """When the first worker that became ready after `at_ns` did. Raises BenchError when none does."""
-        return self._find(self._ready, at_ns)[1]
 
-    def busy_since(self, at_ns: int) -> int:
-        """The pid of the worker that a request was sent to after `at_ns`. Raises BenchError when none was."""
-        return self._find(self._sent, at_ns)[0]
-
-    def _find(self, seen: dict[int, int], at_ns: int) -> tuple[int, int]:
-        def late() -> list[tuple[int, int]]:
-            return [(pid, when) for pid, when in seen.items() if when >= at_ns]
+        def late() -> list[int]:
+            return [when for when in self._ready if when >= at_ns]
 
         with self._changed:
             if not self._changed.wait_for(late, LANDING_TIMEOUT_S):
-                raise BenchError(f"nothing happened within {LANDING_TIMEOUT_S:.0f} s of a kill or a call")
-            return late()[0]
+                raise BenchError(f"no worker was ready within {LANDING_TIMEOUT_S:.0f} s of a kill")
+            return min(late())
 
 
 def replacement(effort: Effort) -> Result:
@@ -90,7 +82,7 @@ def replacement(effort: Effort) -> Result:
     rows.append(_row("idle worker, all are started anew", "ProcessPoolExecutor", rebuilt))
     refilled = _repeat(partial(refill_multiprocessing, effort.workers), few, limit)
     rows.append(_row("busy worker, a process is there again", "multiprocessing.Pool", refilled))
-    notes = () if has_zygote() else (readiness.NO_ZYGOTE,)
+    notes = (OBSERVED,) if has_zygote() else (OBSERVED, readiness.NO_ZYGOTE)
     cut = ("the time limit ended it before all repeats",) if limit.cut else ()
     return Result(
         experiment="replacement",
@@ -119,10 +111,10 @@ def kill_busy(pool: PoolV2, witness: Witness) -> float:
         except WorkerCrashed as error:
             errors.append(error)
 
-    began = now_ns()
     client = threading.Thread(target=call, daemon=True)
     client.start()
-    victim = witness.busy_since(began)
+    victim = _leased(pool)
+    time.sleep(SEND_S)
     at_ns = now_ns()
     os.kill(victim, signal.SIGKILL)
     took = _until_full(pool, witness, at_ns)
@@ -188,6 +180,16 @@ def _living() -> set[int]:
             if child.status() != psutil.STATUS_ZOMBIE:
                 living.add(child.pid)
     return living
+
+
+def _leased(pool: PoolV2) -> int:
+    end = time.monotonic() + LANDING_TIMEOUT_S
+    while time.monotonic() < end:
+        for worker in pool.status().workers:
+            if worker.state == "leased":
+                return worker.pid
+        time.sleep(POLL_S)
+    raise BenchError(f"no worker was leased within {LANDING_TIMEOUT_S:.0f} s of a call")
 
 
 def _until_full(pool: PoolV2, witness: Witness, at_ns: int) -> float:

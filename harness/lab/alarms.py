@@ -16,7 +16,6 @@ from harness.lab.claims import Claim
 from harness.lab.figures import Bench
 from harness.lab.report import assemble
 from harness.lab.running import Progress, run_bench
-from harness.lab.schedules import PROFILES
 from harness.runner import Subject
 from harness.store import write_whole
 
@@ -54,7 +53,7 @@ def judge_repetitions(kind: str, profile: str, found: list[Repetition]) -> Check
     if kind == "equal":
         wrong, share = claims[Claim.WORSE.value] + claims[Claim.BETTER.value], 2 / 40
     else:
-        wrong, share = len(found) - claims[Claim.WORSE.value], (4 if profile == "quick" else 2) / 40
+        wrong, share = len(found) - claims[Claim.WORSE.value], (2 if profile == "full" else 4) / 40
     return Check(
         kind=kind,
         profile=profile,
@@ -70,7 +69,7 @@ def check_yourself(
 ) -> tuple[Check, ...]:
     """Both kinds, `count` times each, of the plan's profile on its candidate; kept in `folder` after each bench."""
     pool = plan.candidate
-    percent = PLANTED[plan.schedule.profile if plan.schedule.profile in PROFILES else "quick"]
+    percent = PLANTED.get(plan.schedule.profile, PLANTED["quick"])
     planted = find_pool(f"slower:{percent}:{pool.name}")
     kinds = {"equal": pool, "planted": planted}
     found: dict[str, list[Repetition]] = {kind: [] for kind in kinds}
