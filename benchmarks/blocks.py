@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.effort import Limit
 from benchmarks.records import Figure
 from harness.errors import RunError
-from harness.lab.analysis import Block
+from harness.lab.block import Block
 from harness.lab.generator import Client, make_clients, run_block
 from harness.stats import paired_ratio
 from harness.workload import Step

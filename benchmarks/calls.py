@@ -11,7 +11,7 @@ from benchmarks import systems
 from benchmarks.blocks import System, measure_blocks, middle, open_all, ratio_of_rates
 from benchmarks.effort import Effort, Limit
 from benchmarks.records import Figure, Goal, Result, Row, judge
-from harness.lab.analysis import Block
+from harness.lab.block import Block
 from harness.stats import quantile
 
 ROUND_TRIP_LIMIT = 1.35

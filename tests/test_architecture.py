@@ -48,7 +48,7 @@ PURE_PATHS = """
     harness/{op,columns,tables,lines,recovery,picture,cells,composition,intended,differential,replay}
     harness/shrink/{selection,reduction} harness/selfcheck/{matrix,mutant,markdown,probes}
     harness/lab/{load,histogram,claims,slopes,scalability,figures,metrics,budget,analysis,validity,schedules,works}
-    harness/lab/{answers,show,trend,regression} reports/{view,charts,series,section,calls,lab,covered,site}
+    harness/lab/{answers,block,show,trend,regression} reports/{view,charts,series,section,calls,lab,covered,site}
     harness/migration/{plan,router,sessions,guardrails,comparing,checklist,page}
 """
 

@@ -23,8 +23,8 @@ from bridge import PoolError
 from bridge.clock import now_ns
 from bridge.events import CORRELATION
 from harness.errors import RunError
-from harness.lab.analysis import Block
 from harness.lab.answers import Answer, Asked
+from harness.lab.block import Block
 from harness.lab.histogram import tally
 from harness.lab.watch import Watch
 from harness.workload import Plan, Step

@@ -20,8 +20,8 @@ import msgspec
 
 from bridge import Capability, ConfigError, PoolConfig, PoolError
 from harness.errors import RunError, UsageError
-from harness.lab.analysis import Block
 from harness.lab.answers import find_wrong
+from harness.lab.block import Block
 from harness.lab.figures import Curve, SweepPoint, SweepReport
 from harness.lab.generator import make_clients, run_block
 from harness.lab.histogram import QUANTILES, quantile_us

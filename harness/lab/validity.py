@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from harness.lab.analysis import Block
+from harness.lab.block import Block
 from harness.lab.figures import Quiet, Validity
 from harness.lab.load import Load
 

@@ -24,7 +24,7 @@ from benchmarks.blocks import (
 from benchmarks.effort import Limit
 from benchmarks.records import Figure
 from bridge import CommandError
-from harness.lab.analysis import Block
+from harness.lab.block import Block
 
 
 def echo(command: str, args: dict[str, Any]) -> Any:

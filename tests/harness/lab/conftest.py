@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness.lab.analysis import ARMS, Analysis, Block, Round
+from harness.lab.analysis import Analysis
+from harness.lab.block import ARMS, Block, Round
 from harness.lab.claims import Claim
 from harness.lab.figures import Bench, MachineKey, PoolFigures, Quiet, Schedule, Validity
 from harness.lab.histogram import histogram, tally

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.lab.analysis import ARMS, Analysis, decide
+from harness.lab.analysis import Analysis, decide
+from harness.lab.block import ARMS
 from harness.lab.budget import Unmeasured
 from harness.lab.claims import Claim, overall
 from harness.lab.figures import Estimate, Trial
