@@ -21,7 +21,7 @@ QUICK = Schedule(profile="quick", rounds=20, block_s=0.2, warm_s=0.3, margin=MAR
 FULL = Schedule(profile="full", rounds=44, block_s=0.45, warm_s=0.5, margin=MARGIN)
 PROFILES = {"smoke": SMOKE, "quick": QUICK, "full": FULL}
 COMPARING = {
-    "smoke": Schedule(profile="smoke", rounds=6, block_s=0.05, warm_s=0.05, margin=MARGIN, limit_s=8.0),
+    "smoke": Schedule(profile="smoke", rounds=12, block_s=0.05, warm_s=0.05, margin=MARGIN, limit_s=8.0),
     "quick": Schedule(profile="quick", rounds=20, block_s=0.05, warm_s=0.05, margin=MARGIN, limit_s=22.0),
     "full": Schedule(profile="full", rounds=60, block_s=0.2, warm_s=0.2, margin=MARGIN, limit_s=120.0),
 }

@@ -130,6 +130,20 @@ def test_values_have_units_that_suit_them(value: float | None, unit: str, told: 
     assert tell_value(value, unit) == told
 
 
+@pytest.mark.parametrize(
+    ("fields", "observes"),
+    [
+        ({}, False),
+        ({"budgets": ("v2.p50 < 1s",)}, False),
+        ({"observed": True}, True),
+        ({"budgets": ("v2.p50 < 1s", "v1.wait_p50 - v2.wait_p50 > 0s")}, True),
+        ({"budgets": ("1s > v2.service_p99",)}, True),
+    ],
+)
+def test_only_who_asks_for_service_times_or_waits_gets_observed_rounds(fields: dict[str, Any], observes: bool) -> None:
+    assert plan(**fields).observes is observes
+
+
 class OneBad:
     """V2, of whose answers number `at` is made bad."""
 
