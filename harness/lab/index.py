@@ -75,8 +75,12 @@ class Index:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-            self._base.execute("pragma foreign_keys = on")
-            self._prepare()
+            try:
+                self._base.execute("pragma foreign_keys = on")
+                self._prepare()
+            except sqlite3.Error:
+                self._base.close()
+                raise
         except (OSError, sqlite3.Error) as error:
             raise RecordError(f"the index {path} cannot be used: {error}") from error
 
