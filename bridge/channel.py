@@ -214,13 +214,10 @@ class Channel:
         receiver.fill(got)
         return ""
 
-    def read(self, deadline_ns: int) -> None:
-        """Wait until the worker has sent something, and take it in. Raises CallTimeout and WorkerCrashed."""
-        if not self.watched and not _ready(self._read_poll, self.answer_fd, deadline_ns):
+    def await_answer(self, deadline_ns: int) -> None:
+        """Wait until the worker has sent something. Raises CallTimeout and WorkerCrashed."""
+        if not _ready(self._read_poll, self.answer_fd, deadline_ns):
             raise self.unanswered(Sent.YES)
-        gap = self.take_in()
-        if gap:
-            raise self.crashed(gap)
 
     def unanswered(self, sent: Sent) -> CallTimeout | WorkerCrashed:
         """The error at the deadline: CallTimeout, or WorkerCrashed if the worker has ended."""
@@ -261,7 +258,11 @@ class Blocking:
 
     def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
         """See bridge.exchange.Io."""
-        transport.read(deadline_ns)
+        if not transport.watched:
+            transport.await_answer(deadline_ns)
+        gap = transport.take_in()
+        if gap:
+            raise transport.crashed(gap, wait_s=TAIL_WAIT_S)
         return ()
 
     def write(self, transport: Transport, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
@@ -309,9 +310,9 @@ class Handshake:
             self._receiver.feed(data)
         except ProtocolError as error:
             raise self.failed(f"sent what is no frame: {error}") from error
-        while (payload := self._receiver.take()) is not None:
+        while self._receiver.payloads:
             try:
-                response = decode_response(payload)
+                response = decode_response(self._receiver.payloads.popleft())
             except ProtocolError:
                 continue
             if response.id == INIT_ID:

@@ -79,17 +79,17 @@ def receive(
 ) -> Steps[Response]:
     """The response to this request, or the next part of it. After the `last` that is due nothing may be left."""
     receiver = transport.receiver
+    payloads = receiver.payloads
     try:
-        payload = receiver.take()
-        if payload is None:
+        if not payloads:
             yield from io.read(transport, deadline_ns)
-            while (payload := receiver.take()) is None:
+            while not payloads:
                 if now_ns() > deadline_ns:  # bytes that never stop coming must not stretch the deadline (G11)
                     raise transport.unanswered(Sent.YES)
                 yield from io.read(transport, deadline_ns)
-        response = check(payload, request_id, parts=parts)
+        response = check(payloads.popleft(), request_id, parts)
         if last and (not parts or ends_stream(response)):
-            if receiver.pending:
+            if payloads or receiver.torn:
                 raise ProtocolError("sent more than its last response")
             transport.dirty = False
         return response

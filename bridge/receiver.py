@@ -25,23 +25,26 @@ _size_of = Struct(">I").unpack_from
 class Receiver:
     """The bytes of one worker's stdout. Payloads of more than `limit_bytes` are refused."""
 
-    __slots__ = ("_filled", "_head", "_limit_bytes", "_payloads", "_rest", "partial")
+    __slots__ = ("_filled", "_head", "_limit_bytes", "_rest", "partial", "payloads", "torn")
 
     def __init__(self, *, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._payloads: deque[bytes | bytearray] = deque()
+        self.payloads: deque[bytes | bytearray] = deque()
+        """Those that have come whole and were not taken, the first in front."""
         self._head = b""  # less than a header
         self._rest: bytearray | None = None  # a payload of which `_filled` bytes have come
         self._filled = 0
         self.partial = False
         """Whether the rest of a frame is missing, for which there is `room`; otherwise `feed` takes what comes."""
+        self.torn = False
+        """Whether a part of a frame has come."""
 
     def feed(self, data: bytes) -> None:
         """These bytes have come, at least one. Raises ProtocolError for an oversize header."""
-        if not self.partial and not self._head:
+        if not self.torn:
             size = len(data) - HEADER_BYTES
             if size >= 0 and _size_of(data)[0] == size <= self._limit_bytes:
-                self._payloads.append(data[HEADER_BYTES:])  # one whole frame, as nearly always
+                self.payloads.append(data[HEADER_BYTES:])  # one whole frame, as nearly always
                 return
         self._feed_parts(data)
 
@@ -56,18 +59,9 @@ class Receiver:
         assert rest is not None, "only a frame that has begun has room"
         self._filled += count
         if self._filled == len(rest):
-            self._payloads.append(rest)
+            self.payloads.append(rest)
             self._rest = None
-            self.partial = False
-
-    def take(self) -> bytes | bytearray | None:
-        """The next payload, or None if it has not come whole."""
-        return self._payloads.popleft() if self._payloads else None
-
-    @property
-    def pending(self) -> bool:
-        """Whether something has come that was not taken."""
-        return bool(self._payloads or self._head or self._rest is not None)
+            self.partial = self.torn = False
 
     def describe_gap(self) -> str:
         """What is missing, if the stream ends now."""
@@ -91,16 +85,17 @@ class Receiver:
             end = HEADER_BYTES + size
             if len(view) < end:
                 self._rest = bytearray(size)
-                self.partial = True
+                self.partial = self.torn = True
                 self._filled = len(view) - HEADER_BYTES
                 self._rest[: self._filled] = view[HEADER_BYTES:]
                 return
-            self._payloads.append(bytes(view[HEADER_BYTES:end]))
+            self.payloads.append(bytes(view[HEADER_BYTES:end]))
             view = view[end:]
         self._head = bytes(view)
+        self.torn = bool(view)
 
 
-def check(payload: bytes | bytearray, request_id: int, *, parts: bool = False) -> Response:
+def check(payload: bytes | bytearray, request_id: int, parts: bool = False) -> Response:
     """The response to this request; a part of one only where `parts` were asked for.
 
     Raises ProtocolError that says what the worker did instead.

@@ -78,8 +78,8 @@ class Transport(Protocol):
         """
         ...
 
-    def read(self, deadline_ns: int) -> None:
-        """Wait until the worker has sent something, and take it in. Raises CallTimeout and WorkerCrashed."""
+    def await_answer(self, deadline_ns: int) -> None:
+        """Wait until the worker has sent something. Raises CallTimeout and WorkerCrashed."""
         ...
 
     def write(self, left: memoryview, sent: Sent, deadline_ns: int) -> None:

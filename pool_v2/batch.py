@@ -52,10 +52,10 @@ class Round:
             for number, _ in self.requests:
                 self._runtime.log.enqueued(number)
 
-    def ended(self, *, dropped: bool) -> None:
-        """The outcomes are among the pool's accounts. `dropped`: perhaps in the garbage collector, under any lock."""
+    def ended(self, failure: type[BaseException] | None) -> None:
+        """The outcomes are among the pool's accounts; `failure` is what ended the batch."""
         for number, outcome in self.counts.items():
-            self._runtime.after_call(number, outcome, dropped=dropped)
+            self._runtime.after_call(number, outcome, failure)
 
     def sent(self, number: int, worker: Worker) -> None:
         """The last byte of this request has left for the worker."""
@@ -116,24 +116,24 @@ class Batch:
         batch = Round(self._runtime, command, items, session_id)
         if not batch.requests:
             return []
-        counted, dropped = self._runtime.accounts.calls, False
+        counted, failure = self._runtime.accounts.calls, None
         try:
             counted.update(batch.in_flight)
             batch.enqueued()
             yield from self._run(io, batch, session_id, deadline, until)
             batch.settled()
-        except GeneratorExit:
-            dropped = True
+        except BaseException as error:
+            failure = type(error)
             raise
         finally:
             counted.update(batch.counts)  # at once: an interrupt may come into any call
-            batch.ended(dropped=dropped)
+            batch.ended(failure)
         return batch.outcomes()
 
     def _run(self, io: ClientIo, batch: Round, session_id: str | None, deadline: int, until: int) -> Steps[None]:
         runtime, first = self._runtime, batch.requests[0][0]
         session: Session | None = None
-        failure: BaseException | None = None
+        failure: type[BaseException] | None = None
         again = False
         try:
             if session_id is not None:
@@ -152,12 +152,11 @@ class Batch:
                         return
                     again = True
         except BaseException as error:
-            failure = error
+            failure = type(error)
             raise
         finally:
             if session is not None:
                 runtime.release_session(first, session, failure)
-            failure = None  # it would be a reference of the error to itself
 
     def _exchange(self, io: ClientIo, batch: Round, lease: Lease, deadline: int) -> Steps[None]:
         runtime, ticket = self._runtime, lease.require_ticket()

@@ -46,16 +46,40 @@ class Calls:
         number = next(runtime.ids)
         calls = runtime.accounts.calls
         calls[number] = IN_FLIGHT
-        outcome = "Cancelled"
-        dropped = False
+        session: Session | None = None
+        change: StateChange | None = None
+        outcome, failure, again = "Cancelled", None, False
         try:
             if runtime.log is not None:
                 runtime.log.enqueued(number)
-            if session_id is None:
-                frame = encode_request(number, command, args, limit_bytes=runtime.limit_bytes)
-                response = yield from self._try(io, number, frame, command, None, None, deadline, until)
+            if session_id is not None:
+                args = session_args(args, session_id)
+            frame = encode_request(number, command, args, limit_bytes=runtime.limit_bytes)
+            if session_id is not None:
+                if command in runtime.config.state_commands:
+                    change = as_change(command, frame)
+                with runtime.lock:
+                    session = runtime.coordinator.sessions.begin(session_id, number)
+            if runtime.hooks.active:
+                response = yield from self._with_hooks(io, number, frame, command, session, change, deadline, until)
             else:
-                response = yield from self._in_session(io, number, command, args, session_id, deadline, until)
+                while True:  # again only if a worker was found dead before it took a byte; the call keeps its place
+                    ticket = io.ticket(number, session, deadline, frame if session is None else None)
+                    try:
+                        yield from checkout(runtime, io, ticket, command, until, again)
+                        if session is None:
+                            response = yield from use(runtime, io, ticket, number, frame, deadline)
+                        else:
+                            response = yield from self._handover.use(
+                                io, ticket, number, frame, command, change, deadline
+                            )
+                        runtime.leave(ticket)
+                        break
+                    except BaseException as error:
+                        runtime.give_up(ticket, error, reason=_reason(ticket, error))
+                        if not runtime.may_go_elsewhere(error, until):
+                            raise
+                        again = True
             if not response.success:
                 raise CommandError(str(response.error))
             outcome = "result"
@@ -67,13 +91,15 @@ class Calls:
                 raise told from error
             del told  # it would be a reference of the error to itself, and keep the ticket
             raise
-        except GeneratorExit:
-            dropped = True
+        except BaseException as error:
+            failure = type(error)
             raise
         finally:
+            if session is not None:
+                runtime.release_session(number, session, failure)
             calls[number] = outcome  # at once: an interrupt may come into any call
             if runtime.log is not None or len(calls) > MOST_UNCOUNTED:
-                runtime.after_call(number, outcome, dropped=dropped)
+                runtime.after_call(number, outcome, failure)
 
     def end_session(self, io: ClientIo, session_id: str) -> Steps[bool]:
         """Forget the session, on the worker that has it and in the table; False if there was none."""
@@ -90,61 +116,7 @@ class Calls:
             self._handover.forget(session, error)
         return True
 
-    def _in_session(
-        self, io: ClientIo, number: int, command: str, args: dict[str, Any], session_id: str, deadline: int, until: int
-    ) -> Steps[Response]:
-        runtime = self._runtime
-        frame = encode_request(number, command, session_args(args, session_id), limit_bytes=runtime.limit_bytes)
-        change = as_change(command, frame) if command in runtime.config.state_commands else None
-        session: Session | None = None
-        failure: BaseException | None = None
-        try:
-            with runtime.lock:
-                session = runtime.coordinator.sessions.begin(session_id, number)
-            return (yield from self._try(io, number, frame, command, session, change, deadline, until))
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            if session is not None:
-                runtime.release_session(number, session, failure)
-            failure = None  # it would be a reference of the error to itself
-
-    def _try(
-        self,
-        io: ClientIo,
-        number: int,
-        frame: bytearray,
-        command: str,
-        session: Session | None,
-        change: StateChange | None,
-        deadline: int,
-        until: int,
-    ) -> Steps[Response]:
-        # Again only if a worker was found dead before it took a byte: that costs nothing, and the call keeps its place.
-        runtime, again = self._runtime, False
-        if runtime.hooks.active:
-            return (yield from self._try_with_hooks(io, number, frame, command, session, change, deadline, until))
-        while True:
-            ticket = io.ticket(number, session, deadline, frame if session is None else None)
-            try:
-                yield from checkout(runtime, io, ticket, command, until, again=again)
-                if session is None:
-                    response = yield from use(runtime, io, ticket, number, frame, deadline)
-                else:
-                    response = yield from self._handover.use(io, ticket, number, frame, command, change, deadline)
-                if ticket.worker is not None and ticket.worker.transport.dirty:
-                    runtime.give_up(ticket, None)  # a snapshot that was not answered
-                else:
-                    runtime.leave(ticket)
-                return response
-            except BaseException as error:
-                runtime.give_up(ticket, error, reason=_reason(ticket, error))
-                if not runtime.may_go_elsewhere(error, until):
-                    raise
-                again = True
-
-    def _try_with_hooks(
+    def _with_hooks(
         self,
         io: ClientIo,
         number: int,

@@ -92,7 +92,7 @@ class Leases:
                 runtime.hooks.cancelled("queued")
                 raise CheckoutTimeout(f"{label!r}: no worker of pool {runtime.crew.name!r} was fit in time")
             self._require_time(ticket, label)
-            yield from checkout(runtime, io, ticket, label, until, again=again)
+            yield from checkout(runtime, io, ticket, label, until, again)
             lease.busy = lease.for_one_call
             record = Open(lease, ticket, runtime.open.lost.append)
             io.own(record)
@@ -162,8 +162,7 @@ class Leases:
         if not lease.counted:
             return result_of((yield from self._use(io, lease, ticket, number, command, args, timeout_s)))
         runtime.accounts.calls[number] = IN_FLIGHT
-        outcome = "Cancelled"
-        dropped = False
+        outcome, failure = "Cancelled", None
         try:
             if runtime.log is not None:
                 runtime.log.enqueued(number, ticket.worker_id)
@@ -177,12 +176,12 @@ class Leases:
                 raise told from error
             del told  # see Calls.execute
             raise
-        except GeneratorExit:
-            dropped = True
+        except BaseException as error:
+            failure = type(error)
             raise
         finally:
             runtime.accounts.calls[number] = outcome  # at once: an interrupt may come into any call
-            runtime.after_call(number, outcome, dropped=dropped)
+            runtime.after_call(number, outcome, failure)
 
     def execute_blocking(
         self, lease: Lease, ticket: Ticket, command: str, args: dict[str, Any], timeout_s: float | None

@@ -129,14 +129,14 @@ class Runtime:
             return PoolClosed(message, sent=error.sent, worker_id=error.worker_id)
         return error
 
-    def after_call(self, number: int, outcome: str, *, dropped: bool = False) -> None:
-        """The outcome of this call is in the accounts. `dropped`: perhaps in the garbage collector, under any lock."""
+    def after_call(self, number: int, outcome: str, failure: type[BaseException] | None = None) -> None:
+        """The outcome of this call is in the accounts; `failure` is what ended it, if that is no PoolError."""
         if self.log is not None:
             self.log.append((_DONE, now_ns(), number, None, None, outcome))
-        if len(self.accounts.calls) > MOST_UNCOUNTED and not dropped:
+        if len(self.accounts.calls) > MOST_UNCOUNTED and failure is not GeneratorExit:  # see give_up
             self.accounts.sum_up()
 
-    def enter(self, ticket: Ticket, *, again: bool = False) -> None:
+    def enter(self, ticket: Ticket, again: bool = False) -> None:
         """Give the ticket a worker (ACCEPTED) or a place in the queue (WAITING), or raise why not."""
         with self.lock:
             self.coordinator.enter(ticket, now_ns(), again=again)
@@ -173,8 +173,12 @@ class Runtime:
             )
 
     def leave(self, ticket: Ticket, *, reason: str = "") -> None:
-        """Check the worker in: the exchange is over, and nothing is outstanding. A `reason` ends it."""
-        if self.log is not None and ticket.worker is not None:
+        """Check the worker in: the exchange is over. A `reason` ends it, and so does something that is outstanding."""
+        worker = ticket.worker
+        if worker is not None and worker.transport.dirty:
+            self.give_up(ticket, None, reason=reason)  # a snapshot that was not answered
+            return
+        if self.log is not None and worker is not None:
             self.log.append((_CHECKIN, now_ns(), ticket.call, ticket.worker_id))
         with self.lock:
             offered = self.coordinator.leave(ticket, now_ns(), clean=True, reason=reason)
@@ -222,9 +226,9 @@ class Runtime:
         if self.coordinator.attention:
             self.supervisor.look()
 
-    def release_session(self, number: int, session: Session, error: BaseException | None) -> None:
+    def release_session(self, number: int, session: Session, failure: type[BaseException] | None) -> None:
         """This call uses its session no more; what `give_up` says of GeneratorExit holds here too."""
-        if isinstance(error, GeneratorExit):
+        if failure is GeneratorExit:
             self.open.dropped.append(partial(self.release_session, number, session, None))
             return
         with self.lock:

@@ -57,11 +57,12 @@ class Streaming:
         if runtime.accounts.calls.get(number) != IN_FLIGHT:
             return told
         outcome = "result" if told is None else type(told).__name__ if isinstance(told, PoolError) else "Cancelled"
+        failure = None if error is None else type(error)
         session = self.open.pop(number, None)
         runtime.accounts.calls[number] = outcome
         if session is not None:
-            runtime.release_session(number, session, error)
-        runtime.after_call(number, outcome, dropped=isinstance(error, GeneratorExit))
+            runtime.release_session(number, session, failure)
+        runtime.after_call(number, outcome, failure)
         return told
 
 

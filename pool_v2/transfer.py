@@ -18,9 +18,9 @@ _ACCEPTED = TicketState.ACCEPTED
 _SEND, _RECEIVE = EventKind.SEND, EventKind.RECEIVE
 
 
-def checkout(runtime: Runtime, io: ClientIo, ticket: Ticket, label: str, until: int, *, again: bool) -> Iterable[Any]:
+def checkout(runtime: Runtime, io: ClientIo, ticket: Ticket, label: str, until: int, again: bool) -> Iterable[Any]:
     """Wait for a worker until `until` (ns, absolute). The ticket is ACCEPTED then, or it raises why not."""
-    runtime.enter(ticket, again=again)
+    runtime.enter(ticket, again)
     return () if ticket.state is _ACCEPTED else _await_worker(runtime, io, ticket, label, until)
 
 
