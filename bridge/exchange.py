@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from msgspec import UNSET
+
 from bridge.clock import now_ns
 from bridge.errors import PoolError, ProtocolError, Sent
-from bridge.messages import Response
-from bridge.receiver import check, ends_stream
+from bridge.messages import Response, decode_response, ends_stream
 from bridge.transport import Transport
 
 MOST_AHEAD = 64
@@ -69,32 +70,39 @@ def send(io: Io, transport: Transport, frame: bytearray, deadline_ns: int, ahead
 
 
 def receive(
-    io: Io,
-    transport: Transport,
-    request_id: int,
-    deadline_ns: int,
-    *,
-    parts: bool = False,
-    last: bool = True,
+    io: Io, transport: Transport, request_id: int, deadline_ns: int, *, parts: bool = False, last: bool = True
 ) -> Steps[Response]:
     """The response to this request, or the next part of it. After the `last` that is due nothing may be left."""
-    receiver = transport.receiver
-    payloads = receiver.payloads
+    late = False
     try:
-        if not payloads:
+        while (response := take(transport, request_id, parts, last)) is None:
+            if late and now_ns() > deadline_ns:  # bytes that never stop coming must not stretch the deadline (G11)
+                raise transport.unanswered(Sent.YES)
+            late = True
             yield from io.read(transport, deadline_ns)
-            while not payloads:
-                if now_ns() > deadline_ns:  # bytes that never stop coming must not stretch the deadline (G11)
-                    raise transport.unanswered(Sent.YES)
-                yield from io.read(transport, deadline_ns)
-        response = check(payloads.popleft(), request_id, parts)
-        if last and (not parts or ends_stream(response)):
-            if payloads or receiver.torn:
-                raise ProtocolError("sent more than its last response")
-            transport.dirty = False
         return response
     except ProtocolError as error:
         raise (yield from crashed(io, transport, str(error))) from error
+
+
+def take(transport: Transport, request_id: int, parts: bool = False, last: bool = True) -> Response | None:
+    """The response to this request, or a part of it where `parts` were asked for; None if it has not come whole.
+
+    After the `last` that is due nothing may be left. Raises ProtocolError that says what the worker did instead.
+    """
+    receiver = transport.receiver
+    payloads = receiver.payloads
+    if not payloads:
+        return None
+    response = decode_response(payloads.popleft())
+    if response.id != request_id or (response.more is not UNSET and not parts):
+        what = "" if response.more is UNSET else "a part of "
+        raise ProtocolError(f"answered {what}request {response.id} instead of {request_id}")
+    if last and (not parts or ends_stream(response)):
+        if payloads or receiver.torn:
+            raise ProtocolError("sent more than its last response")
+        transport.dirty = False
+    return response
 
 
 def exchange_all(

@@ -115,13 +115,18 @@ def decode_response(payload: bytes | bytearray) -> Response:
     try:
         response = _response_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ProtocolError(f"not a response: {error}; it begins {payload[:60]!r}") from error
+        raise ProtocolError(f"sent what is not a response: {error}; it begins {payload[:60]!r}") from error
     if response.success:
         if response.result is UNSET:
-            raise ProtocolError(f"response {response.id} is a success without a result")
+            raise ProtocolError(f"sent response {response.id}, which is a success without a result")
     elif response.error is UNSET:
-        raise ProtocolError(f"response {response.id} is a failure without an error")
+        raise ProtocolError(f"sent response {response.id}, which is a failure without an error")
     return response
+
+
+def ends_stream(response: Response) -> bool:
+    """Whether this is the last of a stream: a failure, `more` false, or one plain response."""
+    return not response.success or response.more is not True
 
 
 def encode_success(request_id: int, result: object) -> bytes:

@@ -11,15 +11,8 @@ and tasks. Rules:
 from __future__ import annotations
 
 from collections import deque
-from struct import Struct
 
-from msgspec import UNSET
-
-from bridge.errors import ProtocolError
 from bridge.framing import HEADER_BYTES, frame_size
-from bridge.messages import Response, decode_response
-
-_size_of = Struct(">I").unpack_from
 
 
 class Receiver:
@@ -41,35 +34,6 @@ class Receiver:
 
     def feed(self, data: bytes) -> None:
         """These bytes have come, at least one. Raises ProtocolError for an oversize header."""
-        if not self.torn:
-            size = len(data) - HEADER_BYTES
-            if size >= 0 and _size_of(data)[0] == size <= self._limit_bytes:
-                self.payloads.append(data[HEADER_BYTES:])  # one whole frame, as nearly always
-                return
-        self._feed_parts(data)
-
-    def room(self) -> memoryview:
-        """Where the rest of a frame of which a `partial` payload has come is to be read to."""
-        assert self._rest is not None, "only a frame that has begun has room"
-        return memoryview(self._rest)[self._filled :]
-
-    def fill(self, count: int) -> None:
-        """So many bytes were read into `room`."""
-        rest = self._rest
-        assert rest is not None, "only a frame that has begun has room"
-        self._filled += count
-        if self._filled == len(rest):
-            self.payloads.append(rest)
-            self._rest = None
-            self.partial = self.torn = False
-
-    def describe_gap(self) -> str:
-        """What is missing, if the stream ends now."""
-        if self._rest is None:
-            return "ended its stream before it answered"
-        return f"ended its stream {len(self._rest) - self._filled} bytes short of a frame of {len(self._rest)}"
-
-    def _feed_parts(self, data: bytes) -> None:
         view = memoryview(data)
         rest = self._rest
         if rest is not None:  # a caller that did not ask for `room`
@@ -94,22 +58,23 @@ class Receiver:
         self._head = bytes(view)
         self.torn = bool(view)
 
+    def room(self) -> memoryview:
+        """Where the rest of a frame of which a `partial` payload has come is to be read to."""
+        assert self._rest is not None, "only a frame that has begun has room"
+        return memoryview(self._rest)[self._filled :]
 
-def check(payload: bytes | bytearray, request_id: int, parts: bool = False) -> Response:
-    """The response to this request; a part of one only where `parts` were asked for.
+    def fill(self, count: int) -> None:
+        """So many bytes were read into `room`."""
+        rest = self._rest
+        assert rest is not None, "only a frame that has begun has room"
+        self._filled += count
+        if self._filled == len(rest):
+            self.payloads.append(rest)
+            self._rest = None
+            self.partial = self.torn = False
 
-    Raises ProtocolError that says what the worker did instead.
-    """
-    try:
-        response = decode_response(payload)
-    except ProtocolError as error:
-        raise ProtocolError(f"sent what is {error}") from error
-    if response.id != request_id or (response.more is not UNSET and not parts):
-        what = "" if response.more is UNSET else "a part of "
-        raise ProtocolError(f"answered {what}request {response.id} instead of {request_id}")
-    return response
-
-
-def ends_stream(response: Response) -> bool:
-    """Whether this is the last of a stream: a failure, `more` false, or one plain response."""
-    return not response.success or response.more is not True
+    def describe_gap(self) -> str:
+        """What is missing, if the stream ends now."""
+        if self._rest is None:
+            return "ended its stream before it answered"
+        return f"ended its stream {len(self._rest) - self._filled} bytes short of a frame of {len(self._rest)}"

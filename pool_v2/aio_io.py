@@ -20,7 +20,6 @@ import os
 import types
 from asyncio import events
 from collections.abc import Callable, Generator, Iterable
-from threading import get_ident
 from typing import Any
 
 from bridge.channel import TAIL_WAIT_S
@@ -109,24 +108,33 @@ class TaskIo:
         self._open = opened
         self._on_dead_loop = on_dead_loop
 
-    def ticket(self, number: int, session: Session | None, deadline_ns: int, request: bytearray | None) -> Ticket:
+    def ticket(
+        self,
+        call: int,
+        session: Session | None,
+        deadline_ns: int,
+        until_ns: int,
+        thread_id: int,
+        request: bytearray | None,
+    ) -> Ticket:
         """A ticket of the current task; the pool keeps a record of it until it owns nothing."""
         ticket = AsyncTicket(
-            number,
+            call,
             session,
             deadline_ns,
-            get_ident(),
+            until_ns,
+            thread_id,
             request,
             loop=asyncio.get_running_loop(),
             on_dead_loop=self._on_dead_loop,
         )
-        self._open.by_call[number] = TaskRecord(ticket)
+        self._open.by_call[call] = TaskRecord(ticket)
         return ticket
 
-    def wait(self, ticket: Ticket, timeout_s: float) -> Iterable[Any]:
-        """Wait until somebody wakes the ticket, at most `timeout_s` seconds."""
+    def wait(self, ticket: Ticket, until_ns: int) -> Iterable[Any]:
+        """Wait until somebody wakes the ticket, at most until `until_ns`."""
         assert isinstance(ticket, AsyncTicket), "a task waits for a ticket of its own"
-        return ticket.wait(timeout_s)
+        return ticket.wait(remaining_s(until_ns))
 
     def own(self, record: Open) -> None:
         """Make the current task the owner of this lease's record."""

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from bridge import CommandError, LeaseError
 from bridge.clock import now_ns
-from bridge.receiver import ends_stream
+from bridge.messages import ends_stream
 from pool_v2.aio_io import follow
 from pool_v2.engine import Engine
 from pool_v2.io import ClientIo

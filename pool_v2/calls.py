@@ -8,6 +8,7 @@ Each function is a generator of the waits on this path (`bridge.exchange`); `io`
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import Any
 
 from bridge import CommandError, PoolError, WorkerCrashed
@@ -22,7 +23,7 @@ from pool_v2.leases import Leases
 from pool_v2.runtime import Runtime
 from pool_v2.sessions import CLEAN_UP, Session, StateChange
 from pool_v2.ticket import Ticket, TicketState
-from pool_v2.transfer import checkout, use
+from pool_v2.transfer import await_worker, use
 
 _ACCEPTED = TicketState.ACCEPTED
 
@@ -64,9 +65,12 @@ class Calls:
                 response = yield from self._with_hooks(io, number, frame, command, session, change, deadline, until)
             else:
                 while True:  # again only if a worker was found dead before it took a byte; the call keeps its place
-                    ticket = io.ticket(number, session, deadline, frame if session is None else None)
+                    ahead = frame if session is None else None  # a session's worker may lack the session's state
+                    ticket = io.ticket(number, session, deadline, until, get_ident(), ahead)
                     try:
-                        yield from checkout(runtime, io, ticket, command, until, again)
+                        runtime.enter(ticket, again)
+                        if ticket.state is not _ACCEPTED:
+                            yield from await_worker(runtime, io, ticket, command, until)
                         if session is None:
                             response = yield from use(runtime, io, ticket, number, frame, deadline)
                         else:

@@ -25,7 +25,7 @@ from enum import StrEnum
 from bridge import CheckoutTimeout, CircuitOpen, PoolClosed, PoolError, QueueFull, SessionLost
 from bridge.lifecycle import WorkerState, WorkerStep, advance
 from pool_v2.circuit import Circuit
-from pool_v2.orders import HEARTBEAT_NS, Act, Order, end_worker, recycle, watch_lease
+from pool_v2.orders import HEARTBEAT_NS, Act, Order, end_worker, recycle, watch_lease, watch_queue
 from pool_v2.roster import NEVER_NS, Limits, Worker, request_limit
 from pool_v2.sessions import Session, SessionTable
 from pool_v2.ticket import Ticket, TicketState
@@ -304,6 +304,7 @@ class Coordinator:
         times = [NEVER_NS]
         if self.held or self._queue:
             times.append(now_ns + HEARTBEAT_NS)
+        orders += watch_queue(self._queue.values(), now_ns, times)
         for worker_id, ticket in self.held.items():
             orders += watch_lease(self.workers[worker_id], ticket, now_ns, times)
         for worker in list(self.workers.values()):

@@ -29,13 +29,12 @@ def hand_over(ticket: Ticket, log: EventLog | None) -> None:
         waited_us = str((now_ns() - ticket.queued_ns) // 1000)
         log.note(EventKind.OFFER, ticket.call, worker.worker_id, None, waited_us)
     if claim and written is not None and worker is not None and worker.reachable:
-        began_ns = now_ns()
+        began_ns = now_ns() if log is not None else 0
         try:
-            size = len(claim[0])
             written.extend(map(os.write, (worker.transport.request_fd,), iter(claim.pop, None)))
             if log is not None:
                 log.note(EventKind.ACCEPT, ticket.call, worker.worker_id, at_ns=began_ns)
-                if written[0] == size:
+                if ticket.request is not None and written[0] == len(ticket.request):
                     log.note(EventKind.SEND, ticket.call, worker.worker_id, worker.transport.pid)
         except IndexError:
             pass  # its own client was quicker
@@ -50,6 +49,8 @@ def take_back(ticket: Ticket) -> int:
     If that thread was broken off in the midst, the worker is killed, and the request counts as written.
     """
     claim, written = ticket.claim, ticket.written
+    if written:
+        return written[0]
     if claim is None or written is None:
         return 0
     if claim:

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from threading import get_ident
 from typing import Any, Protocol
 
 from bridge.channel import Blocking
+from bridge.clock import now_ns
 from bridge.exchange import Io
 from pool_v2.lease import Open
 from pool_v2.sessions import Session
 from pool_v2.ticket import Ticket
 
+WATCHED_NS = 2_000_000_000
+"""A thread's wait of more than this is the supervisor's to end, which looks more often: a timer a call costs more."""
+
 
 class ClientIo(Io, Protocol):
     """How a client waits for its worker's pipes, and for a worker."""
 
-    def ticket(self, number: int, session: Session | None, deadline_ns: int, request: bytearray | None) -> Ticket:
-        """A ticket of the current client."""
+    def ticket(
+        self,
+        call: int,
+        session: Session | None,
+        deadline_ns: int,
+        until_ns: int,
+        thread_id: int,
+        request: bytearray | None,
+    ) -> Ticket:
+        """A ticket of the current client, whose wait ends at `until_ns`."""
         ...
 
-    def wait(self, ticket: Ticket, timeout_s: float) -> Iterable[Any]:
-        """Wait until somebody wakes the ticket, at most `timeout_s` seconds."""
+    def wait(self, ticket: Ticket, until_ns: int) -> Iterable[Any]:
+        """Wait until somebody wakes the ticket, at most until `until_ns`; for nothing now and then."""
         ...
 
     def own(self, record: Open) -> None:
@@ -30,16 +41,18 @@ class ClientIo(Io, Protocol):
         ...
 
 
-class ThreadTicket(Ticket, kw_only=True):
+class ThreadTicket(Ticket):
     """A ticket whose client is a thread, which waits on a lock of its own: a hand-off wakes exactly that thread."""
 
     gate: threading.Lock | None = None
 
     def arm(self) -> None:
         """Make its client's next wait last until `wake`."""
-        Ticket.arm(self)
-        self.gate = threading.Lock()
-        self.gate.acquire()
+        gate = self.gate = threading.Lock()
+        gate.acquire()
+        if self.request is not None:
+            self.written = []
+            self.claim = [self.request]
 
     def wake(self) -> None:
         """Let the waiting thread go on. From any thread; a second time changes nothing."""
@@ -54,18 +67,15 @@ class ThreadTicket(Ticket, kw_only=True):
 class ThreadIo(Blocking):
     """How a thread waits: each wait is over when it was made."""
 
-    def ticket(self, number: int, session: Session | None, deadline_ns: int, request: bytearray | None) -> Ticket:
-        """A ticket of the current thread."""
-        return ThreadTicket(number, session, deadline_ns, get_ident(), request)
+    ticket = ThreadTicket
 
-    def wait(self, ticket: Ticket, timeout_s: float) -> Iterable[Any]:
-        """Wait until somebody wakes the ticket, at most `timeout_s` seconds."""
-        assert isinstance(ticket, ThreadTicket), "a thread waits for a ticket of its own"
-        assert ticket.gate is not None, "only an armed ticket waits"
-        if timeout_s > 0:
-            ticket.gate.acquire(timeout=min(timeout_s, threading.TIMEOUT_MAX))
+    def wait(self, ticket: Ticket, until_ns: int) -> Iterable[Any]:
+        """Wait until somebody wakes the ticket, at most until `until_ns`; for nothing now and then."""
+        gate = ticket.gate  # type: ignore[attr-defined]
+        if until_ns - ticket.queued_ns > WATCHED_NS:
+            gate.acquire()
         else:
-            ticket.gate.acquire(blocking=False)
+            gate.acquire(timeout=max(until_ns - now_ns(), 0) / 1e9)
         return ()
 
     def own(self, record: Open) -> None:

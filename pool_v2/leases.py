@@ -59,7 +59,7 @@ class Leases:
             command = runtime.hooks.enqueue(command)
         cause: object = None
         while True:
-            ticket = io.ticket(number, session, deadline, None)
+            ticket = io.ticket(number, session, deadline, until, get_ident(), None)
             lease = Lease(self, ticket, for_one_call=for_one_call, owner=get_ident(), deadline_ns=deadline)
             try:
                 removed = yield from self._admit(io, lease, ticket, command, until, again=again)

@@ -6,7 +6,7 @@ to `times` when it should look again, in nanoseconds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -65,6 +65,17 @@ def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -
         orders.append(Order(Act.CUT_OFF, worker, reason="CallTimeout"))
     elif not worker.killed:
         times.append(ticket.deadline_ns)
+    return orders
+
+
+def watch_queue(waiting: Iterable[Ticket], now_ns: int, times: list[int]) -> list[Order]:
+    """For those who wait: wake each whose wait is over, if it has left that to the supervisor."""
+    orders = []
+    for ticket in waiting:
+        if ticket.until_ns <= now_ns:
+            orders.append(Order(Act.WAKE, ticket=ticket))
+        else:
+            times.append(ticket.until_ns)
     return orders
 
 

@@ -145,18 +145,8 @@ class Runtime:
         if self.coordinator.attention:
             self.supervisor.look()
 
-    def take_offer(self, ticket: Ticket, label: str) -> None:
-        """The ticket's wait is over: it was woken or had enough. It is ACCEPTED after this, or raises why not."""
-        if ticket.state is _OFFERED and ticket.deadline_ns > now_ns():
-            ticket.state = _ACCEPTED
-        else:
-            self._settle(ticket, label)
-        if self.log is not None and not (
-            ticket.written and ticket.written[0]
-        ):  # whoever has written for it has noted this, too
-            self.log.append((_ACCEPT, now_ns(), ticket.call, ticket.worker_id))
-
-    def _settle(self, ticket: Ticket, label: str) -> None:
+    def settle(self, ticket: Ticket, label: str) -> None:
+        """End the wait of a ticket whose client cannot just take what it was offered: ACCEPTED, or raises why not."""
         with self.lock:
             if ticket.state is _OFFERED:
                 self.coordinator.accept(ticket)

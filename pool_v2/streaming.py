@@ -19,8 +19,7 @@ from typing import Any, Self
 from bridge import CallTimeout, CommandError, EventKind, PoolClosed, PoolError, Sent, WorkerCrashed
 from bridge.clock import now_ns
 from bridge.exchange import Steps, receive, run, send
-from bridge.messages import Response, encode_request, session_args
-from bridge.receiver import ends_stream
+from bridge.messages import Response, encode_request, ends_stream, session_args
 from pool_v2.accounts import IN_FLIGHT
 from pool_v2.handover import Handover, as_change
 from pool_v2.io import THREAD, ClientIo

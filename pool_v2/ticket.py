@@ -37,7 +37,8 @@ class TicketState(Enum):
 class Ticket(msgspec.Struct, eq=False):
     """A client that wants a worker. `worker` is set exactly while the ticket owns one (OFFERED, ACCEPTED).
 
-    `deadline_ns` is when its worker is ended, `thread_id` who waits, `queued_ns` since when, or 0 if it never did.
+    `deadline_ns` is when its worker is ended, `until_ns` when the supervisor ends its wait if its client does not,
+    `thread_id` who waits, `queued_ns` since when, or 0 if it never did.
 
     `request` is a frame that whoever hands a worker to this client may write for it. While the client waits, `claim`
     holds it. Invariant: who pops it, which is one step of the interpreter, writes it, and nobody else does; in that
@@ -47,6 +48,7 @@ class Ticket(msgspec.Struct, eq=False):
     call: int
     session: Session | None = None
     deadline_ns: int = 2**63
+    until_ns: int = 2**63
     thread_id: int = 0
     request: bytearray | None = None
     claim: list[bytearray] | None = None
