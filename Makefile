@@ -1,13 +1,14 @@
 # Everything that a person or a CI system does with a checkout. Only Python, git and make are needed beforehand.
 
 PYTHON ?= python3
-VENV ?= .venv
+LOCK ?= lock.txt
+VENV ?= $(if $(LOCK),.venv,.venv-newest)
 OUT ?= out/compare
 JOBS ?= 3
 BENCH ?=
 BIN = $(VENV)/bin
 
-.PHONY: compare compare-dspy test lint bench setup dspy clean help
+.PHONY: compare compare-dspy test lint bench setup lock dspy clean help
 
 help:
 	@echo "make compare   compare the two pools and write the report into $(OUT)"
@@ -15,9 +16,11 @@ help:
 	@echo "make test      run the tests, with branch coverage"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     measure V2 beside a bare pipe, V1 and other pools (BENCH=--quick: 2 minutes)"
+	@echo "make lock      write lock.txt anew: the newest releases that pyproject.toml allows"
+	@echo "With LOCK= each of these installs the newest releases in place of those in lock.txt: make test LOCK="
 
 setup:
-	@sh tools/setup "$(PYTHON)" "$(VENV)"
+	@sh tools/setup "$(PYTHON)" "$(VENV)" "$(LOCK)" dev
 
 compare: setup
 	$(BIN)/poolproof compare --out "$(OUT)"
@@ -25,9 +28,8 @@ compare: setup
 compare-dspy: dspy
 	$(BIN)/poolproof compare --suite dspy --jobs 2 --out "$(OUT)-dspy"
 
-dspy: setup
-	@$(BIN)/python -c 'import dspy' 2>/dev/null || \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dspy]'
+dspy:
+	@sh tools/setup "$(PYTHON)" "$(VENV)" "$(LOCK)" dev dspy
 	@$(BIN)/python -m compileall -q "$$($(BIN)/python -c 'import dspy, os; print(os.path.dirname(dspy.__file__))')"
 
 test: setup
@@ -40,8 +42,10 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks --out out/bench.json $(BENCH)
 
+lock:
+	@sh tools/lock "$(PYTHON)" lock.txt
+
 clean:
-	rm -rf "$(VENV)" out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf "$(VENV)" .venv-newest out .mypy_cache .ruff_cache .pytest_cache .hypothesis
