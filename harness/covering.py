@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,29 +74,32 @@ class Covering:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 raise RecordError(f"no coverage in {self._folder}: {(done.stdout + done.stderr).strip()}")
-        try:
-            told = json.loads(outfile.read_text())
-            data = coverage.CoverageData(basename=str(self._folder / DATA_FILE))
-            data.read()
-        except (coverage.CoverageException, OSError, ValueError) as error:
-            raise RecordError(f"no coverage in {self._folder}: {error}") from error
-        names = sorted(name for name in data.measured_contexts() if name)
-        files: dict[str, Any] = told["files"]
-        lines = {name: _lines_of(name, files) for name in names}
-        return Cover(
-            sources=self._sources,
-            files=tuple(_file(path, found) for path, found in files.items()),
-            scenarios=tuple(
-                ScenarioCover(
-                    scenario=name,
-                    lines=sum(map(len, lines[name].values())),
-                    branches=_count_branches(data, name, files),
-                    alone=_count_alone(name, lines),
-                    files={path: ranges(found) for path, found in lines[name].items() if found},
-                )
-                for name in names
-            ),
-        )
+        with closing(coverage.CoverageData(basename=str(self._folder / DATA_FILE))) as data:
+            try:
+                told = json.loads(outfile.read_text())
+                data.read()
+            except (coverage.CoverageException, OSError, ValueError) as error:
+                raise RecordError(f"no coverage in {self._folder}: {error}") from error
+            return _cover(self._sources, data, told["files"])
+
+
+def _cover(sources: tuple[str, ...], data: coverage.CoverageData, files: dict[str, Any]) -> Cover:
+    names = sorted(name for name in data.measured_contexts() if name)
+    lines = {name: _lines_of(name, files) for name in names}
+    return Cover(
+        sources=sources,
+        files=tuple(_file(path, found) for path, found in files.items()),
+        scenarios=tuple(
+            ScenarioCover(
+                scenario=name,
+                lines=sum(map(len, lines[name].values())),
+                branches=_count_branches(data, name, files),
+                alone=_count_alone(name, lines),
+                files={path: ranges(found) for path, found in lines[name].items() if found},
+            )
+            for name in names
+        ),
+    )
 
 
 def _file(path: str, found: dict[str, Any]) -> FileCover:

@@ -59,7 +59,7 @@ def _tracks(process: psutil.Process) -> bool:
         return False
 
 
-CHECKPOINTS = {dis.opmap[name] for name in ("CALL", "CALL_FUNCTION_EX", "RESUME") if name in dis.opmap}
+CHECKPOINTS = {dis.opmap[name] for name in ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "RESUME") if name in dis.opmap}
 """After these the interpreter looks for interrupts."""
 
 
@@ -82,7 +82,11 @@ def _interrupted_after(step: int, work: Callable[[], object], files: Collection[
         code = frame.f_code
         if code.co_filename not in files or code.co_flags & inspect.CO_GENERATOR:
             return None  # in a generator that is finalized the interpreter drops what is raised
+        # From 3.12 on there are opcode events only if the frame has its trace function before it asks for them (3.13),
+        # and if the thread's is set after that (3.12).
+        frame.f_trace = within
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        sys.settrace(begun)
         return within
 
     sys.settrace(begun)
@@ -96,9 +100,18 @@ def _interrupted_after(step: int, work: Callable[[], object], files: Collection[
 
 
 @pytest.fixture
-def interrupted_after() -> Callable[[int, Callable[[], object], Collection[str]], bool]:
+def interrupted_after() -> Iterator[Callable[[int, Callable[[], object], Collection[str]], bool]]:
     """Do some work; a KeyboardInterrupt comes after the n-th call that the files' code makes, if there are so many.
 
-    Gives whether it came, so that a test can try every place where Ctrl-C may.
+    Gives whether it came, so that a test can try every place where Ctrl-C may. A test to which none came has failed.
     """
-    return _interrupted_after
+    came = 0
+
+    def interrupted(step: int, work: Callable[[], object], files: Collection[str]) -> bool:
+        nonlocal came
+        reached = _interrupted_after(step, work, files)
+        came += reached
+        return reached
+
+    yield interrupted
+    assert came, "no interrupt came, so nothing was shown"

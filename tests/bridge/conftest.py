@@ -24,6 +24,8 @@ from bridge.stderr import StderrDrain, StderrTail
 
 HANG_GUARD_S = 10.0
 LIMIT_BYTES = 16 * 1024 * 1024
+QUIET_FORK = ("-W", "ignore:This process:DeprecationWarning")
+"""Python 3.12 and later write a warning to stderr if a script forks beside threads, as these do on purpose."""
 
 PRELUDE = """
 import json, os, select, signal, sys, threading
@@ -246,7 +248,7 @@ def run_script(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]
         path = tmp_path / f"script{len(begun)}.py"
         path.write_text(source)
         process = subprocess.Popen(
-            [sys.executable, str(path), *words],
+            [sys.executable, *QUIET_FORK, str(path), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

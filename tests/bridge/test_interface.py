@@ -36,10 +36,10 @@ def test_whatever_has_the_methods_is_a_pool() -> None:
         "warm_up", "close", "__enter__", "__exit__",
     ]  # fmt: skip
     members: dict[str, object] = {name: lambda *_: None for name in names}
-    kind = type("Thing", (), members | {"version": "v0", "capabilities": frozenset(), "name": "thing"})
-    assert isinstance(kind(), Pool)
-    del kind.close
-    assert not isinstance(kind(), Pool)
+    members |= {"version": "v0", "capabilities": frozenset(), "name": "thing"}
+    assert isinstance(type("Thing", (), members)(), Pool)
+    del members["close"]
+    assert not isinstance(type("Thing", (), members)(), Pool)
 
 
 def test_a_status_survives_being_stored() -> None:

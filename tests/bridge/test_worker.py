@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from bridge.errors import ProtocolError
 from bridge.handlers import COMMANDS, Context
 from bridge.handlers.injury import BROKEN
 from bridge.journal import JOURNAL_VARIABLE, Journal, read_journals
-from bridge.messages import Request, decode_response
+from bridge.messages import Request, decode_request, decode_response
 from bridge.worker import _answer
 
 Program = Callable[..., Any]
@@ -68,27 +69,29 @@ def test_an_unknown_command_is_an_error_that_names_it(program: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "request_id", "reason"),
+    ("payload", "request_id"),
     [
-        (b"", 0, "not a request"),
-        (b"no json", 0, "not a request"),
-        (b"[1]", 0, "Expected `object`"),
-        (b'{"command": "echo", "args": {}}', 0, "missing required field `id`"),
-        (b'{"id": 12, "args": {}}', 12, "missing required field `command`"),
-        (b'{"id" : 12, "command": "echo", "args": {', 12, "truncated"),
-        (b'{"id": "x", "command": "echo", "args": {}}', 0, "Expected `int`"),
-        (b'{"id": -4, "command": "echo", "args": {}}', 0, "below 0"),
-        (b'{"id": 12, "command": "echo", "args": {"value": "\xff"}}', 12, "utf-8"),
+        (b"", 0),
+        (b"no json", 0),
+        (b"[1]", 0),
+        (b'{"command": "echo", "args": {}}', 0),
+        (b'{"id": 12, "args": {}}', 12),
+        (b'{"id" : 12, "command": "echo", "args": {', 12),
+        (b'{"id": "x", "command": "echo", "args": {}}', 0),
+        (b'{"id": -4, "command": "echo", "args": {}}', 0),
+        (b'{"id": 12, "command": "echo", "args": {"value": "\xff"}}', 12),
     ],
 )
-def test_a_bad_request_gets_an_error_and_the_worker_goes_on(
-    program: Program, payload: bytes, request_id: int, reason: str
+def test_a_bad_request_gets_its_reason_and_the_worker_goes_on(
+    program: Program, payload: bytes, request_id: int
 ) -> None:
     worker = program()
     worker.send(payload)
     response = worker.receive()
     assert (response["id"], response["success"]) == (request_id, False)
-    assert reason in response["error"]
+    with pytest.raises(ProtocolError, match="^not a request: ") as refused:
+        decode_request(payload)
+    assert response["error"] == str(refused.value)
     assert worker.result("echo", value="still here") == "still here"
     assert worker.result("get_stats")["error_count"] == 1
 

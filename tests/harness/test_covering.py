@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -79,10 +80,11 @@ def test_reading_it_leaves_the_measurement_of_this_process_alone(tmp_path: Path)
         timeout=60,
     )
     assert done.stdout.split() == ["100.0"]
-    kept = [CoverageData(basename=str(path)) for path in tmp_path.glob(".outer.*")]
-    for each in kept:
-        each.read()
-    measured = {Path(name).name for each in kept for name in each.measured_files() if each.lines(name)}
+    measured: set[str] = set()
+    for path in tmp_path.glob(".outer.*"):
+        with contextlib.closing(CoverageData(basename=str(path))) as kept:
+            kept.read()
+            measured |= {Path(name).name for name in kept.measured_files() if kept.lines(name)}
     assert {"starter.py", "reader.py", "measured_module.py"} <= measured
 
 
