@@ -18,7 +18,9 @@ def _work() -> None:
     DONE.extend(*[["c"]])
 
 
-def test_an_interrupt_comes_at_the_beginning_of_each_function_and_after_each_other_call(interrupted_after: Callable[..., bool]) -> None:
+def test_an_interrupt_comes_at_the_beginning_of_each_function_and_after_each_other_call(
+    interrupted_after: Callable[..., bool],
+) -> None:
     left = []
     while interrupted_after(len(left), _work, {__file__}):
         left.append("".join(DONE))

@@ -37,4 +37,4 @@ def test_everything_that_is_asked_for_has_one_locked_version_that_is_allowed(pyt
 
 
 def test_the_lock_names_no_host_and_no_path() -> None:
-    assert LOCK == [line for line in LOCK if re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; .*)?", line)]
+    assert [line for line in LOCK if re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; .*)?", line)] == LOCK

@@ -76,15 +76,15 @@ def test_whatever_a_call_raises_comes_pickled_with_its_traceback(context: Contex
 def test_a_result_that_cannot_be_pickled_is_told(context: Context) -> None:
     answer = call(context, threading.Lock)
     assert answer["unpicklable"] == "the result cannot be pickled"
-    assert answer["reason"] == "TypeError: cannot pickle '_thread.lock' object"
+    assert answer["reason"].startswith("TypeError: ")
     assert answer["ran"] is True
 
 
 def test_an_exception_that_cannot_be_pickled_is_told_with_its_own_traceback(context: Context) -> None:
-    answer = call(context, exec, "import threading; raise ValueError(threading.Lock())")
-    assert "ValueError: <unlocked _thread.lock object" in answer["unpicklable"]
+    answer = call(context, exec, "import threading; raise ValueError('mine', threading.Lock())")
+    assert "ValueError: ('mine', " in answer["unpicklable"]
     assert "this exception cannot be pickled" in answer["unpicklable"]
-    assert answer["reason"] == "TypeError: cannot pickle '_thread.lock' object"
+    assert answer["reason"].startswith("TypeError: ")
     assert "raise" in answer["traceback"] or "<string>" in answer["traceback"]
     assert answer["ran"] is True
 

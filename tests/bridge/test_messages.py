@@ -139,7 +139,7 @@ def test_what_is_no_request_is_refused_with_the_decoders_reason(payload: bytes, 
 
 
 def test_the_id_of_a_request_is_not_below_0() -> None:
-    with pytest.raises(ProtocolError, match="^not a request: id -1 is below 0$"):
+    with pytest.raises(ProtocolError, match=r"^not a request: id -1 is below 0$"):
         decode_request(b'{"id": -1, "command": "a", "args": {}}')
 
 

@@ -213,7 +213,9 @@ def test_a_program_that_does_not_exist_is_a_failed_start_and_leaks_nothing(
     open_fds: Callable[[], dict[int, str]],
 ) -> None:
     before = open_fds()
-    with pytest.raises(StartFailed, match="worker 5: cannot execute 'no-such-program': No such file") as caught:
+    with pytest.raises(
+        StartFailed, match=f"worker 5: cannot execute 'no-such-program': {os.strerror(errno.ENOENT)}"
+    ) as caught:
         WorkerProcess.spawn(5, ("no-such-program",), os.environ)
     assert caught.value.worker_id == 5
     assert open_fds() == before
@@ -222,7 +224,7 @@ def test_a_program_that_does_not_exist_is_a_failed_start_and_leaks_nothing(
 def test_a_file_that_cannot_be_executed_is_a_failed_start(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("#!/bin/sh\n")
-    with pytest.raises(StartFailed, match="Permission denied"):
+    with pytest.raises(StartFailed, match=os.strerror(errno.EACCES)):
         WorkerProcess.spawn(1, (str(plain),), os.environ)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -264,7 +265,7 @@ def test_a_base_that_vanishes_meanwhile_is_an_error_and_not_a_long_wait(
     runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rundir, "pools_dir", lambda: runtime_dir / "gone")
-    with pytest.raises(ConfigError, match="No such file"):
+    with pytest.raises(ConfigError, match=os.strerror(errno.ENOENT)):
         RunDir.claim("alpha", version="v2")
 
 

@@ -89,7 +89,7 @@ def test_a_bad_request_gets_its_reason_and_the_worker_goes_on(
     worker.send(payload)
     response = worker.receive()
     assert (response["id"], response["success"]) == (request_id, False)
-    with pytest.raises(ProtocolError, match="^not a request: ") as refused:
+    with pytest.raises(ProtocolError, match=r"^not a request: ") as refused:
         decode_request(payload)
     assert response["error"] == str(refused.value)
     assert worker.result("echo", value="still here") == "still here"

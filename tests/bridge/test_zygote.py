@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -361,7 +362,8 @@ def test_a_module_that_cannot_be_imported_fails_the_start_by_name_and_is_tried_a
         with pytest.raises(StartFailed) as caught:
             one.start()
         assert "preload of 'brittle' failed" in str(caught.value)
-        assert "ModuleNotFoundError: No module named 'no_such_module_at_all'" in str(caught.value)
+        assert "ModuleNotFoundError: " in str(caught.value)
+        assert "no_such_module_at_all" in str(caught.value)
         assert one.channels[-1].process.exited(HANG_GUARD_S)
         assert one.channels[-1].process.reap()
         assert one.channels[-1].process.describe_exit() == "is gone"
@@ -479,7 +481,7 @@ def test_orders_that_a_dead_zygote_was_sent_fail_and_the_pool_goes_on(team: Call
 REFUSALS = {
     "no fork": (
         "import errno, os\ndef fork():\n    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))\nos.fork = fork\n",
-        "Resource temporarily unavailable",
+        os.strerror(errno.EAGAIN),
     ),
     "no pidfd": (
         "import os, time\nfork = os.fork\n"

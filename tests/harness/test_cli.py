@@ -191,11 +191,11 @@ def test_a_difference_that_was_declared_and_not_seen_is_a_warning_on_every_way_o
         (["migrate", "start", "--state", "none/x.json"], "--state none/x.json: there is no folder"),
         (["migrate", "validate", "--docs", "nodir"], "--docs nodir: there is no such folder"),
         (["migrate", "canary", "abc"], "percent 'abc': a whole number is expected"),
-        (["compare", "--profile", "slow"], "Invalid value for '--profile'"),
-        (["compare", "--wrokers", "2"], "No such option: --wrokers"),
-        (["compair"], "No such command 'compair'"),
-        (["list", "everything"], "Invalid value for"),
-        (["compare", "parallel_calls", "--worker-command", "python3 'x"], "No closing quotation"),
+        (["compare", "--profile", "slow"], "'--profile'"),
+        (["compare", "--wrokers", "2"], "--wrokers"),
+        (["compair"], "'compair'"),
+        (["list", "everything"], "'everything'"),
+        (["compare", "parallel_calls", "--worker-command", "python3 'x"], 'worker_command "python3 \'x": '),
         (["compare", "parallel_calls", "--worker-command", "/no/such/program"], "cannot execute '/no/such/program'"),
         (["compare", "parallel_calls", "--worker-command", "true"], "the worker command 'true' starts no worker"),
         (["report", "nowhere"], "there is no nowhere"),
@@ -216,8 +216,8 @@ def test_bad_input_is_one_line_that_names_it(arguments: list[str], told: str, wr
 
 
 def test_a_scenario_file_that_breaks_is_one_line(write: Write, capsys: Capture) -> None:
-    assert main(["compare", write("1 / 0")]) == 2
-    assert capsys.readouterr().err == "poolproof: mine.py cannot be loaded: ZeroDivisionError: division by zero\n"
+    assert main(["compare", write("raise LookupError('not today')")]) == 2
+    assert capsys.readouterr().err == "poolproof: mine.py cannot be loaded: LookupError: not today\n"
     assert main(["compare", write("x = 1")]) == 2
     assert "defines no Scenario" in capsys.readouterr().err
 

@@ -59,7 +59,7 @@ def test_a_foreign_worker_is_understood_whatever_it_says(refusal: str, tmp_path:
         ("/no/such/program x", "cannot execute '/no/such/program'"),
         ("sh -c 'echo broken >&2; exit 1'", "broken"),
         ("", "at least one word"),
-        ("python3 'open", "No closing quotation"),
+        ("python3 'open", 'worker_command "python3 \'open": '),
     ],
 )
 def test_a_command_that_starts_no_worker_is_one_clear_line(command: str, told: str) -> None:

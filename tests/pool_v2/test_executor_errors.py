@@ -97,7 +97,7 @@ def test_a_callable_that_cannot_be_pickled_is_never_sent(executor: PoolExecutor,
 def test_an_argument_that_cannot_be_pickled_is_never_sent(executor: PoolExecutor, unhurt: None) -> None:
     error = executor.submit(print, threading.Lock()).exception(LIMIT_S)
     assert isinstance(error, NotPicklable)
-    assert str(error).startswith("print: the call cannot be pickled: TypeError: cannot pickle '_thread.lock' object")
+    assert str(error).startswith("print: the call cannot be pickled: TypeError: ")
 
 
 def test_a_callable_that_the_worker_does_not_find_is_never_run(
@@ -108,7 +108,7 @@ def test_a_callable_that_the_worker_does_not_find_is_never_run(
     monkeypatch.setitem(sys.modules, "only_here", module)
     error = executor.submit(module.call).exception(LIMIT_S)
     assert isinstance(error, NotPicklable)
-    assert "call: the call cannot be read in the worker: ModuleNotFoundError: No module named 'only_here'" in str(error)
+    assert "call: the call cannot be read in the worker: ModuleNotFoundError: " in str(error)
     assert error.sent is Sent.MAYBE
     assert isinstance(error.__cause__, RemoteTraceback)
 
@@ -116,7 +116,7 @@ def test_a_callable_that_the_worker_does_not_find_is_never_run(
 def test_a_result_that_cannot_be_pickled_is_told_with_where(executor: PoolExecutor, unhurt: None) -> None:
     error = executor.submit(threading.Lock).exception(LIMIT_S)
     assert isinstance(error, NotPicklable)
-    assert "result cannot be pickled: TypeError: cannot pickle '_thread.lock' object" in str(error)
+    assert "result cannot be pickled: TypeError: " in str(error)
     assert error.sent is Sent.YES
     assert "Traceback" in str(error.__cause__)
 
@@ -134,8 +134,8 @@ def test_a_result_that_cannot_be_read_here_is_told(
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("lock", "Holder: holds a lock: this exception cannot be pickled: TypeError: cannot pickle '_thread.lock'"),
-        ("two", "fail: its exception cannot be read: TypeError: TwoArguments.__init__() missing 1 required"),
+        ("lock", "Holder: holds a lock: this exception cannot be pickled: TypeError: "),
+        ("two", "fail: its exception cannot be read: TypeError: "),
         ("none", "fail: its exception was read as 'no exception'"),
     ],
 )

@@ -140,10 +140,10 @@ def test_the_callable_of_submit_is_given_by_position(executor: Executor) -> None
 
 def test_an_exception_arrives_as_itself_with_its_remote_traceback_as_the_cause(executor: Executor) -> None:
     future = executor.submit(int, "nine")
-    with pytest.raises(ValueError, match="invalid literal for int") as caught:
+    with pytest.raises(ValueError, match="nine") as caught:
         future.result(LIMIT_S)
     assert type(caught.value) is ValueError
-    assert "ValueError: invalid literal for int() with base 10: 'nine'" in str(caught.value.__cause__)
+    assert f"ValueError: {caught.value}" in str(caught.value.__cause__)
 
 
 def test_a_call_that_leaves_costs_only_itself(executor: Executor) -> None:
