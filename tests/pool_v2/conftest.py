@@ -237,7 +237,7 @@ class Interrupted(BaseException):
 
 
 CORE_FILES = {"coordinator.py", "roster.py", "ticket.py", "sessions.py", "circuit.py"}
-CHECKPOINTS = {dis.opmap[name] for name in ("CALL", "CALL_FUNCTION_EX", "RESUME") if name in dis.opmap}
+CHECKPOINTS = {dis.opmap[name] for name in ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "RESUME") if name in dis.opmap}
 """Where the interpreter looks for interrupts, beside the beginnings of lines."""
 
 
@@ -268,7 +268,9 @@ def interrupted(work: Callable[[], object], step: int) -> bool:
     def begun(frame: FrameType, _: str, __: object) -> Any:
         if Path(frame.f_code.co_filename).name not in CORE_FILES:
             return None
+        frame.f_trace = within  # before the next line: see tests/conftest.py
         frame.f_trace_opcodes = True
+        sys.settrace(begun)
         return within
 
     sys.settrace(begun)
