@@ -261,7 +261,7 @@ def test_a_client_never_gets_a_worker_that_has_died_while_idle(
 
     pool = make_pool(observe, spy() if with_hooks else None, workers=2)
     log.wait_for(K.READY, count=2)
-    (dead,) = pool._engine.coordinator.idle_workers()
+    (dead,) = until(pool._engine.coordinator.idle_workers, "the first worker is idle")
     os.kill(dead.transport.process.pid, signal.SIGKILL)
     until(dead.transport.process.exited, "it is dead")
     user = client(use)
