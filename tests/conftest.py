@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dis
+import functools
+import gc
 import inspect
 import os
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import psutil
@@ -64,39 +68,90 @@ CHECKPOINTS = {dis.opmap[name] for name in ("CALL", "CALL_KW", "CALL_FUNCTION_EX
 
 
 def _interrupted_after(step: int, work: Callable[[], object], files: Collection[str]) -> bool:
-    left, after_call, former = step, False, sys.gettrace()
+    left, after_call = step, False
+
+    def before(code: CodeType, offset: int) -> None:
+        nonlocal left, after_call
+        if after_call:
+            left -= 1
+            if left == -1:
+                raise KeyboardInterrupt
+        after_call = _opcodes(code)[offset] in CHECKPOINTS
+
+    each_opcode = _monitored if sys.version_info >= (3, 12) else _traced
+    with each_opcode(frozenset(files), before):
+        try:
+            work()
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+@functools.cache
+def _opcodes(code: CodeType) -> bytes:
+    return code.co_code
+
+
+@contextlib.contextmanager
+def _traced(files: frozenset[str], before: Callable[[CodeType, int], None]) -> Iterator[None]:
+    """Call `before` ahead of each opcode that this thread executes in the files, except in generators.
+
+    In a generator that is finalized the interpreter drops what is raised.
+    """
 
     def within(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal left, after_call
         if event == "opcode":
-            if after_call:
-                left -= 1
-                if left < 0:
-                    sys.settrace(None)
-                    frame.f_trace = None
-                    raise KeyboardInterrupt
-            after_call = frame.f_code.co_code[frame.f_lasti] in CHECKPOINTS
+            before(frame.f_code, frame.f_lasti)
         return within
 
     def begun(frame: FrameType, _: str, __: object) -> Any:
-        code = frame.f_code
-        if code.co_filename not in files or code.co_flags & inspect.CO_GENERATOR:
-            return None  # in a generator that is finalized the interpreter drops what is raised
-        # From 3.12 on there are opcode events only if the frame has its trace function before it asks for them (3.13),
-        # and if the thread's is set after that (3.12).
-        frame.f_trace = within
+        if frame.f_code.co_filename not in files or frame.f_code.co_flags & inspect.CO_GENERATOR:
+            return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        sys.settrace(begun)
         return within
 
+    former = sys.gettrace()
     sys.settrace(begun)
     try:
-        work()
-    except KeyboardInterrupt:
-        return True
+        yield
     finally:
         sys.settrace(former)
-    return False
+
+
+@contextlib.contextmanager
+def _monitored(files: frozenset[str], before: Callable[[CodeType, int], None]) -> Iterator[None]:
+    """The same as `_traced` from Python 3.12 on, where tracing opcodes comes too late, or crashes under coverage."""
+    monitoring, tool, event = sys.monitoring, sys.monitoring.OPTIMIZER_ID - 1, sys.monitoring.events.INSTRUCTION
+    thread = threading.get_ident()
+    codes = _codes_of(files)
+    monitoring.use_tool_id(tool, "interrupts")
+    monitoring.register_callback(
+        tool, event, lambda code, offset: before(code, offset) if threading.get_ident() == thread else None
+    )
+    try:
+        for code in codes:
+            monitoring.set_local_events(tool, code, event)
+        yield
+    finally:
+        for code in codes:
+            monitoring.set_local_events(tool, code, 0)
+        monitoring.register_callback(tool, event, None)
+        monitoring.free_tool_id(tool)
+
+
+@functools.cache
+def _codes_of(files: frozenset[str]) -> list[CodeType]:
+    left = [each.__code__ for each in gc.get_objects() if isinstance(each, FunctionType)]
+    left = [code for code in left if code.co_filename in files]
+    found: set[int] = set()
+    codes = []
+    while left:
+        code = left.pop()
+        if id(code) not in found:
+            found.add(id(code))
+            codes.append(code)
+            left += [each for each in code.co_consts if isinstance(each, CodeType)]
+    return [code for code in codes if not code.co_flags & inspect.CO_GENERATOR]
 
 
 @pytest.fixture

@@ -268,11 +268,11 @@ def interrupted(work: Callable[[], object], step: int) -> bool:
     def begun(frame: FrameType, _: str, __: object) -> Any:
         if Path(frame.f_code.co_filename).name not in CORE_FILES:
             return None
-        frame.f_trace = within  # before the next line: see tests/conftest.py
+        frame.f_trace = within
         frame.f_trace_opcodes = True
-        sys.settrace(begun)
         return within
 
+    sys._getframe().f_trace_opcodes = True  # for both lines see tests/conftest.py
     sys.settrace(begun)
     try:
         work()

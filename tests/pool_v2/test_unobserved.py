@@ -75,7 +75,7 @@ def injure(pool: PoolV2, seed: int, done: threading.Event) -> int:
 def test_each_call_has_its_own_answer_and_one_outcome_and_runs_once_at_most(
     make_pool: Any, client: Any, tmp_path: Path, seed: int, options: dict[str, Any]
 ) -> None:
-    # Workers are killed while they start, too; on a slow machine that would open the circuit, and no call would be made.
+    # Workers are killed while they start, too: on a slow machine that would open the circuit, and no call be made.
     pool = make_pool(workers=4, start_failures_to_open=1000, env={JOURNAL_VARIABLE: str(tmp_path)}, **options)
     done = threading.Event()
     nemesis = client(injure, pool, seed, done)
