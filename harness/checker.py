@@ -25,7 +25,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Checker(Protocol):
-    """Decides one claim. Instances are frozen and carry their bounds."""
+    """Decides one claim. Instances are frozen and carry their bounds.
+
+    A checker whose claim only the pool's events can decide has an attribute `needs_events` that is true. It is asked in
+    observed runs alone; see `asked_in`.
+    """
 
     @property
     def name(self) -> str:
@@ -43,6 +47,11 @@ class Checker(Protocol):
 
 
 MAX_EXAMPLES = 5
+
+
+def asked_in(checker: Checker, *, observed: bool) -> bool:
+    """Whether this checker is asked about a run that was observed, or was not."""
+    return observed or not getattr(checker, "needs_events", False)
 
 
 def finding(

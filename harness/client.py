@@ -11,22 +11,28 @@ import threading
 from types import FrameType
 from typing import Any
 
+import msgspec
+
 from bridge import Cancelled, Pool, Sent
 from bridge.clock import now_ns
+from bridge.events import CORRELATION
+from harness.face import Way
 from harness.fault import FaultKind
 from harness.history import Op
-from harness.recorder import Recorder
+from harness.recorder import Recorder, Running
 from harness.workload import Step
 
 WAIT_SLICE_S = 0.05
 BLOW_SIGNAL = signal.SIGUSR2
 BLOW_WAIT_S = 2.0
+MOST_TOGETHER = 5
 
 
 class Client(threading.Thread):
     """Makes the calls of `steps` on `pool`. `stop` ends it before its next call.
 
-    The nonce of a step is its seed, client and number, so two runs with one seed send the same.
+    The nonce of a step is its seed, client and number, so two runs with one seed send the same. With `batches` equal
+    steps that follow each other and wait for nothing go out together, at most `MOST_TOGETHER`.
     """
 
     def __init__(
@@ -34,13 +40,14 @@ class Client(threading.Thread):
         number: int,
         steps: tuple[Step, ...],
         *,
-        pool: Pool,
+        pool: Pool | Way,
         recorder: Recorder,
         first_index: int,
         begin_ns: int,
         seed: int,
         stop: threading.Event,
         pids: set[int] | None = None,
+        batches: bool = False,
     ) -> None:
         super().__init__(name=f"client-{number}", daemon=True)
         self.number = number
@@ -53,6 +60,7 @@ class Client(threading.Thread):
         self._hit = False
         self._steps = steps
         self._pool = pool
+        self._batches = pool if batches and isinstance(pool, Way) else None
         self._recorder = recorder
         self._first_index = first_index
         self._begin_ns = begin_ns
@@ -61,15 +69,34 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         """Make the calls."""
-        for position, step in enumerate(self._steps):
+        position = 0
+        while position < len(self._steps):
+            step = self._steps[position]
             if self._over or not self._ready(step):
                 return
-            if step.own_thread:
+            count = 1 if self._batches is None else self._together(position)
+            if self._batches is not None and count > 1:
+                self._call_together(self._batches, position, count)
+            elif step.own_thread:
                 thread = threading.Thread(target=self._call, args=(position, step), name=f"{self.name}-{position}")
                 thread.start()
                 thread.join()
             else:
                 self._call(position, step)
+            position += count
+
+    def _together(self, position: int) -> int:
+        # How many steps from this one on differ in nothing but their arguments, and wait for nothing in between.
+        first = self._steps[position]
+        if first.fault is not None or first.own_thread:
+            return 1
+        count = 1
+        for step in self._steps[position + 1 : position + MOST_TOGETHER]:
+            alike = msgspec.structs.replace(step, args=first.args, verbatim=first.verbatim) == first
+            if not alike or step.after or step.at_s is not None or step.pause_s:
+                break
+            count += 1
+        return count
 
     def run_here(self) -> None:
         """Make the calls in this thread, the main one, where `strike` can reach them."""
@@ -109,7 +136,7 @@ class Client(threading.Thread):
             wait_s += max(0.0, step.at_s - (now_ns() - self._begin_ns) / 1e9)
         return not (self._stop_asked.wait(wait_s) if wait_s > 0 else self._stop_asked.is_set())
 
-    def _call(self, position: int, step: Step) -> None:
+    def _begin(self, position: int, step: Step) -> Running:
         nonce = f"{self._seed}.{self.number}.{position}"
         args = step.args if step.verbatim else {**step.args, "nonce": nonce}
         invoked_ns = now_ns()
@@ -126,14 +153,33 @@ class Client(threading.Thread):
             intended_ns=invoked_ns if step.at_s is None else self._begin_ns + int(step.at_s * 1e9),
             invoked_ns=invoked_ns,
         )
-        running = self._recorder.invoke(step, op)
+        return self._recorder.invoke(step, op)
+
+    def _call_together(self, way: Way, position: int, count: int) -> None:
+        # No correlation: the pool counts a call for each, which the journals match by their nonces.
+        steps = self._steps[position : position + count]
+        running = [self._begin(position + place, step) for place, step in enumerate(steps)]
+        self._recorder.detach()
+        try:
+            found = way.execute_batch(steps, [each.begun.args for each in running])
+            if len(found) != count:
+                found = [AssertionError(f"{count} calls in a batch had {len(found)} answers")] * count
+        except BaseException as raised:
+            found = [raised] * count
+        for each, step, value in zip(running, steps, found, strict=True):
+            error = value if isinstance(value, BaseException) else None
+            self._recorder.complete(each, step, value=None if error else value, error=error)
+
+    def _call(self, position: int, step: Step) -> None:
+        running = self._begin(position, step)
         value: Any = None
         error: BaseException | None = None
+        correlation = CORRELATION.set(running.begun.index + 1)
         try:
             self._in_call = threading.current_thread() is threading.main_thread()
             value = self._pool.execute(
                 step.command,
-                args,
+                running.begun.args,
                 session=step.session,
                 timeout_s=step.timeout_s,
                 checkout_timeout_s=step.checkout_timeout_s,
@@ -142,6 +188,7 @@ class Client(threading.Thread):
         except BaseException as raised:
             error = raised
         self._in_call = False
+        CORRELATION.reset(correlation)
         foreign = isinstance(error, KeyboardInterrupt) and not self._landed  # the user's own
         if self._landed and isinstance(error, KeyboardInterrupt | SystemExit):
             self._over, self._landed = isinstance(error, SystemExit), False

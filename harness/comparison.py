@@ -12,7 +12,7 @@ from harness.picture import Picture
 from harness.recovery import Recovery
 from harness.verdict import Decision, Verdict
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +58,8 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """One scenario on one pool with one seed. `skipped`: why it was not run; `trouble`: what broke it.
 
-    `replay` is the command that runs it again.
+    `replay` is the command that runs it again. `face` is the way in which the pool was called, `observed` whether it
+    had an observer. `unasked` are checkers that such a run cannot decide, which another one must.
     """
 
     scenario: str
@@ -73,6 +74,14 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     skipped: str = ""
     trouble: str = ""
     replay: str = ""
+    face: str = "execute"
+    observed: bool = True
+    unasked: tuple[str, ...] = ()
+
+    @property
+    def made_in(self) -> str:
+        """Pool and way: "v2, face asyncio, not observed"."""
+        return f"{self.pool}, face {self.face}, {'observed' if self.observed else 'not observed'}"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

@@ -154,7 +154,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 class FaultRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a fault: `landed` only if it is known to have reached a living worker, a client, or the pool.
 
-    `seen` is what the one who was hit saw, where that is the question: an error's name, or a few words.
+    `seen` is what the one who was hit saw, where that is the question: an error's name, or a few words. `op` is the
+    operation whose own command is the fault.
     """
 
     kind: FaultKind
@@ -164,3 +165,4 @@ class FaultRecord(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None = None
     detail: str = ""
     seen: str = ""
+    op: int | None = None

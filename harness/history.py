@@ -14,6 +14,7 @@ import numpy as np
 from bridge import EventKind, SessionStatus, Statistics
 from harness.columns import NONE, Earliest, Numbers, find_last, order_by
 from harness.fault import FaultRecord
+from harness.joining import first_service
 from harness.op import Op, OpType
 from harness.tables import Events, Ops, Services
 
@@ -39,7 +40,9 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What was run, so that it can be run again. `file` defines the scenario if the catalogue does not.
 
-    `worker_command` is empty for the shipped worker.
+    `worker_command` is empty for the shipped worker. `face` is the way in which the pool was called, `observed`
+    whether it had an observer, and `baseline` the other pool of a face that needs two. `void` are the checkers that
+    this face's contract makes void.
     """
 
     scenario: str
@@ -55,6 +58,10 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     call_timeout_s: float
     checkout_timeout_s: float
     worker_command: str = ""
+    face: str = "execute"
+    observed: bool = True
+    baseline: str = ""
+    void: tuple[str, ...] = ()
 
 
 class EventsByKind(Mapping[EventKind, Events]):
@@ -77,6 +84,8 @@ class EventsByKind(Mapping[EventKind, Events]):
 class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A whole run. `finished` is false if it was cut off; `trouble` says what went wrong with the run itself.
 
+    `complaints` are what the face has seen the pool do wrong, beside what became of the calls.
+
     Operations, events and service intervals are tables, made of whatever sequences are given.
     """
 
@@ -95,6 +104,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     close_ended_ns: int | None = None
     finished: bool = False
     trouble: str = ""
+    complaints: tuple[str, ...] = ()
     torn_lines: int = 0
 
     def __post_init__(self) -> None:
@@ -165,10 +175,14 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def serving(self) -> Numbers:
-        """For each operation the row of the service interval of its request, by process and number; -1 if none is."""
+        """For each operation the row of the service interval of its request, -1 if none is.
+
+        By process and number, or by its nonce if the pool has told of no call.
+        """
         ops, services = self.ops, self.services
         found = find_last((ops.pid, ops.call), (services.pid, services.request_id))
-        return np.where((ops.pid == NONE) | (ops.call == NONE), -1, found)
+        untold = (ops.pid == NONE) | (ops.call == NONE)
+        return np.where(untold, first_service(ops, services) if untold.any() else -1, found)
 
     def limits_s(self, ops: Ops) -> Numbers:
         """How long each of these operations may take, in seconds: its own limit, or the pool's."""

@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -53,7 +54,8 @@ class Stage:
     """Where the faults take place. `make` and `config` make a second pool of the kind; `subject` is its name.
 
     `main_client` is the client that runs in the main thread, where alone a signal raises. `pids` collects processes
-    that must be gone at the end. `models` is the model server of the scenario, if it has one.
+    that must be gone at the end. `models` is the model server of the scenario, if it has one. `close` closes what the
+    clients call, and `look` reads what the workers' journals have to tell now.
     """
 
     pool: Pool
@@ -66,6 +68,8 @@ class Stage:
     main_client: Victim | None = None
     pids: set[int] = field(default_factory=set)
     models: LoopbackModels | None = None
+    close: Callable[[float], None] | None = None
+    look: Callable[[], None] = lambda: None
 
     def tell(
         self,
@@ -90,7 +94,7 @@ def close(fault: Fault, stage: Stage) -> None:
     """Close the pool, with `for_s` seconds of grace."""
     stage.tell(fault, landed=True, detail="close()")
     stage.recorder.mark("close_began")
-    stage.pool.close(fault.for_s or CLOSE_GRACE_S)
+    (stage.close or stage.pool.close)(fault.for_s or CLOSE_GRACE_S)
     stage.recorder.mark("close_ended")
 
 
@@ -254,9 +258,27 @@ def kill_parent(fault: Fault, stage: Stage) -> None:
     if stage.config is None or not stage.subject:
         stage.tell(fault, landed=False, detail="no second pool can be made here")
         return
-    env = {name: value for name, value in stage.config.env.items() if name != JOURNAL_VARIABLE}
-    config = msgspec.structs.replace(stage.config, name=f"{stage.pool.name}-orphaned", env=env)
-    order = msgspec.json.encode({"pool": stage.subject, "config": config})
+    with tempfile.TemporaryDirectory(prefix="poolproof-") as journals:  # not the run's: they are not its workers
+        env = {**stage.config.env, JOURNAL_VARIABLE: journals}
+        config = msgspec.structs.replace(stage.config, name=f"{stage.pool.name}-orphaned", env=env)
+        order = msgspec.json.encode({"pool": stage.subject, "config": config})
+        owner, line = _own_and_die(order)
+    if not line:
+        stage.tell(fault, landed=False, pid=owner.pid, detail=f"no process could make a pool {stage.subject!r}")
+        return
+    workers: list[int] = json.loads(line)
+    stage.pids.update(workers)
+    deadline = time.monotonic() + (fault.for_s or ANSWER_WAIT_S)
+    left = workers
+    while left and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
+        left = [pid for pid in left if _lives(pid)]
+    seen = f"{len(left)} of {len(workers)} workers left" if left else "all gone"
+    stage.tell(fault, landed=bool(workers), pid=owner.pid, detail="SIGKILL to the pool's process", seen=seen)
+
+
+def _own_and_die(order: bytes) -> tuple[subprocess.Popen[bytes], bytes]:
+    # A process that makes the pool, and was killed once it was at work; what it said of its workers.
     owner = subprocess.Popen(
         [sys.executable, "-m", "harness.owner"],
         stdin=subprocess.PIPE,
@@ -277,18 +299,7 @@ def kill_parent(fault: Fault, stage: Stage) -> None:
         owner.stdout.close()
         with contextlib.suppress(BrokenPipeError):
             owner.stdin.close()
-    if not line:
-        stage.tell(fault, landed=False, pid=owner.pid, detail=f"no process could make a pool {stage.subject!r}")
-        return
-    workers: list[int] = json.loads(line)
-    stage.pids.update(workers)
-    deadline = time.monotonic() + (fault.for_s or ANSWER_WAIT_S)
-    left = workers
-    while left and time.monotonic() < deadline:
-        time.sleep(LOOK_EVERY_S)
-        left = [pid for pid in left if _lives(pid)]
-    seen = f"{len(left)} of {len(workers)} workers left" if left else "all gone"
-    stage.tell(fault, landed=bool(workers), pid=owner.pid, detail="SIGKILL to the pool's process", seen=seen)
+    return owner, line
 
 
 def fail_models(fault: Fault, stage: Stage) -> None:

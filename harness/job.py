@@ -104,6 +104,8 @@ class Job:
             scenario=self.order.scenario,
             pool=self.order.pool,
             seed=self.order.request.seed,
+            face=self.order.request.face,
+            observed=self.order.request.observed,
             verdict=Verdict.UNKNOWN,
             trouble=trouble,
         )
@@ -181,7 +183,9 @@ def serve(carry_out: Callable[[Order], RunResult], kind: type[Order]) -> int:
 def carry_out_run(order: JobOrder) -> RunResult:
     """Run the order's scenario on its pool."""
     found = {scenario.name: scenario for scenario in find_scenarios([order.file or order.scenario])}
-    return run(found[order.scenario], find_pool(order.pool), order.request, Path(order.out))
+    subject, request = find_pool(order.pool), order.request
+    baseline = find_pool(request.baseline) if subject.face(request.face).two_pools else None
+    return run(found[order.scenario], subject, request, Path(order.out), baseline)
 
 
 def main() -> int:

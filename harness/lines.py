@@ -13,9 +13,10 @@ import msgspec
 import numpy as np
 
 from bridge import Event, ServiceInterval, SessionStatus, Statistics
-from harness.columns import AT_ONCE, GatheredDocuments, Vocabulary, order_by
+from harness.columns import AT_ONCE, GatheredDocuments, GatheredNumbers, Vocabulary, order_by
 from harness.fault import FaultRecord
 from harness.history import History, Leftovers, RunInfo, Sample
+from harness.joining import join_events, join_journals, land
 from harness.op import Op, OpType
 from harness.tables import Events, Ops, Services
 
@@ -27,7 +28,10 @@ class OpLine(msgspec.Struct, frozen=True, tag="op"):
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is known of an operation at its end and was not at its begin; see Op."""
+    """What is known of an operation at its end and was not at its begin; see Op.
+
+    The times and numbers that the pool's events tell stand here in histories of older versions alone.
+    """
 
     index: int
     checked_out_ns: int | None = None
@@ -69,7 +73,9 @@ class SampleLine(msgspec.Struct, frozen=True, tag="sample"):
 
 
 class MarkLine(msgspec.Struct, frozen=True, tag="mark"):
-    """A moment of the run itself: begun, ended, close_began, close_ended, finished, or trouble with its text."""
+    """A moment of the run itself: begun, ended, close_began, close_ended, finished, or with its text trouble
+    or a complaint.
+    """
 
     name: str
     at_ns: int
@@ -105,10 +111,13 @@ class _Reader:
     def __init__(self, nonces: Vocabulary) -> None:
         self.events = Events.gathering()
         self.ops = Ops.gathering(GatheredDocuments, nonces)
+        self.calls = GatheredNumbers("q")
+        self.correlations = GatheredNumbers("q")
         self.faults: list[FaultRecord] = []
         self.samples: list[Sample] = []
         self.marks: dict[str, int] = {}
         self.trouble: list[str] = []
+        self.complaints: list[str] = []
         self.leftovers: Leftovers | None = None
         self.statistics: Statistics | None = None
         self.sessions: tuple[SessionStatus, ...] | None = None
@@ -118,7 +127,11 @@ class _Reader:
 
     def take(self, lines: list[Line]) -> None:
         """These come next."""
-        self.events.extend([line.event for line in lines if type(line) is EventLine])
+        events = [line.event for line in lines if type(line) is EventLine]
+        self.events.extend(events)
+        told = [event for event in events if event.correlation is not None and event.call is not None]
+        self.calls.extend([event.call for event in told])
+        self.correlations.extend([event.correlation for event in told])
         for line in lines:
             match line:
                 case EventLine():
@@ -136,6 +149,8 @@ class _Reader:
                     self.samples.append(sample)
                 case MarkLine("trouble", _, why):
                     self.trouble.append(why)
+                case MarkLine("complaint", _, what):
+                    self.complaints.append(what)
                 case MarkLine(name, at_ns):
                     self.marks.setdefault(name, at_ns)
                 case LeftoversLine(found):
@@ -189,13 +204,17 @@ def build_history(info: RunInfo, lines: Iterable[bytes], services: Iterable[Serv
         reader.take(whole)
         reader.torn += torn
     served = Services.of(services, nonces)
+    served = served.take(order_by(served.start_ns))
+    events = Events(**reader.events.columns())
+    ops = join_events(reader.told_ops(), events, reader.calls.column(), reader.correlations.column())
+    ops = join_journals(ops, served)
     marks = reader.marks
     return History(
         info=info,
-        ops=reader.told_ops(),
-        events=Events(**reader.events.columns()),
-        services=served.take(order_by(served.start_ns)),
-        faults=tuple(reader.faults),
+        ops=ops,
+        events=events,
+        services=served,
+        faults=land(reader.faults, ops),
         samples=tuple(reader.samples),
         leftovers=reader.leftovers,
         statistics=reader.statistics,
@@ -206,6 +225,7 @@ def build_history(info: RunInfo, lines: Iterable[bytes], services: Iterable[Serv
         close_ended_ns=marks.get("close_ended"),
         finished="finished" in marks,
         trouble="; ".join(reader.trouble),
+        complaints=tuple(reader.complaints),
         torn_lines=reader.torn,
     )
 

@@ -29,6 +29,9 @@ def measure(history: History) -> Metrics:
         throughput = answered / wall_s if wall_s > 0 else None
     most, mean = overlap_degree(intervals.start_ns, intervals.end_ns) if len(intervals) else (None, None)
     served = (done.received_ns != NONE) & (done.sent_ns != NONE)
+    service_s = (done.received_ns - done.sent_ns)[served] / 1e9
+    if not history.info.observed:  # what the workers' own journals tell
+        service_s = (intervals.end_ns - intervals.start_ns) / 1e9
     return Metrics(
         ops=len(history.ops),
         outcomes=dict(sorted(history.ops.outcome.counts().items())),
@@ -37,7 +40,7 @@ def measure(history: History) -> Metrics:
         overlap_max=most,
         overlap_mean=mean,
         response=_quantiles(((done.completed_ns - done.intended_ns) / 1e9).tolist()),
-        service=_quantiles(((done.received_ns - done.sent_ns)[served] / 1e9).tolist()),
+        service=_quantiles(service_s.tolist()),
         timeline=_timeline(history),
         recoveries=recoveries(history)[:MOST_RECOVERIES],
     )

@@ -97,7 +97,15 @@ class Nemesis:
         elif victim is None or victim.pid is None:
             self._stage.tell(fault, landed=False, detail="no worker was known to be busy")
         else:
-            self._hit(fault, victim.pid, victim.worker, lambda: victim.received_ns is None)
+            self._hit(fault, victim.pid, victim.worker, lambda: self._in_call(victim))
+
+    def _in_call(self, victim: Running) -> bool:
+        self._stage.look()
+        return victim.received_ns is None and victim.completed_ns is None
+
+    def _busy(self, pid: int) -> bool:
+        self._stage.look()
+        return self._stage.roll.busy(pid)
 
     def _hit_busiest(self, fault: Fault) -> None:
         # The moment has come, and a worker may be between two calls: the next one that is busy will do.
@@ -106,8 +114,9 @@ class Nemesis:
             found = stage.roll.busiest()
             if found is not None:
                 pid, worker = found
-                if self._hit(fault, pid, worker, partial(stage.roll.busy, pid), only_busy=True):
+                if self._hit(fault, pid, worker, partial(self._busy, pid), only_busy=True):
                     return
+                stage.roll.end(pid)  # it has answered, or it has ended: it is nobody to look at again
             if stage.stop.wait(LOOK_EVERY_S):
                 stage.tell(fault, landed=False, detail="no worker was known to be busy")
                 return

@@ -10,14 +10,18 @@ import json
 import os
 import sys
 import threading
+import time
 
 import msgspec
 
-from bridge import Event, EventKind, Pool, PoolConfig, PoolError
+from bridge import Pool, PoolConfig, PoolError
+from bridge.journal import JOURNAL_VARIABLE
 from harness.pools import find_pool
 
 BUSY_S = 60.0
 SETTLE_S = 0.1
+BEGIN_WAIT_S = 2.0
+LOOK_EVERY_S = 0.01
 
 
 class OwnerOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,26 +34,31 @@ class OwnerOrder(msgspec.Struct, frozen=True, kw_only=True):
 def main() -> int:
     """Make the pool, keep it busy, and wait for the end."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=OwnerOrder)
-    busy = threading.Event()
-
-    def observe(event: Event) -> None:
-        if event.kind is EventKind.SEND:
-            busy.set()
-
     subject = find_pool(order.pool)
-    pool = subject.make(order.config, observe)
+    pool = subject.make(order.config, None)
     try:
         pool.warm_up()
         pids = [worker.pid for worker in pool.status().workers]
         for _ in pids:
             threading.Thread(target=_work, args=(pool,), daemon=True).start()
-        busy.wait()
-        threading.Event().wait(SETTLE_S)
+        _await_work(order.config.env.get(JOURNAL_VARIABLE, ""))
         os.write(1, json.dumps(pids).encode() + b"\n")
         sys.stdin.buffer.read()
     finally:
         pool.close(0.0)
     return 0
+
+
+def _await_work(journals: str) -> None:
+    # Until a worker has written down its first request. Workers that keep no journal have a while to begin.
+    deadline = time.monotonic() + BEGIN_WAIT_S
+    while time.monotonic() < deadline and not _any_began(journals):
+        time.sleep(LOOK_EVERY_S)
+    time.sleep(SETTLE_S)
+
+
+def _any_began(journals: str) -> bool:
+    return bool(journals) and any(entry.stat().st_size for entry in os.scandir(journals))
 
 
 def _work(pool: Pool) -> None:

@@ -12,8 +12,8 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -21,6 +21,8 @@ import msgspec
 
 from bridge import Capability, Pool, PoolConfig, PoolError
 from harness.errors import UsageError
+from harness.face import USUAL_FACES, Face, Setting, Way
+from harness.faces import ALL_FACES, FACES
 from harness.lab.planted import PREFIX, parse_planted, slower
 from harness.names import pool_name
 from harness.runner import PoolFactory, Subject
@@ -49,6 +51,7 @@ SUBJECTS: dict[str, Subject] = {
         capabilities=PoolV2.capabilities,
         call_timeout_s=V2_CALL_TIMEOUT_S,
         checkout_timeout_s=V2_CHECKOUT_TIMEOUT_S,
+        faces=ALL_FACES,
     ),
 }
 
@@ -82,6 +85,9 @@ def as_subject(made_by: object, name: str) -> Subject:
     A factory may say what it is by attributes: `summary`, `capabilities`, `commands`, `call_timeout_s` and
     `checkout_timeout_s`; without `capabilities` one lazy pool is made to ask it. A factory that takes no observer
     tells of no events. `prepare()`, if there is one, is called once: it starts what outlives every pool.
+    `faces` are names of `poolproof list faces`, or for faces of its own a mapping from their names to callables, each
+    of which makes of a pool what has an `execute`; without it a pool has `execute` and `main_thread`, and if it is a
+    PoolV2 all others too.
     Raises UsageError if it is none of these.
     """
     prepare = getattr(made_by, "prepare", None)
@@ -92,8 +98,12 @@ def as_subject(made_by: object, name: str) -> Subject:
     if not callable(made_by):
         raise UsageError(f"{name} is no factory of pools but {made_by!r:.80}")
     make = _adapt(made_by, name)
-    told = getattr(made_by, "capabilities", None)
-    capabilities = _ask(make, name) if told is None else frozenset(Capability(word) for word in told)
+    told, faces = getattr(made_by, "capabilities", None), getattr(made_by, "faces", None)
+    kind: type = made_by if isinstance(made_by, type) else object
+    if told is None or (faces is None and kind is object and getattr(made_by, "commands", None) is None):
+        kind, asked = _ask(make, name)
+        told = asked if told is None else told
+    capabilities = frozenset(Capability(word) for word in told)
     call_timeout_s = float(getattr(made_by, "call_timeout_s", V2_CALL_TIMEOUT_S))
     document = (inspect.getdoc(made_by) or "").strip().splitlines()
     return Subject(
@@ -104,7 +114,47 @@ def as_subject(made_by: object, name: str) -> Subject:
         call_timeout_s=call_timeout_s,
         checkout_timeout_s=float(getattr(made_by, "checkout_timeout_s", call_timeout_s)),
         commands=getattr(made_by, "commands", None),
+        faces=_faces_of(faces, kind, name),
     )
+
+
+def _faces_of(told: object, kind: type, name: str) -> tuple[Face, ...]:
+    if told is None:
+        return ALL_FACES if issubclass(kind, PoolV2) else USUAL_FACES
+    own = dict(told) if isinstance(told, Mapping) else {}
+    if not own and isinstance(told, Iterable) and not isinstance(told, str):
+        own = dict.fromkeys(told)
+    found = {face.name: face for face in USUAL_FACES}
+    for word, over in own.items():
+        if callable(over):
+            found[word] = Face(name=word, summary=f"a face of {name} itself", over=partial(_own_way, over))
+        elif word in FACES and over is None:
+            found[word] = FACES[word]
+        else:
+            raise UsageError(f"the pool {name!r}: there is no face {word!r}; there are {', '.join(FACES)}")
+    return tuple(found.values())
+
+
+class _OwnWay(Way):
+    """A face that the pool's author has made."""
+
+    def __init__(self, pool: Pool, made: Any) -> None:  # noqa: ANN401 - whatever has an execute
+        super().__init__(pool)
+        self._made = made
+
+    def execute(self, command: str, args: dict[str, Any], **options: Any) -> Any:  # noqa: ANN401
+        """One call through it."""
+        return self._made.execute(command, args, **options)
+
+    def close(self, grace_s: float) -> None:
+        """Close the pool, then what the author's face holds if it has a `close` of its own."""
+        super().close(grace_s)
+        if self._made is not self.pool and callable(getattr(self._made, "close", None)):
+            self._made.close()
+
+
+def _own_way(over: Callable[[Pool], Any], pool: Pool, setting: Setting) -> Way:
+    return _OwnWay(pool, over(pool))
 
 
 @cache
@@ -161,7 +211,8 @@ def _adapt(factory: Callable[..., Any], name: str) -> PoolFactory:
     )
 
 
-def _ask(make: PoolFactory, name: str) -> frozenset[Capability]:
+def _ask(make: PoolFactory, name: str) -> tuple[type, frozenset[Capability]]:
+    # The class of what is made, and what it can do.
     try:
         pool = make(PoolConfig(name=pool_name("ask", name), workers=1, lazy=True), None)
     except PoolError as error:
@@ -171,7 +222,7 @@ def _ask(make: PoolFactory, name: str) -> frozenset[Capability]:
     if not isinstance(pool, Pool):
         raise UsageError(f"the pool {name!r}: the factory gave {pool!r:.80}, which lacks {_missing(pool)} of a pool")
     pool.close()
-    return frozenset(Capability(word) for word in pool.capabilities)
+    return type(pool), frozenset(Capability(word) for word in pool.capabilities)
 
 
 def _missing(made: object) -> str:

@@ -21,7 +21,7 @@ from bridge import Event, EventKind, PoolError, SessionStatus, Statistics
 from bridge.clock import now_ns
 from bridge.redaction import SECRET_FIELDS, hide_in, redact, secrets_in
 from harness.census import take_sample
-from harness.fault import FaultKind, FaultRecord
+from harness.fault import FaultRecord
 from harness.history import Leftovers, Op, OpType
 from harness.lines import (
     End,
@@ -36,6 +36,7 @@ from harness.lines import (
     SessionsLine,
     StatisticsLine,
 )
+from harness.roll import Roll
 from harness.workload import Step
 
 WRITE_EVERY_S = 0.02
@@ -47,14 +48,15 @@ NAMES_A_SECRET = re.compile(rb'"(?:' + "|".join(sorted(SECRET_FIELDS)).encode() 
 
 
 class Running(msgspec.Struct):
-    """An operation under way, and then its end; the pool's events fill in its times."""
+    """An operation under way, and then its end.
+
+    `worker`, `pid` and `received_ns` are filled in where somebody waits for its moment: who got it, and when that
+    worker had done it. What the pool's events tell of its times is joined when the history is read.
+    """
 
     begun: Op
-    call: int | None = None
     worker: int | None = None
     pid: int | None = None
-    checked_out_ns: int | None = None
-    sent_ns: int | None = None
     received_ns: int | None = None
     completed_ns: int | None = None
     type: OpType = OpType.OK
@@ -67,18 +69,12 @@ class Running(msgspec.Struct):
         """How it ended, and what may have happened."""
         return End(
             index=self.begun.index,
-            checked_out_ns=self.checked_out_ns,
-            sent_ns=self.sent_ns,
-            received_ns=self.received_ns,
             completed_ns=self.completed_ns,
             type=self.type,
             outcome=self.outcome,
             sent=self.sent,
             value=self.value,
             error=self.error,
-            call=self.call,
-            worker=self.worker,
-            pid=self.pid,
         )
 
 
@@ -99,17 +95,19 @@ class Moment:
 
 
 class Recorder:
-    """Appends to the history of one run. Thread-safe.
+    """Appends to the history of one run. Thread-safe. `roll` knows whether the workers keep journals.
 
     Invariant: a line is in the file in the order of its append, and `close` returns with all of them written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, roll: Roll | None = None) -> None:
+        self._roll = roll or Roll()
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._lines: deque[Line | Op | Running | Event] = deque()
         self._append = self._lines.append
         self._stop = threading.Event()
         self._here = threading.local()
+        self._awaited: dict[str | int, Running] = {}
         self._by_call: dict[int, Running] = {}
         self._moments: dict[str, Moment] = {}
         self._encoder = msgspec.json.Encoder(enc_hook=repr)
@@ -126,8 +124,14 @@ class Recorder:
         """An operation begins in this thread."""
         running = Running(op)
         self._here.running = running
+        if op.label and f"{op.label}:sent" in self._moments:
+            self._awaited[op.nonce] = self._awaited[op.index] = running
         self._append(op)
         return running
+
+    def detach(self) -> None:
+        """This thread's next events belong to no single operation, as those of a batch."""
+        self._here.running = None
 
     def complete(self, running: Running, step: Step, *, value: Any, error: BaseException | None) -> Running:  # noqa: ANN401
         """The operation is over. Its line is made by the thread that writes it, at no cost to the client."""
@@ -139,47 +143,64 @@ class Recorder:
         self._here.running = None
         self._append(running)
         if step.fault is not None:
-            self._fault_of(running, step, step.fault)
+            begun = running.begun
+            self.fault(
+                FaultRecord(
+                    kind=step.fault,
+                    at_ns=begun.invoked_ns,
+                    landed=running.sent == "yes",
+                    detail=step.command,
+                    op=begun.index,
+                )
+            )
         if step.label:
             self._reach(step.label, "done", running)
         return running
 
     def observe(self, event: Event) -> None:
-        """The pool's observer."""
-        self._append(event)
-        if event.kind is EventKind.ENQUEUE:
-            running = getattr(self._here, "running", None)
-            if running is not None and event.call is not None:
-                running.call = event.call
-                self._by_call[event.call] = running
-            return
-        known = None if event.call is None else self._by_call.get(event.call)
-        if known is None:
-            return
-        match event.kind:
-            case EventKind.ACCEPT:
-                known.checked_out_ns, known.worker = event.at_ns, event.worker
-            case EventKind.SEND:
-                known.sent_ns, known.worker, known.pid = event.at_ns, event.worker, event.pid
-                self._reach(known.begun.label, "sent", known)
-            case EventKind.RECEIVE:
-                known.received_ns = event.at_ns
-            case EventKind.DONE if event.call is not None:
-                del self._by_call[event.call]
-            case _:
-                pass
+        """The pool's observer, in whatever thread and however late.
 
-    def _fault_of(self, running: Running, step: Step, kind: FaultKind) -> None:
-        self.fault(
-            FaultRecord(
-                kind=kind,
-                at_ns=running.sent_ns or running.begun.invoked_ns,
-                landed=running.sent_ns is not None or running.sent == "yes",
-                worker=running.worker,
-                pid=running.pid,
-                detail=step.command,
-            )
-        )
+        Whose call it is says the correlation of its ENQUEUE. A pool that gives none is taken to tell of a call in the
+        thread of its client.
+        """
+        if event.kind is EventKind.ENQUEUE and event.correlation is None:
+            running = getattr(self._here, "running", None)
+            if running is not None:
+                event = msgspec.structs.replace(event, correlation=running.begun.index + 1)
+        self._append(event)
+        if self._awaited and not self.journalled and event.call is not None:
+            self._await_events(event, event.call)
+
+    def _await_events(self, event: Event, call: int) -> None:
+        # Workers that keep no journal: the pool's word is all there is, and may come when the call is over.
+        if event.kind is EventKind.ENQUEUE and event.correlation is not None:
+            awaited = self._awaited.get(event.correlation - 1)
+            if awaited is not None:
+                self._by_call[call] = awaited
+        known = self._by_call.get(call)
+        if known is not None and event.kind is EventKind.SEND:
+            known.worker, known.pid = event.worker, event.pid
+            self._reach(known.begun.label, "sent", known)
+        elif known is not None and event.kind is EventKind.RECEIVE:
+            known.received_ns = event.at_ns
+
+    @property
+    def journalled(self) -> bool:
+        """Whether the workers keep journals, so that moments come from these."""
+        return self._roll.journalled
+
+    def begun(self, nonce: str, *, pid: int, worker: int, at_ns: int) -> None:
+        """By its journal a worker has begun the request with this nonce at `at_ns`."""
+        running = self._awaited.get(nonce)
+        if running is not None and running.pid is None:
+            running.worker, running.pid = worker, pid
+            self._reach(running.begun.label, "sent", running)
+
+    def answered(self, nonce: str, at_ns: int) -> None:
+        """By its journal a worker has ended the request with this nonce."""
+        running = self._awaited.get(nonce)
+        if running is not None:
+            running.received_ns = at_ns
 
     def fault(self, record: FaultRecord) -> None:
         """A fault was tried."""

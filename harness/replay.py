@@ -19,4 +19,7 @@ def replay_command(info: RunInfo) -> str:
         words += ["--profile", info.profile]
     if info.worker_command:
         words += ["--worker-command", info.worker_command]
+    words += ["--face", info.face, "--observed" if info.observed else "--not-observed"]
+    if info.baseline:
+        words += ["--baseline", info.baseline]
     return shlex.join(words)

@@ -1,6 +1,6 @@
-"""Who is at work: the living workers of a run's pool, by its own events, and which of them is busy.
+"""Which workers of a run's pool are at work now, by their own journals; by the pool's events if they keep none.
 
-Knows nothing of faults. It is told of events in many threads, and each step of it is one atomic change of a dict.
+Knows nothing of faults. It is told in several threads, and each change is one atomic change of a dict.
 """
 
 from __future__ import annotations
@@ -9,12 +9,25 @@ from bridge import Event, EventKind
 
 
 class Roll:
-    """The workers by pid. `seen` are all that ever were."""
+    """The busy workers by pid. `seen` are the pids of all workers that ever were.
+
+    `journalled` says that the workers keep journals: then the pool's events say nothing of who is busy, since they may
+    be delivered when the call is over.
+    """
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
-        self._living: dict[int, int | None] = {}
+        self.journalled = False
         self._busy: dict[int, int | None] = {}
+
+    def begin(self, pid: int, worker: int | None) -> None:
+        """This worker has begun a request."""
+        self.seen.add(pid)
+        self._busy[pid] = worker
+
+    def end(self, pid: int) -> None:
+        """This worker is at work on nothing: it has answered, or it has ended."""
+        self._busy.pop(pid, None)
 
     def observe(self, event: Event) -> None:
         """A step of the pool."""
@@ -23,15 +36,12 @@ class Roll:
         match event.kind:
             case EventKind.SPAWN:
                 self.seen.add(event.pid)
-            case EventKind.READY:
-                self._living[event.pid] = event.worker
-            case EventKind.SEND:
-                self._busy[event.pid] = event.worker
-            case EventKind.RECEIVE:
-                self._busy.pop(event.pid, None)
             case EventKind.KILL | EventKind.REAP:
-                self._busy.pop(event.pid, None)
-                self._living.pop(event.pid, None)
+                self.end(event.pid)
+            case EventKind.SEND if not self.journalled:
+                self.begin(event.pid, event.worker)
+            case EventKind.RECEIVE if not self.journalled:
+                self.end(event.pid)
             case _:
                 pass
 
@@ -40,10 +50,5 @@ class Roll:
         return next(iter(list(self._busy.items())), None)
 
     def busy(self, pid: int) -> bool:
-        """Whether this worker is at work on a call."""
+        """Whether this worker is at work on a request."""
         return pid in self._busy
-
-    @property
-    def ready(self) -> int:
-        """How many workers are ready or at work."""
-        return len(self._living)

@@ -12,7 +12,8 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,16 +21,18 @@ from typing import Any
 
 import msgspec
 
-from bridge import Capability, ConfigError, Observer, Pool, PoolConfig, PoolError
+from bridge import Capability, ConfigError, Pool, PoolConfig, PoolError
 from bridge.clock import now_ns
 from bridge.journal import JOURNAL_VARIABLE
 from harness.census import leftovers_since, take_census
-from harness.checker import run_checker
+from harness.checker import MAX_EXAMPLES, Finding, asked_in, run_checker
 from harness.client import Client
 from harness.comparison import RunResult
 from harness.errors import UsageError
+from harness.face import EXECUTE, USUAL_FACES, Face, Maker, Setting, Way
 from harness.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
 from harness.faulty_worker import lift, wrap
+from harness.follower import Follower
 from harness.history import History, RunInfo
 from harness.injuries import Stage
 from harness.metrics import measure
@@ -45,7 +48,9 @@ from harness.store import RunFolder
 from harness.verdict import Verdict, worst
 from harness.workload import Plan, Size, Step
 
-PoolFactory = Callable[[PoolConfig, Observer | None], Pool]
+PoolFactory = Maker
+FACE_CHECKER = "face"
+"""The checker's name of what a face itself has seen go wrong."""
 LEFTOVER_PATIENCE_S = 2.0
 START_PATIENCE_S = 30.0
 """How long a worker may take to start on a busy machine, in scenarios that are about something else."""
@@ -60,6 +65,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """A pool to put to the test: its name in commands and reports, how to make one, and what it can do.
 
     `commands` are those of workers that the pool brings along; None: it starts whatever `worker_command` says.
+    `faces` are the ways in which it can be called.
     """
 
     name: str
@@ -69,12 +75,23 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     call_timeout_s: float
     checkout_timeout_s: float
     commands: frozenset[str] | None = None
+    faces: tuple[Face, ...] = USUAL_FACES
+
+    def face(self, name: str) -> Face:
+        """The face of that name. Raises UsageError if the pool has none."""
+        for face in self.faces:
+            if face.name == name:
+                return face
+        known = ", ".join(face.name for face in self.faces)
+        raise UsageError(f"{self.name} has no face {name!r}; it has {known}")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """How to run: the seed, the size, the profile's name, the worker's command if it is another program's.
 
     `known_commands` are those of that program; a scenario that needs others is skipped. None: the shipped worker's.
+    `face` is the way in which the pool is called, and `observed` whether it has an observer. `baseline` names the other
+    pool of a face that needs two. `journals`: that program's workers keep journals.
     """
 
     seed: int = 1
@@ -82,19 +99,32 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     profile: str = "quick"
     worker_command: str | None = None
     known_commands: frozenset[str] | None = None
+    face: str = EXECUTE.name
+    observed: bool = True
+    baseline: str = "v1"
+    journals: bool = True
 
 
-def run(scenario: Scenario, subject: Subject, request: Request, out: Path) -> RunResult:
+def run(
+    scenario: Scenario, subject: Subject, request: Request, out: Path, baseline: Subject | None = None
+) -> RunResult:
     """Run the scenario and judge it; everything is kept in a new folder under `out`.
 
-    Raises UsageError if `out` cannot be written or an option is wrong. What goes wrong with the run itself is the
-    result's `trouble`.
+    `baseline` is the other pool of a face that needs two. Raises UsageError if `out` cannot be written or an option is
+    wrong. What goes wrong with the run itself is the result's `trouble`.
     """
     began = time.monotonic()
-    reason = why_skipped(scenario, subject, request)
+    face = subject.face(request.face)
+    reason = why_skipped(scenario, subject, request, baseline)
     if reason:
         return RunResult(
-            scenario=scenario.name, pool=subject.name, seed=request.seed, verdict=Verdict.UNKNOWN, skipped=reason
+            scenario=scenario.name,
+            pool=subject.name,
+            seed=request.seed,
+            face=face.name,
+            observed=request.observed,
+            verdict=Verdict.UNKNOWN,
+            skipped=reason,
         )
     size = scenario.fixed_size or request.size
     size = msgspec.structs.replace(size, scale=request.size.scale)
@@ -113,34 +143,55 @@ def run(scenario: Scenario, subject: Subject, request: Request, out: Path) -> Ru
         call_timeout_s=float(options.get("call_timeout_s") or subject.call_timeout_s),
         checkout_timeout_s=float(options.get("checkout_timeout_s") or subject.checkout_timeout_s),
         worker_command=request.worker_command or "",
+        face=face.name,
+        observed=request.observed,
+        baseline="" if baseline is None or not face.two_pools else baseline.name,
+        void=tuple(face.unasked),
     )
     folder = RunFolder.create(out, info)
     known = request.known_commands
     probe = next((command for command in ("echo", "ping") if known is None or command in known), "")
     with serving_models(scenario) as models:
-        config = _configure(scenario, request, info, folder, models)
-        _Run(scenario, subject, info, config, size, folder, probe, models).carry_out()
+        config = _configure(scenario, request, info, info.pool, folder, models)
+        setting = Setting(config=config, folder=folder.path)
+        if face.two_pools and baseline is not None:
+            other = _configure(scenario, request, info, baseline.name, folder, models)
+            setting = replace(setting, baseline=baseline.make, baseline_config=other)
+        setting = replace(setting, config=face.configure(config, setting))
+        _Run(scenario, subject, info, setting, size, folder, probe, models).carry_out()
     result = analyze(scenario, folder)
     result = msgspec.structs.replace(result, duration_s=time.monotonic() - began)
     folder.write_result(result)
     return result
 
 
-def why_skipped(scenario: Scenario, subject: Subject, request: Request) -> str:
-    """Why this scenario cannot be run on this pool with this worker; empty if it can."""
+def why_skipped(scenario: Scenario, subject: Subject, request: Request, baseline: Subject | None = None) -> str:
+    """Why this scenario cannot be run on this pool, through this face and with this worker; empty if it can."""
+    face = subject.face(request.face)
     for package in scenario.packages:
         if find_spec(package) is None:
             return f"{package} is not installed: pip install 'poolproof[{package}]'"
-    missing = sorted(scenario.needs - subject.capabilities)
+    if face.package and find_spec(face.package) is None:
+        return f"{face.package} is not installed"
+    if face.two_pools and baseline is None:
+        return f"the face {face.name} needs a baseline too"
+    offered = subject.capabilities
+    if face.two_pools and baseline is not None:
+        offered = offered & baseline.capabilities
+    missing = sorted(scenario.needs - offered)
     if missing:
         return f"{subject.name} lacks {', '.join(missing)}"
+    if request.observed and not face.tells:
+        return f"through the face {face.name} the pool's events belong to no call of a client"
+    if not any(asked_in(checker, observed=request.observed) for checker in scenario.checkers):
+        return "every checker of it needs the pool's events"
+    if face.starts and (request.worker_command is not None or subject.commands is not None):
+        return f"the face {face.name} is about the shipped worker"
     if subject.commands is not None and any(fault.kind in START_FAULTS for fault in scenario.faults):
         return f"{subject.name} has workers of its own, so no fault of their start can be planted"
-    if subject.commands is not None and Capability.EVENTS not in subject.capabilities:
-        plan = scenario.workload(random.Random(f"{scenario.name}/{request.seed}"), scenario.fixed_size or request.size)
-        moments = [step.after for steps in plan for step in steps] + [fault.when for fault in scenario.faults]
-        if any(moment.endswith(":sent") for moment in moments):
-            return f"{subject.name} tells of no events, and a step or a fault waits until a call was sent"
+    plan = scenario.workload(random.Random(f"{scenario.name}/{request.seed}"), scenario.fixed_size or request.size)
+    if reason := _why_blind(scenario, subject, request, plan) or face.refuses(scenario, plan):
+        return reason
     for known in (request.known_commands, subject.commands):
         unknown = sorted(set(scenario.commands) - known) if known is not None else ()
         if unknown:
@@ -148,10 +199,30 @@ def why_skipped(scenario: Scenario, subject: Subject, request: Request) -> str:
     return ""
 
 
+def _why_blind(scenario: Scenario, subject: Subject, request: Request, plan: Plan) -> str:
+    # A moment "LABEL:sent" comes from the worker's journal, or if it keeps none from the pool's events.
+    if subject.commands is None and request.journals:
+        return ""
+    moments = [step.after for steps in plan for step in steps] + [fault.when for fault in scenario.faults]
+    if not any(moment.endswith(":sent") for moment in moments):
+        return ""
+    if not request.observed:
+        return "its workers keep no journal, and a step or a fault waits until a call was sent"
+    if Capability.EVENTS not in subject.capabilities:
+        return f"{subject.name} tells of no events, and a step or a fault waits until a call was sent"
+    return ""
+
+
 def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
     """Judge a run from its folder alone. Raises RecordError if that is not one."""
     history = folder.read_history()
-    findings = tuple(run_checker(checker, history) for checker in scenario.checkers)
+    info = history.info
+    asked = [
+        checker
+        for checker in scenario.checkers
+        if asked_in(checker, observed=info.observed) and checker.name not in info.void
+    ]
+    findings = tuple(run_checker(checker, history) for checker in asked) + _complain(history)
     trouble = history.trouble
     if not history.finished:
         trouble = "; ".join(part for part in (trouble, "the run was cut off") if part)
@@ -159,16 +230,28 @@ def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
     if trouble and verdict is Verdict.PASS:
         verdict = Verdict.UNKNOWN
     return RunResult(
-        scenario=history.info.scenario,
-        pool=history.info.pool,
-        seed=history.info.seed,
+        scenario=info.scenario,
+        pool=info.pool,
+        seed=info.seed,
         verdict=verdict,
         findings=findings,
         metrics=measure(history),
         picture=draw(history, findings),
         folder=str(folder.path),
         trouble=trouble,
-        replay=replay_command(history.info),
+        replay=replay_command(info),
+        face=info.face,
+        observed=info.observed,
+        unasked=tuple(checker.name for checker in scenario.checkers if checker not in asked),
+    )
+
+
+def _complain(history: History) -> tuple[Finding, ...]:
+    if not history.complaints:
+        return ()
+    claim = f"the face {history.info.face} has seen: {history.complaints[0]}"
+    return (
+        Finding(checker=FACE_CHECKER, verdict=Verdict.FAIL, claim=claim, examples=history.complaints[1:MAX_EXAMPLES]),
     )
 
 
@@ -183,12 +266,12 @@ def serving_models(scenario: Scenario) -> Iterator[LoopbackModels | None]:
 
 
 def _configure(
-    scenario: Scenario, request: Request, info: RunInfo, folder: RunFolder, models: LoopbackModels | None
+    scenario: Scenario, request: Request, info: RunInfo, pool: str, folder: RunFolder, models: LoopbackModels | None
 ) -> PoolConfig:
     options: dict[str, Any] = {
         "start_timeout_s": START_PATIENCE_S,
-        **scenario.options_for(info.pool),
-        "name": info.pool_name,
+        **scenario.options_for(pool),
+        "name": info.pool_name if pool == info.pool else f"{info.pool_name}-baseline",
         "workers": info.workers,
     }
     if request.worker_command is not None:
@@ -199,7 +282,7 @@ def _configure(
     try:
         config = PoolConfig.from_options(options)
     except ConfigError as error:
-        raise UsageError(f"scenario {scenario.name!r} on {info.pool}: {error}") from error
+        raise UsageError(f"scenario {scenario.name!r} on {pool}: {error}") from error
     starts = tuple(fault for fault in scenario.faults if fault.kind in START_FAULTS)
     if starts:
         command = wrap(config.command_words(), starts, str(folder.starts))
@@ -215,7 +298,7 @@ class _Run:
         scenario: Scenario,
         subject: Subject,
         info: RunInfo,
-        config: PoolConfig,
+        setting: Setting,
         size: Size,
         folder: RunFolder,
         probe: str,
@@ -224,15 +307,18 @@ class _Run:
         self._scenario = scenario
         self._subject = subject
         self._info = info
-        self._config = config
+        self._setting = setting
+        self._config = setting.config
+        self._face = subject.face(info.face)
         self._size = size
         self._probe = probe
         self._models = models
         self._starts = str(folder.starts)
         self._plan: Plan = ()
-        self._recorder = Recorder(folder.history)
-        self._before = take_census()  # with the recorder's thread and file in it, which outlive the pool
         self._roll = Roll()
+        self._recorder = Recorder(folder.history, self._roll)
+        self._before = take_census()  # with the recorder's thread and file in it, which outlive the pool
+        self._follower = Follower(folder.journal, self._roll, self._recorder)
         self._pids: set[int] = set()
         self._stop = threading.Event()
 
@@ -242,15 +328,20 @@ class _Run:
         try:
             self._plan = self._scenario.workload(random.Random(f"{self._info.scenario}/{self._info.seed}"), self._size)
             try:
-                pool = self._subject.make(self._config, self._observe)
+                pool = self._subject.make(self._config, self._observe if self._info.observed else None)
+                way = self._face.over(pool, self._setting)
+                del pool
             except PoolError as error:
                 recorder.mark("trouble", f"the pool could not be made: {error}")
                 return
             try:
-                self._act(pool)
+                self._act(way)
             finally:
-                self._close(pool)
-                del pool
+                self._close(way)
+                for complaint in way.complaints():
+                    recorder.mark("complaint", complaint)
+                del way
+                self._follower.stop()
                 pids = frozenset(self._roll.seen | self._pids)
                 left = leftovers_since(self._before, patience_s=LEFTOVER_PATIENCE_S, extra_pids=pids)
                 recorder.leftovers(left)
@@ -264,8 +355,8 @@ class _Run:
         self._roll.observe(event)
         self._recorder.observe(event)
 
-    def _act(self, pool: Pool) -> None:
-        recorder, scenario = self._recorder, self._scenario
+    def _act(self, way: Way) -> None:
+        recorder, scenario, pool = self._recorder, self._scenario, way.pool
         if scenario.warm and Capability.WARM_UP in self._subject.capabilities:
             try:
                 pool.warm_up()
@@ -274,12 +365,15 @@ class _Run:
         for name in {step.after for steps in self._plan for step in steps} | {fault.when for fault in scenario.faults}:
             if name:
                 recorder.moment(name)
+        if self._needs_follower():
+            self._follower.look()
+            self._follower.start()
         recorder.mark("begun")
         begin_ns = now_ns()
         deadline = time.monotonic() + scenario.budget_s
         clients, first = [], 0
         for number, steps in enumerate(self._plan):
-            clients.append(self._client(number, steps, pool, first, begin_ns))
+            clients.append(self._client(number, steps, way, first, begin_ns))
             first += len(steps)
         here = self._client_here(clients)
         stage = Stage(
@@ -293,6 +387,8 @@ class _Run:
             main_client=here,
             pids=self._pids,
             models=self._models,
+            close=way.close,
+            look=self._follower.look,
         )
         nemesis = Nemesis(scenario.faults, stage, begin_ns=begin_ns)
         try:
@@ -311,20 +407,28 @@ class _Run:
             if not nemesis.join(max(CLOSE_GRACE_S, deadline - time.monotonic())):
                 recorder.mark("trouble", "a fault was still being inflicted when the run was over")
         if not late:
-            self._heal(pool, first, begin_ns)
+            self._heal(way, first, begin_ns)
             self._count(pool)
         else:
-            self._close(pool)
+            self._close(way)
             deadline = time.monotonic() + CLOSE_GRACE_S
             for client in clients:
                 if client is not here:
                     _join(client, deadline)
 
-    def _client(self, number: int, steps: tuple[Step, ...], pool: Pool, first: int, begin_ns: int) -> Client:
+    def _needs_follower(self) -> bool:
+        # Somebody waits for a call to be sent, or looks for a busy worker.
+        moments = [step.after for steps in self._plan for step in steps]
+        moments += [fault.when for fault in self._scenario.faults]
+        kinds = {fault.kind for fault in self._scenario.faults}
+        return any(name.endswith(":sent") for name in moments) or bool(kinds & {FaultKind.KILL, FaultKind.STOP})
+
+    def _client(self, number: int, steps: tuple[Step, ...], way: Way, first: int, begin_ns: int) -> Client:
         return Client(
             number,
             steps,
-            pool=pool,
+            pool=way,
+            batches=self._face.batches,
             recorder=self._recorder,
             first_index=first,
             begin_ns=begin_ns,
@@ -334,15 +438,18 @@ class _Run:
         )
 
     def _client_here(self, clients: list[Client]) -> Client | None:
-        # The first victim of a client's fault; elsewhere than in the main thread nothing can interrupt it.
+        # The first victim of a client's fault, since elsewhere than in the main thread nothing can interrupt it; the
+        # first of all if the face is about that thread. A program's clients are in other threads.
         labels = {fault.when.partition(":")[0] for fault in self._scenario.faults if fault.kind in CLIENT_FAULTS}
         if threading.current_thread() is threading.main_thread():
             for client, steps in zip(clients, self._plan, strict=True):
                 if any(step.label in labels for step in steps):
                     return client
+            if self._face.main_thread and clients:
+                return clients[0]
         return None
 
-    def _heal(self, pool: Pool, first_index: int, begin_ns: int) -> None:
+    def _heal(self, way: Way, first_index: int, begin_ns: int) -> None:
         # Faults are lifted; then plain calls, and the full size. Recovery is measured from what this leaves behind.
         kinds = {fault.kind for fault in self._scenario.faults}
         injured = kinds or any(step.fault for steps in self._plan for step in steps)
@@ -353,13 +460,13 @@ class _Run:
         self._recorder.mark("healed")
         self._stop.clear()
         steps = (Step(command=self._probe, label=PROBE_LABEL),) * (PROBES_PER_WORKER * self._info.workers)
-        prober = self._client(len(self._plan), steps, pool, first_index, begin_ns)
+        prober = self._client(len(self._plan), steps, way, first_index, begin_ns)
         prober.start()
         prober.join()  # each of its calls has a limit
         self._recorder.mark("probed")
         if Capability.WARM_UP in self._subject.capabilities:
             deadline = time.monotonic() + HEAL_PATIENCE_S
-            while not _warm(pool) and time.monotonic() < deadline:
+            while not _warm(way.pool) and time.monotonic() < deadline:
                 self._stop.wait(HEAL_RETRY_S)
         self._stop.set()
 
@@ -374,9 +481,9 @@ class _Run:
             except PoolError as error:
                 self._recorder.mark("no_sessions", str(error))
 
-    def _close(self, pool: Pool) -> None:
+    def _close(self, way: Way) -> None:
         self._recorder.mark("close_began")
-        pool.close(CLOSE_GRACE_S)
+        way.close(CLOSE_GRACE_S)
         self._recorder.mark("close_ended")
 
 

@@ -53,10 +53,13 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
         for service in services.take(of_these):
             found[str(service.nonce)].append(service)
         journalled = set(np.unique(services.pid).tolist())
+        unobserved = not history.info.observed  # then nobody says which worker has served a call
         wrong = [
             text
             for op in ops.take(strange)
-            for text in _contradictions(op, tuple(found.get(op.nonce, ())), op.pid in journalled)
+            for text in _contradictions(
+                op, tuple(found.get(op.nonce, ())), op.pid in journalled or (unobserved and op.pid is None)
+            )
         ]
         if wrong:
             claim = f"{len(wrong)} calls are belied by the workers' journals"
@@ -78,7 +81,8 @@ def _contradictions(op: Op, found: tuple[ServiceInterval, ...], journalled: bool
     if found and op.sent == "no":
         told.append(f"{who} was told that nothing was sent, and ran: {_places(found)}")
     if not before and op.type is OpType.OK and journalled:
-        told.append(f"{who} has an answer of process {op.pid}, and ran nowhere")
+        of = "" if op.pid is None else f" of process {op.pid}"
+        told.append(f"{who} has an answer{of}, and ran nowhere")
     return told
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import msgspec
 import numpy as np
@@ -96,9 +96,13 @@ class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
         ]
         words = services.nonce.words
         wrong += [f"the request {words[code]} was served {count} times" for code, count in repeated(served).items()]
+        nameless = int(services.nonce.are(None).sum())
+        asked = sum("nonce" not in args for (args,) in ops.rows("args")) if nameless else 0
+        if nameless > asked and ops.session.are(None).all():  # a handover repeats requests of a session
+            wrong.append(f"{nameless} requests without a nonce were served, and {asked} were asked for")
         if wrong:
             return finding(self, Verdict.FAIL, f"{len(wrong)} requests went out more than once", examples=wrong)
-        seen = max(len(sent), len(served))
+        seen = max(len(sent), len(served) + nameless)
         if not seen:
             return finding(self, Verdict.UNKNOWN, "no request was seen to be sent or served")
         return finding(self, Verdict.PASS, f"{seen} requests, each sent at most once")
@@ -115,6 +119,7 @@ class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = "clean_workers"
     guarantees: tuple[str, ...] = ("G5",)
+    needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
         """Decide from the pool's events."""
@@ -155,6 +160,7 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
     slack_s: float = 0.002
     name: str = "fifo"
     guarantees: tuple[str, ...] = ("G7",)
+    needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
         """Decide from ENQUEUE to the grant, which is OFFER or ACCEPT, whichever came first, or to WITHDRAW or DONE."""

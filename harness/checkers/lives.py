@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -39,6 +40,7 @@ class Lives(msgspec.Struct, frozen=True, kw_only=True):
     slack_s: float = 0.1
     name: str = "lives"
     guarantees: tuple[str, ...] = ("G8",)
+    needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
         """Decide from SPAWN, READY, SEND, KILL and REAP."""
@@ -83,6 +85,7 @@ class TimeoutKills(msgspec.Struct, frozen=True, kw_only=True):
     slack_s: float = 0.05
     name: str = "timeout_kills"
     guarantees: tuple[str, ...] = ("G12",)
+    needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
         """Decide from the operations that ended as CallTimeout after they were sent, and from KILL and REAP."""
@@ -127,6 +130,7 @@ class BoundedStart(msgspec.Struct, frozen=True, kw_only=True):
     mute: bool = False
     name: str = "bounded_start"
     guarantees: tuple[str, ...] = ("G13",)
+    needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
         """Decide from SPAWN to the first of READY, KILL and REAP; starts that the close cut short are left out."""
@@ -173,6 +177,7 @@ class Restraint(msgspec.Struct, frozen=True, kw_only=True):
     at_least: int = 0
     name: str = "restraint"
     guarantees: tuple[str, ...] = ("G15",)
+    needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
         """Decide from SPAWN, REAP and the kills that are the pool's own choice, up to the close."""
@@ -212,6 +217,7 @@ class Recycled(msgspec.Struct, frozen=True, kw_only=True):
     max_requests: int | None = None
     name: str = "recycled"
     guarantees: tuple[str, ...] = ("G16",)
+    needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
         """Decide from SEND, the leases, and the kills that are the pool's own choice, up to the close."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 import numpy as np
 
@@ -63,6 +65,7 @@ class ParallelStart(msgspec.Struct, frozen=True, kw_only=True):
     at_least: int = 2
     name: str = "parallel_start"
     guarantees: tuple[str, ...] = ("G13",)
+    needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
         """Decide from SPAWN and READY; a worker that was never ready was starting until its end, or the close."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import msgspec
 import numpy as np
@@ -84,6 +84,7 @@ class WorkConserving(msgspec.Struct, frozen=True, kw_only=True):
     epsilon_s: float
     name: str = "work_conserving"
     guarantees: tuple[str, ...] = ("G6",)
+    needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
         """Decide from ENQUEUE to OFFER, ACCEPT, WITHDRAW or DONE, and from READY or CHECKIN to the next lease."""
@@ -113,6 +114,7 @@ class HandOff(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = "hand_off"
     guarantees: tuple[str, ...] = ("G9",)
+    needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
         """Decide from the events of each pair of a call and a worker, up to the close; their order is not needed."""
@@ -165,6 +167,7 @@ class Independence(msgspec.Struct, frozen=True, kw_only=True):
     stuck_s: float = 0.2
     name: str = "independence"
     guarantees: tuple[str, ...] = ("G10",)
+    needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
         """Decide from faults and leases, the journals, and the operations' own times."""

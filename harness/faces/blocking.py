@@ -1,0 +1,133 @@
+"""The blocking faces of V2 beside `execute`: a lease for each call, batches, streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from bridge import CommandError, Pool
+from bridge.clock import deadline_ns, remaining_s
+from harness.face import Face, Setting, Way, refuse_sessions
+from harness.scenario import Scenario
+from harness.workload import Plan, Step
+from pool_v2 import PoolV2
+
+SHORTEST_S = 0.001
+
+
+class Leases(Way):
+    """`checkout` for each call, and the call on the lease. The limit of the call bounds both together."""
+
+    def execute(
+        self,
+        command: str,
+        args: dict[str, Any],
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """One call on a lease of its own."""
+        deadline = None if timeout_s is None else deadline_ns(timeout_s)
+        refused: CommandError | None = None
+        value: Any = None
+        pool = cast("PoolV2", self.pool)
+        with pool.checkout(command, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s) as worker:
+            try:
+                left_s = None if deadline is None else max(SHORTEST_S, remaining_s(deadline))
+                value = worker.execute(command, args, timeout_s=left_s)
+            except CommandError as error:
+                refused = error  # raised inside the block it would end the worker
+        if refused is not None:
+            raise refused
+        return value
+
+
+class Batches(Way):
+    """`execute_many`: equal steps that a client has in a row go out together."""
+
+    def execute(
+        self,
+        command: str,
+        args: dict[str, Any],
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """A batch of one."""
+        (value,) = cast("PoolV2", self.pool).execute_many(
+            command, [args], session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+        )
+        return value
+
+    def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
+        """All of them in one batch."""
+        first = steps[0]
+        return cast("PoolV2", self.pool).execute_many(
+            first.command,
+            args,
+            session=first.session,
+            return_errors=True,
+            timeout_s=first.timeout_s,
+            checkout_timeout_s=first.checkout_timeout_s,
+        )
+
+
+class Streams(Way):
+    """`execute_stream`: the parts of an answer as a list, or the one answer of a command that makes no parts."""
+
+    def execute(
+        self,
+        command: str,
+        args: dict[str, Any],
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """One stream, read to its end."""
+        pool = cast("PoolV2", self.pool)
+        with pool.execute_stream(
+            command, args, session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+        ) as stream:
+            parts = list(stream)
+        return joined(command, parts)
+
+
+def joined(command: str, parts: list[Any]) -> Any:  # noqa: ANN401
+    """The answer of `execute` that these parts of a stream make. Raises AssertionError for another number of parts."""
+    if command in STREAMING:
+        return parts
+    if len(parts) != 1:
+        raise AssertionError(f"{command!r} makes one answer, and its stream had {len(parts)} parts")
+    return parts[0]
+
+
+STREAMING = frozenset({"parts"})
+"""Commands whose answer comes in parts; `execute` gives all in a list."""
+
+
+def _refuse_lease(scenario: Scenario, plan: Plan) -> str:
+    return refuse_sessions(plan)
+
+
+def _lease(pool: Pool, setting: Setting) -> Way:
+    return Leases(pool)
+
+
+LEASE = Face(
+    name="lease",
+    summary="a worker checked out for each call, and the call on the lease",
+    over=_lease,
+    refuses=_refuse_lease,
+)
+MANY = Face(
+    name="many",
+    summary="execute_many: equal calls that follow each other in one client go out together",
+    over=lambda pool, _: Batches(pool),
+    batches=True,
+)
+STREAM = Face(
+    name="stream", summary="execute_stream, read to its end in place of execute", over=lambda pool, _: Streams(pool)
+)
