@@ -40,7 +40,7 @@ def find_scenarios(wanted: Sequence[str], *, profile: str = "full", suite: str =
     Raises UsageError that names what was not found and the nearest that exists, or what the suite needs.
     """
     if not wanted:
-        found = [scenario for scenario in all_scenarios(suite).values() if scenario.quick or profile != "quick"]
+        found = [scenario for scenario in all_scenarios(suite).values() if _is_of(scenario, profile)]
         needed = sorted({package for scenario in found for package in scenario.packages})
         missing = [package for package in needed if importlib.util.find_spec(package) is None]
         if suite != DEFAULT_SUITE and missing:
@@ -52,6 +52,10 @@ def find_scenarios(wanted: Sequence[str], *, profile: str = "full", suite: str =
         for scenario in _find(word, catalogue):
             named[scenario.name] = scenario
     return list(named.values())
+
+
+def _is_of(scenario: Scenario, profile: str) -> bool:
+    return profile == "full" or (scenario.smoke if profile == "smoke" else scenario.quick)
 
 
 def _find(word: str, catalogue: dict[str, Scenario]) -> list[Scenario]:

@@ -86,9 +86,10 @@ class Client(threading.Thread):
             position += count
 
     def _together(self, position: int) -> int:
-        # How many steps from this one on differ in nothing but their arguments, and wait for nothing in between.
+        # How many steps from this one on differ in nothing but their arguments, and wait for nothing in between. In
+        # sessions every other client makes single calls, since a batch tells no times by which its calls are ordered.
         first = self._steps[position]
-        if first.fault is not None or first.own_thread:
+        if first.fault is not None or first.own_thread or (first.session is not None and self.number % 2 == 0):
             return 1
         count = 1
         for step in self._steps[position + 1 : position + MOST_TOGETHER]:

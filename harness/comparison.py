@@ -89,6 +89,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
     `kind` is "finding" or "answers"; `pool` is the one with the worse side, and `checker` the finding's.
     `ran_out` tells of a declaration that has expired, so that it no longer is a reason. `examples` are operations.
+    `made_in` names the run: "v2, face asyncio, not observed".
     """
 
     kind: str
@@ -98,10 +99,13 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     ran_out: str = ""
     examples: tuple[str, ...] = ()
+    made_in: str = ""
 
 
 class ScenarioComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario, both pools. `answers_compared` counts the operations whose answers were set side by side.
+    """One scenario, both pools: the main run of each, and its further runs, observed and through other faces.
+
+    `answers_compared` counts the operations whose answers were set side by side.
 
     `answers_ignored` were left out by the scenario's own hook, and `undecided` tells where such a hook broke.
     `not_seen` has a sentence for each declared difference that did not show. `file` defines the scenario if the
@@ -122,6 +126,18 @@ class ScenarioComparison(msgspec.Struct, frozen=True, kw_only=True):
     not_seen: tuple[str, ...] = ()
     workload: str = ""
     configuration: str = ""
+    baseline_more: tuple[RunResult, ...] = ()
+    candidate_more: tuple[RunResult, ...] = ()
+
+    @property
+    def runs(self) -> tuple[tuple[RunResult, tuple[RunResult, ...]], tuple[RunResult, tuple[RunResult, ...]]]:
+        """Of the baseline, then of the candidate: the main run, and the others."""
+        return (self.baseline, self.baseline_more), (self.candidate, self.candidate_more)
+
+    @property
+    def all_runs(self) -> tuple[RunResult, ...]:
+        """Every run: both main ones first."""
+        return (self.baseline, self.candidate, *self.baseline_more, *self.candidate_more)
 
 
 class FileCover(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,7 +218,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. `reasons` are sentences, the most important first; `warnings` do not change the decision.
 
-    `worker_command` is empty for the shipped worker. `troubles` are measurements that failed.
+    `worker_command` is empty for the shipped worker. `troubles` are measurements that failed. `not_met` are pairs
+    "FACE: KIND" of a face and a kind of fault or workload that no run of this profile covers.
     """
 
     decision: Decision
@@ -216,6 +233,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     profile: str
     worker_command: str = ""
     scenarios: tuple[ScenarioComparison, ...]
+    not_met: tuple[str, ...] = ()
     speeds: tuple[Speed, ...] = ()
     troubles: tuple[str, ...] = ()
     minimum: Minimum = Minimum()

@@ -6,8 +6,8 @@ pool are here; harness.faces has those of V2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +72,18 @@ def _nothing(scenario: Scenario, plan: Plan) -> str:
     return ""
 
 
+def _none(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Face:
     """One way to call a pool.
 
     `over` makes it of the pool, which was made with what `configure` returns. `refuses` says why a scenario with this
     plan cannot be carried; empty if it can. `main_thread`: the first client is in the main thread. `tells`: the pool's
-    events can be matched to calls, so that an observed run makes sense. `unasked` are checkers that this face's
-    documented contract makes void, with the reason. `batches`: equal steps of a client go out together.
+    events can be matched to calls, so that an observed run makes sense. `void` are the checkers that this face's
+    documented contract makes void for a scenario. `batches`: equal steps of a client go out together.
     `two_pools`: it needs the baseline too. `starts`: it is about how the shipped worker is started. `package` must be
     installed.
     """
@@ -91,7 +95,7 @@ class Face:
     refuses: Callable[[Scenario, Plan], str] = _nothing
     main_thread: bool = False
     tells: bool = True
-    unasked: Mapping[str, str] = field(default_factory=dict)
+    void: Callable[[Scenario, Plan], tuple[str, ...]] = _none
     batches: bool = False
     two_pools: bool = False
     starts: bool = False

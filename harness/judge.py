@@ -22,31 +22,57 @@ MARGIN = 0.05
 """How much throughput the candidate may lose and still be no worse."""
 
 
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """The answers of two runs of one pool side by side: its main run, and another one."""
+
+    one: RunResult
+    other: RunResult
+    answers: Answers
+
+
 def compare_scenario(
-    scenario: Scenario, baseline: RunResult, candidate: RunResult, answers: Answers, *, today: str
+    scenario: Scenario,
+    baseline: RunResult,
+    candidate: RunResult,
+    answers: Answers,
+    *,
+    more: tuple[Sequence[RunResult], Sequence[RunResult]] = ((), ()),
+    beside: Sequence[Beside] = (),
+    today: str,
 ) -> ScenarioComparison:
-    """What differs between the two pools in one scenario, with the reasons that count today (as 2026-12-31)."""
+    """What differs between the two pools in one scenario, with the reasons that count today (as 2026-12-31).
+
+    `more` are further runs of the baseline and of the candidate, and `beside` sets their answers beside those of the
+    main run.
+    """
     entries = scenario.intended_differences
     differences = []
     not_seen_here: list[str] = []
-    for result in (baseline, candidate):
-        failed = [found for found in result.findings if found.verdict is Verdict.FAIL]
-        for found in failed:
-            excuse = find_excuse(entries, {result.pool}, found.checker, today=today)
-            differences.append(
-                Difference(
-                    kind="finding",
-                    pool=result.pool,
-                    checker=found.checker,
-                    text=found.claim,
-                    reason=excuse.reason,
-                    ran_out=excuse.ran_out,
+    for runs in ((baseline, *more[0]), (candidate, *more[1])):
+        failed: set[str] = set()
+        for result in runs:
+            for found in result.findings:
+                if found.verdict is not Verdict.FAIL:
+                    continue
+                failed.add(found.checker)
+                excuse = find_excuse(entries, {result.pool}, found.checker, today=today)
+                differences.append(
+                    Difference(
+                        kind="finding",
+                        pool=result.pool,
+                        checker=found.checker,
+                        text=found.claim,
+                        reason=excuse.reason,
+                        ran_out=excuse.ran_out,
+                        made_in=result.made_in,
+                    )
                 )
-            )
-        if not result.skipped:
-            names = {found.checker for found in failed}
-            not_seen_here += not_seen(entries, result.pool, names, scenario=scenario.name, today=today)
+        if not runs[0].skipped:
+            not_seen_here += not_seen(entries, runs[0].pool, failed, scenario=scenario.name, today=today)
     told, unseen = _judge_answers(scenario, (baseline.pool, candidate.pool), answers, today)
+    for pair in beside:
+        between = f"{pair.one.made_in} and {pair.other.made_in}"
+        told += _judge_answers(scenario, (pair.other.pool,), pair.answers, today, between=between)[0]
     return ScenarioComparison(
         name=scenario.name,
         file=scenario.file,
@@ -58,15 +84,17 @@ def compare_scenario(
         differences=(*differences, *told),
         answers_compared=answers.compared,
         answers_ignored=answers.ignored,
-        undecided=answers.undecided,
+        undecided=(*answers.undecided, *(sentence for pair in beside for sentence in pair.answers.undecided)),
         not_seen=tuple(dict.fromkeys((*not_seen_here, *unseen))),
         workload=describe_workload(scenario),
         configuration=describe_configuration(scenario),
+        baseline_more=tuple(more[0]),
+        candidate_more=tuple(more[1]),
     )
 
 
 def _judge_answers(
-    scenario: Scenario, pools: tuple[str, str], answers: Answers, today: str
+    scenario: Scenario, pools: tuple[str, ...], answers: Answers, today: str, *, between: str = ""
 ) -> tuple[list[Difference], list[str]]:
     # One difference for each entry that excuses operations, one for those that nothing excuses.
     entries = scenario.intended_differences
@@ -74,15 +102,17 @@ def _judge_answers(
     for op in answers.differences:
         excuse = excuse_answer(entries, pools, op.label, op.kind, today=today)
         groups.setdefault((excuse.entry, excuse.ran_out), []).append(op)
+    where = f" between {between}" if between else ""
     told = [
         Difference(
             kind=ANSWERS,
             pool=pools[0] if entry is None else entry.pool,
             checker=ANSWERS,
-            text=f"{len(ops)} of {answers.compared} answers differ: {ops[0].text}",
+            text=f"{len(ops)} of {answers.compared} answers differ{where}: {ops[0].text}",
             reason="" if entry is None else entry.reason,
             ran_out=ran_out,
             examples=tuple(op.text for op in ops[:MAX_EXAMPLES]),
+            made_in=between,
         )
         for (entry, ran_out), ops in groups.items()
     ]
@@ -154,6 +184,10 @@ def judge(
     operations = sum(row.answers_compared for row in judged)
     count = len(judged)
     good = [f"{candidate} passes each of {count} scenarios" if count != 1 else f"{candidate} passes its one scenario"]
+    runs = [result for row in judged for result in row.all_runs if result.pool == candidate and not result.skipped]
+    faces = {result.face for result in runs}
+    if len(runs) > count:
+        good[0] += f", in {len(runs)} runs: as shipped, observed, and through {len(faces)} faces"
     if any(row.candidate.verdict is Verdict.FAIL for row in judged):
         good = [
             f"{candidate} fails nothing in {len(judged)} scenarios that {judged[0].baseline.pool} does not fail too"
@@ -174,12 +208,13 @@ def _dangers(row: ScenarioComparison) -> list[str]:
     told = []
     baseline_fails = {d.checker for d in row.differences if d.kind == "finding" and d.pool == row.baseline.pool}
     for difference in row.differences:
+        who = difference.made_in or difference.pool
         if difference.reason:
             # A reason excuses the pool that is to be replaced; its successor may have no weakness that it had not.
             of_candidate = difference.kind == "finding" and difference.pool == row.candidate.pool
             if of_candidate and difference.checker not in baseline_fails:
                 told.append(
-                    f"{row.name}: {difference.pool} fails {difference.checker}, which {row.baseline.pool} passes: "
+                    f"{row.name}: {who} fails {difference.checker}, which {row.baseline.pool} passes: "
                     f"{difference.reason}"
                 )
             continue
@@ -187,10 +222,10 @@ def _dangers(row: ScenarioComparison) -> list[str]:
         if difference.kind == ANSWERS:
             told.append(f"{row.name}: an undeclared difference in answers: {difference.text}{old}")
         elif difference.pool == row.candidate.pool:
-            told.append(f"{row.name}: {difference.pool} fails {difference.checker}: {difference.text}{old}")
+            told.append(f"{row.name}: {who} fails {difference.checker}: {difference.text}{old}")
         else:
             told.append(
-                f"{row.name}: {difference.pool}, the baseline, fails {difference.checker}, undeclared (a scenario's "
+                f"{row.name}: {who}, the baseline, fails {difference.checker}, undeclared (a scenario's "
                 f"intended_differences may declare it): {difference.text}{old}"
             )
     return told
@@ -202,16 +237,24 @@ def _gaps(row: ScenarioComparison) -> list[str]:
         skipped = row.baseline if row.baseline.skipped else row.candidate
         told.append(f"{row.name} was run on one pool only: {skipped.skipped}")
     told += [f"{row.name}: {sentence}" for sentence in row.undecided]
-    for result in (row.baseline, row.candidate):
+    for result in row.all_runs:
         if result.skipped:
             continue
         if result.trouble:
-            told.append(f"{row.name} on {result.pool}: {result.trouble}")
+            told.append(f"{row.name} on {result.made_in}: {result.trouble}")
         told += [
-            f"{row.name} on {result.pool}: {found.checker} cannot tell: {found.claim}"
+            f"{row.name} on {result.made_in}: {found.checker} cannot tell: {found.claim}"
             for found in result.findings
             if found.verdict is Verdict.UNKNOWN
         ]
         if not result.findings and not result.trouble:
-            told.append(f"{row.name} on {result.pool}: nothing was checked")
+            told.append(f"{row.name} on {result.made_in}: nothing was checked")
+    for main, more in row.runs:
+        asked = {found.checker for result in (main, *more) for found in result.findings}
+        if not main.skipped and not main.trouble:
+            told += [
+                f"{row.name} on {main.pool}: {checker} was asked in no run, since it needs the pool's events"
+                for checker in main.unasked
+                if checker not in asked
+            ]
     return told

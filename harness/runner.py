@@ -126,8 +126,7 @@ def run(
             verdict=Verdict.UNKNOWN,
             skipped=reason,
         )
-    size = scenario.fixed_size or request.size
-    size = msgspec.structs.replace(size, scale=request.size.scale)
+    size = _size_of(scenario, request)
     options = scenario.options_for(subject.name)
     info = RunInfo(
         scenario=scenario.name,
@@ -146,7 +145,7 @@ def run(
         face=face.name,
         observed=request.observed,
         baseline="" if baseline is None or not face.two_pools else baseline.name,
-        void=tuple(face.unasked),
+        void=face.void(scenario, plan_of(scenario, request)),
     )
     folder = RunFolder.create(out, info)
     known = request.known_commands
@@ -189,7 +188,7 @@ def why_skipped(scenario: Scenario, subject: Subject, request: Request, baseline
         return f"the face {face.name} is about the shipped worker"
     if subject.commands is not None and any(fault.kind in START_FAULTS for fault in scenario.faults):
         return f"{subject.name} has workers of its own, so no fault of their start can be planted"
-    plan = scenario.workload(random.Random(f"{scenario.name}/{request.seed}"), scenario.fixed_size or request.size)
+    plan = plan_of(scenario, request)
     if reason := _why_blind(scenario, subject, request, plan) or face.refuses(scenario, plan):
         return reason
     for known in (request.known_commands, subject.commands):
@@ -197,6 +196,19 @@ def why_skipped(scenario: Scenario, subject: Subject, request: Request, baseline
         if unknown:
             return f"the worker does not know the command {', '.join(unknown)}"
     return ""
+
+
+def plan_of(scenario: Scenario, request: Request) -> Plan:
+    """What the clients of such a run will call."""
+    return scenario.workload(_choices(scenario.name, request.seed), _size_of(scenario, request))
+
+
+def _choices(scenario: str, seed: int) -> random.Random:
+    return random.Random(f"{scenario}/{seed}")
+
+
+def _size_of(scenario: Scenario, request: Request) -> Size:
+    return msgspec.structs.replace(scenario.fixed_size or request.size, scale=request.size.scale)
 
 
 def _why_blind(scenario: Scenario, subject: Subject, request: Request, plan: Plan) -> str:
@@ -326,7 +338,7 @@ class _Run:
         """Do it all; whatever happens, the pool is closed and the history is complete."""
         recorder = self._recorder
         try:
-            self._plan = self._scenario.workload(random.Random(f"{self._info.scenario}/{self._info.seed}"), self._size)
+            self._plan = self._scenario.workload(_choices(self._info.scenario, self._info.seed), self._size)
             try:
                 pool = self._subject.make(self._config, self._observe if self._info.observed else None)
                 way = self._face.over(pool, self._setting)

@@ -38,6 +38,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     `config_of` has options for one pool alone, by its name, as a zygote that the other has not. With `models` a model
     server of this behaviour runs beside the pool, whose workers find it in their environment. Without one of
     `packages` the scenario is skipped. `depths` are those at which it makes sense: see harness.depths.
+    `quick` scenarios are in the profile quick, those that are `smoke` too in the profile smoke.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     load: str = "closed"
     budgets: tuple[str, ...] = ()
     quick: bool = True
+    smoke: bool = False
     comparing: Comparing = Comparing()
     intended_differences: tuple[IntendedDifference, ...] = ()
     file: str = ""

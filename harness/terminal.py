@@ -135,7 +135,8 @@ def show_result(console: Console, result: RunResult, declared: dict[str, str], n
         word = "fail, as declared"
     said = "fail" if word.startswith("fail") else word
     console.print(
-        f"[bold]{escape(result.scenario)}[/] on [bold]{escape(result.pool)}[/], seed {result.seed}: "
+        f"[bold]{escape(result.scenario)}[/] on [bold]{escape(result.pool)}[/], face {escape(result.face)}, "
+        f"{'observed' if result.observed else 'not observed'}, seed {result.seed}: "
         f"[{STYLES.get('declared' if ',' in word else said, '')}]{word}[/]",
         highlight=False,
         soft_wrap=True,
@@ -155,6 +156,9 @@ def show_result(console: Console, result: RunResult, declared: dict[str, str], n
                 console.print(f"      {example}", markup=False, highlight=False, soft_wrap=True)
             if result.replay:
                 console.print(f"      again: {result.replay}", markup=False, highlight=False, soft_wrap=True)
+    if result.unasked:
+        told = f"  asked only of an observed run: {', '.join(result.unasked)}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     for note in notes:
         console.print(f"  warning: {note}", markup=False, highlight=False, soft_wrap=True)
     if result.folder:

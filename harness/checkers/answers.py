@@ -16,7 +16,7 @@ ANSWER = ("command", "nonce", "session", "args", "value")
 
 
 class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Every answer belongs to its own request, and an echo is exactly what was sent (G1).
+    """Every answer belongs to its own request, an echo is what was sent, and parts are all there in order (G1).
 
     Decided from the nonce that every request carries, from the echoes' values, and from the workers' journals.
     """
@@ -61,6 +61,14 @@ def _belongs(command: str, nonce: str, session: str | None, args: dict[str, Any]
     if command == "echo":
         sent = args if session is None else {**args, "session_id": session}
         return same_json(value, sent.get("value", sent))
+    if command == "parts":
+        count, padding = args.get("count"), "x" * int(args.get("bytes", 0))
+        whole = isinstance(value, list) and all(isinstance(part, dict) for part in value)
+        return whole and [(part.get("index"), part.get("padding")) for part in value] == [
+            (index, padding) for index in range(int(count or 0))
+        ]
+    if command == "blob" and isinstance(value, dict) and value.get("blob") != "x" * int(args.get("bytes", 0)):
+        return False
     if isinstance(value, dict) and "nonce" in args and "nonce" in value:  # a foreign worker may give none back
         return bool(value["nonce"] == nonce)
     return None

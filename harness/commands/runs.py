@@ -9,6 +9,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 
@@ -35,10 +36,11 @@ from harness.commands.options import (
     new_folder,
 )
 from harness.commands.results import show_results
-from harness.compare import StartJob, compare, run_jobs
+from harness.compare import PlannedRun, StartJob, compare, run_jobs
 from harness.comparison import Minimum
 from harness.covering import Covering, sources_of
 from harness.errors import UsageError
+from harness.face import EXECUTE
 from harness.job import start_job, start_measured_job
 from harness.pools import find_pool
 from harness.terminal import Steps, show_decision
@@ -118,7 +120,7 @@ def compare_command(
         console = Console()
         show_decision(console, comparison)
         console.print(f"report: {written['html']}", markup=False, highlight=False, soft_wrap=True)
-    ran = [result for row in comparison.scenarios for result in (row.baseline, row.candidate) if not result.skipped]
+    ran = [result for row in comparison.scenarios for result in row.all_runs if not result.skipped]
     if ran and all(result.trouble and not result.findings for result in ran):
         sys.stderr.write(f"poolproof: no run came to an end; the first: {ran[0].trouble}\n")
         return Exit.BROKEN
@@ -147,20 +149,45 @@ def run_command(
     jobs: Jobs = JOBS,
     profile: ProfileOption = Profile.QUICK,
     worker_command: WorkerCommand = None,
+    face: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FACE", help="A way to call the pool, of `poolproof list faces`; repeatable."),
+    ] = None,
+    observed: Annotated[
+        bool | None,
+        typer.Option("--observed/--not-observed", help="With or without an observer; both if neither is said."),
+    ] = None,
+    baseline: Annotated[
+        str, typer.Option(metavar="POOL", help="The other pool of a face that needs two, as migrating_shadow.")
+    ] = "v1",
     out: Out = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Run scenarios on one pool (v2) or several, and show what the checkers found. What was declared is no failure."""
+    """Run scenarios on one pool (v2) or several, and show what the checkers found. What was declared is no failure.
+
+    Each scenario is run as a program uses the pool, and once more with an observer.
+    """
     found = find_scenarios(scenarios or [], profile=profile, suite=suite)
     subjects = [find_pool(name) for name in pool or ["v2"]]
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     folder = out or new_folder("run")
+    runs = [
+        PlannedRun(
+            scenario=scenario,
+            subject=subject,
+            request=msgspec.structs.replace(request, face=name, observed=watched, baseline=baseline),
+        )
+        for scenario in found
+        for subject in subjects
+        for name in face or [EXECUTE.name]
+        for watched in ((False, True) if observed is None else (observed,))
+        if watched is observed or not watched or subject.face(name).tells
+    ]
     with Keeping(folder), Steps(Console(stderr=True), quiet=quiet) as steps:
-        steps.planned(len(found) * len(subjects))
-        results = run_jobs(found, subjects, request, folder, jobs=jobs, start_job=start_job, progress=steps)
-    ordered = [results[scenario.name, position] for scenario in found for position in range(len(subjects))]
-    return show_results(ordered, {scenario.name: scenario for scenario in found}, as_json=as_json)
+        steps.planned(len(runs))
+        results = run_jobs(runs, folder, jobs=jobs, start_job=start_job, progress=steps)
+    return show_results(results, {scenario.name: scenario for scenario in found}, as_json=as_json)
 
 
 def _is_there(package: str) -> bool:

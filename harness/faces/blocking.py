@@ -8,6 +8,7 @@ from typing import Any, cast
 from bridge import CommandError, Pool
 from bridge.clock import deadline_ns, remaining_s
 from harness.face import Face, Setting, Way, refuse_sessions
+from harness.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
 from harness.scenario import Scenario
 from harness.workload import Plan, Step
 from pool_v2 import PoolV2
@@ -112,6 +113,20 @@ def _refuse_lease(scenario: Scenario, plan: Plan) -> str:
     return refuse_sessions(plan)
 
 
+def _void_lease(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
+    # A checkout that is refused is no call, so the pool counts none where the client saw an error.
+    kinds = {fault.kind for fault in scenario.faults}
+    may_be_refused = bool(kinds & {FaultKind.CLOSE, *START_FAULTS, *CLIENT_FAULTS}) or any(
+        step.checkout_timeout_s is not None for steps in plan for step in steps
+    )
+    return ("conserved",) if may_be_refused else ()
+
+
+def _void_batch(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
+    # A batch with an item that is too large is refused before any of it is counted.
+    return ("conserved",) if "max_frame_bytes" in scenario.config else ()
+
+
 def _lease(pool: Pool, setting: Setting) -> Way:
     return Leases(pool)
 
@@ -121,12 +136,14 @@ LEASE = Face(
     summary="a worker checked out for each call, and the call on the lease",
     over=_lease,
     refuses=_refuse_lease,
+    void=_void_lease,
 )
 MANY = Face(
     name="many",
     summary="execute_many: equal calls that follow each other in one client go out together",
     over=lambda pool, _: Batches(pool),
     batches=True,
+    void=_void_batch,
 )
 STREAM = Face(
     name="stream", summary="execute_stream, read to its end in place of execute", over=lambda pool, _: Streams(pool)

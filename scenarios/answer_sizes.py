@@ -1,0 +1,35 @@
+"""F20: answers of every size, from a few bytes to several pipes full, each checked against its own request."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers import CORE, Audit, OneOutcome
+from harness.scenario import PATIENT, Scenario
+from harness.workload import Plan, Size, Step
+
+SIZES = (1, 300, 4_000, 5_000, 40_000, 70_000, 300_000)
+"""Characters; below and above what one write to a pipe takes at once (4,096) and what a pipe holds (65,536)."""
+
+
+def workload(choice: random.Random, size: Size) -> Plan:
+    """Every client echoes all sizes in an order of its own. The answer has the nonce, and a letter of the client."""
+    plan = []
+    for client in range(size.clients):
+        letter = "abcdefghijklmnopqrstuvwxyz"[client % 26]
+        sizes = [*SIZES] * size.count(1)
+        choice.shuffle(sizes)
+        plan.append(tuple(Step(command="echo", args={"text": letter * many}) for many in sizes))
+    return tuple(plan)
+
+
+SCENARIO = Scenario(
+    name="answer_sizes",
+    summary="answers of any size are those of their own requests",
+    failures=("F20",),
+    guarantees=("G1", "G4"),
+    workload=workload,
+    config=PATIENT,
+    checkers=(OneOutcome(), Audit(), *CORE),
+    smoke=True,
+)

@@ -1,0 +1,40 @@
+"""F14: state of every size, kept and given back by sessions that take turns on the same workers."""
+
+from __future__ import annotations
+
+import random
+
+from bridge import Capability
+from harness.checkers import CORE, Linearizable, OneOutcome, SessionCounters, Sessions
+from harness.scenario import PATIENT, Scenario
+from harness.workload import Plan, Size, Step
+
+SIZES = (300, 5_000, 70_000)
+
+
+def workload(_: random.Random, size: Size) -> Plan:
+    """Every client puts values of all sizes into a session of its own, and reads them back; then it appends."""
+    plan = []
+    for client in range(size.clients):
+        session = f"session-{client}"
+        letter = "abcdefghijklmnopqrstuvwxyz"[client % 26]
+        values = {f"k{many}": letter * many for many in SIZES}
+        steps = [Step(command="put", args={"key": k, "value": v}, session=session) for k, v in values.items()]
+        steps += [Step(command="get", args={"key": key}, session=session) for key in values]
+        steps += [Step(command="append", args={"key": "log", "value": n}, session=session) for n in range(4)]
+        plan.append((*steps, Step(command="list", session=session)))
+    return tuple(plan)
+
+
+SCENARIO = Scenario(
+    name="session_sizes",
+    summary="sessions get back state of any size as they have put it",
+    failures=("F14",),
+    guarantees=("G17", "G18", "G19"),
+    workload=workload,
+    commands=("put", "get", "append", "list"),
+    needs=frozenset({Capability.SESSIONS}),
+    config=PATIENT,
+    checkers=(OneOutcome(), Sessions(), Linearizable(), SessionCounters(), *CORE),
+    smoke=True,
+)
