@@ -33,8 +33,8 @@ from harness.scenario import Scenario
 from harness.store import RunFolder
 
 FULL = "full"
-MOST_EXTRA = {"quick": 90, "smoke": 24}
-"""By profile how many runs through other faces than `execute` a comparison makes at most; full makes all."""
+MOST_EXTRA = {"quick": 100}
+"""By profile how many runs through other faces than `execute` a comparison makes at most."""
 JOB_EXTRA_S = 60.0
 """What a job may take on top of its scenario's budget: starting, closing and judging."""
 

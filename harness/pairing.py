@@ -6,6 +6,7 @@ uncovered is returned, never dropped in silence.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
@@ -130,14 +131,16 @@ def choose(
     def full() -> bool:
         return most is not None and len(picks) >= most
 
-    for face, scenario in [pair for pair in left if pair[1].smoke]:
-        if not full():
-            take(face, scenario)
-    counts = {face.name: sum(pick.face == face.name for pick in picks) for face in faces}
+    for scenario in [one for one in scenarios if one.smoke]:
+        for face in [face.name for face in faces if scenario in able[face.name]]:
+            if not full():
+                take(face, scenario)
+    counts = Counter(pick.face for pick in picks)
     while open_pairs and left and not full():
-        # Of equal gains the face that has least runs, then the scenario with the smaller budget, then the first.
+        # Of equal gains the face with the fewest runs, the scenario with the fewest faces, then the smaller budget.
+        uses = Counter(pick.scenario for pick in picks)
         gains = [(sum((face, kind) in open_pairs for kind in kinds[one.name]), face, one) for face, one in left]
-        best = max(gains, key=lambda gain: (gain[0], -counts[gain[1]], -gain[2].budget_s))
+        best = max(gains, key=lambda gain: (gain[0], -counts[gain[1]], -uses[gain[2].name], -gain[2].budget_s))
         take(best[1], best[2])
         counts[best[1]] += 1
     return Cover(picks=tuple(picks), missing=tuple(sorted(open_pairs)))

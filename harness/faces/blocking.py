@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from bridge import CommandError, Pool
+from bridge import CommandError, Pool, PoolError
 from bridge.clock import deadline_ns, remaining_s
 from harness.face import Face, Setting, Way, refuse_sessions
 from harness.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
@@ -58,8 +58,15 @@ class Batches(Way):
     ) -> Any:  # noqa: ANN401
         """A batch of one."""
         (value,) = cast("PoolV2", self.pool).execute_many(
-            command, [args], session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+            command,
+            [args],
+            session=session,
+            return_errors=True,
+            timeout_s=timeout_s,
+            checkout_timeout_s=checkout_timeout_s,
         )
+        if isinstance(value, PoolError):
+            raise value
         return value
 
     def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:

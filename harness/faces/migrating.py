@@ -76,6 +76,11 @@ def _refuses(scenario: Scenario, plan: Plan, mode: str) -> str:
     return ""
 
 
+def _void(scenario: Scenario, plan: Plan, mode: str) -> tuple[str, ...]:
+    # In a canary two pools serve, each of the size that the scenario asks for.
+    return ("stable_workers",) if mode == "canary" else ()
+
+
 def _face(mode: str) -> Face:
     return Face(
         name=f"migrating_{mode}",
@@ -83,6 +88,7 @@ def _face(mode: str) -> Face:
         over=functools.partial(Migration, mode=mode),
         configure=functools.partial(_configure, mode=mode),
         refuses=functools.partial(_refuses, mode=mode),
+        void=functools.partial(_void, mode=mode),
         tells=False,
         two_pools=True,
     )
