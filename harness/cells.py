@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from harness.comparison import Cover, Minimum, ScenarioComparison
+from harness.comparison import Cover, Minimum, RunResult, ScenarioComparison
 from harness.fault import FaultKind
 from harness.scenario import Scenario
 from harness.verdict import Verdict
@@ -71,8 +71,46 @@ def count_cells(rows: Sequence[ScenarioComparison]) -> tuple[Cell, ...]:
     )
 
 
+class FaceCell(msgspec.Struct, frozen=True, kw_only=True):
+    """What was tried through one face on the candidate; counts are scenarios."""
+
+    face: str
+    observed: bool
+    fault: str
+    workload: str
+    scenarios: tuple[str, ...]
+    passed: int
+    unknown: int
+
+
+def count_faces(rows: Sequence[ScenarioComparison]) -> tuple[FaceCell, ...]:
+    """Every cell of face × fault × workload that was tried on the candidate, in alphabetical order."""
+    found: dict[tuple[str, bool, str, str], list[tuple[str, Verdict]]] = {}
+    for row in rows:
+        for result in (row.candidate, *row.candidate_more):
+            if not result.skipped:
+                for kind in sorted({one.kind for one in result.picture.struck if one.landed}) or [NO_FAULT]:
+                    key = result.face, result.observed, kind, row.workload
+                    found.setdefault(key, []).append((row.name, _verdict_of(result)))
+    return tuple(
+        FaceCell(
+            face=face,
+            observed=observed,
+            fault=fault,
+            workload=workload,
+            scenarios=tuple(name for name, _ in mine),
+            passed=sum(verdict is Verdict.PASS for _, verdict in mine),
+            unknown=sum(verdict is Verdict.UNKNOWN for _, verdict in mine),
+        )
+        for (face, observed, fault, workload), mine in sorted(found.items())
+    )
+
+
 def _verdict(row: ScenarioComparison) -> Verdict:
-    result = row.candidate
+    return _verdict_of(row.candidate)
+
+
+def _verdict_of(result: RunResult) -> Verdict:
     return Verdict.UNKNOWN if result.trouble and result.verdict is Verdict.PASS else result.verdict
 
 

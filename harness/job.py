@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 import msgspec
 
@@ -50,7 +50,8 @@ Order = TypeVar("Order", bound=JobOrder)
 class Job:
     """A job under way, seen from the parent. `module` is run as a program that takes the order.
 
-    `command` replaces the interpreter's own call of it. `end_wait_s` is what it may take to end by itself.
+    `command` replaces the interpreter's own call of it, and `fork` both: see harness.jobserver. `end_wait_s` is what it
+    may take to end by itself.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Job:
         module: str = "harness.job",
         *,
         command: Sequence[str] = (),
+        fork: Callable[[int, int, int], int] | None = None,
         end_wait_s: float = END_WAIT_S,
     ) -> None:
         self.order = order
@@ -67,13 +69,17 @@ class Job:
         self._errors: str | None = None
         # Unlike a pipe, a file never fills up while nobody reads. `end` closes it.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(
-            list(command) or [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            process_group=0,  # Ctrl-C is for the parent, which ends its jobs in order
-        )
+        self._process: subprocess.Popen[bytes] | Forked
+        if fork is not None:
+            self._process = Forked(fork, self._stderr.fileno())
+        else:
+            self._process = subprocess.Popen(
+                list(command) or [sys.executable, "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                process_group=0,  # Ctrl-C is for the parent, which ends its jobs in order
+            )
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended already, which `result` will tell
             self._process.stdin.write(msgspec.json.encode(order) + b"\n")
@@ -131,6 +137,50 @@ class Job:
         with self._stderr:
             self._stderr.seek(0)
             return self._stderr.read().decode("utf-8", "replace")
+
+
+class Forked:
+    """A process that `fork` has made, with the methods of subprocess.Popen that a job needs.
+
+    `fork` takes its standard input, output and error, and gives a descriptor of it. It is nobody's child here, so its
+    exit status is not known.
+    """
+
+    returncode: int | None = None
+
+    def __init__(self, fork: Callable[[int, int, int], int], stderr: int) -> None:
+        order, self.stdin = _pipe("wb")
+        answer, self.stdout = _pipe("rb")
+        try:
+            self._pidfd = fork(order, answer, stderr)
+        except BaseException:
+            self.stdin.close()
+            self.stdout.close()
+            raise
+        finally:
+            os.close(order)
+            os.close(answer)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for its end. Raises subprocess.TimeoutExpired."""
+        if self._pidfd < 0:
+            return
+        if not select.select([self._pidfd], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired("a forked job", timeout or 0.0)
+        os.close(self._pidfd)
+        self._pidfd = -1
+
+    def kill(self) -> None:
+        """SIGKILL, if it still runs."""
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+
+def _pipe(mode: Literal["rb", "wb"]) -> tuple[int, BinaryIO]:
+    # The other's end, and ours as a file.
+    read, write = os.pipe()
+    return (read, open(write, mode)) if mode == "wb" else (write, open(read, mode))
 
 
 def start_job(scenario: Scenario, subject: Subject, request: Request, out: Path) -> Job:

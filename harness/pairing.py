@@ -1,6 +1,6 @@
 """Chooses which scenarios are run through which face, so that each face meets each kind of fault and of workload.
 
-Pure: pairwise cover by a greedy choice, in the manner of combinatorial testing (Cohen et al., 1997). What a cap leaves
+Pairwise cover by a greedy choice, in the manner of combinatorial testing (Cohen et al., 1997). What a cap leaves
 uncovered is returned, never dropped in silence.
 """
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from harness.comparison import RunResult, ScenarioComparison
 from harness.picture import Noted
+from harness.verdict import Verdict
 from reports.section import Grid, Mark, Tone
 
 MOST_RECOVERIES = 30
@@ -79,6 +80,32 @@ def recovery_grid(row: ScenarioComparison, sides: tuple[str, str]) -> Grid | Non
             for side, one in found[:MOST_RECOVERIES]
         ),
         more=f"{left} more are in comparison.json" if left > 0 else "",
+    )
+
+
+def runs_grid(row: ScenarioComparison) -> Grid | None:
+    """Every run of a scenario, and what it failed; None if there are only the two main ones."""
+    if not row.baseline_more and not row.candidate_more:
+        return None
+    declared = {(d.made_in, d.checker) for d in row.differences if d.reason}
+    return Grid(
+        caption="Every run: as shipped, observed, and through the other faces",
+        columns=("pool", "face", "observed", "verdict", "what was found", "again with"),
+        rows=tuple(_run(result, declared) for result in row.all_runs if not result.skipped),
+    )
+
+
+def _run(result: RunResult, declared: set[tuple[str, str]]) -> tuple[str | Mark, ...]:
+    found = [one for one in result.findings if one.verdict is not Verdict.PASS]
+    as_declared = bool(found) and all((result.made_in, one.checker) in declared for one in found)
+    tone = {Verdict.PASS: Tone.GOOD, Verdict.UNKNOWN: Tone.DOUBT, Verdict.FAIL: Tone.BAD}[result.verdict]
+    return (
+        result.pool,
+        result.face,
+        "yes" if result.observed else "no",
+        Mark(result.verdict.value, Tone.DECLARED if as_declared else tone),
+        "; ".join(filter(None, (result.trouble, *(f"{one.checker}: {one.claim}" for one in found)))) or "–",
+        result.replay,
     )
 
 

@@ -5,7 +5,7 @@ Pure. It shows and does not judge; whether the declared minimum was reached is d
 
 from __future__ import annotations
 
-from harness.cells import Cell, count_cells, untried_faults
+from harness.cells import Cell, FaceCell, count_cells, count_faces, untried_faults
 from harness.comparison import Comparison, Cover, FileCover
 from harness.fault import FaultKind
 from reports.section import Grid, Mark, Section, Tone
@@ -37,6 +37,48 @@ def cells_section(comparison: Comparison) -> Section | None:
                 rows=tuple(_cell(cell) for cell in cells),
             ),
         ),
+    )
+
+
+def faces_section(comparison: Comparison) -> Section | None:
+    """Cells of face × fault × workload, and which pairs no run covers; None if nothing was run."""
+    cells = count_faces(comparison.scenarios)
+    if not cells:
+        return None
+    faces = sorted({cell.face for cell in cells})
+    told = [
+        f"{comparison.candidate} was called through {len(faces)} faces: {', '.join(faces)}",
+        "each scenario as shipped and observed through execute; through the others as few as meet each kind of fault "
+        "and of workload (profile full: all)",
+    ]
+    if comparison.not_met:
+        told.append(f"never met in this profile: {', '.join(comparison.not_met)}")
+    return Section(
+        key="faces",
+        title="Through which faces",
+        sentences=tuple(told),
+        grids=(
+            Grid(
+                caption="Face × fault × workload, on the candidate",
+                columns=("face", "observed", "fault", "workload", "tried", "passed", "unknown", "scenarios"),
+                rows=tuple(_face_cell(cell) for cell in cells),
+            ),
+        ),
+    )
+
+
+def _face_cell(cell: FaceCell) -> tuple[str | Mark, ...]:
+    failed = len(cell.scenarios) - cell.passed - cell.unknown
+    tone = Tone.BAD if failed else Tone.DOUBT if cell.unknown else Tone.GOOD
+    return (
+        cell.face,
+        "yes" if cell.observed else "no",
+        cell.fault,
+        cell.workload,
+        str(len(cell.scenarios)),
+        Mark(str(cell.passed), tone),
+        str(cell.unknown),
+        ", ".join(cell.scenarios),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from harness.comparison import Comparison
-from reports.covered import cells_section, coverage_section
+from reports.covered import cells_section, coverage_section, faces_section
 from reports.lab import bench_section, matrix_section, sweep_section
 from reports.section import Section
 from reports.series import side_names
@@ -23,7 +23,7 @@ SWEEP_FILE = "sweep.json"
 
 def comparison_sections(comparison: Comparison) -> list[Section]:
     """The parts that come from the comparison itself, where it has their data."""
-    found = [cells_section(comparison)]
+    found = [cells_section(comparison), faces_section(comparison)]
     if comparison.coverage is not None:
         found.append(coverage_section(comparison.coverage))
     return [section for section in found if section is not None]

@@ -14,7 +14,7 @@ from harness.checker import Finding
 from harness.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
 from harness.verdict import Decision, Verdict
 from reports import series
-from reports.calls import noted_grid, recovery_grid
+from reports.calls import noted_grid, recovery_grid, runs_grid
 from reports.section import Grid, Mark, Section, Tone
 from reports.series import Drawing
 
@@ -55,7 +55,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario on both pools. `state` is the worse tone of its two cells: what a reader would filter by."""
+    """One scenario on both pools. `state` is the worst tone of its runs: what a reader would filter by."""
 
     name: str
     summary: str
@@ -66,6 +66,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     state: Tone = Tone.MUTED
     drawings: tuple[Drawing, ...] = ()
     recovery: Grid | None = None
+    runs: Grid | None = None
     source: ScenarioComparison
 
     @property
@@ -215,7 +216,9 @@ def _ledger(comparison: Comparison) -> Grid | None:
             if found.ran_out:
                 status = Mark("declaration ran out", Tone.BAD)
             what = "answers" if found.kind == "answers" else found.checker
-            rows.append((row.name, found.pool, what, found.text, status, found.reason or found.ran_out or "–"))
+            rows.append(
+                (row.name, found.made_in or found.pool, what, found.text, status, found.reason or found.ran_out or "–")
+            )
         rows += [(row.name, "–", "–", told, Mark("declared, not seen", Tone.DOUBT), "–") for told in row.not_seen]
     if not rows:
         return None
@@ -283,7 +286,7 @@ def _what_settles(comparison: Comparison) -> tuple[str, ...]:
         return ()
     one, other = comparison.baseline, comparison.candidate
     advice = []
-    results = [result for row in comparison.scenarios for result in (row.baseline, row.candidate)]
+    results = [result for row in comparison.scenarios for result in row.all_runs]
     open_ends = [d for row in comparison.scenarios for d in row.differences if not d.reason]
     if any(d.pool == other and d.kind == "finding" for d in open_ends):
         advice.append(f"each failure of {other} mended, or shown to be the scenario's own mistake; its part replays it")
@@ -323,13 +326,29 @@ def _row(row: ScenarioComparison, comparison: Comparison) -> Row:
         baseline=baseline,
         candidate=candidate,
         answers=compared,
-        state=min(baseline.tone, candidate.tone, key=_ORDER.index),
+        state=min((baseline.tone, candidate.tone, *_tones_of_more(row)), key=_ORDER.index),
         drawings=_present(
             series.occupancy(row, sides), series.ecdf(row, sides), series.flow(row, sides), series.levels(row, sides)
         ),
         recovery=recovery_grid(row, sides),
+        runs=runs_grid(row),
         source=row,
     )
+
+
+def _tones_of_more(row: ScenarioComparison) -> list[Tone]:
+    # Of the runs that have no cell of their own.
+    declared = {(d.made_in, d.checker) for d in row.differences if d.reason}
+    tones = []
+    for result in (*row.baseline_more, *row.candidate_more):
+        failed = {found.checker for found in result.findings if found.verdict is Verdict.FAIL}
+        if any((result.made_in, checker) not in declared for checker in failed):
+            tones.append(Tone.BAD)
+        elif result.trouble or result.verdict is Verdict.UNKNOWN:
+            tones.append(Tone.DOUBT)
+        else:
+            tones.append(Tone.DECLARED if failed else Tone.GOOD)
+    return tones
 
 
 def _cell(result: RunResult, row: ScenarioComparison, comparison: Comparison) -> Cell:

@@ -16,12 +16,15 @@ ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {room: {room, "bridge"} for room in ("bridge", "pool_v1", "pool_v2", "harness")}
 MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "reports")}
 PORCH = {f"harness.{name}" for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session")}
-PORCH |= {"harness.conformance", "harness.owner"}
+PORCH |= {"harness.conformance", "harness.owner", "harness.jobserver"}
 PORCH |= {
     f"harness.commands.{name}"
     for name in ("options", "results", "runs", "records", "machine", "shrinks", "checks", "migrate")
 }
 PORCH |= {"harness.commands.benches", "harness.commands.baselines"}
+PORCH |= {
+    f"harness.faces{name}" for name in ("", ".blocking", ".tasks", ".executor", ".migrating", ".starting")
+}  # V2's own ways in
 PORCH |= {
     f"harness.selfcheck.{name}"
     for name in ("bugs_v1", "bugs_v2", "bugs_wire", "equivalents", "roster", "job", "check", "command")
@@ -45,7 +48,7 @@ PURE_PATHS = """
     pool_v2/{coordinator,orders,circuit,roster,sessions}
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
-    harness/{op,columns,tables,lines,recovery,picture,cells,composition,intended,differential,replay}
+    harness/{op,columns,tables,joining,lines,recovery,picture,cells,composition,intended,differential,replay}
     harness/shrink/{selection,reduction} harness/selfcheck/{matrix,mutant,markdown,probes}
     harness/lab/{load,histogram,claims,slopes,scalability,figures,metrics,budget,analysis,validity,schedules,works}
     harness/lab/{answers,block,show,trend,regression} reports/{view,charts,series,section,calls,lab,covered,site}

@@ -18,6 +18,7 @@ from harness.commands.options import DEFAULT_OUT, OF_DECISION, AsJson, Exit, Run
 from harness.commands.results import show_results
 from harness.compare import reanalyze
 from harness.errors import UsageError
+from harness.faces import ALL_FACES
 from harness.fault import DESCRIPTIONS
 from harness.pools import SUBJECTS, offered_pools
 from harness.runner import analyze
@@ -34,6 +35,7 @@ class Listed(StrEnum):
     POOLS = "pools"
     FAULTS = "faults"
     CHECKERS = "checkers"
+    FACES = "faces"
 
 
 def list_command(
@@ -42,7 +44,7 @@ def list_command(
         str | None, typer.Option(metavar="SUITE", help="Scenarios of this suite only: default, dspy.")
     ] = None,
 ) -> int:
-    """List the scenarios, pools, faults or checkers that there are."""
+    """List the scenarios, pools, faults, checkers or faces that there are."""
     if suite is not None and what is not Listed.SCENARIOS:
         raise UsageError(f"--suite {suite!r}: only scenarios are in suites, not {what.value}")
     rows: list[tuple[str, ...]]
@@ -62,6 +64,10 @@ def list_command(
         case Listed.CHECKERS:
             columns = ("checker", "", "about")
             rows = [(kind.__name__, "", (kind.__doc__ or "").strip().splitlines()[0]) for kind in ALL]
+        case Listed.FACES:
+            columns = ("face", "of", "about")
+            had = {face.name: [s.name for s in SUBJECTS.values() if face in s.faces] for face in ALL_FACES}
+            rows = [(face.name, " ".join(had[face.name]), face.summary) for face in ALL_FACES]
     show_table(Console(), columns, rows)
     return Exit.GOOD
 

@@ -41,7 +41,8 @@ from harness.comparison import Minimum
 from harness.covering import Covering, sources_of
 from harness.errors import UsageError
 from harness.face import EXECUTE
-from harness.job import start_job, start_measured_job
+from harness.job import start_measured_job
+from harness.jobserver import JobServer
 from harness.pools import find_pool
 from harness.terminal import Steps, show_decision
 from reports import publish, view_with_extras, write_reports
@@ -93,9 +94,9 @@ def compare_command(
         if not _is_there(package):
             raise UsageError(f"--coverage-source {package!r}: there is no such package")
     folder = out or new_folder("compare")
-    start: StartJob = start_job
     covering = None
-    with Keeping(folder), Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(folder), JobServer() as server, Steps(Console(stderr=True), quiet=quiet) as steps:
+        start: StartJob = server.start_job
         if coverage or coverage_source:
             covering = Covering(folder / "coverage", coverage_source or sources_of(other.name))
             start = partial(start_measured_job, covering, other.name)
@@ -184,9 +185,9 @@ def run_command(
         for watched in ((False, True) if observed is None else (observed,))
         if watched is observed or not watched or subject.face(name).tells
     ]
-    with Keeping(folder), Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(folder), JobServer() as server, Steps(Console(stderr=True), quiet=quiet) as steps:
         steps.planned(len(runs))
-        results = run_jobs(runs, folder, jobs=jobs, start_job=start_job, progress=steps)
+        results = run_jobs(runs, folder, jobs=jobs, start_job=server.start_job, progress=steps)
     return show_results(results, {scenario.name: scenario for scenario in found}, as_json=as_json)
 
 
