@@ -75,7 +75,7 @@ def test_a_comparison_of_two_good_pools_is_safe_and_leaves_all_reports(
     told = capsys.readouterr()
     assert told.out.startswith("SAFE: v2 for v1\n")
     assert "report: kept/report.html" in told.out
-    assert "tiny on v2: pass" in told.err
+    assert "tiny (execute, not observed) on v2: pass" in told.err
     kept = tmp_path / "kept"
     assert {path.name for path in kept.iterdir()} == {
         "comparison.json",
@@ -99,7 +99,7 @@ def test_an_undeclared_failure_is_unsafe(write: Write, capsys: Capture) -> None:
     assert main(["compare", write(FAILING), "-q"]) == 1
     told = capsys.readouterr()
     assert told.out.startswith("UNSAFE: v2 for v1\n")
-    assert "failing: v2 fails one_outcome" in told.out
+    assert "failing: v2, face execute, not observed fails one_outcome" in told.out
     assert told.err == ""
 
 
@@ -240,7 +240,13 @@ def test_a_fault_of_the_tool_is_one_line_and_no_traceback(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("what", "expected"),
-    [("scenarios", "parallel_calls\tF1 G6 G10"), ("pools", "v1\t"), ("faults", "kill\t"), ("checkers", "OneOutcome\t")],
+    [
+        ("scenarios", "parallel_calls\tF1 G6 G10"),
+        ("pools", "v1\t"),
+        ("faults", "kill\t"),
+        ("checkers", "OneOutcome\t"),
+        ("faces", "asyncio\tv2\t"),
+    ],
 )
 def test_list_tells_what_there_is(what: str, expected: str, capsys: Capture) -> None:
     assert main(["list", what]) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,16 @@ import harness.compare
 from harness.catalogue import find_scenarios
 from harness.checker import Finding
 from harness.checkers import CORE, OneOutcome, Overlap
-from harness.compare import assemble, compare, compare_results, describe_machine, measure_speeds, reanalyze, run_jobs
+from harness.compare import (
+    PlannedRun,
+    assemble,
+    compare,
+    compare_results,
+    describe_machine,
+    measure_speeds,
+    reanalyze,
+    run_jobs,
+)
 from harness.comparison import Comparison, RunResult, Speed
 from harness.errors import RecordError, RunError
 from harness.job import start_job
@@ -67,8 +76,16 @@ class FakeJob:
         return ""
 
 
+def planned(scenarios: Sequence[Any], subjects: Sequence[Any]) -> list[PlannedRun]:
+    return [
+        PlannedRun(scenario=scenario, subject=subject, request=Request())
+        for scenario in scenarios
+        for subject in subjects
+    ]
+
+
 def fake_jobs(scenario: Any, subject: Any, request: Any, out: Any) -> FakeJob:
-    return FakeJob(lambda _: passed(scenario.name, subject.name))
+    return FakeJob(lambda _: passed(scenario.name, subject.name, face=request.face, observed=request.observed))
 
 
 def in_process(scenario: Any, subject: Any, request: Any, out: Any) -> FakeJob:
@@ -77,15 +94,17 @@ def in_process(scenario: Any, subject: Any, request: Any, out: Any) -> FakeJob:
 
 def test_every_scenario_is_run_on_every_pool(tiny: Callable[..., Any], tmp_path: Path) -> None:
     scenarios, log = [tiny(), tiny(name="other")], Log()
-    results = run_jobs(scenarios, (V1, V2), Request(), tmp_path, jobs=2, start_job=fake_jobs, progress=log)
-    assert {key: (r.scenario, r.pool) for key, r in results.items()} == {
-        ("tiny", 0): ("tiny", "v1"),
-        ("tiny", 1): ("tiny", "v2"),
-        ("other", 0): ("other", "v1"),
-        ("other", 1): ("other", "v2"),
-    }
+    results = run_jobs(planned(scenarios, (V1, V2)), tmp_path, jobs=2, start_job=fake_jobs, progress=log)
+    assert [(r.scenario, r.pool) for r in results] == [
+        ("tiny", "v1"),
+        ("tiny", "v2"),
+        ("other", "v1"),
+        ("other", "v2"),
+    ]
     assert sorted(log.begun) == sorted(what for what, _ in log.over)
-    assert set(log.over) == {(f"{name} on {pool}", "pass") for name in ("tiny", "other") for pool in ("v1", "v2")}
+    assert set(log.over) == {
+        (f"{name} (execute, observed) on {pool}", "pass") for name in ("tiny", "other") for pool in ("v1", "v2")
+    }
 
 
 def test_a_pool_against_itself_has_two_runs(tiny: Callable[..., Any], tmp_path: Path) -> None:
@@ -95,8 +114,8 @@ def test_a_pool_against_itself_has_two_runs(tiny: Callable[..., Any], tmp_path: 
         number = next(numbers)
         return FakeJob(lambda _: passed(scenario.name, subject.name, seed=number))
 
-    results = run_jobs([tiny()], (V2, V2), Request(), tmp_path, jobs=1, start_job=start, progress=Log())
-    assert [results["tiny", side].seed for side in (0, 1)] == [0, 1]
+    results = run_jobs(planned([tiny()], (V2, V2)), tmp_path, jobs=1, start_job=start, progress=Log())
+    assert [result.seed for result in results] == [0, 1]
 
 
 def test_no_more_jobs_run_at_once_than_asked(tiny: Callable[..., Any], tmp_path: Path) -> None:
@@ -118,7 +137,7 @@ def test_no_more_jobs_run_at_once_than_asked(tiny: Callable[..., Any], tmp_path:
         return FakeJob(result)
 
     scenarios = [tiny(name=f"s{number}") for number in range(4)]
-    run_jobs(scenarios, (V1, V2), Request(), tmp_path, jobs=2, start_job=start, progress=Log())
+    run_jobs(planned(scenarios, (V1, V2)), tmp_path, jobs=2, start_job=start, progress=Log())
     assert most == 2
 
 
@@ -133,7 +152,7 @@ def test_the_longest_budgets_come_first_and_bound_their_jobs(tiny: Callable[...,
         return FakeJob(result)
 
     scenarios = [tiny(name="short", budget_s=5.0), tiny(name="long", budget_s=50.0)]
-    run_jobs(scenarios, (V2,), Request(), tmp_path, jobs=1, start_job=start, progress=Log())
+    run_jobs(planned(scenarios, (V2,)), tmp_path, jobs=1, start_job=start, progress=Log())
     extra_s = harness.compare.JOB_EXTRA_S
     assert limits == [("long", 50.0 + extra_s), ("short", 5.0 + extra_s)]
 
@@ -157,7 +176,7 @@ def test_an_error_ends_the_jobs_that_run_and_starts_no_other(tiny: Callable[...,
 
     scenarios = [tiny(name="interrupted"), tiny(name="runs"), *(tiny(name=f"waits{n}") for n in range(3))]
     with pytest.raises(KeyboardInterrupt):
-        run_jobs(scenarios, (V2,), Request(), tmp_path, jobs=2, start_job=start, progress=Log())
+        run_jobs(planned(scenarios, (V2,)), tmp_path, jobs=2, start_job=start, progress=Log())
     assert started["runs"].ended.is_set()
     assert len(started) <= 3  # a third only if it was taken before the interrupt was seen
     assert all(job.ended.is_set() for name, job in started.items() if name != "interrupted")
@@ -184,9 +203,7 @@ def test_a_job_that_starts_while_the_others_are_ended_is_ended_too(tiny: Callabl
 
     with pytest.raises(RunError):
         run_jobs(
-            [tiny(name="breaks"), tiny(name="late")],
-            (V2,),
-            Request(),
+            planned([tiny(name="breaks"), tiny(name="late")], (V2,)),
             tmp_path,
             jobs=2,
             start_job=start,
@@ -202,8 +219,8 @@ def test_a_skipped_run_is_told_as_skipped(tiny: Callable[..., Any], tmp_path: Pa
         skipped = passed(scenario.name, subject.name, skipped="lacks kill", verdict=Verdict.UNKNOWN)
         return FakeJob(lambda _: skipped)
 
-    run_jobs([tiny()], (V2,), Request(), tmp_path, jobs=1, start_job=start, progress=log)
-    assert log.over == [("tiny on v2", "skipped")]
+    run_jobs(planned([tiny()], (V2,)), tmp_path, jobs=1, start_job=start, progress=log)
+    assert log.over == [("tiny (execute, observed) on v2", "skipped")]
 
 
 def test_a_comparison_of_fake_jobs_is_complete(tiny: Callable[..., Any], tmp_path: Path) -> None:
@@ -218,7 +235,13 @@ def test_a_comparison_of_fake_jobs_is_complete(tiny: Callable[..., Any], tmp_pat
     assert (compared.command, compared.worker_command) == ("poolproof compare", "some program")
     assert compared.machine.cpus >= 1
     assert compared.duration_s >= 0
-    assert log.steps == 2
+    (row,) = compared.scenarios
+    ways = [(r.pool, r.face, r.observed) for r in row.all_runs]
+    assert ways[:4] == [("v1", "execute", False), ("v2", "execute", False)] + [
+        (pool, "execute", True) for pool in ("v1", "v2")
+    ]
+    assert {face for pool, face, _ in ways if pool == "v2"} >= {"main_thread", "lease", "many", "stream", "asyncio"}
+    assert log.steps == len(ways)
     assert [row.answers_compared for row in compared.scenarios] == [0]
     assert msgspec.json.decode(msgspec.json.encode(compared), type=Comparison) == compared
 

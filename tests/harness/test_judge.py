@@ -105,7 +105,7 @@ def test_a_declared_weakness_of_the_baseline_is_the_case_for_the_migration(decid
 def test_a_weakness_of_the_baseline_that_nobody_declared_is_unsafe(decide: Judge) -> None:
     judged = decide(BAD_V1, GOOD_V2)
     assert judged.decision is Decision.UNSAFE
-    assert "v1, the baseline, fails fifo, undeclared" in judged.reasons[0]
+    assert "v1, face execute, observed, the baseline, fails fifo, undeclared" in judged.reasons[0]
 
 
 @pytest.mark.parametrize("declared", [("v2", "fifo"), ("v1", "overlap")])
@@ -116,7 +116,7 @@ def test_a_declaration_for_another_pool_or_checker_excuses_nothing(decide: Judge
 def test_a_failure_of_the_candidate_is_unsafe(decide: Judge) -> None:
     judged = decide(GOOD_V1, BAD_V2)
     assert judged.decision is Decision.UNSAFE
-    assert judged.reasons == ("tiny: v2 fails fifo: fifo claims fail",)
+    assert judged.reasons == ("tiny: v2, face execute, observed fails fifo: fifo claims fail",)
 
 
 def test_a_declared_failure_of_the_candidate_is_unsafe_if_the_baseline_passes(decide: Judge) -> None:
@@ -150,21 +150,21 @@ def test_unknown_is_never_safe(decide: Judge, baseline: RunResult, candidate: Ru
 def test_what_is_unsafe_is_told_before_what_is_unknown(decide: Judge) -> None:
     judged = decide(BLIND_V1, BAD_V2)
     assert judged.decision is Decision.UNSAFE
-    assert "v2 fails fifo" in judged.reasons[0]
-    assert "v1: fifo cannot tell" in judged.reasons[1]
+    assert "v2, face execute, observed fails fifo" in judged.reasons[0]
+    assert "v1, face execute, observed: fifo cannot tell" in judged.reasons[1]
 
 
 def test_a_run_with_trouble_is_inconclusive_though_its_findings_pass(decide: Judge) -> None:
     troubled = result("v2", found("fifo", PASS), trouble="the run was cut off")
     judged = decide(GOOD_V1, troubled)
     assert judged.decision is Decision.INCONCLUSIVE
-    assert judged.reasons == ("tiny on v2: the run was cut off",)
+    assert judged.reasons == ("tiny on v2, face execute, observed: the run was cut off",)
 
 
 def test_a_run_in_which_nothing_was_checked_is_inconclusive(decide: Judge) -> None:
     judged = decide(GOOD_V1, result("v2"))
     assert judged.decision is Decision.INCONCLUSIVE
-    assert judged.reasons == ("tiny on v2: nothing was checked",)
+    assert judged.reasons == ("tiny on v2, face execute, observed: nothing was checked",)
 
 
 @pytest.mark.parametrize(("baseline", "candidate"), [(SKIPPED_V1, GOOD_V2), (GOOD_V1, SKIPPED_V2)])
@@ -305,7 +305,8 @@ def test_an_entry_counts_up_to_its_last_day_and_says_so_when_it_has_run_out(deci
     judged = decide(BAD_V1, GOOD_V2, entry("2026-06-29"))
     assert judged.decision is Decision.UNSAFE
     assert judged.reasons == (
-        "tiny: v1, the baseline, fails fifo, undeclared (a scenario's intended_differences may declare it): "
+        "tiny: v1, face execute, observed, the baseline, fails fifo, undeclared (a scenario's intended_differences "
+        "may declare it): "
         "fifo claims fail (its declaration ran out on 2026-06-29: v1 is so)",
     )
     assert decide(BAD_V1, GOOD_V2, entry("2026-06-29"), entry("2026-12-31")).decision is Decision.SAFE

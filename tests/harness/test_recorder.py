@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bridge import (
@@ -17,6 +18,7 @@ from bridge import (
     EventKind,
     PoolClosed,
     Sent,
+    ServiceInterval,
     SessionLost,
     SessionStatus,
     Statistics,
@@ -26,6 +28,7 @@ from harness.fault import FaultKind
 from harness.history import History, Leftovers, OpType
 from harness.lines import build_history
 from harness.recorder import Recorder
+from harness.roll import Roll
 from harness.workload import Step
 
 STEP = Step(command="echo", label="step")
@@ -37,9 +40,15 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def recorder(path: Path) -> Iterator[Recorder]:
+def roll() -> Roll:
+    """Which workers are busy."""
+    return Roll()
+
+
+@pytest.fixture
+def recorder(path: Path, roll: Roll) -> Iterator[Recorder]:
     """A recorder that is always closed."""
-    recorder = Recorder(path)
+    recorder = Recorder(path, roll)
     yield recorder
     recorder.close()
 
@@ -59,44 +68,86 @@ def events(*kinds: EventKind, call: int = 7) -> list[Event]:
     return [Event(kind, 1000 + number, call, 3, 33) for number, kind in enumerate(kinds)]
 
 
-def test_the_times_of_a_call_come_from_the_pools_events(recorder: Recorder, build: Any, read: Any) -> None:
-    running = recorder.invoke(STEP, build.op(0, 0, None))
-    kinds = (EventKind.ENQUEUE, EventKind.ACCEPT, EventKind.SEND, EventKind.RECEIVE, EventKind.CHECKIN, EventKind.DONE)
-    for event in events(*kinds):
-        recorder.observe(event)
-    op = recorder.complete(running, STEP, value=[1], error=None)
-    assert (op.checked_out_ns, op.sent_ns, op.received_ns) == (1001, 1002, 1003)
-    assert (op.call, op.worker, op.pid) == (7, 3, 33)
-    assert (op.type, op.outcome, op.sent, op.value) == (OpType.OK, "result", "yes", [1])
-    history = read()
-    assert [(o.index, o.sent_ns, o.completions) for o in history.ops] == [(0, 1002, 1)]
-    assert [event.kind for event in history.events] == list(kinds)
+def in_thread(work: Any, *args: Any) -> None:
+    thread = threading.Thread(target=work, args=args)
+    thread.start()
+    thread.join(10)
 
 
-def test_events_of_another_thread_reach_the_call_that_they_name(recorder: Recorder, build: Any) -> None:
+STEPS = (EventKind.ENQUEUE, EventKind.ACCEPT, EventKind.SEND, EventKind.RECEIVE, EventKind.CHECKIN, EventKind.DONE)
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_events_reach_their_operation_by_its_number_however_late_and_in_any_order(
+    recorder: Recorder, build: Any, read: Any, late: bool, backwards: bool
+) -> None:
+    first, second = events(*STEPS), events(*STEPS, call=8)
+    told = [msgspec.structs.replace(first[0], correlation=1), *first[1:]]
+    told += [msgspec.structs.replace(second[0], correlation=2), *second[1:]]
+    running = [recorder.invoke(STEP, build.op(index, 0, None)) for index in (0, 1)]
+
+    def deliver() -> None:
+        for event in reversed(told) if backwards else told:
+            recorder.observe(event)
+
+    if not late:
+        in_thread(deliver)
+    for each in running:
+        recorder.complete(each, STEP, value=[1], error=None)
+    if late:
+        in_thread(deliver)
+    ops = read().ops
+    assert [(op.checked_out_ns, op.sent_ns, op.received_ns) for op in ops] == [(1001, 1002, 1003)] * 2
+    assert [(op.call, op.worker, op.pid, op.outcome, op.completions) for op in ops] == [
+        (7, 3, 33, "result", 1),
+        (8, 3, 33, "result", 1),
+    ]
+
+
+def test_a_pool_that_gives_no_number_tells_in_the_thread_of_its_client(
+    recorder: Recorder, build: Any, read: Any
+) -> None:
     runnings = [recorder.invoke(STEP, build.op(0, 0, None))]
     recorder.observe(Event(EventKind.ENQUEUE, 1, 1))
     runnings.append(recorder.invoke(STEP, build.op(1, 0, None)))
     recorder.observe(Event(EventKind.ENQUEUE, 2, 2))
-    thread = threading.Thread(target=recorder.observe, args=(Event(EventKind.SEND, 50, 1, 4, 44),))
-    thread.start()
-    thread.join(10)
-    assert [(running.call, running.sent_ns, running.pid) for running in runnings] == [(1, 50, 44), (2, None, None)]
+    in_thread(recorder.observe, Event(EventKind.SEND, 50, 1, 4, 44))
+    for running in runnings:
+        recorder.complete(running, STEP, value=1, error=None)
+    assert [(op.call, op.sent_ns, op.pid) for op in read().ops] == [(1, 50, 44), (2, None, None)]
+
+
+def test_the_events_of_a_batch_belong_to_no_single_operation(recorder: Recorder, build: Any, read: Any) -> None:
+    running = recorder.invoke(STEP, build.op(0, 0, None))
+    recorder.detach()
+    recorder.observe(Event(EventKind.ENQUEUE, 1, 1))
+    recorder.complete(running, STEP, value=1, error=None)
+    assert [op.call for op in read().ops] == [None]
 
 
 def test_events_of_no_known_call_are_recorded_and_change_nothing(recorder: Recorder, build: Any, read: Any) -> None:
     running = recorder.invoke(STEP, build.op(0, 0, None))
     for event in (*events(EventKind.SEND, call=99), Event(EventKind.SPAWN, 5, None, 1, 11), Event(EventKind.CLOSE, 6)):
         recorder.observe(event)
-    assert recorder.complete(running, STEP, value=1, error=None).sent_ns is None
-    assert len(read().events) == 3
+    recorder.observe(Event(EventKind.ENQUEUE, 7, 98, correlation=1000))
+    recorder.complete(running, STEP, value=1, error=None)
+    history = read()
+    assert len(history.events) == 4
+    assert [(op.call, op.sent_ns) for op in history.ops] == [(None, None)]
 
 
-def test_events_after_the_end_of_a_call_come_too_late_for_it(recorder: Recorder, build: Any) -> None:
-    running = recorder.invoke(STEP, build.op(0, 0, None))
-    for event in events(EventKind.ENQUEUE, EventKind.SEND, EventKind.DONE, EventKind.RECEIVE):
-        recorder.observe(event)
-    assert recorder.complete(running, STEP, value=1, error=None).received_ns is None
+def test_a_worker_is_known_from_its_journal_where_no_event_tells(recorder: Recorder, build: Any, path: Path) -> None:
+    for index in (0, 1):
+        recorder.complete(recorder.invoke(STEP, build.op(index, 0, None)), STEP, value=1, error=None)
+    recorder.close()
+    served = [
+        ServiceInterval(4, 44, 9, "echo", "1.0.1", 70, 80, True),  # a handover repeats it, on another worker
+        ServiceInterval(3, 33, 8, "echo", "1.0.1", 50, 60, True),
+    ]
+    history = build_history(build.info(observed=False), path.read_bytes().splitlines(), served)
+    assert [(op.worker, op.pid) for op in history.ops] == [(None, None), (3, 33)]
+    assert history.serving.tolist() == [-1, 0]
 
 
 def test_an_enqueue_outside_any_operation_belongs_to_nobody(recorder: Recorder, read: Any) -> None:
@@ -135,19 +186,39 @@ def test_a_call_that_never_ends_is_pending_in_the_history(recorder: Recorder, bu
     assert (op.outcome, op.type, op.completed_ns, op.completions) == ("pending", OpType.INFO, None, 0)
 
 
-def test_a_moment_passes_at_the_first_call_of_its_label(recorder: Recorder, build: Any) -> None:
+def test_a_moment_passes_when_a_journal_tells_of_the_first_call_of_its_label(
+    recorder: Recorder, roll: Roll, build: Any
+) -> None:
+    roll.journalled = True
     sent, done = recorder.moment("step:sent"), recorder.moment("step:done")
     first = recorder.invoke(STEP, build.op(0, 0, None, label="step"))
-    recorder.observe(Event(EventKind.ENQUEUE, 1, 1))
+    for event in (Event(EventKind.ENQUEUE, 1, 1), Event(EventKind.SEND, 2, 1, 3, 33)):
+        recorder.observe(event)
+    recorder.begun("another", pid=32, worker=2, at_ns=3)
     assert not sent.passed.is_set()
-    recorder.observe(Event(EventKind.SEND, 2, 1, 3, 33))
+    recorder.begun("1.0.0", pid=33, worker=3, at_ns=4)
     assert sent.passed.is_set()
+    assert (first.pid, first.worker, first.received_ns) == (33, 3, None)
+    recorder.answered("1.0.0", 5)
+    assert first.received_ns == 5
     assert not done.passed.is_set()
     recorder.complete(first, STEP, value=1, error=None)
     assert done.passed.is_set()
     second = recorder.invoke(STEP, build.op(1, 0, None, label="step"))
     recorder.complete(second, STEP, value=1, error=None)
     assert sent.running is done.running is first
+
+
+def test_where_no_worker_keeps_a_journal_a_moment_passes_by_the_pools_events(recorder: Recorder, build: Any) -> None:
+    sent = recorder.moment("step:sent")
+    running = recorder.invoke(STEP, build.op(0, 0, None, label="step"))
+    in_thread(recorder.observe, Event(EventKind.ENQUEUE, 1, 1, correlation=1))
+    assert not sent.passed.is_set()
+    in_thread(recorder.observe, Event(EventKind.SEND, 2, 1, 3, 33))
+    assert sent.running is running
+    assert (running.pid, running.worker, running.received_ns) == (33, 3, None)
+    in_thread(recorder.observe, Event(EventKind.RECEIVE, 3, 1, 3, 33))
+    assert running.received_ns == 3
 
 
 def test_a_moment_that_nobody_asked_for_and_a_step_without_a_label_pass_silently(

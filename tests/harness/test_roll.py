@@ -1,4 +1,4 @@
-"""The roll of workers: who lives and who is busy, by the pool's events."""
+"""The roll of workers: who is busy, by the workers' journals or else by the pool's events."""
 
 from __future__ import annotations
 
@@ -8,24 +8,40 @@ from bridge import EventKind
 from harness.roll import Roll
 
 
-def test_the_worker_that_was_sent_to_first_is_the_busiest(build: Any) -> None:
+def test_the_worker_that_has_begun_first_is_the_busiest() -> None:
     roll = Roll()
     assert roll.busiest() is None
-    for worker in (1, 2):
-        roll.observe(build.event(EventKind.SPAWN, 0, worker=worker, pid=100 + worker))
-        roll.observe(build.event(EventKind.READY, 1, worker=worker, pid=100 + worker))
     for worker in (2, 1):
-        roll.observe(build.event(EventKind.SEND, 2, call=worker, worker=worker, pid=100 + worker))
+        roll.begin(100 + worker, worker)
     assert roll.busiest() == (102, 2)
-    roll.observe(build.event(EventKind.RECEIVE, 3, call=2, worker=2, pid=102))
+    roll.end(102)
     assert roll.busiest() == (101, 1)
     assert (roll.busy(101), roll.busy(102)) == (True, False)
-    assert roll.ready == 2
+    assert roll.seen == {101, 102}
 
 
-def test_a_worker_that_was_ended_is_neither_ready_nor_busy_but_was_seen(build: Any) -> None:
+def test_events_tell_who_is_busy_where_no_journal_does(build: Any) -> None:
+    roll = Roll()
+    roll.observe(build.event(EventKind.SEND, 2, call=1, worker=1, pid=101))
+    assert roll.busiest() == (101, 1)
+    roll.observe(build.event(EventKind.RECEIVE, 3, call=1, worker=1, pid=101))
+    assert roll.busiest() is None
+
+
+def test_late_events_change_nothing_where_journals_tell(build: Any) -> None:
+    roll = Roll()
+    roll.journalled = True
+    roll.begin(101, 1)
+    for kind in (EventKind.SEND, EventKind.RECEIVE):  # of the call before, delivered when it was over
+        roll.observe(build.event(kind, 0, call=1, worker=1, pid=101))
+    assert roll.busy(101)
+    roll.observe(build.event(EventKind.SEND, 0, call=2, worker=2, pid=102))
+    assert not roll.busy(102)
+
+
+def test_a_worker_that_was_ended_is_not_busy_but_was_seen(build: Any) -> None:
     roll = Roll()
     for kind in (EventKind.SPAWN, EventKind.READY, EventKind.SEND, EventKind.KILL, EventKind.REAP):
         roll.observe(build.event(kind, 0, worker=1, pid=101))
     roll.observe(build.event(EventKind.CLOSE, 1))
-    assert (roll.busiest(), roll.ready, roll.seen) == (None, 0, {101})
+    assert (roll.busiest(), roll.seen) == (None, {101})
