@@ -5,13 +5,16 @@ Knows nothing of scenarios. A command counts as unknown if its answer is the one
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 
 from bridge import PoolConfig, PoolError, StartFailed
 from bridge.channel import Channel
 from bridge.clock import deadline_ns
 from bridge.crew import Crew
 from bridge.errors import ConfigError
+from bridge.journal import JOURNAL_VARIABLE
 from bridge.messages import Response, encode_request
 from harness.errors import UsageError
 
@@ -25,11 +28,25 @@ def known_commands(worker_command: str, commands: Iterable[str], *, start_timeou
 
     Raises UsageError if it cannot be started, or does not answer its init ping within `start_timeout_s` seconds.
     """
-    try:
-        config = PoolConfig.from_options({"worker_command": worker_command, "start_timeout_s": start_timeout_s})
-    except ConfigError as error:
-        raise UsageError(str(error)) from error
-    return frozenset(_Probe(config).ask(commands))
+    return examine_worker(worker_command, commands, start_timeout_s=start_timeout_s)[0]
+
+
+def examine_worker(
+    worker_command: str, commands: Iterable[str], *, start_timeout_s: float = 10.0
+) -> tuple[frozenset[str], bool]:
+    """The same, and whether such a worker keeps a journal, as the shipped one does."""
+    with tempfile.TemporaryDirectory(prefix="poolproof-") as journals:
+        options = {
+            "worker_command": worker_command,
+            "start_timeout_s": start_timeout_s,
+            "env": {JOURNAL_VARIABLE: journals},
+        }
+        try:
+            config = PoolConfig.from_options(options)
+        except ConfigError as error:
+            raise UsageError(str(error)) from error
+        known = frozenset(_Probe(config).ask(commands))
+        return known, any(path.stat().st_size for path in Path(journals).iterdir())
 
 
 class _Probe:

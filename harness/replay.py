@@ -19,7 +19,10 @@ def replay_command(info: RunInfo) -> str:
         words += ["--profile", info.profile]
     if info.worker_command:
         words += ["--worker-command", info.worker_command]
-    words += ["--face", info.face, "--observed" if info.observed else "--not-observed"]
-    if info.baseline:
-        words += ["--baseline", info.baseline]
-    return shlex.join(words)
+    return shlex.join(words + way_words(info))
+
+
+def way_words(info: RunInfo) -> list[str]:
+    """The options that say in which way the pool was called."""
+    words = ["--face", info.face, "--observed" if info.observed else "--not-observed"]
+    return words + (["--baseline", info.baseline] if info.baseline else [])

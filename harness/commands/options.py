@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import UsageError
-from harness.probe import known_commands
+from harness.probe import examine_worker
 from harness.runner import Request
 from harness.scenario import Scenario
 from harness.store import COMPARISON_FILE
@@ -129,13 +129,20 @@ def build_request(
     ):
         if not least <= value <= most:
             raise UsageError(f"{option} {value}: a whole number from {least} to {most}")
-    known = None
+    known, journals = None, True
     if worker_command is not None:
         wanted = sorted({command for scenario in scenarios for command in scenario.commands})
-        known = known_commands(worker_command, wanted)
+        known, journals = examine_worker(worker_command, wanted)
     scale = FULL_SCALE if profile is Profile.FULL else 1.0
     size = Size(workers=workers, clients=clients, scale=scale)
-    return Request(seed=seed, size=size, profile=profile, worker_command=worker_command, known_commands=known)
+    return Request(
+        seed=seed,
+        size=size,
+        profile=profile,
+        worker_command=worker_command,
+        known_commands=known,
+        journals=journals,
+    )
 
 
 def new_folder(verb: str) -> Path:

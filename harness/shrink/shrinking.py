@@ -20,6 +20,7 @@ from harness.errors import UsageError
 from harness.history import RunInfo
 from harness.lock import sharing
 from harness.plan import StoredPlan, read_plan, write_plan
+from harness.replay import way_words
 from harness.runner import Request, Subject
 from harness.scenario import Scenario
 from harness.shrink.reduction import Reduction, Spent, size_of
@@ -200,6 +201,9 @@ class Shrinking:
             size=Size(workers=plan.workers, clients=len(plan.plan)),
             profile=self._info.profile,
             worker_command=self._info.worker_command or None,
+            face=self._info.face,
+            observed=self._info.observed,
+            baseline=self._info.baseline or "v1",
         )
         with sharing():
             job = self._start_job(scenario, self._subject, request, self._out / "runs")
@@ -228,6 +232,7 @@ class Shrinking:
         words = ["poolproof", "run", str(path), "--pool", self._info.pool, "--seed", str(self._info.seed)]
         if self._info.worker_command:
             words += ["--worker-command", self._info.worker_command]
+        words += way_words(self._info)
         return shlex.join(words)
 
     def _keep(self, told: Shrunk) -> Shrunk:
