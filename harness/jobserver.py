@@ -50,6 +50,11 @@ class JobServer:
             self._process.kill()
             self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._process.pid
+
     def start_job(self, scenario: Scenario, subject: Subject, request: Request, out: Path) -> Job:
         """Begin a run of this scenario on this pool in a process of its own; its folder goes under `out`."""
         order = JobOrder(scenario=scenario.name, file=scenario.file, pool=subject.name, request=request, out=str(out))
