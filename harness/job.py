@@ -69,21 +69,28 @@ class Job:
         self._errors: str | None = None
         # Unlike a pipe, a file never fills up while nobody reads. `end` closes it.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process: subprocess.Popen[bytes] | Forked
-        if fork is not None:
-            self._process = Forked(fork, self._stderr.fileno())
-        else:
-            self._process = subprocess.Popen(
-                list(command) or [sys.executable, "-m", module],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                process_group=0,  # Ctrl-C is for the parent, which ends its jobs in order
-            )
+        try:
+            self._process = self._start(list(command) or [sys.executable, "-m", module], fork)
+        except BaseException:
+            self._stderr.close()
+            raise
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended already, which `result` will tell
             self._process.stdin.write(msgspec.json.encode(order) + b"\n")
             self._process.stdin.flush()
+
+    def _start(
+        self, command: list[str], fork: Callable[[int, int, int], int] | None
+    ) -> subprocess.Popen[bytes] | Forked:
+        if fork is not None:
+            return Forked(fork, self._stderr.fileno())
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            process_group=0,  # Ctrl-C is for the parent, which ends its jobs in order
+        )
 
     def result(self, timeout_s: float) -> RunResult:
         """Wait for it, at most `timeout_s` seconds. A job that broke or took too long is a result with trouble."""
