@@ -199,8 +199,11 @@ def why_skipped(scenario: Scenario, subject: Subject, request: Request, baseline
 
 
 def plan_of(scenario: Scenario, request: Request) -> Plan:
-    """What the clients of such a run will call."""
-    return scenario.workload(_choices(scenario.name, request.seed), _size_of(scenario, request))
+    """What the clients of such a run will call; nothing if the workload breaks, which its run tells."""
+    try:
+        return scenario.workload(_choices(scenario.name, request.seed), _size_of(scenario, request))
+    except Exception:
+        return ()
 
 
 def _choices(scenario: str, seed: int) -> random.Random:

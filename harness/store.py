@@ -43,8 +43,9 @@ class RunFolder:
 
     @classmethod
     def create(cls, parent: Path, info: RunInfo) -> RunFolder:
-        """A new folder under `parent`, named by scenario, pool and seed. Raises UsageError if it cannot be made."""
-        stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{info.scenario}-{info.pool}-{info.seed}")
+        """A new folder under `parent`, named by scenario, pool, seed and way. Raises UsageError if it cannot be made."""
+        way = ("" if info.face == "execute" else f"-{info.face}") + ("" if info.observed else "-unobserved")
+        stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{info.scenario}-{info.pool}-{info.seed}{way}")
         number = 1
         while True:
             path = parent / (stem if number == 1 else f"{stem}-{number}")

@@ -33,6 +33,7 @@ def show_results(results: Sequence[RunResult], scenarios: dict[str, Scenario], *
         notes = [f"{checker}: {excuse.ran_out}" for checker, excuse in excuses.items() if excuse.ran_out]
         if not result.skipped:
             failed = {found.checker for found in result.findings if found.verdict is Verdict.FAIL}
+            failed |= set(result.unasked)  # what was not asked could not show
             notes += not_seen(entries, result.pool, failed, scenario=result.scenario, today=today)
         verdict = result.verdict
         if verdict is Verdict.FAIL and not result.trouble:

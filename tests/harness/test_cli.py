@@ -88,8 +88,8 @@ def test_a_comparison_of_two_good_pools_is_safe_and_leaves_all_reports(
 
     assert main(["analyze", "kept"]) == 0
     assert capsys.readouterr().out.startswith("SAFE")
-    assert main(["analyze", str(next((kept / "runs").glob("tiny-v1-*")))]) == 0
-    assert "tiny on v1, seed 1: pass" in capsys.readouterr().out
+    assert main(["analyze", str(kept / "runs" / "tiny-v1-1")]) == 0
+    assert "tiny on v1, face execute, " in capsys.readouterr().out
     (kept / "report.md").unlink()
     assert main(["report", "kept", "--format", "md"]) == 0
     assert (kept / "report.md").read_text().startswith("## poolproof: SAFE")
@@ -112,9 +112,9 @@ def test_run_shows_findings_and_exits_by_the_verdict(write: Write, capsys: Captu
     file = write(DECLARED)
     assert main(["run", file, "--pool", "v1", "-q", "--out", "kept"]) == 1
     told = capsys.readouterr().out
-    assert "tiny on v1, seed 1: pass" in told
-    assert "failing on v1, seed 1: fail\n" in told
-    assert "declared on v1, seed 1: fail, as declared" in told
+    assert "tiny on v1, face execute, not observed, seed 1: pass" in told
+    assert "failing on v1, face execute, not observed, seed 1: fail\n" in told
+    assert "declared on v1, face execute, not observed, seed 1: fail, as declared" in told
     assert "as declared: it never did" in told
     folder = next(Path("kept").glob("declared-v1-*"))
     assert main(["analyze", str(folder)]) == 0
@@ -125,7 +125,13 @@ def test_run_shows_findings_and_exits_by_the_verdict(write: Write, capsys: Captu
     assert "warning: one_outcome: its declaration ran out on 2020-01-01: it never did" in told
     assert "as declared" not in told
     assert main(["run", write(OPEN), "-q", "--json"]) == 3
-    assert [result["verdict"] for result in json.loads(capsys.readouterr().out)] == ["pass", "unknown"]
+    told = json.loads(capsys.readouterr().out)
+    assert [(result["verdict"], result["observed"]) for result in told] == [
+        ("pass", False),
+        ("pass", True),
+        ("unknown", False),
+        ("unknown", True),
+    ]
 
 
 def test_a_pool_of_ones_own_is_named_by_its_factory(
@@ -134,9 +140,9 @@ def test_a_pool_of_ones_own_is_named_by_its_factory(
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "my_pools_of_cli.py").write_text("from pool_v2 import PoolV2 as Mine\n")
     assert main(["run", write(TINY), "--pool", "my_pools_of_cli:Mine", "-q", "--out", "kept"]) == 0
-    assert "tiny on my_pools_of_cli:Mine, seed 1: pass" in capsys.readouterr().out
-    [folder] = Path("kept").iterdir()
-    assert folder.name == "tiny-my_pools_of_cli_Mine-1"
+    assert "tiny on my_pools_of_cli:Mine, face execute, not observed, seed 1: pass" in capsys.readouterr().out
+    name = "tiny-my_pools_of_cli_Mine-1"
+    assert {folder.name for folder in Path("kept").iterdir()} == {name, f"{name}-unobserved"}
     assert main(["compare", "mine.py", "--baseline", "v2", "--candidate", "my_pools_of_cli:Mine", "-q"]) == 0
     assert capsys.readouterr().out.startswith("SAFE: my_pools_of_cli:Mine for v2\n")
 
@@ -335,6 +341,7 @@ def test_a_failed_run_is_replayed_and_shrunk(write: Write, capsys: Capture) -> N
     assert main(["run", write(EXITS), "-q", "--out", "kept"]) == 1
     told = capsys.readouterr().out
     replay = f"poolproof run {Path('mine.py').resolve()}::exits --pool v2 --seed 1 --workers 2 --clients 2"
+    replay += " --face execute --not-observed"
     assert f"      again: {replay}\n" in told
     assert main([*shlex.split(replay)[1:], "-q"]) == 1
     capsys.readouterr()
@@ -386,7 +393,7 @@ def test_open_shows_the_report_and_writes_it_if_it_is_missing(
     assert main(["open", "out"]) == 0
     assert shown[-1].endswith("/out/index.html")
     assert main(["site", "none"]) == 2
-    [run] = sorted(Path("out/c/runs").glob("tiny-v2-*"))
+    run = Path("out/c/runs/tiny-v2-3")
     capsys.readouterr()
     assert main(["report", str(run), "--format", "html"]) == 2
     assert "is one run, which can be shown as json" in capsys.readouterr().err

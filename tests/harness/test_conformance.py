@@ -63,7 +63,7 @@ def test_a_scenario_is_a_test_with_its_findings(suite: pytest.Pytester) -> None:
             "*::test_mine[[]any_json[]] PASSED*",
             "*never on test_mine:mine, seed 1: FAIL",
             "*fail one_outcome: *",
-            "*again: poolproof run never --pool test_mine:mine --seed 1 --workers 1 --clients 1",
+            "*again: poolproof run never --pool test_mine:mine --seed 1 --workers 1 --clients 1 --face execute*",
         ]
     )
     result.stdout.fnmatch_lines(["*unknown fault_landed: the fault kill never landed"])

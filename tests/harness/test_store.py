@@ -54,7 +54,7 @@ def test_a_history_is_read_with_its_journals_and_starts(folder: RunFolder, build
     (folder.journal / "101-1.jsonl").write_bytes(msgspec.json.encode(entry) + b"\n")
     folder.starts.write_bytes(msgspec.json.encode(start) + b"\n")
     history = folder.read_history()
-    assert history.ops == (op,)
+    assert history.ops == (msgspec.structs.replace(op, worker=1, pid=101),)
     assert history.faults == (struck, start)
     assert [(s.pid, s.worker_id, s.nonce, s.end_ns) for s in history.services] == [(101, 1, op.nonce, 20)]
     assert history.finished

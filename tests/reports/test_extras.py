@@ -109,8 +109,9 @@ def test_cells_and_coverage_say_what_was_never_done(make_comparison: MakeCompari
         ),
         scenarios=(ScenarioCover(scenario="parallel_calls", lines=14, branches=1, alone=14, files={}),),
     )
-    cells, coverage = comparison_sections(make_comparison(coverage=cover, minimum=Minimum(cells=1, lines=50.0)))
+    cells, faces, coverage = comparison_sections(make_comparison(coverage=cover, minimum=Minimum(cells=1, lines=50.0)))
     assert cells.grids[0].rows[0][:4] == ("no fault", "", "", "1")
+    assert faces.grids[0].rows[0][:5] == ("execute", "yes", "no fault", "", "1")
     assert f"0 of {len(FaultKind)} kinds of faults landed in some scenario" in cells.sentences
     assert "14 of 20 statements (70.0 %) and 1 of 4 branches of pool_v2" in coverage.sentences[0]
     assert [row[0] for row in coverage.grids[0].rows] == ["pool_v2/b.py", "pool_v2/a.py"]

@@ -80,7 +80,10 @@ def test_the_smallest_plan_is_stored_with_both_rates(shrink: Callable[..., Shrun
     assert told.after is not None
     assert (told.before.count, told.before.total, told.after.count, told.after.total) == (5, 5, 5, 5)
     assert told.before.low == pytest.approx(0.566, abs=0.001)
-    assert (told.stopped, told.replay) == ("", f"poolproof run {told.plan} --pool fake --seed 1")
+    assert (told.stopped, told.replay) == (
+        "",
+        f"poolproof run {told.plan} --pool fake --seed 1 --face execute --observed",
+    )
     assert {path.name for path in (tmp_path / "small").iterdir()} == {"plan.json", "shrink.json"}
     assert msgspec.json.decode((tmp_path / "small" / "shrink.json").read_bytes(), type=Shrunk) == told
 
