@@ -148,6 +148,8 @@ def plan_comparison(
 ) -> tuple[list[PlannedRun], tuple[tuple[str, str], ...]]:
     """All runs of a comparison, and the pairs of a face and a kind of fault or workload that none of them covers.
 
+    A face that can carry none of the scenarios is told with the first reason, as that its package is not installed.
+
     Every scenario as shipped and observed on both pools; on the candidate, as shipped, through its other faces too: at
     most `most` such runs, or in the profile full each scenario through each face.
     """
@@ -174,7 +176,12 @@ def plan_comparison(
         PlannedRun(scenario=known[pick.scenario], subject=candidate, request=asked(candidate.face(pick.face)), side=1)
         for pick in cover.picks
     ]
-    return runs, cover.missing
+    never = [
+        (face.name, reasons[0])
+        for face in other_faces
+        if (reasons := [why_not(scenario, face) for scenario in scenarios]) and all(reasons)
+    ]
+    return runs, (*cover.missing, *never)
 
 
 def compare(

@@ -43,7 +43,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, parent: Path, info: RunInfo) -> RunFolder:
-        """A new folder under `parent`, named by scenario, pool, seed and way. Raises UsageError if it cannot be made."""
+        """A new folder under `parent`, named by scenario, pool, seed, way. Raises UsageError if it cannot be made."""
         way = ("" if info.face == "execute" else f"-{info.face}") + ("" if info.observed else "-unobserved")
         stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{info.scenario}-{info.pool}-{info.seed}{way}")
         number = 1

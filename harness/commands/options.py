@@ -23,7 +23,7 @@ from harness.verdict import Decision, Verdict
 from harness.workload import Size
 
 FULL_SCALE = 3.0
-JOBS = 4
+JOBS = 6
 DEFAULT_OUT = Path("out")
 POOL_HELP = "a name of `poolproof list pools`, or package.module:factory"
 
