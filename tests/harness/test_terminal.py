@@ -100,7 +100,7 @@ def test_a_result_shows_its_verdict_findings_reasons_and_examples() -> None:
     console, file = _console(terminal=False)
     show_result(console, result, {"overlap": "one manager"})
     told = file.getvalue()
-    assert "s on v1, seed 7: fail, as declared" in told
+    assert "s on v1, face execute, observed, seed 7: fail, as declared" in told
     assert "overlap: at most [1] worked" in told
     assert "as declared: one manager" in told
     assert "[red]call 3[/red]" in told
