@@ -111,7 +111,7 @@ def test_a_result_shows_its_verdict_findings_reasons_and_examples() -> None:
     assert "seed 7: fail\n" in file.getvalue()
     console, file = _console(terminal=False)
     show_result(console, RunResult(scenario="s", pool="v1", seed=7, verdict=Verdict.UNKNOWN, skipped="lacks x"), {})
-    assert file.getvalue() == "s on v1, seed 7: skipped\n  lacks x\n"
+    assert file.getvalue() == "s on v1, face execute, observed, seed 7: skipped\n  lacks x\n"
 
 
 def test_a_table_is_for_people_on_a_terminal_and_for_scripts_elsewhere() -> None:
