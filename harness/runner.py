@@ -9,13 +9,11 @@ analysis of the folder finds what this one found.
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ from harness.checker import MAX_EXAMPLES, Finding, asked_in, run_checker
 from harness.client import Client
 from harness.comparison import RunResult
 from harness.errors import UsageError
-from harness.face import EXECUTE, USUAL_FACES, Face, Maker, Setting, Way
+from harness.face import Setting, Way
 from harness.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
 from harness.faulty_worker import lift, wrap
 from harness.follower import Follower
@@ -42,13 +40,13 @@ from harness.nemesis import Nemesis
 from harness.picture import draw
 from harness.recorder import Recorder
 from harness.replay import replay_command
+from harness.request import PoolFactory, Request, Subject, choices, plan_of, size_of, why_skipped
 from harness.roll import Roll
 from harness.scenario import Scenario
 from harness.store import RunFolder
 from harness.verdict import Verdict, worst
 from harness.workload import Plan, Size, Step
 
-PoolFactory = Maker
 FACE_CHECKER = "face"
 """The checker's name of what a face itself has seen go wrong."""
 LEFTOVER_PATIENCE_S = 2.0
@@ -59,50 +57,6 @@ PROBE_LABEL = "probe"
 PROBES_PER_WORKER = 2
 HEAL_PATIENCE_S = 5.0
 HEAL_RETRY_S = 0.1
-
-
-class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool to put to the test: its name in commands and reports, how to make one, and what it can do.
-
-    `commands` are those of workers that the pool brings along; None: it starts whatever `worker_command` says.
-    `faces` are the ways in which it can be called.
-    """
-
-    name: str
-    summary: str
-    make: PoolFactory
-    capabilities: frozenset[Capability]
-    call_timeout_s: float
-    checkout_timeout_s: float
-    commands: frozenset[str] | None = None
-    faces: tuple[Face, ...] = USUAL_FACES
-
-    def face(self, name: str) -> Face:
-        """The face of that name. Raises UsageError if the pool has none."""
-        for face in self.faces:
-            if face.name == name:
-                return face
-        known = ", ".join(face.name for face in self.faces)
-        raise UsageError(f"{self.name} has no face {name!r}; it has {known}")
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """How to run: the seed, the size, the profile's name, the worker's command if it is another program's.
-
-    `known_commands` are those of that program; a scenario that needs others is skipped. None: the shipped worker's.
-    `face` is the way in which the pool is called, and `observed` whether it has an observer. `baseline` names the other
-    pool of a face that needs two. `journals`: that program's workers keep journals.
-    """
-
-    seed: int = 1
-    size: Size = Size()
-    profile: str = "quick"
-    worker_command: str | None = None
-    known_commands: frozenset[str] | None = None
-    face: str = EXECUTE.name
-    observed: bool = True
-    baseline: str = "v1"
-    journals: bool = True
 
 
 def run(
@@ -126,7 +80,7 @@ def run(
             verdict=Verdict.UNKNOWN,
             skipped=reason,
         )
-    size = _size_of(scenario, request)
+    size = size_of(scenario, request)
     options = scenario.options_for(subject.name)
     info = RunInfo(
         scenario=scenario.name,
@@ -162,70 +116,6 @@ def run(
     result = msgspec.structs.replace(result, duration_s=time.monotonic() - began)
     folder.write_result(result)
     return result
-
-
-def why_skipped(scenario: Scenario, subject: Subject, request: Request, baseline: Subject | None = None) -> str:
-    """Why this scenario cannot be run on this pool, through this face and with this worker; empty if it can."""
-    face = subject.face(request.face)
-    for package in scenario.packages:
-        if find_spec(package) is None:
-            return f"{package} is not installed: pip install 'poolproof[{package}]'"
-    if face.package and find_spec(face.package) is None:
-        return f"{face.package} is not installed"
-    if face.two_pools and baseline is None:
-        return f"the face {face.name} needs a baseline too"
-    offered = subject.capabilities
-    if face.two_pools and baseline is not None:
-        offered = offered & baseline.capabilities
-    missing = sorted(scenario.needs - offered)
-    if missing:
-        return f"{subject.name} lacks {', '.join(missing)}"
-    if request.observed and not face.tells:
-        return f"through the face {face.name} the pool's events belong to no call of a client"
-    if not any(asked_in(checker, observed=request.observed) for checker in scenario.checkers):
-        return "every checker of it needs the pool's events"
-    if face.starts and (request.worker_command is not None or subject.commands is not None):
-        return f"the face {face.name} is about the shipped worker"
-    if subject.commands is not None and any(fault.kind in START_FAULTS for fault in scenario.faults):
-        return f"{subject.name} has workers of its own, so no fault of their start can be planted"
-    plan = plan_of(scenario, request)
-    if reason := _why_blind(scenario, subject, request, plan) or face.refuses(scenario, plan):
-        return reason
-    for known in (request.known_commands, subject.commands):
-        unknown = sorted(set(scenario.commands) - known) if known is not None else ()
-        if unknown:
-            return f"the worker does not know the command {', '.join(unknown)}"
-    return ""
-
-
-def plan_of(scenario: Scenario, request: Request) -> Plan:
-    """What the clients of such a run will call; nothing if the workload breaks, which its run tells."""
-    try:
-        return scenario.workload(_choices(scenario.name, request.seed), _size_of(scenario, request))
-    except Exception:
-        return ()
-
-
-def _choices(scenario: str, seed: int) -> random.Random:
-    return random.Random(f"{scenario}/{seed}")
-
-
-def _size_of(scenario: Scenario, request: Request) -> Size:
-    return msgspec.structs.replace(scenario.fixed_size or request.size, scale=request.size.scale)
-
-
-def _why_blind(scenario: Scenario, subject: Subject, request: Request, plan: Plan) -> str:
-    # A moment "LABEL:sent" comes from the worker's journal, or if it keeps none from the pool's events.
-    if subject.commands is None and request.journals:
-        return ""
-    moments = [step.after for steps in plan for step in steps] + [fault.when for fault in scenario.faults]
-    if not any(moment.endswith(":sent") for moment in moments):
-        return ""
-    if not request.observed:
-        return "its workers keep no journal, and a step or a fault waits until a call was sent"
-    if Capability.EVENTS not in subject.capabilities:
-        return f"{subject.name} tells of no events, and a step or a fault waits until a call was sent"
-    return ""
 
 
 def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
@@ -341,7 +231,7 @@ class _Run:
         """Do it all; whatever happens, the pool is closed and the history is complete."""
         recorder = self._recorder
         try:
-            self._plan = self._scenario.workload(_choices(self._info.scenario, self._info.seed), self._size)
+            self._plan = self._scenario.workload(choices(self._info.scenario, self._info.seed), self._size)
             try:
                 pool = self._subject.make(self._config, self._observe if self._info.observed else None)
                 way = self._face.over(pool, self._setting)
@@ -515,4 +405,4 @@ def _join(client: Client, deadline: float) -> bool:
     return not client.is_alive()
 
 
-__all__ = ["History", "PoolFactory", "Request", "Subject", "analyze", "run", "why_skipped"]
+__all__ = ["History", "PoolFactory", "Request", "Subject", "analyze", "plan_of", "run", "why_skipped"]
