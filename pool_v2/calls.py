@@ -11,7 +11,7 @@ from __future__ import annotations
 from threading import get_ident
 from typing import Any
 
-from bridge import CommandError, PoolError, WorkerCrashed
+from bridge import CommandError, PoolError
 from bridge.clock import deadline_ns
 from bridge.exchange import Steps
 from bridge.messages import Response, encode_request, session_args
@@ -19,6 +19,7 @@ from pool_v2.accounts import IN_FLIGHT, MOST_UNCOUNTED
 from pool_v2.handover import Handover, as_change
 from pool_v2.hooks import describe
 from pool_v2.io import ClientIo
+from pool_v2.lease import Lease
 from pool_v2.leases import Leases
 from pool_v2.runtime import Runtime
 from pool_v2.sessions import CLEAN_UP, Session, StateChange
@@ -135,18 +136,20 @@ class Calls:
         runtime, again = self._runtime, False
         enqueued = runtime.hooks.enqueue(command)
         while True:
-            lease = yield from self._leases.open(
-                io, number, enqueued, session, deadline, until, again=again, enqueued=True, for_one_call=True
-            )
+            lease: Lease | None = None
             try:
+                lease = yield from self._leases.open(
+                    io, number, enqueued, session, deadline, until, again=again, enqueued=True, for_one_call=True
+                )
                 ticket = lease.require_ticket()
                 if session is None:
                     response = yield from use(runtime, io, ticket, number, frame, deadline)
                 else:
                     response = yield from self._handover.use(io, ticket, number, frame, command, change, deadline)
             except BaseException as error:
-                lease.end(error)
-                if not isinstance(error, WorkerCrashed) or not runtime.may_go_elsewhere(error, until):
+                if lease is not None:  # else its worker ended in the checkout hook
+                    lease.end(error)
+                if not runtime.may_go_elsewhere(error, until):
                     raise
                 again = True
             else:

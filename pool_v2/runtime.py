@@ -151,6 +151,8 @@ class Runtime:
             if ticket.state is _OFFERED:
                 self.coordinator.accept(ticket)
             state = ticket.state
+            if state is _WAITING:
+                ticket.claim = None  # whoever offers it a worker from now on sends nothing
             holders = self.coordinator.open_calls() if state is _WAITING else []
         if ticket.error is not None:
             raise ticket.error

@@ -115,10 +115,11 @@ class StreamCall:
         # Again only if a worker was found dead before it took a byte.
         runtime, again = self._runtime, False
         while True:
-            lease = yield from self._streams.leases.open(
-                self._io, self.number, self._command, self._session, self._deadline_ns, until, again=again
-            )
+            lease: Lease | None = None
             try:
+                lease = yield from self._streams.leases.open(
+                    self._io, self.number, self._command, self._session, self._deadline_ns, until, again=again
+                )
                 ticket = lease.require_ticket()
                 worker = self._take_up(lease, ticket)
                 if self._session is not None:
@@ -130,8 +131,9 @@ class StreamCall:
                 self.lease, self.worker = lease, worker
                 return
             except BaseException as error:
-                lease.busy = False
-                lease.end(error)
+                if lease is not None:  # else its worker ended in the checkout hook
+                    lease.busy = False
+                    lease.end(error)
                 if not runtime.may_go_elsewhere(error, until):
                     raise
                 again = True

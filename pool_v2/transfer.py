@@ -34,7 +34,7 @@ def await_worker(runtime: Runtime, io: ClientIo, ticket: Ticket, label: str, unt
         ticket.state = _ACCEPTED
     else:
         runtime.settle(ticket, label)
-    if runtime.log is not None and not (ticket.written and ticket.written[0]):  # else its writer has noted this
+    if runtime.log is not None and not take_back(ticket):  # else its writer has noted this
         runtime.log.note(EventKind.ACCEPT, ticket.call, ticket.worker_id)
 
 

@@ -21,13 +21,15 @@ import psutil
 import pytest
 
 from bridge import Event, EventKind, PoolConfig
-from pool_v2 import PoolV2, WorkerBehaviour
+from bridge.exchange import Steps
+from pool_v2 import PoolV2, WorkerBehaviour, transfer
 from pool_v2.aio import AsyncPool
 from pool_v2.behaviour import HOOKS
 from pool_v2.circuit import Circuit
 from pool_v2.coordinator import Affinity, Coordinator
 from pool_v2.roster import NEVER_NS, Limits, Worker
 from pool_v2.sessions import Session
+from pool_v2.supervisor import Supervisor
 from pool_v2.ticket import Ticket, TicketState
 
 HARD_LIMIT_S = 20.0
@@ -352,6 +354,41 @@ def make_pool(family: Callable[[], set[psutil.Process]]) -> Iterator[Callable[..
     pools.clear()
     gc.collect()
     wait_until(lambda: not family(), "no worker is left behind")
+
+
+@pytest.fixture
+def held_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., threading.Event]:
+    """Hold supervisors up at a step of this kind until the event is set, as if the machine were too busy."""
+
+    def hold(kind: EventKind, *, count: int = 1) -> threading.Event:
+        go_on, left = threading.Event(), iter(range(count, 0, -1))
+        emit = Supervisor.emit
+
+        def late(supervisor: Supervisor, step: EventKind, *args: Any) -> None:
+            emit(supervisor, step, *args)
+            if step is kind and next(left, 0) == 1:
+                assert go_on.wait(60)
+
+        monkeypatch.setattr(Supervisor, "emit", late)
+        return go_on
+
+    return hold
+
+
+@pytest.fixture
+def in_exchange(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], object]], None]:
+    """Have clients do something, in their own thread or task, when a call's request has left; it is told the number."""
+
+    def meanwhile(act: Callable[[int], object]) -> None:
+        receive = transfer.receive
+
+        def late(io: Any, transport: Any, number: int, *args: Any, **options: Any) -> Steps[Any]:
+            act(number)
+            return (yield from receive(io, transport, number, *args, **options))
+
+        monkeypatch.setattr(transfer, "receive", late)
+
+    return meanwhile
 
 
 @pytest.fixture

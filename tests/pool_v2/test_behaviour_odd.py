@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from bridge import CallTimeout, EventKind, HookError, PoolClosed
-from pool_v2 import Ok, PoolV2, WorkerBehaviour
+from bridge.exchange import Steps, receive
+from pool_v2 import Ok, PoolV2, WorkerBehaviour, transfer
+from pool_v2.io import ThreadIo
 
 MakePool = Callable[..., PoolV2]
 K = EventKind
@@ -38,7 +40,7 @@ def test_a_broadcast_without_a_behaviour_changes_nothing(make_pool: MakePool, pi
     pid = pid_of(pool)
     assert pool.broadcast("hello") == 1
     assert pool.execute("pid")["pid"] == pid
-    assert pool._engine.housekeeper._mail == {}
+    assert pool._engine.leases.mail == {}
     pool.close()
     with pytest.raises(PoolClosed):
         pool.broadcast("hello")
@@ -174,14 +176,13 @@ def test_an_interrupt_at_the_border_of_a_frame_keeps_the_worker_of_a_call_and_ch
     spied = spy()
     pool = make_pool(behaviour=spied)
     pid = pid_of(pool)
-    exchange = pool._engine.exchange
 
-    def interrupted(*args: Any) -> None:
-        exchange(*args)
+    def interrupted(*args: Any, **options: Any) -> Steps[Any]:
+        yield from receive(*args, **options)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool._engine, "exchange", interrupted)
+        patch.setattr(transfer, "receive", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pool.execute("ping")
     assert [hook for hook, *_ in spied.told[-2:]] == ["checkin", "cancelled"]
@@ -200,8 +201,7 @@ def test_an_interrupt_in_the_queue_is_told_as_queued(
 
     with pool.checkout() as worker:
         with monkeypatch.context() as patch:
-            patch.setattr(pool._engine, "settle", interrupted)
-            patch.setattr("pool_v2.ticket.Ticket.wait", lambda *_: False)
+            patch.setattr(ThreadIo, "wait", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 pool.execute("ping")
         assert spied.of("cancelled") == [("cancelled", "queued", None)]

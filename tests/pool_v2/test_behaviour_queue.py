@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from bridge import CheckoutTimeout, EventKind, PoolClosed, QueueFull
 from bridge.clock import now_ns
 from pool_v2 import Ok, PoolV2, Remove, Skip
+from pool_v2.io import ThreadIo
 from pool_v2.ticket import Ticket, TicketState
 
 MakePool = Callable[..., PoolV2]
@@ -22,22 +23,17 @@ class Refused(Exception):
 
 
 def test_a_client_that_gave_up_before_the_pool_had_seen_to_it_costs_nothing(
-    make_pool: MakePool, spy: Any, log: Any
+    make_pool: MakePool, spy: Any, log: Any, held_up: Any
 ) -> None:
     # N9: the supervisor is held up, as if the machine were too busy to run it.
-    gate = threading.Event()
-
-    def observe(event: Any) -> None:
-        log(event)
-        if event.kind is K.SPAWN:
-            assert gate.wait(60)
-
-    pool = make_pool(observe, spy(), lazy=True)
+    go_on = held_up(K.SPAWN)
+    pool = make_pool(log, spy(), lazy=True)
     with pytest.raises(CheckoutTimeout):
         pool.checkout(checkout_timeout_s=0.05)
     with pytest.raises(CheckoutTimeout):
         pool.execute("put", {"key": "k", "value": "stale"}, checkout_timeout_s=0.05)
-    gate.set()
+    assert log.of(K.READY) == []
+    go_on.set()
 
     with pool.checkout() as worker:
         assert worker.execute("get", {"key": "k"})["found"] is False
@@ -246,16 +242,16 @@ def test_a_client_that_times_out_when_it_was_offered_a_worker_is_cancelled_as_qu
     # N42: its request has left the queue, and its deadline passes before it wakes.
     spied = spy()
     pool = make_pool(log, spied)
-    wait = Ticket.wait
+    wait = ThreadIo.wait
 
-    def oversleep(self: Ticket, timeout_s: float) -> bool:
-        until(lambda: self.state is TicketState.OFFERED and self.deadline_ns <= now_ns(), "it is too late")
-        return wait(self, timeout_s)
+    def oversleep(io: ThreadIo, ticket: Ticket, timeout_s: float) -> Iterable[Any]:
+        until(lambda: ticket.state is TicketState.OFFERED and ticket.deadline_ns <= now_ns(), "it is too late")
+        return wait(io, ticket, timeout_s)
 
     with pool.checkout() as worker:
         pid = worker.pid
         with monkeypatch.context() as patch:
-            patch.setattr(Ticket, "wait", oversleep)
+            patch.setattr(ThreadIo, "wait", oversleep)
             waiter = client(pool.checkout, timeout_s=0.3)
             until(lambda: pool.status().waiting, "a client waits")
             worker.end()

@@ -51,7 +51,7 @@ def test_the_pool_s_init_hook_comes_first_and_a_checkout_leaves_nothing_behind(
     del worker
 
     assert lease() is None, "no reference to it is left, not even in a cycle"
-    assert pool._engine.housekeeper.open == {}
+    assert pool._engine.open.by_call == {}
     assert pool._engine.coordinator.held == {}
     assert set(threading.enumerate()) <= threads
     assert not [e for e in log.of(K.KILL) if e.worker is not None]

@@ -262,7 +262,6 @@ class World:
                 woken.append(ticket)
             else:
                 assert worker is not None
-                assert ticket is core.held.get(worker.worker_id) or order.act is not Act.WAKE_READER
                 self._carry_out(order.act, worker)
             seen = expected or order.act is Act.WAKE or (order.act is Act.CUT_OFF and soon)
             assert seen, f"nobody would have looked, but {order.act}"

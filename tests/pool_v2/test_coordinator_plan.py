@@ -108,19 +108,6 @@ def test_an_offer_is_woken_in_every_plan_until_it_is_taken(desk: Any) -> None:
 # Workers that died under their clients.
 
 
-def test_a_client_that_leaves_its_patience_to_the_supervisor_is_woken_when_it_is_over(desk: Any) -> None:
-    pool = desk(ready=1, workers=1)
-    holder, waiting, _ = pool.lease(1), pool.enter(2), pool.enter(3)
-    waiting.patience_ns = NOW_NS + 7
-
-    assert pool.plan(NOW_NS + 6) == []
-    assert pool.core.watch_ns == NOW_NS + 7
-    assert pool.plan(NOW_NS + 7) == pool.plan(NOW_NS + 8) == [("wake", 2)]
-    pool.leave(waiting)
-    assert pool.plan(NOW_NS + 8) == []
-    pool.leave(holder)
-
-
 def test_a_client_of_a_dead_worker_is_woken_once_and_only_after_a_while(desk: Any) -> None:
     pool = desk(ready=1, workers=1)
     holder = pool.lease(1, deadline_ns=NOW_NS * 9)

@@ -6,13 +6,16 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
 from bridge import CallTimeout, CheckoutTimeout, CommandError, Event, EventKind, PoolError
-from pool_v2 import PoolV2
+from bridge.events import CORRELATION
+from bridge.exchange import Steps
+from pool_v2 import PoolV2, calls, transfer
+from pool_v2.io import ThreadIo
 from pool_v2.ticket import Ticket, TicketState
 
 MakePool = Callable[..., PoolV2]
@@ -92,12 +95,29 @@ def test_a_command_s_error_is_an_answer(make_pool: MakePool, log: Any) -> None:
     assert log.of(K.DONE)[0].detail == "CommandError"
 
 
-def test_the_enqueue_event_is_told_in_the_thread_that_calls(make_pool: MakePool, client: Any) -> None:
-    told: list[int] = []
-    pool = make_pool(lambda event: told.append(threading.get_ident()) if event.kind is K.ENQUEUE else None)
-    caller = client(lambda: pool.execute("ping") and threading.get_ident())
+def test_every_event_is_told_in_one_thread_of_the_pool_and_names_its_caller_by_what_that_has_set(
+    make_pool: MakePool, client: Any
+) -> None:
+    threads: set[str] = set()
+    told: list[int | None] = []
 
-    assert told == [caller.result()]
+    def observe(event: Event) -> None:
+        threads.add(threading.current_thread().name)
+        if event.kind is K.ENQUEUE:
+            told.append(event.correlation)
+
+    def call(number: int) -> None:
+        CORRELATION.set(number)
+        pool.execute("ping")
+
+    pool = make_pool(observe)
+    for number in (7, 8):
+        client(call, number).result()
+    pool.execute("ping")
+    pool.close()
+
+    assert told == [7, 8, None]
+    assert threads == {f"{pool.name}-events"}
 
 
 # Races at the hand-off, made certain.
@@ -122,15 +142,15 @@ def test_an_offer_that_meets_a_client_that_has_given_up_is_withdrawn_and_the_nex
     engine = pool._engine
     pid = pid_of(pool)
     holder, release = held(pool, pid)
-    abort = engine._abort
+    give_up = engine.give_up
 
-    def late_abort(ticket: Ticket, *args: Any) -> None:
+    def late_give_up(ticket: Ticket, *args: Any, **options: Any) -> None:
         if ticket.call == 2:  # it has given up waiting; before it says so, it is offered the worker
             release()
             until(lambda: ticket.state is TicketState.OFFERED, "the offer arrives")
-        abort(ticket, *args)
+        give_up(ticket, *args, **options)
 
-    monkeypatch.setattr(engine, "_abort", late_abort)
+    monkeypatch.setattr(engine, "give_up", late_give_up)
     given_up = waiting_call(pool, client, until, limit_s=0.5)
     patient = client(pool.execute, "pid", checkout_timeout_s=30.0)
 
@@ -146,14 +166,13 @@ def test_an_offer_at_the_last_moment_of_the_wait_is_accepted(
 ) -> None:
     pool = make_pool(log)
     _, release = held(pool, pid_of(pool))
-    wait = Ticket.wait
 
-    def deaf_wait(ticket: Ticket, timeout_s: float) -> bool:
+    def deaf_wait(io: ThreadIo, ticket: Ticket, timeout_s: float) -> Iterable[Any]:
         release()
         until(lambda: ticket.state is TicketState.OFFERED, "the offer arrives")
-        return not wait(ticket, 0.0) and False
+        return ()
 
-    monkeypatch.setattr(Ticket, "wait", deaf_wait)
+    monkeypatch.setattr(ThreadIo, "wait", deaf_wait)
 
     assert client(pool.execute, "echo", {"value": "served"}, checkout_timeout_s=30.0).result() == "served"
     assert K.ACCEPT in of_call(log, 2)
@@ -164,17 +183,15 @@ def test_a_worker_found_dead_at_the_first_byte_costs_the_call_nothing(
     make_pool: MakePool, log: Any, pid_of: Any, gone: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = make_pool(log)
-    engine = pool._engine
     pid = pid_of(pool)
-    checkout = engine.checkout
 
-    def unlucky_checkout(*args: Any, **options: Any) -> None:
-        checkout(*args, **options)
+    def unlucky_checkout(*args: Any, **options: Any) -> Steps[None]:
+        yield from transfer.checkout(*args, **options)
         if not gone(pid):  # the worker dies between the grant and the first byte
             os.kill(pid, signal.SIGKILL)
             until(lambda: gone(pid), "the worker is dead")
 
-    monkeypatch.setattr(engine, "checkout", unlucky_checkout)
+    monkeypatch.setattr(calls, "checkout", unlucky_checkout)
 
     assert pool.execute("pid")["pid"] != pid
     assert kinds(log.of(K.ACCEPT, K.SEND, K.RECEIVE, K.DONE)) == [K.ACCEPT, K.ACCEPT, K.SEND, K.RECEIVE, K.DONE]

@@ -7,7 +7,6 @@ import os
 import signal
 import struct
 import termios
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +16,6 @@ from bridge import (
     CallTimeout,
     CheckoutTimeout,
     CommandError,
-    Event,
     EventKind,
     InvalidRequest,
     LeaseError,
@@ -95,18 +93,18 @@ def test_another_thread_cannot_use_a_lease(make_pool: MakePool, client: Any, log
 
 
 def test_another_thread_may_end_a_lease_between_its_calls_and_not_in_one(
-    make_pool: MakePool, client: Any, log: Any
+    make_pool: MakePool, client: Any, log: Any, in_exchange: Any
 ) -> None:
     errors: list[BaseException] = []
 
-    def meddle(event: Event) -> None:
-        log(event)
-        if event.kind is K.SEND and event.call == 2:
+    def meddle(number: int) -> None:
+        if number == 2:
             meddler = client(worker.end)
             meddler.join()
             errors.append(meddler.error)
 
-    pool = make_pool(meddle)
+    pool = make_pool(log)
+    in_exchange(meddle)
     with pool.checkout() as worker:
         assert worker.execute("echo", {"value": 1}) == 1
         client(worker.end).result()
@@ -117,19 +115,19 @@ def test_another_thread_may_end_a_lease_between_its_calls_and_not_in_one(
     assert log.of(K.KILL) == []
 
 
-def test_a_call_within_a_call_on_one_lease_is_refused(make_pool: MakePool, log: Any) -> None:
+def test_a_call_within_a_call_on_one_lease_is_refused(make_pool: MakePool, in_exchange: Any) -> None:
     # As from a signal's handler: it comes into the middle of an exchange, in the lease's own thread.
     errors: list[str] = []
 
-    def nest(event: Event) -> None:
-        log(event)
-        if event.kind is K.SEND and event.call == 2:
+    def nest(number: int) -> None:
+        if number == 2:
             for use in (lambda: worker.execute("ping"), worker.end):
                 with pytest.raises(LeaseError) as caught:
                     use()
                 errors.append(str(caught.value))
 
-    pool = make_pool(nest)
+    pool = make_pool()
+    in_exchange(nest)
     with pool.checkout() as worker:
         assert worker.execute("echo", {"value": "mine"}) == "mine"
         assert worker.execute("echo", {"value": "again"}) == "again"
@@ -245,28 +243,23 @@ def test_a_worker_that_dies_between_two_calls_of_a_lease_is_replaced_at_once(
 
 @pytest.mark.parametrize("with_hooks", [False, True])
 def test_a_client_never_gets_a_worker_that_has_died_while_idle(
-    make_pool: MakePool, spy: Any, log: Any, client: Any, until: Any, with_hooks: bool
+    make_pool: MakePool, spy: Any, log: Any, client: Any, until: Any, held_up: Any, with_hooks: bool
 ) -> None:
     # The supervisor does not notice it in time: it is held up when the second worker is ready.
-    gate = threading.Event()
-
-    def observe(event: Event) -> None:
-        log(event)
-        if event.kind is K.READY and len(log.of(K.READY)) == 2:
-            assert gate.wait(60)
+    go_on = held_up(K.READY, count=2)
 
     def use() -> int:
         with pool.checkout(checkout_timeout_s=60.0) as worker:
             return int(worker.execute("pid")["pid"])
 
-    pool = make_pool(observe, spy() if with_hooks else None, workers=2)
+    pool = make_pool(log, spy() if with_hooks else None, workers=2)
     log.wait_for(K.READY, count=2)
     (dead,) = until(pool._engine.coordinator.idle_workers, "the first worker is idle")
     os.kill(dead.transport.process.pid, signal.SIGKILL)
     until(dead.transport.process.exited, "it is dead")
     user = client(use)
     log.wait_for(K.CHECKIN, worker=dead.worker_id, count=2 if with_hooks else 1)
-    gate.set()
+    go_on.set()
     assert user.result() != dead.transport.process.pid
 
 

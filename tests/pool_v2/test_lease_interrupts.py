@@ -28,7 +28,7 @@ ROOMS = tuple(str(Path(room.__file__ or "").parent) for room in (bridge, pool_v2
 def quick_beat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for lost leases more often than a pool does by itself."""
     monkeypatch.setattr(housekeeper, "BEAT_NS", 10_000_000)
-    monkeypatch.setattr(housekeeper, "HEARTBEAT_NS", 10_000_000)
+    monkeypatch.setattr(leases, "HEARTBEAT_NS", 10_000_000)
     monkeypatch.setattr(coordinator, "HEARTBEAT_NS", 10_000_000)
 
 

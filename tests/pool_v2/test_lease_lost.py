@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bridge import EventKind
-from pool_v2 import PoolV2, coordinator, housekeeper
+from pool_v2 import PoolV2, coordinator, housekeeper, leases
 
 MakePool = Callable[..., PoolV2]
 K = EventKind
@@ -22,7 +22,7 @@ K = EventKind
 def quick_beat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for lost leases more often than a pool does by itself."""
     monkeypatch.setattr(housekeeper, "BEAT_NS", 50_000_000)
-    monkeypatch.setattr(housekeeper, "HEARTBEAT_NS", 50_000_000)
+    monkeypatch.setattr(leases, "HEARTBEAT_NS", 50_000_000)
     monkeypatch.setattr(coordinator, "HEARTBEAT_NS", 50_000_000)
 
 
@@ -48,7 +48,7 @@ def reclaimed(
         (record,) = [record for record in caplog.records if record.name == "pool_v2.housekeeper"]
         assert what in record.getMessage()
         assert f"test_lease_lost.py:{here_of(lose)}" in record.getMessage()
-        assert pool._engine.housekeeper.open == {}
+        assert pool._engine.open.by_call == {}
         assert [pool.execute("echo", {"value": n}) for n in range(4)] == list(range(4))
         del kept
 
