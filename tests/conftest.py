@@ -67,7 +67,9 @@ CHECKPOINTS = {dis.opmap[name] for name in ("CALL", "CALL_KW", "CALL_FUNCTION_EX
 """After these the interpreter looks for interrupts."""
 
 
-def _interrupted_after(step: int, work: Callable[[], object], files: Collection[str]) -> bool:
+def _interrupted_after(
+    step: int, work: Callable[[], object], files: Collection[str], *, generators: bool = False
+) -> bool:
     left, after_call = step, False
 
     def before(code: CodeType, offset: int) -> None:
@@ -79,7 +81,7 @@ def _interrupted_after(step: int, work: Callable[[], object], files: Collection[
         after_call = _opcodes(code)[offset] in CHECKPOINTS
 
     each_opcode = _monitored if sys.version_info >= (3, 12) else _traced
-    with each_opcode(frozenset(files), before):
+    with each_opcode(frozenset(files), before, generators):
         try:
             work()
         except KeyboardInterrupt:
@@ -93,8 +95,8 @@ def _opcodes(code: CodeType) -> bytes:
 
 
 @contextlib.contextmanager
-def _traced(files: frozenset[str], before: Callable[[CodeType, int], None]) -> Iterator[None]:
-    """Call `before` ahead of each opcode that this thread executes in the files, except in generators.
+def _traced(files: frozenset[str], before: Callable[[CodeType, int], None], generators: bool) -> Iterator[None]:
+    """Call `before` ahead of each opcode that this thread executes in the files; in generators only if asked for.
 
     In a generator that is finalized the interpreter drops what is raised.
     """
@@ -105,7 +107,8 @@ def _traced(files: frozenset[str], before: Callable[[CodeType, int], None]) -> I
         return within
 
     def begun(frame: FrameType, _: str, __: object) -> Any:
-        if frame.f_code.co_filename not in files or frame.f_code.co_flags & inspect.CO_GENERATOR:
+        code = frame.f_code
+        if code.co_filename not in files or (code.co_flags & inspect.CO_GENERATOR and not generators):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return within
@@ -119,11 +122,11 @@ def _traced(files: frozenset[str], before: Callable[[CodeType, int], None]) -> I
 
 
 @contextlib.contextmanager
-def _monitored(files: frozenset[str], before: Callable[[CodeType, int], None]) -> Iterator[None]:
+def _monitored(files: frozenset[str], before: Callable[[CodeType, int], None], generators: bool) -> Iterator[None]:
     """The same as `_traced` from Python 3.12 on, where tracing opcodes comes too late, or crashes under coverage."""
     monitoring, tool, event = sys.monitoring, sys.monitoring.OPTIMIZER_ID - 1, sys.monitoring.events.INSTRUCTION
     thread = threading.get_ident()
-    codes = _codes_of(files)
+    codes = [code for code in _codes_of(files) if generators or not code.co_flags & inspect.CO_GENERATOR]
     monitoring.use_tool_id(tool, "interrupts")
     monitoring.register_callback(
         tool, event, lambda code, offset: before(code, offset) if threading.get_ident() == thread else None
@@ -151,20 +154,22 @@ def _codes_of(files: frozenset[str]) -> list[CodeType]:
             found.add(id(code))
             codes.append(code)
             left += [each for each in code.co_consts if isinstance(each, CodeType)]
-    return [code for code in codes if not code.co_flags & inspect.CO_GENERATOR]
+    return codes
 
 
 @pytest.fixture
-def interrupted_after() -> Iterator[Callable[[int, Callable[[], object], Collection[str]], bool]]:
+def interrupted_after() -> Iterator[Callable[..., bool]]:
     """Do some work; a KeyboardInterrupt comes after the n-th call that the files' code makes, if there are so many.
 
     Gives whether it came, so that a test can try every place where Ctrl-C may. A test to which none came has failed.
     """
     came = 0
 
-    def interrupted(step: int, work: Callable[[], object], files: Collection[str]) -> bool:
+    def interrupted(
+        step: int, work: Callable[[], object], files: Collection[str], *, generators: bool = False
+    ) -> bool:
         nonlocal came
-        reached = _interrupted_after(step, work, files)
+        reached = _interrupted_after(step, work, files, generators=generators)
         came += reached
         return reached
 

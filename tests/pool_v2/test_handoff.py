@@ -1,0 +1,367 @@
+"""A request that waits may be written by the thread that hands its worker over: once, by one of the two."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bridge import EventKind
+from pool_v2 import handoff
+from pool_v2.handoff import hand_over, take_back
+from pool_v2.roster import Worker
+from pool_v2.ticket import Ticket
+
+HARD_LIMIT_S = 15.0
+REQUEST = b"request"
+PIPE_BYTES = 4096
+
+
+class Pipe:
+    """A worker's stdin; `taken` is what has been written to it."""
+
+    def __init__(self) -> None:
+        self.read_fd, self.request_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.fcntl(self.request_fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self.pid = 99
+        self.killed = 0
+        self.closed = False
+
+    def kill(self) -> None:
+        """End the worker."""
+        self.killed += 1
+
+    def taken(self) -> bytes:
+        """What has been written to it so far."""
+        found = b""
+        while not self.closed:
+            try:
+                found += os.read(self.read_fd, PIPE_BYTES)
+            except BlockingIOError:
+                break
+        return found
+
+    def fill(self) -> None:
+        """Leave no room."""
+        os.write(self.request_fd, b"x" * PIPE_BYTES)
+
+    def hang_up(self) -> None:
+        """Close the worker's end."""
+        os.close(self.read_fd)
+        self.closed = True
+
+    def close(self) -> None:
+        """Both ends."""
+        if not self.closed:
+            os.close(self.read_fd)
+        os.close(self.request_fd)
+
+
+class WokenTicket(Ticket, kw_only=True):
+    """Counts how often it was woken."""
+
+    woken: int = 0
+
+    def wake(self) -> None:
+        """Count."""
+        self.woken += 1
+
+
+class Notes:
+    """Keeps the kinds of what is noted."""
+
+    def __init__(self) -> None:
+        self.kinds: list[EventKind] = []
+
+    def note(self, kind: EventKind, *_: Any, **__: Any) -> None:
+        """Keep it."""
+        self.kinds.append(kind)
+
+
+Offer = Callable[..., tuple[WokenTicket, Pipe]]
+
+
+@pytest.fixture
+def offered() -> Iterator[Offer]:
+    """A ticket that was offered a worker, and the worker's stdin."""
+    pipes: list[Pipe] = []
+
+    def make(request: bytes = REQUEST) -> tuple[WokenTicket, Pipe]:
+        pipes.append(pipe := Pipe())
+        worker: Any = Worker(1)
+        worker.transport, worker.reachable = pipe, True
+        return WokenTicket(1, claim=[bytearray(request)], worker=worker), pipe
+
+    yield make
+    for pipe in pipes:
+        pipe.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for a writer waits for a moment only."""
+    monkeypatch.setattr(handoff, "LONGEST_WRITING_S", 0.003)
+
+
+@pytest.fixture
+def slow_writes(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """A write has begun, and may go on: as if the machine were busy in between."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def write(fd: int, data: bytearray) -> int:
+        begun.set()
+        assert go_on.wait(HARD_LIMIT_S)
+        return os.write(fd, data)
+
+    monkeypatch.setattr(handoff, "os", SimpleNamespace(write=write))
+    return begun, go_on
+
+
+# Who writes.
+
+
+def test_a_request_that_was_written_for_its_client_is_not_written_by_it(offered: Offer) -> None:
+    ticket, pipe = offered()
+    hand_over(ticket, None)
+    hand_over(ticket, None)
+
+    assert pipe.taken() == REQUEST, "once"
+    assert (take_back(ticket), take_back(ticket)) == (len(REQUEST), len(REQUEST))
+    assert (ticket.woken, pipe.killed) == (2, 0), "a second wake does no harm"
+
+
+def test_a_request_that_its_client_took_back_is_written_by_nobody_else(offered: Offer) -> None:
+    ticket, pipe = offered()
+    assert take_back(ticket) == 0
+    hand_over(ticket, None)
+
+    assert pipe.taken() == b""
+    assert (take_back(ticket), ticket.woken, pipe.killed) == (0, 1, 0)
+
+
+def test_a_part_of_a_request_leaves_the_rest_to_its_client(offered: Offer) -> None:
+    ticket, pipe = offered(b"r" * (PIPE_BYTES + 1000))
+    hand_over(ticket, None)
+
+    assert take_back(ticket) == len(pipe.taken()) == PIPE_BYTES
+    assert ticket.woken == 1
+
+
+@pytest.mark.parametrize("spoil", [Pipe.fill, Pipe.hang_up])
+def test_a_pipe_that_takes_nothing_leaves_the_request_to_its_client(
+    offered: Offer, spoil: Callable[[Pipe], None]
+) -> None:
+    ticket, pipe = offered()
+    spoil(pipe)
+    hand_over(ticket, None)
+
+    assert (take_back(ticket), ticket.woken, pipe.killed) == (0, 1, 0)
+    assert REQUEST not in pipe.taken()
+
+
+@pytest.mark.parametrize("lacking", ["claim", "worker", "way"])
+def test_a_ticket_without_a_claim_or_a_worker_is_only_woken(offered: Offer, lacking: str) -> None:
+    ticket, pipe = offered()
+    if lacking == "claim":
+        ticket.claim = None
+    elif lacking == "worker":
+        ticket.worker = None
+    else:
+        assert ticket.worker is not None
+        ticket.worker.reachable = False
+    hand_over(ticket, None)
+
+    assert (take_back(ticket), ticket.woken, pipe.killed, pipe.taken()) == (0, 1, 0, b"")
+
+
+def test_a_client_that_takes_back_what_is_just_being_written_waits_for_it(
+    offered: Offer, slow_writes: tuple[threading.Event, threading.Event], client: Any
+) -> None:
+    begun, go_on = slow_writes
+    ticket, pipe = offered()
+    writer = client(hand_over, ticket, None)
+    assert begun.wait(HARD_LIMIT_S)
+    taker = client(take_back, ticket)
+    assert taker.thread.is_alive()
+    go_on.set()
+    writer.result()
+
+    assert (taker.result(), pipe.killed) == (len(REQUEST), 0)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_writer_that_was_broken_off_costs_the_worker_and_the_request_counts_as_written(offered: Offer) -> None:
+    ticket, pipe = offered()
+    assert ticket.claim is not None
+    ticket.claim.pop()
+
+    assert take_back(ticket) != 0
+    assert pipe.killed == 1
+    assert take_back(ticket) != 0
+    assert pipe.killed == 1, "and nobody waits for it again"
+
+
+def test_of_two_threads_one_writes_and_both_know_who(offered: Offer, client: Any) -> None:
+    for _ in range(100):
+        ticket, pipe = offered()
+        start = threading.Barrier(2)
+
+        def race(
+            work: Callable[..., Any], *args: Any, start: threading.Barrier = start, ticket: Ticket = ticket
+        ) -> Any:
+            start.wait(HARD_LIMIT_S)
+            return work(ticket, *args)
+
+        writer, taker = client(race, hand_over, None), client(race, take_back)
+        writer.result()
+        assert taker.result() == len(pipe.taken()) == take_back(ticket)
+        assert pipe.killed == 0
+
+
+# What is noted.
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "kinds"),
+    [
+        (7, [EventKind.OFFER, EventKind.ACCEPT, EventKind.SEND]),
+        (PIPE_BYTES + 1, [EventKind.OFFER, EventKind.ACCEPT]),
+    ],
+)
+def test_whoever_writes_a_request_notes_that_it_was_sent_if_it_was_sent_whole(
+    offered: Offer, request_bytes: int, kinds: list[EventKind]
+) -> None:
+    ticket, _ = offered(b"r" * request_bytes)
+    notes: Any = Notes()
+    hand_over(ticket, notes)
+
+    assert notes.kinds == kinds
+
+
+@pytest.mark.parametrize("taken_by", ["client", "nobody"])
+def test_what_its_client_writes_it_notes_itself(offered: Offer, taken_by: str) -> None:
+    ticket, pipe = offered()
+    if taken_by == "client":
+        take_back(ticket)
+    else:
+        pipe.fill()
+    notes: Any = Notes()
+    hand_over(ticket, notes)
+
+    assert notes.kinds == [EventKind.OFFER]
+
+
+# Interrupts, anywhere.
+
+
+def interrupted_before(step: int, work: Callable[[], object]) -> bool:
+    """Do some work; a KeyboardInterrupt comes before the n-th instruction of the hand-off's. Whether it came.
+
+    The interpreter looks for interrupts after some instructions only; the rules hold at all of them.
+    """
+    left, former = step, sys.gettrace()
+
+    def within(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if event == "opcode":
+            left -= 1
+            if left < 0:
+                sys.settrace(None)
+                frame.f_trace = None
+                raise KeyboardInterrupt
+        return within
+
+    def begun(frame: FrameType, _: str, __: object) -> Any:
+        if frame.f_code.co_filename != handoff.__file__:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return within
+
+    sys.settrace(begun)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(former)
+    return False
+
+
+@pytest.mark.parametrize("observed", [False, True])
+@pytest.mark.parametrize("size", [7, PIPE_BYTES + 1000])
+def test_wherever_the_writer_is_broken_off_its_client_knows_what_was_written(
+    offered: Offer, size: int, observed: bool
+) -> None:
+    notes: Any = Notes() if observed else None
+    found: set[int] = set()
+    for step in itertools.count():
+        ticket, pipe = offered(b"r" * size)
+        more = interrupted_before(step, lambda ticket=ticket: hand_over(ticket, notes))  # type: ignore[misc]
+        found.add(take_back(ticket))
+        assert take_back(ticket) == len(pipe.taken()), f"at step {step}"
+        assert pipe.killed == 0, f"at step {step} nobody had to guess"
+        if not more:
+            break
+    assert found == {0, min(size, PIPE_BYTES)}
+    assert step > 20, "there were instructions to interrupt"
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("spoil", [Pipe.fill, Pipe.hang_up])
+def test_wherever_the_writer_is_broken_off_at_a_pipe_that_takes_nothing_nothing_is_sent_to_a_worker_that_lives(
+    offered: Offer, spoil: Callable[[Pipe], None]
+) -> None:
+    for step in itertools.count():
+        ticket, pipe = offered()
+        spoil(pipe)
+        more = interrupted_before(step, lambda ticket=ticket: hand_over(ticket, None))  # type: ignore[misc]
+        assert (take_back(ticket) != 0) == (pipe.killed == 1), f"at step {step}"
+        assert REQUEST not in pipe.taken()
+        if not more:
+            break
+    assert (take_back(ticket), pipe.killed) == (0, 0), "without an interrupt it costs nothing"
+    assert step > 20
+
+
+@pytest.mark.parametrize("writes_first", [False, True])
+def test_wherever_a_client_is_broken_off_as_it_takes_its_request_back_it_still_knows(
+    offered: Offer, writes_first: bool
+) -> None:
+    for step in itertools.count():
+        ticket, pipe = offered()
+        if writes_first:
+            hand_over(ticket, None)
+        more = interrupted_before(step, lambda ticket=ticket: take_back(ticket))  # type: ignore[misc]
+        hand_over(ticket, None)
+        assert take_back(ticket) == len(pipe.taken()), f"at step {step}"
+        assert pipe.killed == 0
+        if not more:
+            break
+    assert step > 10
+
+
+def test_wherever_a_client_is_broken_off_as_it_waits_for_its_writer_it_still_knows(
+    offered: Offer, slow_writes: tuple[threading.Event, threading.Event], client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = slow_writes
+    monkeypatch.setattr(handoff, "time", SimpleNamespace(sleep=lambda _: (go_on.set(), writer.join())))
+    for step in itertools.count():
+        begun.clear()
+        go_on.clear()
+        ticket, pipe = offered()
+        writer = client(hand_over, ticket, None)
+        assert begun.wait(HARD_LIMIT_S)
+        more = interrupted_before(step, lambda ticket=ticket: take_back(ticket))  # type: ignore[misc]
+        go_on.set()
+        writer.result()
+        assert take_back(ticket) == len(pipe.taken()) == len(REQUEST), f"at step {step}"
+        if not more:
+            break
+    assert step > 10
