@@ -81,7 +81,11 @@ class Calls:
                         runtime.leave(ticket)
                         break
                     except BaseException as error:
-                        runtime.give_up(ticket, error, reason=_reason(ticket, error))
+                        try:
+                            runtime.give_up(ticket, error, reason=_reason(ticket, error))
+                        except BaseException:  # an interrupt came into the very steps that give the worker back
+                            runtime.supervisor.abandon(ticket)
+                            raise
                         if not runtime.may_go_elsewhere(error, until):
                             raise
                         again = True

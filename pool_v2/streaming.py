@@ -106,7 +106,11 @@ class StreamCall:
                     self._streams.open[self.number] = self._session
             yield from self._send(frame, until)
         except BaseException as error:
-            told = self.finish(error)
+            try:
+                told = self.finish(error)
+            except BaseException:  # an interrupt came into these very steps
+                self.finish(error)
+                raise
             if told is error or told is None:
                 raise
             raise told from error

@@ -89,6 +89,10 @@ def _interrupted_after(
     return False
 
 
+def _interruptible(code: CodeType, generators: bool) -> bool:
+    return code.co_name != "<genexpr>" and (generators or not code.co_flags & inspect.CO_GENERATOR)
+
+
 @functools.cache
 def _opcodes(code: CodeType) -> bytes:
     return code.co_code
@@ -108,7 +112,9 @@ def _traced(files: frozenset[str], before: Callable[[CodeType, int], None], gene
 
     def begun(frame: FrameType, _: str, __: object) -> Any:
         code = frame.f_code
-        if code.co_filename not in files or (code.co_flags & inspect.CO_GENERATOR and not generators):
+        if code.co_filename not in files or code.co_name == "<genexpr>":
+            return None
+        if code.co_flags & inspect.CO_GENERATOR and not generators:
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return within
@@ -126,7 +132,7 @@ def _monitored(files: frozenset[str], before: Callable[[CodeType, int], None], g
     """The same as `_traced` from Python 3.12 on, where tracing opcodes comes too late, or crashes under coverage."""
     monitoring, tool, event = sys.monitoring, sys.monitoring.OPTIMIZER_ID - 1, sys.monitoring.events.INSTRUCTION
     thread = threading.get_ident()
-    codes = [code for code in _codes_of(files) if generators or not code.co_flags & inspect.CO_GENERATOR]
+    codes = [code for code in _codes_of(files) if _interruptible(code, generators)]
     monitoring.use_tool_id(tool, "interrupts")
     monitoring.register_callback(
         tool, event, lambda code, offset: before(code, offset) if threading.get_ident() == thread else None
@@ -161,7 +167,10 @@ def _codes_of(files: frozenset[str]) -> list[CodeType]:
 def interrupted_after() -> Iterator[Callable[..., bool]]:
     """Do some work; a KeyboardInterrupt comes after the n-th call that the files' code makes, if there are so many.
 
-    Gives whether it came, so that a test can try every place where Ctrl-C may. A test to which none came has failed.
+    In the files' generators only if told so, and never in an expression: in one that is finalized the interpreter drops
+    what is raised.
+    Gives whether it came, so that a test can try every place where Ctrl-C may. A test to which none came has
+    failed.
     """
     came = 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import sys
 import threading
@@ -14,11 +13,26 @@ from typing import Any
 import pytest
 
 import bridge
+import bridge.channel
 import pool_v2
 import pool_v2.batch
+import pool_v2.io
 import pool_v2.lease
+import pool_v2.pool
 from bridge import CheckoutTimeout
-from pool_v2 import PoolV2, coordinator, handover, housekeeper, lending, streaming
+from bridge import exchange as bridge_exchange
+from pool_v2 import (
+    PoolV2,
+    calls,
+    coordinator,
+    handoff,
+    handover,
+    housekeeper,
+    leases,
+    runtime,
+    streaming,
+    transfer,
+)
 
 MakePool = Callable[..., PoolV2]
 ROOMS = tuple(str(Path(room.__file__ or "").parent) for room in (bridge, pool_v2))
@@ -35,7 +49,8 @@ def quick_beat(monkeypatch: pytest.MonkeyPatch) -> None:
 def interrupted_at(entry: int, work: Callable[[], object]) -> bool:
     """Run `work`; a KeyboardInterrupt comes when the n-th function of the pool is entered. Whether there were so many.
 
-    Generators are left out: one that is finalized is entered too, and there the interpreter drops what is raised.
+    A thread drives each generator of the pool to its end; only an expression may be finalized in the middle, where the
+    interpreter drops what is raised.
     """
     left = entry
     former = sys.gettrace()
@@ -43,7 +58,7 @@ def interrupted_at(entry: int, work: Callable[[], object]) -> bool:
     def entered(frame: FrameType, event: str, _: object) -> None:
         nonlocal left
         code = frame.f_code
-        if event == "call" and code.co_filename.startswith(ROOMS) and not code.co_flags & inspect.CO_GENERATOR:
+        if event == "call" and code.co_filename.startswith(ROOMS) and code.co_name != "<genexpr>":
             left -= 1
             if left < 0:
                 sys.settrace(None)
@@ -59,7 +74,13 @@ def interrupted_at(entry: int, work: Callable[[], object]) -> bool:
     return False
 
 
-SHELL = [module.__file__ for module in (lending, pool_v2.lease, streaming, pool_v2.batch, handover)]
+SHELL = [
+    module.__file__
+    for module in (
+        *(calls, transfer, runtime, handoff, pool_v2.io, pool_v2.pool, bridge_exchange, bridge.channel),
+        *(leases, pool_v2.lease, streaming, pool_v2.batch, handover),
+    )
+]
 
 
 def execute(pool: PoolV2) -> None:
@@ -84,9 +105,24 @@ def session(pool: PoolV2) -> None:
     pool.execute_in_session("s", "put", {"key": "k", "value": 1}, checkout_timeout_s=30.0)
 
 
-def give_up(pool: PoolV2) -> None:
+def give_up_lease(pool: PoolV2) -> None:
     with pytest.raises(CheckoutTimeout):
         pool.checkout(checkout_timeout_s=0.001)
+
+
+def give_up_call(pool: PoolV2) -> None:
+    with pytest.raises(CheckoutTimeout):
+        pool.execute("ping", checkout_timeout_s=0.001)
+
+
+def give_up_session(pool: PoolV2) -> None:
+    with pytest.raises(CheckoutTimeout):
+        pool.execute_in_session("s", "put", {"key": "k", "value": 1}, checkout_timeout_s=0.001)
+
+
+def give_up_stream(pool: PoolV2) -> None:
+    with pytest.raises(CheckoutTimeout):
+        pool.execute_stream("parts", {"count": 2}, checkout_timeout_s=0.001)
 
 
 def require_order(pool: PoolV2, until: Any, calls: int, *, idle: int = 1) -> None:
@@ -100,13 +136,13 @@ def require_order(pool: PoolV2, until: Any, calls: int, *, idle: int = 1) -> Non
     assert set(statistics.outcomes) <= {"result", "Cancelled"}
 
 
-@pytest.mark.parametrize("work", [lease, stream, batch, session])
+@pytest.mark.parametrize("work", [execute, lease, stream, batch, session])
 def test_an_interrupt_after_any_call_of_the_shell_loses_nothing(
     make_pool: MakePool, until: Any, work: Callable[[PoolV2], None], interrupted_after: Callable[..., bool]
 ) -> None:
     pool = make_pool(workers=3, zygote=True, session_ttl_s=0.2)
     for step in itertools.count():
-        if not interrupted_after(step, lambda: work(pool), SHELL):
+        if not interrupted_after(step, lambda: work(pool), SHELL, generators=True):
             break
         work(pool)  # whoever comes next is served
         require_order(pool, until, calls=2 * step + 2)
@@ -160,18 +196,27 @@ def test_an_interrupt_anywhere_while_queued_behind_a_holder_loses_nothing(
     execute(pool)
 
 
-def test_an_interrupt_anywhere_while_giving_up_leaves_the_queue(make_pool: MakePool, until: Any, client: Any) -> None:
-    pool = make_pool(zygote=True)
+@pytest.mark.parametrize("way", ["entry", "call"])
+@pytest.mark.parametrize("give_up", [give_up_lease, give_up_call, give_up_session, give_up_stream])
+def test_an_interrupt_anywhere_while_giving_up_leaves_the_queue(
+    make_pool: MakePool, until: Any, interrupted_after: Callable[..., bool], give_up: Callable[[PoolV2], None], way: str
+) -> None:
+    pool = make_pool(zygote=True, session_ttl_s=0.2)
     with pool.checkout() as worker:
         pid = worker.pid
         for entry in itertools.count():
-            more = interrupted_at(entry, lambda: give_up(pool))
+            if way == "entry":
+                more = interrupted_at(entry, lambda: give_up(pool))
+            else:
+                more = interrupted_after(entry, lambda: give_up(pool), SHELL, generators=True)
             until(lambda: pool.status().waiting == 0, "nobody waits")
             assert worker.execute("pid")["pid"] == pid, "its holder does not notice"
             if not more:
                 break
     assert entry > 10
     assert pool.execute("pid")["pid"] == pid
+    assert pool.status().statistics.in_flight == 0
+    until(lambda: not pool.sessions(), "no call keeps a session in use for ever")
 
 
 def test_an_interrupt_in_a_block_that_goes_on_leaves_its_lease_right(make_pool: MakePool, until: Any) -> None:
