@@ -90,5 +90,5 @@ class EventLog:
                     context.run(observer, event)
                 else:
                     observer(Event(kind, at_ns, *rest))
-            except Exception:
+            except BaseException:  # whatever it is, the steps after it are to be told
                 logger.exception("pool %r: its observer failed at %s", self._name, kind)

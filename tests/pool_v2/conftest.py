@@ -27,6 +27,7 @@ from pool_v2.aio import AsyncPool
 from pool_v2.behaviour import HOOKS
 from pool_v2.circuit import Circuit
 from pool_v2.coordinator import Affinity, Coordinator
+from pool_v2.io import ThreadTicket
 from pool_v2.roster import NEVER_NS, Limits, Worker
 from pool_v2.sessions import Session
 from pool_v2.supervisor import Supervisor
@@ -195,7 +196,7 @@ class Desk:
         self, call: int, session: Session | None = None, *, deadline_ns: int = NEVER_NS, **options: Any
     ) -> Ticket:
         """A call comes, in time unless told otherwise; its session meets the worker that it is given."""
-        ticket = Ticket(call, session, deadline_ns=deadline_ns)
+        ticket = ThreadTicket(call, session, deadline_ns=deadline_ns)
         self.core.enter(ticket, options.pop("now_ns", min(SECOND_NS, deadline_ns - 1)), **options)
         if session is not None and ticket.worker_id is not None:
             session.met(ticket.worker_id)

@@ -164,17 +164,19 @@ def test_an_observer_that_raises_misses_nothing_and_its_fault_is_logged(
 ) -> None:
     told: list[int | None] = []
 
+    errors = [LookupError("mine"), SystemExit(1), KeyboardInterrupt()]
+
     def observer(event: Event) -> None:
         told.append(event.call)
-        raise LookupError("mine")
+        raise errors[len(told) - 1]
 
     log = observe(observer)
-    log.note(EventKind.ENQUEUE, 1)
-    log.note(EventKind.DONE, 2)
-    log.flush()
+    for number in range(len(errors)):
+        log.note(EventKind.ENQUEUE, number)
+    log.close()
 
-    assert told == [1, 2]
-    assert [record.exc_info and record.exc_info[0] for record in caplog.records] == [LookupError, LookupError]
+    assert told == [0, 1, 2]
+    assert [record.exc_info and record.exc_info[1] for record in caplog.records] == errors
     assert "'p0': its observer failed at" in caplog.text
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from bridge import EventKind
-from bridge.channel import Channel
+from bridge.exchange import Steps, exchange, receive
 from bridge.process import WorkerProcess
-from pool_v2 import PoolV2
+from pool_v2 import PoolV2, handover, transfer
 
 MakePool = Callable[..., PoolV2]
 
@@ -121,14 +121,13 @@ def test_an_exception_at_the_border_of_a_frame_keeps_the_worker(
 ) -> None:
     pool = make_pool()
     pid = pid_of(pool)
-    exchange = Channel.exchange
 
-    def interrupted(self: Channel, *args: Any, **options: Any) -> Any:
-        exchange(self, *args, **options)
+    def interrupted(*args: Any, **options: Any) -> Steps[Any]:
+        yield from receive(*args, **options)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Channel, "exchange", interrupted)
+        patch.setattr(transfer, "receive", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pool.execute("ping")
 
@@ -146,20 +145,19 @@ def test_an_interrupt_in_a_handover_leaves_no_half_state_behind(
     os.kill(pool.status().workers[0].pid, signal.SIGKILL)
     log.wait_for(EventKind.REAP)
     pool.warm_up()
-    exchange = Channel.exchange
     turns = iter(range(10))
 
-    def interrupted(self: Channel, *args: Any, **options: Any) -> Any:
+    def interrupted(*args: Any, **options: Any) -> Steps[Any]:
         now = next(turns) == repeated
         if now and not answered:
             raise KeyboardInterrupt
-        response = exchange(self, *args, **options)
+        response = yield from exchange(*args, **options)
         if now:
             raise KeyboardInterrupt
         return response
 
     with monkeypatch.context() as patch:
-        patch.setattr(Channel, "exchange", interrupted)
+        patch.setattr(handover, "exchange", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pool.execute_in_session("s", "get", {"key": "k"})
 

@@ -52,7 +52,7 @@ def supervise(desk: Any) -> Iterator[Callable[..., tuple[Any, Supervisor]]]:
     def begin(crew: Any, duties: Duties | None = None, **options: Any) -> tuple[Any, Supervisor]:
         pool = desk(**{"workers": 1, "failures_to_open": 99, **options})
         duties = duties or Duties()
-        made.append(Supervisor(pool.core, threading.Lock(), crew, duties, start_timeout_s=1.0, observer=None))
+        made.append(Supervisor(pool.core, threading.Lock(), crew, duties, start_timeout_s=1.0, log=None))
         return pool, made[-1]
 
     yield begin
@@ -147,6 +147,7 @@ def test_an_order_that_fails_costs_no_order_behind_it_and_a_pause(
     doors = [FaultyDoor(faulty=True), FaultyDoor(faulty=False), FaultyDoor(faulty=False)]
     for worker_id, door in enumerate(doors, start=1):
         pool.worker(worker_id).transport = door
+        pool.worker(worker_id).reachable = True
     for call in (1, 2):
         pool.lease(call, deadline_ns=1)
     pool.leave(pool.lease(3), clean=False)
@@ -162,6 +163,7 @@ def test_an_order_that_fails_costs_no_order_behind_it_and_a_pause(
 def test_an_abandoned_ticket_is_taken_back_without_waiting_for_the_lock(supervise: Any) -> None:
     pool, supervisor = supervise(Crew(), ready=1)
     door = pool.worker(1).transport = FaultyDoor(faulty=False)
+    pool.worker(1).reachable = True
     holder, waiting = pool.lease(1), pool.enter(2)
 
     with supervisor.lock:
@@ -172,7 +174,7 @@ def test_an_abandoned_ticket_is_taken_back_without_waiting_for_the_lock(supervis
     assert (holder.worker, pool.core.held) == (None, {})
     assert door.told == ["kill"]
     assert pool.core.waiting == 1
-    assert not waiting.wait(0.0)
+    assert waiting.gate.locked(), "nobody has woken it"
 
 
 def test_a_hand_off_that_was_torn_is_made_good_in_one_turn(supervise: Any) -> None:
@@ -180,9 +182,10 @@ def test_a_hand_off_that_was_torn_is_made_good_in_one_turn(supervise: Any) -> No
     holder, waiting = pool.lease(1), pool.enter(2)
     pool.leave(holder)  # and nobody was told
 
+    assert waiting.gate.locked()
     supervisor._turn()
 
-    assert waiting.wait(0.0)
+    assert not waiting.gate.locked(), "it is woken"
 
 
 def test_an_order_about_a_worker_that_has_no_process_yet_is_nothing(supervise: Any) -> None:
@@ -290,16 +293,21 @@ def test_an_observer_that_raises_at_a_hand_off_leaves_the_waiter_its_worker(
     assert [call.result()["pid"] for call in calls] == [pid] * 3
 
 
-def test_an_interrupt_in_the_observer_is_raised_and_the_pool_goes_on(make_pool: MakePool) -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_whatever_an_observer_raises_no_call_notices_and_it_hears_of_the_next(
+    make_pool: MakePool, error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[EventKind] = []
+
     def interrupted(event: Event) -> None:
+        told.append(event.kind)
         if event.call == 1 and event.kind is EventKind.CHECKIN:
-            raise KeyboardInterrupt
+            raise error
 
     pool = make_pool(interrupted)
-
-    with pytest.raises(KeyboardInterrupt):
-        pool.execute("ping")
-
-    assert pool.execute("echo", {"value": 1}, checkout_timeout_s=5.0) == 1
+    assert [pool.execute("echo", {"value": n}) for n in range(2)] == [0, 1]
     statistics = pool.status().statistics
-    assert (statistics.in_flight, statistics.outcomes) == (0, {"Cancelled": 1, "result": 1})
+    assert (statistics.in_flight, statistics.outcomes) == (0, {"result": 2})
+    pool.close()
+    assert told[-1] is EventKind.CLOSE
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [error]
