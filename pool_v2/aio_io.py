@@ -117,14 +117,16 @@ class TaskIo:
         thread_id: int,
         request: bytearray | None,
     ) -> Ticket:
-        """A ticket of the current task; the pool keeps a record of it until it owns nothing."""
+        """A ticket of the current task; the pool keeps a record of it until it owns nothing.
+
+        Nobody writes a task's request for it: a task is often cancelled, which may cost no worker before it went on.
+        """
         ticket = AsyncTicket(
             call,
             session,
             deadline_ns,
             until_ns,
             thread_id,
-            request,
             loop=asyncio.get_running_loop(),
             on_dead_loop=self._on_dead_loop,
         )

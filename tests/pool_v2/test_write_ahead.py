@@ -97,9 +97,7 @@ def test_one_that_is_larger_than_the_pipe_is_ended_by_its_own_client(
     assert len(threads) == 1
 
 
-def test_the_main_thread_writes_for_another_as_any_thread_does(
-    busy: Any, writes: Any, client: Any, until: Any
-) -> None:
+def test_the_main_thread_writes_for_another_as_any_thread_does(busy: Any, writes: Any, client: Any, until: Any) -> None:
     threads = writes(os.write)
     pool, pid, _ = busy(by_main=True)
     waiters: list[Any] = []

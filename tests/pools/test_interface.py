@@ -254,6 +254,7 @@ def test_statistics_are_conserved_and_equal_what_the_clients_saw(
     statistics = pool.status().statistics
     assert statistics.outcomes == seen == {"result": 20, "CommandError": 20, "InvalidRequest": 20}
     assert (statistics.submitted, statistics.in_flight) == (60, 0)
+    pool.close()  # which tells its observer all that is left
     assert Counter(event.detail for event in told if event.kind is EventKind.DONE) == seen
     assert set(seen) <= set(OUTCOMES)
 

@@ -1,20 +1,17 @@
-"""A task's ticket, and loops that are closed or stand still around their tasks."""
+"""Loops that are closed, or stand still, around their tasks: whatever those hold or wait for is taken back."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from pool_v2.aio_ticket import AsyncTicket
 
 from bridge import CheckoutTimeout, EventKind
 from pool_v2.aio import AsyncPool
-from pool_v2.ticket import Ticket, TicketState
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]
@@ -31,77 +28,6 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def drive(loop: asyncio.AbstractEventLoop, holds: Callable[[], Any], soon: Any) -> None:
     """Run the loop until this holds, and then no further."""
     loop.run_until_complete(soon(holds, "the loop has come so far"))
-
-
-def test_a_ticket_is_woken_from_its_own_loop_and_from_any_thread(on_loop: OnLoop) -> None:
-    async def use(wake: Callable[[Ticket], None]) -> None:
-        ticket = AsyncTicket(1, deadline_ns=2**63, loop=asyncio.get_running_loop(), on_dead_loop=pytest.fail)
-        ticket.wake()  # nobody waits yet
-        ticket.arm()
-        asyncio.get_running_loop().call_soon(wake, ticket)
-        await ticket.wait_on_loop(20.0)
-        ticket.wake()
-
-    on_loop(use(lambda ticket: ticket.wake()))
-    on_loop(use(lambda ticket: threading.Thread(target=ticket.wake).start()))
-
-
-def test_two_threads_may_wake_it_at_once(on_loop: OnLoop) -> None:
-    async def use() -> None:
-        ticket = AsyncTicket(1, deadline_ns=2**63, loop=asyncio.get_running_loop(), on_dead_loop=pytest.fail)
-        ticket.arm()
-        for _ in range(2):
-            thread = threading.Thread(target=ticket.wake)
-            thread.start()
-            thread.join()
-        await ticket.wait_on_loop(20.0)
-
-    on_loop(use())
-
-
-def test_a_wait_ends_by_itself(on_loop: OnLoop) -> None:
-    async def use() -> float:
-        loop = asyncio.get_running_loop()
-        ticket = AsyncTicket(1, deadline_ns=2**63, loop=asyncio.get_running_loop(), on_dead_loop=pytest.fail)
-        ticket.arm()
-        begin_s = loop.time()
-        await ticket.wait_on_loop(0.02)
-        return loop.time() - begin_s
-
-    assert on_loop(use()) >= 0.0199
-
-
-def test_who_has_a_worker_for_a_closed_loop_is_told_so(loop: asyncio.AbstractEventLoop) -> None:
-    found: list[Ticket] = []
-
-    async def draw() -> AsyncTicket:
-        ticket = AsyncTicket(1, deadline_ns=2**63, loop=asyncio.get_running_loop(), on_dead_loop=found.append)
-        ticket.arm()
-        return ticket
-
-    ticket = loop.run_until_complete(draw())
-    assert ticket.is_alive()
-    loop.close()
-    ticket.wake()
-
-    assert found == [ticket]
-    assert not ticket.is_alive()
-
-
-def test_only_an_offer_past_its_deadline_tells_a_loop_that_stands_still(loop: asyncio.AbstractEventLoop) -> None:
-    async def draw() -> AsyncTicket:
-        ticket = AsyncTicket(1, deadline_ns=1, loop=asyncio.get_running_loop(), on_dead_loop=pytest.fail)
-        ticket.state = TicketState.OFFERED
-        assert ticket.is_alive(), "the loop runs"
-        return ticket
-
-    ticket = loop.run_until_complete(draw())
-    assert not ticket.is_alive()
-    ticket.state = TicketState.ACCEPTED
-    assert ticket.is_alive()
-
-
-# Loops that go away in the middle of calls.
 
 
 def test_a_worker_is_taken_from_a_task_whose_loop_was_closed(
