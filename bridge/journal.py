@@ -34,6 +34,7 @@ class Journal:
 
     def __init__(self, worker_id: int, directory: str | None) -> None:
         self._fd = -1
+        self._owner_pid = os.getpid()
         if directory:
             path = Path(directory) / f"{os.getpid()}-{worker_id}.jsonl"
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -48,8 +49,8 @@ class Journal:
         return entry
 
     def end(self, entry: Entry | None, *, ok: bool) -> None:
-        """It was answered, with success or not."""
-        if entry is not None:
+        """It was answered, with success or not. A child that its handler has forked answers nothing."""
+        if entry is not None and os.getpid() == self._owner_pid:
             self._write(msgspec.structs.replace(entry, end_ns=now_ns(), ok=ok))
 
     def _write(self, entry: Entry) -> None:

@@ -195,14 +195,18 @@ class Speaker:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Callable[..., Speaker]]:
-    """Start the shipped worker program as a real process; its stderr goes to `worker.stderr`."""
+    """Start the shipped worker program as a real process; its stderr goes to `worker.stderr`.
+
+    `before` is Python that runs before it, as a program with handlers of its own does.
+    """
     begun: list[subprocess.Popen[bytes]] = []
     guards: list[threading.Timer] = []
 
-    def start(*words: str, env: dict[str, str] | None = None, stderr: Any = None) -> Speaker:
+    def start(*words: str, env: dict[str, str] | None = None, stderr: Any = None, before: str = "") -> Speaker:
+        begin = f"{before}\nimport sys\nfrom bridge.worker import main\nsys.exit(main())"
         with (tmp_path / "worker.stderr").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "bridge.worker", "--worker-id", "7", *words],
+                [sys.executable, *(["-c", begin] if before else ["-m", "bridge.worker"]), "--worker-id", "7", *words],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr or log,
