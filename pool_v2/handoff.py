@@ -67,5 +67,5 @@ def take_back(ticket: Ticket) -> int:
         return written[0]
     if ticket.worker is not None and ticket.worker.reachable:
         ticket.worker.transport.kill()
-    ticket.written.append(1)
+    written.append(1)
     return 1

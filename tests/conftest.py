@@ -174,9 +174,7 @@ def interrupted_after() -> Iterator[Callable[..., bool]]:
     """
     came = 0
 
-    def interrupted(
-        step: int, work: Callable[[], object], files: Collection[str], *, generators: bool = False
-    ) -> bool:
+    def interrupted(step: int, work: Callable[[], object], files: Collection[str], *, generators: bool = False) -> bool:
         nonlocal came
         reached = _interrupted_after(step, work, files, generators=generators)
         came += reached
