@@ -71,6 +71,8 @@ def _refuses(scenario: Scenario, plan: Plan, mode: str) -> str:
         return "the baseline serves here, and is declared to fail this scenario"
     if not {"call_timeout_s", "checkout_timeout_s"} <= scenario.config.keys():
         return "the two pools have other timeouts of their own"
+    if mode == "canary" and any(step.checkout_timeout_s is not None for steps in plan for step in steps):
+        return "two pools serve, so a call may have a worker where it would have waited too long for the only one"
     if {fault.kind for fault in scenario.faults} & {FaultKind.STALE_LEASE, FaultKind.LOST_LEASE}:
         return "a migration has no leases"
     return ""
