@@ -27,7 +27,7 @@ PORCH |= {
 }  # V2's own ways in
 PORCH |= {
     f"harness.selfcheck.{name}"
-    for name in ("bugs_v1", "bugs_v2", "bugs_wire", "equivalents", "roster", "job", "check", "command")
+    for name in ("bugs_v1", "bugs_v2", "bugs_wire", "bugs_faces", "equivalents", "roster", "job", "check", "command")
 }
 ACTING = {
     *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),

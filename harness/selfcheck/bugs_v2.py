@@ -8,20 +8,29 @@ from typing import Any
 
 import msgspec
 
-from bridge import CheckoutTimeout, PoolError
-from harness.selfcheck.mutant import V2, Nursery, replace
-from pool_v2 import PoolV2, lease
+from bridge import CallTimeout, CheckoutTimeout, PoolError, WorkerCrashed
+from bridge.exchange import Io, Steps, receive
+from bridge.messages import Response
+from bridge.transport import Transport
+from harness.selfcheck.mutant import V2, Nursery
+from harness.selfcheck.planting import replace, replace_everywhere
+from pool_v2 import PoolV2, lease, transfer
 from pool_v2.circuit import Circuit
 from pool_v2.coordinator import Affinity, Coordinator
 from pool_v2.housekeeper import Housekeeper
+from pool_v2.io import ClientIo
 from pool_v2.orders import Act, Order
 from pool_v2.roster import NEVER_NS, Worker
+from pool_v2.runtime import Runtime
 from pool_v2.sessions import Session, SessionTable
 from pool_v2.supervisor import Supervisor
 from pool_v2.ticket import Ticket, TicketState
 
 NURSERY = Nursery()
 SLEEPY_NS = 400_000_000
+LONG_NS = 60_000_000_000
+LIVES = "how many workers live at once, only the pool's events tell"
+STARTS = "when a worker was started and when it answered, only the pool's events tell"
 RACE_S = 2.0
 RACE_STEP_S = 0.001
 """The first client that gives up says so after so long, or once a hand-off has crossed it; it looks in such steps."""
@@ -46,34 +55,31 @@ def leased_twice() -> None:
 def one_timeout_for_all() -> None:
     """The wait for an answer ends in the error of the wait for a worker."""
 
-    def confused(execute: Any) -> Any:
-        def confuse(self: PoolV2, *args: Any, **options: Any) -> Any:
-            try:
-                return execute(self, *args, **options)
-            except TimeoutError as error:
-                raise CheckoutTimeout(str(error)) from error
+    def confused(told: Any) -> Any:
+        def confuse(self: Runtime, error: PoolError) -> PoolError:
+            found: PoolError = told(self, error)
+            return CheckoutTimeout(found.message) if isinstance(found, CallTimeout) else found
 
         return confuse
 
-    replace(PoolV2, "execute", confused)
+    replace(Runtime, "told", confused)
 
 
 @NURSERY.bug(V2, breaks=("G3",), scenarios=("worker_crash",))
 def crash_swallowed() -> None:
     """A call whose worker died returns nothing, as if that were its result."""
 
-    def swallowing(execute: Any) -> Any:
-        def swallow(self: PoolV2, *args: Any, **options: Any) -> Any:
+    def swallowing(receive: Any) -> Any:
+        def swallow(io: Io, transport: Transport, request_id: int, *args: Any, **rest: Any) -> Steps[Response]:
             try:
-                return execute(self, *args, **options)
-            except PoolError as error:
-                if type(error).__name__ != "WorkerCrashed":
-                    raise
-                return None
+                response: Response = yield from receive(io, transport, request_id, *args, **rest)
+            except WorkerCrashed:
+                return Response(request_id, True, None)
+            return response
 
         return swallow
 
-    replace(PoolV2, "execute", swallowing)
+    replace_everywhere(receive, swallowing)
 
 
 @NURSERY.bug(V2, breaks=("G6",), scenarios=("work_conserved",))
@@ -115,7 +121,7 @@ def sleepy_hand_off() -> None:
     replace(Coordinator, "plan", late)
 
 
-@NURSERY.bug(V2, breaks=("G7",), scenarios=("fair_queue",))
+@NURSERY.bug(V2, breaks=("G7",), scenarios=("arrivals_apart",))
 def lifo_queue() -> None:
     """Who came last is served first."""
 
@@ -168,34 +174,28 @@ def worker_not_given_back() -> None:
 @NURSERY.bug(V2, breaks=("G9",), scenarios=("crossed_hand_off",))
 def hand_off_lost() -> None:
     """A worker that was offered at the moment at which its client gave up belongs to nobody."""
-    gave_up: set[int] = set()
+    gave_up: list[int] = []
 
-    def dawdling(wait: Any) -> Any:
-        def dawdle(self: Ticket, timeout_s: float) -> bool:
-            came: bool = wait(self, timeout_s)
-            if not came and not gave_up:
-                gave_up.add(self.call)
-                for _ in range(int(RACE_S / RACE_STEP_S)):
-                    if self.state is not TicketState.WAITING:
-                        break
-                    time.sleep(RACE_STEP_S)
-            return came
-
-        return dawdle
-
-    def dropping(accept: Any) -> Any:
-        def drop(self: Coordinator, ticket: Ticket) -> None:
-            if ticket.call in gave_up and ticket.worker is not None:
-                del self.held[ticket.worker.worker_id]
-                ticket.state = TicketState.WITHDRAWN
-                ticket.worker = None
-            else:
-                accept(self, ticket)
+    def dropping(take_offer: Any) -> Any:
+        def drop(self: Runtime, ticket: Ticket, label: str) -> None:
+            if gave_up or ticket.state is not TicketState.WAITING:
+                take_offer(self, ticket, label)
+                return
+            gave_up.append(ticket.call)
+            for _ in range(int(RACE_S / RACE_STEP_S)):
+                if ticket.state is not TicketState.WAITING:
+                    break
+                time.sleep(RACE_STEP_S)
+            with self.lock:
+                if ticket.worker is not None:
+                    del self.coordinator.held[ticket.worker.worker_id]
+                    ticket.state = TicketState.WITHDRAWN
+                    ticket.worker = ticket.claim = None
+            raise CheckoutTimeout(f"{label!r}: no worker was free in time")
 
         return drop
 
-    replace(Ticket, "wait", dawdling)
-    replace(Coordinator, "accept", dropping)
+    replace(Runtime, "take_offer", dropping)
 
 
 @NURSERY.bug(V2, breaks=("G11",), scenarios=("late_answer",))
@@ -214,10 +214,17 @@ def deadline_ignored() -> None:
 @NURSERY.bug(V2, breaks=("G11",), scenarios=("late_worker",))
 def queue_without_limit() -> None:
     """The wait for a worker has no limit."""
-    replace(Ticket, "wait", lambda wait: lambda self, timeout_s: wait(self, 60.0))
+
+    def patient(await_worker: Any) -> Any:
+        def wait(runtime: Runtime, io: ClientIo, ticket: Ticket, label: str, until: int) -> Steps[None]:
+            yield from await_worker(runtime, io, ticket, label, until + LONG_NS)
+
+        return wait
+
+    replace(transfer, "_await_worker", patient)
 
 
-@NURSERY.bug(V2, breaks=("G13",), scenarios=("slow_start",))
+@NURSERY.bug(V2, breaks=("G13",), scenarios=("slow_start",), observed_because=STARTS)
 def starts_in_turn() -> None:
     """Workers are started one after another."""
 
@@ -252,7 +259,7 @@ def init_timer_restarts() -> None:
     replace(Supervisor, "_on_handshake", patient)
 
 
-@NURSERY.bug(V2, breaks=("G14",), scenarios=("few_calls",))
+@NURSERY.bug(V2, breaks=("G14",), scenarios=("few_calls",), observed_because=LIVES)
 def one_worker_too_many() -> None:
     """The pool starts one worker more than it may have."""
 
@@ -280,7 +287,7 @@ def queue_without_bound() -> None:
     replace(Coordinator, "enter", boundless)
 
 
-@NURSERY.bug(V2, breaks=("G15",), scenarios=("modest_demand",))
+@NURSERY.bug(V2, breaks=("G15",), scenarios=("modest_demand",), observed_because=LIVES)
 def grows_at_once() -> None:
     """The first call that waits has all workers started."""
 

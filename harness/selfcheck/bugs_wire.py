@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -12,16 +13,23 @@ from bridge import channel as channels
 from bridge import process as processes
 from bridge.channel import Channel, Handshake
 from bridge.crew import Crew
-from bridge.errors import Sent
+from bridge.errors import ProtocolError, Sent
+from bridge.exchange import Steps, exchange_all
 from bridge.framing import HEADER_BYTES
-from bridge.messages import INIT_ID, Response, decode_response
+from bridge.messages import INIT_ID, Response, decode_response, encode_request
 from bridge.process import WorkerProcess
+from bridge.receiver import check
 from bridge.stderr import StderrDrain, StderrTail
-from harness.selfcheck.mutant import BOTH, V2, Nursery, replace
-from pool_v2.coordinator import Coordinator
+from harness.selfcheck.mutant import BOTH, V2, Nursery
+from harness.selfcheck.planting import mark_entered, replace, replace_everywhere
+from pool_v2.aio_io import TaskIo
+from pool_v2.handoff import hand_over
+from pool_v2.runtime import Runtime
+from pool_v2.ticket import Ticket
+from pool_v2.transfer import use
 
-LATE_NS = 400_000_000
-"""How far a bug sets back the clock by which V2's supervisor ends late workers, so that their clients come first."""
+LOOK_S = 0.001
+"""How soon a task looks again whether a lock is free."""
 NURSERY = Nursery()
 
 
@@ -29,14 +37,14 @@ NURSERY = Nursery()
 def unframed_write() -> None:
     """A request is written without its length."""
 
-    def without_header(exchange: Any) -> Any:
-        def send(self: Channel, request_id: int, frame: bytearray, **rest: Any) -> Response:
-            response: Response = exchange(self, request_id, frame[HEADER_BYTES:], **rest)
-            return response
+    def without_header(encode: Any) -> Any:
+        def frame(request_id: int, *args: Any, **rest: Any) -> bytearray:
+            whole: bytearray = encode(request_id, *args, **rest)
+            return whole if request_id == INIT_ID else whole[HEADER_BYTES:]
 
-        return send
+        return frame
 
-    replace(Channel, "exchange", without_header)
+    replace_everywhere(encode_request, without_header)
 
 
 @NURSERY.bug(*BOTH, breaks=("G1",), scenarios=("any_json",), fix="double unwrapping")
@@ -127,29 +135,17 @@ def no_last_words() -> None:
 def id_not_checked() -> None:
     """Whatever response comes next is taken for the request's own."""
 
-    asked = threading.local()
-
-    def trusting(exchange: Any) -> Any:
-        def take_any(self: Channel, request_id: int, frame: bytearray, **rest: Any) -> Response:
-            asked.id = request_id
+    def trusting(check: Any) -> Any:
+        def take_any(payload: bytes | bytearray, request_id: int, *, parts: bool = False) -> Response:
             try:
-                response: Response = exchange(self, request_id, frame, **rest)
-                return response
-            finally:
-                asked.id = None
+                response = decode_response(payload)
+            except ProtocolError:
+                return check(payload, request_id, parts=parts)  # type: ignore[no-any-return] # which says what is wrong
+            return msgspec.structs.replace(response, id=request_id)
 
         return take_any
 
-    def renumbered(decode: Any) -> Any:
-        def as_asked(payload: bytes) -> Response:
-            response: Response = decode(payload)
-            number = getattr(asked, "id", None)
-            return response if number is None else msgspec.structs.replace(response, id=number)
-
-        return as_asked
-
-    replace(Channel, "exchange", trusting)
-    replace(channels, "decode_response", renumbered)
+    replace_everywhere(check, trusting)
 
 
 @NURSERY.bug(*BOTH, breaks=("G12", "G20"), scenarios=("close_busy",))
@@ -210,14 +206,7 @@ def numbers_as_floats() -> None:
 def errors_as_results() -> None:
     """A command's error is returned as if it were its result."""
 
-    def silent(exchange: Any) -> Any:
-        def never_fail(self: Channel, request_id: int, frame: bytearray, **rest: Any) -> Response:
-            response: Response = exchange(self, request_id, frame, **rest)
-            return response if response.success else Response(response.id, True, response.error)
-
-        return never_fail
-
-    replace(Channel, "exchange", silent)
+    _change_response(lambda r: r if r.success else Response(r.id, True, r.error, more=r.more))
 
 
 @NURSERY.bug(V2, breaks=("G4",), scenarios=("worker_crash",))
@@ -235,80 +224,80 @@ def resent_after_crash() -> None:
 
 @NURSERY.bug(V2, breaks=("G10",), scenarios=("blocked_manager", "parallel_calls"), fix="I/O in the manager")
 def io_under_one_lock() -> None:
-    """All exchanges of the pool are made under one lock."""
+    """All calls and batches of the pool are exchanged under one lock."""
     lock = threading.Lock()
 
     def serial(exchange: Any) -> Any:
-        def one_at_a_time(self: Channel, *args: Any, **rest: Any) -> Response:
-            with lock:
-                response: Response = exchange(self, *args, **rest)
-            return response
+        def one_at_a_time(*args: Any, **rest: Any) -> Steps[Any]:
+            tasks = any(isinstance(arg, TaskIo) for arg in args)
+            while not lock.acquire(blocking=not tasks):
+                yield from asyncio.sleep(LOOK_S).__await__()
+            try:
+                return (yield from exchange(*args, **rest))
+            finally:
+                lock.release()
 
         return one_at_a_time
 
-    replace(Channel, "exchange", serial)
+    replace_everywhere(use, serial)
+    replace_everywhere(exchange_all, serial)
+    replace_everywhere(hand_over, lambda _: lambda ticket, log: ticket.wake(), counted=False)  # it would write at once
 
 
 @NURSERY.bug(V2, breaks=("G5", "G12"), scenarios=("dirty_worker",))
 def dirty_worker_kept() -> None:
     """A worker whose call timed out is put back among the others, its answer still to come."""
-    _forgive()
+    _forgive(CallTimeout)
 
 
 @NURSERY.bug(V2, breaks=("G1", "G5"), scenarios=("dirty_worker",))
 def stale_answer_taken() -> None:
     """A worker whose call timed out is kept, and its late answer is given to the next call."""
     id_not_checked()
-    _forgive()
-
-
-def _forgive() -> None:
-    def forgiving(exchange: Any) -> Any:
-        def keep(self: Channel, *args: Any, **rest: Any) -> Response:
-            self.watched = False  # so that it keeps the deadline by itself
-            try:
-                response: Response = exchange(self, *args, **rest)
-                return response
-            except CallTimeout:
-                self.dirty = False
-                raise
-
-        return keep
-
-    def behind(plan: Any) -> Any:
-        def plan_late(self: Coordinator, now_ns: int) -> Any:
-            return plan(self, now_ns - LATE_NS)
-
-        return plan_late
-
-    replace(Channel, "exchange", forgiving)
-    replace(Coordinator, "plan", behind)
+    _forgive(CallTimeout)
 
 
 @NURSERY.bug(V2, breaks=("G24",), scenarios=("interrupted_client",))
 def interrupted_worker_kept() -> None:
     """A worker whose client was interrupted in the middle of an exchange is put back among the others."""
+    _forgive(KeyboardInterrupt, asyncio.CancelledError)
 
-    def shrugging(exchange: Any) -> Any:
-        def keep(self: Channel, *args: Any, **rest: Any) -> Response:
-            try:
-                response: Response = exchange(self, *args, **rest)
-                return response
-            except KeyboardInterrupt:
-                self.dirty = False
-                raise
 
-        return keep
+def _forgive(*errors: type[BaseException]) -> None:
+    # A worker is given back as a clean one after such an error. At the deadline its client is woken, and it lives on.
+    def waking(_: Any) -> Any:
+        def wake(self: Channel) -> None:
+            self.overdue = True
+            self.wake_reader()
 
-    replace(Channel, "exchange", shrugging)
+        return wake
+
+    def forgiving(give_back: Any) -> Any:
+        def forget(self: Runtime, ticket: Ticket, error: BaseException | None, reason: str) -> None:
+            if isinstance(error, errors) and ticket.worker is not None:
+                mark_entered()
+                transport: Any = ticket.worker.transport
+                transport.dirty = transport.overdue = transport.abandoned = False
+                ticket.worker.overdue = ticket.worker.killed = False
+                ticket.claim = None
+            give_back(self, ticket, error, reason)
+
+        return forget
+
+    if CallTimeout in errors:
+        replace(Channel, "cut_off", waking, counted=False)
+    replace(Runtime, "_give_back", forgiving, counted=False)
 
 
 def _change_result(change: Any) -> None:
-    def changing(exchange: Any) -> Any:
-        def changed(self: Channel, request_id: int, frame: bytearray, **rest: Any) -> Response:
-            response: Response = exchange(self, request_id, frame, **rest)
-            return msgspec.structs.replace(response, result=change(response.result))
+    _change_response(lambda response: msgspec.structs.replace(response, result=change(response.result)))
+
+
+def _change_response(change: Any) -> None:
+    def changing(check: Any) -> Any:
+        def changed(payload: bytes | bytearray, request_id: int, *, parts: bool = False) -> Response:
+            return change(check(payload, request_id, parts=parts))  # type: ignore[no-any-return]
 
         return changed
 
-    replace(Channel, "exchange", changing)
+    replace_everywhere(check, changing)

@@ -23,8 +23,8 @@ from harness.runner import Request
 from harness.scenario import Scenario
 from harness.selfcheck.drill import Drill
 from harness.selfcheck.job import BROKEN, MutantOrder
-from harness.selfcheck.matrix import Cell, Judgement, KillMatrix, accusers, build_matrix
-from harness.selfcheck.mutant import Mutant
+from harness.selfcheck.matrix import Cell, Judgement, KillMatrix, accusers, build_matrix, way_text
+from harness.selfcheck.mutant import EXECUTE, Mutant
 from harness.selfcheck.roster import Stage, all_mutants, all_stages
 
 GOOD_TIMES = 4
@@ -57,6 +57,8 @@ class Task(msgspec.Struct, frozen=True, order=True):
     pool: str
     mutant: str
     scenario: str
+    face: str = EXECUTE
+    observed: bool = False
 
     @property
     def subject(self) -> str:
@@ -91,6 +93,8 @@ class Plan(msgspec.Struct, frozen=True):
 def plan(mutants: Sequence[Mutant], seeds: Sequence[int], *, full: bool, exhaustive: bool = False) -> Plan:
     """All runs: of each mutant in its own scenarios (then in all the others if `full`), and of its pool in the same.
 
+    Each is made through the mutant's face, and with an observer only if the mutant's runs have one.
+
     Equivalents stay where a difference would show, unless `exhaustive`.
     """
     stages = all_stages()
@@ -98,9 +102,9 @@ def plan(mutants: Sequence[Mutant], seeds: Sequence[int], *, full: bool, exhaust
     trails: list[Trail] = []
     for mutant in mutants:
         far = full and (exhaustive or not mutant.equivalent)
-        names = [name for name in _route(mutant, stages, full=far) if _fits(stages[name], mutant.pool)]
+        names = [name for name in _route(mutant, stages, full=far) if _fits(stages[name], mutant)]
         for seed in seeds:
-            tasks = tuple(Task(seed, mutant.pool, mutant.name, name) for name in names)
+            tasks = tuple(Task(seed, mutant.pool, mutant.name, name, mutant.face, mutant.observed) for name in names)
             good.update(task.control for task in tasks)
             if mutant.equivalent:
                 good.update(tasks)
@@ -117,10 +121,10 @@ def _route(mutant: Mutant, stages: dict[str, Stage], *, full: bool) -> Iterator[
         yield from sorted(others, key=lambda name: not set(stages[name].guarantees) & set(mutant.breaks))
 
 
-def _fits(stage: Stage, pool: str) -> bool:
-    if isinstance(stage, Drill):
-        return pool in stage.pools
-    return stage.needs <= find_pool(pool).capabilities
+def _fits(stage: Stage, mutant: Mutant) -> bool:
+    if isinstance(stage, Drill):  # which calls the pool in its own way, and never observes it
+        return mutant.pool in stage.pools and mutant.face == EXECUTE and not mutant.observed
+    return stage.needs <= find_pool(mutant.pool).capabilities
 
 
 class _Check:
@@ -174,14 +178,15 @@ class _Check:
 
     def _run(self, task: Task, budget_s: float | None = None) -> list[Cell]:
         # The cell, or none if the run was skipped.
-        what = f"{task.scenario} on {task.subject}, seed {task.seed}"
+        way = way_text(task.face, observed=task.observed)
+        what = f"{task.scenario} on {task.subject}{way}, seed {task.seed}"
         self._progress.began(what)
         stage = self._stages[task.scenario]
         budget_s = GOOD_TIMES * stage.budget_s if budget_s is None else budget_s
         order = MutantOrder(
             scenario=task.scenario,
             pool=task.subject,
-            request=msgspec.structs.replace(self._request, seed=task.seed),
+            request=msgspec.structs.replace(self._request, seed=task.seed, face=task.face, observed=task.observed),
             out=str(self._out),
             budget_s=budget_s,
         )
@@ -235,6 +240,8 @@ def as_cell(task: Task, stage: Stage, result: RunResult) -> Cell:
         mutant=task.mutant,
         scenario=task.scenario,
         seed=task.seed,
+        face=task.face,
+        observed=task.observed,
         judgements=tuple(
             Judgement(
                 checker=found.checker,

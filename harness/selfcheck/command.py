@@ -11,7 +11,7 @@ from rich.console import Console
 from harness.errors import RecordError, UsageError
 from harness.runner import Request
 from harness.selfcheck.check import selfcheck
-from harness.selfcheck.markdown import as_markdown, killers_text, sentences
+from harness.selfcheck.markdown import alarm_text, as_markdown, row_text, sentences
 from harness.selfcheck.matrix import SCHEMA_VERSION, KillMatrix
 from harness.selfcheck.mutant import Mutant
 from harness.store import write_whole
@@ -51,17 +51,9 @@ def run_selfcheck(
 
 def show_matrix(console: Console, matrix: KillMatrix, kept: Path) -> None:
     """One line a mutant, then what they add up to."""
-    rows = [
-        (f"{row.pool}.{row.mutant}", " ".join(row.breaks), f"{row.killed}/{row.seeds}", killers_text(row))
-        for row in matrix.rows
-    ]
-    show_table(console, ("mutant", "breaks", "killed", "by"), rows)
+    show_table(console, ("mutant", "breaks", "killed", "by"), [row_text(row) for row in matrix.rows])
     lines = [*sentences(matrix), *(f"undecided: {text}" for text in matrix.undecided)]
-    lines += [
-        f"false alarm: {alarm.scenario} on {alarm.pool}{'.' * bool(alarm.equivalent)}{alarm.equivalent}, "
-        f"seed {alarm.seed}: {alarm.checker}: {alarm.claim} (kept in {alarm.folder})"
-        for alarm in matrix.false_alarms
-    ]
+    lines += [f"false alarm: {alarm_text(alarm)} (kept in {alarm.folder})" for alarm in matrix.false_alarms]
     for line in (*lines, f"took {matrix.duration_s:.1f} s; matrix: {kept}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

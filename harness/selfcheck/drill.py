@@ -1,7 +1,7 @@
 """A drill: what no workload can do (fork, be interrupted, abandon a lease), done to a pool in a few lines.
 
-A drill uses pools as an application would and measures; each claim is decided from the measured facts alone. It knows
-nothing of mutants.
+A drill uses pools as an application would, without an observer, and measures; each claim is decided from what callers,
+the workers' journals and the operating system show. It knows nothing of mutants.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from bridge import Event, Pool, PoolConfig
+from bridge import Pool, PoolConfig
+from bridge.journal import JOURNAL_VARIABLE, read_journals
 from harness.checker import Finding
 from harness.names import pool_name
 from harness.runner import Subject
@@ -23,13 +24,14 @@ LOOK_EVERY_S = 0.01
 
 
 class Bench:
-    """Where a drill stands: makes pools of one subject, and remembers what they tell."""
+    """Where a drill stands: makes pools of one subject, whose workers keep journals."""
 
     def __init__(self, subject: Subject, name: str, folder: Path, worker_command: tuple[str, ...] | None) -> None:
         self.subject = subject
-        self.events: list[Event] = []
         self._name = name
         self.folder = folder
+        self._journal = folder / "journal"
+        self._journal.mkdir()
         self._worker_command = worker_command
 
     def make(self, **options: Any) -> Pool:  # noqa: ANN401 - options of PoolConfig
@@ -37,8 +39,13 @@ class Bench:
         if self._worker_command is not None:
             options.setdefault("worker_command", self._worker_command)
         name = pool_name(self._name, self.subject.name)
-        config = PoolConfig.from_options({**options, "name": name, "log_dir": str(self.folder)})
-        return self.subject.make(config, self.events.append)
+        env = {JOURNAL_VARIABLE: str(self._journal)}
+        config = PoolConfig.from_options({**options, "name": name, "log_dir": str(self.folder), "env": env})
+        return self.subject.make(config, None)
+
+    def served(self, command: str) -> int:
+        """How many requests of this command a worker has taken up."""
+        return sum(interval.command == command for interval in read_journals(self._journal))
 
 
 class Drill(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 import psutil
 
-from bridge import CircuitOpen, EventKind, Pool, PoolClosed, PoolError, WorkerCrashed
+from bridge import CircuitOpen, Pool, PoolClosed, PoolError, WorkerCrashed
 from bridge.config import DEFAULT_WORKER_COMMAND
 from harness.checker import Finding
 from harness.fault import Fault, FaultKind, FaultRecord
 from harness.faulty_worker import wrap
-from harness.selfcheck.drill import Bench, Drill, claim, wait_until
+from harness.selfcheck.drill import LOOK_EVERY_S, Bench, Drill, claim, wait_until
 from harness.selfcheck.mutant import BOTH, V2
 
 THREADS = 4
@@ -111,7 +111,7 @@ def killed_parent(bench: Bench) -> list[Finding]:
             pool = bench.make(workers=1)
             pid = int(pool.execute("pid", timeout_s=10.0)["pid"])
             threading.Thread(target=_busy, args=(pool,), daemon=True).start()
-            wait_until(lambda: any(e.kind is EventKind.SEND and e.call == 2 for e in bench.events), 5.0)
+            wait_until(lambda: bench.served("sleep") > 0, 5.0)
             os.write(write, pid.to_bytes(8, "big"))
             threading.Event().wait(BUSY_S)
         finally:
@@ -139,7 +139,9 @@ def _busy(pool: Pool) -> None:
 def broken_start(bench: Bench) -> list[Finding]:
     """The worker's program cannot run; starts must back off, and the circuit must open."""
     began = time.monotonic()
-    pool = bench.make(workers=1, worker_command=("false",), start_failures_to_open=3, circuit_reset_s=5.0)
+    starts_file = bench.folder / "starts"
+    command = ("sh", "-c", 'echo >> "$0"; exit 1', str(starts_file))
+    pool = bench.make(workers=1, worker_command=command, start_failures_to_open=3, circuit_reset_s=5.0)
     error: BaseException | None = None
     try:
         pool.execute("ping", timeout_s=4.0)
@@ -148,7 +150,7 @@ def broken_start(bench: Bench) -> list[Finding]:
     finally:
         took_s = time.monotonic() - began
         pool.close()
-    starts = sum(event.kind is EventKind.SPAWN for event in bench.events)
+    starts = len(starts_file.read_bytes()) if starts_file.exists() else 0
     opened = isinstance(error, CircuitOpen)
     return [
         claim("starts_back_off", ("G13",), starts <= MOST_STARTS, f"{starts} starts in {took_s:.2f} s"),
@@ -159,25 +161,41 @@ def broken_start(bench: Bench) -> list[Finding]:
 def silent_start(bench: Bench) -> list[Finding]:
     """A worker sends other frames in place of its init answer; it must be given up in time all the same."""
     noise, told_in = Fault(kind=FaultKind.MUTE_START), bench.folder / "starts.jsonl"
+    lives: list[tuple[float, float]] = []
+    watch = threading.Thread(target=_watch_first_child, args=(lives,), daemon=True)
+    watch.start()
     pool = bench.make(
         workers=1, worker_command=wrap(DEFAULT_WORKER_COMMAND, (noise,), str(told_in)), start_timeout_s=START_LIMIT_S
     )
     with contextlib.suppress(PoolError):
         pool.execute("ping", timeout_s=2 * START_LIMIT_S + START_SLACK_S)
     pool.close(0.2)
-    spawned = {event.worker: event.at_ns for event in bench.events if event.kind is EventKind.SPAWN}
-    ended = {event.worker: event.at_ns for event in reversed(bench.events) if event.kind is EventKind.KILL}
-    first = min(spawned, key=lambda worker: spawned[worker], default=None)
-    if first is None:
+    watch.join(GONE_WITHIN_S)
+    if not lives:
         return [claim("bounded_start", ("G13",), None, "no worker was started")]
-    took_s = (ended[first] - spawned[first]) / 1e9 if first in ended else float("inf")
+    born, ended = lives[0]
+    took_s = ended - born
     holds = 0.9 * START_LIMIT_S <= took_s <= 1.1 * START_LIMIT_S + START_SLACK_S
     told = f"a worker that never answered was given up after {took_s:.2f} s; the limit is {START_LIMIT_S:g} s"
     records = told_in.read_bytes().splitlines() if told_in.exists() else []
     begun_ns = msgspec.json.decode(records[0], type=FaultRecord).at_ns if records else None
-    if begun_ns is None or begun_ns > spawned[first] + 0.8 * START_LIMIT_S * 1e9:
+    if begun_ns is None or begun_ns / 1e9 > born + 0.8 * START_LIMIT_S:
         return [claim("bounded_start", ("G13",), None, f"{told}; it was too slow to send anything by then")]
     return [claim("bounded_start", ("G13",), holds, told)]
+
+
+def _watch_first_child(lives: list[tuple[float, float]]) -> None:
+    # When this process had its first new child, and when that was gone; infinite if it is still there at last.
+    this = psutil.Process()
+    before = {child.pid for child in this.children()}
+    until = time.monotonic() + 4 * START_LIMIT_S
+    while time.monotonic() < until:
+        if found := [child for child in this.children() if child.pid not in before]:
+            born = time.monotonic()
+            gone = wait_until(lambda: not _lives(found[0].pid), until - born)
+            lives.append((born, time.monotonic() if gone else float("inf")))
+            return
+        time.sleep(LOOK_EVERY_S)
 
 
 def close_twice(bench: Bench) -> list[Finding]:
@@ -244,7 +262,7 @@ def ctrl_c_in_terminal(bench: Bench) -> list[Finding]:
 
     thread = threading.Thread(target=call)
     thread.start()
-    sent = wait_until(lambda: sum(event.kind is EventKind.SEND for event in bench.events) >= 2, 5.0)
+    sent = wait_until(lambda: bench.served("sleep") > 0, 5.0)
     time.sleep(0.1)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGINT)

@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from bridge import channel as channels
 from bridge import messages
-from bridge.channel import Channel
 from bridge.errors import ProtocolError
+from bridge.exchange import send
 from bridge.messages import Response
-from harness.selfcheck.mutant import BOTH, V1, V2, Nursery, replace
+from harness.selfcheck.mutant import BOTH, V1, V2, Nursery
+from harness.selfcheck.planting import replace, replace_everywhere
 from pool_v1.manager import Manager
 from pool_v2.coordinator import Coordinator
 
@@ -41,15 +41,14 @@ SCENARIOS = (
 def a_little_slower() -> None:
     """Each exchange takes 2 ms longer."""
 
-    def slow(exchange: Any) -> Any:
-        def wait_first(self: Channel, *args: Any, **rest: Any) -> Response:
+    def slow(send: Any) -> Any:
+        def wait_first(*args: Any, **rest: Any) -> Any:
             time.sleep(SLOWER_BY_S)
-            response: Response = exchange(self, *args, **rest)
-            return response
+            return send(*args, **rest)
 
         return wait_first
 
-    replace(Channel, "exchange", slow)
+    replace_everywhere(send, slow)
 
 
 @NURSERY.bug(V2, breaks=(), scenarios=SCENARIOS)
@@ -108,4 +107,4 @@ def stdlib_json() -> None:
         return decode_checked
 
     replace(messages, "_encoder", lambda _: Encoder())
-    replace(channels, "decode_response", checked)
+    replace_everywhere(messages.decode_response, checked)

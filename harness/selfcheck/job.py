@@ -1,7 +1,8 @@
 """One run of a mutant in a process of its own: `python -m harness.selfcheck.job`. Part of the porch.
 
 The bug is planted in this process and nowhere else. What breaks inside the planted code itself, and not because of it,
-is told, so that a mutant that cannot run is never taken for one that was found out.
+is told, and so is a bug that no call of the run has executed: a mutant that cannot run is never taken for one that was
+found out, or for one that survived.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from harness.job import JobOrder, serve
 from harness.pools import find_pool
 from harness.runner import Subject, run
 from harness.selfcheck.drill import Bench, Drill
+from harness.selfcheck.mutant import Mutant
+from harness.selfcheck.planting import entered
 from harness.selfcheck.roster import all_stages, find_mutants
 from harness.selfcheck.worker import command
 from harness.verdict import Verdict, worst
 
 BROKEN = "the mutant broke: "
 """How the trouble of such a run begins."""
+NEVER = "the bug was never executed"
 HERE = str(Path(__file__).parent)
 OWN_ERRORS = ("AttributeError", "NameError", "UnboundLocalError", "TypeError", "ImportError")
 """What code that does not fit its surroundings raises; no bug here is meant to."""
@@ -81,6 +85,7 @@ def carry_out(order: MutantOrder) -> RunResult:
     """Plant the bug, and run the order's stage."""
     stage = all_stages()[order.scenario]
     request, words = order.request, None
+    mutant: Mutant | None = None
     with Watch() as watch:
         if "." in order.pool:
             (mutant,) = find_mutants([order.pool])
@@ -95,9 +100,12 @@ def carry_out(order: MutantOrder) -> RunResult:
             result = carry_out_drill(stage, subject, order, words)
         else:
             stage = msgspec.structs.replace(stage, budget_s=order.budget_s)
-            result = run(stage, subject, request, Path(order.out))
+            baseline = find_pool(request.baseline) if subject.face(request.face).two_pools else None
+            result = run(stage, subject, request, Path(order.out), baseline)
     own = [name for name in result.metrics.outcomes if name.removeprefix("foreign ") in OWN_ERRORS]
     broken = watch.found or (f"calls raised {', '.join(own)}" if own else "")
+    if mutant is not None and not mutant.worker and not result.skipped and not entered():
+        broken = broken or NEVER
     return msgspec.structs.replace(result, trouble=BROKEN + broken) if broken else result
 
 
@@ -116,6 +124,7 @@ def carry_out_drill(drill: Drill, subject: Subject, order: JobOrder, words: tupl
         scenario=drill.name,
         pool=subject.name,
         seed=order.request.seed,
+        observed=False,
         verdict=worst(found.verdict for found in findings) if not trouble else Verdict.UNKNOWN,
         findings=findings,
         folder=str(out),

@@ -5,7 +5,7 @@ Pure: a matrix in, text out.
 
 from __future__ import annotations
 
-from harness.selfcheck.matrix import KillMatrix, Row
+from harness.selfcheck.matrix import FalseAlarm, KillMatrix, Row, way_text
 
 MOST_KILLERS = 4
 
@@ -22,7 +22,7 @@ def as_markdown(matrix: KillMatrix) -> str:
         "",
         "| mutant | breaks | killed | by |",
         "|---|---|---|---|",
-        *(_row(row) for row in matrix.rows),
+        *(f"| {' | '.join(map(_escape, row_text(row)))} |" for row in matrix.rows),
         "",
         "| guarantee | mutants that show it |",
         "|---|---|",
@@ -30,7 +30,7 @@ def as_markdown(matrix: KillMatrix) -> str:
         *(f"| fix: {name} | {', '.join(killed) or '**none**'} |" for name, killed in matrix.fixes.items()),
     ]
     for title, items in (
-        ("False alarms", [_alarm_text(matrix, number) for number in range(len(matrix.false_alarms))]),
+        ("False alarms", [alarm_text(alarm) for alarm in matrix.false_alarms]),
         ("Good runs that nobody could decide", list(matrix.undecided)),
         ("Declared weaknesses that no run has shown", list(matrix.unseen)),
     ):
@@ -69,15 +69,17 @@ def killers_text(row: Row) -> str:
     return text
 
 
-def _row(row: Row) -> str:
-    cells = (f"{row.pool}.{row.mutant}", " ".join(row.breaks), f"{row.killed}/{row.seeds}", killers_text(row))
-    return f"| {' | '.join(map(_escape, cells))} |"
+def row_text(row: Row) -> tuple[str, str, str, str]:
+    """One mutant: its name and way, what it breaks, with how many seeds it was killed, and by whom."""
+    name = f"{row.pool}.{row.mutant}{way_text(row.face, observed=row.observed)}"
+    return name, " ".join(row.breaks), f"{row.killed}/{row.seeds}", killers_text(row)
 
 
-def _alarm_text(matrix: KillMatrix, number: int) -> str:
-    alarm = matrix.false_alarms[number]
+def alarm_text(alarm: FalseAlarm) -> str:
+    """Who accused which good pool of what, in one line."""
     pool = f"{alarm.pool}.{alarm.equivalent}" if alarm.equivalent else alarm.pool
-    return f"{alarm.scenario} on {pool}, seed {alarm.seed}: {alarm.checker}: {alarm.claim}"
+    way = way_text(alarm.face, observed=alarm.observed)
+    return f"{alarm.scenario} on {pool}{way}, seed {alarm.seed}: {alarm.checker}: {alarm.claim}"
 
 
 def _escape(text: str) -> str:

@@ -1,12 +1,13 @@
 """The kill matrix: which checker, in which scenario, accused which mutant; and what that says of the harness.
 
 Pure. Rules
-1. A checker accuses a mutant if it FAILs there and PASSes on the unmutated pool with the same scenario and seed, whose
-   run as a whole passes too, but for what is declared. UNKNOWN accuses nobody, and neither does a mutant that broke by
-   itself.
+1. A checker accuses a mutant if it FAILs there and PASSes on the unmutated pool with the same scenario, seed and face,
+   observed or not as the mutant was, whose run as a whole passes too, but for what is declared. UNKNOWN accuses nobody,
+   and neither does a mutant that broke by itself, or was never executed.
 2. A mutant is killed with a seed if anybody accuses it.
 3. It shows that a guarantee is guarded if it breaks it, and with each seed a checker that decides it accuses it.
 4. A false alarm is an undeclared FAIL on an unmutated or an equivalent pool.
+5. A mutant that broke in each of its runs with a seed is an error of the self-check, not a survivor.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from harness.selfcheck.mutant import FIXES, GUARANTEES, Mutant
+from harness.selfcheck.mutant import EXECUTE, FIXES, GUARANTEES, Mutant
 from harness.verdict import Verdict
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 WANTED_RATE = 0.95
 
 
@@ -42,11 +43,18 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     mutant: str = ""
     scenario: str
     seed: int
+    face: str = EXECUTE
+    observed: bool = False
     judgements: tuple[Judgement, ...] = ()
     trouble: str = ""
     broken: str = ""
     duration_s: float = 0.0
     folder: str = ""
+
+    @property
+    def control(self) -> tuple[str, str, int, str, bool]:
+        """What this run has in common with that of the unmutated pool."""
+        return self.pool, self.scenario, self.seed, self.face, self.observed
 
     @property
     def alarms(self) -> tuple[Judgement, ...]:
@@ -68,7 +76,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one mutant. `killers` are `scenario:checker`, each with the number of seeds in which it accused.
 
     `shows` are those of `breaks` by rule 3, and `aimed` counts the seeds in which one of the accusers decides one of
-    `breaks`. `survived` are the seeds in which nobody accused it, and `why` is what was seen of one of them.
+    `breaks`. `survived` are the seeds in which nobody accused it, and `why` is what was seen of one of them. `broken`
+    says why the mutant itself broke, by rule 5.
     """
 
     mutant: str
@@ -76,6 +85,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     about: str
     breaks: tuple[str, ...]
     fix: str = ""
+    face: str = EXECUTE
+    observed: bool = False
     seeds: int = 0
     killed: int = 0
     killers: dict[str, int] = {}
@@ -83,6 +94,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     aimed: int = 0
     survived: tuple[int, ...] = ()
     why: str = ""
+    broken: str = ""
 
     @property
     def by_its_guarantee(self) -> bool:
@@ -97,9 +109,15 @@ class FalseAlarm(msgspec.Struct, frozen=True, kw_only=True):
     equivalent: str
     scenario: str
     seed: int
+    face: str = EXECUTE
+    observed: bool = False
     checker: str
     claim: str
     folder: str = ""
+
+
+Controls = dict[tuple[str, str, int, str, bool], Cell]
+"""The runs of unmutated pools, by what a mutant's run has in common with them."""
 
 
 class KillMatrix(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +147,7 @@ class KillMatrix(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def false_alarm_rate(self) -> float:
         """Accused runs of good pools, of all their runs."""
-        accused = {(a.pool, a.equivalent, a.scenario, a.seed) for a in self.false_alarms}
+        accused = {(a.pool, a.equivalent, a.scenario, a.seed, a.face, a.observed) for a in self.false_alarms}
         return len(accused) / self.good_runs if self.good_runs else 0.0
 
     @property
@@ -141,6 +159,9 @@ class KillMatrix(msgspec.Struct, frozen=True, kw_only=True):
         missing = [name for name, killed in {**self.guarantees, **self.fixes}.items() if not killed]
         if missing:
             found.append(f"no mutant shows that these are guarded: {', '.join(missing)}")
+        broken = [f"{row.pool}.{row.mutant}: {row.broken}" for row in self.rows if row.broken]
+        if broken:
+            found.append(f"{len(broken)} mutants are broken: {'; '.join(broken)}")
         if self.false_alarms:
             found.append(f"{len(self.false_alarms)} false alarms")
         return tuple(found)
@@ -151,6 +172,11 @@ class KillMatrix(msgspec.Struct, frozen=True, kw_only=True):
         if self.shortcomings:
             return Verdict.FAIL
         return Verdict.UNKNOWN if self.undecided or not self.cells else Verdict.PASS
+
+
+def way_text(face: str, *, observed: bool) -> str:
+    """How a run was made, in words; empty for the usual way, as shipped."""
+    return (f" through {face}" if face != EXECUTE else "") + (" observed" if observed else "")
 
 
 def accusers(cell: Cell, control: Cell | None) -> tuple[Judgement, ...]:
@@ -166,7 +192,7 @@ def build_matrix(
 ) -> KillMatrix:
     """Add up the cells. `whole` says that all mutants were tried, so that every guarantee must have one."""
     cells = tuple(cells)
-    controls = {(c.pool, c.scenario, c.seed): c for c in cells if not c.mutant}
+    controls = {c.control: c for c in cells if not c.mutant}
     bugs = [mutant for mutant in mutants if not mutant.equivalent]
     rows = tuple(_row(mutant, cells, controls, seeds) for mutant in bugs)
     dead = [row for row in rows if row.killed == row.seeds > 0]
@@ -191,6 +217,8 @@ def build_matrix(
                 equivalent=c.mutant,
                 scenario=c.scenario,
                 seed=c.seed,
+                face=c.face,
+                observed=c.observed,
                 checker=j.checker,
                 claim=j.claim,
                 folder=c.folder,
@@ -204,15 +232,13 @@ def build_matrix(
     )
 
 
-def _row(
-    mutant: Mutant, cells: Sequence[Cell], controls: dict[tuple[str, str, int], Cell], seeds: Sequence[int]
-) -> Row:
+def _row(mutant: Mutant, cells: Sequence[Cell], controls: Controls, seeds: Sequence[int]) -> Row:
     own = [c for c in cells if (c.pool, c.mutant) == (mutant.pool, mutant.name)]
     killers: dict[str, int] = {}
     dead: set[int] = set()
     accused: dict[str, set[int]] = {guarantee: set() for guarantee in mutant.breaks}
     for cell in own:
-        for judgement in accusers(cell, controls.get((cell.pool, cell.scenario, cell.seed))):
+        for judgement in accusers(cell, controls.get(cell.control)):
             name = f"{cell.scenario}:{judgement.checker}"
             killers[name] = killers.get(name, 0) + 1
             dead.add(cell.seed)
@@ -225,6 +251,8 @@ def _row(
         about=mutant.about,
         breaks=mutant.breaks,
         fix=mutant.fix,
+        face=mutant.face,
+        observed=mutant.observed,
         seeds=len(seeds),
         killed=len(seeds) - len(survived),
         killers=dict(sorted(killers.items(), key=lambda item: (-item[1], item[0]))),
@@ -232,12 +260,17 @@ def _row(
         aimed=len(set[int]().union(*accused.values())),
         survived=survived,
         why=_why([c for c in own if c.seed in survived], controls),
+        broken=next(filter(None, (_broken([c for c in own if c.seed == seed]) for seed in survived)), ""),
     )
 
 
-def _why(survivors: Sequence[Cell], controls: dict[tuple[str, str, int], Cell]) -> str:
+def _broken(cells: Sequence[Cell]) -> str:
+    return cells[0].broken if cells and all(cell.broken for cell in cells) else ""
+
+
+def _why(survivors: Sequence[Cell], controls: Controls) -> str:
     for cell in survivors:
-        control = controls.get((cell.pool, cell.scenario, cell.seed))
+        control = controls.get(cell.control)
         if cell.broken:
             return f"{cell.scenario}: the mutant itself broke: {cell.broken}"
         if control is None or control.verdict is not Verdict.PASS:
@@ -250,7 +283,8 @@ def _why(survivors: Sequence[Cell], controls: dict[tuple[str, str, int], Cell]) 
 def _undecided(cell: Cell) -> str:
     doubts = [j.checker for j in cell.judgements if j.verdict is Verdict.UNKNOWN]
     name = f"{cell.pool}.{cell.mutant}" if cell.mutant else cell.pool
-    return f"{cell.scenario} on {name}, seed {cell.seed}: {cell.trouble or cell.broken or ', '.join(doubts)}"
+    way = way_text(cell.face, observed=cell.observed)
+    return f"{cell.scenario} on {name}{way}, seed {cell.seed}: {cell.trouble or cell.broken or ', '.join(doubts)}"
 
 
 def _unseen(controls: Iterable[Cell]) -> set[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 import msgspec
 
-from bridge import Capability, EventKind
+from bridge import Capability
 from harness.checker import Finding, finding
 from harness.checkers import (
     CORE,
@@ -38,6 +39,8 @@ HOLD_S = 0.4
 PRINTED_BYTES = 300_000
 STREAMS = {"stdout": FaultKind.PRINT, "stderr": FaultKind.STDERR_FLOOD, "raw": FaultKind.RAW_WRITE}
 GIVES_UP_S = 0.1
+APART_S = 0.15
+"""How far apart calls are made whose order is to be sure."""
 PATIENT_S = 3.0
 
 
@@ -59,7 +62,7 @@ class ServedBound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PromptHandOff(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker that is checked in while calls wait is given to one of them within `within_s` seconds (G6).
+    """A worker that has done its work while calls wait is at work for one of them within `within_s` seconds (G6).
 
     The median decides, so that one pause of the machine accuses nobody.
     """
@@ -69,29 +72,41 @@ class PromptHandOff(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G6",)
 
     def check(self, history: History) -> Finding:
-        """Decide from CHECKIN and the grant of that worker that follows it."""
-        waiting = 0
-        free_ns: dict[int, int] = {}
+        """Decide from the workers' journals and from when the calls were made."""
+        served = [interval for interval in history.services if interval.end_ns is not None]
+        invoked = {op.nonce: op.invoked_ns for op in history.ops}
         gaps: list[int] = []
-        for event in sorted(history.events, key=lambda event: event.at_ns):
-            match event.kind:
-                case EventKind.ENQUEUE:
-                    waiting += 1
-                case EventKind.OFFER | EventKind.ACCEPT if event.worker in free_ns:
-                    gaps.append(event.at_ns - free_ns.pop(event.worker))
-                case EventKind.CHECKIN if event.worker is not None and waiting > history.info.workers:
-                    free_ns[event.worker] = event.at_ns
-                case EventKind.DONE:
-                    waiting -= 1
-                case _:
-                    pass
+        for pid in {interval.pid for interval in served}:
+            own = sorted((interval for interval in served if interval.pid == pid), key=lambda one: one.start_ns)
+            for before, after in pairwise(own):
+                if before.end_ns is not None and invoked.get(str(after.nonce), before.end_ns) < before.end_ns:
+                    gaps.append(after.start_ns - before.end_ns)
         if len(gaps) < 5:
-            return finding(self, Verdict.UNKNOWN, f"only {len(gaps)} workers were given back while calls waited")
+            return finding(self, Verdict.UNKNOWN, f"only {len(gaps)} workers were done while calls waited")
         median_s = sorted(gaps)[len(gaps) // 2] / 1e9
         verdict = Verdict.FAIL if median_s > self.within_s else Verdict.PASS
         return finding(
             self, verdict, f"a free worker waited {median_s:.4f} s (median of {len(gaps)}) for its next call"
         )
+
+
+class ServedInOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls that surely came one after another, since they were made `apart_s` seconds apart, are served so (G7)."""
+
+    apart_s: float
+    name: str = "served_in_order"
+    guarantees: tuple[str, ...] = ("G7",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the workers' journals and from when the calls were made."""
+        began = {interval.nonce: interval.start_ns for interval in history.services}
+        made = sorted((op.invoked_ns, began[op.nonce]) for op in history.ops if op.nonce in began)
+        sure = [(one, other) for one, other in pairwise(made) if other[0] - one[0] > self.apart_s * 1e9]
+        if len(sure) < 3:
+            return finding(self, Verdict.UNKNOWN, f"only {len(sure)} calls surely came after another")
+        overtaken = sum(one[1] > other[1] for one, other in sure)
+        verdict = Verdict.FAIL if overtaken else Verdict.PASS
+        return finding(self, verdict, f"{overtaken} of {len(sure)} calls were overtaken by the call that came next")
 
 
 def crossing(_: random.Random, __: Size) -> Plan:
@@ -100,6 +115,12 @@ def crossing(_: random.Random, __: Size) -> Plan:
     racing = Step(command="echo", after="hold:sent", checkout_timeout_s=GIVES_UP_S, label="racing")
     patient = Step(command="echo", after="hold:sent", timeout_s=PATIENT_S, label="patient")
     return ((hold,), (racing,), (patient,))
+
+
+def apart(_: random.Random, size: Size) -> Plan:
+    """One call holds the only worker; then one call of each other client comes, at times of its own."""
+    hold = Step(command="sleep", args={"seconds": APART_S * (size.clients + 1)})
+    return ((hold,), *((Step(command="echo", at_s=APART_S * number),) for number in range(1, size.clients)))
 
 
 def one_holds(_: random.Random, __: Size) -> Plan:
@@ -169,7 +190,7 @@ PROBES: tuple[Scenario, ...] = (
         commands=("sleep", "echo"),
         fixed_size=Size(workers=1, clients=2),
         config=PATIENT,
-        checkers=(OneOutcome(), *CORE),
+        checkers=(OneOutcome(guarantees=("G2", "G3")), *CORE),
     ),
     Scenario(
         name="noisy_call",
@@ -220,7 +241,12 @@ PROBES: tuple[Scenario, ...] = (
         needs=ONLY_V2,
         fixed_size=Size(workers=1, clients=3),
         config=PATIENT,
-        checkers=(OneOutcome(allowed=frozenset({"result", "CheckoutTimeout"})), HandOff(), *CORE),
+        checkers=(
+            OneOutcome(allowed=frozenset({"result", "CheckoutTimeout"})),
+            LabelledOutcome(label="patient", outcomes=frozenset({"result"}), guarantees=("G3", "G9")),
+            HandOff(),
+            *CORE,
+        ),
     ),
     Scenario(
         name="late_answer",
@@ -260,6 +286,16 @@ PROBES: tuple[Scenario, ...] = (
         fixed_size=Size(workers=2, clients=14),
         config=PATIENT,
         checkers=(OneOutcome(), PromptHandOff(within_s=0.1), *CORE),
+    ),
+    Scenario(
+        name="arrivals_apart",
+        summary="calls that come one after another to a busy worker are served in this order",
+        guarantees=("G7",),
+        workload=apart,
+        commands=("sleep", "echo"),
+        fixed_size=Size(workers=1, clients=6),
+        config=PATIENT,
+        checkers=(OneOutcome(), ServedInOrder(apart_s=APART_S / 3), *CORE),
     ),
     Scenario(
         name="full_queue",
