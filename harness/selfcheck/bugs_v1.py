@@ -72,17 +72,21 @@ def v1_no_deadline() -> None:
 def v1_manager_bypassed() -> None:
     """Callers do the manager's work in their own threads, so two may use one worker."""
 
+    class Direct(Message):
+        __slots__ = ()
+
+        def wait(self, timeout_s: float) -> bool:
+            if not self.finished:
+                try:
+                    self.finish(self.work())
+                except BaseException as error:
+                    self.finish(error=error)
+            return True
+
     def direct(_: Any) -> Any:
-        def do_it_here(self: Manager, work: Callable[[], Any], tell: Callable[[], None] | None = None) -> Message:
+        def do_it_here(self: Manager, work: Callable[[], Any]) -> Message:
             self.crew.require_owner()
-            message = Message(work)
-            if tell is not None:
-                tell()
-            try:
-                message.finish(work())
-            except BaseException as error:
-                message.finish(error=error)
-            return message
+            return Direct(work)
 
         return do_it_here
 

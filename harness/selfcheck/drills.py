@@ -291,7 +291,9 @@ def interrupted_client(bench: Bench) -> list[Finding]:
         signal.signal(signal.SIGINT, before)
     told = "the calls after an interrupt were right"
     try:
-        right = all(pool.execute("echo", {"value": n}, timeout_s=5.0) == n for n in range(5))
+        right = all(
+            pool.execute("echo", {"value": n}, timeout_s=PATIENT_S, checkout_timeout_s=PATIENT_S) == n for n in range(5)
+        )
     except PoolError as error:
         right, told = False, f"a call after an interrupt raised {error!r:.100}"
     pool.close()

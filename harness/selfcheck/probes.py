@@ -123,10 +123,10 @@ def apart(_: random.Random, size: Size) -> Plan:
     return ((hold,), *((Step(command="echo", at_s=APART_S * number),) for number in range(1, size.clients)))
 
 
-def one_holds(_: random.Random, __: Size) -> Plan:
-    """One call holds the only worker, and another one comes."""
+def one_holds(_: random.Random, size: Size) -> Plan:
+    """One call holds the only worker, and those of all other clients come meanwhile."""
     hold = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
-    return ((hold,), (Step(command="echo", after="hold:sent", label="next"),))
+    return ((hold,), *((Step(command="echo", after="hold:sent", label="next"),),) * (size.clients - 1))
 
 
 def one_call_each(_: random.Random, size: Size) -> Plan:
@@ -184,13 +184,19 @@ PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="one_holder",
-        summary="while one call holds the only worker no other has it",
+        summary="while one call holds the only worker no other has it, so that its death costs no other call",
         guarantees=("G2",),
         workload=one_holds,
         commands=("sleep", "echo"),
-        fixed_size=Size(workers=1, clients=2),
+        faults=(Fault(kind=FaultKind.KILL, when="hold:sent", after_s=HOLD_S / 2),),
+        fixed_size=Size(workers=1, clients=4),
         config=PATIENT,
-        checkers=(OneOutcome(guarantees=("G2", "G3")), *CORE),
+        checkers=(
+            LabelledOutcome(label="hold", outcomes=frozenset({"WorkerCrashed"})),
+            LabelledOutcome(label="next", outcomes=frozenset({"result"}), guarantees=("G2", "G3")),
+            FaultLanded(kinds=(FaultKind.KILL,)),
+            *CORE,
+        ),
     ),
     Scenario(
         name="noisy_call",
