@@ -67,6 +67,34 @@ def test_a_mutant_that_broke_by_itself_is_not_killed() -> None:
     assert matrix.verdict is Verdict.FAIL
 
 
+def test_a_mutant_that_broke_in_each_run_with_a_seed_is_an_error() -> None:
+    good = [cell(g1="pass"), cell(scenario="t", g1="pass")]
+    never = cell("m", g1="pass", broken="never executed")
+    matrix = build([mutant("m", "G1")], never, cell("m", scenario="t", g1="pass", broken="never executed"), *good)
+    assert matrix.rows[0].broken == "never executed"
+    assert "1 mutants are broken: v2.m: never executed" in matrix.shortcomings
+    matrix = build([mutant("m", "G1")], never, cell("m", scenario="t", g1="fail"), *good)
+    assert matrix.rows[0].broken == ""
+    assert matrix.verdict is Verdict.PASS
+
+
+def test_a_run_is_judged_beside_the_good_run_that_was_made_in_the_same_way() -> None:
+    leased, seen = {"face": "lease"}, {"observed": True}
+    bad = [_made(cell("m", g1="fail"), **way) for way in (leased, seen)]
+    assert build([mutant("m", "G1")], *bad, cell(g1="pass")).rows[0].killed == 0
+    for way in (leased, seen):
+        matrix = build([mutant("m", "G1")], *bad, _made(cell(g1="pass"), **way), _made(cell(g1="fail"), face="many"))
+        assert matrix.rows[0].killed == 1
+        assert [alarm.face for alarm in matrix.false_alarms] == ["many"]
+    text = as_markdown(build([_made(mutant("m", "G1"), face="lease")], *bad, _made(cell(g1="unknown"), **leased)))
+    assert "| v2.m through lease |" in text
+    assert "s on v2 through lease, seed 1" in text
+
+
+def _made(what: Any, **way: Any) -> Any:
+    return msgspec.structs.replace(what, **way)
+
+
 def test_unknown_kills_nobody() -> None:
     matrix = build([mutant("m", "G1")], cell("m", g1="unknown"), cell(g1="pass"))
     assert matrix.rows[0].survived == (1,)

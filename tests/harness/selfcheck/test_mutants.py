@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+
 import msgspec
 import pytest
 
-from bridge.channel import Channel
 from harness.comparison import RunResult
 from harness.errors import UsageError
+from harness.faces import FACES
 from harness.scenario import Scenario
+from harness.selfcheck import bugs_faces
+from harness.selfcheck.bugs_faces import KINDS
 from harness.selfcheck.check import Task, as_cell, plan
 from harness.selfcheck.drill import Drill, claim, wait_until
 from harness.selfcheck.job import BROKEN
-from harness.selfcheck.mutant import BOTH, FIXES, GUARANTEES, Mutant, MutantError, replace, uproot
+from harness.selfcheck.mutant import BOTH, EXECUTE, FIXES, GUARANTEES, Mutant
+from harness.selfcheck.planting import PRODUCT, uproot
 from harness.selfcheck.roster import all_mutants, all_stages, find_mutants
 from harness.selfcheck.worker import BUGS, command
 from harness.verdict import Verdict
@@ -37,13 +42,25 @@ def test_there_are_enough_bugs_and_each_guarantee_and_fix_has_one() -> None:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.key)
 def test_each_bug_finds_its_place_and_can_be_taken_out_again(mutant: Mutant) -> None:
-    before = vars(Channel).copy()
+    before = _product()
     try:
         mutant.plant()
     finally:
         names = uproot()
     assert names or mutant.worker
-    assert vars(Channel) == before
+    assert _product() == before
+
+
+def _product() -> dict[str, object]:
+    # Everything that a module or a class of the product defines, by name.
+    found: dict[str, object] = {}
+    for module_name, module in list(sys.modules.items()):
+        if module_name.split(".")[0] in {name.split(".")[0] for name in PRODUCT} and "selfcheck" not in module_name:
+            for name, value in list(vars(module).items()):
+                found[f"{module_name}.{name}"] = value
+                if isinstance(value, type) and value.__module__ == module_name:
+                    found |= {f"{module_name}.{name}.{inner}": each for inner, each in vars(value).items()}
+    return {name: id(value) for name, value in found.items()}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.key)
@@ -54,25 +71,6 @@ def test_each_mutant_is_run_where_its_pool_can_be(mutant: Mutant) -> None:
     for name in mutant.scenarios:
         assert name in stages
         assert stages[name].budget_s <= 30.0
-
-
-def test_a_bug_whose_place_is_called_otherwise_now_cannot_be_planted() -> None:
-    class Place:
-        def work(self, one: int, two: int = 2, *, three: int) -> int:
-            return one + two + three
-
-    for make in (
-        lambda _: lambda self, one, *, three: 0,
-        lambda _: lambda self, one, two=2: 0,
-        lambda _: lambda self, one, two, *, three: 0,
-        lambda _: lambda self, one, two=2, *, three, four: 0,
-    ):
-        with pytest.raises(MutantError, match=r"Place\.work\(self, one: .* cannot be replaced by one of \(self, one"):
-            replace(Place, "work", make)
-    assert uproot() == ()
-    replace(Place, "work", lambda _: lambda self, *args, three, **rest: 7)
-    assert Place().work(1, three=3) == 7
-    assert uproot() == ("Place.work",)
 
 
 def test_the_reversed_queue_is_reversed_where_a_worker_is_handed_on() -> None:
@@ -97,10 +95,27 @@ def _served_next() -> int:
     return woken.call
 
 
-def test_a_seam_that_has_moved_is_an_error() -> None:
-    with pytest.raises(MutantError, match="Channel has no 'no_such_step'"):
-        replace(Channel, "no_such_step", lambda original: original)
-    assert uproot() == ()
+def test_a_mutant_that_is_observed_says_why_and_the_others_are_run_as_shipped() -> None:
+    seen = {mutant.name: mutant.observed for mutant in MUTANTS}
+    assert not seen["lifo_queue"]
+    assert seen["starts_in_turn"]
+    assert seen["wrong_value_observed"]
+    assert sum(seen.values()) < len(seen) / 10
+    (starts, few) = find_mutants(["v2.starts_in_turn", "v2.wrong_value_lease"])
+    assert {(task.face, task.observed) for task in plan([starts], [1], full=True).good} == {(EXECUTE, True)}
+    whole = plan([few], [1], full=True)
+    assert {(task.face, task.observed) for task in (*whole.good, *whole.trails[0].tasks)} == {("lease", False)}
+    assert "abandoned_lease" not in {task.scenario for task in whole.good}  # a drill calls in its own way
+
+
+def test_every_face_exists_and_has_bugs_of_each_kind() -> None:
+    by_face: dict[str, set[str]] = {}
+    for mutant in bugs_faces.MUTANTS:
+        by_face.setdefault(mutant.face, set()).update(kind for kind in KINDS if mutant.name.startswith(kind))
+    assert by_face.keys() <= FACES.keys()
+    starting = {"uvloop", "zygote", "foreign_worker", "migrating_v1"}  # the same code of the pool, or none of it
+    assert FACES.keys() - by_face.keys() == starting
+    assert all(kinds == set(KINDS) for kinds in by_face.values())
 
 
 def test_mutants_are_found_by_name_in_both_pools_or_one() -> None:
@@ -119,6 +134,7 @@ def test_the_full_plan_takes_every_mutant_everywhere_that_its_pool_can_go() -> N
     whole = plan([lifo], [1], full=True)
     (trail,) = whole.trails
     assert {task.scenario for task in whole.good} == {task.scenario for task in trail.tasks} == set(all_stages())
+    assert {(task.face, task.observed) for task in trail.tasks} == {(EXECUTE, False)}
     (reset,) = find_mutants(["v1_counters_reset"])
     trails = plan([reset], [1, 2], full=True).trails
     assert [{task.seed for task in trail.tasks} for trail in trails] == [{1}, {2}]

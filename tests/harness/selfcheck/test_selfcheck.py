@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from bridge import Observer, Pool, PoolConfig
 from harness.cli import main
 from harness.comparison import RunResult
 from harness.errors import RecordError
@@ -16,10 +19,18 @@ from harness.pools import find_pool
 from harness.runner import Request
 from harness.selfcheck.command import MARKDOWN_FILE, MATRIX_FILE, read_matrix
 from harness.selfcheck.drill import Bench, Drill
-from harness.selfcheck.job import MutantOrder, Watch, carry_out_drill
+from harness.selfcheck.job import BROKEN, NEVER, MutantOrder, Watch, carry_out_drill
 from harness.verdict import Verdict
 
-CHOSEN = ("double_unwrapping", "v2.one_worker_too_many")
+CHOSEN = (
+    "double_unwrapping",
+    "v2.one_worker_too_many",
+    "v2.wrong_value_lease",
+    "v2.doubled_execution_executor",
+    "v2.lost_answer_migrating_canary",
+    "v2.swapped_answers_task_many",
+)
+CHOSEN_KEYS = {"v1.double_unwrapping", "v2.double_unwrapping", *CHOSEN[1:]}
 
 
 def test_planted_bugs_are_found_in_both_pools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,19 +40,35 @@ def test_planted_bugs_are_found_in_both_pools(tmp_path: Path, capsys: pytest.Cap
     matrix = read_matrix(tmp_path / "out" / MATRIX_FILE)
     assert code == 0, shown
     assert matrix.verdict is Verdict.PASS
-    assert [row.killed for row in matrix.rows] == [1, 1, 1]
+    assert [row.killed for row in matrix.rows] == [1] * len(CHOSEN_KEYS)
+    assert {f"{row.pool}.{row.mutant}" for row in matrix.rows} == CHOSEN_KEYS
     assert all(row.by_its_guarantee for row in matrix.rows)
-    assert matrix.guarantees["G1"] == ("v1.double_unwrapping", "v2.double_unwrapping")
+    assert set(matrix.guarantees["G1"]) == CHOSEN_KEYS - {"v2.one_worker_too_many", "v2.doubled_execution_executor"}
+    assert matrix.guarantees["G4"] == ("v2.doubled_execution_executor",)
     assert matrix.fixes == {"double unwrapping": ("v1.double_unwrapping", "v2.double_unwrapping")}
     assert matrix.false_alarms == ()
     assert "false alarms: 0 of" in shown
-    assert "| v2.double_unwrapping | G1 | 1/1 | any_json:own_answer |" in (tmp_path / "out" / MARKDOWN_FILE).read_text()
+    text = (tmp_path / "out" / MARKDOWN_FILE).read_text()
+    assert "| v2.double_unwrapping | G1 | 1/1 | any_json:own_answer |" in text
+    assert "| v2.wrong_value_lease through lease | G1 | 1/1 | waiting_echoes:own_answer |" in text
+    assert "| v2.one_worker_too_many observed | G14 | 1/1 | few_calls:live_bound |" in text
 
 
 def test_an_equivalent_pool_is_not_accused(tmp_path: Path) -> None:
-    order = MutantOrder(scenario="any_json", pool="v2.stdlib_json", request=Request(), out=str(tmp_path), budget_s=30.0)
-    result = Job(order, "harness.selfcheck.job").result(30.0)
+    result = _carry_out("any_json", "v2.stdlib_json", tmp_path)
     assert (result.verdict, result.trouble, result.pool) == (Verdict.PASS, "", "v2.stdlib_json")
+    assert not result.observed
+
+
+def test_a_bug_that_no_call_executes_is_broken_and_no_survivor(tmp_path: Path) -> None:
+    result = _carry_out("few_calls", "v2.wrong_value_session", tmp_path)
+    assert (result.trouble, result.observed) == (BROKEN + NEVER, False)
+
+
+def _carry_out(scenario: str, pool: str, out: Path) -> RunResult:
+    request = Request(observed=False)
+    order = MutantOrder(scenario=scenario, pool=pool, request=request, out=str(out), budget_s=60.0)
+    return Job(order, "harness.selfcheck.job").result(90.0)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +104,20 @@ def test_a_drill_that_raises_decides_nothing(tmp_path: Path) -> None:
     result = carry_out_drill(drill, find_pool("v2"), order, None)
     assert isinstance(result, RunResult)
     assert (result.verdict, result.trouble) == (Verdict.UNKNOWN, "RuntimeError: unexpected")
+
+
+def test_a_drill_observes_no_pool(tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    def make(config: PoolConfig, observer: Observer | None) -> Pool:
+        asked.append(observer)
+        return find_pool("v2").make(config, observer)
+
+    bench = Bench(msgspec.structs.replace(find_pool("v2"), make=make), "literal", tmp_path, None)
+    with closing(bench.make(workers=1)) as pool:
+        assert pool.execute("echo", {"value": 1}, timeout_s=30.0) == 1
+    assert asked == [None]
+    assert (bench.served("echo"), bench.served("sleep")) == (1, 0)
 
 
 def test_only_what_planted_code_itself_gets_wrong_makes_a_mutant_broken() -> None:

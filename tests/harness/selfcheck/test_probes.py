@@ -1,0 +1,45 @@
+"""The checkers that only the self-check has, on literal histories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.history import History
+from harness.selfcheck.probes import PromptHandOff, ServedBound, ServedInOrder
+from harness.verdict import Verdict
+
+
+def served(build: Any, *times: tuple[float, float, float], pid: int = 101) -> History:
+    """Calls of one worker: when each was made, and from when to when it was served."""
+    ops = [build.op(number, made, end) for number, (made, _, end) in enumerate(times)]
+    services = [
+        build.service(pid, number, start, end, nonce=f"1.0.{number}") for number, (_, start, end) in enumerate(times)
+    ]
+    return build.history(*ops, services=services)  # type: ignore[no-any-return]
+
+
+def test_a_worker_that_waits_while_calls_wait_is_found(build: Any) -> None:
+    checker = PromptHandOff(within_s=0.1)
+    quick = served(build, *((0.0, 100.0 * n, 100.0 * n + 90.0) for n in range(7)))
+    slow = served(build, *((0.0, 500.0 * n, 500.0 * n + 90.0) for n in range(7)))
+    alone = served(build, *((500.0 * n, 500.0 * n, 500.0 * n + 90.0) for n in range(7)))
+    assert checker.check(quick).verdict is Verdict.PASS
+    assert checker.check(slow).verdict is Verdict.FAIL
+    assert checker.check(alone).verdict is Verdict.UNKNOWN
+
+
+def test_a_call_that_is_overtaken_by_the_next_one_is_found(build: Any) -> None:
+    checker = ServedInOrder(apart_s=0.05)
+    in_order = [(100.0 * n, 1000.0 + 10 * n, 1005.0 + 10 * n) for n in range(5)]
+    assert checker.check(served(build, *in_order)).verdict is Verdict.PASS
+    overtaken = [*in_order[:3], (300.0, 1041.0, 1045.0), (400.0, 1031.0, 1035.0)]
+    assert checker.check(served(build, *overtaken)).verdict is Verdict.FAIL
+    at_once = [(1.0 * n, 1000.0 - 10 * n, 1005.0 - 10 * n) for n in range(5)]
+    assert checker.check(served(build, *at_once)).verdict is Verdict.UNKNOWN
+
+
+def test_a_worker_that_serves_too_long_is_found(build: Any) -> None:
+    history = served(build, *((0.0, 10.0 * n, 10.0 * n + 5.0) for n in range(4)))
+    assert ServedBound(at_most=4).check(history).verdict is Verdict.PASS
+    assert ServedBound(at_most=3).check(history).verdict is Verdict.FAIL
+    assert ServedBound(at_most=3).check(build.history()).verdict is Verdict.UNKNOWN
