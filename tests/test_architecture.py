@@ -27,8 +27,9 @@ PORCH |= {
 }  # V2's own ways in
 PORCH |= {
     f"harness.selfcheck.{name}"
-    for name in ("bugs_v1", "bugs_v2", "bugs_wire", "bugs_faces", "equivalents", "roster", "job", "check", "command")
+    for name in ("bugs_v1", "bugs_v2", "bugs_v2_ends", "bugs_wire", "bugs_faces", "face_plants", "task_drills")
 }
+PORCH |= {f"harness.selfcheck.{name}" for name in ("equivalents", "roster", "job", "check", "command")}
 ACTING = {
     *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "logging", "time", "datetime", "random", "secrets", "sys"),
@@ -38,6 +39,7 @@ ALLOWED |= {
     "harness.workload": "random",
     "harness.composition": "random",
     "harness.selfcheck.probes": "random",
+    "harness.selfcheck.face_probes": "random",
 }  # its type only
 ALLOWED |= {"harness.lab.load": "random", "harness.lab.works": "random"}  # seeded
 ALLOWED["harness.depths.frames"] = "datetime"
@@ -49,7 +51,7 @@ PURE_PATHS = """
     pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
     harness/{op,columns,tables,joining,lines,recovery,picture,cells,composition,intended,differential,replay}
-    harness/shrink/{selection,reduction} harness/selfcheck/{matrix,mutant,markdown,probes}
+    harness/shrink/{selection,reduction} harness/selfcheck/{matrix,mutant,markdown,probes,face_probes,journals}
     harness/lab/{load,histogram,claims,slopes,scalability,figures,metrics,budget,analysis,validity,schedules,works}
     harness/lab/{answers,block,show,trend,regression} reports/{view,charts,series,section,calls,lab,covered,site}
     harness/migration/{plan,router,sessions,guardrails,comparing,checklist,page}

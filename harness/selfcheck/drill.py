@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 
 from bridge import Pool, PoolConfig
 from bridge.journal import JOURNAL_VARIABLE, read_journals
@@ -59,6 +60,12 @@ class Drill(msgspec.Struct, frozen=True, kw_only=True):
     budget_s: float = 20.0
 
 
+def drill(act: Callable[[Bench], list[Finding]], guarantees: tuple[str, ...], pools: tuple[str, ...]) -> Drill:
+    """The drill that this function does, with its name and the first line of its docstring."""
+    summary = (act.__doc__ or "").strip().splitlines()[0]
+    return Drill(name=act.__name__, summary=summary, guarantees=guarantees, pools=pools, act=act)
+
+
 def claim(name: str, guarantees: tuple[str, ...], holds: bool | None, told: str) -> Finding:
     """A finding: PASS if it `holds`, FAIL if not, UNKNOWN if None."""
     verdict = Verdict.UNKNOWN if holds is None else Verdict.PASS if holds else Verdict.FAIL
@@ -73,3 +80,11 @@ def wait_until(true: Callable[[], bool], limit_s: float) -> bool:
             return False
         time.sleep(LOOK_EVERY_S)
     return True
+
+
+def lives(pid: int) -> bool:
+    """Whether this process is there, and no zombie."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,4 +1,4 @@
-"""The drills: forks, interrupts, abandoned leases, broken starts, deaths of parents, and closes that cross.
+"""The drills: forks, interrupts, abandoned leases, deaths of parents, and closes that cross.
 
 Each knows only the common interface, and one guarantee.
 """
@@ -14,33 +14,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-import psutil
-
-from bridge import CircuitOpen, Pool, PoolClosed, PoolError, WorkerCrashed
-from bridge.config import DEFAULT_WORKER_COMMAND
+from bridge import Pool, PoolClosed, PoolError, WorkerCrashed
 from harness.checker import Finding
-from harness.fault import Fault, FaultKind, FaultRecord
-from harness.faulty_worker import wrap
-from harness.selfcheck.drill import LOOK_EVERY_S, Bench, Drill, claim, wait_until
+from harness.selfcheck.drill import Bench, Drill, claim, drill, lives, wait_until
 from harness.selfcheck.mutant import BOTH, V2
 
 THREADS = 4
 CALLS = 10
-START_LIMIT_S = 2.0
-START_SLACK_S = 1.0
 GONE_WITHIN_S = 5.0
 RECLAIM_WITHIN_S = 10.0
 BUSY_S = 60.0
 PATIENT_S = 15.0
-MOST_STARTS = 10
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _end(pid: int) -> None:
@@ -92,10 +76,10 @@ def left_grandchild(bench: Bench) -> list[Finding]:
     pool = bench.make(workers=1)
     try:
         pid = int(pool.execute("spawn_child", {"seconds": BUSY_S})["pid"])
-        there = _lives(pid)
+        there = lives(pid)
     finally:
         pool.close()
-    gone = wait_until(lambda: not _lives(pid), GONE_WITHIN_S)
+    gone = wait_until(lambda: not lives(pid), GONE_WITHIN_S)
     if not gone:
         _end(pid)
     told = f"a worker's own child was {'gone' if gone else 'still there'} after the close"
@@ -124,7 +108,7 @@ def killed_parent(bench: Bench) -> list[Finding]:
     if len(told) < 8:
         return [claim("no_orphan", ("G20",), None, "the program had no pool")]
     pid = int.from_bytes(told, "big")
-    gone = wait_until(lambda: not _lives(pid), GONE_WITHIN_S)
+    gone = wait_until(lambda: not lives(pid), GONE_WITHIN_S)
     if not gone:
         _end(pid)
     text = f"the busy worker of a killed program {'left' if gone else 'was still there'} within {GONE_WITHIN_S:g} s"
@@ -134,68 +118,6 @@ def killed_parent(bench: Bench) -> list[Finding]:
 def _busy(pool: Pool) -> None:
     with contextlib.suppress(PoolError):
         pool.execute("sleep", {"seconds": BUSY_S}, timeout_s=2 * BUSY_S)
-
-
-def broken_start(bench: Bench) -> list[Finding]:
-    """The worker's program cannot run; starts must back off, and the circuit must open."""
-    began = time.monotonic()
-    starts_file = bench.folder / "starts"
-    command = ("sh", "-c", 'echo >> "$0"; exit 1', str(starts_file))
-    pool = bench.make(workers=1, worker_command=command, start_failures_to_open=3, circuit_reset_s=5.0)
-    error: BaseException | None = None
-    try:
-        pool.execute("ping", timeout_s=4.0)
-    except PoolError as raised:
-        error = raised
-    finally:
-        took_s = time.monotonic() - began
-        pool.close()
-    starts = len(starts_file.read_bytes()) if starts_file.exists() else 0
-    opened = isinstance(error, CircuitOpen)
-    return [
-        claim("starts_back_off", ("G13",), starts <= MOST_STARTS, f"{starts} starts in {took_s:.2f} s"),
-        claim("circuit_opens", ("G13",), opened, f"after three failures in a row a call ended in {error!r:.100}"),
-    ]
-
-
-def silent_start(bench: Bench) -> list[Finding]:
-    """A worker sends other frames in place of its init answer; it must be given up in time all the same."""
-    noise, told_in = Fault(kind=FaultKind.MUTE_START), bench.folder / "starts.jsonl"
-    lives: list[tuple[float, float]] = []
-    watch = threading.Thread(target=_watch_first_child, args=(lives,), daemon=True)
-    watch.start()
-    pool = bench.make(
-        workers=1, worker_command=wrap(DEFAULT_WORKER_COMMAND, (noise,), str(told_in)), start_timeout_s=START_LIMIT_S
-    )
-    with contextlib.suppress(PoolError):
-        pool.execute("ping", timeout_s=2 * START_LIMIT_S + START_SLACK_S)
-    pool.close(0.2)
-    watch.join(GONE_WITHIN_S)
-    if not lives:
-        return [claim("bounded_start", ("G13",), None, "no worker was started")]
-    born, ended = lives[0]
-    took_s = ended - born
-    holds = 0.9 * START_LIMIT_S <= took_s <= 1.1 * START_LIMIT_S + START_SLACK_S
-    told = f"a worker that never answered was given up after {took_s:.2f} s; the limit is {START_LIMIT_S:g} s"
-    records = told_in.read_bytes().splitlines() if told_in.exists() else []
-    begun_ns = msgspec.json.decode(records[0], type=FaultRecord).at_ns if records else None
-    if begun_ns is None or begun_ns / 1e9 > born + 0.8 * START_LIMIT_S:
-        return [claim("bounded_start", ("G13",), None, f"{told}; it was too slow to send anything by then")]
-    return [claim("bounded_start", ("G13",), holds, told)]
-
-
-def _watch_first_child(lives: list[tuple[float, float]]) -> None:
-    # When this process had its first new child, and when that was gone; infinite if it is still there at last.
-    this = psutil.Process()
-    before = {child.pid for child in this.children()}
-    until = time.monotonic() + 4 * START_LIMIT_S
-    while time.monotonic() < until:
-        if found := [child for child in this.children() if child.pid not in before]:
-            born = time.monotonic()
-            gone = wait_until(lambda: not _lives(found[0].pid), until - born)
-            lives.append((born, time.monotonic() if gone else float("inf")))
-            return
-        time.sleep(LOOK_EVERY_S)
 
 
 def close_twice(bench: Bench) -> list[Finding]:
@@ -357,21 +279,14 @@ class _Warnings(logging.Handler):
         self.told.append(record.getMessage())
 
 
-def _drill(act: Callable[[Bench], list[Finding]], guarantees: tuple[str, ...], pools: tuple[str, ...] = BOTH) -> Drill:
-    summary = (act.__doc__ or "").strip().splitlines()[0]
-    return Drill(name=act.__name__, summary=summary, guarantees=guarantees, pools=pools, act=act)
-
-
 DRILLS: tuple[Drill, ...] = (
-    _drill(session_counters, ("G19",)),
-    _drill(left_grandchild, ("G12", "G20")),
-    _drill(killed_parent, ("G20",)),
-    _drill(broken_start, ("G13",), (V2,)),
-    _drill(silent_start, ("G13",)),
-    _drill(close_twice, ("G22",)),
-    _drill(forked_client, ("G23",)),
-    _drill(ctrl_c_in_terminal, ("G24",)),
-    _drill(interrupted_client, ("G24",)),
-    _drill(last_words, ("G25",)),
-    _drill(abandoned_lease, ("G26",), (V2,)),
+    drill(session_counters, ("G19",), BOTH),
+    drill(left_grandchild, ("G12", "G20"), BOTH),
+    drill(killed_parent, ("G20",), BOTH),
+    drill(close_twice, ("G22",), BOTH),
+    drill(forked_client, ("G23",), BOTH),
+    drill(ctrl_c_in_terminal, ("G24",), BOTH),
+    drill(interrupted_client, ("G24",), BOTH),
+    drill(last_words, ("G25",), BOTH),
+    drill(abandoned_lease, ("G26",), (V2,)),
 )

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from harness.catalogue import all_scenarios
 from harness.errors import UsageError
 from harness.scenario import Scenario
-from harness.selfcheck import bugs_faces, bugs_v1, bugs_v2, bugs_wire, equivalents
+from harness.selfcheck import bugs_faces, bugs_v1, bugs_v2, bugs_v2_ends, bugs_wire, equivalents
 from harness.selfcheck.drill import Drill
 from harness.selfcheck.drills import DRILLS
 from harness.selfcheck.face_probes import FACE_PROBES
 from harness.selfcheck.mutant import Mutant
 from harness.selfcheck.probes import PROBES
+from harness.selfcheck.start_drills import START_DRILLS
 from harness.selfcheck.task_drills import TASK_DRILLS
 
 Stage = Scenario | Drill
@@ -22,8 +23,10 @@ Stage = Scenario | Drill
 
 def all_mutants() -> tuple[Mutant, ...]:
     """Every bug, then every equivalent, each for its pool."""
-    bugs = (bugs_wire.NURSERY.mutants, bugs_v1.NURSERY.mutants, bugs_v2.NURSERY.mutants, bugs_faces.MUTANTS)
-    return tuple(mutant for mutants in (*bugs, equivalents.NURSERY.mutants) for mutant in mutants)
+    nurseries = (bugs_wire, bugs_v1, bugs_v2, bugs_v2_ends, equivalents)
+    found = {module: tuple(module.NURSERY.mutants) for module in nurseries}
+    good = found.pop(equivalents)
+    return (*(mutant for mutants in found.values() for mutant in mutants), *bugs_faces.MUTANTS, *good)
 
 
 def find_mutants(wanted: Sequence[str]) -> list[Mutant]:
@@ -44,7 +47,7 @@ def find_mutants(wanted: Sequence[str]) -> list[Mutant]:
 def all_stages() -> dict[str, Stage]:
     """The catalogue, the probes and the drills, by name."""
     stages: dict[str, Stage] = {**all_scenarios()}
-    own: tuple[Stage, ...] = (*PROBES, *FACE_PROBES, *DRILLS, *TASK_DRILLS)
+    own: tuple[Stage, ...] = (*PROBES, *FACE_PROBES, *DRILLS, *START_DRILLS, *TASK_DRILLS)
     for stage in own:
         assert stage.name not in stages, f"{stage.name!r} names two stages"
         stages[stage.name] = stage

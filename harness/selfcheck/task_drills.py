@@ -9,7 +9,7 @@ import asyncio
 from typing import Any, cast
 
 from harness.checker import Finding
-from harness.selfcheck.drill import Bench, Drill, claim
+from harness.selfcheck.drill import Bench, Drill, claim, drill
 from harness.selfcheck.mutant import V2
 from pool_v2 import AsyncPool, PoolV2
 
@@ -43,12 +43,4 @@ def _claim(name: str, found: list[Any], wanted: list[Any]) -> Finding:
     return claim(name, ("G1",), found == wanted, f"the answers were {found!r:.100}, and should be {wanted!r:.100}")
 
 
-TASK_DRILLS: tuple[Drill, ...] = (
-    Drill(
-        name=task_ways.__name__,
-        summary=(task_ways.__doc__ or "").strip(),
-        guarantees=("G1",),
-        pools=(V2,),
-        act=task_ways,
-    ),
-)
+TASK_DRILLS: tuple[Drill, ...] = (drill(task_ways, ("G1",), (V2,)),)

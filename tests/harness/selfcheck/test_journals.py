@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.history import History
-from harness.selfcheck.probes import PromptHandOff, ServedBound, ServedInOrder
+from harness.selfcheck.journals import PromptHandOff, ServedBound, ServedInOrder
 from harness.verdict import Verdict
 
 
