@@ -27,7 +27,7 @@ PORCH |= {
 }  # V2's own ways in
 PORCH |= {
     f"harness.selfcheck.{name}"
-    for name in ("bugs_v1", "bugs_v2", "bugs_v2_ends", "bugs_wire", "bugs_faces", "face_plants", "task_drills")
+    for name in ("bugs_v1", "bugs_v2", "bugs_v2_ends", "bugs_wire", "bugs_faces", "bugs_kinds", "task_drills")
 }
 PORCH |= {f"harness.selfcheck.{name}" for name in ("equivalents", "roster", "job", "check", "command")}
 ACTING = {

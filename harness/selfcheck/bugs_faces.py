@@ -11,7 +11,7 @@ import msgspec
 
 from bridge.messages import Response
 from harness.migration.plan import Mode
-from harness.selfcheck.face_plants import (
+from harness.selfcheck.bugs_kinds import (
     DOUBLED,
     KINDS,
     LATE,

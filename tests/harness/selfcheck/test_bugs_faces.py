@@ -11,7 +11,7 @@ import pytest
 
 from bridge import PoolConfig
 from harness.selfcheck.bugs_faces import LARGE_BYTES, MUTANTS, WAYS
-from harness.selfcheck.face_plants import KINDS, changer
+from harness.selfcheck.bugs_kinds import KINDS, changer
 from harness.selfcheck.planting import entered, uproot
 from harness.selfcheck.roster import find_mutants
 from pool_v2 import AsyncPool, PoolV2
