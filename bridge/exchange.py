@@ -94,14 +94,23 @@ def take(transport: Transport, request_id: int, parts: bool = False, last: bool 
     payloads = receiver.payloads
     if not payloads:
         return None
-    response = decode_response(payloads.popleft())
-    if response.id != request_id or (response.more is not UNSET and not parts):
-        what = "" if response.more is UNSET else "a part of "
-        raise ProtocolError(f"answered {what}request {response.id} instead of {request_id}")
+    response = check(payloads.popleft(), request_id, parts)
     if last and (not parts or ends_stream(response)):
         if payloads or receiver.torn:
             raise ProtocolError("sent more than its last response")
         transport.dirty = False
+    return response
+
+
+def check(payload: bytes | bytearray, request_id: int, parts: bool = False) -> Response:
+    """The response to this request; a part of one only where `parts` were asked for.
+
+    Raises ProtocolError that says what the worker did instead.
+    """
+    response = decode_response(payload)
+    if response.id != request_id or (response.more is not UNSET and not parts):
+        what = "" if response.more is UNSET else "a part of "
+        raise ProtocolError(f"answered {what}request {response.id} instead of {request_id}")
     return response
 
 

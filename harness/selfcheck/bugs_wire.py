@@ -18,7 +18,7 @@ from bridge.exchange import Steps, exchange_all
 from bridge.framing import HEADER_BYTES
 from bridge.messages import INIT_ID, Response, decode_response, encode_request
 from bridge.process import WorkerProcess
-from bridge.receiver import check
+from bridge.exchange import check
 from bridge.stderr import StderrDrain, StderrTail
 from harness.selfcheck.mutant import BOTH, V2, Nursery
 from harness.selfcheck.planting import mark_entered, replace, replace_everywhere

@@ -6,10 +6,10 @@ import sys
 
 import msgspec
 import pytest
-from harness.faces import FACES
 
 from harness.comparison import RunResult
 from harness.errors import UsageError
+from harness.faces import FACES
 from harness.scenario import Scenario
 from harness.selfcheck import bugs_faces
 from harness.selfcheck.check import Task, as_cell, plan
