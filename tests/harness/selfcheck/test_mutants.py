@@ -12,9 +12,9 @@ from harness.errors import UsageError
 from harness.faces import FACES
 from harness.scenario import Scenario
 from harness.selfcheck import bugs_faces
+from harness.selfcheck.bugs_kinds import KINDS
 from harness.selfcheck.check import Task, as_cell, plan
 from harness.selfcheck.drill import Drill, claim, wait_until
-from harness.selfcheck.bugs_kinds import KINDS
 from harness.selfcheck.job import BROKEN
 from harness.selfcheck.mutant import BOTH, EXECUTE, FIXES, GUARANTEES, Mutant
 from harness.selfcheck.planting import PRODUCT, uproot
