@@ -9,18 +9,18 @@ import msgspec
 
 from bridge import CheckoutTimeout, WorkerCrashed
 from bridge.channel import Channel
-from harness.selfcheck.mutant import V1, Nursery
+from harness.selfcheck.mutant import V1, Registry
 from harness.selfcheck.planting import replace
 from pool_v1 import PoolV1
 from pool_v1.mailbox import Mailbox, Message
 from pool_v1.manager import Manager
 
-NURSERY = Nursery()
+REGISTRY = Registry()
 LONG_S = 60.0
 LIVES = "how many workers live at once, only the pool's events tell"
 
 
-@NURSERY.bug(V1, breaks=("G3",), scenarios=("two_timeouts",))
+@REGISTRY.bug(V1, breaks=("G3",), scenarios=("two_timeouts",))
 def v1_one_timeout_for_all() -> None:
     """The wait for an answer ends in the error of the wait for a worker."""
     replace(PoolV1, "execute", _as_checkout_timeout)
@@ -36,7 +36,7 @@ def _as_checkout_timeout(execute: Any) -> Any:
     return confused
 
 
-@NURSERY.bug(V1, breaks=("G4",), scenarios=("worker_crash",))
+@REGISTRY.bug(V1, breaks=("G4",), scenarios=("worker_crash",))
 def v1_tries_again() -> None:
     """A call whose worker died is made once more, whatever it was."""
 
@@ -52,7 +52,7 @@ def v1_tries_again() -> None:
     replace(PoolV1, "execute", stubborn)
 
 
-@NURSERY.bug(V1, breaks=("G8",), scenarios=("lost_worker",))
+@REGISTRY.bug(V1, breaks=("G8",), scenarios=("lost_worker",))
 def v1_dead_worker_kept() -> None:
     """A worker that broke off stays in the manager's state."""
     replace(
@@ -62,13 +62,13 @@ def v1_dead_worker_kept() -> None:
     )
 
 
-@NURSERY.bug(V1, breaks=("G11",), scenarios=("late_answer",))
+@REGISTRY.bug(V1, breaks=("G11",), scenarios=("late_answer",))
 def v1_no_deadline() -> None:
     """A caller waits for its answer as long as it takes."""
     replace(Message, "wait", lambda wait: lambda self, timeout_s: wait(self, LONG_S))
 
 
-@NURSERY.bug(V1, breaks=("G2",), scenarios=("one_holder",))
+@REGISTRY.bug(V1, breaks=("G2",), scenarios=("one_holder",))
 def v1_manager_bypassed() -> None:
     """Callers do the manager's work in their own threads, so two may use one worker."""
 
@@ -93,13 +93,13 @@ def v1_manager_bypassed() -> None:
     replace(Manager, "ask", direct)
 
 
-@NURSERY.bug(V1, breaks=("G14",), scenarios=("few_calls",), observed_because=LIVES)
+@REGISTRY.bug(V1, breaks=("G14",), scenarios=("few_calls",), observed_because=LIVES)
 def v1_one_worker_too_many() -> None:
     """Warming up starts one worker more than the pool may have."""
     replace(Manager, "warm_up", lambda warm_up: lambda self, n: warm_up(self, n + 1))
 
 
-@NURSERY.bug(V1, breaks=("G13",), scenarios=("silent_start",))
+@REGISTRY.bug(V1, breaks=("G13",), scenarios=("silent_start",))
 def v1_init_timer_endless() -> None:
     """A starting worker that sends anything but its answer is never given up."""
 
@@ -112,13 +112,13 @@ def v1_init_timer_endless() -> None:
     replace(Channel, "handshake", patient)
 
 
-@NURSERY.bug(V1, breaks=("G17",), scenarios=("session_state",))
+@REGISTRY.bug(V1, breaks=("G17",), scenarios=("session_state",))
 def v1_session_roams() -> None:
     """A session's call goes to whichever worker is next."""
     replace(Manager, "_pick", lambda pick: lambda self, session: pick(self, None))
 
 
-@NURSERY.bug(V1, breaks=("G19",), scenarios=("session_counters",))
+@REGISTRY.bug(V1, breaks=("G19",), scenarios=("session_counters",))
 def v1_counters_reset() -> None:
     """A session's counter begins anew with each of its calls."""
 
@@ -133,7 +133,7 @@ def v1_counters_reset() -> None:
     replace(Manager, "call", resetting)
 
 
-@NURSERY.bug(V1, breaks=("G19",), scenarios=("session_threads",))
+@REGISTRY.bug(V1, breaks=("G19",), scenarios=("session_threads",))
 def v1_counter_stops() -> None:
     """A session's counter counts its first two calls only."""
 
@@ -149,7 +149,7 @@ def v1_counter_stops() -> None:
     replace(Manager, "call", lazy)
 
 
-@NURSERY.bug(V1, breaks=("G22",), scenarios=("close_under_load",))
+@REGISTRY.bug(V1, breaks=("G22",), scenarios=("close_under_load",))
 def v1_waiters_not_told() -> None:
     """Who waits when the pool is closed is not told."""
 
@@ -165,7 +165,7 @@ def v1_waiters_not_told() -> None:
     replace(Mailbox, "close", silent)
 
 
-@NURSERY.bug(V1, breaks=("G22",), scenarios=("close_twice",))
+@REGISTRY.bug(V1, breaks=("G22",), scenarios=("close_twice",))
 def v1_second_close_raises() -> None:
     """Closing a closed pool is an error."""
     replace(PoolV1, "close", _once_only)
@@ -180,7 +180,7 @@ def _once_only(close: Any) -> Any:
     return once
 
 
-@NURSERY.bug(V1, breaks=("G27",), scenarios=("command_errors",))
+@REGISTRY.bug(V1, breaks=("G27",), scenarios=("command_errors",))
 def v1_errors_not_counted() -> None:
     """The pool's statistics tell no errors of commands."""
     replace(PoolV1, "status", _without_errors)

@@ -9,7 +9,7 @@ from bridge import CallTimeout, CheckoutTimeout, PoolError, WorkerCrashed
 from bridge.exchange import Io, Steps, receive
 from bridge.messages import Response
 from bridge.transport import Transport
-from harness.selfcheck.mutant import V2, Nursery
+from harness.selfcheck.mutant import V2, Registry
 from harness.selfcheck.planting import replace, replace_everywhere
 from pool_v2 import transfer
 from pool_v2.circuit import Circuit
@@ -21,7 +21,7 @@ from pool_v2.runtime import Runtime
 from pool_v2.supervisor import Supervisor
 from pool_v2.ticket import Ticket, TicketState
 
-NURSERY = Nursery()
+REGISTRY = Registry()
 SLEEPY_NS = 400_000_000
 LONG_NS = 60_000_000_000
 LIVES = "how many workers live at once, only the pool's events tell"
@@ -31,7 +31,7 @@ RACE_STEP_S = 0.001
 """The first client that gives up says so after so long, or once a hand-off has crossed it; it looks in such steps."""
 
 
-@NURSERY.bug(V2, breaks=("G2",), scenarios=("one_holder",))
+@REGISTRY.bug(V2, breaks=("G2",), scenarios=("one_holder",))
 def leased_twice() -> None:
     """A worker that was given away stays among the idle."""
 
@@ -46,7 +46,7 @@ def leased_twice() -> None:
     replace(Coordinator, "enter", keeping)
 
 
-@NURSERY.bug(V2, breaks=("G3",), scenarios=("two_timeouts",))
+@REGISTRY.bug(V2, breaks=("G3",), scenarios=("two_timeouts",))
 def one_timeout_for_all() -> None:
     """The wait for an answer ends in the error of the wait for a worker."""
 
@@ -60,7 +60,7 @@ def one_timeout_for_all() -> None:
     replace(Runtime, "told", confused)
 
 
-@NURSERY.bug(V2, breaks=("G3",), scenarios=("worker_crash",))
+@REGISTRY.bug(V2, breaks=("G3",), scenarios=("worker_crash",))
 def crash_swallowed() -> None:
     """A call whose worker died returns nothing, as if that were its result."""
 
@@ -77,7 +77,7 @@ def crash_swallowed() -> None:
     replace_everywhere(receive, swallowing)
 
 
-@NURSERY.bug(V2, breaks=("G6",), scenarios=("work_conserved",))
+@REGISTRY.bug(V2, breaks=("G6",), scenarios=("work_conserved",))
 def sleepy_hand_off() -> None:
     """A worker that is given back waits for the supervisor's next look, though calls wait for it."""
 
@@ -116,7 +116,7 @@ def sleepy_hand_off() -> None:
     replace(Coordinator, "plan", late)
 
 
-@NURSERY.bug(V2, breaks=("G7",), scenarios=("arrivals_apart",))
+@REGISTRY.bug(V2, breaks=("G7",), scenarios=("arrivals_apart",))
 def lifo_queue() -> None:
     """Who came last is served first."""
 
@@ -132,7 +132,7 @@ def lifo_queue() -> None:
     replace(Coordinator, "leave", backwards)
 
 
-@NURSERY.bug(V2, breaks=("G8",), scenarios=("lost_worker",))
+@REGISTRY.bug(V2, breaks=("G8",), scenarios=("lost_worker",))
 def never_replaced() -> None:
     """A worker that has ended is not replaced."""
 
@@ -149,7 +149,7 @@ def never_replaced() -> None:
     replace(Coordinator, "wanted_starts", stingy)
 
 
-@NURSERY.bug(V2, breaks=("G8",), scenarios=("one_by_one",))
+@REGISTRY.bug(V2, breaks=("G8",), scenarios=("one_by_one",))
 def worker_not_given_back() -> None:
     """Now and then a worker that was checked in is forgotten."""
 
@@ -166,7 +166,7 @@ def worker_not_given_back() -> None:
     replace(Coordinator, "leave", forgetful)
 
 
-@NURSERY.bug(V2, breaks=("G9",), scenarios=("crossed_hand_off",))
+@REGISTRY.bug(V2, breaks=("G9",), scenarios=("crossed_hand_off",))
 def hand_off_lost() -> None:
     """A worker that was offered at the moment at which its client gave up belongs to nobody."""
     gave_up: list[int] = []
@@ -193,7 +193,7 @@ def hand_off_lost() -> None:
     replace(Runtime, "take_offer", dropping)
 
 
-@NURSERY.bug(V2, breaks=("G11",), scenarios=("late_answer",))
+@REGISTRY.bug(V2, breaks=("G11",), scenarios=("late_answer",))
 def deadline_ignored() -> None:
     """Nobody ends the worker of a call that has passed its deadline."""
 
@@ -206,7 +206,7 @@ def deadline_ignored() -> None:
     replace(Coordinator, "plan", blind)
 
 
-@NURSERY.bug(V2, breaks=("G11",), scenarios=("late_worker",))
+@REGISTRY.bug(V2, breaks=("G11",), scenarios=("late_worker",))
 def queue_without_limit() -> None:
     """The wait for a worker has no limit."""
 
@@ -219,7 +219,7 @@ def queue_without_limit() -> None:
     replace(transfer, "_await_worker", patient)
 
 
-@NURSERY.bug(V2, breaks=("G13",), scenarios=("slow_start",), observed_because=STARTS)
+@REGISTRY.bug(V2, breaks=("G13",), scenarios=("slow_start",), observed_because=STARTS)
 def starts_in_turn() -> None:
     """Workers are started one after another."""
 
@@ -232,13 +232,13 @@ def starts_in_turn() -> None:
     replace(Circuit, "allowed_starts", one_by_one)
 
 
-@NURSERY.bug(V2, breaks=("G13",), scenarios=("broken_start",))
+@REGISTRY.bug(V2, breaks=("G13",), scenarios=("broken_start",))
 def no_back_off() -> None:
     """A worker that does not start is started again at once, for ever."""
     replace(Circuit, "failed", lambda _: lambda self, error, now_ns: setattr(self, "last_error", error))
 
 
-@NURSERY.bug(V2, breaks=("G13",), scenarios=("silent_start",))
+@REGISTRY.bug(V2, breaks=("G13",), scenarios=("silent_start",))
 def init_timer_restarts() -> None:
     """Every stray frame of a starting worker gives it the whole time again."""
 
@@ -254,7 +254,7 @@ def init_timer_restarts() -> None:
     replace(Supervisor, "_on_handshake", patient)
 
 
-@NURSERY.bug(V2, breaks=("G14",), scenarios=("few_calls",), observed_because=LIVES)
+@REGISTRY.bug(V2, breaks=("G14",), scenarios=("few_calls",), observed_because=LIVES)
 def one_worker_too_many() -> None:
     """The pool starts one worker more than it may have."""
 
@@ -268,7 +268,7 @@ def one_worker_too_many() -> None:
     replace(Coordinator, "wanted_starts", greedy)
 
 
-@NURSERY.bug(V2, breaks=("G14",), scenarios=("full_queue",))
+@REGISTRY.bug(V2, breaks=("G14",), scenarios=("full_queue",))
 def queue_without_bound() -> None:
     """As many calls wait as like to."""
 
@@ -282,7 +282,7 @@ def queue_without_bound() -> None:
     replace(Coordinator, "enter", boundless)
 
 
-@NURSERY.bug(V2, breaks=("G15",), scenarios=("modest_demand",), observed_because=LIVES)
+@REGISTRY.bug(V2, breaks=("G15",), scenarios=("modest_demand",), observed_because=LIVES)
 def grows_at_once() -> None:
     """The first call that waits has all workers started."""
 
@@ -296,7 +296,7 @@ def grows_at_once() -> None:
     replace(Coordinator, "wanted_starts", eager)
 
 
-@NURSERY.bug(V2, breaks=("G16",), scenarios=("recycled_workers",))
+@REGISTRY.bug(V2, breaks=("G16",), scenarios=("recycled_workers",))
 def never_recycled() -> None:
     """A worker serves on after its last allowed request."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from harness.selfcheck.mutant import V2, Nursery
+from harness.selfcheck.mutant import V2, Registry
 from harness.selfcheck.planting import replace
 from pool_v2 import PoolV2, lease
 from pool_v2.coordinator import Affinity, Coordinator
@@ -16,10 +16,10 @@ from pool_v2.roster import NEVER_NS
 from pool_v2.sessions import Session, SessionTable
 from pool_v2.ticket import Ticket
 
-NURSERY = Nursery()
+REGISTRY = Registry()
 
 
-@NURSERY.bug(V2, breaks=("G17",), scenarios=("session_state",))
+@REGISTRY.bug(V2, breaks=("G17",), scenarios=("session_state",))
 def session_roams() -> None:
     """A session's call goes to any worker, and nothing is handed over."""
 
@@ -34,19 +34,19 @@ def session_roams() -> None:
     replace(Session, "lacks", lambda _: lambda self, worker_id: ())
 
 
-@NURSERY.bug(V2, breaks=("G17",), scenarios=("session_handover",))
+@REGISTRY.bug(V2, breaks=("G17",), scenarios=("session_handover",))
 def session_empty_after_crash() -> None:
     """A session whose worker is gone goes on empty, and nobody is told."""
     replace(Session, "lacks", lambda _: lambda self, worker_id: ())
 
 
-@NURSERY.bug(V2, breaks=("G18",), scenarios=("session_handover",))
+@REGISTRY.bug(V2, breaks=("G18",), scenarios=("session_handover",))
 def handover_one_behind() -> None:
     """A handover leaves out the last acknowledged change."""
     replace(Session, "lacks", lambda lacks: lambda self, worker_id: lacks(self, worker_id)[:-1])
 
 
-@NURSERY.bug(V2, breaks=("G19",), scenarios=("session_counters",))
+@REGISTRY.bug(V2, breaks=("G19",), scenarios=("session_counters",))
 def counters_reset() -> None:
     """A session's counter begins anew with each of its calls."""
 
@@ -61,7 +61,7 @@ def counters_reset() -> None:
     replace(SessionTable, "begin", resetting)
 
 
-@NURSERY.bug(V2, breaks=("G19",), scenarios=("session_threads",))
+@REGISTRY.bug(V2, breaks=("G19",), scenarios=("session_threads",))
 def counters_per_thread() -> None:
     """A session's counter begins anew when another thread calls in it."""
     callers: dict[int, threading.Thread] = {}  # the threads themselves: an ident may come again
@@ -80,25 +80,25 @@ def counters_per_thread() -> None:
     replace(SessionTable, "begin", forgetful)
 
 
-@NURSERY.bug(V2, breaks=("G20", "G22"), scenarios=("close_busy",))
+@REGISTRY.bug(V2, breaks=("G20", "G22"), scenarios=("close_busy",))
 def busy_workers_left() -> None:
     """Closing a pool leaves the workers that are busy."""
     replace(Coordinator, "kill_rest", lambda _: lambda self: [])
 
 
-@NURSERY.bug(V2, breaks=("G22",), scenarios=("close_under_load",))
+@REGISTRY.bug(V2, breaks=("G22",), scenarios=("close_under_load",))
 def waiters_not_told() -> None:
     """Who waits when the pool is closed is not told."""
     replace(Coordinator, "_refuse_all", lambda _: lambda self, reason: [])
 
 
-@NURSERY.bug(V2, breaks=("G22",), scenarios=("close_under_load",))
+@REGISTRY.bug(V2, breaks=("G22",), scenarios=("close_under_load",))
 def close_without_grace() -> None:
     """Closing a pool ends its running calls at once."""
     replace(PoolV2, "close", lambda close: lambda self, grace_s=None: close(self, 0.001))
 
 
-@NURSERY.bug(V2, breaks=("G22",), scenarios=("close_twice",))
+@REGISTRY.bug(V2, breaks=("G22",), scenarios=("close_twice",))
 def second_close_raises() -> None:
     """Closing a closed pool is an error."""
 
@@ -113,19 +113,19 @@ def second_close_raises() -> None:
     replace(PoolV2, "close", once_only)
 
 
-@NURSERY.bug(V2, breaks=("G26",), scenarios=("lease_misuse", "abandoned_lease"))
+@REGISTRY.bug(V2, breaks=("G26",), scenarios=("lease_misuse", "abandoned_lease"))
 def lease_never_reclaimed() -> None:
     """A lease whose thread has ended keeps its worker."""
     replace(Housekeeper, "beat", lambda _: lambda self, now: NEVER_NS)
 
 
-@NURSERY.bug(V2, breaks=("G26",), scenarios=("abandoned_lease",))
+@REGISTRY.bug(V2, breaks=("G26",), scenarios=("abandoned_lease",))
 def checkout_not_told() -> None:
     """Nobody remembers where a lease was opened, so the warning of its loss does not tell."""
     replace(lease, "_where", lambda _: tuple)
 
 
-@NURSERY.bug(V2, breaks=("G27",), scenarios=("command_errors",))
+@REGISTRY.bug(V2, breaks=("G27",), scenarios=("command_errors",))
 def errors_not_counted() -> None:
     """The pool's statistics tell no errors of commands."""
 

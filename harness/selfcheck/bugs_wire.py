@@ -20,7 +20,7 @@ from bridge.messages import INIT_ID, Response, decode_response, encode_request
 from bridge.process import WorkerProcess
 from bridge.exchange import check
 from bridge.stderr import StderrDrain, StderrTail
-from harness.selfcheck.mutant import BOTH, V2, Nursery
+from harness.selfcheck.mutant import BOTH, V2, Registry
 from harness.selfcheck.planting import mark_entered, replace, replace_everywhere
 from pool_v2.aio_io import TaskIo
 from pool_v2.handoff import hand_over
@@ -30,10 +30,10 @@ from pool_v2.transfer import use
 
 LOOK_S = 0.001
 """How soon a task looks again whether a lock is free."""
-NURSERY = Nursery()
+REGISTRY = Registry()
 
 
-@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("few_calls",), fix="unframed write")
+@REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("few_calls",), fix="unframed write")
 def unframed_write() -> None:
     """A request is written without its length."""
 
@@ -47,19 +47,19 @@ def unframed_write() -> None:
     replace_everywhere(encode_request, without_header)
 
 
-@NURSERY.bug(*BOTH, breaks=("G1",), scenarios=("any_json",), fix="double unwrapping")
+@REGISTRY.bug(*BOTH, breaks=("G1",), scenarios=("any_json",), fix="double unwrapping")
 def double_unwrapping() -> None:
     """A result that has a field `result` is unwrapped again."""
     _change_result(lambda value: value["result"] if isinstance(value, dict) and "result" in value else value)
 
 
-@NURSERY.bug(*BOTH, breaks=("G1",), scenarios=("any_json",))
+@REGISTRY.bug(*BOTH, breaks=("G1",), scenarios=("any_json",))
 def objects_only() -> None:
     """A result that is no object is replaced by an empty one."""
     _change_result(lambda value: value if isinstance(value, dict) else {})
 
 
-@NURSERY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_call",), fix="init not filtered")
+@REGISTRY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_call",), fix="init not filtered")
 def init_not_filtered() -> None:
     """The first frame of a starting worker must be the answer to its init ping."""
 
@@ -86,7 +86,7 @@ def init_not_filtered() -> None:
     replace(Handshake, "advance", strict)
 
 
-@NURSERY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_call",))
+@REGISTRY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_call",))
 def any_frame_is_init() -> None:
     """The first frame of a starting worker is taken for the answer to its init ping."""
 
@@ -101,17 +101,17 @@ def any_frame_is_init() -> None:
     replace(Handshake, "advance", careless)
 
 
-@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_call",), fix="stderr merged", worker="merge_stderr")
+@REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_call",), fix="stderr merged", worker="merge_stderr")
 def stderr_merged() -> None:
     """What a worker prints goes into the stream of its frames."""
 
 
-@NURSERY.bug(*BOTH, breaks=("G24",), scenarios=("ctrl_c_in_terminal",), worker="obey_sigint")
+@REGISTRY.bug(*BOTH, breaks=("G24",), scenarios=("ctrl_c_in_terminal",), worker="obey_sigint")
 def worker_obeys_sigint() -> None:
     """Ctrl-C in the terminal ends the workers too."""
 
 
-@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_call",))
+@REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_call",))
 def stderr_not_drained() -> None:
     """Nobody reads what a worker prints, so a flood of it blocks the worker."""
 
@@ -125,13 +125,13 @@ def stderr_not_drained() -> None:
     replace(StderrDrain, "watch", deaf)
 
 
-@NURSERY.bug(*BOTH, breaks=("G25",), scenarios=("last_words",))
+@REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("last_words",))
 def no_last_words() -> None:
     """The error of a crashed worker does not tell what the worker last printed."""
     replace(StderrTail, "text", lambda _: lambda self, **__: "")
 
 
-@NURSERY.bug(*BOTH, breaks=("G1", "G25"), scenarios=("broken_stream",))
+@REGISTRY.bug(*BOTH, breaks=("G1", "G25"), scenarios=("broken_stream",))
 def id_not_checked() -> None:
     """Whatever response comes next is taken for the request's own."""
 
@@ -148,45 +148,45 @@ def id_not_checked() -> None:
     replace_everywhere(check, trusting)
 
 
-@NURSERY.bug(*BOTH, breaks=("G12", "G20"), scenarios=("close_busy",))
+@REGISTRY.bug(*BOTH, breaks=("G12", "G20"), scenarios=("close_busy",))
 def kill_ignored() -> None:
     """Nothing ends a worker that does not want to leave."""
     replace(WorkerProcess, "_kill_group", lambda _: lambda self: None)
     replace(WorkerProcess, "_kill_leader", lambda _: lambda self: None)
 
 
-@NURSERY.bug(*BOTH, breaks=("G12", "G20"), scenarios=("left_grandchild",))
+@REGISTRY.bug(*BOTH, breaks=("G12", "G20"), scenarios=("left_grandchild",))
 def group_survives() -> None:
     """A worker is ended without the processes that it has started."""
     replace(WorkerProcess, "_kill_group", lambda _: lambda self: None)
     replace(processes, "tie", lambda _: lambda lifeline_read, pid: None)
 
 
-@NURSERY.bug(*BOTH, breaks=("G20",), scenarios=("killed_parent",), worker="ignore_end")
+@REGISTRY.bug(*BOTH, breaks=("G20",), scenarios=("killed_parent",), worker="ignore_end")
 def no_lifeline() -> None:
     """A worker does not notice that its parent is gone."""
     replace(processes, "tie", lambda _: lambda lifeline_read, pid: None)
 
 
-@NURSERY.bug(*BOTH, breaks=("G21",), scenarios=("few_calls",))
+@REGISTRY.bug(*BOTH, breaks=("G21",), scenarios=("few_calls",))
 def descriptors_kept() -> None:
     """The pipes of a buried worker stay open."""
     replace(WorkerProcess, "close", lambda _: lambda self: None)
 
 
-@NURSERY.bug(*BOTH, breaks=("G21",), scenarios=("few_calls",))
+@REGISTRY.bug(*BOTH, breaks=("G21",), scenarios=("few_calls",))
 def drain_kept() -> None:
     """The thread that reads stderr outlives its pool."""
     replace(StderrDrain, "close", lambda _: lambda self: None)
 
 
-@NURSERY.bug(*BOTH, breaks=("G23",), scenarios=("fork_in_client", "forked_client"))
+@REGISTRY.bug(*BOTH, breaks=("G23",), scenarios=("fork_in_client", "forked_client"))
 def fork_unguarded() -> None:
     """A forked child may use its copy of the pool."""
     replace(Crew, "require_owner", lambda _: lambda self: None)
 
 
-@NURSERY.bug(*BOTH, breaks=("G1", "G3"), scenarios=("any_json",))
+@REGISTRY.bug(*BOTH, breaks=("G1", "G3"), scenarios=("any_json",))
 def numbers_as_floats() -> None:
     """The codec makes every number a float."""
 
@@ -202,14 +202,14 @@ def numbers_as_floats() -> None:
     _change_result(widen)
 
 
-@NURSERY.bug(*BOTH, breaks=("G3",), scenarios=("command_errors",))
+@REGISTRY.bug(*BOTH, breaks=("G3",), scenarios=("command_errors",))
 def errors_as_results() -> None:
     """A command's error is returned as if it were its result."""
 
     _change_response(lambda r: r if r.success else Response(r.id, True, r.error, more=r.more))
 
 
-@NURSERY.bug(V2, breaks=("G4",), scenarios=("worker_crash",))
+@REGISTRY.bug(V2, breaks=("G4",), scenarios=("worker_crash",))
 def resent_after_crash() -> None:
     """A call whose worker died is said not to have been sent, so it is sent again."""
 
@@ -222,7 +222,7 @@ def resent_after_crash() -> None:
     replace(Channel, "crashed", lying)
 
 
-@NURSERY.bug(V2, breaks=("G10",), scenarios=("blocked_manager", "parallel_calls"), fix="I/O in the manager")
+@REGISTRY.bug(V2, breaks=("G10",), scenarios=("blocked_manager", "parallel_calls"), fix="I/O in the manager")
 def io_under_one_lock() -> None:
     """All calls and batches of the pool are exchanged under one lock."""
     lock = threading.Lock()
@@ -244,20 +244,20 @@ def io_under_one_lock() -> None:
     replace_everywhere(hand_over, lambda _: lambda ticket, log: ticket.wake(), counted=False)  # it would write at once
 
 
-@NURSERY.bug(V2, breaks=("G5", "G12"), scenarios=("dirty_worker",))
+@REGISTRY.bug(V2, breaks=("G5", "G12"), scenarios=("dirty_worker",))
 def dirty_worker_kept() -> None:
     """A worker whose call timed out is put back among the others, its answer still to come."""
     _forgive(CallTimeout)
 
 
-@NURSERY.bug(V2, breaks=("G1", "G5"), scenarios=("dirty_worker",))
+@REGISTRY.bug(V2, breaks=("G1", "G5"), scenarios=("dirty_worker",))
 def stale_answer_taken() -> None:
     """A worker whose call timed out is kept, and its late answer is given to the next call."""
     id_not_checked()
     _forgive(CallTimeout)
 
 
-@NURSERY.bug(V2, breaks=("G24",), scenarios=("interrupted_client",))
+@REGISTRY.bug(V2, breaks=("G24",), scenarios=("interrupted_client",))
 def interrupted_worker_kept() -> None:
     """A worker whose client was interrupted in the middle of an exchange is put back among the others."""
     _forgive(KeyboardInterrupt, asyncio.CancelledError)

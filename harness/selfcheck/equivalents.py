@@ -13,13 +13,13 @@ from bridge import messages
 from bridge.errors import ProtocolError
 from bridge.exchange import send
 from bridge.messages import Response
-from harness.selfcheck.mutant import BOTH, V1, V2, Nursery
+from harness.selfcheck.mutant import BOTH, V1, V2, Registry
 from harness.selfcheck.planting import replace, replace_everywhere
 from pool_v1.manager import Manager
 from pool_v2.coordinator import Coordinator
 
 SLOWER_BY_S = 0.002
-NURSERY = Nursery()
+REGISTRY = Registry()
 SCENARIOS = (
     "any_json",
     "broken_stream",
@@ -37,7 +37,7 @@ SCENARIOS = (
 """Where a small difference would show: order, time, values, sessions."""
 
 
-@NURSERY.bug(*BOTH, breaks=(), scenarios=SCENARIOS)
+@REGISTRY.bug(*BOTH, breaks=(), scenarios=SCENARIOS)
 def a_little_slower() -> None:
     """Each exchange takes 2 ms longer."""
 
@@ -51,7 +51,7 @@ def a_little_slower() -> None:
     replace_everywhere(send, slow)
 
 
-@NURSERY.bug(V2, breaks=(), scenarios=SCENARIOS)
+@REGISTRY.bug(V2, breaks=(), scenarios=SCENARIOS)
 def hot_first() -> None:
     """Of the idle workers the one that served last is taken."""
 
@@ -65,7 +65,7 @@ def hot_first() -> None:
     replace(Coordinator, "__init__", heated)
 
 
-@NURSERY.bug(V1, breaks=(), scenarios=SCENARIOS)
+@REGISTRY.bug(V1, breaks=(), scenarios=SCENARIOS)
 def backwards_in_turn() -> None:
     """The manager takes its workers in the opposite order."""
 
@@ -79,7 +79,7 @@ def backwards_in_turn() -> None:
     replace(Manager, "_pick", backwards)
 
 
-@NURSERY.bug(*BOTH, breaks=(), scenarios=SCENARIOS)
+@REGISTRY.bug(*BOTH, breaks=(), scenarios=SCENARIOS)
 def stdlib_json() -> None:
     """Requests are encoded and responses decoded by the standard library's json."""
 

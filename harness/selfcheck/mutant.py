@@ -56,7 +56,7 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.observed_because)
 
 
-class Nursery:
+class Registry:
     """Collects the mutants that a module defines."""
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ def mark_entered() -> None:
 
 
 def entered() -> bool:
-    """Whether a planted bug was executed since the last `uproot`, in this process or in a child that it forked."""
+    """Whether a planted bug was executed since the last `undo`, in this process or in a child that it forked."""
     return _ENTERED[0] == 1
 
 
@@ -67,7 +67,7 @@ def replace_everywhere(function: Callable[..., Any], make: Callable[[Any], Any],
         _put(module, name, made)
 
 
-def uproot() -> tuple[str, ...]:
+def undo() -> tuple[str, ...]:
     """Undo every replacement; the names of what was replaced."""
     names = []
     while _REPLACED:

@@ -23,8 +23,8 @@ Stage = Scenario | Drill
 
 def all_mutants() -> tuple[Mutant, ...]:
     """Every bug, then every equivalent, each for its pool."""
-    nurseries = (bugs_wire, bugs_v1, bugs_v2, bugs_v2_ends, equivalents)
-    found = {module: tuple(module.NURSERY.mutants) for module in nurseries}
+    registries = (bugs_wire, bugs_v1, bugs_v2, bugs_v2_ends, equivalents)
+    found = {module: tuple(module.REGISTRY.mutants) for module in registries}
     good = found.pop(equivalents)
     return (*(mutant for mutants in found.values() for mutant in mutants), *bugs_faces.MUTANTS, *good)
 

@@ -12,7 +12,7 @@ import pytest
 from bridge import PoolConfig
 from harness.selfcheck.bugs_faces import LARGE_BYTES, MUTANTS, WAYS
 from harness.selfcheck.bugs_kinds import KINDS, changer
-from harness.selfcheck.planting import entered, uproot
+from harness.selfcheck.planting import entered, undo
 from harness.selfcheck.roster import find_mutants
 from pool_v2 import AsyncPool, PoolV2
 from pool_v2.executor import PoolExecutor
@@ -38,7 +38,7 @@ def executor() -> Iterator[PoolExecutor]:
 @pytest.fixture(autouse=True)
 def clean() -> Iterator[None]:
     yield
-    uproot()
+    undo()
 
 
 def off_main(work: Callable[[], Any]) -> Any:
@@ -104,7 +104,7 @@ def test_a_wrong_value_comes_in_its_own_way_alone(way: Any, pool: PoolV2) -> Non
     wrong = [name for name, call in WAYS_IN.items() if call(pool) != SENT]
     assert wrong == [way.name]
     assert entered()
-    uproot()
+    undo()
     assert {call(pool) for call in WAYS_IN.values()} == {SENT}
 
 
@@ -114,7 +114,7 @@ def test_a_bug_is_not_executed_where_its_way_is_not_taken(pool: PoolV2) -> None:
         mutant.plant()
         assert WAYS_IN["off_main"](pool) == SENT
         assert not entered()
-        uproot()
+        undo()
 
 
 def test_a_bug_of_large_answers_or_of_unobserved_pools_is_met_there(pool: PoolV2) -> None:
@@ -123,7 +123,7 @@ def test_a_bug_of_large_answers_or_of_unobserved_pools_is_met_there(pool: PoolV2
         mutant.plant()
         assert pool.execute("echo", {"value": "x" * size}) is None
         assert entered()
-        uproot()
+        undo()
 
 
 def test_the_executor_has_bugs_of_its_own(executor: PoolExecutor) -> None:
@@ -131,7 +131,7 @@ def test_the_executor_has_bugs_of_its_own(executor: PoolExecutor) -> None:
     mutant.plant()
     assert executor.submit(str, SENT).result(PATIENT_S) is None
     assert WAYS_IN["off_main"](executor.pool) == SENT
-    uproot()
+    undo()
     assert executor.submit(str, SENT).result(PATIENT_S) == SENT
 
 
@@ -152,7 +152,7 @@ def test_a_doubled_call_is_executed_twice(pool: PoolV2) -> None:
                 pool.execute_many("append", [item])
             case _:
                 pool.execute("append", item, session="count")
-        uproot()
+        undo()
         with pool.checkout() as worker:
             assert worker.execute("get", {"key": "k", "session_id": "count"})["value"] == [1, 1], way
             worker.execute("cleanup_session", {"session_id": "count"})

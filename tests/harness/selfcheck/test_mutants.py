@@ -17,7 +17,7 @@ from harness.selfcheck.check import Task, as_cell, plan
 from harness.selfcheck.drill import Drill, claim, wait_until
 from harness.selfcheck.job import BROKEN
 from harness.selfcheck.mutant import BOTH, EXECUTE, FIXES, GUARANTEES, Mutant
-from harness.selfcheck.planting import PRODUCT, uproot
+from harness.selfcheck.planting import PRODUCT, undo
 from harness.selfcheck.roster import all_mutants, all_stages, find_mutants
 from harness.selfcheck.worker import BUGS, command
 from harness.verdict import Verdict
@@ -46,7 +46,7 @@ def test_each_bug_finds_its_place_and_can_be_taken_out_again(mutant: Mutant) -> 
     try:
         mutant.plant()
     finally:
-        names = uproot()
+        names = undo()
     assert names or mutant.worker
     assert _product() == before
 
@@ -80,7 +80,7 @@ def test_the_reversed_queue_is_reversed_where_a_worker_is_handed_on() -> None:
         lifo.plant()
         assert _served_next() == 3
     finally:
-        uproot()
+        undo()
     assert _served_next() == 1
 
 
