@@ -12,8 +12,7 @@ import msgspec
 
 from bridge.exchange import exchange, receive
 from bridge.framing import HEADER_BYTES
-from bridge.messages import Response, decode_request
-from bridge.messages import ends_stream
+from bridge.messages import Response, decode_request, ends_stream
 from harness.migration.plan import Mode
 from harness.migration.traffic import Traffic
 from harness.selfcheck.planting import mark_entered, replace, replace_everywhere

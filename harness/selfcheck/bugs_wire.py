@@ -14,11 +14,10 @@ from bridge import process as processes
 from bridge.channel import Channel, Handshake
 from bridge.crew import Crew
 from bridge.errors import ProtocolError, Sent
-from bridge.exchange import Steps, exchange_all
+from bridge.exchange import Steps, check, exchange_all
 from bridge.framing import HEADER_BYTES
 from bridge.messages import INIT_ID, Response, decode_response, encode_request
 from bridge.process import WorkerProcess
-from bridge.exchange import check
 from bridge.stderr import StderrDrain, StderrTail
 from harness.selfcheck.mutant import BOTH, V2, Registry
 from harness.selfcheck.planting import mark_entered, replace, replace_everywhere
