@@ -171,10 +171,10 @@ def hand_off_lost() -> None:
     """A worker that was offered at the moment at which its client gave up belongs to nobody."""
     gave_up: list[int] = []
 
-    def dropping(take_offer: Any) -> Any:
+    def dropping(settle: Any) -> Any:
         def drop(self: Runtime, ticket: Ticket, label: str) -> None:
             if gave_up or ticket.state is not TicketState.WAITING:
-                take_offer(self, ticket, label)
+                settle(self, ticket, label)
                 return
             gave_up.append(ticket.call)
             for _ in range(int(RACE_S / RACE_STEP_S)):
@@ -190,7 +190,7 @@ def hand_off_lost() -> None:
 
         return drop
 
-    replace(Runtime, "take_offer", dropping)
+    replace(Runtime, "settle", dropping)
 
 
 @REGISTRY.bug(V2, breaks=("G11",), scenarios=("late_answer",))
@@ -216,7 +216,7 @@ def queue_without_limit() -> None:
 
         return wait
 
-    replace(transfer, "_await_worker", patient)
+    replace_everywhere(transfer.await_worker, patient)
 
 
 @REGISTRY.bug(V2, breaks=("G13",), scenarios=("slow_start",), observed_because=STARTS)

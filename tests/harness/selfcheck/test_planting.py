@@ -85,11 +85,12 @@ def test_a_bug_that_counts_itself_is_not_counted_when_it_is_entered() -> None:
     assert entered()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_what_a_forked_child_executes_counts() -> None:
-    replace(Receiver, "take", lambda _: lambda self: None)
+    replace(Receiver, "room", lambda _: lambda self: None)
     child = os.fork()
     if child == 0:
-        Receiver(limit_bytes=1).take()
+        Receiver(limit_bytes=1).room()
         os._exit(0)
     os.waitpid(child, 0)
     assert entered()
