@@ -108,7 +108,10 @@ class AsyncStream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.aclose()
+        if not isinstance(error, GeneratorExit):
+            await self.aclose()
+        elif self._state == "open":  # perhaps in the garbage collector: see aio_io
+            self._finish(error)
 
     def _require_free(self) -> None:
         if self._busy or self._loop not in (None, asyncio.get_running_loop()):

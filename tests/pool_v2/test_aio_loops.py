@@ -114,7 +114,10 @@ def test_an_offer_to_a_loop_that_stands_still_is_taken_back_at_the_deadline(
         loop.run_until_complete(task)
 
 
-@pytest.mark.parametrize("kind", ["waiting", "exchange", "session", "lease", "lease's call"])
+KINDS = ["waiting", "exchange", "session", "lease", "lease's call", "batch", "session's batch", "stream", "part"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_coroutine_can_be_finalized_under_the_pool_s_lock(
     make_async_pool: MakeAsyncPool,
     loop: asyncio.AbstractEventLoop,
@@ -135,8 +138,25 @@ def test_a_coroutine_can_be_finalized_under_the_pool_s_lock(
                 await asyncio.Event().wait()
             await worker.execute("sleep", {"seconds": 600})
 
+    taken: list[Any] = []
+
+    async def stream() -> None:
+        async with pool.execute_stream("parts", {"count": 2, "pause_s": 0 if kind == "part" else 60}) as parts:
+            async for part in parts:
+                taken.append(part)
+                await asyncio.Event().wait()
+
+    async def batch(session: str | None) -> None:
+        await pool.execute_many("sleep", [{"seconds": 600}] * 2, session=session, timeout_s=600.0)
+
+    count = 1
     if kind.startswith("lease"):
         coroutine: Any = block()
+    elif kind in ("stream", "part"):
+        coroutine = stream()
+    elif kind.endswith("batch"):
+        count = 2
+        coroutine = batch("s" if kind.startswith("session") else None)
     else:
         session = "s" if kind == "session" else None
         coroutine = pool.execute("sleep", {"seconds": 600}, session=session, timeout_s=600.0, checkout_timeout_s=600.0)
@@ -144,6 +164,7 @@ def test_a_coroutine_can_be_finalized_under_the_pool_s_lock(
     begun = {
         "waiting": lambda: pool.status().waiting,
         "lease": lambda: [w for w in pool.status().workers if w.state == "leased"],
+        "part": lambda: taken,
     }
     drive(loop, begun.get(kind, lambda: log.of(EventKind.SEND)), soon)
     loop.close()
@@ -152,7 +173,7 @@ def test_a_coroutine_can_be_finalized_under_the_pool_s_lock(
         with pool._engine.lock:
             coroutine.close()
 
-    client(finalize).join()
+    client(finalize).result()
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     if holder is not None:
         holder.end()
@@ -161,6 +182,6 @@ def test_a_coroutine_can_be_finalized_under_the_pool_s_lock(
     assert pool.status().waiting == 0
     assert not pool.sessions()
     statistics = pool.status().statistics
-    assert (statistics.in_flight, statistics.outcomes) == (0, {} if kind == "lease" else {"Cancelled": 1})
+    assert (statistics.in_flight, statistics.outcomes) == (0, {} if kind == "lease" else {"Cancelled": count})
     if not kind.startswith("lease"):
         log.wait_for(EventKind.DONE, detail="Cancelled")
