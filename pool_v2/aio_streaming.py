@@ -76,7 +76,10 @@ class AsyncStream:
         failure = None if response.success else CommandError(str(response.error))
         self._finish(failure)
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # it would be a reference of the error to itself
         if response.more is False:
             raise StopAsyncIteration
         return response.result  # it was no stream
@@ -121,7 +124,10 @@ class AsyncStream:
         # Raises what the client is told, if that is not the error itself.
         told = self._finish(error)
         if told is not None and told is not error:
-            raise told from error
+            try:
+                raise told from error
+            finally:
+                del told  # it would be a reference of the error to itself
 
     def _finish(self, error: BaseException | None) -> BaseException | None:
         self._state = "ended"

@@ -196,8 +196,12 @@ def require_all(found: list[Any]) -> list[Any]:
     """The results; raises the first error that is among them, with the number of its item."""
     for index, value in enumerate(found):
         if isinstance(value, PoolError):
-            value.message = f"item {index} of {len(found)}: {value.message}"
-            raise value
+            error = _for_one(value, value.sent)
+            error.message = f"item {index} of {len(found)}: {value.message}"
+            try:
+                raise error
+            finally:
+                del error  # it would be a reference of the error to itself, as the results are one of its original
     return found
 
 

@@ -96,10 +96,12 @@ class Calls:
         except PoolError as error:
             told = runtime.told(error)
             outcome = type(told).__name__
-            if told is not error:
-                raise told from error
-            del told  # it would be a reference of the error to itself, and keep the ticket
-            raise
+            try:
+                if told is not error:
+                    raise told from error
+                raise
+            finally:
+                del told  # it would be a reference of the error to itself, and keep the ticket
         except BaseException as error:
             failure = type(error)
             raise

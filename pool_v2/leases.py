@@ -172,10 +172,12 @@ class Leases:
         except PoolError as error:
             told = runtime.told(error)
             outcome = type(told).__name__
-            if told is not error:
-                raise told from error
-            del told  # see Calls.execute
-            raise
+            try:
+                if told is not error:
+                    raise told from error
+                raise
+            finally:
+                del told  # see Calls.execute
         except BaseException as error:
             failure = type(error)
             raise

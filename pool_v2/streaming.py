@@ -111,9 +111,12 @@ class StreamCall:
             except BaseException:  # an interrupt came into these very steps
                 self.finish(error)
                 raise
-            if told is error or told is None:
-                raise
-            raise told from error
+            try:
+                if told is error or told is None:
+                    raise
+                raise told from error
+            finally:
+                del told  # it would be a reference of the error to itself
 
     def _send(self, frame: bytearray, until: int) -> Steps[None]:
         # Again only if a worker was found dead before it took a byte.
@@ -257,15 +260,21 @@ class Stream:
             response = run(self._call.next_response())
         except BaseException as error:
             told = self._finish(error)
-            if told is error or told is None:
-                raise
-            raise told from error
+            try:
+                if told is error or told is None:
+                    raise
+                raise told from error
+            finally:
+                del told  # see StreamCall.begin
         if not ends_stream(response):
             return response.result
         failure = None if response.success else CommandError(str(response.error))
         self._finish(failure)
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # it would be a reference of the error to itself
         if response.more is False:
             raise StopIteration
         return response.result  # it was no stream

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import gc
+import itertools
 import os
 import signal
 import time
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, GeneratorType
 from typing import Any
 
 import pytest
 
+import bridge
 import pool_v2
-from bridge import CallTimeout, CheckoutTimeout, CommandError, InvalidRequest, PoolClosed, PoolError
-from pool_v2 import PoolV2
+from bridge import CallTimeout, CheckoutTimeout, CommandError, InvalidRequest, PoolClosed, PoolError, WorkerCrashed
+from pool_v2 import Lease, PoolV2, transfer
+from pool_v2.aio import AsyncPool
+from pool_v2.aio_io import AsyncTicket
+from pool_v2.aio_streaming import AsyncStream
+from pool_v2.io import ThreadTicket
+from pool_v2.streaming import Stream
 from pool_v2.ticket import Ticket
 
-OWN_DIR = os.path.dirname(pool_v2.__file__)
+OWN_DIRS = tuple(os.path.dirname(str(package.__file__)) for package in (bridge, pool_v2))
 TIMES = 5
 PATIENCE = 60
 
 
 def left() -> list[object]:
-    """The pool's tickets, errors and frames that still exist."""
-    kinds = (Ticket, *PoolError.__subclasses__())
-    return [
-        each
-        for each in gc.get_objects()
-        if type(each) in kinds or (type(each) is FrameType and each.f_code.co_filename.startswith(OWN_DIR))
-    ]
+    """The pool's tickets, leases, errors, frames and generators that still exist."""
+    kinds = (Ticket, ThreadTicket, AsyncTicket, Lease, Stream, AsyncStream, *PoolError.__subclasses__())
+    return [each for each in gc.get_objects() if type(each) in kinds or is_own(each)]
+
+
+def is_own(each: object) -> bool:
+    """Whether this is a frame or a generator of the pool's code."""
+    code = each.f_code if isinstance(each, FrameType) else each.gi_code if isinstance(each, GeneratorType) else None
+    return code is not None and code.co_filename.startswith(OWN_DIRS)
 
 
 def uncollected(fail: Callable[[], object], *errors: type[PoolError]) -> int:
@@ -60,7 +71,7 @@ def uncollected(fail: Callable[[], object], *errors: type[PoolError]) -> int:
 
 @pytest.fixture
 def pool(make_pool: Any) -> PoolV2:
-    made: PoolV2 = make_pool(workers=1)
+    made: PoolV2 = make_pool(workers=1, zygote=True)
     made.execute("ping")
     return made
 
@@ -103,3 +114,88 @@ def test_a_closed_pool(pool: PoolV2) -> None:
     pool.close()
 
     assert uncollected(lambda: pool.execute("ping"), PoolClosed) <= 0
+
+
+def test_a_worker_that_dies(pool: PoolV2) -> None:
+    for session in (None, "s"):
+        assert (
+            uncollected(
+                lambda session=session: pool.execute("exit", session=session, checkout_timeout_s=20.0),  # type: ignore[misc]
+                WorkerCrashed,
+            )
+            <= 0
+        )
+
+
+def test_a_call_that_is_tried_again(pool: PoolV2, monkeypatch: pytest.MonkeyPatch) -> None:
+    send = transfer.send
+
+    def to_a_dead_one(io: Any, transport: Any, *args: Any) -> Any:
+        if not transport.exited() and next(turns):
+            transport.kill()
+            while not transport.exited():
+                time.sleep(0.001)
+        yield from send(io, transport, *args)
+
+    turns = itertools.cycle([True, False])
+    monkeypatch.setattr(transfer, "send", to_a_dead_one)
+    assert uncollected(lambda: pool.execute("no_such_command", checkout_timeout_s=20.0), CommandError) <= 0
+
+
+def test_a_batch_and_a_stream(pool: PoolV2) -> None:
+    assert uncollected(lambda: pool.execute_many("fail", [{}, {}]), CommandError) <= 0
+    assert uncollected(lambda: list(pool.execute_stream("fail")), CommandError) <= 0
+    assert uncollected(lambda: list(pool.execute_stream("exit", checkout_timeout_s=20.0)), WorkerCrashed) <= 0
+    assert uncollected(lambda: pool.execute_many("exit", [{}, {}], checkout_timeout_s=20.0), WorkerCrashed) <= 0
+
+
+def test_one_that_was_written_ahead(pool: PoolV2, client: Any, until: Any) -> None:
+    def fail() -> None:
+        lease = pool.checkout()
+        waiter = client(pool.execute, "no_such_command")
+        until(lambda: pool.status().waiting, "it waits")
+        lease.end()
+        try:
+            waiter.result()
+        finally:
+            waiter.error = None
+            del waiter
+
+    assert uncollected(fail, CommandError) <= 0
+
+
+def test_calls_of_tasks(make_async_pool: Callable[..., AsyncPool]) -> None:
+    pool = make_async_pool(workers=1, zygote=True)
+
+    async def in_vain() -> None:
+        async with pool.checkout():
+            await pool.execute("ping", checkout_timeout_s=0.01)
+
+    async def stream() -> None:
+        async with pool.execute_stream("fail") as parts:
+            async for _ in parts:
+                pass
+
+    async def fails(call: Callable[[], Any], error: type[PoolError]) -> None:
+        try:
+            await call()
+        except (error, CheckoutTimeout):
+            return
+        pytest.fail("it did not fail")
+
+    def often(runner: asyncio.Runner, call: Callable[[], Any], error: type[PoolError]) -> None:
+        runner.run(fails(call, error))  # asyncio itself keeps an error that leaves its task
+        raise error("it has failed")
+
+    with asyncio.Runner() as runner:
+        calls: list[tuple[Callable[[], Any], type[PoolError]]] = [
+            (lambda: pool.execute("no_such_command"), CommandError),
+            (lambda: pool.execute("no_such_command", session="s"), CommandError),
+            (lambda: pool.execute("sleep", {"seconds": 60}, timeout_s=0.1), CallTimeout),
+            (lambda: pool.execute("exit", checkout_timeout_s=20.0), WorkerCrashed),
+            (lambda: pool.execute_many("fail", [{}, {}], checkout_timeout_s=20.0), CommandError),
+            (in_vain, CheckoutTimeout),
+            (stream, CommandError),
+        ]
+        for call, error in calls:
+            assert uncollected(functools.partial(often, runner, call, error), error) <= 0, error
