@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import bridge.channel
 import bridge.exchange
 import pool_v2.io
 import pool_v2.pool
-from bridge import CallTimeout, CheckoutTimeout, Sent, WorkerCrashed
+from bridge import CallTimeout, CheckoutTimeout, EventKind, Sent, WorkerCrashed
 from bridge.clock import deadline_ns, now_ns
 from bridge.journal import JOURNAL_VARIABLE, read_journals
 from pool_v2 import PoolV2, calls, handoff, runtime, transfer
@@ -48,8 +49,8 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Write], list[int]]:
 def busy(make_pool: Any, pid_of: Any, client: Any, until: Any, tmp_path: Any) -> Callable[..., tuple[PoolV2, int, Any]]:
     """A pool whose one worker is stopped in the midst of the call of a thread; its pid, and that client."""
 
-    def make(*, by_main: bool = False) -> tuple[PoolV2, int, Any]:
-        pool = make_pool(env={JOURNAL_VARIABLE: str(tmp_path)})
+    def make(observer: Any = None, *, by_main: bool = False) -> tuple[PoolV2, int, Any]:
+        pool = make_pool(observer, env={JOURNAL_VARIABLE: str(tmp_path)})
         pid = pid_of(pool)
         os.kill(pid, signal.SIGSTOP)
         holder = None
@@ -132,7 +133,7 @@ def test_the_main_thread_s_request_is_written_for_it_as_any_thread_s_is(
 
 
 def test_one_whose_patience_ends_while_it_is_written_is_served(
-    busy: Any, writes: Any, client: Any, until: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    busy: Any, writes: Any, client: Any, until: Any, tmp_path: Any, log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
@@ -144,7 +145,7 @@ def test_one_whose_patience_ends_while_it_is_written_is_served(
     monkeypatch.setattr(handoff, "LONGEST_WRITING_S", HARD_LIMIT_S)
 
     writes(slowly)
-    pool, pid, holder = busy()
+    pool, pid, holder = busy(log)
     second = in_line(pool, client, until, "echo", {"value": "second", "nonce": "n2"}, checkout_timeout_s=3.0)
     os.kill(pid, signal.SIGCONT)
     assert begun.wait(HARD_LIMIT_S)
@@ -155,6 +156,8 @@ def test_one_whose_patience_ends_while_it_is_written_is_served(
     assert second.result() == "second"
     assert holder.result() == "first"
     assert [entry.nonce for entry in read_journals(tmp_path)].count("n2") == 1
+    kinds = Counter(event.kind for event in log.events if event.call == 2)
+    assert (kinds[EventKind.ACCEPT], kinds[EventKind.SEND]) == (1, 1), "told by the one that wrote, and by nobody else"
 
 
 def test_one_whose_patience_ended_before_is_never_sent(

@@ -1,7 +1,4 @@
-"""Calls that nobody observes take the shortest way through the pool, writing ahead included: many, with faults.
-
-Whoever observes a pool, as every scenario does, has it take its steps in order, so only these tests see that way.
-"""
+"""Many calls of many threads at once, written ahead and not, observed and not, while workers are killed and stopped."""
 
 from __future__ import annotations
 
@@ -9,13 +6,13 @@ import os
 import random
 import signal
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bridge import PoolError, Sent
+from bridge import Event, EventKind, PoolError, Sent
 from bridge.journal import JOURNAL_VARIABLE, read_journals
 from pool_v2 import PoolV2
 
@@ -69,14 +66,39 @@ def injure(pool: PoolV2, seed: int, done: threading.Event) -> int:
     return killed
 
 
+def require_steps(events: list[Event]) -> None:
+    """Each call was told once from its begin to its end, and each worker that it had was told once."""
+    calls: dict[int, list[Event]] = defaultdict(list)
+    for event in events:
+        if event.call is not None:
+            calls[event.call].append(event)
+    for call, steps in calls.items():
+        kinds = Counter(event.kind for event in steps)
+        assert (steps[0].kind, steps[-1].kind) == (EventKind.ENQUEUE, EventKind.DONE), call
+        assert (kinds[EventKind.ENQUEUE], kinds[EventKind.DONE]) == (1, 1), call
+        had = [event.worker for event in steps if event.kind is EventKind.ACCEPT]
+        assert len(had) == len(set(had)), f"call {call} has taken one worker twice: {steps}"
+        assert {event.worker for event in steps if event.kind is EventKind.SEND} <= set(had), call
+        assert kinds[EventKind.RECEIVE] <= kinds[EventKind.SEND] <= 1, call
+        if steps[-1].detail == "result":
+            assert (kinds[EventKind.RECEIVE], kinds[EventKind.CHECKIN]) == (1, 1), call
+
+
+@pytest.mark.parametrize("observed", [False, True])
 @pytest.mark.parametrize(
     ("seed", "options"), [(1, {}), (2, {"overflow": 2}), (3, {"max_requests": 100}), (4, {"idle_order": "hot"})]
 )
 def test_each_call_has_its_own_answer_and_one_outcome_and_runs_once_at_most(
-    make_pool: Any, client: Any, tmp_path: Path, seed: int, options: dict[str, Any]
+    make_pool: Any, client: Any, tmp_path: Path, log: Any, seed: int, options: dict[str, Any], observed: bool
 ) -> None:
     # Workers are killed while they start, too: on a slow machine that would open the circuit, and no call be made.
-    pool = make_pool(workers=4, start_failures_to_open=1000, env={JOURNAL_VARIABLE: str(tmp_path)}, **options)
+    pool = make_pool(
+        log if observed else None,
+        workers=4,
+        start_failures_to_open=1000,
+        env={JOURNAL_VARIABLE: str(tmp_path)},
+        **options,
+    )
     done = threading.Event()
     nemesis = client(injure, pool, seed, done)
     try:
@@ -100,3 +122,5 @@ def test_each_call_has_its_own_answer_and_one_outcome_and_runs_once_at_most(
         assert ran[nonce] == 0 or sent is not Sent.NO, nonce
         assert ran[nonce] == 0 or outcome != "CheckoutTimeout", nonce
     assert not pool._engine.coordinator.held
+    require_steps(log.events)
+    assert len(log.of(EventKind.DONE)) == (len(told) if observed else 0)
