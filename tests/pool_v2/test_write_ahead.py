@@ -19,7 +19,7 @@ import bridge.exchange
 import pool_v2.io
 import pool_v2.pool
 from bridge import CallTimeout, CheckoutTimeout, EventKind, Sent, WorkerCrashed
-from bridge.clock import deadline_ns, now_ns
+from bridge.clock import now_ns
 from bridge.journal import JOURNAL_VARIABLE, read_journals
 from pool_v2 import PoolV2, calls, handoff, runtime, transfer
 
@@ -225,17 +225,15 @@ def test_a_worker_that_was_dead_before_the_write_costs_nobody_anything(
 def test_a_deadline_that_passes_while_the_request_is_written_is_a_call_timeout(
     busy: Any, writes: Any, client: Any, until: Any
 ) -> None:
-    deadlines_ns: list[int] = []
-
     def late(fd: int, data: Any) -> int:
         written = os.write(fd, data)
-        until(lambda: now_ns() > deadlines_ns[0], "the deadline has passed")
+        [ticket] = pool._engine.coordinator.held.values()
+        until(lambda: now_ns() > ticket.deadline_ns, "the deadline has passed")
         return written
 
     writes(late)
     pool, pid, holder = busy()
     second = in_line(pool, client, until, "sleep", {"seconds": 60}, timeout_s=2.0)
-    deadlines_ns.append(deadline_ns(2.0))
     os.kill(pid, signal.SIGCONT)
     with pytest.raises(CallTimeout) as caught:
         second.result()
