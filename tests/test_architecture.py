@@ -48,7 +48,7 @@ PURE_PATHS = """
     harness/models/{service,answers}
     harness/depths/{depth,frames,script} harness/{programs}
     pool_v2/{coordinator,orders,circuit,roster,sessions}
-    pool_v2/{ticket,behaviour} bridge/telemetry/{tally}
+    pool_v2/{ticket,behaviour} bridge/{receiver,transport,exchange} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
     harness/{op,columns,tables,joining,lines,recovery,picture,cells,composition,intended,differential,replay}
     harness/shrink/{selection,reduction} harness/selfcheck/{matrix,mutant,markdown,probes,face_probes,journals}
