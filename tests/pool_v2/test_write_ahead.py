@@ -223,8 +223,10 @@ def test_a_worker_that_was_dead_before_the_write_costs_nobody_anything(
 
 
 def test_a_deadline_that_passes_while_the_request_is_written_is_a_call_timeout(
-    busy: Any, writes: Any, client: Any, until: Any
+    busy: Any, writes: Any, client: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(handoff, "LONGEST_WRITING_S", HARD_LIMIT_S)
+
     def late(fd: int, data: Any) -> int:
         written = os.write(fd, data)
         [ticket] = pool._engine.coordinator.held.values()
