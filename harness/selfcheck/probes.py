@@ -39,11 +39,12 @@ PATIENT_S = 3.0
 
 
 def crossing(_: random.Random, __: Size) -> Plan:
-    """One call holds the worker; of two that wait one gives up before the hand-off, and the other gets the worker."""
+    """One call holds the worker; of two that wait one gives up at its hand-off. The other and a last call want it."""
     hold = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
     racing = Step(command="echo", after="hold:sent", checkout_timeout_s=GIVES_UP_S, label="racing")
     patient = Step(command="echo", after="hold:sent", timeout_s=PATIENT_S, label="patient")
-    return ((hold,), (racing,), (patient,))
+    last = Step(command="echo", after="racing:done", timeout_s=PATIENT_S, label="patient")
+    return ((hold, last), (racing,), (patient,))
 
 
 def apart(_: random.Random, size: Size) -> Plan:
