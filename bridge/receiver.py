@@ -56,7 +56,7 @@ class Receiver:
             self.payloads.append(bytes(view[HEADER_BYTES:end]))
             view = view[end:]
         self._head = bytes(view)
-        self.torn = bool(view)
+        self.torn = self.partial or bool(view)
 
     def room(self) -> memoryview:
         """Where the rest of a frame of which a `partial` payload has come is to be read to."""

@@ -14,7 +14,8 @@ from bridge.messages import Response, decode_request, encode_failure, encode_par
 from bridge.receiver import Receiver
 
 LIMIT_BYTES = 1000
-DEADLINE_NS = 7
+DEADLINE_NS = 2**62
+PAST_NS = 7
 FRAME = encode_request(1, "echo", {"value": 1}, limit_bytes=LIMIT_BYTES)
 WHOLE = len(FRAME)
 LATE = object()
@@ -57,10 +58,9 @@ class Scripted:
         self.written += bytes(left)
         return ""
 
-    def read(self, deadline_ns: int) -> str:
+    def take_in(self) -> str:
         """Take in what has come; what the worker did in place of sending something."""
         self.waits.append(("read", None))
-        assert deadline_ns == DEADLINE_NS
         assert self._sends, "nobody reads when everything has come"
         self.dirty_at.append(self.dirty)
         data = self._sends.pop(0)
@@ -70,6 +70,10 @@ class Scripted:
         if data:
             self.receiver.feed(data)
         return "" if data else self.receiver.describe_gap()
+
+    def unanswered(self, sent: Sent) -> PoolError:
+        """The deadline has passed before the answer."""
+        return self.late(sent)
 
     def late(self, sent: Sent) -> CallTimeout:
         """The deadline has passed."""
@@ -93,7 +97,8 @@ class AtOnce:
 
     def read(self, transport: Any, deadline_ns: int) -> Iterable[Any]:
         """See bridge.exchange.Io."""
-        gap = transport.read(deadline_ns)
+        assert deadline_ns in (DEADLINE_NS, PAST_NS)
+        gap = transport.take_in()
         if gap:
             raise transport_gap(transport, gap)
         return ()
@@ -154,15 +159,25 @@ def way(request: pytest.FixtureRequest) -> Way:
     return found
 
 
-def ask(way: Way, transport: Any, frame: bytearray = FRAME, request_id: int = 1) -> Response:
+def ask(way: Way, transport: Any, deadline_ns: int = DEADLINE_NS) -> Response:
     io, drive = way
-    found: Response = drive(exchange(io, transport, request_id, frame, DEADLINE_NS))
+    found: Response = drive(exchange(io, transport, 1, FRAME, deadline_ns))
     return found
 
 
-def fail(way: Way, transport: Any, kind: type[PoolError]) -> PoolError:
+def send_one(way: Way, transport: Any, ahead: int = 0) -> None:
+    """Send the request, of which so many bytes were written before."""
+    io, drive = way
+
+    def steps() -> Steps[None]:
+        yield from send(io, transport, FRAME, DEADLINE_NS, ahead)
+
+    drive(steps())
+
+
+def fail(way: Way, transport: Any, kind: type[PoolError], deadline_ns: int = DEADLINE_NS) -> PoolError:
     with pytest.raises(kind) as caught:
-        ask(way, transport)
+        ask(way, transport, deadline_ns)
     assert transport.dirty, "its worker is never used again"
     assert caught.value.worker_id == 3
     return caught.value
@@ -205,9 +220,8 @@ def test_what_the_worker_does_not_take_at_once_is_waited_for(way: Way, first: in
 
 @pytest.mark.parametrize("ahead", [1, WHOLE - 1, WHOLE])
 def test_what_was_written_before_is_not_written_again(way: Way, ahead: int) -> None:
-    io, drive = way
     transport: Any = Scripted()
-    drive(send(io, transport, FRAME, DEADLINE_NS, ahead))
+    send_one(way, transport, ahead)
     assert transport.written == FRAME[ahead:]
     assert transport.waits == ([] if ahead == WHOLE else [("write", Sent.MAYBE)])
     assert transport.dirty
@@ -257,6 +271,16 @@ def test_a_deadline_before_the_answer_leaves_the_worker_to_its_pool(way: Way) ->
         assert transport.killed == 0
 
 
+def test_bytes_that_never_stop_coming_do_not_stretch_the_deadline(way: Way) -> None:
+    answer = encode_frame(encode_success(1, 1))
+    transport = Scripted(answer[:-2], answer[-2:-1], answer[-1:])
+    assert fail(way, transport, CallTimeout, PAST_NS).sent is Sent.YES
+    assert transport.waits == [("read", None)], "the clock is looked at before the second read"
+    assert transport.killed == 0, "its pool ends it"
+
+    assert ask(way, Scripted(answer), PAST_NS).result == 1, "what has come whole counts"
+
+
 def test_a_thread_that_would_have_to_await_something_is_a_defect() -> None:
     with pytest.raises(AssertionError, match="a thread's step is over when it was made"):
         ask((Later(), run), Scripted(b""))
@@ -270,7 +294,7 @@ def test_parts_come_one_by_one_and_the_worker_is_clean_after_the_last(way: Way) 
     parts = [encode_frame(encode_part(1, n, more=True)) for n in range(3)]
     last = encode_frame(encode_part(1, None, more=False))
     transport: Any = Scripted(parts[0] + parts[1], parts[2] + last)
-    drive(send(io, transport, FRAME, DEADLINE_NS))
+    send_one(way, transport)
     found = []
     for _ in range(4):
         assert transport.dirty

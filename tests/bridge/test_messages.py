@@ -165,16 +165,16 @@ def test_what_is_no_response_is_refused_with_the_decoders_reason(payload: bytes,
     with pytest.raises(ProtocolError) as caught:
         decode_response(payload)
     assert isinstance(caught.value.__cause__, cause)
-    assert str(caught.value) == f"not a response: {caught.value.__cause__}; it begins {payload!r}"
+    assert str(caught.value) == f"sent what is not a response: {caught.value.__cause__}; it begins {payload!r}"
 
 
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
-        (b'{"id": 1, "success": true}', "response 1 is a success without a result"),
-        (b'{"id": 1, "success": true, "error": "e"}', "response 1 is a success without a result"),
-        (b'{"id": 1, "success": false}', "response 1 is a failure without an error"),
-        (b'{"id": 1, "success": false, "result": 1}', "response 1 is a failure without an error"),
+        (b'{"id": 1, "success": true}', "sent response 1, which is a success without a result"),
+        (b'{"id": 1, "success": true, "error": "e"}', "sent response 1, which is a success without a result"),
+        (b'{"id": 1, "success": false}', "sent response 1, which is a failure without an error"),
+        (b'{"id": 1, "success": false, "result": 1}', "sent response 1, which is a failure without an error"),
     ],
 )
 def test_a_response_has_a_result_or_an_error(payload: bytes, reason: str) -> None:

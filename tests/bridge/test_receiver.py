@@ -5,13 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 
-import msgspec
 import pytest
 
 from bridge.errors import ProtocolError
 from bridge.framing import HEADER_BYTES, encode_frame
-from bridge.messages import Response, encode_failure, encode_part, encode_success
-from bridge.receiver import Receiver, check, ends_stream
+from bridge.receiver import Receiver
 
 LIMIT_BYTES = 64
 PAYLOADS = [b"first", b"", b"x" * LIMIT_BYTES, b"{}", b"\0\0\0\1"]
@@ -27,10 +25,10 @@ def fed(receiver: Receiver, data: bytes) -> None:
 def read(receiver: Receiver, data: bytes) -> None:
     """Bytes that have come, as a reader does that reads the rest of a frame into its place."""
     while data:
-        room = receiver.room
-        if room is None:
+        if not receiver.partial:
             receiver.feed(data)
             return
+        room = receiver.room()
         count = min(len(room), len(data))
         room[:count] = data[:count]
         receiver.fill(count)
@@ -39,7 +37,9 @@ def read(receiver: Receiver, data: bytes) -> None:
 
 def taken(receiver: Receiver) -> list[bytes]:
     """Every payload that has come whole."""
-    return [bytes(payload) for payload in iter(receiver.take, None)]
+    found = [bytes(payload) for payload in receiver.payloads]
+    receiver.payloads.clear()
+    return found
 
 
 def received(pieces: Iterable[bytes], give: Give) -> list[bytes]:
@@ -49,7 +49,8 @@ def received(pieces: Iterable[bytes], give: Give) -> list[bytes]:
         if piece:
             give(receiver, piece)
             found += taken(receiver)
-    assert not receiver.pending
+    assert not receiver.torn
+    assert not receiver.partial
     return found
 
 
@@ -68,41 +69,64 @@ def test_one_whole_frame_in_one_read_is_its_payload(payload: bytes) -> None:
     receiver = Receiver(limit_bytes=LIMIT_BYTES)
     receiver.feed(encode_frame(payload))
 
-    assert receiver.pending
     assert taken(receiver) == [payload]
-    assert not receiver.pending
+    assert not receiver.torn
+    assert not receiver.partial
 
 
 def test_the_rest_of_a_frame_is_read_straight_into_its_place() -> None:
     receiver = Receiver(limit_bytes=LIMIT_BYTES)
-    assert receiver.room is None
+    assert not receiver.partial
     receiver.feed(encode_frame(b"0123456789")[: HEADER_BYTES + 4])
-    room = receiver.room
-    assert room is not None
+    assert receiver.partial
+    room = receiver.room()
     assert len(room) == 6, "what is missing, and no byte of the next frame"
 
     room[:2] = b"45"
     receiver.fill(2)
-    assert receiver.take() is None
-    room = receiver.room
-    assert room is not None
+    assert taken(receiver) == []
+    assert receiver.partial
+    room = receiver.room()
     room[:] = b"6789"
     receiver.fill(4)
 
-    assert receiver.room is None
-    assert receiver.take() == b"0123456789"
-    with pytest.raises(AssertionError, match="only a frame that has begun has room"):
-        receiver.fill(1)
+    assert not receiver.partial
+    assert taken(receiver) == [b"0123456789"]
 
 
-@pytest.mark.parametrize("come", [b"\0", b"\0\0\0", b"\0\0\0\5", b"\0\0\0\5abcd", b"\0\0\0\1a", b"\0\0\0\1a\0"])
-def test_whatever_was_not_taken_is_pending(come: bytes) -> None:
+def test_only_a_frame_that_has_begun_has_room() -> None:
+    for receiver in (Receiver(limit_bytes=LIMIT_BYTES), Receiver(limit_bytes=LIMIT_BYTES)):
+        with pytest.raises(AssertionError, match="only a frame that has begun has room"):
+            receiver.fill(1)
+        with pytest.raises(AssertionError, match="only a frame that has begun has room"):
+            receiver.room()
+        receiver.feed(encode_frame(b"whole"))
+
+
+@pytest.mark.parametrize("give", [fed, read])
+@pytest.mark.parametrize(
+    ("come", "whole", "torn", "partial"),
+    [
+        (b"\0", [], True, False),
+        (b"\0\0\0", [], True, False),
+        (b"\0\0\0\5", [], True, True),
+        (b"\0\0\0\5abcd", [], True, True),
+        (b"\0\0\0\1a", [b"a"], False, False),
+        (b"\0\0\0\0", [b""], False, False),
+        (b"\0\0\0\1a\0", [b"a"], True, False),
+        (b"\0\0\0\1a\0\0\0\2b", [b"a"], True, True),
+    ],
+)
+def test_whatever_was_not_taken_is_a_payload_or_a_part_of_one(
+    give: Give, come: bytes, whole: list[bytes], torn: bool, partial: bool
+) -> None:
     for pieces in ([come], [come[i : i + 1] for i in range(len(come))]):
         receiver = Receiver(limit_bytes=LIMIT_BYTES)
-        assert not receiver.pending
+        assert not receiver.torn
         for piece in pieces:
-            receiver.feed(piece)
-            assert receiver.pending
+            give(receiver, piece)
+            assert receiver.payloads or receiver.torn
+        assert (taken(receiver), receiver.torn, receiver.partial) == (whole, torn, partial)
 
 
 @pytest.mark.parametrize(
@@ -140,58 +164,4 @@ def test_a_whole_frame_over_the_limit_is_refused() -> None:
     receiver = Receiver(limit_bytes=LIMIT_BYTES)
     with pytest.raises(ProtocolError):
         receiver.feed(encode_frame(b"x" * (LIMIT_BYTES + 1)))
-    assert receiver.take() is None
-
-
-# What a payload says.
-
-PART = encode_part(7, "part", more=True)
-LAST = encode_part(7, None, more=False)
-
-
-@pytest.mark.parametrize("parts", [False, True])
-def test_a_response_is_checked_whether_parts_were_asked_for_or_not(parts: bool) -> None:
-    response = check(encode_success(7, {"a": 1}), 7, parts=parts)
-    assert (response.id, response.success, response.result) == (7, True, {"a": 1})
-    assert not check(encode_failure(7, "no"), 7, parts=parts).success
-
-
-@pytest.mark.parametrize(
-    ("payload", "what"),
-    [
-        (encode_success(8, 1), "answered request 8 instead of 7"),
-        (encode_failure(0, "no"), "answered request 0 instead of 7"),
-        (PART, "answered a part of request 7 instead of 7"),
-        (LAST, "answered a part of request 7 instead of 7"),
-        (encode_part(8, 1, more=True), "answered a part of request 8 instead of 7"),
-    ],
-)
-def test_what_does_not_answer_the_request_is_refused_with_what_the_worker_did(payload: bytes, what: str) -> None:
-    with pytest.raises(ProtocolError) as caught:
-        check(payload, 7)
-    assert str(caught.value) == what
-
-
-@pytest.mark.parametrize("payload", [b"", b"{]", b"[]", b"\xff\xfe", b'{"id": 7}'])
-@pytest.mark.parametrize("parts", [False, True])
-def test_garbage_is_refused(payload: bytes, parts: bool) -> None:
-    with pytest.raises(ProtocolError, match="sent what is "):
-        check(payload, 7, parts=parts)
-
-
-def test_a_part_of_another_request_is_refused_where_parts_were_asked_for() -> None:
-    assert check(PART, 7, parts=True).result == "part"
-    with pytest.raises(ProtocolError, match="answered a part of request 7 instead of 8"):
-        check(PART, 8, parts=True)
-
-
-@pytest.mark.parametrize(
-    ("payload", "ends"),
-    [(PART, False), (LAST, True), (encode_success(7, 1), True), (encode_failure(7, "no"), True)],
-)
-def test_a_stream_ends_with_its_last_part_a_failure_or_one_plain_response(payload: bytes, ends: bool) -> None:
-    assert ends_stream(check(payload, 7, parts=True)) is ends
-
-
-def test_a_failure_that_says_more_ends_its_stream_all_the_same() -> None:
-    assert ends_stream(msgspec.structs.replace(Response(id=7, success=False, error="no"), more=True))
+    assert taken(receiver) == []
