@@ -9,17 +9,25 @@ from typing import Any
 
 import pytest
 
-from pool_v2.io import THREAD, ThreadTicket
+from bridge.clock import now_ns
+from pool_v2.io import THREAD, WATCHED_NS, ThreadTicket
 from pool_v2.ticket import Ticket
 
 HARD_LIMIT_S = 15.0
 AT_ONCE = 0.0
 
 
-def armed(call: int) -> ThreadTicket:
-    ticket = THREAD.ticket(call, None, 2**63, None)
+def made(call: int, request: bytearray | None = None) -> ThreadTicket:
+    ticket = THREAD.ticket(call, None, 2**63, 2**63, threading.get_ident(), request)
     assert isinstance(ticket, ThreadTicket)
+    return ticket
+
+
+def armed(call: int) -> ThreadTicket:
+    """A ticket that has been put in the queue just now."""
+    ticket = made(call)
     ticket.arm()
+    ticket.queued_ns = now_ns()
     return ticket
 
 
@@ -30,15 +38,27 @@ def is_woken(ticket: ThreadTicket) -> bool:
 
 
 def wait(ticket: Ticket, timeout_s: float) -> Iterable[Any]:
-    return THREAD.wait(ticket, timeout_s)
+    """Wait at most so long from now."""
+    return THREAD.wait(ticket, now_ns() + int(timeout_s * 1e9))
 
 
-def test_a_thread_s_ticket_says_who_waits() -> None:
-    claim = [bytearray(b"request")]
-    ticket = THREAD.ticket(7, None, 5, claim)
+def test_a_thread_s_ticket_says_who_waits_and_until_when() -> None:
+    request = bytearray(b"request")
+    ticket = THREAD.ticket(7, None, 5, 4, 3, request)
 
-    assert (ticket.call, ticket.deadline_ns, ticket.thread_id) == (7, 5, threading.get_ident())
-    assert ticket.claim is claim
+    assert (ticket.call, ticket.deadline_ns, ticket.until_ns, ticket.thread_id) == (7, 5, 4, 3)
+    assert ticket.request is request
+    assert isinstance(ticket, ThreadTicket)
+
+
+@pytest.mark.parametrize("request_", [None, bytearray(b"request")])
+def test_only_while_its_client_waits_may_others_write_its_request(request_: bytearray | None) -> None:
+    ticket = made(7, request_)
+    assert (ticket.gate, ticket.claim, ticket.written) == (None, None, None)
+
+    ticket.arm()
+    assert not is_woken(ticket)
+    assert (ticket.claim, ticket.written) == ((None, None) if request_ is None else ([request_], []))
 
 
 @pytest.mark.parametrize("timeout_s", [AT_ONCE, -1.0, HARD_LIMIT_S])
@@ -59,12 +79,29 @@ def test_a_wake_ends_a_wait_in_another_thread(client: Callable[..., Any]) -> Non
     assert waiter.result() == ()
 
 
-def test_a_wait_without_end_is_no_longer_than_the_interpreter_can_wait(client: Callable[..., Any]) -> None:
-    ticket = armed(1)
-    waiter = client(wait, ticket, 1e300)
-    ticket.wake()
+class Watched:
+    """A gate that keeps how it was waited for."""
 
-    assert waiter.result() == ()
+    def __init__(self) -> None:
+        self.waits: list[float | None] = []
+
+    def acquire(self, timeout: float | None = None) -> None:
+        """Keep it."""
+        self.waits.append(timeout)
+
+
+def test_only_a_short_wait_has_a_timer_of_its_own() -> None:
+    ticket: Any = armed(1)
+    gate = ticket.gate = Watched()
+    for limit_ns in (WATCHED_NS + 1, 3600 * 10**9, 2**63 - 1 - ticket.queued_ns):
+        list(THREAD.wait(ticket, ticket.queued_ns + limit_ns))
+    assert gate.waits == [None] * 3, "the supervisor ends them"
+    gate.waits.clear()
+
+    list(THREAD.wait(ticket, ticket.queued_ns + WATCHED_NS))
+    (left_s,) = gate.waits
+    assert left_s is not None
+    assert 0 <= left_s <= WATCHED_NS / 1e9
 
 
 @pytest.mark.parametrize("timeout_s", [-1.0, AT_ONCE, 0.01])
@@ -106,11 +143,14 @@ def test_many_threads_may_wake_it_at_once(client: Callable[..., Any]) -> None:
 
 
 def test_a_ticket_that_was_not_armed_does_not_wait_and_is_woken_in_vain() -> None:
-    ticket = THREAD.ticket(1, None, 2**63, None)
+    ticket = made(1)
     ticket.wake()
-
-    with pytest.raises(AssertionError, match="only an armed ticket waits"):
+    assert ticket.gate is None
+    with pytest.raises(AttributeError):
         wait(ticket, 1.0)
+
+    ticket.arm()
+    assert not is_woken(ticket), "a wake from before does not end the wait"
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
