@@ -97,7 +97,9 @@ def offered() -> Iterator[Offer]:
         pipes.append(pipe := Pipe())
         worker: Any = Worker(1)
         worker.transport, worker.reachable = pipe, True
-        return WokenTicket(1, claim=[bytearray(request)], worker=worker), pipe
+        ticket = WokenTicket(1, request=bytearray(request), worker=worker)
+        ticket.arm()
+        return ticket, pipe
 
     yield make
     for pipe in pipes:
@@ -166,11 +168,13 @@ def test_a_pipe_that_takes_nothing_leaves_the_request_to_its_client(
     assert REQUEST not in pipe.taken()
 
 
-@pytest.mark.parametrize("lacking", ["claim", "worker", "way"])
+@pytest.mark.parametrize("lacking", ["claim", "wait", "worker", "way"])
 def test_a_ticket_without_a_claim_or_a_worker_is_only_woken(offered: Offer, lacking: str) -> None:
     ticket, pipe = offered()
     if lacking == "claim":
         ticket.claim = None
+    elif lacking == "wait":  # it was given an idle worker at once
+        ticket.claim = ticket.written = None
     elif lacking == "worker":
         ticket.worker = None
     else:
