@@ -106,9 +106,9 @@ class Calls:
             failure = type(error)
             raise
         finally:
+            calls[number] = outcome  # at once: an interrupt may come into any call
             if session is not None:
                 runtime.release_session(number, session, failure)
-            calls[number] = outcome  # at once: an interrupt may come into any call
             if runtime.log is not None or len(calls) > MOST_UNCOUNTED:
                 runtime.after_call(number, outcome, failure)
 

@@ -68,9 +68,9 @@ CHECKPOINTS = {dis.opmap[name] for name in ("CALL", "CALL_KW", "CALL_FUNCTION_EX
 
 
 def _interrupted_after(
-    step: int, work: Callable[[], object], files: Collection[str], *, generators: bool = False
+    step: int, work: Callable[[], object], files: Collection[str], *, generators: bool, everywhere: bool
 ) -> bool:
-    left, after_call = step, False
+    left, after_call = step, everywhere
 
     def before(code: CodeType, offset: int) -> None:
         nonlocal left, after_call
@@ -78,7 +78,7 @@ def _interrupted_after(
             left -= 1
             if left == -1:
                 raise KeyboardInterrupt
-        after_call = _opcodes(code)[offset] in CHECKPOINTS
+        after_call = everywhere or _opcodes(code)[offset] in CHECKPOINTS
 
     each_opcode = _monitored if sys.version_info >= (3, 12) else _traced
     with each_opcode(frozenset(files), before, generators):
@@ -168,15 +168,22 @@ def interrupted_after() -> Iterator[Callable[..., bool]]:
     """Do some work; a KeyboardInterrupt comes after the n-th call that the files' code makes, if there are so many.
 
     In the files' generators only if told so, and never in an expression: in one that is finalized the interpreter drops
-    what is raised.
+    what is raised. `everywhere`: before the n-th instruction; the interpreter looks for interrupts after some only.
     Gives whether it came, so that a test can try every place where Ctrl-C may. A test to which none came has
     failed.
     """
     came = 0
 
-    def interrupted(step: int, work: Callable[[], object], files: Collection[str], *, generators: bool = False) -> bool:
+    def interrupted(
+        step: int,
+        work: Callable[[], object],
+        files: Collection[str],
+        *,
+        generators: bool = False,
+        everywhere: bool = False,
+    ) -> bool:
         nonlocal came
-        reached = _interrupted_after(step, work, files, generators=generators)
+        reached = _interrupted_after(step, work, files, generators=generators, everywhere=everywhere)
         came += reached
         return reached
 

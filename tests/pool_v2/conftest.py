@@ -21,7 +21,6 @@ import psutil
 import pytest
 
 from bridge import Event, EventKind, PoolConfig
-from bridge.exchange import Steps
 from pool_v2 import PoolV2, WorkerBehaviour, transfer
 from pool_v2.aio import AsyncPool
 from pool_v2.behaviour import HOOKS
@@ -378,16 +377,16 @@ def held_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., threading.Event]:
 
 @pytest.fixture
 def in_exchange(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], object]], None]:
-    """Have clients do something, in their own thread or task, when a call's request has left; it is told the number."""
+    """Have clients do something, in their own thread or task, in the middle of an exchange; told the call's number."""
 
     def meanwhile(act: Callable[[int], object]) -> None:
-        receive = transfer.receive
+        take = transfer.take
 
-        def late(io: Any, transport: Any, number: int, *args: Any, **options: Any) -> Steps[Any]:
+        def late(transport: Any, number: int, *args: Any, **options: Any) -> Any:
             act(number)
-            return (yield from receive(io, transport, number, *args, **options))
+            return take(transport, number, *args, **options)
 
-        monkeypatch.setattr(transfer, "receive", late)
+        monkeypatch.setattr(transfer, "take", late)
 
     return meanwhile
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from types import FrameType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -265,49 +264,25 @@ def test_what_its_client_writes_it_notes_itself(offered: Offer, taken_by: str) -
 # Interrupts, anywhere.
 
 
-def interrupted_before(step: int, work: Callable[[], object]) -> bool:
-    """Do some work; a KeyboardInterrupt comes before the n-th instruction of the hand-off's. Whether it came.
+@pytest.fixture
+def interrupted_before(interrupted_after: Callable[..., bool]) -> Callable[[int, Callable[[], object]], bool]:
+    """Do some work; a KeyboardInterrupt comes before the n-th instruction of the hand-off's. Gives whether it came.
 
     The interpreter looks for interrupts after some instructions only; the rules hold at all of them.
     """
-    left, former = step, sys.gettrace()
-
-    def within(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal left
-        if event == "opcode":
-            left -= 1
-            if left < 0:
-                sys.settrace(None)
-                frame.f_trace = None
-                raise KeyboardInterrupt
-        return within
-
-    def begun(frame: FrameType, _: str, __: object) -> Any:
-        if frame.f_code.co_filename != handoff.__file__:
-            return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return within
-
-    sys.settrace(begun)
-    try:
-        work()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(former)
-    return False
+    return lambda step, work: interrupted_after(step, work, {handoff.__file__}, everywhere=True)
 
 
 @pytest.mark.parametrize("observed", [False, True])
 @pytest.mark.parametrize("size", [7, PIPE_BYTES + 1000])
 def test_wherever_the_writer_is_broken_off_its_client_knows_what_was_written(
-    offered: Offer, size: int, observed: bool
+    offered: Offer, interrupted_before: Any, size: int, observed: bool
 ) -> None:
     notes: Any = Notes() if observed else None
     found: set[int] = set()
     for step in itertools.count():
         ticket, pipe = offered(b"r" * size)
-        more = interrupted_before(step, lambda ticket=ticket: hand_over(ticket, notes))  # type: ignore[misc]
+        more = interrupted_before(step, lambda ticket=ticket: hand_over(ticket, notes))
         found.add(take_back(ticket))
         assert take_back(ticket) == len(pipe.taken()), f"at step {step}"
         assert pipe.killed == 0, f"at step {step} nobody had to guess"
@@ -320,12 +295,12 @@ def test_wherever_the_writer_is_broken_off_its_client_knows_what_was_written(
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("spoil", [Pipe.fill, Pipe.hang_up])
 def test_wherever_the_writer_is_broken_off_at_a_pipe_that_takes_nothing_nothing_is_sent_to_a_worker_that_lives(
-    offered: Offer, spoil: Callable[[Pipe], None]
+    offered: Offer, interrupted_before: Any, spoil: Callable[[Pipe], None]
 ) -> None:
     for step in itertools.count():
         ticket, pipe = offered()
         spoil(pipe)
-        more = interrupted_before(step, lambda ticket=ticket: hand_over(ticket, None))  # type: ignore[misc]
+        more = interrupted_before(step, lambda ticket=ticket: hand_over(ticket, None))
         assert (take_back(ticket) != 0) == (pipe.killed == 1), f"at step {step}"
         assert REQUEST not in pipe.taken()
         if not more:
@@ -336,13 +311,13 @@ def test_wherever_the_writer_is_broken_off_at_a_pipe_that_takes_nothing_nothing_
 
 @pytest.mark.parametrize("writes_first", [False, True])
 def test_wherever_a_client_is_broken_off_as_it_takes_its_request_back_it_still_knows(
-    offered: Offer, writes_first: bool
+    offered: Offer, interrupted_before: Any, writes_first: bool
 ) -> None:
     for step in itertools.count():
         ticket, pipe = offered()
         if writes_first:
             hand_over(ticket, None)
-        more = interrupted_before(step, lambda ticket=ticket: take_back(ticket))  # type: ignore[misc]
+        more = interrupted_before(step, lambda ticket=ticket: take_back(ticket))
         hand_over(ticket, None)
         assert take_back(ticket) == len(pipe.taken()), f"at step {step}"
         assert pipe.killed == 0
@@ -352,7 +327,11 @@ def test_wherever_a_client_is_broken_off_as_it_takes_its_request_back_it_still_k
 
 
 def test_wherever_a_client_is_broken_off_as_it_waits_for_its_writer_it_still_knows(
-    offered: Offer, slow_writes: tuple[threading.Event, threading.Event], client: Any, monkeypatch: pytest.MonkeyPatch
+    offered: Offer,
+    interrupted_before: Any,
+    slow_writes: tuple[threading.Event, threading.Event],
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun, go_on = slow_writes
     monkeypatch.setattr(handoff, "time", SimpleNamespace(sleep=lambda _: (go_on.set(), writer.join())))
@@ -362,7 +341,7 @@ def test_wherever_a_client_is_broken_off_as_it_waits_for_its_writer_it_still_kno
         ticket, pipe = offered()
         writer = client(hand_over, ticket, None)
         assert begun.wait(HARD_LIMIT_S)
-        more = interrupted_before(step, lambda ticket=ticket: take_back(ticket))  # type: ignore[misc]
+        more = interrupted_before(step, lambda ticket=ticket: take_back(ticket))
         go_on.set()
         writer.result()
         assert take_back(ticket) == len(pipe.taken()) == len(REQUEST), f"at step {step}"

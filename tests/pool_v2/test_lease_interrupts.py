@@ -199,7 +199,7 @@ def test_an_interrupt_anywhere_while_queued_behind_a_holder_loses_nothing(
 @pytest.mark.parametrize("way", ["entry", "call"])
 @pytest.mark.parametrize("give_up", [give_up_lease, give_up_call, give_up_session, give_up_stream])
 def test_an_interrupt_anywhere_while_giving_up_leaves_the_queue(
-    make_pool: MakePool, until: Any, interrupted_after: Callable[..., bool], give_up: Callable[[PoolV2], None], way: str
+    make_pool: MakePool, until: Any, request: pytest.FixtureRequest, give_up: Callable[[PoolV2], None], way: str
 ) -> None:
     pool = make_pool(zygote=True, session_ttl_s=0.2)
     with pool.checkout() as worker:
@@ -208,6 +208,7 @@ def test_an_interrupt_anywhere_while_giving_up_leaves_the_queue(
             if way == "entry":
                 more = interrupted_at(entry, lambda: give_up(pool))
             else:
+                interrupted_after = request.getfixturevalue("interrupted_after")
                 more = interrupted_after(entry, lambda: give_up(pool), SHELL, generators=True)
             until(lambda: pool.status().waiting == 0, "nobody waits")
             assert worker.execute("pid")["pid"] == pid, "its holder does not notice"
