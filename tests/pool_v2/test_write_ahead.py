@@ -321,7 +321,7 @@ def test_wherever_the_main_thread_is_interrupted_whoever_it_writes_for_is_served
         require_order(pool, until)
         if not more:
             break
-    assert served > 20
+    assert served > 10, "there were calls to interrupt after the exchange"
     assert step > served
 
 
