@@ -22,6 +22,8 @@ END_TIMEOUT_S = 5.0
 """How long the close waits for an observer that does not return."""
 MOST_UNTOLD = 1_000_000
 """How many steps may wait for an observer that is too slow; those beyond are dropped, the oldest first."""
+MOST_FIELDS = 4
+"""Of a step beside its kind and time: call, worker, process and detail."""
 Note = tuple[Any, ...]
 """The first fields of an Event, as many as differ from its defaults; of an ENQUEUE its context in the last place."""
 _ENQUEUE = EventKind.ENQUEUE
@@ -84,7 +86,7 @@ class EventLog:
         while self._notes:
             kind, at_ns, *rest = take()
             try:
-                if kind is _ENQUEUE:
+                if len(rest) > MOST_FIELDS:
                     call, worker, pid, detail, context = rest
                     event = Event(kind, at_ns, call, worker, pid, detail, context.get(CORRELATION))
                     context.run(observer, event)
