@@ -265,6 +265,8 @@ class Blocking:
 
     def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
         """See bridge.exchange.Io."""
+        if transport.receiver.torn and now_ns() > deadline_ns:
+            raise transport.unanswered(Sent.YES)  # bytes that never stop coming must not stretch the deadline (G11)
         if not transport.watched:
             transport.await_answer(deadline_ns)
         gap = transport.take_in()

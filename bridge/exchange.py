@@ -15,7 +15,6 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import UNSET
 
-from bridge.clock import now_ns
 from bridge.errors import PoolError, ProtocolError, Sent
 from bridge.messages import Response, decode_response, ends_stream
 from bridge.transport import Transport
@@ -73,12 +72,8 @@ def receive(
     io: Io, transport: Transport, request_id: int, deadline_ns: int, *, parts: bool = False, last: bool = True
 ) -> Steps[Response]:
     """The response to this request, or the next part of it. After the `last` that is due nothing may be left."""
-    late = False
     try:
         while (response := take(transport, request_id, parts, last)) is None:
-            if late and now_ns() > deadline_ns:  # bytes that never stop coming must not stretch the deadline (G11)
-                raise transport.unanswered(Sent.YES)
-            late = True
             yield from io.read(transport, deadline_ns)
         return response
     except ProtocolError as error:

@@ -145,6 +145,8 @@ class TaskIo:
 
     def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
         """Wait until the worker has sent something, and take it in. Raises CallTimeout and WorkerCrashed."""
+        if transport.receiver.torn and now_ns() > deadline_ns:
+            raise transport.unanswered(Sent.YES)  # bytes that never stop coming must not stretch the deadline (G11)
         loop, fd = asyncio.get_running_loop(), transport.answer_fd
         readable: asyncio.Future[None] = loop.create_future()
         loop.add_reader(fd, _settle, readable)

@@ -262,7 +262,7 @@ def test_a_task_that_is_cancelled_in_a_wait_leaves_its_loop_as_it_was_and_the_wo
 
     async def use() -> None:
         task = asyncio.create_task(ask(channel, value))
-        while not (where == "in a write" or channel.receiver.pending or where == "in a read"):
+        while not (where == "in a write" or channel.receiver.torn or where == "in a read"):
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.01)
         assert not task.done()
@@ -356,7 +356,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def draw(on_dead_loop: Callable[[Ticket], Any] = pytest.fail, *, deadline: int = 2**63) -> AsyncTicket:
     """A ticket of the current task."""
     opened = OpenLeases()
-    ticket = TaskIo(opened, on_dead_loop).ticket(1, None, deadline, None)
+    ticket = TaskIo(opened, on_dead_loop).ticket(1, None, deadline, deadline, 0, None)
     assert isinstance(ticket, AsyncTicket)
     assert opened.by_call[1].ticket is ticket, "the pool can find it if its loop is closed"
     assert opened.by_call[1].thread is ticket
@@ -367,7 +367,7 @@ async def pause(ticket: AsyncTicket, timeout_s: float) -> None:
     """Wait for the ticket as the steps of a call do."""
 
     def steps() -> Steps[None]:
-        yield from TaskIo(OpenLeases(), pytest.fail).wait(ticket, timeout_s)
+        yield from TaskIo(OpenLeases(), pytest.fail).wait(ticket, deadline_ns(timeout_s))
 
     await follow(steps())
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from bridge import CallTimeout, EventKind, HookError, PoolClosed
-from bridge.exchange import Steps, receive
 from pool_v2 import Ok, PoolV2, WorkerBehaviour, transfer
 from pool_v2.io import ThreadIo
 
@@ -177,12 +176,14 @@ def test_an_interrupt_at_the_border_of_a_frame_keeps_the_worker_of_a_call_and_ch
     pool = make_pool(behaviour=spied)
     pid = pid_of(pool)
 
-    def interrupted(*args: Any, **options: Any) -> Steps[Any]:
-        yield from receive(*args, **options)
-        raise KeyboardInterrupt
+    take = transfer.take
+
+    def interrupted(*args: Any) -> Any:
+        if take(*args) is not None:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(transfer, "receive", interrupted)
+        patch.setattr(transfer, "take", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pool.execute("ping")
     assert [hook for hook, *_ in spied.told[-2:]] == ["checkin", "cancelled"]

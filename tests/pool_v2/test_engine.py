@@ -13,8 +13,7 @@ import pytest
 
 from bridge import CallTimeout, CheckoutTimeout, CommandError, Event, EventKind, PoolError
 from bridge.events import CORRELATION
-from bridge.exchange import Steps
-from pool_v2 import PoolV2, calls, transfer
+from pool_v2 import PoolV2
 from pool_v2.io import ThreadIo
 from pool_v2.ticket import Ticket, TicketState
 
@@ -185,13 +184,15 @@ def test_a_worker_found_dead_at_the_first_byte_costs_the_call_nothing(
     pool = make_pool(log)
     pid = pid_of(pool)
 
-    def unlucky_checkout(*args: Any, **options: Any) -> Steps[None]:
-        yield from transfer.checkout(*args, **options)
+    enter = pool._engine.enter
+
+    def unlucky_enter(*args: Any) -> None:
+        enter(*args)
         if not gone(pid):  # the worker dies between the grant and the first byte
             os.kill(pid, signal.SIGKILL)
             until(lambda: gone(pid), "the worker is dead")
 
-    monkeypatch.setattr(calls, "checkout", unlucky_checkout)
+    monkeypatch.setattr(pool._engine, "enter", unlucky_enter)
 
     assert pool.execute("pid")["pid"] != pid
     assert kinds(log.of(K.ACCEPT, K.SEND, K.RECEIVE, K.DONE)) == [K.ACCEPT, K.ACCEPT, K.SEND, K.RECEIVE, K.DONE]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
 
 from bridge import Event, EventKind
 from bridge.clock import now_ns
+from bridge.events import CORRELATION
 from pool_v2 import event_log
 from pool_v2.event_log import EventLog
 
@@ -52,11 +54,27 @@ def test_steps_are_told_from_one_thread_of_the_log_s_own_a_little_later(
     assert {thread.name for _, thread in told} == {"p0-events"}
 
 
+def test_a_call_s_beginning_is_told_in_its_caller_s_context(observe: Callable[..., EventLog]) -> None:
+    whose: ContextVar[str] = ContextVar("whose", default="nobody's")
+    told: list[tuple[int | None, str]] = []
+    log = observe(lambda event: told.append((event.correlation, whose.get())))
+
+    def begin() -> None:
+        CORRELATION.set(41)
+        whose.set("mine")
+        log.enqueued(1)
+
+    copy_context().run(begin)
+    log.enqueued(2, 7)
+    log.flush()
+    assert told == [(41, "mine"), (None, "nobody's")]
+
+
 def test_a_step_has_its_own_time_and_all_that_was_said_of_it(observe: Callable[..., EventLog]) -> None:
     told: list[Event] = []
     log = observe(told.append)
     before = now_ns()
-    log.note(EventKind.SEND, 1, 2, 3, "detail", 4)
+    log.note(EventKind.SEND, 1, 2, 3, "detail")
     after = now_ns()
     log.note(EventKind.ACCEPT, 5, at_ns=17)
     log.flush()
@@ -64,7 +82,7 @@ def test_a_step_has_its_own_time_and_all_that_was_said_of_it(observe: Callable[.
     first, second = told
     assert before <= first.at_ns <= after
     assert (first.kind, first.call, first.worker, first.pid) == (EventKind.SEND, 1, 2, 3)
-    assert (first.detail, first.correlation) == ("detail", 4)
+    assert (first.detail, first.correlation) == ("detail", None)
     assert (second.kind, second.call, second.worker, second.at_ns) == (EventKind.ACCEPT, 5, None, 17)
 
 

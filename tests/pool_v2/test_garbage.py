@@ -18,7 +18,8 @@ import pytest
 import bridge
 import pool_v2
 from bridge import CallTimeout, CheckoutTimeout, CommandError, InvalidRequest, PoolClosed, PoolError, WorkerCrashed
-from pool_v2 import Lease, PoolV2, transfer
+from bridge.channel import Channel
+from pool_v2 import Lease, PoolV2
 from pool_v2.aio import AsyncPool
 from pool_v2.aio_io import AsyncTicket
 from pool_v2.aio_streaming import AsyncStream
@@ -128,17 +129,17 @@ def test_a_worker_that_dies(pool: PoolV2) -> None:
 
 
 def test_a_call_that_is_tried_again(pool: PoolV2, monkeypatch: pytest.MonkeyPatch) -> None:
-    send = transfer.send
+    write_some = Channel.write_some
 
-    def to_a_dead_one(io: Any, transport: Any, *args: Any) -> Any:
+    def to_a_dead_one(transport: Channel, data: Any) -> int:
         if not transport.exited() and next(turns):
             transport.kill()
             while not transport.exited():
                 time.sleep(0.001)
-        yield from send(io, transport, *args)
+        return write_some(transport, data)
 
     turns = itertools.cycle([True, False])
-    monkeypatch.setattr(transfer, "send", to_a_dead_one)
+    monkeypatch.setattr(Channel, "write_some", to_a_dead_one)
     assert uncollected(lambda: pool.execute("no_such_command", checkout_timeout_s=20.0), CommandError) <= 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bridge import EventKind
-from bridge.exchange import Steps, exchange, receive
+from bridge.exchange import Steps, exchange
 from bridge.process import WorkerProcess
 from pool_v2 import PoolV2, handover, transfer
 
@@ -122,12 +122,14 @@ def test_an_exception_at_the_border_of_a_frame_keeps_the_worker(
     pool = make_pool()
     pid = pid_of(pool)
 
-    def interrupted(*args: Any, **options: Any) -> Steps[Any]:
-        yield from receive(*args, **options)
-        raise KeyboardInterrupt
+    take = transfer.take
+
+    def interrupted(*args: Any) -> Any:
+        if take(*args) is not None:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(transfer, "receive", interrupted)
+        patch.setattr(transfer, "take", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pool.execute("ping")
 

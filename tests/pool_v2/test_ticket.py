@@ -21,10 +21,13 @@ def test_a_ticket_names_the_worker_that_it_owns() -> None:
 
 
 def test_what_was_written_for_one_ticket_is_no_other_s() -> None:
-    one, other = Ticket(1), Ticket(2)
+    one, other = Ticket(1, request=bytearray(b"a")), Ticket(2, request=bytearray(b"b"))
+    for ticket in (one, other):
+        ticket.arm()
+    assert one.written is not None
     one.written.append(7)
 
-    assert other.written == []
+    assert (other.written, other.claim) == ([], [b"b"])
     assert one != other
 
 
