@@ -21,7 +21,8 @@ import psutil
 import pytest
 
 from bridge import Event, EventKind, PoolConfig
-from pool_v2 import PoolV2, WorkerBehaviour, transfer
+from bridge.exchange import Steps
+from pool_v2 import PoolV2, WorkerBehaviour, calls, handover, leases, transfer
 from pool_v2.aio import AsyncPool
 from pool_v2.behaviour import HOOKS
 from pool_v2.circuit import Circuit
@@ -375,18 +376,34 @@ def held_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., threading.Event]:
     return hold
 
 
+class Meanwhile:
+    """A way to wait for a worker whose client does something before it first reads."""
+
+    def __init__(self, io: Any, act: Callable[[], object]) -> None:
+        self._io = io
+        self._act: Callable[[], object] | None = act
+
+    def read(self, *args: Any) -> Any:
+        """See bridge.exchange.Io."""
+        act, self._act = self._act, None
+        if act is not None:
+            act()
+        return self._io.read(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._io, name)
+
+
 @pytest.fixture
 def in_exchange(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], object]], None]:
-    """Have clients do something, in their own thread or task, in the middle of an exchange; told the call's number."""
+    """Have clients do something, in their own thread or task, when a call's request has left; it is told the number."""
 
     def meanwhile(act: Callable[[int], object]) -> None:
-        take = transfer.take
+        def late(runtime: Any, io: Any, ticket: Ticket, number: int, *args: Any) -> Steps[Any]:
+            return transfer.use(runtime, Meanwhile(io, lambda: act(number)), ticket, number, *args)
 
-        def late(transport: Any, number: int, *args: Any, **options: Any) -> Any:
-            act(number)
-            return take(transport, number, *args, **options)
-
-        monkeypatch.setattr(transfer, "take", late)
+        for module in (calls, leases, handover):
+            monkeypatch.setattr(module, "use", late)
 
     return meanwhile
 
