@@ -106,9 +106,11 @@ class Calls:
             failure = type(error)
             raise
         finally:
-            calls[number] = outcome  # at once: an interrupt may come into any call
-            if session is not None:
-                runtime.release_session(number, session, failure)
+            try:  # in this order: a session whose call is not in flight may be ended for its age
+                if session is not None:
+                    runtime.release_session(number, session, failure)
+            finally:
+                calls[number] = outcome  # at once: an interrupt may come into any call
             if runtime.log is not None or len(calls) > MOST_UNCOUNTED:
                 runtime.after_call(number, outcome, failure)
 

@@ -193,10 +193,16 @@ class Desk:
         return self.core.workers[worker_id]
 
     def enter(
-        self, call: int, session: Session | None = None, *, deadline_ns: int = NEVER_NS, **options: Any
+        self,
+        call: int,
+        session: Session | None = None,
+        *,
+        deadline_ns: int = NEVER_NS,
+        until_ns: int = NEVER_NS,
+        **options: Any,
     ) -> Ticket:
         """A call comes, in time unless told otherwise; its session meets the worker that it is given."""
-        ticket = ThreadTicket(call, session, deadline_ns=deadline_ns)
+        ticket = ThreadTicket(call, session, deadline_ns=deadline_ns, until_ns=until_ns)
         self.core.enter(ticket, options.pop("now_ns", min(SECOND_NS, deadline_ns - 1)), **options)
         if session is not None and ticket.worker_id is not None:
             session.met(ticket.worker_id)

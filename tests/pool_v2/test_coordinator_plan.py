@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pool_v2.orders import HEARTBEAT_NS, OFFER_GRACE_NS, RETIRE_GRACE_NS, STRANGER_GRACE_NS
+from pool_v2.orders import HEARTBEAT_NS, OFFER_GRACE_NS, RETIRE_GRACE_NS, STRANGER_GRACE_NS, Act, watch_queue
 from pool_v2.roster import NEVER_NS
 from pool_v2.ticket import TicketState
 
@@ -103,6 +103,49 @@ def test_an_offer_is_woken_in_every_plan_until_it_is_taken(desk: Any) -> None:
     assert pool.plan() == pool.plan() == [("wake", 2)]
     pool.core.accept(waiting)
     assert pool.plan() == []
+
+
+# Waits that are over.
+
+
+def test_a_client_is_woken_when_its_wait_is_over_and_not_a_moment_early(desk: Any) -> None:
+    pool = desk(ready=1, workers=1)
+    pool.lease(1)
+    until_ns = NOW_NS + 7
+    late, patient = pool.enter(2, until_ns=until_ns), pool.enter(3, until_ns=until_ns + 2)
+
+    assert pool.plan(until_ns - 1) == []
+    assert pool.core.watch_ns == until_ns, "the earliest end of a wait"
+    assert pool.plan(until_ns) == [("wake", 2)]
+    assert pool.core.watch_ns == until_ns + 2
+    assert pool.plan(until_ns + 2) == [("wake", 2), ("wake", 3)], "again, until it has left"
+    assert [ticket.state for ticket in (late, patient)] == [TicketState.WAITING] * 2, "to leave is the client's own"
+    pool.leave(late)
+    pool.leave(patient)
+    assert pool.plan(until_ns + 3) == []
+
+
+def test_the_wait_of_a_client_that_has_a_worker_is_not_watched(desk: Any) -> None:
+    pool = desk(ready=1, workers=1)
+    holder = pool.lease(1, until_ns=NOW_NS + 7)
+    assert pool.plan(NOW_NS + 9) == []
+    waiting = pool.enter(2, until_ns=NOW_NS + 7)
+    pool.leave(holder)
+    pool.core.accept(waiting)
+
+    assert pool.plan(NOW_NS + 9) == []
+
+
+def test_only_those_whose_wait_is_over_are_woken(desk: Any) -> None:
+    pool = desk(ready=1, workers=1)
+    tickets = [pool.enter(call, until_ns=until_ns) for call, until_ns in enumerate((5, 7, 6, NEVER_NS), start=1)]
+    times: list[int] = []
+
+    assert watch_queue([], 6, times) == []
+    assert times == []
+    found = watch_queue(tickets, 6, times)
+    assert [(order.act, order.ticket) for order in found] == [(Act.WAKE, tickets[0]), (Act.WAKE, tickets[2])]
+    assert times == [7, NEVER_NS]
 
 
 # Workers that died under their clients.

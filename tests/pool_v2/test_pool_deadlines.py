@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from bridge import CallTimeout, CheckoutTimeout, EventKind, WorkerCrashed
+from bridge.clock import now_ns
 from pool_v2 import PoolV2
+from pool_v2.io import WATCHED_NS
 
 MakePool = Callable[..., PoolV2]
 LARGER_THAN_A_PIPE = "x" * 1_000_000
@@ -105,6 +107,40 @@ def test_a_wait_for_a_worker_ends_at_its_own_limit_and_disturbs_nobody(
     release()
     assert holder.result()["pid"] == pid
     assert pool.execute("pid")["pid"] == pid
+
+
+WAIT_S = 2.5
+SOON_S = 12.0
+"""How late a wait may end on the busiest machine; the supervisor itself looks at least each second."""
+
+
+def test_a_long_wait_for_a_worker_which_has_no_timer_of_its_own_is_ended_by_the_supervisor(
+    make_pool: MakePool, log: Any, pid_of: Any, held: Any, client: Any
+) -> None:
+    assert WAIT_S * 1e9 > WATCHED_NS
+    pool = make_pool(log)
+    pid = pid_of(pool)
+    holder, release = held(pool, pid)
+
+    def waited_s(way: Callable[..., Any], *args: Any) -> float:
+        began_ns = now_ns()
+        with pytest.raises(CheckoutTimeout, match="was free in time"):
+            way(*args, checkout_timeout_s=WAIT_S)
+        return (now_ns() - began_ns) / 1e9
+
+    ways = [
+        (pool.execute, "ping"),
+        (pool.checkout,),
+        (pool.execute_stream, "parts", {"count": 1}),
+        (pool.execute_many, "echo", [{"value": 1}]),
+        (pool.execute_in_session, "s", "ping"),
+    ]
+    for waiter in [client(waited_s, *way) for way in ways]:
+        assert WAIT_S <= waiter.result() < WAIT_S + SOON_S
+
+    assert pool.status().waiting == 0
+    release()
+    assert holder.result()["pid"] == pid
 
 
 def test_the_call_s_deadline_ends_its_wait_for_a_worker_too(
