@@ -201,12 +201,11 @@ def test_an_interrupt_anywhere_while_queued_behind_a_holder_loses_nothing(
 def test_an_interrupt_anywhere_while_giving_up_leaves_the_queue(
     make_pool: MakePool, until: Any, request: pytest.FixtureRequest, give_up: Callable[[PoolV2], None], way: str
 ) -> None:
-    interrupted_after = request.getfixturevalue("interrupted_after") if way == "call" else None
     pool = make_pool(zygote=True, session_ttl_s=0.2)
     with pool.checkout() as worker:
         pid = worker.pid
         for entry in itertools.count():
-            if interrupted_after is None:
+            if way == "entry":
                 more = interrupted_at(entry, lambda: give_up(pool))
             else:
                 interrupted_after = request.getfixturevalue("interrupted_after")
