@@ -85,7 +85,7 @@ class Face:
     events can be matched to calls, so that an observed run makes sense. `void` are the checkers that this face's
     documented contract makes void for a scenario. `batches`: equal steps of a client go out together.
     `two_pools`: it needs the baseline too. `starts`: it is about how the shipped worker is started. `package` must be
-    installed.
+    installed. `prepare` is called before the run's first census: it takes what the package keeps for the whole process.
     """
 
     name: str
@@ -100,6 +100,7 @@ class Face:
     two_pools: bool = False
     starts: bool = False
     package: str = ""
+    prepare: Callable[[], object] = lambda: None
 
 
 EXECUTE = Face(name="execute", summary="execute of the pool, from threads that are not the main thread")

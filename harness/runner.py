@@ -111,6 +111,7 @@ def run(
             other = _configure(scenario, request, info, baseline.name, folder, models)
             setting = replace(setting, baseline=baseline.make, baseline_config=other)
         setting = replace(setting, config=face.configure(config, setting))
+        face.prepare()
         _Run(scenario, subject, info, setting, size, folder, probe, models).carry_out()
     result = analyze(scenario, folder)
     result = msgspec.structs.replace(result, duration_s=time.monotonic() - began)

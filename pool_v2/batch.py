@@ -52,10 +52,10 @@ class Round:
             for number, _ in self.requests:
                 self._runtime.log.enqueued(number)
 
-    def ended(self, failure: type[BaseException] | None) -> None:
-        """The outcomes are among the pool's accounts; `failure` is what ended the batch."""
+    def tell_done(self) -> None:
+        """Note the outcomes for the observer."""
         for number, outcome in self.counts.items():
-            self._runtime.after_call(number, outcome, failure)
+            self._runtime.tell_done(number, outcome)
 
     def sent(self, number: int, worker: Worker) -> None:
         """The last byte of this request has left for the worker."""
@@ -126,8 +126,11 @@ class Batch:
             failure = type(error)
             raise
         finally:
-            counted.update(batch.counts)  # at once: an interrupt may come into any call
-            batch.ended(failure)
+            try:
+                batch.tell_done()
+            finally:
+                counted.update(batch.counts)  # at once: an interrupt may come into any call
+            self._runtime.tidy(failure)
         return batch.outcomes()
 
     def _run(self, io: ClientIo, batch: Round, session_id: str | None, deadline: int, until: int) -> Steps[None]:

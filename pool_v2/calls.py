@@ -109,10 +109,12 @@ class Calls:
             try:  # in this order: a session whose call is not in flight may be ended for its age
                 if session is not None:
                     runtime.release_session(number, session, failure)
+                if runtime.log is not None:
+                    runtime.tell_done(number, outcome)
             finally:
                 calls[number] = outcome  # at once: an interrupt may come into any call
-            if runtime.log is not None or len(calls) > MOST_UNCOUNTED:
-                runtime.after_call(number, outcome, failure)
+            if len(calls) > MOST_UNCOUNTED:
+                runtime.tidy(failure)
 
     def end_session(self, io: ClientIo, session_id: str) -> Steps[bool]:
         """Forget the session, on the worker that has it and in the table; False if there was none."""

@@ -41,6 +41,7 @@ class EventLog:
         self.append = self._notes.append
         """`note` without a function of Python's, for the steps that every call takes."""
         self._telling = threading.Lock()
+        self.closed = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{name}-events", daemon=True)
         self._thread.start()
@@ -64,6 +65,7 @@ class EventLog:
     def close(self) -> None:
         """Tell what is left, and end. Idempotent; in the observer's own thread it only asks for the end."""
         self._ended.set()
+        self.closed = True
         if self._thread is not threading.current_thread() and os.getpid() == self._owner_pid:
             self._thread.join(END_TIMEOUT_S)
 
@@ -71,6 +73,14 @@ class EventLog:
         """Tell what has been noted before, in this thread; what another thread is just telling has been told, too."""
         with self._telling:
             self._tell_all()
+
+    def tell_late(self) -> None:
+        """After the close: tell what was noted since, unless that is just being done. Never waits."""
+        if self.closed and self._telling.acquire(blocking=False):
+            try:
+                self._tell_all()
+            finally:
+                self._telling.release()
 
     def _run(self) -> None:
         while not self._ended.wait(LOOK_EVERY_S):

@@ -182,8 +182,11 @@ class Leases:
             failure = type(error)
             raise
         finally:
-            runtime.accounts.calls[number] = outcome  # at once: an interrupt may come into any call
-            runtime.after_call(number, outcome, failure)
+            try:
+                runtime.tell_done(number, outcome)
+            finally:
+                runtime.accounts.calls[number] = outcome  # at once: an interrupt may come into any call
+            runtime.tidy(failure)
 
     def execute_blocking(
         self, lease: Lease, ticket: Ticket, command: str, args: dict[str, Any], timeout_s: float | None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -32,7 +33,7 @@ from bridge.clock import deadline_ns, now_ns, remaining_s
 from bridge.config import duration
 from bridge.crew import Crew
 from bridge.events import EventKind
-from pool_v2.accounts import MOST_UNCOUNTED, Accounts
+from pool_v2.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
 from pool_v2.behaviour import WorkerBehaviour
 from pool_v2.circuit import Circuit
 from pool_v2.coordinator import Affinity, Coordinator
@@ -49,6 +50,9 @@ from pool_v2.ticket import Ticket, TicketState
 
 CALL_TIMEOUT_S = 30.0
 CHECKOUT_TIMEOUT_S = 5.0
+LAST_CALLS_S = 0.5
+"""How long the close of an observed pool waits for the outcomes of calls that it has ended."""
+LAST_CALLS_LOOK_S = 0.001
 END_TIMEOUT_S = 5.0
 """How long killed workers may take to end at close."""
 _ACCEPT, _CHECKIN, _DONE = EventKind.ACCEPT, EventKind.CHECKIN, EventKind.DONE
@@ -129,10 +133,15 @@ class Runtime:
             return PoolClosed(message, sent=error.sent, worker_id=error.worker_id)
         return error
 
-    def after_call(self, number: int, outcome: str, failure: type[BaseException] | None = None) -> None:
-        """The outcome of this call is in the accounts; `failure` is what ended it, if that is no PoolError."""
+    def tell_done(self, number: int, outcome: str) -> None:
+        """Note for the observer that the call has this outcome; before it is counted, for which `close` waits."""
         if self.log is not None:
             self.log.append((_DONE, now_ns(), number, None, None, outcome))
+            if self.log.closed:  # a call on a closed pool has its outcome too
+                self.log.tell_late()
+
+    def tidy(self, failure: type[BaseException] | None) -> None:
+        """Add up the calls that have ended, if there are many; `failure` is what ended the last, if no PoolError."""
         if len(self.accounts.calls) > MOST_UNCOUNTED and failure is not GeneratorExit:  # see give_up
             self.accounts.sum_up()
 
@@ -331,6 +340,7 @@ class Runtime:
                 self._closed.set()
                 if self.log is not None:
                     self.log.note(EventKind.CLOSE)
+                    self._await_outcomes(deadline_ns(LAST_CALLS_S))
                     self.log.close()
             finally:
                 self._close_begun = False
@@ -343,6 +353,11 @@ class Runtime:
                 if worker.reachable:
                     worker.transport.watched = False
                 ticket.wake()
+
+    def _await_outcomes(self, deadline: int) -> None:
+        # Clients that the close has woken are just about to note what became of their calls.
+        while IN_FLIGHT in self.accounts.calls.copy().values() and now_ns() < deadline:
+            time.sleep(LAST_CALLS_LOOK_S)
 
     def _await_burials(self, deadline: int) -> bool:
         with self.lock:

@@ -58,10 +58,13 @@ class Streaming:
         outcome = "result" if told is None else type(told).__name__ if isinstance(told, PoolError) else "Cancelled"
         failure = None if error is None else type(error)
         session = self.open.pop(number, None)
-        runtime.accounts.calls[number] = outcome
-        if session is not None:
-            runtime.release_session(number, session, failure)
-        runtime.after_call(number, outcome, failure)
+        try:
+            if session is not None:
+                runtime.release_session(number, session, failure)
+            runtime.tell_done(number, outcome)
+        finally:
+            runtime.accounts.calls[number] = outcome
+        runtime.tidy(failure)
         return told
 
 

@@ -79,5 +79,9 @@ def _on_uvloop(pool: Pool, setting: Setting) -> Way:
 
 ASYNCIO = Face(name="asyncio", summary="AsyncPool: each call a task on one loop of asyncio", over=_on_asyncio)
 UVLOOP = Face(
-    name="uvloop", summary="AsyncPool: each call a task on one loop of uvloop", over=_on_uvloop, package="uvloop"
+    name="uvloop",
+    summary="AsyncPool: each call a task on one loop of uvloop",
+    over=_on_uvloop,
+    package="uvloop",
+    prepare=lambda: _uvloop().close(),  # libuv keeps a pipe for signals from its first loop on
 )

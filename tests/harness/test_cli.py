@@ -415,7 +415,7 @@ def test_coverage_tells_what_a_scenario_executed_of_the_candidate_and_its_worker
     cover = json.loads(Path("covered/comparison.json").read_text())["coverage"]
     assert cover["sources"] == ["pool_v2", "bridge"]
     files = {Path(file["path"]).as_posix()[-18:]: file for file in cover["files"]}
-    for ending in ("pool_v2/engine.py", "bridge/worker.py"):
+    for ending in ("pool_v2/runtime.py", "bridge/worker.py"):
         [file] = [file for name, file in files.items() if name.endswith(ending)]
         assert 0 < file["executed"] < file["statements"], ending
         assert file["missing"]

@@ -34,7 +34,17 @@ class Running:
         (folder / "long.py").write_text(LONG)
         self.out = folder / "out"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "harness", "compare", str(folder / "long.py"), "--out", str(self.out)],
+            [
+                sys.executable,
+                "-m",
+                "harness",
+                "compare",
+                str(folder / "long.py"),
+                "--jobs",
+                "2",
+                "--out",
+                str(self.out),
+            ],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "POOLPROOF_RUNTIME_DIR": str(folder / "runtime")},

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from bridge import Event, EventKind
+from bridge import Event, EventKind, PoolClosed
 from bridge.clock import now_ns
 from bridge.events import CORRELATION
-from pool_v2 import event_log
+from pool_v2 import PoolV2, event_log
 from pool_v2.event_log import EventLog
 
 HARD_LIMIT_S = 20.0
@@ -314,3 +314,12 @@ def test_a_child_that_is_forked_while_something_is_told_does_not_wait_for_ever(
     go_on.set()
     teller.result()
     assert done
+
+
+def test_a_call_on_a_closed_pool_is_told_too(make_pool: Callable[..., PoolV2]) -> None:
+    told: list[Event] = []
+    pool = make_pool(told.append)
+    pool.close()
+    with pytest.raises(PoolClosed):
+        pool.execute("ping")
+    assert [event.kind for event in told if event.call] == [EventKind.ENQUEUE, EventKind.DONE]
