@@ -1,7 +1,7 @@
 """Pools that are wrong in one way of calling them alone: factories for `package.module:factory`.
 
-Each patches the shipped classes when it is imported in a job's process, and nowhere else: `plant` is called by the
-factory, and a factory is called in jobs.
+Some factories patch the shipped classes for the whole process, as a candidate's own code would. A process that goes on,
+such as that of the tests, undoes that: PATCHED says what.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pool_v2.executor import PoolExecutor
 from pool_v2.streaming import Stream
 
 WRONG = "a wrong answer"
+PATCHED = ((Stream, "__next__"), (AsyncPool, "execute"), (PoolExecutor, "submit"))
+"""What factories replace, beside the mark `spoiled` of the class."""
 
 
 def spoil(value: Any) -> Any:

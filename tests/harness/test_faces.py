@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,17 @@ def make_run(pool: Subject, scenario: str, out: Path, *, face: str, observed: bo
     if reason:
         pytest.skip(reason)
     return start_job(chosen, pool, request, out).result(90)
+
+
+@pytest.fixture(autouse=True)
+def unspoiled() -> Iterator[None]:
+    """Undo what a candidate's factory, which is called here to be asked what it can, has patched."""
+    kept = [(kind, name, vars(kind)[name]) for kind, name in candidates.PATCHED]
+    yield
+    for kind, name, value in kept:
+        setattr(kind, name, value)
+        if "spoiled" in vars(kind):
+            del kind.spoiled  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("face", [face.name for face in ALL_FACES])
