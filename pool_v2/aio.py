@@ -295,10 +295,8 @@ class AsyncLease:
         self._entered = True
         self._engine.crew.require_owner()
         limit = NEVER_NS if self._timeout_s is None else deadline_ns(self._timeout_s)
-        patience = min(limit, deadline_ns(self._wait_s))
-        lease = await follow(
-            self._engine.leases.open(self._io, None, self._command, None, limit, patience, enqueued=True)
-        )
+        until = min(limit, deadline_ns(self._wait_s))
+        lease = await follow(self._engine.leases.open(self._io, None, self._command, None, limit, until, enqueued=True))
         ticket = lease.require_ticket()
         assert isinstance(ticket, AsyncTicket), "a task's lease has a task's ticket"
         self._lease, self._ticket = lease, ticket
