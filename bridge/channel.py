@@ -17,19 +17,22 @@ from collections.abc import Callable, Iterable
 from struct import Struct
 from typing import Any
 
-from bridge.clock import now_ns
+from bridge.clock import now_ns, remaining_s
 from bridge.errors import CallTimeout, ProtocolError, Sent, StartFailed, WorkerCrashed
 from bridge.exchange import receive, run, send
 from bridge.framing import HEADER_BYTES
 from bridge.messages import INIT_ID, Response, decode_response, encode_request
 from bridge.process import WorkerProcess
 from bridge.receiver import Receiver
+from bridge.replies import ELSEWHERE, POKE, ReplyPipe
 from bridge.stderr import StderrTail
 from bridge.transport import Transport
 
 READ_BYTES = 64 * 1024
 TAIL_WAIT_S = 0.1
 LONGEST_POLL_MS = 1e9
+REPLY_LOOK_S = 0.05
+"""How often a client that nobody watches looks whether the worker has ended that should answer its reply pipe."""
 WAKING_BYTE = b"\0"
 _size_of = Struct(">I").unpack_from
 
@@ -51,6 +54,7 @@ class Channel:
         "overdue",
         "process",
         "receiver",
+        "reply_pipe",
         "request_fd",
         "tail",
         "watched",
@@ -63,6 +67,7 @@ class Channel:
         self.watched = watched
         self.overdue = False
         self.abandoned = False
+        self.reply_pipe: ReplyPipe | None = None
         self.limit_bytes = limit_bytes
         self.request_fd = process.stdin_fd
         self.answer_fd = process.stdout_fd
@@ -136,11 +141,15 @@ class Channel:
         self.process.kill()
 
     def wake_reader(self) -> None:
-        """The worker has ended, and the thread that reads from it has not noticed: somebody else holds its stdout.
+        """The worker has ended, and the thread that reads from it has not noticed: somebody else holds its stdout, or
+        it reads from a reply pipe, which ends with no worker.
 
         A pipe can be opened for writing by its read end's name in /proc, so one byte ends the wait.
         """
         self.abandoned = True
+        pipe = self.reply_pipe
+        if pipe is not None:
+            pipe.poke()
         with contextlib.suppress(OSError):
             fd = os.open(f"/proc/self/fd/{self.answer_fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
@@ -199,7 +208,14 @@ class Channel:
 
         Blocks if there is nothing to read. Raises ProtocolError.
         """
-        receiver = self.receiver
+        receiver, pipe = self.receiver, self.reply_pipe
+        if pipe is not None:
+            if not self.abandoned or pipe.ready(0.0):
+                self.take_reply(os.read(pipe.fd, READ_BYTES))
+                return ""
+            self.reply_pipe = pipe = None  # if the worker has answered before its end, it did so on its stdout
+            if not _ready(self._read_poll, self.answer_fd, 0):
+                return receiver.describe_gap()
         if not receiver.partial:
             data = os.read(self.answer_fd, READ_BYTES)
             size = len(data) - HEADER_BYTES
@@ -221,8 +237,30 @@ class Channel:
         receiver.fill(got)
         return ""
 
+    def take_reply(self, data: bytes) -> None:
+        """Take what has come through the reply pipe: the answer, word that it comes by stdout, or nothing."""
+        size = len(data) - HEADER_BYTES
+        if size >= 0 and _size_of(data)[0] == size:
+            self.receiver.payloads.append(data[HEADER_BYTES:])
+            return
+        data = data.strip(POKE)
+        if data == ELSEWHERE:
+            self.reply_pipe = None
+        elif data:
+            whole = len(data) > HEADER_BYTES and _size_of(data)[0] == len(data) - HEADER_BYTES
+            self.receiver.payloads.append(data[HEADER_BYTES:] if whole else data)  # what is no frame is no response
+
     def await_answer(self, deadline_ns: int) -> None:
         """Wait until the worker has sent something. Raises CallTimeout and WorkerCrashed."""
+        pipe = self.reply_pipe
+        if pipe is not None:
+            while not pipe.ready(min(remaining_s(deadline_ns), REPLY_LOOK_S)):
+                if self.process.exited() and not pipe.ready(0.0):
+                    self.abandoned = True  # `take_in` looks at its stdout
+                    return
+                if now_ns() > deadline_ns:
+                    raise self.unanswered(Sent.YES)
+            return
         if not _ready(self._read_poll, self.answer_fd, deadline_ns):
             raise self.unanswered(Sent.YES)
 

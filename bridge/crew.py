@@ -16,10 +16,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 from bridge.channel import Channel
-from bridge.config import PoolConfig
+from bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
 from bridge.errors import ConfigError, PoolClosed
 from bridge.framing import FRAME_LIMIT_VARIABLE
 from bridge.process import WorkerProcess, kill_living
+from bridge.replies import REPLY_DIR_VARIABLE
 from bridge.rundir import RunDir
 from bridge.stderr import StderrDrain, StderrTail
 from bridge.transport import Transport
@@ -52,6 +53,10 @@ class Crew:
         self._log_dir = _usable(config.log_dir)
         self._cpus = _usable_cpus(config.worker_cpus)
         self._run_dir = RunDir.claim(self.name, version=version)
+        self.reply_dir = ""
+        """Where its workers find reply pipes; empty if they may know of none (`bridge.replies`)."""
+        if self._command == DEFAULT_WORKER_COMMAND:
+            self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.path.absolute())
         try:
             self._drain = StderrDrain(self.name)
         except BaseException:

@@ -24,7 +24,8 @@ INIT_ID = 0
 class Request(msgspec.Struct, frozen=True):
     """What goes to a worker. `id` is a whole number ≥ 0; `timestamp` is ISO 8601 on the wire, and informs people.
 
-    `stream` asks for the parts of the result as they are made, each in a response of its own.
+    `stream` asks for the parts of the result as they are made, each in a response of its own. `reply_to` is the number
+    of the pipe that its answer is to come through (`bridge.replies`).
     """
 
     id: int
@@ -32,6 +33,7 @@ class Request(msgspec.Struct, frozen=True):
     args: dict[str, Any]
     timestamp: Any = None
     stream: bool | UnsetType = UNSET
+    reply_to: int | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return f"Request({self.id}, {self.command!r}, {redact(self.args)!r})"
@@ -73,11 +75,12 @@ def encode_request(
     *,
     limit_bytes: int,
     stream: bool | UnsetType = UNSET,
+    reply_to: int | UnsetType = UNSET,
 ) -> bytearray:
     """One framed request, ready to write. Raises InvalidRequest if it is not JSON or over `limit_bytes`."""
     frame = bytearray(128)
     try:
-        _encoder.encode_into(Request(request_id, command, args, _now(UTC), stream), frame, HEADER_BYTES)
+        _encoder.encode_into(Request(request_id, command, args, _now(UTC), stream, reply_to), frame, HEADER_BYTES)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequest(f"the arguments of {command!r} are not JSON: {error}") from error
     if frame.find(b"null") >= 0:  # twice as quick as `in`
@@ -87,7 +90,9 @@ def encode_request(
             raise InvalidRequest(f"the arguments of {command!r} are not JSON: {error}") from error
     size = len(frame) - HEADER_BYTES
     if size > limit_bytes:
-        raise InvalidRequest(f"the request {command!r} has {size} bytes; the limit is {limit_bytes}")
+        told = size if reply_to is UNSET else size - len(f',"reply_to":{reply_to}')  # that is the pool's own
+        if told > limit_bytes:
+            raise InvalidRequest(f"the request {command!r} has {told} bytes; the limit is {limit_bytes}")
     _put_size(frame, 0, size)
     return frame
 

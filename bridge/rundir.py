@@ -5,6 +5,7 @@ Knows nothing of what a pool does. Layout of `<base>/pools/<name>/`:
     lock            locked (flock) by the owner for as long as it lives
     manifest.json   the name, the pool's version, the owner's pid and start, when it was made
     workers         one line a step: "+<pid> <start>" for a worker begun, "-<pid>" for one buried
+    reply-<n>       pipes that answers come through (`bridge.replies`), if clients have waited
 
 Rules
 1. Whoever holds the lock of the directory that is *now* under the name owns the name.

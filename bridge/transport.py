@@ -10,6 +10,7 @@ from typing import Protocol
 
 from bridge.errors import PoolError, Sent, StartFailed
 from bridge.receiver import Receiver
+from bridge.replies import ReplyPipe
 
 
 class Start(Protocol):
@@ -35,13 +36,16 @@ class Transport(Protocol):
 
     `dirty`: something is outstanding, or went wrong, so the worker may not be used again. `overdue`: it was cut off.
     `watched`: somebody calls `cut_off` at the deadline, so that a read need not look at the clock. `receiver` has what
-    the worker has sent.
+    the worker has sent. `reply_pipe` is where the answer that is due comes, if it does not come from `answer_fd`; only
+    a dirty transport has one. `abandoned`: its reader was woken, as the worker has ended.
     """
 
     dirty: bool
     overdue: bool
     watched: bool
     receiver: Receiver
+    reply_pipe: ReplyPipe | None
+    abandoned: bool
 
     @property
     def pid(self) -> int:
@@ -76,6 +80,10 @@ class Transport(Protocol):
 
         Raises ProtocolError.
         """
+        ...
+
+    def take_reply(self, data: bytes) -> None:
+        """Take what was read from the reply pipe: the answer, word that it comes by stdout, or nothing."""
         ...
 
     def await_answer(self, deadline_ns: int) -> None:

@@ -2,6 +2,7 @@
 
 Knows nothing of pools. Frames go over duplicates of descriptors 0 and 1; 0 then reads nothing and 1 writes to stderr,
 so nothing that a handler prints, in any language, can reach the stream. A child that a handler forks has no part in it.
+A request may name another way for its answer (`bridge.replies`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import threading
 from collections.abc import Iterator, Sequence
 from struct import Struct
 
+from msgspec import UNSET, UnsetType
+
 from bridge.errors import ProtocolError
 from bridge.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
 from bridge.handlers import Context, HandlerError, find_handler
 from bridge.handlers.engine import PROGRAMS_VARIABLE, load_engine
 from bridge.journal import JOURNAL_VARIABLE, Journal
 from bridge.messages import INIT_ID, Request, decode_request, encode_failure, encode_part, encode_success
+from bridge.replies import ELSEWHERE, LARGEST_REPLY_BYTES, NO_FD, REPLY_DIR_VARIABLE, ReplyWriters
 
 DEFAULT_FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 ORPHAN_GRACE_S = 1.0
@@ -32,16 +36,26 @@ LARGE_BYTES = 256 * 1024
 KEPT_BYTES = 4 * 1024 * 1024
 """Freed memory up to this is used again, in place of being given back and faulted in anew at each call."""
 BAD_INPUT_STATUS = 3
+MOST_UNREAD_BYTES = 32 * 1024
+"""What a pipe surely takes."""
+REPLY_TO_BYTES = 32
+"""How much longer than the limit a request is with the number of its reply pipe, which the pool adds, at most."""
 _size_of = Struct(">I").unpack_from
 
 
 class Wire:
-    """The two descriptors that frames go over."""
+    """The two descriptors that frames go over, and the reply pipe of the request in hand, if it has one."""
 
     def __init__(self, read_fd: int, write_fd: int, *, limit_bytes: int) -> None:
         self.read_fd = read_fd
         self._write_fd = write_fd
         self._limit_bytes = limit_bytes
+        reply_dir = os.environ.get(REPLY_DIR_VARIABLE, "")
+        self._replies = ReplyWriters(reply_dir)
+        self._reply_fd = NO_FD
+        self._most_bytes = limit_bytes + REPLY_TO_BYTES if reply_dir else limit_bytes
+        self.unread = 0
+        """If above 0: how many bytes an answer may have, since nobody reads it before this process ends."""
         self._held = b""
         self._owner_pid = os.getpid()
 
@@ -64,14 +78,14 @@ class Wire:
         held = self._held
         if not held:
             held = os.read(self.read_fd, READ_BYTES)
-            if len(held) >= HEADER_BYTES and len(held) - HEADER_BYTES == _size_of(held)[0] <= self._limit_bytes:
+            if len(held) >= HEADER_BYTES and len(held) - HEADER_BYTES == _size_of(held)[0] <= self._most_bytes:
                 return held[HEADER_BYTES:]  # one whole request, as nearly always
         while len(held) < HEADER_BYTES:
             more = os.read(self.read_fd, READ_BYTES)
             if not more:
                 return None
             held += more
-        size = frame_size(held, limit_bytes=self._limit_bytes)
+        size = frame_size(held, limit_bytes=self._most_bytes)
         end = HEADER_BYTES + size
         if len(held) >= end:
             self._held = held[end:]
@@ -92,6 +106,10 @@ class Wire:
             have += got
         return payload
 
+    def reply_to(self, number: int) -> None:
+        """The next answer goes through the reply pipe of this number. Raises OSError; then it goes as always."""
+        self._reply_fd = self._replies[number]
+
     def write(self, payload: bytes) -> None:
         """One frame. Raises ProtocolError if it is over the limit.
 
@@ -101,15 +119,23 @@ class Wire:
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
             os._exit(0)
-        size = len(payload)
-        if LARGE_BYTES <= size <= self._limit_bytes:
+        size, reply_fd = len(payload), self._reply_fd
+        if self.unread and size > self.unread:
+            raise ProtocolError(f"{size} bytes, and without its reply pipe {self.unread} can be sent")
+        if reply_fd >= 0 and size <= LARGEST_REPLY_BYTES - HEADER_BYTES and size <= self._limit_bytes:
+            self._reply_fd = NO_FD
+            os.write(reply_fd, size.to_bytes(HEADER_BYTES, "big") + payload)
+        elif LARGE_BYTES <= size <= self._limit_bytes:
             self.write_raw(size.to_bytes(HEADER_BYTES, "big"))
             self.write_raw(payload)
         else:
             self.write_raw(encode_frame(payload, limit_bytes=self._limit_bytes))
 
     def write_raw(self, data: bytes) -> None:
-        """These bytes, whatever they are."""
+        """These bytes, whatever they are, to where answers go as always."""
+        if self._reply_fd >= 0:
+            fd, self._reply_fd = self._reply_fd, NO_FD
+            os.write(fd, ELSEWHERE)
         written = os.write(self._write_fd, data)
         if written != len(data):
             left = memoryview(data)[written:]
@@ -136,8 +162,11 @@ def serve(wire: Wire, context: Context, journal: Journal) -> int:
             request = decode_request(payload)
         except ProtocolError as error:
             context.error_count += 1
+            _turn_to(_salvage_reply_to(payload), wire, context)
             wire.write(encode_failure(_salvage_id(payload), str(error)))
             continue
+        if request.reply_to is not UNSET:
+            _turn_to(request.reply_to, wire, context)
         first, watched = not watched, True
         if first and request.id != INIT_ID:
             wire.watch()
@@ -145,6 +174,17 @@ def serve(wire: Wire, context: Context, journal: Journal) -> int:
         if first and request.id == INIT_ID:  # its answer is waited for: a thread takes longer to start than to answer
             wire.watch()
     return 0
+
+
+def _turn_to(number: int | UnsetType, wire: Wire, context: Context) -> None:
+    # Without its pipe the client looks for the answer on stdout, once this process has ended.
+    if number is not UNSET:
+        try:
+            wire.reply_to(number)
+        except OSError as error:
+            sys.stderr.write(f"worker {context.worker_id}: cannot open reply pipe {number}: {error.strerror}\n")
+            context.leaving = True
+            wire.unread = MOST_UNREAD_BYTES
 
 
 def _answer(wire: Wire, context: Context, journal: Journal, request: Request) -> None:
@@ -186,6 +226,11 @@ def _salvage_id(payload: bytes | bytearray) -> int:
     # A request that is not one may still say which it was.
     found = re.search(rb'"id"\s*:\s*(\d{1,18})', payload)
     return int(found[1]) if found else 0
+
+
+def _salvage_reply_to(payload: bytes | bytearray) -> int | UnsetType:
+    found = re.search(rb'"reply_to":(\d{1,18})}\Z', payload)
+    return int(found[1]) if found else UNSET
 
 
 def watch_for_hang_up(fd: int, grace_s: float) -> None:

@@ -26,6 +26,7 @@ from bridge.channel import TAIL_WAIT_S
 from bridge.clock import now_ns, remaining_s
 from bridge.errors import Sent
 from bridge.exchange import Steps, T, crashed
+from bridge.replies import ReplyPipe
 from bridge.transport import Transport
 from pool_v2.lease import Client, Open
 from pool_v2.runtime import OpenLeases
@@ -104,6 +105,8 @@ class TaskRecord:
 class TaskIo:
     """How a task waits. One for all tasks of a pool, on whatever loops they run."""
 
+    may_sleep = False
+
     def __init__(self, opened: OpenLeases, on_dead_loop: Callable[[Ticket], None]) -> None:
         self._open = opened
         self._on_dead_loop = on_dead_loop
@@ -116,6 +119,7 @@ class TaskIo:
         until_ns: int,
         thread_id: int,
         request: bytearray | None,
+        reply_pipe: ReplyPipe | None = None,
     ) -> Ticket:
         """A ticket of the current task; the pool keeps a record of it until it owns nothing.
 

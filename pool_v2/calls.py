@@ -11,10 +11,13 @@ from __future__ import annotations
 from threading import get_ident
 from typing import Any
 
+from msgspec import UNSET
+
 from bridge import CommandError, PoolError
 from bridge.clock import deadline_ns
 from bridge.exchange import Steps
 from bridge.messages import Response, encode_request, session_args
+from bridge.replies import ReplyPipe
 from pool_v2.accounts import IN_FLIGHT, MOST_UNCOUNTED
 from pool_v2.handover import Handover, as_change
 from pool_v2.hooks import describe
@@ -50,13 +53,22 @@ class Calls:
         calls[number] = IN_FLIGHT
         session: Session | None = None
         change: StateChange | None = None
+        pipe: ReplyPipe | None = None
         outcome, failure, again = "Cancelled", None, False
         try:
             if runtime.log is not None:
                 runtime.log.enqueued(number)
             if session_id is not None:
                 args = session_args(args, session_id)
-            frame = encode_request(number, command, args, limit_bytes=runtime.limit_bytes)
+            if session_id is None and io.may_sleep and runtime.replies.free and not runtime.hooks.active:
+                pipe = runtime.replies.take()
+            frame = encode_request(
+                number,
+                command,
+                args,
+                limit_bytes=runtime.limit_bytes,
+                reply_to=UNSET if pipe is None else pipe.number,
+            )
             if session_id is not None:
                 if command in runtime.config.state_commands:
                     change = as_change(command, frame)
@@ -67,7 +79,7 @@ class Calls:
             else:
                 while True:  # again only if a worker was found dead before it took a byte; the call keeps its place
                     ahead = frame if session is None else None  # a session's worker may lack the session's state
-                    ticket = io.ticket(number, session, deadline, until, get_ident(), ahead)
+                    ticket = io.ticket(number, session, deadline, until, get_ident(), ahead, pipe)
                     try:
                         runtime.enter(ticket, again)
                         if ticket.state is not _ACCEPTED:
@@ -79,6 +91,12 @@ class Calls:
                                 io, ticket, number, frame, command, change, deadline
                             )
                         runtime.leave(ticket)
+                        if pipe is not None:
+                            if ticket.reply_pipe is not None:
+                                runtime.replies.free.append(pipe)
+                            pipe = ticket.reply_pipe = None  # an error that is kept would keep it
+                        elif ahead is not None and ticket.queued_ns and io.may_sleep:
+                            runtime.replies.lacking()
                         break
                     except BaseException as error:
                         try:
@@ -87,6 +105,7 @@ class Calls:
                             runtime.supervisor.abandon(ticket)
                             raise
                         if not runtime.may_go_elsewhere(error, until):
+                            pipe = None  # an answer might still come through it
                             raise
                         again = True
             if not response.success:

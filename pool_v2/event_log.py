@@ -22,11 +22,11 @@ END_TIMEOUT_S = 5.0
 """How long the close waits for an observer that does not return."""
 MOST_UNTOLD = 1_000_000
 """How many steps may wait for an observer that is too slow; those beyond are dropped, the oldest first."""
-MOST_FIELDS = 4
-"""Of a step beside its kind and time: call, worker, process and detail."""
 Note = tuple[Any, ...]
-"""The first fields of an Event, as many as differ from its defaults; of an ENQUEUE its context in the last place."""
-_ENQUEUE = EventKind.ENQUEUE
+"""The first fields of an Event, as many as differ from its defaults; of an ENQUEUE its context in the last place, of an
+OFFER in place of `detail` since when the call has waited, in nanoseconds."""
+CONTEXT_AT = 6
+_ENQUEUE, _OFFER = EventKind.ENQUEUE, EventKind.OFFER
 logger = logging.getLogger(__name__)
 
 
@@ -92,15 +92,19 @@ class EventLog:
             logger.warning(
                 "pool %r: its observer is too slow; the oldest of %d steps are lost", self._name, MOST_UNTOLD
             )
-        observer, take = self._observer, self._notes.popleft
-        while self._notes:
-            kind, at_ns, *rest = take()
+        observer, notes, note = self._observer, self._notes, None
+        take = notes.popleft
+        while notes:
             try:
-                if len(rest) > MOST_FIELDS:
-                    call, worker, pid, detail, context = rest
-                    event = Event(kind, at_ns, call, worker, pid, detail, context.get(CORRELATION))
-                    context.run(observer, event)
-                else:
-                    observer(Event(kind, at_ns, *rest))
+                while notes:
+                    note = take()
+                    if len(note) > CONTEXT_AT:
+                        context = note[CONTEXT_AT]
+                        context.run(observer, Event(*note[:CONTEXT_AT], correlation=context.get(CORRELATION)))
+                    elif note[0] is _OFFER:
+                        waited_us = (note[1] - note[-1]) // 1000
+                        observer(Event(*note[:-1], detail=str(waited_us)))
+                    else:
+                        observer(Event(*note))
             except BaseException:  # whatever it is, the steps after it are to be told
-                logger.exception("pool %r: its observer failed at %s", self._name, kind)
+                logger.exception("pool %r: its observer failed at %s", self._name, note and note[0])

@@ -1,5 +1,5 @@
 """Hands a worker to the client that it was offered to, whose request is written first: then its worker need not wait
-until the client's thread has woken up.
+until the client's thread has woken up; and a client that has a reply pipe need not wake up before its answer comes.
 
 Interrupts. To take a request out of its claim, to write it and to note how much was written is one step of the
 interpreter, into which no KeyboardInterrupt can come: whoever is broken off before or after it has done nothing or all.
@@ -16,6 +16,7 @@ from bridge.clock import now_ns
 from pool_v2.event_log import EventLog
 from pool_v2.ticket import Ticket
 
+_OFFER, _ACCEPT, _SEND = EventKind.OFFER, EventKind.ACCEPT, EventKind.SEND
 WRITING_S = 0.0005
 """How soon to look again whether another thread is done with a write that never blocks."""
 LONGEST_WRITING_S = 1.0
@@ -26,16 +27,17 @@ def hand_over(ticket: Ticket, log: EventLog | None) -> None:
     """Write the ticket's request to the worker that it was offered, if that may be done for it, and wake its client."""
     claim, written, worker = ticket.claim, ticket.written, ticket.worker
     if log is not None and worker is not None:
-        waited_us = str((now_ns() - ticket.queued_ns) // 1000)
-        log.note(EventKind.OFFER, ticket.call, worker.worker_id, None, waited_us)
+        log.append((_OFFER, now_ns(), ticket.call, worker.worker_id, None, ticket.queued_ns))
     if claim and written is not None and worker is not None and worker.reachable:
         began_ns = now_ns() if log is not None else 0
         try:
             written.extend(map(os.write, (worker.transport.request_fd,), iter(claim.pop, None)))
             if log is not None:
-                log.note(EventKind.ACCEPT, ticket.call, worker.worker_id, at_ns=began_ns)
+                log.append((_ACCEPT, began_ns, ticket.call, worker.worker_id))
                 if ticket.request is not None and written[0] == len(ticket.request):
-                    log.note(EventKind.SEND, ticket.call, worker.worker_id, worker.transport.pid)
+                    log.append((_SEND, now_ns(), ticket.call, worker.worker_id, worker.pid))
+            if ticket.reply_pipe is not None and ticket.request is not None and written[0] == len(ticket.request):
+                return  # its answer wakes it
         except IndexError:
             pass  # its own client was quicker
         except OSError:  # the worker's end is closed: its client will find that

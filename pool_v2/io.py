@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from bridge.channel import Blocking
-from bridge.clock import now_ns
+from bridge.channel import READ_BYTES, Blocking
+from bridge.clock import now_ns, remaining_s
 from bridge.exchange import Io
+from bridge.replies import ReplyPipe
 from pool_v2.lease import Open
 from pool_v2.sessions import Session
 from pool_v2.ticket import Ticket
@@ -18,7 +20,9 @@ WATCHED_NS = 2_000_000_000
 
 
 class ClientIo(Io, Protocol):
-    """How a client waits for its worker's pipes, and for a worker."""
+    """How a client waits for its worker's pipes, and for a worker. `may_sleep`: at a reply pipe, too."""
+
+    may_sleep: bool
 
     def ticket(
         self,
@@ -28,6 +32,7 @@ class ClientIo(Io, Protocol):
         until_ns: int,
         thread_id: int,
         request: bytearray | None,
+        reply_pipe: ReplyPipe | None = None,
     ) -> Ticket:
         """A ticket of the current client, whose wait ends at `until_ns`."""
         ...
@@ -42,22 +47,25 @@ class ClientIo(Io, Protocol):
 
 
 class ThreadTicket(Ticket):
-    """A ticket whose client is a thread, which waits on a lock of its own: a hand-off wakes exactly that thread."""
+    """A ticket whose client is a thread, which waits at its reply pipe, or on a lock of its own if it has none."""
 
     gate: threading.Lock | None = None
 
     def arm(self) -> None:
         """Make its client's next wait last until `wake`."""
-        gate = self.gate = threading.Lock()
-        gate.acquire()
+        if self.reply_pipe is None:
+            gate = self.gate = threading.Lock()
+            gate.acquire()
         if self.request is not None:
             self.written = []
             self.claim = [self.request]
 
     def wake(self) -> None:
         """Let the waiting thread go on. From any thread; a second time changes nothing."""
-        gate = self.gate
-        if gate is not None:
+        gate, pipe = self.gate, self.reply_pipe
+        if pipe is not None:
+            pipe.poke()
+        elif gate is not None:
             try:
                 gate.release()
             except RuntimeError:
@@ -68,9 +76,14 @@ class ThreadIo(Blocking):
     """How a thread waits: each wait is over when it was made."""
 
     ticket = ThreadTicket
+    may_sleep = True
 
     def wait(self, ticket: Ticket, until_ns: int) -> Iterable[Any]:
         """Wait until somebody wakes the ticket, at most until `until_ns`; for nothing now and then."""
+        if ticket.reply_pipe is not None:
+            if until_ns - ticket.queued_ns > WATCHED_NS or ticket.reply_pipe.ready(remaining_s(until_ns)):
+                ticket.reply = os.read(ticket.reply_pipe.fd, READ_BYTES)
+            return ()
         gate = ticket.gate  # type: ignore[attr-defined]
         if until_ns - ticket.queued_ns > WATCHED_NS:
             gate.acquire()

@@ -53,10 +53,11 @@ def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -
     if ticket.state is TicketState.OFFERED:
         orders.append(Order(Act.WAKE, ticket=ticket))  # a second time does no harm
     if worker.exited_ns:
-        if not worker.woken and now_ns >= worker.exited_ns + STRANGER_GRACE_NS:
+        grace_ns = STRANGER_GRACE_NS if ticket.reply_pipe is None else 0  # which does not end with the worker
+        if not worker.woken and now_ns >= worker.exited_ns + grace_ns:
             worker.woken = True
             orders.append(Order(Act.WAKE_READER, worker))
-        times.append(NEVER_NS if worker.woken else worker.exited_ns + STRANGER_GRACE_NS)
+        times.append(NEVER_NS if worker.woken else worker.exited_ns + grace_ns)
     elif ticket.state is TicketState.OFFERED:
         # It has not begun: its client leaves in time, and the worker is as good as before.
         times.append(max(ticket.deadline_ns, now_ns + OFFER_GRACE_NS))

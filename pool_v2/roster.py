@@ -46,7 +46,7 @@ class Worker:
 
     `phase` is STARTING, READY or DYING. A dying worker is asked to leave, or killed if `reason` is not empty;
     `told_ns` is when that was ordered. `transport` is how a client
-    reaches it, once it is `reachable`. `state` is the behaviour's own.
+    reaches it, once it is `reachable`. `pid` is its process, once it is ready. `state` is the behaviour's own.
     """
 
     transport: Transport
@@ -58,6 +58,7 @@ class Worker:
         "killed",
         "overdue",
         "phase",
+        "pid",
         "pinged_ns",
         "reachable",
         "reason",
@@ -75,6 +76,7 @@ class Worker:
         self.born_ns = born_ns
         self.phase = WorkerState.STARTING
         self.reachable = False
+        self.pid = 0
         self.state: Any = None
         self.served = 0
         self.request_limit = NEVER_NS

@@ -43,6 +43,7 @@ from pool_v2.holders import describe_holders
 from pool_v2.hooks import Hooks, describe
 from pool_v2.lease import Open, Record
 from pool_v2.orders import Act
+from pool_v2.replies import Replies
 from pool_v2.roster import Limits
 from pool_v2.sessions import Session
 from pool_v2.supervisor import Duties, Supervisor
@@ -82,6 +83,7 @@ class Runtime:
         self.hooks = Hooks(behaviour)
         self.hooks.init_pool()
         self.crew = Crew(config, version="v2")
+        self.replies = Replies(self.crew.reply_dir)
         self.lock = threading.Lock()
         self.ids = itertools.count(1)
         self.limit_bytes = config.max_frame_bytes
@@ -220,6 +222,10 @@ class Runtime:
             offered = self.coordinator.leave(ticket, now_ns(), clean=not dirty, reason=reason)
             if error is not None and not isinstance(error, Exception):
                 self.coordinator.suspect()
+        if ticket.reply_pipe is not None:  # so that an error that is kept keeps no descriptor
+            ticket.reply_pipe = None
+            if worker is not None and dirty:
+                worker.transport.reply_pipe = None
         if self._open_leases:
             self._open_leases.pop(ticket.call, None)
         for waiter in offered:
@@ -335,6 +341,7 @@ class Runtime:
                 self._duties.stop()
                 self.supervisor.stop()
                 self._let_go()
+                self.replies.close()
                 self.hooks.terminate_pool()
                 self.crew.disband()
                 self._closed.set()

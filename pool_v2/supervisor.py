@@ -303,7 +303,8 @@ class Supervisor:
         if done:
             self._unwatch(worker.transport.answer_fd)
             del self._starting[worker]
-            self.emit(EventKind.READY, worker.worker_id, worker.transport.pid)
+            worker.pid = worker.transport.pid
+            self.emit(EventKind.READY, worker.worker_id, worker.pid)
             self._duties.started(worker)
 
     def _fail_start(self, worker: Worker, error: StartFailed) -> None:

@@ -19,6 +19,7 @@ from enum import Enum, auto
 import msgspec
 
 from bridge import PoolError
+from bridge.replies import ReplyPipe
 from pool_v2.roster import Worker
 from pool_v2.sessions import Session
 
@@ -42,7 +43,8 @@ class Ticket(msgspec.Struct, eq=False):
 
     `request` is a frame that whoever hands a worker to this client may write for it. While the client waits, `claim`
     holds it. Invariant: who pops it, which is one step of the interpreter, writes it, and nobody else does; in that
-    same step `written` gets how many bytes were written, 0 if the client popped it itself.
+    same step `written` gets how many bytes were written, 0 if the client popped it itself. If the request names a
+    `reply_pipe`, its client sleeps there, and is woken by its answer: `reply` is what has come.
     """
 
     call: int
@@ -51,6 +53,8 @@ class Ticket(msgspec.Struct, eq=False):
     until_ns: int = 2**63
     thread_id: int = 0
     request: bytearray | None = None
+    reply_pipe: ReplyPipe | None = None
+    reply: bytes = b""
     claim: list[bytearray] | None = None
     written: list[int] | None = None
     state: TicketState = TicketState.NEW

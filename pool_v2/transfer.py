@@ -47,19 +47,29 @@ def use(
     transport, size = worker.transport, len(frame)
     written = ahead = take_back(ticket) if ticket.claim is not None else 0
     transport.dirty = True
+    if ticket.reply_pipe is not None:
+        transport.reply_pipe = ticket.reply_pipe
+        if ticket.reply:
+            transport.take_reply(ticket.reply)
     try:
         if not ahead:
             written = transport.write_some(frame)
         if written != size:
             yield from io.write(transport, memoryview(frame)[written:], Sent.MAYBE if written else Sent.NO, deadline)
         if log is not None and ahead != size:
-            log.append((_SEND, now_ns(), number, worker.worker_id, transport.pid))
-        yield from io.read(transport, deadline)
+            log.append((_SEND, now_ns(), number, worker.worker_id, worker.pid))
+        if not ticket.reply or not transport.receiver.payloads:
+            yield from io.read(transport, deadline)
         response = take(transport, number)
         if response is None:
             response = yield from receive(io, transport, number, deadline)
     except ProtocolError as error:
         raise (yield from crashed(io, transport, str(error))) from error
+    if ticket.reply_pipe is not None:
+        if transport.abandoned and transport.reply_pipe is None:  # the worker could not open it
+            runtime.replies.lost()
+            ticket.reply_pipe = None
+        transport.reply_pipe = None
     if log is not None:
-        log.append((_RECEIVE, now_ns(), number, worker.worker_id, transport.pid))
+        log.append((_RECEIVE, now_ns(), number, worker.worker_id, worker.pid))
     return response

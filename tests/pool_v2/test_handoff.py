@@ -83,6 +83,10 @@ class Notes:
         """Keep it."""
         self.kinds.append(kind)
 
+    def append(self, note: tuple[Any, ...]) -> None:
+        """Keep its kind."""
+        self.kinds.append(note[0])
+
 
 Offer = Callable[..., tuple[WokenTicket, Pipe]]
 
