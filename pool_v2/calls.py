@@ -27,7 +27,7 @@ from pool_v2.leases import Leases
 from pool_v2.runtime import Runtime
 from pool_v2.sessions import CLEAN_UP, Session, StateChange
 from pool_v2.ticket import Ticket, TicketState
-from pool_v2.transfer import await_worker, use
+from pool_v2.transfer import accept, use
 
 _ACCEPTED = TicketState.ACCEPTED
 
@@ -82,8 +82,9 @@ class Calls:
                     ticket = io.ticket(number, session, deadline, until, get_ident(), ahead, pipe)
                     try:
                         runtime.enter(ticket, again)
-                        if ticket.state is not _ACCEPTED:
-                            yield from await_worker(runtime, io, ticket, command, until)
+                        while ticket.state is not _ACCEPTED:
+                            yield from io.wait(ticket, until)
+                            accept(runtime, ticket, command, until)
                         if session is None:
                             response = yield from use(runtime, io, ticket, number, frame, deadline)
                         else:

@@ -100,10 +100,11 @@ class EventLog:
                     note = take()
                     if len(note) > CONTEXT_AT:
                         context = note[CONTEXT_AT]
-                        context.run(observer, Event(*note[:CONTEXT_AT], correlation=context.get(CORRELATION)))
+                        event = Event(_ENQUEUE, note[1], note[2], note[3], correlation=context.get(CORRELATION))
+                        context.run(observer, event)
                     elif note[0] is _OFFER:
                         waited_us = (note[1] - note[-1]) // 1000
-                        observer(Event(*note[:-1], detail=str(waited_us)))
+                        observer(Event(_OFFER, note[1], note[2], note[3], None, str(waited_us)))
                     else:
                         observer(Event(*note))
             except BaseException:  # whatever it is, the steps after it are to be told

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 from bridge import EventKind
 from bridge.clock import now_ns
 from bridge.errors import ProtocolError, Sent
@@ -19,19 +16,21 @@ _ACCEPTED, _OFFERED, _WAITING = TicketState.ACCEPTED, TicketState.OFFERED, Ticke
 _SEND, _RECEIVE = EventKind.SEND, EventKind.RECEIVE
 
 
-def checkout(runtime: Runtime, io: ClientIo, ticket: Ticket, label: str, until: int, again: bool) -> Iterable[Any]:
+def checkout(runtime: Runtime, io: ClientIo, ticket: Ticket, label: str, until: int, again: bool) -> Steps[None]:
     """Wait for a worker until `until` (ns, absolute). The ticket is ACCEPTED then, or it raises why not."""
     runtime.enter(ticket, again)
-    return () if ticket.state is _ACCEPTED else await_worker(runtime, io, ticket, label, until)
-
-
-def await_worker(runtime: Runtime, io: ClientIo, ticket: Ticket, label: str, until: int) -> Steps[None]:
-    """The part of `checkout` for a client that has to wait."""
-    yield from io.wait(ticket, until)
-    while ticket.state is _WAITING and now_ns() < until:  # it was woken for nothing
+    while ticket.state is not _ACCEPTED:
         yield from io.wait(ticket, until)
-    if ticket.state is _OFFERED and ticket.deadline_ns > now_ns():
+        accept(runtime, ticket, label, until)
+
+
+def accept(runtime: Runtime, ticket: Ticket, label: str, until: int) -> None:
+    """Take what the ticket was offered, now that its client was woken: ACCEPTED, or WAITING still; or raise why not."""
+    state, now = ticket.state, now_ns()
+    if state is _OFFERED and ticket.deadline_ns > now:
         ticket.state = _ACCEPTED
+    elif state is _WAITING and now < until:
+        return  # it was woken for nothing
     else:
         runtime.settle(ticket, label)
     if runtime.log is not None and not take_back(ticket):  # else its writer has noted this
@@ -45,7 +44,9 @@ def use(
     worker, log = ticket.worker, runtime.log
     assert worker is not None, "only a ticket that owns a worker can use it"
     transport, size = worker.transport, len(frame)
-    written = ahead = take_back(ticket) if ticket.claim is not None else 0
+    written = ahead = 0
+    if ticket.written is not None:
+        written = ahead = ticket.written[0] if ticket.written else take_back(ticket)
     transport.dirty = True
     if ticket.reply_pipe is not None:
         transport.reply_pipe = ticket.reply_pipe

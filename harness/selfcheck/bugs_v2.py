@@ -14,7 +14,6 @@ from harness.selfcheck.planting import replace, replace_everywhere
 from pool_v2 import transfer
 from pool_v2.circuit import Circuit
 from pool_v2.coordinator import Coordinator
-from pool_v2.io import ClientIo
 from pool_v2.orders import Act, Order
 from pool_v2.roster import NEVER_NS, Worker
 from pool_v2.runtime import Runtime
@@ -210,13 +209,13 @@ def deadline_ignored() -> None:
 def queue_without_limit() -> None:
     """The wait for a worker has no limit."""
 
-    def patient(await_worker: Any) -> Any:
-        def wait(runtime: Runtime, io: ClientIo, ticket: Ticket, label: str, until: int) -> Steps[None]:
-            yield from await_worker(runtime, io, ticket, label, until + LONG_NS)
+    def patient(accept: Any) -> Any:
+        def wait_on(runtime: Runtime, ticket: Ticket, label: str, until: int) -> None:
+            accept(runtime, ticket, label, until + LONG_NS)
 
-        return wait
+        return wait_on
 
-    replace_everywhere(transfer.await_worker, patient)
+    replace_everywhere(transfer.accept, patient)
 
 
 @REGISTRY.bug(V2, breaks=("G13",), scenarios=("slow_start",), observed_because=STARTS)
