@@ -24,9 +24,9 @@ from bridge.framing import HEADER_BYTES
 from bridge.messages import INIT_ID, Response, decode_response, encode_request
 from bridge.process import WorkerProcess
 from bridge.receiver import Receiver
-from bridge.replies import ELSEWHERE, POKE, ReplyPipe
+from bridge.replies import ELSEWHERE, POKE
 from bridge.stderr import StderrTail
-from bridge.transport import Transport
+from bridge.transport import ReplyEnd, Transport
 
 READ_BYTES = 64 * 1024
 TAIL_WAIT_S = 0.1
@@ -67,7 +67,7 @@ class Channel:
         self.watched = watched
         self.overdue = False
         self.abandoned = False
-        self.reply_pipe: ReplyPipe | None = None
+        self.reply_pipe: ReplyEnd | None = None
         self.limit_bytes = limit_bytes
         self.request_fd = process.stdin_fd
         self.answer_fd = process.stdout_fd

@@ -10,7 +10,6 @@ from typing import Protocol
 
 from bridge.errors import PoolError, Sent, StartFailed
 from bridge.receiver import Receiver
-from bridge.replies import ReplyPipe
 
 
 class Start(Protocol):
@@ -31,6 +30,21 @@ class Start(Protocol):
         ...
 
 
+class ReplyEnd(Protocol):
+    """The client's end of a reply pipe (`bridge.replies`)."""
+
+    fd: int
+    number: int
+
+    def poke(self) -> None:
+        """Let the client that waits here go on. From any thread."""
+        ...
+
+    def ready(self, timeout_s: float) -> bool:
+        """Wait at most so long until there is something to read; whether there is."""
+        ...
+
+
 class Transport(Protocol):
     """The way to one worker. One client at a time uses it: the one that holds the worker.
 
@@ -44,7 +58,7 @@ class Transport(Protocol):
     overdue: bool
     watched: bool
     receiver: Receiver
-    reply_pipe: ReplyPipe | None
+    reply_pipe: ReplyEnd | None
     abandoned: bool
 
     @property

@@ -26,8 +26,7 @@ from bridge.channel import TAIL_WAIT_S
 from bridge.clock import now_ns, remaining_s
 from bridge.errors import Sent
 from bridge.exchange import Steps, T, crashed
-from bridge.replies import ReplyPipe
-from bridge.transport import Transport
+from bridge.transport import ReplyEnd, Transport
 from pool_v2.lease import Client, Open
 from pool_v2.runtime import OpenLeases
 from pool_v2.sessions import Session
@@ -119,7 +118,7 @@ class TaskIo:
         until_ns: int,
         thread_id: int,
         request: bytearray | None,
-        reply_pipe: ReplyPipe | None = None,
+        reply_pipe: ReplyEnd | None = None,
     ) -> Ticket:
         """A ticket of the current task; the pool keeps a record of it until it owns nothing.
 

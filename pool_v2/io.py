@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from bridge.channel import READ_BYTES, Blocking
 from bridge.clock import now_ns, remaining_s
 from bridge.exchange import Io
-from bridge.replies import ReplyPipe
+from bridge.transport import ReplyEnd
 from pool_v2.lease import Open
 from pool_v2.sessions import Session
 from pool_v2.ticket import Ticket
@@ -32,7 +32,7 @@ class ClientIo(Io, Protocol):
         until_ns: int,
         thread_id: int,
         request: bytearray | None,
-        reply_pipe: ReplyPipe | None = None,
+        reply_pipe: ReplyEnd | None = None,
     ) -> Ticket:
         """A ticket of the current client, whose wait ends at `until_ns`."""
         ...

@@ -19,7 +19,7 @@ from enum import Enum, auto
 import msgspec
 
 from bridge import PoolError
-from bridge.replies import ReplyPipe
+from bridge.transport import ReplyEnd
 from pool_v2.roster import Worker
 from pool_v2.sessions import Session
 
@@ -53,7 +53,7 @@ class Ticket(msgspec.Struct, eq=False):
     until_ns: int = 2**63
     thread_id: int = 0
     request: bytearray | None = None
-    reply_pipe: ReplyPipe | None = None
+    reply_pipe: ReplyEnd | None = None
     reply: bytes = b""
     claim: list[bytearray] | None = None
     written: list[int] | None = None
