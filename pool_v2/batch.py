@@ -73,6 +73,10 @@ class Round:
         """This request has this response."""
         self._found[number] = response.result if response.success else CommandError(str(response.error))
 
+    def served_by(self, worker: Worker) -> None:
+        """Each item counts towards this worker's last request; the checkin that follows counts one."""
+        worker.served += len(self.requests) - 1
+
     def may_go_elsewhere(self, error: PoolError, until: int) -> bool:
         """Whether all of it can be tried on another worker: nothing of it was sent."""
         return not self._found and not self.left and self._runtime.may_go_elsewhere(error, until)
@@ -188,6 +192,7 @@ class Batch:
                         raise
                     batch.left.add(number)
                     batch.answered(number, response)
+            batch.served_by(worker)
         except BaseException as error:
             lease.end(error)
             raise

@@ -57,6 +57,16 @@ def test_a_worker_that_dies_costs_only_what_it_had_not_answered(make_pool: Any) 
     assert pool.execute("echo", {"value": 1}) == 1
 
 
+@pytest.mark.parametrize("session", [None, "s"])
+def test_each_item_counts_towards_a_worker_s_last_request(make_pool: Any, session: str | None) -> None:
+    pool = make_pool(workers=1, max_requests=5)
+    pids = [
+        {answer["pid"] for answer in pool.execute_many("pid", [{}] * count, session=session)} for count in (3, 1, 4, 1)
+    ]
+    assert [len(each) for each in pids] == [1] * 4, "a batch is never cut short"
+    assert pids[0] == pids[1] == pids[2] != pids[3]
+
+
 def test_without_a_worker_nothing_was_sent(make_pool: Any, held: Any) -> None:
     pool = make_pool(workers=1)
     with pool.checkout():
