@@ -28,7 +28,8 @@ class Checker(Protocol):
     """Decides one claim. Instances are frozen and carry their bounds.
 
     A checker whose claim only the pool's events can decide has an attribute `needs_events` that is true. It is asked in
-    observed runs alone; see `asked_in`.
+    observed runs alone; see `asked_in`. One that cannot pass unless some call ends in a certain way has an attribute
+    `demands`, sets of outcomes of each of which one must occur; see `demanded_by`.
     """
 
     @property
@@ -52,6 +53,12 @@ MAX_EXAMPLES = 5
 def asked_in(checker: Checker, *, observed: bool) -> bool:
     """Whether this checker is asked about a run that was observed, or was not."""
     return observed or not getattr(checker, "needs_events", False)
+
+
+def demanded_by(checker: Checker) -> tuple[frozenset[str], ...]:
+    """Sets of outcomes, of each of which one must occur if this checker is to pass."""
+    demands: tuple[frozenset[str], ...] = getattr(checker, "demands", ())
+    return demands
 
 
 def finding(

@@ -84,6 +84,8 @@ class Face:
     plan cannot be carried; empty if it can. `main_thread`: the first client is in the main thread. `tells`: the pool's
     events can be matched to calls, so that an observed run makes sense. `void` are the checkers that this face's
     documented contract makes void for a scenario. `batches`: equal steps of a client go out together.
+    `lacks` are outcomes that no call through it is sure to have, whatever the pool does: a scenario that demands one of
+    them cannot be carried. `uncounted` are those that its contract leaves out of the pool's statistics.
     `two_pools`: it needs the baseline too. `starts`: it is about how the shipped worker is started. `package` must be
     installed. `prepare` is called before the run's first census: it takes what the package keeps for the whole process.
     """
@@ -97,6 +99,8 @@ class Face:
     tells: bool = True
     void: Callable[[Scenario, Plan], tuple[str, ...]] = _none
     batches: bool = False
+    lacks: frozenset[str] = frozenset()
+    uncounted: frozenset[str] = frozenset()
     two_pools: bool = False
     starts: bool = False
     package: str = ""

@@ -42,7 +42,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     `worker_command` is empty for the shipped worker. `face` is the way in which the pool was called, `observed`
     whether it had an observer, and `baseline` the other pool of a face that needs two. `void` are the checkers that
-    this face's contract makes void.
+    this face's contract makes void, `uncounted` the outcomes that it leaves out of the pool's statistics.
     """
 
     scenario: str
@@ -62,6 +62,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     observed: bool = True
     baseline: str = ""
     void: tuple[str, ...] = ()
+    uncounted: tuple[str, ...] = ()
 
 
 class EventsByKind(Mapping[EventKind, Events]):

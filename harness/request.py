@@ -96,6 +96,8 @@ def why_skipped(scenario: Scenario, subject: Subject, request: Request, baseline
         unknown = sorted(set(scenario.commands) - known) if known is not None else ()
         if unknown:
             return f"the worker does not know the command {', '.join(unknown)}"
+    if face.lacks and scenario.demands(face.lacks):
+        return f"through the face {face.name} no call is sure to end as {' or '.join(sorted(face.lacks))}"
     return ""
 
 

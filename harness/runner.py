@@ -100,6 +100,7 @@ def run(
         observed=request.observed,
         baseline="" if baseline is None or not face.two_pools else baseline.name,
         void=face.void(scenario, plan_of(scenario, request)),
+        uncounted=tuple(sorted(face.uncounted)),
     )
     folder = RunFolder.create(out, info)
     known = request.known_commands

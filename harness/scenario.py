@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bridge import Capability
-from harness.checker import Checker
+from harness.checker import Checker, demanded_by
 from harness.depths.depth import Depth
 from harness.errors import UsageError
 from harness.fault import Fault
@@ -84,6 +84,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         own = self.config_of.get(pool, {})
         env = {**self.config.get("env", {}), **own.get("env", {})}
         return {**self.config, **own, **({"env": env} if env else {})}
+
+    def demands(self, outcomes: frozenset[str]) -> bool:
+        """Whether one of these outcomes must occur if its checkers are to pass."""
+        return any(demanded <= outcomes for checker in self.checkers for demanded in demanded_by(checker))
 
     def intended(self, pool: str, checker: str) -> IntendedDifference | None:
         """The declared reason why `pool` may fail `checker`, if there is one."""

@@ -44,7 +44,10 @@ class CloseBounded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Conserved(msgspec.Struct, frozen=True, kw_only=True):
-    """The pool's own counts are the history's: submitted = outcomes, with nothing in flight (G27)."""
+    """The pool's own counts are the history's: submitted = outcomes, with nothing in flight (G27).
+
+    What a face's contract leaves `uncounted` the pool must not have counted.
+    """
 
     name: str = "conserved"
     guarantees: tuple[str, ...] = ("G27",)
@@ -55,6 +58,8 @@ class Conserved(msgspec.Struct, frozen=True, kw_only=True):
         if counted is None:
             return finding(self, Verdict.UNKNOWN, "the pool's statistics were not recorded")
         seen = history.ops.outcome.counts()
+        for outcome in history.info.uncounted:
+            seen.pop(outcome, None)
         told = Counter({outcome: count for outcome, count in counted.outcomes.items() if count})
         wrong = [
             f"{outcome}: the pool counted {told[outcome]}, its callers {seen[outcome]}"

@@ -23,6 +23,11 @@ class OneOutcome(msgspec.Struct, frozen=True, kw_only=True):
     name: str = "one_outcome"
     guarantees: tuple[str, ...] = ("G3",)
 
+    @property
+    def demands(self) -> tuple[frozenset[str], ...]:
+        """One of those that are allowed, and each that has a least number."""
+        return (self.allowed, *(frozenset({outcome}) for outcome, least in self.at_least.items() if least > 0))
+
     def check(self, history: History) -> Finding:
         """Decide from the operations."""
         ops = history.judged_ops
@@ -59,6 +64,11 @@ class LabelledOutcome(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """`outcome:LABEL`."""
         return f"outcome:{self.label}"
+
+    @property
+    def demands(self) -> tuple[frozenset[str], ...]:
+        """One of `outcomes`."""
+        return (self.outcomes,)
 
     def check(self, history: History) -> Finding:
         """Decide from the operations with the label."""

@@ -14,6 +14,8 @@ from harness.workload import Plan, Step
 from pool_v2 import PoolV2
 
 SHORTEST_S = 0.001
+ONLY_A_CHECKOUT = frozenset({"CheckoutTimeout", "QueueFull"})
+"""What only a checkout is refused with, and no call on a lease comes to."""
 
 
 class Leases(Way):
@@ -121,12 +123,9 @@ def _refuse_lease(scenario: Scenario, plan: Plan) -> str:
 
 
 def _void_lease(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
-    # A checkout that is refused is no call, so the pool counts none where the client saw an error.
+    # A checkout that is refused is no call. What it was refused with a call on a lease may have come to as well.
     kinds = {fault.kind for fault in scenario.faults}
-    may_be_refused = bool(kinds & {FaultKind.CLOSE, *START_FAULTS, *CLIENT_FAULTS}) or any(
-        step.checkout_timeout_s is not None for steps in plan for step in steps
-    )
-    return ("conserved",) if may_be_refused else ()
+    return ("conserved",) if kinds & {FaultKind.CLOSE, *START_FAULTS, *CLIENT_FAULTS} else ()
 
 
 def _void_batch(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
@@ -144,6 +143,7 @@ LEASE = Face(
     over=_lease,
     refuses=_refuse_lease,
     void=_void_lease,
+    uncounted=ONLY_A_CHECKOUT,
 )
 MANY = Face(
     name="many",

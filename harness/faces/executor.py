@@ -90,5 +90,6 @@ EXECUTOR = Face(
     configure=_keep_own_journal,
     refuses=_refuses,
     tells=False,
+    lacks=frozenset({"CheckoutTimeout", "QueueFull"}),  # its own queue has no limit of length, and none of time
     void=lambda scenario, plan: ("conserved",),  # the pool below counts what initializes its workers too
 )

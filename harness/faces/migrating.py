@@ -83,6 +83,10 @@ def _void(scenario: Scenario, plan: Plan, mode: str) -> tuple[str, ...]:
     return ("stable_workers",) if mode == "canary" else ()
 
 
+LACKS = {"canary": frozenset({"CheckoutTimeout", "QueueFull"})}
+"""By mode. Two pools serve, so a call that would have to wait in the one may have a worker of the other at once."""
+
+
 def _face(mode: str) -> Face:
     return Face(
         name=f"migrating_{mode}",
@@ -91,6 +95,7 @@ def _face(mode: str) -> Face:
         configure=functools.partial(_configure, mode=mode),
         refuses=functools.partial(_refuses, mode=mode),
         void=functools.partial(_void, mode=mode),
+        lacks=LACKS.get(mode, frozenset()),
         tells=False,
         two_pools=True,
     )

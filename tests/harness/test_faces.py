@@ -11,6 +11,7 @@ import pytest
 
 from bridge import Capability
 from harness.catalogue import all_scenarios
+from harness.checkers import LabelledOutcome, OneOutcome
 from harness.comparison import RunResult
 from harness.errors import UsageError
 from harness.face import USUAL_FACES, Face
@@ -18,11 +19,14 @@ from harness.faces import ALL_FACES
 from harness.faces.blocking import joined
 from harness.job import start_job
 from harness.pools import as_subject, find_pool
-from harness.runner import Request, Subject, why_skipped
+from harness.runner import Request, Subject, run, why_skipped
+from harness.scenario import PATIENT
+from harness.selfcheck.probes import PROBES
 from harness.verdict import Verdict
 from harness.workload import Size
 from tests.harness import candidates
 
+REFUSED = frozenset({"result", "QueueFull", "CheckoutTimeout"})
 V1, V2 = find_pool("v1"), find_pool("v2")
 SMALL = Size(workers=2, clients=2)
 CANDIDATES = "tests.harness.candidates"
@@ -119,6 +123,36 @@ def test_what_a_face_cannot_carry_is_skipped_with_its_reason(tiny: Callable[...,
     assert "shipped worker" in why_skipped(tiny(), V2, foreign)
     silent = msgspec.structs.replace(V2, capabilities=V2.capabilities - {Capability.SESSIONS})
     assert "lacks sessions" in why_skipped(sessions, silent, Request())
+
+
+@pytest.mark.parametrize(
+    ("face", "checker", "runs"),
+    [
+        ("executor", OneOutcome(allowed=REFUSED, at_least={"QueueFull": 1}), False),
+        ("executor", LabelledOutcome(label="a", outcomes=frozenset({"CheckoutTimeout"})), False),
+        ("executor", LabelledOutcome(label="a", outcomes=REFUSED), True),
+        ("executor", OneOutcome(allowed=REFUSED), True),
+        ("migrating_canary", LabelledOutcome(label="a", outcomes=frozenset({"CheckoutTimeout"})), False),
+        ("migrating_canary", OneOutcome(allowed=REFUSED), True),
+        ("migrating_v2", LabelledOutcome(label="a", outcomes=frozenset({"CheckoutTimeout"})), True),
+        ("many", OneOutcome(allowed=REFUSED, at_least={"QueueFull": 1}), True),
+    ],
+)
+def test_a_scenario_that_demands_an_outcome_is_not_run_through_a_face_that_lacks_it(
+    face: str, checker: Any, runs: bool, tiny: Callable[..., Any]
+) -> None:
+    scenario = tiny(checkers=(checker,), config=PATIENT)
+    reason = why_skipped(scenario, V2, Request(face=face, observed=False), V1)
+    told = f"through the face {face} no call is sure to end as CheckoutTimeout or QueueFull"
+    assert reason == ("" if runs else told)
+
+
+@pytest.mark.parametrize("name", ["full_queue", "late_worker"])
+def test_a_lease_that_is_refused_is_no_call_and_the_rest_is_counted(name: str, tmp_path: Path) -> None:
+    request = Request(face="lease", observed=False)
+    result = run({one.name: one for one in PROBES}[name], V2, request, tmp_path)
+    assert (result.verdict, result.trouble) == (Verdict.PASS, "")
+    assert "conserved" not in result.unasked
 
 
 def test_a_stream_of_one_answer_that_has_another_number_of_parts_is_no_answer() -> None:

@@ -76,6 +76,17 @@ def test_counts_that_are_not_the_callers_fail(build: Any, statistics: Statistics
     assert any(told in example for example in found.examples)
 
 
+def test_what_a_face_leaves_uncounted_the_pool_has_not_counted(build: Any) -> None:
+    ops = (build.op(0), build.op(1, outcome="QueueFull"), build.op(2, outcome="CommandError"))
+    info = {"uncounted": ("CheckoutTimeout", "QueueFull")}
+    for statistics, verdict in (
+        (counted(2, result=1, CommandError=1), Verdict.PASS),
+        (counted(3, result=1, CommandError=1, QueueFull=1), Verdict.FAIL),
+        (counted(1, result=1), Verdict.FAIL),
+    ):
+        assert Conserved().check(build.history(*ops, info=info, statistics=statistics)).verdict is verdict
+
+
 def test_nothing_left_passes(build: Any) -> None:
     assert NothingLeft().check(build.history(leftovers=Leftovers())).verdict is Verdict.PASS
 

@@ -87,3 +87,9 @@ def test_a_labelled_call_that_ends_otherwise_fails(build: Any) -> None:
 def test_a_label_that_no_call_has_is_unknown(build: Any) -> None:
     found = LabelledOutcome(label="victim", outcomes=BOTH).check(build.history(build.op(0)))
     assert found.verdict is Verdict.UNKNOWN
+
+
+def test_a_checker_demands_what_it_cannot_pass_without() -> None:
+    assert LabelledOutcome(label="a", outcomes=BOTH).demands == (BOTH,)
+    assert OneOutcome(allowed=BOTH, at_most={"result": 1}).demands == (BOTH,)
+    assert OneOutcome(allowed=BOTH, at_least={"result": 1, "WorkerCrashed": 0}).demands == (BOTH, frozenset({"result"}))
