@@ -12,6 +12,7 @@ from bridge.transport import Transport
 from harness.selfcheck.mutant import V2, Registry
 from harness.selfcheck.planting import replace, replace_everywhere
 from pool_v2 import transfer
+from pool_v2.batch import Round
 from pool_v2.circuit import Circuit
 from pool_v2.coordinator import Coordinator
 from pool_v2.orders import Act, Order
@@ -308,3 +309,9 @@ def never_recycled() -> None:
         return without_limit
 
     replace(Coordinator, "started", immortal)
+
+
+@REGISTRY.bug(V2, breaks=("G16",), scenarios=("recycled_workers",), face="many")
+def batches_count_once() -> None:
+    """A batch counts as one request of its worker, however many items it has."""
+    replace(Round, "served_by", lambda _: lambda self, worker: None)

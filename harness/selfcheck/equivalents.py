@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from bridge import messages
+from bridge.channel import Channel
 from bridge.errors import ProtocolError
-from bridge.exchange import send
 from bridge.messages import Response
 from harness.selfcheck.mutant import BOTH, V1, V2, Registry
 from harness.selfcheck.planting import replace, replace_everywhere
@@ -41,14 +41,14 @@ SCENARIOS = (
 def a_little_slower() -> None:
     """Each exchange takes 2 ms longer."""
 
-    def slow(send: Any) -> Any:
-        def wait_first(*args: Any, **rest: Any) -> Any:
+    def slow(write_some: Any) -> Any:
+        def wait_first(self: Channel, data: memoryview | bytearray) -> Any:
             time.sleep(SLOWER_BY_S)
-            return send(*args, **rest)
+            return write_some(self, data)
 
         return wait_first
 
-    replace_everywhere(send, slow)
+    replace(Channel, "write_some", slow)
 
 
 @REGISTRY.bug(V2, breaks=(), scenarios=SCENARIOS)

@@ -70,6 +70,7 @@ class Registry:
         fix: str = "",
         worker: str = "",
         observed_because: str = "",
+        face: str = EXECUTE,
     ) -> Callable[[Callable[[], None]], Callable[[], None]]:
         """Make the function that follows a mutant of each pool; its name and docstring are the mutant's."""
 
@@ -86,6 +87,7 @@ class Registry:
                     fix=fix,
                     worker=worker,
                     observed_because=observed_because,
+                    face=face,
                 )
                 for pool in pools
             ]
