@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-
-from bridge import Event, EventKind, ServiceInterval, Statistics
-from bridge.journal import Entry
-from harness.fault import FaultKind, FaultRecord
-from harness.history import History, Leftovers, Op, OpType, RunInfo, Sample
-from harness.lines import (
+from poolproof.bridge import Event, EventKind, ServiceInterval, Statistics
+from poolproof.bridge.journal import Entry
+from poolproof.harness.fault import FaultKind, FaultRecord
+from poolproof.harness.history import History, Leftovers, Op, OpType, RunInfo, Sample
+from poolproof.harness.lines import (
     End,
     EndLine,
     EventLine,
@@ -33,8 +32,8 @@ from harness.lines import (
     SampleLine,
     StatisticsLine,
 )
-from harness.store import RunFolder
-from harness.tables import Events, Ops, Services
+from poolproof.harness.store import RunFolder
+from poolproof.harness.tables import Events, Ops, Services
 
 WORKERS = 16
 PAIRS = WORKERS // 2

@@ -17,18 +17,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+from poolproof.bridge import OUTCOMES, Event, EventKind
+from poolproof.bridge.clock import now_ns
+from poolproof.harness import checkers
+from poolproof.harness.checker import Checker, Finding, run_checker
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.history import Op
+from poolproof.harness.recorder import Recorder
+from poolproof.harness.store import RunFolder
+from poolproof.harness.verdict import Verdict
+from poolproof.harness.workload import Step
 
 from benchmarks.long_history import WORKERS, write_long_history
-from bridge import OUTCOMES, Event, EventKind
-from bridge.clock import now_ns
-from harness import checkers
-from harness.checker import Checker, Finding, run_checker
-from harness.fault import FaultKind
-from harness.history import Op
-from harness.recorder import Recorder
-from harness.store import RunFolder
-from harness.verdict import Verdict
-from harness.workload import Step
 
 GOAL_RECORD_US = 2.0
 GOAL_CHECK_S = 20.0

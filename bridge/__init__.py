@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bridge.config import PoolConfig
-from bridge.errors import (
+from poolproof.bridge.config import PoolConfig
+from poolproof.bridge.errors import (
     AnswerError,
     CallTimeout,
     Cancelled,
@@ -24,8 +24,8 @@ from bridge.errors import (
     StartFailed,
     WorkerCrashed,
 )
-from bridge.events import Event, EventKind, Observer, ServiceInterval
-from bridge.interface import (
+from poolproof.bridge.events import Event, EventKind, Observer, ServiceInterval
+from poolproof.bridge.interface import (
     OUTCOMES,
     Capability,
     Health,

@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import msgspec
-
-from bridge.errors import AnswerError, Sent
-from bridge.interface import Health, Pool, PoolStatus
+from poolproof.bridge.errors import AnswerError, Sent
+from poolproof.bridge.interface import Health, Pool, PoolStatus
 
 DEFAULT_SESSION = "programs"
 DSPY_ENVIRONMENT = {"POOLPROOF_PROGRAMS": "dspy"}
 """What a pool's `env` needs so that its workers run DSPy, and not the stand-in."""
-DSPY_PRELOAD = ("bridge.handlers.dspy_engine",)
+DSPY_PRELOAD = ("poolproof.bridge.handlers.dspy_engine",)
 """What V2's `preload` needs so that DSPy is imported once, by the zygote; with "litellm" too, if models need that."""
 Answer = TypeVar("Answer", bound=msgspec.Struct)
 

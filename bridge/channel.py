@@ -17,16 +17,16 @@ from collections.abc import Callable, Iterable
 from struct import Struct
 from typing import Any
 
-from bridge.clock import now_ns, remaining_s
-from bridge.errors import CallTimeout, ProtocolError, Sent, StartFailed, WorkerCrashed
-from bridge.exchange import receive, run, send
-from bridge.framing import HEADER_BYTES
-from bridge.messages import INIT_ID, Response, decode_response, encode_request
-from bridge.process import WorkerProcess
-from bridge.receiver import Receiver
-from bridge.replies import ELSEWHERE, POKE
-from bridge.stderr import StderrTail
-from bridge.transport import ReplyEnd, Transport
+from poolproof.bridge.clock import now_ns, remaining_s
+from poolproof.bridge.errors import CallTimeout, ProtocolError, Sent, StartFailed, WorkerCrashed
+from poolproof.bridge.exchange import receive, run, send
+from poolproof.bridge.framing import HEADER_BYTES
+from poolproof.bridge.messages import INIT_ID, Response, decode_response, encode_request
+from poolproof.bridge.process import WorkerProcess
+from poolproof.bridge.receiver import Receiver
+from poolproof.bridge.replies import ELSEWHERE, POKE
+from poolproof.bridge.stderr import StderrTail
+from poolproof.bridge.transport import ReplyEnd, Transport
 
 READ_BYTES = 64 * 1024
 TAIL_WAIT_S = 0.1
@@ -93,7 +93,7 @@ class Channel:
         on_sent()
         return run(receive(BLOCKING, self, request_id, deadline_ns))
 
-    # The worker as a whole: see bridge.transport.
+    # The worker as a whole: see poolproof.bridge.transport.
 
     @property
     def pid(self) -> int:
@@ -302,7 +302,7 @@ class Blocking:
     """How a thread waits for a worker: each wait is over when it was made."""
 
     def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
-        """See bridge.exchange.Io."""
+        """See poolproof.bridge.exchange.Io."""
         if transport.receiver.torn and now_ns() > deadline_ns:
             raise transport.unanswered(Sent.YES)  # bytes that never stop coming must not stretch the deadline (G11)
         if not transport.watched:
@@ -313,12 +313,12 @@ class Blocking:
         return ()
 
     def write(self, transport: Transport, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
-        """See bridge.exchange.Io."""
+        """See poolproof.bridge.exchange.Io."""
         transport.write(left, sent, deadline_ns)
         return ()
 
     def await_last_words(self, transport: Transport) -> Iterable[Any]:
-        """See bridge.exchange.Io."""
+        """See poolproof.bridge.exchange.Io."""
         transport.await_last_words(TAIL_WAIT_S)
         return ()
 

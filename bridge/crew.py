@@ -15,16 +15,16 @@ import weakref
 from collections.abc import Collection
 from pathlib import Path
 
-from bridge.channel import Channel
-from bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
-from bridge.errors import ConfigError, PoolClosed
-from bridge.framing import FRAME_LIMIT_VARIABLE
-from bridge.process import WorkerProcess, kill_living
-from bridge.replies import REPLY_DIR_VARIABLE
-from bridge.rundir import RunDir
-from bridge.stderr import StderrDrain, StderrTail
-from bridge.transport import Transport
-from bridge.zygote import Zygote, abandon_all
+from poolproof.bridge.channel import Channel
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
+from poolproof.bridge.errors import ConfigError, PoolClosed
+from poolproof.bridge.framing import FRAME_LIMIT_VARIABLE
+from poolproof.bridge.process import WorkerProcess, kill_living
+from poolproof.bridge.replies import REPLY_DIR_VARIABLE
+from poolproof.bridge.rundir import RunDir
+from poolproof.bridge.stderr import StderrDrain, StderrTail
+from poolproof.bridge.transport import Transport
+from poolproof.bridge.zygote import Zygote, abandon_all
 
 _counter = itertools.count(1)
 _CREWS: weakref.WeakSet[Crew] = weakref.WeakSet()
@@ -54,7 +54,7 @@ class Crew:
         self._cpus = _usable_cpus(config.worker_cpus)
         self._run_dir = RunDir.claim(self.name, version=version)
         self.reply_dir = ""
-        """Where its workers find reply pipes; empty if they may know of none (`bridge.replies`)."""
+        """Where its workers find reply pipes; empty if they may know of none (`poolproof.bridge.replies`)."""
         if self._command == DEFAULT_WORKER_COMMAND:
             self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.path.absolute())
         try:

@@ -14,10 +14,9 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from msgspec import UNSET
-
-from bridge.errors import PoolError, ProtocolError, Sent
-from bridge.messages import Response, decode_response, ends_stream
-from bridge.transport import Transport
+from poolproof.bridge.errors import PoolError, ProtocolError, Sent
+from poolproof.bridge.messages import Response, decode_response, ends_stream
+from poolproof.bridge.transport import Transport
 
 MOST_AHEAD = 64
 """How many requests may wait in a worker's stdin."""

@@ -91,7 +91,7 @@ class Pool(Protocol):
     """A pool of worker processes. All methods may be called from any thread.
 
     Timeouts are in seconds, counted from the entry of the call; None takes the pool's configured default.
-    Whatever goes wrong is one error of `bridge.errors` that says whether the request was sent.
+    Whatever goes wrong is one error of `poolproof.bridge.errors` that says whether the request was sent.
     """
 
     version: str

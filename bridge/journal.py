@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-
-from bridge.clock import now_ns
-from bridge.events import ServiceInterval
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.events import ServiceInterval
 
 JOURNAL_VARIABLE = "POOLPROOF_JOURNAL_DIR"
 

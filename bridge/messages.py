@@ -12,10 +12,9 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
-
-from bridge.errors import InvalidRequest, ProtocolError
-from bridge.framing import HEADER_BYTES
-from bridge.redaction import redact
+from poolproof.bridge.errors import InvalidRequest, ProtocolError
+from poolproof.bridge.framing import HEADER_BYTES
+from poolproof.bridge.redaction import redact
 
 INIT_ID = 0
 """The request id of the init ping."""
@@ -25,7 +24,7 @@ class Request(msgspec.Struct, frozen=True):
     """What goes to a worker. `id` is a whole number ≥ 0; `timestamp` is ISO 8601 on the wire, and informs people.
 
     `stream` asks for the parts of the result as they are made, each in a response of its own. `reply_to` is the number
-    of the pipe that its answer is to come through (`bridge.replies`).
+    of the pipe that its answer is to come through (`poolproof.bridge.replies`).
     """
 
     id: int

@@ -5,7 +5,7 @@ Knows nothing of what a pool does. Layout of `<base>/pools/<name>/`:
     lock            locked (flock) by the owner for as long as it lives
     manifest.json   the name, the pool's version, the owner's pid and start, when it was made
     workers         one line a step: "+<pid> <start>" for a worker begun, "-<pid>" for one buried
-    reply-<n>       pipes that answers come through (`bridge.replies`), if clients have waited
+    reply-<n>       pipes that answers come through (`poolproof.bridge.replies`), if clients have waited
 
 Rules
 1. Whoever holds the lock of the directory that is *now* under the name owns the name.
@@ -27,9 +27,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-
-from bridge.errors import ConfigError, PoolNameConflict
-from bridge.procfs import is_alive, kill_groups, start_ticks
+from poolproof.bridge.errors import ConfigError, PoolNameConflict
+from poolproof.bridge.procfs import is_alive, kill_groups, start_ticks
 
 BASE_VARIABLE = "POOLPROOF_RUNTIME_DIR"
 REAP_TIMEOUT_S = 2.0

@@ -1,15 +1,15 @@
 """What V2 needs of a worker, wherever it is: to start it, send to it, receive from it, interrupt it, have it leave.
 
-Pure: two protocols. `bridge.channel` fulfils them for a process of this machine, which `bridge.process` has started by
-posix_spawn or a zygote has forked (`bridge.forked`); a worker on another host needs the same few things.
+Pure: two protocols. `poolproof.bridge.channel` fulfils them for a process of this machine, which `poolproof.bridge.process` has started by
+posix_spawn or a zygote has forked (`poolproof.bridge.forked`); a worker on another host needs the same few things.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from bridge.errors import PoolError, Sent, StartFailed
-from bridge.receiver import Receiver
+from poolproof.bridge.errors import PoolError, Sent, StartFailed
+from poolproof.bridge.receiver import Receiver
 
 
 class Start(Protocol):
@@ -31,7 +31,7 @@ class Start(Protocol):
 
 
 class ReplyEnd(Protocol):
-    """The client's end of a reply pipe (`bridge.replies`)."""
+    """The client's end of a reply pipe (`poolproof.bridge.replies`)."""
 
     fd: int
     number: int

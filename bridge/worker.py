@@ -2,7 +2,7 @@
 
 Knows nothing of pools. Frames go over duplicates of descriptors 0 and 1; 0 then reads nothing and 1 writes to stderr,
 so nothing that a handler prints, in any language, can reach the stream. A child that a handler forks has no part in it.
-A request may name another way for its answer (`bridge.replies`).
+A request may name another way for its answer (`poolproof.bridge.replies`).
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from collections.abc import Iterator, Sequence
 from struct import Struct
 
 from msgspec import UNSET, UnsetType
-
-from bridge.errors import ProtocolError
-from bridge.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
-from bridge.handlers import Context, HandlerError, find_handler
-from bridge.handlers.engine import PROGRAMS_VARIABLE, load_engine
-from bridge.journal import JOURNAL_VARIABLE, Journal
-from bridge.messages import INIT_ID, Request, decode_request, encode_failure, encode_part, encode_success
-from bridge.replies import ELSEWHERE, LARGEST_REPLY_BYTES, NO_FD, REPLY_DIR_VARIABLE, ReplyWriters
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
+from poolproof.bridge.handlers import Context, HandlerError, find_handler
+from poolproof.bridge.handlers.engine import PROGRAMS_VARIABLE, load_engine
+from poolproof.bridge.journal import JOURNAL_VARIABLE, Journal
+from poolproof.bridge.messages import INIT_ID, Request, decode_request, encode_failure, encode_part, encode_success
+from poolproof.bridge.replies import ELSEWHERE, LARGEST_REPLY_BYTES, NO_FD, REPLY_DIR_VARIABLE, ReplyWriters
 
 DEFAULT_FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 ORPHAN_GRACE_S = 1.0
@@ -244,7 +243,9 @@ def watch_for_hang_up(fd: int, grace_s: float) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Be a worker: `--worker-id N [--mode NAME]`. The exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bridge.worker", description="A worker process of a pool.")
+    parser = argparse.ArgumentParser(
+        prog="python -m poolproof.bridge.worker", description="A worker process of a pool."
+    )
     parser.add_argument("--worker-id", type=int, default=0)
     parser.add_argument("--mode", default="pool-worker")
     options = parser.parse_args(argv)

@@ -26,13 +26,13 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from queue import Empty, SimpleQueue
 
-from bridge.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
-from bridge.errors import StartFailed
-from bridge.forked import ForkedWorker
-from bridge.process import NO_FORK, WorkerProcess
-from bridge.stderr import StderrTail
+from poolproof.bridge.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
+from poolproof.bridge.errors import StartFailed
+from poolproof.bridge.forked import ForkedWorker
+from poolproof.bridge.process import NO_FORK, WorkerProcess
+from poolproof.bridge.stderr import StderrTail
 
-COMMAND = (sys.executable, "-m", "bridge.zygote_main")
+COMMAND = (sys.executable, "-m", "poolproof.bridge.zygote_main")
 REAP_PATIENCE_S = 0.25
 """How long a worker's exit status is waited for; without it, it is unknown."""
 END_PATIENCE_S = 2.0

@@ -28,11 +28,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bridge import worker
-from bridge.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
-from bridge.handlers import Context, find_handler
-from bridge.messages import decode_request, encode_success
-from bridge.process import LIFELINE_FD, tie
+from poolproof.bridge import worker
+from poolproof.bridge.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
+from poolproof.bridge.handlers import Context, find_handler
+from poolproof.bridge.messages import decode_request, encode_success
+from poolproof.bridge.process import LIFELINE_FD, tie
 
 PRELOAD_STATUS = 4
 DYING_PAUSE_MS = 10

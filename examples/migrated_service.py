@@ -16,11 +16,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
-
-from bridge import CommandError, Pool, PoolConfig, PoolError
-from harness.migration import MigratingPool, load_plan
-from pool_v1 import PoolV1
-from pool_v2 import PoolV2
+from poolproof.bridge import CommandError, Pool, PoolConfig, PoolError
+from poolproof.harness.migration import MigratingPool, load_plan
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v2 import PoolV2
 
 WORKERS = 2
 

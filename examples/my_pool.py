@@ -1,6 +1,6 @@
 """A pool of one's own: `poolproof run any_json --pool my_pool:make`, from this folder.
 
-Anything that has the methods of `bridge.Pool` will do; this one only adds a count to V2. An installed package can offer
+Anything that has the methods of `poolproof.bridge.Pool` will do; this one only adds a count to V2. An installed package can offer
 its pools by name, too, in the entry points `poolproof.pools`.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from bridge import Observer, PoolConfig
-from pool_v2 import PoolV2
+from poolproof.bridge import Observer, PoolConfig
+from poolproof.pool_v2 import PoolV2
 
 
 class CountingPool(PoolV2):

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from bridge.handlers import find_handler
-from bridge.handlers.context import Context
-from bridge.journal import Journal
+from poolproof.bridge.handlers import find_handler
+from poolproof.bridge.handlers.context import Context
+from poolproof.bridge.journal import Journal
 
 CARRIED_VARIABLE = "POOLPROOF_CARRIED_JOURNAL_DIR"
 """In a worker's environment: where this file keeps its journal."""

@@ -14,18 +14,17 @@ from pathlib import Path
 from types import ModuleType
 
 import msgspec
-
-import scenarios
-from harness.errors import UsageError
-from harness.plan import read_plan
-from harness.scenario import Scenario
-from scenarios import DEFAULT_SUITE
+from poolproof import scenarios
+from poolproof.harness.errors import UsageError
+from poolproof.harness.plan import read_plan
+from poolproof.harness.scenario import Scenario
+from poolproof.scenarios import DEFAULT_SUITE
 
 
 def all_scenarios(suite: str = DEFAULT_SUITE) -> dict[str, Scenario]:
     """A suite of the catalogue, by name. Raises UsageError if there is none of that name."""
     if suite not in scenarios.SUITES:
-        raise UsageError(f"there is no suite {suite!r}; there are {', '.join(scenarios.SUITES)}")
+        raise UsageError(f"there is no suite {suite!r}; there are {', '.join(poolproof.scenarios.SUITES)}")
     return dict(scenarios.SUITES[suite])
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-
-from harness.comparison import Cover, Minimum, RunResult, ScenarioComparison
-from harness.fault import FaultKind
-from harness.scenario import Scenario
-from harness.verdict import Verdict
+from poolproof.harness.comparison import Cover, Minimum, RunResult, ScenarioComparison
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.verdict import Verdict
 
 NO_FAULT = "no fault"
 USUAL = "usual"

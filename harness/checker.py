@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Protocol
 
 import msgspec
-
-from harness.history import History
-from harness.verdict import Verdict
+from poolproof.harness.history import History
+from poolproof.harness.verdict import Verdict
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

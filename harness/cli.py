@@ -12,11 +12,10 @@ from importlib import metadata
 from typing import Annotated, Any
 
 import typer
-
-from bridge import PoolError
-from harness.commands import baselines, benches, checks, machine, migrate, records, runs, shrinks
-from harness.commands.options import Exit
-from harness.errors import HarnessError, UsageError
+from poolproof.bridge import PoolError
+from poolproof.harness.commands import baselines, benches, checks, machine, migrate, records, runs, shrinks
+from poolproof.harness.commands.options import Exit
+from poolproof.harness.errors import HarnessError, UsageError
 
 NUMBERS = {"int_parsing": "a whole number", "int_from_float": "a whole number", "float_parsing": "a number"}
 

@@ -12,15 +12,14 @@ from types import FrameType
 from typing import Any
 
 import msgspec
-
-from bridge import Cancelled, Pool, Sent
-from bridge.clock import now_ns
-from bridge.events import CORRELATION
-from harness.face import Way
-from harness.fault import FaultKind
-from harness.history import Op
-from harness.recorder import Recorder, Running
-from harness.workload import Step
+from poolproof.bridge import Cancelled, Pool, Sent
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.events import CORRELATION
+from poolproof.harness.face import Way
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.history import Op
+from poolproof.harness.recorder import Recorder, Running
+from poolproof.harness.workload import Step
 
 WAIT_SLICE_S = 0.05
 BLOW_SIGNAL = signal.SIGUSR2

@@ -11,15 +11,14 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from harness.comparison import RunResult
-from harness.depths.depth import Depth, why_not
-from harness.intended import Excuse, find_excuse
-from harness.ledger import Ledger, Planned
-from harness.lock import sharing
-from harness.runner import Request, Subject, run
-from harness.scenario import Scenario
-from harness.verdict import Verdict, worst
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.depths.depth import Depth, why_not
+from poolproof.harness.intended import Excuse, find_excuse
+from poolproof.harness.ledger import Ledger, Planned
+from poolproof.harness.lock import sharing
+from poolproof.harness.runner import Request, Subject, run
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.verdict import Verdict, worst
 
 
 class ScenarioFailed(Exception):

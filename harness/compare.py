@@ -17,20 +17,28 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
-
-from harness.cells import shortfalls
-from harness.comparison import SCHEMA_VERSION, Comparison, Cover, Machine, Minimum, RunResult, ScenarioComparison, Speed
-from harness.differential import Answers, compare_answers
-from harness.errors import RecordError, RunError
-from harness.face import EXECUTE, Face
-from harness.history import History
-from harness.judge import Beside, compare_scenario, judge
-from harness.lab.speeds import measure_speed
-from harness.lock import sharing
-from harness.pairing import choose, everything
-from harness.runner import Request, Subject, analyze, plan_of, why_skipped
-from harness.scenario import Scenario
-from harness.store import RunFolder
+from poolproof.harness.cells import shortfalls
+from poolproof.harness.comparison import (
+    SCHEMA_VERSION,
+    Comparison,
+    Cover,
+    Machine,
+    Minimum,
+    RunResult,
+    ScenarioComparison,
+    Speed,
+)
+from poolproof.harness.differential import Answers, compare_answers
+from poolproof.harness.errors import RecordError, RunError
+from poolproof.harness.face import EXECUTE, Face
+from poolproof.harness.history import History
+from poolproof.harness.judge import Beside, compare_scenario, judge
+from poolproof.harness.lab.speeds import measure_speed
+from poolproof.harness.lock import sharing
+from poolproof.harness.pairing import choose, everything
+from poolproof.harness.runner import Request, Subject, analyze, plan_of, why_skipped
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.store import RunFolder
 
 FULL = "full"
 MOST_EXTRA = {"quick": 100}

@@ -6,11 +6,10 @@ Pure data. Reports show it, exporters write it; nobody adds to it afterwards.
 from __future__ import annotations
 
 import msgspec
-
-from harness.checker import Finding
-from harness.picture import Picture
-from harness.recovery import Recovery
-from harness.verdict import Decision, Verdict
+from poolproof.harness.checker import Finding
+from poolproof.harness.picture import Picture
+from poolproof.harness.recovery import Recovery
+from poolproof.harness.verdict import Decision, Verdict
 
 SCHEMA_VERSION = "1.3"
 

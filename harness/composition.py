@@ -16,9 +16,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 import msgspec
-
-from harness.errors import UsageError
-from harness.workload import Plan, Size, Step, Workload
+from poolproof.harness.errors import UsageError
+from poolproof.harness.workload import Plan, Size, Step, Workload
 
 Draw = Callable[[Random], Step]
 MOST_ARRIVALS = 10_000_000

@@ -1,6 +1,6 @@
 """The conformance kit: one line gives a test suite of one's own every scenario for one's own pool. Part of the porch.
 
-    from harness.conformance import conformance_tests
+    from poolproof.harness.conformance import conformance_tests
     test_my_pool = conformance_tests("my_package.pools:make")
 
 A scenario is one test. It is skipped, with the reason, if the pool lacks what the scenario needs.
@@ -16,19 +16,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
-from bridge import Capability
-from harness.catalogue import find_scenarios
-from harness.checkers import CORE
-from harness.collection import raise_unless_passed
-from harness.comparison import RunResult
-from harness.errors import UsageError
-from harness.intended import IntendedDifference, not_seen
-from harness.pools import as_subject, find_pool
-from harness.runner import Request, Subject, run
-from harness.scenario import Scenario
-from harness.verdict import Verdict
-from harness.workload import Size
+from poolproof.bridge import Capability
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.checkers import CORE
+from poolproof.harness.collection import raise_unless_passed
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.errors import UsageError
+from poolproof.harness.intended import IntendedDifference, not_seen
+from poolproof.harness.pools import as_subject, find_pool
+from poolproof.harness.runner import Request, Subject, run
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.verdict import Verdict
+from poolproof.harness.workload import Size
 
 SCALES = {"quick": 1.0, "full": 3.0}
 CORE_NAMES = frozenset(checker.name for checker in CORE)

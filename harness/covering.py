@@ -14,8 +14,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.comparison import Cover, FileCover, ScenarioCover
-from harness.errors import RecordError
+from poolproof.harness.comparison import Cover, FileCover, ScenarioCover
+from poolproof.harness.errors import RecordError
 
 if TYPE_CHECKING:
     import coverage

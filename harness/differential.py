@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-
-from harness.equality import VOLATILE, same_json, without
-from harness.intended import Comparing, DifferenceKind
-from harness.op import Op, OpType
+from poolproof.harness.equality import VOLATILE, same_json, without
+from poolproof.harness.intended import Comparing, DifferenceKind
+from poolproof.harness.op import Op, OpType
 
 if TYPE_CHECKING:  # an application that migrates pays for no history
-    from harness.history import History
+    from poolproof.harness.history import History
 
 VERBATIM_COMMANDS = frozenset({"echo"})
 """Their answers are what was sent, so no field of them is volatile."""

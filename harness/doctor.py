@@ -15,12 +15,11 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
-
-from bridge import PoolConfig, PoolError
-from bridge.clock import deadline_ns
-from bridge.crew import Crew
-from bridge.procfs import start_ticks
-from bridge.rundir import list_pools, pools_dir
+from poolproof.bridge import PoolConfig, PoolError
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.crew import Crew
+from poolproof.bridge.procfs import start_ticks
+from poolproof.bridge.rundir import list_pools, pools_dir
 
 LEAST_PYTHON = (3, 11)
 LEAST_DESCRIPTORS = 256
@@ -29,7 +28,7 @@ PACKAGES = ("typer", "rich", "jinja2", "pytest", "pytest-xdist", "coverage", "ms
 
 ORPHAN = """
 import sys, time
-from bridge.process import WorkerProcess
+from poolproof.bridge.process import WorkerProcess
 worker = WorkerProcess.spawn(1, [sys.executable, "-c", "import time; time.sleep(60)"], {})
 print(worker.pid, flush=True)
 time.sleep(60)

@@ -1,7 +1,7 @@
 """Faces: the ways in which a pool is called, each with what it needs and which scenarios it can carry.
 
 A face makes of a pool what the clients call; everything else of a run stays the same. Those that need nothing but a
-pool are here; harness.faces has those of V2.
+pool are here; poolproof.harness.faces has those of V2.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge import Observer, Pool, PoolConfig
-from harness.scenario import Scenario
-from harness.workload import Plan, Step
+from poolproof.bridge import Observer, Pool, PoolConfig
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Plan, Step
 
 Maker = Callable[[PoolConfig, Observer | None], Pool]
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 import msgspec
-
-from harness.models.service import Outage
+from poolproof.harness.models.service import Outage
 
 
 class FaultKind(StrEnum):

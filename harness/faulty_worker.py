@@ -1,7 +1,7 @@
 """A worker with a bad start: inflicts faults, then becomes the worker it was asked for, by exec.
 
 It knows nothing of that worker, which may be any program. Usage:
-`python -m harness.faulty_worker LOG KIND:FOR_S:AMOUNT:STARTS … -- COMMAND …`
+`python -m poolproof.harness.faulty_worker LOG KIND:FOR_S:AMOUNT:STARTS … -- COMMAND …`
 A file LOG.lifted ends all of it: from then on every start is a good one.
 """
 
@@ -13,10 +13,9 @@ import time
 from pathlib import Path
 
 import msgspec
-
-from bridge.clock import now_ns
-from bridge.framing import encode_frame
-from harness.fault import Fault, FaultKind, FaultRecord
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.framing import encode_frame
+from poolproof.harness.fault import Fault, FaultKind, FaultRecord
 
 STRAY = b'{"id": 999999, "success": true, "result": "stray"}'
 STRAY_EVERY_S = 0.02
@@ -26,7 +25,7 @@ CRASH_STATUS = 7
 def wrap(command: tuple[str, ...], faults: tuple[Fault, ...], log: str) -> tuple[str, ...]:
     """The command that starts `command` with these faults, each recorded as a line of the file `log`."""
     words = [f"{fault.kind}:{fault.for_s}:{fault.amount}:{fault.starts}" for fault in faults]
-    return (sys.executable, "-m", "harness.faulty_worker", log, *words, "--", *command)
+    return (sys.executable, "-m", "poolproof.harness.faulty_worker", log, *words, "--", *command)
 
 
 def parse(words: list[str]) -> tuple[str, list[Fault], list[str]]:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
-
-from bridge.journal import Entry
-from harness.roll import Roll
+from poolproof.bridge.journal import Entry
+from poolproof.harness.roll import Roll
 
 LOOK_EVERY_S = 0.002
 MOST_BYTES = 1 << 16

@@ -10,13 +10,12 @@ from functools import cached_property
 
 import msgspec
 import numpy as np
-
-from bridge import EventKind, SessionStatus, Statistics
-from harness.columns import NONE, Earliest, Numbers, find_last, order_by
-from harness.fault import FaultRecord
-from harness.joining import first_service
-from harness.op import Op, OpType
-from harness.tables import Events, Ops, Services
+from poolproof.bridge import EventKind, SessionStatus, Statistics
+from poolproof.harness.columns import NONE, Earliest, Numbers, find_last, order_by
+from poolproof.harness.fault import FaultRecord
+from poolproof.harness.joining import first_service
+from poolproof.harness.op import Op, OpType
+from poolproof.harness.tables import Events, Ops, Services
 
 
 class Leftovers(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,14 +22,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
-
-from bridge import Observer, Pool, PoolConfig
-from bridge.clock import now_ns
-from bridge.journal import JOURNAL_VARIABLE
-from harness.fault import Fault, FaultKind, FaultRecord
-from harness.models.loopback import LoopbackModels
-from harness.recorder import Recorder
-from harness.roll import Roll
+from poolproof.bridge import Observer, Pool, PoolConfig
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.journal import JOURNAL_VARIABLE
+from poolproof.harness.fault import Fault, FaultKind, FaultRecord
+from poolproof.harness.models.loopback import LoopbackModels
+from poolproof.harness.recorder import Recorder
+from poolproof.harness.roll import Roll
 
 CLOSE_GRACE_S = 5.0
 ANSWER_WAIT_S = 5.0
@@ -280,7 +279,7 @@ def kill_parent(fault: Fault, stage: Stage) -> None:
 def _own_and_die(order: bytes) -> tuple[subprocess.Popen[bytes], bytes]:
     # A process that makes the pool, and was killed once it was at work; what it said of its workers.
     owner = subprocess.Popen(
-        [sys.executable, "-m", "harness.owner"],
+        [sys.executable, "-m", "poolproof.harness.owner"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

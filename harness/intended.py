@@ -11,9 +11,8 @@ from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 
 import msgspec
-
-from harness.errors import UsageError
-from harness.op import Op
+from poolproof.harness.errors import UsageError
+from poolproof.harness.op import Op
 
 ANSWERS = "answers"
 DATE_PATTERN = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")

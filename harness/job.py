@@ -1,7 +1,7 @@
 """One run in a process of its own, so that runs cannot disturb one another and a broken one costs itself alone.
 
 Part of the porch. The parent's end ends it too: its standard input is a pipe that only the parent holds, and the
-pool's workers follow by their lifeline. Usage: `python -m harness.job`, with a JobOrder as JSON on the first line.
+pool's workers follow by their lifeline. Usage: `python -m poolproof.harness.job`, with a JobOrder as JSON on the first line.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
 import msgspec
-
-from harness.catalogue import find_scenarios
-from harness.comparison import RunResult
-from harness.covering import Covering
-from harness.errors import HarnessError
-from harness.pools import find_pool
-from harness.runner import Request, Subject, run
-from harness.scenario import Scenario
-from harness.verdict import Verdict
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.covering import Covering
+from poolproof.harness.errors import HarnessError
+from poolproof.harness.pools import find_pool
+from poolproof.harness.runner import Request, Subject, run
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.verdict import Verdict
 
 END_WAIT_S = 5.0
 MEASURED_END_WAIT_S = 60.0
@@ -50,14 +49,14 @@ Order = TypeVar("Order", bound=JobOrder)
 class Job:
     """A job under way, seen from the parent. `module` is run as a program that takes the order.
 
-    `command` replaces the interpreter's own call of it, and `fork` both: see harness.jobserver. `end_wait_s` is what it
+    `command` replaces the interpreter's own call of it, and `fork` both: see poolproof.harness.jobserver. `end_wait_s` is what it
     may take to end by itself.
     """
 
     def __init__(
         self,
         order: JobOrder,
-        module: str = "harness.job",
+        module: str = "poolproof.harness.job",
         *,
         command: Sequence[str] = (),
         fork: Callable[[int, int, int], int] | None = None,
@@ -203,7 +202,7 @@ def start_measured_job(
     if subject.name != pool:
         return start_job(scenario, subject, request, out)
     order = JobOrder(scenario=scenario.name, file=scenario.file, pool=subject.name, request=request, out=str(out))
-    command = covering.command(scenario.name, "harness.job")
+    command = covering.command(scenario.name, "poolproof.harness.job")
     return Job(order, command=command, end_wait_s=MEASURED_END_WAIT_S)
 
 

@@ -1,6 +1,6 @@
 """Starts jobs by forking one process that has everything imported, so that a run costs no import. An entry point.
 
-`python -m harness.jobserver` reads from the socket that is its standard input: each message has three descriptors, a
+`python -m poolproof.harness.jobserver` reads from the socket that is its standard input: each message has three descriptors, a
 job's standard input, output and error; the answer has the descriptor of the new process. It ends with its socket.
 """
 
@@ -16,9 +16,9 @@ import threading
 from pathlib import Path
 from typing import Self
 
-from harness.job import Job, JobOrder, carry_out_run, serve
-from harness.runner import Request, Subject
-from harness.scenario import Scenario
+from poolproof.harness.job import Job, JobOrder, carry_out_run, serve
+from poolproof.harness.runner import Request, Subject
+from poolproof.harness.scenario import Scenario
 
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 """numpy starts threads when it is imported, and a process that forks should have none."""
@@ -34,7 +34,7 @@ class JobServer:
         added = {name: value for name, value in ONE_THREAD.items() if name not in os.environ}
         with other:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.jobserver", *added],
+                [sys.executable, "-m", "poolproof.harness.jobserver", *added],
                 stdin=other.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, **added},

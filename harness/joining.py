@@ -10,11 +10,10 @@ from collections.abc import Iterable
 
 import msgspec
 import numpy as np
-
-from bridge import EventKind
-from harness.columns import NONE, Numbers, find_last, order_by, pick
-from harness.fault import FaultRecord
-from harness.tables import Events, Ops, Services
+from poolproof.bridge import EventKind
+from poolproof.harness.columns import NONE, Numbers, find_last, order_by, pick
+from poolproof.harness.fault import FaultRecord
+from poolproof.harness.tables import Events, Ops, Services
 
 
 def join_events(ops: Ops, events: Events, calls: Numbers, correlations: Numbers) -> Ops:

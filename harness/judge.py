@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-
-from harness.cells import describe_configuration, describe_workload
-from harness.checker import MAX_EXAMPLES
-from harness.comparison import Difference, RunResult, ScenarioComparison, Speed
-from harness.differential import Answers, OpDifference
-from harness.intended import ANSWERS, IntendedDifference, excuse_answer, find_excuse, not_seen, told_end
-from harness.scenario import Scenario
-from harness.verdict import Decision, Verdict
+from poolproof.harness.cells import describe_configuration, describe_workload
+from poolproof.harness.checker import MAX_EXAMPLES
+from poolproof.harness.comparison import Difference, RunResult, ScenarioComparison, Speed
+from poolproof.harness.differential import Answers, OpDifference
+from poolproof.harness.intended import ANSWERS, IntendedDifference, excuse_answer, find_excuse, not_seen, told_end
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.verdict import Decision, Verdict
 
 MARGIN = 0.05
 """How much throughput the candidate may lose and still be no worse."""

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-
-from harness.comparison import RunResult
+from poolproof.harness.comparison import RunResult
 
 Record = TypeVar("Record")
 

@@ -11,14 +11,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
-
-from bridge import Event, ServiceInterval, SessionStatus, Statistics
-from harness.columns import AT_ONCE, GatheredDocuments, GatheredNumbers, Vocabulary, order_by
-from harness.fault import FaultRecord
-from harness.history import History, Leftovers, RunInfo, Sample
-from harness.joining import join_events, join_journals, land
-from harness.op import Op, OpType
-from harness.tables import Events, Ops, Services
+from poolproof.bridge import Event, ServiceInterval, SessionStatus, Statistics
+from poolproof.harness.columns import AT_ONCE, GatheredDocuments, GatheredNumbers, Vocabulary, order_by
+from poolproof.harness.fault import FaultRecord
+from poolproof.harness.history import History, Leftovers, RunInfo, Sample
+from poolproof.harness.joining import join_events, join_journals, land
+from poolproof.harness.op import Op, OpType
+from poolproof.harness.tables import Events, Ops, Services
 
 
 class OpLine(msgspec.Struct, frozen=True, tag="op"):

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.columns import NONE
-from harness.comparison import Busy, Metrics, Quantiles
-from harness.history import History
-from harness.overlap import overlap_degree
-from harness.recovery import recoveries
-from harness.stats import quantile
+from poolproof.harness.columns import NONE
+from poolproof.harness.comparison import Busy, Metrics, Quantiles
+from poolproof.harness.history import History
+from poolproof.harness.overlap import overlap_degree
+from poolproof.harness.recovery import recoveries
+from poolproof.harness.stats import quantile
 
 MOST_STRETCHES = 400
 MOST_RECOVERIES = 100

@@ -15,11 +15,10 @@ from collections.abc import Callable
 from functools import partial
 
 import psutil
-
-from bridge.clock import now_ns
-from harness.fault import CLIENT_FAULTS, COMMAND_FAULTS, START_FAULTS, Fault, FaultKind
-from harness.injuries import INJURIES, Stage
-from harness.recorder import Running
+from poolproof.bridge.clock import now_ns
+from poolproof.harness.fault import CLIENT_FAULTS, COMMAND_FAULTS, START_FAULTS, Fault, FaultKind
+from poolproof.harness.injuries import INJURIES, Stage
+from poolproof.harness.recorder import Running
 
 WAIT_SLICE_S = 0.02
 LOOK_EVERY_S = 0.002

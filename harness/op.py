@@ -22,7 +22,7 @@ class OpType(StrEnum):
 class Op(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One call of one client, from the moment it was meant to begin until it was over.
 
-    `outcome` is one of bridge.OUTCOMES, or "pending" if the run ended first. `sent` is no, maybe or yes.
+    `outcome` is one of poolproof.bridge.OUTCOMES, or "pending" if the run ended first. `sent` is no, maybe or yes.
     `call`, `worker` and `pid` are the pool's own numbers for it, None if no worker was given or the pool tells nothing.
     """
 

@@ -6,8 +6,7 @@ Pure. Intervals without an end are cut at their worker's end, or left out if tha
 from __future__ import annotations
 
 import numpy as np
-
-from harness.columns import Numbers
+from poolproof.harness.columns import Numbers
 
 
 def overlap_degree(starts: Numbers, ends: Numbers) -> tuple[int, float]:

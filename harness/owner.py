@@ -1,6 +1,6 @@
 """A process that owns a pool and is there to be killed: every worker that can be is busy when it says their pids.
 
-Part of the porch. Usage: `python -m harness.owner`, with {"pool": NAME, "config": PoolConfig} as JSON on the first
+Part of the porch. Usage: `python -m poolproof.harness.owner`, with {"pool": NAME, "config": PoolConfig} as JSON on the first
 line. It answers with a JSON list of pids, and ends when its standard input does.
 """
 
@@ -13,10 +13,9 @@ import threading
 import time
 
 import msgspec
-
-from bridge import Pool, PoolConfig, PoolError
-from bridge.journal import JOURNAL_VARIABLE
-from harness.pools import find_pool
+from poolproof.bridge import Pool, PoolConfig, PoolError
+from poolproof.bridge.journal import JOURNAL_VARIABLE
+from poolproof.harness.pools import find_pool
 
 BUSY_S = 60.0
 SETTLE_S = 0.1

@@ -11,12 +11,11 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 import msgspec
-
-from harness.cells import NO_FAULT
-from harness.face import Face
-from harness.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
-from harness.scenario import Scenario
-from harness.workload import Plan
+from poolproof.harness.cells import NO_FAULT
+from poolproof.harness.face import Face
+from poolproof.harness.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Plan
 
 LARGE_BYTES = 4096
 """What one write to a pipe takes at once; longer arguments are another workload."""

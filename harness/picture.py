@@ -10,14 +10,13 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
-
-from harness.checker import Finding
-from harness.columns import NONE
-from harness.fault import FaultRecord
-from harness.history import History, Op
-from harness.recovery import Recovery, recoveries
-from harness.tables import Ops
-from harness.verdict import Verdict
+from poolproof.harness.checker import Finding
+from poolproof.harness.columns import NONE
+from poolproof.harness.fault import FaultRecord
+from poolproof.harness.history import History, Op
+from poolproof.harness.recovery import Recovery, recoveries
+from poolproof.harness.tables import Ops
+from poolproof.harness.verdict import Verdict
 
 MOST_STRETCHES = 400
 """So many stretches of work are shown one by one; more of them as shares of buckets."""

@@ -8,13 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-
-from bridge.redaction import redact
-from harness.errors import RecordError, UsageError
-from harness.fault import Fault
-from harness.scenario import Scenario
-from harness.store import write_whole
-from harness.workload import Plan, Size
+from poolproof.bridge.redaction import redact
+from poolproof.harness.errors import RecordError, UsageError
+from poolproof.harness.fault import Fault
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.store import write_whole
+from poolproof.harness.workload import Plan, Size
 
 PLAN_VERSION = "1.0"
 

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from bridge import Observer, Pool
-    from bridge.adapter import ProgramAdapter
-    from harness.collection import ScenarioItem
-    from harness.comparison import RunResult
-    from harness.depths.depth import Depth
-    from harness.lab.figures import Bench
-    from harness.ledger import Ledger
-    from harness.runner import Request, Subject
-    from harness.scenario import Scenario
+    from poolproof.bridge import Observer, Pool
+    from poolproof.bridge.adapter import ProgramAdapter
+    from poolproof.harness.collection import ScenarioItem
+    from poolproof.harness.comparison import RunResult
+    from poolproof.harness.depths.depth import Depth
+    from poolproof.harness.lab.figures import Bench
+    from poolproof.harness.ledger import Ledger
+    from poolproof.harness.runner import Request, Subject
+    from poolproof.harness.scenario import Scenario
 
 DEFAULT_POOLS = ("v1", "v2")
 SCENARIO_FILES = ("scenario_*.py", "scenarios/*.py")
@@ -101,8 +101,8 @@ class State:
 
     def subjects(self) -> list[Subject]:
         """The same as subjects. Raises pytest.UsageError for an unknown one."""
-        from harness.errors import UsageError
-        from harness.pools import find_pool
+        from poolproof.harness.errors import UsageError
+        from poolproof.harness.pools import find_pool
 
         try:
             return [find_pool(name) for name in self.pool_names]
@@ -111,8 +111,8 @@ class State:
 
     def stages(self, scenario: Scenario) -> list[tuple[Subject, Request, Depth]]:
         """Where to run a scenario: each pool for real; with --adapter at the deepest that it allows of those."""
-        from harness.depths.depth import Depth
-        from harness.depths.making import MOCK, at_wire
+        from poolproof.harness.depths.depth import Depth
+        from poolproof.harness.depths.making import MOCK, at_wire
 
         chosen = [Depth(name) for name in DEPTHS if name in (self._config.getoption("adapter") or ["real"])]
         depth = ([found for found in chosen if found in scenario.depths] or chosen)[-1]
@@ -137,7 +137,7 @@ class State:
     def ledger(self) -> Ledger:
         """This process's pen."""
         if self._ledger is None:
-            from harness.ledger import Ledger
+            from poolproof.harness.ledger import Ledger
 
             self._ledger = Ledger(self.out, os.environ.get("PYTEST_XDIST_WORKER", "main"))
         return self._ledger
@@ -146,11 +146,11 @@ class State:
     def request(self) -> Request:
         """How to run, from the options. Raises pytest.UsageError for a worker command that starts no worker."""
         if self._request is None:
-            from harness.errors import UsageError
-            from harness.probe import known_commands
-            from harness.runner import Request
-            from harness.workload import Size
-            from scenarios import CATALOGUE
+            from poolproof.harness.errors import UsageError
+            from poolproof.harness.probe import known_commands
+            from poolproof.harness.runner import Request
+            from poolproof.harness.workload import Size
+            from poolproof.scenarios import CATALOGUE
 
             option = self._config.getoption
             command, known = option("pool_worker_command"), None
@@ -197,13 +197,12 @@ def pytest_pycollect_makeitem(
     collector: pytest.Module | pytest.Class, name: str, obj: object
 ) -> list[ScenarioItem] | None:
     """An item for each pool, for each scenario of a scenario file; in a test file, for those named test…"""
-    if (type(obj).__module__, type(obj).__name__) != ("harness.scenario", "Scenario"):
+    if (type(obj).__module__, type(obj).__name__) != ("poolproof.harness.scenario", "Scenario"):
         return None
     import msgspec
-
-    from harness.catalogue import is_of_catalogue
-    from harness.collection import ScenarioItem
-    from harness.scenario import Scenario
+    from poolproof.harness.catalogue import is_of_catalogue
+    from poolproof.harness.collection import ScenarioItem
+    from poolproof.harness.scenario import Scenario
 
     assert isinstance(obj, Scenario)
     is_test_file = any(fnmatch.fnmatch(collector.path.name, glob) for glob in collector.config.getini("python_files"))
@@ -275,7 +274,7 @@ def poolproof_subject(request: pytest.FixtureRequest) -> Subject:
 @pytest.fixture
 def pool_name(request: pytest.FixtureRequest) -> str:
     """A pool name that no other test, process or run has."""
-    from harness.names import pool_name
+    from poolproof.harness.names import pool_name
 
     return pool_name(request.node.name, "test")
 
@@ -283,9 +282,9 @@ def pool_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def pool_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Pool]]:
     """Make pools by `pool_factory(version, observer=None, **options)`; each gets a name of its own, and is closed."""
-    from bridge import PoolConfig
-    from harness.names import pool_name
-    from harness.pools import find_pool
+    from poolproof.bridge import PoolConfig
+    from poolproof.harness.names import pool_name
+    from poolproof.harness.pools import find_pool
 
     made: list[Pool] = []
 
@@ -310,8 +309,8 @@ def pool(poolproof_subject: Subject, pool_factory: Callable[..., Pool], request:
 @pytest.fixture
 def poolproof_place(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The depth and the pool of this test; skips it with the reason where it makes no sense."""
-    from harness.depths.depth import Depth
-    from harness.depths.making import why_impossible
+    from poolproof.harness.depths.depth import Depth
+    from poolproof.harness.depths.making import why_impossible
 
     place: tuple[str, ...] = request.param
     marker = request.node.get_closest_marker("depths")
@@ -337,10 +336,10 @@ def adapter(
     tmp_path: Path,
 ) -> Iterator[ProgramAdapter]:
     """A ProgramAdapter over a pool of its own, at each depth; markers `depths` and `pool_options` say more."""
-    from bridge.adapter import ProgramAdapter
-    from harness.depths.depth import Depth
-    from harness.depths.making import make_mock, options_at
-    from harness.depths.script import Script, ScriptLine
+    from poolproof.bridge.adapter import ProgramAdapter
+    from poolproof.harness.depths.depth import Depth
+    from poolproof.harness.depths.making import make_mock, options_at
+    from poolproof.harness.depths.script import Script, ScriptLine
 
     marker = request.node.get_closest_marker("depths")
     told = marker.kwargs if marker else {}
@@ -360,10 +359,9 @@ def adapter(
 def run_scenario(pytestconfig: pytest.Config) -> Callable[..., RunResult]:
     """Run by `run_scenario(scenario, pool="v2", seed=1, workers=4, clients=8)`; gives the RunResult, raises nothing."""
     import msgspec
-
-    from harness.lock import sharing
-    from harness.pools import find_pool
-    from harness.runner import run
+    from poolproof.harness.lock import sharing
+    from poolproof.harness.pools import find_pool
+    from poolproof.harness.runner import run
 
     state = pytestconfig.stash[STATE]
 
@@ -397,17 +395,17 @@ def run_bench(request: pytest.FixtureRequest) -> Callable[..., Bench]:
     Its bench.json is kept in the session's folder, entered into the history, and named by the report's property
     `poolproof_bench`.
     """
-    from harness.lab.bench import BenchPlan
-    from harness.lab.index import Index
-    from harness.lab.load import parse_load
-    from harness.lab.report import assemble, write_report
-    from harness.lab.running import default_clients
-    from harness.lab.running import run_bench as measure
-    from harness.lab.schedules import make_schedule
-    from harness.lab.works import DEFAULT_CALL, call_scenario
-    from harness.names import pool_name
-    from harness.pools import find_pool
-    from harness.workload import Size
+    from poolproof.harness.lab.bench import BenchPlan
+    from poolproof.harness.lab.index import Index
+    from poolproof.harness.lab.load import parse_load
+    from poolproof.harness.lab.report import assemble, write_report
+    from poolproof.harness.lab.running import default_clients
+    from poolproof.harness.lab.running import run_bench as measure
+    from poolproof.harness.lab.schedules import make_schedule
+    from poolproof.harness.lab.works import DEFAULT_CALL, call_scenario
+    from poolproof.harness.names import pool_name
+    from poolproof.harness.pools import find_pool
+    from poolproof.harness.workload import Size
 
     option = request.config.getoption
     out = request.config.stash[STATE].out
@@ -457,7 +455,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Beside a bench no test of another xdist worker runs: each of them shares the gate that a bench holds alone."""
     if not item.config.stash[STATE].gated or BENCH_FIXTURE in getattr(item, "fixturenames", ()):
         return (yield)
-    from harness.lock import covering
+    from poolproof.harness.lock import covering
 
     with covering():
         return (yield)
@@ -483,7 +481,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     state = session.config.stash[STATE]
     if not state.controls or not (state.out / "ledger").is_dir() or session.config.option.collectonly:
         return
-    from harness.session import finish
+    from poolproof.harness.session import finish
 
     stopped = bool(session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED)
     summary, failed = finish(

@@ -18,19 +18,18 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import msgspec
-
-from bridge import Capability, Pool, PoolConfig, PoolError
-from harness.errors import UsageError
-from harness.face import USUAL_FACES, Face, Setting, Way
-from harness.faces import ALL_FACES, FACES
-from harness.lab.planted import PREFIX, parse_planted, slower
-from harness.names import pool_name
-from harness.runner import PoolFactory, Subject
-from pool_v1 import PoolV1
-from pool_v1.pool import CALL_TIMEOUT_S as V1_CALL_TIMEOUT_S
-from pool_v2 import PoolV2
-from pool_v2.pool import CALL_TIMEOUT_S as V2_CALL_TIMEOUT_S
-from pool_v2.pool import CHECKOUT_TIMEOUT_S as V2_CHECKOUT_TIMEOUT_S
+from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
+from poolproof.harness.errors import UsageError
+from poolproof.harness.face import USUAL_FACES, Face, Setting, Way
+from poolproof.harness.faces import ALL_FACES, FACES
+from poolproof.harness.lab.planted import PREFIX, parse_planted, slower
+from poolproof.harness.names import pool_name
+from poolproof.harness.runner import PoolFactory, Subject
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v1.pool import CALL_TIMEOUT_S as V1_CALL_TIMEOUT_S
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.pool import CALL_TIMEOUT_S as V2_CALL_TIMEOUT_S
+from poolproof.pool_v2.pool import CHECKOUT_TIMEOUT_S as V2_CHECKOUT_TIMEOUT_S
 
 GROUP = "poolproof.pools"
 """The group of entry points by which a package offers its pools."""

@@ -9,14 +9,14 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from bridge import PoolConfig, PoolError, StartFailed
-from bridge.channel import Channel
-from bridge.clock import deadline_ns
-from bridge.crew import Crew
-from bridge.errors import ConfigError
-from bridge.journal import JOURNAL_VARIABLE
-from bridge.messages import Response, encode_request
-from harness.errors import UsageError
+from poolproof.bridge import PoolConfig, PoolError, StartFailed
+from poolproof.bridge.channel import Channel
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.crew import Crew
+from poolproof.bridge.errors import ConfigError
+from poolproof.bridge.journal import JOURNAL_VARIABLE
+from poolproof.bridge.messages import Response, encode_request
+from poolproof.harness.errors import UsageError
 
 PATIENCE_S = 2.0
 """How long one answer may take; a command that takes longer is at least known."""

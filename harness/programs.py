@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
-from harness.models.service import BY_ENVIRONMENT
-from harness.workload import Step
+from poolproof.bridge.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
+from poolproof.harness.models.service import BY_ENVIRONMENT
+from poolproof.harness.workload import Step
 
 MODEL = "openai/gpt-4o-mini"
 OTHER_MODEL = "openai/gpt-4o"

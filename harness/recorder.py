@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-
-from bridge import Event, EventKind, PoolError, SessionStatus, Statistics
-from bridge.clock import now_ns
-from bridge.redaction import SECRET_FIELDS, hide_in, redact, secrets_in
-from harness.census import take_sample
-from harness.fault import FaultRecord
-from harness.history import Leftovers, Op, OpType
-from harness.lines import (
+from poolproof.bridge import Event, EventKind, PoolError, SessionStatus, Statistics
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.redaction import SECRET_FIELDS, hide_in, redact, secrets_in
+from poolproof.harness.census import take_sample
+from poolproof.harness.fault import FaultRecord
+from poolproof.harness.history import Leftovers, Op, OpType
+from poolproof.harness.lines import (
     End,
     EndLine,
     EventLine,
@@ -36,8 +35,8 @@ from harness.lines import (
     SessionsLine,
     StatisticsLine,
 )
-from harness.roll import Roll
-from harness.workload import Step
+from poolproof.harness.roll import Roll
+from poolproof.harness.workload import Step
 
 WRITE_EVERY_S = 0.02
 SAMPLE_EVERY_S = 0.1

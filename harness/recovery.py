@@ -9,11 +9,10 @@ from operator import itemgetter
 
 import msgspec
 import numpy as np
-
-from bridge import EventKind
-from harness.columns import NONE, order_by
-from harness.fault import FaultKind
-from harness.history import History, OpType
+from poolproof.bridge import EventKind
+from poolproof.harness.columns import NONE, order_by
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.history import History, OpType
 
 UNHURT = frozenset({"result", "CommandError"})
 """A call with one of these outcomes had its worker's answer."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 
-from harness.history import RunInfo
+from poolproof.harness.history import RunInfo
 
 
 def replay_command(info: RunInfo) -> str:

@@ -9,14 +9,13 @@ import random
 from importlib.util import find_spec
 
 import msgspec
-
-from bridge import Capability
-from harness.checker import asked_in
-from harness.errors import UsageError
-from harness.face import EXECUTE, USUAL_FACES, Face, Maker
-from harness.fault import START_FAULTS
-from harness.scenario import Scenario
-from harness.workload import Plan, Size
+from poolproof.bridge import Capability
+from poolproof.harness.checker import asked_in
+from poolproof.harness.errors import UsageError
+from poolproof.harness.face import EXECUTE, USUAL_FACES, Face, Maker
+from poolproof.harness.fault import START_FAULTS
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Plan, Size
 
 PoolFactory = Maker
 

@@ -18,34 +18,33 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-
-from bridge import Capability, ConfigError, Pool, PoolConfig, PoolError
-from bridge.clock import now_ns
-from bridge.journal import JOURNAL_VARIABLE
-from harness.census import leftovers_since, take_census
-from harness.checker import MAX_EXAMPLES, Finding, asked_in, run_checker
-from harness.client import Client
-from harness.comparison import RunResult
-from harness.errors import UsageError
-from harness.face import Setting, Way
-from harness.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
-from harness.faulty_worker import lift, wrap
-from harness.follower import Follower
-from harness.history import History, RunInfo
-from harness.injuries import Stage
-from harness.metrics import measure
-from harness.models.loopback import LoopbackModels
-from harness.names import pool_name
-from harness.nemesis import Nemesis
-from harness.picture import draw
-from harness.recorder import Recorder
-from harness.replay import replay_command
-from harness.request import PoolFactory, Request, Subject, choices, plan_of, size_of, why_skipped
-from harness.roll import Roll
-from harness.scenario import Scenario
-from harness.store import RunFolder
-from harness.verdict import Verdict, worst
-from harness.workload import Plan, Size, Step
+from poolproof.bridge import Capability, ConfigError, Pool, PoolConfig, PoolError
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.journal import JOURNAL_VARIABLE
+from poolproof.harness.census import leftovers_since, take_census
+from poolproof.harness.checker import MAX_EXAMPLES, Finding, asked_in, run_checker
+from poolproof.harness.client import Client
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.errors import UsageError
+from poolproof.harness.face import Setting, Way
+from poolproof.harness.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
+from poolproof.harness.faulty_worker import lift, wrap
+from poolproof.harness.follower import Follower
+from poolproof.harness.history import History, RunInfo
+from poolproof.harness.injuries import Stage
+from poolproof.harness.metrics import measure
+from poolproof.harness.models.loopback import LoopbackModels
+from poolproof.harness.names import pool_name
+from poolproof.harness.nemesis import Nemesis
+from poolproof.harness.picture import draw
+from poolproof.harness.recorder import Recorder
+from poolproof.harness.replay import replay_command
+from poolproof.harness.request import PoolFactory, Request, Subject, choices, plan_of, size_of, why_skipped
+from poolproof.harness.roll import Roll
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.store import RunFolder
+from poolproof.harness.verdict import Verdict, worst
+from poolproof.harness.workload import Plan, Size, Step
 
 FACE_CHECKER = "face"
 """The checker's name of what a face itself has seen go wrong."""
@@ -258,7 +257,7 @@ class _Run:
         finally:
             recorder.close()
 
-    def _observe(self, event: Any) -> None:  # noqa: ANN401 - bridge.Event
+    def _observe(self, event: Any) -> None:  # noqa: ANN401 - poolproof.bridge.Event
         self._roll.observe(event)
         self._recorder.observe(event)
 

@@ -9,17 +9,16 @@ import re
 from typing import Any
 
 import msgspec
-
-from bridge import Capability
-from harness.checker import Checker, demanded_by
-from harness.depths.depth import Depth
-from harness.errors import UsageError
-from harness.fault import Fault
-from harness.intended import Comparing, IntendedDifference
-from harness.lab.budget import parse_budget
-from harness.lab.load import parse_load
-from harness.models.service import ModelService
-from harness.workload import Size, Workload
+from poolproof.bridge import Capability
+from poolproof.harness.checker import Checker, demanded_by
+from poolproof.harness.depths.depth import Depth
+from poolproof.harness.errors import UsageError
+from poolproof.harness.fault import Fault
+from poolproof.harness.intended import Comparing, IntendedDifference
+from poolproof.harness.lab.budget import parse_budget
+from poolproof.harness.lab.load import parse_load
+from poolproof.harness.models.service import ModelService
+from poolproof.harness.workload import Size, Workload
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,59}")
 PATIENT = {"call_timeout_s": 30.0, "checkout_timeout_s": 30.0}
@@ -30,14 +29,14 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """One way to put a pool to the test.
 
     `failures` are the catalogue's numbers (F1 …) and `guarantees` those it decides (G1 …). `config` are options of
-    bridge.PoolConfig; what the run was asked for, such as workers, comes first. `budget_s` bounds the whole run.
+    poolproof.bridge.PoolConfig; what the run was asked for, such as workers, comes first. `budget_s` bounds the whole run.
     `warm` starts all workers before the first call. `fixed_size` replaces the asked size where the scenario is about
     a certain one. `compare_answers` compares op by op with the other pool, by the hooks of `comparing`. `timed` marks a
     scenario whose speed counts: it is run in alternating blocks, alone on the machine. `load` (as "poisson:400") and
     `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench; docs/measuring.md has both grammars.
     `config_of` has options for one pool alone, by its name, as a zygote that the other has not. With `models` a model
     server of this behaviour runs beside the pool, whose workers find it in their environment. Without one of
-    `packages` the scenario is skipped. `depths` are those at which it makes sense: see harness.depths.
+    `packages` the scenario is skipped. `depths` are those at which it makes sense: see poolproof.harness.depths.
     `quick` scenarios are in the profile quick, those that are `smoke` too in the profile smoke.
     """
 

@@ -10,17 +10,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
-
-from harness.catalogue import find_scenarios
-from harness.compare import assemble, describe_machine, measure_speeds
-from harness.comparison import Comparison, RunResult
-from harness.errors import HarnessError
-from harness.intended import not_seen
-from harness.ledger import Ledger, Planned, reconcile
-from harness.runner import Request, Subject
-from harness.scenario import Scenario
-from harness.verdict import Decision, Verdict
-from reports import FORMATS, write_reports
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.compare import assemble, describe_machine, measure_speeds
+from poolproof.harness.comparison import Comparison, RunResult
+from poolproof.harness.errors import HarnessError
+from poolproof.harness.intended import not_seen
+from poolproof.harness.ledger import Ledger, Planned, reconcile
+from poolproof.harness.runner import Request, Subject
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.verdict import Decision, Verdict
+from poolproof.reports import FORMATS, write_reports
 
 
 class Silence:
@@ -51,7 +50,7 @@ def finish(
 
     `scenarios` are those that this process has collected, by file and name; others are loaded from their files.
     `stopped`: the session was ended early, so what is missing is not held against it. `formats` are those of
-    reports.FORMATS to write, all if None.
+    poolproof.reports.FORMATS to write, all if None.
     """
     planned, received = ledger.planned(), ledger.received()
     problems = [] if stopped else reconcile(planned, received, outcomes)

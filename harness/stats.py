@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import msgspec
-
-from harness.errors import UsageError
+from poolproof.harness.errors import UsageError
 
 TRIM = 0.2
 """The share of the lowest and of the highest values that a trimmed mean leaves out."""

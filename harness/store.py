@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-
-from bridge.journal import walk_journals
-from harness.comparison import SCHEMA_VERSION, Comparison, RunResult
-from harness.errors import RecordError, UsageError
-from harness.fault import FaultRecord
-from harness.history import History, RunInfo
-from harness.lines import build_history
+from poolproof.bridge.journal import walk_journals
+from poolproof.harness.comparison import SCHEMA_VERSION, Comparison, RunResult
+from poolproof.harness.errors import RecordError, UsageError
+from poolproof.harness.fault import FaultRecord
+from poolproof.harness.history import History, RunInfo
+from poolproof.harness.lines import build_history
 
 Record = TypeVar("Record")
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
-
-from bridge import Event, EventKind, ServiceInterval
-from harness.columns import (
+from poolproof.bridge import Event, EventKind, ServiceInterval
+from poolproof.harness.columns import (
     NONE,
     Documents,
     Gathered,
@@ -28,7 +27,7 @@ from harness.columns import (
     find_last,
     pick,
 )
-from harness.op import Op, OpType
+from poolproof.harness.op import Op, OpType
 
 
 class Ops(Table[Op]):

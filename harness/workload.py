@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-
-from harness.fault import FaultKind
+from poolproof.harness.fault import FaultKind
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pool_v1.pool import PoolV1
+from poolproof.pool_v1.pool import PoolV1
 
 __all__ = ["PoolV1"]

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from bridge import (
+from poolproof.bridge import (
     CommandError,
     Event,
     EventKind,
@@ -24,11 +24,11 @@ from bridge import (
     WorkerCrashed,
     WorkerStatus,
 )
-from bridge.channel import Channel
-from bridge.clock import deadline_ns, now_ns
-from bridge.crew import Crew
-from bridge.errors import PoolError
-from pool_v1.mailbox import Mailbox, Message
+from poolproof.bridge.channel import Channel
+from poolproof.bridge.clock import deadline_ns, now_ns
+from poolproof.bridge.crew import Crew
+from poolproof.bridge.errors import PoolError
+from poolproof.pool_v1.mailbox import Mailbox, Message
 
 OPERATION_TIMEOUT_S = 30.0
 """How long the manager waits for one response before it gives the worker up."""

@@ -10,8 +10,8 @@ import threading
 from collections import Counter
 from typing import Any
 
-from bridge import CommandError
-from bridge.messages import Response
+from poolproof.bridge import CommandError
+from poolproof.bridge.messages import Response
 
 IN_FLIGHT = ""
 MOST_UNCOUNTED = 64

@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from bridge import ConfigError, Health, LeaseError, Observer, PoolConfig, PoolStatus, SessionStatus
-from bridge.clock import deadline_ns, now_ns, remaining_s
-from pool_v2.aio_io import AsyncTicket, TaskIo, follow
-from pool_v2.aio_streaming import AsyncStream
-from pool_v2.batch import require_all
-from pool_v2.behaviour import WorkerBehaviour
-from pool_v2.engine import Engine
-from pool_v2.lease import Lease
-from pool_v2.pool import WARM_UP_ROUNDS, PoolV2
-from pool_v2.roster import NEVER_NS
+from poolproof.bridge import ConfigError, Health, LeaseError, Observer, PoolConfig, PoolStatus, SessionStatus
+from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
+from poolproof.pool_v2.aio_io import AsyncTicket, TaskIo, follow
+from poolproof.pool_v2.aio_streaming import AsyncStream
+from poolproof.pool_v2.batch import require_all
+from poolproof.pool_v2.behaviour import WorkerBehaviour
+from poolproof.pool_v2.engine import Engine
+from poolproof.pool_v2.lease import Lease
+from poolproof.pool_v2.pool import WARM_UP_ROUNDS, PoolV2
+from poolproof.pool_v2.roster import NEVER_NS
 
 WARM_UP_LOOK_S = 0.005
 __all__ = ["AsyncLease", "AsyncPool", "AsyncStream"]

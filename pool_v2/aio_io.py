@@ -22,15 +22,15 @@ from asyncio import events
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
-from bridge.channel import TAIL_WAIT_S
-from bridge.clock import now_ns, remaining_s
-from bridge.errors import Sent
-from bridge.exchange import Steps, T, crashed
-from bridge.transport import ReplyEnd, Transport
-from pool_v2.lease import Client, Open
-from pool_v2.runtime import OpenLeases
-from pool_v2.sessions import Session
-from pool_v2.ticket import Ticket, TicketState
+from poolproof.bridge.channel import TAIL_WAIT_S
+from poolproof.bridge.clock import now_ns, remaining_s
+from poolproof.bridge.errors import Sent
+from poolproof.bridge.exchange import Steps, T, crashed
+from poolproof.bridge.transport import ReplyEnd, Transport
+from poolproof.pool_v2.lease import Client, Open
+from poolproof.pool_v2.runtime import OpenLeases
+from poolproof.pool_v2.sessions import Session
+from poolproof.pool_v2.ticket import Ticket, TicketState
 
 TAIL_LOOK_S = 0.002
 

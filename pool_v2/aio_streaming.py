@@ -1,4 +1,4 @@
-"""Answers in parts for a task: `pool_v2.streaming` with `await`.
+"""Answers in parts for a task: `poolproof.pool_v2.streaming` with `await`.
 
     async with pool.execute_stream("parts", {"count": 3}) as parts:
         async for part in parts: ...
@@ -12,13 +12,13 @@ import asyncio
 from types import TracebackType
 from typing import Any, Self
 
-from bridge import CommandError, LeaseError
-from bridge.clock import now_ns
-from bridge.messages import ends_stream
-from pool_v2.aio_io import follow
-from pool_v2.engine import Engine
-from pool_v2.io import ClientIo
-from pool_v2.streaming import StreamCall, StreamLeft
+from poolproof.bridge import CommandError, LeaseError
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.messages import ends_stream
+from poolproof.pool_v2.aio_io import follow
+from poolproof.pool_v2.engine import Engine
+from poolproof.pool_v2.io import ClientIo
+from poolproof.pool_v2.streaming import StreamCall, StreamLeft
 
 
 class AsyncStream:

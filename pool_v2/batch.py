@@ -10,17 +10,17 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from bridge import CommandError, EventKind, InvalidRequest, PoolError, Sent
-from bridge.exchange import Steps, exchange_all
-from bridge.messages import Response, encode_request, session_args
-from pool_v2.accounts import IN_FLIGHT
-from pool_v2.handover import Handover, as_change
-from pool_v2.io import ClientIo
-from pool_v2.lease import Lease
-from pool_v2.leases import Leases
-from pool_v2.roster import Worker
-from pool_v2.runtime import Runtime
-from pool_v2.sessions import Session
+from poolproof.bridge import CommandError, EventKind, InvalidRequest, PoolError, Sent
+from poolproof.bridge.exchange import Steps, exchange_all
+from poolproof.bridge.messages import Response, encode_request, session_args
+from poolproof.pool_v2.accounts import IN_FLIGHT
+from poolproof.pool_v2.handover import Handover, as_change
+from poolproof.pool_v2.io import ClientIo
+from poolproof.pool_v2.lease import Lease
+from poolproof.pool_v2.leases import Leases
+from poolproof.pool_v2.roster import Worker
+from poolproof.pool_v2.runtime import Runtime
+from poolproof.pool_v2.sessions import Session
 
 Request = tuple[int, bytearray]
 

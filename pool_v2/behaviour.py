@@ -22,8 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-
-from bridge import ConfigError, HookError
+from poolproof.bridge import ConfigError, HookError
 
 MOST_CHARACTERS = 200
 

@@ -1,6 +1,6 @@
 """What a PoolExecutor puts on the wire for a callable, and what it makes of the answer.
 
-No I/O, no threads: pickles go out and come in. The other end is `bridge.handlers.callables`.
+No I/O, no threads: pickles go out and come in. The other end is `poolproof.bridge.handlers.callables`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from bridge import CircuitOpen, CommandError, PoolClosed, PoolError, Sent, WorkerCrashed
-from bridge.handlers.pickles import PROTOCOL, Setting
+from poolproof.bridge import CircuitOpen, CommandError, PoolClosed, PoolError, Sent, WorkerCrashed
+from poolproof.bridge.handlers.pickles import PROTOCOL, Setting
 
 CALL = "call"
 INITIALIZE = "initialize"

@@ -3,7 +3,7 @@
     encode → under the lock a worker, or a place in the queue → wait for the ticket → write and read, in the client's
     own thread or task → under the lock the worker goes back, or to the head of the queue → hand it over.
 
-Each function is a generator of the waits on this path (`bridge.exchange`); `io` says how the client makes them.
+Each function is a generator of the waits on this path (`poolproof.bridge.exchange`); `io` says how the client makes them.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ from threading import get_ident
 from typing import Any
 
 from msgspec import UNSET
-
-from bridge import CommandError, PoolError
-from bridge.clock import deadline_ns
-from bridge.exchange import Steps
-from bridge.messages import Response, encode_request, session_args
-from bridge.replies import ReplyPipe
-from pool_v2.accounts import IN_FLIGHT, MOST_UNCOUNTED
-from pool_v2.handover import Handover, as_change
-from pool_v2.hooks import describe
-from pool_v2.io import ClientIo
-from pool_v2.lease import Lease
-from pool_v2.leases import Leases
-from pool_v2.runtime import Runtime
-from pool_v2.sessions import CLEAN_UP, Session, StateChange
-from pool_v2.ticket import Ticket, TicketState
-from pool_v2.transfer import accept, use
+from poolproof.bridge import CommandError, PoolError
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.exchange import Steps
+from poolproof.bridge.messages import Response, encode_request, session_args
+from poolproof.bridge.replies import ReplyPipe
+from poolproof.pool_v2.accounts import IN_FLIGHT, MOST_UNCOUNTED
+from poolproof.pool_v2.handover import Handover, as_change
+from poolproof.pool_v2.hooks import describe
+from poolproof.pool_v2.io import ClientIo
+from poolproof.pool_v2.lease import Lease
+from poolproof.pool_v2.leases import Leases
+from poolproof.pool_v2.runtime import Runtime
+from poolproof.pool_v2.sessions import CLEAN_UP, Session, StateChange
+from poolproof.pool_v2.ticket import Ticket, TicketState
+from poolproof.pool_v2.transfer import accept, use
 
 _ACCEPTED = TicketState.ACCEPTED
 

@@ -22,8 +22,8 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any
 
-from bridge import CommandError, InvalidRequest, PoolConfig, PoolError, Sent, WorkerCrashed
-from pool_v2.callables import (
+from poolproof.bridge import CommandError, InvalidRequest, PoolConfig, PoolError, Sent, WorkerCrashed
+from poolproof.pool_v2.callables import (
     CALL,
     INITIALIZE,
     ExecutorShutdown,
@@ -35,8 +35,8 @@ from pool_v2.callables import (
     request_of,
     unpack,
 )
-from pool_v2.lease import Lease
-from pool_v2.pool import PoolV2
+from poolproof.pool_v2.lease import Lease
+from poolproof.pool_v2.pool import PoolV2
 
 UNLIMITED_S = 365 * 86400.0
 logger = logging.getLogger(__name__)

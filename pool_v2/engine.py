@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from bridge import Observer, PoolConfig
-from pool_v2.batch import Batch
-from pool_v2.behaviour import WorkerBehaviour
-from pool_v2.calls import Calls
-from pool_v2.handover import Handover
-from pool_v2.housekeeper import Housekeeper
-from pool_v2.leases import Leases
-from pool_v2.runtime import Runtime
-from pool_v2.streaming import Streaming
+from poolproof.bridge import Observer, PoolConfig
+from poolproof.pool_v2.batch import Batch
+from poolproof.pool_v2.behaviour import WorkerBehaviour
+from poolproof.pool_v2.calls import Calls
+from poolproof.pool_v2.handover import Handover
+from poolproof.pool_v2.housekeeper import Housekeeper
+from poolproof.pool_v2.leases import Leases
+from poolproof.pool_v2.runtime import Runtime
+from poolproof.pool_v2.streaming import Streaming
 
 
 class Engine(Runtime):

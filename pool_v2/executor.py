@@ -3,7 +3,7 @@
     with PoolExecutor(4) as executor:
         future = executor.submit(pow, 2, 10)
 
-Knows nothing of threads and workers: `pool_v2.dispatch` runs what is submitted. It does what ProcessPoolExecutor's
+Knows nothing of threads and workers: `poolproof.pool_v2.dispatch` runs what is submitted. It does what ProcessPoolExecutor's
 documentation says, except that a worker's death costs the one call that it was at, and that a call may have a deadline.
 """
 
@@ -20,12 +20,11 @@ from itertools import islice
 from typing import Any, ParamSpec, Self, TypeVar
 
 import msgspec
-
-from bridge import ConfigError, Observer, PoolConfig
-from bridge.config import duration
-from bridge.handlers.callables import run_chunk
-from bridge.handlers.pickles import Setting
-from pool_v2.callables import (
+from poolproof.bridge import ConfigError, Observer, PoolConfig
+from poolproof.bridge.config import duration
+from poolproof.bridge.handlers.callables import run_chunk
+from poolproof.bridge.handlers.pickles import Setting
+from poolproof.pool_v2.callables import (
     CallCrashed,
     ExecutorShutdown,
     InitializerFailed,
@@ -34,8 +33,8 @@ from pool_v2.callables import (
     WorkersUnavailable,
     pack,
 )
-from pool_v2.dispatch import Dispatch
-from pool_v2.pool import PoolV2
+from poolproof.pool_v2.dispatch import Dispatch
+from poolproof.pool_v2.pool import PoolV2
 
 MAX_FRAME_BYTES = 2**30
 """What a call or a result may have on the wire, where its pickle takes 4/3 of its size."""

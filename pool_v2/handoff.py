@@ -11,10 +11,10 @@ import os
 import time
 from operator import is_
 
-from bridge import EventKind
-from bridge.clock import now_ns
-from pool_v2.event_log import EventLog
-from pool_v2.ticket import Ticket
+from poolproof.bridge import EventKind
+from poolproof.bridge.clock import now_ns
+from poolproof.pool_v2.event_log import EventLog
+from poolproof.pool_v2.ticket import Ticket
 
 _OFFER, _ACCEPT, _SEND = EventKind.OFFER, EventKind.ACCEPT, EventKind.SEND
 WRITING_S = 0.0005

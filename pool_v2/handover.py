@@ -6,17 +6,17 @@ Knows nothing of who gets which worker.
 
 from __future__ import annotations
 
-from bridge import CommandError, InvalidRequest, PoolError, Sent, SessionLost, SessionStatus, WorkerCrashed
-from bridge.errors import ProtocolError
-from bridge.exchange import Steps, exchange
-from bridge.framing import HEADER_BYTES
-from bridge.messages import Response, decode_request, encode_request
-from pool_v2.io import ClientIo
-from pool_v2.roster import Worker
-from pool_v2.runtime import Runtime
-from pool_v2.sessions import CLEAN_UP, MOST_HANDOVER_FAILURES, Session, StateChange
-from pool_v2.ticket import Ticket
-from pool_v2.transfer import use
+from poolproof.bridge import CommandError, InvalidRequest, PoolError, Sent, SessionLost, SessionStatus, WorkerCrashed
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.exchange import Steps, exchange
+from poolproof.bridge.framing import HEADER_BYTES
+from poolproof.bridge.messages import Response, decode_request, encode_request
+from poolproof.pool_v2.io import ClientIo
+from poolproof.pool_v2.roster import Worker
+from poolproof.pool_v2.runtime import Runtime
+from poolproof.pool_v2.sessions import CLEAN_UP, MOST_HANDOVER_FAILURES, Session, StateChange
+from poolproof.pool_v2.ticket import Ticket
+from poolproof.pool_v2.transfer import use
 
 
 class Handover:

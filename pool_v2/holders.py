@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-import bridge
-from pool_v2.ticket import Ticket
+from poolproof import bridge
+from poolproof.pool_v2.ticket import Ticket
 
 MOST_HOLDERS = 8
 MOST_FRAMES = 4

@@ -16,20 +16,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bridge import EventKind, PoolClosed
-from bridge.clock import deadline_ns, now_ns, remaining_s
-from bridge.exchange import run
-from bridge.lifecycle import WorkerState
-from pool_v2.calls import Calls
-from pool_v2.hooks import Removed, Stopped, describe
-from pool_v2.io import THREAD
-from pool_v2.lease import Lease, Open, Record
-from pool_v2.leases import Leases
-from pool_v2.roster import NEVER_NS, Worker
-from pool_v2.runtime import Runtime
-from pool_v2.streaming import Streaming
-from pool_v2.supervisor import Duties
-from pool_v2.ticket import Ticket, TicketState
+from poolproof.bridge import EventKind, PoolClosed
+from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
+from poolproof.bridge.exchange import run
+from poolproof.bridge.lifecycle import WorkerState
+from poolproof.pool_v2.calls import Calls
+from poolproof.pool_v2.hooks import Removed, Stopped, describe
+from poolproof.pool_v2.io import THREAD
+from poolproof.pool_v2.lease import Lease, Open, Record
+from poolproof.pool_v2.leases import Leases
+from poolproof.pool_v2.roster import NEVER_NS, Worker
+from poolproof.pool_v2.runtime import Runtime
+from poolproof.pool_v2.streaming import Streaming
+from poolproof.pool_v2.supervisor import Duties
+from poolproof.pool_v2.ticket import Ticket, TicketState
 
 BEAT_NS = 500_000_000
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""How a client waits: what differs between a thread and a task. The path of a call is the same (`pool_v2.calls`)."""
+"""How a client waits: what differs between a thread and a task. The path of a call is the same (`poolproof.pool_v2.calls`)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import threading
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from bridge.channel import READ_BYTES, Blocking
-from bridge.clock import now_ns, remaining_s
-from bridge.exchange import Io
-from bridge.transport import ReplyEnd
-from pool_v2.lease import Open
-from pool_v2.sessions import Session
-from pool_v2.ticket import Ticket
+from poolproof.bridge.channel import READ_BYTES, Blocking
+from poolproof.bridge.clock import now_ns, remaining_s
+from poolproof.bridge.exchange import Io
+from poolproof.bridge.transport import ReplyEnd
+from poolproof.pool_v2.lease import Open
+from poolproof.pool_v2.sessions import Session
+from poolproof.pool_v2.ticket import Ticket
 
 WATCHED_NS = 2_000_000_000
 """A thread's wait of more than this is the supervisor's to end, which looks more often: a timer a call costs more."""

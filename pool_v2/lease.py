@@ -24,9 +24,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from bridge import LeaseError, PoolError
-from pool_v2.roster import NEVER_NS
-from pool_v2.ticket import Ticket
+from poolproof.bridge import LeaseError, PoolError
+from poolproof.pool_v2.roster import NEVER_NS
+from poolproof.pool_v2.ticket import Ticket
 
 MOST_FRAMES = 8
 _HERE = str(Path(__file__).parent) + os.sep

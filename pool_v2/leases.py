@@ -9,21 +9,21 @@ from functools import partial
 from threading import get_ident
 from typing import Any
 
-from bridge import CallTimeout, CheckoutTimeout, LeaseError, PoolClosed, PoolError, Sent, WorkerCrashed
-from bridge.clock import deadline_ns, now_ns, remaining_s
-from bridge.exchange import Steps, run
-from bridge.messages import Response, encode_request
-from pool_v2.accounts import IN_FLIGHT, result_of
-from pool_v2.behaviour import MOST_CHARACTERS
-from pool_v2.hooks import Removed, Spoilt, describe
-from pool_v2.io import THREAD, ClientIo
-from pool_v2.lease import Lease, Open
-from pool_v2.orders import HEARTBEAT_NS
-from pool_v2.roster import Worker
-from pool_v2.runtime import Runtime
-from pool_v2.sessions import Session
-from pool_v2.ticket import Ticket, TicketState
-from pool_v2.transfer import checkout, use
+from poolproof.bridge import CallTimeout, CheckoutTimeout, LeaseError, PoolClosed, PoolError, Sent, WorkerCrashed
+from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
+from poolproof.bridge.exchange import Steps, run
+from poolproof.bridge.messages import Response, encode_request
+from poolproof.pool_v2.accounts import IN_FLIGHT, result_of
+from poolproof.pool_v2.behaviour import MOST_CHARACTERS
+from poolproof.pool_v2.hooks import Removed, Spoilt, describe
+from poolproof.pool_v2.io import THREAD, ClientIo
+from poolproof.pool_v2.lease import Lease, Open
+from poolproof.pool_v2.orders import HEARTBEAT_NS
+from poolproof.pool_v2.roster import Worker
+from poolproof.pool_v2.runtime import Runtime
+from poolproof.pool_v2.sessions import Session
+from poolproof.pool_v2.ticket import Ticket, TicketState
+from poolproof.pool_v2.transfer import checkout, use
 
 
 class Leases:

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
-
-from pool_v2.roster import NEVER_NS, Limits, Worker, age_limit_ns
-from pool_v2.ticket import Ticket, TicketState
+from poolproof.pool_v2.roster import NEVER_NS, Limits, Worker, age_limit_ns
+from poolproof.pool_v2.ticket import Ticket, TicketState
 
 RETIRE_GRACE_NS = 2_000_000_000
 """How long a worker that was asked to leave may take."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from bridge import (
+from poolproof.bridge import (
     Capability,
     CircuitOpen,
     Health,
@@ -20,16 +20,16 @@ from bridge import (
     SessionStatus,
     StartFailed,
 )
-from bridge.clock import deadline_ns, now_ns
-from bridge.exchange import run
-from pool_v2.batch import require_all
-from pool_v2.behaviour import WorkerBehaviour
-from pool_v2.engine import Engine
-from pool_v2.io import THREAD
-from pool_v2.lease import Lease
-from pool_v2.roster import NEVER_NS
-from pool_v2.runtime import CALL_TIMEOUT_S, CHECKOUT_TIMEOUT_S, close_in_background
-from pool_v2.streaming import Stream
+from poolproof.bridge.clock import deadline_ns, now_ns
+from poolproof.bridge.exchange import run
+from poolproof.pool_v2.batch import require_all
+from poolproof.pool_v2.behaviour import WorkerBehaviour
+from poolproof.pool_v2.engine import Engine
+from poolproof.pool_v2.io import THREAD
+from poolproof.pool_v2.lease import Lease
+from poolproof.pool_v2.roster import NEVER_NS
+from poolproof.pool_v2.runtime import CALL_TIMEOUT_S, CHECKOUT_TIMEOUT_S, close_in_background
+from poolproof.pool_v2.streaming import Stream
 
 WARM_UP_ROUNDS = 2
 __all__ = ["CALL_TIMEOUT_S", "CHECKOUT_TIMEOUT_S", "PoolV2"]

@@ -1,4 +1,4 @@
-"""A pool's reply pipes: how many there are, and which no call uses (`bridge.replies`).
+"""A pool's reply pipes: how many there are, and which no call uses (`poolproof.bridge.replies`).
 
 Owns descriptors and names, one FIFO each: MOST_PIPES at most, and only as many as clients have waited at a time. Where
 there is none, a client waits on a lock for its worker, and then once more for its answer.
@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections import deque
 
-from bridge.replies import ReplyPipe
+from poolproof.bridge.replies import ReplyPipe
 
 MOST_PIPES = 32
 """How many clients of one pool may wait so; those beyond wait on a lock."""

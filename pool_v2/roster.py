@@ -14,9 +14,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-
-from bridge.lifecycle import WorkerState
-from bridge.transport import Transport
+from poolproof.bridge.lifecycle import WorkerState
+from poolproof.bridge.transport import Transport
 
 NEVER_NS = 2**63
 AGE_SPREAD = 0.1

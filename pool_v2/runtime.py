@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from bridge import (
+from poolproof.bridge import (
     CheckoutTimeout,
     Observer,
     PoolClosed,
@@ -29,25 +29,25 @@ from bridge import (
     WorkerCrashed,
     WorkerStatus,
 )
-from bridge.clock import deadline_ns, now_ns, remaining_s
-from bridge.config import duration
-from bridge.crew import Crew
-from bridge.events import EventKind
-from pool_v2.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
-from pool_v2.behaviour import WorkerBehaviour
-from pool_v2.circuit import Circuit
-from pool_v2.coordinator import Affinity, Coordinator
-from pool_v2.event_log import EventLog
-from pool_v2.handoff import hand_over, take_back
-from pool_v2.holders import describe_holders
-from pool_v2.hooks import Hooks, describe
-from pool_v2.lease import Open, Record
-from pool_v2.orders import Act
-from pool_v2.replies import Replies
-from pool_v2.roster import Limits
-from pool_v2.sessions import Session
-from pool_v2.supervisor import Duties, Supervisor
-from pool_v2.ticket import Ticket, TicketState
+from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
+from poolproof.bridge.config import duration
+from poolproof.bridge.crew import Crew
+from poolproof.bridge.events import EventKind
+from poolproof.pool_v2.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
+from poolproof.pool_v2.behaviour import WorkerBehaviour
+from poolproof.pool_v2.circuit import Circuit
+from poolproof.pool_v2.coordinator import Affinity, Coordinator
+from poolproof.pool_v2.event_log import EventLog
+from poolproof.pool_v2.handoff import hand_over, take_back
+from poolproof.pool_v2.holders import describe_holders
+from poolproof.pool_v2.hooks import Hooks, describe
+from poolproof.pool_v2.lease import Open, Record
+from poolproof.pool_v2.orders import Act
+from poolproof.pool_v2.replies import Replies
+from poolproof.pool_v2.roster import Limits
+from poolproof.pool_v2.sessions import Session
+from poolproof.pool_v2.supervisor import Duties, Supervisor
+from poolproof.pool_v2.ticket import Ticket, TicketState
 
 CALL_TIMEOUT_S = 30.0
 CHECKOUT_TIMEOUT_S = 5.0
@@ -75,7 +75,7 @@ class Runtime:
     """One pool's state and its supervision. Every method may be called from any thread.
 
     Invariant: a worker's transport is used by the one client whose ticket holds the worker, from grant to leave; but
-    its request may be written by the thread that granted it the worker (`pool_v2.handoff`).
+    its request may be written by the thread that granted it the worker (`poolproof.pool_v2.handoff`).
     """
 
     def __init__(self, config: PoolConfig, observer: Observer | None, behaviour: WorkerBehaviour | None) -> None:

@@ -19,9 +19,8 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-
-from bridge import SessionStatus
-from bridge.redaction import redact
+from poolproof.bridge import SessionStatus
+from poolproof.bridge.redaction import redact
 
 MOST_HANDOVER_FAILURES = 3
 CLEAN_UP = "cleanup_session"

@@ -16,19 +16,19 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
-from bridge import CallTimeout, CommandError, EventKind, PoolClosed, PoolError, Sent, WorkerCrashed
-from bridge.clock import now_ns
-from bridge.exchange import Steps, receive, run, send
-from bridge.messages import Response, encode_request, ends_stream, session_args
-from pool_v2.accounts import IN_FLIGHT
-from pool_v2.handover import Handover, as_change
-from pool_v2.io import THREAD, ClientIo
-from pool_v2.lease import Lease
-from pool_v2.leases import Leases
-from pool_v2.roster import Worker
-from pool_v2.runtime import Runtime
-from pool_v2.sessions import Session, StateChange
-from pool_v2.ticket import Ticket
+from poolproof.bridge import CallTimeout, CommandError, EventKind, PoolClosed, PoolError, Sent, WorkerCrashed
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.exchange import Steps, receive, run, send
+from poolproof.bridge.messages import Response, encode_request, ends_stream, session_args
+from poolproof.pool_v2.accounts import IN_FLIGHT
+from poolproof.pool_v2.handover import Handover, as_change
+from poolproof.pool_v2.io import THREAD, ClientIo
+from poolproof.pool_v2.lease import Lease
+from poolproof.pool_v2.leases import Leases
+from poolproof.pool_v2.roster import Worker
+from poolproof.pool_v2.runtime import Runtime
+from poolproof.pool_v2.sessions import Session, StateChange
+from poolproof.pool_v2.ticket import Ticket
 
 
 class StreamLeft(Exception):

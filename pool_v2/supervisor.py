@@ -16,16 +16,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import assert_never
 
-from bridge import EventKind, StartFailed
-from bridge.clock import deadline_ns, now_ns
-from bridge.crew import Crew
-from bridge.transport import Start, Transport
-from pool_v2.coordinator import Coordinator
-from pool_v2.event_log import EventLog
-from pool_v2.handoff import hand_over
-from pool_v2.orders import Act, Order
-from pool_v2.roster import NEVER_NS, Worker
-from pool_v2.ticket import Ticket
+from poolproof.bridge import EventKind, StartFailed
+from poolproof.bridge.clock import deadline_ns, now_ns
+from poolproof.bridge.crew import Crew
+from poolproof.bridge.transport import Start, Transport
+from poolproof.pool_v2.coordinator import Coordinator
+from poolproof.pool_v2.event_log import EventLog
+from poolproof.pool_v2.handoff import hand_over
+from poolproof.pool_v2.orders import Act, Order
+from poolproof.pool_v2.roster import NEVER_NS, Worker
+from poolproof.pool_v2.ticket import Ticket
 
 LONGEST_SLEEP_S = 1.0
 """Even an idle pool looks so often: what the interpreter itself puts down (a lost lease) comes without a sign."""

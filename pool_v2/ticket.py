@@ -17,11 +17,10 @@ from __future__ import annotations
 from enum import Enum, auto
 
 import msgspec
-
-from bridge import PoolError
-from bridge.transport import ReplyEnd
-from pool_v2.roster import Worker
-from pool_v2.sessions import Session
+from poolproof.bridge import PoolError
+from poolproof.bridge.transport import ReplyEnd
+from poolproof.pool_v2.roster import Worker
+from poolproof.pool_v2.sessions import Session
 
 
 class TicketState(Enum):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from bridge import EventKind
-from bridge.clock import now_ns
-from bridge.errors import ProtocolError, Sent
-from bridge.exchange import Steps, crashed, receive, take
-from bridge.messages import Response
-from pool_v2.handoff import take_back
-from pool_v2.io import ClientIo
-from pool_v2.runtime import Runtime
-from pool_v2.ticket import Ticket, TicketState
+from poolproof.bridge import EventKind
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.errors import ProtocolError, Sent
+from poolproof.bridge.exchange import Steps, crashed, receive, take
+from poolproof.bridge.messages import Response
+from poolproof.pool_v2.handoff import take_back
+from poolproof.pool_v2.io import ClientIo
+from poolproof.pool_v2.runtime import Runtime
+from poolproof.pool_v2.ticket import Ticket, TicketState
 
 _ACCEPTED, _OFFERED, _WAITING = TicketState.ACCEPTED, TicketState.OFFERED, TicketState.WAITING
 _SEND, _RECEIVE = EventKind.SEND, EventKind.RECEIVE

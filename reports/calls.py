@@ -5,10 +5,10 @@ Pure. What is left out is counted, with the file that has it.
 
 from __future__ import annotations
 
-from harness.comparison import RunResult, ScenarioComparison
-from harness.picture import Noted
-from harness.verdict import Verdict
-from reports.section import Grid, Mark, Tone
+from poolproof.harness.comparison import RunResult, ScenarioComparison
+from poolproof.harness.picture import Noted
+from poolproof.harness.verdict import Verdict
+from poolproof.reports.section import Grid, Mark, Tone
 
 MOST_RECOVERIES = 30
 

@@ -10,15 +10,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
-
-from harness.comparison import Comparison
-from harness.errors import RecordError, UsageError
-from harness.store import COMPARISON_FILE, read_comparison, write_whole
-from reports.extras import comparison_sections, read_sections
-from reports.junit import render_junit
-from reports.render import render_html, render_markdown, render_site
-from reports.site import Index, Stored, build_index
-from reports.view import View, build_view
+from poolproof.harness.comparison import Comparison
+from poolproof.harness.errors import RecordError, UsageError
+from poolproof.harness.store import COMPARISON_FILE, read_comparison, write_whole
+from poolproof.reports.extras import comparison_sections, read_sections
+from poolproof.reports.junit import render_junit
+from poolproof.reports.render import render_html, render_markdown, render_site
+from poolproof.reports.site import Index, Stored, build_index
+from poolproof.reports.view import View, build_view
 
 
 def render_json(view: View) -> str:

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-
-from harness.comparison import Comparison
-from reports.covered import cells_section, coverage_section, faces_section
-from reports.lab import bench_section, matrix_section, sweep_section
-from reports.section import Section
-from reports.series import side_names
+from poolproof.harness.comparison import Comparison
+from poolproof.reports.covered import cells_section, coverage_section, faces_section
+from poolproof.reports.lab import bench_section, matrix_section, sweep_section
+from poolproof.reports.section import Section
+from poolproof.reports.series import side_names
 
 MATRIX_FILE = "kill-matrix.json"
 BENCH_FILE = "bench.json"

@@ -6,12 +6,11 @@ Pure: JSON text in, sections out. Other fields are passed over, so their makers 
 from __future__ import annotations
 
 import msgspec
-
-from harness.selfcheck.markdown import killers_text, sentences
-from harness.selfcheck.matrix import KillMatrix
-from harness.verdict import Verdict
-from reports.section import Grid, Mark, Section, Tone
-from reports.series import Drawing, Table
+from poolproof.harness.selfcheck.markdown import killers_text, sentences
+from poolproof.harness.selfcheck.matrix import KillMatrix
+from poolproof.harness.verdict import Verdict
+from poolproof.reports.section import Grid, Mark, Section, Tone
+from poolproof.reports.series import Drawing, Table
 
 TONES = {
     "better": Tone.GOOD,

@@ -9,11 +9,10 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-
-from harness import comparison
-from harness.comparison import Comparison
-from harness.lab import figures
-from harness.lab.figures import BenchReport, SweepReport
+from poolproof.harness import comparison
+from poolproof.harness.comparison import Comparison
+from poolproof.harness.lab import figures
+from poolproof.harness.lab.figures import BenchReport, SweepReport
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 import msgspec
-
-from reports.series import Drawing
+from poolproof.reports.series import Drawing
 
 
 class Tone(StrEnum):

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-
-from harness.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
-from harness.judge import MARGIN
-from harness.picture import OTHERS
+from poolproof.harness.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
+from poolproof.harness.judge import MARGIN
+from poolproof.harness.picture import OTHERS
 
 LEAST_MS = 0.001
 BYTES_A_MB = 1e6

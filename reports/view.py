@@ -9,14 +9,13 @@ import shlex
 from collections.abc import Sequence
 
 import msgspec
-
-from harness.checker import Finding
-from harness.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
-from harness.verdict import Decision, Verdict
-from reports import series
-from reports.calls import noted_grid, recovery_grid, runs_grid
-from reports.section import Grid, Mark, Section, Tone
-from reports.series import Drawing
+from poolproof.harness.checker import Finding
+from poolproof.harness.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
+from poolproof.harness.verdict import Decision, Verdict
+from poolproof.reports import series
+from poolproof.reports.calls import noted_grid, recovery_grid, runs_grid
+from poolproof.reports.section import Grid, Mark, Section, Tone
+from poolproof.reports.series import Drawing
 
 
 class Tile(msgspec.Struct, frozen=True, kw_only=True):

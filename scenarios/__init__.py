@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from harness.scenario import Scenario
+from poolproof.harness.scenario import Scenario
 
 
 def _load(suite: str = "") -> dict[str, Scenario]:

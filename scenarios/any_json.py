@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from harness.checkers import CORE, OneOutcome
-from harness.scenario import PATIENT, Scenario
-from harness.workload import Plan, Size, Step
+from poolproof.harness.checkers import CORE, OneOutcome
+from poolproof.harness.scenario import PATIENT, Scenario
+from poolproof.harness.workload import Plan, Size, Step
 
 VALUES: tuple[Any, ...] = (
     None,

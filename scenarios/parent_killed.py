@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bridge import Capability
-from harness.checkers import CORE, FaultLanded, OneOutcome, Seen
-from harness.fault import Fault, FaultKind
-from harness.scenario import PATIENT, Scenario
-from harness.workload import Size, steady
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome, Seen
+from poolproof.harness.fault import Fault, FaultKind
+from poolproof.harness.scenario import PATIENT, Scenario
+from poolproof.harness.workload import Size, steady
 
 GONE_WITHIN_S = 5.0
 

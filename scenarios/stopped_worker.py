@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from bridge import Capability
-from harness.checkers import (
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import (
     CORE,
     Deadlines,
     FaultLanded,
@@ -15,9 +15,9 @@ from harness.checkers import (
     Prompt,
     TimeoutKills,
 )
-from harness.fault import Fault, FaultKind
-from harness.scenario import PATIENT, IntendedDifference, Scenario
-from harness.workload import Plan, Size, Step
+from poolproof.harness.fault import Fault, FaultKind
+from poolproof.harness.scenario import PATIENT, IntendedDifference, Scenario
+from poolproof.harness.workload import Plan, Size, Step
 
 LIMIT_S = 0.6
 LATE_S = 1.0

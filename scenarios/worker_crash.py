@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 
-from bridge import Capability
-from harness.checkers import CORE, Audit, FaultLanded, LabelledOutcome, OneOutcome, Recovered
-from harness.fault import Fault, FaultKind
-from harness.scenario import PATIENT, Scenario
-from harness.workload import Plan, Size, Step
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, Audit, FaultLanded, LabelledOutcome, OneOutcome, Recovered
+from poolproof.harness.fault import Fault, FaultKind
+from poolproof.harness.scenario import PATIENT, Scenario
+from poolproof.harness.workload import Plan, Size, Step
 
 CALLS = 6
 BACK_WITHIN_S = 10.0

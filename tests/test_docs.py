@@ -11,16 +11,15 @@ from pathlib import Path
 import msgspec
 import pytest
 import typer
-
-from bridge import PoolConfig
-from harness.catalogue import find_scenarios
-from harness.cli import app, main
-from harness.commands import migrate
-from harness.migration import Plan
-from harness.migration.documents import examine_documents
-from harness.pools import find_pool
-from pool_v1.pool import UNSUPPORTED
-from pool_v2 import PoolV2
+from poolproof.bridge import PoolConfig
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.cli import app, main
+from poolproof.harness.commands import migrate
+from poolproof.harness.migration import Plan
+from poolproof.harness.migration.documents import examine_documents
+from poolproof.harness.pools import find_pool
+from poolproof.pool_v1.pool import UNSUPPORTED
+from poolproof.pool_v2 import PoolV2
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -10,8 +10,8 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from bridge.handlers import callables, exercise, injury, keyvalue, programs, service, streams
-from bridge.handlers.context import Context, HandlerError
+from poolproof.bridge.handlers import callables, exercise, injury, keyvalue, programs, service, streams
+from poolproof.bridge.handlers.context import Context, HandlerError
 
 Handler = Callable[[Context, dict[str, Any]], Any]
 

@@ -10,21 +10,21 @@ import binascii
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from bridge.handlers.context import Context, HandlerError, text, with_nonce
+from poolproof.bridge.handlers.context import Context, HandlerError, text, with_nonce
 
 if TYPE_CHECKING:
-    from bridge.handlers.pickles import Runner
+    from poolproof.bridge.handlers.pickles import Runner
 
 _runners: WeakKeyDictionary[Context, Runner] = WeakKeyDictionary()
 
 
 def initialize(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Adopt the sender's `setting` (see `bridge.handlers.pickles`), then run its `initializer`, if there is one.
+    """Adopt the sender's `setting` (see `poolproof.bridge.handlers.pickles`), then run its `initializer`, if there is one.
 
     Both are pickles in base64. Answers like `call`, with None for a result. Until this has succeeded, no call that
     `needs_initialize` is run.
     """
-    from bridge.handlers.pickles import Runner, Setting
+    from poolproof.bridge.handlers.pickles import Runner, Setting
 
     runner = Runner(Setting.read(_data(args, "setting")))
     runner.setting.adopt()
@@ -45,7 +45,7 @@ def call(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     if runner is None:
         if args.get("needs_initialize"):
             return with_nonce(args, uninitialized=True)
-        from bridge.handlers.pickles import Runner
+        from poolproof.bridge.handlers.pickles import Runner
 
         runner = _runners[context] = Runner()
     return with_nonce(args, **runner.run(_data(args, "call")))

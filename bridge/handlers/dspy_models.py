@@ -11,8 +11,7 @@ from typing import Any
 
 import dspy
 from dspy.utils import DummyLM
-
-from bridge.handlers.context import HandlerError, number, text
+from poolproof.bridge.handlers.context import HandlerError, number, text
 
 DUMMY = "dummy"
 HOTTEST = 2.0

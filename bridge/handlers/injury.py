@@ -13,9 +13,9 @@ import sys
 import time
 from typing import Any
 
-from bridge.framing import HEADER_BYTES, encode_frame
-from bridge.handlers.context import Context, HandlerError, number, with_nonce
-from bridge.messages import encode_success
+from poolproof.bridge.framing import HEADER_BYTES, encode_frame
+from poolproof.bridge.handlers.context import Context, HandlerError, number, with_nonce
+from poolproof.bridge.messages import encode_success
 
 MOST_PRINTED_BYTES = 2**28
 LONGEST_CHILD_S = 3600.0

@@ -10,9 +10,9 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from bridge.handlers.context import Context, HandlerError, Program, text, with_nonce
-from bridge.handlers.engine import TEMPLATES, ProgramEngine
-from bridge.handlers.signature import read_signature
+from poolproof.bridge.handlers.context import Context, HandlerError, Program, text, with_nonce
+from poolproof.bridge.handlers.engine import TEMPLATES, ProgramEngine
+from poolproof.bridge.handlers.signature import read_signature
 
 PROGRAM_TYPES = ("predict", "chain_of_thought", "react")
 MODEL_ARGUMENTS = frozenset(

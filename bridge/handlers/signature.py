@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from bridge.handlers.context import HandlerError
+from poolproof.bridge.handlers.context import HandlerError
 
 TYPE_ALIASES = {
     "string": "str",

@@ -1,13 +1,13 @@
 """Observers for any pool: what its events say, as log records, metrics and spans.
 
-Nothing here is needed by a pool, and no pool imports it. `bridge.telemetry.prometheus` and
-`bridge.telemetry.opentelemetry` need `poolproof[telemetry]` and are imported by who uses them.
+Nothing here is needed by a pool, and no pool imports it. `poolproof.bridge.telemetry.prometheus` and
+`poolproof.bridge.telemetry.opentelemetry` need `poolproof[telemetry]` and are imported by who uses them.
 """
 
 from __future__ import annotations
 
-from bridge.telemetry.fan import fan_out
-from bridge.telemetry.logs import LoggingObserver
-from bridge.telemetry.tally import Tally, TallySnapshot
+from poolproof.bridge.telemetry.fan import fan_out
+from poolproof.bridge.telemetry.logs import LoggingObserver
+from poolproof.bridge.telemetry.tally import Tally, TallySnapshot
 
 __all__ = ["LoggingObserver", "Tally", "TallySnapshot", "fan_out"]

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from harness.checker import Checker
-from harness.checkers.answers import OwnAnswer
-from harness.checkers.audit import Audit
-from harness.checkers.closing import CloseBounded, Conserved, NothingLeft
-from harness.checkers.counters import SessionCounters
-from harness.checkers.deadlines import Deadlines, Prompt
-from harness.checkers.faults import Seen
-from harness.checkers.leases import AtMostOnce, CleanWorkers, ExclusiveLease, Fifo
-from harness.checkers.linearizability import Linearizable
-from harness.checkers.lives import BoundedStart, Lives, Recycled, Restraint, TimeoutKills
-from harness.checkers.outcomes import LabelledOutcome, OneOutcome
-from harness.checkers.parallelism import Overlap, ParallelStart
-from harness.checkers.programs import OwnModel
-from harness.checkers.recovered import Recovered
-from harness.checkers.resources import LeakSlope
-from harness.checkers.sessions import Sessions
-from harness.checkers.versions import Versions
-from harness.checkers.waiting import HandOff, Independence, WorkConserving
-from harness.checkers.workers import FaultLanded, LiveBound, Replaced, StableWorkers
+from poolproof.harness.checker import Checker
+from poolproof.harness.checkers.answers import OwnAnswer
+from poolproof.harness.checkers.audit import Audit
+from poolproof.harness.checkers.closing import CloseBounded, Conserved, NothingLeft
+from poolproof.harness.checkers.counters import SessionCounters
+from poolproof.harness.checkers.deadlines import Deadlines, Prompt
+from poolproof.harness.checkers.faults import Seen
+from poolproof.harness.checkers.leases import AtMostOnce, CleanWorkers, ExclusiveLease, Fifo
+from poolproof.harness.checkers.linearizability import Linearizable
+from poolproof.harness.checkers.lives import BoundedStart, Lives, Recycled, Restraint, TimeoutKills
+from poolproof.harness.checkers.outcomes import LabelledOutcome, OneOutcome
+from poolproof.harness.checkers.parallelism import Overlap, ParallelStart
+from poolproof.harness.checkers.programs import OwnModel
+from poolproof.harness.checkers.recovered import Recovered
+from poolproof.harness.checkers.resources import LeakSlope
+from poolproof.harness.checkers.sessions import Sessions
+from poolproof.harness.checkers.versions import Versions
+from poolproof.harness.checkers.waiting import HandOff, Independence, WorkConserving
+from poolproof.harness.checkers.workers import FaultLanded, LiveBound, Replaced, StableWorkers
 
 CORE: tuple[Checker, ...] = (
     OwnAnswer(),

@@ -6,11 +6,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-
-from harness.checker import Finding, finding
-from harness.equality import same_json
-from harness.history import History, OpType
-from harness.verdict import Verdict
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.equality import same_json
+from poolproof.harness.history import History, OpType
+from poolproof.harness.verdict import Verdict
 
 ANSWER = ("command", "nonce", "session", "args", "value")
 

@@ -6,12 +6,11 @@ from collections import defaultdict
 
 import msgspec
 import numpy as np
-
-from bridge import ServiceInterval
-from harness.checker import Finding, finding
-from harness.columns import NONE
-from harness.history import History, Op, OpType
-from harness.verdict import Verdict
+from poolproof.bridge import ServiceInterval
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.columns import NONE
+from poolproof.harness.history import History, Op, OpType
+from poolproof.harness.verdict import Verdict
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):

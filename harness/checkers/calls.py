@@ -13,10 +13,9 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-
-from harness.columns import order_by
-from harness.history import History
-from harness.op import OpType
+from poolproof.harness.columns import order_by
+from poolproof.harness.history import History
+from poolproof.harness.op import OpType
 
 
 class SessionCall(msgspec.Struct, frozen=True, gc=False):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 import msgspec
-
-from harness.checker import Finding, finding
-from harness.history import History, Leftovers
-from harness.verdict import Verdict
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.history import History, Leftovers
+from poolproof.harness.verdict import Verdict
 
 
 class CloseBounded(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-
-from harness.checker import Finding, finding
-from harness.history import History
-from harness.op import OpType
-from harness.verdict import Verdict
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.history import History
+from poolproof.harness.op import OpType
+from poolproof.harness.verdict import Verdict
 
 
 class SessionCounters(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
-
-from harness.checker import Finding, finding
-from harness.columns import NONE
-from harness.history import History
-from harness.verdict import Verdict
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.columns import NONE
+from poolproof.harness.history import History
+from poolproof.harness.verdict import Verdict
 
 EARLY_S = 0.02
 """How much before its limit a timeout may be told; clocks and rounding."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-
-from harness.checker import Finding, finding
-from harness.fault import FaultKind
-from harness.history import History
-from harness.verdict import Verdict
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.history import History
+from poolproof.harness.verdict import Verdict
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):

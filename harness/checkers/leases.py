@@ -8,13 +8,12 @@ from typing import ClassVar, NamedTuple
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-
-from bridge import EventKind
-from harness.checker import Finding, finding
-from harness.columns import NONE, Numbers, find_last, last_where, order_by, pick, repeated
-from harness.history import History, OpType
-from harness.tables import Events
-from harness.verdict import Verdict
+from poolproof.bridge import EventKind
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.columns import NONE, Numbers, find_last, last_where, order_by, pick, repeated
+from poolproof.harness.history import History, OpType
+from poolproof.harness.tables import Events
+from poolproof.harness.verdict import Verdict
 
 NEVER_NS = 1 << 62
 LEASE_ENDS = (EventKind.CHECKIN, EventKind.KILL, EventKind.REAP)

@@ -11,12 +11,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-
-from harness.checker import Finding, finding
-from harness.checkers.calls import SessionCall, calls_by_session
-from harness.checkers.search import Call, Found, State, Step, find_order
-from harness.history import History, OpType
-from harness.verdict import Verdict, worst
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.checkers.calls import SessionCall, calls_by_session
+from poolproof.harness.checkers.search import Call, Found, State, Step, find_order
+from poolproof.harness.history import History, OpType
+from poolproof.harness.verdict import Verdict, worst
 
 KEY_COMMANDS = frozenset({"put", "get", "append", "delete"})
 WHOLE_COMMANDS = frozenset({"list", "cleanup_session", "snapshot_session", "restore_session"})

@@ -8,13 +8,12 @@ from typing import ClassVar
 
 import msgspec
 import numpy as np
-
-from bridge import Event, EventKind
-from harness.checker import Finding, finding
-from harness.checkers.leases import same_as_before
-from harness.columns import NONE, order_by
-from harness.history import History
-from harness.verdict import Verdict
+from poolproof.bridge import Event, EventKind
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.checkers.leases import same_as_before
+from poolproof.harness.columns import NONE, order_by
+from poolproof.harness.history import History
+from poolproof.harness.verdict import Verdict
 
 SPAWN, READY, KILL, REAP = EventKind.SPAWN, EventKind.READY, EventKind.KILL, EventKind.REAP
 RETIRED = frozenset({"retired"})

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-
-from bridge import OUTCOMES
-from harness.checker import Finding, finding
-from harness.history import History
-from harness.verdict import Verdict
+from poolproof.bridge import OUTCOMES
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.history import History
+from poolproof.harness.verdict import Verdict
 
 
 class OneOutcome(msgspec.Struct, frozen=True, kw_only=True):

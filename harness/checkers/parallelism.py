@@ -6,13 +6,12 @@ from typing import ClassVar
 
 import msgspec
 import numpy as np
-
-from bridge import EventKind
-from harness.checker import Finding, finding
-from harness.columns import NONE
-from harness.history import History
-from harness.overlap import overlap_degree
-from harness.verdict import Verdict
+from poolproof.bridge import EventKind
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.columns import NONE
+from poolproof.harness.history import History
+from poolproof.harness.overlap import overlap_degree
+from poolproof.harness.verdict import Verdict
 
 
 class Overlap(msgspec.Struct, frozen=True, kw_only=True):

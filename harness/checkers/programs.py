@@ -6,10 +6,9 @@ from collections import defaultdict
 from typing import Any
 
 import msgspec
-
-from harness.checker import Finding, finding
-from harness.history import History, Op, OpType
-from harness.verdict import Verdict
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.history import History, Op, OpType
+from poolproof.harness.verdict import Verdict
 
 COMMANDS = frozenset({"configure_lm", "create_program", "delete_program", "execute_program"})
 NOT_OF_THE_MODEL = frozenset({"nonce", "session_id"})

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-
-from harness.checker import Finding, finding
-from harness.history import History
-from harness.recovery import recoveries
-from harness.verdict import Verdict
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.history import History
+from poolproof.harness.recovery import recoveries
+from poolproof.harness.verdict import Verdict
 
 
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,10 +7,9 @@ import statistics
 from collections.abc import Sequence
 
 import msgspec
-
-from harness.checker import Finding, finding
-from harness.history import History, Sample
-from harness.verdict import Verdict
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.history import History, Sample
+from poolproof.harness.verdict import Verdict
 
 MOST_POINTS = 300
 """More samples than this are thinned out evenly: the slope is taken over all pairs."""

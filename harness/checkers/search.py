@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import msgspec
-
-from harness.verdict import Verdict
+from poolproof.harness.verdict import Verdict
 
 State: TypeAlias = tuple[tuple[str, bytes], ...]
 """Pairs of names and values, by name."""

@@ -7,14 +7,13 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-
-from harness.checker import Finding, finding
-from harness.checkers.calls import SessionCall, calls_by_session
-from harness.columns import NONE, order_by
-from harness.equality import same_json
-from harness.history import History, OpType
-from harness.tables import Ops
-from harness.verdict import Verdict
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.checkers.calls import SessionCall, calls_by_session
+from poolproof.harness.columns import NONE, order_by
+from poolproof.harness.equality import same_json
+from poolproof.harness.history import History, OpType
+from poolproof.harness.tables import Ops
+from poolproof.harness.verdict import Verdict
 
 STATE_COMMANDS = frozenset({"put", "get", "append", "list", "delete"})
 READ_COMMANDS = frozenset({"get", "list"})

@@ -10,11 +10,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-
-from harness.checker import Finding, finding
-from harness.checkers.calls import SessionCall, calls_by_session
-from harness.history import History, OpType
-from harness.verdict import Verdict
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.checkers.calls import SessionCall, calls_by_session
+from poolproof.harness.history import History, OpType
+from poolproof.harness.verdict import Verdict
 
 JUDGED = frozenset({"put", "append", "get"})
 OTHERS = frozenset({"delete", "cleanup_session", "restore_session"})

@@ -10,13 +10,12 @@ from typing import ClassVar, TypeAlias
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-
-from bridge import EventKind
-from harness.checker import Finding, finding
-from harness.checkers.leases import LEASE_ENDS, free_arrivals, same_as_before
-from harness.columns import NONE, Numbers, numbered, pick
-from harness.history import History
-from harness.verdict import Verdict
+from poolproof.bridge import EventKind
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.checkers.leases import LEASE_ENDS, free_arrivals, same_as_before
+from poolproof.harness.columns import NONE, Numbers, numbered, pick
+from poolproof.harness.history import History
+from poolproof.harness.verdict import Verdict
 
 IDLE_BEGINS = (EventKind.READY, EventKind.CHECKIN, EventKind.WITHDRAW)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 import msgspec
-
-from bridge import EventKind
-from harness.checker import Finding, finding
-from harness.columns import NONE
-from harness.fault import FaultKind
-from harness.history import History
-from harness.verdict import Verdict
+from poolproof.bridge import EventKind
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.columns import NONE
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.history import History
+from poolproof.harness.verdict import Verdict
 
 
 class StableWorkers(msgspec.Struct, frozen=True, kw_only=True):

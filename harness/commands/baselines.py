@@ -9,10 +9,8 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
-
-from harness.catalogue import find_scenarios
-from harness.commands.benches import (
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.commands.benches import (
     Baseline,
     BlockSeconds,
     Budgets,
@@ -26,7 +24,7 @@ from harness.commands.benches import (
     make_plans,
     show_report,
 )
-from harness.commands.options import (
+from poolproof.harness.commands.options import (
     AsJson,
     Exit,
     Keeping,
@@ -39,24 +37,25 @@ from harness.commands.options import (
     Workers,
     new_folder,
 )
-from harness.errors import UsageError
-from harness.lab.baselines import Baselines
-from harness.lab.bench import BenchPlan
-from harness.lab.claims import Claim
-from harness.lab.figures import BenchReport
-from harness.lab.index import Index
-from harness.lab.machine import describe
-from harness.lab.metrics import TESTED_CLOSED, nearest
-from harness.lab.regression import Change, changes_between, confirm, machine_changes, work_changes
-from harness.lab.report import read_report
-from harness.lab.running import run_benches
-from harness.lab.schedules import make_schedule
-from harness.lab.show import tell_interval, tell_value
-from harness.lab.trend import bars, tell_trend
-from harness.lab.works import call_scenario
-from harness.pools import find_pool
-from harness.terminal import Steps, show_table
-from harness.workload import Size
+from poolproof.harness.errors import UsageError
+from poolproof.harness.lab.baselines import Baselines
+from poolproof.harness.lab.bench import BenchPlan
+from poolproof.harness.lab.claims import Claim
+from poolproof.harness.lab.figures import BenchReport
+from poolproof.harness.lab.index import Index
+from poolproof.harness.lab.machine import describe
+from poolproof.harness.lab.metrics import TESTED_CLOSED, nearest
+from poolproof.harness.lab.regression import Change, changes_between, confirm, machine_changes, work_changes
+from poolproof.harness.lab.report import read_report
+from poolproof.harness.lab.running import run_benches
+from poolproof.harness.lab.schedules import make_schedule
+from poolproof.harness.lab.show import tell_interval, tell_value
+from poolproof.harness.lab.trend import bars, tell_trend
+from poolproof.harness.lab.works import call_scenario
+from poolproof.harness.pools import find_pool
+from poolproof.harness.terminal import Steps, show_table
+from poolproof.harness.workload import Size
+from rich.console import Console
 
 baseline_app = typer.Typer(help="Save benches by name, and find regressions against them.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The baseline's name.")]

@@ -9,11 +9,9 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-
-from bridge import CommandError, PoolConfig
-from harness.catalogue import find_scenarios
-from harness.commands.options import (
+from poolproof.bridge import CommandError, PoolConfig
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.commands.options import (
     OF_VERDICT,
     POOL_HELP,
     AsJson,
@@ -29,17 +27,17 @@ from harness.commands.options import (
     Workers,
     new_folder,
 )
-from harness.errors import UsageError
-from harness.lab.alarms import CHECKS, check_yourself, tell
-from harness.lab.bench import BenchPlan
-from harness.lab.budget import parse_budget
-from harness.lab.figures import BenchReport
-from harness.lab.index import Index
-from harness.lab.load import parse_load
-from harness.lab.report import BENCH_FILE, verdict_of, write_report
-from harness.lab.running import default_clients, run_benches
-from harness.lab.schedules import make_schedule
-from harness.lab.show import (
+from poolproof.harness.errors import UsageError
+from poolproof.harness.lab.alarms import CHECKS, check_yourself, tell
+from poolproof.harness.lab.bench import BenchPlan
+from poolproof.harness.lab.budget import parse_budget
+from poolproof.harness.lab.figures import BenchReport
+from poolproof.harness.lab.index import Index
+from poolproof.harness.lab.load import parse_load
+from poolproof.harness.lab.report import BENCH_FILE, verdict_of, write_report
+from poolproof.harness.lab.running import default_clients, run_benches
+from poolproof.harness.lab.schedules import make_schedule
+from poolproof.harness.lab.show import (
     COLUMNS,
     CURVE_COLUMNS,
     SWEEP_COLUMNS,
@@ -53,13 +51,14 @@ from harness.lab.show import (
     sweep_rows,
     test_rows,
 )
-from harness.lab.sweep import SweepPlan, carry_out_sweep
-from harness.lab.works import DEFAULT_CALL, call_scenario, plan_of
-from harness.names import pool_name
-from harness.pools import find_pool
-from harness.store import write_whole
-from harness.terminal import Steps, show_table
-from harness.workload import Size
+from poolproof.harness.lab.sweep import SweepPlan, carry_out_sweep
+from poolproof.harness.lab.works import DEFAULT_CALL, call_scenario, plan_of
+from poolproof.harness.names import pool_name
+from poolproof.harness.pools import find_pool
+from poolproof.harness.store import write_whole
+from poolproof.harness.terminal import Steps, show_table
+from poolproof.harness.workload import Size
+from rich.console import Console
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool to be compared with; {POOL_HELP}.")]
 Candidate = Annotated[

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-
-from harness.commands.options import (
+from poolproof.harness.commands.options import (
     OF_VERDICT,
     AsJson,
     Jobs,
@@ -19,9 +18,9 @@ from harness.commands.options import (
     build_request,
     new_folder,
 )
-from harness.selfcheck.command import run_selfcheck
-from harness.selfcheck.roster import find_mutants
-from harness.workload import Size
+from poolproof.harness.selfcheck.command import run_selfcheck
+from poolproof.harness.selfcheck.roster import find_mutants
+from poolproof.harness.workload import Size
 
 JOBS = 2
 

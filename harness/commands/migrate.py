@@ -14,11 +14,9 @@ from typing import Annotated, ParamSpec
 
 import msgspec
 import typer
-from rich.console import Console
-
-from bridge import ConfigError
-from harness.catalogue import find_scenarios
-from harness.commands.options import (
+from poolproof.bridge import ConfigError
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.commands.options import (
     JOBS,
     OF_VERDICT,
     POOL_HELP,
@@ -37,16 +35,17 @@ from harness.commands.options import (
     build_request,
     new_folder,
 )
-from harness.errors import UsageError
-from harness.job import start_job
-from harness.migration.config import load_plan
-from harness.migration.page import render_checklist
-from harness.migration.plan import Mode, Plan, Position
-from harness.migration.state import Entry, StateFile, whoami
-from harness.migration.validate import validate
-from harness.pools import find_pool
-from harness.terminal import STYLES, Steps, show_table
-from reports import write_reports
+from poolproof.harness.errors import UsageError
+from poolproof.harness.job import start_job
+from poolproof.harness.migration.config import load_plan
+from poolproof.harness.migration.page import render_checklist
+from poolproof.harness.migration.plan import Mode, Plan, Position
+from poolproof.harness.migration.state import Entry, StateFile, whoami
+from poolproof.harness.migration.validate import validate
+from poolproof.harness.pools import find_pool
+from poolproof.harness.terminal import STYLES, Steps, show_table
+from poolproof.reports import write_reports
+from rich.console import Console
 
 DEFAULT_STATE = "poolproof-migration.json"
 CHECKLIST_FILE = "checklist.md"

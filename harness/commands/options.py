@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from harness.errors import UsageError
-from harness.probe import examine_worker
-from harness.runner import Request
-from harness.scenario import Scenario
-from harness.store import COMPARISON_FILE
-from harness.verdict import Decision, Verdict
-from harness.workload import Size
+from poolproof.harness.errors import UsageError
+from poolproof.harness.probe import examine_worker
+from poolproof.harness.runner import Request
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.store import COMPARISON_FILE
+from poolproof.harness.verdict import Decision, Verdict
+from poolproof.harness.workload import Size
 
 FULL_SCALE = 3.0
 JOBS = 6

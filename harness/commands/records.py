@@ -10,22 +10,21 @@ from typing import Annotated
 
 import msgspec
 import typer
+from poolproof.harness.catalogue import all_scenarios, find_scenarios
+from poolproof.harness.checkers import ALL
+from poolproof.harness.commands.options import DEFAULT_OUT, OF_DECISION, AsJson, Exit, Run, is_run
+from poolproof.harness.commands.results import show_results
+from poolproof.harness.compare import reanalyze
+from poolproof.harness.errors import UsageError
+from poolproof.harness.faces import ALL_FACES
+from poolproof.harness.fault import DESCRIPTIONS
+from poolproof.harness.pools import SUBJECTS, offered_pools
+from poolproof.harness.runner import analyze
+from poolproof.harness.store import COMPARISON_FILE, RunFolder, read_comparison
+from poolproof.harness.terminal import show_decision, show_table
+from poolproof.reports import FORMATS, INDEX_FILE, Document, schema_of, write_reports, write_site
+from poolproof.scenarios import SUITES
 from rich.console import Console
-
-from harness.catalogue import all_scenarios, find_scenarios
-from harness.checkers import ALL
-from harness.commands.options import DEFAULT_OUT, OF_DECISION, AsJson, Exit, Run, is_run
-from harness.commands.results import show_results
-from harness.compare import reanalyze
-from harness.errors import UsageError
-from harness.faces import ALL_FACES
-from harness.fault import DESCRIPTIONS
-from harness.pools import SUBJECTS, offered_pools
-from harness.runner import analyze
-from harness.store import COMPARISON_FILE, RunFolder, read_comparison
-from harness.terminal import show_decision, show_table
-from reports import FORMATS, INDEX_FILE, Document, schema_of, write_reports, write_site
-from scenarios import SUITES
 
 
 class Listed(StrEnum):

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
+from poolproof.harness.catalogue import all_scenarios
+from poolproof.harness.commands.options import OF_VERDICT
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.intended import find_excuse, not_seen
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.terminal import show_result
+from poolproof.harness.verdict import Verdict, worst
 from rich.console import Console
-
-from harness.catalogue import all_scenarios
-from harness.commands.options import OF_VERDICT
-from harness.comparison import RunResult
-from harness.intended import find_excuse, not_seen
-from harness.scenario import Scenario
-from harness.terminal import show_result
-from harness.verdict import Verdict, worst
 
 
 def show_results(results: Sequence[RunResult], scenarios: dict[str, Scenario], *, as_json: bool) -> int:

@@ -11,10 +11,8 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
-
-from harness.catalogue import find_scenarios
-from harness.commands.options import (
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.commands.options import (
     JOBS,
     OF_DECISION,
     POOL_HELP,
@@ -35,18 +33,19 @@ from harness.commands.options import (
     build_request,
     new_folder,
 )
-from harness.commands.results import show_results
-from harness.compare import PlannedRun, StartJob, compare, run_jobs
-from harness.comparison import Minimum
-from harness.covering import Covering, sources_of
-from harness.errors import UsageError
-from harness.face import EXECUTE
-from harness.job import start_measured_job
-from harness.jobserver import JobServer
-from harness.pools import find_pool
-from harness.terminal import Steps, show_decision
-from reports import publish, view_with_extras, write_reports
-from scenarios import DEFAULT_SUITE
+from poolproof.harness.commands.results import show_results
+from poolproof.harness.compare import PlannedRun, StartJob, compare, run_jobs
+from poolproof.harness.comparison import Minimum
+from poolproof.harness.covering import Covering, sources_of
+from poolproof.harness.errors import UsageError
+from poolproof.harness.face import EXECUTE
+from poolproof.harness.job import start_measured_job
+from poolproof.harness.jobserver import JobServer
+from poolproof.harness.pools import find_pool
+from poolproof.harness.terminal import Steps, show_decision
+from poolproof.reports import publish, view_with_extras, write_reports
+from poolproof.scenarios import DEFAULT_SUITE
+from rich.console import Console
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")]
 Candidate = Annotated[str, typer.Option(metavar="POOL", help="The pool that is to replace it.")]

@@ -9,18 +9,27 @@ from typing import Annotated
 
 import msgspec
 import typer
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.commands.options import (
+    FULL_SCALE,
+    AsJson,
+    Exit,
+    Keeping,
+    Out,
+    Profile,
+    Quiet,
+    is_run,
+    new_folder,
+)
+from poolproof.harness.errors import UsageError
+from poolproof.harness.intended import find_excuse
+from poolproof.harness.job import start_job
+from poolproof.harness.pools import find_pool
+from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding
+from poolproof.harness.stats import Proportion
+from poolproof.harness.store import RunFolder
+from poolproof.harness.terminal import Steps
 from rich.console import Console
-
-from harness.catalogue import find_scenarios
-from harness.commands.options import FULL_SCALE, AsJson, Exit, Keeping, Out, Profile, Quiet, is_run, new_folder
-from harness.errors import UsageError
-from harness.intended import find_excuse
-from harness.job import start_job
-from harness.pools import find_pool
-from harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding
-from harness.stats import Proportion
-from harness.store import RunFolder
-from harness.terminal import Steps
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that failed.")]
 CheckerOption = Annotated[

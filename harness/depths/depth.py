@@ -1,6 +1,6 @@
 """The three depths at which a suite of program tests can be run.
 
-Pure. What a depth is made of is for `harness.depths.making`.
+Pure. What a depth is made of is for `poolproof.harness.depths.making`.
 """
 
 from __future__ import annotations

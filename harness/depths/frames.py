@@ -9,7 +9,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from bridge.messages import INIT_ID, Request
+from poolproof.bridge.messages import INIT_ID, Request
 
 KEYS = frozenset({"id", "command", "args", "timestamp"})
 OPTIONAL_KEYS = frozenset({"stream"})

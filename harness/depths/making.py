@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-
-from bridge import PoolConfig
-from bridge.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
-from bridge.handlers import COMMANDS, streams
-from harness.depths.depth import Depth, why_not
-from harness.depths.mock import MockPool
-from harness.depths.script import Script
-from harness.depths.scripted_worker import command
-from harness.runner import Request, Subject
+from poolproof.bridge import PoolConfig
+from poolproof.bridge.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
+from poolproof.bridge.handlers import COMMANDS, streams
+from poolproof.harness.depths.depth import Depth, why_not
+from poolproof.harness.depths.mock import MockPool
+from poolproof.harness.depths.script import Script
+from poolproof.harness.depths.scripted_worker import command
+from poolproof.harness.runner import Request, Subject
 
 DSPY = "dspy"
 DSPY_START_TIMEOUT_S = 60.0

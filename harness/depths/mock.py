@@ -10,7 +10,7 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
-from bridge import (
+from poolproof.bridge import (
     OUTCOMES,
     Capability,
     CommandError,
@@ -24,10 +24,10 @@ from bridge import (
     SessionStatus,
     Statistics,
 )
-from bridge.framing import HEADER_BYTES
-from bridge.handlers import COMMANDS, Context, HandlerError, find_handler, injury
-from bridge.messages import decode_request, decode_response, encode_failure, encode_request, encode_success
-from harness.depths.script import Script
+from poolproof.bridge.framing import HEADER_BYTES
+from poolproof.bridge.handlers import COMMANDS, Context, HandlerError, find_handler, injury
+from poolproof.bridge.messages import decode_request, decode_response, encode_failure, encode_request, encode_success
+from poolproof.harness.depths.script import Script
 
 NAME = "mock"
 SIZE_LIMIT = 2**32 - 1

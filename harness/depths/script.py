@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-
-from harness.equality import same_json
-from harness.errors import UsageError
+from poolproof.harness.equality import same_json
+from poolproof.harness.errors import UsageError
 
 
 class ScriptLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

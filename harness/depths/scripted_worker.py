@@ -1,7 +1,7 @@
 """The wire depth's worker: checks every frame to the letter, and answers from a script or as the stand-in does.
 
 A frame that is not what the wire says ends it with status 5, and its stderr says why: the pool reports a crash.
-Usage: `python -m harness.depths.scripted_worker --worker-id N [--script FILE]`
+Usage: `python -m poolproof.harness.depths.scripted_worker --worker-id N [--script FILE]`
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bridge.errors import ProtocolError
-from bridge.framing import FRAME_LIMIT_VARIABLE
-from bridge.handlers import Context, HandlerError, find_handler
-from bridge.journal import JOURNAL_VARIABLE, Journal
-from bridge.messages import INIT_ID, Request, encode_failure, encode_success
-from bridge.worker import DEFAULT_FRAME_LIMIT_BYTES, Wire
-from harness.depths.frames import FrameCheck, FrameFault
-from harness.depths.script import Script, read_script
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.framing import FRAME_LIMIT_VARIABLE
+from poolproof.bridge.handlers import Context, HandlerError, find_handler
+from poolproof.bridge.journal import JOURNAL_VARIABLE, Journal
+from poolproof.bridge.messages import INIT_ID, Request, encode_failure, encode_success
+from poolproof.bridge.worker import DEFAULT_FRAME_LIMIT_BYTES, Wire
+from poolproof.harness.depths.frames import FrameCheck, FrameFault
+from poolproof.harness.depths.script import Script, read_script
 
-MODULE = "harness.depths.scripted_worker"
+MODULE = "poolproof.harness.depths.scripted_worker"
 FAULT_STATUS = 5
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from harness.face import EXECUTE, MAIN_THREAD, Face
-from harness.faces.blocking import LEASE, MANY, STREAM
-from harness.faces.executor import EXECUTOR
-from harness.faces.migrating import MIGRATING
-from harness.faces.starting import FOREIGN_WORKER, ZYGOTE
-from harness.faces.tasks import ASYNCIO, UVLOOP
+from poolproof.harness.face import EXECUTE, MAIN_THREAD, Face
+from poolproof.harness.faces.blocking import LEASE, MANY, STREAM
+from poolproof.harness.faces.executor import EXECUTOR
+from poolproof.harness.faces.migrating import MIGRATING
+from poolproof.harness.faces.starting import FOREIGN_WORKER, ZYGOTE
+from poolproof.harness.faces.tasks import ASYNCIO, UVLOOP
 
 ALL_FACES: tuple[Face, ...] = (
     EXECUTE,

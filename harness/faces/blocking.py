@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from bridge import CommandError, Pool, PoolError
-from bridge.clock import deadline_ns, remaining_s
-from harness.face import Face, Setting, Way, refuse_sessions
-from harness.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
-from harness.scenario import Scenario
-from harness.workload import Plan, Step
-from pool_v2 import PoolV2
+from poolproof.bridge import CommandError, Pool, PoolError
+from poolproof.bridge.clock import deadline_ns, remaining_s
+from poolproof.harness.face import Face, Setting, Way, refuse_sessions
+from poolproof.harness.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Plan, Step
+from poolproof.pool_v2 import PoolV2
 
 SHORTEST_S = 0.001
 ONLY_A_CHECKOUT = frozenset({"CheckoutTimeout", "QueueFull"})

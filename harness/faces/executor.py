@@ -7,18 +7,17 @@ from concurrent.futures import CancelledError
 from typing import Any, cast
 
 import msgspec
-
-from bridge import CommandError, Pool, PoolClosed, PoolConfig, Sent, WorkerCrashed
-from bridge.handlers.context import HandlerError
-from bridge.journal import JOURNAL_VARIABLE
-from harness.carried import CARRIED_VARIABLE, COMMANDS, carry_out
-from harness.face import Face, Setting, Way, refuse_sessions
-from harness.fault import CLIENT_FAULTS, FaultKind
-from harness.scenario import Scenario
-from harness.workload import Plan
-from pool_v2 import PoolV2
-from pool_v2.dispatch import Dispatch
-from pool_v2.executor import CallCrashed, ExecutorShutdown, PoolExecutor
+from poolproof.bridge import CommandError, Pool, PoolClosed, PoolConfig, Sent, WorkerCrashed
+from poolproof.bridge.handlers.context import HandlerError
+from poolproof.bridge.journal import JOURNAL_VARIABLE
+from poolproof.harness.carried import CARRIED_VARIABLE, COMMANDS, carry_out
+from poolproof.harness.face import Face, Setting, Way, refuse_sessions
+from poolproof.harness.fault import CLIENT_FAULTS, FaultKind
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Plan
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.dispatch import Dispatch
+from poolproof.pool_v2.executor import CallCrashed, ExecutorShutdown, PoolExecutor
 
 
 class ExecutorOver(PoolExecutor):

@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 
 import msgspec
-
-from bridge import Pool, PoolConfig
-from bridge.journal import JOURNAL_VARIABLE
-from harness.errors import RunError
-from harness.face import Face, Setting, Way
-from harness.fault import FaultKind
-from harness.migration.plan import Guardrails
-from harness.migration.plan import Plan as MigrationPlan
-from harness.migration.pool import MigratingPool
-from harness.scenario import Scenario
-from harness.workload import Plan
+from poolproof.bridge import Pool, PoolConfig
+from poolproof.bridge.journal import JOURNAL_VARIABLE
+from poolproof.harness.errors import RunError
+from poolproof.harness.face import Face, Setting, Way
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.migration.plan import Guardrails
+from poolproof.harness.migration.plan import Plan as MigrationPlan
+from poolproof.harness.migration.pool import MigratingPool
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Plan
 
 MODES = {"v1": "v1", "shadow": "shadow", "canary": "canary:50", "v2": "v2"}
 SERVED_BY_BASELINE = frozenset({"v1", "shadow", "canary"})

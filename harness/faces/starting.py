@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 
 import msgspec
-
-from bridge import PoolConfig
-from bridge.config import DEFAULT_WORKER_COMMAND
-from harness.face import Face, Setting
-from harness.fault import START_FAULTS
-from harness.scenario import Scenario
-from harness.workload import Plan
+from poolproof.bridge import PoolConfig
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND
+from poolproof.harness.face import Face, Setting
+from poolproof.harness.fault import START_FAULTS
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Plan
 
 COMMAND_LINE = (sys.executable, "-u", *DEFAULT_WORKER_COMMAND[1:])
 """The shipped worker by other words than the pool's own, so that the pool takes it for a foreign program."""

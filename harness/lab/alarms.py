@@ -10,14 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-
-from harness.lab.bench import BenchPlan
-from harness.lab.claims import Claim
-from harness.lab.figures import Bench
-from harness.lab.report import assemble
-from harness.lab.running import Progress, run_bench
-from harness.runner import Subject
-from harness.store import write_whole
+from poolproof.harness.lab.bench import BenchPlan
+from poolproof.harness.lab.claims import Claim
+from poolproof.harness.lab.figures import Bench
+from poolproof.harness.lab.report import assemble
+from poolproof.harness.lab.running import Progress, run_bench
+from poolproof.harness.runner import Subject
+from poolproof.harness.store import write_whole
 
 CHECKS = "equal pools and planted latencies (20 % quick, 10 % full); prints the counts."
 PLANTED = {"quick": 20, "full": 10}

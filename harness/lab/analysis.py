@@ -20,15 +20,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-
-from harness.lab.block import Block, Round
-from harness.lab.budget import Unmeasured
-from harness.lab.claims import ALPHA, Claim, claim, holm
-from harness.lab.figures import Estimate, Figure, Schedule, Trial
-from harness.lab.histogram import QUANTILES, middle_us, needed
-from harness.lab.metrics import HIGHER_IS_BETTER, LEVELS, TESTED_CLOSED, TESTED_OPEN, UNIT_NAMES, UNITS
-from harness.lab.slopes import Slope
-from harness.stats import TRIM, trimmed_mean
+from poolproof.harness.lab.block import Block, Round
+from poolproof.harness.lab.budget import Unmeasured
+from poolproof.harness.lab.claims import ALPHA, Claim, claim, holm
+from poolproof.harness.lab.figures import Estimate, Figure, Schedule, Trial
+from poolproof.harness.lab.histogram import QUANTILES, middle_us, needed
+from poolproof.harness.lab.metrics import HIGHER_IS_BETTER, LEVELS, TESTED_CLOSED, TESTED_OPEN, UNIT_NAMES, UNITS
+from poolproof.harness.lab.slopes import Slope
+from poolproof.harness.stats import TRIM, trimmed_mean
 
 Array = npt.NDArray[np.float64]
 

@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
-
-from harness.equality import same_json
-from harness.workload import Step
+from poolproof.harness.equality import same_json
+from poolproof.harness.workload import Step
 
 FIXED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "sleep": lambda args: {"slept_s": args.get("seconds")},

@@ -6,12 +6,11 @@ import re
 from pathlib import Path
 
 import msgspec
-
-from harness.errors import UsageError
-from harness.lab.figures import BenchReport
-from harness.lab.index import store_folder
-from harness.lab.report import read_report
-from harness.store import write_whole
+from poolproof.harness.errors import UsageError
+from poolproof.harness.lab.figures import BenchReport
+from poolproof.harness.lab.index import store_folder
+from poolproof.harness.lab.report import read_report
+from poolproof.harness.store import write_whole
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 

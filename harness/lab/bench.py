@@ -14,18 +14,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from bridge import PoolError
-from harness.errors import RunError
-from harness.lab.analysis import Analysis
-from harness.lab.block import Block
-from harness.lab.budget import Unmeasured, judge_budget, parse_budget
-from harness.lab.claims import Claim
-from harness.lab.figures import Bench, BlockFigures, BudgetResult, Validity
-from harness.lab.machine import QuietWatch, describe
-from harness.lab.session import BenchPlan, Session
-from harness.lab.validity import judge_validity
-from harness.lab.works import CALLS, plan_of
-from harness.runner import serving_models
+from poolproof.bridge import PoolError
+from poolproof.harness.errors import RunError
+from poolproof.harness.lab.analysis import Analysis
+from poolproof.harness.lab.block import Block
+from poolproof.harness.lab.budget import Unmeasured, judge_budget, parse_budget
+from poolproof.harness.lab.claims import Claim
+from poolproof.harness.lab.figures import Bench, BlockFigures, BudgetResult, Validity
+from poolproof.harness.lab.machine import QuietWatch, describe
+from poolproof.harness.lab.session import BenchPlan, Session
+from poolproof.harness.lab.validity import judge_validity
+from poolproof.harness.lab.works import CALLS, plan_of
+from poolproof.harness.runner import serving_models
 
 __all__ = ["BenchPlan", "measure"]
 

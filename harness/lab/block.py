@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
-
-from harness.lab.answers import Answer
-from harness.lab.figures import Resources
+from poolproof.harness.lab.answers import Answer
+from poolproof.harness.lab.figures import Resources
 
 
 class Block(msgspec.Struct, kw_only=True):

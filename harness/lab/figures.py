@@ -7,12 +7,11 @@ ratios candidate / baseline.
 from __future__ import annotations
 
 import msgspec
-
-from harness.lab.claims import Claim
-from harness.lab.histogram import Histogram
-from harness.lab.load import Load
-from harness.lab.slopes import Slope
-from harness.verdict import Verdict
+from poolproof.harness.lab.claims import Claim
+from poolproof.harness.lab.histogram import Histogram
+from poolproof.harness.lab.load import Load
+from poolproof.harness.lab.slopes import Slope
+from poolproof.harness.verdict import Verdict
 
 SCHEMA_VERSION = "1.0"
 

@@ -19,15 +19,15 @@ from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Any
 
-from bridge import PoolError
-from bridge.clock import now_ns
-from bridge.events import CORRELATION
-from harness.errors import RunError
-from harness.lab.answers import Answer, Asked
-from harness.lab.block import Block
-from harness.lab.histogram import tally
-from harness.lab.watch import Watch
-from harness.workload import Plan, Step
+from poolproof.bridge import PoolError
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.events import CORRELATION
+from poolproof.harness.errors import RunError
+from poolproof.harness.lab.answers import Answer, Asked
+from poolproof.harness.lab.block import Block
+from poolproof.harness.lab.histogram import tally
+from poolproof.harness.lab.watch import Watch
+from poolproof.harness.workload import Plan, Step
 
 JOIN_TIMEOUT_S = 90.0
 LEAD_S = 0.005

@@ -13,9 +13,8 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
-
-from harness.errors import RecordError, UsageError
-from harness.lab.figures import BenchReport
+from poolproof.harness.errors import RecordError, UsageError
+from poolproof.harness.lab.figures import BenchReport
 
 STORE_VARIABLE = "POOLPROOF_STORE"
 INDEX_FILE = "index.sqlite"

@@ -10,8 +10,7 @@ import random
 from enum import StrEnum
 
 import msgspec
-
-from harness.errors import UsageError
+from poolproof.harness.errors import UsageError
 
 MOST_ARRIVALS = 1_000_000
 """In one block."""

@@ -9,8 +9,7 @@ import difflib
 from collections.abc import Iterable
 
 import msgspec
-
-from harness.lab.histogram import QUANTILES
+from poolproof.harness.lab.histogram import QUANTILES
 
 
 class Unit(msgspec.Struct, frozen=True):

@@ -6,10 +6,9 @@ import time
 from typing import Any, cast
 
 import msgspec
-
-from bridge import Observer, Pool, PoolConfig
-from harness.errors import UsageError
-from harness.runner import Subject
+from poolproof.bridge import Observer, Pool, PoolConfig
+from poolproof.harness.errors import UsageError
+from poolproof.harness.runner import Subject
 
 PREFIX = "slower:"
 MOST_PERCENT = 1000.0

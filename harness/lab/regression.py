@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 
 import msgspec
-
-from harness.lab.claims import Claim
-from harness.lab.figures import Bench, BenchReport, Estimate, MachineKey
+from poolproof.harness.lab.claims import Claim
+from poolproof.harness.lab.figures import Bench, BenchReport, Estimate, MachineKey
 
 DESCRIBED = {
     "processor": "the processor",

@@ -10,14 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
-
-from harness.errors import RecordError
-from harness.lab.analysis import decide
-from harness.lab.claims import Claim, overall
-from harness.lab.figures import SCHEMA_VERSION, Bench, BenchReport
-from harness.lab.machine import describe
-from harness.store import write_whole
-from harness.verdict import Verdict, worst
+from poolproof.harness.errors import RecordError
+from poolproof.harness.lab.analysis import decide
+from poolproof.harness.lab.claims import Claim, overall
+from poolproof.harness.lab.figures import SCHEMA_VERSION, Bench, BenchReport
+from poolproof.harness.lab.machine import describe
+from poolproof.harness.store import write_whole
+from poolproof.harness.verdict import Verdict, worst
 
 BENCH_FILE = "bench.json"
 GIT_TIMEOUT_S = 5.0

@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterable
 
 import psutil
-
-from harness.lab.figures import Resources
+from poolproof.harness.lab.figures import Resources
 
 
 class Meter:

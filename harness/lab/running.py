@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from harness.lab.bench import BenchPlan, measure
-from harness.lab.figures import Bench, BenchReport
-from harness.lab.load import Load
-from harness.lab.report import assemble
-from harness.lock import quiet_gate
+from poolproof.harness.lab.bench import BenchPlan, measure
+from poolproof.harness.lab.figures import Bench, BenchReport
+from poolproof.harness.lab.load import Load
+from poolproof.harness.lab.report import assemble
+from poolproof.harness.lock import quiet_gate
 
 GATE_PATIENCE_S = 900.0
 OPEN_CLIENTS = 8

@@ -10,8 +10,7 @@ import math
 from collections.abc import Sequence
 
 import msgspec
-
-from harness.errors import UsageError
+from poolproof.harness.errors import UsageError
 
 LEAST_POINTS = 4
 NEAR = 0.95

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import msgspec
-
-from harness.errors import UsageError
-from harness.lab.figures import Schedule
+from poolproof.harness.errors import UsageError
+from poolproof.harness.lab.figures import Schedule
 
 MARGIN = 0.05
 

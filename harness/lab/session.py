@@ -12,25 +12,24 @@ from contextlib import ExitStack
 from typing import Any
 
 import msgspec
-
-from bridge import Capability, Pool, PoolConfig, PoolError
-from harness.lab.analysis import LEAST_ROUNDS, Analysis
-from harness.lab.answers import find_wrong
-from harness.lab.block import ARMS, Block
-from harness.lab.budget import parse_budget
-from harness.lab.figures import PoolFigures, Sample, Schedule
-from harness.lab.generator import Client, make_clients, run_block
-from harness.lab.histogram import histogram
-from harness.lab.load import Load, arrivals
-from harness.lab.metrics import UNITS
-from harness.lab.resources import Meter
-from harness.lab.slopes import Slope, slope
-from harness.lab.watch import Watch
-from harness.models.loopback import LoopbackModels
-from harness.names import pool_name
-from harness.runner import Subject
-from harness.scenario import Scenario
-from harness.workload import Plan, Size
+from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
+from poolproof.harness.lab.analysis import LEAST_ROUNDS, Analysis
+from poolproof.harness.lab.answers import find_wrong
+from poolproof.harness.lab.block import ARMS, Block
+from poolproof.harness.lab.budget import parse_budget
+from poolproof.harness.lab.figures import PoolFigures, Sample, Schedule
+from poolproof.harness.lab.generator import Client, make_clients, run_block
+from poolproof.harness.lab.histogram import histogram
+from poolproof.harness.lab.load import Load, arrivals
+from poolproof.harness.lab.metrics import UNITS
+from poolproof.harness.lab.resources import Meter
+from poolproof.harness.lab.slopes import Slope, slope
+from poolproof.harness.lab.watch import Watch
+from poolproof.harness.models.loopback import LoopbackModels
+from poolproof.harness.names import pool_name
+from poolproof.harness.runner import Subject
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Plan, Size
 
 CALL_TIMEOUT_S = 60.0
 """Of all calls of a block, in a serial pool, each waits for those before it; that is what is measured."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.lab.figures import Bench, BenchReport, Curve, Estimate, Figure, SweepPoint, SweepReport, Trial
+from poolproof.harness.lab.figures import Bench, BenchReport, Curve, Estimate, Figure, SweepPoint, SweepReport, Trial
 
 COLUMNS = ("metric", "verdict", "ratio", "95 % interval", "margin", "control", "baseline", "candidate")
 SHOWN = (

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from harness.comparison import Speed
-from harness.errors import RunError, UsageError
-from harness.lab.bench import BenchPlan, measure
-from harness.lab.figures import Bench, Estimate
-from harness.lab.load import CLOSED
-from harness.lab.schedules import COMPARING
-from harness.lab.validity import NO_GATE
-from harness.lock import measuring
-from harness.runner import Request, Subject
-from harness.scenario import Scenario
+from poolproof.harness.comparison import Speed
+from poolproof.harness.errors import RunError, UsageError
+from poolproof.harness.lab.bench import BenchPlan, measure
+from poolproof.harness.lab.figures import Bench, Estimate
+from poolproof.harness.lab.load import CLOSED
+from poolproof.harness.lab.schedules import COMPARING
+from poolproof.harness.lab.validity import NO_GATE
+from poolproof.harness.lock import measuring
+from poolproof.harness.runner import Request, Subject
+from poolproof.harness.scenario import Scenario
 
 METRIC = "throughput"
 

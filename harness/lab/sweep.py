@@ -17,25 +17,24 @@ from importlib.metadata import version
 from typing import Any
 
 import msgspec
-
-from bridge import Capability, ConfigError, PoolConfig, PoolError
-from harness.errors import RunError, UsageError
-from harness.lab.answers import find_wrong
-from harness.lab.block import Block
-from harness.lab.figures import Curve, SweepPoint, SweepReport
-from harness.lab.generator import make_clients, run_block
-from harness.lab.histogram import QUANTILES, quantile_us
-from harness.lab.load import CLOSED
-from harness.lab.machine import QuietWatch, describe
-from harness.lab.running import GATE_PATIENCE_S, Progress
-from harness.lab.scalability import LEAST_POINTS, fit, knee
-from harness.lab.validity import judge_validity
-from harness.lab.works import plan_of
-from harness.lock import quiet_gate
-from harness.names import pool_name
-from harness.runner import Subject
-from harness.scenario import Scenario
-from harness.workload import Size
+from poolproof.bridge import Capability, ConfigError, PoolConfig, PoolError
+from poolproof.harness.errors import RunError, UsageError
+from poolproof.harness.lab.answers import find_wrong
+from poolproof.harness.lab.block import Block
+from poolproof.harness.lab.figures import Curve, SweepPoint, SweepReport
+from poolproof.harness.lab.generator import make_clients, run_block
+from poolproof.harness.lab.histogram import QUANTILES, quantile_us
+from poolproof.harness.lab.load import CLOSED
+from poolproof.harness.lab.machine import QuietWatch, describe
+from poolproof.harness.lab.running import GATE_PATIENCE_S, Progress
+from poolproof.harness.lab.scalability import LEAST_POINTS, fit, knee
+from poolproof.harness.lab.validity import judge_validity
+from poolproof.harness.lab.works import plan_of
+from poolproof.harness.lock import quiet_gate
+from poolproof.harness.names import pool_name
+from poolproof.harness.runner import Subject
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Size
 
 CALL_TIMEOUT_S = 600.0
 LEAD_SHARE = 0.25

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from harness.lab.block import Block
-from harness.lab.figures import Quiet, Validity
-from harness.lab.load import Load
+from poolproof.harness.lab.block import Block
+from poolproof.harness.lab.figures import Quiet, Validity
+from poolproof.harness.lab.load import Load
 
 OTHERS_SHARE = 0.15
 STEAL_SHARE = 0.02

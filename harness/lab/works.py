@@ -9,10 +9,10 @@ import json
 import random
 from typing import Any
 
-from harness.checkers import OneOutcome
-from harness.errors import UsageError
-from harness.scenario import Scenario
-from harness.workload import Plan, Size, steady
+from poolproof.harness.checkers import OneOutcome
+from poolproof.harness.errors import UsageError
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Plan, Size, steady
 
 DEFAULT_CALL = 'sleep {"seconds": 0.003}'
 DEFAULT_NAME = "short_calls"

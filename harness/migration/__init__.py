@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from harness.intended import Comparing
-from harness.migration.config import load_plan
-from harness.migration.control import Moved
-from harness.migration.plan import Guardrails, Mode, Moving, Plan, Position, Side
-from harness.migration.pool import MigratingPool, Report
-from harness.migration.state import StateConflict, StateError, StateFile
+from poolproof.harness.intended import Comparing
+from poolproof.harness.migration.config import load_plan
+from poolproof.harness.migration.control import Moved
+from poolproof.harness.migration.plan import Guardrails, Mode, Moving, Plan, Position, Side
+from poolproof.harness.migration.pool import MigratingPool, Report
+from poolproof.harness.migration.state import StateConflict, StateError, StateFile
 
 __all__ = [
     "Comparing",

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
-
-from harness.checkers.resources import theil_sen
-from harness.comparison import Comparison, RunResult, ScenarioComparison
-from harness.judge import MARGIN
-from harness.verdict import Verdict, worst
+from poolproof.harness.checkers.resources import theil_sen
+from poolproof.harness.comparison import Comparison, RunResult, ScenarioComparison
+from poolproof.harness.judge import MARGIN
+from poolproof.harness.verdict import Verdict, worst
 
 MOST_ERROR_RATE = 0.001
 """The share of failed calls that the candidate may have above the baseline."""

@@ -1,6 +1,6 @@
 """Compares what v1 answered with what v2 made of a copy of the call, by the rules of the harness's comparison.
 
-Pure. The hooks compare, ignore and clean of `harness.intended.Comparing` get whole operations here too.
+Pure. The hooks compare, ignore and clean of `poolproof.harness.intended.Comparing` get whole operations here too.
 """
 
 from __future__ import annotations
@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-
-from bridge import PoolError, Sent
-from harness.differential import compare_ops
-from harness.intended import Comparing
-from harness.op import Op, OpType
+from poolproof.bridge import PoolError, Sent
+from poolproof.harness.differential import compare_ops
+from poolproof.harness.intended import Comparing
+from poolproof.harness.op import Op, OpType
 
 MOST_NODES = 256
 ANSWERS = ("result", "CommandError")
@@ -23,7 +22,7 @@ class TooLarge(Exception):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """How a call ended: one of bridge.OUTCOMES, with its value or its error's text, and whether it was sent."""
+    """How a call ended: one of poolproof.bridge.OUTCOMES, with its value or its error's text, and whether it was sent."""
 
     outcome: str
     value: Any = None

@@ -12,12 +12,11 @@ import threading
 from collections.abc import Callable, Iterator
 
 import msgspec
-
-from bridge import ConfigError
-from bridge.clock import now_ns
-from harness.migration.plan import Mode, Plan, Position
-from harness.migration.state import Entry, StateConflict, StateError, StateFile, whoami
-from harness.migration.witness import Witness
+from poolproof.bridge import ConfigError
+from poolproof.bridge.clock import now_ns
+from poolproof.harness.migration.plan import Mode, Plan, Position
+from poolproof.harness.migration.state import Entry, StateConflict, StateError, StateFile, whoami
+from poolproof.harness.migration.witness import Witness
 
 logger = logging.getLogger("poolproof.migration")
 GUARDRAIL = "guardrail"

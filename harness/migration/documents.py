@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.migration.checklist import Documents
-from harness.migration.plan import Guardrails, Plan, field_names
+from poolproof.harness.migration.checklist import Documents
+from poolproof.harness.migration.plan import Guardrails, Plan, field_names
 
 GUIDE = "migration-guide.md"
 

@@ -12,9 +12,8 @@ from collections import deque
 from collections.abc import Sequence
 
 import msgspec
-
-from harness.migration.plan import Guardrails, Side
-from harness.stats import quantile
+from poolproof.harness.migration.plan import Guardrails, Side
+from poolproof.harness.stats import quantile
 
 MOST_KEPT = 2000
 """Of more calls within a window only the last count, so that a look stays cheap."""
@@ -148,7 +147,7 @@ class Guard:
         self._lost.clear()
 
     def ended(self, side: Side, at_ns: int, seconds: float, outcome: str) -> bool:
-        """A call ended, as one of bridge.OUTCOMES; whether v2 failed, which is worth a look at once."""
+        """A call ended, as one of poolproof.bridge.OUTCOMES; whether v2 failed, which is worth a look at once."""
         if outcome in NOT_COUNTED:
             return False
         window = self._sides[side]

@@ -5,8 +5,8 @@ Pure. A new format is one more function.
 
 from __future__ import annotations
 
-from harness.migration.checklist import Checklist
-from harness.verdict import Verdict
+from poolproof.harness.migration.checklist import Checklist
+from poolproof.harness.verdict import Verdict
 
 MEANING = {
     Verdict.PASS: "Every line passed.",

@@ -17,9 +17,8 @@ from enum import StrEnum
 from typing import Any, Self
 
 import msgspec
-
-from bridge import ConfigError
-from bridge.config import STATE_COMMANDS, duration
+from poolproof.bridge import ConfigError
+from poolproof.bridge.config import STATE_COMMANDS, duration
 
 POSITION_PATTERN = re.compile(r"canary:(\d{1,3})")
 

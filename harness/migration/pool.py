@@ -15,8 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-
-from bridge import (
+from poolproof.bridge import (
     Capability,
     ConfigError,
     Health,
@@ -26,15 +25,15 @@ from bridge import (
     PoolStatus,
     SessionStatus,
 )
-from harness.intended import Comparing
-from harness.migration.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
-from harness.migration.control import Control, Moved
-from harness.migration.guardrails import Figures
-from harness.migration.plan import Plan, Position, Side
-from harness.migration.shadow import Shadow, ShadowFigures
-from harness.migration.traffic import Traffic
-from harness.migration.watch import Watch
-from harness.migration.witness import Witness
+from poolproof.harness.intended import Comparing
+from poolproof.harness.migration.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
+from poolproof.harness.migration.control import Control, Moved
+from poolproof.harness.migration.guardrails import Figures
+from poolproof.harness.migration.plan import Plan, Position, Side
+from poolproof.harness.migration.shadow import Shadow, ShadowFigures
+from poolproof.harness.migration.traffic import Traffic
+from poolproof.harness.migration.watch import Watch
+from poolproof.harness.migration.witness import Witness
 
 NOT_OFFERED = frozenset({Capability.CHECKOUT, Capability.EVENTS})
 CLOSE_EXTRA_S = 30.0

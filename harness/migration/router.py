@@ -14,8 +14,7 @@ import hashlib
 from enum import StrEnum
 
 import msgspec
-
-from harness.migration.plan import Mode, Moving, Plan, Position, Side
+from poolproof.harness.migration.plan import Mode, Moving, Plan, Position, Side
 
 SPREAD = 61
 """No common divisor with 100, so any 100 calls in a row go to v2 in exactly the share asked for, well mixed."""

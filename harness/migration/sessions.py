@@ -17,10 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-
-from bridge import SessionStatus
-from harness.migration.plan import Side
-from harness.migration.router import Home
+from poolproof.bridge import SessionStatus
+from poolproof.harness.migration.plan import Side
+from poolproof.harness.migration.router import Home
 
 MOST_FAILURES = 3
 """So many handovers of one session may fail for a reason that may pass."""

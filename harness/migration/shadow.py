@@ -12,13 +12,12 @@ import threading
 from typing import Any
 
 import msgspec
-
-from bridge import Pool
-from bridge.clock import now_ns
-from harness.intended import Comparing
-from harness.migration.comparing import Answer, TooLarge, compare_answers, copy_value
-from harness.migration.plan import Plan, Side
-from harness.migration.witness import Witness
+from poolproof.bridge import Pool
+from poolproof.bridge.clock import now_ns
+from poolproof.harness.intended import Comparing
+from poolproof.harness.migration.comparing import Answer, TooLarge, compare_answers, copy_value
+from poolproof.harness.migration.plan import Plan, Side
+from poolproof.harness.migration.witness import Witness
 
 logger = logging.getLogger("poolproof.migration")
 

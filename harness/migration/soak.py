@@ -11,12 +11,11 @@ import time
 from collections import Counter
 
 import psutil
-
-from bridge import Capability, Pool, PoolConfig, PoolError
-from harness.errors import RunError
-from harness.migration.checklist import Soak
-from harness.names import pool_name
-from harness.runner import Subject
+from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
+from poolproof.harness.errors import RunError
+from poolproof.harness.migration.checklist import Soak
+from poolproof.harness.names import pool_name
+from poolproof.harness.runner import Subject
 
 LOOK_S = 0.1
 ROUND = 25

@@ -22,9 +22,8 @@ from pathlib import Path
 
 import msgspec
 from filelock import FileLock, Timeout
-
-from harness.errors import HarnessError
-from harness.migration.plan import Mode, Position
+from poolproof.harness.errors import HarnessError
+from poolproof.harness.migration.plan import Mode, Position
 
 FORMAT = 1
 LOCK_WAIT_S = 5.0

@@ -10,8 +10,7 @@ import threading
 from typing import Any
 
 import msgspec
-
-from bridge import (
+from poolproof.bridge import (
     CheckoutTimeout,
     CircuitOpen,
     CommandError,
@@ -26,14 +25,14 @@ from bridge import (
     StartFailed,
     WorkerCrashed,
 )
-from bridge.clock import now_ns, remaining_s
-from bridge.config import duration
-from harness.migration.control import Control, Step
-from harness.migration.plan import Mode, Plan, Side
-from harness.migration.router import Act, Home, route_call, route_session
-from harness.migration.sessions import Ledger, Record
-from harness.migration.shadow import Shadow
-from harness.migration.witness import Witness
+from poolproof.bridge.clock import now_ns, remaining_s
+from poolproof.bridge.config import duration
+from poolproof.harness.migration.control import Control, Step
+from poolproof.harness.migration.plan import Mode, Plan, Side
+from poolproof.harness.migration.router import Act, Home, route_call, route_session
+from poolproof.harness.migration.sessions import Ledger, Record
+from poolproof.harness.migration.shadow import Shadow
+from poolproof.harness.migration.witness import Witness
 
 REFUSALS = (PoolClosed, CircuitOpen, QueueFull, WorkerCrashed, StartFailed)
 """If nothing was sent, these say that a pool does not take calls now; another may."""

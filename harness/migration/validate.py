@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.compare import Progress, StartJob, compare
-from harness.comparison import Comparison
-from harness.lock import measuring
-from harness.migration.checklist import Checklist, build_items
-from harness.migration.documents import GUIDE, examine_documents
-from harness.migration.soak import soak
-from harness.runner import Request, Subject
-from harness.scenario import Scenario
+from poolproof.harness.compare import Progress, StartJob, compare
+from poolproof.harness.comparison import Comparison
+from poolproof.harness.lock import measuring
+from poolproof.harness.migration.checklist import Checklist, build_items
+from poolproof.harness.migration.documents import GUIDE, examine_documents
+from poolproof.harness.migration.soak import soak
+from poolproof.harness.runner import Request, Subject
+from poolproof.harness.scenario import Scenario
 
 
 def validate(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 
-from bridge.clock import now_ns
-from harness.migration.guardrails import Figures, Guard
-from harness.migration.plan import Guardrails, Side
+from poolproof.bridge.clock import now_ns
+from poolproof.harness.migration.guardrails import Figures, Guard
+from poolproof.harness.migration.plan import Guardrails, Side
 
 
 class Witness:

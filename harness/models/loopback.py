@@ -14,11 +14,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+from poolproof.harness.errors import RunError
+from poolproof.harness.models.service import BASE_VARIABLE, KEY_VARIABLE, ModelService, Outage
 
-from harness.errors import RunError
-from harness.models.service import BASE_VARIABLE, KEY_VARIABLE, ModelService, Outage
-
-COMMAND = (sys.executable, "-m", "harness.models.server")
+COMMAND = (sys.executable, "-m", "poolproof.harness.models.server")
 END_WAIT_S = 5.0
 ASK_TIMEOUT_S = 10.0
 PLACEHOLDER_KEY = "no-key-is-needed"

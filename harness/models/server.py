@@ -2,7 +2,7 @@
 
 It tells its port in the first line on standard output. Every line on standard input is a JSON object {"outage": name or
 null}, which holds from its acknowledgement on. What it is sent, keys included, is neither kept nor printed.
-Usage: `python -m harness.models.server`, with a ModelService as JSON in the first line.
+Usage: `python -m poolproof.harness.models.server`, with a ModelService as JSON in the first line.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
-
-from harness.models.answers import answer, as_prompt
-from harness.models.service import Fate, ModelService, Outage, decide
+from poolproof.harness.models.answers import answer, as_prompt
+from poolproof.harness.models.service import Fate, ModelService, Outage, decide
 
 PATH = "/v1/chat/completions"
 PARTS = 8

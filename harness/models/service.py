@@ -12,8 +12,7 @@ from math import exp
 from statistics import NormalDist
 
 import msgspec
-
-from harness.errors import UsageError
+from poolproof.harness.errors import UsageError
 
 BASE_VARIABLE, KEY_VARIABLE = "LOOPBACK_API_BASE", "LOOPBACK_API_KEY"
 BY_ENVIRONMENT = {"api_base_env": BASE_VARIABLE, "api_key_env": KEY_VARIABLE}

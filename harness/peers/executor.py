@@ -9,10 +9,10 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from typing import Any
 
-from bridge import PoolConfig
-from harness.peers import service
-from harness.peers.engine import initargs
-from harness.peers.pool import Peer
+from poolproof.bridge import PoolConfig
+from poolproof.harness.peers import service
+from poolproof.harness.peers.engine import initargs
+from poolproof.harness.peers.pool import Peer
 
 JOIN_S = 2.0
 

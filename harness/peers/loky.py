@@ -9,11 +9,11 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from typing import Any
 
-from bridge import PoolConfig
-from harness.peers import service
-from harness.peers.engine import initargs
-from harness.peers.extra import require
-from harness.peers.pool import Peer
+from poolproof.bridge import PoolConfig
+from poolproof.harness.peers import service
+from poolproof.harness.peers.engine import initargs
+from poolproof.harness.peers.extra import require
+from poolproof.harness.peers.pool import Peer
 
 
 class Loky:

@@ -8,10 +8,10 @@ from concurrent.futures import Future
 from multiprocessing import resource_tracker
 from typing import Any
 
-from bridge import PoolConfig
-from harness.peers import service
-from harness.peers.engine import initargs
-from harness.peers.pool import Peer
+from poolproof.bridge import PoolConfig
+from poolproof.harness.peers import service
+from poolproof.harness.peers.engine import initargs
+from poolproof.harness.peers.pool import Peer
 
 
 class MultiprocessingPool:

@@ -17,8 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-
-from bridge import (
+from poolproof.bridge import (
     CallTimeout,
     Capability,
     CheckoutTimeout,
@@ -34,10 +33,10 @@ from bridge import (
     Statistics,
     WorkerCrashed,
 )
-from bridge.framing import HEADER_BYTES
-from bridge.messages import decode_response, encode_request
-from harness.peers import service
-from harness.peers.engine import Engine
+from poolproof.bridge.framing import HEADER_BYTES
+from poolproof.bridge.messages import decode_response, encode_request
+from poolproof.harness.peers import service
+from poolproof.harness.peers.engine import Engine
 
 WARM_PAUSE_S = 0.02
 

@@ -12,9 +12,9 @@ import threading
 import time
 from multiprocessing.connection import wait
 
-from bridge.handlers import COMMANDS, Context, HandlerError, find_handler
-from bridge.journal import JOURNAL_VARIABLE, Journal
-from bridge.messages import Request, decode_request, encode_failure, encode_success
+from poolproof.bridge.handlers import COMMANDS, Context, HandlerError, find_handler
+from poolproof.bridge.journal import JOURNAL_VARIABLE, Journal
+from poolproof.bridge.messages import Request, decode_request, encode_failure, encode_success
 
 OF_THE_WIRE = frozenset({"bad_frame", "shutdown"})
 KNOWN = frozenset(COMMANDS) - OF_THE_WIRE
@@ -49,7 +49,7 @@ def begin(env: dict[str, str], log_dir: str | None, limit_bytes: int) -> None:
 
 
 def serve(payload: bytes) -> bytes:
-    """Answer one request, as bridge.worker does."""
+    """Answer one request, as poolproof.bridge.worker does."""
     [service] = _services
     request = decode_request(payload)
     entry = service.journal.begin(request.id, request.command, request.args.get("nonce"))

@@ -8,10 +8,9 @@ from functools import partial
 from typing import Any
 
 import msgspec
-
-from bridge.messages import Response
-from harness.migration.plan import Mode
-from harness.selfcheck.bugs_kinds import (
+from poolproof.bridge.messages import Response
+from poolproof.harness.migration.plan import Mode
+from poolproof.harness.selfcheck.bugs_kinds import (
     DOUBLED,
     KINDS,
     LATE,
@@ -24,9 +23,9 @@ from harness.selfcheck.bugs_kinds import (
     in_migration,
     in_stream,
 )
-from harness.selfcheck.mutant import EXECUTE, V2, Mutant
-from pool_v2 import calls, handover, leases
-from pool_v2.aio_io import TaskIo
+from poolproof.harness.selfcheck.mutant import EXECUTE, V2, Mutant
+from poolproof.pool_v2 import calls, handover, leases
+from poolproof.pool_v2.aio_io import TaskIo
 
 LARGE_BYTES = 4096
 

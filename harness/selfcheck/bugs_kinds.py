@@ -9,20 +9,19 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-
-from bridge.exchange import exchange, receive
-from bridge.framing import HEADER_BYTES
-from bridge.messages import Response, decode_request, ends_stream
-from harness.migration.plan import Mode
-from harness.migration.traffic import Traffic
-from harness.selfcheck.planting import mark_entered, replace, replace_everywhere
-from pool_v2 import batch, streaming
-from pool_v2.aio_io import TaskIo
-from pool_v2.batch import Batch
-from pool_v2.dispatch import Dispatch
-from pool_v2.roster import NEVER_NS
-from pool_v2.streaming import StreamCall
-from pool_v2.transfer import use
+from poolproof.bridge.exchange import exchange, receive
+from poolproof.bridge.framing import HEADER_BYTES
+from poolproof.bridge.messages import Response, decode_request, ends_stream
+from poolproof.harness.migration.plan import Mode
+from poolproof.harness.migration.traffic import Traffic
+from poolproof.harness.selfcheck.planting import mark_entered, replace, replace_everywhere
+from poolproof.pool_v2 import batch, streaming
+from poolproof.pool_v2.aio_io import TaskIo
+from poolproof.pool_v2.batch import Batch
+from poolproof.pool_v2.dispatch import Dispatch
+from poolproof.pool_v2.roster import NEVER_NS
+from poolproof.pool_v2.streaming import StreamCall
+from poolproof.pool_v2.transfer import use
 
 LONG_S = 60.0
 WRONG, LOST, SWAPPED, DOUBLED, LATE = (

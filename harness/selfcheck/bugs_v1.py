@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-
-from bridge import CheckoutTimeout, WorkerCrashed
-from bridge.channel import Channel
-from harness.selfcheck.mutant import V1, Registry
-from harness.selfcheck.planting import replace
-from pool_v1 import PoolV1
-from pool_v1.mailbox import Mailbox, Message
-from pool_v1.manager import Manager
+from poolproof.bridge import CheckoutTimeout, WorkerCrashed
+from poolproof.bridge.channel import Channel
+from poolproof.harness.selfcheck.mutant import V1, Registry
+from poolproof.harness.selfcheck.planting import replace
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v1.mailbox import Mailbox, Message
+from poolproof.pool_v1.manager import Manager
 
 REGISTRY = Registry()
 LONG_S = 60.0

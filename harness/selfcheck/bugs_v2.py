@@ -5,21 +5,21 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from bridge import CallTimeout, CheckoutTimeout, PoolError, WorkerCrashed
-from bridge.exchange import Io, Steps, receive
-from bridge.messages import Response
-from bridge.transport import Transport
-from harness.selfcheck.mutant import V2, Registry
-from harness.selfcheck.planting import replace, replace_everywhere
-from pool_v2 import transfer
-from pool_v2.batch import Round
-from pool_v2.circuit import Circuit
-from pool_v2.coordinator import Coordinator
-from pool_v2.orders import Act, Order
-from pool_v2.roster import NEVER_NS, Worker
-from pool_v2.runtime import Runtime
-from pool_v2.supervisor import Supervisor
-from pool_v2.ticket import Ticket, TicketState
+from poolproof.bridge import CallTimeout, CheckoutTimeout, PoolError, WorkerCrashed
+from poolproof.bridge.exchange import Io, Steps, receive
+from poolproof.bridge.messages import Response
+from poolproof.bridge.transport import Transport
+from poolproof.harness.selfcheck.mutant import V2, Registry
+from poolproof.harness.selfcheck.planting import replace, replace_everywhere
+from poolproof.pool_v2 import transfer
+from poolproof.pool_v2.batch import Round
+from poolproof.pool_v2.circuit import Circuit
+from poolproof.pool_v2.coordinator import Coordinator
+from poolproof.pool_v2.orders import Act, Order
+from poolproof.pool_v2.roster import NEVER_NS, Worker
+from poolproof.pool_v2.runtime import Runtime
+from poolproof.pool_v2.supervisor import Supervisor
+from poolproof.pool_v2.ticket import Ticket, TicketState
 
 REGISTRY = Registry()
 SLEEPY_NS = 400_000_000

@@ -6,15 +6,14 @@ import threading
 from typing import Any
 
 import msgspec
-
-from harness.selfcheck.mutant import V2, Registry
-from harness.selfcheck.planting import replace
-from pool_v2 import PoolV2, lease
-from pool_v2.coordinator import Affinity, Coordinator
-from pool_v2.housekeeper import Housekeeper
-from pool_v2.roster import NEVER_NS
-from pool_v2.sessions import Session, SessionTable
-from pool_v2.ticket import Ticket
+from poolproof.harness.selfcheck.mutant import V2, Registry
+from poolproof.harness.selfcheck.planting import replace
+from poolproof.pool_v2 import PoolV2, lease
+from poolproof.pool_v2.coordinator import Affinity, Coordinator
+from poolproof.pool_v2.housekeeper import Housekeeper
+from poolproof.pool_v2.roster import NEVER_NS
+from poolproof.pool_v2.sessions import Session, SessionTable
+from poolproof.pool_v2.ticket import Ticket
 
 REGISTRY = Registry()
 

@@ -7,25 +7,24 @@ import threading
 from typing import Any
 
 import msgspec
-
-from bridge import CallTimeout
-from bridge import channel as channels
-from bridge import process as processes
-from bridge.channel import Channel, Handshake
-from bridge.crew import Crew
-from bridge.errors import ProtocolError, Sent
-from bridge.exchange import Steps, check, exchange_all
-from bridge.framing import HEADER_BYTES
-from bridge.messages import INIT_ID, Response, decode_response, encode_request
-from bridge.process import WorkerProcess
-from bridge.stderr import StderrDrain, StderrTail
-from harness.selfcheck.mutant import BOTH, V2, Registry
-from harness.selfcheck.planting import mark_entered, replace, replace_everywhere
-from pool_v2.aio_io import TaskIo
-from pool_v2.handoff import hand_over
-from pool_v2.runtime import Runtime
-from pool_v2.ticket import Ticket
-from pool_v2.transfer import use
+from poolproof.bridge import CallTimeout
+from poolproof.bridge import channel as channels
+from poolproof.bridge import process as processes
+from poolproof.bridge.channel import Channel, Handshake
+from poolproof.bridge.crew import Crew
+from poolproof.bridge.errors import ProtocolError, Sent
+from poolproof.bridge.exchange import Steps, check, exchange_all
+from poolproof.bridge.framing import HEADER_BYTES
+from poolproof.bridge.messages import INIT_ID, Response, decode_response, encode_request
+from poolproof.bridge.process import WorkerProcess
+from poolproof.bridge.stderr import StderrDrain, StderrTail
+from poolproof.harness.selfcheck.mutant import BOTH, V2, Registry
+from poolproof.harness.selfcheck.planting import mark_entered, replace, replace_everywhere
+from poolproof.pool_v2.aio_io import TaskIo
+from poolproof.pool_v2.handoff import hand_over
+from poolproof.pool_v2.runtime import Runtime
+from poolproof.pool_v2.ticket import Ticket
+from poolproof.pool_v2.transfer import use
 
 LOOK_S = 0.001
 """How soon a task looks again whether a lock is free."""

@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
-
-from harness.comparison import RunResult
-from harness.job import Job
-from harness.lock import sharing
-from harness.pools import find_pool
-from harness.runner import Request
-from harness.scenario import Scenario
-from harness.selfcheck.drill import Drill
-from harness.selfcheck.job import BROKEN, MutantOrder
-from harness.selfcheck.matrix import Cell, Judgement, KillMatrix, accusers, build_matrix, way_text
-from harness.selfcheck.mutant import EXECUTE, Mutant
-from harness.selfcheck.roster import Stage, all_mutants, all_stages
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.job import Job
+from poolproof.harness.lock import sharing
+from poolproof.harness.pools import find_pool
+from poolproof.harness.runner import Request
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.selfcheck.drill import Drill
+from poolproof.harness.selfcheck.job import BROKEN, MutantOrder
+from poolproof.harness.selfcheck.matrix import Cell, Judgement, KillMatrix, accusers, build_matrix, way_text
+from poolproof.harness.selfcheck.mutant import EXECUTE, Mutant
+from poolproof.harness.selfcheck.roster import Stage, all_mutants, all_stages
 
 GOOD_TIMES = 4
 """How many times its budget a good pool may take: on a busy machine a run that was cut off would accuse it."""
@@ -191,7 +190,7 @@ class _Check:
             budget_s=budget_s,
         )
         with sharing(self._stopping.is_set):
-            job = Job(order, "harness.selfcheck.job")
+            job = Job(order, "poolproof.harness.selfcheck.job")
             self._running.add(job)
             if self._stopping.is_set():
                 job.end()

@@ -6,16 +6,15 @@ import sys
 from pathlib import Path
 
 import msgspec
+from poolproof.harness.errors import RecordError, UsageError
+from poolproof.harness.runner import Request
+from poolproof.harness.selfcheck.check import selfcheck
+from poolproof.harness.selfcheck.markdown import alarm_text, as_markdown, row_text, sentences
+from poolproof.harness.selfcheck.matrix import SCHEMA_VERSION, KillMatrix
+from poolproof.harness.selfcheck.mutant import Mutant
+from poolproof.harness.store import write_whole
+from poolproof.harness.terminal import Steps, show_table
 from rich.console import Console
-
-from harness.errors import RecordError, UsageError
-from harness.runner import Request
-from harness.selfcheck.check import selfcheck
-from harness.selfcheck.markdown import alarm_text, as_markdown, row_text, sentences
-from harness.selfcheck.matrix import SCHEMA_VERSION, KillMatrix
-from harness.selfcheck.mutant import Mutant
-from harness.store import write_whole
-from harness.terminal import Steps, show_table
 
 MATRIX_FILE = "kill-matrix.json"
 MARKDOWN_FILE = "kill-matrix.md"

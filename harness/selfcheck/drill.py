@@ -13,13 +13,12 @@ from typing import Any
 
 import msgspec
 import psutil
-
-from bridge import Pool, PoolConfig
-from bridge.journal import JOURNAL_VARIABLE, read_journals
-from harness.checker import Finding
-from harness.names import pool_name
-from harness.runner import Subject
-from harness.verdict import Verdict
+from poolproof.bridge import Pool, PoolConfig
+from poolproof.bridge.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.harness.checker import Finding
+from poolproof.harness.names import pool_name
+from poolproof.harness.runner import Subject
+from poolproof.harness.verdict import Verdict
 
 LOOK_EVERY_S = 0.01
 

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bridge import Pool, PoolClosed, PoolError, WorkerCrashed
-from harness.checker import Finding
-from harness.selfcheck.drill import Bench, Drill, claim, drill, lives, wait_until
-from harness.selfcheck.mutant import BOTH, V2
+from poolproof.bridge import Pool, PoolClosed, PoolError, WorkerCrashed
+from poolproof.harness.checker import Finding
+from poolproof.harness.selfcheck.drill import Bench, Drill, claim, drill, lives, wait_until
+from poolproof.harness.selfcheck.mutant import BOTH, V2
 
 THREADS = 4
 CALLS = 10

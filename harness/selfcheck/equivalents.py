@@ -8,15 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-
-from bridge import messages
-from bridge.channel import Channel
-from bridge.errors import ProtocolError
-from bridge.messages import Response
-from harness.selfcheck.mutant import BOTH, V1, V2, Registry
-from harness.selfcheck.planting import replace, replace_everywhere
-from pool_v1.manager import Manager
-from pool_v2.coordinator import Coordinator
+from poolproof.bridge import messages
+from poolproof.bridge.channel import Channel
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.messages import Response
+from poolproof.harness.selfcheck.mutant import BOTH, V1, V2, Registry
+from poolproof.harness.selfcheck.planting import replace, replace_everywhere
+from poolproof.pool_v1.manager import Manager
+from poolproof.pool_v2.coordinator import Coordinator
 
 SLOWER_BY_S = 0.002
 REGISTRY = Registry()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import random
 
-from harness.checker import Checker
-from harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutcome
-from harness.scenario import PATIENT, Scenario
-from harness.selfcheck.probes import HOLD_S, LATE_S, LIMIT_S, OVERSTAY_S
-from harness.workload import Plan, Size, Step
+from poolproof.harness.checker import Checker
+from poolproof.harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutcome
+from poolproof.harness.scenario import PATIENT, Scenario
+from poolproof.harness.selfcheck.probes import HOLD_S, LATE_S, LIMIT_S, OVERSTAY_S
+from poolproof.harness.workload import Plan, Size, Step
 
 ROUNDS = 3
 LARGE_CHARACTERS = 6000

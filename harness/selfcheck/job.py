@@ -1,4 +1,4 @@
-"""One run of a mutant in a process of its own: `python -m harness.selfcheck.job`. Part of the porch.
+"""One run of a mutant in a process of its own: `python -m poolproof.harness.selfcheck.job`. Part of the porch.
 
 The bug is planted in this process and nowhere else. What breaks inside the planted code itself, and not because of it,
 is told, and so is a bug that no call of the run has executed: a mutant that cannot run is never taken for one that was
@@ -18,18 +18,17 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-
-from harness.checker import Finding
-from harness.comparison import RunResult
-from harness.job import JobOrder, serve
-from harness.pools import find_pool
-from harness.runner import Subject, run
-from harness.selfcheck.drill import Bench, Drill
-from harness.selfcheck.mutant import Mutant
-from harness.selfcheck.planting import entered
-from harness.selfcheck.roster import all_stages, find_mutants
-from harness.selfcheck.worker import command
-from harness.verdict import Verdict, worst
+from poolproof.harness.checker import Finding
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.job import JobOrder, serve
+from poolproof.harness.pools import find_pool
+from poolproof.harness.runner import Subject, run
+from poolproof.harness.selfcheck.drill import Bench, Drill
+from poolproof.harness.selfcheck.mutant import Mutant
+from poolproof.harness.selfcheck.planting import entered
+from poolproof.harness.selfcheck.roster import all_stages, find_mutants
+from poolproof.harness.selfcheck.worker import command
+from poolproof.harness.verdict import Verdict, worst
 
 BROKEN = "the mutant broke: "
 """How the trouble of such a run begins."""

@@ -10,11 +10,10 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import msgspec
-
-from bridge import ServiceInterval
-from harness.checker import Finding, finding
-from harness.history import History, Op
-from harness.verdict import Verdict
+from poolproof.bridge import ServiceInterval
+from poolproof.harness.checker import Finding, finding
+from poolproof.harness.history import History, Op
+from poolproof.harness.verdict import Verdict
 
 
 class ServedBound(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ Pure: a matrix in, text out.
 
 from __future__ import annotations
 
-from harness.selfcheck.matrix import FalseAlarm, KillMatrix, Row, way_text
+from poolproof.harness.selfcheck.matrix import FalseAlarm, KillMatrix, Row, way_text
 
 MOST_KILLERS = 4
 

@@ -15,9 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
-
-from harness.selfcheck.mutant import EXECUTE, FIXES, GUARANTEES, Mutant
-from harness.verdict import Verdict
+from poolproof.harness.selfcheck.mutant import EXECUTE, FIXES, GUARANTEES, Mutant
+from poolproof.harness.verdict import Verdict
 
 SCHEMA_VERSION = "2.1"
 WANTED_RATE = 0.95

@@ -1,6 +1,6 @@
 """A mutant: a pool with one planted bug, or an equivalent pool, which differs and is as good.
 
-Pure. A bug is a function that replaces a few functions of the pools in its own process (harness.selfcheck.planting). It
+Pure. A bug is a function that replaces a few functions of the pools in its own process (poolproof.harness.selfcheck.planting). It
 refuses to know how the pool is run.
 """
 
@@ -17,7 +17,7 @@ FIXES = ("unframed write", "double unwrapping", "I/O in the manager", "init not 
 GUARANTEES = tuple(f"G{number}" for number in range(1, 28))
 """Those that a pool can break. G28 is about the harness: it holds when each of these has a killed mutant."""
 EXECUTE = "execute"
-"""The name of the usual face, in harness.face."""
+"""The name of the usual face, in poolproof.harness.face."""
 
 
 class Mutant(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +25,7 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
 
     `breaks` are the guarantees that it breaks, none for an equivalent. `scenarios` are those that should kill it, run
     through `face`. `observed_because` says why the run has an observer; without a reason it has none, as in production.
-    `fix` is one of FIXES if it undoes that. `worker` is the name of a bug of harness.selfcheck.worker that its workers
+    `fix` is one of FIXES if it undoes that. `worker` is the name of a bug of poolproof.harness.selfcheck.worker that its workers
     have.
     """
 

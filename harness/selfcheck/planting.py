@@ -14,9 +14,9 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from harness.errors import HarnessError
+from poolproof.harness.errors import HarnessError
 
-PRODUCT = ("bridge", "pool_v1", "pool_v2", "migration", "harness.migration")
+PRODUCT = ("bridge", "pool_v1", "pool_v2", "migration", "poolproof.harness.migration")
 """The packages in which `replace_everywhere` replaces a function."""
 _REPLACED: list[tuple[Any, str, Any]] = []
 _ENTERED = mmap.mmap(-1, 1)  # shared with the children that a run forks

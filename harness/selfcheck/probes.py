@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from bridge import Capability
-from harness.checkers import (
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import (
     CORE,
     CloseBounded,
     Deadlines,
@@ -16,10 +16,10 @@ from harness.checkers import (
     NothingLeft,
     OneOutcome,
 )
-from harness.fault import Fault, FaultKind
-from harness.scenario import PATIENT, Scenario
-from harness.selfcheck.journals import PromptHandOff, ServedBound, ServedInOrder
-from harness.workload import Plan, Size, Step, steady
+from poolproof.harness.fault import Fault, FaultKind
+from poolproof.harness.scenario import PATIENT, Scenario
+from poolproof.harness.selfcheck.journals import PromptHandOff, ServedBound, ServedInOrder
+from poolproof.harness.workload import Plan, Size, Step, steady
 
 ONLY_V2 = frozenset({Capability.CHECKOUT})
 MOST_REQUESTS = 5

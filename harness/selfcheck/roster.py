@@ -5,17 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from harness.catalogue import all_scenarios
-from harness.errors import UsageError
-from harness.scenario import Scenario
-from harness.selfcheck import bugs_faces, bugs_v1, bugs_v2, bugs_v2_ends, bugs_wire, equivalents
-from harness.selfcheck.drill import Drill
-from harness.selfcheck.drills import DRILLS
-from harness.selfcheck.face_probes import FACE_PROBES
-from harness.selfcheck.mutant import Mutant
-from harness.selfcheck.probes import PROBES
-from harness.selfcheck.start_drills import START_DRILLS
-from harness.selfcheck.task_drills import TASK_DRILLS
+from poolproof.harness.catalogue import all_scenarios
+from poolproof.harness.errors import UsageError
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.selfcheck import bugs_faces, bugs_v1, bugs_v2, bugs_v2_ends, bugs_wire, equivalents
+from poolproof.harness.selfcheck.drill import Drill
+from poolproof.harness.selfcheck.drills import DRILLS
+from poolproof.harness.selfcheck.face_probes import FACE_PROBES
+from poolproof.harness.selfcheck.mutant import Mutant
+from poolproof.harness.selfcheck.probes import PROBES
+from poolproof.harness.selfcheck.start_drills import START_DRILLS
+from poolproof.harness.selfcheck.task_drills import TASK_DRILLS
 
 Stage = Scenario | Drill
 """Where a mutant can be put to the test."""

@@ -11,14 +11,13 @@ import time
 
 import msgspec
 import psutil
-
-from bridge import CircuitOpen, PoolError
-from bridge.config import DEFAULT_WORKER_COMMAND
-from harness.checker import Finding
-from harness.fault import Fault, FaultKind, FaultRecord
-from harness.faulty_worker import wrap
-from harness.selfcheck.drill import LOOK_EVERY_S, Bench, Drill, claim, drill, lives, wait_until
-from harness.selfcheck.mutant import BOTH, V2
+from poolproof.bridge import CircuitOpen, PoolError
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND
+from poolproof.harness.checker import Finding
+from poolproof.harness.fault import Fault, FaultKind, FaultRecord
+from poolproof.harness.faulty_worker import wrap
+from poolproof.harness.selfcheck.drill import LOOK_EVERY_S, Bench, Drill, claim, drill, lives, wait_until
+from poolproof.harness.selfcheck.mutant import BOTH, V2
 
 START_LIMIT_S = 2.0
 START_SLACK_S = 1.0

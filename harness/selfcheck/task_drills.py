@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from harness.checker import Finding
-from harness.selfcheck.drill import Bench, Drill, claim, drill
-from harness.selfcheck.mutant import V2
-from pool_v2 import AsyncPool, PoolV2
+from poolproof.harness.checker import Finding
+from poolproof.harness.selfcheck.drill import Bench, Drill, claim, drill
+from poolproof.harness.selfcheck.mutant import V2
+from poolproof.pool_v2 import AsyncPool, PoolV2
 
 CALLS = 4
 PATIENT_S = 15.0

@@ -1,4 +1,4 @@
-"""A worker with a planted bug: `python -m harness.selfcheck.worker BUG --worker-id N`.
+"""A worker with a planted bug: `python -m poolproof.harness.selfcheck.worker BUG --worker-id N`.
 
 Knows nothing of pools. The bug is planted, and then it is the shipped worker.
 """
@@ -11,10 +11,10 @@ import sys
 import threading
 from collections.abc import Callable
 
-from bridge import worker
-from bridge.handlers import Context
-from bridge.journal import Journal
-from bridge.worker import Wire
+from poolproof.bridge import worker
+from poolproof.bridge.handlers import Context
+from poolproof.bridge.journal import Journal
+from poolproof.bridge.worker import Wire
 
 
 def merge_stderr() -> None:
@@ -64,7 +64,7 @@ BUGS: dict[str, Callable[[], None]] = {
 
 def command(bug: str) -> tuple[str, ...]:
     """The command of a worker with this bug."""
-    return (sys.executable, "-m", "harness.selfcheck.worker", bug, "--worker-id", "{worker_id}")
+    return (sys.executable, "-m", "poolproof.harness.selfcheck.worker", bug, "--worker-id", "{worker_id}")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ Pure. A choice is kept sound: a step that waits for one that is gone, and a faul
 from __future__ import annotations
 
 import msgspec
-
-from harness.fault import COMMAND_FAULTS, Fault
-from harness.workload import Plan, Step
+from poolproof.harness.fault import COMMAND_FAULTS, Fault
+from poolproof.harness.workload import Plan, Step
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,22 +13,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-
-from harness.compare import JOB_EXTRA_S, Progress, StartJob
-from harness.comparison import RunResult
-from harness.errors import UsageError
-from harness.history import RunInfo
-from harness.lock import sharing
-from harness.plan import StoredPlan, read_plan, write_plan
-from harness.replay import way_words
-from harness.runner import Request, Subject
-from harness.scenario import Scenario
-from harness.shrink.reduction import Reduction, Spent, size_of
-from harness.shrink.selection import Selection, Whole
-from harness.stats import Proportion, proportion
-from harness.store import write_whole
-from harness.verdict import Verdict
-from harness.workload import Size
+from poolproof.harness.compare import JOB_EXTRA_S, Progress, StartJob
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.errors import UsageError
+from poolproof.harness.history import RunInfo
+from poolproof.harness.lock import sharing
+from poolproof.harness.plan import StoredPlan, read_plan, write_plan
+from poolproof.harness.replay import way_words
+from poolproof.harness.runner import Request, Subject
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.shrink.reduction import Reduction, Spent, size_of
+from poolproof.harness.shrink.selection import Selection, Whole
+from poolproof.harness.stats import Proportion, proportion
+from poolproof.harness.store import write_whole
+from poolproof.harness.verdict import Verdict
+from poolproof.harness.workload import Size
 
 PLAN_FILE = "plan.json"
 RECORD_FILE = "shrink.json"

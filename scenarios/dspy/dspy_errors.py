@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 
 import msgspec
-
-from bridge import Capability
-from harness.checkers import CORE, LabelledOutcome, OneOutcome, StableWorkers
-from harness.models.service import ModelService
-from harness.programs import ANSWER, DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, configure, create, execute
-from harness.scenario import Scenario
-from harness.workload import Plan, Size, Step
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, LabelledOutcome, OneOutcome, StableWorkers
+from poolproof.harness.models.service import ModelService
+from poolproof.harness.programs import ANSWER, DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, configure, create, execute
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Plan, Size, Step
 
 FAILING = ("fails-429", "fails-500", "fails-401", "hangs-up")
 IMPATIENT_S = 1.0

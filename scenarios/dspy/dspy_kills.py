@@ -5,16 +5,15 @@ from __future__ import annotations
 import random
 
 import msgspec
-
-from bridge import Capability
-from harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, OwnModel
-from harness.fault import Fault, FaultKind
-from harness.history import Op
-from harness.intended import Comparing
-from harness.models.service import ModelService
-from harness.programs import DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, THOUGHT, configure, create, execute
-from harness.scenario import IntendedDifference, Scenario
-from harness.workload import Plan, Size, Step
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, OwnModel
+from poolproof.harness.fault import Fault, FaultKind
+from poolproof.harness.history import Op
+from poolproof.harness.intended import Comparing
+from poolproof.harness.models.service import ModelService
+from poolproof.harness.programs import DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, THOUGHT, configure, create, execute
+from poolproof.harness.scenario import IntendedDifference, Scenario
+from poolproof.harness.workload import Plan, Size, Step
 
 KILLS = 20
 CLIENTS = 8

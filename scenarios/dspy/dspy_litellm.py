@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 
-from bridge import Capability
-from bridge.adapter import DSPY_PRELOAD
-from harness.checkers import CORE, LabelledOutcome, OneOutcome, Overlap, OwnModel
-from harness.models.service import ModelService
-from harness.programs import DSPY_CONFIG, DSPY_PACKAGES, THOUGHT, configure, create, execute
-from harness.scenario import IntendedDifference, Scenario
-from harness.workload import Plan, Size
+from poolproof.bridge import Capability
+from poolproof.bridge.adapter import DSPY_PRELOAD
+from poolproof.harness.checkers import CORE, LabelledOutcome, OneOutcome, Overlap, OwnModel
+from poolproof.harness.models.service import ModelService
+from poolproof.harness.programs import DSPY_CONFIG, DSPY_PACKAGES, THOUGHT, configure, create, execute
+from poolproof.harness.scenario import IntendedDifference, Scenario
+from poolproof.harness.workload import Plan, Size
 
 CALLS = 6
 

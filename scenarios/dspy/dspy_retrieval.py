@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 
-from bridge import Capability
-from harness.checkers import CORE, OneOutcome, OwnModel
-from harness.composition import sessions
-from harness.models.service import ModelService
-from harness.programs import DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, RETRIEVAL, configure, create
-from harness.scenario import Scenario
-from harness.workload import Plan, Size, Step
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, OneOutcome, OwnModel
+from poolproof.harness.composition import sessions
+from poolproof.harness.models.service import ModelService
+from poolproof.harness.programs import DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, RETRIEVAL, configure, create
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Plan, Size, Step
 
 CALLS = 10
 SESSIONS = 3

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from bridge import Capability
-from harness.checkers import CORE, OneOutcome, OwnModel
-from harness.models.service import ModelService
-from harness.programs import (
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, OneOutcome, OwnModel
+from poolproof.harness.models.service import ModelService
+from poolproof.harness.programs import (
     DSPY_CONFIG,
     DSPY_CONFIG_OF,
     DSPY_PACKAGES,
@@ -19,8 +19,8 @@ from harness.programs import (
     create,
     execute,
 )
-from harness.scenario import Scenario
-from harness.workload import Plan, Size
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Plan, Size
 
 CALLS = 8
 TOOL = "os.path:basename"

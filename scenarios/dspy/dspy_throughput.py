@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import random
 
-from bridge import Capability
-from harness.checkers import CORE, OneOutcome, Overlap, OwnModel, StableWorkers
-from harness.models.service import ModelService
-from harness.programs import DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, THOUGHT, configure, create, delete, execute
-from harness.scenario import IntendedDifference, Scenario
-from harness.workload import Plan, Size
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, OneOutcome, Overlap, OwnModel, StableWorkers
+from poolproof.harness.models.service import ModelService
+from poolproof.harness.programs import (
+    DSPY_CONFIG,
+    DSPY_CONFIG_OF,
+    DSPY_PACKAGES,
+    THOUGHT,
+    configure,
+    create,
+    delete,
+    execute,
+)
+from poolproof.harness.scenario import IntendedDifference, Scenario
+from poolproof.harness.workload import Plan, Size
 
 ANSWER_S = 0.2
 CALLS = 12

@@ -14,13 +14,12 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from bridge.channel import Channel
-from bridge.framing import HEADER_BYTES, encode_frame
-from bridge.handlers import Context
-from bridge.process import WorkerProcess
-from bridge.procfs import start_ticks
-from bridge.stderr import StderrDrain, StderrTail
+from poolproof.bridge.channel import Channel
+from poolproof.bridge.framing import HEADER_BYTES, encode_frame
+from poolproof.bridge.handlers import Context
+from poolproof.bridge.process import WorkerProcess
+from poolproof.bridge.procfs import start_ticks
+from poolproof.bridge.stderr import StderrDrain, StderrTail
 
 HANG_GUARD_S = 10.0
 LIMIT_BYTES = 16 * 1024 * 1024
@@ -203,10 +202,16 @@ def program(tmp_path: Path) -> Iterator[Callable[..., Speaker]]:
     guards: list[threading.Timer] = []
 
     def start(*words: str, env: dict[str, str] | None = None, stderr: Any = None, before: str = "") -> Speaker:
-        begin = f"{before}\nimport sys\nfrom bridge.worker import main\nsys.exit(main())"
+        begin = f"{before}\nimport sys\nfrom poolproof.bridge.worker import main\nsys.exit(main())"
         with (tmp_path / "worker.stderr").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *(["-c", begin] if before else ["-m", "bridge.worker"]), "--worker-id", "7", *words],
+                [
+                    sys.executable,
+                    *(["-c", begin] if before else ["-m", "poolproof.bridge.worker"]),
+                    "--worker-id",
+                    "7",
+                    *words,
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr or log,

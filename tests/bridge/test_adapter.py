@@ -6,12 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from bridge import AnswerError, CommandError, Sent
-from bridge.adapter import DEFAULT_SESSION, ProgramAdapter
-from harness.depths.making import make_mock
-from harness.depths.mock import MockPool
-from harness.depths.script import Script, ScriptLine
+from poolproof.bridge import AnswerError, CommandError, Sent
+from poolproof.bridge.adapter import DEFAULT_SESSION, ProgramAdapter
+from poolproof.harness.depths.making import make_mock
+from poolproof.harness.depths.mock import MockPool
+from poolproof.harness.depths.script import Script, ScriptLine
 
 
 class Listening(MockPool):

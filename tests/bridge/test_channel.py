@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import pytest
-
-from bridge.channel import BLOCKING, Channel, _ready
-from bridge.clock import deadline_ns, now_ns
-from bridge.errors import CallTimeout, Sent, WorkerCrashed
-from bridge.exchange import receive, run
-from bridge.messages import encode_request
+from poolproof.bridge.channel import BLOCKING, Channel, _ready
+from poolproof.bridge.clock import deadline_ns, now_ns
+from poolproof.bridge.errors import CallTimeout, Sent, WorkerCrashed
+from poolproof.bridge.exchange import receive, run
+from poolproof.bridge.messages import encode_request
 
 Connect = Callable[..., Channel]
 ECHO = "while True:\n    r = request()\n    put(success(r['id'], r['args'].get('value')))\n"

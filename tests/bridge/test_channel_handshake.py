@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-
-from bridge.channel import Channel
-from bridge.clock import deadline_ns
-from bridge.errors import StartFailed
-from bridge.stderr import StderrTail
+from poolproof.bridge.channel import Channel
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.errors import StartFailed
+from poolproof.bridge.stderr import StderrTail
 
 Connect = Callable[..., Channel]
 PONG = "r = request(); put(success(0, {'status': 'ok'}))\n"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-
-from bridge import clock
+from poolproof.bridge import clock
 
 
 def test_a_deadline_lies_its_timeout_after_the_given_start() -> None:

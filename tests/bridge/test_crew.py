@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from bridge.channel import Channel
-from bridge.clock import deadline_ns
-from bridge.config import DEFAULT_WORKER_COMMAND, NAME_PATTERN, PoolConfig
-from bridge.crew import Crew, unique_name
-from bridge.errors import ConfigError, PoolNameConflict, StartFailed
-from bridge.messages import encode_request
-from bridge.rundir import list_pools, pools_dir
+from poolproof.bridge.channel import Channel
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, NAME_PATTERN, PoolConfig
+from poolproof.bridge.crew import Crew, unique_name
+from poolproof.bridge.errors import ConfigError, PoolNameConflict, StartFailed
+from poolproof.bridge.messages import encode_request
+from poolproof.bridge.rundir import list_pools, pools_dir
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
@@ -159,7 +158,7 @@ def test_a_start_that_fails_records_nothing(crew: Callable[..., Crew]) -> None:
 
 
 def test_a_spawned_worker_answers_over_its_channel(crew: Callable[..., Crew]) -> None:
-    one = crew(worker_command=(sys.executable, "-m", "bridge.worker", "--worker-id", "{worker_id}"))
+    one = crew(worker_command=(sys.executable, "-m", "poolproof.bridge.worker", "--worker-id", "{worker_id}"))
     channel = one.spawn(one.next_id())
     channel.handshake(deadline_ns=deadline_ns(10))
     frame = encode_request(1, "pid", {}, limit_bytes=1000)
@@ -189,10 +188,10 @@ def test_a_forked_child_may_not_and_closes_its_copies_while_the_parent_goes_on(
 ) -> None:
     script = run_script("""
 import os, sys
-from bridge.config import PoolConfig
-from bridge.crew import Crew
-from bridge.errors import PoolClosed
-from bridge.rundir import list_pools
+from poolproof.bridge.config import PoolConfig
+from poolproof.bridge.crew import Crew
+from poolproof.bridge.errors import PoolClosed
+from poolproof.bridge.rundir import list_pools
 def fds():
     return {int(fd): os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2
             and os.path.lexists(f"/proc/self/fd/{fd}")}
@@ -229,8 +228,8 @@ def test_a_fork_of_a_fork_closes_nothing_that_is_not_the_pools(
 ) -> None:
     script = run_script("""
 import os
-from bridge.config import PoolConfig
-from bridge.crew import Crew
+from poolproof.bridge.config import PoolConfig
+from poolproof.bridge.crew import Crew
 crew = Crew(PoolConfig(worker_command=("cat",)), version="v9")
 channel = crew.spawn(1)
 child = os.fork()
@@ -255,8 +254,8 @@ def test_an_interpreter_that_ends_with_the_pool_open_ends_its_workers_and_remove
     run_script: Callable[..., subprocess.Popen[str]], runtime_dir: Path, vanish: Callable[..., None]
 ) -> None:
     script = run_script("""
-from bridge.config import PoolConfig
-from bridge.crew import Crew
+from poolproof.bridge.config import PoolConfig
+from poolproof.bridge.crew import Crew
 crew = Crew(PoolConfig(name="open", worker_command=("sh", "-c", "exec 9>&-; sleep 60")), version="v9")
 print(crew.spawn(1).process.pid)
 """)
@@ -271,7 +270,7 @@ def test_a_crew_that_cannot_be_made_whole_gives_its_name_back(monkeypatch: pytes
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("bridge.crew.StderrDrain", fail)
+        patch.setattr("poolproof.bridge.crew.StderrDrain", fail)
         with pytest.raises(OSError, match="Too many"):
             Crew(PoolConfig(name="half-made"), version="v9")
     Crew(PoolConfig(name="half-made"), version="v9").disband()

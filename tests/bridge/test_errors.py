@@ -5,10 +5,9 @@ from __future__ import annotations
 import pickle
 
 import pytest
-
-import bridge
-from bridge import errors
-from bridge.errors import (
+from poolproof import bridge
+from poolproof.bridge import errors
+from poolproof.bridge.errors import (
     CallTimeout,
     CheckoutTimeout,
     CommandError,

@@ -7,15 +7,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-from bridge.channel import BLOCKING
-from bridge.errors import CallTimeout, PoolError, ProtocolError, Sent, WorkerCrashed
-from bridge.exchange import MOST_AHEAD, Steps, exchange, exchange_all, receive, run, send
-from bridge.framing import HEADER_BYTES, encode_frame
-from bridge.messages import Response, decode_request, encode_failure, encode_part, encode_request, encode_success
-from bridge.receiver import Receiver
-from pool_v2.aio_io import TaskIo
-from pool_v2.runtime import OpenLeases
+from poolproof.bridge.channel import BLOCKING
+from poolproof.bridge.errors import CallTimeout, PoolError, ProtocolError, Sent, WorkerCrashed
+from poolproof.bridge.exchange import MOST_AHEAD, Steps, exchange, exchange_all, receive, run, send
+from poolproof.bridge.framing import HEADER_BYTES, encode_frame
+from poolproof.bridge.messages import (
+    Response,
+    decode_request,
+    encode_failure,
+    encode_part,
+    encode_request,
+    encode_success,
+)
+from poolproof.bridge.receiver import Receiver
+from poolproof.pool_v2.aio_io import TaskIo
+from poolproof.pool_v2.runtime import OpenLeases
 
 LIMIT_BYTES = 1000
 DEADLINE_NS = 2**62
@@ -100,7 +106,7 @@ class AtOnce:
     """Waits as a thread does: each is over when it was made."""
 
     def read(self, transport: Any, deadline_ns: int) -> Iterable[Any]:
-        """See bridge.exchange.Io."""
+        """See poolproof.bridge.exchange.Io."""
         assert deadline_ns in (DEADLINE_NS, PAST_NS)
         gap = transport.take_in()
         if gap:
@@ -108,12 +114,12 @@ class AtOnce:
         return ()
 
     def write(self, transport: Any, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
-        """See bridge.exchange.Io."""
+        """See poolproof.bridge.exchange.Io."""
         transport.write(left, sent, deadline_ns)
         return ()
 
     def await_last_words(self, transport: Any) -> Iterable[Any]:
-        """See bridge.exchange.Io."""
+        """See poolproof.bridge.exchange.Io."""
         transport.waits.append(("last words", None))
         return ()
 
@@ -122,17 +128,17 @@ class Later(AtOnce):
     """Waits as a task does: each has to be awaited."""
 
     def read(self, transport: Any, deadline_ns: int) -> Iterable[Any]:
-        """See bridge.exchange.Io."""
+        """See poolproof.bridge.exchange.Io."""
         yield "read"
         yield from super().read(transport, deadline_ns)
 
     def write(self, transport: Any, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
-        """See bridge.exchange.Io."""
+        """See poolproof.bridge.exchange.Io."""
         yield "write"
         yield from super().write(transport, left, sent, deadline_ns)
 
     def await_last_words(self, transport: Any) -> Iterable[Any]:
-        """See bridge.exchange.Io."""
+        """See poolproof.bridge.exchange.Io."""
         yield "last words"
         yield from super().await_last_words(transport)
 

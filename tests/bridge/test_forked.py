@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from bridge import forked, process
-from bridge.forked import ForkedWorker
+from poolproof.bridge import forked, process
+from poolproof.bridge.forked import ForkedWorker
 
 FILES = {forked.__file__, process.__file__}
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from bridge.handlers import (
+from poolproof.bridge.handlers import (
     COMMANDS,
     HandlerError,
     callables,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from bridge.handlers.context import Context, HandlerError, number, text, with_nonce
+from poolproof.bridge.handlers.context import Context, HandlerError, number, text, with_nonce
 
 
 def test_sessions_are_apart_and_begun_by_their_first_use(context: Context) -> None:

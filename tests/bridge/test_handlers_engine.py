@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from types import ModuleType
 
 import pytest
-
-from bridge import PoolConfig, PoolError
-from bridge.handlers import Context, HandlerError, service
-from bridge.handlers.engine import PROGRAMS_VARIABLE, TEMPLATES, load_engine
-from pool_v2 import PoolV2
+from poolproof.bridge import PoolConfig, PoolError
+from poolproof.bridge.handlers import Context, HandlerError, service
+from poolproof.bridge.handlers.engine import PROGRAMS_VARIABLE, TEMPLATES, load_engine
+from poolproof.pool_v2 import PoolV2
 
 
 class NoDspy(importlib.abc.MetaPathFinder):

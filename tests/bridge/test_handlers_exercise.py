@@ -7,8 +7,7 @@ import time
 from typing import Any
 
 import pytest
-
-from bridge.handlers import COMMANDS, Context, HandlerError
+from poolproof.bridge.handlers import COMMANDS, Context, HandlerError
 
 
 def _ask(context: Context, command: str, **args: Any) -> Any:

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from bridge.errors import ProtocolError
-from bridge.framing import FrameDecoder
-from bridge.handlers import COMMANDS, Context, HandlerError
-from bridge.handlers.injury import BROKEN
-from bridge.messages import decode_response, encode_success
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.framing import FrameDecoder
+from poolproof.bridge.handlers import COMMANDS, Context, HandlerError
+from poolproof.bridge.handlers.injury import BROKEN
+from poolproof.bridge.messages import decode_response, encode_success
 
 LIMIT_BYTES = 128 * 1024 * 1024
 

@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 import pytest
-
-from bridge.handlers import COMMANDS, Context, HandlerError
+from poolproof.bridge.handlers import COMMANDS, Context, HandlerError
 
 
 def _ask(context: Context, command: str, **args: Any) -> Any:

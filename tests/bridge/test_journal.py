@@ -7,9 +7,8 @@ import stat
 from pathlib import Path
 
 import pytest
-
-from bridge import journal
-from bridge.journal import Journal, read_journals
+from poolproof.bridge import journal
+from poolproof.bridge.journal import Journal, read_journals
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, DecodeError, ValidationError
-
-from bridge.errors import InvalidRequest, ProtocolError
-from bridge.framing import HEADER_BYTES, FrameDecoder
-from bridge.messages import (
+from poolproof.bridge.errors import InvalidRequest, ProtocolError
+from poolproof.bridge.framing import HEADER_BYTES, FrameDecoder
+from poolproof.bridge.messages import (
     Request,
     decode_request,
     decode_response,

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from bridge.errors import StartFailed
-from bridge.process import LIFELINE_FD, WorkerProcess
-from bridge.procfs import start_ticks
+from poolproof.bridge.errors import StartFailed
+from poolproof.bridge.process import LIFELINE_FD, WorkerProcess
+from poolproof.bridge.procfs import start_ticks
 
 Spawn = Callable[..., WorkerProcess]
 Fake = Callable[[str], tuple[str, ...]]
@@ -271,8 +270,8 @@ def test_a_start_without_free_descriptors_fails_and_leaks_none(
     # At each limit another step runs out of descriptors; none may keep one.
     script = run_script("""
 import os, resource, sys
-from bridge.errors import StartFailed
-from bridge.process import WorkerProcess
+from poolproof.bridge.errors import StartFailed
+from poolproof.bridge.process import WorkerProcess
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 def fds():
     return sorted(os.listdir("/proc/self/fd"))
@@ -308,7 +307,7 @@ def test_a_parent_with_its_low_descriptors_closed_can_still_start_workers(
     # The pipes then get the numbers 0 to 2, onto which the child's own ends are moved.
     script = run_script("""
 import os, sys
-from bridge.process import WorkerProcess
+from poolproof.bridge.process import WorkerProcess
 out = os.dup2(1, 50)
 for fd in (0, 1, 2):
     os.close(fd)

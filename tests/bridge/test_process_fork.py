@@ -9,7 +9,7 @@ Script = Callable[..., subprocess.Popen[str]]
 
 BEGIN = """
 import os, sys
-from bridge.process import WorkerProcess
+from poolproof.bridge.process import WorkerProcess
 def fds():
     return sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
 before = fds()
@@ -129,7 +129,7 @@ def test_a_fork_in_the_middle_of_a_start_inherits_nothing_of_the_worker(run_scri
     script = run_script(
         """
 import os, threading
-from bridge import process as room
+from poolproof.bridge import process as room
 
 def pipes():
     found = set()

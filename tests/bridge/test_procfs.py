@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from bridge.procfs import is_alive, kill_groups, start_ticks
+from poolproof.bridge.procfs import is_alive, kill_groups, start_ticks
 
 
 @pytest.fixture

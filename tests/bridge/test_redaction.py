@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
-from bridge import messages
-from bridge.redaction import REDACTED, SECRET_FIELDS, hide, hide_in, redact, secrets_in
-from pool_v2.sessions import StateChange
+from poolproof.bridge import messages
+from poolproof.bridge.redaction import REDACTED, SECRET_FIELDS, hide, hide_in, redact, secrets_in
+from poolproof.pool_v2.sessions import StateChange
 
 KEY = "sk-planted-0123"
 

@@ -12,17 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from bridge import rundir
-from bridge.errors import ConfigError, PoolNameConflict
-from bridge.procfs import start_ticks
-from bridge.rundir import RunDir, list_pools, pools_dir, reap_orphans
+from poolproof.bridge import rundir
+from poolproof.bridge.errors import ConfigError, PoolNameConflict
+from poolproof.bridge.procfs import start_ticks
+from poolproof.bridge.rundir import RunDir, list_pools, pools_dir, reap_orphans
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
 OWNER = """
 import sys
-from bridge.rundir import RunDir
+from poolproof.bridge.rundir import RunDir
 owned = RunDir.claim(sys.argv[1], version="v2")
 for pid in sys.argv[2:]:
     owned.add_worker(int(pid))

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge.errors import ProtocolError
-from bridge.handlers import COMMANDS, Context
-from bridge.handlers.injury import BROKEN
-from bridge.journal import JOURNAL_VARIABLE, Journal, read_journals
-from bridge.messages import Request, decode_request, decode_response
-from bridge.worker import _answer
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.handlers import COMMANDS, Context
+from poolproof.bridge.handlers.injury import BROKEN
+from poolproof.bridge.journal import JOURNAL_VARIABLE, Journal, read_journals
+from poolproof.bridge.messages import Request, decode_request, decode_response
+from poolproof.bridge.worker import _answer
 
 Program = Callable[..., Any]
 VALUES: list[Any] = [None, 0, False, "", [], {}, -1.5, {"result": 1}, {"result": {"result": None}}, "é\n\0", 2**70]

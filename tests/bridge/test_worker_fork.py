@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.bridge.journal import JOURNAL_VARIABLE, read_journals
 
 Program = Callable[..., Any]
 CALLS = 22
@@ -24,7 +23,7 @@ CHILD_ENDS = {
 }
 HANDLERS = """
 import os
-from bridge.handlers import COMMANDS
+from poolproof.bridge.handlers import COMMANDS
 
 def forks(context, args):
     pid = os.fork()

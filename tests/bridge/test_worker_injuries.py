@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from bridge.framing import FrameDecoder
+from poolproof.bridge.framing import FrameDecoder
 
 Program = Callable[..., Any]
 MEGABYTE = 2**20

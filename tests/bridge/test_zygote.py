@@ -13,20 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge.channel import Channel
-from bridge.clock import deadline_ns
-from bridge.config import PoolConfig
-from bridge.crew import Crew
-from bridge.descriptors import MOST_BYTES, encode
-from bridge.errors import ConfigError, StartFailed, WorkerCrashed
-from bridge.events import ServiceInterval
-from bridge.journal import read_journals
-from bridge.messages import encode_request
-from bridge.process import LIFELINE_FD
-from bridge.procfs import start_ticks
-from bridge.rundir import list_pools, pools_dir
-from bridge.zygote import Zygote
+from poolproof.bridge.channel import Channel
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.config import PoolConfig
+from poolproof.bridge.crew import Crew
+from poolproof.bridge.descriptors import MOST_BYTES, encode
+from poolproof.bridge.errors import ConfigError, StartFailed, WorkerCrashed
+from poolproof.bridge.events import ServiceInterval
+from poolproof.bridge.journal import read_journals
+from poolproof.bridge.messages import encode_request
+from poolproof.bridge.process import LIFELINE_FD
+from poolproof.bridge.procfs import start_ticks
+from poolproof.bridge.rundir import list_pools, pools_dir
+from poolproof.bridge.zygote import Zygote
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 GONE_WITHIN_S = 2.0
@@ -111,7 +110,7 @@ def helper(module: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         "helper",
         """
 import os, signal, sys
-from bridge.handlers import COMMANDS
+from poolproof.bridge.handlers import COMMANDS
 LOADED_BY = os.getpid()
 OPEN = os.open("/dev/null", os.O_RDONLY)
 def target(fd):
@@ -514,7 +513,7 @@ def test_a_zygote_that_cannot_be_executed_fails_every_start_until_it_can(
     team: Callable[..., Team], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("bridge.zygote.COMMAND", ("no-such-program",))
+        patch.setattr("poolproof.bridge.zygote.COMMAND", ("no-such-program",))
         one = team()
         for _ in range(2):
             with pytest.raises(StartFailed, match="cannot execute 'no-such-program'"):
@@ -564,10 +563,10 @@ def test_many_lives_leave_no_descriptor_no_thread_and_no_process(
 
 SCRIPT = """
 import os, sys, threading
-from bridge.clock import deadline_ns
-from bridge.config import PoolConfig
-from bridge.crew import Crew
-from bridge.messages import encode_request
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.config import PoolConfig
+from poolproof.bridge.crew import Crew
+from poolproof.bridge.messages import encode_request
 crew = Crew(PoolConfig(zygote=True), version="v9")
 channel = crew.spawn(1)
 channel.handshake(deadline_ns=deadline_ns(10))
@@ -656,7 +655,7 @@ def test_running_out_of_descriptors_is_a_failed_start_and_leaks_nothing(
         SCRIPT
         + """
 import resource
-from bridge.errors import StartFailed
+from poolproof.bridge.errors import StartFailed
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 def fds():
     return set(os.listdir("/proc/self/fd"))

@@ -10,8 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
-
-from bridge import (
+from poolproof.bridge import (
     Capability,
     Event,
     EventKind,
@@ -22,13 +21,13 @@ from bridge import (
     SessionStatus,
     Statistics,
 )
-from bridge.clock import now_ns
-from harness.checkers import OneOutcome
-from harness.fault import FaultKind, FaultRecord
-from harness.history import History, Op, OpType, RunInfo
-from harness.runner import Subject
-from harness.scenario import Scenario
-from harness.workload import Size, steady
+from poolproof.bridge.clock import now_ns
+from poolproof.harness.checkers import OneOutcome
+from poolproof.harness.fault import FaultKind, FaultRecord
+from poolproof.harness.history import History, Op, OpType, RunInfo
+from poolproof.harness.runner import Subject
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Size, steady
 
 HANG_GUARD_S = 15.0
 BASE_NS = 1_000_000_000_000
@@ -310,9 +309,9 @@ SCENARIO_FILE = '''
 
 import sys
 
-from harness.checkers import OneOutcome
-from harness.scenario import Scenario
-from harness.workload import Size, steady
+from poolproof.harness.checkers import OneOutcome
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Size, steady
 
 {head}
 SCENARIO = Scenario(

@@ -7,14 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from harness.cells import count_cells, describe_configuration, describe_workload, shortfalls, untried_faults
-from harness.comparison import Cover, FileCover, Minimum, RunResult, ScenarioComparison
-from harness.fault import FaultKind
-from harness.picture import Picture, Struck
-from harness.scenario import Scenario
-from harness.verdict import Verdict
-from harness.workload import Size
+from poolproof.harness.cells import count_cells, describe_configuration, describe_workload, shortfalls, untried_faults
+from poolproof.harness.comparison import Cover, FileCover, Minimum, RunResult, ScenarioComparison
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.picture import Picture, Struck
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.verdict import Verdict
+from poolproof.harness.workload import Size
 
 
 def _row(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from harness.checker import MAX_EXAMPLES, Finding, finding, run_checker
-from harness.checkers import OneOutcome
-from harness.history import History
-from harness.verdict import Verdict
+from poolproof.harness.checker import MAX_EXAMPLES, Finding, finding, run_checker
+from poolproof.harness.checkers import OneOutcome
+from poolproof.harness.history import History
+from poolproof.harness.verdict import Verdict
 
 
 class Breaking:

@@ -12,20 +12,19 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-
-from bridge import PoolConfig
-from harness.cli import main
-from harness.pools import find_pool
-from reports.schema import Document, schema_of
+from poolproof.bridge import PoolConfig
+from poolproof.harness.cli import main
+from poolproof.harness.pools import find_pool
+from poolproof.reports.schema import Document, schema_of
 
 Write = Callable[[str], str]
 Capture = pytest.CaptureFixture[str]
 
 TINY = """
-from harness.checkers import CORE, FaultLanded, OneOutcome
-from harness.fault import FaultKind
-from harness.scenario import IntendedDifference, Scenario
-from harness.workload import Size, steady
+from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.scenario import IntendedDifference, Scenario
+from poolproof.harness.workload import Size, steady
 
 SIZE = Size(workers=1, clients=2)
 TINY = Scenario(name="tiny", summary="two echoes a client", workload=steady("echo", calls=2),
@@ -138,7 +137,7 @@ def test_a_pool_of_ones_own_is_named_by_its_factory(
     write: Write, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "my_pools_of_cli.py").write_text("from pool_v2 import PoolV2 as Mine\n")
+    (tmp_path / "my_pools_of_cli.py").write_text("from poolproof.pool_v2 import PoolV2 as Mine\n")
     assert main(["run", write(TINY), "--pool", "my_pools_of_cli:Mine", "-q", "--out", "kept"]) == 0
     assert "tiny on my_pools_of_cli:Mine, face execute, not observed, seed 1: pass" in capsys.readouterr().out
     name = "tiny-my_pools_of_cli_Mine-1"
@@ -239,7 +238,7 @@ def test_a_fault_of_the_tool_is_one_line_and_no_traceback(monkeypatch: pytest.Mo
     def break_down() -> None:
         raise RuntimeError("planted\nhere")
 
-    monkeypatch.setattr("harness.commands.machine.examine", break_down)
+    monkeypatch.setattr("poolproof.harness.commands.machine.examine", break_down)
     assert main(["doctor"]) == 4
     assert capsys.readouterr().err == "poolproof: a fault of poolproof itself: RuntimeError: planted | here\n"
 
@@ -313,7 +312,7 @@ def test_the_version_is_told(capsys: Capture) -> None:
 
 
 def test_a_reader_that_goes_away_is_no_verdict() -> None:
-    command = [sys.executable, "-m", "harness.cli", "list", "scenarios"]
+    command = [sys.executable, "-m", "poolproof.harness.cli", "list", "scenarios"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()
@@ -327,9 +326,9 @@ def test_no_command_shows_the_help(capsys: Capture) -> None:
 
 
 EXITS = """
-from harness.checkers import CORE, OneOutcome
-from harness.scenario import Scenario
-from harness.workload import Size, Step
+from poolproof.harness.checkers import CORE, OneOutcome
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Size, Step
 
 ECHO, EXIT = Step(command="echo"), Step(command="exit")
 EXITS = Scenario(name="exits", summary="a worker exits", workload=lambda choice, size: ((ECHO, EXIT), (ECHO,)),

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge import CommandError
-from bridge.clock import now_ns
-from harness.client import Client
-from harness.fault import FaultKind
-from harness.history import History
-from harness.lines import build_history
-from harness.recorder import Recorder
-from harness.workload import Step
+from poolproof.bridge import CommandError
+from poolproof.bridge.clock import now_ns
+from poolproof.harness.client import Client
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.history import History
+from poolproof.harness.lines import build_history
+from poolproof.harness.recorder import Recorder
+from poolproof.harness.workload import Step
 
 LIMIT_S = 15.0
 

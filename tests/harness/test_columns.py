@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from bridge import Event, EventKind
-from harness.columns import (
+from poolproof.bridge import Event, EventKind
+from poolproof.harness.columns import (
     NONE,
     Documents,
     Earliest,
@@ -22,7 +21,7 @@ from harness.columns import (
     order_by,
     repeated,
 )
-from harness.tables import Events, Ops, Services
+from poolproof.harness.tables import Events, Ops, Services
 
 
 def numbers(*values: int | None) -> Any:

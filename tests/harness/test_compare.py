@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import poolproof.harness.compare
 import pytest
-
-import harness.compare
-from harness.catalogue import find_scenarios
-from harness.checker import Finding
-from harness.checkers import CORE, OneOutcome, Overlap
-from harness.compare import (
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.checker import Finding
+from poolproof.harness.checkers import CORE, OneOutcome, Overlap
+from poolproof.harness.compare import (
     PlannedRun,
     assemble,
     compare,
@@ -24,14 +23,14 @@ from harness.compare import (
     reanalyze,
     run_jobs,
 )
-from harness.comparison import Comparison, RunResult, Speed
-from harness.errors import RecordError, RunError
-from harness.job import start_job
-from harness.pools import find_pool
-from harness.runner import Request, run
-from harness.scenario import IntendedDifference
-from harness.verdict import Decision, Verdict
-from harness.workload import Size, steady
+from poolproof.harness.comparison import Comparison, RunResult, Speed
+from poolproof.harness.errors import RecordError, RunError
+from poolproof.harness.job import start_job
+from poolproof.harness.pools import find_pool
+from poolproof.harness.runner import Request, run
+from poolproof.harness.scenario import IntendedDifference
+from poolproof.harness.verdict import Decision, Verdict
+from poolproof.harness.workload import Size, steady
 
 LIMIT_S = 30.0
 V1, V2 = find_pool("v1"), find_pool("v2")
@@ -153,7 +152,7 @@ def test_the_longest_budgets_come_first_and_bound_their_jobs(tiny: Callable[...,
 
     scenarios = [tiny(name="short", budget_s=5.0), tiny(name="long", budget_s=50.0)]
     run_jobs(planned(scenarios, (V2,)), tmp_path, jobs=1, start_job=start, progress=Log())
-    extra_s = harness.compare.JOB_EXTRA_S
+    extra_s = poolproof.harness.compare.JOB_EXTRA_S
     assert limits == [("long", 50.0 + extra_s), ("short", 5.0 + extra_s)]
 
 
@@ -353,7 +352,7 @@ def test_speeds_are_measured_for_timed_scenarios_alone(
             blocks=6,
         )
 
-    monkeypatch.setattr(harness.compare, "measure_speed", measure)
+    monkeypatch.setattr(poolproof.harness.compare, "measure_speed", measure)
     log = Log()
     scenarios = [tiny(), tiny(name="timed", timed=True), tiny(name="breaks", timed=True)]
     speeds, troubles = measure_speeds(scenarios, V1, V2, Request(), progress=log)

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-
-from harness.composition import bursts, mix, phases, ramp, sessions, steady_mix, together
-from harness.errors import UsageError
-from harness.workload import Plan, Size, Step, Workload, steady
+from poolproof.harness.composition import bursts, mix, phases, ramp, sessions, steady_mix, together
+from poolproof.harness.errors import UsageError
+from poolproof.harness.workload import Plan, Size, Step, Workload, steady
 
 ECHO, SLEEP = Step(command="echo"), Step(command="sleep", args={"seconds": 0.1})
 DRAW = mix((3, ECHO), (1, SLEEP))

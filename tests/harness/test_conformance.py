@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import pytest
-
-from harness.conformance import KnownFailure, conformance_tests
-from harness.errors import UsageError
-from scenarios import CATALOGUE
+from poolproof.harness.conformance import KnownFailure, conformance_tests
+from poolproof.harness.errors import UsageError
+from poolproof.scenarios import CATALOGUE
 
 HEAD = """
 import pytest
-from harness.checkers import CORE, FaultLanded, OneOutcome
-from harness.conformance import KnownFailure, conformance_tests
-from harness.fault import FaultKind
-from harness.scenario import Scenario
-from harness.workload import Size, steady
-from bridge import Capability
-from pool_v2 import PoolV2
+from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome
+from poolproof.harness.conformance import KnownFailure, conformance_tests
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Size, steady
+from poolproof.bridge import Capability
+from poolproof.pool_v2 import PoolV2
 
 def make(name, *checkers, **fields):
     return Scenario(name=name, summary=name, workload=steady("echo", calls=1), checkers=(*checkers, *CORE),
@@ -93,7 +92,9 @@ def test_a_pool_without_events_is_skipped_where_nothing_can_be_decided(suite: py
 
 
 def test_a_peer_is_put_to_the_test_by_one_line(suite: pytest.Pytester) -> None:
-    line = "test_peer = conformance_tests('harness.peers.executor:POOL', scenarios=[GOOD, NEEDY, 'slow_start'])"
+    line = (
+        "test_peer = conformance_tests('poolproof.harness.peers.executor:POOL', scenarios=[GOOD, NEEDY, 'slow_start'])"
+    )
     result = _run(suite, line)
     result.assert_outcomes(passed=1, skipped=2, warnings=1)
 

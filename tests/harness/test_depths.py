@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge import Capability, CommandError, InvalidRequest, Pool, PoolClosed, PoolConfig
-from bridge.framing import encode_frame
-from bridge.messages import encode_request
-from harness.depths.depth import Depth
-from harness.depths.frames import FrameCheck, FrameFault
-from harness.depths.making import make_mock, options_at, why_impossible
-from harness.depths.mock import MockPool
-from harness.depths.script import Script, ScriptLine, read_script
-from harness.depths.scripted_worker import FAULT_STATUS, command
-from harness.errors import UsageError
+from poolproof.bridge import Capability, CommandError, InvalidRequest, Pool, PoolClosed, PoolConfig
+from poolproof.bridge.framing import encode_frame
+from poolproof.bridge.messages import encode_request
+from poolproof.harness.depths.depth import Depth
+from poolproof.harness.depths.frames import FrameCheck, FrameFault
+from poolproof.harness.depths.making import make_mock, options_at, why_impossible
+from poolproof.harness.depths.mock import MockPool
+from poolproof.harness.depths.script import Script, ScriptLine, read_script
+from poolproof.harness.depths.scripted_worker import FAULT_STATUS, command
+from poolproof.harness.errors import UsageError
 
 NOW = "2026-01-01T00:00:00+00:00"
 PING = {"id": 0, "command": "ping", "args": {}, "timestamp": NOW}

@@ -6,8 +6,7 @@ import resource
 import sys
 
 import pytest
-
-from harness import doctor
+from poolproof.harness import doctor
 
 
 def test_every_point_is_tried_here_and_found_well() -> None:
@@ -44,6 +43,6 @@ def test_a_worker_that_outlives_its_parent_is_found(monkeypatch: pytest.MonkeyPa
 
 
 def _config() -> doctor.PoolConfig:
-    from bridge import PoolConfig
+    from poolproof.bridge import PoolConfig
 
     return PoolConfig()

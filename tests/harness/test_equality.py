@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from harness.equality import VOLATILE, same_json, without
+from poolproof.harness.equality import VOLATILE, same_json, without
 
 VALUES: tuple[Any, ...] = (
     None,

@@ -8,22 +8,22 @@ from typing import Any
 
 import msgspec
 import pytest
+from poolproof.bridge import Capability
+from poolproof.harness.catalogue import all_scenarios
+from poolproof.harness.checkers import LabelledOutcome, OneOutcome
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.errors import UsageError
+from poolproof.harness.face import USUAL_FACES, Face
+from poolproof.harness.faces import ALL_FACES
+from poolproof.harness.faces.blocking import joined
+from poolproof.harness.job import start_job
+from poolproof.harness.pools import as_subject, find_pool
+from poolproof.harness.runner import Request, Subject, run, why_skipped
+from poolproof.harness.scenario import PATIENT
+from poolproof.harness.selfcheck.probes import PROBES
+from poolproof.harness.verdict import Verdict
+from poolproof.harness.workload import Size
 
-from bridge import Capability
-from harness.catalogue import all_scenarios
-from harness.checkers import LabelledOutcome, OneOutcome
-from harness.comparison import RunResult
-from harness.errors import UsageError
-from harness.face import USUAL_FACES, Face
-from harness.faces import ALL_FACES
-from harness.faces.blocking import joined
-from harness.job import start_job
-from harness.pools import as_subject, find_pool
-from harness.runner import Request, Subject, run, why_skipped
-from harness.scenario import PATIENT
-from harness.selfcheck.probes import PROBES
-from harness.verdict import Verdict
-from harness.workload import Size
 from tests.harness import candidates
 
 REFUSED = frozenset({"result", "QueueFull", "CheckoutTimeout"})

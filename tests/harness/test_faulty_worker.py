@@ -11,12 +11,11 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from bridge.clock import now_ns
-from bridge.framing import FrameDecoder
-from bridge.messages import decode_response
-from harness.fault import COMMAND_FAULTS, START_FAULTS, Fault, FaultKind, FaultRecord
-from harness.faulty_worker import CRASH_STATUS, STRAY, claim, inflict, lift, main, parse, wrap
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.framing import FrameDecoder
+from poolproof.bridge.messages import decode_response
+from poolproof.harness.fault import COMMAND_FAULTS, START_FAULTS, Fault, FaultKind, FaultRecord
+from poolproof.harness.faulty_worker import CRASH_STATUS, STRAY, claim, inflict, lift, main, parse, wrap
 
 LIMIT_S = 30.0
 COMMAND = (sys.executable, "-c", "import sys; print('I am', sys.argv[1:])", "--", "x y", "")
@@ -35,7 +34,7 @@ COMMAND = (sys.executable, "-c", "import sys; print('I am', sys.argv[1:])", "--"
 )
 def test_what_was_wrapped_is_parsed_again(faults: tuple[Fault, ...]) -> None:
     words = wrap(COMMAND, faults, "/some/log file")
-    assert words[:3] == (sys.executable, "-m", "harness.faulty_worker")
+    assert words[:3] == (sys.executable, "-m", "poolproof.harness.faulty_worker")
     assert parse(list(words[3:])) == ("/some/log file", list(faults), list(COMMAND))
 
 
@@ -134,7 +133,15 @@ def test_several_faults_come_in_order_and_a_second_start_adds_its_own(tmp_path: 
 
 
 def test_an_unknown_fault_starts_no_worker(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "harness.faulty_worker", str(tmp_path / "log"), "kill:0:0:0", "--", *COMMAND]
+    words = [
+        sys.executable,
+        "-m",
+        "poolproof.harness.faulty_worker",
+        str(tmp_path / "log"),
+        "kill:0:0:0",
+        "--",
+        *COMMAND,
+    ]
     done = subprocess.run(words, capture_output=True, timeout=LIMIT_S, check=False)
     assert done.returncode != 0
     assert done.stdout == b""

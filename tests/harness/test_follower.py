@@ -7,10 +7,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
-from bridge.journal import Entry
-from harness.follower import Follower
-from harness.roll import Roll
+from poolproof.bridge.journal import Entry
+from poolproof.harness.follower import Follower
+from poolproof.harness.roll import Roll
 
 
 class Ear:

@@ -11,12 +11,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-
-from harness.lock import COVERED_VARIABLE, covering, measuring, quiet_gate, sharing
+from poolproof.harness.lock import COVERED_VARIABLE, covering, measuring, quiet_gate, sharing
 
 LIMIT_S = 30.0
 CHILD = """
-from harness.lock import quiet_gate, sharing
+from poolproof.harness.lock import quiet_gate, sharing
 with sharing():
     print("shares", flush=True)
 with quiet_gate(None) as held:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge import PoolConfig, PoolNameConflict
-from harness.fault import DESCRIPTIONS, Fault, FaultKind, FaultRecord
-from harness.injuries import INJURIES, Stage
-from harness.lines import build_history
-from harness.pools import find_pool
-from harness.recorder import Recorder
+from poolproof.bridge import PoolConfig, PoolNameConflict
+from poolproof.harness.fault import DESCRIPTIONS, Fault, FaultKind, FaultRecord
+from poolproof.harness.injuries import INJURIES, Stage
+from poolproof.harness.lines import build_history
+from poolproof.harness.pools import find_pool
+from poolproof.harness.recorder import Recorder
 
 POOLS = ("v1", "v2")
 both_pools = pytest.mark.parametrize("name", POOLS)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from harness.errors import UsageError
-from harness.intended import DifferenceKind, IntendedDifference, excuse_answer, find_excuse, not_seen
+from poolproof.harness.errors import UsageError
+from poolproof.harness.intended import DifferenceKind, IntendedDifference, excuse_answer, find_excuse, not_seen
 
 
 def entry(**fields: Any) -> IntendedDifference:

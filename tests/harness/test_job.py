@@ -13,23 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import poolproof.harness.job
 import psutil
 import pytest
-
-import harness.job
-from harness.catalogue import find_scenarios
-from harness.comparison import RunResult
-from harness.job import Job, JobOrder, start_job
-from harness.pools import find_pool
-from harness.runner import Request, analyze
-from harness.store import RunFolder
-from harness.verdict import Verdict
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.job import Job, JobOrder, start_job
+from poolproof.harness.pools import find_pool
+from poolproof.harness.runner import Request, analyze
+from poolproof.harness.store import RunFolder
+from poolproof.harness.verdict import Verdict
 
 LIMIT_S = 60.0
 PARENT = """
 import sys
-from harness.job import Job, JobOrder
-from harness.runner import Request
+from poolproof.harness.job import Job, JobOrder
+from poolproof.harness.runner import Request
 job = Job(JobOrder(scenario="own", file=sys.argv[1], pool=sys.argv[2], request=Request(), out=sys.argv[3]))
 print(job._process.pid, flush=True)
 sys.stdin.read()
@@ -59,7 +58,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         path = tmp_path / "program"
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setattr(harness.job.sys, "executable", str(path))
+        monkeypatch.setattr(poolproof.harness.job.sys, "executable", str(path))
 
     return replace
 
@@ -243,7 +242,7 @@ def test_a_process_that_ends_without_an_answer_is_a_trouble(
 def test_a_process_that_does_not_leave_is_killed(
     start: Callable[..., Job], program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness.job, "END_WAIT_S", 0.1)
+    monkeypatch.setattr(poolproof.harness.job, "END_WAIT_S", 0.1)
     program("exec sleep 3600")
     job = start("")
     assert job.end() == ""

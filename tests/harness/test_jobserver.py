@@ -7,13 +7,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from harness.catalogue import find_scenarios
-from harness.jobserver import JobServer
-from harness.pools import find_pool
-from harness.runner import Request
-from harness.scenario import Scenario
-from harness.verdict import Verdict
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.jobserver import JobServer
+from poolproof.harness.pools import find_pool
+from poolproof.harness.runner import Request
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.verdict import Verdict
 
 LIMIT_S = 60.0
 V2 = find_pool("v2")

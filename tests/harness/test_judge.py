@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from harness.checker import Finding
-from harness.comparison import RunResult, Speed
-from harness.differential import Answers, OpDifference
-from harness.intended import DifferenceKind
-from harness.judge import compare_scenario, judge
-from harness.scenario import IntendedDifference
-from harness.verdict import Decision, Verdict, worst
+from poolproof.harness.checker import Finding
+from poolproof.harness.comparison import RunResult, Speed
+from poolproof.harness.differential import Answers, OpDifference
+from poolproof.harness.intended import DifferenceKind
+from poolproof.harness.judge import compare_scenario, judge
+from poolproof.harness.scenario import IntendedDifference
+from poolproof.harness.verdict import Decision, Verdict, worst
 
 PASS, UNKNOWN, FAIL = Verdict.PASS, Verdict.UNKNOWN, Verdict.FAIL
 NO_ANSWERS = Answers()

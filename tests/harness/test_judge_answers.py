@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from harness.differential import compare_answers
-from harness.intended import Comparing, DifferenceKind
+from poolproof.harness.differential import compare_answers
+from poolproof.harness.intended import Comparing, DifferenceKind
 
 
 def compared(build: Any, one: Any, other: Any) -> Any:

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from harness.cells import count_faces
-from harness.checker import Finding
-from harness.comparison import RunResult
-from harness.differential import Answers, compare_answers
-from harness.intended import IntendedDifference
-from harness.judge import Beside, Judgement, compare_scenario, judge
-from harness.verdict import Decision, Verdict
+from poolproof.harness.cells import count_faces
+from poolproof.harness.checker import Finding
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.differential import Answers, compare_answers
+from poolproof.harness.intended import IntendedDifference
+from poolproof.harness.judge import Beside, Judgement, compare_scenario, judge
+from poolproof.harness.verdict import Decision, Verdict
 
 TODAY = "2026-06-30"
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from bridge import EventKind, SessionStatus, Statistics
-from harness.fault import FaultKind
-from harness.history import Leftovers, OpType, Sample
-from harness.lines import (
+from poolproof.bridge import EventKind, SessionStatus, Statistics
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.history import Leftovers, OpType, Sample
+from poolproof.harness.lines import (
     End,
     EndLine,
     EventLine,

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from harness.lock import measuring
+from poolproof.harness.lock import measuring
 
 LIMIT_S = 15.0
 HOLD = """
 import sys
-from harness.lock import measuring
+from poolproof.harness.lock import measuring
 with measuring():
     print("held", flush=True)
     sys.stdin.read()

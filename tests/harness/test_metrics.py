@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from harness.comparison import Busy, Metrics
-from harness.metrics import MOST_STRETCHES, measure
+from poolproof.harness.comparison import Busy, Metrics
+from poolproof.harness.metrics import MOST_STRETCHES, measure
 
 
 def test_an_empty_history_has_no_figures(build: Any) -> None:

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from harness.cli import main
-from harness.migration import Position, StateFile
+from poolproof.harness.cli import main
+from poolproof.harness.migration import Position, StateFile
 
 Capture = pytest.CaptureFixture[str]
 FILE = """
-from harness.checkers import CORE, OneOutcome
-from harness.scenario import Scenario
-from harness.workload import Size, steady
+from poolproof.harness.checkers import CORE, OneOutcome
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Size, steady
 
 TINY = Scenario(name="tiny", summary="two echoes a client", workload=steady("echo", calls=2),
                 checkers=(OneOutcome(), *CORE), fixed_size=Size(workers=1, clients=2))
@@ -110,7 +109,9 @@ def test_validate_writes_one_page_on_which_not_run_is_not_passed(
     migrate: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The reports have tests of their own, and each costs seconds.
-    monkeypatch.setattr("harness.commands.migrate.write_reports", lambda found, folder: {"html": folder / "r.html"})
+    monkeypatch.setattr(
+        "poolproof.harness.commands.migrate.write_reports", lambda found, folder: {"html": folder / "r.html"}
+    )
     Path("tiny.py").write_text(FILE)
     code, out, _ = migrate("validate", "tiny.py", "--soak-s", "0", "--out", "v", "--quiet", "--jobs", "2")
     assert code == 3

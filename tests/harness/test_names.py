@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-
-from bridge import PoolConfig
-from harness.names import pool_name
+from poolproof.bridge import PoolConfig
+from poolproof.harness.names import pool_name
 
 
 @pytest.fixture(autouse=True)

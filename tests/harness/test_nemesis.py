@@ -13,16 +13,15 @@ from typing import Any
 
 import psutil
 import pytest
-
-from bridge import Event, EventKind
-from bridge.clock import now_ns
-from harness.fault import Fault, FaultKind, FaultRecord
-from harness.injuries import Stage
-from harness.lines import build_history
-from harness.nemesis import Nemesis
-from harness.recorder import Recorder, Running
-from harness.roll import Roll
-from harness.workload import Step
+from poolproof.bridge import Event, EventKind
+from poolproof.bridge.clock import now_ns
+from poolproof.harness.fault import Fault, FaultKind, FaultRecord
+from poolproof.harness.injuries import Stage
+from poolproof.harness.lines import build_history
+from poolproof.harness.nemesis import Nemesis
+from poolproof.harness.recorder import Recorder, Running
+from poolproof.harness.roll import Roll
+from poolproof.harness.workload import Step
 
 LIMIT_S = 15.0
 STEP = Step(command="sleep", label="victim")

@@ -6,17 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from harness.catalogue import all_scenarios
-from harness.checkers import OneOutcome
-from harness.face import Face
-from harness.faces import ALL_FACES
-from harness.fault import Fault, FaultKind
-from harness.pairing import FaultGroup, choose, everything, fault_groups, workload_kinds
-from harness.pools import SUBJECTS
-from harness.runner import Request, plan_of, why_skipped
-from harness.scenario import Scenario
-from harness.workload import Step, steady
+from poolproof.harness.catalogue import all_scenarios
+from poolproof.harness.checkers import OneOutcome
+from poolproof.harness.face import Face
+from poolproof.harness.faces import ALL_FACES
+from poolproof.harness.fault import Fault, FaultKind
+from poolproof.harness.pairing import FaultGroup, choose, everything, fault_groups, workload_kinds
+from poolproof.harness.pools import SUBJECTS
+from poolproof.harness.runner import Request, plan_of, why_skipped
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Step, steady
 
 ONE, TWO = Face(name="one", summary="a face"), Face(name="two", summary="another")
 

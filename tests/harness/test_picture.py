@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from harness.checker import Finding
-from harness.fault import FaultKind
-from harness.history import Sample
-from harness.picture import (
+from poolproof.harness.checker import Finding
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.history import Sample
+from poolproof.harness.picture import (
     MOST_LANES,
     MOST_LEVELS,
     MOST_NOTED,
@@ -21,7 +20,7 @@ from harness.picture import (
     Step,
     draw,
 )
-from harness.verdict import Verdict
+from poolproof.harness.verdict import Verdict
 
 
 def test_an_empty_history_has_no_picture(build: Any) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from harness.catalogue import find_scenarios
-from harness.errors import RecordError, UsageError
-from harness.fault import Fault, FaultKind
-from harness.plan import StoredPlan, read_plan, write_plan
-from harness.workload import Size, Step
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.errors import RecordError, UsageError
+from poolproof.harness.fault import Fault, FaultKind
+from poolproof.harness.plan import StoredPlan, read_plan, write_plan
+from poolproof.harness.workload import Size, Step
 
 STEP = Step(command="echo", args={"value": [None, 1.5, {"a": True}]}, label="one", after="x:done", at_s=0.5)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 SCENARIOS = """
-from bridge import Capability
-from harness.checkers import CORE, FaultLanded, OneOutcome
-from harness.fault import FaultKind
-from harness.scenario import IntendedDifference, Scenario
-from harness.workload import Size, steady
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.scenario import IntendedDifference, Scenario
+from poolproof.harness.workload import Size, steady
 
 def make(name, *checkers, **fields):
     return Scenario(name=name, summary=name, workload=steady("echo", calls=1), checkers=(*checkers, *CORE),
@@ -30,8 +30,8 @@ OPEN = SCENARIOS + 'OPEN = make("open", OneOutcome(), FaultLanded(kinds=(FaultKi
 NEEDY = (
     SCENARIOS
     + """
-import harness.pools
-NEEDY = make("needy", OneOutcome(), needs=frozenset(Capability) - harness.pools.SUBJECTS["v1"].capabilities)
+import poolproof.harness.pools
+NEEDY = make("needy", OneOutcome(), needs=frozenset(Capability) - poolproof.harness.pools.SUBJECTS["v1"].capabilities)
 """
 )
 
@@ -144,7 +144,7 @@ def test_the_other_fixtures_make_names_pools_and_runs(session: pytest.Pytester) 
     session.makepyfile(
         test_it="""
         import pytest
-        from bridge import PoolClosed, PoolNameConflict
+        from poolproof.bridge import PoolClosed, PoolNameConflict
         from scenario_mine import BAD, GOOD
 
         kept = []
@@ -203,9 +203,9 @@ def test_a_file_that_looks_like_scenarios_by_name_alone_is_left_alone(session: p
 def test_answers_that_differ_fail_a_session_whose_items_all_pass(session: pytest.Pytester) -> None:
     session.makepyfile(
         scenario_mine="""
-        from harness.checkers import NothingLeft, OneOutcome
-        from harness.scenario import Scenario
-        from harness.workload import Size, steady
+        from poolproof.harness.checkers import NothingLeft, OneOutcome
+        from poolproof.harness.scenario import Scenario
+        from poolproof.harness.workload import Size, steady
 
         DIFFERENT = Scenario(name="different", summary="who am I", workload=steady("get_name", calls=1),
                              checkers=(OneOutcome(allowed=frozenset({"result", "CommandError"})), NothingLeft()),
@@ -214,7 +214,7 @@ def test_answers_that_differ_fail_a_session_whose_items_all_pass(session: pytest
     )
     session.makeconftest(
         """
-        from pool_v2 import PoolV2
+        from poolproof.pool_v2 import PoolV2
 
         original = PoolV2.execute
 
@@ -305,7 +305,7 @@ def test_a_scenario_is_run_at_the_depth_that_was_chosen_or_skipped(
     session.makepyfile(
         scenario_mine=SCENARIOS
         + """
-from harness.depths.depth import Depth
+from poolproof.harness.depths.depth import Depth
 ANY = make("any_depth", OneOutcome(), depths=frozenset(Depth))
 """
     )

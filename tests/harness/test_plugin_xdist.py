@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import psutil
 import pytest
-
-from harness.store import read_comparison
+from poolproof.harness.store import read_comparison
 
 GOOD = """
-from harness.checkers import CORE, OneOutcome
-from harness.scenario import Scenario
-from harness.workload import Size, steady
+from poolproof.harness.checkers import CORE, OneOutcome
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Size, steady
 
 def make(name):
     return Scenario(name=name, summary=name, workload=steady("echo", calls=2), checkers=(OneOutcome(), *CORE),

@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from bridge import Capability, Event, Pool, PoolConfig
-from harness.errors import UsageError
-from harness.names import pool_name
-from harness.pools import SUBJECTS, find_pool, offered_pools
+from poolproof.bridge import Capability, Event, Pool, PoolConfig
+from poolproof.harness.errors import UsageError
+from poolproof.harness.names import pool_name
+from poolproof.harness.pools import SUBJECTS, find_pool, offered_pools
 
 
 @pytest.mark.parametrize("name", sorted(SUBJECTS))
@@ -40,8 +39,8 @@ def test_an_unknown_pool_is_a_usage_error_with_the_nearest(name: str, hint: str)
 
 OWN = '''
 """Pools of a user's own."""
-from pool_v2 import PoolV2
-from harness.runner import Subject
+from poolproof.pool_v2 import PoolV2
+from poolproof.harness.runner import Subject
 
 class Mine(PoolV2):
     """My own pool."""

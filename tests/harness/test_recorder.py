@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from bridge import (
+from poolproof.bridge import (
     CallTimeout,
     CheckoutTimeout,
     CommandError,
@@ -24,12 +23,12 @@ from bridge import (
     Statistics,
     WorkerCrashed,
 )
-from harness.fault import FaultKind
-from harness.history import History, Leftovers, OpType
-from harness.lines import build_history
-from harness.recorder import Recorder
-from harness.roll import Roll
-from harness.workload import Step
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.history import History, Leftovers, OpType
+from poolproof.harness.lines import build_history
+from poolproof.harness.recorder import Recorder
+from poolproof.harness.roll import Roll
+from poolproof.harness.workload import Step
 
 STEP = Step(command="echo", label="step")
 

@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import poolproof.harness.runner
 import pytest
-
-import harness.runner
-from bridge import Capability, EventKind
-from harness.checkers import CORE, FaultLanded, OneOutcome, Sessions
-from harness.errors import UsageError
-from harness.fault import Fault, FaultKind
-from harness.history import Leftovers
-from harness.pools import find_pool
-from harness.runner import Request, analyze, run, why_skipped
-from harness.store import RunFolder
-from harness.verdict import Verdict
-from harness.workload import Plan, Size, Step, steady
+from poolproof.bridge import Capability, EventKind
+from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome, Sessions
+from poolproof.harness.errors import UsageError
+from poolproof.harness.fault import Fault, FaultKind
+from poolproof.harness.history import Leftovers
+from poolproof.harness.pools import find_pool
+from poolproof.harness.runner import Request, analyze, run, why_skipped
+from poolproof.harness.store import RunFolder
+from poolproof.harness.verdict import Verdict
+from poolproof.harness.workload import Plan, Size, Step, steady
 
 POOLS = ("v1", "v2")
 ALL_CHECKS = (OneOutcome(), *CORE)
@@ -212,7 +211,7 @@ def test_the_asked_size_counts_where_the_scenario_fixes_none(tiny: Callable[...,
 def test_a_run_that_leaves_nothing_waits_for_nothing(
     tiny: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: str
 ) -> None:
-    monkeypatch.setattr(harness.runner, "LEFTOVER_PATIENCE_S", 3600.0)
+    monkeypatch.setattr(poolproof.harness.runner, "LEFTOVER_PATIENCE_S", 3600.0)
     result = run(tiny(checkers=ALL_CHECKS), find_pool(pool), Request(), tmp_path)
     assert verdicts(result)["nothing_left"] is Verdict.PASS
 

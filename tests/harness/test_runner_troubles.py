@@ -8,21 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import poolproof.harness.runner
 import pytest
-
-import harness.runner
-from bridge import Capability, PoolClosed, PoolError, PoolNameConflict
-from harness.checkers import CloseBounded, Conserved, NothingLeft, OneOutcome
-from harness.fault import Fault, FaultKind
-from harness.runner import Request, run
-from harness.verdict import Verdict
+from poolproof.bridge import Capability, PoolClosed, PoolError, PoolNameConflict
+from poolproof.harness.checkers import CloseBounded, Conserved, NothingLeft, OneOutcome
+from poolproof.harness.fault import Fault, FaultKind
+from poolproof.harness.runner import Request, run
+from poolproof.harness.verdict import Verdict
 
 Subjects = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.runner, "LEFTOVER_PATIENCE_S", 0.05)
+    monkeypatch.setattr(poolproof.harness.runner, "LEFTOVER_PATIENCE_S", 0.05)
 
 
 def only(result: Any) -> Verdict:
@@ -191,7 +190,7 @@ def test_a_fault_that_lasts_beyond_the_run_is_a_trouble(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(harness.runner, "CLOSE_GRACE_S", 0.05)
+    monkeypatch.setattr(poolproof.harness.runner, "CLOSE_GRACE_S", 0.05)
     release = threading.Event()
     closes: list[float | None] = []
 

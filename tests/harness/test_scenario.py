@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from harness.errors import UsageError
-from harness.scenario import IntendedDifference
+from poolproof.harness.errors import UsageError
+from poolproof.harness.scenario import IntendedDifference
 
 
 @pytest.mark.parametrize("name", ["", "Big", "1st", "with-dash", "_x", "a" * 61, "a b", "ä"])

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from bridge.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
-from harness.checkers import CORE, OneOutcome
-from harness.models.service import BASE_VARIABLE, ModelService
-from harness.plan import StoredPlan, write_plan
-from harness.pools import find_pool
-from harness.programs import create, execute
-from harness.runner import Request, run
-from harness.scenario import Scenario
-from harness.workload import Plan, Size, Step
+from poolproof.bridge.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
+from poolproof.harness.checkers import CORE, OneOutcome
+from poolproof.harness.models.service import BASE_VARIABLE, ModelService
+from poolproof.harness.plan import StoredPlan, write_plan
+from poolproof.harness.pools import find_pool
+from poolproof.harness.programs import create, execute
+from poolproof.harness.runner import Request, run
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Plan, Size, Step
 
 KEY = "sk-planted-9876543210"
 WRONG = "sk-also-planted-9876543210"
@@ -79,8 +78,8 @@ def test_a_planted_key_is_in_no_stored_plan(tmp_path: Path) -> None:
 
 
 def test_a_planted_key_is_in_no_command_line_and_no_environment() -> None:
-    from bridge import PoolConfig
-    from pool_v2 import PoolV2
+    from poolproof.bridge import PoolConfig
+    from poolproof.pool_v2 import PoolV2
 
     with PoolV2(PoolConfig(workers=2)) as pool:
         pool.execute("configure_lm", {"model": "m", "api_key": KEY}, session="s")

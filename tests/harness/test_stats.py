@@ -7,9 +7,8 @@ import random
 
 import numpy as np
 import pytest
-
-from harness.errors import UsageError
-from harness.stats import Ratio, paired_ratio, proportion, quantile, t_quantile
+from poolproof.harness.errors import UsageError
+from poolproof.harness.stats import Ratio, paired_ratio, proportion, quantile, t_quantile
 
 PAIRS = 24
 

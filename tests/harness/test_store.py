@@ -7,15 +7,14 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from bridge.journal import Entry
-from harness.checker import Finding
-from harness.comparison import Busy, Comparison, Machine, Metrics, Quantiles, RunResult
-from harness.errors import RecordError, UsageError
-from harness.fault import FaultKind
-from harness.lines import FaultLine, MarkLine, OpLine
-from harness.store import COMPARISON_FILE, RunFolder, read_comparison, write_whole
-from harness.verdict import Decision, Verdict
+from poolproof.bridge.journal import Entry
+from poolproof.harness.checker import Finding
+from poolproof.harness.comparison import Busy, Comparison, Machine, Metrics, Quantiles, RunResult
+from poolproof.harness.errors import RecordError, UsageError
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.lines import FaultLine, MarkLine, OpLine
+from poolproof.harness.store import COMPARISON_FILE, RunFolder, read_comparison, write_whole
+from poolproof.harness.verdict import Decision, Verdict
 
 
 @pytest.fixture

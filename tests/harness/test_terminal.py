@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 
 import pytest
+from poolproof.harness.checker import Finding
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.terminal import Steps, show_result, show_table
+from poolproof.harness.verdict import Verdict
 from rich.console import Console
-
-from harness.checker import Finding
-from harness.comparison import RunResult
-from harness.terminal import Steps, show_result, show_table
-from harness.verdict import Verdict
 
 
 def _console(*, terminal: bool) -> tuple[Console, io.StringIO]:

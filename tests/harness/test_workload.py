@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-
-from harness.fault import FaultKind
-from harness.workload import Size, Step, steady
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.workload import Size, Step, steady
 
 
 @pytest.mark.parametrize(("scale", "usual", "count"), [(1.0, 10, 10), (0.5, 10, 5), (0.01, 10, 1), (3.0, 2, 6)])

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from bridge import PoolClosed
-from pool_v1.mailbox import Mailbox, Message
+from poolproof.bridge import PoolClosed
+from poolproof.pool_v1.mailbox import Mailbox, Message
 
 
 def nothing() -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge import CommandError, Event, EventKind, StartFailed, WorkerCrashed
-from pool_v1 import PoolV1
+from poolproof.bridge import CommandError, Event, EventKind, StartFailed, WorkerCrashed
+from poolproof.pool_v1 import PoolV1
 
 MakePool = Callable[..., PoolV1]
 K = EventKind
@@ -51,7 +50,7 @@ def test_a_start_that_fails_is_the_call_s_error_and_the_next_call_tries_again(
     make_pool: MakePool, tmp_path: Path
 ) -> None:
     program = tmp_path / "worker"
-    pool = make_pool(worker_command=(str(program), "-m", "bridge.worker"))
+    pool = make_pool(worker_command=(str(program), "-m", "poolproof.bridge.worker"))
     for _ in range(2):
         with pytest.raises(WorkerCrashed, match="cannot execute") as caught:
             pool.execute("ping")
@@ -106,7 +105,7 @@ def test_a_worker_that_breaks_off_is_never_used_again(make_pool: MakePool, log: 
 def test_the_manager_gives_a_silent_worker_up_after_its_own_patience(
     make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, log: Any
 ) -> None:
-    monkeypatch.setattr("pool_v1.manager.OPERATION_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("poolproof.pool_v1.manager.OPERATION_TIMEOUT_S", 0.2)
     pool = make_pool(log)
     pid = pool.execute("pid")["pid"]
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge import (
+from poolproof.bridge import (
     CallTimeout,
     CheckoutTimeout,
     ConfigError,
@@ -23,10 +22,10 @@ from bridge import (
     PoolConfig,
     WorkerCrashed,
 )
-from bridge.journal import JOURNAL_VARIABLE, read_journals
-from bridge.rundir import list_pools
-from pool_v1 import PoolV1
-from pool_v1.pool import UNSUPPORTED
+from poolproof.bridge.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.bridge.rundir import list_pools
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v1.pool import UNSUPPORTED
 
 MakePool = Callable[..., PoolV1]
 LONG_GRACE_S = 60.0

@@ -19,19 +19,18 @@ from typing import Any
 
 import psutil
 import pytest
-
-from bridge import Event, EventKind, PoolConfig
-from bridge.exchange import Steps
-from pool_v2 import PoolV2, WorkerBehaviour, calls, handover, leases, transfer
-from pool_v2.aio import AsyncPool
-from pool_v2.behaviour import HOOKS
-from pool_v2.circuit import Circuit
-from pool_v2.coordinator import Affinity, Coordinator
-from pool_v2.io import ThreadTicket
-from pool_v2.roster import NEVER_NS, Limits, Worker
-from pool_v2.sessions import Session
-from pool_v2.supervisor import Supervisor
-from pool_v2.ticket import Ticket, TicketState
+from poolproof.bridge import Event, EventKind, PoolConfig
+from poolproof.bridge.exchange import Steps
+from poolproof.pool_v2 import PoolV2, WorkerBehaviour, calls, handover, leases, transfer
+from poolproof.pool_v2.aio import AsyncPool
+from poolproof.pool_v2.behaviour import HOOKS
+from poolproof.pool_v2.circuit import Circuit
+from poolproof.pool_v2.coordinator import Affinity, Coordinator
+from poolproof.pool_v2.io import ThreadTicket
+from poolproof.pool_v2.roster import NEVER_NS, Limits, Worker
+from poolproof.pool_v2.sessions import Session
+from poolproof.pool_v2.supervisor import Supervisor
+from poolproof.pool_v2.ticket import Ticket, TicketState
 
 HARD_LIMIT_S = 20.0
 
@@ -390,7 +389,7 @@ class Meanwhile:
         self._act: Callable[[], object] | None = act
 
     def read(self, *args: Any) -> Any:
-        """See bridge.exchange.Io."""
+        """See poolproof.bridge.exchange.Io."""
         act, self._act = self._act, None
         if act is not None:
             act()

@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge import (
+from poolproof.bridge import (
     CircuitOpen,
     ConfigError,
     EventKind,
     PoolClosed,
     PoolConfig,
 )
-from pool_v2 import PoolV2
-from pool_v2.aio import AsyncPool
-from pool_v2.behaviour import WorkerBehaviour
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.aio import AsyncPool
+from poolproof.pool_v2.behaviour import WorkerBehaviour
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]
@@ -66,7 +65,7 @@ def test_the_faces_take_the_same_arguments() -> None:
 
 
 def test_an_import_of_the_room_alone_brings_no_asyncio() -> None:
-    code = "import pool_v2, sys; assert 'asyncio' not in sys.modules; assert pool_v2.AsyncPool"
+    code = "import pool_v2, sys; assert 'asyncio' not in sys.modules; assert poolproof.pool_v2.AsyncPool"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")

@@ -11,18 +11,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
-from bridge.channel import Channel
-from bridge.clock import deadline_ns
-from bridge.errors import CallTimeout, Sent, WorkerCrashed
-from bridge.exchange import Steps, exchange
-from bridge.messages import encode_request
-from bridge.process import WorkerProcess
-from bridge.stderr import StderrDrain, StderrTail
-from pool_v2.aio import AsyncPool
-from pool_v2.aio_io import AsyncTicket, TaskIo, follow
-from pool_v2.runtime import OpenLeases
-from pool_v2.ticket import Ticket, TicketState
+from poolproof.bridge.channel import Channel
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.errors import CallTimeout, Sent, WorkerCrashed
+from poolproof.bridge.exchange import Steps, exchange
+from poolproof.bridge.messages import encode_request
+from poolproof.bridge.process import WorkerProcess
+from poolproof.bridge.stderr import StderrDrain, StderrTail
+from poolproof.pool_v2.aio import AsyncPool
+from poolproof.pool_v2.aio_io import AsyncTicket, TaskIo, follow
+from poolproof.pool_v2.runtime import OpenLeases
+from poolproof.pool_v2.ticket import Ticket, TicketState
 
 OnLoop = Callable[..., Any]
 Connect = Callable[..., Channel]
@@ -281,7 +280,7 @@ def test_a_task_that_is_cancelled_in_a_wait_leaves_its_loop_as_it_was_and_the_wo
 def test_a_task_that_is_cancelled_as_it_waits_for_last_words_goes_away_at_once(
     on_loop: OnLoop, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pool_v2.aio_io.TAIL_WAIT_S", 600.0)
+    monkeypatch.setattr("poolproof.pool_v2.aio_io.TAIL_WAIT_S", 600.0)
     channel = connect("request()", drained=False)
 
     async def use() -> None:

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from bridge import CallTimeout, CheckoutTimeout, CommandError, EventKind, LeaseError, WorkerCrashed
-from pool_v2.aio import AsyncLease, AsyncPool
-from pool_v2.engine import Engine
+from poolproof.bridge import CallTimeout, CheckoutTimeout, CommandError, EventKind, LeaseError, WorkerCrashed
+from poolproof.pool_v2.aio import AsyncLease, AsyncPool
+from poolproof.pool_v2.engine import Engine
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
-from bridge import CheckoutTimeout, EventKind
-from pool_v2.aio import AsyncPool
+from poolproof.bridge import CheckoutTimeout, EventKind
+from poolproof.pool_v2.aio import AsyncPool
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]

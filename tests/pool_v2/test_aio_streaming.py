@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from bridge import (
+from poolproof.bridge import (
     CallTimeout,
     CheckoutTimeout,
     CommandError,
@@ -20,7 +19,7 @@ from bridge import (
     PoolError,
     WorkerCrashed,
 )
-from pool_v2.aio import AsyncPool
+from poolproof.pool_v2.aio import AsyncPool
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from bridge import CheckoutTimeout, CommandError, EventKind, InvalidRequest, WorkerCrashed
+from poolproof.bridge import CheckoutTimeout, CommandError, EventKind, InvalidRequest, WorkerCrashed
 
 
 def test_results_come_in_the_order_of_the_items_from_one_worker(make_pool: Any) -> None:

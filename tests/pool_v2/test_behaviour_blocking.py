@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
-from bridge import CallTimeout, CheckoutTimeout, EventKind, LeaseError, PoolClosed, WorkerCrashed
-from pool_v2 import Ok, PoolV2, Remove, hooks, housekeeper
+from poolproof.bridge import CallTimeout, CheckoutTimeout, EventKind, LeaseError, PoolClosed, WorkerCrashed
+from poolproof.pool_v2 import Ok, PoolV2, Remove, hooks, housekeeper
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

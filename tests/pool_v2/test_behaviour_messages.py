@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from bridge import EventKind, PoolClosed
-from bridge.clock import now_ns
-from pool_v2 import Ok, PoolV2, Remove, Skip, Stop
-from pool_v2.ticket import Ticket
+from poolproof.bridge import EventKind, PoolClosed
+from poolproof.bridge.clock import now_ns
+from poolproof.pool_v2 import Ok, PoolV2, Remove, Skip, Stop
+from poolproof.pool_v2.ticket import Ticket
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

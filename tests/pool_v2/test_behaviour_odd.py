@@ -9,10 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from bridge import CallTimeout, EventKind, HookError, PoolClosed
-from pool_v2 import Ok, PoolV2, WorkerBehaviour, transfer
-from pool_v2.io import ThreadIo
+from poolproof.bridge import CallTimeout, EventKind, HookError, PoolClosed
+from poolproof.pool_v2 import Ok, PoolV2, WorkerBehaviour, transfer
+from poolproof.pool_v2.io import ThreadIo
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

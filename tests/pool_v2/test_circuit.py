@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from pool_v2.circuit import Circuit
+from poolproof.pool_v2.circuit import Circuit
 
 MS = 1_000_000
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from bridge import CheckoutTimeout, QueueFull
-from pool_v2.ticket import Ticket, TicketState
+from poolproof.bridge import CheckoutTimeout, QueueFull
+from poolproof.pool_v2.ticket import Ticket, TicketState
 
 NOW_NS = 1_000_000_000
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from bridge import PoolClosed
-from bridge.lifecycle import WorkerState
-from pool_v2.sessions import Session
-from pool_v2.ticket import TicketState
+from poolproof.bridge import PoolClosed
+from poolproof.bridge.lifecycle import WorkerState
+from poolproof.pool_v2.sessions import Session
+from poolproof.pool_v2.ticket import TicketState
 
 NOW_NS = 1_000_000_000
 

@@ -6,10 +6,9 @@ from collections import Counter
 from typing import Any
 
 import pytest
-
-from pool_v2.orders import HEARTBEAT_NS
-from pool_v2.roster import NEVER_NS, age_limit_ns
-from pool_v2.ticket import Ticket
+from poolproof.pool_v2.orders import HEARTBEAT_NS
+from poolproof.pool_v2.roster import NEVER_NS, age_limit_ns
+from poolproof.pool_v2.ticket import Ticket
 
 S = 1_000_000_000
 

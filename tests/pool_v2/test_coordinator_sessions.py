@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from bridge import SessionLost
-from pool_v2.sessions import Session
-from pool_v2.ticket import TicketState
+from poolproof.bridge import SessionLost
+from poolproof.pool_v2.sessions import Session
+from poolproof.pool_v2.ticket import TicketState
 
 NOW_NS = 1_000_000_000
 

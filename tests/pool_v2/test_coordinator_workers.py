@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from bridge import CircuitOpen
-from pool_v2.sessions import Session
-from pool_v2.ticket import Ticket, TicketState
+from poolproof.bridge import CircuitOpen
+from poolproof.pool_v2.sessions import Session
+from poolproof.pool_v2.ticket import Ticket, TicketState
 
 NOW_NS = 1_000_000_000
 RESET_NS = 2_000_000_000

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-
-from bridge import CallTimeout, CheckoutTimeout, CommandError, Event, EventKind, PoolError
-from bridge.events import CORRELATION
-from pool_v2 import PoolV2
-from pool_v2.io import ThreadIo
-from pool_v2.ticket import Ticket, TicketState
+from poolproof.bridge import CallTimeout, CheckoutTimeout, CommandError, Event, EventKind, PoolError
+from poolproof.bridge.events import CORRELATION
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.io import ThreadIo
+from poolproof.pool_v2.ticket import Ticket, TicketState
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

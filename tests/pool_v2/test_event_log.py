@@ -9,12 +9,11 @@ from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
-
-from bridge import Event, EventKind, PoolClosed
-from bridge.clock import now_ns
-from bridge.events import CORRELATION
-from pool_v2 import PoolV2, event_log
-from pool_v2.event_log import EventLog
+from poolproof.bridge import Event, EventKind, PoolClosed
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.events import CORRELATION
+from poolproof.pool_v2 import PoolV2, event_log
+from poolproof.pool_v2.event_log import EventLog
 
 HARD_LIMIT_S = 20.0
 Observer = Callable[[Event], None]

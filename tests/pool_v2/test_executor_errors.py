@@ -13,11 +13,10 @@ from functools import partial
 from typing import Any
 
 import pytest
-
-from bridge import CommandError, InvalidRequest, PoolConfig, Sent
-from pool_v2 import PoolExecutor
-from pool_v2.callables import unpack
-from pool_v2.executor import NotPicklable, RemoteTraceback
+from poolproof.bridge import CommandError, InvalidRequest, PoolConfig, Sent
+from poolproof.pool_v2 import PoolExecutor
+from poolproof.pool_v2.callables import unpack
+from poolproof.pool_v2.executor import NotPicklable, RemoteTraceback
 
 LIMIT_S = 20.0
 CALLS = """

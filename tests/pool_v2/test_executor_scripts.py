@@ -15,7 +15,7 @@ LIMIT_S = 60.0
 PAGE = Path(__file__).parents[2] / "docs" / "executor.md"
 GUARDED = """
 import dataclasses, os, sys
-from pool_v2 import PoolExecutor
+from poolproof.pool_v2 import PoolExecutor
 
 print("imported as", __name__)
 LIMIT = len(sys.argv)
@@ -93,7 +93,7 @@ def test_the_program_of_the_page_works(tmp_path: Path) -> None:
 
 
 UNGUARDED = """
-from pool_v2 import PoolExecutor
+from poolproof.pool_v2 import PoolExecutor
 
 def work():
     return 1
@@ -153,7 +153,7 @@ def test_the_interpreter_ends_when_all_was_run(tmp_path: Path, ending: str) -> N
 
 LATE = """
 import atexit
-from pool_v2 import PoolExecutor
+from poolproof.pool_v2 import PoolExecutor
 executor = PoolExecutor(1)
 def submit():
     try:
@@ -175,7 +175,7 @@ def test_nothing_can_be_submitted_when_the_program_has_begun_to_end(tmp_path: Pa
 
 FORKED = """
 import os, sys
-from pool_v2 import PoolExecutor
+from poolproof.pool_v2 import PoolExecutor
 executor = PoolExecutor(1)
 print(executor.submit(abs, -1).result(30), flush=True)
 pid = os.fork()

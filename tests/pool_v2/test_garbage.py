@@ -14,18 +14,24 @@ from types import FrameType, GeneratorType
 from typing import Any
 
 import pytest
-
-import bridge
-import pool_v2
-from bridge import CallTimeout, CheckoutTimeout, CommandError, InvalidRequest, PoolClosed, PoolError, WorkerCrashed
-from bridge.channel import Channel
-from pool_v2 import Lease, PoolV2
-from pool_v2.aio import AsyncPool
-from pool_v2.aio_io import AsyncTicket
-from pool_v2.aio_streaming import AsyncStream
-from pool_v2.io import ThreadTicket
-from pool_v2.streaming import Stream
-from pool_v2.ticket import Ticket
+from poolproof import bridge, pool_v2
+from poolproof.bridge import (
+    CallTimeout,
+    CheckoutTimeout,
+    CommandError,
+    InvalidRequest,
+    PoolClosed,
+    PoolError,
+    WorkerCrashed,
+)
+from poolproof.bridge.channel import Channel
+from poolproof.pool_v2 import Lease, PoolV2
+from poolproof.pool_v2.aio import AsyncPool
+from poolproof.pool_v2.aio_io import AsyncTicket
+from poolproof.pool_v2.aio_streaming import AsyncStream
+from poolproof.pool_v2.io import ThreadTicket
+from poolproof.pool_v2.streaming import Stream
+from poolproof.pool_v2.ticket import Ticket
 
 OWN_DIRS = tuple(os.path.dirname(str(package.__file__)) for package in (bridge, pool_v2))
 TIMES = 5

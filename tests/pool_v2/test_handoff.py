@@ -11,12 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-from bridge import EventKind
-from pool_v2 import handoff
-from pool_v2.handoff import hand_over, take_back
-from pool_v2.roster import Worker
-from pool_v2.ticket import Ticket
+from poolproof.bridge import EventKind
+from poolproof.pool_v2 import handoff
+from poolproof.pool_v2.handoff import hand_over, take_back
+from poolproof.pool_v2.roster import Worker
+from poolproof.pool_v2.ticket import Ticket
 
 HARD_LIMIT_S = 15.0
 REQUEST = b"request"

@@ -12,18 +12,17 @@ from types import FrameType
 from typing import Any
 
 import pytest
-
-from pool_v2 import holders
-from pool_v2.holders import MOST_HOLDERS, describe_holders
-from pool_v2.roster import Worker
-from pool_v2.ticket import Ticket
+from poolproof.pool_v2 import holders
+from poolproof.pool_v2.holders import MOST_HOLDERS, describe_holders
+from poolproof.pool_v2.roster import Worker
+from poolproof.pool_v2.ticket import Ticket
 
 ROOT = Path(__file__).parent.parent.parent
 HARD_LIMIT_S = 60
 BUSY = """
 # Threads come and go, others always have new frames, and what is collected closes descriptors.
 import gc, select, sys, threading, time
-from pool_v2.holders import _look
+from poolproof.pool_v2.holders import _look
 
 class Knot: pass
 

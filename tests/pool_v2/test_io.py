@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-
-from bridge.clock import now_ns
-from pool_v2.io import THREAD, WATCHED_NS, ThreadTicket
-from pool_v2.ticket import Ticket
+from poolproof.bridge.clock import now_ns
+from poolproof.pool_v2.io import THREAD, WATCHED_NS, ThreadTicket
+from poolproof.pool_v2.ticket import Ticket
 
 HARD_LIMIT_S = 15.0
 AT_ONCE = 0.0

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
-from bridge import (
+from poolproof.bridge import (
     CallTimeout,
     CheckoutTimeout,
     CommandError,
@@ -21,7 +20,7 @@ from bridge import (
     LeaseError,
     WorkerCrashed,
 )
-from pool_v2 import Lease, PoolV2
+from poolproof.pool_v2 import Lease, PoolV2
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from bridge import CallTimeout, CommandError, EventKind, PoolError, WorkerCrashed
-from harness.checkers import AtMostOnce, CleanWorkers, Conserved, ExclusiveLease
-from harness.history import History, Op, RunInfo
-from harness.verdict import Verdict
-from pool_v2 import Ok, PoolV2
+from poolproof.bridge import CallTimeout, CommandError, EventKind, PoolError, WorkerCrashed
+from poolproof.harness.checkers import AtMostOnce, CleanWorkers, Conserved, ExclusiveLease
+from poolproof.harness.history import History, Op, RunInfo
+from poolproof.harness.verdict import Verdict
+from poolproof.pool_v2 import Ok, PoolV2
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

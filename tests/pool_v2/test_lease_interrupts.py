@@ -10,18 +10,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import poolproof.bridge.channel
+import poolproof.pool_v2.batch
+import poolproof.pool_v2.io
+import poolproof.pool_v2.lease
+import poolproof.pool_v2.pool
 import pytest
-
-import bridge
-import bridge.channel
-import pool_v2
-import pool_v2.batch
-import pool_v2.io
-import pool_v2.lease
-import pool_v2.pool
-from bridge import CheckoutTimeout
-from bridge import exchange as bridge_exchange
-from pool_v2 import (
+from poolproof import bridge, pool_v2
+from poolproof.bridge import CheckoutTimeout
+from poolproof.bridge import exchange as bridge_exchange
+from poolproof.pool_v2 import (
     PoolV2,
     calls,
     coordinator,
@@ -77,8 +75,17 @@ def interrupted_at(entry: int, work: Callable[[], object]) -> bool:
 SHELL = [
     module.__file__
     for module in (
-        *(calls, transfer, runtime, handoff, pool_v2.io, pool_v2.pool, bridge_exchange, bridge.channel),
-        *(leases, pool_v2.lease, streaming, pool_v2.batch, handover),
+        *(
+            calls,
+            transfer,
+            runtime,
+            handoff,
+            poolproof.pool_v2.io,
+            poolproof.pool_v2.pool,
+            bridge_exchange,
+            poolproof.bridge.channel,
+        ),
+        *(leases, poolproof.pool_v2.lease, streaming, poolproof.pool_v2.batch, handover),
     )
 ]
 

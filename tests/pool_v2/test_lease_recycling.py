@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from bridge import EventKind
-from pool_v2 import PoolV2, housekeeper
+from poolproof.bridge import EventKind
+from poolproof.pool_v2 import PoolV2, housekeeper
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

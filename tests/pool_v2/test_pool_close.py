@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from bridge import EventKind, PoolClosed, PoolConfig
-from bridge.rundir import list_pools
-from pool_v2 import PoolV2
-from pool_v2.ticket import Ticket
+from poolproof.bridge import EventKind, PoolClosed, PoolConfig
+from poolproof.bridge.rundir import list_pools
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.ticket import Ticket
 
 MakePool = Callable[..., PoolV2]
 LONG_GRACE_S = 60.0  # longer than the hard limit of every test

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from bridge import CallTimeout, CheckoutTimeout, EventKind, WorkerCrashed
-from bridge.clock import now_ns
-from pool_v2 import PoolV2
-from pool_v2.io import WATCHED_NS
+from poolproof.bridge import CallTimeout, CheckoutTimeout, EventKind, WorkerCrashed
+from poolproof.bridge.clock import now_ns
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.io import WATCHED_NS
 
 MakePool = Callable[..., PoolV2]
 LARGER_THAN_A_PIPE = "x" * 1_000_000

@@ -12,10 +12,9 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from bridge import PoolClosed, PoolConfig
-from bridge.rundir import list_pools
-from pool_v2 import PoolV2
+from poolproof.bridge import PoolClosed, PoolConfig
+from poolproof.bridge.rundir import list_pools
+from poolproof.pool_v2 import PoolV2
 
 CHILD_LIMIT_S = 15.0
 

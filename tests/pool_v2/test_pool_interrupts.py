@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge import EventKind
-from bridge.exchange import Steps, exchange
-from bridge.process import WorkerProcess
-from pool_v2 import PoolV2, handover, transfer
+from poolproof.bridge import EventKind
+from poolproof.bridge.exchange import Steps, exchange
+from poolproof.bridge.process import WorkerProcess
+from poolproof.pool_v2 import PoolV2, handover, transfer
 
 MakePool = Callable[..., PoolV2]
 

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from bridge import CallTimeout, CommandError, EventKind, SessionLost, SessionStatus
-from pool_v2 import PoolV2
+from poolproof.bridge import CallTimeout, CommandError, EventKind, SessionLost, SessionStatus
+from poolproof.pool_v2 import PoolV2
 
 MakePool = Callable[..., PoolV2]
 FICKLE_WORKER = """

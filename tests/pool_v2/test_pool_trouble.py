@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge import InvalidRequest, WorkerCrashed
-from pool_v2 import PoolV2
+from poolproof.bridge import InvalidRequest, WorkerCrashed
+from poolproof.pool_v2 import PoolV2
 
 MakePool = Callable[..., PoolV2]
 MIB = 2**20
@@ -69,8 +68,8 @@ def test_a_full_disk_costs_the_logs_and_no_call(make_pool: MakePool) -> None:
 
 NO_DESCRIPTORS = """
 import os, resource, time
-from bridge import PoolConfig, PoolError
-from pool_v2 import PoolV2
+from poolproof.bridge import PoolConfig, PoolError
+from poolproof.pool_v2 import PoolV2
 
 with PoolV2(PoolConfig(workers=2, start_failures_to_open=50)) as pool:
     pool.warm_up()
@@ -139,7 +138,7 @@ def test_a_stranger_that_holds_a_dead_workers_stdout_does_not_hold_its_client(
         "import os, subprocess, sys\n"
         "stranger = subprocess.Popen(['setsid', 'sleep', '60'], close_fds=False)\n"
         f"open({str(strangers)!r}, 'a').write(f'{{stranger.pid}} ')\n"
-        "os.execv(sys.executable, [sys.executable, '-m', 'bridge.worker'])\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'poolproof.bridge.worker'])\n"
     )
     pool = make_pool(worker_command=(sys.executable, "-c", script))
     try:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge import (
+from poolproof.bridge import (
     CallTimeout,
     CheckoutTimeout,
     CommandError,
@@ -23,13 +22,13 @@ from bridge import (
     Sent,
     WorkerCrashed,
 )
-from bridge.channel import Channel
-from bridge.config import DEFAULT_WORKER_COMMAND
-from bridge.framing import HEADER_BYTES
-from bridge.messages import encode_request
-from bridge.replies import LARGEST_REPLY_BYTES, ReplyPipe
-from pool_v2 import PoolV2
-from pool_v2.replies import MOST_PIPES, Replies
+from poolproof.bridge.channel import Channel
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND
+from poolproof.bridge.framing import HEADER_BYTES
+from poolproof.bridge.messages import encode_request
+from poolproof.bridge.replies import LARGEST_REPLY_BYTES, ReplyPipe
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.replies import MOST_PIPES, Replies
 
 HARD_LIMIT_S = 15.0
 
@@ -267,7 +266,7 @@ def test_a_worker_that_cannot_open_the_pipe_answers_all_the_same_and_leaves(
 def test_pipes_that_no_worker_can_open_are_given_up(
     make_pool: Any, client: Any, pid_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pool_v2.replies.MOST_LOST", 3)
+    monkeypatch.setattr("poolproof.pool_v2.replies.MOST_LOST", 3)
     pool = make_pool(workers=1, zygote=True)
     replies = pool._engine.replies
     for turn in range(3):
@@ -300,7 +299,7 @@ def test_a_client_whose_worker_outlives_the_pool_keeps_its_own_limit(
     caller = client(pool.execute, "sleep", {"seconds": 60}, timeout_s=3.0)
     until(lambda: pool.status().workers[0].state == "leased", "it is busy")
     with monkeypatch.context() as patched:
-        patched.setattr("pool_v2.runtime.END_TIMEOUT_S", 0.1)
+        patched.setattr("poolproof.pool_v2.runtime.END_TIMEOUT_S", 0.1)
         patched.setattr(Channel, "kill", lambda _: None)
         pool.close(0.0)
         with pytest.raises((PoolClosed, CallTimeout)) as caught:

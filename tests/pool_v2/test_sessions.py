@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-
-from pool_v2.sessions import CLEAN_UP, Session, SessionTable, StateChange
+from poolproof.pool_v2.sessions import CLEAN_UP, Session, SessionTable, StateChange
 
 LIMIT = 100
 FORGET = StateChange(CLEAN_UP, {"session_id": "s"})

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge import Event, EventKind, PoolError, Sent
-from bridge.journal import JOURNAL_VARIABLE, read_journals
-from pool_v2 import PoolV2
+from poolproof.bridge import Event, EventKind, PoolError, Sent
+from poolproof.bridge.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.pool_v2 import PoolV2
 
 CLIENTS = 16
 CALLS = 120

@@ -10,9 +10,8 @@ import time
 from typing import Any
 
 import pytest
-
-from bridge import CallTimeout, CommandError, EventKind, InvalidRequest, LeaseError, PoolClosed, WorkerCrashed
-from pool_v2 import PoolV2
+from poolproof.bridge import CallTimeout, CommandError, EventKind, InvalidRequest, LeaseError, PoolClosed, WorkerCrashed
+from poolproof.pool_v2 import PoolV2
 
 
 def conserved(pool: PoolV2, **outcomes: int) -> None:

@@ -11,16 +11,15 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import poolproof.bridge.channel
+import poolproof.bridge.exchange
+import poolproof.pool_v2.io
+import poolproof.pool_v2.pool
 import pytest
-
-import bridge.channel
-import bridge.exchange
-import pool_v2.io
-import pool_v2.pool
-from bridge import CallTimeout, CheckoutTimeout, EventKind, Sent, WorkerCrashed
-from bridge.clock import now_ns
-from bridge.journal import JOURNAL_VARIABLE, read_journals
-from pool_v2 import PoolV2, calls, handoff, runtime, transfer
+from poolproof.bridge import CallTimeout, CheckoutTimeout, EventKind, Sent, WorkerCrashed
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.pool_v2 import PoolV2, calls, handoff, runtime, transfer
 
 HARD_LIMIT_S = 15.0
 LARGER_THAN_A_PIPE = "x" * 3_000_000
@@ -269,7 +268,16 @@ def test_one_that_is_offered_a_worker_just_after_its_patience_was_over_is_never_
 
 PATH = {
     module.__file__
-    for module in (handoff, runtime, transfer, calls, pool_v2.io, pool_v2.pool, bridge.exchange, bridge.channel)
+    for module in (
+        handoff,
+        runtime,
+        transfer,
+        calls,
+        poolproof.pool_v2.io,
+        poolproof.pool_v2.pool,
+        poolproof.bridge.exchange,
+        poolproof.bridge.channel,
+    )
 }
 
 

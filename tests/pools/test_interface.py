@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from bridge import (
+from poolproof.bridge import (
     OUTCOMES,
     CallTimeout,
     CommandError,
@@ -25,7 +24,7 @@ from bridge import (
     Sent,
     WorkerCrashed,
 )
-from bridge.messages import encode_request
+from poolproof.bridge.messages import encode_request
 
 MakePool = Callable[..., Pool]
 ANY_JSON = [

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from bridge import (
+from poolproof.bridge import (
     Event,
     Pool,
     PoolClosed,
@@ -19,7 +18,7 @@ from bridge import (
     Sent,
     WorkerCrashed,
 )
-from bridge.rundir import list_pools
+from poolproof.bridge.rundir import list_pools
 
 MakePool = Callable[..., Pool]
 

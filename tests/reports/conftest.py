@@ -7,9 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from harness.checker import Finding
-from harness.comparison import (
+from poolproof.harness.checker import Finding
+from poolproof.harness.comparison import (
     Busy,
     Comparison,
     Difference,
@@ -20,7 +19,7 @@ from harness.comparison import (
     ScenarioComparison,
     Speed,
 )
-from harness.verdict import Decision, Verdict
+from poolproof.harness.verdict import Decision, Verdict
 
 MakeResult = Callable[..., RunResult]
 MakeComparison = Callable[..., Comparison]

@@ -13,14 +13,13 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from harness.comparison import Comparison, RunResult
-from harness.picture import Flow, Level, Noted, Picture, Share, Step, Struck
-from harness.verdict import Verdict
-from reports.render import render_html
-from reports.section import Grid, Section
-from reports.series import Drawing, Table
-from reports.view import build_view
+from poolproof.harness.comparison import Comparison, RunResult
+from poolproof.harness.picture import Flow, Level, Noted, Picture, Share, Step, Struck
+from poolproof.harness.verdict import Verdict
+from poolproof.reports.render import render_html
+from poolproof.reports.section import Grid, Section
+from poolproof.reports.series import Drawing, Table
+from poolproof.reports.view import build_view
 
 pytest.importorskip("selenium", reason="selenium is not installed (the extra dev has it)")
 

@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 import pytest
-
-from reports import charts
+from poolproof.reports import charts
 
 SIDES = ("v1", "v2")
 

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from harness.comparison import Comparison
-from harness.errors import RecordError, UsageError
-from harness.store import read_comparison
-from reports.export import FORMATS, write_reports
+from poolproof.harness.comparison import Comparison
+from poolproof.harness.errors import RecordError, UsageError
+from poolproof.harness.store import read_comparison
+from poolproof.reports.export import FORMATS, write_reports
 
 MakeComparison = Callable[..., Comparison]
 

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
-from harness.comparison import Comparison, Cover, FileCover, Minimum, ScenarioCover
-from harness.fault import FaultKind
-from harness.selfcheck.matrix import KillMatrix, Row
-from reports.export import view_with_extras
-from reports.extras import comparison_sections, read_sections
-from reports.render import render_html
-from reports.section import Mark, Tone
+from poolproof.harness.comparison import Comparison, Cover, FileCover, Minimum, ScenarioCover
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.selfcheck.matrix import KillMatrix, Row
+from poolproof.reports.export import view_with_extras
+from poolproof.reports.extras import comparison_sections, read_sections
+from poolproof.reports.render import render_html
+from poolproof.reports.section import Mark, Tone
 
 MakeComparison = Callable[..., Comparison]
 

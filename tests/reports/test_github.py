@@ -8,12 +8,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
-from harness.comparison import Comparison, RunResult
-from harness.errors import UsageError
-from harness.verdict import Decision, Verdict
-from reports.github import MOST_ANNOTATIONS, publish, workflow_commands
-from reports.view import build_view
+from poolproof.harness.comparison import Comparison, RunResult
+from poolproof.harness.errors import UsageError
+from poolproof.harness.verdict import Decision, Verdict
+from poolproof.reports.github import MOST_ANNOTATIONS, publish, workflow_commands
+from poolproof.reports.view import build_view
 
 MakeResult = Callable[..., RunResult]
 MakeComparison = Callable[..., Comparison]

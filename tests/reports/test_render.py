@@ -12,10 +12,9 @@ from collections.abc import Callable
 import jinja2
 import msgspec
 import pytest
-
-from harness.comparison import Comparison, RunResult
-from harness.verdict import Verdict
-from reports.render import (
+from poolproof.harness.comparison import Comparison, RunResult
+from poolproof.harness.verdict import Verdict
+from poolproof.reports.render import (
     MOST_MARKDOWN,
     _environment,
     escape_markdown,
@@ -24,7 +23,7 @@ from reports.render import (
     render_markdown,
     vega_bundle,
 )
-from reports.view import build_view
+from poolproof.reports.view import build_view
 
 MakeResult = Callable[..., RunResult]
 MakeComparison = Callable[..., Comparison]

@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import jsonschema
 import pytest
-
-from harness.comparison import SCHEMA_VERSION, Comparison
-from reports.export import render_json
-from reports.schema import Document, schema_of
-from reports.view import build_view
+from poolproof.harness.comparison import SCHEMA_VERSION, Comparison
+from poolproof.reports.export import render_json
+from poolproof.reports.schema import Document, schema_of
+from poolproof.reports.view import build_view
 
 MakeComparison = Callable[..., Comparison]
 

@@ -9,15 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-import scenarios
-from bridge.handlers import COMMANDS
-from harness.checkers import ALL, CORE, FaultLanded
-from harness.fault import COMMAND_FAULTS, START_FAULTS, USED_COMMANDS, FaultKind
-from harness.pools import SUBJECTS
-from harness.scenario import Scenario
-from harness.workload import Plan, Size
-from scenarios import CATALOGUE, DEFAULT_SUITE, SUITES
+from poolproof import scenarios
+from poolproof.bridge.handlers import COMMANDS
+from poolproof.harness.checkers import ALL, CORE, FaultLanded
+from poolproof.harness.fault import COMMAND_FAULTS, START_FAULTS, USED_COMMANDS, FaultKind
+from poolproof.harness.pools import SUBJECTS
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.workload import Plan, Size
+from poolproof.scenarios import CATALOGUE, DEFAULT_SUITE, SUITES
 
 SIZES = (Size(), Size(workers=1, clients=1), Size(workers=2, clients=12, scale=0.1), Size(scale=3.0))
 

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
-from harness import catalogue
-from harness.catalogue import all_scenarios, find_scenarios
-from harness.errors import UsageError
-from harness.pools import find_pool
-from harness.runner import Request, run, why_skipped
-from harness.verdict import Verdict
-from harness.workload import Size
-from scenarios import SUITES
+from poolproof.harness import catalogue
+from poolproof.harness.catalogue import all_scenarios, find_scenarios
+from poolproof.harness.errors import UsageError
+from poolproof.harness.pools import find_pool
+from poolproof.harness.runner import Request, run, why_skipped
+from poolproof.harness.verdict import Verdict
+from poolproof.harness.workload import Size
+from poolproof.scenarios import SUITES
 
 needs_dspy = pytest.mark.skipif(not find_spec("dspy"), reason="dspy is not installed: pip install 'poolproof[dspy]'")
 SUITE = SUITES["dspy"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from harness.pools import find_pool
-from harness.runner import Request, run
-from harness.verdict import Verdict
-from harness.workload import Size
-from scenarios import CATALOGUE
+from poolproof.harness.pools import find_pool
+from poolproof.harness.runner import Request, run
+from poolproof.harness.verdict import Verdict
+from poolproof.harness.workload import Size
+from poolproof.scenarios import CATALOGUE
 
 BRIEF = (
     "any_json",

@@ -6,9 +6,8 @@ import logging
 from collections.abc import Callable
 
 import pytest
-
-from bridge import Event
-from bridge.telemetry import fan_out
+from poolproof.bridge import Event
+from poolproof.bridge.telemetry import fan_out
 
 
 def test_each_observer_is_told_in_order(step: Callable[..., Event]) -> None:

@@ -6,9 +6,8 @@ import logging
 from collections.abc import Callable
 
 import pytest
-
-from bridge import Event
-from bridge.telemetry import LoggingObserver
+from poolproof.bridge import Event
+from poolproof.bridge.telemetry import LoggingObserver
 
 
 class Keeper(logging.Handler):

@@ -13,12 +13,11 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from poolproof.bridge import Event, EventKind, Pool, PoolError
+from poolproof.bridge.telemetry import LoggingObserver, fan_out
+from poolproof.bridge.telemetry.opentelemetry import OpenTelemetryObserver
+from poolproof.bridge.telemetry.prometheus import PrometheusObserver
 from prometheus_client import CollectorRegistry
-
-from bridge import Event, EventKind, Pool, PoolError
-from bridge.telemetry import LoggingObserver, fan_out
-from bridge.telemetry.opentelemetry import OpenTelemetryObserver
-from bridge.telemetry.prometheus import PrometheusObserver
 
 CLIENTS = 4
 CALLS: tuple[tuple[str, dict[str, Any], float], ...] = (
@@ -188,7 +187,7 @@ def test_a_broken_observer_harms_neither_the_pool_nor_the_other_observers(
     pool.close()
     sums = instruments.metrics.snapshot()
     assert (sums.in_flight, nonzero(sums.outcomes), sums.closed) == (0, {"result": 1}, True)
-    assert len([r for r in caplog.records if r.name == "bridge.telemetry.fan"]) == len(instruments.events)
+    assert len([r for r in caplog.records if r.name == "poolproof.bridge.telemetry.fan"]) == len(instruments.events)
 
 
 def test_what_is_remembered_is_bounded_by_what_is_in_flight(

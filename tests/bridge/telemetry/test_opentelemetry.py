@@ -13,10 +13,9 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-
-from bridge import Event, EventKind
-from bridge.clock import now_ns
-from bridge.telemetry.opentelemetry import OpenTelemetryObserver
+from poolproof.bridge import Event, EventKind
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.telemetry.opentelemetry import OpenTelemetryObserver
 
 Step = Callable[..., Event]
 

@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from poolproof.bridge import OUTCOMES, Event
+from poolproof.bridge.telemetry.prometheus import PrometheusObserver
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-
-from bridge import OUTCOMES, Event
-from bridge.telemetry.prometheus import PrometheusObserver
 
 Step = Callable[..., Event]
 
@@ -169,9 +168,9 @@ def test_threads_lose_no_event_and_every_scrape_is_conserved(registry: Collector
 def test_a_missing_library_is_named_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, module: str, missing: str, named: str
 ) -> None:
-    monkeypatch.delitem(sys.modules, f"bridge.telemetry.{module}", raising=False)
+    monkeypatch.delitem(sys.modules, f"poolproof.bridge.telemetry.{module}", raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ModuleNotFoundError, match=named) as caught:
-        importlib.import_module(f"bridge.telemetry.{module}")
+        importlib.import_module(f"poolproof.bridge.telemetry.{module}")
     assert "pip install 'poolproof[telemetry]'" in str(caught.value)
     assert caught.value.name == missing

@@ -6,10 +6,9 @@ import random
 from collections.abc import Callable, Iterable
 
 import pytest
-
-from bridge import OUTCOMES, Event, EventKind
-from bridge.telemetry import Tally, TallySnapshot
-from bridge.telemetry.tally import MOST_WORDS
+from poolproof.bridge import OUTCOMES, Event, EventKind
+from poolproof.bridge.telemetry import Tally, TallySnapshot
+from poolproof.bridge.telemetry.tally import MOST_WORDS
 
 Step = Callable[..., Event]
 NO_WORKERS = {"starting": 0, "idle": 0, "leased": 0, "dying": 0}

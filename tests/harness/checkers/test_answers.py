@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from harness.checkers import OwnAnswer
-from harness.verdict import Verdict
+from poolproof.harness.checkers import OwnAnswer
+from poolproof.harness.verdict import Verdict
 
 
 def test_echoes_and_nonces_that_fit_pass(build: Any) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from harness import checkers
-from harness.checkers import ALL, CORE
-from harness.fault import FaultKind
-from harness.verdict import Verdict
+from poolproof.harness import checkers
+from poolproof.harness.checkers import ALL, CORE
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.verdict import Verdict
 
 NEEDED: dict[str, dict[str, Any]] = {
     "BoundedStart": {"timeout_s": 1.0},

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from bridge import Statistics
-from harness.checkers import CloseBounded, Conserved, NothingLeft
-from harness.history import Leftovers
-from harness.verdict import Verdict
+from poolproof.bridge import Statistics
+from poolproof.harness.checkers import CloseBounded, Conserved, NothingLeft
+from poolproof.harness.history import Leftovers
+from poolproof.harness.verdict import Verdict
 
 
 def counted(submitted: int, in_flight: int = 0, **outcomes: int) -> Statistics:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from bridge import SessionStatus
-from harness.checkers import SessionCounters
-from harness.verdict import Verdict
+from poolproof.bridge import SessionStatus
+from poolproof.harness.checkers import SessionCounters
+from poolproof.harness.verdict import Verdict
 
 
 def table(**operations: int) -> tuple[SessionStatus, ...]:

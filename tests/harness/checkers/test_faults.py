@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-
-from harness.checkers import Seen
-from harness.fault import FaultKind
-from harness.verdict import Verdict
+from poolproof.harness.checkers import Seen
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.verdict import Verdict
 
 CHECKER = Seen(kind=FaultKind.FORK, allowed=frozenset({"PoolClosed"}), guarantees=("G23",))
 

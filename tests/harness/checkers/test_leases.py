@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from bridge import EventKind
-from harness.checkers import AtMostOnce, CleanWorkers, ExclusiveLease, Fifo
-from harness.history import OpType
-from harness.verdict import Verdict
+from poolproof.bridge import EventKind
+from poolproof.harness.checkers import AtMostOnce, CleanWorkers, ExclusiveLease, Fifo
+from poolproof.harness.history import OpType
+from poolproof.harness.verdict import Verdict
 
 ACCEPT, SEND, RECEIVE = EventKind.ACCEPT, EventKind.SEND, EventKind.RECEIVE
 

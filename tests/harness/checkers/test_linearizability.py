@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from harness.checkers import Linearizable
-from harness.history import OpType
-from harness.verdict import Verdict
+from poolproof.harness.checkers import Linearizable
+from poolproof.harness.history import OpType
+from poolproof.harness.verdict import Verdict
 
 
 class Kv:

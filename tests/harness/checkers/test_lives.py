@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from bridge import EventKind
-from harness.checkers import BoundedStart, Lives, Recycled, Restraint, TimeoutKills
-from harness.verdict import Verdict
+from poolproof.bridge import EventKind
+from poolproof.harness.checkers import BoundedStart, Lives, Recycled, Restraint, TimeoutKills
+from poolproof.harness.verdict import Verdict
 
 SPAWN, READY, KILL, REAP = EventKind.SPAWN, EventKind.READY, EventKind.KILL, EventKind.REAP
 

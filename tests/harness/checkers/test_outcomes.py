@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from harness.checkers import LabelledOutcome, OneOutcome
-from harness.verdict import Verdict
+from poolproof.harness.checkers import LabelledOutcome, OneOutcome
+from poolproof.harness.verdict import Verdict
 
 BOTH = frozenset({"result", "WorkerCrashed"})
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from harness.checkers import OwnModel
-from harness.history import Op
-from harness.verdict import Verdict
+from poolproof.harness.checkers import OwnModel
+from poolproof.harness.history import Op
+from poolproof.harness.verdict import Verdict
 
 CHECKER = OwnModel()
 

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from harness.checkers import LeakSlope
-from harness.checkers.resources import theil_sen
-from harness.history import Sample
-from harness.verdict import Verdict
+from poolproof.harness.checkers import LeakSlope
+from poolproof.harness.checkers.resources import theil_sen
+from poolproof.harness.history import Sample
+from poolproof.harness.verdict import Verdict
 
 MEGABYTE = 1 << 20
 

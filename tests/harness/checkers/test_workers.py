@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from bridge import EventKind
-from harness.checkers import FaultLanded, LiveBound, Replaced, StableWorkers
-from harness.fault import FaultKind
-from harness.verdict import Verdict
+from poolproof.bridge import EventKind
+from poolproof.harness.checkers import FaultLanded, LiveBound, Replaced, StableWorkers
+from poolproof.harness.fault import FaultKind
+from poolproof.harness.verdict import Verdict
 
 SPAWN, KILL, REAP = EventKind.SPAWN, EventKind.KILL, EventKind.REAP
 

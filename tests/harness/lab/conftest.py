@@ -8,14 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from harness.lab.analysis import Analysis
-from harness.lab.block import ARMS, Block, Round
-from harness.lab.claims import Claim
-from harness.lab.figures import Bench, MachineKey, PoolFigures, Quiet, Schedule, Validity
-from harness.lab.histogram import histogram, tally
-from harness.lab.load import CLOSED
-from harness.lab.schedules import QUICK
+from poolproof.harness.lab.analysis import Analysis
+from poolproof.harness.lab.block import ARMS, Block, Round
+from poolproof.harness.lab.claims import Claim
+from poolproof.harness.lab.figures import Bench, MachineKey, PoolFigures, Quiet, Schedule, Validity
+from poolproof.harness.lab.histogram import histogram, tally
+from poolproof.harness.lab.load import CLOSED
+from poolproof.harness.lab.schedules import QUICK
 
 QUIET = Quiet(gate=True, others=0.01, steal=0.0, load_before=0.1, load_after=0.2, clock_ns=1)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.lab.alarms import Repetition, judge_repetitions, tell
-from harness.lab.claims import Claim
+from poolproof.harness.lab.alarms import Repetition, judge_repetitions, tell
+from poolproof.harness.lab.claims import Claim
 
 
 def outcomes(**counts: int) -> list[Repetition]:

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from harness.lab.analysis import Analysis, decide
-from harness.lab.block import ARMS
-from harness.lab.budget import Unmeasured
-from harness.lab.claims import Claim, overall
-from harness.lab.figures import Estimate, Trial
-from harness.lab.schedules import QUICK
+from poolproof.harness.lab.analysis import Analysis, decide
+from poolproof.harness.lab.block import ARMS
+from poolproof.harness.lab.budget import Unmeasured
+from poolproof.harness.lab.claims import Claim, overall
+from poolproof.harness.lab.figures import Estimate, Trial
+from poolproof.harness.lab.schedules import QUICK
 
 
 def decided(make: Any, **fields: Any) -> dict[str, Trial]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from harness.lab.answers import Answer, Asked, find_wrong
-from harness.workload import Step
+from poolproof.harness.lab.answers import Answer, Asked, find_wrong
+from poolproof.harness.workload import Step
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from harness.lab.budget import BudgetError, Unmeasured, judge_budget, parse_budget
-from harness.scenario import Scenario
-from harness.verdict import Verdict
+from poolproof.harness.lab.budget import BudgetError, Unmeasured, judge_budget, parse_budget
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.verdict import Verdict
 
 VALUES = {
     ("v1", "p99"): 0.020,

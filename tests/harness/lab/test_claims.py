@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from harness.lab.claims import Claim, claim, holm, overall
+from poolproof.harness.lab.claims import Claim, claim, holm, overall
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,12 @@ import time
 from typing import Any
 
 import pytest
-
-from bridge import CallTimeout, PoolClosed, Sent
-from harness.errors import RunError
-from harness.lab import generator
-from harness.lab.generator import Client, make_clients
-from harness.lab.generator import run_block as run_clients
-from harness.workload import Step
+from poolproof.bridge import CallTimeout, PoolClosed, Sent
+from poolproof.harness.errors import RunError
+from poolproof.harness.lab import generator
+from poolproof.harness.lab.generator import Client, make_clients
+from poolproof.harness.lab.generator import run_block as run_clients
+from poolproof.harness.workload import Step
 
 ECHO = Step(command="echo", args={"value": 1})
 PLAN = ((ECHO,),) * 2

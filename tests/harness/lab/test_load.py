@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
-
-from harness.errors import UsageError
-from harness.lab.load import CLOSED, Load, LoadKind, arrivals, mean_rate, parse_load
+from poolproof.harness.errors import UsageError
+from poolproof.harness.lab.load import CLOSED, Load, LoadKind, arrivals, mean_rate, parse_load
 
 
 def test_each_load_is_read_and_written_as_the_same_words() -> None:

@@ -6,10 +6,9 @@ import time
 from typing import Any
 
 import pytest
-
-from harness.errors import UsageError
-from harness.lab.planted import SlowerPool, parse_planted
-from harness.pools import find_pool
+from poolproof.harness.errors import UsageError
+from poolproof.harness.lab.planted import SlowerPool, parse_planted
+from poolproof.harness.pools import find_pool
 
 
 def test_the_name_says_how_much_and_of_what() -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
-from harness.errors import UsageError
-from harness.lab.scalability import fit, knee
+from poolproof.harness.errors import UsageError
+from poolproof.harness.lab.scalability import fit, knee
 
 SIZES = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]
 

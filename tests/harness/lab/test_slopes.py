@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-
-from harness.lab.slopes import slope
+from poolproof.harness.lab.slopes import slope
 
 
 def test_a_straight_line_has_its_slope() -> None:

@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from harness.errors import RecordError, UsageError
-from harness.lab.baselines import Baselines
-from harness.lab.figures import Validity
-from harness.lab.index import INDEX_FILE, Index
-from harness.lab.report import assemble, read_report, verdict_of, write_report
-from harness.verdict import Verdict
+from poolproof.harness.errors import RecordError, UsageError
+from poolproof.harness.lab.baselines import Baselines
+from poolproof.harness.lab.figures import Validity
+from poolproof.harness.lab.index import INDEX_FILE, Index
+from poolproof.harness.lab.report import assemble, read_report, verdict_of, write_report
+from poolproof.harness.verdict import Verdict
 
 ADD = """
 import sys
 from pathlib import Path
-from harness.lab.index import Index
-from harness.lab.report import read_report
+from poolproof.harness.lab.index import Index
+from poolproof.harness.lab.report import read_report
 report = read_report(Path(sys.argv[1]))
 for _ in range(5):
     with Index() as index:

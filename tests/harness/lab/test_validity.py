@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.lab.load import CLOSED, parse_load
-from harness.lab.validity import judge_validity
+from poolproof.harness.lab.load import CLOSED, parse_load
+from poolproof.harness.lab.validity import judge_validity
 
 OPEN = parse_load("constant:100")
 

@@ -7,14 +7,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
-
-from bridge import Event, EventKind
-from bridge.events import CORRELATION
-from harness.lab import watch as module
-from harness.lab.generator import make_clients, run_block
-from harness.lab.histogram import tally
-from harness.lab.watch import Watch
-from harness.workload import Step
+from poolproof.bridge import Event, EventKind
+from poolproof.bridge.events import CORRELATION
+from poolproof.harness.lab import watch as module
+from poolproof.harness.lab.generator import make_clients, run_block
+from poolproof.harness.lab.histogram import tally
+from poolproof.harness.lab.watch import Watch
+from poolproof.harness.workload import Step
 
 MS = 1_000_000
 

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
-from bridge import (
+from poolproof.bridge import (
     Capability,
     CommandError,
     Health,
@@ -21,7 +20,7 @@ from bridge import (
     Statistics,
     WorkerCrashed,
 )
-from harness.migration import MigratingPool, Plan
+from poolproof.harness.migration import MigratingPool, Plan
 
 
 class Gate:

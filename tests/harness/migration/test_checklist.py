@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from harness.checker import Finding
-from harness.comparison import Comparison, Difference, Machine, Metrics, RunResult, ScenarioComparison, Speed
-from harness.migration.checklist import Checklist, Documents, Item, Soak, build_items
-from harness.migration.documents import examine_documents
-from harness.migration.page import render_checklist
-from harness.migration.plan import Guardrails, Plan, field_names
-from harness.migration.soak import soak
-from harness.verdict import Decision, Verdict
+from poolproof.harness.checker import Finding
+from poolproof.harness.comparison import Comparison, Difference, Machine, Metrics, RunResult, ScenarioComparison, Speed
+from poolproof.harness.migration.checklist import Checklist, Documents, Item, Soak, build_items
+from poolproof.harness.migration.documents import examine_documents
+from poolproof.harness.migration.page import render_checklist
+from poolproof.harness.migration.plan import Guardrails, Plan, field_names
+from poolproof.harness.migration.soak import soak
+from poolproof.harness.verdict import Decision, Verdict
 
 SAMPLES = tuple((n / 10, 50e6) for n in range(50))
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge import ConfigError
-from harness.migration import Guardrails, Mode, Plan, Position, load_plan
+from poolproof.bridge import ConfigError
+from poolproof.harness.migration import Guardrails, Mode, Plan, Position, load_plan
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bridge import (
+from poolproof.bridge import (
     CheckoutTimeout,
     CommandError,
     ConfigError,
@@ -26,7 +25,7 @@ from bridge import (
     SessionLost,
     WorkerCrashed,
 )
-from harness.migration import (
+from poolproof.harness.migration import (
     Comparing,
     Guardrails,
     MigratingPool,
@@ -54,7 +53,7 @@ def test_it_is_a_pool_and_needs_no_tool(migrating: Make) -> None:
     assert isinstance(pool, Pool)
     assert pool.name == v1.name
     code = (
-        "import harness.migration, sys; "
+        "import poolproof.harness.migration, sys; "
         "print(*{'pytest','typer','rich','jinja2','numpy','psutil','altair','pool_v1','pool_v2'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

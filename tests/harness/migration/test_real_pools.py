@@ -14,16 +14,15 @@ from typing import Any
 
 import psutil
 import pytest
-
-from bridge import Observer, PoolConfig, PoolError
-from harness.catalogue import find_scenarios
-from harness.migration import Guardrails, MigratingPool, Plan, Position, StateFile
-from harness.pools import as_subject
-from harness.runner import Request, run
-from harness.verdict import Verdict
-from harness.workload import Size
-from pool_v1 import PoolV1
-from pool_v2 import PoolV2
+from poolproof.bridge import Observer, PoolConfig, PoolError
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.migration import Guardrails, MigratingPool, Plan, Position, StateFile
+from poolproof.harness.pools import as_subject
+from poolproof.harness.runner import Request, run
+from poolproof.harness.verdict import Verdict
+from poolproof.harness.workload import Size
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v2 import PoolV2
 
 Eventually = Callable[..., None]
 NEVER_SLOW = Guardrails(max_latency_ratio=10**6, latency_slack_s=60)
@@ -124,8 +123,8 @@ def test_a_v2_whose_workers_cannot_start_is_rolled_back_and_nobody_fails(
 def test_another_process_follows_the_file(tmp_path: Path, eventually: Eventually) -> None:
     path = tmp_path / "state"
     code = (
-        "import sys; from harness.migration import MigratingPool, Plan; from bridge import PoolConfig\n"
-        "from pool_v1 import PoolV1; from pool_v2 import PoolV2\n"
+        "import sys; from poolproof.harness.migration import MigratingPool, Plan; from poolproof.bridge import PoolConfig\n"
+        "from poolproof.pool_v1 import PoolV1; from poolproof.pool_v2 import PoolV2\n"
         "c = PoolConfig(workers=1)\n"
         "told = lambda moved: print(moved.after, flush=True)\n"
         "with MigratingPool(PoolV1(c), PoolV2(c), Plan(state_file=sys.argv[1]), on_change=told) as pool:\n"

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
-from bridge import PoolConfig
-from harness.selfcheck.bugs_faces import LARGE_BYTES, MUTANTS, WAYS
-from harness.selfcheck.bugs_kinds import KINDS, changer
-from harness.selfcheck.planting import entered, undo
-from harness.selfcheck.roster import find_mutants
-from pool_v2 import AsyncPool, PoolV2
-from pool_v2.executor import PoolExecutor
+from poolproof.bridge import PoolConfig
+from poolproof.harness.selfcheck.bugs_faces import LARGE_BYTES, MUTANTS, WAYS
+from poolproof.harness.selfcheck.bugs_kinds import KINDS, changer
+from poolproof.harness.selfcheck.planting import entered, undo
+from poolproof.harness.selfcheck.roster import find_mutants
+from poolproof.pool_v2 import AsyncPool, PoolV2
+from poolproof.pool_v2.executor import PoolExecutor
 
 PATIENT_S = 30.0
 SENT = "as sent"

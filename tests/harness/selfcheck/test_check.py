@@ -6,13 +6,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
-from harness.runner import Request
-from harness.selfcheck import check
-from harness.selfcheck.check import AND_S, LONGEST_BUDGET_S, TIMES_AS_LONG, Task, selfcheck
-from harness.selfcheck.matrix import Cell, Judgement, KillMatrix
-from harness.selfcheck.roster import find_mutants
-from harness.verdict import Verdict
+from poolproof.harness.runner import Request
+from poolproof.harness.selfcheck import check
+from poolproof.harness.selfcheck.check import AND_S, LONGEST_BUDGET_S, TIMES_AS_LONG, Task, selfcheck
+from poolproof.harness.selfcheck.matrix import Cell, Judgement, KillMatrix
+from poolproof.harness.selfcheck.roster import find_mutants
+from poolproof.harness.verdict import Verdict
 
 ROUTE = ("any_json", "few_calls", "one_by_one", "fair_queue")
 ACCUSED = {"few_calls": "G3", "one_by_one": "G1"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.history import History
-from harness.selfcheck.journals import PromptHandOff, ServedBound, ServedInOrder
-from harness.verdict import Verdict
+from poolproof.harness.history import History
+from poolproof.harness.selfcheck.journals import PromptHandOff, ServedBound, ServedInOrder
+from poolproof.harness.verdict import Verdict
 
 
 def served(build: Any, *times: tuple[float, float, float], pids: Sequence[int] = (101,)) -> History:

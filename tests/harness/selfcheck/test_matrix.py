@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-
-from harness.selfcheck.markdown import as_markdown, killers_text, sentences
-from harness.selfcheck.matrix import Cell, Judgement, KillMatrix, accusers, build_matrix
-from harness.selfcheck.mutant import GUARANTEES, Mutant
-from harness.verdict import Verdict
+from poolproof.harness.selfcheck.markdown import as_markdown, killers_text, sentences
+from poolproof.harness.selfcheck.matrix import Cell, Judgement, KillMatrix, accusers, build_matrix
+from poolproof.harness.selfcheck.mutant import GUARANTEES, Mutant
+from poolproof.harness.verdict import Verdict
 
 
 def mutant(name: str, *breaks: str, **fields: Any) -> Mutant:

@@ -6,25 +6,24 @@ import sys
 
 import msgspec
 import pytest
-
-from harness.comparison import RunResult
-from harness.errors import UsageError
-from harness.faces import FACES
-from harness.scenario import Scenario
-from harness.selfcheck import bugs_faces
-from harness.selfcheck.bugs_kinds import KINDS
-from harness.selfcheck.check import Task, as_cell, plan
-from harness.selfcheck.drill import Drill, claim, wait_until
-from harness.selfcheck.job import BROKEN
-from harness.selfcheck.mutant import BOTH, EXECUTE, FIXES, GUARANTEES, Mutant
-from harness.selfcheck.planting import PRODUCT, undo
-from harness.selfcheck.roster import all_mutants, all_stages, find_mutants
-from harness.selfcheck.worker import BUGS, command
-from harness.verdict import Verdict
-from pool_v2.circuit import Circuit
-from pool_v2.coordinator import Coordinator
-from pool_v2.roster import Limits
-from pool_v2.ticket import Ticket
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.errors import UsageError
+from poolproof.harness.faces import FACES
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.selfcheck import bugs_faces
+from poolproof.harness.selfcheck.bugs_kinds import KINDS
+from poolproof.harness.selfcheck.check import Task, as_cell, plan
+from poolproof.harness.selfcheck.drill import Drill, claim, wait_until
+from poolproof.harness.selfcheck.job import BROKEN
+from poolproof.harness.selfcheck.mutant import BOTH, EXECUTE, FIXES, GUARANTEES, Mutant
+from poolproof.harness.selfcheck.planting import PRODUCT, undo
+from poolproof.harness.selfcheck.roster import all_mutants, all_stages, find_mutants
+from poolproof.harness.selfcheck.worker import BUGS, command
+from poolproof.harness.verdict import Verdict
+from poolproof.pool_v2.circuit import Circuit
+from poolproof.pool_v2.coordinator import Coordinator
+from poolproof.pool_v2.roster import Limits
+from poolproof.pool_v2.ticket import Ticket
 
 MUTANTS = all_mutants()
 

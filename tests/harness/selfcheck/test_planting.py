@@ -6,14 +6,13 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import poolproof.bridge.exchange
+import poolproof.pool_v2.transfer
 import pytest
-
-import bridge.exchange
-import pool_v2.transfer
-from bridge.channel import Channel
-from bridge.exchange import check, receive
-from bridge.receiver import Receiver
-from harness.selfcheck.planting import MutantError, entered, mark_entered, replace, replace_everywhere, undo
+from poolproof.bridge.channel import Channel
+from poolproof.bridge.exchange import check, receive
+from poolproof.bridge.receiver import Receiver
+from poolproof.harness.selfcheck.planting import MutantError, entered, mark_entered, replace, replace_everywhere, undo
 
 
 @pytest.fixture(autouse=True)
@@ -54,10 +53,14 @@ def test_what_has_moved_is_an_error() -> None:
 
 def test_a_function_is_replaced_wherever_it_was_imported() -> None:
     replace_everywhere(receive, lambda _: lambda *args, **options: "another")
-    assert bridge.exchange.receive is pool_v2.transfer.receive is not receive
-    assert bridge.exchange.receive(1, 2, 3, 4) == "another"
-    assert {"bridge.exchange.receive", "pool_v2.transfer.receive", "bridge.channel.receive"} <= set(undo())
-    assert bridge.exchange.receive is pool_v2.transfer.receive is receive
+    assert poolproof.bridge.exchange.receive is poolproof.pool_v2.transfer.receive is not receive
+    assert poolproof.bridge.exchange.receive(1, 2, 3, 4) == "another"
+    assert {
+        "poolproof.bridge.exchange.receive",
+        "poolproof.pool_v2.transfer.receive",
+        "poolproof.bridge.channel.receive",
+    } <= set(undo())
+    assert poolproof.bridge.exchange.receive is poolproof.pool_v2.transfer.receive is receive
 
 
 def test_a_bug_is_counted_when_it_is_entered_and_not_when_it_is_planted() -> None:

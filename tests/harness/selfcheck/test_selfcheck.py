@@ -9,18 +9,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
-from bridge import Observer, Pool, PoolConfig
-from harness.cli import main
-from harness.comparison import RunResult
-from harness.errors import RecordError
-from harness.job import Job, JobOrder
-from harness.pools import find_pool
-from harness.runner import Request
-from harness.selfcheck.command import MARKDOWN_FILE, MATRIX_FILE, read_matrix
-from harness.selfcheck.drill import Bench, Drill
-from harness.selfcheck.job import BROKEN, NEVER, MutantOrder, Watch, carry_out_drill
-from harness.verdict import Verdict
+from poolproof.bridge import Observer, Pool, PoolConfig
+from poolproof.harness.cli import main
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.errors import RecordError
+from poolproof.harness.job import Job, JobOrder
+from poolproof.harness.pools import find_pool
+from poolproof.harness.runner import Request
+from poolproof.harness.selfcheck.command import MARKDOWN_FILE, MATRIX_FILE, read_matrix
+from poolproof.harness.selfcheck.drill import Bench, Drill
+from poolproof.harness.selfcheck.job import BROKEN, NEVER, MutantOrder, Watch, carry_out_drill
+from poolproof.harness.verdict import Verdict
 
 CHOSEN = (
     "double_unwrapping",
@@ -68,7 +67,7 @@ def test_a_bug_that_no_call_executes_is_broken_and_no_survivor(tmp_path: Path) -
 def _carry_out(scenario: str, pool: str, out: Path) -> RunResult:
     request = Request(observed=False)
     order = MutantOrder(scenario=scenario, pool=pool, request=request, out=str(out), budget_s=60.0)
-    return Job(order, "harness.selfcheck.job").result(90.0)
+    return Job(order, "poolproof.harness.selfcheck.job").result(90.0)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +121,7 @@ def test_a_drill_observes_no_pool(tmp_path: Path) -> None:
 
 def test_only_what_planted_code_itself_gets_wrong_makes_a_mutant_broken() -> None:
     source = "def bad():\n    None.x\ndef late():\n    raise TimeoutError\n"
-    import harness.selfcheck as package
+    import poolproof.harness.selfcheck as package
 
     here = str(Path(package.__file__ or "").with_name("planted.py"))
     planted: dict[str, object] = {}

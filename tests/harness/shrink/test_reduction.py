@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from harness.fault import Fault, FaultKind
-from harness.shrink.reduction import Reduction, Spent, ddmin, size_of
-from harness.shrink.selection import Selection, Whole
-from harness.workload import Step
+from poolproof.harness.fault import Fault, FaultKind
+from poolproof.harness.shrink.reduction import Reduction, Spent, ddmin, size_of
+from poolproof.harness.shrink.selection import Selection, Whole
+from poolproof.harness.workload import Step
 
 
 @settings(deadline=None, max_examples=60)

@@ -9,19 +9,18 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from harness.catalogue import find_scenarios
-from harness.checker import Finding
-from harness.comparison import RunResult
-from harness.errors import UsageError
-from harness.pools import find_pool
-from harness.runner import Request, run
-from harness.scenario import Scenario
-from harness.session import Silence
-from harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding, find_plan, trials_for
-from harness.store import RunFolder
-from harness.verdict import Verdict
-from harness.workload import Plan, Step
+from poolproof.harness.catalogue import find_scenarios
+from poolproof.harness.checker import Finding
+from poolproof.harness.comparison import RunResult
+from poolproof.harness.errors import UsageError
+from poolproof.harness.pools import find_pool
+from poolproof.harness.runner import Request, run
+from poolproof.harness.scenario import Scenario
+from poolproof.harness.session import Silence
+from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding, find_plan, trials_for
+from poolproof.harness.store import RunFolder
+from poolproof.harness.verdict import Verdict
+from poolproof.harness.workload import Plan, Step
 
 BAD = Step(command="echo", label="bad")
 GOOD = Step(command="echo")
