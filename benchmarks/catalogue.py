@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 
 import msgspec
-from poolproof.bridge import PoolError
-from poolproof.harness.errors import UsageError
 
 from benchmarks.blocks import BenchError
 from benchmarks.calls import contention, round_trip
@@ -24,6 +22,8 @@ from benchmarks.readiness import start_up
 from benchmarks.records import Report, Result
 from benchmarks.replacement import replacement
 from benchmarks.runs import runs
+from poolproof.bridge import PoolError
+from poolproof.harness.errors import UsageError
 
 Experiment = Callable[[Effort], Result]
 EXPERIMENTS: dict[str, Experiment] = {

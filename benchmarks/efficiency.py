@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import msgspec
-from poolproof.harness.workload import Step
 
 from benchmarks.blocks import measure_blocks, middle, ratio_of_rates
 from benchmarks.calls import row_of
@@ -13,6 +12,7 @@ from benchmarks.effort import Effort, Limit
 from benchmarks.raw import pipe_a_client
 from benchmarks.records import Result, judge
 from benchmarks.systems import v2
+from poolproof.harness.workload import Step
 
 CALL_S = 0.010
 LEAD_S = 0.1

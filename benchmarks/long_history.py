@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import Event, EventKind, ServiceInterval, Statistics
 from poolproof.bridge.journal import Entry
 from poolproof.harness.fault import FaultKind, FaultRecord

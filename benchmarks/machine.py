@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from importlib import metadata
 
 import psutil
-from poolproof.harness.lab.machine import Times, processor
-from poolproof.harness.lock import measuring
 
 from benchmarks.records import Load, Machine
+from poolproof.harness.lab.machine import Times, processor
+from poolproof.harness.lock import measuring
 
 REST_S = 0.25
 PACKAGES = ("msgspec", "pebble", "loky")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from poolproof.harness.errors import UsageError
-
 from benchmarks.exporters import describe_run, heading, interval, limit, number
 from benchmarks.records import Report, Result
+from poolproof.harness.errors import UsageError
 
 BEGIN = "<!-- results: begin -->"
 END = "<!-- results: end -->"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
-from poolproof.harness.stats import quantile
-from poolproof.harness.workload import Step
-
 from benchmarks.blocks import BenchError, measure_blocks, ratio_of_rates
 from benchmarks.effort import MB, Effort, Limit
 from benchmarks.raw import bytes_echo, codec_echo
 from benchmarks.records import Goal, Result, Row, judge
 from benchmarks.systems import v2
+from poolproof.harness.stats import quantile
+from poolproof.harness.workload import Step
 
 SIZES = (1_000, 16_000, 256_000, 1 * MB, 16 * MB, 64 * MB)
 CODEC = "socketpair with the codec"

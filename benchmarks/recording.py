@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+
+from benchmarks.long_history import WORKERS, write_long_history
 from poolproof.bridge import OUTCOMES, Event, EventKind
 from poolproof.bridge.clock import now_ns
 from poolproof.harness import checkers
@@ -27,8 +29,6 @@ from poolproof.harness.recorder import Recorder
 from poolproof.harness.store import RunFolder
 from poolproof.harness.verdict import Verdict
 from poolproof.harness.workload import Step
-
-from benchmarks.long_history import WORKERS, write_long_history
 
 GOAL_RECORD_US = 2.0
 GOAL_CHECK_S = 20.0

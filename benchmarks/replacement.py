@@ -14,16 +14,16 @@ from functools import partial
 from multiprocessing.queues import SimpleQueue
 
 import psutil
-from poolproof.bridge import Event, EventKind, WorkerCrashed
-from poolproof.bridge.clock import now_ns
-from poolproof.harness.stats import quantile
-from poolproof.pool_v2 import PoolV2
 
 from benchmarks import readiness
 from benchmarks.blocks import BenchError, middle
 from benchmarks.effort import Effort, Limit
 from benchmarks.records import Result, Row, judge
 from benchmarks.systems import config, has_zygote
+from poolproof.bridge import Event, EventKind, WorkerCrashed
+from poolproof.bridge.clock import now_ns
+from poolproof.harness.stats import quantile
+from poolproof.pool_v2 import PoolV2
 
 GOAL_MS = 5.0
 LANDING_TIMEOUT_S = 20.0

@@ -8,13 +8,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from poolproof.harness.stats import quantile
-
 from benchmarks.blocks import BenchError, measure_blocks
 from benchmarks.effort import Effort, Limit
 from benchmarks.raw import ROOT
 from benchmarks.records import Figure, Result, Row, judge
 from benchmarks.systems import v2
+from poolproof.harness.stats import quantile
 
 CLIENTS = 8
 FACTOR = 1.5

@@ -14,12 +14,12 @@ from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 
 import msgspec
-from poolproof.bridge import Observer, PoolConfig
-from poolproof.pool_v1 import PoolV1
-from poolproof.pool_v2 import PoolV2
 
 from benchmarks.blocks import Execute, MissingPeer, System
 from benchmarks.raw import hand_off, pipe_call, pipes_in_turn
+from poolproof.bridge import Observer, PoolConfig
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v2 import PoolV2
 
 ANSWER_TIMEOUT_S = 30.0
 

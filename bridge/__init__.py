@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+if __name__ == "bridge":
+    raise ImportError("there is no package bridge: import poolproof.bridge")
+
 from poolproof.bridge.config import PoolConfig
 from poolproof.bridge.errors import (
     AnswerError,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import msgspec
+
 from poolproof.bridge.errors import AnswerError, Sent
 from poolproof.bridge.interface import Health, Pool, PoolStatus
 

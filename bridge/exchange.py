@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from msgspec import UNSET
+
 from poolproof.bridge.errors import PoolError, ProtocolError, Sent
 from poolproof.bridge.messages import Response, decode_response, ends_stream
 from poolproof.bridge.transport import Transport

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.events import ServiceInterval
 

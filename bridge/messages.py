@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
+
 from poolproof.bridge.errors import InvalidRequest, ProtocolError
 from poolproof.bridge.framing import HEADER_BYTES
 from poolproof.bridge.redaction import redact

@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+
 from poolproof.bridge.errors import ConfigError, PoolNameConflict
 from poolproof.bridge.procfs import is_alive, kill_groups, start_ticks
 

@@ -1,6 +1,6 @@
 """What V2 needs of a worker, wherever it is: to start it, send to it, receive from it, interrupt it, have it leave.
 
-Pure: two protocols. `poolproof.bridge.channel` fulfils them for a process of this machine, which `poolproof.bridge.process` has started by
+Pure: two protocols. `bridge.channel` fulfils them for a process of this machine, which `bridge.process` has started by
 posix_spawn or a zygote has forked (`poolproof.bridge.forked`); a worker on another host needs the same few things.
 """
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from struct import Struct
 
 from msgspec import UNSET, UnsetType
+
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
 from poolproof.bridge.handlers import Context, HandlerError, find_handler

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import CommandError, Pool, PoolConfig, PoolError
 from poolproof.harness.migration import MigratingPool, load_plan
 from poolproof.pool_v1 import PoolV1

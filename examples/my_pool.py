@@ -1,7 +1,7 @@
 """A pool of one's own: `poolproof run any_json --pool my_pool:make`, from this folder.
 
-Anything that has the methods of `poolproof.bridge.Pool` will do; this one only adds a count to V2. An installed package can offer
-its pools by name, too, in the entry points `poolproof.pools`.
+Anything that has the methods of `poolproof.bridge.Pool` will do; this one only adds a count to V2. An installed package
+can offer its pools by name, too, in the entry points `poolproof.pools`.
 """
 
 from __future__ import annotations

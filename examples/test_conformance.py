@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from my_pool import make
+
 from poolproof.harness.conformance import KnownFailure, conformance_tests
 
 test_my_pool = conformance_tests(make, scenarios=["any_json", "fair_queue", "my_scenarios.py"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import msgspec
+
 from poolproof import scenarios
 from poolproof.harness.errors import UsageError
 from poolproof.harness.plan import read_plan
@@ -24,7 +25,7 @@ from poolproof.scenarios import DEFAULT_SUITE
 def all_scenarios(suite: str = DEFAULT_SUITE) -> dict[str, Scenario]:
     """A suite of the catalogue, by name. Raises UsageError if there is none of that name."""
     if suite not in scenarios.SUITES:
-        raise UsageError(f"there is no suite {suite!r}; there are {', '.join(poolproof.scenarios.SUITES)}")
+        raise UsageError(f"there is no suite {suite!r}; there are {', '.join(scenarios.SUITES)}")
     return dict(scenarios.SUITES[suite])
 
 

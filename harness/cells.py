@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+
 from poolproof.harness.comparison import Cover, Minimum, RunResult, ScenarioComparison
 from poolproof.harness.fault import FaultKind
 from poolproof.harness.scenario import Scenario

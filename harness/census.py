@@ -11,6 +11,7 @@ import time
 
 import msgspec
 import psutil
+
 from poolproof.bridge.clock import now_ns
 from poolproof.harness.history import Leftovers, Sample
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import msgspec
+
 from poolproof.harness.history import History
 from poolproof.harness.verdict import Verdict
 

@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import Annotated, Any
 
 import typer
+
 from poolproof.bridge import PoolError
 from poolproof.harness.commands import baselines, benches, checks, machine, migrate, records, runs, shrinks
 from poolproof.harness.commands.options import Exit

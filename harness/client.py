@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import Cancelled, Pool, Sent
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.events import CORRELATION

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.harness.comparison import RunResult
 from poolproof.harness.depths.depth import Depth, why_not
 from poolproof.harness.intended import Excuse, find_excuse

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+
 from poolproof.harness.cells import shortfalls
 from poolproof.harness.comparison import (
     SCHEMA_VERSION,

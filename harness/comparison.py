@@ -6,6 +6,7 @@ Pure data. Reports show it, exporters write it; nobody adds to it afterwards.
 from __future__ import annotations
 
 import msgspec
+
 from poolproof.harness.checker import Finding
 from poolproof.harness.picture import Picture
 from poolproof.harness.recovery import Recovery

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 import msgspec
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.workload import Plan, Size, Step, Workload
 

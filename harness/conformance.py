@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from poolproof.bridge import Capability
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.checkers import CORE

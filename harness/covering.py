@@ -24,7 +24,10 @@ DATA_FILE = ".coverage"
 CONFIG_FILE = "coverage.ini"
 VARIABLES = ("COVERAGE_FILE", "COVERAGE_RCFILE", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 """Of whoever measures this process; they would have the say in the one that it starts."""
-PACKAGES = {"v1": ("pool_v1", "bridge"), "v2": ("pool_v2", "bridge")}
+PACKAGES = {
+    "v1": ("poolproof.pool_v1", "poolproof.bridge"),
+    "v2": ("poolproof.pool_v2", "poolproof.bridge"),
+}
 NOT_THE_POOL = ("bridge/telemetry/*",)
 """A face of the pool that no scenario is about."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+
 from poolproof.harness.equality import VOLATILE, same_json, without
 from poolproof.harness.intended import Comparing, DifferenceKind
 from poolproof.harness.op import Op, OpType

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
+
 from poolproof.bridge import PoolConfig, PoolError
 from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.crew import Crew

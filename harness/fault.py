@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 import msgspec
+
 from poolproof.harness.models.service import Outage
 
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import msgspec
+
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.framing import encode_frame
 from poolproof.harness.fault import Fault, FaultKind, FaultRecord

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+
 from poolproof.bridge.journal import Entry
 from poolproof.harness.roll import Roll
 

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import msgspec
 import numpy as np
+
 from poolproof.bridge import EventKind, SessionStatus, Statistics
 from poolproof.harness.columns import NONE, Earliest, Numbers, find_last, order_by
 from poolproof.harness.fault import FaultRecord

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
+
 from poolproof.bridge import Observer, Pool, PoolConfig
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.journal import JOURNAL_VARIABLE

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 
 import msgspec
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.op import Op
 

@@ -1,7 +1,8 @@
 """One run in a process of its own, so that runs cannot disturb one another and a broken one costs itself alone.
 
 Part of the porch. The parent's end ends it too: its standard input is a pipe that only the parent holds, and the
-pool's workers follow by their lifeline. Usage: `python -m poolproof.harness.job`, with a JobOrder as JSON on the first line.
+pool's workers follow by their lifeline. Usage: `python -m poolproof.harness.job`, with a JobOrder as JSON on the first
+line.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
 import msgspec
+
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.comparison import RunResult
 from poolproof.harness.covering import Covering
@@ -49,8 +51,8 @@ Order = TypeVar("Order", bound=JobOrder)
 class Job:
     """A job under way, seen from the parent. `module` is run as a program that takes the order.
 
-    `command` replaces the interpreter's own call of it, and `fork` both: see poolproof.harness.jobserver. `end_wait_s` is what it
-    may take to end by itself.
+    `command` replaces the interpreter's own call of it, and `fork` both: see poolproof.harness.jobserver. `end_wait_s`
+    is what it may take to end by itself.
     """
 
     def __init__(

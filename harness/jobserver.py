@@ -1,7 +1,8 @@
 """Starts jobs by forking one process that has everything imported, so that a run costs no import. An entry point.
 
-`python -m poolproof.harness.jobserver` reads from the socket that is its standard input: each message has three descriptors, a
-job's standard input, output and error; the answer has the descriptor of the new process. It ends with its socket.
+`python -m poolproof.harness.jobserver` reads from the socket that is its standard input: each message has three
+descriptors, a job's standard input, output and error; the answer has the descriptor of the new process. It ends with
+its socket.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 import numpy as np
+
 from poolproof.bridge import EventKind
 from poolproof.harness.columns import NONE, Numbers, find_last, order_by, pick
 from poolproof.harness.fault import FaultRecord

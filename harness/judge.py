@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+
 from poolproof.harness.cells import describe_configuration, describe_workload
 from poolproof.harness.checker import MAX_EXAMPLES
 from poolproof.harness.comparison import Difference, RunResult, ScenarioComparison, Speed

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+
 from poolproof.harness.comparison import RunResult
 
 Record = TypeVar("Record")

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+
 from poolproof.bridge import Event, ServiceInterval, SessionStatus, Statistics
 from poolproof.harness.columns import AT_ONCE, GatheredDocuments, GatheredNumbers, Vocabulary, order_by
 from poolproof.harness.fault import FaultRecord

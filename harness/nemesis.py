@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 
 import psutil
+
 from poolproof.bridge.clock import now_ns
 from poolproof.harness.fault import CLIENT_FAULTS, COMMAND_FAULTS, START_FAULTS, Fault, FaultKind
 from poolproof.harness.injuries import INJURIES, Stage

@@ -6,6 +6,7 @@ Pure. Intervals without an end are cut at their worker's end, or left out if tha
 from __future__ import annotations
 
 import numpy as np
+
 from poolproof.harness.columns import Numbers
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 import msgspec
+
 from poolproof.harness.cells import NO_FAULT
 from poolproof.harness.face import Face
 from poolproof.harness.fault import CLIENT_FAULTS, START_FAULTS, FaultKind

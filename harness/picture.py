@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
+
 from poolproof.harness.checker import Finding
 from poolproof.harness.columns import NONE
 from poolproof.harness.fault import FaultRecord

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+
 from poolproof.bridge.redaction import redact
 from poolproof.harness.errors import RecordError, UsageError
 from poolproof.harness.fault import Fault

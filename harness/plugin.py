@@ -200,6 +200,7 @@ def pytest_pycollect_makeitem(
     if (type(obj).__module__, type(obj).__name__) != ("poolproof.harness.scenario", "Scenario"):
         return None
     import msgspec
+
     from poolproof.harness.catalogue import is_of_catalogue
     from poolproof.harness.collection import ScenarioItem
     from poolproof.harness.scenario import Scenario
@@ -359,6 +360,7 @@ def adapter(
 def run_scenario(pytestconfig: pytest.Config) -> Callable[..., RunResult]:
     """Run by `run_scenario(scenario, pool="v2", seed=1, workers=4, clients=8)`; gives the RunResult, raises nothing."""
     import msgspec
+
     from poolproof.harness.lock import sharing
     from poolproof.harness.pools import find_pool
     from poolproof.harness.runner import run

@@ -18,6 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
 from poolproof.harness.errors import UsageError
 from poolproof.harness.face import USUAL_FACES, Face, Setting, Way

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import Event, EventKind, PoolError, SessionStatus, Statistics
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.redaction import SECRET_FIELDS, hide_in, redact, secrets_in

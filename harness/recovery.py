@@ -9,6 +9,7 @@ from operator import itemgetter
 
 import msgspec
 import numpy as np
+
 from poolproof.bridge import EventKind
 from poolproof.harness.columns import NONE, order_by
 from poolproof.harness.fault import FaultKind

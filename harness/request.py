@@ -9,6 +9,7 @@ import random
 from importlib.util import find_spec
 
 import msgspec
+
 from poolproof.bridge import Capability
 from poolproof.harness.checker import asked_in
 from poolproof.harness.errors import UsageError

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import Capability, ConfigError, Pool, PoolConfig, PoolError
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.journal import JOURNAL_VARIABLE

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import Capability
 from poolproof.harness.checker import Checker, demanded_by
 from poolproof.harness.depths.depth import Depth
@@ -29,13 +30,13 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """One way to put a pool to the test.
 
     `failures` are the catalogue's numbers (F1 …) and `guarantees` those it decides (G1 …). `config` are options of
-    poolproof.bridge.PoolConfig; what the run was asked for, such as workers, comes first. `budget_s` bounds the whole run.
-    `warm` starts all workers before the first call. `fixed_size` replaces the asked size where the scenario is about
-    a certain one. `compare_answers` compares op by op with the other pool, by the hooks of `comparing`. `timed` marks a
-    scenario whose speed counts: it is run in alternating blocks, alone on the machine. `load` (as "poisson:400") and
-    `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench; docs/measuring.md has both grammars.
-    `config_of` has options for one pool alone, by its name, as a zygote that the other has not. With `models` a model
-    server of this behaviour runs beside the pool, whose workers find it in their environment. Without one of
+    poolproof.bridge.PoolConfig; what the run was asked for, such as workers, comes first. `budget_s` bounds the whole
+    run. `warm` starts all workers before the first call. `fixed_size` replaces the asked size where the scenario is
+    about a certain one. `compare_answers` compares op by op with the other pool, by the hooks of `comparing`. `timed`
+    marks a scenario whose speed counts: it is run in alternating blocks, alone on the machine. `load` (as
+    "poisson:400") and `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench; docs/measuring.md has both
+    grammars. `config_of` has options for one pool alone, by its name, as a zygote that the other has not. With `models`
+    a model server of this behaviour runs beside the pool, whose workers find it in their environment. Without one of
     `packages` the scenario is skipped. `depths` are those at which it makes sense: see poolproof.harness.depths.
     `quick` scenarios are in the profile quick, those that are `smoke` too in the profile smoke.
     """

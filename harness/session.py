@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
+
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.compare import assemble, describe_machine, measure_speeds
 from poolproof.harness.comparison import Comparison, RunResult

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import msgspec
+
 from poolproof.harness.errors import UsageError
 
 TRIM = 0.2

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+
 from poolproof.bridge.journal import walk_journals
 from poolproof.harness.comparison import SCHEMA_VERSION, Comparison, RunResult
 from poolproof.harness.errors import RecordError, UsageError

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
+
 from poolproof.bridge import Event, EventKind, ServiceInterval
 from poolproof.harness.columns import (
     NONE,

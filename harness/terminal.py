@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from poolproof.harness.comparison import Comparison, RunResult
-from poolproof.harness.verdict import Decision, Verdict
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -24,6 +22,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+from poolproof.harness.comparison import Comparison, RunResult
+from poolproof.harness.verdict import Decision, Verdict
 
 STYLES = {
     "pass": "green",

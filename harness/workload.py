@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+
 from poolproof.harness.fault import FaultKind
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+if __name__ == "pool_v2":
+    raise ImportError("there is no package pool_v2: import poolproof.pool_v2")
+
 from typing import TYPE_CHECKING
 
 from poolproof.pool_v2.behaviour import Ok, Remove, Skip, Stop, WorkerBehaviour

@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import ConfigError, HookError
 
 MOST_CHARACTERS = 200

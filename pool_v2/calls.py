@@ -3,7 +3,8 @@
     encode → under the lock a worker, or a place in the queue → wait for the ticket → write and read, in the client's
     own thread or task → under the lock the worker goes back, or to the head of the queue → hand it over.
 
-Each function is a generator of the waits on this path (`poolproof.bridge.exchange`); `io` says how the client makes them.
+Each function is a generator of the waits on this path (`poolproof.bridge.exchange`); `io` says how the client makes
+them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from threading import get_ident
 from typing import Any
 
 from msgspec import UNSET
+
 from poolproof.bridge import CommandError, PoolError
 from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.exchange import Steps

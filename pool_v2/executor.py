@@ -3,8 +3,9 @@
     with PoolExecutor(4) as executor:
         future = executor.submit(pow, 2, 10)
 
-Knows nothing of threads and workers: `poolproof.pool_v2.dispatch` runs what is submitted. It does what ProcessPoolExecutor's
-documentation says, except that a worker's death costs the one call that it was at, and that a call may have a deadline.
+Knows nothing of threads and workers: `poolproof.pool_v2.dispatch` runs what is submitted. It does what
+ProcessPoolExecutor's documentation says, except that a worker's death costs the one call that it was at, and that a
+call may have a deadline.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from itertools import islice
 from typing import Any, ParamSpec, Self, TypeVar
 
 import msgspec
+
 from poolproof.bridge import ConfigError, Observer, PoolConfig
 from poolproof.bridge.config import duration
 from poolproof.bridge.handlers.callables import run_chunk

@@ -1,4 +1,5 @@
-"""How a client waits: what differs between a thread and a task. The path of a call is the same (`poolproof.pool_v2.calls`)."""
+"""How a client waits: what differs between a thread and a task. The path of a call is the same
+(`poolproof.pool_v2.calls`)."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
+
 from poolproof.pool_v2.roster import NEVER_NS, Limits, Worker, age_limit_ns
 from poolproof.pool_v2.ticket import Ticket, TicketState
 

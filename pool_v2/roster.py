@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge.lifecycle import WorkerState
 from poolproof.bridge.transport import Transport
 

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import SessionStatus
 from poolproof.bridge.redaction import redact
 

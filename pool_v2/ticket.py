@@ -17,6 +17,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 import msgspec
+
 from poolproof.bridge import PoolError
 from poolproof.bridge.transport import ReplyEnd
 from poolproof.pool_v2.roster import Worker

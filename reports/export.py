@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
+
 from poolproof.harness.comparison import Comparison
 from poolproof.harness.errors import RecordError, UsageError
 from poolproof.harness.store import COMPARISON_FILE, read_comparison, write_whole

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+
 from poolproof.harness.comparison import Comparison
 from poolproof.reports.covered import cells_section, coverage_section, faces_section
 from poolproof.reports.lab import bench_section, matrix_section, sweep_section

@@ -6,6 +6,7 @@ Pure: JSON text in, sections out. Other fields are passed over, so their makers 
 from __future__ import annotations
 
 import msgspec
+
 from poolproof.harness.selfcheck.markdown import killers_text, sentences
 from poolproof.harness.selfcheck.matrix import KillMatrix
 from poolproof.harness.verdict import Verdict

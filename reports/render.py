@@ -15,6 +15,7 @@ from typing import Any
 
 import jinja2
 import markupsafe
+
 from poolproof.reports.section import Section, Tone
 from poolproof.reports.series import Drawing, side_names
 from poolproof.reports.site import Index
@@ -113,7 +114,7 @@ def _hash(script: str) -> str:
 
 @cache
 def _script() -> str:
-    return (resources.files("reports") / "templates" / "report.js").read_text(encoding="utf-8")
+    return (resources.files("poolproof.reports") / "templates" / "report.js").read_text(encoding="utf-8")
 
 
 @cache
@@ -129,7 +130,7 @@ def vega_bundle() -> str:
 
 def _environment(*, autoescape: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("reports"),
+        loader=jinja2.PackageLoader("poolproof.reports"),
         autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

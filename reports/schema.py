@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+
 from poolproof.harness import comparison
 from poolproof.harness.comparison import Comparison
 from poolproof.harness.lab import figures

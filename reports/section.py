@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 import msgspec
+
 from poolproof.reports.series import Drawing
 
 

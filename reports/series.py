@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+
 from poolproof.harness.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
 from poolproof.harness.judge import MARGIN
 from poolproof.harness.picture import OTHERS

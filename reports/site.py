@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+
 from poolproof.harness.comparison import Comparison
 from poolproof.harness.verdict import Decision
 from poolproof.reports.section import Grid, Mark, Section, Tone

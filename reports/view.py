@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Sequence
 
 import msgspec
+
 from poolproof.harness.checker import Finding
 from poolproof.harness.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
 from poolproof.harness.verdict import Decision, Verdict

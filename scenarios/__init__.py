@@ -5,6 +5,9 @@ The folder itself is the suite `default`; each of its folders is one that needs 
 
 from __future__ import annotations
 
+if __name__ == "scenarios":
+    raise ImportError("there is no package scenarios: import poolproof.scenarios")
+
 import importlib
 import pkgutil
 
@@ -13,7 +16,7 @@ from poolproof.harness.scenario import Scenario
 
 def _load(suite: str = "") -> dict[str, Scenario]:
     found: dict[str, Scenario] = {}
-    package = f"scenarios.{suite}" if suite else "scenarios"
+    package = f"{__name__}.{suite}" if suite else __name__
     for module in pkgutil.iter_modules([f"{folder}/{suite}" for folder in __path__]):
         if module.ispkg:
             continue

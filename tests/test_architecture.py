@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PREFIX = "poolproof."
 MAY_IMPORT = {room: {room, "bridge"} for room in ("bridge", "pool_v1", "pool_v2", "harness")}
 MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "reports")}
 PORCH = {f"harness.{name}" for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session")}
@@ -67,11 +68,12 @@ def read_modules() -> dict[str, set[str]]:
     for name, tree in trees.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                found[name] |= {alias.name for alias in node.names}
+                found[name] |= {alias.name.removeprefix(PREFIX) for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0 and node.module, f"{name} imports relatively"  # noqa: PT018
-                inner = {f"{node.module}.{alias.name}" for alias in node.names}
-                found[name] |= (inner & trees.keys()) or {node.module}
+                module = node.module.removeprefix(PREFIX)
+                inner = {f"{module}.{alias.name}".removeprefix(PREFIX) for alias in node.names}
+                found[name] |= (inner & trees.keys()) or {module}
     return found
 
 
@@ -108,8 +110,9 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 
 
 def test_an_application_gets_the_pool_and_no_tool() -> None:
-    tools = "pytest, typer, rich, jinja2, numpy, psutil, altair, harness, pool_v1, reports, scenarios"
-    code = f"import pool_v2, bridge, sys; print(*set('{tools}'.split(', ')) & set(sys.modules))"
+    tools = ["pytest", "typer", "rich", "jinja2", "numpy", "psutil", "altair"]
+    tools += [f"poolproof.{room}" for room in ("harness", "pool_v1", "reports", "scenarios")]
+    code = f"import sys, poolproof; poolproof.PoolV2, poolproof.PoolConfig; print(*set({tools}) & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
 
@@ -117,4 +120,5 @@ def test_an_application_gets_the_pool_and_no_tool() -> None:
 def test_every_package_is_shipped() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     packages = (path.parent for room in MAY_IMPORT for path in (ROOT / room).rglob("__init__.py"))
-    assert sorted(listed) == sorted(".".join(path.relative_to(ROOT).parts) for path in packages)
+    shipped = {PREFIX + ".".join(path.relative_to(ROOT).parts) for path in packages} | {"poolproof"}
+    assert sorted(listed) == sorted(shipped)

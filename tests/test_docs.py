@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import typer
+
 from poolproof.bridge import PoolConfig
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.cli import app, main

@@ -19,7 +19,7 @@ _runners: WeakKeyDictionary[Context, Runner] = WeakKeyDictionary()
 
 
 def initialize(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Adopt the sender's `setting` (see `poolproof.bridge.handlers.pickles`), then run its `initializer`, if there is one.
+    """Adopt the sender's `setting` (see `bridge.handlers.pickles`), then run its `initializer`, if there is one.
 
     Both are pickles in base64. Answers like `call`, with None for a result. Until this has succeeded, no call that
     `needs_initialize` is run.

@@ -15,11 +15,12 @@ from typing import Any
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or else importing litellm asks the network
 
 import dspy
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
 from poolproof.bridge.handlers.context import HandlerError, Program, Session
 from poolproof.bridge.handlers.dspy_models import configure, make_model
 from poolproof.bridge.redaction import SHORTEST_BYTES, hide, secrets_in
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 REHEARSED = "openai/gpt-4o-mini"
 MOST_ITERATIONS = 1000

@@ -11,6 +11,7 @@ from typing import Any
 
 import dspy
 from dspy.utils import DummyLM
+
 from poolproof.bridge.handlers.context import HandlerError, number, text
 
 DUMMY = "dummy"

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
+
 from poolproof.bridge.events import Event, EventKind
 from poolproof.bridge.interface import OUTCOMES
 from poolproof.bridge.lifecycle import WorkerState

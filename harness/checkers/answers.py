@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.equality import same_json
 from poolproof.harness.history import History, OpType

@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import msgspec
 import numpy as np
+
 from poolproof.bridge import ServiceInterval
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.columns import NONE

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
 from poolproof.harness.columns import order_by
 from poolproof.harness.history import History
 from poolproof.harness.op import OpType

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import msgspec
+
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.history import History, Leftovers
 from poolproof.harness.verdict import Verdict

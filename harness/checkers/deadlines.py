@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.columns import NONE
 from poolproof.harness.history import History

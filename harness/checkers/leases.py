@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
 from poolproof.bridge import EventKind
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.columns import NONE, Numbers, find_last, last_where, order_by, pick, repeated

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.checkers.calls import SessionCall, calls_by_session
 from poolproof.harness.checkers.search import Call, Found, State, Step, find_order

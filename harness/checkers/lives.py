@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import msgspec
 import numpy as np
+
 from poolproof.bridge import Event, EventKind
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.checkers.leases import same_as_before

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import msgspec
 import numpy as np
+
 from poolproof.bridge import EventKind
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.columns import NONE

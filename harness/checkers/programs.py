@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 import msgspec
+
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.history import History, Op, OpType
 from poolproof.harness.verdict import Verdict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.history import History
 from poolproof.harness.recovery import recoveries

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 import msgspec
+
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.history import History, Sample
 from poolproof.harness.verdict import Verdict

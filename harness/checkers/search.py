@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import msgspec
+
 from poolproof.harness.verdict import Verdict
 
 State: TypeAlias = tuple[tuple[str, bytes], ...]

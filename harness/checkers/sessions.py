@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.checkers.calls import SessionCall, calls_by_session
 from poolproof.harness.columns import NONE, order_by

@@ -10,6 +10,7 @@ from typing import ClassVar, TypeAlias
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
 from poolproof.bridge import EventKind
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.checkers.leases import LEASE_ENDS, free_arrivals, same_as_before

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import msgspec
+
 from poolproof.bridge import EventKind
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.columns import NONE

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.console import Console
+
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.commands.benches import (
     Baseline,
@@ -55,7 +57,6 @@ from poolproof.harness.lab.works import call_scenario
 from poolproof.harness.pools import find_pool
 from poolproof.harness.terminal import Steps, show_table
 from poolproof.harness.workload import Size
-from rich.console import Console
 
 baseline_app = typer.Typer(help="Save benches by name, and find regressions against them.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The baseline's name.")]

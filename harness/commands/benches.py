@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.console import Console
+
 from poolproof.bridge import CommandError, PoolConfig
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.commands.options import (
@@ -58,7 +60,6 @@ from poolproof.harness.pools import find_pool
 from poolproof.harness.store import write_whole
 from poolproof.harness.terminal import Steps, show_table
 from poolproof.harness.workload import Size
-from rich.console import Console
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool to be compared with; {POOL_HELP}.")]
 Candidate = Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+
 from poolproof.harness.commands.options import (
     OF_VERDICT,
     AsJson,

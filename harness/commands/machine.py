@@ -6,12 +6,13 @@ import sys
 
 import msgspec
 import typer
+from rich.console import Console
+
 from poolproof.bridge.rundir import list_pools, reap_orphans
 from poolproof.bridge.worker import main as worker_main
 from poolproof.harness.commands.options import AsJson, Exit
 from poolproof.harness.doctor import examine
 from poolproof.harness.terminal import show_table
-from rich.console import Console
 
 
 def ps_command(as_json: AsJson = False) -> int:

@@ -14,6 +14,8 @@ from typing import Annotated, ParamSpec
 
 import msgspec
 import typer
+from rich.console import Console
+
 from poolproof.bridge import ConfigError
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.commands.options import (
@@ -45,7 +47,6 @@ from poolproof.harness.migration.validate import validate
 from poolproof.harness.pools import find_pool
 from poolproof.harness.terminal import STYLES, Steps, show_table
 from poolproof.reports import write_reports
-from rich.console import Console
 
 DEFAULT_STATE = "poolproof-migration.json"
 CHECKLIST_FILE = "checklist.md"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.probe import examine_worker
 from poolproof.harness.runner import Request

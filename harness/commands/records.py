@@ -10,6 +10,8 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.console import Console
+
 from poolproof.harness.catalogue import all_scenarios, find_scenarios
 from poolproof.harness.checkers import ALL
 from poolproof.harness.commands.options import DEFAULT_OUT, OF_DECISION, AsJson, Exit, Run, is_run
@@ -24,7 +26,6 @@ from poolproof.harness.store import COMPARISON_FILE, RunFolder, read_comparison
 from poolproof.harness.terminal import show_decision, show_table
 from poolproof.reports import FORMATS, INDEX_FILE, Document, schema_of, write_reports, write_site
 from poolproof.scenarios import SUITES
-from rich.console import Console
 
 
 class Listed(StrEnum):

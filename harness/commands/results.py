@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
+from rich.console import Console
+
 from poolproof.harness.catalogue import all_scenarios
 from poolproof.harness.commands.options import OF_VERDICT
 from poolproof.harness.comparison import RunResult
@@ -14,7 +16,6 @@ from poolproof.harness.intended import find_excuse, not_seen
 from poolproof.harness.scenario import Scenario
 from poolproof.harness.terminal import show_result
 from poolproof.harness.verdict import Verdict, worst
-from rich.console import Console
 
 
 def show_results(results: Sequence[RunResult], scenarios: dict[str, Scenario], *, as_json: bool) -> int:

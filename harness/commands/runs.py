@@ -11,6 +11,8 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.console import Console
+
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.commands.options import (
     JOBS,
@@ -45,7 +47,6 @@ from poolproof.harness.pools import find_pool
 from poolproof.harness.terminal import Steps, show_decision
 from poolproof.reports import publish, view_with_extras, write_reports
 from poolproof.scenarios import DEFAULT_SUITE
-from rich.console import Console
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")]
 Candidate = Annotated[str, typer.Option(metavar="POOL", help="The pool that is to replace it.")]

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.console import Console
+
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.commands.options import (
     FULL_SCALE,
@@ -29,7 +31,6 @@ from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose
 from poolproof.harness.stats import Proportion
 from poolproof.harness.store import RunFolder
 from poolproof.harness.terminal import Steps
-from rich.console import Console
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that failed.")]
 CheckerOption = Annotated[

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import PoolConfig
 from poolproof.bridge.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
 from poolproof.bridge.handlers import COMMANDS, streams

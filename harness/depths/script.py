@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+
 from poolproof.harness.equality import same_json
 from poolproof.harness.errors import UsageError
 

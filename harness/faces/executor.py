@@ -7,6 +7,7 @@ from concurrent.futures import CancelledError
 from typing import Any, cast
 
 import msgspec
+
 from poolproof.bridge import CommandError, Pool, PoolClosed, PoolConfig, Sent, WorkerCrashed
 from poolproof.bridge.handlers.context import HandlerError
 from poolproof.bridge.journal import JOURNAL_VARIABLE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import msgspec
+
 from poolproof.bridge import Pool, PoolConfig
 from poolproof.bridge.journal import JOURNAL_VARIABLE
 from poolproof.harness.errors import RunError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import msgspec
+
 from poolproof.bridge import PoolConfig
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND
 from poolproof.harness.face import Face, Setting

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+
 from poolproof.harness.lab.bench import BenchPlan
 from poolproof.harness.lab.claims import Claim
 from poolproof.harness.lab.figures import Bench

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
 from poolproof.harness.lab.block import Block, Round
 from poolproof.harness.lab.budget import Unmeasured
 from poolproof.harness.lab.claims import ALPHA, Claim, claim, holm

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
+
 from poolproof.harness.equality import same_json
 from poolproof.harness.workload import Step
 

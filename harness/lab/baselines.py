@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import msgspec
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.lab.figures import BenchReport
 from poolproof.harness.lab.index import store_folder

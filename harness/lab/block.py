@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
+
 from poolproof.harness.lab.answers import Answer
 from poolproof.harness.lab.figures import Resources
 

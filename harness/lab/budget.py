@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.lab.figures import BudgetResult
 from poolproof.harness.lab.metrics import NUMBER, UNITS, Unit, nearest

@@ -7,6 +7,7 @@ ratios candidate / baseline.
 from __future__ import annotations
 
 import msgspec
+
 from poolproof.harness.lab.claims import Claim
 from poolproof.harness.lab.histogram import Histogram
 from poolproof.harness.lab.load import Load

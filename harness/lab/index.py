@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
+
 from poolproof.harness.errors import RecordError, UsageError
 from poolproof.harness.lab.figures import BenchReport
 

@@ -10,6 +10,7 @@ import random
 from enum import StrEnum
 
 import msgspec
+
 from poolproof.harness.errors import UsageError
 
 MOST_ARRIVALS = 1_000_000

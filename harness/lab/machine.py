@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
+
 from poolproof.harness.lab.figures import MachineKey, Quiet
 
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")

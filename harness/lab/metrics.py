@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterable
 
 import msgspec
+
 from poolproof.harness.lab.histogram import QUANTILES
 
 

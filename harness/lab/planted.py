@@ -6,6 +6,7 @@ import time
 from typing import Any, cast
 
 import msgspec
+
 from poolproof.bridge import Observer, Pool, PoolConfig
 from poolproof.harness.errors import UsageError
 from poolproof.harness.runner import Subject

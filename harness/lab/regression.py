@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import msgspec
+
 from poolproof.harness.lab.claims import Claim
 from poolproof.harness.lab.figures import Bench, BenchReport, Estimate, MachineKey
 

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
+
 from poolproof.harness.errors import RecordError
 from poolproof.harness.lab.analysis import decide
 from poolproof.harness.lab.claims import Claim, overall

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 
 import psutil
+
 from poolproof.harness.lab.figures import Resources
 
 

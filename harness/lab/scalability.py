@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import msgspec
+
 from poolproof.harness.errors import UsageError
 
 LEAST_POINTS = 4

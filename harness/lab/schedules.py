@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import msgspec
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.lab.figures import Schedule
 

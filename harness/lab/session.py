@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
 from poolproof.harness.lab.analysis import LEAST_ROUNDS, Analysis
 from poolproof.harness.lab.answers import find_wrong

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import Capability, ConfigError, PoolConfig, PoolError
 from poolproof.harness.errors import RunError, UsageError
 from poolproof.harness.lab.answers import find_wrong

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
+
 from poolproof.harness.checkers.resources import theil_sen
 from poolproof.harness.comparison import Comparison, RunResult, ScenarioComparison
 from poolproof.harness.judge import MARGIN

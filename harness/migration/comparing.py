@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import PoolError, Sent
 from poolproof.harness.differential import compare_ops
 from poolproof.harness.intended import Comparing
@@ -22,7 +23,8 @@ class TooLarge(Exception):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """How a call ended: one of poolproof.bridge.OUTCOMES, with its value or its error's text, and whether it was sent."""
+    """How a call ended: one of poolproof.bridge.OUTCOMES, with its value or its error's text, and whether it was
+    sent."""
 
     outcome: str
     value: Any = None

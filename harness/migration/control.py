@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import msgspec
+
 from poolproof.bridge import ConfigError
 from poolproof.bridge.clock import now_ns
 from poolproof.harness.migration.plan import Mode, Plan, Position

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 
 import msgspec
+
 from poolproof.harness.migration.plan import Guardrails, Side
 from poolproof.harness.stats import quantile
 

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 import msgspec
+
 from poolproof.bridge import ConfigError
 from poolproof.bridge.config import STATE_COMMANDS, duration
 

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+
 from poolproof.bridge import (
     Capability,
     ConfigError,

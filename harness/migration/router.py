@@ -14,6 +14,7 @@ import hashlib
 from enum import StrEnum
 
 import msgspec
+
 from poolproof.harness.migration.plan import Mode, Moving, Plan, Position, Side
 
 SPREAD = 61

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import SessionStatus
 from poolproof.harness.migration.plan import Side
 from poolproof.harness.migration.router import Home

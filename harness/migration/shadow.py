@@ -12,6 +12,7 @@ import threading
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import Pool
 from poolproof.bridge.clock import now_ns
 from poolproof.harness.intended import Comparing

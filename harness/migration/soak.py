@@ -11,6 +11,7 @@ import time
 from collections import Counter
 
 import psutil
+
 from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
 from poolproof.harness.errors import RunError
 from poolproof.harness.migration.checklist import Soak

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 from filelock import FileLock, Timeout
+
 from poolproof.harness.errors import HarnessError
 from poolproof.harness.migration.plan import Mode, Position
 

@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import (
     CheckoutTimeout,
     CircuitOpen,

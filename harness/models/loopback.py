@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+
 from poolproof.harness.errors import RunError
 from poolproof.harness.models.service import BASE_VARIABLE, KEY_VARIABLE, ModelService, Outage
 

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
+
 from poolproof.harness.models.answers import answer, as_prompt
 from poolproof.harness.models.service import Fate, ModelService, Outage, decide
 

@@ -12,6 +12,7 @@ from math import exp
 from statistics import NormalDist
 
 import msgspec
+
 from poolproof.harness.errors import UsageError
 
 BASE_VARIABLE, KEY_VARIABLE = "LOOPBACK_API_BASE", "LOOPBACK_API_KEY"

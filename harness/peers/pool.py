@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+
 from poolproof.bridge import (
     CallTimeout,
     Capability,

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge.messages import Response
 from poolproof.harness.migration.plan import Mode
 from poolproof.harness.selfcheck.bugs_kinds import (

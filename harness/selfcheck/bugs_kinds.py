@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge.exchange import exchange, receive
 from poolproof.bridge.framing import HEADER_BYTES
 from poolproof.bridge.messages import Response, decode_request, ends_stream

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import CheckoutTimeout, WorkerCrashed
 from poolproof.bridge.channel import Channel
 from poolproof.harness.selfcheck.mutant import V1, Registry

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import msgspec
+
 from poolproof.harness.selfcheck.mutant import V2, Registry
 from poolproof.harness.selfcheck.planting import replace
 from poolproof.pool_v2 import PoolV2, lease

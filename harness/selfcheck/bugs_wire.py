@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import CallTimeout
 from poolproof.bridge import channel as channels
 from poolproof.bridge import process as processes

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+
 from poolproof.harness.comparison import RunResult
 from poolproof.harness.job import Job
 from poolproof.harness.lock import sharing

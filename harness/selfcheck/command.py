@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import msgspec
+from rich.console import Console
+
 from poolproof.harness.errors import RecordError, UsageError
 from poolproof.harness.runner import Request
 from poolproof.harness.selfcheck.check import selfcheck
@@ -14,7 +16,6 @@ from poolproof.harness.selfcheck.matrix import SCHEMA_VERSION, KillMatrix
 from poolproof.harness.selfcheck.mutant import Mutant
 from poolproof.harness.store import write_whole
 from poolproof.harness.terminal import Steps, show_table
-from rich.console import Console
 
 MATRIX_FILE = "kill-matrix.json"
 MARKDOWN_FILE = "kill-matrix.md"

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import psutil
+
 from poolproof.bridge import Pool, PoolConfig
 from poolproof.bridge.journal import JOURNAL_VARIABLE, read_journals
 from poolproof.harness.checker import Finding

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+
 from poolproof.bridge import messages
 from poolproof.bridge.channel import Channel
 from poolproof.bridge.errors import ProtocolError

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+
 from poolproof.harness.checker import Finding
 from poolproof.harness.comparison import RunResult
 from poolproof.harness.job import JobOrder, serve

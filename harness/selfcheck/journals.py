@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import msgspec
+
 from poolproof.bridge import ServiceInterval
 from poolproof.harness.checker import Finding, finding
 from poolproof.harness.history import History, Op

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
+
 from poolproof.harness.selfcheck.mutant import EXECUTE, FIXES, GUARANTEES, Mutant
 from poolproof.harness.verdict import Verdict
 

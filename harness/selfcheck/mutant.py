@@ -1,7 +1,7 @@
 """A mutant: a pool with one planted bug, or an equivalent pool, which differs and is as good.
 
-Pure. A bug is a function that replaces a few functions of the pools in its own process (poolproof.harness.selfcheck.planting). It
-refuses to know how the pool is run.
+Pure. A bug is a function that replaces a few functions of the pools in its own process
+(poolproof.harness.selfcheck.planting). It refuses to know how the pool is run.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
 
     `breaks` are the guarantees that it breaks, none for an equivalent. `scenarios` are those that should kill it, run
     through `face`. `observed_because` says why the run has an observer; without a reason it has none, as in production.
-    `fix` is one of FIXES if it undoes that. `worker` is the name of a bug of poolproof.harness.selfcheck.worker that its workers
-    have.
+    `fix` is one of FIXES if it undoes that. `worker` is the name of a bug of poolproof.harness.selfcheck.worker that
+    its workers have.
     """
 
     name: str

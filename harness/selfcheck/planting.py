@@ -16,7 +16,7 @@ from typing import Any
 
 from poolproof.harness.errors import HarnessError
 
-PRODUCT = ("bridge", "pool_v1", "pool_v2", "migration", "poolproof.harness.migration")
+PRODUCT = ("poolproof.bridge", "poolproof.pool_v1", "poolproof.pool_v2", "poolproof.harness.migration")
 """The packages in which `replace_everywhere` replaces a function."""
 _REPLACED: list[tuple[Any, str, Any]] = []
 _ENTERED = mmap.mmap(-1, 1)  # shared with the children that a run forks

@@ -11,6 +11,7 @@ import time
 
 import msgspec
 import psutil
+
 from poolproof.bridge import CircuitOpen, PoolError
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND
 from poolproof.harness.checker import Finding

@@ -6,6 +6,7 @@ Pure. A choice is kept sound: a step that waits for one that is gone, and a faul
 from __future__ import annotations
 
 import msgspec
+
 from poolproof.harness.fault import COMMAND_FAULTS, Fault
 from poolproof.harness.workload import Plan, Step
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+
 from poolproof.harness.compare import JOB_EXTRA_S, Progress, StartJob
 from poolproof.harness.comparison import RunResult
 from poolproof.harness.errors import UsageError

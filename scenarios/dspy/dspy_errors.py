@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import msgspec
+
 from poolproof.bridge import Capability
 from poolproof.harness.checkers import CORE, LabelledOutcome, OneOutcome, StableWorkers
 from poolproof.harness.models.service import ModelService

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import msgspec
+
 from poolproof.bridge import Capability
 from poolproof.harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, OwnModel
 from poolproof.harness.fault import Fault, FaultKind

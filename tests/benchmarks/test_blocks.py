@@ -9,8 +9,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from poolproof.bridge import CommandError
-from poolproof.harness.lab.block import Block
 
 from benchmarks.blocks import (
     BenchError,
@@ -25,6 +23,8 @@ from benchmarks.blocks import (
 )
 from benchmarks.effort import Limit
 from benchmarks.records import Figure
+from poolproof.bridge import CommandError
+from poolproof.harness.lab.block import Block
 
 
 def echo(command: str, args: dict[str, Any]) -> Any:

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-from poolproof.bridge.procfs import start_ticks
 from rich.console import Console
 
 from benchmarks import __main__ as command
@@ -18,6 +17,7 @@ from benchmarks.effort import Effort
 from benchmarks.exporters import read_json
 from benchmarks.markdown import BEGIN, END
 from benchmarks.records import Result, Row
+from poolproof.bridge.procfs import start_ticks
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.usefixtures("own_lock")

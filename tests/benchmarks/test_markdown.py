@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from poolproof.harness.errors import UsageError
 
 from benchmarks.markdown import BEGIN, END, to_markdown, update_page
 from benchmarks.records import Figure, Load, Machine, Report, Result, Row, judge
+from poolproof.harness.errors import UsageError
 
 RATIO = Figure(12.3, 11, 13)
 RESULT = Result(

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from poolproof.bridge.framing import encode_frame
-from poolproof.bridge.messages import decode_response, encode_request
 
 from benchmarks import raw
+from poolproof.bridge.framing import encode_frame
+from poolproof.bridge.messages import decode_response, encode_request
 
 
 def test_the_pipe_gives_the_value_back() -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
+from benchmarks import recording
+from benchmarks.long_history import long_history, write_long_history
 from poolproof.bridge import Event, EventKind
 from poolproof.harness.checker import run_checker
 from poolproof.harness.history import History
 from poolproof.harness.store import RunFolder
 from poolproof.harness.verdict import Verdict
-
-from benchmarks import recording
-from benchmarks.long_history import long_history, write_long_history
 
 OPERATIONS = 16_000
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 
 import pytest
-from poolproof.bridge import Event, EventKind
-from poolproof.pool_v2 import PoolV2
 
 from benchmarks import replacement as module
 from benchmarks.blocks import BenchError
 from benchmarks.effort import Effort
 from benchmarks.replacement import Witness, kill_busy, kill_idle, rebuild_executor, refill_multiprocessing, replacement
 from benchmarks.systems import config
+from poolproof.bridge import Event, EventKind
+from poolproof.pool_v2 import PoolV2
 
 
 @pytest.mark.parametrize("kill", [kill_idle, kill_busy])

@@ -9,10 +9,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from poolproof.bridge import PoolConfig
 
 from benchmarks import systems
 from benchmarks.blocks import Execute, MissingPeer
+from poolproof.bridge import PoolConfig
 
 
 def ask(call: Execute, *values: object) -> list[object]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.bridge.channel import Channel
 from poolproof.bridge.framing import HEADER_BYTES, encode_frame
 from poolproof.bridge.handlers import Context

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.bridge import AnswerError, CommandError, Sent
 from poolproof.bridge.adapter import DEFAULT_SESSION, ProgramAdapter
 from poolproof.harness.depths.making import make_mock

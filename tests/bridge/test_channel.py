@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import pytest
+
 from poolproof.bridge.channel import BLOCKING, Channel, _ready
 from poolproof.bridge.clock import deadline_ns, now_ns
 from poolproof.bridge.errors import CallTimeout, Sent, WorkerCrashed

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+
 from poolproof.bridge.channel import Channel
 from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.errors import StartFailed

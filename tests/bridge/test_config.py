@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import pytest
+
 from poolproof.bridge.config import STATE_COMMANDS, PoolConfig, duration
 from poolproof.bridge.errors import ConfigError
 from poolproof.bridge.handlers import COMMANDS

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from poolproof.bridge.channel import Channel
 from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, NAME_PATTERN, PoolConfig

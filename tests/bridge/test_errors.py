@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
+
 from poolproof import bridge
 from poolproof.bridge import errors
 from poolproof.bridge.errors import (

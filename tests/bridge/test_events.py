@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+
 from poolproof.bridge.events import Event, EventKind, ServiceInterval
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from poolproof.bridge.channel import BLOCKING
 from poolproof.bridge.errors import CallTimeout, PoolError, ProtocolError, Sent, WorkerCrashed
 from poolproof.bridge.exchange import MOST_AHEAD, Steps, exchange, exchange_all, receive, run, send

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.exchange import take
 from poolproof.bridge.framing import encode_frame

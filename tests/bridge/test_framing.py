@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.framing import HEADER_BYTES, MAX_WIRE_BYTES, FrameDecoder, encode_frame, frame_size
 

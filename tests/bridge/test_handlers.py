@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from poolproof.bridge.handlers import (
     COMMANDS,
     HandlerError,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.bridge.handlers import COMMANDS, Context, HandlerError
 from poolproof.bridge.handlers.callables import run_chunk
 from poolproof.bridge.handlers.pickles import ALIAS, MAIN, Setting

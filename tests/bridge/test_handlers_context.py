@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.bridge.handlers.context import Context, HandlerError, number, text, with_nonce
 
 

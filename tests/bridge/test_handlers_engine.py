@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 import pytest
+
 from poolproof.bridge import PoolConfig, PoolError
 from poolproof.bridge.handlers import Context, HandlerError, service
 from poolproof.bridge.handlers.engine import PROGRAMS_VARIABLE, TEMPLATES, load_engine

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+
 from poolproof.bridge.handlers import COMMANDS, Context, HandlerError
 
 

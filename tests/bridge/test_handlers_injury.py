@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.framing import FrameDecoder
 from poolproof.bridge.handlers import COMMANDS, Context, HandlerError

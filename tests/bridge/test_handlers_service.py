@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+
 from poolproof.bridge.handlers import COMMANDS, Context
 
 SIGNATURE = {"inputs": ["i"], "outputs": ["o"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from poolproof.bridge.handlers import HandlerError
 from poolproof.bridge.handlers.signature import Field, Signature, read_signature
 

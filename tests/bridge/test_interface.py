@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+
 from poolproof import bridge
 from poolproof.bridge.errors import PoolError
 from poolproof.bridge.interface import (

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from poolproof.bridge import journal
 from poolproof.bridge.journal import Journal, read_journals
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from poolproof.bridge.lifecycle import TRANSITIONS, WorkerState, WorkerStep, advance
 
 LIVING = [state for state in WorkerState if state is not WorkerState.GONE]

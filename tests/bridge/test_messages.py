@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, DecodeError, ValidationError
+
 from poolproof.bridge.errors import InvalidRequest, ProtocolError
 from poolproof.bridge.framing import HEADER_BYTES, FrameDecoder
 from poolproof.bridge.messages import (

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from poolproof.bridge.errors import StartFailed
 from poolproof.bridge.process import LIFELINE_FD, WorkerProcess
 from poolproof.bridge.procfs import start_ticks

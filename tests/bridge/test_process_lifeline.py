@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from poolproof.bridge.framing import encode_frame
 from poolproof.bridge.procfs import start_ticks
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from poolproof.bridge.procfs import is_alive, kill_groups, start_ticks
 
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable
 
 import pytest
+
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.framing import HEADER_BYTES, encode_frame
 from poolproof.bridge.receiver import Receiver

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from poolproof.bridge import messages
 from poolproof.bridge.redaction import REDACTED, SECRET_FIELDS, hide, hide_in, redact, secrets_in
 from poolproof.pool_v2.sessions import StateChange

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.bridge.framing import HEADER_BYTES
 from poolproof.bridge.messages import encode_request
 from poolproof.bridge.replies import ELSEWHERE, LARGEST_REPLY_BYTES, REPLY_DIR_VARIABLE, ReplyWriters, reply_path

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from poolproof.bridge import rundir
 from poolproof.bridge.errors import ConfigError, PoolNameConflict
 from poolproof.bridge.procfs import start_ticks

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from poolproof.bridge import rundir
 from poolproof.bridge.errors import PoolNameConflict
 from poolproof.bridge.procfs import is_alive, start_ticks

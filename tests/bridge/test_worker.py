@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.handlers import COMMANDS, Context
 from poolproof.bridge.handlers.injury import BROKEN

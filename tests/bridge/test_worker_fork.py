@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.bridge.journal import JOURNAL_VARIABLE, read_journals
 
 Program = Callable[..., Any]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.bridge.channel import Channel
 from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.config import PoolConfig

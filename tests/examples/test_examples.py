@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _poolproof(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "harness", *words, "-q"]
+    command = [sys.executable, "-m", "poolproof", *words, "-q"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
 
 

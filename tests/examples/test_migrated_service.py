@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import PoolConfig
 from poolproof.harness.cli import main
 from poolproof.harness.migration import Guardrails, MigratingPool, Plan

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from poolproof.harness.catalogue import all_scenarios, find_scenarios, load_file
 from poolproof.harness.errors import UsageError
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.harness.cells import count_cells, describe_configuration, describe_workload, shortfalls, untried_faults
 from poolproof.harness.comparison import Cover, FileCover, Minimum, RunResult, ScenarioComparison
 from poolproof.harness.fault import FaultKind

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from poolproof.harness.census import leftovers_since, take_census, take_sample
 from poolproof.harness.history import Leftovers
 

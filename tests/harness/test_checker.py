@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.harness.checker import MAX_EXAMPLES, Finding, finding, run_checker
 from poolproof.harness.checkers import OneOutcome
 from poolproof.harness.history import History

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+
 from poolproof.bridge import PoolConfig
 from poolproof.harness.cli import main
 from poolproof.harness.pools import find_pool
@@ -412,7 +413,7 @@ def test_less_than_the_declared_minimum_is_inconclusive(write: Write, capsys: Ca
 def test_coverage_tells_what_a_scenario_executed_of_the_candidate_and_its_workers(write: Write) -> None:
     main(["compare", write(TINY), "--out", "covered", "--quiet", "--coverage", "--least-lines", "5"])
     cover = json.loads(Path("covered/comparison.json").read_text())["coverage"]
-    assert cover["sources"] == ["pool_v2", "bridge"]
+    assert cover["sources"] == ["poolproof.pool_v2", "poolproof.bridge"]
     files = {Path(file["path"]).as_posix()[-18:]: file for file in cover["files"]}
     for ending in ("pool_v2/runtime.py", "bridge/worker.py"):
         [file] = [file for name, file in files.items() if name.endswith(ending)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+
 from poolproof.harness.cli import main
 from poolproof.reports.schema import Document, schema_of
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from poolproof.harness.cli import main
 
 LONG = """
@@ -36,7 +37,7 @@ class Running:
             [
                 sys.executable,
                 "-m",
-                "harness",
+                "poolproof",
                 "compare",
                 str(folder / "long.py"),
                 "--jobs",

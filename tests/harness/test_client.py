@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CommandError
 from poolproof.bridge.clock import now_ns
 from poolproof.harness.client import Client

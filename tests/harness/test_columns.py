@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from poolproof.bridge import Event, EventKind
 from poolproof.harness.columns import (
     NONE,

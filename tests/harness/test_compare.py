@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import poolproof.harness.compare
 import pytest
+
+import poolproof.harness.compare
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.checker import Finding
 from poolproof.harness.checkers import CORE, OneOutcome, Overlap

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
+
 from poolproof.harness.composition import bursts, mix, phases, ramp, sessions, steady_mix, together
 from poolproof.harness.errors import UsageError
 from poolproof.harness.workload import Plan, Size, Step, Workload, steady

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from poolproof.harness.conformance import KnownFailure, conformance_tests
 from poolproof.harness.errors import UsageError
 from poolproof.scenarios import CATALOGUE

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from coverage import CoverageData
+
 from poolproof.harness.covering import Covering, ranges, sources_of
 from poolproof.harness.errors import RecordError
 
@@ -98,7 +99,12 @@ def test_lines_are_told_as_ranges() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pool", "packages"), [("v2", ("pool_v2", "bridge")), ("my.pools:make", ("my",)), ("v1", ("pool_v1", "bridge"))]
+    ("pool", "packages"),
+    [
+        ("v2", ("poolproof.pool_v2", "poolproof.bridge")),
+        ("my.pools:make", ("my",)),
+        ("v1", ("poolproof.pool_v1", "poolproof.bridge")),
+    ],
 )
 def test_a_pool_has_its_own_packages(pool: str, packages: tuple[str, ...]) -> None:
     assert sources_of(pool) == packages

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import Capability, CommandError, InvalidRequest, Pool, PoolClosed, PoolConfig
 from poolproof.bridge.framing import encode_frame
 from poolproof.bridge.messages import encode_request

@@ -6,6 +6,7 @@ import resource
 import sys
 
 import pytest
+
 from poolproof.harness import doctor
 
 

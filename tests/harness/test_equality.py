@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.harness.equality import VOLATILE, same_json, without
 
 VALUES: tuple[Any, ...] = (

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.bridge import Capability
 from poolproof.harness.catalogue import all_scenarios
 from poolproof.harness.checkers import LabelledOutcome, OneOutcome
@@ -23,7 +24,6 @@ from poolproof.harness.scenario import PATIENT
 from poolproof.harness.selfcheck.probes import PROBES
 from poolproof.harness.verdict import Verdict
 from poolproof.harness.workload import Size
-
 from tests.harness import candidates
 
 REFUSED = frozenset({"result", "QueueFull", "CheckoutTimeout"})

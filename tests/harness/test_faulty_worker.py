@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.framing import FrameDecoder
 from poolproof.bridge.messages import decode_response

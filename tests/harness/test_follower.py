@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from poolproof.bridge.journal import Entry
 from poolproof.harness.follower import Follower
 from poolproof.harness.roll import Roll

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+
 from poolproof.harness.lock import COVERED_VARIABLE, covering, measuring, quiet_gate, sharing
 
 LIMIT_S = 30.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import PoolConfig, PoolNameConflict
 from poolproof.harness.fault import DESCRIPTIONS, Fault, FaultKind, FaultRecord
 from poolproof.harness.injuries import INJURIES, Stage

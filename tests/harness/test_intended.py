@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.intended import DifferenceKind, IntendedDifference, excuse_answer, find_excuse, not_seen
 

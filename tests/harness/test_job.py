@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import poolproof.harness.job
 import psutil
 import pytest
+
+import poolproof.harness.job
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.comparison import RunResult
 from poolproof.harness.job import Job, JobOrder, start_job

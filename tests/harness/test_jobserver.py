@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.jobserver import JobServer
 from poolproof.harness.pools import find_pool

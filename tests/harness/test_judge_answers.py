@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.harness.differential import compare_answers
 from poolproof.harness.intended import Comparing, DifferenceKind
 

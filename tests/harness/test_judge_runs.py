@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.harness.cells import count_faces
 from poolproof.harness.checker import Finding
 from poolproof.harness.comparison import RunResult

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.bridge import EventKind, SessionStatus, Statistics
 from poolproof.harness.fault import FaultKind
 from poolproof.harness.history import Leftovers, OpType, Sample

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from poolproof.harness.lock import measuring
 
 LIMIT_S = 15.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.harness.comparison import Busy, Metrics
 from poolproof.harness.metrics import MOST_STRETCHES, measure
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from poolproof.harness.cli import main
 from poolproof.harness.migration import Position, StateFile
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from poolproof.harness.errors import RunError, UsageError
 from poolproof.harness.models import loopback
 from poolproof.harness.models.answers import answer, wanted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from poolproof.bridge import PoolConfig
 from poolproof.harness.names import pool_name
 

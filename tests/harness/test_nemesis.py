@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from poolproof.bridge import Event, EventKind
 from poolproof.bridge.clock import now_ns
 from poolproof.harness.fault import Fault, FaultKind, FaultRecord

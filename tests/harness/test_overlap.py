@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from poolproof.bridge import EventKind
 from poolproof.harness.overlap import overlap_degree
 

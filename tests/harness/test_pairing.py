@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.harness.catalogue import all_scenarios
 from poolproof.harness.checkers import OneOutcome
 from poolproof.harness.face import Face

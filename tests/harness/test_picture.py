@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.harness.checker import Finding
 from poolproof.harness.fault import FaultKind
 from poolproof.harness.history import Sample

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.errors import RecordError, UsageError
 from poolproof.harness.fault import Fault, FaultKind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psutil
 import pytest
+
 from poolproof.harness.store import read_comparison
 
 GOOD = """

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from poolproof.bridge import Capability, Event, Pool, PoolConfig
 from poolproof.harness.errors import UsageError
 from poolproof.harness.names import pool_name

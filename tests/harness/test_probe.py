@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.probe import known_commands
 

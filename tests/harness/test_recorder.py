@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.bridge import (
     CallTimeout,
     CheckoutTimeout,

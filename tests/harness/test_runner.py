@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import poolproof.harness.runner
 import pytest
+
+import poolproof.harness.runner
 from poolproof.bridge import Capability, EventKind
 from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome, Sessions
 from poolproof.harness.errors import UsageError

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import poolproof.harness.runner
 import pytest
+
+import poolproof.harness.runner
 from poolproof.bridge import Capability, PoolClosed, PoolError, PoolNameConflict
 from poolproof.harness.checkers import CloseBounded, Conserved, NothingLeft, OneOutcome
 from poolproof.harness.fault import Fault, FaultKind

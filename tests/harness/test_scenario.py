@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.scenario import IntendedDifference
 

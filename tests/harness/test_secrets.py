@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from poolproof.bridge.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
 from poolproof.harness.checkers import CORE, OneOutcome
 from poolproof.harness.models.service import BASE_VARIABLE, ModelService

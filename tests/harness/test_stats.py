@@ -7,6 +7,7 @@ import random
 
 import numpy as np
 import pytest
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.stats import Ratio, paired_ratio, proportion, quantile, t_quantile
 

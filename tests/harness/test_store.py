@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.bridge.journal import Entry
 from poolproof.harness.checker import Finding
 from poolproof.harness.comparison import Busy, Comparison, Machine, Metrics, Quantiles, RunResult

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 
 import pytest
+from rich.console import Console
+
 from poolproof.harness.checker import Finding
 from poolproof.harness.comparison import RunResult
 from poolproof.harness.terminal import Steps, show_result, show_table
 from poolproof.harness.verdict import Verdict
-from rich.console import Console
 
 
 def _console(*, terminal: bool) -> tuple[Console, io.StringIO]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from poolproof.harness.fault import FaultKind
 from poolproof.harness.workload import Size, Step, steady
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from poolproof.bridge import Event, EventKind, PoolConfig
 from poolproof.pool_v1 import PoolV1
 

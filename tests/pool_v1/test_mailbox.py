@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import PoolClosed
 from poolproof.pool_v1.mailbox import Mailbox, Message
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CommandError, Event, EventKind, StartFailed, WorkerCrashed
 from poolproof.pool_v1 import PoolV1
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from poolproof.bridge import Event, EventKind, PoolConfig
 from poolproof.bridge.exchange import Steps
 from poolproof.pool_v2 import PoolV2, WorkerBehaviour, calls, handover, leases, transfer

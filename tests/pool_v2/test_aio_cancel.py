@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from poolproof.bridge import EventKind, LeaseError, PoolConfig
 from poolproof.pool_v2 import aio_io
 from poolproof.pool_v2.aio import AsyncPool

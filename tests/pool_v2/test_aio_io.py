@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from poolproof.bridge.channel import Channel
 from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.errors import CallTimeout, Sent, WorkerCrashed

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CallTimeout, CheckoutTimeout, CommandError, EventKind, LeaseError, WorkerCrashed
 from poolproof.pool_v2.aio import AsyncLease, AsyncPool
 from poolproof.pool_v2.engine import Engine

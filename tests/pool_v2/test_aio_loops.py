@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CheckoutTimeout, EventKind
 from poolproof.pool_v2.aio import AsyncPool
 

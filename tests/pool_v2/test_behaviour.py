@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof import pool_v2
 from poolproof.bridge import ConfigError, HookError, LeaseError
 from poolproof.pool_v2 import Ok, PoolV2, Remove, Skip, Stop, WorkerBehaviour

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CallTimeout, CheckoutTimeout, EventKind, LeaseError, PoolClosed, WorkerCrashed
 from poolproof.pool_v2 import Ok, PoolV2, Remove, hooks, housekeeper
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import EventKind, PoolClosed
 from poolproof.bridge.clock import now_ns
 from poolproof.pool_v2 import Ok, PoolV2, Remove, Skip, Stop

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CallTimeout, EventKind, HookError, PoolClosed
 from poolproof.pool_v2 import Ok, PoolV2, WorkerBehaviour, transfer
 from poolproof.pool_v2.io import ThreadIo

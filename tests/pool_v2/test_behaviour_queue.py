@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CheckoutTimeout, EventKind, PoolClosed, QueueFull
 from poolproof.bridge.clock import now_ns
 from poolproof.pool_v2 import Ok, PoolV2, Remove, Skip

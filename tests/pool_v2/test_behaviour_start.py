@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CheckoutTimeout, ConfigError, EventKind, HookError, PoolClosed, PoolConfig
 from poolproof.pool_v2 import Ok, PoolV2, Remove, WorkerBehaviour
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from poolproof.pool_v2.circuit import Circuit
 
 MS = 1_000_000

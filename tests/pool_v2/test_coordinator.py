@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CheckoutTimeout, QueueFull
 from poolproof.pool_v2.ticket import Ticket, TicketState
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import PoolClosed
 from poolproof.bridge.lifecycle import WorkerState
 from poolproof.pool_v2.sessions import Session

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
 from poolproof.bridge import CircuitOpen, PoolClosed, PoolError, QueueFull
 from poolproof.bridge.lifecycle import WorkerState
 from poolproof.pool_v2.circuit import Circuit

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.pool_v2.orders import HEARTBEAT_NS, OFFER_GRACE_NS, RETIRE_GRACE_NS, STRANGER_GRACE_NS, Act, watch_queue
 from poolproof.pool_v2.roster import NEVER_NS
 from poolproof.pool_v2.ticket import TicketState

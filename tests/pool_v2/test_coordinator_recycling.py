@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+
 from poolproof.pool_v2.orders import HEARTBEAT_NS
 from poolproof.pool_v2.roster import NEVER_NS, age_limit_ns
 from poolproof.pool_v2.ticket import Ticket

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import PoolError
 from poolproof.bridge.lifecycle import WorkerState
 from poolproof.pool_v2.coordinator import Affinity, Coordinator

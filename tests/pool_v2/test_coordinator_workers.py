@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CircuitOpen
 from poolproof.pool_v2.sessions import Session
 from poolproof.pool_v2.ticket import Ticket, TicketState

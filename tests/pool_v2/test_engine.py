@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CallTimeout, CheckoutTimeout, CommandError, Event, EventKind, PoolError
 from poolproof.bridge.events import CORRELATION
 from poolproof.pool_v2 import PoolV2

@@ -9,6 +9,7 @@ from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import Event, EventKind, PoolClosed
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.events import CORRELATION

@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from poolproof import pool_v2
 from poolproof.bridge import (
     CallTimeout,
@@ -571,7 +572,7 @@ def test_impossible_arguments_are_refused_by_name(make: Callable[..., PoolExecut
 
 def test_the_executor_is_loaded_when_it_is_asked_for() -> None:
     code = """
-import sys, pool_v2
+import sys, poolproof.pool_v2
 before = "poolproof.pool_v2.executor" in sys.modules
 print(before, poolproof.pool_v2.PoolExecutor is sys.modules["poolproof.pool_v2.executor"].PoolExecutor)
 """

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CommandError, InvalidRequest, PoolConfig, Sent
 from poolproof.pool_v2 import PoolExecutor
 from poolproof.pool_v2.callables import unpack

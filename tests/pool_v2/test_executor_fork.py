@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import PoolConfig
 from poolproof.pool_v2 import PoolExecutor
 

@@ -29,6 +29,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from poolproof.pool_v2 import PoolExecutor
 
 LIMIT_S = 20.0

@@ -14,6 +14,7 @@ from types import FrameType, GeneratorType
 from typing import Any
 
 import pytest
+
 from poolproof import bridge, pool_v2
 from poolproof.bridge import (
     CallTimeout,

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import EventKind
 from poolproof.pool_v2 import handoff
 from poolproof.pool_v2.handoff import hand_over, take_back

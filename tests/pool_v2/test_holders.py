@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+
 from poolproof.pool_v2 import holders
 from poolproof.pool_v2.holders import MOST_HOLDERS, describe_holders
 from poolproof.pool_v2.roster import Worker

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge.clock import now_ns
 from poolproof.pool_v2.io import THREAD, WATCHED_NS, ThreadTicket
 from poolproof.pool_v2.ticket import Ticket

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CallTimeout, CommandError, EventKind, PoolError, WorkerCrashed
 from poolproof.harness.checkers import AtMostOnce, CleanWorkers, Conserved, ExclusiveLease
 from poolproof.harness.history import History, Op, RunInfo

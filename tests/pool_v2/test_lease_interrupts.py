@@ -10,12 +10,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pytest
+
 import poolproof.bridge.channel
 import poolproof.pool_v2.batch
 import poolproof.pool_v2.io
 import poolproof.pool_v2.lease
 import poolproof.pool_v2.pool
-import pytest
 from poolproof import bridge, pool_v2
 from poolproof.bridge import CheckoutTimeout
 from poolproof.bridge import exchange as bridge_exchange

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import EventKind
 from poolproof.pool_v2 import PoolV2, coordinator, housekeeper, leases
 
@@ -36,7 +37,7 @@ def reclaimed(
         pool = make_pool(log, spied, workers=2)
         pool.warm_up()
         spawned = len(log.of(K.SPAWN))
-        with caplog.at_level(logging.WARNING, logger="pool_v2"):
+        with caplog.at_level(logging.WARNING, logger="poolproof.pool_v2"):
             kept = lose(pool)
             assert spied.wait_for("terminate_worker") == ("down", None)
             assert spied.wait_for("cancelled") == ("checked_out", None)
@@ -167,7 +168,7 @@ def test_a_lease_that_ended_in_order_is_not_missed(
         with pool.checkout() as worker:
             worker.execute("ping")
 
-    with caplog.at_level(logging.WARNING, logger="pool_v2"):
+    with caplog.at_level(logging.WARNING, logger="poolproof.pool_v2"):
         for _ in range(3):
             client(use).join()
         gc.collect()

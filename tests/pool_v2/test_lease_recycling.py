@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import EventKind
 from poolproof.pool_v2 import PoolV2, housekeeper
 

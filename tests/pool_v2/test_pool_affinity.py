@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import SessionLost
 from poolproof.bridge.clock import now_ns
 from poolproof.pool_v2 import PoolV2

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import EventKind, PoolClosed, PoolConfig
 from poolproof.bridge.rundir import list_pools
 from poolproof.pool_v2 import PoolV2

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.bridge import PoolClosed, PoolConfig
 from poolproof.bridge.rundir import list_pools
 from poolproof.pool_v2 import PoolV2

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CallTimeout, CommandError, EventKind, SessionLost, SessionStatus
 from poolproof.pool_v2 import PoolV2
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import InvalidRequest, WorkerCrashed
 from poolproof.pool_v2 import PoolV2
 

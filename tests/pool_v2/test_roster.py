@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from poolproof.bridge.lifecycle import WorkerState
 from poolproof.pool_v2.roster import AGE_SPREAD, NEVER_NS, Limits, Worker, age_limit_ns, request_limit
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from poolproof.pool_v2.sessions import CLEAN_UP, Session, SessionTable, StateChange
 
 LIMIT = 100

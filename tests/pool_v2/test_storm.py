@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import Event, EventKind, PoolError, Sent
 from poolproof.bridge.journal import JOURNAL_VARIABLE, read_journals
 from poolproof.pool_v2 import PoolV2

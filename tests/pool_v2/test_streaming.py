@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CallTimeout, CommandError, EventKind, InvalidRequest, LeaseError, PoolClosed, WorkerCrashed
 from poolproof.pool_v2 import PoolV2
 

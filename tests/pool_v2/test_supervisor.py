@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CallTimeout, Event, EventKind, StartFailed, WorkerCrashed
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.orders import Act

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 import poolproof.bridge.channel
 import poolproof.bridge.exchange
 import poolproof.pool_v2.io
 import poolproof.pool_v2.pool
-import pytest
 from poolproof.bridge import CallTimeout, CheckoutTimeout, EventKind, Sent, WorkerCrashed
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.journal import JOURNAL_VARIABLE, read_journals

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from poolproof.bridge import Event, Pool, PoolConfig
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolV2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from poolproof.bridge import CommandError, WorkerCrashed
 from poolproof.bridge.adapter import DSPY_ENVIRONMENT, ProgramAdapter
 

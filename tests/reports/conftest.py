@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.harness.checker import Finding
 from poolproof.harness.comparison import (
     Busy,

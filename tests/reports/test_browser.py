@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.harness.comparison import Comparison, RunResult
 from poolproof.harness.picture import Flow, Level, Noted, Picture, Share, Step, Struck
 from poolproof.harness.verdict import Verdict

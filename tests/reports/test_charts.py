@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from poolproof.reports import charts
 
 SIDES = ("v1", "v2")

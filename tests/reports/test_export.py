@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from poolproof.harness.comparison import Comparison
 from poolproof.harness.errors import RecordError, UsageError
 from poolproof.harness.store import read_comparison

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from poolproof.harness.comparison import Comparison, Cover, FileCover, Minimum, ScenarioCover
 from poolproof.harness.fault import FaultKind
 from poolproof.harness.selfcheck.matrix import KillMatrix, Row

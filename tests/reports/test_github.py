@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from poolproof.harness.comparison import Comparison, RunResult
 from poolproof.harness.errors import UsageError
 from poolproof.harness.verdict import Decision, Verdict

@@ -13,6 +13,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+
 from poolproof.harness.comparison import Comparison, RunResult
 from poolproof.harness.store import read_comparison
 from poolproof.harness.verdict import Decision, Verdict

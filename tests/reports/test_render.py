@@ -12,6 +12,7 @@ from collections.abc import Callable
 import jinja2
 import msgspec
 import pytest
+
 from poolproof.harness.comparison import Comparison, RunResult
 from poolproof.harness.verdict import Verdict
 from poolproof.reports.render import (

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import jsonschema
 import pytest
+
 from poolproof.harness.comparison import SCHEMA_VERSION, Comparison
 from poolproof.reports.export import render_json
 from poolproof.reports.schema import Document, schema_of

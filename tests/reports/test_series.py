@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+
 from poolproof.harness.comparison import Comparison, Metrics, RunResult
 from poolproof.harness.picture import OTHERS, Flow, Level, Picture, Share, Step, Struck
 from poolproof.reports import series

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+
 from poolproof.harness.checker import Finding
 from poolproof.harness.comparison import Comparison, Metrics, RunResult
 from poolproof.harness.verdict import Decision, Verdict

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from poolproof import scenarios
 from poolproof.bridge.handlers import COMMANDS
 from poolproof.harness.checkers import ALL, CORE, FaultLanded

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from poolproof.harness import catalogue
 from poolproof.harness.catalogue import all_scenarios, find_scenarios
 from poolproof.harness.errors import UsageError

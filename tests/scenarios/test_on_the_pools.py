@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from poolproof.harness.pools import find_pool
 from poolproof.harness.runner import Request, run
 from poolproof.harness.verdict import Verdict

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import OUTCOMES, CommandError, Event, EventKind, Pool, PoolClosed, PoolConfig, PoolError
 from poolproof.harness.census import leftovers_since, take_census
 from poolproof.harness.history import Leftovers

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 import pytest
+
 from poolproof.bridge import Event
 from poolproof.bridge.telemetry import fan_out
 

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from poolproof.bridge.telemetry.prometheus import PrometheusObserver
 from prometheus_client import CollectorRegistry
+
+from poolproof.bridge.telemetry.prometheus import PrometheusObserver
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "observability.md").read_text()
@@ -46,7 +47,7 @@ def test_the_page_has_every_metric_and_no_other() -> None:
 
 def test_the_pool_and_its_observers_need_no_extra() -> None:
     code = (
-        "import sys, pool_v2, bridge, poolproof.bridge.telemetry;"
+        "import sys, poolproof.pool_v2, poolproof.bridge.telemetry;"
         "print({name.partition('.')[0] for name in sys.modules} & {'prometheus_client', 'opentelemetry'})"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)

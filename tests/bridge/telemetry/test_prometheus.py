@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from poolproof.bridge import OUTCOMES, Event
-from poolproof.bridge.telemetry.prometheus import PrometheusObserver
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+
+from poolproof.bridge import OUTCOMES, Event
+from poolproof.bridge.telemetry.prometheus import PrometheusObserver
 
 Step = Callable[..., Event]
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterable
 
 import pytest
+
 from poolproof.bridge import OUTCOMES, Event, EventKind
 from poolproof.bridge.telemetry import Tally, TallySnapshot
 from poolproof.bridge.telemetry.tally import MOST_WORDS

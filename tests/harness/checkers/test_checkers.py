@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.harness import checkers
 from poolproof.harness.checkers import ALL, CORE
 from poolproof.harness.fault import FaultKind

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import Statistics
 from poolproof.harness.checkers import CloseBounded, Conserved, NothingLeft
 from poolproof.harness.history import Leftovers

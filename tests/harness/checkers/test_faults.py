@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
 from poolproof.harness.checkers import Seen
 from poolproof.harness.fault import FaultKind
 from poolproof.harness.verdict import Verdict

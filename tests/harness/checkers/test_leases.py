@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import EventKind
 from poolproof.harness.checkers import AtMostOnce, CleanWorkers, ExclusiveLease, Fifo
 from poolproof.harness.history import OpType

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.harness.checkers import Linearizable
 from poolproof.harness.history import OpType
 from poolproof.harness.verdict import Verdict

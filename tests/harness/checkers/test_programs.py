@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.harness.checkers import OwnModel
 from poolproof.harness.history import Op
 from poolproof.harness.verdict import Verdict

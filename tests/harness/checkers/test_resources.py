@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from poolproof.harness.checkers import LeakSlope
 from poolproof.harness.checkers.resources import theil_sen
 from poolproof.harness.history import Sample

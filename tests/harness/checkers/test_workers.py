@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import EventKind
 from poolproof.harness.checkers import FaultLanded, LiveBound, Replaced, StableWorkers
 from poolproof.harness.fault import FaultKind

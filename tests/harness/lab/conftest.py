@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.harness.lab.analysis import Analysis
 from poolproof.harness.lab.block import ARMS, Block, Round
 from poolproof.harness.lab.claims import Claim

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from poolproof.harness.lab.analysis import Analysis, decide
 from poolproof.harness.lab.block import ARMS
 from poolproof.harness.lab.budget import Unmeasured

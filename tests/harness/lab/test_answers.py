@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.harness.lab.answers import Answer, Asked, find_wrong
 from poolproof.harness.workload import Step
 

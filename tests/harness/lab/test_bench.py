@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.lab.baselines import Baselines
 from poolproof.harness.lab.bench import BenchPlan

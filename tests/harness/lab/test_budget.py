@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from poolproof.harness.lab.budget import BudgetError, Unmeasured, judge_budget, parse_budget
 from poolproof.harness.scenario import Scenario
 from poolproof.harness.verdict import Verdict

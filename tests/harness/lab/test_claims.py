@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from poolproof.harness.lab.claims import Claim, claim, holm, overall
 
 

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CallTimeout, PoolClosed, Sent
 from poolproof.harness.errors import RunError
 from poolproof.harness.lab import generator

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from poolproof.harness.lab.histogram import Histogram, bounds, bucket, histogram, needed, quantile_us, tally
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.lab.load import CLOSED, Load, LoadKind, arrivals, mean_rate, parse_load
 

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.lab.planted import SlowerPool, parse_planted
 from poolproof.harness.pools import find_pool

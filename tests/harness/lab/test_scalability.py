@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.lab.scalability import fit, knee
 

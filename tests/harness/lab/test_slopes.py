@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from poolproof.harness.lab.slopes import slope
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.bridge import CallTimeout, CommandError, PoolError, Sent
 from poolproof.harness.compare import measure_speeds
 from poolproof.harness.errors import RunError

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.harness.errors import RecordError, UsageError
 from poolproof.harness.lab.baselines import Baselines
 from poolproof.harness.lab.figures import Validity

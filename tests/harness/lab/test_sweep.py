@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
+
 from poolproof.harness.errors import UsageError
 from poolproof.harness.lab.show import curve_rows, sweep_markdown
 from poolproof.harness.lab.sweep import SweepPlan, carry_out_sweep, curve, summarize

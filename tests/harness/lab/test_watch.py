@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import Event, EventKind
 from poolproof.bridge.events import CORRELATION
 from poolproof.harness.lab import watch as module

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.harness.checker import Finding
 from poolproof.harness.comparison import Comparison, Difference, Machine, Metrics, RunResult, ScenarioComparison, Speed
 from poolproof.harness.migration.checklist import Checklist, Documents, Item, Soak, build_items

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import CallTimeout, CircuitOpen, CommandError, Sent
 from poolproof.harness.history import Op
 from poolproof.harness.intended import Comparing

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import ConfigError
 from poolproof.harness.migration import Guardrails, Mode, Plan, Position, load_plan
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from poolproof.harness.migration.guardrails import Guard
 from poolproof.harness.migration.plan import Guardrails, Side
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import (
     CheckoutTimeout,
     CommandError,
@@ -54,7 +55,9 @@ def test_it_is_a_pool_and_needs_no_tool(migrating: Make) -> None:
     assert pool.name == v1.name
     code = (
         "import poolproof.harness.migration, sys; "
-        "print(*{'pytest','typer','rich','jinja2','numpy','psutil','altair','pool_v1','pool_v2'} & set(sys.modules))"
+        "unwanted = {'pytest','typer','rich','jinja2','numpy','psutil','altair'};"
+        "unwanted |= {'poolproof.pool_v1','poolproof.pool_v2'};"
+        "print(*unwanted & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from poolproof.bridge import Observer, PoolConfig, PoolError
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.migration import Guardrails, MigratingPool, Plan, Position, StateFile

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
 from poolproof.bridge import PoolError, Sent, SessionLost
 from poolproof.harness.migration import Guardrails, MigratingPool, Mode, Moving, Plan, Position, Side
 from poolproof.harness.migration.router import TABLE, Act, Home, Route, bucket, route_call, route_session

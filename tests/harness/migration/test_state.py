@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from poolproof.harness.migration import Mode, Position, StateConflict, StateError, StateFile
 
 
@@ -101,7 +102,9 @@ def test_a_locked_file_is_an_error_after_a_while(state: StateFile, monkeypatch: 
 
 def test_readers_see_whole_files_while_processes_write_and_no_number_comes_twice(state: StateFile) -> None:
     code = (
-        "import sys; from poolproof.harness.migration.state import StateFile; from poolproof.harness.migration.plan import Position\n"
+        "import sys\n"
+        "from poolproof.harness.migration.state import StateFile\n"
+        "from poolproof.harness.migration.plan import Position\n"
         "for n in range(1, 16): StateFile(sys.argv[1]).write(Position.canary(n), who=sys.argv[2], why='w' * 50 * n)"
     )
     writers = [

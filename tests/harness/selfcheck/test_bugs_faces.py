@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from poolproof.bridge import PoolConfig
 from poolproof.harness.selfcheck.bugs_faces import LARGE_BYTES, MUTANTS, WAYS
 from poolproof.harness.selfcheck.bugs_kinds import KINDS, changer

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from poolproof.harness.runner import Request
 from poolproof.harness.selfcheck import check
 from poolproof.harness.selfcheck.check import AND_S, LONGEST_BUDGET_S, TIMES_AS_LONG, Task, selfcheck

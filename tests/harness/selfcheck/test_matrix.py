@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
 from poolproof.harness.selfcheck.markdown import as_markdown, killers_text, sentences
 from poolproof.harness.selfcheck.matrix import Cell, Judgement, KillMatrix, accusers, build_matrix
 from poolproof.harness.selfcheck.mutant import GUARANTEES, Mutant

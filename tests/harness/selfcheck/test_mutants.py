@@ -6,6 +6,7 @@ import sys
 
 import msgspec
 import pytest
+
 from poolproof.harness.comparison import RunResult
 from poolproof.harness.errors import UsageError
 from poolproof.harness.faces import FACES

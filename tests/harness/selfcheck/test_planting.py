@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 import poolproof.bridge.exchange
 import poolproof.pool_v2.transfer
-import pytest
 from poolproof.bridge.channel import Channel
 from poolproof.bridge.exchange import check, receive
 from poolproof.bridge.receiver import Receiver

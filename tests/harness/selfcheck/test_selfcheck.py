@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from poolproof.bridge import Observer, Pool, PoolConfig
 from poolproof.harness.cli import main
 from poolproof.harness.comparison import RunResult

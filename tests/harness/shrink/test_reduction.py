@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from poolproof.harness.fault import Fault, FaultKind
 from poolproof.harness.shrink.reduction import Reduction, Spent, ddmin, size_of
 from poolproof.harness.shrink.selection import Selection, Whole

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.checker import Finding
 from poolproof.harness.comparison import RunResult

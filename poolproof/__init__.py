@@ -1,0 +1,107 @@
+"""poolproof proves that a new worker pool may replace an old one, and switches an application over.
+
+The public names are here, each loaded when it is first asked for. The rest is in the subpackages: `bridge`, what every
+pool stands on; `pool_v1` and `pool_v2`; `harness`, the test tool; `scenarios`; `reports`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from poolproof.bridge import (
+        CallTimeout,
+        Cancelled,
+        Capability,
+        CheckoutTimeout,
+        CommandError,
+        ConfigError,
+        Event,
+        EventKind,
+        Pool,
+        PoolClosed,
+        PoolConfig,
+        PoolError,
+        QueueFull,
+        Sent,
+        WorkerCrashed,
+    )
+    from poolproof.bridge.adapter import ProgramAdapter
+    from poolproof.harness.conformance import conformance_tests
+    from poolproof.harness.migration import MigratingPool
+    from poolproof.harness.scenario import Scenario
+    from poolproof.pool_v1 import PoolV1
+    from poolproof.pool_v2 import AsyncPool, Lease, PoolExecutor, PoolV2, WorkerBehaviour
+
+_BRIDGE = (
+    "CallTimeout",
+    "Cancelled",
+    "Capability",
+    "CheckoutTimeout",
+    "CommandError",
+    "ConfigError",
+    "Event",
+    "EventKind",
+    "Pool",
+    "PoolClosed",
+    "PoolConfig",
+    "PoolError",
+    "QueueFull",
+    "Sent",
+    "WorkerCrashed",
+)
+_V2 = ("AsyncPool", "Lease", "PoolExecutor", "PoolV2", "WorkerBehaviour")
+_WHERE = {
+    **dict.fromkeys(_BRIDGE, "poolproof.bridge"),
+    **dict.fromkeys(_V2, "poolproof.pool_v2"),
+    "MigratingPool": "poolproof.harness.migration",
+    "PoolV1": "poolproof.pool_v1",
+    "ProgramAdapter": "poolproof.bridge.adapter",
+    "Scenario": "poolproof.harness.scenario",
+    "conformance_tests": "poolproof.harness.conformance",
+}
+
+__all__ = [
+    "AsyncPool",
+    "CallTimeout",
+    "Cancelled",
+    "Capability",
+    "CheckoutTimeout",
+    "CommandError",
+    "ConfigError",
+    "Event",
+    "EventKind",
+    "Lease",
+    "MigratingPool",
+    "Pool",
+    "PoolClosed",
+    "PoolConfig",
+    "PoolError",
+    "PoolExecutor",
+    "PoolV1",
+    "PoolV2",
+    "ProgramAdapter",
+    "QueueFull",
+    "Scenario",
+    "Sent",
+    "WorkerBehaviour",
+    "WorkerCrashed",
+    "conformance_tests",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("poolproof")
+    if name in _WHERE:
+        found: object = getattr(import_module(_WHERE[name]), name)
+        globals()[name] = found
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE, "__version__"})
