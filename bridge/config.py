@@ -8,16 +8,16 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-import sys
 from collections.abc import Mapping
 from typing import Any, Self
 
 import msgspec
 
 from poolproof.bridge.errors import ConfigError
+from poolproof.bridge.interpreter import python
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
-DEFAULT_WORKER_COMMAND = (sys.executable, "-m", "poolproof.bridge.worker", "--worker-id", "{worker_id}")
+DEFAULT_WORKER_COMMAND = python("poolproof.bridge.worker", "--worker-id", "{worker_id}")
 STATE_COMMANDS = frozenset({"put", "append", "delete", "configure_lm", "create_program", "delete_program"})
 """The commands of the shipped worker that change a session's state."""
 MOST_CPUS = 1024

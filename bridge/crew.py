@@ -19,6 +19,7 @@ from poolproof.bridge.channel import Channel
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
 from poolproof.bridge.framing import FRAME_LIMIT_VARIABLE
+from poolproof.bridge.interpreter import environment
 from poolproof.bridge.process import WorkerProcess, kill_living
 from poolproof.bridge.replies import REPLY_DIR_VARIABLE
 from poolproof.bridge.rundir import RunDir
@@ -48,7 +49,8 @@ class Crew:
         self.in_child = False
         self._disbanded = False
         self._ids = itertools.count(1)
-        self._env = os.environ | config.env | {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes)}
+        env = os.environ | config.env
+        self._env = env | environment(env) | {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes)}
         self._command = config.command_words()
         self._log_dir = _usable(config.log_dir)
         self._cpus = _usable_cpus(config.worker_cpus)

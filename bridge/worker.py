@@ -23,6 +23,7 @@ from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
 from poolproof.bridge.handlers import Context, HandlerError, find_handler
 from poolproof.bridge.handlers.engine import PROGRAMS_VARIABLE, load_engine
+from poolproof.bridge.interpreter import adopt
 from poolproof.bridge.journal import JOURNAL_VARIABLE, Journal
 from poolproof.bridge.messages import INIT_ID, Request, decode_request, encode_failure, encode_part, encode_success
 from poolproof.bridge.replies import ELSEWHERE, LARGEST_REPLY_BYTES, NO_FD, REPLY_DIR_VARIABLE, ReplyWriters
@@ -272,4 +273,5 @@ def run(worker_id: int, mode: str = "pool-worker") -> int:
 
 
 if __name__ == "__main__":
+    adopt()
     sys.exit(main())

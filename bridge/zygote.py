@@ -19,7 +19,6 @@ import logging
 import os
 import select
 import socket
-import sys
 import threading
 import weakref
 from collections import deque
@@ -29,10 +28,11 @@ from queue import Empty, SimpleQueue
 from poolproof.bridge.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
 from poolproof.bridge.errors import StartFailed
 from poolproof.bridge.forked import ForkedWorker
+from poolproof.bridge.interpreter import python
 from poolproof.bridge.process import NO_FORK, WorkerProcess
 from poolproof.bridge.stderr import StderrTail
 
-COMMAND = (sys.executable, "-m", "poolproof.bridge.zygote_main")
+COMMAND = python("poolproof.bridge.zygote_main")
 REAP_PATIENCE_S = 0.25
 """How long a worker's exit status is waited for; without it, it is unknown."""
 END_PATIENCE_S = 2.0

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from poolproof.bridge import worker
 from poolproof.bridge.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
 from poolproof.bridge.handlers import Context, find_handler
+from poolproof.bridge.interpreter import adopt
 from poolproof.bridge.messages import decode_request, encode_success
 from poolproof.bridge.process import LIFELINE_FD, tie
 
@@ -309,4 +310,5 @@ def main(modules: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    adopt()
     sys.exit(main(sys.argv[1:]))

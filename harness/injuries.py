@@ -13,7 +13,6 @@ import resource
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,6 +24,7 @@ import msgspec
 
 from poolproof.bridge import Observer, Pool, PoolConfig
 from poolproof.bridge.clock import now_ns
+from poolproof.bridge.interpreter import environment, python
 from poolproof.bridge.journal import JOURNAL_VARIABLE
 from poolproof.harness.fault import Fault, FaultKind, FaultRecord
 from poolproof.harness.models.loopback import LoopbackModels
@@ -280,7 +280,8 @@ def kill_parent(fault: Fault, stage: Stage) -> None:
 def _own_and_die(order: bytes) -> tuple[subprocess.Popen[bytes], bytes]:
     # A process that makes the pool, and was killed once it was at work; what it said of its workers.
     owner = subprocess.Popen(
-        [sys.executable, "-m", "poolproof.harness.owner"],
+        python("poolproof.harness.owner"),
+        env={**os.environ, **environment()},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -22,6 +22,7 @@ from typing import BinaryIO, Literal, TypeVar
 
 import msgspec
 
+from poolproof.bridge.interpreter import adopt, environment, python
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.comparison import RunResult
 from poolproof.harness.covering import Covering
@@ -71,7 +72,7 @@ class Job:
         # Unlike a pipe, a file never fills up while nobody reads. `end` closes it.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         try:
-            self._process = self._start(list(command) or [sys.executable, "-m", module], fork)
+            self._process = self._start(list(command) or list(python(module)), fork)
         except BaseException:
             self._stderr.close()
             raise
@@ -87,6 +88,7 @@ class Job:
             return Forked(fork, self._stderr.fileno())
         return subprocess.Popen(
             command,
+            env={**os.environ, **environment()},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -252,4 +254,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    adopt()
     sys.exit(main())

@@ -17,6 +17,7 @@ import threading
 from pathlib import Path
 from typing import Self
 
+from poolproof.bridge.interpreter import adopt, environment, python
 from poolproof.harness.job import Job, JobOrder, carry_out_run, serve
 from poolproof.harness.runner import Request, Subject
 from poolproof.harness.scenario import Scenario
@@ -35,10 +36,10 @@ class JobServer:
         added = {name: value for name, value in ONE_THREAD.items() if name not in os.environ}
         with other:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "poolproof.harness.jobserver", *added],
+                python("poolproof.harness.jobserver", *added),
                 stdin=other.fileno(),
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, **added},
+                env={**os.environ, **environment(), **added},
                 process_group=0,  # Ctrl-C is for the parent, which ends its jobs in order
             )
         return self
@@ -110,4 +111,5 @@ def _be_a_job(fds: list[int]) -> None:
 
 
 if __name__ == "__main__":
+    adopt()
     sys.exit(main())

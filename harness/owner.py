@@ -15,6 +15,7 @@ import time
 import msgspec
 
 from poolproof.bridge import Pool, PoolConfig, PoolError
+from poolproof.bridge.interpreter import adopt
 from poolproof.bridge.journal import JOURNAL_VARIABLE
 from poolproof.harness.pools import find_pool
 
@@ -69,4 +70,5 @@ def _work(pool: Pool) -> None:
 
 
 if __name__ == "__main__":
+    adopt()
     sys.exit(main())

@@ -17,33 +17,33 @@ PREFIX = "poolproof."
 MAY_IMPORT = {room: {room, "bridge"} for room in ("bridge", "pool_v1", "pool_v2", "harness")}
 MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "reports")}
 PORCH = {f"harness.{name}" for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session")}
-PORCH |= {"poolproof.harness.conformance", "poolproof.harness.owner", "poolproof.harness.jobserver"}
+PORCH |= {"harness.conformance", "harness.owner", "harness.jobserver"}
 PORCH |= {
-    f"poolproof.harness.commands.{name}"
+    f"harness.commands.{name}"
     for name in ("options", "results", "runs", "records", "machine", "shrinks", "checks", "migrate")
 }
-PORCH |= {"poolproof.harness.commands.benches", "poolproof.harness.commands.baselines"}
+PORCH |= {"harness.commands.benches", "harness.commands.baselines"}
 PORCH |= {
-    f"poolproof.harness.faces{name}" for name in ("", ".blocking", ".tasks", ".executor", ".migrating", ".starting")
+    f"harness.faces{name}" for name in ("", ".blocking", ".tasks", ".executor", ".migrating", ".starting")
 }  # V2's own ways in
 PORCH |= {
-    f"poolproof.harness.selfcheck.{name}"
+    f"harness.selfcheck.{name}"
     for name in ("bugs_v1", "bugs_v2", "bugs_v2_ends", "bugs_wire", "bugs_faces", "bugs_kinds", "task_drills")
 }
-PORCH |= {f"poolproof.harness.selfcheck.{name}" for name in ("equivalents", "roster", "job", "check", "command")}
+PORCH |= {f"harness.selfcheck.{name}" for name in ("equivalents", "roster", "job", "check", "command")}
 ACTING = {
     *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "logging", "time", "datetime", "random", "secrets", "sys"),
 }
-ALLOWED = {"poolproof.bridge.messages": "datetime", "poolproof.bridge.config": "sys"}
+ALLOWED = {"bridge.messages": "datetime", "bridge.config": "sys"}
 ALLOWED |= {
-    "poolproof.harness.workload": "random",
-    "poolproof.harness.composition": "random",
-    "poolproof.harness.selfcheck.probes": "random",
-    "poolproof.harness.selfcheck.face_probes": "random",
+    "harness.workload": "random",
+    "harness.composition": "random",
+    "harness.selfcheck.probes": "random",
+    "harness.selfcheck.face_probes": "random",
 }  # its type only
-ALLOWED |= {"poolproof.harness.lab.load": "random", "poolproof.harness.lab.works": "random"}  # seeded
-ALLOWED["poolproof.harness.depths.frames"] = "datetime"
+ALLOWED |= {"harness.lab.load": "random", "harness.lab.works": "random"}  # seeded
+ALLOWED["harness.depths.frames"] = "datetime"
 PURE_PATHS = """
     bridge/{errors,interface,messages,framing,lifecycle,events,config,redaction,adapter,receiver,transport}
     harness/models/{service,answers}
@@ -83,7 +83,7 @@ PURE = {
     for room, names in re.findall(r"(\S+)/{(.*?)}", PURE_PATHS)
     for name in names.split(",")
 }
-PURE = {name for name in MODULES if name in PURE | {"bridge"} or name.startswith("poolproof.harness.checkers")}
+PURE = {name for name in MODULES if name in PURE | {"bridge"} or name.startswith("harness.checkers")}
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)

@@ -16,6 +16,7 @@ from pathlib import Path
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.framing import FRAME_LIMIT_VARIABLE
 from poolproof.bridge.handlers import Context, HandlerError, find_handler
+from poolproof.bridge.interpreter import adopt, python
 from poolproof.bridge.journal import JOURNAL_VARIABLE, Journal
 from poolproof.bridge.messages import INIT_ID, Request, encode_failure, encode_success
 from poolproof.bridge.worker import DEFAULT_FRAME_LIMIT_BYTES, Wire
@@ -28,7 +29,7 @@ FAULT_STATUS = 5
 
 def command(script: Path | None = None) -> tuple[str, ...]:
     """The worker command of a pool whose workers are scripted."""
-    words = (sys.executable, "-m", MODULE, "--worker-id", "{worker_id}")
+    words = python(MODULE, "--worker-id", "{worker_id}")
     return words if script is None else (*words, "--script", str(script))
 
 
@@ -88,4 +89,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    adopt()
     sys.exit(main())

@@ -6,8 +6,8 @@ Knows nothing of pools. The server ends with this process, whose end of its stan
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
 import threading
 import urllib.request
 from types import TracebackType
@@ -15,10 +15,11 @@ from typing import Any, Self
 
 import msgspec
 
+from poolproof.bridge.interpreter import environment, python
 from poolproof.harness.errors import RunError
 from poolproof.harness.models.service import BASE_VARIABLE, KEY_VARIABLE, ModelService, Outage
 
-COMMAND = (sys.executable, "-m", "poolproof.harness.models.server")
+COMMAND = python("poolproof.harness.models.server")
 END_WAIT_S = 5.0
 ASK_TIMEOUT_S = 10.0
 PLACEHOLDER_KEY = "no-key-is-needed"
@@ -35,7 +36,12 @@ class LoopbackModels:
         self.service = service or ModelService()
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0, close_fds=True
+            COMMAND,
+            env={**os.environ, **environment()},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,
+            close_fds=True,
         )
         try:
             self.port = int(self._tell(msgspec.to_builtins(self.service)))

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from poolproof.bridge.interpreter import adopt
 from poolproof.harness.models.answers import answer, as_prompt
 from poolproof.harness.models.service import Fate, ModelService, Outage, decide
 
@@ -181,4 +182,5 @@ def _tell(value: object) -> None:
 
 
 if __name__ == "__main__":
+    adopt()
     sys.exit(main())

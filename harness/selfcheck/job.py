@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import msgspec
 
+from poolproof.bridge.interpreter import adopt
 from poolproof.harness.checker import Finding
 from poolproof.harness.comparison import RunResult
 from poolproof.harness.job import JobOrder, serve
@@ -134,4 +135,5 @@ def carry_out_drill(drill: Drill, subject: Subject, order: JobOrder, words: tupl
 
 
 if __name__ == "__main__":
+    adopt()
     sys.exit(serve(carry_out, MutantOrder))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from poolproof.bridge import worker
 from poolproof.bridge.handlers import Context
+from poolproof.bridge.interpreter import adopt, python
 from poolproof.bridge.journal import Journal
 from poolproof.bridge.worker import Wire
 
@@ -64,9 +65,10 @@ BUGS: dict[str, Callable[[], None]] = {
 
 def command(bug: str) -> tuple[str, ...]:
     """The command of a worker with this bug."""
-    return (sys.executable, "-m", "poolproof.harness.selfcheck.worker", bug, "--worker-id", "{worker_id}")
+    return python("poolproof.harness.selfcheck.worker", bug, "--worker-id", "{worker_id}")
 
 
 if __name__ == "__main__":
+    adopt()
     BUGS[sys.argv[1]]()
     sys.exit(worker.main(sys.argv[2:]))

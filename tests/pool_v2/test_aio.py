@@ -66,7 +66,7 @@ def test_the_faces_take_the_same_arguments() -> None:
 
 
 def test_an_import_of_the_room_alone_brings_no_asyncio() -> None:
-    code = "import pool_v2, sys; assert 'asyncio' not in sys.modules; assert poolproof.pool_v2.AsyncPool"
+    code = "import poolproof.pool_v2, sys; assert 'asyncio' not in sys.modules; assert poolproof.pool_v2.AsyncPool"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")

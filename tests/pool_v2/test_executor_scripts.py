@@ -146,7 +146,7 @@ ENDINGS = {
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_the_interpreter_ends_when_all_was_run(tmp_path: Path, ending: str) -> None:
     code, status = ENDINGS[ending]
-    out, err = run("-c", f"import os\nfrom pool_v2 import PoolExecutor\n{code}", folder=tmp_path, code=status)
+    out, err = run("-c", f"import os\nfrom poolproof.pool_v2 import PoolExecutor\n{code}", folder=tmp_path, code=status)
     assert (out, err) == ("", "")
     assert (tmp_path / "done").exists()
 

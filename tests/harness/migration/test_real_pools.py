@@ -124,7 +124,8 @@ def test_a_v2_whose_workers_cannot_start_is_rolled_back_and_nobody_fails(
 def test_another_process_follows_the_file(tmp_path: Path, eventually: Eventually) -> None:
     path = tmp_path / "state"
     code = (
-        "import sys; from poolproof.harness.migration import MigratingPool, Plan; from poolproof.bridge import PoolConfig\n"
+        "import sys; from poolproof.bridge import PoolConfig\n"
+        "from poolproof.harness.migration import MigratingPool, Plan\n"
         "from poolproof.pool_v1 import PoolV1; from poolproof.pool_v2 import PoolV2\n"
         "c = PoolConfig(workers=1)\n"
         "told = lambda moved: print(moved.after, flush=True)\n"

@@ -47,7 +47,7 @@ def test_a_bug_whose_place_is_called_otherwise_now_cannot_be_planted() -> None:
 def test_what_has_moved_is_an_error() -> None:
     with pytest.raises(MutantError, match="Channel has no 'no_such_step'"):
         replace(Channel, "no_such_step", lambda original: original)
-    with pytest.raises(MutantError, match=r"no module of bridge, .* has .*<lambda>"):
+    with pytest.raises(MutantError, match=r"no module of poolproof.bridge, .* has .*<lambda>"):
         replace_everywhere(lambda nobodys: nobodys, lambda original: original)
     assert undo() == ()
 
