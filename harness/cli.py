@@ -24,7 +24,6 @@ app = typer.Typer(
     name="poolproof",
     help="Proves that a new worker pool may replace an old one.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -110,7 +109,3 @@ def _tell(error: typer.TyperException) -> str:
 
 def _complain(text: str) -> None:
     sys.stderr.write(f"poolproof: {text}\n")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

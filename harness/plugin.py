@@ -36,31 +36,35 @@ PROFILE_SCALES = {"quick": 1.0, "full": 3.0}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options, all of which but --adapter begin with --pool."""
+    """The options. Each begins with --poolproof, so that none meets one of a user's conftest."""
     group = parser.getgroup("poolproof", "worker pools under test")
     group.addoption(
-        "--pool",
+        "--poolproof-pool",
         action="append",
         metavar="POOL",
         help="pool to test: a name or package.module:factory, repeatable; the first is the baseline",
     )
     group.addoption(
-        "--adapter",
+        "--poolproof-adapter",
         action="append",
         choices=DEPTHS,
         help="depth of tests with the fixture `adapter`, repeatable: mock (no process), wire (a scripted worker that "
         "checks every frame) or real; all that a test allows if not given. Scenarios are real unless it is given",
     )
-    group.addoption("--pool-seed", type=int, default=1, metavar="N", help="decides every workload (default 1)")
-    group.addoption("--pool-workers", type=int, default=4, metavar="N", help="worker processes of a pool (default 4)")
-    group.addoption("--pool-clients", type=int, default=8, metavar="N", help="client threads (default 8)")
-    group.addoption("--pool-profile", choices=sorted(PROFILE_SCALES), default="quick", help="how thorough runs are")
-    group.addoption("--pool-worker-command", metavar="COMMAND", help="any program that speaks the wire")
-    group.addoption("--pool-out", metavar="DIR", help="where runs and reports go; a new folder in out/ if not given")
+    group.addoption("--poolproof-seed", type=int, default=1, metavar="N", help="decides every workload (default 1)")
+    group.addoption("--poolproof-workers", type=int, default=4, metavar="N", help="workers of a pool (default 4)")
+    group.addoption("--poolproof-clients", type=int, default=8, metavar="N", help="client threads (default 8)")
     group.addoption(
-        "--pool-report", action="append", metavar="FORMAT", help="html, md, junit or json; all if not given"
+        "--poolproof-profile", choices=sorted(PROFILE_SCALES), default="quick", help="how thorough runs are"
     )
-    group.addoption("--pool-speed", action="store_true", help="measure timed scenarios when all tests have ended")
+    group.addoption("--poolproof-worker-command", metavar="COMMAND", help="any program that speaks the wire")
+    group.addoption(
+        "--poolproof-out", metavar="DIR", help="where runs and reports go; a new folder in out/ if not given"
+    )
+    group.addoption(
+        "--poolproof-report", action="append", metavar="FORMAT", help="html, md, junit or json; all if not given"
+    )
+    group.addoption("--poolproof-speed", action="store_true", help="measure timed scenarios when all tests have ended")
     parser.addini("poolproof_scenarios", "globs of files with scenarios", type="args", default=list(SCENARIO_FILES))
 
 
@@ -97,7 +101,7 @@ class State:
     @property
     def pool_names(self) -> tuple[str, ...]:
         """The pools to test, the baseline first."""
-        return tuple(dict.fromkeys(self._config.getoption("pool") or DEFAULT_POOLS))
+        return tuple(dict.fromkeys(self._config.getoption("poolproof_pool") or DEFAULT_POOLS))
 
     def subjects(self) -> list[Subject]:
         """The same as subjects. Raises pytest.UsageError for an unknown one."""
@@ -107,14 +111,14 @@ class State:
         try:
             return [find_pool(name) for name in self.pool_names]
         except UsageError as error:
-            raise pytest.UsageError(f"--pool: {error}") from error
+            raise pytest.UsageError(f"--poolproof-pool: {error}") from error
 
     def stages(self, scenario: Scenario) -> list[tuple[Subject, Request, Depth]]:
-        """Where to run a scenario: each pool for real; with --adapter at the deepest that it allows of those."""
+        """Where to run a scenario: each pool for real; with an option at the deepest that it allows of those."""
         from poolproof.harness.depths.depth import Depth
         from poolproof.harness.depths.making import MOCK, at_wire
 
-        chosen = [Depth(name) for name in DEPTHS if name in (self._config.getoption("adapter") or ["real"])]
+        chosen = [Depth(name) for name in DEPTHS if name in (self._config.getoption("poolproof_adapter") or ["real"])]
         depth = ([found for found in chosen if found in scenario.depths] or chosen)[-1]
         if depth is Depth.MOCK:
             return [(MOCK, self.request, depth)]
@@ -125,12 +129,12 @@ class State:
         """Raise pytest.UsageError for a bad option, before anything is collected."""
         option = self._config.getoption
         for name, least, most in (("workers", 1, 1024), ("clients", 1, 1024), ("seed", 0, 2**32 - 1)):
-            value = option(f"pool_{name}")
+            value = option(f"poolproof_{name}")
             if not least <= value <= most:
-                raise pytest.UsageError(f"--pool-{name} {value}: a whole number from {least} to {most}")
-        if option("pool"):
+                raise pytest.UsageError(f"--poolproof-{name} {value}: a whole number from {least} to {most}")
+        if option("poolproof_pool"):
             self.subjects()
-        if option("pool_worker_command"):
+        if option("poolproof_worker_command"):
             _ = self.request
 
     @property
@@ -153,16 +157,18 @@ class State:
             from poolproof.scenarios import CATALOGUE
 
             option = self._config.getoption
-            command, known = option("pool_worker_command"), None
+            command, known = option("poolproof_worker_command"), None
             if command is not None:
                 try:
                     known = known_commands(command, sorted({c for s in CATALOGUE.values() for c in s.commands}))
                 except UsageError as error:
-                    raise pytest.UsageError(f"--pool-worker-command: {error}") from error
-            profile = option("pool_profile")
-            size = Size(workers=option("pool_workers"), clients=option("pool_clients"), scale=PROFILE_SCALES[profile])
+                    raise pytest.UsageError(f"--poolproof-worker-command: {error}") from error
+            profile = option("poolproof_profile")
+            size = Size(
+                workers=option("poolproof_workers"), clients=option("poolproof_clients"), scale=PROFILE_SCALES[profile]
+            )
             self._request = Request(
-                seed=option("pool_seed"), size=size, profile=profile, worker_command=command, known_commands=known
+                seed=option("poolproof_seed"), size=size, profile=profile, worker_command=command, known_commands=known
             )
         return self._request
 
@@ -255,7 +261,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def places_of(config: pytest.Config) -> list[tuple[str, ...]]:
     """Where tests with `adapter` are run: ("mock",), and ("wire", pool) and ("real", pool) for each pool."""
     names = config.stash[STATE].pool_names
-    chosen = config.getoption("adapter") or DEPTHS
+    chosen = config.getoption("poolproof_adapter") or DEPTHS
     places: list[tuple[str, ...]] = []
     for depth in (depth for depth in DEPTHS if depth in chosen):
         places += [(depth,)] if depth == "mock" else [(depth, name) for name in names]
@@ -430,17 +436,19 @@ def run_bench(request: pytest.FixtureRequest) -> Callable[..., Bench]:
     ) -> Bench:
         work = call_scenario(call) if scenario is None else scenario
         arrivals = parse_load(work.load if load is None else load)
-        many = option("pool_workers") if workers is None else workers
+        many = option("poolproof_workers") if workers is None else workers
         plan = BenchPlan(
             scenario=work,
             baseline=find_pool(baseline),
             candidate=find_pool(candidate),
             size=work.fixed_size or Size(workers=many, clients=clients or default_clients(arrivals, many)),
             load=arrivals,
-            schedule=make_schedule(profile or option("pool_profile"), rounds=rounds, block_s=block_s, margin=margin),
-            seed=option("pool_seed") if seed is None else seed,
+            schedule=make_schedule(
+                profile or option("poolproof_profile"), rounds=rounds, block_s=block_s, margin=margin
+            ),
+            seed=option("poolproof_seed") if seed is None else seed,
             budgets=tuple(budgets),
-            worker_command=option("pool_worker_command"),
+            worker_command=option("poolproof_worker_command"),
         )
         report = assemble([measure(plan)], command="pytest")
         path = write_report(report, out / "benches" / pool_name(request.node.name, "bench"))
@@ -493,8 +501,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         request=state.request,
         scenarios=state.scenarios,
         stopped=stopped,
-        measure=session.config.getoption("pool_speed"),
-        formats=session.config.getoption("pool_report"),
+        measure=session.config.getoption("poolproof_speed"),
+        formats=session.config.getoption("poolproof_report"),
     )
     state.summary = summary
     if failed and session.exitstatus == pytest.ExitCode.OK:
@@ -511,7 +519,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def _out_folder(config: pytest.Config) -> Path:
-    given = config.getoption("pool_out")
+    given = config.getoption("poolproof_out")
     if given:
         return Path(given).resolve()
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")

@@ -146,6 +146,6 @@ def _compare(
         command="pytest",
     )
     if not speeds:
-        note = "nothing was timed: no claim about speed is made; pytest --pool-speed measures when all tests have ended"
+        note = "nothing was timed: no claim about speed is made; --poolproof-speed measures when all tests have ended"
         comparison = msgspec.structs.replace(comparison, warnings=(*comparison.warnings, note))
     return comparison

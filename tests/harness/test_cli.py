@@ -313,7 +313,7 @@ def test_the_version_is_told(capsys: Capture) -> None:
 
 
 def test_a_reader_that_goes_away_is_no_verdict() -> None:
-    command = [sys.executable, "-m", "poolproof.harness.cli", "list", "scenarios"]
+    command = [sys.executable, "-m", "poolproof", "list", "scenarios"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()

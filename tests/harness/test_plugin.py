@@ -51,9 +51,9 @@ def _run(session: pytest.Pytester, *arguments: str) -> pytest.RunResult:
         "-p",
         "no:hypothesispytest",
         "--assert=plain",
-        "--pool-out",
+        "--poolproof-out",
         "kept",
-        "--pool-report",
+        "--poolproof-report",
         "json",
         *arguments,
         timeout=60,
@@ -62,7 +62,7 @@ def _run(session: pytest.Pytester, *arguments: str) -> pytest.RunResult:
 
 def test_scenarios_are_items_for_each_pool_and_end_in_one_report(session: pytest.Pytester) -> None:
     session.makepyfile(scenario_mine=DECLARED)
-    result = _run(session, "-v", "--pool-report", "html")
+    result = _run(session, "-v", "--poolproof-report", "html")
     result.assert_outcomes(passed=2, xfailed=2)
     assert result.ret == 0
     result.stdout.fnmatch_lines(
@@ -78,17 +78,17 @@ def test_scenarios_are_items_for_each_pool_and_end_in_one_report(session: pytest
 
 def test_pools_are_chosen_by_option_and_items_by_keyword(session: pytest.Pytester) -> None:
     session.makepyfile(scenario_mine=DECLARED)
-    listed = _run(session, "--collect-only", "-q", "--pool", "v2", "-k", "F7")
+    listed = _run(session, "--collect-only", "-q", "--poolproof-pool", "v2", "-k", "F7")
     assert [line for line in listed.outlines if "::" in line] == ["scenario_mine.py::good[v2]"]
     assert not (session.path / "kept").exists()
-    result = _run(session, "--pool", "v2", "-k", "F7")
+    result = _run(session, "--poolproof-pool", "v2", "-k", "F7")
     result.assert_outcomes(passed=1, deselected=1)
     result.stdout.no_fnmatch_line("*report.html*")
 
 
 def test_an_undeclared_failure_fails_with_its_evidence(session: pytest.Pytester) -> None:
     session.makepyfile(scenario_mine=BAD)
-    result = _run(session, "--pool", "v2", "-k", "bad")
+    result = _run(session, "--poolproof-pool", "v2", "-k", "bad")
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines(["bad on v2, seed 1: FAIL", "*fail one_outcome: *", "*poolproof analyze *"])
     result.stdout.fnmatch_lines([f"*again: poolproof run {session.path}/scenario_mine.py::bad --pool v2 --seed 1*"])
@@ -104,7 +104,7 @@ def test_what_cannot_be_decided_fails_too(session: pytest.Pytester) -> None:
 
 def test_a_pool_that_lacks_a_capability_is_skipped_with_the_reason(session: pytest.Pytester) -> None:
     session.makepyfile(scenario_mine=NEEDY)
-    result = _run(session, "--pool", "v1", "-k", "needy", "-rs")
+    result = _run(session, "--poolproof-pool", "v1", "-k", "needy", "-rs")
     result.assert_outcomes(skipped=1, deselected=1)
     result.stdout.fnmatch_lines(["SKIPPED*: v1 lacks *"])
 
@@ -112,9 +112,12 @@ def test_a_pool_that_lacks_a_capability_is_skipped_with_the_reason(session: pyte
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--pool", "v9"], "*--pool: there is no pool 'v9'; there are v1, v2*"),
-        (["--pool-workers", "0"], "*--pool-workers 0: a whole number from 1 to 1024*"),
-        (["--pool-worker-command", "true"], "*--pool-worker-command: the worker command 'true' starts no worker*"),
+        (["--poolproof-pool", "v9"], "*--poolproof-pool: there is no pool 'v9'; there are v1, v2*"),
+        (["--poolproof-workers", "0"], "*--poolproof-workers 0: a whole number from 1 to 1024*"),
+        (
+            ["--poolproof-worker-command", "true"],
+            "*--poolproof-worker-command: the worker command 'true' starts no worker*",
+        ),
     ],
 )
 def test_a_bad_option_is_a_usage_error(arguments: list[str], told: str, session: pytest.Pytester) -> None:
@@ -189,7 +192,7 @@ def test_a_project_may_have_a_fixture_pool_of_its_own(session: pytest.Pytester) 
 
 def test_a_scenario_that_a_test_file_imports_is_no_item_and_one_named_test_is(session: pytest.Pytester) -> None:
     session.makepyfile(test_it=SCENARIOS + "test_mine = GOOD\n")
-    result = _run(session, "--collect-only", "-q", "--pool", "v1")
+    result = _run(session, "--collect-only", "-q", "--poolproof-pool", "v1")
     assert [line for line in result.outlines if "::" in line] == ["test_it.py::good[v1]"]
 
 
@@ -233,14 +236,14 @@ def test_answers_that_differ_fail_a_session_whose_items_all_pass(session: pytest
 def test_what_was_declared_and_not_seen_is_told_at_the_end(session: pytest.Pytester) -> None:
     session.makepyfile(scenario_mine=DECLARED.replace('"declared", NEVER', '"declared", OneOutcome()'))
     for pools in (("v2",), ("v1", "v2")):
-        result = _run(session, *(word for pool in pools for word in ("--pool", pool)))
+        result = _run(session, *(word for pool in pools for word in ("--poolproof-pool", pool)))
         assert result.ret == 0
         result.stdout.fnmatch_lines(["*warning: declared: v2 was declared to fail one_outcome, and did not"])
 
 
 def test_a_declaration_that_has_run_out_excuses_no_item(session: pytest.Pytester) -> None:
     session.makepyfile(scenario_mine=DECLARED.replace("reason=", "until='2020-01-01', reason="))
-    result = _run(session, "--pool", "v2")
+    result = _run(session, "--poolproof-pool", "v2")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*its declaration ran out on 2020-01-01: it never did"])
 
@@ -269,7 +272,7 @@ ADAPTED = """
 
 def test_the_fixture_adapter_runs_a_test_at_each_depth_or_says_why_not(session: pytest.Pytester) -> None:
     session.makepyfile(ADAPTED)
-    result = _run(session, "-v", "-rs", "--pool", "v2")
+    result = _run(session, "-v", "-rs", "--poolproof-pool", "v2")
     result.assert_outcomes(passed=5, skipped=7)
     result.stdout.fnmatch_lines(
         [
@@ -284,16 +287,16 @@ def test_the_fixture_adapter_runs_a_test_at_each_depth_or_says_why_not(session: 
 
 def test_the_option_adapter_chooses_the_depths(session: pytest.Pytester) -> None:
     session.makepyfile(ADAPTED)
-    result = _run(session, "-v", "--adapter", "mock")
+    result = _run(session, "-v", "--poolproof-adapter", "mock")
     result.assert_outcomes(passed=2, skipped=2)
     result.stdout.no_fnmatch_line("*wire*PASSED*")
-    wrong = _run(session, "--adapter", "deep")
+    wrong = _run(session, "--poolproof-adapter", "deep")
     assert wrong.ret == pytest.ExitCode.USAGE_ERROR
 
 
 def test_a_marker_with_a_depth_that_there_is_not_is_named(session: pytest.Pytester) -> None:
     session.makepyfile("import pytest\n@pytest.mark.depths('deep')\ndef test_it(adapter): pass")
-    result = _run(session, "--adapter", "mock")
+    result = _run(session, "--poolproof-adapter", "mock")
     assert result.ret != pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["*the marker depths: 'deep' is not a valid Depth; one of mock, wire, real*"])
 
@@ -309,6 +312,6 @@ from poolproof.harness.depths.depth import Depth
 ANY = make("any_depth", OneOutcome(), depths=frozenset(Depth))
 """
     )
-    result = _run(session, "-v", "-rs", "--pool", "v2", "--adapter", depth)
+    result = _run(session, "-v", "-rs", "--poolproof-pool", "v2", "--poolproof-adapter", depth)
     result.assert_outcomes(passed=1, skipped=1)
     result.stdout.fnmatch_lines([f"*{item} PASSED*", f"*it needs the depth real; this is {depth}*"])

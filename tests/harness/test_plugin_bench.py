@@ -56,7 +56,16 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 def test_a_bench_runs_alone_wherever_it_runs(session: pytest.Pytester, workers: str) -> None:
     session.makepyfile(test_benches=BENCHES, test_others=OTHERS)
     done = session.runpytest_subprocess(
-        "-p", "no:cacheprovider", "--assert=plain", "--pool-out", "kept", "--pool-seed", "5", "-n", workers, timeout=120
+        "-p",
+        "no:cacheprovider",
+        "--assert=plain",
+        "--poolproof-out",
+        "kept",
+        "--poolproof-seed",
+        "5",
+        "-n",
+        workers,
+        timeout=120,
     )
     done.assert_outcomes(passed=13)
     assert len(list((session.path / "kept" / "benches").glob("*/bench.json"))) == 1

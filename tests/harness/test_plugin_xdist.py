@@ -55,9 +55,9 @@ def _run(session: pytest.Pytester, *arguments: str) -> pytest.RunResult:
         "-p",
         "no:hypothesispytest",
         "--assert=plain",
-        "--pool-out",
+        "--poolproof-out",
         "kept",
-        "--pool-report",
+        "--poolproof-report",
         "json",
         *arguments,
         timeout=90,
@@ -113,7 +113,7 @@ def test_a_session_that_is_stopped_early_does_not_call_the_rest_missing(session:
 def test_speed_is_measured_by_the_controller_when_it_is_asked_for(session: pytest.Pytester) -> None:
     timed = GOOD.replace("fixed_size=", "timed=True, fixed_size=").replace("ONE, TWO, THREE", "ONE, *_")
     session.makepyfile(scenario_mine=timed)
-    result = _run(session, "-n", "2", "--pool-speed", "-k", "one")
+    result = _run(session, "-n", "2", "--poolproof-speed", "-k", "one")
     assert result.ret == 0
     [speed] = read_comparison(session.path / "kept").speeds
     assert speed.low <= speed.ratio <= speed.high
