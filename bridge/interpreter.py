@@ -1,8 +1,8 @@
-"""How a child of this process is started: by its own interpreter, with this very package.
+"""What a child of this process is told, so that it finds this very package, and an application's modules.
 
-A child runs with `-P`: the current folder, where a file may have the name of any module, is not on its path while it
-imports the product. Then it `adopt`s its parent's path, so that it finds an application's modules exactly where its
-parent does.
+A child runs with `-P` (`bridge.config.module_command`): the current folder, where a file may have the name of any
+module, is not on its path while it imports the product. Then it `adopt`s its parent's path, so that it finds an
+application's modules exactly where its parent does.
 """
 
 from __future__ import annotations
@@ -18,11 +18,6 @@ _HOME = str(Path(__file__).parents[2])
 """The folder that has the package."""
 
 
-def python(module: str, *words: str) -> tuple[str, ...]:
-    """The command that runs a module of this package. The child needs the `environment`, too."""
-    return (sys.executable, "-P", "-m", module, *words)
-
-
 def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     """What the environment of a child has beside `given` (os.environ), so that it finds the package and its modules."""
     given = os.environ if given is None else given
@@ -35,10 +30,11 @@ def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def adopt() -> None:
-    """Take over the path that this process was told by its parent, if it was told one."""
+    """Take over the path that this process was told by its parent, if it was told one, behind what is its own."""
     told = os.environ.get(PATH_VARIABLE)
     if told:
-        sys.path[:] = told.split(os.pathsep)
+        path = told.split(os.pathsep)
+        sys.path[:] = [entry for entry in sys.path if entry not in path] + path  # PYTHONPATH may be its pool's
 
 
 def _first_of_library(path: list[str]) -> int:

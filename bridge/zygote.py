@@ -25,14 +25,14 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from queue import Empty, SimpleQueue
 
+from poolproof.bridge.config import module_command
 from poolproof.bridge.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
 from poolproof.bridge.errors import StartFailed
 from poolproof.bridge.forked import ForkedWorker
-from poolproof.bridge.interpreter import python
 from poolproof.bridge.process import NO_FORK, WorkerProcess
 from poolproof.bridge.stderr import StderrTail
 
-COMMAND = python("poolproof.bridge.zygote_main")
+COMMAND = module_command("poolproof.bridge.zygote_main")
 REAP_PATIENCE_S = 0.25
 """How long a worker's exit status is waited for; without it, it is unknown."""
 END_PATIENCE_S = 2.0

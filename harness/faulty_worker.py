@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 
 from poolproof.bridge.clock import now_ns
+from poolproof.bridge.config import module_command
 from poolproof.bridge.framing import encode_frame
-from poolproof.bridge.interpreter import python
 from poolproof.harness.fault import Fault, FaultKind, FaultRecord
 
 STRAY = b'{"id": 999999, "success": true, "result": "stray"}'
@@ -27,7 +27,7 @@ CRASH_STATUS = 7
 def wrap(command: tuple[str, ...], faults: tuple[Fault, ...], log: str) -> tuple[str, ...]:
     """The command that starts `command` with these faults, each recorded as a line of the file `log`."""
     words = [f"{fault.kind}:{fault.for_s}:{fault.amount}:{fault.starts}" for fault in faults]
-    return python("poolproof.harness.faulty_worker", log, *words, "--", *command)
+    return module_command("poolproof.harness.faulty_worker", log, *words, "--", *command)
 
 
 def parse(words: list[str]) -> tuple[str, list[Fault], list[str]]:

@@ -24,7 +24,8 @@ import msgspec
 
 from poolproof.bridge import Observer, Pool, PoolConfig
 from poolproof.bridge.clock import now_ns
-from poolproof.bridge.interpreter import environment, python
+from poolproof.bridge.config import module_command
+from poolproof.bridge.interpreter import environment
 from poolproof.bridge.journal import JOURNAL_VARIABLE
 from poolproof.harness.fault import Fault, FaultKind, FaultRecord
 from poolproof.harness.models.loopback import LoopbackModels
@@ -280,7 +281,7 @@ def kill_parent(fault: Fault, stage: Stage) -> None:
 def _own_and_die(order: bytes) -> tuple[subprocess.Popen[bytes], bytes]:
     # A process that makes the pool, and was killed once it was at work; what it said of its workers.
     owner = subprocess.Popen(
-        python("poolproof.harness.owner"),
+        module_command("poolproof.harness.owner"),
         env={**os.environ, **environment()},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -22,7 +22,8 @@ from typing import BinaryIO, Literal, TypeVar
 
 import msgspec
 
-from poolproof.bridge.interpreter import adopt, environment, python
+from poolproof.bridge.config import module_command
+from poolproof.bridge.interpreter import adopt, environment
 from poolproof.harness.catalogue import find_scenarios
 from poolproof.harness.comparison import RunResult
 from poolproof.harness.covering import Covering
@@ -72,7 +73,7 @@ class Job:
         # Unlike a pipe, a file never fills up while nobody reads. `end` closes it.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         try:
-            self._process = self._start(list(command) or list(python(module)), fork)
+            self._process = self._start(list(command) or list(module_command(module)), fork)
         except BaseException:
             self._stderr.close()
             raise

@@ -17,7 +17,8 @@ import threading
 from pathlib import Path
 from typing import Self
 
-from poolproof.bridge.interpreter import adopt, environment, python
+from poolproof.bridge.config import module_command
+from poolproof.bridge.interpreter import adopt, environment
 from poolproof.harness.job import Job, JobOrder, carry_out_run, serve
 from poolproof.harness.runner import Request, Subject
 from poolproof.harness.scenario import Scenario
@@ -36,7 +37,7 @@ class JobServer:
         added = {name: value for name, value in ONE_THREAD.items() if name not in os.environ}
         with other:
             self._process = subprocess.Popen(
-                python("poolproof.harness.jobserver", *added),
+                module_command("poolproof.harness.jobserver", *added),
                 stdin=other.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, **environment(), **added},

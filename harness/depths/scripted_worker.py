@@ -13,10 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from poolproof.bridge.config import module_command
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.framing import FRAME_LIMIT_VARIABLE
 from poolproof.bridge.handlers import Context, HandlerError, find_handler
-from poolproof.bridge.interpreter import adopt, python
+from poolproof.bridge.interpreter import adopt
 from poolproof.bridge.journal import JOURNAL_VARIABLE, Journal
 from poolproof.bridge.messages import INIT_ID, Request, encode_failure, encode_success
 from poolproof.bridge.worker import DEFAULT_FRAME_LIMIT_BYTES, Wire
@@ -29,7 +30,7 @@ FAULT_STATUS = 5
 
 def command(script: Path | None = None) -> tuple[str, ...]:
     """The worker command of a pool whose workers are scripted."""
-    words = python(MODULE, "--worker-id", "{worker_id}")
+    words = module_command(MODULE, "--worker-id", "{worker_id}")
     return words if script is None else (*words, "--script", str(script))
 
 

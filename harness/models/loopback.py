@@ -15,11 +15,12 @@ from typing import Any, Self
 
 import msgspec
 
-from poolproof.bridge.interpreter import environment, python
+from poolproof.bridge.config import module_command
+from poolproof.bridge.interpreter import environment
 from poolproof.harness.errors import RunError
 from poolproof.harness.models.service import BASE_VARIABLE, KEY_VARIABLE, ModelService, Outage
 
-COMMAND = python("poolproof.harness.models.server")
+COMMAND = module_command("poolproof.harness.models.server")
 END_WAIT_S = 5.0
 ASK_TIMEOUT_S = 10.0
 PLACEHOLDER_KEY = "no-key-is-needed"

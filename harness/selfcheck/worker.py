@@ -12,8 +12,9 @@ import threading
 from collections.abc import Callable
 
 from poolproof.bridge import worker
+from poolproof.bridge.config import module_command
 from poolproof.bridge.handlers import Context
-from poolproof.bridge.interpreter import adopt, python
+from poolproof.bridge.interpreter import adopt
 from poolproof.bridge.journal import Journal
 from poolproof.bridge.worker import Wire
 
@@ -65,7 +66,7 @@ BUGS: dict[str, Callable[[], None]] = {
 
 def command(bug: str) -> tuple[str, ...]:
     """The command of a worker with this bug."""
-    return python("poolproof.harness.selfcheck.worker", bug, "--worker-id", "{worker_id}")
+    return module_command("poolproof.harness.selfcheck.worker", bug, "--worker-id", "{worker_id}")
 
 
 if __name__ == "__main__":

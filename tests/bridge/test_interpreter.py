@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from poolproof.bridge import PoolConfig
-from poolproof.bridge.interpreter import PATH_VARIABLE, adopt, environment, python
+from poolproof.bridge.config import module_command
+from poolproof.bridge.interpreter import PATH_VARIABLE, adopt, environment
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolV2
 
@@ -73,4 +74,4 @@ def test_a_process_that_was_told_nothing_keeps_its_path(monkeypatch: pytest.Monk
 
 
 def test_the_command_keeps_the_current_folder_off_the_path() -> None:
-    assert python("poolproof.x", "a", "b") == (sys.executable, "-P", "-m", "poolproof.x", "a", "b")
+    assert module_command("poolproof.x", "a", "b") == (sys.executable, "-P", "-m", "poolproof.x", "a", "b")

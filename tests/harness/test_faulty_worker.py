@@ -35,8 +35,8 @@ COMMAND = (sys.executable, "-c", "import sys; print('I am', sys.argv[1:])", "--"
 )
 def test_what_was_wrapped_is_parsed_again(faults: tuple[Fault, ...]) -> None:
     words = wrap(COMMAND, faults, "/some/log file")
-    assert words[:3] == (sys.executable, "-m", "poolproof.harness.faulty_worker")
-    assert parse(list(words[3:])) == ("/some/log file", list(faults), list(COMMAND))
+    assert words[:4] == (sys.executable, "-P", "-m", "poolproof.harness.faulty_worker")
+    assert parse(list(words[4:])) == ("/some/log file", list(faults), list(COMMAND))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_the_faults_are_recorded_before_the_worker_begins(tmp_path: Path, monkey
 
     monkeypatch.setattr(os, "execvp", become)
     faults = (Fault(kind=FaultKind.SLOW_START, for_s=0.001), Fault(kind=FaultKind.NOISY_START))
-    main(list(wrap(COMMAND, faults, str(log))[3:]))
+    main(list(wrap(COMMAND, faults, str(log))[4:]))
     assert begun == [(sys.executable, list(COMMAND), 2)]
 
 
