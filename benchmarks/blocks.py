@@ -1,4 +1,4 @@
-"""Rounds of blocks on several systems at once; they share the machine's drift. The blocks are those of `harness.lab`.
+"""Rounds of blocks on several systems at once; they share the machine's drift. The blocks are those of `harness.bench`.
 
 Knows nothing of pools: a system is opened with a number of workers and gives one function to call.
 """
@@ -12,11 +12,11 @@ from typing import Any
 
 from benchmarks.effort import Limit
 from benchmarks.records import Figure
-from poolproof.harness.errors import RunError
-from poolproof.harness.lab.block import Block
-from poolproof.harness.lab.generator import Client, make_clients, run_block
-from poolproof.harness.stats import paired_ratio
-from poolproof.harness.workload import Step
+from poolproof.harness.model.errors import (RunError)
+from poolproof.harness.bench.block import (Block)
+from poolproof.harness.bench.generator import (Client, make_clients, run_block)
+from poolproof.harness.history.stats import (paired_ratio)
+from poolproof.harness.model.workload import (Step)
 
 Execute = Callable[[str, dict[str, Any]], Any]
 """`execute(command, args)` gives the answer of a worker of the system's. Any thread may call it."""

@@ -14,19 +14,19 @@ from typing import Any, Self
 
 import msgspec
 
-from poolproof.bridge.errors import ConfigError
+from poolproof.bridge.errors import (ConfigError)
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
 def module_command(module: str, *words: str) -> tuple[str, ...]:
     """The command that runs a module of this package. `-P` keeps the current folder off its path, where a file may have
-    the name of any module; the child needs the environment of `bridge.interpreter`, too.
+    the name of any module; the child needs the environment of `bridge.processes.interpreter`, too.
     """
     return (sys.executable, "-P", "-m", module, *words)
 
 
-DEFAULT_WORKER_COMMAND = module_command("poolproof.bridge.worker", "--worker-id", "{worker_id}")
+DEFAULT_WORKER_COMMAND = module_command("poolproof.bridge.worker.program", "--worker-id", "{worker_id}")
 STATE_COMMANDS = frozenset({"put", "append", "delete", "configure_lm", "create_program", "delete_program"})
 """The commands of the shipped worker that change a session's state."""
 MOST_CPUS = 1024

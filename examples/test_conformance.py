@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from my_pool import make
 
-from poolproof.harness.conformance import KnownFailure, conformance_tests
+from poolproof.harness.pytest_plugin.conformance import (KnownFailure, conformance_tests)
 
 test_my_pool = conformance_tests(make, scenarios=["any_json", "fair_queue", "my_scenarios.py"])
 
 test_process_pool_executor = conformance_tests(
-    "poolproof.harness.peers.executor:POOL",
+    "poolproof.harness.subjects.peers.executor:POOL",
     scenarios=["any_json", "command_errors", "exit_in_call"],
     known=[
         KnownFailure(

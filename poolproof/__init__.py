@@ -10,29 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from poolproof.bridge import (
-        CallTimeout,
-        Cancelled,
-        Capability,
-        CheckoutTimeout,
-        CommandError,
-        ConfigError,
-        Event,
-        EventKind,
-        Pool,
-        PoolClosed,
-        PoolConfig,
-        PoolError,
-        QueueFull,
-        Sent,
-        WorkerCrashed,
-    )
-    from poolproof.bridge.adapter import ProgramAdapter
-    from poolproof.harness.conformance import conformance_tests
-    from poolproof.harness.migration import MigratingPool
-    from poolproof.harness.scenario import Scenario
-    from poolproof.pool_v1 import PoolV1
-    from poolproof.pool_v2 import AsyncPool, Lease, PoolExecutor, PoolV2, WorkerBehaviour
+    from poolproof.bridge import (CallTimeout, Cancelled, Capability, CheckoutTimeout, CommandError, ConfigError, Event, EventKind, Pool, PoolClosed, PoolConfig, PoolError, QueueFull, Sent, WorkerCrashed)
+    from poolproof.bridge.dspy.adapter import (ProgramAdapter)
+    from poolproof.harness.pytest_plugin.conformance import (conformance_tests)
+    from poolproof.migration import (MigratingPool)
+    from poolproof.harness.model.scenario import (Scenario)
+    from poolproof.pool_v1 import (PoolV1)
+    from poolproof.pool_v2 import (AsyncPool, Lease, PoolExecutor, PoolV2, WorkerBehaviour)
 
 _BRIDGE = (
     "CallTimeout",
@@ -55,11 +39,11 @@ _V2 = ("AsyncPool", "Lease", "PoolExecutor", "PoolV2", "WorkerBehaviour")
 _WHERE = {
     **dict.fromkeys(_BRIDGE, "poolproof.bridge"),
     **dict.fromkeys(_V2, "poolproof.pool_v2"),
-    "MigratingPool": "poolproof.harness.migration",
+    "MigratingPool": "poolproof.migration",
     "PoolV1": "poolproof.pool_v1",
-    "ProgramAdapter": "poolproof.bridge.adapter",
-    "Scenario": "poolproof.harness.scenario",
-    "conformance_tests": "poolproof.harness.conformance",
+    "ProgramAdapter": "poolproof.bridge.dspy.adapter",
+    "Scenario": "poolproof.harness.model.scenario",
+    "conformance_tests": "poolproof.harness.pytest_plugin.conformance",
 }
 
 __all__ = [

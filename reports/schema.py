@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from poolproof.harness import comparison
-from poolproof.harness.comparison import Comparison
-from poolproof.harness.lab import figures
-from poolproof.harness.lab.figures import BenchReport, SweepReport
+from poolproof.harness.compare import (comparison)
+from poolproof.harness.compare.comparison import (Comparison)
+from poolproof.harness.bench.statistics import (figures)
+from poolproof.harness.bench.statistics.figures import (BenchReport, SweepReport)
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

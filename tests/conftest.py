@@ -23,7 +23,7 @@ IN_CHILDREN = (
     "harness/test_job",
     "harness/test_faulty_worker",
     "harness/test_cli_ends",
-    "harness/selfcheck/",
+    "harness/mutation/",
 )
 
 

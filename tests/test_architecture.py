@@ -17,45 +17,45 @@ PREFIX = "poolproof."
 MAY_IMPORT = {room: {room, "bridge"} for room in ("bridge", "pool_v1", "pool_v2", "harness")}
 MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "reports")}
 PORCH = {f"harness.{name}" for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session")}
-PORCH |= {"harness.conformance", "harness.owner", "harness.jobserver"}
+PORCH |= {"harness.pytest_plugin.conformance", "harness.faults.owner", "harness.run.jobserver"}
 PORCH |= {
-    f"harness.commands.{name}"
+    f"harness.cli.commands.{name}"
     for name in ("options", "results", "runs", "records", "machine", "shrinks", "checks", "migrate")
 }
-PORCH |= {"harness.commands.benches", "harness.commands.baselines"}
+PORCH |= {"harness.cli.commands.benches", "harness.cli.commands.baselines"}
 PORCH |= {
-    f"harness.faces{name}" for name in ("", ".blocking", ".tasks", ".executor", ".migrating", ".starting")
+    f"harness.subjects.faces{name}" for name in ("", ".blocking", ".tasks", ".executor", ".migrating", ".starting")
 }  # V2's own ways in
 PORCH |= {
-    f"harness.selfcheck.{name}"
+    f"harness.mutation.{name}"
     for name in ("bugs_v1", "bugs_v2", "bugs_v2_ends", "bugs_wire", "bugs_faces", "bugs_kinds", "task_drills")
 }
-PORCH |= {f"harness.selfcheck.{name}" for name in ("equivalents", "roster", "job", "check", "command")}
+PORCH |= {f"harness.mutation.{name}" for name in ("equivalents", "roster", "job", "check", "command")}
 ACTING = {
     *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "logging", "time", "datetime", "random", "secrets", "sys"),
 }
-ALLOWED = {"bridge.messages": "datetime", "bridge.config": "sys"}
+ALLOWED = {"bridge.wire.messages": "datetime", "bridge.config": "sys"}
 ALLOWED |= {
-    "harness.workload": "random",
-    "harness.composition": "random",
-    "harness.selfcheck.probes": "random",
-    "harness.selfcheck.face_probes": "random",
+    "harness.model.workload": "random",
+    "harness.model.composition": "random",
+    "harness.mutation.drills.probes": "random",
+    "harness.mutation.drills.face_probes": "random",
 }  # its type only
-ALLOWED |= {"harness.lab.load": "random", "harness.lab.works": "random"}  # seeded
-ALLOWED["harness.depths.frames"] = "datetime"
+ALLOWED |= {"harness.model.load": "random", "harness.bench.works.works": "random"}  # seeded
+ALLOWED["harness.fakes.depths.frames"] = "datetime"
 PURE_PATHS = """
     bridge/{errors,interface,messages,framing,lifecycle,events,config,redaction,adapter,receiver,transport}
-    harness/models/{service,answers}
-    harness/depths/{depth,frames,script} harness/{programs}
+    harness/fakes/models/{service,answers}
+    harness/fakes/depths/{depth,frames,script} harness/{programs}
     pool_v2/{coordinator,orders,circuit,roster,sessions}
     pool_v2/{ticket,behaviour} bridge/{receiver,transport,exchange} bridge/telemetry/{tally}
     harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
     harness/{op,columns,tables,joining,lines,recovery,picture,cells,composition,intended,differential,replay}
-    harness/shrink/{selection,reduction} harness/selfcheck/{matrix,mutant,markdown,probes,face_probes,journals}
-    harness/lab/{load,histogram,claims,slopes,scalability,figures,metrics,budget,analysis,validity,schedules,works}
-    harness/lab/{answers,block,show,trend,regression} reports/{view,charts,series,section,calls,lab,covered,site}
-    harness/migration/{plan,router,sessions,guardrails,comparing,checklist,page}
+    harness/shrink/{selection,reduction} harness/mutation/{matrix,mutant,markdown,probes,face_probes,journals}
+    harness/bench/{load,histogram,claims,slopes,scalability,figures,metrics,budget,analysis,validity,schedules,works}
+    harness/bench/{answers,block,show,trend,regression} reports/{view,charts,series,section,calls,lab,covered,site}
+    migration/{plan,router,sessions,guardrails,comparing,checklist,page}
 """
 
 
@@ -102,7 +102,7 @@ def test_pure_files_import_nothing_that_acts_and_no_file_that_does() -> None:
         assert roots & ACTING <= {ALLOWED.get(name)}, f"{name} acts: {roots & ACTING}"
         inner = MODULES[name] & MODULES.keys()
         assert inner <= PURE, f"{name} imports {inner - PURE}, which is not pure"
-    assert set(re.findall(r"\brandom\.(\w+)", (ROOT / "harness/workload.py").read_text())) == {"Random"}, "a seed"
+    assert set(re.findall(r"\brandom\.(\w+)", (ROOT / "harness/model/workload.py").read_text())) == {"Random"}, "a seed"
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:

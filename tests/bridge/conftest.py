@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge.channel import Channel
-from poolproof.bridge.framing import HEADER_BYTES, encode_frame
-from poolproof.bridge.handlers import Context
-from poolproof.bridge.process import WorkerProcess
-from poolproof.bridge.procfs import start_ticks
-from poolproof.bridge.stderr import StderrDrain, StderrTail
+from poolproof.bridge.processes.channel import (Channel)
+from poolproof.bridge.wire.framing import (HEADER_BYTES, encode_frame)
+from poolproof.bridge.worker.handlers import (Context)
+from poolproof.bridge.processes.process import (WorkerProcess)
+from poolproof.bridge.processes.procfs import (start_ticks)
+from poolproof.bridge.processes.stderr import (StderrDrain, StderrTail)
 
 HANG_GUARD_S = 10.0
 LIMIT_BYTES = 16 * 1024 * 1024
@@ -203,12 +203,12 @@ def program(tmp_path: Path) -> Iterator[Callable[..., Speaker]]:
     guards: list[threading.Timer] = []
 
     def start(*words: str, env: dict[str, str] | None = None, stderr: Any = None, before: str = "") -> Speaker:
-        begin = f"{before}\nimport sys\nfrom poolproof.bridge.worker import main\nsys.exit(main())"
+        begin = f"{before}\nimport sys\nfrom poolproof.bridge.worker.program import main\nsys.exit(main())"
         with (tmp_path / "worker.stderr").open("ab") as log:
             process = subprocess.Popen(
                 [
                     sys.executable,
-                    *(["-c", begin] if before else ["-m", "poolproof.bridge.worker"]),
+                    *(["-c", begin] if before else ["-m", "poolproof.bridge.worker.program"]),
                     "--worker-id",
                     "7",
                     *words,

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge.channel import Channel
-from poolproof.bridge.clock import deadline_ns
-from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, NAME_PATTERN, PoolConfig
-from poolproof.bridge.crew import Crew, unique_name
-from poolproof.bridge.errors import ConfigError, PoolNameConflict, StartFailed
-from poolproof.bridge.messages import encode_request
-from poolproof.bridge.rundir import list_pools, pools_dir
+from poolproof.bridge.processes.channel import (Channel)
+from poolproof.bridge.clock import (deadline_ns)
+from poolproof.bridge.config import (DEFAULT_WORKER_COMMAND, NAME_PATTERN, PoolConfig)
+from poolproof.bridge.processes.crew import (Crew, unique_name)
+from poolproof.bridge.errors import (ConfigError, PoolNameConflict, StartFailed)
+from poolproof.bridge.wire.messages import (encode_request)
+from poolproof.bridge.processes.rundir import (list_pools, pools_dir)
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
@@ -159,7 +159,7 @@ def test_a_start_that_fails_records_nothing(crew: Callable[..., Crew]) -> None:
 
 
 def test_a_spawned_worker_answers_over_its_channel(crew: Callable[..., Crew]) -> None:
-    one = crew(worker_command=(sys.executable, "-m", "poolproof.bridge.worker", "--worker-id", "{worker_id}"))
+    one = crew(worker_command=(sys.executable, "-m", "poolproof.bridge.worker.program", "--worker-id", "{worker_id}"))
     channel = one.spawn(one.next_id())
     channel.handshake(deadline_ns=deadline_ns(10))
     frame = encode_request(1, "pid", {}, limit_bytes=1000)
@@ -190,9 +190,9 @@ def test_a_forked_child_may_not_and_closes_its_copies_while_the_parent_goes_on(
     script = run_script("""
 import os, sys
 from poolproof.bridge.config import PoolConfig
-from poolproof.bridge.crew import Crew
+from poolproof.bridge.processes.crew import Crew
 from poolproof.bridge.errors import PoolClosed
-from poolproof.bridge.rundir import list_pools
+from poolproof.bridge.processes.rundir import list_pools
 def fds():
     return {int(fd): os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2
             and os.path.lexists(f"/proc/self/fd/{fd}")}
@@ -230,7 +230,7 @@ def test_a_fork_of_a_fork_closes_nothing_that_is_not_the_pools(
     script = run_script("""
 import os
 from poolproof.bridge.config import PoolConfig
-from poolproof.bridge.crew import Crew
+from poolproof.bridge.processes.crew import Crew
 crew = Crew(PoolConfig(worker_command=("cat",)), version="v9")
 channel = crew.spawn(1)
 child = os.fork()
@@ -256,7 +256,7 @@ def test_an_interpreter_that_ends_with_the_pool_open_ends_its_workers_and_remove
 ) -> None:
     script = run_script("""
 from poolproof.bridge.config import PoolConfig
-from poolproof.bridge.crew import Crew
+from poolproof.bridge.processes.crew import Crew
 crew = Crew(PoolConfig(name="open", worker_command=("sh", "-c", "exec 9>&-; sleep 60")), version="v9")
 print(crew.spawn(1).process.pid)
 """)
@@ -271,7 +271,7 @@ def test_a_crew_that_cannot_be_made_whole_gives_its_name_back(monkeypatch: pytes
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("poolproof.bridge.crew.StderrDrain", fail)
+        patch.setattr("poolproof.bridge.processes.crew.StderrDrain", fail)
         with pytest.raises(OSError, match="Too many"):
             Crew(PoolConfig(name="half-made"), version="v9")
     Crew(PoolConfig(name="half-made"), version="v9").disband()

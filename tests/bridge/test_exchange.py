@@ -8,21 +8,14 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.channel import BLOCKING
-from poolproof.bridge.errors import CallTimeout, PoolError, ProtocolError, Sent, WorkerCrashed
-from poolproof.bridge.exchange import MOST_AHEAD, Steps, exchange, exchange_all, receive, run, send
-from poolproof.bridge.framing import HEADER_BYTES, encode_frame
-from poolproof.bridge.messages import (
-    Response,
-    decode_request,
-    encode_failure,
-    encode_part,
-    encode_request,
-    encode_success,
-)
-from poolproof.bridge.receiver import Receiver
-from poolproof.pool_v2.aio_io import TaskIo
-from poolproof.pool_v2.runtime import OpenLeases
+from poolproof.bridge.processes.channel import (BLOCKING)
+from poolproof.bridge.errors import (CallTimeout, PoolError, ProtocolError, Sent, WorkerCrashed)
+from poolproof.bridge.wire.exchange import (MOST_AHEAD, Steps, exchange, exchange_all, receive, run, send)
+from poolproof.bridge.wire.framing import (HEADER_BYTES, encode_frame)
+from poolproof.bridge.wire.messages import (Response, decode_request, encode_failure, encode_part, encode_request, encode_success)
+from poolproof.bridge.wire.receiver import (Receiver)
+from poolproof.pool_v2.aio.io import (TaskIo)
+from poolproof.pool_v2.running.runtime import (OpenLeases)
 
 LIMIT_BYTES = 1000
 DEADLINE_NS = 2**62
@@ -107,7 +100,7 @@ class AtOnce:
     """Waits as a thread does: each is over when it was made."""
 
     def read(self, transport: Any, deadline_ns: int) -> Iterable[Any]:
-        """See poolproof.bridge.exchange.Io."""
+        """See poolproof.bridge.wire.exchange.Io."""
         assert deadline_ns in (DEADLINE_NS, PAST_NS)
         gap = transport.take_in()
         if gap:
@@ -115,12 +108,12 @@ class AtOnce:
         return ()
 
     def write(self, transport: Any, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
-        """See poolproof.bridge.exchange.Io."""
+        """See poolproof.bridge.wire.exchange.Io."""
         transport.write(left, sent, deadline_ns)
         return ()
 
     def await_last_words(self, transport: Any) -> Iterable[Any]:
-        """See poolproof.bridge.exchange.Io."""
+        """See poolproof.bridge.wire.exchange.Io."""
         transport.waits.append(("last words", None))
         return ()
 
@@ -129,17 +122,17 @@ class Later(AtOnce):
     """Waits as a task does: each has to be awaited."""
 
     def read(self, transport: Any, deadline_ns: int) -> Iterable[Any]:
-        """See poolproof.bridge.exchange.Io."""
+        """See poolproof.bridge.wire.exchange.Io."""
         yield "read"
         yield from super().read(transport, deadline_ns)
 
     def write(self, transport: Any, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
-        """See poolproof.bridge.exchange.Io."""
+        """See poolproof.bridge.wire.exchange.Io."""
         yield "write"
         yield from super().write(transport, left, sent, deadline_ns)
 
     def await_last_words(self, transport: Any) -> Iterable[Any]:
-        """See poolproof.bridge.exchange.Io."""
+        """See poolproof.bridge.wire.exchange.Io."""
         yield "last words"
         yield from super().await_last_words(transport)
 

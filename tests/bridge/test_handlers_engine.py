@@ -9,10 +9,11 @@ from types import ModuleType
 
 import pytest
 
-from poolproof.bridge import PoolConfig, PoolError
-from poolproof.bridge.handlers import Context, HandlerError, service
-from poolproof.bridge.handlers.engine import PROGRAMS_VARIABLE, TEMPLATES, load_engine
-from poolproof.pool_v2 import PoolV2
+from poolproof.bridge import (PoolConfig, PoolError)
+from poolproof.bridge.worker.handlers import (Context, HandlerError)
+from poolproof.bridge.worker.handlers import (service)
+from poolproof.bridge.worker.handlers.engine import (PROGRAMS_VARIABLE, TEMPLATES, load_engine)
+from poolproof.pool_v2 import (PoolV2)
 
 
 class NoDspy(importlib.abc.MetaPathFinder):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge import PoolConfig
-from poolproof.bridge.config import module_command
-from poolproof.bridge.interpreter import PATH_VARIABLE, adopt, environment
-from poolproof.pool_v1 import PoolV1
-from poolproof.pool_v2 import PoolV2
+from poolproof.bridge import (PoolConfig)
+from poolproof.bridge.config import (module_command)
+from poolproof.bridge.processes.interpreter import (PATH_VARIABLE, adopt, environment)
+from poolproof.pool_v1 import (PoolV1)
+from poolproof.pool_v2 import (PoolV2)
 
 NAMES = ("poolproof", "bridge", "harness", "msgspec", "json", "typing", "queue")
 
@@ -46,7 +46,7 @@ def test_a_child_has_its_parent_s_path_in_the_same_order(monkeypatch: pytest.Mon
     expected = [os.path.abspath(entry) for entry in sys.path]
     told = environment({})
     assert told[PATH_VARIABLE].split(os.pathsep) == expected
-    code = "import sys; from poolproof.bridge.interpreter import adopt; adopt(); print(*sys.path, sep='\\n')"
+    code = "import sys; from poolproof.bridge.processes.interpreter import adopt; adopt(); print(*sys.path, sep='\\n')"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
         env=os.environ | told,

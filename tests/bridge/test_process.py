@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge.errors import StartFailed
-from poolproof.bridge.process import LIFELINE_FD, WorkerProcess
-from poolproof.bridge.procfs import start_ticks
+from poolproof.bridge.errors import (StartFailed)
+from poolproof.bridge.processes.process import (LIFELINE_FD, WorkerProcess)
+from poolproof.bridge.processes.procfs import (start_ticks)
 
 Spawn = Callable[..., WorkerProcess]
 Fake = Callable[[str], tuple[str, ...]]
@@ -272,7 +272,7 @@ def test_a_start_without_free_descriptors_fails_and_leaks_none(
     script = run_script("""
 import os, resource, sys
 from poolproof.bridge.errors import StartFailed
-from poolproof.bridge.process import WorkerProcess
+from poolproof.bridge.processes.process import WorkerProcess
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 def fds():
     return sorted(os.listdir("/proc/self/fd"))
@@ -308,7 +308,7 @@ def test_a_parent_with_its_low_descriptors_closed_can_still_start_workers(
     # The pipes then get the numbers 0 to 2, onto which the child's own ends are moved.
     script = run_script("""
 import os, sys
-from poolproof.bridge.process import WorkerProcess
+from poolproof.bridge.processes.process import WorkerProcess
 out = os.dup2(1, 50)
 for fd in (0, 1, 2):
     os.close(fd)

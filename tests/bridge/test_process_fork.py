@@ -9,7 +9,7 @@ Script = Callable[..., subprocess.Popen[str]]
 
 BEGIN = """
 import os, sys
-from poolproof.bridge.process import WorkerProcess
+from poolproof.bridge.processes.process import WorkerProcess
 def fds():
     return sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
 before = fds()

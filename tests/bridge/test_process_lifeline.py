@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge.framing import encode_frame
-from poolproof.bridge.procfs import start_ticks
+from poolproof.bridge.wire.framing import (encode_frame)
+from poolproof.bridge.processes.procfs import (start_ticks)
 
 GONE_WITHIN_S = 2.0
 
 PARENT = """
 import json, os, sys, threading
-from poolproof.bridge.process import WorkerProcess
+from poolproof.bridge.processes.process import WorkerProcess
 process = WorkerProcess.spawn(1, json.loads(sys.argv[1]), os.environ)
 os.write(process.stdin_fd, bytes.fromhex(sys.argv[2]))
 first = os.read(process.stdout_fd, 65536) if sys.argv[3] == "reads" else b""
@@ -80,7 +80,7 @@ def test_a_busy_worker_and_its_child_end_when_the_parent_is_killed(parent: Paren
 
 
 def test_the_shipped_worker_ends_in_the_middle_of_a_call(parent: Parent, vanish: Callable[..., None]) -> None:
-    words = [sys.executable, "-m", "poolproof.bridge.worker", "--worker-id", "{worker_id}"]
+    words = [sys.executable, "-m", "poolproof.bridge.worker.program", "--worker-id", "{worker_id}"]
     requests = encode_frame(b'{"id": 1, "command": "spawn_child", "args": {"seconds": 60}}') + encode_frame(
         b'{"id": 2, "command": "sleep", "args": {"seconds": 60}}'
     )
@@ -135,7 +135,7 @@ def test_a_child_of_the_parent_that_lives_on_does_not_keep_the_worker(
     # A forked copy of the parent must have closed its copy of the lifeline, else the worker outlives its parent.
     script = run_script("""
 import os, sys, threading
-from poolproof.bridge.process import WorkerProcess
+from poolproof.bridge.processes.process import WorkerProcess
 process = WorkerProcess.spawn(1, ("sleep", "60"), os.environ)
 ready, go = os.pipe()
 child = os.fork()

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge.framing import HEADER_BYTES
-from poolproof.bridge.messages import encode_request
-from poolproof.bridge.replies import ELSEWHERE, LARGEST_REPLY_BYTES, REPLY_DIR_VARIABLE, ReplyWriters, reply_path
+from poolproof.bridge.wire.framing import (HEADER_BYTES)
+from poolproof.bridge.wire.messages import (encode_request)
+from poolproof.bridge.wire.replies import (ELSEWHERE, LARGEST_REPLY_BYTES, REPLY_DIR_VARIABLE, ReplyWriters, reply_path)
 
 LIMIT_BYTES = 16 * 1024 * 1024
 LIMIT_S = 10.0
@@ -158,7 +158,7 @@ def test_a_worker_whose_client_has_left_ends_quietly(worker: Any, tmp_path: Path
 
 
 def test_each_pipe_is_opened_once_and_few_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poolproof.bridge.replies.MOST_OPEN", 3)
+    monkeypatch.setattr("poolproof.bridge.wire.replies.MOST_OPEN", 3)
     before = set(os.listdir("/proc/self/fd"))
     made = [Pipe(tmp_path, number) for number in range(5)]
     pipes = ReplyWriters(str(tmp_path))

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge import rundir
-from poolproof.bridge.errors import ConfigError, PoolNameConflict
-from poolproof.bridge.procfs import start_ticks
-from poolproof.bridge.rundir import RunDir, list_pools, pools_dir, reap_orphans
+from poolproof.bridge.processes import (rundir)
+from poolproof.bridge.errors import (ConfigError, PoolNameConflict)
+from poolproof.bridge.processes.procfs import (start_ticks)
+from poolproof.bridge.processes.rundir import (RunDir, list_pools, pools_dir, reap_orphans)
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
 OWNER = """
 import sys
-from poolproof.bridge.rundir import RunDir
+from poolproof.bridge.processes.rundir import RunDir
 owned = RunDir.claim(sys.argv[1], version="v2")
 for pid in sys.argv[2:]:
     owned.add_worker(int(pid))

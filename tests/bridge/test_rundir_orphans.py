@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge import rundir
-from poolproof.bridge.errors import PoolNameConflict
-from poolproof.bridge.procfs import is_alive, start_ticks
-from poolproof.bridge.rundir import PoolRecord, Reaped, RunDir, list_pools, pools_dir, reap_orphans
+from poolproof.bridge.processes import (rundir)
+from poolproof.bridge.errors import (PoolNameConflict)
+from poolproof.bridge.processes.procfs import (is_alive, start_ticks)
+from poolproof.bridge.processes.rundir import (PoolRecord, Reaped, RunDir, list_pools, pools_dir, reap_orphans)
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
@@ -22,7 +22,7 @@ DeadPool = Callable[..., Path]
 
 FORKED = """
 import os, sys, threading
-from poolproof.bridge.rundir import RunDir
+from poolproof.bridge.processes.rundir import RunDir
 owned = RunDir.claim("alpha", version="v2")
 ready, go = os.pipe()
 child = os.fork()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE, read_journals)
 
 Program = Callable[..., Any]
 CALLS = 22
@@ -24,7 +24,7 @@ CHILD_ENDS = {
 }
 HANDLERS = """
 import os
-from poolproof.bridge.handlers import COMMANDS
+from poolproof.bridge.worker.handlers import COMMANDS
 
 def forks(context, args):
     pid = os.fork()

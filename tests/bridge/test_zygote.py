@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.channel import Channel
-from poolproof.bridge.clock import deadline_ns
-from poolproof.bridge.config import PoolConfig
-from poolproof.bridge.crew import Crew
-from poolproof.bridge.descriptors import MOST_BYTES, encode
-from poolproof.bridge.errors import ConfigError, StartFailed, WorkerCrashed
-from poolproof.bridge.events import ServiceInterval
-from poolproof.bridge.journal import read_journals
-from poolproof.bridge.messages import encode_request
-from poolproof.bridge.process import LIFELINE_FD
-from poolproof.bridge.procfs import start_ticks
-from poolproof.bridge.rundir import list_pools, pools_dir
-from poolproof.bridge.zygote import Zygote
+from poolproof.bridge.processes.channel import (Channel)
+from poolproof.bridge.clock import (deadline_ns)
+from poolproof.bridge.config import (PoolConfig)
+from poolproof.bridge.processes.crew import (Crew)
+from poolproof.bridge.processes.descriptors import (MOST_BYTES, encode)
+from poolproof.bridge.errors import (ConfigError, StartFailed, WorkerCrashed)
+from poolproof.bridge.events import (ServiceInterval)
+from poolproof.bridge.worker.journal import (read_journals)
+from poolproof.bridge.wire.messages import (encode_request)
+from poolproof.bridge.processes.process import (LIFELINE_FD)
+from poolproof.bridge.processes.procfs import (start_ticks)
+from poolproof.bridge.processes.rundir import (list_pools, pools_dir)
+from poolproof.bridge.processes.zygote import (Zygote)
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 GONE_WITHIN_S = 2.0
@@ -111,7 +111,7 @@ def helper(module: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         "helper",
         """
 import os, signal, sys
-from poolproof.bridge.handlers import COMMANDS
+from poolproof.bridge.worker.handlers import COMMANDS
 LOADED_BY = os.getpid()
 OPEN = os.open("/dev/null", os.O_RDONLY)
 def target(fd):
@@ -514,7 +514,7 @@ def test_a_zygote_that_cannot_be_executed_fails_every_start_until_it_can(
     team: Callable[..., Team], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("poolproof.bridge.zygote.COMMAND", ("no-such-program",))
+        patch.setattr("poolproof.bridge.processes.zygote.COMMAND", ("no-such-program",))
         one = team()
         for _ in range(2):
             with pytest.raises(StartFailed, match="cannot execute 'no-such-program'"):
@@ -566,8 +566,8 @@ SCRIPT = """
 import os, sys, threading
 from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.config import PoolConfig
-from poolproof.bridge.crew import Crew
-from poolproof.bridge.messages import encode_request
+from poolproof.bridge.processes.crew import Crew
+from poolproof.bridge.wire.messages import encode_request
 crew = Crew(PoolConfig(zygote=True), version="v9")
 channel = crew.spawn(1)
 channel.handshake(deadline_ns=deadline_ns(10))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.harness.catalogue import all_scenarios, find_scenarios, load_file
-from poolproof.harness.errors import UsageError
+from poolproof.harness.compare.catalogue import (all_scenarios, find_scenarios, load_file)
+from poolproof.harness.model.errors import (UsageError)
 
 
 def test_without_a_wish_all_of_the_profile_are_meant() -> None:
@@ -57,7 +57,7 @@ def test_a_file_may_define_several_scenarios_in_their_order(scenario_file: Calla
         ("def broken(:", "cannot be loaded: SyntaxError"),
         ("raise LookupError('not today')", "cannot be loaded: LookupError: not today"),
         ("import no_such_module_here", "cannot be loaded: ModuleNotFoundError"),
-        ("from poolproof.harness.scenario import Scenario\nScenario(name='Bad')", "cannot be loaded: TypeError"),
+        ("from poolproof.harness.model.scenario import Scenario\nScenario(name='Bad')", "cannot be loaded: TypeError"),
         ("NOTHING = 1", "defines no Scenario"),
         ("\x00", "cannot be loaded"),
     ],

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.harness.cells import count_cells, describe_configuration, describe_workload, shortfalls, untried_faults
-from poolproof.harness.comparison import Cover, FileCover, Minimum, RunResult, ScenarioComparison
-from poolproof.harness.fault import FaultKind
-from poolproof.harness.picture import Picture, Struck
-from poolproof.harness.scenario import Scenario
-from poolproof.harness.verdict import Verdict
-from poolproof.harness.workload import Size
+from poolproof.harness.compare.cells import (count_cells, describe_configuration, describe_workload, shortfalls, untried_faults)
+from poolproof.harness.compare.comparison import (Cover, FileCover, Minimum, RunResult, ScenarioComparison)
+from poolproof.harness.model.fault import (FaultKind)
+from poolproof.harness.history.picture import (Picture, Struck)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.model.workload import (Size)
 
 
 def _row(

@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from poolproof.harness.census import leftovers_since, take_census, take_sample
-from poolproof.harness.history import Leftovers
+from poolproof.harness.run.census import (leftovers_since, take_census, take_sample)
+from poolproof.harness.history.history import (Leftovers)
 
 NO_PROCESS = 2**22 + 1
 WAITING = [sys.executable, "-c", "import sys; sys.stdin.read()"]

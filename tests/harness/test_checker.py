@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.checker import MAX_EXAMPLES, Finding, finding, run_checker
-from poolproof.harness.checkers import OneOutcome
-from poolproof.harness.history import History
-from poolproof.harness.verdict import Verdict
+from poolproof.harness.model.checker import (MAX_EXAMPLES, Finding, finding, run_checker)
+from poolproof.harness.checkers import (OneOutcome)
+from poolproof.harness.history.history import (History)
+from poolproof.harness.model.verdict import (Verdict)
 
 
 class Breaking:

@@ -13,19 +13,19 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from poolproof.bridge import PoolConfig
-from poolproof.harness.cli import main
-from poolproof.harness.pools import find_pool
-from poolproof.reports.schema import Document, schema_of
+from poolproof.bridge import (PoolConfig)
+from poolproof.harness.cli.app import (main)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.reports.schema import (Document, schema_of)
 
 Write = Callable[[str], str]
 Capture = pytest.CaptureFixture[str]
 
 TINY = """
 from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome
-from poolproof.harness.fault import FaultKind
-from poolproof.harness.scenario import IntendedDifference, Scenario
-from poolproof.harness.workload import Size, steady
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.scenario import IntendedDifference, Scenario
+from poolproof.harness.model.workload import Size, steady
 
 SIZE = Size(workers=1, clients=2)
 TINY = Scenario(name="tiny", summary="two echoes a client", workload=steady("echo", calls=2),
@@ -239,7 +239,7 @@ def test_a_fault_of_the_tool_is_one_line_and_no_traceback(monkeypatch: pytest.Mo
     def break_down() -> None:
         raise RuntimeError("planted\nhere")
 
-    monkeypatch.setattr("poolproof.harness.commands.machine.examine", break_down)
+    monkeypatch.setattr("poolproof.harness.cli.commands.machine.examine", break_down)
     assert main(["doctor"]) == 4
     assert capsys.readouterr().err == "poolproof: a fault of poolproof itself: RuntimeError: planted | here\n"
 
@@ -328,8 +328,8 @@ def test_no_command_shows_the_help(capsys: Capture) -> None:
 
 EXITS = """
 from poolproof.harness.checkers import CORE, OneOutcome
-from poolproof.harness.scenario import Scenario
-from poolproof.harness.workload import Size, Step
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Size, Step
 
 ECHO, EXIT = Step(command="echo"), Step(command="exit")
 EXITS = Scenario(name="exits", summary="a worker exits", workload=lambda choice, size: ((ECHO, EXIT), (ECHO,)),
@@ -415,7 +415,7 @@ def test_coverage_tells_what_a_scenario_executed_of_the_candidate_and_its_worker
     cover = json.loads(Path("covered/comparison.json").read_text())["coverage"]
     assert cover["sources"] == ["poolproof.pool_v2", "poolproof.bridge"]
     files = {Path(file["path"]).as_posix()[-18:]: file for file in cover["files"]}
-    for ending in ("pool_v2/runtime.py", "bridge/worker.py"):
+    for ending in ("pool_v2/running/runtime.py", "bridge/worker/program.py"):
         [file] = [file for name, file in files.items() if name.endswith(ending)]
         assert 0 < file["executed"] < file["statements"], ending
         assert file["missing"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from poolproof.harness.cli import main
-from poolproof.reports.schema import Document, schema_of
+from poolproof.harness.cli.app import (main)
+from poolproof.reports.schema import (Document, schema_of)
 
 Capture = pytest.CaptureFixture[str]
 SHORT = ("--rounds", "5", "--block-seconds", "0.05", "--workers", "2", "-q")

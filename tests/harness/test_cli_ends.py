@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from poolproof.harness.cli import main
+from poolproof.harness.cli.app import (main)
 
 LONG = """
 from poolproof.harness.checkers import CORE, OneOutcome
-from poolproof.harness.scenario import Scenario
-from poolproof.harness.workload import Size, steady
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Size, steady
 
 LONG = Scenario(name="long", summary="many short calls, for a long while", checkers=(OneOutcome(), *CORE),
                 workload=steady("sleep", {"seconds": 0.02}, calls=2000), fixed_size=Size(workers=2, clients=2))
@@ -97,8 +97,8 @@ def test_an_interrupt_exits_130_keeps_what_was_recorded_and_leaves_nobody(
 
 def test_a_killed_comparison_takes_its_jobs_and_their_workers_with_it(running: Running) -> None:
     names = {" ".join(process.cmdline()) for process in running.family}
-    assert sum("poolproof.harness.job" in name for name in names) >= 1
-    assert sum("poolproof.bridge.worker" in name for name in names) >= 2
+    assert sum("poolproof.harness.run.job" in name for name in names) >= 1
+    assert sum("poolproof.bridge.worker.program" in name for name in names) >= 2
     running.process.kill()
     running.process.wait(HANG_GUARD_S)
     assert running.survivors(GONE_WITHIN_S) == []

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import CommandError
-from poolproof.bridge.clock import now_ns
-from poolproof.harness.client import Client
-from poolproof.harness.fault import FaultKind
-from poolproof.harness.history import History
-from poolproof.harness.lines import build_history
-from poolproof.harness.recorder import Recorder
-from poolproof.harness.workload import Step
+from poolproof.bridge import (CommandError)
+from poolproof.bridge.clock import (now_ns)
+from poolproof.harness.run.client import (Client)
+from poolproof.harness.model.fault import (FaultKind)
+from poolproof.harness.history.history import (History)
+from poolproof.harness.history.lines import (build_history)
+from poolproof.harness.run.recorder import (Recorder)
+from poolproof.harness.model.workload import (Step)
 
 LIMIT_S = 15.0
 

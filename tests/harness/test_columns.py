@@ -7,22 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from poolproof.bridge import Event, EventKind
-from poolproof.harness.columns import (
-    NONE,
-    Documents,
-    Earliest,
-    GatheredDocuments,
-    GatheredNumbers,
-    GatheredWords,
-    Vocabulary,
-    find_last,
-    last_where,
-    numbered,
-    order_by,
-    repeated,
-)
-from poolproof.harness.tables import Events, Ops, Services
+from poolproof.bridge import (Event, EventKind)
+from poolproof.harness.history.columns import (NONE, Documents, Earliest, GatheredDocuments, GatheredNumbers, GatheredWords, Vocabulary, find_last, last_where, numbered, order_by, repeated)
+from poolproof.harness.history.tables import (Events, Ops, Services)
 
 
 def numbers(*values: int | None) -> Any:

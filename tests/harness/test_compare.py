@@ -10,28 +10,19 @@ from typing import Any
 import msgspec
 import pytest
 
-import poolproof.harness.compare
-from poolproof.harness.catalogue import find_scenarios
-from poolproof.harness.checker import Finding
-from poolproof.harness.checkers import CORE, OneOutcome, Overlap
-from poolproof.harness.compare import (
-    PlannedRun,
-    assemble,
-    compare,
-    compare_results,
-    describe_machine,
-    measure_speeds,
-    reanalyze,
-    run_jobs,
-)
-from poolproof.harness.comparison import Comparison, RunResult, Speed
-from poolproof.harness.errors import RecordError, RunError
-from poolproof.harness.job import start_job
-from poolproof.harness.pools import find_pool
-from poolproof.harness.runner import Request, run
-from poolproof.harness.scenario import IntendedDifference
-from poolproof.harness.verdict import Decision, Verdict
-from poolproof.harness.workload import Size, steady
+import poolproof.harness.compare.compare
+from poolproof.harness.compare.catalogue import (find_scenarios)
+from poolproof.harness.model.checker import (Finding)
+from poolproof.harness.checkers import (CORE, OneOutcome, Overlap)
+from poolproof.harness.compare.compare import (PlannedRun, assemble, compare, compare_results, describe_machine, measure_speeds, reanalyze, run_jobs)
+from poolproof.harness.compare.comparison import (Comparison, RunResult, Speed)
+from poolproof.harness.model.errors import (RecordError, RunError)
+from poolproof.harness.run.job import (start_job)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.run.runner import (Request, run)
+from poolproof.harness.model.scenario import (IntendedDifference)
+from poolproof.harness.model.verdict import (Decision, Verdict)
+from poolproof.harness.model.workload import (Size, steady)
 
 LIMIT_S = 30.0
 V1, V2 = find_pool("v1"), find_pool("v2")
@@ -153,7 +144,7 @@ def test_the_longest_budgets_come_first_and_bound_their_jobs(tiny: Callable[...,
 
     scenarios = [tiny(name="short", budget_s=5.0), tiny(name="long", budget_s=50.0)]
     run_jobs(planned(scenarios, (V2,)), tmp_path, jobs=1, start_job=start, progress=Log())
-    extra_s = poolproof.harness.compare.JOB_EXTRA_S
+    extra_s = poolproof.harness.compare.compare.JOB_EXTRA_S
     assert limits == [("long", 50.0 + extra_s), ("short", 5.0 + extra_s)]
 
 
@@ -353,7 +344,7 @@ def test_speeds_are_measured_for_timed_scenarios_alone(
             blocks=6,
         )
 
-    monkeypatch.setattr(poolproof.harness.compare, "measure_speed", measure)
+    monkeypatch.setattr(poolproof.harness.compare.compare, "measure_speed", measure)
     log = Log()
     scenarios = [tiny(), tiny(name="timed", timed=True), tiny(name="breaks", timed=True)]
     speeds, troubles = measure_speeds(scenarios, V1, V2, Request(), progress=log)

@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from poolproof.harness.composition import bursts, mix, phases, ramp, sessions, steady_mix, together
-from poolproof.harness.errors import UsageError
-from poolproof.harness.workload import Plan, Size, Step, Workload, steady
+from poolproof.harness.model.composition import (bursts, mix, phases, ramp, sessions, steady_mix, together)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.workload import (Plan, Size, Step, Workload, steady)
 
 ECHO, SLEEP = Step(command="echo"), Step(command="sleep", args={"seconds": 0.1})
 DRAW = mix((3, ECHO), (1, SLEEP))

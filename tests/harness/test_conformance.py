@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from poolproof.harness.conformance import KnownFailure, conformance_tests
-from poolproof.harness.errors import UsageError
-from poolproof.scenarios import CATALOGUE
+from poolproof.harness.pytest_plugin.conformance import (KnownFailure, conformance_tests)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.scenarios import (CATALOGUE)
 
 HEAD = """
 import pytest
 from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome
-from poolproof.harness.conformance import KnownFailure, conformance_tests
-from poolproof.harness.fault import FaultKind
-from poolproof.harness.scenario import Scenario
-from poolproof.harness.workload import Size, steady
+from poolproof.harness.pytest_plugin.conformance import KnownFailure, conformance_tests
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Size, steady
 from poolproof.bridge import Capability
 from poolproof.pool_v2 import PoolV2
 
@@ -94,7 +94,7 @@ def test_a_pool_without_events_is_skipped_where_nothing_can_be_decided(suite: py
 
 def test_a_peer_is_put_to_the_test_by_one_line(suite: pytest.Pytester) -> None:
     line = (
-        "test_peer = conformance_tests('poolproof.harness.peers.executor:POOL', scenarios=[GOOD, NEEDY, 'slow_start'])"
+        "test_peer = conformance_tests('poolproof.harness.subjects.peers.executor:POOL', scenarios=[GOOD, NEEDY, 'slow_start'])"
     )
     result = _run(suite, line)
     result.assert_outcomes(passed=1, skipped=2, warnings=1)

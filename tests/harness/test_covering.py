@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from coverage import CoverageData
 
-from poolproof.harness.covering import Covering, ranges, sources_of
-from poolproof.harness.errors import RecordError
+from poolproof.harness.compare.covering import (Covering, ranges, sources_of)
+from poolproof.harness.model.errors import (RecordError)
 
 PROGRAM = """
 import sys
@@ -58,7 +58,7 @@ def test_each_scenario_has_its_own_lines_and_what_none_did_is_missing(
 def test_reading_it_leaves_the_measurement_of_this_process_alone(tmp_path: Path) -> None:
     (tmp_path / "measured_module.py").write_text("x = 1\n")
     (tmp_path / "reader.py").write_text(
-        "import subprocess, sys\nfrom pathlib import Path\nfrom poolproof.harness.covering import Covering\n"
+        "import subprocess, sys\nfrom pathlib import Path\nfrom poolproof.harness.compare.covering import Covering\n"
         "covering = Covering(Path('inner'), ['measured_module'])\n"
         "subprocess.run(covering.command('alpha', 'measured_module'), check=True)\n"
         "print(covering.read().percent)\n"

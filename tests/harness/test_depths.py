@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import Capability, CommandError, InvalidRequest, Pool, PoolClosed, PoolConfig
-from poolproof.bridge.framing import encode_frame
-from poolproof.bridge.messages import encode_request
-from poolproof.harness.depths.depth import Depth
-from poolproof.harness.depths.frames import FrameCheck, FrameFault
-from poolproof.harness.depths.making import make_mock, options_at, why_impossible
-from poolproof.harness.depths.mock import MockPool
-from poolproof.harness.depths.script import Script, ScriptLine, read_script
-from poolproof.harness.depths.scripted_worker import FAULT_STATUS, command
-from poolproof.harness.errors import UsageError
+from poolproof.bridge import (Capability, CommandError, InvalidRequest, Pool, PoolClosed, PoolConfig)
+from poolproof.bridge.wire.framing import (encode_frame)
+from poolproof.bridge.wire.messages import (encode_request)
+from poolproof.harness.model.depth import (Depth)
+from poolproof.harness.fakes.depths.frames import (FrameCheck, FrameFault)
+from poolproof.harness.fakes.depths.making import (make_mock, options_at, why_impossible)
+from poolproof.harness.fakes.depths.mock import (MockPool)
+from poolproof.harness.fakes.depths.script import (Script, ScriptLine, read_script)
+from poolproof.harness.fakes.depths.scripted_worker import (FAULT_STATUS, command)
+from poolproof.harness.model.errors import (UsageError)
 
 NOW = "2026-01-01T00:00:00+00:00"
 PING = {"id": 0, "command": "ping", "args": {}, "timestamp": NOW}

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from poolproof.harness import doctor
+from poolproof.harness.cli import (doctor)
 
 
 def test_every_point_is_tried_here_and_found_well() -> None:
@@ -44,6 +44,6 @@ def test_a_worker_that_outlives_its_parent_is_found(monkeypatch: pytest.MonkeyPa
 
 
 def _config() -> doctor.PoolConfig:
-    from poolproof.bridge import PoolConfig
+    from poolproof.bridge import (PoolConfig)
 
     return PoolConfig()

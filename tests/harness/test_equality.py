@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.equality import VOLATILE, same_json, without
+from poolproof.harness.history.equality import (VOLATILE, same_json, without)
 
 VALUES: tuple[Any, ...] = (
     None,

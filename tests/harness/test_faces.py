@@ -9,21 +9,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge import Capability
-from poolproof.harness.catalogue import all_scenarios
-from poolproof.harness.checkers import LabelledOutcome, OneOutcome
-from poolproof.harness.comparison import RunResult
-from poolproof.harness.errors import UsageError
-from poolproof.harness.face import USUAL_FACES, Face
-from poolproof.harness.faces import ALL_FACES
-from poolproof.harness.faces.blocking import joined
-from poolproof.harness.job import start_job
-from poolproof.harness.pools import as_subject, find_pool
-from poolproof.harness.runner import Request, Subject, run, why_skipped
-from poolproof.harness.scenario import PATIENT
-from poolproof.harness.selfcheck.probes import PROBES
-from poolproof.harness.verdict import Verdict
-from poolproof.harness.workload import Size
+from poolproof.bridge import (Capability)
+from poolproof.harness.compare.catalogue import (all_scenarios)
+from poolproof.harness.checkers import (LabelledOutcome, OneOutcome)
+from poolproof.harness.compare.comparison import (RunResult)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.face import (USUAL_FACES, Face)
+from poolproof.harness.subjects.faces import (ALL_FACES)
+from poolproof.harness.subjects.faces.blocking import (joined)
+from poolproof.harness.run.job import (start_job)
+from poolproof.harness.subjects.pools import (as_subject, find_pool)
+from poolproof.harness.run.runner import (Request, Subject, run, why_skipped)
+from poolproof.harness.model.scenario import (PATIENT)
+from poolproof.harness.mutation.drills.probes import (PROBES)
+from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.model.workload import (Size)
 from tests.harness import candidates
 
 REFUSED = frozenset({"result", "QueueFull", "CheckoutTimeout"})

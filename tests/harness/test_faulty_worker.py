@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge.clock import now_ns
-from poolproof.bridge.framing import FrameDecoder
-from poolproof.bridge.messages import decode_response
-from poolproof.harness.fault import COMMAND_FAULTS, START_FAULTS, Fault, FaultKind, FaultRecord
-from poolproof.harness.faulty_worker import CRASH_STATUS, STRAY, claim, inflict, lift, main, parse, wrap
+from poolproof.bridge.clock import (now_ns)
+from poolproof.bridge.wire.framing import (FrameDecoder)
+from poolproof.bridge.wire.messages import (decode_response)
+from poolproof.harness.model.fault import (COMMAND_FAULTS, START_FAULTS, Fault, FaultKind, FaultRecord)
+from poolproof.harness.faults.faulty_worker import (CRASH_STATUS, STRAY, claim, inflict, lift, main, parse, wrap)
 
 LIMIT_S = 30.0
 COMMAND = (sys.executable, "-c", "import sys; print('I am', sys.argv[1:])", "--", "x y", "")
@@ -35,7 +35,7 @@ COMMAND = (sys.executable, "-c", "import sys; print('I am', sys.argv[1:])", "--"
 )
 def test_what_was_wrapped_is_parsed_again(faults: tuple[Fault, ...]) -> None:
     words = wrap(COMMAND, faults, "/some/log file")
-    assert words[:4] == (sys.executable, "-P", "-m", "poolproof.harness.faulty_worker")
+    assert words[:4] == (sys.executable, "-P", "-m", "poolproof.harness.faults.faulty_worker")
     assert parse(list(words[4:])) == ("/some/log file", list(faults), list(COMMAND))
 
 
@@ -137,7 +137,7 @@ def test_an_unknown_fault_starts_no_worker(tmp_path: Path) -> None:
     words = [
         sys.executable,
         "-m",
-        "poolproof.harness.faulty_worker",
+        "poolproof.harness.faults.faulty_worker",
         str(tmp_path / "log"),
         "kill:0:0:0",
         "--",

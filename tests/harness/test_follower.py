@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from poolproof.bridge.journal import Entry
-from poolproof.harness.follower import Follower
-from poolproof.harness.roll import Roll
+from poolproof.bridge.worker.journal import (Entry)
+from poolproof.harness.run.follower import (Follower)
+from poolproof.harness.run.roll import (Roll)
 
 
 class Ear:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.harness.lock import COVERED_VARIABLE, covering, measuring, quiet_gate, sharing
+from poolproof.harness.run.lock import (COVERED_VARIABLE, covering, measuring, quiet_gate, sharing)
 
 LIMIT_S = 30.0
 CHILD = """
-from poolproof.harness.lock import quiet_gate, sharing
+from poolproof.harness.run.lock import quiet_gate, sharing
 with sharing():
     print("shares", flush=True)
 with quiet_gate(None) as held:

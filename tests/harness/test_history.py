@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolproof.bridge import EventKind
+from poolproof.bridge import (EventKind)
 
 
 def test_events_of_a_kind_come_in_order_of_time(build: Any) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import PoolConfig, PoolNameConflict
-from poolproof.harness.fault import DESCRIPTIONS, Fault, FaultKind, FaultRecord
-from poolproof.harness.injuries import INJURIES, Stage
-from poolproof.harness.lines import build_history
-from poolproof.harness.pools import find_pool
-from poolproof.harness.recorder import Recorder
+from poolproof.bridge import (PoolConfig, PoolNameConflict)
+from poolproof.harness.model.fault import (DESCRIPTIONS, Fault, FaultKind, FaultRecord)
+from poolproof.harness.faults.injuries import (INJURIES, Stage)
+from poolproof.harness.history.lines import (build_history)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.run.recorder import (Recorder)
 
 POOLS = ("v1", "v2")
 both_pools = pytest.mark.parametrize("name", POOLS)

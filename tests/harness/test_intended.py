@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.errors import UsageError
-from poolproof.harness.intended import DifferenceKind, IntendedDifference, excuse_answer, find_excuse, not_seen
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.intended import (DifferenceKind, IntendedDifference, excuse_answer, find_excuse, not_seen)
 
 
 def entry(**fields: Any) -> IntendedDifference:

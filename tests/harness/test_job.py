@@ -16,20 +16,20 @@ import msgspec
 import psutil
 import pytest
 
-import poolproof.harness.job
-from poolproof.harness.catalogue import find_scenarios
-from poolproof.harness.comparison import RunResult
-from poolproof.harness.job import Job, JobOrder, start_job
-from poolproof.harness.pools import find_pool
-from poolproof.harness.runner import Request, analyze
-from poolproof.harness.store import RunFolder
-from poolproof.harness.verdict import Verdict
+import poolproof.harness.run.job
+from poolproof.harness.compare.catalogue import (find_scenarios)
+from poolproof.harness.compare.comparison import (RunResult)
+from poolproof.harness.run.job import (Job, JobOrder, start_job)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.run.runner import (Request, analyze)
+from poolproof.harness.run.store import (RunFolder)
+from poolproof.harness.model.verdict import (Verdict)
 
 LIMIT_S = 60.0
 PARENT = """
 import sys
-from poolproof.harness.job import Job, JobOrder
-from poolproof.harness.runner import Request
+from poolproof.harness.run.job import Job, JobOrder
+from poolproof.harness.run.runner import Request
 job = Job(JobOrder(scenario="own", file=sys.argv[1], pool=sys.argv[2], request=Request(), out=sys.argv[3]))
 print(job._process.pid, flush=True)
 sys.stdin.read()
@@ -59,7 +59,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         path = tmp_path / "program"
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setattr(poolproof.harness.job.sys, "executable", str(path))
+        monkeypatch.setattr(poolproof.harness.run.job.sys, "executable", str(path))
 
     return replace
 
@@ -243,7 +243,7 @@ def test_a_process_that_ends_without_an_answer_is_a_trouble(
 def test_a_process_that_does_not_leave_is_killed(
     start: Callable[..., Job], program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poolproof.harness.job, "END_WAIT_S", 0.1)
+    monkeypatch.setattr(poolproof.harness.run.job, "END_WAIT_S", 0.1)
     program("exec sleep 3600")
     job = start("")
     assert job.end() == ""

@@ -8,12 +8,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from poolproof.harness.catalogue import find_scenarios
-from poolproof.harness.jobserver import JobServer
-from poolproof.harness.pools import find_pool
-from poolproof.harness.runner import Request
-from poolproof.harness.scenario import Scenario
-from poolproof.harness.verdict import Verdict
+from poolproof.harness.compare.catalogue import (find_scenarios)
+from poolproof.harness.run.jobserver import (JobServer)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.run.runner import (Request)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.model.verdict import (Verdict)
 
 LIMIT_S = 60.0
 V2 = find_pool("v2")

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.checker import Finding
-from poolproof.harness.comparison import RunResult, Speed
-from poolproof.harness.differential import Answers, OpDifference
-from poolproof.harness.intended import DifferenceKind
-from poolproof.harness.judge import compare_scenario, judge
-from poolproof.harness.scenario import IntendedDifference
-from poolproof.harness.verdict import Decision, Verdict, worst
+from poolproof.harness.model.checker import (Finding)
+from poolproof.harness.compare.comparison import (RunResult, Speed)
+from poolproof.harness.compare.differential import (Answers, OpDifference)
+from poolproof.harness.model.intended import (DifferenceKind)
+from poolproof.harness.compare.judge import (compare_scenario, judge)
+from poolproof.harness.model.scenario import (IntendedDifference)
+from poolproof.harness.model.verdict import (Decision, Verdict, worst)
 
 PASS, UNKNOWN, FAIL = Verdict.PASS, Verdict.UNKNOWN, Verdict.FAIL
 NO_ANSWERS = Answers()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.differential import compare_answers
-from poolproof.harness.intended import Comparing, DifferenceKind
+from poolproof.harness.compare.differential import (compare_answers)
+from poolproof.harness.model.intended import (Comparing, DifferenceKind)
 
 
 def compared(build: Any, one: Any, other: Any) -> Any:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.cells import count_faces
-from poolproof.harness.checker import Finding
-from poolproof.harness.comparison import RunResult
-from poolproof.harness.differential import Answers, compare_answers
-from poolproof.harness.intended import IntendedDifference
-from poolproof.harness.judge import Beside, Judgement, compare_scenario, judge
-from poolproof.harness.verdict import Decision, Verdict
+from poolproof.harness.compare.cells import (count_faces)
+from poolproof.harness.model.checker import (Finding)
+from poolproof.harness.compare.comparison import (RunResult)
+from poolproof.harness.compare.differential import (Answers, compare_answers)
+from poolproof.harness.model.intended import (IntendedDifference)
+from poolproof.harness.compare.judge import (Beside, Judgement, compare_scenario, judge)
+from poolproof.harness.model.verdict import (Decision, Verdict)
 
 TODAY = "2026-06-30"
 

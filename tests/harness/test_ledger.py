@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from poolproof.harness.comparison import RunResult
-from poolproof.harness.ledger import Ledger, Planned, reconcile
-from poolproof.harness.verdict import Verdict
+from poolproof.harness.compare.comparison import (RunResult)
+from poolproof.harness.pytest_plugin.ledger import (Ledger, Planned, reconcile)
+from poolproof.harness.model.verdict import (Verdict)
 
 ONE = Planned(node="f.py::one[v2]", scenario="one", pool="v2", file="f.py")
 TWO = Planned(node="f.py::two[v2]", scenario="two", pool="v2", file="f.py")

@@ -7,23 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge import EventKind, SessionStatus, Statistics
-from poolproof.harness.fault import FaultKind
-from poolproof.harness.history import Leftovers, OpType, Sample
-from poolproof.harness.lines import (
-    End,
-    EndLine,
-    EventLine,
-    FaultLine,
-    LeftoversLine,
-    Line,
-    MarkLine,
-    OpLine,
-    SampleLine,
-    SessionsLine,
-    StatisticsLine,
-    build_history,
-)
+from poolproof.bridge import (EventKind, SessionStatus, Statistics)
+from poolproof.harness.model.fault import (FaultKind)
+from poolproof.harness.history.history import (Leftovers, OpType, Sample)
+from poolproof.harness.history.lines import (End, EndLine, EventLine, FaultLine, LeftoversLine, Line, MarkLine, OpLine, SampleLine, SessionsLine, StatisticsLine, build_history)
 
 
 def written(*lines: Line) -> list[bytes]:

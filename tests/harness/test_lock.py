@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.harness.lock import measuring
+from poolproof.harness.run.lock import (measuring)
 
 LIMIT_S = 15.0
 HOLD = """
 import sys
-from poolproof.harness.lock import measuring
+from poolproof.harness.run.lock import measuring
 with measuring():
     print("held", flush=True)
     sys.stdin.read()

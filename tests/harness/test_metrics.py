@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.comparison import Busy, Metrics
-from poolproof.harness.metrics import MOST_STRETCHES, measure
+from poolproof.harness.compare.comparison import (Busy, Metrics)
+from poolproof.harness.history.metrics import (MOST_STRETCHES, measure)
 
 
 def test_an_empty_history_has_no_figures(build: Any) -> None:

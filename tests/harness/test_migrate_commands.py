@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.harness.cli import main
-from poolproof.harness.migration import Position, StateFile
+from poolproof.harness.cli.app import (main)
+from poolproof.migration import (Position, StateFile)
 
 Capture = pytest.CaptureFixture[str]
 FILE = """
 from poolproof.harness.checkers import CORE, OneOutcome
-from poolproof.harness.scenario import Scenario
-from poolproof.harness.workload import Size, steady
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Size, steady
 
 TINY = Scenario(name="tiny", summary="two echoes a client", workload=steady("echo", calls=2),
                 checkers=(OneOutcome(), *CORE), fixed_size=Size(workers=1, clients=2))
@@ -111,7 +111,7 @@ def test_validate_writes_one_page_on_which_not_run_is_not_passed(
 ) -> None:
     # The reports have tests of their own, and each costs seconds.
     monkeypatch.setattr(
-        "poolproof.harness.commands.migrate.write_reports", lambda found, folder: {"html": folder / "r.html"}
+        "poolproof.harness.cli.commands.migrate.write_reports", lambda found, folder: {"html": folder / "r.html"}
     )
     Path("tiny.py").write_text(FILE)
     code, out, _ = migrate("validate", "tiny.py", "--soak-s", "0", "--out", "v", "--quiet", "--jobs", "2")

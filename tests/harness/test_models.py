@@ -13,11 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
-from poolproof.harness.errors import RunError, UsageError
-from poolproof.harness.models import loopback
-from poolproof.harness.models.answers import answer, wanted
-from poolproof.harness.models.loopback import LoopbackModels
-from poolproof.harness.models.service import BASE_VARIABLE, KEY_VARIABLE, ModelService, Outage, decide
+from poolproof.harness.model.errors import (RunError, UsageError)
+from poolproof.harness.fakes.models import (loopback)
+from poolproof.harness.fakes.models.answers import (answer, wanted)
+from poolproof.harness.fakes.models.loopback import (LoopbackModels)
+from poolproof.harness.fakes.models.service import (BASE_VARIABLE, KEY_VARIABLE, ModelService, Outage, decide)
 
 KEY = "sk-planted-0123456789"
 CHAT = (

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from poolproof.bridge import PoolConfig
-from poolproof.harness.names import pool_name
+from poolproof.bridge import (PoolConfig)
+from poolproof.harness.run.names import (pool_name)
 
 
 @pytest.fixture(autouse=True)

@@ -14,15 +14,15 @@ from typing import Any
 import psutil
 import pytest
 
-from poolproof.bridge import Event, EventKind
-from poolproof.bridge.clock import now_ns
-from poolproof.harness.fault import Fault, FaultKind, FaultRecord
-from poolproof.harness.injuries import Stage
-from poolproof.harness.lines import build_history
-from poolproof.harness.nemesis import Nemesis
-from poolproof.harness.recorder import Recorder, Running
-from poolproof.harness.roll import Roll
-from poolproof.harness.workload import Step
+from poolproof.bridge import (Event, EventKind)
+from poolproof.bridge.clock import (now_ns)
+from poolproof.harness.model.fault import (Fault, FaultKind, FaultRecord)
+from poolproof.harness.faults.injuries import (Stage)
+from poolproof.harness.history.lines import (build_history)
+from poolproof.harness.faults.nemesis import (Nemesis)
+from poolproof.harness.run.recorder import (Recorder, Running)
+from poolproof.harness.run.roll import (Roll)
+from poolproof.harness.model.workload import (Step)
 
 LIMIT_S = 15.0
 STEP = Step(command="sleep", label="victim")

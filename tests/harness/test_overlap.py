@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from poolproof.bridge import EventKind
-from poolproof.harness.overlap import overlap_degree
+from poolproof.bridge import (EventKind)
+from poolproof.harness.history.overlap import (overlap_degree)
 
 
 def degree(intervals: list[tuple[int, int]]) -> tuple[int, float]:

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.catalogue import all_scenarios
-from poolproof.harness.checkers import OneOutcome
-from poolproof.harness.face import Face
-from poolproof.harness.faces import ALL_FACES
-from poolproof.harness.fault import Fault, FaultKind
-from poolproof.harness.pairing import FaultGroup, choose, everything, fault_groups, workload_kinds
-from poolproof.harness.pools import SUBJECTS
-from poolproof.harness.runner import Request, plan_of, why_skipped
-from poolproof.harness.scenario import Scenario
-from poolproof.harness.workload import Step, steady
+from poolproof.harness.compare.catalogue import (all_scenarios)
+from poolproof.harness.checkers import (OneOutcome)
+from poolproof.harness.model.face import (Face)
+from poolproof.harness.subjects.faces import (ALL_FACES)
+from poolproof.harness.model.fault import (Fault, FaultKind)
+from poolproof.harness.compare.pairing import (FaultGroup, choose, everything, fault_groups, workload_kinds)
+from poolproof.harness.subjects.pools import (SUBJECTS)
+from poolproof.harness.run.runner import (Request, plan_of, why_skipped)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.model.workload import (Step, steady)
 
 ONE, TWO = Face(name="one", summary="a face"), Face(name="two", summary="another")
 

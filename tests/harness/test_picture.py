@@ -6,22 +6,11 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.checker import Finding
-from poolproof.harness.fault import FaultKind
-from poolproof.harness.history import Sample
-from poolproof.harness.picture import (
-    MOST_LANES,
-    MOST_LEVELS,
-    MOST_NOTED,
-    MOST_STEPS,
-    MOST_STRETCHES,
-    OTHERS,
-    Flow,
-    Picture,
-    Step,
-    draw,
-)
-from poolproof.harness.verdict import Verdict
+from poolproof.harness.model.checker import (Finding)
+from poolproof.harness.model.fault import (FaultKind)
+from poolproof.harness.history.history import (Sample)
+from poolproof.harness.history.picture import (MOST_LANES, MOST_LEVELS, MOST_NOTED, MOST_STEPS, MOST_STRETCHES, OTHERS, Flow, Picture, Step, draw)
+from poolproof.harness.model.verdict import (Verdict)
 
 
 def test_an_empty_history_has_no_picture(build: Any) -> None:

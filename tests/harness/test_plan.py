@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.catalogue import find_scenarios
-from poolproof.harness.errors import RecordError, UsageError
-from poolproof.harness.fault import Fault, FaultKind
-from poolproof.harness.plan import StoredPlan, read_plan, write_plan
-from poolproof.harness.workload import Size, Step
+from poolproof.harness.compare.catalogue import (find_scenarios)
+from poolproof.harness.model.errors import (RecordError, UsageError)
+from poolproof.harness.model.fault import (Fault, FaultKind)
+from poolproof.harness.run.plan import (StoredPlan, read_plan, write_plan)
+from poolproof.harness.model.workload import (Size, Step)
 
 STEP = Step(command="echo", args={"value": [None, 1.5, {"a": True}]}, label="one", after="x:done", at_s=0.5)
 

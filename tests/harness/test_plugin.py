@@ -7,9 +7,9 @@ import pytest
 SCENARIOS = """
 from poolproof.bridge import Capability
 from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome
-from poolproof.harness.fault import FaultKind
-from poolproof.harness.scenario import IntendedDifference, Scenario
-from poolproof.harness.workload import Size, steady
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.scenario import IntendedDifference, Scenario
+from poolproof.harness.model.workload import Size, steady
 
 def make(name, *checkers, **fields):
     return Scenario(name=name, summary=name, workload=steady("echo", calls=1), checkers=(*checkers, *CORE),
@@ -30,8 +30,8 @@ OPEN = SCENARIOS + 'OPEN = make("open", OneOutcome(), FaultLanded(kinds=(FaultKi
 NEEDY = (
     SCENARIOS
     + """
-import poolproof.harness.pools
-NEEDY = make("needy", OneOutcome(), needs=frozenset(Capability) - poolproof.harness.pools.SUBJECTS["v1"].capabilities)
+import poolproof.harness.subjects.pools
+NEEDY = make("needy", OneOutcome(), needs=frozenset(Capability) - poolproof.harness.subjects.pools.SUBJECTS["v1"].capabilities)
 """
 )
 
@@ -207,8 +207,8 @@ def test_answers_that_differ_fail_a_session_whose_items_all_pass(session: pytest
     session.makepyfile(
         scenario_mine="""
         from poolproof.harness.checkers import NothingLeft, OneOutcome
-        from poolproof.harness.scenario import Scenario
-        from poolproof.harness.workload import Size, steady
+        from poolproof.harness.model.scenario import Scenario
+        from poolproof.harness.model.workload import Size, steady
 
         DIFFERENT = Scenario(name="different", summary="who am I", workload=steady("get_name", calls=1),
                              checkers=(OneOutcome(allowed=frozenset({"result", "CommandError"})), NothingLeft()),
@@ -308,7 +308,7 @@ def test_a_scenario_is_run_at_the_depth_that_was_chosen_or_skipped(
     session.makepyfile(
         scenario_mine=SCENARIOS
         + """
-from poolproof.harness.depths.depth import Depth
+from poolproof.harness.model.depth import Depth
 ANY = make("any_depth", OneOutcome(), depths=frozenset(Depth))
 """
     )

@@ -8,7 +8,7 @@ BENCHES = """
 import time
 from pathlib import Path
 
-from poolproof.harness.lab import running
+from poolproof.harness.bench import running
 
 def test_a_bench(run_bench, monkeypatch):
     Path("spans").mkdir(exist_ok=True)

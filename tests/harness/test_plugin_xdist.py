@@ -5,12 +5,12 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from poolproof.harness.store import read_comparison
+from poolproof.harness.run.store import (read_comparison)
 
 GOOD = """
 from poolproof.harness.checkers import CORE, OneOutcome
-from poolproof.harness.scenario import Scenario
-from poolproof.harness.workload import Size, steady
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Size, steady
 
 def make(name):
     return Scenario(name=name, summary=name, workload=steady("echo", calls=2), checkers=(OneOutcome(), *CORE),

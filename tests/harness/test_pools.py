@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge import Capability, Event, Pool, PoolConfig
-from poolproof.harness.errors import UsageError
-from poolproof.harness.names import pool_name
-from poolproof.harness.pools import SUBJECTS, find_pool, offered_pools
+from poolproof.bridge import (Capability, Event, Pool, PoolConfig)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.run.names import (pool_name)
+from poolproof.harness.subjects.pools import (SUBJECTS, find_pool, offered_pools)
 
 
 @pytest.mark.parametrize("name", sorted(SUBJECTS))
@@ -41,7 +41,7 @@ def test_an_unknown_pool_is_a_usage_error_with_the_nearest(name: str, hint: str)
 OWN = '''
 """Pools of a user's own."""
 from poolproof.pool_v2 import PoolV2
-from poolproof.harness.runner import Subject
+from poolproof.harness.run.runner import Subject
 
 class Mine(PoolV2):
     """My own pool."""

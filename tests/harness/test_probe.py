@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.harness.errors import UsageError
-from poolproof.harness.probe import known_commands
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.subjects.probe import (known_commands)
 
 FOREIGN = """
 import json, struct, sys, time
@@ -39,7 +39,7 @@ while True:
 
 
 def test_the_shipped_worker_knows_its_commands_even_those_that_end_it() -> None:
-    command = f"{shlex.quote(sys.executable)} -m poolproof.bridge.worker --worker-id {{worker_id}}"
+    command = f"{shlex.quote(sys.executable)} -m poolproof.bridge.worker.program --worker-id {{worker_id}}"
     asked = ["ping", "exit", "bad_frame", "put", "slep", "no_such_thing"]
     assert known_commands(command, asked) == {"ping", "exit", "bad_frame", "put"}
 

@@ -10,26 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge import (
-    CallTimeout,
-    CheckoutTimeout,
-    CommandError,
-    Event,
-    EventKind,
-    PoolClosed,
-    Sent,
-    ServiceInterval,
-    SessionLost,
-    SessionStatus,
-    Statistics,
-    WorkerCrashed,
-)
-from poolproof.harness.fault import FaultKind
-from poolproof.harness.history import History, Leftovers, OpType
-from poolproof.harness.lines import build_history
-from poolproof.harness.recorder import Recorder
-from poolproof.harness.roll import Roll
-from poolproof.harness.workload import Step
+from poolproof.bridge import (CallTimeout, CheckoutTimeout, CommandError, Event, EventKind, PoolClosed, Sent, ServiceInterval, SessionLost, SessionStatus, Statistics, WorkerCrashed)
+from poolproof.harness.model.fault import (FaultKind)
+from poolproof.harness.history.history import (History, Leftovers, OpType)
+from poolproof.harness.history.lines import (build_history)
+from poolproof.harness.run.recorder import (Recorder)
+from poolproof.harness.run.roll import (Roll)
+from poolproof.harness.model.workload import (Step)
 
 STEP = Step(command="echo", label="step")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolproof.bridge import EventKind
-from poolproof.harness.checkers import Recovered
-from poolproof.harness.fault import FaultKind, FaultRecord
-from poolproof.harness.history import History
-from poolproof.harness.recovery import Recovery, recoveries
-from poolproof.harness.verdict import Verdict
+from poolproof.bridge import (EventKind)
+from poolproof.harness.checkers import (Recovered)
+from poolproof.harness.model.fault import (FaultKind, FaultRecord)
+from poolproof.harness.history.history import (History)
+from poolproof.harness.history.recovery import (Recovery, recoveries)
+from poolproof.harness.model.verdict import (Verdict)
 
 
 def struck(build: Any, *, back: float | None = 400, answered: float | None = 250) -> History:

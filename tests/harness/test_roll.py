@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolproof.bridge import EventKind
-from poolproof.harness.roll import Roll
+from poolproof.bridge import (EventKind)
+from poolproof.harness.run.roll import (Roll)
 
 
 def test_the_worker_that_has_begun_first_is_the_busiest() -> None:

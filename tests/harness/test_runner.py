@@ -11,17 +11,17 @@ from typing import Any
 import msgspec
 import pytest
 
-import poolproof.harness.runner
-from poolproof.bridge import Capability, EventKind
-from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome, Sessions
-from poolproof.harness.errors import UsageError
-from poolproof.harness.fault import Fault, FaultKind
-from poolproof.harness.history import Leftovers
-from poolproof.harness.pools import find_pool
-from poolproof.harness.runner import Request, analyze, run, why_skipped
-from poolproof.harness.store import RunFolder
-from poolproof.harness.verdict import Verdict
-from poolproof.harness.workload import Plan, Size, Step, steady
+import poolproof.harness.run.runner
+from poolproof.bridge import (Capability, EventKind)
+from poolproof.harness.checkers import (CORE, FaultLanded, OneOutcome, Sessions)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.fault import (Fault, FaultKind)
+from poolproof.harness.history.history import (Leftovers)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.run.runner import (Request, analyze, run, why_skipped)
+from poolproof.harness.run.store import (RunFolder)
+from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.model.workload import (Plan, Size, Step, steady)
 
 POOLS = ("v1", "v2")
 ALL_CHECKS = (OneOutcome(), *CORE)
@@ -212,7 +212,7 @@ def test_the_asked_size_counts_where_the_scenario_fixes_none(tiny: Callable[...,
 def test_a_run_that_leaves_nothing_waits_for_nothing(
     tiny: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: str
 ) -> None:
-    monkeypatch.setattr(poolproof.harness.runner, "LEFTOVER_PATIENCE_S", 3600.0)
+    monkeypatch.setattr(poolproof.harness.run.runner, "LEFTOVER_PATIENCE_S", 3600.0)
     result = run(tiny(checkers=ALL_CHECKS), find_pool(pool), Request(), tmp_path)
     assert verdicts(result)["nothing_left"] is Verdict.PASS
 

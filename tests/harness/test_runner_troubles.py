@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-import poolproof.harness.runner
-from poolproof.bridge import Capability, PoolClosed, PoolError, PoolNameConflict
-from poolproof.harness.checkers import CloseBounded, Conserved, NothingLeft, OneOutcome
-from poolproof.harness.fault import Fault, FaultKind
-from poolproof.harness.runner import Request, run
-from poolproof.harness.verdict import Verdict
+import poolproof.harness.run.runner
+from poolproof.bridge import (Capability, PoolClosed, PoolError, PoolNameConflict)
+from poolproof.harness.checkers import (CloseBounded, Conserved, NothingLeft, OneOutcome)
+from poolproof.harness.model.fault import (Fault, FaultKind)
+from poolproof.harness.run.runner import (Request, run)
+from poolproof.harness.model.verdict import (Verdict)
 
 Subjects = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(poolproof.harness.runner, "LEFTOVER_PATIENCE_S", 0.05)
+    monkeypatch.setattr(poolproof.harness.run.runner, "LEFTOVER_PATIENCE_S", 0.05)
 
 
 def only(result: Any) -> Verdict:
@@ -191,7 +191,7 @@ def test_a_fault_that_lasts_beyond_the_run_is_a_trouble(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(poolproof.harness.runner, "CLOSE_GRACE_S", 0.05)
+    monkeypatch.setattr(poolproof.harness.run.runner, "CLOSE_GRACE_S", 0.05)
     release = threading.Event()
     closes: list[float | None] = []
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.errors import UsageError
-from poolproof.harness.scenario import IntendedDifference
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.scenario import (IntendedDifference)
 
 
 @pytest.mark.parametrize("name", ["", "Big", "1st", "with-dash", "_x", "a" * 61, "a b", "ä"])

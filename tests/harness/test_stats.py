@@ -8,8 +8,8 @@ import random
 import numpy as np
 import pytest
 
-from poolproof.harness.errors import UsageError
-from poolproof.harness.stats import Ratio, paired_ratio, proportion, quantile, t_quantile
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.history.stats import (Ratio, paired_ratio, proportion, quantile, t_quantile)
 
 PAIRS = 24
 

@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge.journal import Entry
-from poolproof.harness.checker import Finding
-from poolproof.harness.comparison import Busy, Comparison, Machine, Metrics, Quantiles, RunResult
-from poolproof.harness.errors import RecordError, UsageError
-from poolproof.harness.fault import FaultKind
-from poolproof.harness.lines import FaultLine, MarkLine, OpLine
-from poolproof.harness.store import COMPARISON_FILE, RunFolder, read_comparison, write_whole
-from poolproof.harness.verdict import Decision, Verdict
+from poolproof.bridge.worker.journal import (Entry)
+from poolproof.harness.model.checker import (Finding)
+from poolproof.harness.compare.comparison import (Busy, Comparison, Machine, Metrics, Quantiles, RunResult)
+from poolproof.harness.model.errors import (RecordError, UsageError)
+from poolproof.harness.model.fault import (FaultKind)
+from poolproof.harness.history.lines import (FaultLine, MarkLine, OpLine)
+from poolproof.harness.run.store import (COMPARISON_FILE, RunFolder, read_comparison, write_whole)
+from poolproof.harness.model.verdict import (Decision, Verdict)
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import io
 import pytest
 from rich.console import Console
 
-from poolproof.harness.checker import Finding
-from poolproof.harness.comparison import RunResult
-from poolproof.harness.terminal import Steps, show_result, show_table
-from poolproof.harness.verdict import Verdict
+from poolproof.harness.model.checker import (Finding)
+from poolproof.harness.compare.comparison import (RunResult)
+from poolproof.harness.cli.terminal import (Steps, show_result, show_table)
+from poolproof.harness.model.verdict import (Verdict)
 
 
 def _console(*, terminal: bool) -> tuple[Console, io.StringIO]:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from poolproof.harness.verdict import Decision, Verdict, worst
+from poolproof.harness.model.verdict import (Decision, Verdict, worst)
 
 PASS, UNKNOWN, FAIL = Verdict.PASS, Verdict.UNKNOWN, Verdict.FAIL
 

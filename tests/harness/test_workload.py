@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from poolproof.harness.fault import FaultKind
-from poolproof.harness.workload import Size, Step, steady
+from poolproof.harness.model.fault import (FaultKind)
+from poolproof.harness.model.workload import (Size, Step, steady)
 
 
 @pytest.mark.parametrize(("scale", "usual", "count"), [(1.0, 10, 10), (0.5, 10, 5), (0.01, 10, 1), (3.0, 2, 6)])

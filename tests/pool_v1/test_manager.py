@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import CommandError, Event, EventKind, StartFailed, WorkerCrashed
-from poolproof.pool_v1 import PoolV1
+from poolproof.bridge import (CommandError, Event, EventKind, StartFailed, WorkerCrashed)
+from poolproof.pool_v1 import (PoolV1)
 
 MakePool = Callable[..., PoolV1]
 K = EventKind
@@ -51,7 +51,7 @@ def test_a_start_that_fails_is_the_call_s_error_and_the_next_call_tries_again(
     make_pool: MakePool, tmp_path: Path
 ) -> None:
     program = tmp_path / "worker"
-    pool = make_pool(worker_command=(str(program), "-m", "poolproof.bridge.worker"))
+    pool = make_pool(worker_command=(str(program), "-m", "poolproof.bridge.worker.program"))
     for _ in range(2):
         with pytest.raises(WorkerCrashed, match="cannot execute") as caught:
             pool.execute("ping")

@@ -20,18 +20,22 @@ from typing import Any
 import psutil
 import pytest
 
-from poolproof.bridge import Event, EventKind, PoolConfig
-from poolproof.bridge.exchange import Steps
-from poolproof.pool_v2 import PoolV2, WorkerBehaviour, calls, handover, leases, transfer
-from poolproof.pool_v2.aio import AsyncPool
-from poolproof.pool_v2.behaviour import HOOKS
-from poolproof.pool_v2.circuit import Circuit
-from poolproof.pool_v2.coordinator import Affinity, Coordinator
-from poolproof.pool_v2.io import ThreadTicket
-from poolproof.pool_v2.roster import NEVER_NS, Limits, Worker
-from poolproof.pool_v2.sessions import Session
-from poolproof.pool_v2.supervisor import Supervisor
-from poolproof.pool_v2.ticket import Ticket, TicketState
+from poolproof.bridge import (Event, EventKind, PoolConfig)
+from poolproof.bridge.wire.exchange import (Steps)
+from poolproof.pool_v2 import (PoolV2, WorkerBehaviour)
+from poolproof.pool_v2.calls import (calls)
+from poolproof.pool_v2.calls import (handover)
+from poolproof.pool_v2.calls import (leases)
+from poolproof.pool_v2.calls import (transfer)
+from poolproof.pool_v2.aio.pool import (AsyncPool)
+from poolproof.pool_v2.core.behaviour import (HOOKS)
+from poolproof.pool_v2.core.circuit import (Circuit)
+from poolproof.pool_v2.core.coordinator import (Affinity, Coordinator)
+from poolproof.pool_v2.calls.io import (ThreadTicket)
+from poolproof.pool_v2.core.roster import (NEVER_NS, Limits, Worker)
+from poolproof.pool_v2.core.sessions import (Session)
+from poolproof.pool_v2.running.supervisor import (Supervisor)
+from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
 
 HARD_LIMIT_S = 20.0
 
@@ -390,7 +394,7 @@ class Meanwhile:
         self._act: Callable[[], object] | None = act
 
     def read(self, *args: Any) -> Any:
-        """See poolproof.bridge.exchange.Io."""
+        """See poolproof.bridge.wire.exchange.Io."""
         act, self._act = self._act, None
         if act is not None:
             act()

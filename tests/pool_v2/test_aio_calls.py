@@ -13,18 +13,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (
-    CallTimeout,
-    CheckoutTimeout,
-    CommandError,
-    EventKind,
-    InvalidRequest,
-    QueueFull,
-    SessionLost,
-    WorkerCrashed,
-)
-from poolproof.pool_v2.aio import AsyncPool
-from poolproof.pool_v2.engine import Engine
+from poolproof.bridge import (CallTimeout, CheckoutTimeout, CommandError, EventKind, InvalidRequest, QueueFull, SessionLost, WorkerCrashed)
+from poolproof.pool_v2.aio.pool import (AsyncPool)
+from poolproof.pool_v2.running.engine import (Engine)
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]
@@ -121,7 +112,7 @@ def test_a_stranger_that_holds_a_dead_workers_stdout_does_not_hold_its_task(
         "import os, subprocess, sys\n"
         "stranger = subprocess.Popen(['setsid', 'sleep', '60'], close_fds=False)\n"
         f"open({str(strangers)!r}, 'a').write(f'{{stranger.pid}} ')\n"
-        "os.execv(sys.executable, [sys.executable, '-m', 'poolproof.bridge.worker'])\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'poolproof.bridge.worker.program'])\n"
     )
     pool = make_async_pool(worker_command=(sys.executable, "-c", script))
     try:

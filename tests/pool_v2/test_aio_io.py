@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.channel import Channel
-from poolproof.bridge.clock import deadline_ns
-from poolproof.bridge.errors import CallTimeout, Sent, WorkerCrashed
-from poolproof.bridge.exchange import Steps, exchange
-from poolproof.bridge.messages import encode_request
-from poolproof.bridge.process import WorkerProcess
-from poolproof.bridge.stderr import StderrDrain, StderrTail
-from poolproof.pool_v2.aio import AsyncPool
-from poolproof.pool_v2.aio_io import AsyncTicket, TaskIo, follow
-from poolproof.pool_v2.runtime import OpenLeases
-from poolproof.pool_v2.ticket import Ticket, TicketState
+from poolproof.bridge.processes.channel import (Channel)
+from poolproof.bridge.clock import (deadline_ns)
+from poolproof.bridge.errors import (CallTimeout, Sent, WorkerCrashed)
+from poolproof.bridge.wire.exchange import (Steps, exchange)
+from poolproof.bridge.wire.messages import (encode_request)
+from poolproof.bridge.processes.process import (WorkerProcess)
+from poolproof.bridge.processes.stderr import (StderrDrain, StderrTail)
+from poolproof.pool_v2.aio.pool import (AsyncPool)
+from poolproof.pool_v2.aio.io import (AsyncTicket, TaskIo, follow)
+from poolproof.pool_v2.running.runtime import (OpenLeases)
+from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
 
 OnLoop = Callable[..., Any]
 Connect = Callable[..., Channel]
@@ -281,7 +281,7 @@ def test_a_task_that_is_cancelled_in_a_wait_leaves_its_loop_as_it_was_and_the_wo
 def test_a_task_that_is_cancelled_as_it_waits_for_last_words_goes_away_at_once(
     on_loop: OnLoop, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poolproof.pool_v2.aio_io.TAIL_WAIT_S", 600.0)
+    monkeypatch.setattr("poolproof.pool_v2.aio.io.TAIL_WAIT_S", 600.0)
     channel = connect("request()", drained=False)
 
     async def use() -> None:

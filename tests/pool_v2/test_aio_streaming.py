@@ -9,18 +9,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (
-    CallTimeout,
-    CheckoutTimeout,
-    CommandError,
-    EventKind,
-    InvalidRequest,
-    LeaseError,
-    PoolClosed,
-    PoolError,
-    WorkerCrashed,
-)
-from poolproof.pool_v2.aio import AsyncPool
+from poolproof.bridge import (CallTimeout, CheckoutTimeout, CommandError, EventKind, InvalidRequest, LeaseError, PoolClosed, PoolError, WorkerCrashed)
+from poolproof.pool_v2.aio.pool import (AsyncPool)
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]

@@ -22,25 +22,10 @@ from typing import Any
 import psutil
 import pytest
 
-from poolproof import pool_v2
-from poolproof.bridge import (
-    CallTimeout,
-    CircuitOpen,
-    CommandError,
-    ConfigError,
-    PoolClosed,
-    PoolConfig,
-    Sent,
-    WorkerCrashed,
-)
-from poolproof.pool_v2 import PoolExecutor
-from poolproof.pool_v2.executor import (
-    CallCrashed,
-    ExecutorShutdown,
-    InitializerFailed,
-    NotPicklable,
-    WorkersUnavailable,
-)
+from poolproof import (pool_v2)
+from poolproof.bridge import (CallTimeout, CircuitOpen, CommandError, ConfigError, PoolClosed, PoolConfig, Sent, WorkerCrashed)
+from poolproof.pool_v2 import (PoolExecutor)
+from poolproof.pool_v2.executor.executor import (CallCrashed, ExecutorShutdown, InitializerFailed, NotPicklable, WorkersUnavailable)
 
 LIMIT_S = 20.0
 MANY = 10_000
@@ -319,7 +304,7 @@ def test_workers_that_do_not_start_are_a_broken_process_pool(make: Callable[...,
 @pytest.mark.parametrize("timeout_s", [None, 10.0])
 def test_a_worker_that_knows_no_calls_says_so(make: Callable[..., PoolExecutor], timeout_s: float | None) -> None:
     program = (
-        "import poolproof.bridge.handlers as h, poolproof.bridge.worker as w; h.COMMANDS.pop('call');"
+        "import poolproof.bridge.worker.handlers as h, poolproof.bridge.worker.program as w; h.COMMANDS.pop('call');"
         "raise SystemExit(w.main(['--worker-id', '{worker_id}']))"
     )
     executor = make(config=PoolConfig(worker_command=(sys.executable, "-c", program)), timeout_s=timeout_s)
@@ -573,8 +558,8 @@ def test_impossible_arguments_are_refused_by_name(make: Callable[..., PoolExecut
 def test_the_executor_is_loaded_when_it_is_asked_for() -> None:
     code = """
 import sys, poolproof.pool_v2
-before = "poolproof.pool_v2.executor" in sys.modules
-print(before, poolproof.pool_v2.PoolExecutor is sys.modules["poolproof.pool_v2.executor"].PoolExecutor)
+before = "poolproof.pool_v2.executor.executor" in sys.modules
+print(before, poolproof.pool_v2.PoolExecutor is sys.modules["poolproof.pool_v2.executor.executor"].PoolExecutor)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "False True\n", "")

@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from poolproof.pool_v2 import holders
-from poolproof.pool_v2.holders import MOST_HOLDERS, describe_holders
-from poolproof.pool_v2.roster import Worker
-from poolproof.pool_v2.ticket import Ticket
+from poolproof.pool_v2.running import (holders)
+from poolproof.pool_v2.running.holders import (MOST_HOLDERS, describe_holders)
+from poolproof.pool_v2.core.roster import (Worker)
+from poolproof.pool_v2.core.ticket import (Ticket)
 
 ROOT = Path(__file__).parent.parent.parent
 HARD_LIMIT_S = 60
 BUSY = """
 # Threads come and go, others always have new frames, and what is collected closes descriptors.
 import gc, select, sys, threading, time
-from poolproof.pool_v2.holders import _look
+from poolproof.pool_v2.running.holders import _look
 
 class Knot: pass
 
@@ -66,7 +66,7 @@ def test_a_holder_is_told_with_its_thread_and_its_place() -> None:
 
     assert told.startswith(f"call 7 holds worker 7, in thread {threading.get_ident()}\n")
     assert "test_a_holder_is_told_with_its_thread_and_its_place" in told
-    assert "pool_v2/holders.py" not in told
+    assert "pool_v2/running/holders.py" not in told
 
 
 def test_a_holder_whose_thread_is_gone_is_told_without_a_place() -> None:

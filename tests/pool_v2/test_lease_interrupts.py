@@ -12,26 +12,25 @@ from typing import Any
 
 import pytest
 
-import poolproof.bridge.channel
-import poolproof.pool_v2.batch
-import poolproof.pool_v2.io
-import poolproof.pool_v2.lease
+import poolproof.bridge.processes.channel
+import poolproof.pool_v2.calls.batch
+import poolproof.pool_v2.calls.io
+import poolproof.pool_v2.calls.lease
 import poolproof.pool_v2.pool
-from poolproof import bridge, pool_v2
-from poolproof.bridge import CheckoutTimeout
-from poolproof.bridge import exchange as bridge_exchange
-from poolproof.pool_v2 import (
-    PoolV2,
-    calls,
-    coordinator,
-    handoff,
-    handover,
-    housekeeper,
-    leases,
-    runtime,
-    streaming,
-    transfer,
-)
+from poolproof import (bridge)
+from poolproof import (pool_v2)
+from poolproof.bridge import (CheckoutTimeout)
+from poolproof.bridge.wire import (exchange as bridge_exchange)
+from poolproof.pool_v2 import (PoolV2)
+from poolproof.pool_v2.calls import (calls)
+from poolproof.pool_v2.core import (coordinator)
+from poolproof.pool_v2.calls import (handoff)
+from poolproof.pool_v2.calls import (handover)
+from poolproof.pool_v2.running import (housekeeper)
+from poolproof.pool_v2.calls import (leases)
+from poolproof.pool_v2.running import (runtime)
+from poolproof.pool_v2.calls import (streaming)
+from poolproof.pool_v2.calls import (transfer)
 
 MakePool = Callable[..., PoolV2]
 ROOMS = tuple(str(Path(room.__file__ or "").parent) for room in (bridge, pool_v2))
@@ -81,12 +80,12 @@ SHELL = [
             transfer,
             runtime,
             handoff,
-            poolproof.pool_v2.io,
+            poolproof.pool_v2.calls.io,
             poolproof.pool_v2.pool,
             bridge_exchange,
-            poolproof.bridge.channel,
+            poolproof.bridge.processes.channel,
         ),
-        *(leases, poolproof.pool_v2.lease, streaming, poolproof.pool_v2.batch, handover),
+        *(leases, poolproof.pool_v2.calls.lease, streaming, poolproof.pool_v2.calls.batch, handover),
     )
 ]
 

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import EventKind
-from poolproof.pool_v2 import PoolV2, coordinator, housekeeper, leases
+from poolproof.bridge import (EventKind)
+from poolproof.pool_v2 import (PoolV2)
+from poolproof.pool_v2.core import (coordinator)
+from poolproof.pool_v2.running import (housekeeper)
+from poolproof.pool_v2.calls import (leases)
 
 MakePool = Callable[..., PoolV2]
 K = EventKind
@@ -45,7 +48,7 @@ def reclaimed(
         assert len(log.of(K.SPAWN)) == spawned + 1
         assert len(spied.of("terminate_worker")) == 1
         assert [e.detail for e in log.of(K.KILL)] == ["abandoned"]
-        (record,) = [record for record in caplog.records if record.name == "poolproof.pool_v2.housekeeper"]
+        (record,) = [record for record in caplog.records if record.name == "poolproof.pool_v2.running.housekeeper"]
         assert what in record.getMessage()
         assert f"test_lease_lost.py:{here_of(lose)}" in record.getMessage()
         assert pool._engine.open.by_call == {}
@@ -176,4 +179,4 @@ def test_a_lease_that_ended_in_order_is_not_missed(
         with pool.checkout():  # while it is open the pool looks around
             until(lambda: pool._engine.housekeeper._next_beat_ns > looked, "it has looked around")
     assert log.of(K.KILL) == []
-    assert [record for record in caplog.records if record.name == "poolproof.pool_v2.housekeeper"] == []
+    assert [record for record in caplog.records if record.name == "poolproof.pool_v2.running.housekeeper"] == []

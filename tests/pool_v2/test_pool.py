@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import CircuitOpen, ConfigError, EventKind, PoolClosed, QueueFull, StartFailed
-from poolproof.pool_v2 import PoolV2
+from poolproof.bridge import (CircuitOpen, ConfigError, EventKind, PoolClosed, QueueFull, StartFailed)
+from poolproof.pool_v2 import (PoolV2)
 
 MakePool = Callable[..., PoolV2]
 BAD_COMMAND = ("/no/such/program",)
@@ -89,7 +89,7 @@ def test_a_circuit_closes_when_the_probe_starts_a_worker(make_pool: MakePool, tm
         worker_command=(str(program),), start_failures_to_open=1, circuit_reset_s=0.05, start_timeout_s=10.0
     )
     until(lambda: pool.health_check().reasons, "the first start fails")
-    program.write_text(f"#!/bin/sh\nexec {sys.executable} -m poolproof.bridge.worker\n")
+    program.write_text(f"#!/bin/sh\nexec {sys.executable} -m poolproof.bridge.worker.program\n")
     program.chmod(0o700)
 
     until(lambda: pool.health_check().healthy, "a probe closes the circuit")
@@ -201,8 +201,8 @@ def test_a_worker_is_recycled_after_its_requests(make_pool: MakePool, log: Any) 
 def test_a_worker_that_does_not_leave_when_asked_is_killed(
     make_pool: MakePool, log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poolproof.pool_v2.orders.RETIRE_GRACE_NS", 200_000_000)
-    stays = ("sh", "-c", f"{sys.executable} -m poolproof.bridge.worker; sleep 600")
+    monkeypatch.setattr("poolproof.pool_v2.core.orders.RETIRE_GRACE_NS", 200_000_000)
+    stays = ("sh", "-c", f"{sys.executable} -m poolproof.bridge.worker.program; sleep 600")
     pool = make_pool(log, max_requests=1, worker_command=stays)
     pool.execute("ping")
 

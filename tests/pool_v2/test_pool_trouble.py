@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import InvalidRequest, WorkerCrashed
-from poolproof.pool_v2 import PoolV2
+from poolproof.bridge import (InvalidRequest, WorkerCrashed)
+from poolproof.pool_v2 import (PoolV2)
 
 MakePool = Callable[..., PoolV2]
 MIB = 2**20
@@ -139,7 +139,7 @@ def test_a_stranger_that_holds_a_dead_workers_stdout_does_not_hold_its_client(
         "import os, subprocess, sys\n"
         "stranger = subprocess.Popen(['setsid', 'sleep', '60'], close_fds=False)\n"
         f"open({str(strangers)!r}, 'a').write(f'{{stranger.pid}} ')\n"
-        "os.execv(sys.executable, [sys.executable, '-m', 'poolproof.bridge.worker'])\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'poolproof.bridge.worker.program'])\n"
     )
     pool = make_pool(worker_command=(sys.executable, "-c", script))
     try:

@@ -13,23 +13,14 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (
-    CallTimeout,
-    CheckoutTimeout,
-    CommandError,
-    InvalidRequest,
-    PoolClosed,
-    PoolError,
-    Sent,
-    WorkerCrashed,
-)
-from poolproof.bridge.channel import Channel
-from poolproof.bridge.config import DEFAULT_WORKER_COMMAND
-from poolproof.bridge.framing import HEADER_BYTES
-from poolproof.bridge.messages import encode_request
-from poolproof.bridge.replies import LARGEST_REPLY_BYTES, ReplyPipe
-from poolproof.pool_v2 import PoolV2
-from poolproof.pool_v2.replies import MOST_PIPES, Replies
+from poolproof.bridge import (CallTimeout, CheckoutTimeout, CommandError, InvalidRequest, PoolClosed, PoolError, Sent, WorkerCrashed)
+from poolproof.bridge.processes.channel import (Channel)
+from poolproof.bridge.config import (DEFAULT_WORKER_COMMAND)
+from poolproof.bridge.wire.framing import (HEADER_BYTES)
+from poolproof.bridge.wire.messages import (encode_request)
+from poolproof.bridge.wire.replies import (LARGEST_REPLY_BYTES, ReplyPipe)
+from poolproof.pool_v2 import (PoolV2)
+from poolproof.pool_v2.calls.replies import (MOST_PIPES, Replies)
 
 HARD_LIMIT_S = 15.0
 
@@ -267,7 +258,7 @@ def test_a_worker_that_cannot_open_the_pipe_answers_all_the_same_and_leaves(
 def test_pipes_that_no_worker_can_open_are_given_up(
     make_pool: Any, client: Any, pid_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poolproof.pool_v2.replies.MOST_LOST", 3)
+    monkeypatch.setattr("poolproof.pool_v2.calls.replies.MOST_LOST", 3)
     pool = make_pool(workers=1, zygote=True)
     replies = pool._engine.replies
     for turn in range(3):
@@ -300,7 +291,7 @@ def test_a_client_whose_worker_outlives_the_pool_keeps_its_own_limit(
     caller = client(pool.execute, "sleep", {"seconds": 60}, timeout_s=3.0)
     until(lambda: pool.status().workers[0].state == "leased", "it is busy")
     with monkeypatch.context() as patched:
-        patched.setattr("poolproof.pool_v2.runtime.END_TIMEOUT_S", 0.1)
+        patched.setattr("poolproof.pool_v2.running.runtime.END_TIMEOUT_S", 0.1)
         patched.setattr(Channel, "kill", lambda _: None)
         pool.close(0.0)
         with pytest.raises((PoolClosed, CallTimeout)) as caught:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import CallTimeout, Event, EventKind, StartFailed, WorkerCrashed
-from poolproof.pool_v2 import PoolV2
-from poolproof.pool_v2.orders import Act
-from poolproof.pool_v2.supervisor import FAULT_PAUSE_S, Duties, Supervisor
+from poolproof.bridge import (CallTimeout, Event, EventKind, StartFailed, WorkerCrashed)
+from poolproof.pool_v2 import (PoolV2)
+from poolproof.pool_v2.core.orders import (Act)
+from poolproof.pool_v2.running.supervisor import (FAULT_PAUSE_S, Duties, Supervisor)
 
 MakePool = Callable[..., PoolV2]
 HARD_LIMIT_S = 20.0
@@ -142,7 +142,7 @@ def test_an_order_that_fails_costs_no_order_behind_it_and_a_pause(
     supervise: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("poolproof.pool_v2.supervisor.time.sleep", pauses.append)
+    monkeypatch.setattr("poolproof.pool_v2.running.supervisor.time.sleep", pauses.append)
     pool, supervisor = supervise(Crew(), workers=3, ready=3)
     doors = [FaultyDoor(faulty=True), FaultyDoor(faulty=False), FaultyDoor(faulty=False)]
     for worker_id, door in enumerate(doors, start=1):

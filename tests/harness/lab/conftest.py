@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.harness.lab.analysis import Analysis
-from poolproof.harness.lab.block import ARMS, Block, Round
-from poolproof.harness.lab.claims import Claim
-from poolproof.harness.lab.figures import Bench, MachineKey, PoolFigures, Quiet, Schedule, Validity
-from poolproof.harness.lab.histogram import histogram, tally
-from poolproof.harness.lab.load import CLOSED
-from poolproof.harness.lab.schedules import QUICK
+from poolproof.harness.bench.statistics.analysis import (Analysis)
+from poolproof.harness.bench.block import (ARMS, Block, Round)
+from poolproof.harness.bench.statistics.claims import (Claim)
+from poolproof.harness.bench.statistics.figures import (Bench, MachineKey, PoolFigures, Quiet, Schedule, Validity)
+from poolproof.harness.bench.statistics.histogram import (histogram, tally)
+from poolproof.harness.model.load import (CLOSED)
+from poolproof.harness.bench.schedules import (QUICK)
 
 QUIET = Quiet(gate=True, others=0.01, steal=0.0, load_before=0.1, load_after=0.2, clock_ns=1)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from poolproof.harness.lab.alarms import Repetition, judge_repetitions, tell
-from poolproof.harness.lab.claims import Claim
+from poolproof.harness.bench.statistics.alarms import (Repetition, judge_repetitions, tell)
+from poolproof.harness.bench.statistics.claims import (Claim)
 
 
 def outcomes(**counts: int) -> list[Repetition]:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from poolproof.harness.lab.analysis import Analysis, decide
-from poolproof.harness.lab.block import ARMS
-from poolproof.harness.lab.budget import Unmeasured
-from poolproof.harness.lab.claims import Claim, overall
-from poolproof.harness.lab.figures import Estimate, Trial
-from poolproof.harness.lab.schedules import QUICK
+from poolproof.harness.bench.statistics.analysis import (Analysis, decide)
+from poolproof.harness.bench.block import (ARMS)
+from poolproof.harness.model.budget import (Unmeasured)
+from poolproof.harness.bench.statistics.claims import (Claim, overall)
+from poolproof.harness.bench.statistics.figures import (Estimate, Trial)
+from poolproof.harness.bench.schedules import (QUICK)
 
 
 def decided(make: Any, **fields: Any) -> dict[str, Trial]:

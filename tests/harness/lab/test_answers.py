@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.lab.answers import Answer, Asked, find_wrong
-from poolproof.harness.workload import Step
+from poolproof.harness.bench.works.answers import (Answer, Asked, find_wrong)
+from poolproof.harness.model.workload import (Step)
 
 
 @pytest.mark.parametrize(

@@ -8,21 +8,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.harness.errors import UsageError
-from poolproof.harness.lab.baselines import Baselines
-from poolproof.harness.lab.bench import BenchPlan
-from poolproof.harness.lab.budget import BudgetError
-from poolproof.harness.lab.figures import BenchReport
-from poolproof.harness.lab.load import parse_load
-from poolproof.harness.lab.report import assemble, verdict_of
-from poolproof.harness.lab.running import default_clients, run_bench
-from poolproof.harness.lab.schedules import make_schedule
-from poolproof.harness.lab.show import markdown, notes, tell_value
-from poolproof.harness.lab.speeds import speed_of
-from poolproof.harness.lab.works import call_scenario, plan_of
-from poolproof.harness.pools import find_pool
-from poolproof.harness.verdict import Verdict
-from poolproof.harness.workload import Size
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.bench.records.baselines import (Baselines)
+from poolproof.harness.bench.bench import (BenchPlan)
+from poolproof.harness.model.budget import (BudgetError)
+from poolproof.harness.bench.statistics.figures import (BenchReport)
+from poolproof.harness.model.load import (parse_load)
+from poolproof.harness.bench.report import (assemble, verdict_of)
+from poolproof.harness.bench.running import (default_clients, run_bench)
+from poolproof.harness.bench.schedules import (make_schedule)
+from poolproof.harness.bench.show import (markdown, notes, tell_value)
+from poolproof.harness.bench.speeds import (speed_of)
+from poolproof.harness.bench.works.works import (call_scenario, plan_of)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.model.workload import (Size)
 
 
 def plan(**fields: Any) -> BenchPlan:
@@ -91,7 +91,7 @@ def test_an_open_load_counts_from_the_intended_begin(runtime_dir: Any) -> None:
 
 
 def test_without_the_gate_the_figures_are_invalid(runtime_dir: Any) -> None:
-    from poolproof.harness.lab.bench import measure
+    from poolproof.harness.bench.bench import (measure)
 
     (bench,) = assemble([measure(plan(budgets=("v2.p50 < 1h",)), gate=False)]).benches
     assert not bench.validity.valid
@@ -100,7 +100,7 @@ def test_without_the_gate_the_figures_are_invalid(runtime_dir: Any) -> None:
 
 
 def test_what_cannot_be_timed_is_refused(tiny: Any) -> None:
-    from poolproof.harness.fault import Fault, FaultKind
+    from poolproof.harness.model.fault import (Fault, FaultKind)
 
     scenario = tiny(faults=(Fault(kind=FaultKind.KILL),))
     with pytest.raises(UsageError, match="inflicts faults, so it has no speed"):

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from poolproof.harness.lab.budget import BudgetError, Unmeasured, judge_budget, parse_budget
-from poolproof.harness.scenario import Scenario
-from poolproof.harness.verdict import Verdict
+from poolproof.harness.model.budget import (BudgetError, Unmeasured, judge_budget, parse_budget)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.model.verdict import (Verdict)
 
 VALUES = {
     ("v1", "p99"): 0.020,

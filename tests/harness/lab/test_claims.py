@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from poolproof.harness.lab.claims import Claim, claim, holm, overall
+from poolproof.harness.bench.statistics.claims import (Claim, claim, holm, overall)
 
 
 @pytest.mark.parametrize(

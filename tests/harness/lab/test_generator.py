@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import CallTimeout, PoolClosed, Sent
-from poolproof.harness.errors import RunError
-from poolproof.harness.lab import generator
-from poolproof.harness.lab.generator import Client, make_clients
-from poolproof.harness.lab.generator import run_block as run_clients
-from poolproof.harness.workload import Step
+from poolproof.bridge import (CallTimeout, PoolClosed, Sent)
+from poolproof.harness.model.errors import (RunError)
+from poolproof.harness.bench import (generator)
+from poolproof.harness.bench.generator import (Client, make_clients)
+from poolproof.harness.bench.generator import (run_block as run_clients)
+from poolproof.harness.model.workload import (Step)
 
 ECHO = Step(command="echo", args={"value": 1})
 PLAN = ((ECHO,),) * 2

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolproof.harness.lab.histogram import Histogram, bounds, bucket, histogram, needed, quantile_us, tally
+from poolproof.harness.bench.statistics.histogram import (Histogram, bounds, bucket, histogram, needed, quantile_us, tally)
 
 
 def test_two_durations_a_microsecond_apart_are_told_apart_up_to_2_ms() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.errors import UsageError
-from poolproof.harness.lab.planted import SlowerPool, parse_planted
-from poolproof.harness.pools import find_pool
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.bench.works.planted import (SlowerPool, parse_planted)
+from poolproof.harness.subjects.pools import (find_pool)
 
 
 def test_the_name_says_how_much_and_of_what() -> None:

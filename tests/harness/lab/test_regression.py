@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolproof.harness.lab.claims import Claim
-from poolproof.harness.lab.regression import changes_between, compare_benches, confirm, machine_changes, work_changes
-from poolproof.harness.lab.report import assemble
+from poolproof.harness.bench.statistics.claims import (Claim)
+from poolproof.harness.bench.statistics.regression import (changes_between, compare_benches, confirm, machine_changes, work_changes)
+from poolproof.harness.bench.report import (assemble)
 
 
 def test_what_has_not_changed_is_no_worse(make: Any) -> None:

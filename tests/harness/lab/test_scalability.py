@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from poolproof.harness.errors import UsageError
-from poolproof.harness.lab.scalability import fit, knee
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.bench.statistics.scalability import (fit, knee)
 
 SIZES = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]
 

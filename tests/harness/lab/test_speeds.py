@@ -9,18 +9,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge import CallTimeout, CommandError, PoolError, Sent
-from poolproof.harness.compare import measure_speeds
-from poolproof.harness.errors import RunError
-from poolproof.harness.judge import judge
-from poolproof.harness.lab import schedules
-from poolproof.harness.lab.speeds import measure_speed
-from poolproof.harness.models.service import ModelService
-from poolproof.harness.pools import find_pool
-from poolproof.harness.runner import Request
-from poolproof.harness.session import Silence
-from poolproof.harness.verdict import Decision
-from poolproof.harness.workload import Size, steady
+from poolproof.bridge import (CallTimeout, CommandError, PoolError, Sent)
+from poolproof.harness.compare.compare import (measure_speeds)
+from poolproof.harness.model.errors import (RunError)
+from poolproof.harness.compare.judge import (judge)
+from poolproof.harness.bench import (schedules)
+from poolproof.harness.bench.speeds import (measure_speed)
+from poolproof.harness.fakes.models.service import (ModelService)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.run.runner import (Request)
+from poolproof.harness.pytest_plugin.session import (Silence)
+from poolproof.harness.model.verdict import (Decision)
+from poolproof.harness.model.workload import (Size, steady)
 
 Answer = Callable[[str, dict[str, Any]], Any]
 SHORT = msgspec.structs.replace(schedules.COMPARING["smoke"], rounds=5, block_s=0.01, warm_s=0.01)

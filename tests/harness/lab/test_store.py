@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.errors import RecordError, UsageError
-from poolproof.harness.lab.baselines import Baselines
-from poolproof.harness.lab.figures import Validity
-from poolproof.harness.lab.index import INDEX_FILE, Index
-from poolproof.harness.lab.report import assemble, read_report, verdict_of, write_report
-from poolproof.harness.verdict import Verdict
+from poolproof.harness.model.errors import (RecordError, UsageError)
+from poolproof.harness.bench.records.baselines import (Baselines)
+from poolproof.harness.bench.statistics.figures import (Validity)
+from poolproof.harness.bench.records.index import (INDEX_FILE, Index)
+from poolproof.harness.bench.report import (assemble, read_report, verdict_of, write_report)
+from poolproof.harness.model.verdict import (Verdict)
 
 ADD = """
 import sys
 from pathlib import Path
-from poolproof.harness.lab.index import Index
-from poolproof.harness.lab.report import read_report
+from poolproof.harness.bench.records.index import Index
+from poolproof.harness.bench.report import read_report
 report = read_report(Path(sys.argv[1]))
 for _ in range(5):
     with Index() as index:

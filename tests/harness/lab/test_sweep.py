@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.errors import UsageError
-from poolproof.harness.lab.show import curve_rows, sweep_markdown
-from poolproof.harness.lab.sweep import SweepPlan, carry_out_sweep, curve, summarize
-from poolproof.harness.lab.works import call_scenario
-from poolproof.harness.pools import find_pool
-from poolproof.harness.session import Silence
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.bench.show import (curve_rows, sweep_markdown)
+from poolproof.harness.bench.sweep import (SweepPlan, carry_out_sweep, curve, summarize)
+from poolproof.harness.bench.works.works import (call_scenario)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.pytest_plugin.session import (Silence)
 
 
 def test_a_point_adds_its_blocks_up_and_tells_only_what_suffices(make: Any) -> None:

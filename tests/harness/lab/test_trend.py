@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poolproof.harness.lab.trend import bars, tell_trend
+from poolproof.harness.bench.statistics.trend import (bars, tell_trend)
 
 
 def test_bars_go_from_the_lowest_to_the_highest() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolproof.harness.lab.load import CLOSED, parse_load
-from poolproof.harness.lab.validity import judge_validity
+from poolproof.harness.model.load import (CLOSED, parse_load)
+from poolproof.harness.bench.statistics.validity import (judge_validity)
 
 OPEN = parse_load("constant:100")
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import Event, EventKind
-from poolproof.bridge.events import CORRELATION
-from poolproof.harness.lab import watch as module
-from poolproof.harness.lab.generator import make_clients, run_block
-from poolproof.harness.lab.histogram import tally
-from poolproof.harness.lab.watch import Watch
-from poolproof.harness.workload import Step
+from poolproof.bridge import (Event, EventKind)
+from poolproof.bridge.events import (CORRELATION)
+from poolproof.harness.bench import (watch as module)
+from poolproof.harness.bench.generator import (make_clients, run_block)
+from poolproof.harness.bench.statistics.histogram import (tally)
+from poolproof.harness.bench.watch import (Watch)
+from poolproof.harness.model.workload import (Step)
 
 MS = 1_000_000
 

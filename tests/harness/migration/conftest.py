@@ -9,19 +9,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (
-    Capability,
-    CommandError,
-    Health,
-    PoolClosed,
-    PoolStatus,
-    Sent,
-    SessionLost,
-    SessionStatus,
-    Statistics,
-    WorkerCrashed,
-)
-from poolproof.harness.migration import MigratingPool, Plan
+from poolproof.bridge import (Capability, CommandError, Health, PoolClosed, PoolStatus, Sent, SessionLost, SessionStatus, Statistics, WorkerCrashed)
+from poolproof.migration import (MigratingPool, Plan)
 
 
 class Gate:

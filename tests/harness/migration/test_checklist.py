@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.checker import Finding
-from poolproof.harness.comparison import Comparison, Difference, Machine, Metrics, RunResult, ScenarioComparison, Speed
-from poolproof.harness.migration.checklist import Checklist, Documents, Item, Soak, build_items
-from poolproof.harness.migration.documents import examine_documents
-from poolproof.harness.migration.page import render_checklist
-from poolproof.harness.migration.plan import Guardrails, Plan, field_names
-from poolproof.harness.migration.soak import soak
-from poolproof.harness.verdict import Decision, Verdict
+from poolproof.harness.model.checker import (Finding)
+from poolproof.harness.compare.comparison import (Comparison, Difference, Machine, Metrics, RunResult, ScenarioComparison, Speed)
+from poolproof.harness.readiness.checklist import (Checklist, Documents, Item, Soak, build_items)
+from poolproof.harness.readiness.documents import (examine_documents)
+from poolproof.harness.readiness.page import (render_checklist)
+from poolproof.migration.plan import (Guardrails, Plan, field_names)
+from poolproof.harness.readiness.soak import (soak)
+from poolproof.harness.model.verdict import (Decision, Verdict)
 
 SAMPLES = tuple((n / 10, 50e6) for n in range(50))
 

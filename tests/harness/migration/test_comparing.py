@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import CallTimeout, CircuitOpen, CommandError, Sent
-from poolproof.harness.history import Op
-from poolproof.harness.intended import Comparing
-from poolproof.harness.migration.comparing import Answer, Compared, TooLarge, compare_answers, copy_value
+from poolproof.bridge import (CallTimeout, CircuitOpen, CommandError, Sent)
+from poolproof.harness.history.history import (Op)
+from poolproof.harness.model.intended import (Comparing)
+from poolproof.migration.shadowing.comparing import (Answer, Compared, TooLarge, compare_answers, copy_value)
 
 GOOD = Answer("result", {"value": 1, "pid": 7})
 REFUSED = Answer.of_error(CommandError("no such key"))

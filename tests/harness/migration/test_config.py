@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import ConfigError
-from poolproof.harness.migration import Guardrails, Mode, Plan, Position, load_plan
+from poolproof.bridge import (ConfigError)
+from poolproof.migration import (Guardrails, Mode, Plan, Position, load_plan)
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from poolproof.harness.migration.guardrails import Guard
-from poolproof.harness.migration.plan import Guardrails, Side
+from poolproof.migration.guardrails import (Guard)
+from poolproof.migration.plan import (Guardrails, Side)
 
 S = 1_000_000_000
 LIMITS = Guardrails(window_s=10.0, min_calls=10, min_errors=3, max_error_rate=0.05, max_failures_in_row=4)

@@ -15,29 +15,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (
-    CheckoutTimeout,
-    CommandError,
-    ConfigError,
-    InvalidRequest,
-    Pool,
-    PoolClosed,
-    Sent,
-    SessionLost,
-    WorkerCrashed,
-)
-from poolproof.harness.migration import (
-    Comparing,
-    Guardrails,
-    MigratingPool,
-    Mode,
-    Moved,
-    Moving,
-    Plan,
-    Position,
-    StateFile,
-    traffic,
-)
+from poolproof.bridge import (CheckoutTimeout, CommandError, ConfigError, InvalidRequest, Pool, PoolClosed, Sent, SessionLost, WorkerCrashed)
+from poolproof.migration import (Comparing, Guardrails, MigratingPool, Mode, Moved, Moving, Plan, Position, StateFile)
+from poolproof.migration import (traffic)
 
 Make = Callable[..., tuple[MigratingPool, Any, Any]]
 Eventually = Callable[..., None]
@@ -54,7 +34,7 @@ def test_it_is_a_pool_and_needs_no_tool(migrating: Make) -> None:
     assert isinstance(pool, Pool)
     assert pool.name == v1.name
     code = (
-        "import poolproof.harness.migration, sys; "
+        "import poolproof.migration, sys; "
         "unwanted = {'pytest','typer','rich','jinja2','numpy','psutil','altair'};"
         "unwanted |= {'poolproof.pool_v1','poolproof.pool_v2'};"
         "print(*unwanted & set(sys.modules))"

@@ -15,15 +15,15 @@ from typing import Any
 import psutil
 import pytest
 
-from poolproof.bridge import Observer, PoolConfig, PoolError
-from poolproof.harness.catalogue import find_scenarios
-from poolproof.harness.migration import Guardrails, MigratingPool, Plan, Position, StateFile
-from poolproof.harness.pools import as_subject
-from poolproof.harness.runner import Request, run
-from poolproof.harness.verdict import Verdict
-from poolproof.harness.workload import Size
-from poolproof.pool_v1 import PoolV1
-from poolproof.pool_v2 import PoolV2
+from poolproof.bridge import (Observer, PoolConfig, PoolError)
+from poolproof.harness.compare.catalogue import (find_scenarios)
+from poolproof.migration import (Guardrails, MigratingPool, Plan, Position, StateFile)
+from poolproof.harness.subjects.pools import (as_subject)
+from poolproof.harness.run.runner import (Request, run)
+from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.model.workload import (Size)
+from poolproof.pool_v1 import (PoolV1)
+from poolproof.pool_v2 import (PoolV2)
 
 Eventually = Callable[..., None]
 NEVER_SLOW = Guardrails(max_latency_ratio=10**6, latency_slack_s=60)
@@ -125,7 +125,7 @@ def test_another_process_follows_the_file(tmp_path: Path, eventually: Eventually
     path = tmp_path / "state"
     code = (
         "import sys; from poolproof.bridge import PoolConfig\n"
-        "from poolproof.harness.migration import MigratingPool, Plan\n"
+        "from poolproof.migration import MigratingPool, Plan\n"
         "from poolproof.pool_v1 import PoolV1; from poolproof.pool_v2 import PoolV2\n"
         "c = PoolConfig(workers=1)\n"
         "told = lambda moved: print(moved.after, flush=True)\n"

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from poolproof.bridge import PoolError, Sent, SessionLost
-from poolproof.harness.migration import Guardrails, MigratingPool, Mode, Moving, Plan, Position, Side
-from poolproof.harness.migration.router import TABLE, Act, Home, Route, bucket, route_call, route_session
+from poolproof.bridge import (PoolError, Sent, SessionLost)
+from poolproof.migration import (Guardrails, MigratingPool, Mode, Moving, Plan, Position, Side)
+from poolproof.migration.router import (TABLE, Act, Home, Route, bucket, route_call, route_session)
 
 SESSIONS = tuple(f"session-{number}" for number in range(2))
 POSITIONS = ("v1", "shadow", "canary:1", "canary:25", "canary:50", "canary:99", "v2")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.harness.migration import Mode, Position, StateConflict, StateError, StateFile
+from poolproof.migration import (Mode, Position, StateConflict, StateError, StateFile)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_written_changes_nothing_and_leaves_nothing(state:
 
 
 def test_a_locked_file_is_an_error_after_a_while(state: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poolproof.harness.migration.state.LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr("poolproof.migration.state.LOCK_WAIT_S", 0.05)
     with state._locked(), pytest.raises(StateError, match=r"was locked by another process for 0\.05 s"):
         state.write(Position(), who="anna", why="two")
 
@@ -103,8 +103,8 @@ def test_a_locked_file_is_an_error_after_a_while(state: StateFile, monkeypatch: 
 def test_readers_see_whole_files_while_processes_write_and_no_number_comes_twice(state: StateFile) -> None:
     code = (
         "import sys\n"
-        "from poolproof.harness.migration.state import StateFile\n"
-        "from poolproof.harness.migration.plan import Position\n"
+        "from poolproof.migration.state import StateFile\n"
+        "from poolproof.migration.plan import Position\n"
         "for n in range(1, 16): StateFile(sys.argv[1]).write(Position.canary(n), who=sys.argv[2], why='w' * 50 * n)"
     )
     writers = [

@@ -12,24 +12,13 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (
-    CallTimeout,
-    Capability,
-    CheckoutTimeout,
-    CommandError,
-    InvalidRequest,
-    Pool,
-    PoolClosed,
-    PoolConfig,
-    PoolError,
-    WorkerCrashed,
-)
-from poolproof.bridge.journal import JOURNAL_VARIABLE, read_journals
-from poolproof.harness.names import pool_name
-from poolproof.harness.peers.extra import require
-from poolproof.harness.pools import find_pool
-from poolproof.harness.runner import Request, why_skipped
-from poolproof.scenarios import CATALOGUE
+from poolproof.bridge import (CallTimeout, Capability, CheckoutTimeout, CommandError, InvalidRequest, Pool, PoolClosed, PoolConfig, PoolError, WorkerCrashed)
+from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE, read_journals)
+from poolproof.harness.run.names import (pool_name)
+from poolproof.harness.subjects.peers.extra import (require)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.run.runner import (Request, why_skipped)
+from poolproof.scenarios import (CATALOGUE)
 
 EXTRAS = {"pebble", "loky"}
 PEERS = ("executor", "mppool", "pebble", "loky")
@@ -38,7 +27,7 @@ PEERS = ("executor", "mppool", "pebble", "loky")
 def spec(peer: str) -> str:
     if peer in EXTRAS:
         pytest.importorskip(peer)
-    return f"poolproof.harness.peers.{peer}:POOL"
+    return f"poolproof.harness.subjects.peers.{peer}:POOL"
 
 
 @pytest.fixture(params=PEERS)
@@ -189,9 +178,9 @@ def test_a_peer_that_is_not_installed_is_told_with_its_extra(monkeypatch: pytest
 
 
 def test_nothing_is_left_after_a_run(peer: str, tmp_path: Path, tiny: Callable[..., Any]) -> None:
-    from poolproof.harness.checkers import CORE, OneOutcome
-    from poolproof.harness.runner import run
-    from poolproof.harness.verdict import Verdict
+    from poolproof.harness.checkers import (CORE, OneOutcome)
+    from poolproof.harness.run.runner import (run)
+    from poolproof.harness.model.verdict import (Verdict)
 
     result = run(tiny(checkers=(OneOutcome(), *CORE)), find_pool(spec(peer)), Request(), tmp_path)
     found = {finding.checker: finding.verdict for finding in result.findings}

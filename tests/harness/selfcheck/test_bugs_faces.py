@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import PoolConfig
-from poolproof.harness.selfcheck.bugs_faces import LARGE_BYTES, MUTANTS, WAYS
-from poolproof.harness.selfcheck.bugs_kinds import KINDS, changer
-from poolproof.harness.selfcheck.planting import entered, undo
-from poolproof.harness.selfcheck.roster import find_mutants
-from poolproof.pool_v2 import AsyncPool, PoolV2
-from poolproof.pool_v2.executor import PoolExecutor
+from poolproof.bridge import (PoolConfig)
+from poolproof.harness.mutation.bugs.faces import (LARGE_BYTES, MUTANTS, WAYS)
+from poolproof.harness.mutation.bugs.kinds import (KINDS, changer)
+from poolproof.harness.mutation.planting import (entered, undo)
+from poolproof.harness.mutation.roster import (find_mutants)
+from poolproof.pool_v2 import (AsyncPool, PoolV2)
+from poolproof.pool_v2.executor.executor import (PoolExecutor)
 
 PATIENT_S = 30.0
 SENT = "as sent"

@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from poolproof.harness.runner import Request
-from poolproof.harness.selfcheck import check
-from poolproof.harness.selfcheck.check import AND_S, LONGEST_BUDGET_S, TIMES_AS_LONG, Task, selfcheck
-from poolproof.harness.selfcheck.matrix import Cell, Judgement, KillMatrix
-from poolproof.harness.selfcheck.roster import find_mutants
-from poolproof.harness.verdict import Verdict
+from poolproof.harness.run.runner import (Request)
+from poolproof.harness.mutation import (check)
+from poolproof.harness.mutation.check import (AND_S, LONGEST_BUDGET_S, TIMES_AS_LONG, Task, selfcheck)
+from poolproof.harness.mutation.matrix import (Cell, Judgement, KillMatrix)
+from poolproof.harness.mutation.roster import (find_mutants)
+from poolproof.harness.model.verdict import (Verdict)
 
 ROUTE = ("any_json", "few_calls", "one_by_one", "fair_queue")
 ACCUSED = {"few_calls": "G3", "one_by_one": "G1"}

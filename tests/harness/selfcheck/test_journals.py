@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from poolproof.harness.history import History
-from poolproof.harness.selfcheck.journals import PromptHandOff, ServedBound, ServedInOrder
-from poolproof.harness.verdict import Verdict
+from poolproof.harness.history.history import (History)
+from poolproof.harness.mutation.journals import (PromptHandOff, ServedBound, ServedInOrder)
+from poolproof.harness.model.verdict import (Verdict)
 
 
 def served(build: Any, *times: tuple[float, float, float], pids: Sequence[int] = (101,)) -> History:

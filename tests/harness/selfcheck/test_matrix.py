@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from poolproof.harness.selfcheck.markdown import as_markdown, killers_text, sentences
-from poolproof.harness.selfcheck.matrix import Cell, Judgement, KillMatrix, accusers, build_matrix
-from poolproof.harness.selfcheck.mutant import GUARANTEES, Mutant
-from poolproof.harness.verdict import Verdict
+from poolproof.harness.mutation.markdown import (as_markdown, killers_text, sentences)
+from poolproof.harness.mutation.matrix import (Cell, Judgement, KillMatrix, accusers, build_matrix)
+from poolproof.harness.mutation.mutant import (GUARANTEES, Mutant)
+from poolproof.harness.model.verdict import (Verdict)
 
 
 def mutant(name: str, *breaks: str, **fields: Any) -> Mutant:

@@ -7,24 +7,24 @@ import sys
 import msgspec
 import pytest
 
-from poolproof.harness.comparison import RunResult
-from poolproof.harness.errors import UsageError
-from poolproof.harness.faces import FACES
-from poolproof.harness.scenario import Scenario
-from poolproof.harness.selfcheck import bugs_faces
-from poolproof.harness.selfcheck.bugs_kinds import KINDS
-from poolproof.harness.selfcheck.check import Task, as_cell, plan
-from poolproof.harness.selfcheck.drill import Drill, claim, wait_until
-from poolproof.harness.selfcheck.job import BROKEN
-from poolproof.harness.selfcheck.mutant import BOTH, EXECUTE, FIXES, GUARANTEES, Mutant
-from poolproof.harness.selfcheck.planting import PRODUCT, undo
-from poolproof.harness.selfcheck.roster import all_mutants, all_stages, find_mutants
-from poolproof.harness.selfcheck.worker import BUGS, command
-from poolproof.harness.verdict import Verdict
-from poolproof.pool_v2.circuit import Circuit
-from poolproof.pool_v2.coordinator import Coordinator
-from poolproof.pool_v2.roster import Limits
-from poolproof.pool_v2.ticket import Ticket
+from poolproof.harness.compare.comparison import (RunResult)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.subjects.faces import (FACES)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.mutation.bugs import (faces as bugs_faces)
+from poolproof.harness.mutation.bugs.kinds import (KINDS)
+from poolproof.harness.mutation.check import (Task, as_cell, plan)
+from poolproof.harness.mutation.drills.drill import (Drill, claim, wait_until)
+from poolproof.harness.mutation.job import (BROKEN)
+from poolproof.harness.mutation.mutant import (BOTH, EXECUTE, FIXES, GUARANTEES, Mutant)
+from poolproof.harness.mutation.planting import (PRODUCT, undo)
+from poolproof.harness.mutation.roster import (all_mutants, all_stages, find_mutants)
+from poolproof.harness.mutation.worker import (BUGS, command)
+from poolproof.harness.model.verdict import (Verdict)
+from poolproof.pool_v2.core.circuit import (Circuit)
+from poolproof.pool_v2.core.coordinator import (Coordinator)
+from poolproof.pool_v2.core.roster import (Limits)
+from poolproof.pool_v2.core.ticket import (Ticket)
 
 MUTANTS = all_mutants()
 

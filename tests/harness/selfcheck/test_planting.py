@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-import poolproof.bridge.exchange
-import poolproof.pool_v2.transfer
-from poolproof.bridge.channel import Channel
-from poolproof.bridge.exchange import check, receive
-from poolproof.bridge.receiver import Receiver
-from poolproof.harness.selfcheck.planting import MutantError, entered, mark_entered, replace, replace_everywhere, undo
+import poolproof.bridge.wire.exchange
+import poolproof.pool_v2.calls.transfer
+from poolproof.bridge.processes.channel import (Channel)
+from poolproof.bridge.wire.exchange import (check, receive)
+from poolproof.bridge.wire.receiver import (Receiver)
+from poolproof.harness.mutation.planting import (MutantError, entered, mark_entered, replace, replace_everywhere, undo)
 
 
 @pytest.fixture(autouse=True)
@@ -54,14 +54,14 @@ def test_what_has_moved_is_an_error() -> None:
 
 def test_a_function_is_replaced_wherever_it_was_imported() -> None:
     replace_everywhere(receive, lambda _: lambda *args, **options: "another")
-    assert poolproof.bridge.exchange.receive is poolproof.pool_v2.transfer.receive is not receive
-    assert poolproof.bridge.exchange.receive(1, 2, 3, 4) == "another"
+    assert poolproof.bridge.wire.exchange.receive is poolproof.pool_v2.calls.transfer.receive is not receive
+    assert poolproof.bridge.wire.exchange.receive(1, 2, 3, 4) == "another"
     assert {
-        "poolproof.bridge.exchange.receive",
-        "poolproof.pool_v2.transfer.receive",
-        "poolproof.bridge.channel.receive",
+        "poolproof.bridge.wire.exchange.receive",
+        "poolproof.pool_v2.calls.transfer.receive",
+        "poolproof.bridge.processes.channel.receive",
     } <= set(undo())
-    assert poolproof.bridge.exchange.receive is poolproof.pool_v2.transfer.receive is receive
+    assert poolproof.bridge.wire.exchange.receive is poolproof.pool_v2.calls.transfer.receive is receive
 
 
 def test_a_bug_is_counted_when_it_is_entered_and_not_when_it_is_planted() -> None:

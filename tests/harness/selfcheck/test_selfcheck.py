@@ -10,17 +10,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from poolproof.bridge import Observer, Pool, PoolConfig
-from poolproof.harness.cli import main
-from poolproof.harness.comparison import RunResult
-from poolproof.harness.errors import RecordError
-from poolproof.harness.job import Job, JobOrder
-from poolproof.harness.pools import find_pool
-from poolproof.harness.runner import Request
-from poolproof.harness.selfcheck.command import MARKDOWN_FILE, MATRIX_FILE, read_matrix
-from poolproof.harness.selfcheck.drill import Bench, Drill
-from poolproof.harness.selfcheck.job import BROKEN, NEVER, MutantOrder, Watch, carry_out_drill
-from poolproof.harness.verdict import Verdict
+from poolproof.bridge import (Observer, Pool, PoolConfig)
+from poolproof.harness.cli.app import (main)
+from poolproof.harness.compare.comparison import (RunResult)
+from poolproof.harness.model.errors import (RecordError)
+from poolproof.harness.run.job import (Job, JobOrder)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.run.runner import (Request)
+from poolproof.harness.mutation.command import (MARKDOWN_FILE, MATRIX_FILE, read_matrix)
+from poolproof.harness.mutation.drills.drill import (Bench, Drill)
+from poolproof.harness.mutation.job import (BROKEN, NEVER, MutantOrder, Watch, carry_out_drill)
+from poolproof.harness.model.verdict import (Verdict)
 
 CHOSEN = (
     "double_unwrapping",
@@ -68,7 +68,7 @@ def test_a_bug_that_no_call_executes_is_broken_and_no_survivor(tmp_path: Path) -
 def _carry_out(scenario: str, pool: str, out: Path) -> RunResult:
     request = Request(observed=False)
     order = MutantOrder(scenario=scenario, pool=pool, request=request, out=str(out), budget_s=60.0)
-    return Job(order, "poolproof.harness.selfcheck.job").result(90.0)
+    return Job(order, "poolproof.harness.mutation.job").result(90.0)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_drill_observes_no_pool(tmp_path: Path) -> None:
 
 def test_only_what_planted_code_itself_gets_wrong_makes_a_mutant_broken() -> None:
     source = "def bad():\n    None.x\ndef late():\n    raise TimeoutError\n"
-    import poolproof.harness.selfcheck as package
+    import poolproof.harness.mutation as package
 
     here = str(Path(package.__file__ or "").with_name("planted.py"))
     planted: dict[str, object] = {}

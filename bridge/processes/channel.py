@@ -1,0 +1,391 @@
+"""One blocking exchange on one worker: write a request, read its response, both to one absolute deadline.
+
+Knows nothing of queues. It owns no descriptor and reaps nothing: whatever goes wrong it raises, and it stays `dirty`.
+A worker that broke its stream is killed, so that its stderr ends; one that is only late is its pool's to kill.
+
+Two ways to keep a deadline. By itself a channel looks at the clock before each read (a poll). A *watched* channel reads
+without a look, which saves a system call a call: its watcher, another thread, calls `cut_off` at the deadline, and
+`wake_reader` if the worker has ended while a stranger still holds its stdout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from collections.abc import Callable, Iterable
+from struct import Struct
+from typing import Any
+
+from poolproof.bridge.clock import (now_ns, remaining_s)
+from poolproof.bridge.errors import (CallTimeout, ProtocolError, Sent, StartFailed, WorkerCrashed)
+from poolproof.bridge.wire.exchange import (receive, run, send)
+from poolproof.bridge.wire.framing import (HEADER_BYTES)
+from poolproof.bridge.wire.messages import (INIT_ID, Response, decode_response, encode_request)
+from poolproof.bridge.processes.process import (WorkerProcess)
+from poolproof.bridge.wire.receiver import (Receiver)
+from poolproof.bridge.wire.replies import (ELSEWHERE, POKE)
+from poolproof.bridge.processes.stderr import (StderrTail)
+from poolproof.bridge.wire.transport import (ReplyEnd, Transport)
+
+READ_BYTES = 64 * 1024
+TAIL_WAIT_S = 0.1
+LONGEST_POLL_MS = 1e9
+REPLY_LOOK_S = 0.05
+"""How often a client that nobody watches looks whether the worker has ended that should answer its reply pipe."""
+WAKING_BYTE = b"\0"
+_size_of = Struct(">I").unpack_from
+
+
+class Channel:
+    """The wire to one worker, used by one thread at a time: the one that holds its lease.
+
+    Invariant: `dirty` is true from the first byte written until the whole response with the request's own id was
+    read, and for ever after a failure. A dirty channel's worker is never used again.
+    """
+
+    __slots__ = (
+        "_read_poll",
+        "_write_poll",
+        "abandoned",
+        "answer_fd",
+        "dirty",
+        "limit_bytes",
+        "overdue",
+        "process",
+        "receiver",
+        "reply_pipe",
+        "request_fd",
+        "tail",
+        "watched",
+    )
+
+    def __init__(self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int, watched: bool = False) -> None:
+        self.process = process
+        self.tail = tail
+        self.dirty = False
+        self.watched = watched
+        self.overdue = False
+        self.abandoned = False
+        self.reply_pipe: ReplyEnd | None = None
+        self.limit_bytes = limit_bytes
+        self.request_fd = process.stdin_fd
+        self.answer_fd = process.stdout_fd
+        self.receiver = Receiver(limit_bytes=limit_bytes)
+        # The pidfd tells of a worker's death even while a stranger holds the other end of its stdout.
+        self._read_poll = select.poll()
+        self._read_poll.register(process.stdout_fd, select.POLLIN)
+        self._read_poll.register(process.pidfd, select.POLLIN)
+        self._write_poll = select.poll()
+        self._write_poll.register(process.stdin_fd, select.POLLOUT)
+        self._write_poll.register(process.pidfd, select.POLLIN)
+
+    def exchange(
+        self, request_id: int, frame: bytearray, *, deadline_ns: int, on_sent: Callable[[], None] = lambda: None
+    ) -> Response:
+        """Send `frame` and give the response to `request_id`; `on_sent` is called when the last byte has left.
+
+        Raises CallTimeout at the deadline and WorkerCrashed for a dead worker or a broken stream. Both say what was
+        sent; after WorkerCrashed with Sent.NO the request can go to another worker.
+        """
+        for _ in send(BLOCKING, self, frame, deadline_ns):
+            raise AssertionError("a thread's step is over when it was made")
+        on_sent()
+        return run(receive(BLOCKING, self, request_id, deadline_ns))
+
+    # The worker as a whole: see poolproof.bridge.wire.transport.
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id, or 0 as long as it is not forked."""
+        return self.process.pid
+
+    @property
+    def exit_fd(self) -> int:
+        """A descriptor that is readable once the worker has ended."""
+        return self.process.pidfd
+
+    def kill(self) -> None:
+        """SIGKILL to the worker's process group, now."""
+        self.process.kill()
+
+    def retire(self) -> None:
+        """Close the worker's stdin, which asks it to leave; while nobody writes."""
+        self.process.end_input()
+
+    def exited(self) -> bool:
+        """Whether the process has ended."""
+        return self.process.exited()
+
+    def reap(self) -> bool:
+        """Collect its exit status if it has ended. True once that is done."""
+        return self.process.reap()
+
+    def close(self) -> None:
+        """Close what this process holds of a worker that was reaped."""
+        self.process.close()
+
+    def describe_exit(self) -> str:
+        """How it ended, in words."""
+        return self.process.describe_exit()
+
+    def last_words(self) -> str:
+        """The end of what it printed to stderr."""
+        return self.tail.text()
+
+    # The watcher's side, from another thread.
+
+    def cut_off(self) -> None:
+        """The deadline has passed: end the worker, and so whatever waits for it. The exchange raises CallTimeout."""
+        self.overdue = True
+        self.process.kill()
+
+    def wake_reader(self) -> None:
+        """The worker has ended, and the thread that reads from it has not noticed: somebody else holds its stdout, or
+        it reads from a reply pipe, which ends with no worker.
+
+        A pipe can be opened for writing by its read end's name in /proc, so one byte ends the wait.
+        """
+        self.abandoned = True
+        pipe = self.reply_pipe
+        if pipe is not None:
+            pipe.poke()
+        with contextlib.suppress(OSError):
+            fd = os.open(f"/proc/self/fd/{self.answer_fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.write(fd, WAKING_BYTE)
+            finally:
+                os.close(fd)
+
+    def handshake(self, *, deadline_ns: int) -> None:
+        """Ping the worker with id 0 and wait for the answer. Raises StartFailed."""
+        start = self.new_start()
+        start.begin()
+        while not start.done:
+            if now_ns() > deadline_ns or not _ready(self._read_poll, self.process.stdout_fd, deadline_ns):
+                raise start.failed(
+                    "died before it answered its init ping"
+                    if self.process.exited()
+                    else "did not answer its init ping in time"
+                )
+            start.advance()
+
+    def new_start(self) -> Handshake:
+        """The same in steps, for a thread that starts several workers at once."""
+        return Handshake(self.process, self.tail, limit_bytes=self.limit_bytes)
+
+    def write_some(self, data: memoryview | bytearray) -> int:
+        """As many bytes as the worker's stdin takes at once; how many. A worker that is gone takes none."""
+        self.dirty = True
+        try:
+            return os.write(self.request_fd, data)
+        except OSError:  # full, or closed: reading, or `write`, tells
+            return 0
+
+    def write(self, left: memoryview, sent: Sent, deadline_ns: int) -> None:
+        """All of these bytes, of which `sent` had left before. Raises CallTimeout and WorkerCrashed."""
+        self.dirty = True
+        while True:
+            if now_ns() > deadline_ns or not _ready(self._write_poll, self.request_fd, deadline_ns):
+                if self.process.exited():
+                    raise self.crashed("does not read its requests", sent=sent)
+                raise self.late(sent)
+            try:
+                written = os.write(self.request_fd, left)
+            except BlockingIOError:
+                written = 0
+            except OSError as error:  # EPIPE: the worker has closed its end
+                raise self.crashed("does not read its requests", sent=sent) from error
+            if written:
+                # Some bytes have left, but a request that is not whole is never executed.
+                sent = Sent.MAYBE
+                left = left[written:]
+                if not left:
+                    return
+
+    def take_in(self) -> str:
+        """Read once and feed the receiver; empty, or what the worker did in place of sending something.
+
+        Blocks if there is nothing to read. Raises ProtocolError.
+        """
+        receiver, pipe = self.receiver, self.reply_pipe
+        if pipe is not None:
+            if not self.abandoned or pipe.ready(0.0):
+                self.take_reply(os.read(pipe.fd, READ_BYTES))
+                return ""
+            self.reply_pipe = pipe = None  # if the worker has answered before its end, it did so on its stdout
+            if not _ready(self._read_poll, self.answer_fd, 0):
+                return receiver.describe_gap()
+        if not receiver.partial:
+            data = os.read(self.answer_fd, READ_BYTES)
+            size = len(data) - HEADER_BYTES
+            if size >= 0 and not receiver.torn and _size_of(data)[0] == size <= self.limit_bytes and not self.abandoned:
+                receiver.payloads.append(data[HEADER_BYTES:])  # one whole frame, as nearly always
+                return ""
+            if self.abandoned:
+                data = data.rstrip(WAKING_BYTE)  # with which an answer does not end
+            if not data:
+                return receiver.describe_gap()
+            try:
+                receiver.feed(data)
+            except ProtocolError as error:
+                raise ProtocolError(f"broke the protocol: {error}") from error
+            return ""
+        got = os.readv(self.answer_fd, [receiver.room()])
+        if not got or self.abandoned:
+            return receiver.describe_gap()
+        receiver.fill(got)
+        return ""
+
+    def take_reply(self, data: bytes) -> None:
+        """Take what has come through the reply pipe: the answer, word that it comes by stdout, or nothing."""
+        size = len(data) - HEADER_BYTES
+        if size >= 0 and _size_of(data)[0] == size:
+            self.receiver.payloads.append(data[HEADER_BYTES:])
+            return
+        data = data.strip(POKE)
+        if data == ELSEWHERE:
+            self.reply_pipe = None
+        elif data:
+            whole = len(data) > HEADER_BYTES and _size_of(data)[0] == len(data) - HEADER_BYTES
+            self.receiver.payloads.append(data[HEADER_BYTES:] if whole else data)  # what is no frame is no response
+
+    def await_answer(self, deadline_ns: int) -> None:
+        """Wait until the worker has sent something. Raises CallTimeout and WorkerCrashed."""
+        pipe = self.reply_pipe
+        if pipe is not None:
+            while not pipe.ready(min(remaining_s(deadline_ns), REPLY_LOOK_S)):
+                if self.process.exited() and not pipe.ready(0.0):
+                    self.abandoned = True  # `take_in` looks at its stdout
+                    return
+                if now_ns() > deadline_ns:
+                    raise self.unanswered(Sent.YES)
+            return
+        if not _ready(self._read_poll, self.answer_fd, deadline_ns):
+            raise self.unanswered(Sent.YES)
+
+    def unanswered(self, sent: Sent) -> CallTimeout | WorkerCrashed:
+        """The error at the deadline: CallTimeout, or WorkerCrashed if the worker has ended."""
+        return self.crashed("died before it answered", sent=sent) if self.process.exited() else self.late(sent)
+
+    def late(self, sent: Sent) -> CallTimeout:
+        """The error that says that the deadline has passed."""
+        what = "did not answer" if sent is Sent.YES else "did not take the whole request"
+        return CallTimeout(
+            f"worker {self.process.worker_id} {what} by the call's deadline",
+            sent=sent,
+            worker_id=self.process.worker_id,
+        )
+
+    def await_last_words(self, wait_s: float) -> bool:
+        """Wait at most so many seconds for the end of what it printed to stderr; whether that has come."""
+        return self.tail.await_end(wait_s)
+
+    def crashed(self, what: str, *, sent: Sent = Sent.YES, wait_s: float = TAIL_WAIT_S) -> CallTimeout | WorkerCrashed:
+        """The error that says what the worker did; the worker is killed. CallTimeout if it was cut off.
+
+        Waits at most `wait_s` seconds for the end of its stderr, whose last lines are a part of the error.
+        """
+        if self.overdue:
+            return self.late(sent)
+        self.process.kill()
+        self.await_last_words(wait_s)
+        return WorkerCrashed(
+            f"worker {self.process.worker_id} (pid {self.process.pid}) {what}",
+            sent=sent,
+            worker_id=self.process.worker_id,
+            stderr_tail=self.tail.text(),
+        )
+
+
+class Blocking:
+    """How a thread waits for a worker: each wait is over when it was made."""
+
+    def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
+        """See poolproof.bridge.wire.exchange.Io."""
+        if transport.receiver.torn and now_ns() > deadline_ns:
+            raise transport.unanswered(Sent.YES)  # bytes that never stop coming must not stretch the deadline (G11)
+        if not transport.watched:
+            transport.await_answer(deadline_ns)
+        gap = transport.take_in()
+        if gap:
+            raise transport.crashed(gap, wait_s=TAIL_WAIT_S)
+        return ()
+
+    def write(self, transport: Transport, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
+        """See poolproof.bridge.wire.exchange.Io."""
+        transport.write(left, sent, deadline_ns)
+        return ()
+
+    def await_last_words(self, transport: Transport) -> Iterable[Any]:
+        """See poolproof.bridge.wire.exchange.Io."""
+        transport.await_last_words(TAIL_WAIT_S)
+        return ()
+
+
+BLOCKING = Blocking()
+
+
+class Handshake:
+    """The init ping of one starting worker, in steps that never block.
+
+    Whatever is not the answer is ignored; the deadline is the caller's, one and absolute (F4).
+    """
+
+    __slots__ = ("_limit_bytes", "_process", "_receiver", "_tail", "done")
+
+    def __init__(self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int) -> None:
+        self._process = process
+        self._tail = tail
+        self._receiver = Receiver(limit_bytes=limit_bytes)
+        self._limit_bytes = limit_bytes
+        self.done = False
+
+    def begin(self) -> None:
+        """Write the ping. Raises StartFailed if the worker is gone already."""
+        try:
+            os.write(self._process.stdin_fd, encode_request(INIT_ID, "ping", {}, limit_bytes=self._limit_bytes))
+        except OSError as error:
+            raise self.failed("died before it answered its init ping") from error
+
+    def advance(self) -> bool:
+        """Read once, when there is something to read. True once the worker has answered. Raises StartFailed."""
+        data = os.read(self._process.stdout_fd, READ_BYTES)
+        if not data:
+            raise self.failed("ended its stream")
+        try:
+            self._receiver.feed(data)
+        except ProtocolError as error:
+            raise self.failed(f"sent what is no frame: {error}") from error
+        while self._receiver.payloads:
+            try:
+                response = decode_response(self._receiver.payloads.popleft())
+            except ProtocolError:
+                continue
+            if response.id == INIT_ID:
+                if not response.success:
+                    raise self.failed(f"refused its init ping: {response.error}")
+                self.done = True
+        return self.done
+
+    def failed(self, what: str) -> StartFailed:
+        """The error that says why this worker did not start."""
+        self._process.kill()
+        return StartFailed(
+            f"worker {self._process.worker_id} (pid {self._process.pid}) {what}",
+            worker_id=self._process.worker_id,
+            stderr_tail=self._tail.text(wait_s=TAIL_WAIT_S),
+        )
+
+
+def _ready(poll: select.poll, fd: int, deadline_ns: int) -> bool:
+    """Wait until `fd` has an event. False at the deadline, or when the worker has ended without one on `fd`."""
+    while True:
+        wait_ms = min((deadline_ns - now_ns()) / 1e6, LONGEST_POLL_MS)
+        events = poll.poll(max(wait_ms, 0))
+        if not events and wait_ms > 0:
+            continue
+        if any(ready == fd for ready, _ in events):
+            return True
+        # At the deadline, or with the worker dead: what it wrote between two looks still counts.
+        return any(ready == fd for ready, _ in poll.poll(0))

@@ -1,0 +1,183 @@
+"""The processes of one pool: how each is started, recorded in the pool's run directory, and buried.
+
+Decides nothing: when to start or end a worker is the pool's business.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import itertools
+import os
+import secrets
+import threading
+import weakref
+from collections.abc import Collection
+from pathlib import Path
+
+from poolproof.bridge.processes.channel import (Channel)
+from poolproof.bridge.config import (DEFAULT_WORKER_COMMAND, PoolConfig)
+from poolproof.bridge.errors import (ConfigError, PoolClosed)
+from poolproof.bridge.wire.framing import (FRAME_LIMIT_VARIABLE)
+from poolproof.bridge.processes.interpreter import (environment)
+from poolproof.bridge.processes.process import (WorkerProcess, kill_living)
+from poolproof.bridge.wire.replies import (REPLY_DIR_VARIABLE)
+from poolproof.bridge.processes.rundir import (RunDir)
+from poolproof.bridge.processes.stderr import (StderrDrain, StderrTail)
+from poolproof.bridge.wire.transport import (Transport)
+from poolproof.bridge.processes.zygote import (Zygote, abandon_all)
+
+_counter = itertools.count(1)
+_CREWS: weakref.WeakSet[Crew] = weakref.WeakSet()
+
+
+def unique_name(version: str) -> str:
+    """A pool name that nobody else on this machine has: version, pid, counter and 32 random bits."""
+    return f"{version}-{os.getpid()}-{next(_counter)}-{secrets.token_hex(4)}"
+
+
+class Crew:
+    """Owns the pool's name, its run directory, the drain of its workers' stderr, and its zygote if it has one.
+
+    Raises PoolNameConflict if a living pool has the name. Worker ids are never used twice.
+    """
+
+    def __init__(self, config: PoolConfig, *, version: str) -> None:
+        self.name = config.name or unique_name(version)
+        self._config = config
+        self._owner_pid = os.getpid()
+        self.in_child = False
+        self._disbanded = False
+        self._ids = itertools.count(1)
+        env = os.environ | config.env
+        self._env = env | environment(env) | {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes)}
+        self._command = config.command_words()
+        self._log_dir = _usable(config.log_dir)
+        self._cpus = _usable_cpus(config.worker_cpus)
+        self._run_dir = RunDir.claim(self.name, version=version)
+        self.reply_dir = ""
+        """Where its workers find reply pipes; empty if they may know of none (`poolproof.bridge.wire.replies`)."""
+        if self._command == DEFAULT_WORKER_COMMAND:
+            self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.path.absolute())
+        try:
+            self._drain = StderrDrain(self.name)
+        except BaseException:
+            self._run_dir.release()
+            raise
+        self.zygote: Zygote | None = None
+        if config.uses_zygote:  # begun now, so that it is warm when the first worker is wanted, or soon after
+            self.zygote = Zygote(
+                self.name,
+                self._env,
+                tuple(config.preload),
+                cpus=self._cpus,
+                watch_stderr=lambda fd: self._watch_stderr(fd, "zygote"),
+                on_fork=self._run_dir.add_worker,
+            )
+        _CREWS.add(self)
+
+    def next_id(self) -> int:
+        """A worker id that this pool has not used."""
+        return next(self._ids)
+
+    def spawn(self, worker_id: int) -> Channel:
+        """Start one worker process, which has yet to answer its init ping. Raises StartFailed.
+
+        With a zygote it is only ordered, so that nobody waits for an import: its pid may still be 0.
+        """
+        process: WorkerProcess
+        if self.zygote is not None:
+            process = self.zygote.spawn(worker_id)
+        else:
+            process = WorkerProcess.spawn(worker_id, self._command, self._env, cpus=self._cpus)
+            self._run_dir.add_worker(process.pid)
+        tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
+        return Channel(process, tail, limit_bytes=self._config.max_frame_bytes)
+
+    def _watch_stderr(self, fd: int, name: str) -> StderrTail:
+        tail = StderrTail(
+            ring_bytes=self._config.stderr_ring_bytes,
+            log_path=(self._log_dir or self._run_dir.path) / f"{name}.stderr.log",
+            log_bytes=self._config.stderr_log_bytes,
+        )
+        self._drain.watch(fd, tail)
+        return tail
+
+    def bury(self, transport: Transport) -> None:
+        """Forget a reaped worker and close what the parent held of it. No thread may be using it."""
+        if transport.pid:  # else it was never forked
+            self._run_dir.remove_worker(transport.pid)
+        transport.close()
+
+    def disband(self) -> None:
+        """Release the name, with all workers buried. Idempotent."""
+        self._disbanded = True
+        if self.zygote is not None:
+            self.zygote.close()
+        self._drain.close()
+        self._run_dir.release()
+
+    def require_owner(self) -> None:
+        """Raise PoolClosed in a forked child, whose copy of the pool owns nothing."""
+        if self.in_child:
+            raise PoolClosed(f"pool {self.name!r} belongs to process {self._owner_pid}, not to its forked child")
+
+    def _leave_at_exit(self) -> None:
+        # The interpreter ends with the pool open. The lifeline would end the workers too, but not clear the directory.
+        if not self._disbanded and os.getpid() == self._owner_pid:
+            kill_living()
+            self._run_dir.remove()
+
+    def _abandon_in_child(self) -> None:
+        # Only this copy's descriptors are closed; nothing that the parent owns is touched.
+        self.in_child = True
+        if not self._disbanded:
+            self._disbanded = True  # a fork of this fork has nothing left to close
+            self._drain.close_in_child()
+            self._run_dir.abandon_in_child()
+
+
+def _usable(log_dir: str | None) -> Path | None:
+    if log_dir is None:
+        return None
+    path = Path(log_dir)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"log_dir {log_dir!r}: {error.strerror}") from error
+    return path
+
+
+def _usable_cpus(wanted: Collection[int] | None) -> frozenset[int]:
+    # Tried in a thread of its own, whose placement ends with it: what may be used, the kernel and a cpuset say.
+    if wanted is None:
+        return frozenset()
+    granted: set[int] = set()
+
+    def try_them() -> None:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, wanted)
+            granted.update(os.sched_getaffinity(0))
+
+    thread = threading.Thread(target=try_them, name="worker-cpus")
+    thread.start()
+    thread.join()
+    missing = sorted({*wanted} - granted)
+    if missing:
+        raise ConfigError(f"worker_cpus {wanted!r}: this process may not use {', '.join(map(str, missing))}")
+    return frozenset(wanted)
+
+
+def _after_fork_in_child() -> None:
+    for crew in list(_CREWS):
+        crew._abandon_in_child()
+
+
+def _at_exit() -> None:
+    abandon_all()
+    for crew in list(_CREWS):
+        crew._leave_at_exit()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)

@@ -1,0 +1,230 @@
+"""A worker that a zygote forks: its process, as its pool sees it, from before it exists until it is reaped.
+
+Decides nothing, and knows nothing of what the zygote has in hand: it is told of the fork, or that there will be none.
+
+Rules
+1. Its kin: the worker is the zygote's child, so only the zygote can reap it, and does so when it is asked. Until then
+   the pid belongs to the worker, dead or alive. After the zygote has died this is so only while the worker lives.
+2. `pidfd` is an epoll descriptor from the first day, which tells of the real one once that has come. So whoever
+   watches it need not know when the fork was.
+3. The end of the lifeline kills: the kernel sends SIGKILL to the group that was tied to it, whoever has reaped what.
+   The parent keeps a read end too, so that this holds even for children of a dead worker that closed theirs.
+4. A worker that was killed before it was forked counts as ended. If it is forked after all, it finds its lifeline cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import socket
+import threading
+from collections.abc import Callable
+
+from poolproof.bridge.processes.descriptors import (close_all, send)
+from poolproof.bridge.processes.process import (NO_FORK, WorkerProcess, open_pipe)
+
+PID_PATIENCE_S = 1.0
+"""How long who asks for the pid waits for a zygote that was asked to fork and is warm."""
+Collect = Callable[[int], int | None]
+
+
+class ForkedWorker(WorkerProcess):
+    """A worker process that was ordered from a zygote. Until it is forked its pid is 0.
+
+    Lock order: a zygote may take the lock of a worker that is not forked yet, and a worker that is forked may ask its
+    zygote under its own lock; so never both ways at once.
+    """
+
+    __slots__ = (
+        "_child_ends",
+        "_collector",
+        "_forked_pid",
+        "_kept_read",
+        "_leader_fd",
+        "_ordered",
+        "_stderr_end",
+        "_told",
+        "_wakes",
+    )
+
+    @classmethod
+    def prepare(cls, worker_id: int) -> ForkedWorker:
+        """Open the pipes of a worker. Raises OSError."""
+        with NO_FORK:
+            opened: list[int] = []
+            try:
+                stdin_read, stdin_write = open_pipe(opened, child_end=0)
+                stdout_read, stdout_write = open_pipe(opened, child_end=1)
+                stderr_read, stderr_write = open_pipe(opened, child_end=1)
+                lifeline_read, lifeline_write = open_pipe(opened, child_end=0)
+                # A dying process closes by number: the write end must go first, while the kernel knows whom to signal.
+                opened.append(fcntl.fcntl(lifeline_read, fcntl.F_DUPFD_CLOEXEC, lifeline_write + 1))
+                os.set_blocking(stdin_write, False)
+                return cls(
+                    worker_id,
+                    (stdin_write, stdout_read, stderr_read, lifeline_write),
+                    child_ends=[stdin_read, stdout_write, lifeline_read],
+                    stderr_end=stderr_write,
+                    kept_read=opened[-1],
+                    wakes=select.epoll(),
+                )
+            except BaseException:
+                close_all(opened)
+                raise
+
+    def __init__(
+        self,
+        worker_id: int,
+        own_ends: tuple[int, int, int, int],
+        *,
+        child_ends: list[int],
+        stderr_end: int,
+        kept_read: int,
+        wakes: select.epoll,
+    ) -> None:
+        self._forked_pid = 0
+        self._ordered = False
+        self._told = threading.Event()
+        self._child_ends = child_ends
+        self._stderr_end = stderr_end  # stays until the fork, for a word on why there is none
+        self._kept_read = kept_read
+        self._leader_fd = -1
+        self._wakes = wakes
+        self._collector: Collect | None = None
+        stdin_fd, stdout_fd, stderr_fd, lifeline_fd = own_ends
+        super().__init__(
+            worker_id,
+            0,
+            stdin_fd=stdin_fd,
+            stdout_fd=stdout_fd,
+            stderr_fd=stderr_fd,
+            lifeline_fd=lifeline_fd,
+            pidfd=wakes.fileno(),
+        )
+
+    @property
+    def pid(self) -> int:
+        """The worker's pid, or 0 as long as it is not forked. Waits a moment if it is about to be."""
+        self._await_fork()
+        return self._forked_pid
+
+    @pid.setter
+    def pid(self, pid: int) -> None:
+        self._forked_pid = pid
+
+    # The zygote's side, in this process.
+
+    def order(self, connection: socket.socket, data: bytes) -> bool:
+        """Send the order with the child's ends. False if it is not wanted any more. Raises OSError."""
+        with self._lock:
+            if self._told.is_set() or self._closed:
+                return False
+            stdin_read, stdout_write, lifeline_read = self._child_ends
+            ends = (stdin_read, stdout_write, self._stderr_end, lifeline_read)
+            self._ordered = True  # before it is: the worker may answer its first request before this thread goes on
+            try:
+                send(connection, data, ends, flags=socket.MSG_DONTWAIT)
+            except OSError:
+                self._ordered = False
+                raise
+            close_all(self._child_ends)
+            self._child_ends = []
+            return True
+
+    def begun(self, pid: int, leader_fd: int, collect: Collect) -> bool:
+        """It was forked; `leader_fd`, its pidfd, is now this object's. False if it is not wanted any more."""
+        with self._lock:
+            if self._told.is_set() or self._closed:
+                return False
+            self._forked_pid = pid
+            self._leader_fd = leader_fd
+            self._collector = collect
+            self._wakes.register(leader_fd, select.EPOLLIN)
+            self._settle()
+            return True
+
+    def fail(self, reason: str) -> None:
+        """It will not be forked; `reason` is put where its stderr is read."""
+        with self._lock:
+            self._give_up(reason)
+
+    def _give_up(self, reason: str) -> None:
+        if not self._told.is_set() and not self._closed:
+            with contextlib.suppress(OSError):
+                os.write(self._stderr_end, f"{reason}\n".encode())
+            self._cut_lifeline()
+            with contextlib.suppress(FileExistsError):  # an interrupt came before all of this was done
+                self._wakes.register(self._kept_read, 0)  # its write end is closed, so it hangs up for ever
+            self._settle()
+
+    def _settle(self) -> None:
+        self._close_child_ends()
+        self._told.set()
+
+    # A client's thread may come here to kill, and be interrupted after any call: so a descriptor is forgotten before it
+    # is closed. Closed a second time it might be another's by then.
+
+    def _close_child_ends(self) -> None:
+        ends, self._child_ends = [*self._child_ends, self._stderr_end], []
+        self._stderr_end = -1
+        for fd in ends:
+            if fd >= 0:
+                os.close(fd)
+
+    def _cut_lifeline(self) -> None:
+        fd, self._lifeline_fd = self._lifeline_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    # What differs from a worker that is this process's own child.
+
+    def kill(self) -> None:
+        """SIGKILL to the worker's whole process group, now; one that is not forked yet never will be."""
+        self._await_fork()  # it may have answered before the zygote's word of it was read
+        super().kill()
+
+    def _await_fork(self) -> None:
+        if self._ordered and not self._told.is_set():
+            self._told.wait(PID_PATIENCE_S)
+            self._ordered = False  # a zygote that is as slow as this is not waited for again
+
+    def _kill_group(self) -> None:
+        self._give_up("it was ended before its zygote had forked it")
+        self._cut_lifeline()
+        if self._forked_pid and (self._collector is not None or not self.exited()):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._forked_pid, signal.SIGKILL)
+
+    def _kill_leader(self) -> None:
+        if self._leader_fd >= 0:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(self._leader_fd, signal.SIGKILL)
+
+    def orphaned(self) -> None:
+        """The zygote has died: the pid is the worker's only as long as it lives."""
+        self._collector = None
+
+    def _collect(self) -> int | None:
+        if self._collector is not None:
+            return self._collector(self.worker_id)
+        if self._forked_pid:
+            # A program that takes in orphans (the first of a container, a subreaper) has become its parent.
+            with contextlib.suppress(ChildProcessError):
+                pid, status = os.waitpid(self._forked_pid, os.WNOHANG)
+                return os.waitstatus_to_exitcode(status) if pid else None
+        return None
+
+    def _release(self) -> None:
+        self._wakes.close()
+        self.pidfd = -1
+        super()._release()
+        self._lifeline_fd = -1
+        self._close_child_ends()
+        for fd in (self._leader_fd, self._kept_read):
+            if fd >= 0:
+                os.close(fd)
+        self._leader_fd = self._kept_read = -1
+        self._ordered = False

@@ -1,0 +1,269 @@
+"""One worker process: spawned in a group of its own, signalled as a group, reaped exactly once.
+
+Knows nothing of requests, queues or leases. Linux only: pidfd, and a pipe whose closing kills (the lifeline).
+
+The lifeline. The worker inherits the read end of a pipe that only its parent can write to. On that end the
+kernel is told to send SIGKILL to the worker's process group when the pipe's state changes. So whatever ends the
+parent, SIGKILL included, ends the worker and its own children too, in any language and however busy they are. What
+leaves the group (setsid) or closes the pipe escapes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import threading
+from collections.abc import Collection, Mapping, Sequence
+
+from poolproof.bridge.errors import (StartFailed)
+
+LIFELINE_FD = 9
+_FIRST_FREE_FD = 10
+_LIVING: set[WorkerProcess] = set()
+NO_FORK = threading.RLock()
+"""Held while descriptors are open that `_LIVING` does not have yet; a fork waits for it, so its child can close all."""
+
+
+class WorkerProcess:
+    """A running worker and the parent's ends of its pipes.
+
+    Invariant: `kill` signals only while the process is not reaped, so its pid cannot have been given to another.
+    The descriptors stay open until `close`, which the owner calls when no thread can be using them.
+    `stderr_fd` is handed over to a drain, which closes it.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_lifeline_fd",
+        "_lock",
+        "exit_status",
+        "pid",
+        "pidfd",
+        "reaped",
+        "stderr_fd",
+        "stdin_fd",
+        "stdout_fd",
+        "worker_id",
+    )
+
+    def __init__(
+        self,
+        worker_id: int,
+        pid: int,
+        *,
+        stdin_fd: int,
+        stdout_fd: int,
+        stderr_fd: int,
+        lifeline_fd: int,
+        pidfd: int | None = None,
+    ) -> None:
+        self.worker_id = worker_id
+        self.pid = pid
+        self.stdin_fd = stdin_fd
+        self.stdout_fd = stdout_fd
+        self.stderr_fd = stderr_fd
+        self.pidfd = os.pidfd_open(pid) if pidfd is None else pidfd
+        self.reaped = False
+        self.exit_status: int | None = None
+        self._lifeline_fd = lifeline_fd
+        self._lock = threading.Lock()
+        self._closed = False
+        _LIVING.add(self)
+
+    @classmethod
+    def spawn(
+        cls,
+        worker_id: int,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        *,
+        also: Mapping[int, int] | None = None,
+        cpus: Collection[int] = (),
+    ) -> WorkerProcess:
+        """Start `command`, in which `{worker_id}` is replaced. Raises StartFailed if it cannot be executed.
+
+        `also` maps numbers below 10 to descriptors from 10 on, which the program finds under these numbers. `cpus` are
+        the processors that it and its children may run on; none: those of this thread.
+        """
+        words = [word.replace("{worker_id}", str(worker_id)) for word in command]
+        with NO_FORK:
+            return cls._spawn(worker_id, words, env, also or {}, cpus)
+
+    @classmethod
+    def _spawn(
+        cls, worker_id: int, words: list[str], env: Mapping[str, str], also: Mapping[int, int], cpus: Collection[int]
+    ) -> WorkerProcess:
+        pipes: list[int] = []
+        pid = 0
+        try:
+            stdin_read, stdin_write = open_pipe(pipes, child_end=0)
+            stdout_read, stdout_write = open_pipe(pipes, child_end=1)
+            stderr_read, stderr_write = open_pipe(pipes, child_end=1)
+            lifeline_read, lifeline_write = open_pipe(pipes, child_end=0)
+            pid = os.posix_spawnp(
+                words[0],
+                words,
+                env,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, stdin_read, 0),
+                    (os.POSIX_SPAWN_DUP2, stdout_write, 1),
+                    (os.POSIX_SPAWN_DUP2, stderr_write, 2),
+                    (os.POSIX_SPAWN_DUP2, lifeline_read, LIFELINE_FD),
+                    *((os.POSIX_SPAWN_DUP2, fd, number) for number, fd in also.items()),
+                ],
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+            )
+            tie(lifeline_read, pid)
+            if cpus:
+                os.sched_setaffinity(pid, cpus)  # it lives, or is a zombie, until somebody reaps it
+            os.set_blocking(stdin_write, False)
+            process = cls(
+                worker_id,
+                pid,
+                stdin_fd=stdin_write,
+                stdout_fd=stdout_read,
+                stderr_fd=stderr_read,
+                lifeline_fd=lifeline_write,
+            )
+        except (OSError, ValueError) as error:  # ValueError: a word or a variable that no program can get
+            if pid:
+                with contextlib.suppress(OSError):
+                    os.killpg(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+            for fd in pipes:
+                os.close(fd)
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise StartFailed(
+                f"worker {worker_id}: cannot execute {words[0]!r}: {reason}", worker_id=worker_id
+            ) from error
+        for fd in (stdin_read, stdout_write, stderr_write, lifeline_read):
+            os.close(fd)
+        return process
+
+    def kill(self) -> None:
+        """SIGKILL to the worker's whole process group, now. Nothing happens once it is reaped."""
+        with self._lock:
+            if not self.reaped:
+                self._kill_group()
+                self._kill_leader()
+
+    def end_input(self) -> None:
+        """Close the worker's stdin, which asks it to leave. Call it only while no thread writes."""
+        with self._lock:
+            if self.stdin_fd >= 0:
+                os.close(self.stdin_fd)
+                self.stdin_fd = -1
+
+    def exited(self, timeout_s: float = 0.0) -> bool:
+        """Whether the process has ended; waits at most `timeout_s` for it. A reaped process has."""
+        if self.reaped:
+            return True
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
+
+    def reap(self) -> bool:
+        """Collect the exit status if the process has ended, with what is left of its group. True once it is reaped."""
+        with self._lock:
+            if self.reaped:
+                return True
+            if not self.exited():
+                return False
+            # The dead leader still holds its pid, so this signal can only reach the worker's own children.
+            self._kill_group()
+            self.exit_status = self._collect()
+            self.reaped = True
+            _LIVING.discard(self)
+            return True
+
+    def close(self) -> None:
+        """Close the parent's ends. Idempotent; the process must be reaped or given up."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._release()
+
+    def describe_exit(self) -> str:
+        """How it ended, in words."""
+        if not self.reaped or self.exit_status is None:
+            return "is gone"
+        if self.exit_status < 0:
+            try:
+                return f"was ended by {signal.Signals(-self.exit_status).name}"
+            except ValueError:  # most real-time signals have no name
+                return f"was ended by signal {-self.exit_status}"
+        return f"exited with status {self.exit_status}"
+
+    def _close_in_child(self) -> None:
+        # A forked child must not keep the lifeline of its parent's workers, nor their pipes.
+        if not self._closed:
+            self._closed = True
+            self._release()
+        self.reaped = True
+
+    # What differs between the ways to start a worker; called with the lock held, or in a forked child.
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _kill_leader(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it may have left its own group
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def _collect(self) -> int | None:
+        try:
+            _, status = os.waitpid(self.pid, 0)
+        except ChildProcessError:  # someone in this program waits for any child
+            return None
+        return os.waitstatus_to_exitcode(status)
+
+    def _release(self) -> None:
+        for fd in (self.stdin_fd, self.stdout_fd, self.pidfd, self._lifeline_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.stdin_fd = -1
+
+
+def kill_living() -> None:
+    """SIGKILL to every worker that this process has started and not reaped."""
+    for process in list(_LIVING):
+        process.kill()
+
+
+def open_pipe(opened: list[int], *, child_end: int) -> tuple[int, int]:
+    """A pipe, added to `opened`, whose child's end is above every number that a child's descriptors are moved to."""
+    ends = list(os.pipe2(os.O_CLOEXEC))
+    opened += ends
+    low = ends[child_end]
+    if low < _FIRST_FREE_FD:
+        ends[child_end] = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
+        opened[opened.index(low)] = ends[child_end]
+        os.close(low)
+    return ends[0], ends[1]
+
+
+def tie(lifeline_read: int, pid: int) -> None:
+    """Let SIGKILL go to the group that `pid` leads when the write end of this pipe is closed.
+
+    Nothing is sent for an end that was closed before; POLLHUP tells of that.
+    """
+    fcntl.fcntl(lifeline_read, fcntl.F_SETOWN, -pid)
+    fcntl.fcntl(lifeline_read, 10, signal.SIGKILL)  # F_SETSIG, which the fcntl module does not name
+    fcntl.fcntl(lifeline_read, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+
+
+def _after_fork_in_child() -> None:
+    for process in list(_LIVING):
+        process._close_in_child()
+    _LIVING.clear()
+    NO_FORK.release()
+
+
+os.register_at_fork(before=NO_FORK.acquire, after_in_parent=NO_FORK.release, after_in_child=_after_fork_in_child)

@@ -1,0 +1,340 @@
+"""The zygote, as its pool sees it: kept alive by a thread of its own, asked for workers, and ended with the pool.
+
+Decides nothing about workers. Nobody waits here for a fork: an order is put down, and the worker that it is for is told
+how it went. So a zygote that is slow, stopped or still importing delays no one but the workers that it has yet to fork.
+
+Rules
+1. The zygote is begun with the pool. When it dies after it has forked something it is begun again at once, else with
+   the next order: a module that cannot be imported is tried again once a start, not in a loop.
+2. Its death costs the starts that it had been sent; those that it had not been sent go to the next. When it dies before
+   it is ready, all that wait have failed.
+3. Its workers live on. What it cannot tell any more, how they end, is unknown then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import select
+import socket
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from queue import Empty, SimpleQueue
+
+from poolproof.bridge.config import (module_command)
+from poolproof.bridge.processes.descriptors import (SOCKET_FD, Message, close_all, encode, receive, send)
+from poolproof.bridge.errors import (StartFailed)
+from poolproof.bridge.processes.forked import (ForkedWorker)
+from poolproof.bridge.processes.process import (NO_FORK, WorkerProcess)
+from poolproof.bridge.processes.stderr import (StderrTail)
+
+COMMAND = module_command("poolproof.bridge.processes.zygote_main")
+REAP_PATIENCE_S = 0.25
+"""How long a worker's exit status is waited for; without it, it is unknown."""
+END_PATIENCE_S = 2.0
+TAIL_WAIT_S = 0.1
+logger = logging.getLogger(__name__)
+_LIVING: weakref.WeakSet[Zygote] = weakref.WeakSet()
+
+
+class Zygote:
+    """Forks the workers of one pool, with `preload` imported and `env` as their environment, to run on `cpus`.
+
+    `watch_stderr` takes a descriptor over and gives what is read from it; `on_fork` is told the pid of each worker.
+    Invariant: `_orders` has the orders that no zygote was sent, `_sent` those that the present one has not answered.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        env: Mapping[str, str],
+        preload: tuple[str, ...],
+        *,
+        cpus: Collection[int] = (),
+        watch_stderr: Callable[[int], StderrTail],
+        on_fork: Callable[[int], None],
+    ) -> None:
+        self._name = name
+        self._env = dict(env)
+        self._preload = tuple(preload)
+        self._cpus = cpus
+        self._watch_stderr = watch_stderr
+        self._on_fork = on_fork
+        self._lock = threading.Lock()
+        self._orders: deque[tuple[ForkedWorker, bytes]] = deque()
+        self._sent: dict[int, ForkedWorker] = {}
+        self._forked: dict[int, ForkedWorker] = {}
+        self._collecting: dict[int, SimpleQueue[int | None]] = {}
+        self._connection: socket.socket | None = None
+        self._process: WorkerProcess | None = None
+        self._running = False
+        self._ready = False
+        self._served = False
+        self._prompt = True
+        self._closing = False
+        self._wanted = threading.Event()
+        self._wanted.set()
+        self._thread = threading.Thread(target=self._keep, name=f"{name}-zygote", daemon=True)
+        _LIVING.add(self)
+        self._thread.start()
+
+    @property
+    def pid(self) -> int:
+        """The zygote's own pid; 0 while there is none."""
+        process = self._process
+        return 0 if process is None else process.pid
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has imported what it should, and forks at once."""
+        return self._ready
+
+    def spawn(self, worker_id: int, env: Mapping[str, str] | None = None) -> ForkedWorker:
+        """Order a worker, with `env` as its whole environment if it is not the pool's. Never waits for the fork.
+
+        Raises StartFailed if the order cannot be put down; that a worker was not forked is told by its end.
+        """
+        try:
+            order = encode("fork", worker_id, {} if env is None else _changes(self._env, env))
+            worker = ForkedWorker.prepare(worker_id)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            message = f"worker {worker_id}: cannot order it from a zygote: {reason}"
+            raise StartFailed(message, worker_id=worker_id) from error
+        with self._lock:
+            closing = self._closing
+            if not closing:
+                self._orders.append((worker, order))
+                if self._ready:
+                    self._send_orders()
+                elif not self._running:
+                    self._wanted.set()
+        if closing:
+            worker.fail("the pool is closed")
+        return worker
+
+    def close(self) -> None:
+        """End the zygote, with whatever it has not reaped, and wait for it. Idempotent."""
+        with self._lock:
+            self._closing = True
+            self._wanted.set()
+            if self._connection is not None:
+                self._connection.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+
+    def abandon(self) -> None:
+        """Begin no zygote again: this program ends."""
+        self._closing = True
+
+    # With the lock held.
+
+    def _send_orders(self) -> None:
+        assert self._connection is not None
+        while self._orders:
+            worker, order = self._orders[0]
+            try:
+                if worker.order(self._connection, order):
+                    self._sent[worker.worker_id] = worker
+            except OSError:
+                # The zygote has its hands full, or is gone: there is an answer to come, or an end. Without, it is said.
+                if not self._sent and not self._forked:
+                    worker.fail("the zygote cannot be sent an order")
+                    self._orders.popleft()
+                    continue
+                return
+            self._orders.popleft()
+
+    # A worker's thread.
+
+    def _collect(self, worker_id: int) -> int | None:
+        answer: SimpleQueue[int | None] = SimpleQueue()
+        with self._lock:
+            if self._connection is None or self._forked.pop(worker_id, None) is None:
+                return None
+            self._collecting[worker_id] = answer
+            self._tell("reap", worker_id)
+            patience_s = REAP_PATIENCE_S if self._prompt else 0.0
+        try:
+            return answer.get(timeout=patience_s)
+        except Empty:
+            self._prompt = False  # until it answers again
+            return None
+
+    def _tell(self, *message: object) -> None:
+        assert self._connection is not None
+        with contextlib.suppress(OSError):  # it is gone, or stopped for very long
+            send(self._connection, encode(*message), flags=socket.MSG_DONTWAIT)
+
+    # The keeper's thread.
+
+    def _keep(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            if self._closing:
+                self._lose("the pool is closed", all_of_them=True)
+                return
+            try:
+                connection, process, tail = self._begin()
+            except StartFailed as error:
+                self._lose(str(error), all_of_them=True)
+                continue
+            failure = ""
+            try:
+                failure = self._listen(connection)
+            except Exception:
+                logger.exception("pool %r: its zygote's keeper met a fault of its own", self._name)
+            self._bury(connection, process, tail, failure)
+
+    def _begin(self) -> tuple[socket.socket, WorkerProcess, StderrTail]:
+        with self._lock:
+            self._running = True
+        with NO_FORK:
+            try:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                with theirs:
+                    high = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, SOCKET_FD + 2)
+            except OSError as error:
+                raise StartFailed(f"the zygote cannot be started: {error.strerror}") from error
+            try:
+                words = (*COMMAND, *self._preload)
+                process = WorkerProcess.spawn(0, words, self._env, also={SOCKET_FD: high}, cpus=self._cpus)
+            except StartFailed:
+                ours.close()
+                raise
+            finally:
+                os.close(high)
+            process.end_input()
+            with self._lock:
+                self._process, self._connection, self._prompt = process, ours, True
+                if self._closing:
+                    ours.shutdown(socket.SHUT_RDWR)
+        return ours, process, self._watch_stderr(process.stderr_fd)
+
+    def _listen(self, connection: socket.socket) -> str:
+        # Until the zygote is gone. Why it could not get ready, if it has said so.
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        failure = ""
+        while True:
+            poll.poll()
+            with NO_FORK:  # until its descriptors have an owner
+                try:
+                    received = receive(connection, flags=socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    continue
+                if received is None:
+                    return failure
+                message, fds = received
+                match message:
+                    case ("failed", str(module), str(error)):
+                        failure = f"preload of {module!r} failed: {error}"
+                    case _:
+                        self._hear(message, fds)
+
+    def _hear(self, message: Message, fds: list[int]) -> None:
+        match message:
+            case ("ready",):
+                self._ready = True
+            case ("forked", int(worker_id), int(pid)):
+                self._take(worker_id, pid, fds)
+            case ("refused", int(worker_id), str(why)):
+                self._answered(worker_id).fail(f"the zygote cannot fork: {why}")
+            case ("reaped", int(worker_id), int(status)):
+                self._prompt = True
+                with self._lock:
+                    answer = self._collecting.pop(worker_id)
+                answer.put(status)
+        close_all(fds)
+        with self._lock:
+            self._send_orders()
+
+    def _answered(self, worker_id: int) -> ForkedWorker:
+        with self._lock:
+            return self._sent.pop(worker_id)
+
+    def _take(self, worker_id: int, pid: int, fds: list[int]) -> None:
+        self._served = True
+        worker = self._answered(worker_id)
+        with self._lock:
+            self._forked[worker_id] = worker
+        if fds and worker.begun(pid, fds[0], self._collect):
+            fds.clear()
+            self._on_fork(pid)
+            return
+        worker.fail("this process has no descriptor left for it")  # unless it is not wanted any more
+        with self._lock:
+            del self._forked[worker_id]
+            self._tell("discard", worker_id)
+
+    def _bury(self, connection: socket.socket, process: WorkerProcess, tail: StderrTail, failure: str) -> None:
+        if self._closing and not self._ready:
+            process.kill()  # it is importing, and has nobody to end
+        if not process.exited(END_PATIENCE_S):
+            process.kill()
+            process.exited(END_PATIENCE_S)
+        process.reap()
+        was_ready = self._ready
+        with NO_FORK, self._lock:
+            self._ready = False
+            self._connection = self._process = None
+            connection.close()
+        process.close()
+        when = "" if was_ready else " before it was ready"
+        reason = failure or f"the zygote (pid {process.pid}) {process.describe_exit()}{when}"
+        if not self._closing:
+            logger.warning("pool %r: %s", self._name, reason)
+            if not failure:
+                reason = "\n".join(filter(None, (reason, tail.text(wait_s=TAIL_WAIT_S))))
+        self._lose(reason, all_of_them=self._closing or not was_ready)
+
+    def _lose(self, reason: str, *, all_of_them: bool) -> None:
+        with self._lock:
+            self._running = False
+            lost = list(self._sent.values())
+            if all_of_them:
+                lost += [worker for worker, _ in self._orders]
+                self._orders.clear()
+            orphans = list(self._forked.values())
+            answers = list(self._collecting.values())
+            self._sent.clear()
+            self._forked.clear()
+            self._collecting.clear()
+            if self._orders or self._served:
+                self._wanted.set()
+            self._served = False
+        for worker in orphans:
+            worker.orphaned()
+        for answer in answers:
+            answer.put(None)
+        for worker in lost:
+            worker.fail(reason)
+
+    def _close_in_child(self) -> None:
+        self._closing = True
+        if self._connection is not None:
+            self._connection.close()
+
+
+def _changes(base: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str | None]:
+    """What makes `wanted` of `base`; None for a variable that goes."""
+    changes: dict[str, str | None] = dict.fromkeys(base.keys() - wanted.keys())
+    return changes | {name: value for name, value in wanted.items() if base.get(name) != value}
+
+
+def abandon_all() -> None:
+    """Let no zygote of this program be begun again."""
+    for zygote in list(_LIVING):
+        zygote.abandon()
+
+
+def _after_fork_in_child() -> None:
+    for zygote in list(_LIVING):
+        zygote._close_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

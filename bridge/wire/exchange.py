@@ -1,0 +1,152 @@
+"""Requests to one worker and its responses: written once, for threads and tasks, single calls, batches and streams.
+
+Each function is a generator of *steps*. A step is a wait: `Io` says how to make it. For a thread the wait is over when
+the step is made, so that `run` drives the generator to its result at once; a task awaits what the steps give.
+
+Whatever goes wrong is raised as CallTimeout or WorkerCrashed, which say what was sent; the channel stays dirty then,
+and its worker is never used again. Invariant: a channel is dirty from the first byte of a request until the last
+response that is due was read whole, with nothing behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from msgspec import UNSET
+
+from poolproof.bridge.errors import (PoolError, ProtocolError, Sent)
+from poolproof.bridge.wire.messages import (Response, decode_response, ends_stream)
+from poolproof.bridge.wire.transport import (Transport)
+
+MOST_AHEAD = 64
+"""How many requests may wait in a worker's stdin."""
+
+T = TypeVar("T")
+Steps = Generator[Any, Any, T]
+"""What is still to be waited for, one wait after another, and then the result."""
+
+
+class Io(Protocol):
+    """How to wait for a worker. Each method begins the wait and gives what is left of it, to be delegated to."""
+
+    def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
+        """Wait until the worker has sent something, and take it in. Raises CallTimeout and WorkerCrashed."""
+        ...
+
+    def write(self, transport: Transport, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
+        """Write all of these bytes, of which `sent` had left before. Raises CallTimeout and WorkerCrashed."""
+        ...
+
+    def await_last_words(self, transport: Transport) -> Iterable[Any]:
+        """Wait for a moment until the stderr of a worker that was killed has ended."""
+        ...
+
+
+def run(steps: Steps[T]) -> T:
+    """The result of steps whose every wait is over when it is made."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise AssertionError("a thread's step is over when it was made")
+
+
+def exchange(io: Io, transport: Transport, request_id: int, frame: bytearray, deadline_ns: int) -> Steps[Response]:
+    """Send `frame` and give the response to `request_id`."""
+    yield from send(io, transport, frame, deadline_ns)
+    return (yield from receive(io, transport, request_id, deadline_ns))
+
+
+def send(io: Io, transport: Transport, frame: bytearray, deadline_ns: int, ahead: int = 0) -> Iterable[Any]:
+    """Send one request, of which `ahead` bytes were written before; what is still to be waited for."""
+    transport.dirty = True
+    written = ahead or transport.write_some(frame)
+    if written == len(frame):
+        return ()
+    return io.write(transport, memoryview(frame)[written:], Sent.MAYBE if written else Sent.NO, deadline_ns)
+
+
+def receive(
+    io: Io, transport: Transport, request_id: int, deadline_ns: int, *, parts: bool = False, last: bool = True
+) -> Steps[Response]:
+    """The response to this request, or the next part of it. After the `last` that is due nothing may be left."""
+    try:
+        while (response := take(transport, request_id, parts, last)) is None:
+            yield from io.read(transport, deadline_ns)
+        return response
+    except ProtocolError as error:
+        raise (yield from crashed(io, transport, str(error))) from error
+
+
+def take(transport: Transport, request_id: int, parts: bool = False, last: bool = True) -> Response | None:
+    """The response to this request, or a part of it where `parts` were asked for; None if it has not come whole.
+
+    After the `last` that is due nothing may be left. Raises ProtocolError that says what the worker did instead.
+    """
+    receiver = transport.receiver
+    payloads = receiver.payloads
+    if not payloads:
+        return None
+    response = check(payloads.popleft(), request_id, parts)
+    if last and (not parts or ends_stream(response)):
+        if payloads or receiver.torn:
+            raise ProtocolError("sent more than its last response")
+        transport.dirty = False
+    return response
+
+
+def check(payload: bytes | bytearray, request_id: int, parts: bool = False) -> Response:
+    """The response to this request; a part of one only where `parts` were asked for.
+
+    Raises ProtocolError that says what the worker did instead.
+    """
+    response = decode_response(payload)
+    if response.id != request_id or (response.more is not UNSET and not parts):
+        what = "" if response.more is UNSET else "a part of "
+        raise ProtocolError(f"answered {what}request {response.id} instead of {request_id}")
+    return response
+
+
+def exchange_all(
+    io: Io,
+    transport: Transport,
+    requests: Sequence[tuple[int, bytearray]],
+    deadline_ns: int,
+    *,
+    on_sent: Callable[[int], None],
+    on_answer: Callable[[int, Response], None],
+) -> Steps[None]:
+    """Send these requests (id and frame), each before the last is answered, and take the responses in order.
+
+    `on_sent` is called with the id when the last byte of a request has left, `on_answer` with each response.
+    """
+    sent = answered = 0
+    left = memoryview(b"")
+    transport.dirty = True
+    while answered < len(requests):
+        while sent < len(requests) and sent - answered < MOST_AHEAD:
+            left = left or memoryview(requests[sent][1])
+            begun = len(left) < len(requests[sent][1])
+            written = transport.write_some(left)
+            left = left[written:]
+            if left and sent == answered:  # nothing is on its way, so nobody else will make room
+                yield from io.write(transport, left, Sent.MAYBE if begun or written else Sent.NO, deadline_ns)
+                left = left[len(left) :]
+            if left:
+                break
+            on_sent(requests[sent][0])
+            sent += 1
+        number = requests[answered][0]
+        response = yield from receive(io, transport, number, deadline_ns, last=answered + 1 == len(requests))
+        answered += 1
+        on_answer(number, response)
+
+
+def crashed(io: Io, transport: Transport, what: str, sent: Sent = Sent.YES) -> Steps[PoolError]:
+    """The error that says what the worker did. The worker is killed; CallTimeout if it was cut off at the deadline."""
+    if not transport.overdue:
+        transport.kill()
+        yield from io.await_last_words(transport)
+    return transport.crashed(what, sent=sent, wait_s=0.0)

@@ -1,0 +1,44 @@
+"""The commands of the shipped worker, by name.
+
+A handler gets the worker's context and the request's arguments, and returns any JSON value or raises. One that returns
+an iterator of JSON values streams: each goes to a client that asked for parts as soon as it is made.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from poolproof.bridge.worker.handlers import (callables)
+from poolproof.bridge.worker.handlers import (exercise)
+from poolproof.bridge.worker.handlers import (injury)
+from poolproof.bridge.worker.handlers import (keyvalue)
+from poolproof.bridge.dspy import (programs)
+from poolproof.bridge.worker.handlers import (service)
+from poolproof.bridge.worker.handlers import (streams)
+from poolproof.bridge.worker.handlers.context import (Context, HandlerError)
+
+Handler = Callable[[Context, dict[str, Any]], Any]
+
+COMMANDS: dict[str, Handler] = {
+    **service.COMMANDS,
+    **callables.COMMANDS,
+    **exercise.COMMANDS,
+    **injury.COMMANDS,
+    **keyvalue.COMMANDS,
+    **programs.COMMANDS,
+    **streams.COMMANDS,
+}
+
+
+def find_handler(command: str) -> Handler:
+    """The handler of `command`. Raises HandlerError that names it and the nearest that exists."""
+    handler = COMMANDS.get(command)
+    if handler is None:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        raise HandlerError(f"unknown command {command!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return handler
+
+
+__all__ = ["COMMANDS", "Context", "Handler", "HandlerError", "find_handler"]

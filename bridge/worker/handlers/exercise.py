@@ -1,0 +1,55 @@
+"""Commands that put a pool to work: echo, sleep, cpu, blob, pid, fail.
+
+Their answers carry the request's nonce, except echo, which adds nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from poolproof.bridge.worker.handlers.context import (Context, HandlerError, number, with_nonce)
+
+LONGEST_S = 3600.0
+LARGEST_BYTES = 2**30
+
+
+def echo(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """The argument `value` as it is; all arguments if there is none."""
+    return args.get("value", args)
+
+
+def sleep(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Wait `seconds`, as for a model's answer."""
+    seconds = number(args, "seconds", most=LONGEST_S)
+    time.sleep(seconds)
+    return with_nonce(args, slept_s=seconds)
+
+
+def cpu(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Compute for `seconds` of processor time."""
+    seconds = number(args, "seconds", most=LONGEST_S)
+    end_s = time.process_time() + seconds
+    iterations = 0
+    while time.process_time() < end_s:
+        iterations += 1
+    return with_nonce(args, iterations=iterations)
+
+
+def blob(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """A string of `bytes` characters."""
+    return with_nonce(args, blob="x" * int(number(args, "bytes", most=LARGEST_BYTES)))
+
+
+def pid(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Who serves."""
+    return with_nonce(args, pid=os.getpid(), worker_id=context.worker_id)
+
+
+def fail(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """An error, with the argument `message`."""
+    raise HandlerError(str(args.get("message", "failed as asked")))
+
+
+COMMANDS = {"echo": echo, "sleep": sleep, "cpu": cpu, "blob": blob, "pid": pid, "fail": fail}

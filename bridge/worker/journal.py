@@ -1,0 +1,84 @@
+"""A worker's own journal: when it was at work on which request, one JSON line at each begin and each end.
+
+The pool under test has no part in it, so it can contradict the pool. Reading is tolerant: a worker may be killed in
+the middle of a line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from poolproof.bridge.clock import (now_ns)
+from poolproof.bridge.events import (ServiceInterval)
+
+JOURNAL_VARIABLE = "POOLPROOF_JOURNAL_DIR"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line: the begin of a request if `end_ns` is None, else its end."""
+
+    request_id: int
+    command: str
+    nonce: str | int | None
+    start_ns: int
+    end_ns: int | None = None
+    ok: bool | None = None
+
+
+class Journal:
+    """Appends to `<directory>/<pid>-<worker_id>.jsonl`; does nothing without a directory."""
+
+    def __init__(self, worker_id: int, directory: str | None) -> None:
+        self._fd = -1
+        self._owner_pid = os.getpid()
+        if directory:
+            path = Path(directory) / f"{os.getpid()}-{worker_id}.jsonl"
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+    def begin(self, request_id: int, command: str, nonce: object) -> Entry | None:
+        """A request is taken up; give the entry to `end`."""
+        if self._fd < 0:
+            return None
+        known = nonce if isinstance(nonce, str | int) and not isinstance(nonce, bool) else None
+        entry = Entry(request_id, command, known, now_ns())
+        self._write(entry)
+        return entry
+
+    def end(self, entry: Entry | None, *, ok: bool) -> None:
+        """It was answered, with success or not. A child that its handler has forked answers nothing."""
+        if entry is not None and os.getpid() == self._owner_pid:
+            self._write(msgspec.structs.replace(entry, end_ns=now_ns(), ok=ok))
+
+    def _write(self, entry: Entry) -> None:
+        os.write(self._fd, msgspec.json.encode(entry) + b"\n")
+
+
+def read_journals(directory: Path) -> list[ServiceInterval]:
+    """Every interval that the journals in `directory` tell, by start. Files of other names are left alone."""
+    return sorted(walk_journals(directory), key=lambda interval: interval.start_ns)
+
+
+def walk_journals(directory: Path) -> Iterator[ServiceInterval]:
+    """The same, journal by journal, with one of them in memory at a time."""
+    for path in sorted(directory.glob("*-*.jsonl")):
+        pid, _, worker_id = path.stem.partition("-")
+        if pid.isdecimal() and worker_id.isdecimal():
+            yield from _read(path, int(pid), int(worker_id))
+
+
+def _read(path: Path, pid: int, worker_id: int) -> list[ServiceInterval]:
+    entries: dict[tuple[int, int], Entry] = {}
+    for line in path.read_bytes().splitlines():
+        try:
+            entry = msgspec.json.decode(line, type=Entry)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        entries[entry.request_id, entry.start_ns] = entry
+    return [
+        ServiceInterval(worker_id, pid, e.request_id, e.command, e.nonce, e.start_ns, e.end_ns, e.ok)
+        for e in entries.values()
+    ]

@@ -1,0 +1,277 @@
+"""The worker's program: reads a request, runs its handler, writes the response, until its input ends.
+
+Knows nothing of pools. Frames go over duplicates of descriptors 0 and 1; 0 then reads nothing and 1 writes to stderr,
+so nothing that a handler prints, in any language, can reach the stream. A child that a handler forks has no part in it.
+A request may name another way for its answer (`poolproof.bridge.wire.replies`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from struct import Struct
+
+from msgspec import UNSET, UnsetType
+
+from poolproof.bridge.errors import (ProtocolError)
+from poolproof.bridge.wire.framing import (FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size)
+from poolproof.bridge.worker.handlers import (Context, HandlerError, find_handler)
+from poolproof.bridge.worker.handlers.engine import (PROGRAMS_VARIABLE, load_engine)
+from poolproof.bridge.processes.interpreter import (adopt)
+from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE, Journal)
+from poolproof.bridge.wire.messages import (INIT_ID, Request, decode_request, encode_failure, encode_part, encode_success)
+from poolproof.bridge.wire.replies import (ELSEWHERE, LARGEST_REPLY_BYTES, NO_FD, REPLY_DIR_VARIABLE, ReplyWriters)
+
+DEFAULT_FRAME_LIMIT_BYTES = 128 * 1024 * 1024
+ORPHAN_GRACE_S = 1.0
+"""How long a busy worker goes on after its pool has hung up."""
+READ_BYTES = 64 * 1024
+LARGE_BYTES = 256 * 1024
+"""From here on a response is not copied behind its header."""
+KEPT_BYTES = 4 * 1024 * 1024
+"""Freed memory up to this is used again, in place of being given back and faulted in anew at each call."""
+BAD_INPUT_STATUS = 3
+MOST_UNREAD_BYTES = 32 * 1024
+"""What a pipe surely takes."""
+REPLY_TO_BYTES = 32
+"""How much longer than the limit a request is with the number of its reply pipe, which the pool adds, at most."""
+_size_of = Struct(">I").unpack_from
+
+
+class Wire:
+    """The two descriptors that frames go over, and the reply pipe of the request in hand, if it has one."""
+
+    def __init__(self, read_fd: int, write_fd: int, *, limit_bytes: int) -> None:
+        self.read_fd = read_fd
+        self._write_fd = write_fd
+        self._limit_bytes = limit_bytes
+        reply_dir = os.environ.get(REPLY_DIR_VARIABLE, "")
+        self._replies = ReplyWriters(reply_dir)
+        self._reply_fd = NO_FD
+        self._most_bytes = limit_bytes + REPLY_TO_BYTES if reply_dir else limit_bytes
+        self.unread = 0
+        """If above 0: how many bytes an answer may have, since nobody reads it before this process ends."""
+        self._held = b""
+        self._owner_pid = os.getpid()
+
+    @classmethod
+    def take(cls, *, limit_bytes: int) -> Wire:
+        """Duplicate descriptors 0 and 1 and put harmless ones in their place."""
+        wire = cls(os.dup(0), os.dup(1), limit_bytes=limit_bytes)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        os.dup2(2, 1)
+        return wire
+
+    def watch(self) -> None:
+        """From now on end this process if the pool hangs up, however busy it is then."""
+        threading.Thread(target=watch_for_hang_up, args=(self.read_fd, ORPHAN_GRACE_S), daemon=True).start()
+
+    def read(self) -> bytes | bytearray | None:
+        """The next payload, or None at the end of the stream. Raises ProtocolError for an oversize header."""
+        held = self._held
+        if not held:
+            held = os.read(self.read_fd, READ_BYTES)
+            if len(held) >= HEADER_BYTES and len(held) - HEADER_BYTES == _size_of(held)[0] <= self._most_bytes:
+                return held[HEADER_BYTES:]  # one whole request, as nearly always
+        while len(held) < HEADER_BYTES:
+            more = os.read(self.read_fd, READ_BYTES)
+            if not more:
+                return None
+            held += more
+        size = frame_size(held, limit_bytes=self._most_bytes)
+        end = HEADER_BYTES + size
+        if len(held) >= end:
+            self._held = held[end:]
+            return held[HEADER_BYTES:end]
+        self._held = b""
+        return self._read_rest(held, size)
+
+    def _read_rest(self, held: bytes, size: int) -> bytearray | None:
+        # Straight into the payload's own memory: what is large is never copied.
+        payload = bytearray(size)
+        view = memoryview(payload)
+        have = len(held) - HEADER_BYTES
+        view[:have] = held[HEADER_BYTES:]
+        while have < size:
+            got = os.readv(self.read_fd, [view[have:]])
+            if not got:
+                return None
+            have += got
+        return payload
+
+    def reply_to(self, number: int) -> None:
+        """The next answer goes through the reply pipe of this number. Raises OSError; then it goes as always."""
+        self._reply_fd = self._replies[number]
+
+    def write(self, payload: bytes) -> None:
+        """One frame. Raises ProtocolError if it is over the limit.
+
+        A child that a handler has forked ends here: the answer is its parent's to give, and so is the next request.
+        """
+        if os.getpid() != self._owner_pid:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(0)
+        size, reply_fd = len(payload), self._reply_fd
+        if self.unread and size > self.unread:
+            raise ProtocolError(f"{size} bytes, and without its reply pipe {self.unread} can be sent")
+        if reply_fd >= 0 and size <= LARGEST_REPLY_BYTES - HEADER_BYTES and size <= self._limit_bytes:
+            self._reply_fd = NO_FD
+            os.write(reply_fd, size.to_bytes(HEADER_BYTES, "big") + payload)
+        elif LARGE_BYTES <= size <= self._limit_bytes:
+            self.write_raw(size.to_bytes(HEADER_BYTES, "big"))
+            self.write_raw(payload)
+        else:
+            self.write_raw(encode_frame(payload, limit_bytes=self._limit_bytes))
+
+    def write_raw(self, data: bytes) -> None:
+        """These bytes, whatever they are, to where answers go as always."""
+        if self._reply_fd >= 0:
+            fd, self._reply_fd = self._reply_fd, NO_FD
+            os.write(fd, ELSEWHERE)
+        written = os.write(self._write_fd, data)
+        if written != len(data):
+            left = memoryview(data)[written:]
+            while left:
+                left = left[os.write(self._write_fd, left) :]
+
+
+PLAIN = frozenset({str, int, float, bool, dict, list, tuple, type(None)})
+"""What most handlers return: it is no iterator, which takes longer to find out."""
+
+
+def serve(wire: Wire, context: Context, journal: Journal) -> int:
+    """Answer requests until the input ends or a handler says to leave. The exit status."""
+    watched = False
+    while not context.leaving:
+        try:
+            payload = wire.read()
+        except ProtocolError as error:
+            sys.stderr.write(f"worker {context.worker_id}: {error}\n")
+            return BAD_INPUT_STATUS
+        if payload is None:
+            return 0
+        try:
+            request = decode_request(payload)
+        except ProtocolError as error:
+            context.error_count += 1
+            _turn_to(_salvage_reply_to(payload), wire, context)
+            wire.write(encode_failure(_salvage_id(payload), str(error)))
+            continue
+        if request.reply_to is not UNSET:
+            _turn_to(request.reply_to, wire, context)
+        first, watched = not watched, True
+        if first and request.id != INIT_ID:
+            wire.watch()
+        _answer(wire, context, journal, request)
+        if first and request.id == INIT_ID:  # its answer is waited for: a thread takes longer to start than to answer
+            wire.watch()
+    return 0
+
+
+def _turn_to(number: int | UnsetType, wire: Wire, context: Context) -> None:
+    # Without its pipe the client looks for the answer on stdout, once this process has ended.
+    if number is not UNSET:
+        try:
+            wire.reply_to(number)
+        except OSError as error:
+            sys.stderr.write(f"worker {context.worker_id}: cannot open reply pipe {number}: {error.strerror}\n")
+            context.leaving = True
+            wire.unread = MOST_UNREAD_BYTES
+
+
+def _answer(wire: Wire, context: Context, journal: Journal, request: Request) -> None:
+    entry = None
+    if request.id != INIT_ID:
+        entry = journal.begin(request.id, request.command, request.args.get("nonce"))
+    context.command_count += 1
+    context.request_id = request.id
+    ok = False
+    try:
+        result = find_handler(request.command)(context, request.args)
+        if type(result) not in PLAIN and isinstance(result, Iterator):
+            response = _stream(wire, request, result)
+        else:
+            response = encode_success(request.id, result)
+        ok = True
+    except HandlerError as error:
+        response = encode_failure(request.id, str(error))
+    except Exception as error:
+        response = encode_failure(request.id, f"{type(error).__name__}: {error}")
+    context.error_count += not ok
+    journal.end(entry, ok=ok)
+    try:
+        wire.write(response)
+    except ProtocolError as error:
+        wire.write(encode_failure(request.id, f"the response is too large: {error}"))
+
+
+def _stream(wire: Wire, request: Request, parts: Iterator[object]) -> bytes:
+    # Each part goes out when it is made, as fast as the pool reads; who has not asked for parts gets all in a list.
+    if request.stream is not True:
+        return encode_success(request.id, list(parts))
+    for part in parts:
+        wire.write(encode_part(request.id, part, more=True))
+    return encode_part(request.id, None, more=False)
+
+
+def _salvage_id(payload: bytes | bytearray) -> int:
+    # A request that is not one may still say which it was.
+    found = re.search(rb'"id"\s*:\s*(\d{1,18})', payload)
+    return int(found[1]) if found else 0
+
+
+def _salvage_reply_to(payload: bytes | bytearray) -> int | UnsetType:
+    found = re.search(rb'"reply_to":(\d{1,18})}\Z', payload)
+    return int(found[1]) if found else UNSET
+
+
+def watch_for_hang_up(fd: int, grace_s: float) -> None:
+    """End this process `grace_s` seconds after the other end of `fd` is closed, however busy it is."""
+    poll = select.poll()
+    poll.register(fd, 0)  # POLLHUP and POLLERR are always told
+    poll.poll()
+    threading.Event().wait(grace_s)
+    os._exit(0)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Be a worker: `--worker-id N [--mode NAME]`. The exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m poolproof.bridge.worker.program", description="A worker process of a pool."
+    )
+    parser.add_argument("--worker-id", type=int, default=0)
+    parser.add_argument("--mode", default="pool-worker")
+    options = parser.parse_args(argv)
+    return run(options.worker_id, options.mode)
+
+
+def run(worker_id: int, mode: str = "pool-worker") -> int:
+    """Be a worker on descriptors 0, 1 and 2 until the input ends. The exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    limit_bytes = int(os.environ.get(FRAME_LIMIT_VARIABLE, DEFAULT_FRAME_LIMIT_BYTES))
+    wire = Wire.take(limit_bytes=limit_bytes)
+    bytes(KEPT_BYTES)  # glibc raises its threshold to the largest block that was freed, see mallopt(3)
+    try:
+        engine = load_engine(os.environ.get(PROGRAMS_VARIABLE, ""))  # its imports are a part of the start
+    except HandlerError as error:
+        sys.stderr.write(f"worker {worker_id}: {error}\n")
+        return BAD_INPUT_STATUS
+    context = Context(worker_id, mode, wire.write_raw, engine)
+    try:
+        return serve(wire, context, Journal(worker_id, os.environ.get(JOURNAL_VARIABLE)))
+    except BrokenPipeError:
+        return 0  # the pool has left without waiting for the answer
+
+
+if __name__ == "__main__":
+    adopt()
+    sys.exit(main())

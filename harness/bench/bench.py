@@ -1,0 +1,120 @@
+"""Measures one work on two pools: a control beside the baseline, rounds of blocks in seeded order, then the figures.
+
+Each round has three blocks next to each other in time: one of the baseline, one of a second pool of the same kind (the
+control), one of the candidate. The pools are as shipped, without an observer; service times and waits, which need one,
+are taken in rounds of their own if they are asked for. Knows nothing of commands and of storage.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from poolproof.bridge import (PoolError)
+from poolproof.harness.model.errors import (RunError)
+from poolproof.harness.bench.statistics.analysis import (Analysis)
+from poolproof.harness.bench.block import (Block)
+from poolproof.harness.model.budget import (Unmeasured, judge_budget, parse_budget)
+from poolproof.harness.bench.statistics.claims import (Claim)
+from poolproof.harness.bench.statistics.figures import (Bench, BlockFigures, BudgetResult, Validity)
+from poolproof.harness.bench.machine import (QuietWatch, describe)
+from poolproof.harness.bench.session import (BenchPlan, Session)
+from poolproof.harness.bench.statistics.validity import (judge_validity)
+from poolproof.harness.bench.works.works import (CALLS, plan_of)
+from poolproof.harness.run.runner import (serving_models)
+
+__all__ = ["BenchPlan", "measure"]
+
+
+def measure(plan: BenchPlan, *, gate: bool, on_round: Callable[[int, int], None] = lambda done, total: None) -> Bench:
+    """The bench, its tests without claims (report.assemble decides them). Raises RunError, UsageError.
+
+    `gate` says whether the caller holds the quiet gate. `on_round` hears of each finished round.
+    """
+    began = time.monotonic()
+    steps = plan_of(plan.scenario, plan.size, plan.seed)
+    try:
+        with serving_models(plan.scenario) as models:
+            with ExitStack() as stack:
+                session = Session(plan, steps, models, stack)
+                quiet_watch = QuietWatch(gate=gate)
+                stopped = session.carry_out(on_round)
+                quiet = quiet_watch.end(session.workers_cpu_s())
+                restarted = session.restarted()
+            if plan.observes:
+                session.observe()
+    except PoolError as error:
+        raise RunError(f"the bench of {plan.scenario.name!r} broke: {error}") from error
+    analysis = session.analysis()
+    wrong = session.wrong()
+    roles = ("baseline", "candidate")
+    validity = judge_validity(
+        session.blocks,
+        quiet,
+        plan.load,
+        governor=describe().governor,
+        restarted=restarted,
+        under="a tracer (coverage or a debugger)" if sys.gettrace() or threading.gettrace() else "",
+        wrong=wrong,
+    )
+    return Bench(
+        work=plan.scenario.name,
+        file=plan.scenario.file,
+        call=plan.scenario.summary if plan.scenario.name in CALLS else "",
+        load=plan.load,
+        baseline=plan.baseline.name,
+        candidate=plan.candidate.name,
+        seed=plan.seed,
+        workers=plan.size.workers,
+        clients=len(steps),
+        schedule=plan.schedule,
+        rounds=len(session.rounds),
+        stopped=stopped,
+        claim=Claim.INCONCLUSIVE,
+        tests=analysis.tests(plan.schedule, open_load=plan.load.open),
+        pools=tuple(session.figures(role, analysis) for role in roles),
+        budgets=_budgets(plan, analysis, validity),
+        blocks=tuple(
+            _shorten(number, block) for number, around in enumerate(session.rounds) for block in around.values()
+        ),
+        validity=validity,
+        quiet=quiet,
+        duration_s=time.monotonic() - began,
+        wrong=wrong,
+        observed_rounds=len(session.rounds) if plan.observes else 0,
+    )
+
+
+def _budgets(plan: BenchPlan, analysis: Analysis, validity: Validity) -> tuple[BudgetResult, ...]:
+    names = {"baseline": "baseline", "candidate": "candidate"}
+    if plan.baseline.name != plan.candidate.name:
+        names |= {plan.baseline.name: "baseline", plan.candidate.name: "candidate"}
+
+    def look(pool: str, metric: str) -> tuple[float, Any]:
+        if pool not in names:
+            raise Unmeasured(f"there is no pool {pool!r} in this bench; there are {', '.join(names)}")
+        if not validity.valid:
+            raise Unmeasured(f"the figures are invalid: {validity.problems[0]}")
+        return analysis.look(names[pool], metric)
+
+    texts = dict.fromkeys((*plan.scenario.budgets, *plan.budgets))
+    return tuple(judge_budget(parse_budget(text), look) for text in texts)
+
+
+def _shorten(number: int, block: Block) -> BlockFigures:
+    return BlockFigures(
+        round=number,
+        arm=block.arm,
+        at_s=round(block.at_s, 6),
+        seconds=block.seconds,
+        calls=block.calls,
+        throughput=block.throughput,
+        p50_s=block.p50_s,
+        errors=sum(block.errors.values()),
+        dropped=block.dropped,
+        lag_s=block.lag_p99_s,
+    )

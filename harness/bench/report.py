@@ -1,0 +1,90 @@
+"""The report of a bench: the claims of all its tests together, and where it was taken."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from poolproof.harness.model.errors import (RecordError)
+from poolproof.harness.bench.statistics.analysis import (decide)
+from poolproof.harness.bench.statistics.claims import (Claim, overall)
+from poolproof.harness.bench.statistics.figures import (SCHEMA_VERSION, Bench, BenchReport)
+from poolproof.harness.bench.machine import (describe)
+from poolproof.harness.run.store import (write_whole)
+from poolproof.harness.model.verdict import (Verdict, worst)
+
+BENCH_FILE = "bench.json"
+GIT_TIMEOUT_S = 5.0
+
+
+def assemble(benches: Sequence[Bench], *, command: str = "") -> BenchReport:
+    """The report, with the claims decided over all benches at once."""
+    decided = iter(decide(list(itertools.chain.from_iterable(bench.tests for bench in benches))))
+    found = []
+    for bench in benches:
+        tests = tuple(itertools.islice(decided, len(bench.tests)))
+        word = overall(test.claim for test in tests if test.ratio is not None)
+        if not bench.validity.valid:
+            word = Claim.INCONCLUSIVE
+        found.append(msgspec.structs.replace(bench, tests=tests, claim=word))
+    budgets = [result.verdict for bench in found for result in bench.budgets]
+    return BenchReport(
+        claim=overall(bench.claim for bench in found),
+        budgets=worst(budgets) if budgets else None,
+        benches=tuple(found),
+        machine=describe(),
+        commit=find_commit(Path.cwd()),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        tool_version=version("poolproof"),
+    )
+
+
+def verdict_of(report: BenchReport) -> Verdict:
+    """FAIL for a wrong answer, a worse candidate or a budget that is not met; UNKNOWN if not decided; else PASS."""
+    if any(bench.wrong for bench in report.benches):
+        return Verdict.FAIL
+    claim = {Claim.WORSE: Verdict.FAIL, Claim.INCONCLUSIVE: Verdict.UNKNOWN}.get(report.claim, Verdict.PASS)
+    return worst([claim] if report.budgets is None else [claim, report.budgets])
+
+
+def find_commit(folder: Path) -> str:
+    """The commit that is checked out in `folder`, with "+" if files differ from it; empty where there is none."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()
+
+
+def write_report(report: BenchReport, folder: Path) -> Path:
+    """Write bench.json into the folder, which is made; its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / BENCH_FILE
+    write_whole(path, msgspec.json.encode(report))
+    return path
+
+
+def read_report(path: Path) -> BenchReport:
+    """The report in this folder or file. Raises RecordError."""
+    file = path / BENCH_FILE if path.is_dir() else path
+    try:
+        report = msgspec.json.decode(file.read_bytes(), type=BenchReport)
+    except OSError as error:
+        raise RecordError(f"cannot read {file}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{file} is damaged, or of another version than {SCHEMA_VERSION}: {error}") from error
+    return report

@@ -1,0 +1,285 @@
+"""The rounds of one bench: three pools, their clients, and what was measured on them, block by block.
+
+Knows nothing of verdicts, budgets and reports.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+
+from poolproof.bridge import (Capability, Pool, PoolConfig, PoolError)
+from poolproof.harness.bench.statistics.analysis import (LEAST_ROUNDS, Analysis)
+from poolproof.harness.bench.works.answers import (find_wrong)
+from poolproof.harness.bench.block import (ARMS, Block)
+from poolproof.harness.model.budget import (parse_budget)
+from poolproof.harness.bench.statistics.figures import (PoolFigures, Sample, Schedule)
+from poolproof.harness.bench.generator import (Client, make_clients, run_block)
+from poolproof.harness.bench.statistics.histogram import (histogram)
+from poolproof.harness.model.load import (Load, arrivals)
+from poolproof.harness.bench.statistics.metrics import (UNITS)
+from poolproof.harness.bench.resources import (Meter)
+from poolproof.harness.bench.statistics.slopes import (Slope, slope)
+from poolproof.harness.bench.watch import (Watch)
+from poolproof.harness.fakes.models.loopback import (LoopbackModels)
+from poolproof.harness.run.names import (pool_name)
+from poolproof.harness.run.runner import (Subject)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.model.workload import (Plan, Size)
+
+CALL_TIMEOUT_S = 60.0
+"""Of all calls of a block, in a serial pool, each waits for those before it; that is what is measured."""
+EVERY_ROUNDS = 5
+SHOWN_WRONG = 3
+ROLES = {"baseline": "baseline", "control": "baseline", "candidate": "candidate"}
+
+
+class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to measure. `budgets` are texts of the grammar, beside the scenario's own.
+
+    `observed` takes service times and waits too, in as many rounds again; so does a budget of one of these.
+    """
+
+    scenario: Scenario
+    baseline: Subject
+    candidate: Subject
+    size: Size
+    load: Load
+    schedule: Schedule
+    seed: int = 1
+    budgets: tuple[str, ...] = ()
+    worker_command: str | None = None
+    observed: bool = False
+
+    def __post_init__(self) -> None:
+        for text in (*self.budgets, *self.scenario.budgets):
+            parse_budget(text)
+
+    @property
+    def observes(self) -> bool:
+        """Whether service times and waits are taken."""
+        named = (metric for text in (*self.budgets, *self.scenario.budgets) for metric in parse_budget(text).metrics)
+        return self.observed or any(metric.startswith(("service_", "wait_")) for metric in named)
+
+
+class Session:
+    """Three pools, and what was measured on them."""
+
+    def __init__(self, plan: BenchPlan, steps: Plan, models: LoopbackModels | None, stack: ExitStack) -> None:
+        self._plan, self._steps, self._models = plan, steps, models
+        self._meter = Meter()
+        self._pools: dict[str, Pool] = {}
+        self._clients: dict[str, tuple[Client, ...]] = {}
+        self._checked: list[Block] = []
+        self._samples: dict[str, list[Sample]] = {arm: [] for arm in ARMS}
+        self._active_s: dict[str, list[float]] = {arm: [] for arm in ARMS}
+        self._growth: dict[str, list[tuple[int, int, int]]] = {arm: [] for arm in ARMS}
+        self.rounds: list[dict[str, Block]] = []
+        self.blocks: list[Block] = []
+        self._draw = random.Random(f"order/{plan.seed}")
+        self._opened = time.monotonic()
+        self._open({}, stack)
+        self._began = time.monotonic()
+        self._pids = {arm: self._worker_pids(arm) for arm in ARMS}
+        self._first_cpu = {arm: self._cpu_s(arm) for arm in ARMS}
+        self._last_cpu = dict(self._first_cpu)
+        self._last_switches = {arm: self._switches(arm) for arm in ARMS}
+
+    def carry_out(self, on_round: Callable[[int, int], None]) -> str:
+        """All rounds; why it ended, "" for all of the schedule."""
+        schedule = self._plan.schedule
+        for number in range(schedule.rounds):
+            around = {arm: self._measured(arm, number) for arm in self._order()}
+            self.rounds.append(around)
+            self.blocks += around.values()
+            on_round(number + 1, schedule.rounds)
+            done = number + 1
+            if schedule.until_width and done >= schedule.least_rounds and done % EVERY_ROUNDS == 0:
+                width = Analysis(self.rounds, seed=self._plan.seed).widest(open_load=self._plan.load.open)
+                if width <= schedule.until_width:
+                    return f"after {done} rounds every interval was within {schedule.until_width:.1%}, the stated rule"
+            late = time.monotonic() - self._opened >= schedule.limit_s > 0
+            if late and LEAST_ROUNDS <= done < schedule.rounds:
+                return f"after {done} rounds its {schedule.limit_s:g} s were over, the stated rule"
+        return ""
+
+    def observe(self) -> None:
+        """As many rounds again, on pools of the same kinds with an observer, for service times and waits alone."""
+        watches = {
+            arm: Watch()
+            for arm in ARMS
+            if Capability.EVENTS in (self._plan.candidate if arm == "candidate" else self._plan.baseline).capabilities
+        }
+        with ExitStack() as stack:
+            self._open(watches, stack)
+            for number, around in enumerate(self.rounds):
+                for arm in self._order():
+                    self._block(arm, f"observed/{number}", self._plan.schedule.block_s)
+                    if arm in watches:
+                        around[arm].service, around[arm].wait = watches[arm].collect(self._begins(arm))
+
+    def wrong(self) -> tuple[str, ...]:
+        """A sentence for each of the first wrong answers of each pool, whatever block they came in."""
+        doubtful = {
+            arm: [each for block in self._checked if block.arm == arm for each in block.doubtful] for arm in ARMS
+        }
+        right = frozenset(command for block in self._checked for command in block.right)
+        names = {
+            "baseline": self._plan.baseline.name,
+            "control": f"{self._plan.baseline.name} (control)",
+            "candidate": self._plan.candidate.name,
+        }
+        return tuple(
+            f"{self._plan.scenario.name} on {names[arm]}: {answer}"
+            for arm, answers in find_wrong(doubtful, right).items()
+            for answer in answers[:SHOWN_WRONG]
+        )
+
+    def analysis(self) -> Analysis:
+        """The figures of all rounds."""
+        found = Analysis(self.rounds, seed=self._plan.seed)
+        for role in ("baseline", "candidate"):
+            found.add_slopes(role, self._slopes(role))
+        return found
+
+    def figures(self, role: str, analysis: Analysis) -> PoolFigures:
+        """All of one pool."""
+        blocks = [block for block in self.blocks if ROLES[block.arm] == role]
+        errors: dict[str, int] = {}
+        for block in blocks:
+            for kind, count in block.errors.items():
+                errors[kind] = errors.get(kind, 0) + count
+        response, service = blocks[0].response.copy(), blocks[0].service.copy()
+        for block in blocks[1:]:
+            response.update(block.response)
+            service.update(block.service)
+        subject = self._plan.candidate if role == "candidate" else self._plan.baseline
+        return PoolFigures(
+            role=role,
+            pool=subject.name,
+            calls=sum(block.calls for block in blocks),
+            errors=errors,
+            failure=next((block.failure for block in self._checked if ROLES[block.arm] == role and block.failure), ""),
+            dropped=sum(block.dropped for block in blocks),
+            late=sum(block.late for block in blocks),
+            figures={metric: analysis.figure(role, metric) for metric in UNITS},
+            response=histogram(response),
+            service=histogram(service),
+            samples=tuple(self._samples[role]),
+            slopes={name: found for name, found in self._slopes(role).items() if found is not None},
+        )
+
+    def restarted(self) -> list[str]:
+        """The arms whose workers are not those of the begin."""
+        return [arm for arm in ARMS if self._pids[arm] != self._worker_pids(arm)]
+
+    def workers_cpu_s(self) -> float:
+        """What all workers used since the begin."""
+        return sum(max(self._last_cpu[arm] - self._first_cpu[arm], 0.0) for arm in ARMS)
+
+    def _order(self) -> list[str]:
+        order = list(ARMS)
+        self._draw.shuffle(order)
+        return order
+
+    def _open(self, watches: Mapping[str, Watch], stack: ExitStack) -> None:
+        order = self._order()
+        for arm in order:
+            subject = self._plan.candidate if arm == "candidate" else self._plan.baseline
+            pool = _open_pool(self._plan, subject, watches.get(arm), self._models)
+            stack.callback(pool.close)
+            self._pools[arm] = pool
+            self._clients[arm] = make_clients(pool.execute, self._steps, watches.get(arm))
+        for arm in order:
+            self._block(arm, "warm", self._plan.schedule.warm_s)  # a pool's first calls are never counted
+            if arm in watches:
+                watches[arm].collect(self._begins(arm))
+
+    def _begins(self, arm: str) -> dict[int, int]:
+        return {number: at_ns for client in self._clients[arm] for number, at_ns in client.begins.items()}
+
+    def _measured(self, arm: str, number: int) -> Block:
+        at_s = time.monotonic() - self._began
+        before = self._meter.process()
+        block = self._block(arm, str(number), self._plan.schedule.block_s)
+        process, workers = self._meter.process(), self._meter.workers(self._worker_pids(arm))
+        block.at_s = at_s
+        block.process, block.workers = process, workers
+        used, switched = process.cpu_s - before.cpu_s, process.switches - before.switches
+        if workers is not None:
+            used += max(workers.cpu_s - self._last_cpu[arm], 0.0)
+            switched += max(workers.switches - self._last_switches[arm], 0)
+            self._last_cpu[arm], self._last_switches[arm] = workers.cpu_s, workers.switches
+            self._samples[arm].append(Sample(at_s=at_s + block.seconds, workers=workers, process=process))
+            active = self._active_s[arm]
+            active.append((active[-1] if active else 0.0) + block.seconds)
+            rss, fds, threads = self._growth[arm][-1] if self._growth[arm] else (0, 0, 0)
+            self._growth[arm].append(
+                (
+                    rss + process.rss_bytes - before.rss_bytes,
+                    fds + process.fds - before.fds,
+                    threads + process.threads - before.threads,
+                )
+            )
+        block.cpu_s, block.switches = used, switched
+        return block
+
+    def _block(self, arm: str, word: str, seconds: float) -> Block:
+        load = self._plan.load
+        # The same arrivals for all pools of a round, others in each round.
+        times = arrivals(load, seconds, seed=f"arrivals/{self._plan.seed}/{word}") if load.open else None
+        block = run_block(self._clients[arm], arm=arm, seconds=seconds, arrivals=times)
+        self._checked.append(block)
+        return block
+
+    def _slopes(self, role: str) -> dict[str, Slope | None]:
+        # Over the time in which this pool was at work: a pool at rest leaks nothing.
+        at, workers = self._active_s[role], [sample.workers for sample in self._samples[role]]
+        found: dict[str, Slope | None] = {
+            "rss_slope": slope(at, [used.rss_bytes for used in workers]),
+            "fds_slope": slope(at, [used.fds for used in workers]),
+            "threads_slope": slope(at, [used.threads for used in workers]),
+        }
+        pss = [used.pss_bytes for used in workers if used.pss_bytes is not None]
+        found["pss_slope"] = slope(at, pss) if len(pss) == len(at) else None
+        for place, name in enumerate(("rss", "fds", "threads")):
+            found[f"process_{name}_slope"] = slope(at, [grown[place] for grown in self._growth[role]])
+        return found
+
+    def _worker_pids(self, arm: str) -> frozenset[int]:
+        return frozenset(worker.pid for worker in self._pools[arm].status().workers)
+
+    def _cpu_s(self, arm: str) -> float:
+        used = self._meter.workers(self._pids[arm])
+        return used.cpu_s if used is not None else 0.0
+
+    def _switches(self, arm: str) -> int:
+        used = self._meter.workers(self._pids[arm])
+        return used.switches if used is not None else 0
+
+
+def _open_pool(plan: BenchPlan, subject: Subject, watch: Watch | None, models: LoopbackModels | None) -> Pool:
+    options: dict[str, Any] = {
+        **plan.scenario.options_for(subject.name),
+        "workers": plan.size.workers,
+        "name": pool_name(f"bench-{plan.scenario.name}", subject.name),
+        "call_timeout_s": CALL_TIMEOUT_S,
+        "checkout_timeout_s": CALL_TIMEOUT_S,
+    }
+    if plan.worker_command is not None:
+        options["worker_command"] = plan.worker_command
+    if models is not None:
+        options["env"] = {**models.environment(), **options.get("env", {})}
+    pool = subject.make(PoolConfig.from_options(options), watch.observe if watch is not None else None)
+    if Capability.WARM_UP in subject.capabilities:
+        try:
+            pool.warm_up()
+        except PoolError:
+            pool.close()
+            raise
+    return pool

@@ -1,0 +1,83 @@
+"""The speed of a timed scenario for a comparison: one bench, and its throughput as a `Speed`."""
+
+from __future__ import annotations
+
+from poolproof.harness.compare.comparison import (Speed)
+from poolproof.harness.model.errors import (RunError, UsageError)
+from poolproof.harness.bench.bench import (BenchPlan, measure)
+from poolproof.harness.bench.statistics.figures import (Bench, Estimate)
+from poolproof.harness.model.load import (CLOSED)
+from poolproof.harness.bench.schedules import (COMPARING)
+from poolproof.harness.bench.statistics.validity import (NO_GATE)
+from poolproof.harness.run.lock import (measuring)
+from poolproof.harness.run.runner import (Request, Subject)
+from poolproof.harness.model.scenario import (Scenario)
+
+METRIC = "throughput"
+
+
+def measure_speed(scenario: Scenario, baseline: Subject, candidate: Subject, request: Request) -> Speed:
+    """Measure alone on the machine, by the schedule of the request's profile.
+
+    Raises RunError if a pool cannot be made, a call of the baseline fails or the figures are not valid.
+    """
+    try:
+        plan = BenchPlan(
+            scenario=scenario,
+            baseline=baseline,
+            candidate=candidate,
+            size=scenario.fixed_size or request.size,
+            load=CLOSED,
+            schedule=COMPARING[request.profile],
+            seed=request.seed,
+            worker_command=request.worker_command,
+        )
+        with measuring() as held:
+            bench = measure(plan, gate=held)
+    except (RunError, UsageError) as error:
+        raise RunError(f"the speed of {scenario.name!r} could not be measured: {error}") from error
+    return speed_of(bench)
+
+
+def speed_of(bench: Bench) -> Speed:
+    """The bench's throughput. The interval is never narrower than the control's, the baseline beside itself.
+
+    A call that fails on the candidate and on the baseline does not is a wrong answer. Raises RunError as above.
+    """
+    baseline, candidate = bench.pools
+    wrong = bench.wrong
+    if baseline.failure:
+        raise RunError(f"the speed of {bench.work!r} could not be measured: {baseline.pool}: {baseline.failure}")
+    if candidate.failure:
+        wrong += (f"{bench.work} on {candidate.pool}: {candidate.failure}",)
+    problems = [problem for problem in bench.validity.problems if problem != NO_GATE]
+    if problems and not wrong:
+        raise RunError(f"the speed of {bench.work!r} could not be measured: {problems[0]}")
+    (trial,) = (test for test in bench.tests if test.metric == METRIC)
+    if trial.ratio is None and not wrong:
+        raise RunError(f"the speed of {bench.work!r} could not be measured: {trial.settle}")
+    ratio = trial.ratio or Estimate(0.0, 0.0, 0.0)
+    noise = 1.0 if trial.control is None else max(trial.control.high, 1 / trial.control.low)
+    rates = [pool.figures[METRIC].estimate for pool in bench.pools]
+    notes = [f"{bench.rounds} rounds of 3 blocks: the baseline, the baseline once more as a control, the candidate"]
+    if trial.control is not None:
+        notes.append(
+            f"the control has {trial.control.value:.2f} times the baseline's {METRIC} "
+            f"(95 % interval {trial.control.low:.2f} to {trial.control.high:.2f}), and no interval here is narrower"
+        )
+    if bench.stopped:
+        notes.append(bench.stopped)
+    notes += [problem for problem in bench.validity.problems if problem == NO_GATE]
+    notes += bench.validity.warnings
+    return Speed(
+        scenario=bench.work,
+        metric=METRIC,
+        baseline=rates[0].value if rates[0] else 0.0,
+        candidate=rates[1].value if rates[1] else 0.0,
+        ratio=ratio.value,
+        low=min(ratio.low, ratio.value / noise),
+        high=max(ratio.high, ratio.value * noise),
+        blocks=bench.rounds,
+        notes=tuple(notes),
+        wrong=wrong,
+    )

@@ -1,0 +1,111 @@
+"""Puts the bench to the test: how often it accuses a pool that is equal, and how often it finds a planted latency.
+
+Each kind is repeated with another seed. What must come out is said beforehand: `CHECKS`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from poolproof.harness.bench.bench import (BenchPlan)
+from poolproof.harness.bench.statistics.claims import (Claim)
+from poolproof.harness.bench.statistics.figures import (Bench)
+from poolproof.harness.bench.report import (assemble)
+from poolproof.harness.bench.running import (Progress, run_bench)
+from poolproof.harness.run.runner import (Subject)
+from poolproof.harness.run.store import (write_whole)
+
+CHECKS = "equal pools and planted latencies (20 % quick, 10 % full); prints the counts."
+PLANTED = {"quick": 20, "full": 10}
+ALARMS_FILE = "alarms.json"
+
+
+class Repetition(msgspec.Struct, frozen=True, kw_only=True):
+    """One bench of a kind."""
+
+    seed: int
+    claim: Claim
+    ratios: dict[str, tuple[float, float, float]]
+    claims: dict[str, Claim]
+    problems: tuple[str, ...]
+    others: float
+    duration_s: float
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """All repetitions of a kind: `wrong` of at most `allowed` came out otherwise than they must."""
+
+    kind: str
+    profile: str
+    repetitions: tuple[Repetition, ...]
+    claims: dict[str, int]
+    wrong: int
+    allowed: int
+
+
+def judge_repetitions(kind: str, profile: str, found: list[Repetition]) -> Check:
+    """`kind` is "equal" (an alarm, better or worse, is wrong: 2 of 40 may be) or "planted" (anything but worse is)."""
+    claims = Counter(each.claim.value for each in found)
+    if kind == "equal":
+        wrong, share = claims[Claim.WORSE.value] + claims[Claim.BETTER.value], 2 / 40
+    else:
+        wrong, share = len(found) - claims[Claim.WORSE.value], (2 if profile == "full" else 4) / 40
+    return Check(
+        kind=kind,
+        profile=profile,
+        repetitions=tuple(found),
+        claims=dict(claims),
+        wrong=wrong,
+        allowed=int(share * len(found) + 1e-9),
+    )
+
+
+def check_yourself(
+    plan: BenchPlan, count: int, folder: Path, *, steps: Progress, find_pool: Callable[[str], Subject]
+) -> tuple[Check, ...]:
+    """Both kinds, `count` times each, of the plan's profile on its candidate; kept in `folder` after each bench."""
+    pool = plan.candidate
+    percent = PLANTED.get(plan.schedule.profile, PLANTED["quick"])
+    planted = find_pool(f"slower:{percent}:{pool.name}")
+    kinds = {"equal": pool, "planted": planted}
+    found: dict[str, list[Repetition]] = {kind: [] for kind in kinds}
+    checks: tuple[Check, ...] = ()
+    steps.planned(count * len(kinds))
+    for number in range(count):
+        for kind, candidate in kinds.items():
+            what = f"{candidate.name} beside {pool.name}, seed {plan.seed + number}"
+            steps.began(what)
+            each = msgspec.structs.replace(plan, baseline=pool, candidate=candidate, seed=plan.seed + number)
+            (bench,) = assemble([run_bench(each)]).benches
+            found[kind].append(_shorten(bench))
+            steps.ended(what, found[kind][-1].claim.value)
+            checks = tuple(judge_repetitions(kind, plan.schedule.profile, each) for kind, each in found.items() if each)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / ALARMS_FILE, msgspec.json.format(msgspec.json.encode(checks), indent=1))
+    return checks
+
+
+def tell(check: Check) -> str:
+    """What came of one kind, in a sentence."""
+    counts = ", ".join(f"{count} {word}" for word, count in sorted(check.claims.items()))
+    return f"{counts} of {len(check.repetitions)} {check.profile} benches; {check.wrong} wrong, {check.allowed} allowed"
+
+
+def _shorten(bench: Bench) -> Repetition:
+    return Repetition(
+        seed=bench.seed,
+        claim=bench.claim,
+        ratios={
+            test.metric: (test.ratio.value, test.ratio.low, test.ratio.high)
+            for test in bench.tests
+            if test.ratio is not None
+        },
+        claims={test.metric: test.claim for test in bench.tests},
+        problems=bench.validity.problems,
+        others=bench.quiet.others,
+        duration_s=bench.duration_s,
+    )

@@ -1,0 +1,70 @@
+"""The metrics that a pool has in a bench: their names, units, and which direction is better.
+
+Pure. One table, which budgets, reports and baselines share.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import msgspec
+
+from poolproof.harness.bench.statistics.histogram import (QUANTILES)
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """A dimension as powers of seconds and bytes; a plain number has neither."""
+
+    seconds: int = 0
+    size: int = 0
+
+    def __str__(self) -> str:
+        parts = [f"{name}^{power}" if power != 1 else name for name, power in (("B", self.size), ("s", self.seconds))]
+        kept = [part for part, power in zip(parts, (self.size, self.seconds), strict=True) if power]
+        return "·".join(kept) or "a number"
+
+
+TIME, RATE, SIZE, NUMBER, SIZE_RATE = Unit(1), Unit(-1), Unit(0, 1), Unit(), Unit(-1, 1)
+
+UNITS: dict[str, Unit] = {
+    "throughput": RATE,
+    **dict.fromkeys(QUANTILES, TIME),
+    **{f"service_{name}": TIME for name in QUANTILES},
+    **{f"wait_{name}": TIME for name in QUANTILES},
+    "errors": NUMBER,
+    "error_share": NUMBER,
+    "dropped": NUMBER,
+    "calls": NUMBER,
+    "cpu_per_call": TIME,
+    "rss": SIZE,
+    "pss": SIZE,
+    "fds": NUMBER,
+    "threads": NUMBER,
+    "switches_per_call": NUMBER,
+    "rss_slope": SIZE_RATE,
+    "pss_slope": SIZE_RATE,
+    "fds_slope": RATE,
+    "threads_slope": RATE,
+    "process_rss_slope": SIZE_RATE,
+    "process_fds_slope": RATE,
+    "process_threads_slope": RATE,
+}
+"""Durations in s, rates in 1/s, sizes in B. Without a prefix: responses, from the intended begin, and the workers."""
+
+HIGHER_IS_BETTER = frozenset({"throughput"})
+LEVELS = ("throughput", "p10", "p50")
+"""Taken in each block; the other quantiles over all blocks."""
+TESTED_OPEN = ("p10", "p50", "p90", "p99")
+TESTED_CLOSED = ("throughput", *TESTED_OPEN)
+"""What the verdict goes by. In an open loop the arrivals decide the throughput.
+
+p10 is the call that nothing disturbed: other work on the machine only ever adds time, so the low end tells a slower
+pool where the median is blurred (Chen and Revels 2016)."""
+UNIT_NAMES = {TIME: "s", RATE: "1/s", SIZE: "B", SIZE_RATE: "B/s", NUMBER: "1"}
+
+
+def nearest(name: str, known: Iterable[str] = ()) -> str:
+    """ "; did you mean …?" for a name that is none of the `known` (of all metrics, unless given), or nothing."""
+    near = difflib.get_close_matches(name, list(known or UNITS), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,55 @@
+"""What a bench calls: a scenario's own steps, or one call of a fixed length.
+
+Pure. A step that is a fault, or waits for another, has no speed of its own and is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+from poolproof.harness.checkers import (OneOutcome)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.model.workload import (Plan, Size, steady)
+
+DEFAULT_CALL = 'sleep {"seconds": 0.003}'
+DEFAULT_NAME = "short_calls"
+OTHER_NAME = "one_call"
+CALLS = frozenset({DEFAULT_NAME, OTHER_NAME})
+"""Works that are no scenarios."""
+
+
+def call_scenario(text: str = DEFAULT_CALL) -> Scenario:
+    """A scenario whose clients repeat one call: a command, and its arguments as JSON. Raises UsageError."""
+    command, _, told = text.strip().partition(" ")
+    try:
+        args: Any = json.loads(told) if told.strip() else {}
+    except ValueError as error:
+        raise UsageError(f"the call {text!r}: its arguments are no JSON: {error}") from None
+    if not command or not isinstance(args, dict):
+        raise UsageError(f"the call {text!r}: a command and a JSON object, such as {DEFAULT_CALL}")
+    return Scenario(
+        name=DEFAULT_NAME if text == DEFAULT_CALL else OTHER_NAME,
+        summary=text,
+        workload=steady(command, args, calls=1),
+        commands=(command,),
+        checkers=(OneOutcome(),),
+    )
+
+
+def plan_of(scenario: Scenario, size: Size, seed: int) -> Plan:
+    """The steps that each client repeats. Raises UsageError if the scenario cannot be timed."""
+    if scenario.faults:
+        raise UsageError(f"{scenario.name} inflicts faults, so it has no speed; bench a scenario without them")
+    plan = scenario.workload(random.Random(f"bench/{scenario.name}/{seed}"), size)
+    for step in (step for steps in plan for step in steps):
+        if step.fault is not None or step.after:
+            raise UsageError(
+                f"{scenario.name}: {step.command!r} is a fault or waits for another step, and cannot be timed"
+            )
+    kept = tuple(steps for steps in plan if steps)
+    if not kept:
+        raise UsageError(f"{scenario.name} makes no calls")
+    return kept

@@ -1,0 +1,74 @@
+"""Whether every answer belongs to its own request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from poolproof.harness.model.checker import (Finding, finding)
+from poolproof.harness.history.equality import (same_json)
+from poolproof.harness.history.history import (History, OpType)
+from poolproof.harness.model.verdict import (Verdict)
+
+ANSWER = ("command", "nonce", "session", "args", "value")
+
+
+class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Every answer belongs to its own request, an echo is what was sent, and parts are all there in order (G1).
+
+    Decided from the nonce that every request carries, from the echoes' values, and from the workers' journals.
+    """
+
+    name: str = "own_answer"
+    guarantees: tuple[str, ...] = ("G1",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the operations with an answer."""
+        wrong: list[str] = []
+        ops, services = history.ops, history.services
+        answered = ops.type.are(OpType.OK)
+        # Most echoes are what was sent, letter by letter; only the others have to be read.
+        plain = answered & ops.command.are("echo") & ops.session.are(None)
+        rows = np.flatnonzero(plain)
+        plain[rows] = ops.args[rows].same_text(ops.value[rows], without=b'"value"')
+        decided = int(plain.sum())
+        for index, *answer in ops.rows("index", *ANSWER, at=answered & ~plain):
+            verdict = _belongs(*answer)
+            decided += verdict is not None
+            if verdict is False:
+                command, nonce, _, _, value = answer
+                wrong.append(f"call {index} ({command}, nonce {nonce}) got {str(value)[:120]}")
+        if len(services):
+            known = (history.serving >= 0) & ~services.nonce.are(None)[history.serving]
+            other = known & (services.nonce.codes_in(ops.nonce)[history.serving] != ops.nonce.codes)
+            for op, served in zip(ops.take(other), services.take(history.serving[other]), strict=True):
+                wrong.append(f"call {op.index} has the nonce {op.nonce}; its worker {op.pid} served {served.nonce}")
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} answers were not their request's own", examples=wrong)
+        if not decided:
+            error = next(filter(None, ops.error.counts()), "")
+            told = f"; the first error: {error[:200]}" if error else ""
+            return finding(self, Verdict.UNKNOWN, f"no answer could be matched with its request{told}")
+        return finding(
+            self, Verdict.PASS, f"each of {decided} answers belongs to its request", figures={"decided": decided}
+        )
+
+
+def _belongs(command: str, nonce: str, session: str | None, args: dict[str, Any], value: Any) -> bool | None:  # noqa: ANN401
+    # None: nothing in the answer tells.
+    if command == "echo":
+        sent = args if session is None else {**args, "session_id": session}
+        return same_json(value, sent.get("value", sent))
+    if command == "parts":
+        count, padding = args.get("count"), "x" * int(args.get("bytes", 0))
+        whole = isinstance(value, list) and all(isinstance(part, dict) for part in value)
+        return whole and [(part.get("index"), part.get("padding")) for part in value] == [
+            (index, padding) for index in range(int(count or 0))
+        ]
+    if command == "blob" and isinstance(value, dict) and value.get("blob") != "x" * int(args.get("bytes", 0)):
+        return False
+    if isinstance(value, dict) and "nonce" in args and "nonce" in value:  # a foreign worker may give none back
+        return bool(value["nonce"] == nonce)
+    return None

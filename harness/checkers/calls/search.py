@@ -1,0 +1,131 @@
+"""Whether an order of concurrent calls exists that explains all of their answers: the search of Wing and Gong.
+
+Pure, and knows nothing of sessions or commands: a call is an interval and a step of an immutable state. Configurations
+that were met before are not searched again, as in Lowe, "Testing for linearizability" (2017).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from poolproof.harness.model.verdict import (Verdict)
+
+State: TypeAlias = tuple[tuple[str, bytes], ...]
+"""Pairs of names and values, by name."""
+Step: TypeAlias = Callable[[State], State | None]
+"""The state after a call, or None if its answer does not fit the state before."""
+Configuration: TypeAlias = tuple[int, int, int, State]
+"""How far every answered call is done, which behind that, which of the unanswered, and the state."""
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One call: `returned` is None if it was never answered, so that it may have happened at any later time, or never.
+
+    Times are of one clock. `index` is the caller's own number for it.
+    """
+
+    index: int
+    invoked: int
+    returned: int | None
+    step: Step
+
+
+class Found(msgspec.Struct, frozen=True):
+    """PASS, FAIL or, beyond the bound, UNKNOWN. `placed` is the longest prefix: how many answered calls an order was
+    found for, of `answered`; `stuck` are the indexes of those that may come next there and do not fit.
+    """
+
+    verdict: Verdict
+    answered: int
+    placed: int
+    visited: int
+    stuck: tuple[int, ...] = ()
+
+
+def find_order(calls: Sequence[Call], *, most_visited: int, start: State = ()) -> Found:
+    """Search depth first. A call comes before another if it returned before the other was invoked.
+
+    Visits at most `most_visited` configurations, and holds no more in memory.
+    """
+    answered = sorted((call for call in calls if call.returned is not None), key=lambda call: call.invoked)
+    doubtful = sorted((call for call in calls if call.returned is None), key=lambda call: call.invoked)
+    if not doubtful and all(_before(one, other) for one, other in itertools.pairwise(answered)):
+        return _follow(answered, most_visited, start)
+    stack: list[Configuration] = [(0, 0, 0, start)]
+    seen: set[Configuration] = set()
+    visited = best = 0
+    stuck: tuple[int, ...] = ()
+    while stack:
+        if visited >= most_visited:
+            return Found(Verdict.UNKNOWN, len(answered), best, visited, stuck)
+        base, done, tried, state = stack.pop()
+        visited += 1
+        if base == len(answered):
+            return Found(Verdict.PASS, len(answered), base, visited)
+        nearest, bound = _may_come_next(answered, base, done)
+        follow: list[Configuration] = []
+        for number, call in enumerate(doubtful):
+            if call.invoked > bound:
+                break
+            after = None if tried >> number & 1 else call.step(state)
+            if after is not None and after != state:  # one that changes nothing may as well not have happened
+                follow.append((base, done, tried | 1 << number, after))
+        for offset in reversed(nearest):
+            after = answered[base + offset].step(state)
+            if after is not None:
+                follow.append((*_advance(base, done | 1 << offset), tried, after))
+        placed = base + done.bit_count()
+        if placed > best or (placed == best and not stuck):
+            best, stuck = placed, tuple(answered[base + offset].index for offset in nearest)
+        if len(nearest) == 1 and not doubtful:
+            stack += follow  # no other way leads here
+            continue
+        for configuration in follow:
+            if configuration not in seen:
+                seen.add(configuration)
+                stack.append(configuration)
+    return Found(Verdict.FAIL, len(answered), best, visited, stuck)
+
+
+def _before(one: Call, other: Call) -> bool:
+    return one.returned is not None and one.returned < other.invoked
+
+
+def _follow(answered: Sequence[Call], most_visited: int, state: State) -> Found:
+    # Calls that do not overlap have one order.
+    for place, call in enumerate(answered):
+        if place + 1 >= most_visited:
+            return Found(Verdict.UNKNOWN, len(answered), place, place, (call.index,))
+        after = call.step(state)
+        if after is None:
+            return Found(Verdict.FAIL, len(answered), place, place + 1, (call.index,))
+        state = after
+    return Found(Verdict.PASS, len(answered), len(answered), len(answered))
+
+
+def _may_come_next(answered: Sequence[Call], base: int, done: int) -> tuple[list[int], int]:
+    # The offsets of the calls before which no other must come, and the first return among those that are not done.
+    bound: int | None = None
+    open_: list[int] = []
+    for position in range(base, len(answered)):
+        call = answered[position]
+        if bound is not None and call.invoked > bound:
+            break
+        if done >> (position - base) & 1:
+            continue
+        open_.append(position - base)
+        if call.returned is not None and (bound is None or call.returned < bound):
+            bound = call.returned
+    assert bound is not None, "an answered call is left"
+    return [offset for offset in open_ if answered[base + offset].invoked <= bound], bound
+
+
+def _advance(base: int, done: int) -> tuple[int, int]:
+    while done & 1:
+        done >>= 1
+        base += 1
+    return base, done

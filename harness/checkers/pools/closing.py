@@ -1,0 +1,94 @@
+"""Whether a pool ends well: bounded, with its accounts in order, and with nothing left behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from poolproof.harness.model.checker import (Finding, finding)
+from poolproof.harness.history.history import (History, Leftovers)
+from poolproof.harness.model.verdict import (Verdict)
+
+
+class CloseBounded(msgspec.Struct, frozen=True, kw_only=True):
+    """The close took at most `within_s` seconds, and who was refused heard of it within `refusal_s` (G22)."""
+
+    within_s: float
+    refusal_s: float = 0.5
+    name: str = "close_bounded"
+    guarantees: tuple[str, ...] = ("G22",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the marks of the close and the operations that ended as PoolClosed without being sent."""
+        began, ended = history.close_began_ns, history.close_ended_ns
+        if began is None:
+            return finding(self, Verdict.UNKNOWN, "the pool was not closed")
+        if ended is None:
+            # If the run was cut off, nobody knows whether it would have.
+            verdict = Verdict.FAIL if history.finished else Verdict.UNKNOWN
+            return finding(self, verdict, "the close never ended")
+        took_s = (ended - began) / 1e9
+        late = [
+            f"call {op.index} was refused {(op.completed_ns - began) / 1e9:.3f} s after the close began"
+            for op in history.ops.take(history.ops.outcome.are("PoolClosed") & history.ops.sent.are("no"))
+            if op.invoked_ns < began
+            and op.completed_ns is not None
+            and (op.completed_ns - began) / 1e9 > self.refusal_s
+        ]
+        figures: dict[str, float | int | str] = {"close_s": round(took_s, 4)}
+        if took_s > self.within_s or late:
+            claim = f"the close took {took_s:.2f} s (limit {self.within_s:g} s), {len(late)} refusals were late"
+            return finding(self, Verdict.FAIL, claim, figures=figures, examples=late)
+        return finding(self, Verdict.PASS, f"the close took {took_s:.2f} s", figures=figures)
+
+
+class Conserved(msgspec.Struct, frozen=True, kw_only=True):
+    """The pool's own counts are the history's: submitted = outcomes, with nothing in flight (G27).
+
+    What a face's contract leaves `uncounted` the pool must not have counted.
+    """
+
+    name: str = "conserved"
+    guarantees: tuple[str, ...] = ("G27",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the pool's statistics after the last call and the operations."""
+        counted = history.statistics
+        if counted is None:
+            return finding(self, Verdict.UNKNOWN, "the pool's statistics were not recorded")
+        seen = history.ops.outcome.counts()
+        for outcome in history.info.uncounted:
+            seen.pop(outcome, None)
+        told = Counter({outcome: count for outcome, count in counted.outcomes.items() if count})
+        wrong = [
+            f"{outcome}: the pool counted {told[outcome]}, its callers {seen[outcome]}"
+            for outcome in sorted(told.keys() | seen.keys())
+            if told[outcome] != seen[outcome]
+        ]
+        if counted.in_flight:
+            wrong.append(f"{counted.in_flight} calls are in flight by the pool's count, after the last has ended")
+        if counted.submitted != counted.in_flight + sum(told.values()):
+            wrong.append(f"{counted.submitted} submitted is not {counted.in_flight} + {sum(told.values())}")
+        if wrong:
+            return finding(self, Verdict.FAIL, "the pool's counts are not those of its callers", examples=wrong)
+        return finding(self, Verdict.PASS, f"the pool counted its {counted.submitted} calls as their callers did")
+
+
+class NothingLeft(msgspec.Struct, frozen=True, kw_only=True):
+    """After the close no process, descriptor or thread is left that was not there before (G20, G21)."""
+
+    name: str = "nothing_left"
+    guarantees: tuple[str, ...] = ("G20", "G21")
+
+    def check(self, history: History) -> Finding:
+        """Decide from the census before and after."""
+        left = history.leftovers
+        if left is None:
+            return finding(self, Verdict.UNKNOWN, "what was left after the close was not counted")
+        if left == Leftovers():
+            return finding(self, Verdict.PASS, "no process, descriptor or thread was left")
+        told = [f"process {pid}" for pid in left.processes]
+        told += [f"descriptor {name}" for name in left.descriptors]
+        told += [f"thread {name}" for name in left.threads]
+        return finding(self, Verdict.FAIL, f"{len(told)} things were left after the close", examples=told)

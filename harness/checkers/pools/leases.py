@@ -1,0 +1,232 @@
+"""Whether a worker serves one call at a time, at most once, and never after an exchange that broke off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from poolproof.bridge import (EventKind)
+from poolproof.harness.model.checker import (Finding, finding)
+from poolproof.harness.history.columns import (NONE, Numbers, find_last, last_where, order_by, pick, repeated)
+from poolproof.harness.history.history import (History, OpType)
+from poolproof.harness.history.tables import (Events)
+from poolproof.harness.model.verdict import (Verdict)
+
+NEVER_NS = 1 << 62
+LEASE_ENDS = (EventKind.CHECKIN, EventKind.KILL, EventKind.REAP)
+
+
+def same_as_before(column: Numbers) -> NDArray[np.bool_]:
+    """Where a row has the value of the row before it; never in the first."""
+    same = np.zeros(len(column), dtype=bool)
+    same[1:] = column[1:] == column[:-1]
+    return same
+
+
+def free_arrivals(history: History) -> Events:
+    """ENQUEUE of the calls that any worker may serve, in order of time.
+
+    Calls of sessions are left out, since they may wait for one worker alone, and so are those on a held lease.
+    """
+    came = history.events_by_kind[EventKind.ENQUEUE]
+    bound = history.ops.call[~history.ops.session.are(None)]
+    return came.take((came.call != NONE) & (came.worker == NONE) & ~np.isin(came.call, bound))
+
+
+class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
+    """Leases of one worker never overlap, and neither does what its own journal says it worked on (G2)."""
+
+    name: str = "exclusive_lease"
+    guarantees: tuple[str, ...] = ("G2",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the pool's events and the workers' journals."""
+        steps = history.steps(EventKind.ACCEPT, *LEASE_ENDS)
+        taken = steps.kind.are(EventKind.ACCEPT)
+        # The checkin of another call than the one that was given the worker ends no lease.
+        given = last_where(taken)
+        strange = steps.kind.are(EventKind.CHECKIN) & (pick(steps.call, given, NONE) != steps.call)
+        steps = steps.take(~strange)
+        taken = steps.kind.are(EventKind.ACCEPT)
+        held = same_as_before(steps.worker) & np.append(False, taken & (steps.call != NONE))[: len(steps)]
+        leases = int(taken.sum())
+        wrong = [
+            f"worker {worker} was given to pool call {call} while pool call {holder} held it"
+            for worker, call, holder in pairs_at(taken & held, steps.worker, steps.call)
+        ]
+        served = history.closed_intervals
+        served = served.take(order_by(served.pid, served.start_ns, served.end_ns))
+        both = same_as_before(served.pid) & (served.start_ns < np.append(0, served.end_ns)[: len(served)])
+        wrong += [
+            f"process {pid} worked on the requests {one} and {other} at the same time"
+            for pid, other, one in pairs_at(both, served.pid, served.request_id)
+        ]
+        decided = leases + len(served)
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} overlaps on one worker", examples=wrong)
+        if not decided:
+            return finding(self, Verdict.UNKNOWN, "no lease and no work of a worker was recorded")
+        return finding(self, Verdict.PASS, f"{leases} leases, none overlapping", figures={"leases": leases})
+
+
+class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
+    """No request is sent twice, and no nonce is served twice (G4).
+
+    One repetition is meant: a handover repeats what a session's client has an answer to, on another worker.
+    """
+
+    name: str = "at_most_once"
+    guarantees: tuple[str, ...] = ("G4",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the pool's SEND events and the workers' journals."""
+        events, ops, services = history.events, history.ops, history.services
+        sent = events.call[events.kind.are(EventKind.SEND)]
+        answered = ops.take(~ops.session.are(None) & ops.type.are(OpType.OK) & (ops.completed_ns != NONE))
+        answer = find_last((services.nonce.codes_in(ops.nonce),), (answered.nonce.codes,))
+        before = (answer < 0) | (services.start_ns < pick(answered.completed_ns, answer, 0))
+        served = services.nonce.codes[before & ~services.nonce.are(None)]
+        wrong = [
+            f"pool call {None if call == NONE else call} was sent {count} times"
+            for call, count in repeated(sent).items()
+        ]
+        words = services.nonce.words
+        wrong += [f"the request {words[code]} was served {count} times" for code, count in repeated(served).items()]
+        nameless = int(services.nonce.are(None).sum())
+        asked = sum("nonce" not in args for (args,) in ops.rows("args")) if nameless else 0
+        if nameless > asked and ops.session.are(None).all():  # a handover repeats requests of a session
+            wrong.append(f"{nameless} requests without a nonce were served, and {asked} were asked for")
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} requests went out more than once", examples=wrong)
+        seen = max(len(sent), len(served) + nameless)
+        if not seen:
+            return finding(self, Verdict.UNKNOWN, "no request was seen to be sent or served")
+        return finding(self, Verdict.PASS, f"{seen} requests, each sent at most once")
+
+
+def pairs_at(rows: NDArray[np.bool_], who: Numbers, what: Numbers) -> Iterator[tuple[int, int, int]]:
+    """At each of these rows: who, what, and what the row before it has."""
+    places = np.flatnonzero(rows)
+    yield from zip(who[places].tolist(), what[places].tolist(), what[places - 1].tolist(), strict=True)
+
+
+class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker whose exchange broke off between send and receive is never given to anybody again (G5)."""
+
+    name: str = "clean_workers"
+    guarantees: tuple[str, ...] = ("G5",)
+    needs_events: ClassVar[bool] = True
+
+    def check(self, history: History) -> Finding:
+        """Decide from the pool's events."""
+        steps = history.steps(EventKind.ACCEPT, EventKind.SEND, EventKind.RECEIVE)
+        outstanding = steps.kind.are(EventKind.SEND) & (steps.call != NONE)
+        again = same_as_before(steps.worker) & np.append(False, outstanding)[: len(steps)]
+        again &= steps.kind.are(EventKind.ACCEPT)
+        last = ~np.append(same_as_before(steps.worker)[1:], False)[: len(steps)]
+        broken = int((outstanding & last).sum())
+        wrong = [
+            f"worker {worker} was given to pool call {call}; pool call {other} had no answer"
+            for worker, call, other in pairs_at(again, steps.worker, steps.call)
+        ]
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} dirty workers were used again", examples=wrong)
+        if not len(steps):
+            return finding(self, Verdict.UNKNOWN, "the pool told of no lease")
+        return finding(
+            self,
+            Verdict.PASS,
+            f"no worker was used after a break; {broken} broke",
+            figures={"broken": broken},
+        )
+
+
+class Fifo(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls outside sessions get workers in the order in which they came to the queue (G7).
+
+    A call is overtaken if it surely had its place before another came, and its worker was surely not free yet when
+    the other got one. A pool's OFFER tells since when the call had its place; its worker was free at the earliest
+    when it was last given back. Of pools that do not tell it counts from ENQUEUE to OFFER or ACCEPT, if the arrivals
+    and the grants both differ by more than `slack_s`, which a client that the machine holds up may exceed.
+
+    A call that gave up before it had a worker was overtaken by what came after it and had one while it still waited.
+    It counts as waiting until its own limit at the latest, since after that it need not be served.
+    """
+
+    slack_s: float = 0.002
+    name: str = "fifo"
+    guarantees: tuple[str, ...] = ("G7",)
+    needs_events: ClassVar[bool] = True
+
+    def check(self, history: History) -> Finding:
+        """Decide from ENQUEUE to the grant, which is OFFER or ACCEPT, whichever came first, or to WITHDRAW or DONE."""
+        waits = self._waits(history)
+        if int(waits.granted.sum()) < 2:
+            return finding(self, Verdict.UNKNOWN, "fewer than two calls were given a worker")
+        slack_ns = int(self.slack_s * 1e9)
+        # The first grant of all that came later, from each place on; a wait that lasted longer was overtaken.
+        grants = np.append(np.where(waits.granted, waits.ends, NEVER_NS), NEVER_NS)
+        first = np.minimum.accumulate(grants[::-1])[::-1]
+        whose = np.minimum.accumulate(np.where(grants == first, np.arange(len(grants)), len(grants))[::-1])[::-1]
+        place = np.searchsorted(waits.came, waits.queued, side="right")
+        overtaken = np.flatnonzero(first[place] + slack_ns < waits.free)
+        by = whose[place[overtaken]]
+        ms = (waits.came[by] - waits.came[overtaken]) / 1e6
+        wrong = [
+            f"pool call {later} overtook pool call {call}, which came {before:.1f} ms before"
+            for later, call, before in zip(waits.call[by], waits.call[overtaken], ms, strict=True)
+        ]
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} calls were overtaken", examples=wrong)
+        return finding(self, Verdict.PASS, f"{len(waits.call)} calls were served in the order of their arrival")
+
+    def _waits(self, history: History) -> _Waits:
+        came = free_arrivals(history)
+        granted, left = history.granted_ns.of(came.call), history.left_ns.of(came.call)
+        ops = history.ops
+        op = find_last((came.call,), (ops.call,))
+        limit_ns = pick(ops.invoked_ns + (history.patience_s(ops) * 1e9).astype(np.int64), op, NEVER_NS)
+        ends = np.where(granted != NONE, granted, np.minimum(left, limit_ns))
+        queued = history.queued_ns.of(came.call)
+        slow = came.at_ns + int(self.slack_s * 1e9)
+        free = ends
+        if (queued != NONE).any():
+            # Who was given a worker without an offer never had a place in the queue before.
+            queued = np.where(queued != NONE, queued, np.where(granted != NONE, granted, slow))
+            free = np.where(granted != NONE, _free_since(history, came.call, granted), ends)
+        else:
+            queued = slow
+        known = ends != NONE
+        return _Waits(*(column[known] for column in (came.call, came.at_ns, queued, free, ends, granted != NONE)))
+
+
+class _Waits(NamedTuple):
+    """By `came`: calls, when they came at the earliest, and when they had a place in the queue at the latest; when
+    their worker was free at the earliest; and the end of each wait, by a grant or without.
+    """
+
+    call: Numbers
+    came: Numbers
+    queued: Numbers
+    free: Numbers
+    ends: Numbers
+    granted: NDArray[np.bool_]
+
+
+def _free_since(history: History, calls: Numbers, moments: Numbers) -> Numbers:
+    # When the worker that each call got was last given back before it was granted; NONE if it was not.
+    given = history.events.take(history.events.kind.are(EventKind.OFFER, EventKind.ACCEPT))
+    given = given.take(order_by(-given.at_ns))
+    workers = pick(given.worker, find_last((calls,), (given.call,)), NONE)
+    back = history.steps(EventKind.CHECKIN)
+    who, when = np.concatenate((back.worker, workers)), np.concatenate((back.at_ns, moments))
+    order = order_by(who, when)
+    last = last_where(order < len(back))
+    latest = order[last]
+    found = np.empty(len(who), dtype=np.int64)
+    found[order] = np.where((last >= 0) & (who[latest] == who[order]), when[latest], NONE)
+    return found[len(back) :]

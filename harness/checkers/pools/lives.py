@@ -1,0 +1,277 @@
+"""Whether workers are born, work and end as the rules say: lives, starts, timeouts, growth and recycling."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+
+from poolproof.bridge import (Event, EventKind)
+from poolproof.harness.model.checker import (Finding, finding)
+from poolproof.harness.checkers.pools.leases import (same_as_before)
+from poolproof.harness.history.columns import (NONE, order_by)
+from poolproof.harness.history.history import (History)
+from poolproof.harness.model.verdict import (Verdict)
+
+SPAWN, READY, KILL, REAP = EventKind.SPAWN, EventKind.READY, EventKind.KILL, EventKind.REAP
+RETIRED = frozenset({"retired"})
+"""The details of a KILL that is the pool's own choice: the worker was well, and is asked to leave."""
+
+
+def lives_of(history: History) -> dict[int, list[Event]]:
+    """The steps of each worker's life, in order of time; of one moment, in the order of their recording."""
+    found: dict[int, list[Event]] = {}
+    for event in history.steps(SPAWN, READY, KILL, REAP):
+        if event.worker is not None:
+            found.setdefault(event.worker, []).append(event)
+    return found
+
+
+class Lives(msgspec.Struct, frozen=True, kw_only=True):
+    """Every worker is spawned, ready, killed and reaped in this order, each at most once, and reaped in the end (G8).
+
+    So that the living are at every event those that are idle, leased, starting or dying. A kill may be repeated.
+    `slack_s` is how late another thread may tell of what it sent before the worker was reaped.
+    """
+
+    slack_s: float = 0.1
+    name: str = "lives"
+    guarantees: tuple[str, ...] = ("G8",)
+    needs_events: ClassVar[bool] = True
+
+    def check(self, history: History) -> Finding:
+        """Decide from SPAWN, READY, SEND, KILL and REAP."""
+        if not len(history.events_by_kind[SPAWN]):
+            return finding(self, Verdict.UNKNOWN, "no worker was seen to start")
+        complete = history.finished and history.close_ended_ns is not None
+        lives = lives_of(history)
+        sends = history.steps(EventKind.SEND)
+        for event in sends.take(~np.append(same_as_before(sends.worker)[1:], False)[: len(sends)]):
+            if event.worker is not None:  # the last that it was sent
+                lives.setdefault(event.worker, []).append(event)
+        wrong = [fault for worker, events in lives.items() for fault in self._faults(worker, events, complete)]
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} steps of workers out of their order", examples=wrong)
+        return finding(self, Verdict.PASS, f"{len(lives)} workers lived in order", figures={"workers": len(lives)})
+
+    def _faults(self, worker: int, events: list[Event], complete: bool) -> Iterator[str]:
+        counts = Counter(event.kind for event in events)
+        first = {event.kind: event.at_ns for event in reversed(events)}
+        for kind in (SPAWN, READY, REAP):
+            if counts[kind] > 1:
+                yield f"worker {worker} has {counts[kind]} times {kind}"
+        if SPAWN not in first:
+            yield f"worker {worker} was never spawned"
+        elif early := [event for event in events if event.at_ns < first[SPAWN]]:
+            yield f"worker {worker} has {early[0].kind} before it was spawned"
+        if REAP in first:
+            late = [event for event in events if event.at_ns > first[REAP] + int(self.slack_s * 1e9)]
+            for event in late[:1]:
+                yield f"worker {worker} has {event.kind} {(event.at_ns - first[REAP]) / 1e9:.3f} s after it was reaped"
+        elif complete:
+            yield f"worker {worker} was never reaped"
+
+
+class TimeoutKills(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that timed out with a worker has that worker killed before it is told, and reaped within `grace_s` (G12).
+
+    `slack_s` is how much later the kill may be seen. That the whole process group went is for the census to say.
+    """
+
+    grace_s: float
+    slack_s: float = 0.05
+    name: str = "timeout_kills"
+    guarantees: tuple[str, ...] = ("G12",)
+    needs_events: ClassVar[bool] = True
+
+    def check(self, history: History) -> Finding:
+        """Decide from the operations that ended as CallTimeout after they were sent, and from KILL and REAP."""
+        ends: dict[EventKind, dict[int | None, int]] = {KILL: {}, REAP: {}}
+        for kind, found in ends.items():
+            for event in history.events_by_kind[kind]:
+                found.setdefault(event.worker, event.at_ns)
+        wrong: list[str] = []
+        decided = 0
+        for op in history.judged_ops.take(history.judged_ops.outcome.are("CallTimeout")):
+            if op.sent_ns is None or op.worker is None or op.completed_ns is None:
+                continue
+            decided += 1
+            kill, reap = ends[KILL].get(op.worker), ends[REAP].get(op.worker)
+            end = min((ns for ns in (kill, reap) if ns is not None), default=None)
+            if end is None:
+                wrong.append(f"worker {op.worker} was not ended after call {op.index} had timed out")
+            elif end > op.completed_ns + int(self.slack_s * 1e9):
+                late_s = (end - op.completed_ns) / 1e9
+                wrong.append(f"worker {op.worker} was killed {late_s:.3f} s after call {op.index} was told")
+            elif reap is not None and (reap - end) / 1e9 > self.grace_s:
+                wrong.append(f"worker {op.worker} was reaped {(reap - end) / 1e9:.3f} s after it was killed")
+            elif reap is None and history.finished:
+                wrong.append(f"worker {op.worker} was killed and never reaped")
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} timeouts did not end their worker", examples=wrong)
+        if not decided:
+            return finding(self, Verdict.UNKNOWN, "no call timed out after it was sent")
+        return finding(self, Verdict.PASS, f"each of {decided} timeouts ended its worker", figures={"decided": decided})
+
+
+class BoundedStart(msgspec.Struct, frozen=True, kw_only=True):
+    """Every start is over after `timeout_s`, give or take the part `tolerance`, and `slack_s` seconds (G13).
+
+    A worker is ready by then, or killed or dead. With `mute` the scenario's failing starts answer nothing at all, so
+    that a kill before `timeout_s` less its tolerance is too early.
+    """
+
+    timeout_s: float
+    tolerance: float = 0.1
+    slack_s: float = 0.1
+    mute: bool = False
+    name: str = "bounded_start"
+    guarantees: tuple[str, ...] = ("G13",)
+    needs_events: ClassVar[bool] = True
+
+    def check(self, history: History) -> Finding:
+        """Decide from SPAWN to the first of READY, KILL and REAP; starts that the close cut short are left out."""
+        lives = lives_of(history)
+        if not any(events[0].kind is SPAWN for events in lives.values()):
+            return finding(self, Verdict.UNKNOWN, "no worker was seen to start")
+        latest_s = self.timeout_s * (1 + self.tolerance) + self.slack_s
+        close_ns = history.close_began_ns
+        last_ns = close_ns or int(history.events.at_ns.max())
+        wrong: list[str] = []
+        longest_s, decided, failed = 0.0, 0, 0
+        for worker, events in lives.items():
+            if events[0].kind is not SPAWN:
+                continue
+            end = events[1] if len(events) > 1 and (close_ns is None or events[1].at_ns < close_ns) else None
+            took_s = ((last_ns if end is None else end.at_ns) - events[0].at_ns) / 1e9
+            if end is None and took_s <= latest_s:
+                continue
+            decided += 1
+            failed += end is not None and end.kind is not READY
+            longest_s = max(longest_s, took_s)
+            how = "still starting" if end is None else {READY: "ready", KILL: "given up"}.get(end.kind, "dead")
+            early = (
+                self.mute and end is not None and end.kind is KILL and took_s < self.timeout_s * (1 - self.tolerance)
+            )
+            if took_s > latest_s or early:
+                wrong.append(f"worker {worker} was {how} after {took_s:.3f} s; the limit is {self.timeout_s:g} s")
+        figures: dict[str, float | int | str] = {"starts": decided, "failed": failed, "longest_s": round(longest_s, 4)}
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} starts missed it", figures=figures, examples=wrong)
+        if not decided:
+            return finding(self, Verdict.UNKNOWN, "every start was cut short by the close")
+        claim = f"each of {decided} starts was over after {longest_s:.2f} s at most; {failed} failed"
+        return finding(self, Verdict.PASS, claim, figures=figures)
+
+
+class Restraint(msgspec.Struct, frozen=True, kw_only=True):
+    """Never more than `at_most` workers live, and none is let go while `at_least` or fewer stay (G15).
+
+    What the demand needs is for the scenario to say: the pool's size and what its spike of calls deserves.
+    """
+
+    at_most: int
+    at_least: int = 0
+    name: str = "restraint"
+    guarantees: tuple[str, ...] = ("G15",)
+    needs_events: ClassVar[bool] = True
+
+    def check(self, history: History) -> Finding:
+        """Decide from SPAWN, REAP and the kills that are the pool's own choice, up to the close."""
+        living: set[int | None] = set()
+        staying: set[int | None] = set()
+        wrong: list[str] = []
+        most = 0
+        for event in _until_close(history, SPAWN, KILL, REAP):
+            if event.kind is SPAWN:
+                living.add(event.worker)
+                staying.add(event.worker)
+                most = max(most, len(living))
+                continue
+            chosen = event.kind is KILL and event.detail in RETIRED and event.worker in staying
+            if chosen and len(staying) <= self.at_least:
+                wrong.append(f"worker {event.worker} was let go while {len(staying)} stayed")
+            staying.discard(event.worker)
+            if event.kind is REAP:
+                living.discard(event.worker)
+        if not most:
+            return finding(self, Verdict.UNKNOWN, "no worker was seen to start")
+        if most > self.at_most:
+            wrong.insert(0, f"{most} workers lived at once; {self.at_most} were enough")
+        if wrong:
+            return finding(self, Verdict.FAIL, wrong[0], figures={"max": most}, examples=wrong)
+        claim = f"never more than {most} workers lived, nor fewer than {self.at_least} by the pool's choice"
+        return finding(self, Verdict.PASS, claim, figures={"max": most})
+
+
+class Recycled(msgspec.Struct, frozen=True, kw_only=True):
+    """No worker serves over `max_requests` calls, none is let go within a lease, and never the last ready one (G16).
+
+    A pool of one worker cannot keep a ready one while it is replaced, and is not asked to. `max_requests` None only
+    looks at when workers are let go.
+    """
+
+    max_requests: int | None = None
+    name: str = "recycled"
+    guarantees: tuple[str, ...] = ("G16",)
+    needs_events: ClassVar[bool] = True
+
+    def check(self, history: History) -> Finding:
+        """Decide from SEND, the leases, and the kills that are the pool's own choice, up to the close."""
+        workers = history.events.worker[history.events.kind.are(EventKind.SEND)]
+        if not len(workers):
+            return finding(self, Verdict.UNKNOWN, "no request was seen to be sent")
+        served = dict(zip(*(column.tolist() for column in np.unique(workers, return_counts=True)), strict=True))
+        limit = self.max_requests
+        wrong = [
+            f"worker {worker} served {count} calls; the limit is {limit}"
+            for worker, count in served.items()
+            if limit is not None and count > limit
+        ]
+        ready: set[int | None] = set()
+        holders = _holders(history)
+        recycled = 0
+        for event in _until_close(history, READY, KILL, REAP):
+            if event.kind is READY:
+                ready.add(event.worker)
+                continue
+            if event.kind is KILL and event.detail in RETIRED and event.worker in ready:
+                recycled += 1
+                holder = holders.get((event.worker, event.at_ns))
+                if holder is not None:
+                    wrong.append(f"worker {event.worker} was let go while pool call {holder} held it")
+                if len(ready) == 1 and history.info.workers > 1:
+                    wrong.append(f"worker {event.worker} was let go, the last that was ready")
+            ready.discard(event.worker)
+        most_served = max(served.values())
+        figures: dict[str, float | int | str] = {"most_served": most_served, "recycled": recycled}
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} faults of recycling", figures=figures, examples=wrong)
+        if not recycled and (limit is None or most_served < limit):
+            return finding(self, Verdict.UNKNOWN, "no worker came to its limit or was let go", figures=figures)
+        claim = f"{recycled} workers were let go between leases; none served over {most_served} calls"
+        return finding(self, Verdict.PASS, claim, figures=figures)
+
+
+def _holders(history: History) -> dict[tuple[int | None, int], int]:
+    # The call that held a worker at the moment of its kill, if one did.
+    steps = history.steps(EventKind.ACCEPT, EventKind.CHECKIN, KILL, REAP)
+    kills = steps.kind.are(KILL)
+    # Of one moment the kill comes last.
+    steps = steps.take(order_by(steps.worker, steps.at_ns, kills.astype(np.int8)))
+    held = np.flatnonzero(
+        same_as_before(steps.worker)
+        & steps.kind.are(KILL)
+        & np.append(False, steps.kind.are(EventKind.ACCEPT) & (steps.call != NONE))[: len(steps)]
+    )
+    kept = (steps.worker[held].tolist(), steps.at_ns[held].tolist(), steps.call[held - 1].tolist())
+    return {(worker, at_ns): call for worker, at_ns, call in zip(*kept, strict=True)}
+
+
+def _until_close(history: History, *kinds: EventKind) -> list[Event]:
+    close_ns = history.close_began_ns
+    found = [e for kind in kinds for e in history.events_by_kind[kind] if close_ns is None or e.at_ns < close_ns]
+    return sorted(found, key=lambda event: event.at_ns)

@@ -1,0 +1,57 @@
+"""Whether the pool came back after each fault, and at what cost."""
+
+from __future__ import annotations
+
+import msgspec
+
+from poolproof.harness.model.checker import (Finding, finding)
+from poolproof.harness.history.history import (History)
+from poolproof.harness.history.recovery import (recoveries)
+from poolproof.harness.model.verdict import (Verdict)
+
+
+class Recovered(msgspec.Struct, frozen=True, kw_only=True):
+    """After each fault a new call has a result in `first_ok_s`, and the pool its old size in `full_size_s` (G8).
+
+    Both count in seconds from the fault; None asks for no bound. At most `lost` calls that were under way may have no
+    answer. What the run ended too early to show is UNKNOWN. The size is asked only of an observed pool.
+    """
+
+    first_ok_s: float | None = None
+    full_size_s: float | None = None
+    lost: int | None = None
+    name: str = "recovered"
+    guarantees: tuple[str, ...] = ("G8",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the faults that landed, the operations, and READY, KILL and REAP."""
+        found = recoveries(history)
+        if not found:
+            return finding(self, Verdict.UNKNOWN, "no fault landed before the close")
+        last_ns = history.close_began_ns or history.ended_ns
+        wrong: list[str] = []
+        unseen: list[str] = []
+        figures: dict[str, float | int | str] = {"faults": len(found), "lost": max(one.lost for one in found)}
+        for one in found:
+            for what, took_s, limit_s in (
+                ("first_ok_s", one.first_ok_s, self.first_ok_s),
+                ("full_size_s", one.full_size_s, self.full_size_s),
+            ):
+                if took_s is not None:
+                    figures[what] = max(round(took_s, 4), float(figures.get(what, 0.0)))
+                if limit_s is None or (what == "full_size_s" and not history.info.observed):
+                    continue  # who is ready only events tell
+                if took_s is not None and took_s > limit_s:
+                    wrong.append(f"after {one.kind} the {what} is {took_s:.3f}; the limit is {limit_s:g}")
+                elif took_s is None and last_ns is not None and (last_ns - one.at_ns) / 1e9 > limit_s:
+                    wrong.append(f"after {one.kind} there is no {what} until the close; the limit is {limit_s:g}")
+                elif took_s is None:
+                    unseen.append(f"after {one.kind} the run ended before {what} was seen")
+            if self.lost is not None and one.lost > self.lost:
+                wrong.append(f"after {one.kind} {one.lost} calls had no answer; at most {self.lost} may")
+        if wrong:
+            return finding(self, Verdict.FAIL, f"{len(wrong)} limits were missed", figures=figures, examples=wrong)
+        if unseen:
+            claim = "the run ended too early to tell"
+            return finding(self, Verdict.UNKNOWN, claim, figures=figures, examples=unseen)
+        return finding(self, Verdict.PASS, f"the pool came back after each of {len(found)} faults", figures=figures)

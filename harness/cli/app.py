@@ -1,0 +1,118 @@
+"""The command `poolproof`: reads what was asked for, calls the room that does it, and says how it went. The porch.
+
+Exit codes: 0 SAFE or passed, 1 UNSAFE or failed, 2 bad usage, 3 INCONCLUSIVE or unknown, 4 the run itself failed,
+130 interrupted, 141 whoever read the output went away. Bad input is one line on stderr, never a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Annotated, Any
+
+import typer
+
+from poolproof.bridge import (PoolError)
+from poolproof.harness.cli.commands import (baselines)
+from poolproof.harness.cli.commands import (benches)
+from poolproof.harness.cli.commands import (checks)
+from poolproof.harness.cli.commands import (machine)
+from poolproof.harness.cli.commands import (migrate)
+from poolproof.harness.cli.commands import (records)
+from poolproof.harness.cli.commands import (runs)
+from poolproof.harness.cli.commands import (shrinks)
+from poolproof.harness.cli.commands.options import (Exit)
+from poolproof.harness.model.errors import (HarnessError, UsageError)
+
+NUMBERS = {"int_parsing": "a whole number", "int_from_float": "a whole number", "float_parsing": "a number"}
+
+app = typer.Typer(
+    name="poolproof",
+    help="Proves that a new worker pool may replace an old one.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"poolproof {metadata.version('poolproof')}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version, and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Proves that a new worker pool may replace an old one."""
+
+
+app.command("compare")(runs.compare_command)
+app.command("run")(runs.run_command)
+app.command("shrink")(shrinks.shrink_command)
+app.command("selfcheck")(checks.selfcheck_command)
+app.command("bench")(benches.bench_command)
+app.command("sweep")(benches.sweep_command)
+app.add_typer(baselines.baseline_app, name="baseline")
+app.command("history")(baselines.history_command)
+app.command("list")(records.list_command)
+app.command("report")(records.report_command)
+app.command("open")(records.open_command)
+app.command("site")(records.site_command)
+app.command("analyze")(records.analyze_command)
+app.add_typer(migrate.app, name="migrate")
+app.command("ps")(machine.ps_command)
+app.command("reap")(machine.reap_command)
+app.command("doctor")(machine.doctor_command)
+app.command("schema")(records.schema_command)
+app.command("worker", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    machine.worker_command
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(None if arguments is None else list(arguments), "poolproof", standalone_mode=False)
+    except typer.TyperException as error:
+        if told := _tell(error):  # empty where no command was given: then the help is out already
+            _complain(told)
+        return Exit.USAGE
+    except UsageError as error:
+        _complain(str(error))
+        return Exit.USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("poolproof: interrupted\n")
+        return Exit.INTERRUPTED
+    except SystemExit as left:
+        if left.code == 1:  # whoever reads our output has gone away, which says nothing about the pools
+            return Exit.READER_GONE
+        return left.code if isinstance(left.code, int) else Exit.BROKEN
+    except (HarnessError, PoolError, OSError) as error:
+        _complain(str(error).replace("\n", " | "))
+        return Exit.BROKEN
+    except BaseException as error:
+        _complain(f"a fault of poolproof itself: {type(error).__name__}: {error}".replace("\n", " | "))
+        return Exit.BROKEN
+    return int(code or 0)
+
+
+def _tell(error: typer.TyperException) -> str:
+    # A value that is no number is named, with what is known of its limits: the words of the validator name neither.
+    param, reason = getattr(error, "param", None), error.__cause__
+    validated: Any = getattr(reason, "errors", None)
+    if param is not None and validated is not None:
+        found = validated()[0]
+        if expected := NUMBERS.get(found["type"]):
+            name = param.opts[0] if param.opts[0].startswith("-") else param.name
+            about = f" ({param.help.rstrip('.')})" if param.help else ""
+            return f"{name} {found['input']!r}: {expected} is expected{about}"
+    return error.format_message().strip()
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"poolproof: {text}\n")

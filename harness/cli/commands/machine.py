@@ -1,0 +1,60 @@
+"""Commands about this machine and its processes: ps, reap, doctor, worker."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+import typer
+from rich.console import Console
+
+from poolproof.bridge.processes.rundir import (list_pools, reap_orphans)
+from poolproof.bridge.worker.program import (main as worker_main)
+from poolproof.harness.cli.commands.options import (AsJson, Exit)
+from poolproof.harness.cli.doctor import (examine)
+from poolproof.harness.cli.terminal import (show_table)
+
+
+def ps_command(as_json: AsJson = False) -> int:
+    """List this user's pools on this machine, those of dead owners too."""
+    records = list_pools()
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(records).decode() + "\n")
+        return Exit.GOOD
+    rows = [
+        (
+            record.name,
+            record.version,
+            str(record.owner_pid),
+            "alive" if record.owner_alive else "gone",
+            record.created_at,
+            " ".join(map(str, record.worker_pids)) or "-",
+        )
+        for record in records
+    ]
+    show_table(Console(), ("pool", "version", "owner", "owner is", "since", "workers"), rows)
+    return Exit.GOOD
+
+
+def reap_command() -> int:
+    """End the workers of pools whose owner is gone, and clear what those pools left. No other process is touched."""
+    reaped = reap_orphans()
+    for record in reaped:
+        killed = " ".join(map(str, record.killed)) or "none was left"
+        typer.echo(f"{record.name}: owner {record.owner_pid} is gone; workers ended: {killed}")
+    if not reaped:
+        typer.echo("nothing to reap")
+    return Exit.GOOD
+
+
+def doctor_command() -> int:
+    """Try out whether pools, runs and reports can work on this machine."""
+    found = examine()
+    rows = [("ok" if point.well else "BAD", point.name, point.found) for point in found]
+    show_table(Console(), ("", "examined", "found"), rows)
+    return Exit.GOOD if all(point.well for point in found) else Exit.BAD
+
+
+def worker_command(context: typer.Context) -> int:
+    """Be a worker: speak the wire on stdin and stdout (--worker-id N --mode NAME)."""
+    return worker_main(context.args)

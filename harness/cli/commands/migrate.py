@@ -1,0 +1,231 @@
+"""Commands of a migration: where it stands, one step further, back, and the checklist before it. The porch.
+
+They change the state file; the applications that share it follow within a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import msgspec
+import typer
+from rich.console import Console
+
+from poolproof.bridge import (ConfigError)
+from poolproof.harness.compare.catalogue import (find_scenarios)
+from poolproof.harness.cli.commands.options import (JOBS, OF_VERDICT, POOL_HELP, AsJson, Clients, Exit, Jobs, Keeping, Out, Profile, ProfileOption, Quiet, Scenarios, Seed, Workers, build_request, new_folder)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.run.job import (start_job)
+from poolproof.migration.config import (load_plan)
+from poolproof.harness.readiness.page import (render_checklist)
+from poolproof.migration.plan import (Mode, Plan, Position)
+from poolproof.migration.state import (Entry, StateFile, whoami)
+from poolproof.harness.readiness.validate import (validate)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.cli.terminal import (STYLES, Steps, show_table)
+from poolproof.reports import (write_reports)
+
+DEFAULT_STATE = "poolproof-migration.json"
+CHECKLIST_FILE = "checklist.md"
+
+app = typer.Typer(help="Carry an application from v1 to v2, and back.", no_args_is_help=True)
+State = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help=f"The state file; if not given, as configured for the current folder, or {DEFAULT_STATE}."
+    ),
+]
+Why = Annotated[str, typer.Option(help="The reason, for the log.")]
+Who = Annotated[str, typer.Option(help="Who does it, for the log; user, host and process if not given.")]
+P = ParamSpec("P")
+
+
+def _usage(command: Callable[P, int]) -> Callable[P, int]:
+    # What cannot be, in a file or an option, is a usage error here.
+    @wraps(command)
+    def wrapped(*args: P.args, **options: P.kwargs) -> int:
+        try:
+            return command(*args, **options)
+        except ConfigError as error:
+            raise UsageError(str(error)) from error
+
+    return wrapped
+
+
+@app.command("status")
+@_usage
+def status_command(state: State = None, as_json: AsJson = False) -> int:
+    """Where the migration stands. Exit code 1 if its file cannot be read, so that v1 is in force."""
+    file, plan = _open(state)
+    entry = file.read()
+    if entry is None:
+        raise UsageError(f"there is no {file.path}: no migration has begun; `poolproof migrate start` begins one")
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(entry).decode() + "\n")
+    elif entry.trouble:
+        sys.stderr.write(f"poolproof: {entry.trouble}; v1 is in force\n")
+    else:
+        following = plan.next_step(entry.position)
+        typer.echo(f"{entry.position}, number {entry.sequence}, since {entry.at} by {entry.who}: {entry.why}")
+        typer.echo("there is no next step" if following is None else f"next: {following}")
+    return Exit.BAD if entry.trouble else Exit.GOOD
+
+
+@app.command("start")
+@_usage
+def start_command(state: State = None, why: Why = "begun", who: Who = "") -> int:
+    """Begin: v2 gets copies of idempotent calls (shadow mode). Only from v1."""
+    file, _ = _open(state)
+    entry = file.read()
+    if entry is not None and entry.mode is not Mode.V1:
+        raise UsageError(f"the migration stands at {entry.position} already; promote goes on, rollback goes back")
+    return _change(file, entry, Position(Mode.SHADOW), why, who)
+
+
+@app.command("shadow")
+@_usage
+def shadow_command(state: State = None, why: Why = "shadow mode was asked for", who: Who = "") -> int:
+    """v1 serves everything; v2 gets copies of idempotent calls."""
+    file, _ = _open(state)
+    return _change(file, file.read(), Position(Mode.SHADOW), why, who)
+
+
+@app.command("canary")
+@_usage
+def canary_command(
+    percent: Annotated[int, typer.Argument(help="The share of v2, 1 to 100.")],
+    state: State = None,
+    why: Why = "this share was asked for",
+    who: Who = "",
+) -> int:
+    """v2 serves this share of the calls and of the new sessions."""
+    file, _ = _open(state)
+    return _change(file, file.read(), Position.canary(percent), why, who)
+
+
+@app.command("promote")
+@_usage
+def promote_command(state: State = None, why: Why = "promoted", who: Who = "") -> int:
+    """The next step of the plan: shadow, the steps of its ramp, v2."""
+    file, plan = _open(state)
+    entry = file.read()
+    if entry is not None and entry.trouble:
+        raise UsageError(f"{entry.trouble}; v1 is in force, and nobody knows what the next step was")
+    following = plan.next_step(Position() if entry is None else entry.position)
+    if following is None:
+        raise UsageError("v2 serves everything already; there is no next step")
+    return _change(file, entry, following, why, who)
+
+
+@app.command("rollback")
+@_usage
+def rollback_command(state: State = None, why: Why = "rolled back", who: Who = "") -> int:
+    """v1 serves everything, whatever stood there."""
+    file, _ = _open(state)
+    entry = file.write(Position(), who=who or whoami(), why=why)
+    return _tell(entry)
+
+
+@app.command("log")
+@_usage
+def log_command(state: State = None, as_json: AsJson = False) -> int:
+    """Every change, the oldest first, with who, when and why."""
+    file, _ = _open(state)
+    changes = file.log()
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(changes).decode() + "\n")
+        return Exit.GOOD
+    rows = [(str(c.sequence), c.at, c.before, c.after, c.who, c.why) for c in changes]
+    show_table(Console(), ("number", "at", "before", "after", "who", "why"), rows)
+    return Exit.GOOD
+
+
+@app.command("validate")
+@_usage
+def validate_command(
+    scenarios: Scenarios = None,
+    baseline: Annotated[
+        str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")
+    ] = "v1",
+    candidate: Annotated[str, typer.Option(metavar="POOL", help="The pool that is to replace it.")] = "v2",
+    soak_s: Annotated[float, typer.Option(help="How long each pool is loaded, 1 to 86400 s; 0 leaves it out.")] = 10.0,
+    docs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The documents that are to be current; docs if not given.")
+    ] = None,
+    no_docs: Annotated[
+        bool, typer.Option("--no-docs", help="Leave the documents out of the checklist: they are kept elsewhere.")
+    ] = False,
+    seed: Seed = 1,
+    workers: Workers = 4,
+    clients: Clients = 8,
+    jobs: Jobs = JOBS,
+    profile: ProfileOption = Profile.QUICK,
+    out: Out = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Execute the checklist of the migration guide. What was not run is not passed; exit codes as of compare."""
+    if soak_s and not 1 <= soak_s <= 86_400:
+        raise UsageError(f"--soak-s {soak_s}: 0, or a number from 1 to 86400")
+    if docs is not None and (no_docs or not docs.is_dir()):
+        raise UsageError(f"--docs {docs}: {'--no-docs leaves them out' if no_docs else 'there is no such folder'}")
+    found = find_scenarios(scenarios or [], profile=profile)
+    one, other = find_pool(baseline), find_pool(candidate)
+    request = build_request(found, seed, workers, clients, jobs, profile, None)
+    folder = out or new_folder("validate")
+    with Keeping(folder), Steps(Console(stderr=True), quiet=quiet) as steps:
+        checklist, comparison = validate(
+            found,
+            one,
+            other,
+            request,
+            folder,
+            jobs=jobs,
+            start_job=start_job,
+            progress=steps,
+            soak_s=soak_s,
+            docs=None if no_docs else docs or Path("docs"),
+            commands=[command.name or "" for command in app.registered_commands],
+            command=shlex.join(["poolproof", *sys.argv[1:]]),
+        )
+        report = write_reports(comparison, folder)["html"]
+    checklist = msgspec.structs.replace(checklist, report=str(report))
+    page = folder / CHECKLIST_FILE
+    page.write_text(render_checklist(checklist))
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(checklist).decode() + "\n")
+    else:
+        console = Console()
+        for item in checklist.items:
+            style = STYLES.get("unknown" if not item.ran else item.word, "")
+            console.print(f"{item.word:<8}", style=style, end=" ")
+            console.print(f"{item.name}: {item.evidence}", markup=False, highlight=False, soft_wrap=True)
+        word = checklist.verdict.value
+        console.print(f"{word.upper()}: {other.name} for {one.name}", style=STYLES[word], highlight=False)
+        console.print(f"page: {page}", markup=False, highlight=False, soft_wrap=True)
+    return OF_VERDICT[checklist.verdict]
+
+
+def _open(state: Path | None) -> tuple[StateFile, Plan]:
+    plan = load_plan()
+    file = StateFile(state or plan.state_file or DEFAULT_STATE)
+    if not file.path.parent.is_dir():
+        raise UsageError(f"--state {state or plan.state_file}: there is no folder {file.path.parent}")
+    return file, plan
+
+
+def _change(file: StateFile, entry: Entry | None, position: Position, why: str, who: str) -> int:
+    if not why.strip():
+        raise UsageError("--why '': a change of a migration needs a reason")
+    expected = 0 if entry is None else entry.sequence
+    return _tell(file.write(position, who=who or whoami(), why=why, expected=expected))
+
+
+def _tell(entry: Entry) -> int:
+    typer.echo(f"{entry.position}, number {entry.sequence}")
+    return Exit.GOOD

@@ -1,0 +1,160 @@
+"""The options that several commands share, and what is made of them: requests, folders, exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.subjects.probe import (examine_worker)
+from poolproof.harness.run.runner import (Request)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.run.store import (COMPARISON_FILE)
+from poolproof.harness.model.verdict import (Decision, Verdict)
+from poolproof.harness.model.workload import (Size)
+
+FULL_SCALE = 3.0
+JOBS = 6
+DEFAULT_OUT = Path("out")
+POOL_HELP = "a name of `poolproof list pools`, or package.module:factory"
+
+
+class Exit(IntEnum):
+    """What the exit codes mean."""
+
+    GOOD = 0
+    BAD = 1
+    USAGE = 2
+    UNDECIDED = 3
+    BROKEN = 4
+    INTERRUPTED = 130
+    READER_GONE = 141
+
+
+class Profile(StrEnum):
+    """How thorough a run is.
+
+    A comparison of the profile smoke ends within 45 s on two processors, quick within 150 s. Full makes three times as
+    many calls, and runs each scenario through each face.
+    """
+
+    SMOKE = "smoke"
+    QUICK = "quick"
+    FULL = "full"
+
+
+OF_DECISION = {Decision.SAFE: Exit.GOOD, Decision.UNSAFE: Exit.BAD, Decision.INCONCLUSIVE: Exit.UNDECIDED}
+OF_VERDICT = {Verdict.PASS: Exit.GOOD, Verdict.FAIL: Exit.BAD, Verdict.UNKNOWN: Exit.UNDECIDED}
+
+Scenarios = Annotated[
+    list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Names of the catalogue, or files; all if none.")
+]
+Suite = Annotated[
+    str, typer.Option(metavar="SUITE", help="All scenarios of this suite, unless some are named: default, dspy.")
+]
+Seed = Annotated[int, typer.Option(help="Decides every workload and every order; 0 to 4294967295.")]
+Workers = Annotated[int, typer.Option(help="Worker processes of each pool, 1 to 1024.")]
+Clients = Annotated[int, typer.Option(help="Client threads that call, 1 to 1024.")]
+Jobs = Annotated[int, typer.Option(help="Runs at the same time, 1 to 64. Timings are always taken alone.")]
+ProfileOption = Annotated[Profile, typer.Option(help="How thorough the runs are.")]
+WorkerCommand = Annotated[
+    str | None,
+    typer.Option(metavar="COMMAND", help="Any program that speaks the wire; {worker_id} stands for the worker's id."),
+]
+Out = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where to keep everything; a new folder in out/ if not given.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that compare, run or pytest has left.")]
+
+
+class Keeping:
+    """Makes the folder for the records, before anything is run, and says where they are if the run is interrupted.
+
+    `at_the_end`: there is nothing to keep before the end.
+    """
+
+    def __init__(self, folder: Path, *, at_the_end: bool = False) -> None:
+        self._folder = folder
+        self._at_the_end = at_the_end
+        self._made = False
+
+    def __enter__(self) -> None:
+        if self._folder.exists() and not self._folder.is_dir():
+            raise UsageError(f"--out {self._folder}: there is a file of that name")
+        self._made = not self._folder.exists()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--out {self._folder}: the folder cannot be made: {error.strerror}") from error
+        if not os.access(self._folder, os.W_OK | os.X_OK):
+            raise UsageError(f"--out {self._folder}: the folder cannot be written to")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is not None and self._made:
+            with contextlib.suppress(OSError):
+                self._folder.rmdir()  # only if there is nothing in it
+        if kind is KeyboardInterrupt:
+            kept = "nothing is kept before the end" if self._at_the_end else f"what was recorded is in {self._folder}"
+            sys.stderr.write(f"poolproof: interrupted; {kept}\n")
+
+
+def build_request(
+    scenarios: Sequence[Scenario],
+    seed: int,
+    workers: int,
+    clients: int,
+    jobs: int,
+    profile: Profile,
+    worker_command: str | None,
+) -> Request:
+    """How to run these scenarios. Raises UsageError that names the option, its value and the limits."""
+    for option, value, least, most in (
+        ("--seed", seed, 0, 2**32 - 1),
+        ("--workers", workers, 1, 1024),
+        ("--clients", clients, 1, 1024),
+        ("--jobs", jobs, 1, 64),
+    ):
+        if not least <= value <= most:
+            raise UsageError(f"{option} {value}: a whole number from {least} to {most}")
+    known, journals = None, True
+    if worker_command is not None:
+        wanted = sorted({command for scenario in scenarios for command in scenario.commands})
+        known, journals = examine_worker(worker_command, wanted)
+    scale = FULL_SCALE if profile is Profile.FULL else 1.0
+    size = Size(workers=workers, clients=clients, scale=scale)
+    return Request(
+        seed=seed,
+        size=size,
+        profile=profile,
+        worker_command=worker_command,
+        known_commands=known,
+        journals=journals,
+    )
+
+
+def new_folder(verb: str) -> Path:
+    """A folder in out/ that no earlier command has used; it is not made."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return DEFAULT_OUT / f"{verb}-{stamp}-{time.monotonic_ns() % 1000:03d}"
+
+
+def is_run(path: Path) -> bool:
+    """Whether the path is the folder of one run, and not a comparison. Raises UsageError if it is neither."""
+    if not path.exists():
+        raise UsageError(f"there is no {path}")
+    if path.is_dir() and not (path / COMPARISON_FILE).is_file() and not (path / "run.json").is_file():
+        raise UsageError(f"{path} holds neither a comparison ({COMPARISON_FILE}) nor a run (run.json)")
+    return path.is_dir() and (path / "run.json").is_file()

@@ -1,0 +1,167 @@
+"""Commands that read what there is: list, report, open, site, analyze, schema."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from poolproof.harness.compare.catalogue import (all_scenarios, find_scenarios)
+from poolproof.harness.checkers import (ALL)
+from poolproof.harness.cli.commands.options import (DEFAULT_OUT, OF_DECISION, AsJson, Exit, Run, is_run)
+from poolproof.harness.cli.commands.results import (show_results)
+from poolproof.harness.compare.compare import (reanalyze)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.subjects.faces import (ALL_FACES)
+from poolproof.harness.model.fault import (DESCRIPTIONS)
+from poolproof.harness.subjects.pools import (SUBJECTS, offered_pools)
+from poolproof.harness.run.runner import (analyze)
+from poolproof.harness.run.store import (COMPARISON_FILE, RunFolder, read_comparison)
+from poolproof.harness.cli.terminal import (show_decision, show_table)
+from poolproof.reports import (FORMATS, INDEX_FILE, Document, schema_of, write_reports, write_site)
+from poolproof.scenarios import (SUITES)
+
+
+class Listed(StrEnum):
+    """What can be listed."""
+
+    SCENARIOS = "scenarios"
+    POOLS = "pools"
+    FAULTS = "faults"
+    CHECKERS = "checkers"
+    FACES = "faces"
+
+
+def list_command(
+    what: Annotated[Listed, typer.Argument(help="What to list.")],
+    suite: Annotated[
+        str | None, typer.Option(metavar="SUITE", help="Scenarios of this suite only: default, dspy.")
+    ] = None,
+) -> int:
+    """List the scenarios, pools, faults, checkers or faces that there are."""
+    if suite is not None and what is not Listed.SCENARIOS:
+        raise UsageError(f"--suite {suite!r}: only scenarios are in suites, not {what.value}")
+    rows: list[tuple[str, ...]]
+    match what:
+        case Listed.SCENARIOS:
+            columns = ("scenario", "shows", "about")
+            suites = SUITES if suite is None else (suite,)
+            listed = {s.name: s for one in suites for s in all_scenarios(one).values()}
+            rows = [(s.name, " ".join((*s.failures, *s.guarantees)), s.summary) for s in listed.values()]
+        case Listed.POOLS:
+            columns = ("pool", "can", "about")
+            rows = [(s.name, " ".join(sorted(s.capabilities)), s.summary) for s in SUBJECTS.values()]
+            rows += [(point.name, "", f"offered by {point.value}") for point in offered_pools().values()]
+        case Listed.FAULTS:
+            columns = ("fault", "", "about")
+            rows = [(kind.value, "", text) for kind, text in DESCRIPTIONS.items()]
+        case Listed.CHECKERS:
+            columns = ("checker", "", "about")
+            rows = [(kind.__name__, "", (kind.__doc__ or "").strip().splitlines()[0]) for kind in ALL]
+        case Listed.FACES:
+            columns = ("face", "of", "about")
+            had = {face.name: [s.name for s in SUBJECTS.values() if face in s.faces] for face in ALL_FACES}
+            rows = [(face.name, " ".join(had[face.name]), face.summary) for face in ALL_FACES]
+    show_table(Console(), columns, rows)
+    return Exit.GOOD
+
+
+def report_command(
+    run: Run,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help=f"One of {', '.join(FORMATS)}; all if not given.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write; beside the data if not given.")
+    ] = None,
+) -> int:
+    """Write the reports of a stored comparison again, or show a stored run's findings."""
+    if is_run(run):
+        for name in formats or ():
+            if name != "json":
+                raise UsageError(
+                    f"--format {name}: {run} is one run, which can be shown as json; a comparison of two pools has "
+                    f"{', '.join(FORMATS)}"
+                )
+        return show_results([RunFolder(run).read_result()], {}, as_json=bool(formats))
+    comparison = read_comparison(run)
+    home = run if run.is_dir() else run.parent
+    for path in write_reports(comparison, out or home, formats or FORMATS, home=home).values():
+        typer.echo(str(path))
+    return Exit.GOOD
+
+
+def open_command(
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="A folder that compare or pytest has left; the newest in out/."),
+    ] = None,
+) -> int:
+    """Show the report of a stored comparison, or an index of runs, in the browser; it is written if it is missing."""
+    folder = _newest(DEFAULT_OUT) if run is None else run
+    page = folder if folder.suffix == ".html" else folder / INDEX_FILE
+    if not page.is_file():
+        if not folder.exists():
+            raise UsageError(f"there is no {folder}")
+        if folder.is_dir() and not (folder / COMPARISON_FILE).is_file():
+            raise UsageError(f"{folder} holds no comparison ({COMPARISON_FILE}) and no index ({INDEX_FILE})")
+        home = folder if folder.is_dir() else folder.parent
+        page = home / FORMATS["html"][0]
+        if not page.is_file():
+            write_reports(read_comparison(folder), home, ["html"])
+    typer.echo(str(page))
+    if not webbrowser.open(page.absolute().as_uri()):
+        sys.stderr.write(f"poolproof: no browser could be opened; the page is {page}\n")
+    return Exit.GOOD
+
+
+def _newest(folder: Path) -> Path:
+    found = sorted(folder.glob(f"*/{COMPARISON_FILE}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError(f"there is no comparison in {folder}; name the folder of one")
+    return found[-1].parent
+
+
+def site_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with comparisons below it, at any depth.")],
+) -> int:
+    """Write DIR/index.html: every stored comparison below DIR with its decision, trends and scenario histories."""
+    path, index = write_site(folder)
+    typer.echo(str(path))
+    sys.stderr.writelines(f"poolproof: left out: {told}\n" for told in index.unread)
+    return Exit.GOOD
+
+
+def analyze_command(run: Run, as_json: AsJson = False) -> int:
+    """Run the checkers again on what is on disk: of one run, or of every run of a comparison."""
+    if is_run(run):
+        folder = RunFolder(run)
+        info = folder.read_info()
+        scenarios = {scenario.name: scenario for scenario in find_scenarios([info.file or info.scenario])}
+        if info.scenario not in scenarios:
+            raise UsageError(f"{info.file} no longer defines the scenario {info.scenario!r}")
+        result = analyze(scenarios[info.scenario], folder)
+        folder.write_result(result)
+        return show_results([result], scenarios, as_json=as_json)
+    comparison = reanalyze(read_comparison(run), run if run.is_dir() else run.parent, find_scenarios)
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(comparison).decode() + "\n")
+    else:
+        show_decision(Console(), comparison)
+    return OF_DECISION[comparison.decision]
+
+
+def schema_command(
+    document: Annotated[Document, typer.Argument(help="The file that it describes, without its .json.")] = (
+        Document.COMPARISON
+    ),
+) -> int:
+    """Print the JSON Schema of comparison.json, bench.json or sweep.json."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(schema_of(document)), indent=2).decode() + "\n")
+    return Exit.GOOD

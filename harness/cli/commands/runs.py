@@ -1,0 +1,178 @@
+"""Commands that run scenarios: compare, run."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from functools import partial
+from importlib.util import find_spec
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from poolproof.harness.compare.catalogue import (find_scenarios)
+from poolproof.harness.cli.commands.options import (JOBS, OF_DECISION, POOL_HELP, AsJson, Clients, Exit, Jobs, Keeping, Out, Profile, ProfileOption, Quiet, Scenarios, Seed, Suite, WorkerCommand, Workers, build_request, new_folder)
+from poolproof.harness.cli.commands.results import (show_results)
+from poolproof.harness.compare.compare import (PlannedRun, StartJob, compare, run_jobs)
+from poolproof.harness.compare.comparison import (Minimum)
+from poolproof.harness.compare.covering import (Covering, sources_of)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.face import (EXECUTE)
+from poolproof.harness.run.job import (start_measured_job)
+from poolproof.harness.run.jobserver import (JobServer)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.cli.terminal import (Steps, show_decision)
+from poolproof.reports import (publish, view_with_extras, write_reports)
+from poolproof.scenarios import (DEFAULT_SUITE)
+
+Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")]
+Candidate = Annotated[str, typer.Option(metavar="POOL", help="The pool that is to replace it.")]
+Pools = Annotated[
+    list[str] | None, typer.Option("--pool", metavar="POOL", help=f"The pool to run on, repeatable; {POOL_HELP}.")
+]
+
+
+def compare_command(
+    scenarios: Scenarios = None,
+    suite: Suite = DEFAULT_SUITE,
+    baseline: Annotated[
+        str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")
+    ] = "v1",
+    candidate: Candidate = "v2",
+    seed: Seed = 1,
+    workers: Workers = 4,
+    clients: Clients = 8,
+    jobs: Jobs = JOBS,
+    profile: ProfileOption = Profile.QUICK,
+    worker_command: WorkerCommand = None,
+    out: Out = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Measure which lines of the candidate each scenario executes.")
+    ] = False,
+    coverage_source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="A package of the candidate, repeatable; its own if none is given."),
+    ] = None,
+    least_cells: Annotated[
+        int, typer.Option(help="SAFE needs so many passed cells of fault × workload × configuration.")
+    ] = 1,
+    least_lines: Annotated[
+        float, typer.Option(help="SAFE needs so many percent of the candidate's lines executed; with --coverage.")
+    ] = 0.0,
+) -> int:
+    """Run every scenario on both pools and decide whether the candidate may replace the baseline."""
+    minimum = _minimum(least_cells, least_lines, coverage=coverage or bool(coverage_source))
+    found = find_scenarios(scenarios or [], profile=profile, suite=suite)
+    one, other = find_pool(baseline), find_pool(candidate)
+    request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
+    for package in coverage_source or ():
+        if not _is_there(package):
+            raise UsageError(f"--coverage-source {package!r}: there is no such package")
+    folder = out or new_folder("compare")
+    covering = None
+    with Keeping(folder), JobServer() as server, Steps(Console(stderr=True), quiet=quiet) as steps:
+        start: StartJob = server.start_job
+        if coverage or coverage_source:
+            covering = Covering(folder / "coverage", coverage_source or sources_of(other.name))
+            start = partial(start_measured_job, covering, other.name)
+        comparison = compare(
+            found,
+            one,
+            other,
+            request,
+            folder / "runs",
+            jobs=jobs,
+            start_job=start,
+            progress=steps,
+            command=shlex.join(["poolproof", *sys.argv[1:]]),
+            minimum=minimum,
+            read_cover=covering.read if covering is not None else lambda: None,
+        )
+        written = write_reports(comparison, folder)
+        publish(view_with_extras(comparison, folder), os.environ, sys.stderr)
+    if as_json:
+        sys.stdout.write(written["json"].read_text())
+    else:
+        console = Console()
+        show_decision(console, comparison)
+        console.print(f"report: {written['html']}", markup=False, highlight=False, soft_wrap=True)
+    ran = [result for row in comparison.scenarios for result in row.all_runs if not result.skipped]
+    if ran and all(result.trouble and not result.findings for result in ran):
+        sys.stderr.write(f"poolproof: no run came to an end; the first: {ran[0].trouble}\n")
+        return Exit.BROKEN
+    return OF_DECISION[comparison.decision]
+
+
+def _minimum(cells: int, lines: float, *, coverage: bool) -> Minimum:
+    if not 0 <= cells <= 100_000:
+        raise UsageError(f"--least-cells {cells}: a whole number from 0 to 100000")
+    if not 0 <= lines <= 100:
+        raise UsageError(f"--least-lines {lines:g}: a number from 0 to 100")
+    if lines > 0 and not coverage:
+        raise UsageError(f"--least-lines {lines:g}: lines are counted only with --coverage")
+    return Minimum(cells=cells, lines=lines)
+
+
+def run_command(
+    scenarios: Scenarios = None,
+    suite: Suite = DEFAULT_SUITE,
+    pool: Annotated[
+        list[str] | None, typer.Option(metavar="POOL", help=f"The pool to run on, repeatable; {POOL_HELP}.")
+    ] = None,
+    seed: Seed = 1,
+    workers: Workers = 4,
+    clients: Clients = 8,
+    jobs: Jobs = JOBS,
+    profile: ProfileOption = Profile.QUICK,
+    worker_command: WorkerCommand = None,
+    face: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FACE", help="A way to call the pool, of `poolproof list faces`; repeatable."),
+    ] = None,
+    observed: Annotated[
+        bool | None,
+        typer.Option("--observed/--not-observed", help="With or without an observer; both if neither is said."),
+    ] = None,
+    baseline: Annotated[
+        str, typer.Option(metavar="POOL", help="The other pool of a face that needs two, as migrating_shadow.")
+    ] = "v1",
+    out: Out = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Run scenarios on one pool (v2) or several, and show what the checkers found. What was declared is no failure.
+
+    Each scenario is run as a program uses the pool, and once more with an observer.
+    """
+    found = find_scenarios(scenarios or [], profile=profile, suite=suite)
+    subjects = [find_pool(name) for name in pool or ["v2"]]
+    request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
+    folder = out or new_folder("run")
+    runs = [
+        PlannedRun(
+            scenario=scenario,
+            subject=subject,
+            request=msgspec.structs.replace(request, face=name, observed=watched, baseline=baseline),
+        )
+        for scenario in found
+        for subject in subjects
+        for name in face or [EXECUTE.name]
+        for watched in ((False, True) if observed is None else (observed,))
+        if watched is observed or not watched or subject.face(name).tells
+    ]
+    with Keeping(folder), JobServer() as server, Steps(Console(stderr=True), quiet=quiet) as steps:
+        steps.planned(len(runs))
+        results = run_jobs(runs, folder, jobs=jobs, start_job=server.start_job, progress=steps)
+    return show_results(results, {scenario.name: scenario for scenario in found}, as_json=as_json)
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):  # a part of it is not there, or is no name
+        return False

@@ -1,0 +1,107 @@
+"""The command `shrink`: reduces a failed run, and says how surely what is left fails."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from poolproof.harness.compare.catalogue import (find_scenarios)
+from poolproof.harness.cli.commands.options import (FULL_SCALE, AsJson, Exit, Keeping, Out, Profile, Quiet, is_run, new_folder)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.intended import (find_excuse)
+from poolproof.harness.run.job import (start_job)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.shrink.shrinking import (Bounds, Shrinking, Shrunk, choose_finding)
+from poolproof.harness.history.stats import (Proportion)
+from poolproof.harness.run.store import (RunFolder)
+from poolproof.harness.cli.terminal import (Steps)
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that failed.")]
+CheckerOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Keep this checker's failure; the first undeclared one if not given.")
+]
+MaxRuns = Annotated[int, typer.Option(help="Make at most so many runs, 4 to 10000.")]
+MaxSeconds = Annotated[float, typer.Option(help="Begin no smaller plan after so many seconds, 1 to 86400.")]
+Repeats = Annotated[int, typer.Option(help="Runs that measure the rate, before and after, 1 to 1000.")]
+
+
+def shrink_command(
+    run: RunArgument,
+    checker: CheckerOption = None,
+    max_runs: MaxRuns = 80,
+    max_seconds: MaxSeconds = 300.0,
+    repeats: Repeats = 5,
+    out: Out = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Reduce a failed run to the fewest operations, clients and faults with which its finding still shows."""
+    for option, value, least, most in (
+        ("--max-runs", max_runs, 4, 10_000),
+        ("--max-seconds", max_seconds, 1, 86_400),
+        ("--repeats", repeats, 1, 1000),
+    ):
+        if not least <= value <= most:
+            raise UsageError(f"{option} {value}: a number from {least} to {most}")
+    if 2 * repeats >= max_runs:
+        raise UsageError(f"--max-runs {max_runs}: --repeats {repeats} takes {2 * repeats} of them, so none is left")
+    if not is_run(run):
+        raise UsageError(f"{run} is a comparison; one of its runs is needed, from {run / 'runs'}")
+    folder = RunFolder(run)
+    info, result = folder.read_info(), folder.read_result()
+    word = f"{info.file}::{info.scenario}" if info.file else info.scenario
+    (scenario,) = find_scenarios([word])
+    today = datetime.now(UTC).date().isoformat()
+    kept = choose_finding(
+        result,
+        checker,
+        lambda name: bool(find_excuse(scenario.intended_differences, {info.pool}, name, today=today).reason),
+    )
+    where = out or new_folder("shrink")
+    with Keeping(where), Steps(Console(stderr=True), quiet=quiet) as steps:
+        shrunk = Shrinking(
+            scenario,
+            find_pool(info.pool),
+            info,
+            kept,
+            where,
+            scale=FULL_SCALE if info.profile == Profile.FULL else 1.0,
+            bounds=Bounds(runs=max_runs, seconds=max_seconds, repeats=repeats),
+            start_job=start_job,
+            progress=steps,
+        ).carry_out()
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(shrunk).decode() + "\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in describe(shrunk))
+    return Exit.GOOD if shrunk.after is not None and shrunk.after.count else Exit.UNDECIDED
+
+
+def describe(shrunk: Shrunk) -> list[str]:
+    """What came of it, in sentences; the last is the command that runs the reduced plan."""
+    what = f"{shrunk.checker} of {shrunk.scenario} on {shrunk.pool}, seed {shrunk.seed}"
+    if shrunk.after is None:
+        return [
+            f"{what}: did not reproduce: {rate(shrunk.before)}",
+            f"nothing was reduced in {shrunk.runs} runs ({shrunk.seconds:.0f} s); more --repeats may show it",
+        ]
+    before, after = shrunk.size_before, shrunk.size_after
+    lines = [
+        f"{what}: " + ", ".join(f"{before[name]} → {after[name]} {name}" for name in before),
+        f"reproduces in {rate(shrunk.after)}; the whole plan in {rate(shrunk.before)}",
+        f"{shrunk.runs} runs in {shrunk.seconds:.0f} s",
+    ]
+    if shrunk.stopped:
+        lines.append(f"not the smallest for certain: {shrunk.stopped}")
+    return [*lines, f"again: {shrunk.replay}"]
+
+
+def rate(share: Proportion) -> str:
+    """ "4 of 5 runs (95 % interval 38 % to 96 %)"."""
+    return f"{share.count} of {share.total} runs (95 % interval {share.low:.0%} to {share.high:.0%})"

@@ -1,0 +1,149 @@
+"""Examines the machine: whether pools, runs and reports can work here, each point tried and not only looked up.
+
+It mends nothing. Every examination ends, whatever it finds.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+import msgspec
+
+from poolproof.bridge import (PoolConfig, PoolError)
+from poolproof.bridge.clock import (deadline_ns)
+from poolproof.bridge.processes.crew import (Crew)
+from poolproof.bridge.processes.procfs import (start_ticks)
+from poolproof.bridge.processes.rundir import (list_pools, pools_dir)
+
+LEAST_PYTHON = (3, 11)
+LEAST_DESCRIPTORS = 256
+ORPHAN_PATIENCE_S = 3.0
+PACKAGES = ("typer", "rich", "jinja2", "pytest", "pytest-xdist", "coverage", "msgspec", "psutil", "numpy", "altair")
+
+ORPHAN = """
+import sys, time
+from poolproof.bridge.processes.process import WorkerProcess
+worker = WorkerProcess.spawn(1, [sys.executable, "-c", "import time; time.sleep(60)"], {})
+print(worker.pid, flush=True)
+time.sleep(60)
+"""
+
+
+class Examination(msgspec.Struct, frozen=True):
+    """What was examined, whether it is well, and what was found."""
+
+    name: str
+    well: bool
+    found: str
+
+
+def examine() -> list[Examination]:
+    """Every examination, in an order in which later ones need the earlier."""
+    checks: tuple[tuple[str, Callable[[], tuple[bool, str]]], ...] = (
+        ("Python", _python),
+        ("system", _system),
+        ("packages", _packages),
+        ("processors and load", _load),
+        ("descriptors", _descriptors),
+        ("run directories", _run_directories),
+        ("a worker starts and answers", _worker),
+        ("a worker ends with its killed parent", _orphan),
+        ("charts without a network", _charts),
+    )
+    found = []
+    for name, check in checks:
+        try:
+            well, told = check()
+        except Exception as error:
+            well, told = False, f"{type(error).__name__}: {error}"
+        found.append(Examination(name, well, told))
+    return found
+
+
+def _python() -> tuple[bool, str]:
+    return sys.version_info >= LEAST_PYTHON, f"{platform.python_version()} at {sys.executable}"
+
+
+def _system() -> tuple[bool, str]:
+    lacks = [name for name in ("pidfd_open", "eventfd", "posix_spawnp") if not hasattr(os, name)]
+    if sys.platform != "linux" or lacks:
+        return False, f"{platform.system()} {platform.release()}: Linux with pidfd is needed ({', '.join(lacks)})"
+    return True, f"{platform.system()} {platform.release()} {platform.machine()}"
+
+
+def _packages() -> tuple[bool, str]:
+    lacking = []
+    for package in PACKAGES:
+        try:
+            version(package)
+        except PackageNotFoundError:
+            lacking.append(package)
+    return not lacking, f"missing: {', '.join(lacking)}" if lacking else f"all {len(PACKAGES)} are there"
+
+
+def _load() -> tuple[bool, str]:
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    note = "; timings taken now would be noisy" if load > cpus else ""
+    return True, f"load {load:.2f} on {cpus} processors{note}"
+
+
+def _descriptors() -> tuple[bool, str]:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft >= LEAST_DESCRIPTORS, f"up to {soft}; a worker takes 5"
+
+
+def _run_directories() -> tuple[bool, str]:
+    path = pools_dir()
+    dead = [record.name for record in list_pools() if not record.owner_alive]
+    note = f"; {len(dead)} were left by dead owners: `poolproof reap` clears them" if dead else ""
+    return True, f"{path}{note}"
+
+
+def _worker() -> tuple[bool, str]:
+    config = PoolConfig()
+    crew = Crew(config, version="doctor")
+    channel = None
+    try:
+        began = time.monotonic()
+        channel = crew.spawn(crew.next_id())
+        channel.handshake(deadline_ns=deadline_ns(config.start_timeout_s))
+        return True, f"in {(time.monotonic() - began) * 1e3:.0f} ms"
+    except PoolError as error:
+        return False, str(error).replace("\n", " | ")
+    finally:
+        if channel is not None:
+            channel.process.kill()
+            channel.process.exited(ORPHAN_PATIENCE_S)
+            channel.process.reap()
+            crew.bury(channel)
+        crew.disband()
+
+
+def _orphan() -> tuple[bool, str]:
+    parent = subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    try:
+        with parent.stdout as told:
+            pid = int(told.readline())
+    finally:
+        parent.kill()
+        parent.wait()
+    began = time.monotonic()
+    while start_ticks(pid) is not None:
+        if time.monotonic() - began > ORPHAN_PATIENCE_S:
+            return False, f"process {pid} outlived its parent"
+        time.sleep(0.005)
+    return True, f"within {(time.monotonic() - began) * 1e3:.0f} ms"
+
+
+def _charts() -> tuple[bool, str]:
+    import vl_convert  # the heaviest import of all, for this examination alone
+
+    return True, f"Vega-Lite {', '.join(vl_convert.get_vegalite_versions()[-1:])} is at hand"

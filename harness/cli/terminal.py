@@ -1,0 +1,191 @@
+"""What the command line shows: progress on stderr, findings and tables on stdout.
+
+Knows nothing of what is run. Plain lines where there is no terminal; NO_COLOR is respected.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from poolproof.harness.compare.comparison import (Comparison, RunResult)
+from poolproof.harness.model.verdict import (Decision, Verdict)
+
+STYLES = {
+    "pass": "green",
+    "fail": "red",
+    "unknown": "yellow",
+    "skipped": "dim",
+    "declared": "dark_orange",
+    "SAFE": "bold green",
+    "UNSAFE": "bold red",
+    "INCONCLUSIVE": "bold yellow",
+}
+MOST_NAMED = 3
+
+
+class Steps:
+    """Shows the steps of a run: a bar on a terminal, a line a step elsewhere, nothing if `quiet`. Thread-safe.
+
+    The bar tells how long the rest may take and, of steps that are named "WHAT on POOL", each pool's outcomes so far.
+    """
+
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+        self._console = console
+        self._quiet = quiet
+        self._lock = threading.Lock()
+        self._total = self._done = 0
+        self._running: dict[str, None] = {}
+        self._outcomes: dict[str, Counter[str]] = {}
+        self._bar: Progress | None = None
+        if console.is_terminal and not quiet:
+            self._bar = Progress(
+                BarColumn(bar_width=30),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[figures]}"),
+                TextColumn("{task.description}"),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("starting", total=None, figures="")
+
+    def planned(self, total: int) -> None:
+        """So many steps are to come."""
+        self._total = total
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
+
+    def began(self, what: str) -> None:
+        """A step began."""
+        with self._lock:
+            self._running[what] = None
+            self._show()
+
+    def ended(self, what: str, outcome: str) -> None:
+        """A step ended."""
+        with self._lock:
+            self._running.pop(what, None)
+            self._done += 1
+            _, named, pool = what.rpartition(" on ")
+            if named:
+                self._outcomes.setdefault(pool, Counter())[outcome] += 1
+            if self._bar is not None:
+                self._bar.advance(self._task)
+                self._bar.console.print(f"  {escape(what)}: {styled(outcome)}", highlight=False)
+            elif not self._quiet:
+                line = f"[{self._done}/{self._total}] {what}: {outcome}"
+                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._show()
+
+    def _show(self) -> None:
+        if self._bar is not None:
+            names = list(self._running)
+            more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+            described = escape(", ".join(names[:MOST_NAMED]) + more)
+            self._bar.update(self._task, description=described, figures=self._figures())
+
+    def _figures(self) -> str:
+        # "v1 12 pass 2 fail · v2 14 pass", each word in its colour.
+        return " · ".join(
+            f"[bold]{escape(pool)}[/] " + " ".join(f"{count} {styled(word)}" for word, count in sorted(found.items()))
+            for pool, found in sorted(self._outcomes.items())
+        )
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def styled(word: str) -> str:
+    """The word in its colour, as console markup."""
+    style = STYLES.get(word)
+    return f"[{style}]{escape(word)}[/]" if style else escape(word)
+
+
+def show_result(console: Console, result: RunResult, declared: dict[str, str], notes: Sequence[str] = ()) -> None:
+    """One run with its findings; `declared` has the reason for each checker that may fail, `notes` are warnings."""
+    word = result.verdict.value if not result.skipped else "skipped"
+    fails = [found.checker for found in result.findings if found.verdict is Verdict.FAIL]
+    if fails and all(checker in declared for checker in fails):
+        word = "fail, as declared"
+    said = "fail" if word.startswith("fail") else word
+    console.print(
+        f"[bold]{escape(result.scenario)}[/] on [bold]{escape(result.pool)}[/], face {escape(result.face)}, "
+        f"{'observed' if result.observed else 'not observed'}, seed {result.seed}: "
+        f"[{STYLES.get('declared' if ',' in word else said, '')}]{word}[/]",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for text in (result.skipped, result.trouble):
+        if text:
+            console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+    for found in result.findings:
+        mark = styled(found.verdict.value)
+        console.print(f"  {mark:<8} {escape(found.checker)}: {escape(found.claim)}", highlight=False, soft_wrap=True)
+        if found.verdict is Verdict.FAIL and found.checker in declared:
+            console.print(
+                f"      as declared: {declared[found.checker]}", markup=False, highlight=False, soft_wrap=True
+            )
+        if found.verdict is not Verdict.PASS:
+            for example in found.examples:
+                console.print(f"      {example}", markup=False, highlight=False, soft_wrap=True)
+            if result.replay:
+                console.print(f"      again: {result.replay}", markup=False, highlight=False, soft_wrap=True)
+    if result.unasked:
+        told = f"  asked only of an observed run: {', '.join(result.unasked)}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+    for note in notes:
+        console.print(f"  warning: {note}", markup=False, highlight=False, soft_wrap=True)
+    if result.folder:
+        console.print(f"  kept in {result.folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_decision(console: Console, comparison: Comparison) -> None:
+    """The decision and its reasons."""
+    console.print(
+        f"{styled(comparison.decision.value)}: {escape(comparison.candidate)} for {escape(comparison.baseline)}",
+        highlight=False,
+    )
+    for reason in comparison.reasons:
+        console.print(f"  - {reason}", markup=False, highlight=False, soft_wrap=True)
+    for warning in comparison.warnings:
+        console.print(f"  warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+    if comparison.decision is Decision.INCONCLUSIVE:
+        console.print("  not decided is not safe: the report says what would settle it", highlight=False)
+
+
+def show_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table; lines with tabs where there is no terminal, so that a script can read them."""
+    if not console.is_terminal:
+        for row in rows:
+            console.file.write("\t".join(row) + "\n")  # the console would turn the tabs into blanks
+        return
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    console.print(table)

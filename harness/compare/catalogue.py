@@ -1,0 +1,112 @@
+"""Finds scenarios: those of the catalogue by name, a user's own in a file. Part of the porch.
+
+A scenario file is a Python file with at least one module-level `Scenario`; FILE::NAME is one of them. A file that ends
+in .json is a plan that `poolproof shrink` has stored.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+
+from poolproof import (scenarios)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.run.plan import (read_plan)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.scenarios import (DEFAULT_SUITE)
+
+
+def all_scenarios(suite: str = DEFAULT_SUITE) -> dict[str, Scenario]:
+    """A suite of the catalogue, by name. Raises UsageError if there is none of that name."""
+    if suite not in scenarios.SUITES:
+        raise UsageError(f"there is no suite {suite!r}; there are {', '.join(scenarios.SUITES)}")
+    return dict(scenarios.SUITES[suite])
+
+
+def is_of_catalogue(scenario: Scenario) -> bool:
+    """Whether this very scenario is in a suite, so that its name alone finds it."""
+    return any(suite.get(scenario.name) is scenario for suite in scenarios.SUITES.values())
+
+
+def find_scenarios(wanted: Sequence[str], *, profile: str = "full", suite: str = DEFAULT_SUITE) -> list[Scenario]:
+    """The scenarios of these names, of any suite, or files; all of the suite and the profile if none is named.
+
+    Raises UsageError that names what was not found and the nearest that exists, or what the suite needs.
+    """
+    if not wanted:
+        found = [scenario for scenario in all_scenarios(suite).values() if _is_of(scenario, profile)]
+        needed = sorted({package for scenario in found for package in scenario.packages})
+        missing = [package for package in needed if importlib.util.find_spec(package) is None]
+        if suite != DEFAULT_SUITE and missing:
+            raise UsageError(f"the suite {suite!r} needs {missing[0]}: pip install 'poolproof[{suite}]'")
+        return found
+    catalogue = {name: scenario for every in scenarios.SUITES.values() for name, scenario in every.items()}
+    named: dict[str, Scenario] = {}
+    for word in wanted:
+        for scenario in _find(word, catalogue):
+            named[scenario.name] = scenario
+    return list(named.values())
+
+
+def _is_of(scenario: Scenario, profile: str) -> bool:
+    return profile == "full" or (scenario.smoke if profile == "smoke" else scenario.quick)
+
+
+def _find(word: str, catalogue: dict[str, Scenario]) -> list[Scenario]:
+    if word in catalogue:
+        return [catalogue[word]]
+    file, _, name = word.partition("::")
+    path = Path(file)
+    if path.suffix == ".py":
+        found = [
+            msgspec.structs.replace(scenario, file=str(path.resolve()))
+            for scenario in scenarios_in(load_file(path), file)
+        ]
+        return _only(found, name, file) if name else found
+    if path.suffix == ".json":
+        stored = read_plan(path)
+        (origin,) = _find(stored.origin, catalogue)
+        return _only([stored.as_scenario(origin, str(path.resolve()))], name or origin.name, file)
+    near = difflib.get_close_matches(word, catalogue, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else "; see `poolproof list scenarios`"
+    raise UsageError(f"there is no scenario {word!r}{hint}")
+
+
+def _only(found: Sequence[Scenario], name: str, file: str) -> list[Scenario]:
+    kept = [scenario for scenario in found if scenario.name == name]
+    if not kept:
+        near = difflib.get_close_matches(name, [scenario.name for scenario in found], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"{file} defines no scenario {name!r}{hint}")
+    return kept
+
+
+def scenarios_in(module: ModuleType, where: str) -> list[Scenario]:
+    """The scenarios of a module, in the order of their definition. Raises UsageError if it has none."""
+    found = [value for value in vars(module).values() if isinstance(value, Scenario)]
+    if not found:
+        raise UsageError(f"{where} defines no Scenario")
+    return found
+
+
+def load_file(path: Path) -> ModuleType:
+    """Import a scenario file. Raises UsageError if it is not there or breaks."""
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+    name = f"poolproof_scenario_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module

@@ -1,0 +1,408 @@
+"""One comparison: every scenario on both pools, each run in a job of its own, then the timing, then the judgement.
+
+Knows nothing of reports and of the command line; progress goes to a listener.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from poolproof.harness.compare.cells import (shortfalls)
+from poolproof.harness.compare.comparison import (SCHEMA_VERSION, Comparison, Cover, Machine, Minimum, RunResult, ScenarioComparison, Speed)
+from poolproof.harness.compare.differential import (Answers, compare_answers)
+from poolproof.harness.model.errors import (RecordError, RunError)
+from poolproof.harness.model.face import (EXECUTE, Face)
+from poolproof.harness.history.history import (History)
+from poolproof.harness.compare.judge import (Beside, compare_scenario, judge)
+from poolproof.harness.bench.speeds import (measure_speed)
+from poolproof.harness.run.lock import (sharing)
+from poolproof.harness.compare.pairing import (choose, everything)
+from poolproof.harness.run.runner import (Request, Subject, analyze, plan_of, why_skipped)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.run.store import (RunFolder)
+
+FULL = "full"
+MOST_EXTRA = {"quick": 100}
+"""By profile how many runs through other faces than `execute` a comparison makes at most."""
+JOB_EXTRA_S = 60.0
+"""What a job may take on top of its scenario's budget: starting, closing and judging."""
+
+
+class RunningJob(Protocol):
+    """A run in a process of its own."""
+
+    def result(self, timeout_s: float) -> RunResult:
+        """Wait for its result."""
+        ...
+
+    def end(self) -> str:
+        """End it at once."""
+        ...
+
+
+class Progress(Protocol):
+    """Hears how a comparison goes on."""
+
+    def planned(self, total: int) -> None:
+        """So many steps are to come."""
+        ...
+
+    def began(self, what: str) -> None:
+        """A step began."""
+        ...
+
+    def ended(self, what: str, outcome: str) -> None:
+        """A step ended."""
+        ...
+
+
+StartJob = Callable[[Scenario, Subject, Request, Path], RunningJob]
+
+
+class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run to make. `subject` is on the `side` 0 (the baseline) or 1 (the candidate) of a comparison."""
+
+    scenario: Scenario
+    subject: Subject
+    request: Request
+    side: int = 0
+
+    @property
+    def what(self) -> str:
+        """Its name for progress."""
+        how = "observed" if self.request.observed else "not observed"
+        return f"{self.scenario.name} ({self.request.face}, {how}) on {self.subject.name}"
+
+
+def run_jobs(
+    runs: Sequence[PlannedRun], out: Path, *, jobs: int, start_job: StartJob, progress: Progress
+) -> list[RunResult]:
+    """Make all of these runs, `jobs` at a time, those with the largest budgets first; the results in their order.
+
+    An interrupt ends the jobs that run and is raised on; what they recorded stays on disk.
+    """
+    running: set[RunningJob] = set()
+    stopping = threading.Event()
+    results: dict[int, RunResult] = {}
+
+    def carry_out(planned: PlannedRun) -> RunResult:
+        progress.began(planned.what)
+        with sharing(stopping.is_set):  # here and not in the job, whose time is limited
+            job = start_job(planned.scenario, planned.subject, planned.request, out)
+            running.add(job)
+            if stopping.is_set():  # it was started while the others were ended
+                job.end()
+            try:
+                result = job.result(planned.scenario.budget_s + JOB_EXTRA_S)
+            finally:
+                running.discard(job)
+        progress.ended(planned.what, (result.skipped and "skipped") or result.verdict.value)
+        return result
+
+    executor = ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="job")
+    try:
+        futures: dict[Future[RunResult], int] = {
+            executor.submit(carry_out, runs[place]): place
+            for place in sorted(range(len(runs)), key=lambda place: -runs[place].scenario.budget_s)
+        }
+        waiting = set(futures)
+        while waiting:
+            done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in done:
+                results[futures[future]] = future.result()
+    finally:
+        stopping.set()
+        executor.shutdown(wait=False, cancel_futures=True)
+        for job in list(running):
+            job.end()
+        executor.shutdown(wait=True)
+    return [results[place] for place in range(len(runs))]
+
+
+def as_shipped_and_observed(scenario: Scenario, subject: Subject, request: Request, side: int = 0) -> list[PlannedRun]:
+    """The two runs that every scenario has on every pool: as a program uses it, and with an observer."""
+    return [
+        PlannedRun(
+            scenario=scenario,
+            subject=subject,
+            request=msgspec.structs.replace(request, face=EXECUTE.name, observed=observed),
+            side=side,
+        )
+        for observed in (False, True)
+    ]
+
+
+def plan_comparison(
+    scenarios: Sequence[Scenario], baseline: Subject, candidate: Subject, request: Request, *, most: int | None
+) -> tuple[list[PlannedRun], tuple[tuple[str, str], ...]]:
+    """All runs of a comparison, and the pairs of a face and a kind of fault or workload that none of them covers.
+
+    A face that can carry none of the scenarios is told with the first reason, as that its package is not installed.
+
+    Every scenario as shipped and observed on both pools; on the candidate, as shipped, through its other faces too: at
+    most `most` such runs, or in the profile full each scenario through each face.
+    """
+    runs = [
+        run
+        for scenario in scenarios
+        for side, subject in enumerate((baseline, candidate))
+        for run in as_shipped_and_observed(scenario, subject, request, side)
+    ]
+    known = {scenario.name: scenario for scenario in scenarios}
+    other_faces = [face for face in candidate.faces if face.name != EXECUTE.name]
+
+    def asked(face: Face) -> Request:
+        return msgspec.structs.replace(request, face=face.name, observed=False, baseline=baseline.name)
+
+    def why_not(scenario: Scenario, face: Face) -> str:
+        return why_skipped(scenario, candidate, asked(face), baseline)
+
+    if request.profile == FULL:
+        cover = everything(scenarios, other_faces, why_not)
+    else:
+        cover = choose(scenarios, other_faces, lambda scenario: plan_of(scenario, request), why_not, most=most)
+    runs += [
+        PlannedRun(scenario=known[pick.scenario], subject=candidate, request=asked(candidate.face(pick.face)), side=1)
+        for pick in cover.picks
+    ]
+    never = [
+        (face.name, reasons[0])
+        for face in other_faces
+        if (reasons := [why_not(scenario, face) for scenario in scenarios]) and all(reasons)
+    ]
+    return runs, (*cover.missing, *never)
+
+
+def compare(
+    scenarios: Sequence[Scenario],
+    baseline: Subject,
+    candidate: Subject,
+    request: Request,
+    out: Path,
+    *,
+    jobs: int,
+    start_job: StartJob,
+    progress: Progress,
+    command: str = "",
+    minimum: Minimum = Minimum(),  # noqa: B008 - frozen
+    read_cover: Callable[[], Cover | None] = lambda: None,
+) -> Comparison:
+    """Compare two pools. `read_cover` is asked for the coverage once all scenarios have been run.
+
+    Raises UsageError if `out` cannot be written, KeyboardInterrupt as it comes.
+    """
+    began = time.monotonic()
+    load_before = os.getloadavg()[0]
+    runs, missing = plan_comparison(scenarios, baseline, candidate, request, most=MOST_EXTRA.get(request.profile))
+    progress.planned(len(runs) + sum(scenario.timed for scenario in scenarios))
+    results = run_jobs(runs, out, jobs=jobs, start_job=start_job, progress=progress)
+    main, more = sort_results(runs, results)
+    ran = [s for s in scenarios if not any(main[s.name, side].skipped for side in (0, 1))]
+    speeds, troubles = measure_speeds(ran, baseline, candidate, request, progress=progress)
+    return assemble(
+        scenarios,
+        main,
+        (baseline.name, candidate.name),
+        request,
+        more=more,
+        not_met=missing,
+        speeds=speeds,
+        troubles=troubles,
+        minimum=minimum,
+        coverage=read_cover(),
+        machine=describe_machine(load_before),
+        duration_s=time.monotonic() - began,
+        command=command,
+    )
+
+
+Main = dict[tuple[str, int], RunResult]
+"""By scenario and side the run that stands for it: as shipped, or observed if that one was skipped."""
+More = dict[tuple[str, int], list[RunResult]]
+"""By scenario and side all other runs that were not skipped."""
+
+
+def sort_results(runs: Sequence[PlannedRun], results: Sequence[RunResult]) -> tuple[Main, More]:
+    """The main run of each scenario and side, and the others."""
+    main: Main = {}
+    more: More = {}
+    for planned, result in zip(runs, results, strict=True):
+        key = planned.scenario.name, planned.side
+        if key not in main or (main[key].skipped and result.face == main[key].face):
+            main[key] = result if key not in main or not result.skipped else main[key]
+        elif not result.skipped:
+            more.setdefault(key, []).append(result)
+    return main, more
+
+
+def measure_speeds(
+    scenarios: Sequence[Scenario], baseline: Subject, candidate: Subject, request: Request, *, progress: Progress
+) -> tuple[tuple[Speed, ...], tuple[str, ...]]:
+    """Measure every timed scenario, one after another and alone on the machine; a sentence for each that failed."""
+    speeds: list[Speed] = []
+    troubles: list[str] = []
+    for scenario in scenarios:
+        if not scenario.timed:
+            continue
+        what = f"the speed of {scenario.name}"
+        progress.began(what)
+        try:
+            speed = measure_speed(scenario, baseline, candidate, request)
+        except RunError as error:
+            troubles.append(str(error))
+            progress.ended(what, "failed")
+        else:
+            speeds.append(speed)
+            progress.ended(what, "wrong answers" if speed.wrong else f"{speed.ratio:.2f} times")
+    return tuple(speeds), tuple(troubles)
+
+
+def assemble(
+    scenarios: Sequence[Scenario],
+    results: Mapping[tuple[str, int], RunResult],
+    pools: tuple[str, str],
+    request: Request,
+    *,
+    more: Mapping[tuple[str, int], Sequence[RunResult]] = {},
+    not_met: Sequence[tuple[str, str]] = (),
+    speeds: Sequence[Speed] = (),
+    troubles: Sequence[str] = (),
+    minimum: Minimum = Minimum(),  # noqa: B008 - frozen
+    coverage: Cover | None = None,
+    machine: Machine,
+    duration_s: float,
+    command: str = "",
+) -> Comparison:
+    """Judge what both pools did: `pools` is (baseline, candidate), `results` goes by scenario and 0 or 1 for these.
+
+    `more` are further runs by the same, and `not_met` the pairs of face and kind that no run covers.
+    """
+    compared = compare_results(scenarios, results, more)
+    judgement = judge(compared, speeds=speeds, troubles=(*troubles, *shortfalls(compared, coverage, minimum)))
+    return Comparison(
+        decision=judgement.decision,
+        reasons=judgement.reasons,
+        warnings=judgement.warnings,
+        baseline=pools[0],
+        candidate=pools[1],
+        seed=request.seed,
+        workers=request.size.workers,
+        clients=request.size.clients,
+        profile=request.profile,
+        worker_command=request.worker_command or "",
+        scenarios=compared,
+        not_met=tuple(f"{face}: {kind}" for face, kind in not_met),
+        speeds=tuple(speeds),
+        troubles=tuple(troubles),
+        minimum=minimum,
+        coverage=coverage,
+        machine=machine,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        duration_s=duration_s,
+        command=command,
+        tool_version=version("poolproof"),
+    )
+
+
+def compare_results(
+    scenarios: Sequence[Scenario],
+    results: Mapping[tuple[str, int], RunResult],
+    more: Mapping[tuple[str, int], Sequence[RunResult]] = {},
+) -> tuple[ScenarioComparison, ...]:
+    """Set the results of both pools side by side, with the answers read back from their folders.
+
+    The answers of each pool's main run are compared with those of its own other runs too.
+    """
+    rows = []
+    today = datetime.now(UTC).date().isoformat()
+    for scenario in scenarios:
+        one, other = results[scenario.name, 0], results[scenario.name, 1]
+        read = _Histories()
+        answers = Answers()
+        beside: list[Beside] = []
+        if scenario.compare_answers and one.folder and other.folder:
+            try:
+                answers = compare_answers(read(one), read(other), scenario.comparing)
+            except RecordError as error:
+                other = msgspec.structs.replace(other, trouble=str(error))
+        others: tuple[list[RunResult], list[RunResult]] = ([], [])
+        for side, main in enumerate((one, other)):
+            for result in more.get((scenario.name, side), ()):
+                told = result
+                if scenario.compare_answers and main.folder and result.folder:
+                    try:
+                        found = compare_answers(read(main), read(result), scenario.comparing)
+                        beside.append(Beside(one=main, other=result, answers=found))
+                    except RecordError as error:
+                        told = msgspec.structs.replace(result, trouble=str(error))
+                others[side].append(told)
+        rows.append(compare_scenario(scenario, one, other, answers, more=others, beside=beside, today=today))
+    return tuple(rows)
+
+
+class _Histories:
+    """Reads each history once, for the time of one scenario."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, History] = {}
+
+    def __call__(self, result: RunResult) -> History:
+        if result.folder not in self._read:
+            self._read[result.folder] = RunFolder(Path(result.folder)).read_history()
+        return self._read[result.folder]
+
+
+def reanalyze(comparison: Comparison, home: Path, find: Callable[[Sequence[str]], Sequence[Scenario]]) -> Comparison:
+    """The same comparison, judged again from its run folders; `home` is the folder that it was read from.
+
+    Timings are taken as they were. Raises RecordError for a run folder that is gone, UsageError for a scenario.
+    """
+    scenarios = {scenario.name: scenario for row in comparison.scenarios for scenario in find([row.file or row.name])}
+    results: Main = {}
+    more: More = {}
+
+    def again(row: ScenarioComparison, result: RunResult) -> RunResult:
+        if not result.folder:
+            return result
+        moved = home / "runs" / Path(result.folder).name
+        folder = RunFolder(moved if moved.is_dir() else Path(result.folder))
+        return msgspec.structs.replace(analyze(scenarios[row.name], folder), duration_s=result.duration_s)
+
+    for row in comparison.scenarios:
+        for side, (main, others) in enumerate(row.runs):
+            results[row.name, side] = again(row, main)
+            more[row.name, side] = [again(row, result) for result in others]
+    ordered = [scenarios[row.name] for row in comparison.scenarios]
+    compared = compare_results(ordered, results, more)
+    missed = shortfalls(compared, comparison.coverage, comparison.minimum)
+    judgement = judge(compared, speeds=comparison.speeds, troubles=(*comparison.troubles, *missed))
+    return msgspec.structs.replace(
+        comparison,
+        decision=judgement.decision,
+        reasons=judgement.reasons,
+        warnings=judgement.warnings,
+        scenarios=compared,
+        schema_version=SCHEMA_VERSION,
+    )
+
+
+def describe_machine(load_before: float) -> Machine:
+    """Where this was measured, and how busy it was."""
+    return Machine(
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        cpus=os.cpu_count() or 1,
+        load_before=load_before,
+        load_after=os.getloadavg()[0],
+    )

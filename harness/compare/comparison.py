@@ -1,0 +1,246 @@
+"""A comparison: what two pools did in the same scenarios, and whether one may replace the other.
+
+Pure data. Reports show it, exporters write it; nobody adds to it afterwards.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from poolproof.harness.model.checker import (Finding)
+from poolproof.harness.history.picture import (Picture)
+from poolproof.harness.history.recovery import (Recovery)
+from poolproof.harness.model.verdict import (Decision, Verdict)
+
+SCHEMA_VERSION = "1.3"
+
+
+class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
+    """A distribution of `count` durations in milliseconds."""
+
+    count: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class Busy(msgspec.Struct, frozen=True, kw_only=True):
+    """One stretch in which one worker was at work, in milliseconds since the run's first."""
+
+    worker: int
+    start_ms: float
+    end_ms: float
+    command: str
+    ok: bool | None = None
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of one run. None and empty mean that nothing was recorded to compute them from.
+
+    `response` counts from the intended begin, `service` from send to receive. `overlap_max` is the largest number of
+    workers at work at the same time. `timeline` holds at most a few hundred stretches. `recoveries` are one for each
+    fault that landed, in order of time.
+    """
+
+    ops: int = 0
+    outcomes: dict[str, int] = {}
+    wall_s: float | None = None
+    throughput_per_s: float | None = None
+    overlap_max: int | None = None
+    overlap_mean: float | None = None
+    response: Quantiles | None = None
+    service: Quantiles | None = None
+    timeline: tuple[Busy, ...] = ()
+    recoveries: tuple[Recovery, ...] = ()
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One scenario on one pool with one seed. `skipped`: why it was not run; `trouble`: what broke it.
+
+    `replay` is the command that runs it again. `face` is the way in which the pool was called, `observed` whether it
+    had an observer. `unasked` are checkers that such a run cannot decide, which another one must.
+    """
+
+    scenario: str
+    pool: str
+    seed: int
+    verdict: Verdict
+    findings: tuple[Finding, ...] = ()
+    metrics: Metrics = Metrics()
+    picture: Picture = Picture()
+    folder: str = ""
+    duration_s: float = 0.0
+    skipped: str = ""
+    trouble: str = ""
+    replay: str = ""
+    face: str = "execute"
+    observed: bool = True
+    unasked: tuple[str, ...] = ()
+
+    @property
+    def made_in(self) -> str:
+        """Pool and way: "v2, face asyncio, not observed"."""
+        return f"{self.pool}, face {self.face}, {'observed' if self.observed else 'not observed'}"
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing in which the pools differ. `reason` is why it is intended; empty if nobody declared it.
+
+    `kind` is "finding" or "answers"; `pool` is the one with the worse side, and `checker` the finding's.
+    `ran_out` tells of a declaration that has expired, so that it no longer is a reason. `examples` are operations.
+    `made_in` names the run: "v2, face asyncio, not observed".
+    """
+
+    kind: str
+    pool: str
+    checker: str
+    text: str
+    reason: str = ""
+    ran_out: str = ""
+    examples: tuple[str, ...] = ()
+    made_in: str = ""
+
+
+class ScenarioComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """One scenario, both pools: the main run of each, and its further runs, observed and through other faces.
+
+    `answers_compared` counts the operations whose answers were set side by side.
+
+    `answers_ignored` were left out by the scenario's own hook, and `undecided` tells where such a hook broke.
+    `not_seen` has a sentence for each declared difference that did not show. `file` defines the scenario if the
+    catalogue does not. `workload` and `configuration` say what was asked of the workers, and in what the pool differed.
+    """
+
+    name: str
+    file: str = ""
+    summary: str
+    failures: tuple[str, ...]
+    guarantees: tuple[str, ...]
+    baseline: RunResult
+    candidate: RunResult
+    differences: tuple[Difference, ...] = ()
+    answers_compared: int = 0
+    answers_ignored: int = 0
+    undecided: tuple[str, ...] = ()
+    not_seen: tuple[str, ...] = ()
+    workload: str = ""
+    configuration: str = ""
+    baseline_more: tuple[RunResult, ...] = ()
+    candidate_more: tuple[RunResult, ...] = ()
+
+    @property
+    def runs(self) -> tuple[tuple[RunResult, tuple[RunResult, ...]], tuple[RunResult, tuple[RunResult, ...]]]:
+        """Of the baseline, then of the candidate: the main run, and the others."""
+        return (self.baseline, self.baseline_more), (self.candidate, self.candidate_more)
+
+    @property
+    def all_runs(self) -> tuple[RunResult, ...]:
+        """Every run: both main ones first."""
+        return (self.baseline, self.candidate, *self.baseline_more, *self.candidate_more)
+
+
+class FileCover(msgspec.Struct, frozen=True, kw_only=True):
+    """What all scenarios together executed of one file; `missing` and `untaken` are what none ever did.
+
+    `missing` has lines such as "12-14, 20", `untaken` branches such as "12->15" (a negative end leaves the function).
+    """
+
+    path: str
+    statements: int
+    executed: int
+    branches: int = 0
+    taken: int = 0
+    missing: str = ""
+    untaken: str = ""
+
+
+class ScenarioCover(msgspec.Struct, frozen=True, kw_only=True):
+    """What one scenario executed on the candidate; `alone` counts lines that no other did, `files` has all lines."""
+
+    scenario: str
+    lines: int
+    branches: int
+    alone: int
+    files: dict[str, str] = {}
+
+
+class Cover(msgspec.Struct, frozen=True, kw_only=True):
+    """Which lines and branches of the candidate ran, by file and by scenario. `sources` are its packages."""
+
+    sources: tuple[str, ...]
+    files: tuple[FileCover, ...]
+    scenarios: tuple[ScenarioCover, ...]
+
+    @property
+    def percent(self) -> float:
+        """The executed share of all statements, in percent."""
+        statements = sum(file.statements for file in self.files)
+        return 100 * sum(file.executed for file in self.files) / statements if statements else 0.0
+
+
+class Minimum(msgspec.Struct, frozen=True, kw_only=True):
+    """What SAFE needs at least: `cells` that the candidate passed, and `lines` percent of its statements executed."""
+
+    cells: int = 1
+    lines: float = 0.0
+
+
+class Speed(msgspec.Struct, frozen=True, kw_only=True):
+    """How many times the candidate's figure is the baseline's, with a 95 % interval over paired blocks.
+
+    `metric` is "throughput" (higher is better). `notes` say what limits the measurement. `wrong` has a sentence for
+    each wrong answer of a timed call, which makes the figures worthless.
+    """
+
+    scenario: str
+    metric: str
+    baseline: float
+    candidate: float
+    ratio: float
+    low: float
+    high: float
+    blocks: int
+    notes: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it was measured."""
+
+    system: str
+    python: str
+    cpus: int
+    load_before: float
+    load_after: float
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it. `reasons` are sentences, the most important first; `warnings` do not change the decision.
+
+    `worker_command` is empty for the shipped worker. `troubles` are measurements that failed. `not_met` are pairs
+    "FACE: KIND" of a face and a kind of fault or workload that no run of this profile covers.
+    """
+
+    decision: Decision
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    baseline: str
+    candidate: str
+    seed: int
+    workers: int
+    clients: int
+    profile: str
+    worker_command: str = ""
+    scenarios: tuple[ScenarioComparison, ...]
+    not_met: tuple[str, ...] = ()
+    speeds: tuple[Speed, ...] = ()
+    troubles: tuple[str, ...] = ()
+    minimum: Minimum = Minimum()
+    coverage: Cover | None = None
+    machine: Machine
+    created_at: str
+    duration_s: float
+    command: str = ""
+    tool_version: str
+    schema_version: str = SCHEMA_VERSION

@@ -1,0 +1,118 @@
+"""Sets what two pools answered to the same seeded plan side by side, op by op: value, error, or that nobody knows.
+
+Pure. It finds differences and names their kind; whether they are intended is for the judge.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from poolproof.harness.history.equality import (VOLATILE, same_json, without)
+from poolproof.harness.model.intended import (Comparing, DifferenceKind)
+from poolproof.harness.model.op import (Op, OpType)
+
+if TYPE_CHECKING:  # an application that migrates pays for no history
+    from poolproof.harness.history.history import (History)
+
+VERBATIM_COMMANDS = frozenset({"echo"})
+"""Their answers are what was sent, so no field of them is volatile."""
+
+LONGEST_TOLD = 80
+USUAL = Comparing()
+
+
+class OpDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation in which the pools differ, with the label of its step."""
+
+    index: int
+    command: str
+    label: str = ""
+    kind: DifferenceKind
+    text: str
+
+
+class Answers(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of setting the operations side by side.
+
+    `ignored` were left out by the scenario's own hook; `undecided` has a sentence for each pair whose hook broke.
+    """
+
+    compared: int = 0
+    differences: tuple[OpDifference, ...] = ()
+    ignored: int = 0
+    undecided: tuple[str, ...] = ()
+
+
+def compare_answers(baseline: History, candidate: History, comparing: Comparing = USUAL) -> Answers:
+    """Set the answers of both pools side by side.
+
+    Answers are results and command errors; an operation that one pool did not answer is compared by its outcome.
+    If one pool cannot know whether it was executed, and the other has another outcome, that is INDETERMINATE.
+    """
+    others = {op.index: op for op in candidate.ops}
+    compared = ignored = 0
+    found: list[OpDifference] = []
+    undecided: list[str] = []
+    for op in baseline.ops:
+        other = others.pop(op.index, None)
+        if other is None or other.command != op.command:
+            found.append(_missing(op))
+            continue
+        try:
+            if comparing.ignore is not None and comparing.ignore(op, other):
+                ignored += 1
+                continue
+            difference = compare_ops(op, other, comparing)
+        except Exception as error:
+            undecided.append(f"{_name(op)}: a comparing hook broke: {type(error).__name__}: {error}")
+            continue
+        compared += 1
+        if difference is not None:
+            found.append(difference)
+    found += [_missing(op) for op in others.values()]
+    return Answers(compared=compared, differences=tuple(found), ignored=ignored, undecided=tuple(undecided))
+
+
+def compare_ops(one: Op, other: Op, comparing: Comparing = USUAL) -> OpDifference | None:
+    """In what two operations of the same command differ. Raises whatever a hook raises; `ignore` is not asked."""
+    if comparing.compare is not None and comparing.compare(one, other):
+        return None
+    if one.outcome != other.outcome:
+        unknown = OpType.INFO in (one.type, other.type)
+        kind = DifferenceKind.INDETERMINATE if unknown else DifferenceKind.ERROR_CLASS
+        return _differ(one, kind, f"{one.outcome} became {other.outcome}")
+    before, after = _answer(one, comparing), _answer(other, comparing)
+    if comparing.compare is None and same_json(before, after):
+        return None
+    if one.outcome == "result":
+        return _differ(one, DifferenceKind.VALUE, f"{_short(before)} became {_short(after)}")
+    return _differ(one, DifferenceKind.ERROR_TEXT, f"the error {_short(before)} became {_short(after)}")
+
+
+def _answer(op: Op, comparing: Comparing) -> object:
+    # What is compared of an operation; the text of a pool's own errors names pids and times, so it is no answer.
+    if comparing.clean is not None:
+        return comparing.clean(op)
+    if op.outcome == "result":
+        return op.value if op.command in VERBATIM_COMMANDS else without(op.value, VOLATILE)
+    return op.error if op.outcome == "CommandError" else None
+
+
+def _missing(op: Op) -> OpDifference:
+    return _differ(op, DifferenceKind.MISSING, "", told=f"{_name(op)} was not made on both pools")
+
+
+def _differ(op: Op, kind: DifferenceKind, what: str, *, told: str = "") -> OpDifference:
+    text = told or f"{_name(op)}: {what}"
+    return OpDifference(index=op.index, command=op.command, label=op.label, kind=kind, text=text)
+
+
+def _name(op: Op) -> str:
+    return f"operation {op.index} ({op.command})"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_TOLD else f"{text[: LONGEST_TOLD - 3]}…"

@@ -1,0 +1,260 @@
+"""Decides whether the candidate may replace the baseline, from what both did in the same scenarios.
+
+Pure. Whatever is not known for certain is never SAFE: a failure of the candidate that the baseline does not share, or a
+difference that nobody declared, is UNSAFE; what could not be decided is INCONCLUSIVE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from poolproof.harness.compare.cells import (describe_configuration, describe_workload)
+from poolproof.harness.model.checker import (MAX_EXAMPLES)
+from poolproof.harness.compare.comparison import (Difference, RunResult, ScenarioComparison, Speed)
+from poolproof.harness.compare.differential import (Answers, OpDifference)
+from poolproof.harness.model.intended import (ANSWERS, IntendedDifference, excuse_answer, find_excuse, not_seen, told_end)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.model.verdict import (Decision, Verdict)
+
+MARGIN = 0.05
+"""How much throughput the candidate may lose and still be no worse."""
+
+
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """The answers of two runs of one pool side by side: its main run, and another one."""
+
+    one: RunResult
+    other: RunResult
+    answers: Answers
+
+
+def compare_scenario(
+    scenario: Scenario,
+    baseline: RunResult,
+    candidate: RunResult,
+    answers: Answers,
+    *,
+    more: tuple[Sequence[RunResult], Sequence[RunResult]] = ((), ()),
+    beside: Sequence[Beside] = (),
+    today: str,
+) -> ScenarioComparison:
+    """What differs between the two pools in one scenario, with the reasons that count today (as 2026-12-31).
+
+    `more` are further runs of the baseline and of the candidate, and `beside` sets their answers beside those of the
+    main run.
+    """
+    entries = scenario.intended_differences
+    differences = []
+    not_seen_here: list[str] = []
+    for runs in ((baseline, *more[0]), (candidate, *more[1])):
+        failed: set[str] = set()
+        for result in runs:
+            for found in result.findings:
+                if found.verdict is not Verdict.FAIL:
+                    continue
+                failed.add(found.checker)
+                excuse = find_excuse(entries, {result.pool}, found.checker, today=today)
+                differences.append(
+                    Difference(
+                        kind="finding",
+                        pool=result.pool,
+                        checker=found.checker,
+                        text=found.claim,
+                        reason=excuse.reason,
+                        ran_out=excuse.ran_out,
+                        made_in=result.made_in,
+                    )
+                )
+        if not runs[0].skipped:
+            not_seen_here += not_seen(entries, runs[0].pool, failed, scenario=scenario.name, today=today)
+    told, unseen = _judge_answers(scenario, (baseline.pool, candidate.pool), answers, today)
+    for pair in beside:
+        between = f"{pair.one.made_in} and {pair.other.made_in}"
+        told += _judge_answers(scenario, (pair.other.pool,), pair.answers, today, between=between)[0]
+    return ScenarioComparison(
+        name=scenario.name,
+        file=scenario.file,
+        summary=scenario.summary,
+        failures=scenario.failures,
+        guarantees=scenario.guarantees,
+        baseline=baseline,
+        candidate=candidate,
+        differences=(*differences, *told),
+        answers_compared=answers.compared,
+        answers_ignored=answers.ignored,
+        undecided=(*answers.undecided, *(sentence for pair in beside for sentence in pair.answers.undecided)),
+        not_seen=tuple(dict.fromkeys((*not_seen_here, *unseen))),
+        workload=describe_workload(scenario),
+        configuration=describe_configuration(scenario),
+        baseline_more=tuple(more[0]),
+        candidate_more=tuple(more[1]),
+    )
+
+
+def _judge_answers(
+    scenario: Scenario, pools: tuple[str, ...], answers: Answers, today: str, *, between: str = ""
+) -> tuple[list[Difference], list[str]]:
+    # One difference for each entry that excuses operations, one for those that nothing excuses.
+    entries = scenario.intended_differences
+    groups: dict[tuple[IntendedDifference | None, str], list[OpDifference]] = {}
+    for op in answers.differences:
+        excuse = excuse_answer(entries, pools, op.label, op.kind, today=today)
+        groups.setdefault((excuse.entry, excuse.ran_out), []).append(op)
+    where = f" between {between}" if between else ""
+    told = [
+        Difference(
+            kind=ANSWERS,
+            pool=pools[0] if entry is None else entry.pool,
+            checker=ANSWERS,
+            text=f"{len(ops)} of {answers.compared} answers differ{where}: {ops[0].text}",
+            reason="" if entry is None else entry.reason,
+            ran_out=ran_out,
+            examples=tuple(op.text for op in ops[:MAX_EXAMPLES]),
+            made_in=between,
+        )
+        for (entry, ran_out), ops in groups.items()
+    ]
+    unseen = [
+        f"{scenario.name}: {entry.pool} was declared to answer otherwise"
+        f"{f' where the label is {entry.label!r}' if entry.label else ''}{f' in {entry.kind}' if entry.kind else ''}"
+        f", and did not{told_end(entry, today)}"
+        for entry in entries
+        if entry.checker == ANSWERS
+        and entry.pool in pools
+        and answers.compared
+        and not any(entry.covers(op.label, op.kind) for op in answers.differences)
+    ]
+    return told, unseen
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision with its reasons, the most important first; warnings do not change it."""
+
+    decision: Decision
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def judge(
+    compared: Sequence[ScenarioComparison],
+    *,
+    speeds: Sequence[Speed] = (),
+    troubles: Sequence[str] = (),
+) -> Judgement:
+    """The decision over all scenarios and measured speeds; `troubles` are measurements that failed.
+
+    The candidate is too slow if the whole interval of its throughput ratio lies below 1 − MARGIN.
+    """
+    unsafe: list[str] = []
+    unknown: list[str] = list(troubles)
+    for speed in speeds:
+        unsafe += [f"a wrong answer in a timed block: {sentence}" for sentence in speed.wrong]
+        if speed.wrong:
+            continue
+        if speed.high < 1 - MARGIN:
+            unsafe.append(f"{speed.scenario}: the candidate has {speed.ratio:.2f} times the baseline's {speed.metric}")
+        elif speed.low < 1 - MARGIN:
+            unknown.append(
+                f"{speed.scenario}: the {speed.metric} ratio lies between {speed.low:.2f} and {speed.high:.2f}, "
+                f"so a loss of {MARGIN:.0%} cannot be excluded"
+            )
+    warnings: list[str] = []
+    case: list[str] = []
+    for row in compared:
+        unsafe += _dangers(row)
+        unknown += _gaps(row)
+        case += [
+            f"{d.pool} fails {row.name} as declared: {d.reason}"
+            for d in row.differences
+            if d.reason and d.pool == row.baseline.pool
+        ]
+        warnings += row.not_seen
+        if row.baseline.skipped and row.candidate.skipped:
+            warnings.append(f"{row.name} was not run: {row.candidate.skipped}")
+    judged = [row for row in compared if not (row.baseline.skipped and row.candidate.skipped)]
+    if not judged:
+        unknown.append("no scenario was run on both pools")
+    if unsafe:
+        return Judgement(decision=Decision.UNSAFE, reasons=(*unsafe, *unknown), warnings=tuple(warnings))
+    if unknown:
+        return Judgement(decision=Decision.INCONCLUSIVE, reasons=tuple(unknown), warnings=tuple(warnings))
+    candidate = judged[0].candidate.pool
+    operations = sum(row.answers_compared for row in judged)
+    count = len(judged)
+    good = [f"{candidate} passes each of {count} scenarios" if count != 1 else f"{candidate} passes its one scenario"]
+    runs = [result for row in judged for result in row.all_runs if result.pool == candidate and not result.skipped]
+    faces = {result.face for result in runs}
+    if len(runs) > count:
+        good[0] += f", in {len(runs)} runs: as shipped, observed, and through {len(faces)} faces"
+    if any(row.candidate.verdict is Verdict.FAIL for row in judged):
+        good = [
+            f"{candidate} fails nothing in {len(judged)} scenarios that {judged[0].baseline.pool} does not fail too"
+        ]
+    good += [
+        f"{speed.scenario}: {speed.ratio:.2f} times the {speed.metric} "
+        f"(95 % interval {speed.low:.2f} to {speed.high:.2f})"
+        for speed in speeds
+    ]
+    if operations:
+        ignored = sum(row.answers_ignored for row in judged)
+        left_out = f"; {ignored} more were left out by the scenarios' own hooks" if ignored else ""
+        good.append(f"{operations} operations were compared between the pools; no undeclared answer differs{left_out}")
+    return Judgement(decision=Decision.SAFE, reasons=(*good, *dict.fromkeys(case)), warnings=tuple(warnings))
+
+
+def _dangers(row: ScenarioComparison) -> list[str]:
+    told = []
+    baseline_fails = {d.checker for d in row.differences if d.kind == "finding" and d.pool == row.baseline.pool}
+    for difference in row.differences:
+        who = difference.made_in or difference.pool
+        if difference.reason:
+            # A reason excuses the pool that is to be replaced; its successor may have no weakness that it had not.
+            of_candidate = difference.kind == "finding" and difference.pool == row.candidate.pool
+            if of_candidate and difference.checker not in baseline_fails:
+                told.append(
+                    f"{row.name}: {who} fails {difference.checker}, which {row.baseline.pool} passes: "
+                    f"{difference.reason}"
+                )
+            continue
+        old = f" ({difference.ran_out})" if difference.ran_out else ""
+        if difference.kind == ANSWERS:
+            told.append(f"{row.name}: an undeclared difference in answers: {difference.text}{old}")
+        elif difference.pool == row.candidate.pool:
+            told.append(f"{row.name}: {who} fails {difference.checker}: {difference.text}{old}")
+        else:
+            told.append(
+                f"{row.name}: {who}, the baseline, fails {difference.checker}, undeclared (a scenario's "
+                f"intended_differences may declare it): {difference.text}{old}"
+            )
+    return told
+
+
+def _gaps(row: ScenarioComparison) -> list[str]:
+    told = []
+    if bool(row.baseline.skipped) != bool(row.candidate.skipped):
+        skipped = row.baseline if row.baseline.skipped else row.candidate
+        told.append(f"{row.name} was run on one pool only: {skipped.skipped}")
+    told += [f"{row.name}: {sentence}" for sentence in row.undecided]
+    for result in row.all_runs:
+        if result.skipped:
+            continue
+        if result.trouble:
+            told.append(f"{row.name} on {result.made_in}: {result.trouble}")
+        told += [
+            f"{row.name} on {result.made_in}: {found.checker} cannot tell: {found.claim}"
+            for found in result.findings
+            if found.verdict is Verdict.UNKNOWN
+        ]
+        if not result.findings and not result.trouble:
+            told.append(f"{row.name} on {result.made_in}: nothing was checked")
+    for main, more in row.runs:
+        asked = {found.checker for result in (main, *more) for found in result.findings}
+        if not main.skipped and not main.trouble:
+            told += [
+                f"{row.name} on {main.pool}: {checker} was asked in no run, since it needs the pool's events"
+                for checker in main.unasked
+                if checker not in asked
+            ]
+    return told

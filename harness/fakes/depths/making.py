@@ -1,0 +1,86 @@
+"""What a pool needs to be at a depth: its worker command, its environment, and whether it can be at all.
+
+Knows nothing of pytest. Which pool it is comes in as a name.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from poolproof.bridge import (PoolConfig)
+from poolproof.bridge.dspy.adapter import (DSPY_ENVIRONMENT, DSPY_PRELOAD)
+from poolproof.bridge.worker.handlers import (COMMANDS)
+from poolproof.bridge.worker.handlers import (streams)
+from poolproof.harness.model.depth import (Depth, why_not)
+from poolproof.harness.fakes.depths.mock import (MockPool)
+from poolproof.harness.fakes.depths.script import (Script)
+from poolproof.harness.fakes.depths.scripted_worker import (command)
+from poolproof.harness.run.runner import (Request, Subject)
+
+DSPY = "dspy"
+DSPY_START_TIMEOUT_S = 60.0
+"""Importing DSPy counts as a part of a worker's start."""
+WITH_ZYGOTE = frozenset({"v2"})
+NOT_SCRIPTED = frozenset(streams.COMMANDS)
+"""What the scripted worker does not do as the shipped one does."""
+
+
+def why_impossible(
+    depth: Depth, *, allowed: Collection[Depth] = (), packages: Collection[str] = (), scripted: bool = False
+) -> str:
+    """Why a test cannot be run at this depth; empty if it can. No `allowed` depths are all."""
+    reason = why_not(frozenset(allowed or Depth), depth)
+    if reason:
+        return reason
+    if packages and depth is not Depth.REAL:
+        return f"it needs {', '.join(sorted(packages))}; at the depth {depth} the stand-in answers"
+    if scripted and depth is Depth.REAL:
+        return "it has a script; at the depth real the shipped worker answers"
+    missing = [package for package in packages if find_spec(package) is None]
+    return f"{missing[0]} is not installed: pip install 'poolproof[{missing[0]}]'" if missing else ""
+
+
+MOCK = Subject(
+    name="mock",
+    summary="no process: the commands are answered where they are called",
+    make=lambda config, _: MockPool(config),
+    capabilities=MockPool.capabilities,
+    call_timeout_s=DSPY_START_TIMEOUT_S,
+    checkout_timeout_s=DSPY_START_TIMEOUT_S,
+    commands=MockPool.commands,
+)
+
+
+def at_wire(request: Request) -> Request:
+    """The same request, with scripted workers."""
+    return msgspec.structs.replace(
+        request, worker_command=shlex.join(command()), known_commands=frozenset(COMMANDS) - NOT_SCRIPTED
+    )
+
+
+def make_mock(name: str, script: Script | None = None) -> MockPool:
+    """A pool of the mock depth."""
+    return MockPool(PoolConfig(name=name), script=script)
+
+
+def options_at(
+    depth: Depth, pool: str, folder: Path, *, packages: Collection[str] = (), script: Script | None = None
+) -> dict[str, Any]:
+    """The options of the pool `pool` at a depth with processes; a script is written into `folder`."""
+    if depth is Depth.WIRE:
+        path = None
+        if script is not None:
+            path = folder / "script.json"
+            path.write_bytes(script.to_json())
+        return {"worker_command": command(path)}
+    if DSPY not in packages:
+        return {}
+    options: dict[str, Any] = {"env": dict(DSPY_ENVIRONMENT)}
+    options |= dict.fromkeys(("start_timeout_s", "call_timeout_s", "checkout_timeout_s"), DSPY_START_TIMEOUT_S)
+    return options | ({"preload": DSPY_PRELOAD} if pool in WITH_ZYGOTE else {})

@@ -1,0 +1,103 @@
+"""How a model server behaves: how long an answer takes, and what fails, decided from the seed and the prompt alone.
+
+Pure: the same seed, model and prompt give the same latency and the same failure, on whichever pool they are asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from enum import StrEnum
+from math import exp
+from statistics import NormalDist
+
+import msgspec
+
+from poolproof.harness.model.errors import (UsageError)
+
+BASE_VARIABLE, KEY_VARIABLE = "LOOPBACK_API_BASE", "LOOPBACK_API_KEY"
+BY_ENVIRONMENT = {"api_base_env": BASE_VARIABLE, "api_key_env": KEY_VARIABLE}
+"""Arguments of configure_lm for the model server of a run, whose port is not known when the plan is made."""
+LONGEST_S = 60.0
+"""No latency is longer, however rare its draw."""
+STATUSES = (400, 401, 403, 404, 408, 429, 500, 502, 503, 504)
+FAILING_MODEL = re.compile(r"fails-(\d{3})")
+HANGING_MODELS = {"hangs": "hang", "hangs-up": "hang_up"}
+_NORMAL = NormalDist()
+
+
+class Outage(StrEnum):
+    """What a provider that is out of order does to every request."""
+
+    RATE_LIMIT = "rate_limit"
+    SERVER_ERROR = "server_error"
+    UNAVAILABLE = "unavailable"
+    HANG = "hang"
+    HANG_UP = "hang_up"
+
+
+OUTAGE_STATUSES = {Outage.RATE_LIMIT: 429, Outage.SERVER_ERROR: 500, Outage.UNAVAILABLE: 503}
+
+
+class ModelService(msgspec.Struct, frozen=True, kw_only=True):
+    """A model server's behaviour.
+
+    An answer takes `latency_s` seconds; with `sigma` above 0 that is the median of a log-normal with this shape.
+    `failures` are (HTTP status, share of the prompts) pairs. With `key` a request needs it as its bearer token.
+    A model called `fails-429` (or another status), `hangs` or `hangs-up` does so whatever it is asked.
+    """
+
+    latency_s: float = 0.0
+    sigma: float = 0.0
+    seed: int = 1
+    failures: tuple[tuple[int, float], ...] = ()
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.latency_s <= LONGEST_S:
+            raise UsageError(f"latency_s {self.latency_s!r} of a model service: from 0 to {LONGEST_S:g} s")
+        if not 0 <= self.sigma <= 5:
+            raise UsageError(f"sigma {self.sigma!r} of a model service: from 0 to 5")
+        for status, share in self.failures:
+            if status not in STATUSES:
+                raise UsageError(f"status {status!r} of a model service: one of {', '.join(map(str, STATUSES))}")
+            if not 0 <= share <= 1:
+                raise UsageError(f"the share {share!r} of status {status}: from 0 to 1")
+        if sum(share for _, share in self.failures) > 1:
+            raise UsageError(f"the failures {self.failures!r} of a model service are more than all requests")
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """What happens to a request: a status of 200 or an error's after `latency_s`, or else an `ending`."""
+
+    latency_s: float
+    status: int = 200
+    ending: str = ""
+
+
+def decide(service: ModelService, model: str, prompt: str, outage: Outage | None = None) -> Fate:
+    """The fate of this prompt; an outage comes before everything else."""
+    if outage is not None:
+        status = OUTAGE_STATUSES.get(outage)
+        return Fate(0.0, status) if status else Fate(0.0, ending=outage.value)
+    if model in HANGING_MODELS:
+        return Fate(0.0, ending=HANGING_MODELS[model])
+    failing = FAILING_MODEL.fullmatch(model)
+    if failing:
+        return Fate(0.0, int(failing[1]))
+    slow, lucky = _draws(f"{service.seed}\0{model}\0{prompt}")
+    latency_s = service.latency_s
+    if service.sigma and latency_s:
+        latency_s = min(latency_s * exp(service.sigma * _NORMAL.inv_cdf(slow)), LONGEST_S)
+    for status, share in service.failures:
+        if lucky < share:
+            return Fate(latency_s, status)
+        lucky -= share
+    return Fate(latency_s)
+
+
+def _draws(text: str) -> tuple[float, float]:
+    # Two numbers between 0 and 1, exclusive, that follow from the text.
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    one, other = (int.from_bytes(digest[start : start + 6], "big") for start in (0, 6))
+    return (one + 0.5) / 2**48, (other + 0.5) / 2**48

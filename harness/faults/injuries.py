@@ -1,0 +1,346 @@
+"""What is done to a pool as a whole, from inside its own process: each function inflicts one kind of fault.
+
+Knows nothing of moments. Each says through `tell` whether its fault landed and what the one who was hit saw, and puts
+back what it took.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import select
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from poolproof.bridge import (Observer, Pool, PoolConfig)
+from poolproof.bridge.clock import (now_ns)
+from poolproof.bridge.config import (module_command)
+from poolproof.bridge.processes.interpreter import (environment)
+from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE)
+from poolproof.harness.model.fault import (Fault, FaultKind, FaultRecord)
+from poolproof.harness.fakes.models.loopback import (LoopbackModels)
+from poolproof.harness.run.recorder import (Recorder)
+from poolproof.harness.run.roll import (Roll)
+
+CLOSE_GRACE_S = 5.0
+ANSWER_WAIT_S = 5.0
+"""How long a forked child or a lost lease may take."""
+OWNER_WAIT_S = 15.0
+"""How long another process may take to make its pool."""
+LOOK_EVERY_S = 0.01
+
+
+class Victim(Protocol):
+    """A client that can be hit in its call."""
+
+    number: int
+
+    def strike(self, blow: type[BaseException]) -> bool:
+        """Raise this in the client; whether it was in a call."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Where the faults take place. `make` and `config` make a second pool of the kind; `subject` is its name.
+
+    `main_client` is the client that runs in the main thread, where alone a signal raises. `pids` collects processes
+    that must be gone at the end. `models` is the model server of the scenario, if it has one. `close` closes what the
+    clients call, and `look` reads what the workers' journals have to tell now.
+    """
+
+    pool: Pool
+    recorder: Recorder
+    stop: threading.Event
+    roll: Roll = field(default_factory=Roll)
+    config: PoolConfig | None = None
+    make: Callable[[PoolConfig, Observer | None], Pool] | None = None
+    subject: str = ""
+    main_client: Victim | None = None
+    pids: set[int] = field(default_factory=set)
+    models: LoopbackModels | None = None
+    close: Callable[[float], None] | None = None
+    look: Callable[[], None] = lambda: None
+
+    def tell(
+        self,
+        fault: Fault,
+        *,
+        landed: bool,
+        worker: int | None = None,
+        pid: int | None = None,
+        detail: str = "",
+        seen: str = "",
+    ) -> None:
+        """Record what came of a fault, and let those go on that wait for it."""
+        self.recorder.fault(
+            FaultRecord(
+                kind=fault.kind, at_ns=now_ns(), landed=landed, worker=worker, pid=pid, detail=detail, seen=seen
+            )
+        )
+        self.recorder.moment(f"{fault.kind}:landed").passed.set()
+
+
+def close(fault: Fault, stage: Stage) -> None:
+    """Close the pool, with `for_s` seconds of grace."""
+    stage.tell(fault, landed=True, detail="close()")
+    stage.recorder.mark("close_began")
+    (stage.close or stage.pool.close)(fault.for_s or CLOSE_GRACE_S)
+    stage.recorder.mark("close_ended")
+
+
+def fork(fault: Fault, stage: Stage) -> None:
+    """Fork; the child calls, closes the pool, and exits."""
+    read_fd, write_fd = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _be_the_child(stage.pool, write_fd)
+    os.close(write_fd)
+    try:
+        told = b""
+        if select.select([read_fd], [], [], ANSWER_WAIT_S)[0]:
+            told = os.read(read_fd, 1000)
+        if not told:
+            os.kill(pid, signal.SIGKILL)  # it is our own child and not yet waited for
+    finally:
+        os.close(read_fd)
+        os.waitpid(pid, 0)
+    stage.tell(fault, landed=True, pid=pid, detail="fork()", seen=told.decode() or "the child hung")
+
+
+def _be_the_child(pool: Pool, write_fd: int) -> None:
+    try:
+        seen = "served"
+        try:
+            pool.execute("echo", {"value": "from a forked child"}, timeout_s=2.0)
+        except BaseException as error:
+            seen = type(error).__name__
+        with contextlib.suppress(BaseException):
+            pool.close(0.0)
+        os.write(write_fd, seen.encode())
+    finally:
+        os._exit(0)
+
+
+def own_twice(fault: Fault, stage: Stage) -> None:
+    """Make a second pool with the name of the first."""
+    if stage.config is None or stage.make is None:
+        stage.tell(fault, landed=False, detail="no second pool can be made here")
+        return
+    try:
+        second = stage.make(msgspec.structs.replace(stage.config, name=stage.pool.name), None)
+    except Exception as error:
+        stage.tell(fault, landed=True, detail=str(error), seen=type(error).__name__)
+    else:
+        second.close(0.0)
+        stage.tell(fault, landed=True, seen="accepted")
+
+
+def ask_the_impossible(fault: Fault, stage: Stage) -> None:
+    """Ask for a pool with a misspelt option."""
+    if stage.make is None:
+        stage.tell(fault, landed=False, detail="no second pool can be made here")
+        return
+    try:
+        second = stage.make(PoolConfig.from_options({"name": f"{stage.pool.name}-second", "worker": 2}), None)
+    except Exception as error:
+        stage.tell(fault, landed=True, detail=str(error), seen=type(error).__name__)
+    else:
+        second.close(0.0)
+        stage.tell(fault, landed=True, seen="accepted")
+
+
+class JunkHooks:
+    """Hooks of any name, which all answer what no pool accepts."""
+
+    def __getattr__(self, name: str) -> Callable[..., str]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *_: "junk"
+
+
+def answer_junk(fault: Fault, stage: Stage) -> None:
+    """Give a second pool of the same class hooks that answer junk, and call it."""
+    if stage.config is None:
+        stage.tell(fault, landed=False, detail="no second pool can be made here")
+        return
+    config = msgspec.structs.replace(stage.config, name=f"{stage.pool.name}-hooked", workers=1)
+    hooked: Callable[..., Pool] = type(stage.pool)
+    try:
+        second = hooked(config, behaviour=JunkHooks())
+    except TypeError as error:
+        stage.tell(fault, landed=True, detail=str(error), seen="no hooks")
+        return
+    try:
+        second.execute("echo", {"value": 1}, timeout_s=ANSWER_WAIT_S)
+        seen, detail = "served", ""
+    except Exception as error:
+        seen, detail = type(error).__name__, str(error)
+    finally:
+        second.close(0.0)
+    stage.tell(fault, landed=True, detail=detail, seen=seen)
+
+
+def use_after_checkin(fault: Fault, stage: Stage) -> None:
+    """Give a worker back, then use it."""
+    checkout = getattr(stage.pool, "checkout", None)
+    if checkout is None:
+        stage.tell(fault, landed=True, detail="this pool's clients never hold a worker", seen="no lease")
+        return
+    with checkout() as lease:
+        pass
+    try:
+        lease.execute("echo", {"value": "given back"})
+    except Exception as error:
+        stage.tell(fault, landed=True, detail=str(error), seen=type(error).__name__)
+    else:
+        stage.tell(fault, landed=True, seen="served")
+
+
+def lose_lease(fault: Fault, stage: Stage) -> None:
+    """Let a thread check a worker out and end. Seen: "reclaimed" once no worker is leased."""
+    checkout = getattr(stage.pool, "checkout", None)
+    if checkout is None:
+        stage.tell(fault, landed=True, detail="this pool's clients never hold a worker", seen="no lease")
+        return
+    kept: list[object] = []
+    thread = threading.Thread(target=lambda: kept.append(checkout()), name="lost-lease")
+    thread.start()
+    thread.join()
+    if not kept:
+        stage.tell(fault, landed=False, detail="no worker could be checked out")
+        return
+    deadline = time.monotonic() + (fault.for_s or ANSWER_WAIT_S)
+    seen = "still held"
+    while seen != "reclaimed" and time.monotonic() < deadline:
+        if all(worker.state != "leased" for worker in stage.pool.status().workers):
+            seen = "reclaimed"
+        elif stage.stop.wait(LOOK_EVERY_S):
+            deadline = min(deadline, time.monotonic() + 1.0)
+            time.sleep(LOOK_EVERY_S)
+    stage.tell(fault, landed=True, detail="its thread ended", seen=seen)
+
+
+def exhaust_descriptors(fault: Fault, stage: Stage) -> None:
+    """Leave this process without a free descriptor for `for_s` seconds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held: list[int] = []
+    try:
+        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+        # Not lower: poll(2) refuses more descriptors than the limit.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, highest + 1), hard))
+        try:
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            stage.tell(fault, landed=True, detail=str(error.strerror))
+        stage.stop.wait(fault.for_s)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in held:
+            os.close(fd)
+
+
+def kill_parent(fault: Fault, stage: Stage) -> None:
+    """SIGKILL a process of its own that has a pool of the same kind at work. Seen: "all gone", or how many were left.
+
+    Its workers have `for_s` seconds to go.
+    """
+    if stage.config is None or not stage.subject:
+        stage.tell(fault, landed=False, detail="no second pool can be made here")
+        return
+    with tempfile.TemporaryDirectory(prefix="poolproof-") as journals:  # not the run's: they are not its workers
+        env = {**stage.config.env, JOURNAL_VARIABLE: journals}
+        config = msgspec.structs.replace(stage.config, name=f"{stage.pool.name}-orphaned", env=env)
+        order = msgspec.json.encode({"pool": stage.subject, "config": config})
+        owner, line = _own_and_die(order)
+    if not line:
+        stage.tell(fault, landed=False, pid=owner.pid, detail=f"no process could make a pool {stage.subject!r}")
+        return
+    workers: list[int] = json.loads(line)
+    stage.pids.update(workers)
+    deadline = time.monotonic() + (fault.for_s or ANSWER_WAIT_S)
+    left = workers
+    while left and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
+        left = [pid for pid in left if _lives(pid)]
+    seen = f"{len(left)} of {len(workers)} workers left" if left else "all gone"
+    stage.tell(fault, landed=bool(workers), pid=owner.pid, detail="SIGKILL to the pool's process", seen=seen)
+
+
+def _own_and_die(order: bytes) -> tuple[subprocess.Popen[bytes], bytes]:
+    # A process that makes the pool, and was killed once it was at work; what it said of its workers.
+    owner = subprocess.Popen(
+        module_command("poolproof.harness.faults.owner"),
+        env={**os.environ, **environment()},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+    )
+    assert owner.stdin is not None
+    assert owner.stdout is not None
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            owner.stdin.write(order + b"\n")
+            owner.stdin.flush()
+        line = owner.stdout.readline() if select.select([owner.stdout], [], [], OWNER_WAIT_S)[0] else b""
+    finally:
+        owner.kill()
+        owner.wait()
+        owner.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            owner.stdin.close()
+    return owner, line
+
+
+def fail_models(fault: Fault, stage: Stage) -> None:
+    """Let the model server fail every request for `for_s` seconds. It landed once a request has met it."""
+    models = stage.models
+    if models is None:
+        stage.tell(fault, landed=False, detail="this run has no model server")
+        return
+    before = models.stats()["failed"]
+    models.outage(fault.outage)
+    end = time.monotonic() + fault.for_s
+    try:
+        landed = False
+        while not landed and time.monotonic() < end and not stage.stop.wait(LOOK_EVERY_S):
+            landed = models.stats()["failed"] > before
+        stage.tell(fault, landed=landed, detail=fault.outage.value)
+        stage.stop.wait(max(0.0, end - time.monotonic()))
+    finally:
+        models.outage(None)
+
+
+def _lives(pid: int) -> bool:
+    # One that has ended and was not waited for by its new parent is gone too.
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+INJURIES: dict[FaultKind, Callable[[Fault, Stage], None]] = {
+    FaultKind.CLOSE: close,
+    FaultKind.FORK: fork,
+    FaultKind.SECOND_OWNER: own_twice,
+    FaultKind.BAD_OPTION: ask_the_impossible,
+    FaultKind.HOOK_JUNK: answer_junk,
+    FaultKind.STALE_LEASE: use_after_checkin,
+    FaultKind.LOST_LEASE: lose_lease,
+    FaultKind.FD_EXHAUSTION: exhaust_descriptors,
+    FaultKind.PARENT_KILL: kill_parent,
+    FaultKind.MODEL_OUTAGE: fail_models,
+}

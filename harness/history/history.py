@@ -1,0 +1,208 @@
+"""What one run recorded: its operations, the steps of its workers, its faults and what was left over.
+
+Pure data with lookups; it refuses to judge. All times are time.monotonic_ns of one machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+import msgspec
+import numpy as np
+
+from poolproof.bridge import (EventKind, SessionStatus, Statistics)
+from poolproof.harness.history.columns import (NONE, Earliest, Numbers, find_last, order_by)
+from poolproof.harness.model.fault import (FaultRecord)
+from poolproof.harness.history.joining import (first_service)
+from poolproof.harness.model.op import (Op, OpType)
+from poolproof.harness.history.tables import (Events, Ops, Services)
+
+
+class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
+    """What was still there after close that was not there before: pids, descriptors and threads by name."""
+
+    processes: tuple[int, ...] = ()
+    descriptors: tuple[str, ...] = ()
+    threads: tuple[str, ...] = ()
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """What the run's process held at a moment: resident bytes, descriptors, threads and children."""
+
+    at_ns: int
+    memory_bytes: int
+    descriptors: int
+    threads: int
+    children: int
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What was run, so that it can be run again. `file` defines the scenario if the catalogue does not.
+
+    `worker_command` is empty for the shipped worker. `face` is the way in which the pool was called, `observed`
+    whether it had an observer, and `baseline` the other pool of a face that needs two. `void` are the checkers that
+    this face's contract makes void, `uncounted` the outcomes that it leaves out of the pool's statistics.
+    """
+
+    scenario: str
+    file: str = ""
+    pool: str
+    pool_name: str
+    seed: int
+    workers: int
+    clients: int
+    profile: str
+    started_at: str
+    started_ns: int
+    call_timeout_s: float
+    checkout_timeout_s: float
+    worker_command: str = ""
+    face: str = "execute"
+    observed: bool = True
+    baseline: str = ""
+    void: tuple[str, ...] = ()
+    uncounted: tuple[str, ...] = ()
+
+
+class EventsByKind(Mapping[EventKind, Events]):
+    """The events of each kind in order of time, found when they are asked for, so that they are held only once."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def __getitem__(self, kind: EventKind) -> Events:
+        found = self._events.take(self._events.kind.are(kind))
+        return found.take(order_by(found.at_ns))
+
+    def __iter__(self) -> Iterator[EventKind]:
+        return iter(EventKind)
+
+    def __len__(self) -> int:
+        return len(EventKind)
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """A whole run. `finished` is false if it was cut off; `trouble` says what went wrong with the run itself.
+
+    `complaints` are what the face has seen the pool do wrong, beside what became of the calls.
+
+    Operations, events and service intervals are tables, made of whatever sequences are given.
+    """
+
+    info: RunInfo
+    ops: Ops = msgspec.field(default_factory=lambda: Ops.of(()))
+    events: Events = msgspec.field(default_factory=lambda: Events.of(()))
+    services: Services = msgspec.field(default_factory=lambda: Services.of(()))
+    faults: tuple[FaultRecord, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    leftovers: Leftovers | None = None
+    statistics: Statistics | None = None
+    sessions: tuple[SessionStatus, ...] | None = None
+    begun_ns: int | None = None
+    ended_ns: int | None = None
+    close_began_ns: int | None = None
+    close_ended_ns: int | None = None
+    finished: bool = False
+    trouble: str = ""
+    complaints: tuple[str, ...] = ()
+    torn_lines: int = 0
+
+    def __post_init__(self) -> None:
+        for name, table in (("ops", Ops), ("events", Events), ("services", Services)):
+            held = getattr(self, name)
+            if not isinstance(held, table):
+                msgspec.structs.force_setattr(self, name, table.of(held))
+
+    @cached_property
+    def events_by_kind(self) -> EventsByKind:
+        """The pool's events, each kind in order of time."""
+        return EventsByKind(self.events)
+
+    @cached_property
+    def queued_ns(self) -> Earliest:
+        """By when each call surely had its place in the queue, from what its OFFER tells of its wait."""
+        offers = self.events_by_kind[EventKind.OFFER]
+        told = np.array([int(word) if word.isdecimal() else NONE for word in offers.detail.words], dtype=np.int64)
+        waited_us = told[offers.detail.codes] if len(told) else offers.at_ns
+        known = (waited_us != NONE) & (offers.call != NONE)
+        return Earliest(offers.call[known], (offers.at_ns - waited_us * 1000)[known])
+
+    def steps(self, *kinds: EventKind) -> Events:
+        """The workers' events of these kinds, worker by worker, each in order of time; of one moment, as recorded."""
+        return self.events.take(self.step_rows(*kinds))
+
+    def step_rows(self, *kinds: EventKind) -> Numbers:
+        """The rows of `steps` among the events, for whoever needs few of their columns."""
+        events = self.events
+        rows = np.flatnonzero(events.kind.are(*kinds) & (events.worker != NONE))
+        rows = rows.astype(np.int32) if len(events) < 1 << 31 else rows
+        return rows[order_by(events.worker[rows], events.at_ns[rows])]
+
+    @cached_property
+    def granted_ns(self) -> Earliest:
+        """When each call was first given a worker: OFFER or ACCEPT, whichever came first."""
+        return self._earliest(EventKind.OFFER, EventKind.ACCEPT)
+
+    @cached_property
+    def left_ns(self) -> Earliest:
+        """When each call gave up or was over: WITHDRAW or DONE, whichever came first."""
+        return self._earliest(EventKind.WITHDRAW, EventKind.DONE)
+
+    def _earliest(self, *kinds: EventKind) -> Earliest:
+        chosen = self.events.kind.are(*kinds) & (self.events.call != NONE)
+        return Earliest(self.events.call[chosen], self.events.at_ns[chosen])
+
+    @cached_property
+    def closed_intervals(self) -> Services:
+        """Those of `intervals` whose end is known, by start and end. One without an end is cut at its worker's end."""
+        intervals = self.intervals
+        ends = self.events.take(self.events.kind.are(EventKind.KILL, EventKind.REAP) & (self.events.pid != NONE))
+        killed = ends.take(ends.kind.are(EventKind.KILL))
+        end_ns = intervals.end_ns
+        for moments in (Earliest(killed.pid, killed.at_ns), Earliest(ends.pid, ends.at_ns)):  # the kill counts first
+            end_ns = np.where(end_ns == NONE, moments.of(intervals.pid), end_ns)
+        found = intervals.replacing(end_ns=end_ns).take((end_ns != NONE) & (end_ns >= intervals.start_ns))
+        return found.take(order_by(found.start_ns, found.end_ns))
+
+    @cached_property
+    def intervals(self) -> Services:
+        """When workers were at work on requests, by their own journals; from SEND to RECEIVE if there are none."""
+        if len(self.services):
+            return self.services
+        return Services.of_exchanges(
+            self.ops, self.events_by_kind[EventKind.SEND], self.events_by_kind[EventKind.RECEIVE]
+        )
+
+    @cached_property
+    def serving(self) -> Numbers:
+        """For each operation the row of the service interval of its request, -1 if none is.
+
+        By process and number, or by its nonce if the pool has told of no call.
+        """
+        ops, services = self.ops, self.services
+        found = find_last((ops.pid, ops.call), (services.pid, services.request_id))
+        untold = (ops.pid == NONE) | (ops.call == NONE)
+        return np.where(untold, first_service(ops, services) if untold.any() else -1, found)
+
+    def limits_s(self, ops: Ops) -> Numbers:
+        """How long each of these operations may take, in seconds: its own limit, or the pool's."""
+        return np.where(np.isnan(ops.timeout_s), self.info.call_timeout_s, ops.timeout_s)
+
+    def patience_s(self, ops: Ops) -> Numbers:
+        """How long each may wait for a worker, in seconds, within its whole limit."""
+        own_s = ops.checkout_timeout_s
+        return np.minimum(self.limits_s(ops), np.where(np.isnan(own_s), self.info.checkout_timeout_s, own_s))
+
+    @cached_property
+    def judged_ops(self) -> Ops:
+        """All operations; of a run that was cut off only those that had ended, since nobody knows of the others."""
+        return self.ops if self.finished else self.ops.take(self.ops.completed_ns != NONE)
+
+    def labelled(self, label: str) -> Ops:
+        """Those of `judged_ops` whose step has this label."""
+        chosen = self.judged_ops.label.are(label)
+        return self.judged_ops if chosen.all() else self.judged_ops.take(chosen)
+
+
+__all__ = ["History", "Leftovers", "Op", "OpType", "RunInfo", "Sample"]

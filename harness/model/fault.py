@@ -1,0 +1,168 @@
+"""Faults: what can be done to a pool during a run, when, and what came of it.
+
+Pure data. Who inflicts them is the nemesis; a fault that never landed makes its scenario unknown.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from poolproof.harness.fakes.models.service import (Outage)
+
+
+class FaultKind(StrEnum):
+    """The injuries: to a process or the pool, to a client, at a worker's start, or by a command."""
+
+    KILL = "kill"
+    STOP = "stop"
+    CLOSE = "close"
+    FORK = "fork"
+    PARENT_KILL = "parent_kill"
+    FD_EXHAUSTION = "fd_exhaustion"
+    SECOND_OWNER = "second_owner"
+    BAD_OPTION = "bad_option"
+    STALE_LEASE = "stale_lease"
+    LOST_LEASE = "lost_lease"
+    HOOK_JUNK = "hook_junk"
+
+    MODEL_OUTAGE = "model_outage"
+
+    CLIENT_INTERRUPT = "client_interrupt"
+    CLIENT_DEATH = "client_death"
+
+    SLOW_START = "slow_start"
+    STRAY_START = "stray_start"
+    NOISY_START = "noisy_start"
+    MUTE_START = "mute_start"
+    CRASH_START = "crash_start"
+
+    GARBAGE = "garbage"
+    OVERSIZE = "oversize"
+    TRUNCATED = "truncated"
+    DUPLICATED = "duplicated"
+    WRONG_ID = "wrong_id"
+    PRINT = "print"
+    RAW_WRITE = "raw_write"
+    STDERR_FLOOD = "stderr_flood"
+    EXIT = "exit"
+    HANG = "hang"
+    HALF_ANSWER = "half_answer"
+    LATE = "late"
+    MEMORY_HOG = "memory_hog"
+    WORKER_FDS = "worker_fds"
+    GRANDCHILD = "grandchild"
+
+
+DESCRIPTIONS: dict[FaultKind, str] = {
+    FaultKind.KILL: "SIGKILL to a worker that is busy with a call",
+    FaultKind.STOP: "SIGSTOP to a busy worker, and SIGCONT after a while",
+    FaultKind.CLOSE: "the pool is closed while calls run and wait",
+    FaultKind.FORK: "a client forks, and the child uses the pool and exits",
+    FaultKind.PARENT_KILL: "SIGKILL to a process that has such a pool with every worker busy",
+    FaultKind.FD_EXHAUSTION: "this process can open no more descriptors for a while",
+    FaultKind.SECOND_OWNER: "a second pool asks for the same name",
+    FaultKind.BAD_OPTION: "a pool is asked for with an option that no pool has",
+    FaultKind.STALE_LEASE: "a client uses a worker that it has given back",
+    FaultKind.LOST_LEASE: "a client's thread ends while it holds a worker, and does not give it back",
+    FaultKind.HOOK_JUNK: "a pool's hooks answer what no pool accepts",
+    FaultKind.MODEL_OUTAGE: "the provider of the language model answers errors, hangs or hangs up for a while",
+    FaultKind.CLIENT_INTERRUPT: "Ctrl-C reaches a client while a worker is busy with its call",
+    FaultKind.CLIENT_DEATH: "a client ends (SystemExit) while a worker is busy with its call",
+    FaultKind.SLOW_START: "every worker needs a while before it answers its init ping",
+    FaultKind.STRAY_START: "frames that are no answer arrive steadily while a worker starts",
+    FaultKind.NOISY_START: "a worker floods its stderr before it answers its init ping",
+    FaultKind.MUTE_START: "a worker never answers its init ping, and sends stray frames all the time",
+    FaultKind.CRASH_START: "a worker exits before it answers its init ping",
+    FaultKind.GARBAGE: "a worker writes bytes that are no frame, or a frame that is no answer",
+    FaultKind.OVERSIZE: "a worker announces a frame far over the limit",
+    FaultKind.TRUNCATED: "a worker announces a frame, writes a part of it, and exits",
+    FaultKind.DUPLICATED: "a worker answers the same request more than once",
+    FaultKind.WRONG_ID: "a worker answers with the id of another request",
+    FaultKind.PRINT: "a worker prints to stdout",
+    FaultKind.RAW_WRITE: "a worker writes raw bytes to descriptor 1",
+    FaultKind.STDERR_FLOOD: "a worker floods its stderr",
+    FaultKind.EXIT: "a worker exits with a status in the middle of a call",
+    FaultKind.HANG: "a worker does not answer by the call's deadline",
+    FaultKind.HALF_ANSWER: "a worker stops in the middle of its response, past the call's deadline",
+    FaultKind.LATE: "a worker answers after the call's deadline",
+    FaultKind.MEMORY_HOG: "a worker uses all the memory that it may have",
+    FaultKind.WORKER_FDS: "a worker uses all the descriptors that it may have",
+    FaultKind.GRANDCHILD: "a worker leaves a child behind that holds its pipes",
+}
+
+START_FAULTS = frozenset(
+    {
+        FaultKind.SLOW_START,
+        FaultKind.STRAY_START,
+        FaultKind.NOISY_START,
+        FaultKind.MUTE_START,
+        FaultKind.CRASH_START,
+    }
+)
+COMMAND_FAULTS = frozenset(
+    {
+        FaultKind.GARBAGE,
+        FaultKind.OVERSIZE,
+        FaultKind.TRUNCATED,
+        FaultKind.DUPLICATED,
+        FaultKind.WRONG_ID,
+        FaultKind.PRINT,
+        FaultKind.RAW_WRITE,
+        FaultKind.STDERR_FLOOD,
+        FaultKind.EXIT,
+        FaultKind.HANG,
+        FaultKind.HALF_ANSWER,
+        FaultKind.LATE,
+        FaultKind.MEMORY_HOG,
+        FaultKind.WORKER_FDS,
+        FaultKind.GRANDCHILD,
+    }
+)
+USED_COMMANDS: dict[FaultKind, str] = {
+    FaultKind.FORK: "echo",
+    FaultKind.STALE_LEASE: "echo",
+    FaultKind.HOOK_JUNK: "echo",
+    FaultKind.PARENT_KILL: "sleep",
+}
+"""What a fault itself asks of a worker; a scenario with it needs that command."""
+CLIENT_FAULTS = frozenset({FaultKind.CLIENT_INTERRUPT, FaultKind.CLIENT_DEATH})
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """One planned injury.
+
+    `when` names the moment: "LABEL:sent" or "LABEL:done" of a step (the worker that serves it is the victim, or the
+    client that made it), or "" for `after_s` seconds from the run's begin: then the victim is the worker that has been
+    busy longest. `for_s` is how long a stop, an exhaustion or a slow start lasts, `amount` how many frames or bytes a
+    stray or noisy start makes, `starts` how many of the first starts a start's fault spoils (0: all of them).
+    `outage` is what a model outage does.
+
+    A step may wait for a fault: its `after` is then "KIND:landed".
+    """
+
+    kind: FaultKind
+    when: str = ""
+    after_s: float = 0.0
+    for_s: float = 0.0
+    amount: int = 0
+    starts: int = 0
+    outage: Outage = Outage.SERVER_ERROR
+
+
+class FaultRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a fault: `landed` only if it is known to have reached a living worker, a client, or the pool.
+
+    `seen` is what the one who was hit saw, where that is the question: an error's name, or a few words. `op` is the
+    operation whose own command is the fault.
+    """
+
+    kind: FaultKind
+    at_ns: int
+    landed: bool
+    worker: int | None = None
+    pid: int | None = None
+    detail: str = ""
+    seen: str = ""
+    op: int | None = None

@@ -1,0 +1,127 @@
+"""The ledger of intended differences: what one pool may fail or answer otherwise, why, and until when.
+
+Pure: today's date is an argument. An entry that has run out excuses nothing any more, and what it no longer excuses
+says so; an entry that nothing was seen of is told, so that the ledger stays as short as the truth.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable
+from enum import StrEnum
+
+import msgspec
+
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.op import (Op)
+
+ANSWERS = "answers"
+DATE_PATTERN = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
+
+
+class DifferenceKind(StrEnum):
+    """In what one operation differs between two pools."""
+
+    VALUE = "value"
+    ERROR_CLASS = "error_class"
+    ERROR_TEXT = "error_text"
+    INDETERMINATE = "indeterminate"
+    MISSING = "missing"
+
+
+class IntendedDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """A known weakness of one pool: its finding by `checker` may fail, for this reason, until the day `until`.
+
+    "answers" in place of a checker's name stands for operations that this pool answers otherwise than the other one.
+    Such an entry must say which: those with a step's `label`, or those that differ in this `kind`, or both.
+    `until` is the last day that counts, as 2026-12-31; empty for a weakness of the pool's very design.
+    """
+
+    pool: str
+    checker: str
+    reason: str
+    label: str = ""
+    kind: DifferenceKind | None = None
+    until: str = ""
+
+    def __post_init__(self) -> None:
+        what = f"the intended difference of {self.pool} in {self.checker}"
+        if not self.reason.strip():
+            raise UsageError(f"{what} has no reason")
+        if self.until and not DATE_PATTERN.fullmatch(self.until):
+            raise UsageError(f"{what}: until {self.until!r} is no day as 2026-12-31")
+        if self.checker == ANSWERS and not (self.label or self.kind):
+            raise UsageError(f"{what} would excuse every answer: it needs a label or a kind")
+        if self.checker != ANSWERS and (self.label or self.kind):
+            raise UsageError(f"{what}: a label and a kind are for {ANSWERS!r} only")
+
+    def ran_out(self, today: str) -> bool:
+        """Whether its last day was before `today`, as 2026-12-31."""
+        return bool(self.until) and self.until < today
+
+    def covers(self, label: str, kind: DifferenceKind) -> bool:
+        """Whether it speaks of an operation with this label that differs in this way."""
+        return self.label in ("", label) and self.kind in (None, kind)
+
+
+class Comparing(msgspec.Struct, frozen=True, kw_only=True):
+    """How a scenario wants its answers compared; a hook gets whole operations, so it sees errors too.
+
+    `ignore` says that a pair is not to be compared, `compare` that the two are the same, whatever they are. `clean`
+    gives what of one operation is compared, in place of its result or its command error. A hook that raises leaves
+    its pair undecided.
+    """
+
+    compare: Callable[[Op, Op], bool] | None = None
+    ignore: Callable[[Op, Op], bool] | None = None
+    clean: Callable[[Op], object] | None = None
+
+
+class Excuse(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a difference is intended; or, if it no longer is, `ran_out` says since when and what the reason was."""
+
+    entry: IntendedDifference | None = None
+    ran_out: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The reason, empty if there is no excuse."""
+        return "" if self.entry is None else self.entry.reason
+
+
+def find_excuse(entries: Iterable[IntendedDifference], pools: Collection[str], checker: str, *, today: str) -> Excuse:
+    """The first entry for one of `pools` and this checker that has not run out."""
+    return _first((entry for entry in entries if entry.pool in pools and entry.checker == checker), today)
+
+
+def excuse_answer(
+    entries: Iterable[IntendedDifference], pools: Collection[str], label: str, kind: DifferenceKind, *, today: str
+) -> Excuse:
+    """The first entry for answers of one of `pools` that covers an operation and has not run out."""
+    fit = (e for e in entries if e.pool in pools and e.checker == ANSWERS and e.covers(label, kind))
+    return _first(fit, today)
+
+
+def not_seen(
+    entries: Iterable[IntendedDifference], pool: str, failed: Collection[str], *, scenario: str, today: str
+) -> list[str]:
+    """A sentence for each entry for this pool's findings whose checker is not among `failed`."""
+    return [
+        f"{scenario}: {pool} was declared to fail {entry.checker}, and did not{told_end(entry, today)}"
+        for entry in entries
+        if entry.pool == pool and entry.checker != ANSWERS and entry.checker not in failed
+    ]
+
+
+def told_end(entry: IntendedDifference, today: str) -> str:
+    """ "; the declaration ran out on …", or nothing."""
+    return f"; the declaration ran out on {entry.until}" if entry.ran_out(today) else ""
+
+
+def _first(entries: Iterable[IntendedDifference], today: str) -> Excuse:
+    old = ""
+    for entry in entries:
+        if not entry.ran_out(today):
+            return Excuse(entry=entry)
+        old = old or f"its declaration ran out on {entry.until}: {entry.reason}"
+    return Excuse(ran_out=old)

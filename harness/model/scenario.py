@@ -1,0 +1,100 @@
+"""A scenario: a seeded workload, faults, checkers and a budget, with what it needs from a pool.
+
+Pure data: it refuses to know how it is run.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from poolproof.bridge import (Capability)
+from poolproof.harness.model.checker import (Checker, demanded_by)
+from poolproof.harness.model.depth import (Depth)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.fault import (Fault)
+from poolproof.harness.model.intended import (Comparing, IntendedDifference)
+from poolproof.harness.model.budget import (parse_budget)
+from poolproof.harness.model.load import (parse_load)
+from poolproof.harness.fakes.models.service import (ModelService)
+from poolproof.harness.model.workload import (Size, Workload)
+
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,59}")
+PATIENT = {"call_timeout_s": 30.0, "checkout_timeout_s": 30.0}
+"""The `config` of a scenario that is not about the usual timeouts: a busy machine is long at starting workers."""
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to put a pool to the test.
+
+    `failures` are the catalogue's numbers (F1 …) and `guarantees` those it decides (G1 …). `config` are options of
+    poolproof.bridge.PoolConfig; what the run was asked for, such as workers, comes first. `budget_s` bounds the whole
+    run. `warm` starts all workers before the first call. `fixed_size` replaces the asked size where the scenario is
+    about a certain one. `compare_answers` compares op by op with the other pool, by the hooks of `comparing`. `timed`
+    marks a scenario whose speed counts: it is run in alternating blocks, alone on the machine. `load` (as
+    "poisson:400") and `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench; docs/measuring.md has both
+    grammars. `config_of` has options for one pool alone, by its name, as a zygote that the other has not. With `models`
+    a model server of this behaviour runs beside the pool, whose workers find it in their environment. Without one of
+    `packages` the scenario is skipped. `depths` are those at which it makes sense: see poolproof.harness.fakes.depths.
+    `quick` scenarios are in the profile quick, those that are `smoke` too in the profile smoke.
+    """
+
+    name: str
+    summary: str
+    workload: Workload
+    checkers: tuple[Checker, ...]
+    failures: tuple[str, ...] = ()
+    guarantees: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    needs: frozenset[Capability] = frozenset()
+    commands: tuple[str, ...] = ("echo",)
+    config: dict[str, Any] = {}
+    config_of: dict[str, dict[str, Any]] = {}
+    models: ModelService | None = None
+    packages: tuple[str, ...] = ()
+    depths: frozenset[Depth] = frozenset({Depth.REAL})
+    budget_s: float = 30.0
+    warm: bool = True
+    fixed_size: Size | None = None
+    compare_answers: bool = True
+    timed: bool = False
+    load: str = "closed"
+    budgets: tuple[str, ...] = ()
+    quick: bool = True
+    smoke: bool = False
+    comparing: Comparing = Comparing()
+    intended_differences: tuple[IntendedDifference, ...] = ()
+    file: str = ""
+
+    def __post_init__(self) -> None:
+        if not NAME_PATTERN.fullmatch(self.name):
+            raise UsageError(f"scenario name {self.name!r}: small letters, digits and '_', a letter first, at most 60")
+        if not self.checkers:
+            raise UsageError(f"scenario {self.name!r} has no checkers, so it could not fail")
+        if not 0 < self.budget_s <= 3600:
+            raise UsageError(f"scenario {self.name!r}: budget_s {self.budget_s!r} is not between 0 and 3600 s")
+        parse_load(self.load)
+        for budget in self.budgets:
+            parse_budget(budget)
+
+    def options_for(self, pool: str) -> dict[str, Any]:
+        """The options of `pool`, its own included; the environments of both are joined."""
+        own = self.config_of.get(pool, {})
+        env = {**self.config.get("env", {}), **own.get("env", {})}
+        return {**self.config, **own, **({"env": env} if env else {})}
+
+    def demands(self, outcomes: frozenset[str]) -> bool:
+        """Whether one of these outcomes must occur if its checkers are to pass."""
+        return any(demanded <= outcomes for checker in self.checkers for demanded in demanded_by(checker))
+
+    def intended(self, pool: str, checker: str) -> IntendedDifference | None:
+        """The declared reason why `pool` may fail `checker`, if there is one."""
+        for difference in self.intended_differences:
+            if (difference.pool, difference.checker) == (pool, checker):
+                return difference
+        return None
+
+
+__all__ = ["NAME_PATTERN", "PATIENT", "IntendedDifference", "Scenario"]

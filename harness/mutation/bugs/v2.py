@@ -1,0 +1,317 @@
+"""Bugs in the refactored pool's own parts: coordinator, sessions, circuit, supervisor, face. Part of the porch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from poolproof.bridge import (CallTimeout, CheckoutTimeout, PoolError, WorkerCrashed)
+from poolproof.bridge.wire.exchange import (Io, Steps, receive)
+from poolproof.bridge.wire.messages import (Response)
+from poolproof.bridge.wire.transport import (Transport)
+from poolproof.harness.mutation.mutant import (V2, Registry)
+from poolproof.harness.mutation.planting import (replace, replace_everywhere)
+from poolproof.pool_v2.calls import (transfer)
+from poolproof.pool_v2.calls.batch import (Round)
+from poolproof.pool_v2.core.circuit import (Circuit)
+from poolproof.pool_v2.core.coordinator import (Coordinator)
+from poolproof.pool_v2.core.orders import (Act, Order)
+from poolproof.pool_v2.core.roster import (NEVER_NS, Worker)
+from poolproof.pool_v2.running.runtime import (Runtime)
+from poolproof.pool_v2.running.supervisor import (Supervisor)
+from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+
+REGISTRY = Registry()
+SLEEPY_NS = 400_000_000
+LONG_NS = 60_000_000_000
+LIVES = "how many workers live at once, only the pool's events tell"
+STARTS = "when a worker was started and when it answered, only the pool's events tell"
+RACE_S = 2.0
+RACE_STEP_S = 0.001
+"""The first client that gives up says so after so long, or once a hand-off has crossed it; it looks in such steps."""
+
+
+@REGISTRY.bug(V2, breaks=("G2",), scenarios=("one_holder",))
+def leased_twice() -> None:
+    """A worker that was given away stays among the idle."""
+
+    def keeping(enter: Any) -> Any:
+        def keep(self: Coordinator, ticket: Ticket, *args: Any, **rest: Any) -> None:
+            enter(self, ticket, *args, **rest)
+            if ticket.worker is not None:
+                self._idle[ticket.worker.worker_id] = ticket.worker
+
+        return keep
+
+    replace(Coordinator, "enter", keeping)
+
+
+@REGISTRY.bug(V2, breaks=("G3",), scenarios=("two_timeouts",))
+def one_timeout_for_all() -> None:
+    """The wait for an answer ends in the error of the wait for a worker."""
+
+    def confused(told: Any) -> Any:
+        def confuse(self: Runtime, error: PoolError) -> PoolError:
+            found: PoolError = told(self, error)
+            return CheckoutTimeout(found.message) if isinstance(found, CallTimeout) else found
+
+        return confuse
+
+    replace(Runtime, "told", confused)
+
+
+@REGISTRY.bug(V2, breaks=("G3",), scenarios=("worker_crash",))
+def crash_swallowed() -> None:
+    """A call whose worker died returns nothing, as if that were its result."""
+
+    def swallowing(receive: Any) -> Any:
+        def swallow(io: Io, transport: Transport, request_id: int, *args: Any, **rest: Any) -> Steps[Response]:
+            try:
+                response: Response = yield from receive(io, transport, request_id, *args, **rest)
+            except WorkerCrashed:
+                return Response(request_id, True, None)
+            return response
+
+        return swallow
+
+    replace_everywhere(receive, swallowing)
+
+
+@REGISTRY.bug(V2, breaks=("G6",), scenarios=("work_conserved",))
+def sleepy_hand_off() -> None:
+    """A worker that is given back waits for the supervisor's next look, though calls wait for it."""
+
+    def lazy(leave: Any) -> Any:
+        def forget(self: Coordinator, ticket: Ticket, *args: Any, **rest: Any) -> list[Ticket]:
+            waiting, self._queue = self._queue, {}
+            try:
+                waiting.pop(ticket.call, None)
+                woken: list[Ticket] = leave(self, ticket, *args, **rest)
+                return woken
+            finally:
+                self._queue = waiting
+
+        return forget
+
+    last_ns = [0]
+    awake = [False]
+
+    def drowsy(match: Any) -> Any:
+        return lambda self: match(self) if awake[0] else []
+
+    def late(plan: Any) -> Any:
+        def hand_out(self: Coordinator, now_ns: int) -> list[Order]:
+            found: list[Order] = plan(self, now_ns)
+            if now_ns - last_ns[0] > SLEEPY_NS:
+                last_ns[0] = now_ns
+                awake[0] = True
+                found += [Order(Act.WAKE, ticket=ticket) for ticket in self._match()]
+                awake[0] = False
+            return found
+
+        return hand_out
+
+    replace(Coordinator, "leave", lazy)
+    replace(Coordinator, "_match", drowsy)
+    replace(Coordinator, "plan", late)
+
+
+@REGISTRY.bug(V2, breaks=("G7",), scenarios=("arrivals_apart",))
+def lifo_queue() -> None:
+    """Who came last is served first."""
+
+    def backwards(leave: Any) -> Any:
+        def reverse(self: Coordinator, *args: Any, **rest: Any) -> list[Ticket]:
+            self._queue = dict(reversed(self._queue.items()))
+            woken: list[Ticket] = leave(self, *args, **rest)
+            self._queue = dict(reversed(self._queue.items()))
+            return woken
+
+        return reverse
+
+    replace(Coordinator, "leave", backwards)
+
+
+@REGISTRY.bug(V2, breaks=("G8",), scenarios=("lost_worker",))
+def never_replaced() -> None:
+    """A worker that has ended is not replaced."""
+
+    asked: set[int] = set()
+
+    def stingy(wanted_starts: Any) -> Any:
+        def only_first(self: Coordinator, now_ns: int) -> int:
+            wanted: int = 0 if id(self) in asked else wanted_starts(self, now_ns)
+            asked.add(id(self))
+            return wanted
+
+        return only_first
+
+    replace(Coordinator, "wanted_starts", stingy)
+
+
+@REGISTRY.bug(V2, breaks=("G8",), scenarios=("one_by_one",))
+def worker_not_given_back() -> None:
+    """Now and then a worker that was checked in is forgotten."""
+
+    def forgetful(leave: Any) -> Any:
+        def forget(self: Coordinator, ticket: Ticket, *args: Any, **rest: Any) -> list[Ticket]:
+            worker = ticket.worker
+            woken: list[Ticket] = leave(self, ticket, *args, **rest)
+            if worker is not None and worker.worker_id in self._idle and worker.worker_id % 2:
+                del self._idle[worker.worker_id]
+            return woken
+
+        return forget
+
+    replace(Coordinator, "leave", forgetful)
+
+
+@REGISTRY.bug(V2, breaks=("G9",), scenarios=("crossed_hand_off",))
+def hand_off_lost() -> None:
+    """A worker that was offered at the moment at which its client gave up belongs to nobody."""
+    gave_up: list[int] = []
+
+    def dropping(settle: Any) -> Any:
+        def drop(self: Runtime, ticket: Ticket, label: str) -> None:
+            if gave_up or ticket.state is not TicketState.WAITING:
+                settle(self, ticket, label)
+                return
+            gave_up.append(ticket.call)
+            for _ in range(int(RACE_S / RACE_STEP_S)):
+                if ticket.state is not TicketState.WAITING:
+                    break
+                time.sleep(RACE_STEP_S)
+            with self.lock:
+                if ticket.worker is not None:
+                    del self.coordinator.held[ticket.worker.worker_id]
+                    ticket.state = TicketState.WITHDRAWN
+                    ticket.worker = ticket.claim = None
+            raise CheckoutTimeout(f"{label!r}: no worker was free in time")
+
+        return drop
+
+    replace(Runtime, "settle", dropping)
+
+
+@REGISTRY.bug(V2, breaks=("G11",), scenarios=("late_answer",))
+def deadline_ignored() -> None:
+    """Nobody ends the worker of a call that has passed its deadline."""
+
+    def blind(plan: Any) -> Any:
+        def never_cut_off(self: Coordinator, now_ns: int) -> list[Order]:
+            return [order for order in plan(self, now_ns) if order.act is not Act.CUT_OFF]
+
+        return never_cut_off
+
+    replace(Coordinator, "plan", blind)
+
+
+@REGISTRY.bug(V2, breaks=("G11",), scenarios=("late_worker",))
+def queue_without_limit() -> None:
+    """The wait for a worker has no limit."""
+
+    def patient(accept: Any) -> Any:
+        def wait_on(runtime: Runtime, ticket: Ticket, label: str, until: int) -> None:
+            accept(runtime, ticket, label, until + LONG_NS)
+
+        return wait_on
+
+    replace_everywhere(transfer.accept, patient)
+
+
+@REGISTRY.bug(V2, breaks=("G13",), scenarios=("slow_start",), observed_because=STARTS)
+def starts_in_turn() -> None:
+    """Workers are started one after another."""
+
+    def one_by_one(allowed: Any) -> Any:
+        def one(self: Circuit, wanted: int, starting: int, now_ns: int) -> int:
+            return 0 if starting else min(1, allowed(self, wanted, starting, now_ns))
+
+        return one
+
+    replace(Circuit, "allowed_starts", one_by_one)
+
+
+@REGISTRY.bug(V2, breaks=("G13",), scenarios=("broken_start",))
+def no_back_off() -> None:
+    """A worker that does not start is started again at once, for ever."""
+    replace(Circuit, "failed", lambda _: lambda self, error, now_ns: setattr(self, "last_error", error))
+
+
+@REGISTRY.bug(V2, breaks=("G13",), scenarios=("silent_start",))
+def init_timer_restarts() -> None:
+    """Every stray frame of a starting worker gives it the whole time again."""
+
+    def patient(on_handshake: Any) -> Any:
+        def again(self: Supervisor, worker: Worker) -> None:
+            on_handshake(self, worker)
+            if worker in self._starting:
+                handshake, deadline = self._starting[worker]
+                self._starting[worker] = handshake, deadline + int(60e9)
+
+        return again
+
+    replace(Supervisor, "_on_handshake", patient)
+
+
+@REGISTRY.bug(V2, breaks=("G14",), scenarios=("few_calls",), observed_because=LIVES)
+def one_worker_too_many() -> None:
+    """The pool starts one worker more than it may have."""
+
+    def greedy(wanted_starts: Any) -> Any:
+        def one_more(self: Coordinator, now_ns: int) -> int:
+            wanted: int = wanted_starts(self, now_ns)
+            return wanted + 1 if not self.closing and len(self.workers) + wanted <= self.limits.most else wanted
+
+        return one_more
+
+    replace(Coordinator, "wanted_starts", greedy)
+
+
+@REGISTRY.bug(V2, breaks=("G14",), scenarios=("full_queue",))
+def queue_without_bound() -> None:
+    """As many calls wait as like to."""
+
+    def boundless(enter: Any) -> Any:
+        def let_in(self: Coordinator, *args: Any, **rest: Any) -> None:
+            self.max_queue = None
+            enter(self, *args, **rest)
+
+        return let_in
+
+    replace(Coordinator, "enter", boundless)
+
+
+@REGISTRY.bug(V2, breaks=("G15",), scenarios=("modest_demand",), observed_because=LIVES)
+def grows_at_once() -> None:
+    """The first call that waits has all workers started."""
+
+    def eager(wanted_starts: Any) -> Any:
+        def all_of_them(self: Coordinator, now_ns: int) -> int:
+            wanted: int = wanted_starts(self, now_ns)
+            return self.limits.most - len(self.workers) if wanted else 0
+
+        return all_of_them
+
+    replace(Coordinator, "wanted_starts", eager)
+
+
+@REGISTRY.bug(V2, breaks=("G16",), scenarios=("recycled_workers",))
+def never_recycled() -> None:
+    """A worker serves on after its last allowed request."""
+
+    def immortal(started: Any) -> Any:
+        def without_limit(self: Coordinator, worker_id: int, now_ns: int) -> Worker:
+            worker: Worker = started(self, worker_id, now_ns)
+            worker.request_limit = NEVER_NS
+            return worker
+
+        return without_limit
+
+    replace(Coordinator, "started", immortal)
+
+
+@REGISTRY.bug(V2, breaks=("G16",), scenarios=("recycled_workers",), face="many")
+def batches_count_once() -> None:
+    """A batch counts as one request of its worker, however many items it has."""
+    replace(Round, "served_by", lambda _: lambda self, worker: None)

@@ -1,0 +1,141 @@
+"""Bugs in the refactored pool's sessions, its close, its leases and its statistics. Part of the porch."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import msgspec
+
+from poolproof.harness.mutation.mutant import (V2, Registry)
+from poolproof.harness.mutation.planting import (replace)
+from poolproof.pool_v2 import (PoolV2)
+from poolproof.pool_v2.calls import (lease)
+from poolproof.pool_v2.core.coordinator import (Affinity, Coordinator)
+from poolproof.pool_v2.running.housekeeper import (Housekeeper)
+from poolproof.pool_v2.core.roster import (NEVER_NS)
+from poolproof.pool_v2.core.sessions import (Session, SessionTable)
+from poolproof.pool_v2.core.ticket import (Ticket)
+
+REGISTRY = Registry()
+
+
+@REGISTRY.bug(V2, breaks=("G17",), scenarios=("session_state",))
+def session_roams() -> None:
+    """A session's call goes to any worker, and nothing is handed over."""
+
+    def rootless(idle_worker_for: Any) -> Any:
+        def any_worker(self: Coordinator, ticket: Ticket) -> Any:
+            self.affinity = Affinity.NONE
+            return idle_worker_for(self, ticket)
+
+        return any_worker
+
+    replace(Coordinator, "_idle_worker_for", rootless)
+    replace(Session, "lacks", lambda _: lambda self, worker_id: ())
+
+
+@REGISTRY.bug(V2, breaks=("G17",), scenarios=("session_handover",))
+def session_empty_after_crash() -> None:
+    """A session whose worker is gone goes on empty, and nobody is told."""
+    replace(Session, "lacks", lambda _: lambda self, worker_id: ())
+
+
+@REGISTRY.bug(V2, breaks=("G18",), scenarios=("session_handover",))
+def handover_one_behind() -> None:
+    """A handover leaves out the last acknowledged change."""
+    replace(Session, "lacks", lambda lacks: lambda self, worker_id: lacks(self, worker_id)[:-1])
+
+
+@REGISTRY.bug(V2, breaks=("G19",), scenarios=("session_counters",))
+def counters_reset() -> None:
+    """A session's counter begins anew with each of its calls."""
+
+    def resetting(begin: Any) -> Any:
+        def forget(self: SessionTable, session_id: str, number: int) -> Session:
+            session: Session = begin(self, session_id, number)
+            session.operations = 0
+            return session
+
+        return forget
+
+    replace(SessionTable, "begin", resetting)
+
+
+@REGISTRY.bug(V2, breaks=("G19",), scenarios=("session_threads",))
+def counters_per_thread() -> None:
+    """A session's counter begins anew when another thread calls in it."""
+    callers: dict[int, threading.Thread] = {}  # the threads themselves: an ident may come again
+
+    def forgetful(begin: Any) -> Any:
+        def forget(self: SessionTable, session_id: str, number: int) -> Session:
+            session: Session = begin(self, session_id, number)
+            caller = threading.current_thread()
+            if callers.setdefault(id(session), caller) is not caller:
+                callers[id(session)] = caller
+                session.operations = 0
+            return session
+
+        return forget
+
+    replace(SessionTable, "begin", forgetful)
+
+
+@REGISTRY.bug(V2, breaks=("G20", "G22"), scenarios=("close_busy",))
+def busy_workers_left() -> None:
+    """Closing a pool leaves the workers that are busy."""
+    replace(Coordinator, "kill_rest", lambda _: lambda self: [])
+
+
+@REGISTRY.bug(V2, breaks=("G22",), scenarios=("close_under_load",))
+def waiters_not_told() -> None:
+    """Who waits when the pool is closed is not told."""
+    replace(Coordinator, "_refuse_all", lambda _: lambda self, reason: [])
+
+
+@REGISTRY.bug(V2, breaks=("G22",), scenarios=("close_under_load",))
+def close_without_grace() -> None:
+    """Closing a pool ends its running calls at once."""
+    replace(PoolV2, "close", lambda close: lambda self, grace_s=None: close(self, 0.001))
+
+
+@REGISTRY.bug(V2, breaks=("G22",), scenarios=("close_twice",))
+def second_close_raises() -> None:
+    """Closing a closed pool is an error."""
+
+    def once_only(close: Any) -> Any:
+        def once(self: PoolV2, grace_s: float | None = None) -> None:
+            if self.status().state == "closed":
+                raise RuntimeError("the pool is closed")
+            close(self, grace_s)
+
+        return once
+
+    replace(PoolV2, "close", once_only)
+
+
+@REGISTRY.bug(V2, breaks=("G26",), scenarios=("lease_misuse", "abandoned_lease"))
+def lease_never_reclaimed() -> None:
+    """A lease whose thread has ended keeps its worker."""
+    replace(Housekeeper, "beat", lambda _: lambda self, now: NEVER_NS)
+
+
+@REGISTRY.bug(V2, breaks=("G26",), scenarios=("abandoned_lease",))
+def checkout_not_told() -> None:
+    """Nobody remembers where a lease was opened, so the warning of its loss does not tell."""
+    replace(lease, "_where", lambda _: tuple)
+
+
+@REGISTRY.bug(V2, breaks=("G27",), scenarios=("command_errors",))
+def errors_not_counted() -> None:
+    """The pool's statistics tell no errors of commands."""
+
+    def without_errors(status: Any) -> Any:
+        def cleaned(self: PoolV2) -> Any:
+            told = status(self)
+            outcomes = {name: n for name, n in told.statistics.outcomes.items() if name != "CommandError"}
+            return msgspec.structs.replace(told, statistics=msgspec.structs.replace(told.statistics, outcomes=outcomes))
+
+        return cleaned
+
+    replace(PoolV2, "status", without_errors)

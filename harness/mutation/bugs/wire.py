@@ -1,0 +1,302 @@
+"""Bugs in what both pools stand on: the exchange of frames, the start and the end of a worker's process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import msgspec
+
+from poolproof.bridge import (CallTimeout)
+from poolproof.bridge.processes import (channel as channels)
+from poolproof.bridge.processes import (process as processes)
+from poolproof.bridge.processes.channel import (Channel, Handshake)
+from poolproof.bridge.processes.crew import (Crew)
+from poolproof.bridge.errors import (ProtocolError, Sent)
+from poolproof.bridge.wire.exchange import (Steps, check, exchange_all)
+from poolproof.bridge.wire.framing import (HEADER_BYTES)
+from poolproof.bridge.wire.messages import (INIT_ID, Response, decode_response, encode_request)
+from poolproof.bridge.processes.process import (WorkerProcess)
+from poolproof.bridge.processes.stderr import (StderrDrain, StderrTail)
+from poolproof.harness.mutation.mutant import (BOTH, V2, Registry)
+from poolproof.harness.mutation.planting import (mark_entered, replace, replace_everywhere)
+from poolproof.pool_v2.aio.io import (TaskIo)
+from poolproof.pool_v2.calls.handoff import (hand_over)
+from poolproof.pool_v2.running.runtime import (Runtime)
+from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof.pool_v2.calls.transfer import (use)
+
+LOOK_S = 0.001
+"""How soon a task looks again whether a lock is free."""
+REGISTRY = Registry()
+
+
+@REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("few_calls",), fix="unframed write")
+def unframed_write() -> None:
+    """A request is written without its length."""
+
+    def without_header(encode: Any) -> Any:
+        def frame(request_id: int, *args: Any, **rest: Any) -> bytearray:
+            whole: bytearray = encode(request_id, *args, **rest)
+            return whole if request_id == INIT_ID else whole[HEADER_BYTES:]
+
+        return frame
+
+    replace_everywhere(encode_request, without_header)
+
+
+@REGISTRY.bug(*BOTH, breaks=("G1",), scenarios=("any_json",), fix="double unwrapping")
+def double_unwrapping() -> None:
+    """A result that has a field `result` is unwrapped again."""
+    _change_result(lambda value: value["result"] if isinstance(value, dict) and "result" in value else value)
+
+
+@REGISTRY.bug(*BOTH, breaks=("G1",), scenarios=("any_json",))
+def objects_only() -> None:
+    """A result that is no object is replaced by an empty one."""
+    _change_result(lambda value: value if isinstance(value, dict) else {})
+
+
+@REGISTRY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_call",), fix="init not filtered")
+def init_not_filtered() -> None:
+    """The first frame of a starting worker must be the answer to its init ping."""
+
+    decode = decode_response
+    module = vars(channels)
+
+    def strict(advance: Any) -> Any:
+        def first_must_fit(self: Handshake) -> bool:
+            def decode_own(payload: bytes) -> Response:
+                response = decode(payload)
+                if response.id != INIT_ID:
+                    raise self.failed("sent another response than the one to its init ping")
+                return response
+
+            module["decode_response"] = decode_own
+            try:
+                done: bool = advance(self)
+                return done
+            finally:
+                module["decode_response"] = decode
+
+        return first_must_fit
+
+    replace(Handshake, "advance", strict)
+
+
+@REGISTRY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_call",))
+def any_frame_is_init() -> None:
+    """The first frame of a starting worker is taken for the answer to its init ping."""
+
+    def careless(advance: Any) -> Any:
+        def first_counts(self: Handshake) -> bool:
+            advance(self)
+            self.done = True
+            return True
+
+        return first_counts
+
+    replace(Handshake, "advance", careless)
+
+
+@REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_call",), fix="stderr merged", worker="merge_stderr")
+def stderr_merged() -> None:
+    """What a worker prints goes into the stream of its frames."""
+
+
+@REGISTRY.bug(*BOTH, breaks=("G24",), scenarios=("ctrl_c_in_terminal",), worker="obey_sigint")
+def worker_obeys_sigint() -> None:
+    """Ctrl-C in the terminal ends the workers too."""
+
+
+@REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_call",))
+def stderr_not_drained() -> None:
+    """Nobody reads what a worker prints, so a flood of it blocks the worker."""
+
+    def deaf(watch: Any) -> Any:
+        def watch_end_only(self: StderrDrain, fd: int, tail: StderrTail) -> None:
+            watch(self, fd, tail)
+            self._epoll.modify(fd, 0)
+
+        return watch_end_only
+
+    replace(StderrDrain, "watch", deaf)
+
+
+@REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("last_words",))
+def no_last_words() -> None:
+    """The error of a crashed worker does not tell what the worker last printed."""
+    replace(StderrTail, "text", lambda _: lambda self, **__: "")
+
+
+@REGISTRY.bug(*BOTH, breaks=("G1", "G25"), scenarios=("broken_stream",))
+def id_not_checked() -> None:
+    """Whatever response comes next is taken for the request's own."""
+
+    def trusting(check: Any) -> Any:
+        def take_any(payload: bytes | bytearray, request_id: int, parts: bool = False) -> Response:
+            try:
+                response = decode_response(payload)
+            except ProtocolError:
+                return check(payload, request_id, parts)  # type: ignore[no-any-return] # which says what is wrong
+            return msgspec.structs.replace(response, id=request_id)
+
+        return take_any
+
+    replace_everywhere(check, trusting)
+
+
+@REGISTRY.bug(*BOTH, breaks=("G12", "G20"), scenarios=("close_busy",))
+def kill_ignored() -> None:
+    """Nothing ends a worker that does not want to leave."""
+    replace(WorkerProcess, "_kill_group", lambda _: lambda self: None)
+    replace(WorkerProcess, "_kill_leader", lambda _: lambda self: None)
+
+
+@REGISTRY.bug(*BOTH, breaks=("G12", "G20"), scenarios=("left_grandchild",))
+def group_survives() -> None:
+    """A worker is ended without the processes that it has started."""
+    replace(WorkerProcess, "_kill_group", lambda _: lambda self: None)
+    replace(processes, "tie", lambda _: lambda lifeline_read, pid: None)
+
+
+@REGISTRY.bug(*BOTH, breaks=("G20",), scenarios=("killed_parent",), worker="ignore_end")
+def no_lifeline() -> None:
+    """A worker does not notice that its parent is gone."""
+    replace(processes, "tie", lambda _: lambda lifeline_read, pid: None)
+
+
+@REGISTRY.bug(*BOTH, breaks=("G21",), scenarios=("few_calls",))
+def descriptors_kept() -> None:
+    """The pipes of a buried worker stay open."""
+    replace(WorkerProcess, "close", lambda _: lambda self: None)
+
+
+@REGISTRY.bug(*BOTH, breaks=("G21",), scenarios=("few_calls",))
+def drain_kept() -> None:
+    """The thread that reads stderr outlives its pool."""
+    replace(StderrDrain, "close", lambda _: lambda self: None)
+
+
+@REGISTRY.bug(*BOTH, breaks=("G23",), scenarios=("fork_in_client", "forked_client"))
+def fork_unguarded() -> None:
+    """A forked child may use its copy of the pool."""
+    replace(Crew, "require_owner", lambda _: lambda self: None)
+
+
+@REGISTRY.bug(*BOTH, breaks=("G1", "G3"), scenarios=("any_json",))
+def numbers_as_floats() -> None:
+    """The codec makes every number a float."""
+
+    def widen(value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | list | dict):
+            return value
+        if isinstance(value, int):
+            return float(value) + 0.5
+        if isinstance(value, list):
+            return [widen(item) for item in value]
+        return {key: widen(item) for key, item in value.items()}
+
+    _change_result(widen)
+
+
+@REGISTRY.bug(*BOTH, breaks=("G3",), scenarios=("command_errors",))
+def errors_as_results() -> None:
+    """A command's error is returned as if it were its result."""
+
+    _change_response(lambda r: r if r.success else Response(r.id, True, r.error, more=r.more))
+
+
+@REGISTRY.bug(V2, breaks=("G4",), scenarios=("worker_crash",))
+def resent_after_crash() -> None:
+    """A call whose worker died is said not to have been sent, so it is sent again."""
+
+    def lying(crashed: Any) -> Any:
+        def never_sent(self: Channel, what: str, *, sent: Sent = Sent.YES, **rest: Any) -> Any:
+            return crashed(self, what, sent=Sent.NO, **rest)
+
+        return never_sent
+
+    replace(Channel, "crashed", lying)
+
+
+@REGISTRY.bug(V2, breaks=("G10",), scenarios=("blocked_manager", "parallel_calls"), fix="I/O in the manager")
+def io_under_one_lock() -> None:
+    """All calls and batches of the pool are exchanged under one lock."""
+    lock = threading.Lock()
+
+    def serial(exchange: Any) -> Any:
+        def one_at_a_time(*args: Any, **rest: Any) -> Steps[Any]:
+            tasks = any(isinstance(arg, TaskIo) for arg in args)
+            while not lock.acquire(blocking=not tasks):
+                yield from asyncio.sleep(LOOK_S).__await__()
+            try:
+                return (yield from exchange(*args, **rest))
+            finally:
+                lock.release()
+
+        return one_at_a_time
+
+    replace_everywhere(use, serial)
+    replace_everywhere(exchange_all, serial)
+    replace_everywhere(hand_over, lambda _: lambda ticket, log: ticket.wake(), counted=False)  # it would write at once
+
+
+@REGISTRY.bug(V2, breaks=("G5", "G12"), scenarios=("dirty_worker",))
+def dirty_worker_kept() -> None:
+    """A worker whose call timed out is put back among the others, its answer still to come."""
+    _forgive(CallTimeout)
+
+
+@REGISTRY.bug(V2, breaks=("G1", "G5"), scenarios=("dirty_worker",))
+def stale_answer_taken() -> None:
+    """A worker whose call timed out is kept, and its late answer is given to the next call."""
+    id_not_checked()
+    _forgive(CallTimeout)
+
+
+@REGISTRY.bug(V2, breaks=("G24",), scenarios=("interrupted_client",))
+def interrupted_worker_kept() -> None:
+    """A worker whose client was interrupted in the middle of an exchange is put back among the others."""
+    _forgive(KeyboardInterrupt, asyncio.CancelledError)
+
+
+def _forgive(*errors: type[BaseException]) -> None:
+    # A worker is given back as a clean one after such an error. At the deadline its client is woken, and it lives on.
+    def waking(_: Any) -> Any:
+        def wake(self: Channel) -> None:
+            self.overdue = True
+            self.wake_reader()
+
+        return wake
+
+    def forgiving(give_back: Any) -> Any:
+        def forget(self: Runtime, ticket: Ticket, error: BaseException | None, reason: str) -> None:
+            if isinstance(error, errors) and ticket.worker is not None:
+                mark_entered()
+                transport: Any = ticket.worker.transport
+                transport.dirty = transport.overdue = transport.abandoned = False
+                ticket.worker.overdue = ticket.worker.killed = False
+                ticket.claim = None
+            give_back(self, ticket, error, reason)
+
+        return forget
+
+    if CallTimeout in errors:
+        replace(Channel, "cut_off", waking, counted=False)
+    replace(Runtime, "_give_back", forgiving, counted=False)
+
+
+def _change_result(change: Any) -> None:
+    _change_response(lambda response: msgspec.structs.replace(response, result=change(response.result)))
+
+
+def _change_response(change: Any) -> None:
+    def changing(check: Any) -> Any:
+        def changed(payload: bytes | bytearray, request_id: int, parts: bool = False) -> Response:
+            return change(check(payload, request_id, parts))  # type: ignore[no-any-return]
+
+        return changed
+
+    replace_everywhere(check, changing)

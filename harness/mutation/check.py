@@ -1,0 +1,259 @@
+"""Runs the self-check: every mutant where it should be found out, and the good pools beside it. Part of the porch.
+
+Each run is a job in a process of its own with a time limit, so that a mutant that hangs costs its own run alone. The
+good pools come first: a mutant's run is judged beside theirs, and is given no more than a few times as long.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from poolproof.harness.compare.comparison import (RunResult)
+from poolproof.harness.run.job import (Job)
+from poolproof.harness.run.lock import (sharing)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.run.runner import (Request)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.mutation.drills.drill import (Drill)
+from poolproof.harness.mutation.job import (BROKEN, MutantOrder)
+from poolproof.harness.mutation.matrix import (Cell, Judgement, KillMatrix, accusers, build_matrix, way_text)
+from poolproof.harness.mutation.mutant import (EXECUTE, Mutant)
+from poolproof.harness.mutation.roster import (Stage, all_mutants, all_stages)
+
+GOOD_TIMES = 4
+"""How many times its budget a good pool may take: on a busy machine a run that was cut off would accuse it."""
+JOB_EXTRA_S = 25.0
+"""How much longer than its budget a job may take: its start, a close that hangs, and the census."""
+LONGEST_BUDGET_S = 12.0
+"""Of a mutant's run; longer only if the good pool's took nearly as long."""
+TIMES_AS_LONG, AND_S = 2.0, 3.0
+"""How long a mutant may take beside its good pool. One that hangs has shown by then what there is to see."""
+
+
+class Progress(Protocol):
+    """Who is told how far it is."""
+
+    def planned(self, total: int) -> None:
+        """So many runs are to come, if no mutant is found out before its last."""
+
+    def began(self, what: str) -> None:
+        """A run began."""
+
+    def ended(self, what: str, outcome: str) -> None:
+        """A run ended."""
+
+
+class Task(msgspec.Struct, frozen=True, order=True):
+    """One run to make; without a mutant it is the unmutated pool's."""
+
+    seed: int
+    pool: str
+    mutant: str
+    scenario: str
+    face: str = EXECUTE
+    observed: bool = False
+
+    @property
+    def subject(self) -> str:
+        """The name that the job knows it by."""
+        return f"{self.pool}.{self.mutant}" if self.mutant else self.pool
+
+    @property
+    def control(self) -> Task:
+        """The same run of the unmutated pool."""
+        return msgspec.structs.replace(self, mutant="")
+
+
+class Trail(msgspec.Struct, frozen=True):
+    """The runs of one bug with one seed, in order, the most promising first."""
+
+    mutant: Mutant
+    tasks: tuple[Task, ...]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The runs of good pools, which are all made, and the trails of the bugs, which end early."""
+
+    good: tuple[Task, ...]
+    trails: tuple[Trail, ...]
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are at most."""
+        return len(self.good) + sum(len(trail.tasks) for trail in self.trails)
+
+
+def plan(mutants: Sequence[Mutant], seeds: Sequence[int], *, full: bool, exhaustive: bool = False) -> Plan:
+    """All runs: of each mutant in its own scenarios (then in all the others if `full`), and of its pool in the same.
+
+    Each is made through the mutant's face, and with an observer only if the mutant's runs have one.
+
+    Equivalents stay where a difference would show, unless `exhaustive`.
+    """
+    stages = all_stages()
+    good: set[Task] = set()
+    trails: list[Trail] = []
+    for mutant in mutants:
+        far = full and (exhaustive or not mutant.equivalent)
+        names = [name for name in _route(mutant, stages, full=far) if _fits(stages[name], mutant)]
+        for seed in seeds:
+            tasks = tuple(Task(seed, mutant.pool, mutant.name, name, mutant.face, mutant.observed) for name in names)
+            good.update(task.control for task in tasks)
+            if mutant.equivalent:
+                good.update(tasks)
+            else:
+                trails.append(Trail(mutant, tasks))
+    return Plan(tuple(sorted(good, key=lambda task: (bool(task.mutant), task))), tuple(trails))
+
+
+def _route(mutant: Mutant, stages: dict[str, Stage], *, full: bool) -> Iterator[str]:
+    # Its own scenarios, then those that are about what it breaks, then the rest.
+    yield from mutant.scenarios
+    if full:
+        others = [name for name in stages if name not in mutant.scenarios]
+        yield from sorted(others, key=lambda name: not set(stages[name].guarantees) & set(mutant.breaks))
+
+
+def _fits(stage: Stage, mutant: Mutant) -> bool:
+    if isinstance(stage, Drill):  # which calls the pool in its own way, and never observes it
+        return mutant.pool in stage.pools and mutant.face == EXECUTE and not mutant.observed
+    return stage.needs <= find_pool(mutant.pool).capabilities
+
+
+class _Check:
+    """One self-check under way."""
+
+    def __init__(self, request: Request, out: Path, progress: Progress, *, exhaustive: bool) -> None:
+        self._request = request
+        self._out = out
+        self._progress = progress
+        self._exhaustive = exhaustive
+        self._stages = all_stages()
+        self._running: set[Job] = set()
+        self._stopping = threading.Event()
+        self._good: dict[Task, Future[list[Cell]]] = {}
+
+    def carry_out(self, whole: Plan, jobs: int) -> list[Cell]:
+        executor = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="selfcheck")
+        try:
+            # In this order: whoever follows a trail waits for good runs that were begun before.
+            self._good = {task: executor.submit(self._run, task) for task in whole.good}
+            waiting = {*self._good.values(), *(executor.submit(self._follow, trail) for trail in whole.trails)}
+            done: set[Future[list[Cell]]] = set()
+            while waiting:
+                ended, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+                done |= ended
+        finally:
+            self._stopping.set()
+            executor.shutdown(wait=False, cancel_futures=True)
+            for job in list(self._running):
+                job.end()
+            executor.shutdown(wait=True)
+        return [cell for future in done for cell in future.result()]
+
+    def _follow(self, trail: Trail) -> list[Cell]:
+        # Until a checker of a guarantee that the bug breaks has accused it: more is not asked for.
+        cells: list[Cell] = []
+        for task in trail.tasks:
+            control = next(iter(self._good[task.control].result()), None)
+            if self._stopping.is_set():
+                break
+            budget_s = LONGEST_BUDGET_S
+            if control is not None:
+                budget_s = max(budget_s, control.duration_s + AND_S)
+                budget_s = min(budget_s, TIMES_AS_LONG * control.duration_s + AND_S)
+            for cell in self._run(task, budget_s):
+                cells.append(cell)
+                accused = (judgement.guarantees for judgement in accusers(cell, control))
+                if not self._exhaustive and any(set(trail.mutant.breaks) & set(names) for names in accused):
+                    return cells
+        return cells
+
+    def _run(self, task: Task, budget_s: float | None = None) -> list[Cell]:
+        # The cell, or none if the run was skipped.
+        way = way_text(task.face, observed=task.observed)
+        what = f"{task.scenario} on {task.subject}{way}, seed {task.seed}"
+        self._progress.began(what)
+        stage = self._stages[task.scenario]
+        budget_s = GOOD_TIMES * stage.budget_s if budget_s is None else budget_s
+        order = MutantOrder(
+            scenario=task.scenario,
+            pool=task.subject,
+            request=msgspec.structs.replace(self._request, seed=task.seed, face=task.face, observed=task.observed),
+            out=str(self._out),
+            budget_s=budget_s,
+        )
+        with sharing(self._stopping.is_set):
+            job = Job(order, "poolproof.harness.mutation.job")
+            self._running.add(job)
+            if self._stopping.is_set():
+                job.end()
+            try:
+                result = job.result(budget_s + JOB_EXTRA_S)
+            finally:
+                self._running.discard(job)
+        cell = as_cell(task, stage, result)
+        self._progress.ended(what, (result.skipped and "skipped") or cell.verdict.value)
+        return [] if result.skipped else [cell]
+
+
+def selfcheck(
+    mutants: Sequence[Mutant],
+    seeds: Sequence[int],
+    request: Request,
+    out: Path,
+    *,
+    jobs: int,
+    progress: Progress,
+    exhaustive: bool = False,
+) -> KillMatrix:
+    """Make the runs, `jobs` at a time, and add them up. An interrupt ends the jobs that run and is raised on.
+
+    A bug goes no further once a checker that decides what it breaks has accused it, unless `exhaustive`.
+    """
+    began = time.monotonic()
+    whole = plan(mutants, seeds, full=request.profile == "full", exhaustive=exhaustive)
+    progress.planned(whole.runs)
+    found = _Check(request, out, progress, exhaustive=exhaustive).carry_out(whole, jobs)
+    cells = sorted(found, key=lambda cell: (cell.mutant, cell.pool, cell.scenario, cell.seed))
+    bugs = {mutant.key for mutant in all_mutants() if not mutant.equivalent}
+    all_bugs = bugs <= {mutant.key for mutant in mutants}
+    matrix = build_matrix(mutants, cells, profile=request.profile, seeds=seeds, whole=all_bugs)
+    return msgspec.structs.replace(matrix, duration_s=time.monotonic() - began)
+
+
+def as_cell(task: Task, stage: Stage, result: RunResult) -> Cell:
+    """What a job has found. A weakness is declared for the unmutated pool, and so for its mutants."""
+    declared = {}
+    if isinstance(stage, Scenario):
+        declared = {d.checker: d.reason for d in stage.intended_differences if d.pool == task.pool}
+    broken = result.trouble.removeprefix(BROKEN) if result.trouble.startswith(BROKEN) else ""
+    return Cell(
+        pool=task.pool,
+        mutant=task.mutant,
+        scenario=task.scenario,
+        seed=task.seed,
+        face=task.face,
+        observed=task.observed,
+        judgements=tuple(
+            Judgement(
+                checker=found.checker,
+                verdict=found.verdict,
+                claim=found.claim,
+                guarantees=found.guarantees,
+                declared=declared.get(found.checker, ""),
+            )
+            for found in result.findings
+        ),
+        trouble="" if broken else result.trouble,
+        broken=broken,
+        duration_s=round(result.duration_s, 3),
+        folder=result.folder,
+    )

@@ -1,0 +1,90 @@
+"""A drill: what no workload can do (fork, be interrupted, abandon a lease), done to a pool in a few lines.
+
+A drill uses pools as an application would, without an observer, and measures; each claim is decided from what callers,
+the workers' journals and the operating system show. It knows nothing of mutants.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from poolproof.bridge import (Pool, PoolConfig)
+from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE, read_journals)
+from poolproof.harness.model.checker import (Finding)
+from poolproof.harness.run.names import (pool_name)
+from poolproof.harness.run.runner import (Subject)
+from poolproof.harness.model.verdict import (Verdict)
+
+LOOK_EVERY_S = 0.01
+
+
+class Bench:
+    """Where a drill stands: makes pools of one subject, whose workers keep journals."""
+
+    def __init__(self, subject: Subject, name: str, folder: Path, worker_command: tuple[str, ...] | None) -> None:
+        self.subject = subject
+        self._name = name
+        self.folder = folder
+        self._journal = folder / "journal"
+        self._journal.mkdir()
+        self._worker_command = worker_command
+
+    def make(self, **options: Any) -> Pool:  # noqa: ANN401 - options of PoolConfig
+        """A new pool. Its workers have the mutant's bug, unless the drill has a command of its own."""
+        if self._worker_command is not None:
+            options.setdefault("worker_command", self._worker_command)
+        name = pool_name(self._name, self.subject.name)
+        env = {JOURNAL_VARIABLE: str(self._journal)}
+        config = PoolConfig.from_options({**options, "name": name, "log_dir": str(self.folder), "env": env})
+        return self.subject.make(config, None)
+
+    def served(self, command: str) -> int:
+        """How many requests of this command a worker has taken up."""
+        return sum(interval.command == command for interval in read_journals(self._journal))
+
+
+class Drill(msgspec.Struct, frozen=True, kw_only=True):
+    """One drill. `act` does it and gives what it found; `pools` are those that promise it."""
+
+    name: str
+    summary: str
+    guarantees: tuple[str, ...]
+    pools: tuple[str, ...]
+    act: Callable[[Bench], list[Finding]]
+    budget_s: float = 20.0
+
+
+def drill(act: Callable[[Bench], list[Finding]], guarantees: tuple[str, ...], pools: tuple[str, ...]) -> Drill:
+    """The drill that this function does, with its name and the first line of its docstring."""
+    summary = (act.__doc__ or "").strip().splitlines()[0]
+    return Drill(name=act.__name__, summary=summary, guarantees=guarantees, pools=pools, act=act)
+
+
+def claim(name: str, guarantees: tuple[str, ...], holds: bool | None, told: str) -> Finding:
+    """A finding: PASS if it `holds`, FAIL if not, UNKNOWN if None."""
+    verdict = Verdict.UNKNOWN if holds is None else Verdict.PASS if holds else Verdict.FAIL
+    return Finding(checker=name, verdict=verdict, claim=told, guarantees=guarantees)
+
+
+def wait_until(true: Callable[[], bool], limit_s: float) -> bool:
+    """Look again and again for at most `limit_s` seconds whether it is true; whether it became so."""
+    deadline = time.monotonic() + limit_s
+    while not true():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(LOOK_EVERY_S)
+    return True
+
+
+def lives(pid: int) -> bool:
+    """Whether this process is there, and no zombie."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

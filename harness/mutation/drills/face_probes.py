@@ -1,0 +1,114 @@
+"""Scenarios that only the self-check needs: each way of calling a pool, with answers and deadlines to be checked.
+
+Pure data. The calls are those that any face can carry.
+"""
+
+from __future__ import annotations
+
+import random
+
+from poolproof.harness.model.checker import (Checker)
+from poolproof.harness.checkers import (CORE, Deadlines, LabelledOutcome, OneOutcome)
+from poolproof.harness.model.scenario import (PATIENT, Scenario)
+from poolproof.harness.mutation.drills.probes import (HOLD_S, LATE_S, LIMIT_S, OVERSTAY_S)
+from poolproof.harness.model.workload import (Plan, Size, Step)
+
+ROUNDS = 3
+LARGE_CHARACTERS = 6000
+"""More than one write to a pipe takes at once, which is 4,096 bytes."""
+ENDS_LATE: tuple[Checker, ...] = (
+    LabelledOutcome(label="late", outcomes=frozenset({"CallTimeout"}), guarantees=("G3", "G11")),
+    LabelledOutcome(label="after", outcomes=frozenset({"result"})),
+    Deadlines(slack_s=LATE_S),
+    *CORE,
+)
+
+
+def waiting_echoes(_: random.Random, size: Size) -> Plan:
+    """More clients than workers make short calls, and small and large echoes, so that most calls have to wait."""
+    nap = Step(command="sleep", args={"seconds": 0.01})
+    echoes = tuple(Step(command="echo", args={"text": "x" * many}) for many in (1, LARGE_CHARACTERS))
+    return ((nap, *echoes) * ROUNDS,) * size.clients
+
+
+def session_echoes(_: random.Random, size: Size) -> Plan:
+    """Each client makes echoes in a session of its own."""
+    return tuple((Step(command="echo", session=f"s{client}"),) * 2 * ROUNDS for client in range(size.clients))
+
+
+def parts_and_echoes(_: random.Random, size: Size) -> Plan:
+    """Each client asks for answers in parts, with an echo after each."""
+    steps = (Step(command="parts", args={"count": 3, "bytes": 10}), Step(command="echo"))
+    return (steps * ROUNDS,) * size.clients
+
+
+def late_in_session(_: random.Random, __: Size) -> Plan:
+    """In a session the only worker works for much longer on a call than that may take; another call follows."""
+    late = Step(command="sleep", args={"seconds": OVERSTAY_S}, timeout_s=LIMIT_S, label="late", session="s")
+    return ((Step(command="echo", session="s"), late, Step(command="echo", label="after")),)
+
+
+def late_after_queue(_: random.Random, __: Size) -> Plan:
+    """A call waits for the only worker, which then works on it for much longer than the call may take."""
+    hold = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
+    late = Step(
+        command="sleep",
+        args={"seconds": OVERSTAY_S},
+        timeout_s=HOLD_S + LIMIT_S,
+        label="late",
+        after="hold:sent",
+    )
+    return ((hold,), (late, Step(command="echo", label="after")))
+
+
+FACE_PROBES: tuple[Scenario, ...] = (
+    Scenario(
+        name="waiting_echoes",
+        summary="echoes of two sizes, most of which wait for a worker, are their own requests' answers",
+        guarantees=("G1", "G4"),
+        workload=waiting_echoes,
+        commands=("sleep", "echo"),
+        fixed_size=Size(workers=2, clients=5),
+        config=PATIENT,
+        checkers=(OneOutcome(), *CORE),
+    ),
+    Scenario(
+        name="session_echoes",
+        summary="echoes in sessions are their own requests' answers",
+        guarantees=("G1", "G4"),
+        workload=session_echoes,
+        fixed_size=Size(workers=2, clients=4),
+        config=PATIENT,
+        checkers=(OneOutcome(), *CORE),
+    ),
+    Scenario(
+        name="parts_and_echoes",
+        summary="answers in parts are whole and in order",
+        guarantees=("G1", "G4"),
+        workload=parts_and_echoes,
+        commands=("parts", "echo"),
+        fixed_size=Size(workers=2, clients=3),
+        config=PATIENT,
+        checkers=(OneOutcome(), *CORE),
+    ),
+    Scenario(
+        name="late_in_session",
+        summary="a call of a session whose worker takes much too long ends at its limit",
+        guarantees=("G11",),
+        workload=late_in_session,
+        commands=("sleep", "echo"),
+        fixed_size=Size(workers=1, clients=1),
+        config=PATIENT,
+        checkers=ENDS_LATE,
+    ),
+    Scenario(
+        name="late_after_queue",
+        summary="a call that had to wait, and whose worker then takes much too long, ends at its limit",
+        guarantees=("G11",),
+        workload=late_after_queue,
+        commands=("sleep", "echo"),
+        fixed_size=Size(workers=1, clients=2),
+        config=PATIENT,
+        checkers=ENDS_LATE,
+    ),
+)

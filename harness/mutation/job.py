@@ -1,0 +1,139 @@
+"""One run of a mutant in a process of its own: `python -m poolproof.harness.mutation.job`. Part of the porch.
+
+The bug is planted in this process and nowhere else. What breaks inside the planted code itself, and not because of it,
+is told, and so is a bug that no call of the run has executed: a mutant that cannot run is never taken for one that was
+found out, or for one that survived.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from poolproof.bridge.processes.interpreter import (adopt)
+from poolproof.harness.model.checker import (Finding)
+from poolproof.harness.compare.comparison import (RunResult)
+from poolproof.harness.run.job import (JobOrder, serve)
+from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.harness.run.runner import (Subject, run)
+from poolproof.harness.mutation.drills.drill import (Bench, Drill)
+from poolproof.harness.mutation.mutant import (Mutant)
+from poolproof.harness.mutation.planting import (entered)
+from poolproof.harness.mutation.roster import (all_stages, find_mutants)
+from poolproof.harness.mutation.worker import (command)
+from poolproof.harness.model.verdict import (Verdict, worst)
+
+BROKEN = "the mutant broke: "
+"""How the trouble of such a run begins."""
+NEVER = "the bug was never executed"
+HERE = str(Path(__file__).parent)
+OWN_ERRORS = ("AttributeError", "NameError", "UnboundLocalError", "TypeError", "ImportError")
+"""What code that does not fit its surroundings raises; no bug here is meant to."""
+
+
+class MutantOrder(JobOrder, frozen=True, kw_only=True):
+    """What to run, and how many seconds a scenario may take."""
+
+    budget_s: float
+
+
+class Watch(logging.Handler):
+    """Notices exceptions that planted code has raised in threads of the pool."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.found = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look at a logged exception."""
+        if record.exc_info and record.exc_info[1] is not None:
+            self.look(record.exc_info[1])
+
+    def look(self, error: BaseException) -> None:
+        """Keep the error if it was raised by a line of this package, as an error of its own kind."""
+        frames = traceback.extract_tb(error.__traceback__)
+        if frames and frames[-1].filename.startswith(HERE) and type(error).__name__ in OWN_ERRORS:
+            self.found = self.found or f"{type(error).__name__}: {error} in {frames[-1].name}"
+
+    def __enter__(self) -> Self:
+        logging.getLogger().addHandler(self)
+        self._hook = threading.excepthook
+        threading.excepthook = self._in_thread
+        return self
+
+    def _in_thread(self, args: Any) -> None:  # noqa: ANN401 - threading's own structure
+        if args.exc_value is not None:
+            self.look(args.exc_value)
+        self._hook(args)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        threading.excepthook = self._hook
+        logging.getLogger().removeHandler(self)
+
+
+def carry_out(order: MutantOrder) -> RunResult:
+    """Plant the bug, and run the order's stage."""
+    stage = all_stages()[order.scenario]
+    request, words = order.request, None
+    mutant: Mutant | None = None
+    with Watch() as watch:
+        if "." in order.pool:
+            (mutant,) = find_mutants([order.pool])
+            subject = msgspec.structs.replace(find_pool(mutant.pool), name=mutant.key)
+            if mutant.worker:
+                words = command(mutant.worker)
+                request = msgspec.structs.replace(request, worker_command=shlex.join(words))
+            mutant.plant()
+        else:
+            subject = find_pool(order.pool)
+        if isinstance(stage, Drill):
+            result = carry_out_drill(stage, subject, order, words)
+        else:
+            stage = msgspec.structs.replace(stage, budget_s=order.budget_s)
+            baseline = find_pool(request.baseline) if subject.face(request.face).two_pools else None
+            result = run(stage, subject, request, Path(order.out), baseline)
+    own = [name for name in result.metrics.outcomes if name.removeprefix("foreign ") in OWN_ERRORS]
+    broken = watch.found or (f"calls raised {', '.join(own)}" if own else "")
+    if mutant is not None and not mutant.worker and not result.skipped and not entered():
+        broken = broken or NEVER
+    return msgspec.structs.replace(result, trouble=BROKEN + broken) if broken else result
+
+
+def carry_out_drill(drill: Drill, subject: Subject, order: JobOrder, words: tuple[str, ...] | None) -> RunResult:
+    """Do the drill. What it does not expect to be raised is trouble, and decides nothing."""
+    out = Path(order.out) / f"{drill.name}-{subject.name}-{order.request.seed}"
+    out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    findings: tuple[Finding, ...] = ()
+    trouble = ""
+    try:
+        findings = tuple(drill.act(Bench(subject, drill.name, out, words)))
+    except Exception as error:
+        trouble = f"{type(error).__name__}: {error}"
+    return RunResult(
+        scenario=drill.name,
+        pool=subject.name,
+        seed=order.request.seed,
+        observed=False,
+        verdict=worst(found.verdict for found in findings) if not trouble else Verdict.UNKNOWN,
+        findings=findings,
+        folder=str(out),
+        duration_s=time.monotonic() - began,
+        trouble=trouble,
+    )
+
+
+if __name__ == "__main__":
+    adopt()
+    sys.exit(serve(carry_out, MutantOrder))

@@ -1,0 +1,86 @@
+"""The kill matrix as Markdown, for people who read it later.
+
+Pure: a matrix in, text out.
+"""
+
+from __future__ import annotations
+
+from poolproof.harness.mutation.matrix import (FalseAlarm, KillMatrix, Row, way_text)
+
+MOST_KILLERS = 4
+
+
+def as_markdown(matrix: KillMatrix) -> str:
+    """The whole matrix: what it says, one line a mutant, one a guarantee, and every false alarm."""
+    lines = [
+        "# Kill matrix",
+        "",
+        f"Profile {matrix.profile}, seeds {', '.join(map(str, matrix.seeds))}, {len(matrix.cells)} runs, "
+        f"{matrix.duration_s:.0f} s.",
+        "",
+        *(f"- {sentence}" for sentence in sentences(matrix)),
+        "",
+        "| mutant | breaks | killed | by |",
+        "|---|---|---|---|",
+        *(f"| {' | '.join(map(_escape, row_text(row)))} |" for row in matrix.rows),
+        "",
+        "| guarantee | mutants that show it |",
+        "|---|---|",
+        *(f"| {name} | {', '.join(killed) or '**none**'} |" for name, killed in matrix.guarantees.items()),
+        *(f"| fix: {name} | {', '.join(killed) or '**none**'} |" for name, killed in matrix.fixes.items()),
+    ]
+    for title, items in (
+        ("False alarms", [alarm_text(alarm) for alarm in matrix.false_alarms]),
+        ("Good runs that nobody could decide", list(matrix.undecided)),
+        ("Declared weaknesses that no run has shown", list(matrix.unseen)),
+    ):
+        if items:
+            lines += ["", f"## {title}", "", *(f"- {_escape(item)}" for item in items)]
+    return "\n".join(lines) + "\n"
+
+
+def sentences(matrix: KillMatrix) -> list[str]:
+    """What the matrix says, the most important first."""
+    accused = round(matrix.false_alarm_rate * matrix.good_runs)
+    shown = sum(map(bool, matrix.guarantees.values()))
+    said = [
+        f"detection: {matrix.detection_rate:.1%} of {len(matrix.rows)} mutants "
+        f"({matrix.lowest_detection_rate:.1%} with the worst of {len(matrix.seeds)} seeds)",
+        f"found out by a checker of what they break: {sum(row.by_its_guarantee for row in matrix.rows)}",
+        f"false alarms: {accused} of {matrix.good_runs} runs of good pools ({matrix.false_alarm_rate:.1%})",
+        f"guarantees that a mutant shows to be guarded: {shown} of {len(matrix.guarantees)}; "
+        f"fixes: {sum(map(bool, matrix.fixes.values()))} of {len(matrix.fixes)}",
+    ]
+    said += [f"shortcoming: {text}" for text in matrix.shortcomings]
+    if matrix.undecided:
+        said.append(f"{len(matrix.undecided)} runs of good pools could not be decided")
+    if matrix.unseen:
+        said.append(f"declared weaknesses that no run has shown: {', '.join(matrix.unseen)}")
+    return said
+
+
+def killers_text(row: Row) -> str:
+    """Who killed it, or why nobody did."""
+    names = list(row.killers)[:MOST_KILLERS]
+    more = len(row.killers) - len(names)
+    text = ", ".join(names) + (f" and {more} more" if more else "")
+    if row.survived:
+        text += f"{'; ' if text else ''}survived seed {', '.join(map(str, row.survived))}: {row.why}"
+    return text
+
+
+def row_text(row: Row) -> tuple[str, str, str, str]:
+    """One mutant: its name and way, what it breaks, with how many seeds it was killed, and by whom."""
+    name = f"{row.pool}.{row.mutant}{way_text(row.face, observed=row.observed)}"
+    return name, " ".join(row.breaks), f"{row.killed}/{row.seeds}", killers_text(row)
+
+
+def alarm_text(alarm: FalseAlarm) -> str:
+    """Who accused which good pool of what, in one line."""
+    pool = f"{alarm.pool}.{alarm.equivalent}" if alarm.equivalent else alarm.pool
+    way = way_text(alarm.face, observed=alarm.observed)
+    return f"{alarm.scenario} on {pool}{way}, seed {alarm.seed}: {alarm.checker}: {alarm.claim}"
+
+
+def _escape(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

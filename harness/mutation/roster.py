@@ -1,0 +1,59 @@
+"""Everything that a self-check can run: the mutants by name, and the scenarios, probes and drills. Of the porch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from poolproof.harness.compare.catalogue import (all_scenarios)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.mutation.bugs import (faces as bugs_faces)
+from poolproof.harness.mutation.bugs import (v1 as bugs_v1)
+from poolproof.harness.mutation.bugs import (v2 as bugs_v2)
+from poolproof.harness.mutation.bugs import (v2_ends as bugs_v2_ends)
+from poolproof.harness.mutation.bugs import (wire as bugs_wire)
+from poolproof.harness.mutation.bugs import (equivalents)
+from poolproof.harness.mutation.drills.drill import (Drill)
+from poolproof.harness.mutation.drills.threads import (DRILLS)
+from poolproof.harness.mutation.drills.face_probes import (FACE_PROBES)
+from poolproof.harness.mutation.mutant import (Mutant)
+from poolproof.harness.mutation.drills.probes import (PROBES)
+from poolproof.harness.mutation.drills.starts import (START_DRILLS)
+from poolproof.harness.mutation.drills.tasks import (TASK_DRILLS)
+
+Stage = Scenario | Drill
+"""Where a mutant can be put to the test."""
+
+
+def all_mutants() -> tuple[Mutant, ...]:
+    """Every bug, then every equivalent, each for its pool."""
+    registries = (bugs_wire, bugs_v1, bugs_v2, bugs_v2_ends, equivalents)
+    found = {module: tuple(module.REGISTRY.mutants) for module in registries}
+    good = found.pop(equivalents)
+    return (*(mutant for mutants in found.values() for mutant in mutants), *bugs_faces.MUTANTS, *good)
+
+
+def find_mutants(wanted: Sequence[str]) -> list[Mutant]:
+    """Those of these names, `lifo_queue` or `v2.lifo_queue`; all if none is named. Raises UsageError."""
+    mutants = all_mutants()
+    found: dict[str, Mutant] = {}
+    for word in wanted:
+        fitting = [mutant for mutant in mutants if word in (mutant.name, mutant.key)]
+        if not fitting:
+            known = [name for mutant in mutants for name in (mutant.name, mutant.key)]
+            near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"there is no mutant {word!r}{hint}")
+        found |= {mutant.key: mutant for mutant in fitting}
+    return list(found.values()) if wanted else list(mutants)
+
+
+def all_stages() -> dict[str, Stage]:
+    """The catalogue, the probes and the drills, by name."""
+    stages: dict[str, Stage] = {**all_scenarios()}
+    own: tuple[Stage, ...] = (*PROBES, *FACE_PROBES, *DRILLS, *START_DRILLS, *TASK_DRILLS)
+    for stage in own:
+        assert stage.name not in stages, f"{stage.name!r} names two stages"
+        stages[stage.name] = stage
+    return stages

@@ -1,0 +1,133 @@
+"""Scenarios as pytest items: one item a scenario and pool, which runs it and reports what the checkers found.
+
+Knows nothing of other items. A failure that the scenario declares is an expected one (xfail), with its reason.
+"""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from poolproof.harness.compare.comparison import (RunResult)
+from poolproof.harness.model.depth import (Depth, why_not)
+from poolproof.harness.model.intended import (Excuse, find_excuse)
+from poolproof.harness.pytest_plugin.ledger import (Ledger, Planned)
+from poolproof.harness.run.lock import (sharing)
+from poolproof.harness.run.runner import (Request, Subject, run)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.model.verdict import (Verdict, worst)
+
+
+class ScenarioFailed(Exception):
+    """The pool failed the scenario, or nobody can tell whether it did."""
+
+
+class ScenarioItem(pytest.Item):
+    """`FILE::SCENARIO[POOL]`. Selected with -k by scenario, pool, failure (F1) and guarantee (G1)."""
+
+    def __init__(
+        self,
+        *,
+        scenario: Scenario,
+        subject: Subject,
+        request: Request,
+        ledger: Ledger,
+        depth: Depth = Depth.REAL,
+        **of_pytest: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(**of_pytest)
+        self.depth = depth
+        self.scenario = scenario
+        self.subject = subject
+        self._request = request
+        self._ledger = ledger
+        self.extra_keyword_matches.update((*scenario.failures, *scenario.guarantees))
+        self.add_marker(pytest.mark.scenario)
+
+    @property
+    def planned(self) -> Planned:
+        """The item's line in the ledger."""
+        return Planned(
+            node=self.nodeid, scenario=self.scenario.name, pool=self.subject.name, file=str(self.path.resolve())
+        )
+
+    def runtest(self) -> None:
+        """Run it, keep the result, and raise if it is not a pass."""
+        reason = why_not(self.scenario.depths, self.depth)
+        if reason:
+            self._ledger.receive(self.nodeid, self._skipped(reason))
+            pytest.skip(reason)
+        with sharing():
+            result = run(self.scenario, self.subject, self._request, self._ledger.runs)
+        if self.depth is Depth.MOCK:
+            result = without_unknown(result)
+        self._ledger.receive(self.nodeid, result)
+        raise_unless_passed(self.scenario, result)
+
+    def _skipped(self, reason: str) -> RunResult:
+        return RunResult(
+            scenario=self.scenario.name,
+            pool=self.subject.name,
+            seed=self._request.seed,
+            verdict=Verdict.UNKNOWN,
+            skipped=reason,
+        )
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:  # noqa: ANN401
+        """The findings in place of a traceback."""
+        if isinstance(excinfo.value, ScenarioFailed):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Any, int | None, str]:
+        """Where it is defined, and its name."""
+        return self.path, None, self.name
+
+
+def without_unknown(result: RunResult) -> RunResult:
+    """The result without what cannot be known where there is no process; its verdict is that of the rest."""
+    known = tuple(found for found in result.findings if found.verdict is not Verdict.UNKNOWN)
+    verdict = Verdict.UNKNOWN if result.trouble or not known else worst(found.verdict for found in known)
+    return msgspec.structs.replace(result, findings=known, verdict=verdict)
+
+
+def raise_unless_passed(scenario: Scenario, result: RunResult) -> None:
+    """Raise pytest's skip for a skipped run, its xfail for a declared failure, ScenarioFailed for any other."""
+    if result.skipped:
+        pytest.skip(result.skipped)
+    fails = [found for found in result.findings if found.verdict is Verdict.FAIL]
+    unknown = [found for found in result.findings if found.verdict is Verdict.UNKNOWN]
+    excuses = [excuse_finding(scenario, result, found.checker) for found in fails]
+    if fails and not unknown and not result.trouble and all(excuse.reason for excuse in excuses):
+        pytest.xfail("; ".join(dict.fromkeys(excuse.reason for excuse in excuses)))
+    if result.verdict is not Verdict.PASS:
+        raise ScenarioFailed(describe(scenario, result))
+
+
+def excuse_finding(scenario: Scenario, result: RunResult, checker: str) -> Excuse:
+    """Why this finding may be a failure today, if it may."""
+    today = datetime.now(UTC).date().isoformat()
+    return find_excuse(scenario.intended_differences, {result.pool}, checker, today=today)
+
+
+def describe(scenario: Scenario, result: RunResult) -> str:
+    """What is wrong, with the evidence and the line that repeats it."""
+    lines = [f"{scenario.name} on {result.pool}, seed {result.seed}: {result.verdict.value.upper()}"]
+    if result.trouble:
+        lines.append(f"  trouble: {result.trouble}")
+    for found in result.findings:
+        if found.verdict is not Verdict.PASS:
+            lines.append(f"  {found.verdict.value} {found.checker}: {found.claim}")
+            lines += [f"      {example}" for example in found.examples]
+            if old := excuse_finding(scenario, result, found.checker).ran_out:
+                lines.append(f"      {old}")
+    if result.replay:
+        lines.append(f"  again: {result.replay}")
+    if result.folder and any(found.verdict is Verdict.FAIL for found in result.findings):
+        lines.append(f"  smaller: poolproof shrink {shlex.quote(result.folder)}")
+    lines.append(f"  kept in {result.folder}; `poolproof analyze {result.folder}` judges it again")
+    return "\n".join(lines)

@@ -1,0 +1,94 @@
+"""The ledger of a pytest session: what was planned, what came of it, and whether the two agree.
+
+Every process appends to files of its own in the session's folder, so a process that is killed loses no finished
+result. Knows nothing of pytest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from poolproof.harness.compare.comparison import (RunResult)
+
+Record = TypeVar("Record")
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """One item that was collected. `file` is where its scenario is defined."""
+
+    node: str
+    scenario: str
+    pool: str
+    file: str
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one item."""
+
+    node: str
+    result: RunResult
+
+
+class Ledger:
+    """The folder of one session, written to by process `who`. The folder is made by the first line."""
+
+    def __init__(self, folder: Path, who: str) -> None:
+        self.folder = folder
+        self.runs = folder / "runs"
+        self._who = f"{who}-{os.getpid()}"
+
+    def plan(self, items: Iterable[Planned]) -> None:
+        """Say what this process has collected."""
+        for item in items:
+            self._append("plan", item)
+
+    def receive(self, node: str, result: RunResult) -> None:
+        """Keep a result, on disk when this returns."""
+        self._append("results", Received(node=node, result=result))
+
+    def _append(self, kind: str, record: Planned | Received) -> None:
+        folder = self.folder / "ledger"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{kind}-{self._who}.jsonl").open("ab") as file:
+            file.write(msgspec.json.encode(record) + b"\n")
+
+    def planned(self) -> dict[str, Planned]:
+        """What any process has planned, by node."""
+        return {item.node: item for line in self._lines("plan") if (item := _decode(line, Planned)) is not None}
+
+    def received(self) -> dict[str, RunResult]:
+        """What any process has received, by node; the last counts."""
+        found = (_decode(line, Received) for line in self._lines("results"))
+        return {item.node: item.result for item in found if item is not None}
+
+    def _lines(self, kind: str) -> list[bytes]:
+        paths = sorted((self.folder / "ledger").glob(f"{kind}-*.jsonl"))
+        return [line for path in paths for line in path.read_bytes().splitlines()]
+
+
+def _decode(line: bytes, kind: type[Record]) -> Record | None:
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None  # torn by a kill in the middle of a write
+
+
+def reconcile(
+    planned: Mapping[str, Planned], received: Mapping[str, RunResult], outcomes: Mapping[str, frozenset[str]]
+) -> list[str]:
+    """A sentence for each item whose plan, result and reported outcomes (by node) do not agree."""
+    told = []
+    for node in planned:
+        seen = outcomes.get(node, frozenset())
+        if not seen:
+            kept = "its result is on disk" if node in received else "it has no result"
+            told.append(f"{node} was planned, and no outcome of it was reported; {kept}")
+        elif "passed" in seen and not seen & {"failed", "skipped"} and node not in received:
+            told.append(f"{node} is reported as passed, and has no result")
+    told += [f"{node} has a result, and was never planned" for node in received if node not in planned]
+    return told

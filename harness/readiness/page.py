@@ -1,0 +1,37 @@
+"""The checklist as one page of Markdown.
+
+Pure. A new format is one more function.
+"""
+
+from __future__ import annotations
+
+from poolproof.harness.readiness.checklist import (Checklist)
+from poolproof.harness.model.verdict import (Verdict)
+
+MEANING = {
+    Verdict.PASS: "Every line passed.",
+    Verdict.UNKNOWN: "Not every line was decided; not run is not passed.",
+    Verdict.FAIL: "A line failed.",
+}
+
+
+def render_checklist(checklist: Checklist) -> str:
+    """The page."""
+    rows = [f"| {item.word} | {item.name} | {_cell(item.evidence)} |" for item in checklist.items]
+    lines = [
+        f"# Migration checklist: {checklist.candidate} for {checklist.baseline}",
+        "",
+        f"**{checklist.verdict.value.upper()}**. {MEANING[checklist.verdict]}",
+        "",
+        "| | line | evidence |",
+        "|---|---|---|",
+        *rows,
+        "",
+        f"Made at {checklist.created_at} by `{checklist.command}`."
+        + (f" The comparison behind it: `{checklist.report}`." if checklist.report else ""),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

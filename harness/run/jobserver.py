@@ -1,0 +1,116 @@
+"""Starts jobs by forking one process that has everything imported, so that a run costs no import. An entry point.
+
+`python -m poolproof.harness.run.jobserver` reads from the socket that is its standard input: each message has three
+descriptors, a job's standard input, output and error; the answer has the descriptor of the new process. It ends with
+its socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Self
+
+from poolproof.bridge.config import (module_command)
+from poolproof.bridge.processes.interpreter import (adopt, environment)
+from poolproof.harness.run.job import (Job, JobOrder, carry_out_run, serve)
+from poolproof.harness.run.runner import (Request, Subject)
+from poolproof.harness.model.scenario import (Scenario)
+
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+"""numpy starts threads when it is imported, and a process that forks should have none."""
+END_WAIT_S = 5.0
+
+
+class JobServer:
+    """The server, seen from the parent. A context manager; `start_job` may be called from any thread."""
+
+    def __enter__(self) -> Self:
+        self._lock = threading.Lock()
+        self._socket, other = socket.socketpair()
+        added = {name: value for name, value in ONE_THREAD.items() if name not in os.environ}
+        with other:
+            self._process = subprocess.Popen(
+                module_command("poolproof.harness.run.jobserver", *added),
+                stdin=other.fileno(),
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, **environment(), **added},
+                process_group=0,  # Ctrl-C is for the parent, which ends its jobs in order
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+        try:
+            self._process.wait(END_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._process.pid
+
+    def start_job(self, scenario: Scenario, subject: Subject, request: Request, out: Path) -> Job:
+        """Begin a run of this scenario on this pool in a process of its own; its folder goes under `out`."""
+        order = JobOrder(scenario=scenario.name, file=scenario.file, pool=subject.name, request=request, out=str(out))
+        return Job(order, fork=self._fork)
+
+    def _fork(self, stdin: int, stdout: int, stderr: int) -> int:
+        # The descriptor of a process that has these three. Raises OSError if the server is gone.
+        with self._lock:
+            socket.send_fds(self._socket, [b"j"], [stdin, stdout, stderr])
+            data, fds, _, _ = socket.recv_fds(self._socket, 1, 1)
+        if not data or not fds:
+            raise OSError("the job server has ended")
+        return fds[0]
+
+
+def main() -> int:
+    """Fork a job for each message, until the socket ends. The arguments are variables of which jobs know nothing."""
+    for name in sys.argv[1:]:
+        del os.environ[name]
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for jobs here: their parent has their descriptors
+    server = socket.socket(fileno=os.dup(0))
+    while True:
+        data, fds, _, _ = socket.recv_fds(server, 1, 3)
+        if not data:
+            return 0
+        pid = os.fork()
+        if pid == 0:
+            server.close()
+            _be_a_job(fds)
+        pidfd = os.pidfd_open(pid)  # it lives: it waits for its order, which comes after this answer
+        for fd in fds:
+            os.close(fd)
+        socket.send_fds(server, [b"p"], [pidfd])
+        os.close(pidfd)
+
+
+def _be_a_job(fds: list[int]) -> None:
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for place, fd in enumerate(fds):
+            os.dup2(fd, place)
+            os.close(fd)
+        status = serve(carry_out_run, JobOrder)
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    adopt()
+    sys.exit(main())

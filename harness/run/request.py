@@ -1,0 +1,133 @@
+"""What is to be run: a pool under test, how to run it, and why a scenario may not be run so.
+
+Knows nothing of how a run goes.
+"""
+
+from __future__ import annotations
+
+import random
+from importlib.util import find_spec
+
+import msgspec
+
+from poolproof.bridge import (Capability)
+from poolproof.harness.model.checker import (asked_in)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.face import (EXECUTE, USUAL_FACES, Face, Maker)
+from poolproof.harness.model.fault import (START_FAULTS)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.model.workload import (Plan, Size)
+
+PoolFactory = Maker
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool to put to the test: its name in commands and reports, how to make one, and what it can do.
+
+    `commands` are those of workers that the pool brings along; None: it starts whatever `worker_command` says.
+    `faces` are the ways in which it can be called.
+    """
+
+    name: str
+    summary: str
+    make: PoolFactory
+    capabilities: frozenset[Capability]
+    call_timeout_s: float
+    checkout_timeout_s: float
+    commands: frozenset[str] | None = None
+    faces: tuple[Face, ...] = USUAL_FACES
+
+    def face(self, name: str) -> Face:
+        """The face of that name. Raises UsageError if the pool has none."""
+        for face in self.faces:
+            if face.name == name:
+                return face
+        known = ", ".join(face.name for face in self.faces)
+        raise UsageError(f"{self.name} has no face {name!r}; it has {known}")
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """How to run: the seed, the size, the profile's name, the worker's command if it is another program's.
+
+    `known_commands` are those of that program; a scenario that needs others is skipped. None: the shipped worker's.
+    `face` is the way in which the pool is called, and `observed` whether it has an observer. `baseline` names the other
+    pool of a face that needs two. `journals`: that program's workers keep journals.
+    """
+
+    seed: int = 1
+    size: Size = Size()
+    profile: str = "quick"
+    worker_command: str | None = None
+    known_commands: frozenset[str] | None = None
+    face: str = EXECUTE.name
+    observed: bool = True
+    baseline: str = "v1"
+    journals: bool = True
+
+
+def why_skipped(scenario: Scenario, subject: Subject, request: Request, baseline: Subject | None = None) -> str:
+    """Why this scenario cannot be run on this pool, through this face and with this worker; empty if it can."""
+    face = subject.face(request.face)
+    for package in scenario.packages:
+        if find_spec(package) is None:
+            return f"{package} is not installed: pip install 'poolproof[{package}]'"
+    if face.package and find_spec(face.package) is None:
+        return f"{face.package} is not installed"
+    if face.two_pools and baseline is None:
+        return f"the face {face.name} needs a baseline too"
+    offered = subject.capabilities
+    if face.two_pools and baseline is not None:
+        offered = offered & baseline.capabilities
+    missing = sorted(scenario.needs - offered)
+    if missing:
+        return f"{subject.name} lacks {', '.join(missing)}"
+    if request.observed and not face.tells:
+        return f"through the face {face.name} the pool's events belong to no call of a client"
+    if not any(asked_in(checker, observed=request.observed) for checker in scenario.checkers):
+        return "every checker of it needs the pool's events"
+    if face.starts and (request.worker_command is not None or subject.commands is not None):
+        return f"the face {face.name} is about the shipped worker"
+    if subject.commands is not None and any(fault.kind in START_FAULTS for fault in scenario.faults):
+        return f"{subject.name} has workers of its own, so no fault of their start can be planted"
+    plan = plan_of(scenario, request)
+    if reason := _why_blind(scenario, subject, request, plan) or face.refuses(scenario, plan):
+        return reason
+    for known in (request.known_commands, subject.commands):
+        unknown = sorted(set(scenario.commands) - known) if known is not None else ()
+        if unknown:
+            return f"the worker does not know the command {', '.join(unknown)}"
+    if face.lacks and scenario.demands(face.lacks):
+        return f"through the face {face.name} no call is sure to end as {' or '.join(sorted(face.lacks))}"
+    return ""
+
+
+def plan_of(scenario: Scenario, request: Request) -> Plan:
+    """What the clients of such a run will call; nothing if the workload breaks, which its run tells."""
+    try:
+        return scenario.workload(choices(scenario.name, request.seed), size_of(scenario, request))
+    except Exception:
+        return ()
+
+
+def choices(scenario: str, seed: int) -> random.Random:
+    """The source of every choice that a workload makes."""
+    return random.Random(f"{scenario}/{seed}")
+
+
+def size_of(scenario: Scenario, request: Request) -> Size:
+    """How large such a run is: the scenario's own size comes first, the scale is what was asked for."""
+    return msgspec.structs.replace(scenario.fixed_size or request.size, scale=request.size.scale)
+
+
+def _why_blind(scenario: Scenario, subject: Subject, request: Request, plan: Plan) -> str:
+    # A moment "LABEL:sent" comes from the worker's journal, or if it keeps none from the pool's events.
+    if subject.commands is None and request.journals:
+        return ""
+    moments = [step.after for steps in plan for step in steps] + [fault.when for fault in scenario.faults]
+    if not any(moment.endswith(":sent") for moment in moments):
+        return ""
+    if not request.observed:
+        return "its workers keep no journal, and a step or a fault waits until a call was sent"
+    if Capability.EVENTS not in subject.capabilities:
+        return f"{subject.name} tells of no events, and a step or a fault waits until a call was sent"
+    return ""

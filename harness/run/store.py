@@ -1,0 +1,123 @@
+"""Run folders: where a run's history, its workers' journals and its result are kept, and how they are read back.
+
+run.json        what was run                         history.jsonl   what happened, line by line
+journal/        one file a worker, by itself         stderr/         what each worker printed
+starts.jsonl    the faults at workers' starts        result.json     findings and figures
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from poolproof.bridge.worker.journal import (walk_journals)
+from poolproof.harness.compare.comparison import (SCHEMA_VERSION, Comparison, RunResult)
+from poolproof.harness.model.errors import (RecordError, UsageError)
+from poolproof.harness.model.fault import (FaultRecord)
+from poolproof.harness.history.history import (History, RunInfo)
+from poolproof.harness.history.lines import (build_history)
+
+Record = TypeVar("Record")
+
+
+COMPARISON_FILE = "comparison.json"
+
+
+class _Versioned(msgspec.Struct, frozen=True):
+    schema_version: str
+
+
+class RunFolder:
+    """The folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.history = path / "history.jsonl"
+        self.journal = path / "journal"
+        self.stderr = path / "stderr"
+        self.starts = path / "starts.jsonl"
+
+    @classmethod
+    def create(cls, parent: Path, info: RunInfo) -> RunFolder:
+        """A new folder under `parent`, named by scenario, pool, seed, way. Raises UsageError if it cannot be made."""
+        way = ("" if info.face == "execute" else f"-{info.face}") + ("" if info.observed else "-unobserved")
+        stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{info.scenario}-{info.pool}-{info.seed}{way}")
+        number = 1
+        while True:
+            path = parent / (stem if number == 1 else f"{stem}-{number}")
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                if not parent.is_dir():
+                    raise UsageError(f"{parent} is not a folder") from None
+                number += 1
+            except OSError as error:
+                raise UsageError(f"cannot write to {parent}: {error.strerror}") from error
+        folder = cls(path)
+        folder.journal.mkdir()
+        folder.stderr.mkdir()
+        write_whole(path / "run.json", msgspec.json.encode(info))
+        return folder
+
+    def read_info(self) -> RunInfo:
+        """What was run. Raises RecordError."""
+        return _read(self.path / "run.json", RunInfo)
+
+    def read_history(self) -> History:
+        """What happened, from disk alone. Raises RecordError if it is not a run folder."""
+        info = self.read_info()
+        try:
+            with self.history.open("rb") as lines:
+                history = build_history(info, lines, walk_journals(self.journal))
+        except OSError as error:
+            raise RecordError(f"cannot read {self.history}: {error.strerror}") from error
+        return msgspec.structs.replace(history, faults=history.faults + self._read_starts())
+
+    def _read_starts(self) -> tuple[FaultRecord, ...]:
+        if not self.starts.exists():
+            return ()
+        found = []
+        for line in self.starts.read_bytes().splitlines():
+            try:
+                found.append(msgspec.json.decode(line, type=FaultRecord))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue  # a worker was killed while it wrote
+        return tuple(found)
+
+    def write_result(self, result: RunResult) -> None:
+        """Keep the result beside the history."""
+        write_whole(self.path / "result.json", msgspec.json.encode(result))
+
+    def read_result(self) -> RunResult:
+        """The result as it was kept. Raises RecordError."""
+        return _read(self.path / "result.json", RunResult)
+
+
+def read_comparison(path: Path) -> Comparison:
+    """The comparison in this folder or file. Raises RecordError if it is damaged or of another major version."""
+    file = path / COMPARISON_FILE if path.is_dir() else path
+    version = _read(file, _Versioned).schema_version
+    if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
+        raise RecordError(f"{file} has the schema version {version}; this poolproof reads {SCHEMA_VERSION}")
+    return _read(file, Comparison)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write all of it or nothing: to a neighbour first, then renamed."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(data)
+    draft.replace(path)
+
+
+def _read(path: Path, kind: type[Record]) -> Record:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path} is damaged: {error}") from error

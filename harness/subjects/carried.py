@@ -1,0 +1,45 @@
+"""What the executor's face has run in a worker: a command of the shipped worker, as a function that can be pickled.
+
+It keeps the journal of its own command, since the worker's one would tell of pickles. Imports nothing of the harness:
+every worker imports this file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from poolproof.bridge.worker.handlers import (find_handler)
+from poolproof.bridge.worker.handlers.context import (Context)
+from poolproof.bridge.worker.journal import (Journal)
+
+CARRIED_VARIABLE = "POOLPROOF_CARRIED_JOURNAL_DIR"
+"""In a worker's environment: where this file keeps its journal."""
+COMMANDS = frozenset({"echo", "ping", "sleep", "cpu", "blob", "pid", "fail", "parts", "exit"})
+"""The commands that need nothing of the worker but its process."""
+
+
+@cache
+def _memory(pid: int) -> tuple[Context, Journal]:
+    return Context(0, "stand_in", _refuse), Journal(0, os.environ.get(CARRIED_VARIABLE))
+
+
+def _refuse(data: bytes) -> None:
+    raise RuntimeError("a command in an executor has no response pipe of its own")
+
+
+def carry_out(request_id: int, command: str, args: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+    """The result of the command. Raises HandlerError as its handler does."""
+    context, journal = _memory(os.getpid())
+    entry = journal.begin(request_id, command, args.get("nonce"))
+    ok = False
+    try:
+        result = find_handler(command)(context, args)
+        if isinstance(result, Iterator):
+            result = list(result)
+        ok = True
+        return result
+    finally:
+        journal.end(entry, ok=ok)

@@ -1,0 +1,27 @@
+"""The faces that V2 has beside `execute`: leases, batches, streams, asyncio, the executor, a migration, its workers."""
+
+from __future__ import annotations
+
+from poolproof.harness.model.face import (EXECUTE, MAIN_THREAD, Face)
+from poolproof.harness.subjects.faces.blocking import (LEASE, MANY, STREAM)
+from poolproof.harness.subjects.faces.executor import (EXECUTOR)
+from poolproof.harness.subjects.faces.migrating import (MIGRATING)
+from poolproof.harness.subjects.faces.starting import (FOREIGN_WORKER, ZYGOTE)
+from poolproof.harness.subjects.faces.tasks import (ASYNCIO, UVLOOP)
+
+ALL_FACES: tuple[Face, ...] = (
+    EXECUTE,
+    MAIN_THREAD,
+    LEASE,
+    MANY,
+    STREAM,
+    ASYNCIO,
+    UVLOOP,
+    EXECUTOR,
+    *MIGRATING,
+    ZYGOTE,
+    FOREIGN_WORKER,
+)
+FACES: dict[str, Face] = {face.name: face for face in ALL_FACES}
+
+__all__ = ["ALL_FACES", "FACES"]

@@ -1,0 +1,95 @@
+"""The face of PoolExecutor: each call submits a function that carries out the command in the worker."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import CancelledError
+from typing import Any, cast
+
+import msgspec
+
+from poolproof.bridge import (CommandError, Pool, PoolClosed, PoolConfig, Sent, WorkerCrashed)
+from poolproof.bridge.worker.handlers.context import (HandlerError)
+from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE)
+from poolproof.harness.subjects.carried import (CARRIED_VARIABLE, COMMANDS, carry_out)
+from poolproof.harness.model.face import (Face, Setting, Way, refuse_sessions)
+from poolproof.harness.model.fault import (CLIENT_FAULTS, FaultKind)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.model.workload import (Plan)
+from poolproof.pool_v2 import (PoolV2)
+from poolproof.pool_v2.executor.dispatch import (Dispatch)
+from poolproof.pool_v2.executor.executor import (CallCrashed, ExecutorShutdown, PoolExecutor)
+
+
+class ExecutorOver(PoolExecutor):
+    """PoolExecutor over a pool that is there already, so that the pool under test serves it."""
+
+    def __init__(self, pool: PoolV2, config: PoolConfig) -> None:
+        self._timeout_s = None
+        self._origin = self
+        self._dispatch = Dispatch(pool, config, initializer=None)
+
+
+class Submissions(Way):
+    """`submit` for each call, and its future's result; the executor's errors as those of a pool."""
+
+    def __init__(self, pool: Pool, setting: Setting) -> None:
+        super().__init__(pool)
+        self._executor = ExecutorOver(cast("PoolV2", pool), setting.config)
+        self._numbers = itertools.count(1)
+
+    def execute(
+        self,
+        command: str,
+        args: dict[str, Any],
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """One call; `timeout_s` counts from its turn on, as the executor's does."""
+        executor = self._executor if timeout_s is None else self._executor.with_timeout(timeout_s)
+        try:
+            return executor.submit(carry_out, next(self._numbers), command, args).result()
+        except HandlerError as error:
+            raise CommandError(str(error)) from error
+        except (CancelledError, ExecutorShutdown) as error:
+            raise PoolClosed(str(error)) from error
+        except CallCrashed as error:
+            raise WorkerCrashed(str(error), sent=Sent.YES) from error
+
+    def close(self, grace_s: float) -> None:
+        """Shut the executor down, which closes its pool."""
+        self._executor.shutdown(cancel_futures=True)
+
+
+def _keep_own_journal(config: PoolConfig, setting: Setting) -> PoolConfig:
+    env = dict(config.env)
+    env[CARRIED_VARIABLE] = env.pop(JOURNAL_VARIABLE, "")
+    return msgspec.structs.replace(config, env=env)
+
+
+def _refuses(scenario: Scenario, plan: Plan) -> str:
+    strange = sorted({step.command for steps in plan for step in steps} - COMMANDS)
+    kinds = {fault.kind for fault in scenario.faults}
+    if strange:
+        return f"the executor's function cannot carry out {', '.join(strange)}"
+    if any(step.checkout_timeout_s is not None for steps in plan for step in steps):
+        return "an executor has no limit for the wait for a worker"
+    if kinds & CLIENT_FAULTS:
+        return "a call that was submitted goes on when its client is interrupted"
+    if kinds & {FaultKind.CLOSE, FaultKind.FORK}:
+        return "an executor's shutdown waits for what runs"
+    return refuse_sessions(plan)
+
+
+EXECUTOR = Face(
+    name="executor",
+    summary="PoolExecutor: each call submits a function that carries out the command in the worker",
+    over=Submissions,
+    configure=_keep_own_journal,
+    refuses=_refuses,
+    tells=False,
+    lacks=frozenset({"CheckoutTimeout", "QueueFull"}),  # its own queue has no limit of length, and none of time
+    void=lambda scenario, plan: ("conserved",),  # the pool below counts what initializes its workers too
+)

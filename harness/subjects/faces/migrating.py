@@ -1,0 +1,104 @@
+"""The faces of MigratingPool: the baseline and the pool under test as one, in each mode of a migration."""
+
+from __future__ import annotations
+
+import functools
+
+import msgspec
+
+from poolproof.bridge import (Pool, PoolConfig)
+from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE)
+from poolproof.harness.model.errors import (RunError)
+from poolproof.harness.model.face import (Face, Setting, Way)
+from poolproof.harness.model.fault import (FaultKind)
+from poolproof.migration.plan import (Guardrails)
+from poolproof.migration.plan import (Plan as MigrationPlan)
+from poolproof.migration.pool import (MigratingPool)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.model.workload import (Plan)
+
+MODES = {"v1": "v1", "shadow": "shadow", "canary": "canary:50", "v2": "v2"}
+SERVED_BY_BASELINE = frozenset({"v1", "shadow", "canary"})
+IDEMPOTENT = frozenset({"echo", "ping", "blob", "fail"})
+"""The commands of which shadow mode makes copies."""
+SHADOW_FOLDER = "shadow_journal"
+FEW = 10**6
+LENIENT = Guardrails(
+    min_calls=FEW, min_errors=FEW, max_failures_in_row=FEW, max_lost_sessions=FEW, max_mismatch_rate=0.0, max_call_s=600
+)
+"""A scenario has failures in it by design, so no rate of them rolls back; that an answer differs is told at the end."""
+
+
+class Migration(Way):
+    """A MigratingPool that stands in one mode from begin to end."""
+
+    def __init__(self, pool: Pool, setting: Setting, mode: str) -> None:
+        if setting.baseline is None or setting.baseline_config is None:
+            raise RunError("a migration needs a baseline too")
+        baseline = setting.baseline(setting.baseline_config, None)
+        try:
+            plan = MigrationPlan(begin=MODES[mode], idempotent=IDEMPOTENT, guardrails=LENIENT)
+            self._migrating = MigratingPool(baseline, pool, plan)
+        except BaseException:
+            baseline.close(0.0)
+            pool.close(0.0)
+            raise
+        super().__init__(self._migrating)
+
+    def complaints(self) -> tuple[str, ...]:
+        """That the migration was rolled back, or that copies were answered otherwise."""
+        report = self._migrating.report()
+        told = []
+        if report.last_breach:
+            told.append(f"the migration was rolled back: {report.last_breach}")
+        if report.shadow.mismatches:
+            told.append(
+                f"{report.shadow.mismatches} copies in shadow mode were answered otherwise than by the baseline"
+            )
+        return tuple(told)
+
+
+def _configure(config: PoolConfig, setting: Setting, mode: str) -> PoolConfig:
+    if mode != "shadow":
+        return config
+    folder = setting.folder / SHADOW_FOLDER  # copies are no calls of a client
+    folder.mkdir(exist_ok=True)
+    return msgspec.structs.replace(config, env={**config.env, JOURNAL_VARIABLE: str(folder)})
+
+
+def _refuses(scenario: Scenario, plan: Plan, mode: str) -> str:
+    if mode in SERVED_BY_BASELINE and scenario.intended_differences:
+        return "the baseline serves here, and is declared to fail this scenario"
+    if not {"call_timeout_s", "checkout_timeout_s"} <= scenario.config.keys():
+        return "the two pools have other timeouts of their own"
+    if mode == "canary" and any(step.checkout_timeout_s is not None for steps in plan for step in steps):
+        return "two pools serve, so a call may have a worker where it would have waited too long for the only one"
+    if {fault.kind for fault in scenario.faults} & {FaultKind.STALE_LEASE, FaultKind.LOST_LEASE}:
+        return "a migration has no leases"
+    return ""
+
+
+def _void(scenario: Scenario, plan: Plan, mode: str) -> tuple[str, ...]:
+    # In a canary two pools serve, each of the size that the scenario asks for.
+    return ("stable_workers",) if mode == "canary" else ()
+
+
+LACKS = {"canary": frozenset({"CheckoutTimeout", "QueueFull"})}
+"""By mode. Two pools serve, so a call that would have to wait in the one may have a worker of the other at once."""
+
+
+def _face(mode: str) -> Face:
+    return Face(
+        name=f"migrating_{mode}",
+        summary=f"MigratingPool between the baseline and the pool, in the mode {MODES[mode]}",
+        over=functools.partial(Migration, mode=mode),
+        configure=functools.partial(_configure, mode=mode),
+        refuses=functools.partial(_refuses, mode=mode),
+        void=functools.partial(_void, mode=mode),
+        lacks=LACKS.get(mode, frozenset()),
+        tells=False,
+        two_pools=True,
+    )
+
+
+MIGRATING = tuple(_face(mode) for mode in MODES)

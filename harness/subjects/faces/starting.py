@@ -1,0 +1,48 @@
+"""Faces that differ in how the workers come to be: forked by a zygote, or started by a command line of the user's."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from poolproof.bridge import (PoolConfig)
+from poolproof.bridge.config import (DEFAULT_WORKER_COMMAND)
+from poolproof.harness.model.face import (Face, Setting)
+from poolproof.harness.model.fault import (START_FAULTS)
+from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.model.workload import (Plan)
+
+COMMAND_LINE = (sys.executable, "-u", *DEFAULT_WORKER_COMMAND[1:])
+"""The shipped worker by other words than the pool's own, so that the pool takes it for a foreign program."""
+
+
+def _with_zygote(config: PoolConfig, setting: Setting) -> PoolConfig:
+    return msgspec.structs.replace(config, zygote=True)
+
+
+def _by_command(config: PoolConfig, setting: Setting) -> PoolConfig:
+    if config.command_words() != DEFAULT_WORKER_COMMAND:
+        return config  # it is a foreign one already
+    return msgspec.structs.replace(config, worker_command=COMMAND_LINE)
+
+
+def _refuses_zygote(scenario: Scenario, plan: Plan) -> str:
+    if any(fault.kind in START_FAULTS for fault in scenario.faults):
+        return "a zygote forks the shipped worker alone, and faults of a start need a program around it"
+    return ""
+
+
+ZYGOTE = Face(
+    name="zygote",
+    summary="execute, with workers that a zygote forks",
+    configure=_with_zygote,
+    refuses=_refuses_zygote,
+    starts=True,
+)
+FOREIGN_WORKER = Face(
+    name="foreign_worker",
+    summary="execute, with workers that a command line of the user's own starts (--worker-command)",
+    configure=_by_command,
+    starts=True,
+)

@@ -1,0 +1,16 @@
+"""Imports peers that are not installed with poolproof itself."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from poolproof.harness.model.errors import (UsageError)
+
+
+def require(module: str) -> ModuleType:
+    """Import a peer. Raises UsageError that names the extra which brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(f"{module} is not installed; `pip install 'poolproof[peers]'` brings it ({error})") from error

@@ -1,0 +1,289 @@
+"""A Pool over a peer's engine: timeouts and errors as our callers know them, and its own counts.
+
+Knows no peer by name. Whatever else a peer lacks stays lacking, so that scenarios show it. A session needs a worker of
+its own, which no peer promises: calls in a session are refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, InvalidStateError, wait
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from poolproof.bridge import (CallTimeout, Capability, CheckoutTimeout, CommandError, Health, InvalidRequest, PoolClosed, PoolConfig, PoolStatus, Sent, SessionStatus, StartFailed, Statistics, WorkerCrashed)
+from poolproof.bridge.wire.framing import (HEADER_BYTES)
+from poolproof.bridge.wire.messages import (decode_response, encode_request)
+from poolproof.harness.subjects.peers import (service)
+from poolproof.harness.subjects.peers.engine import (Engine)
+
+WARM_PAUSE_S = 0.02
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """A factory of pools, as `--pool` takes it. `prepare` starts what the peer keeps for the process's whole life."""
+
+    name: str
+    summary: str
+    open: Callable[[PoolConfig], Engine]
+    prepare: Callable[[], None]
+    capabilities: frozenset[Capability] = frozenset({Capability.WARM_UP})
+    commands: frozenset[str] = service.KNOWN
+    call_timeout_s: float = 30.0
+    checkout_timeout_s: float = 30.0
+
+    def __call__(self, config: PoolConfig) -> PeerPool:
+        """A pool. It tells of no events: nobody outside sees which worker a peer gives a call to."""
+        return PeerPool(self, config, self.open(config))
+
+
+class PeerPool:
+    """One pool of a peer. Thread-safe, as far as the peer is."""
+
+    def __init__(self, peer: Peer, config: PoolConfig, engine: Engine) -> None:
+        self._peer = peer
+        self._config = config
+        self._engine = engine
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._submitted = 0
+        self._outcomes: Counter[str] = Counter()
+        self._running: set[Future[Any]] = set()  # those too whose caller has given up: a worker is still busy with them
+        self._closed = False
+        self._gone = threading.Event()
+        self.version = peer.name
+        self.capabilities: frozenset[Capability] = peer.capabilities
+
+    @property
+    def name(self) -> str:
+        """The pool's name."""
+        return self._config.name or self._peer.name
+
+    def execute(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Run one command on a worker. Raises PoolError."""
+        with self._lock:
+            self._submitted += 1
+        outcome = "result"
+        try:
+            return self._execute(command, args or {}, session, timeout_s, checkout_timeout_s)
+        except BaseException as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            with self._lock:
+                self._outcomes[outcome] += 1
+
+    def _execute(
+        self,
+        command: str,
+        args: dict[str, Any],
+        session: str | None,
+        timeout_s: float | None,
+        checkout_timeout_s: float | None,
+    ) -> Any:  # noqa: ANN401
+        began_s = time.monotonic()
+        if session is not None:
+            raise InvalidRequest(f"{self._peer.name} keeps no sessions, so {session!r} cannot be served")
+        number = next(self._numbers)
+        frame = encode_request(number, command, args, limit_bytes=self._config.max_frame_bytes)
+        call_s = _first(timeout_s, self._config.call_timeout_s, self._peer.call_timeout_s)
+        checkout_s = _first(checkout_timeout_s, self._config.checkout_timeout_s, self._peer.checkout_timeout_s)
+        future = self._submit(bytes(frame[HEADER_BYTES:]))
+        response = decode_response(self._wait(future, command, call_s, checkout_s, began_s))
+        if not response.success:
+            raise CommandError(str(response.error))
+        return response.result
+
+    def _submit(self, payload: bytes) -> Future[Any]:
+        with self._lock:
+            if self._closed:
+                raise PoolClosed(f"pool {self.name!r} is closed")
+            try:
+                future = _settled_once(self._engine.submit(service.serve, payload))
+            except self._engine.crashes as error:
+                raise WorkerCrashed(f"{self._peer.name} takes no call any more: {error}") from error
+            except self._engine.refusals as error:
+                raise PoolClosed(f"pool {self.name!r} is closed: {error}") from error
+            self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        return future
+
+    def _wait(self, future: Future[Any], command: str, call_s: float, checkout_s: float, began_s: float) -> bytes:
+        try:
+            impatient = checkout_s < call_s and not _done(future, checkout_s)
+            if impatient and not future.running() and future.cancel():
+                raise CheckoutTimeout(f"no worker was free for {command!r} in {checkout_s:g} s", sent=self._unsent)
+            left_s = max(0.0, began_s + call_s - time.monotonic())
+            if not _done(future, left_s):
+                waited = not future.running()
+                cancelled = (waited or self._engine.cancels_running) and future.cancel()
+                if waited and cancelled:
+                    raise CheckoutTimeout(f"no worker was free for {command!r} in {call_s:g} s", sent=self._unsent)
+                raise CallTimeout(f"{command!r} had no answer in {call_s:g} s", sent=Sent.MAYBE)
+            answer: bytes = future.result()
+            return answer
+        except self._engine.crashes as error:
+            if self._closed:
+                raise PoolClosed(f"pool {self.name!r} was closed during {command!r}", sent=Sent.MAYBE) from error
+            sent = Sent.YES if self._engine.crash_is_own else Sent.MAYBE
+            raise WorkerCrashed(f"a worker died during {command!r}: {error}", sent=sent) from error
+        except CancelledError as error:
+            raise PoolClosed(f"pool {self.name!r} was closed before {command!r}", sent=self._unsent) from error
+
+    @property
+    def _unsent(self) -> Sent:
+        # Where a cancellation ends the worker too, the call may have begun in that very moment.
+        return Sent.MAYBE if self._engine.cancels_running else Sent.NO
+
+    def execute_in_session(
+        self,
+        session_id: str,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Refused: raises InvalidRequest."""
+        return self.execute(
+            command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+        )
+
+    def execute_anonymous(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """The same as execute."""
+        return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
+
+    def end_session(self, session_id: str) -> bool:
+        """There is none."""
+        return False
+
+    def sessions(self) -> tuple[SessionStatus, ...]:
+        """There are none."""
+        return ()
+
+    def status(self) -> PoolStatus:
+        """What the adapter has counted; a peer's workers are its own affair, so none is told."""
+        with self._lock:
+            done = dict(self._outcomes)
+            statistics = Statistics(
+                submitted=self._submitted, in_flight=self._submitted - sum(done.values()), outcomes=done
+            )
+            state = "closed" if self._gone.is_set() else "closing" if self._closed else "open"
+            waiting = sum(not future.running() for future in self._running.copy())
+        return PoolStatus(
+            name=self.name,
+            version=self.version,
+            state=state,
+            target=self._config.workers,
+            workers=(),
+            waiting=waiting,
+            sessions=0,
+            statistics=statistics,
+        )
+
+    def health_check(self) -> Health:
+        """Whether it is open; how many workers live a peer does not tell."""
+        reasons = ("the pool is closed",) if self._closed else ()
+        return Health(healthy=not self._closed, live=0, target=self._config.workers, reasons=reasons)
+
+    def warm_up(self, n: int | None = None) -> int:
+        """Have calls run until as many processes have answered, at most start_timeout_s. Raises StartFailed."""
+        wanted = self._config.workers if n is None else n
+        deadline_s = time.monotonic() + self._config.start_timeout_s * max(1, wanted)
+        seen: set[int] = set()
+        if self._closed:
+            raise PoolClosed(f"pool {self.name!r} is closed")
+        while len(seen) < wanted:
+            try:
+                futures = [self._engine.submit(service.who, WARM_PAUSE_S) for _ in range(wanted)]
+                seen |= {future.result(max(0.0, deadline_s - time.monotonic())) for future in futures}
+            except TimeoutError as error:
+                raise StartFailed(f"{len(seen)} of {wanted} workers have answered in time") from error
+            except self._engine.crashes as error:
+                raise StartFailed(f"a worker died at its start: {error}") from error
+        return len(seen)
+
+    def close(self, grace_s: float | None = None) -> None:
+        """Cancel what waits, let the rest finish for `grace_s` seconds, then end all workers. Idempotent."""
+        with self._lock:
+            first, self._closed = not self._closed, True
+            running = self._running.copy()
+        if not first:
+            self._gone.wait()
+            return
+        try:
+            for future in running:
+                if not future.running():
+                    future.cancel()
+            running = {future for future in running if not future.cancelled()}  # nobody may tell `wait` of those
+            _, busy = wait(running, timeout=self._config.close_grace_s if grace_s is None else grace_s)
+            self._engine.end(busy=bool(busy))
+            for future in busy:  # a peer that forgets its calls would leave their callers waiting
+                future.set_exception(CancelledError())
+        finally:
+            self._gone.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _done(future: Future[Any], timeout_s: float) -> bool:
+    # As `wait`, which does not see a cancellation before the executor has; a dead one never does.
+    try:
+        future.exception(timeout_s)
+    except TimeoutError:
+        return False
+    except CancelledError:
+        pass
+    return True
+
+
+def _settled_once(future: Future[Any]) -> Future[Any]:
+    """The same future, which the first to tell its outcome settles; who comes later is not refused.
+
+    A peer may tell one that was cancelled or given up here. The executor of Python 3.11 does so when a worker dies,
+    loky 3.7 when it is closed by force: InvalidStateError would end their manager's thread, and the calls behind the
+    cancelled one would never be told.
+    """
+    future.set_result = _unless_settled(future.set_result)  # type: ignore[assignment, method-assign]
+    future.set_exception = _unless_settled(future.set_exception)  # type: ignore[assignment, method-assign]
+    return future
+
+
+def _unless_settled(tell: Callable[[Any], None]) -> Callable[[Any], None]:
+    def told(outcome: object) -> None:
+        with contextlib.suppress(InvalidStateError):
+            tell(outcome)
+
+    return told
+
+
+def _first(*values: float | None) -> float:
+    return next(value for value in values if value is not None)

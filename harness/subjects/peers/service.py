@@ -1,0 +1,90 @@
+"""What runs in a peer's worker process: the shipped worker's handlers, with its journal, without its wire.
+
+Imports little, as every worker of a peer imports it. Requests and responses are the wire's payloads.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from multiprocessing.connection import wait
+
+from poolproof.bridge.worker.handlers import (COMMANDS, Context, HandlerError, find_handler)
+from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE, Journal)
+from poolproof.bridge.wire.messages import (Request, decode_request, encode_failure, encode_success)
+
+OF_THE_WIRE = frozenset({"bad_frame", "shutdown"})
+KNOWN = frozenset(COMMANDS) - OF_THE_WIRE
+"""What a peer's worker can be asked: it has no stream that a command could break, and leaves when its pool says so."""
+
+
+class Service:
+    """One worker's memory and journal."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.context = Context(os.getpid(), "peer", _refuse)
+        self.journal = Journal(os.getpid(), os.environ.get(JOURNAL_VARIABLE))
+
+
+_services: list[Service] = []
+
+
+def begin(env: dict[str, str], log_dir: str | None, limit_bytes: int) -> None:
+    """Prepare this process to serve: its environment, where it prints to, and that it ends with its parent."""
+    os.environ.update(env)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    name = os.devnull if log_dir is None else os.path.join(log_dir, f"{os.getpid()}.log")
+    log = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    _services[:] = [Service(limit_bytes)]
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_leave_with, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
+
+
+def serve(payload: bytes) -> bytes:
+    """Answer one request, as poolproof.bridge.worker.program does."""
+    [service] = _services
+    request = decode_request(payload)
+    entry = service.journal.begin(request.id, request.command, request.args.get("nonce"))
+    service.context.command_count += 1
+    response, ok = _answer(service, request)
+    service.context.error_count += not ok
+    service.journal.end(entry, ok=ok)
+    if len(response) > service.limit_bytes:
+        told = f"the response is too large: {len(response)} bytes; the limit is {service.limit_bytes}"
+        return encode_failure(request.id, told)
+    return response
+
+
+def who(pause_s: float) -> int:
+    """This process's pid, after a moment in which others can take up the next call."""
+    time.sleep(pause_s)
+    return os.getpid()
+
+
+def _answer(service: Service, request: Request) -> tuple[bytes, bool]:
+    try:
+        if request.command in OF_THE_WIRE:
+            raise HandlerError(f"unknown command {request.command!r}")
+        result = find_handler(request.command)(service.context, request.args)
+        return encode_success(request.id, result), True
+    except HandlerError as error:
+        return encode_failure(request.id, str(error)), False
+    except Exception as error:
+        return encode_failure(request.id, f"{type(error).__name__}: {error}"), False
+
+
+def _leave_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(0)
+
+
+def _refuse(data: bytes) -> None:
+    raise HandlerError(f"there is no stream for {len(data)} raw bytes")

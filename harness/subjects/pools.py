@@ -1,0 +1,234 @@
+"""The pools that can be put to the test, by name. Part of the porch: it may import every room.
+
+A name is one of ours (v1, v2), one that an installed package offers as an entry point of the group `poolproof.pools`,
+or "package.module:factory", which is imported, from the current folder too. "slower:10" is v2 with 10 % more latency,
+for putting a bench to the test.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import msgspec
+
+from poolproof.bridge import (Capability, Pool, PoolConfig, PoolError)
+from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.face import (USUAL_FACES, Face, Setting, Way)
+from poolproof.harness.subjects.faces import (ALL_FACES, FACES)
+from poolproof.harness.bench.works.planted import (PREFIX, parse_planted, slower)
+from poolproof.harness.run.names import (pool_name)
+from poolproof.harness.run.runner import (PoolFactory, Subject)
+from poolproof.pool_v1 import (PoolV1)
+from poolproof.pool_v1.pool import (CALL_TIMEOUT_S as V1_CALL_TIMEOUT_S)
+from poolproof.pool_v2 import (PoolV2)
+from poolproof.pool_v2.pool import (CALL_TIMEOUT_S as V2_CALL_TIMEOUT_S)
+from poolproof.pool_v2.pool import (CHECKOUT_TIMEOUT_S as V2_CHECKOUT_TIMEOUT_S)
+
+GROUP = "poolproof.pools"
+"""The group of entry points by which a package offers its pools."""
+
+SUBJECTS: dict[str, Subject] = {
+    "v1": Subject(
+        name="v1",
+        summary="the legacy pool: one manager thread does all the I/O",
+        make=lambda config, observer: PoolV1(config, observer=observer),
+        capabilities=PoolV1.capabilities,
+        call_timeout_s=V1_CALL_TIMEOUT_S,
+        checkout_timeout_s=V1_CALL_TIMEOUT_S,
+    ),
+    "v2": Subject(
+        name="v2",
+        summary="the refactored pool: each client does its own I/O on the worker that it checked out",
+        make=lambda config, observer: PoolV2(config, observer=observer),
+        capabilities=PoolV2.capabilities,
+        call_timeout_s=V2_CALL_TIMEOUT_S,
+        checkout_timeout_s=V2_CHECKOUT_TIMEOUT_S,
+        faces=ALL_FACES,
+    ),
+}
+
+
+def find_pool(name: str) -> Subject:
+    """The pool of that name. Raises UsageError that names the nearest, or what is wrong with a factory."""
+    if name in SUBJECTS:
+        return SUBJECTS[name]
+    if name.startswith(PREFIX):
+        percent, of = parse_planted(name)
+        return slower(find_pool(of), percent, name)
+    if ":" in name:
+        return _from_factory(name, os.getcwd())
+    offered = offered_pools()
+    if name in offered:
+        return _from_entry_point(offered[name])
+    known = [*SUBJECTS, *offered]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise UsageError(f"there is no pool {name!r}; there are {', '.join(known)}, and package.module:factory{hint}")
+
+
+def offered_pools() -> dict[str, EntryPoint]:
+    """The entry points of installed packages, by the names of their pools; none hides one of ours."""
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in SUBJECTS}
+
+
+def as_subject(made_by: object, name: str) -> Subject:
+    """The subject for a Subject, a class of pools or a factory `(config, observer) -> Pool`, under this name.
+
+    A factory may say what it is by attributes: `summary`, `capabilities`, `commands`, `call_timeout_s` and
+    `checkout_timeout_s`; without `capabilities` one lazy pool is made to ask it. A factory that takes no observer
+    tells of no events. `prepare()`, if there is one, is called once: it starts what outlives every pool.
+    `faces` are names of `poolproof list faces`, or for faces of its own a mapping from their names to callables, each
+    of which makes of a pool what has an `execute`; without it a pool has `execute` and `main_thread`, and if it is a
+    PoolV2 all others too.
+    Raises UsageError if it is none of these.
+    """
+    prepare = getattr(made_by, "prepare", None)
+    if callable(prepare):
+        prepare()
+    if isinstance(made_by, Subject):
+        return msgspec.structs.replace(made_by, name=name)
+    if not callable(made_by):
+        raise UsageError(f"{name} is no factory of pools but {made_by!r:.80}")
+    make = _adapt(made_by, name)
+    told, faces = getattr(made_by, "capabilities", None), getattr(made_by, "faces", None)
+    kind: type = made_by if isinstance(made_by, type) else object
+    if told is None or (faces is None and kind is object and getattr(made_by, "commands", None) is None):
+        kind, asked = _ask(make, name)
+        told = asked if told is None else told
+    capabilities = frozenset(Capability(word) for word in told)
+    call_timeout_s = float(getattr(made_by, "call_timeout_s", V2_CALL_TIMEOUT_S))
+    document = (inspect.getdoc(made_by) or "").strip().splitlines()
+    return Subject(
+        name=name,
+        summary=str(getattr(made_by, "summary", document[0] if document else "a pool of your own")),
+        make=make,
+        capabilities=capabilities,
+        call_timeout_s=call_timeout_s,
+        checkout_timeout_s=float(getattr(made_by, "checkout_timeout_s", call_timeout_s)),
+        commands=getattr(made_by, "commands", None),
+        faces=_faces_of(faces, kind, name),
+    )
+
+
+def _faces_of(told: object, kind: type, name: str) -> tuple[Face, ...]:
+    if told is None:
+        return ALL_FACES if issubclass(kind, PoolV2) else USUAL_FACES
+    own = dict(told) if isinstance(told, Mapping) else {}
+    if not own and isinstance(told, Iterable) and not isinstance(told, str):
+        own = dict.fromkeys(told)
+    found = {face.name: face for face in USUAL_FACES}
+    for word, over in own.items():
+        if callable(over):
+            found[word] = Face(name=word, summary=f"a face of {name} itself", over=partial(_own_way, over))
+        elif word in FACES and over is None:
+            found[word] = FACES[word]
+        else:
+            raise UsageError(f"the pool {name!r}: there is no face {word!r}; there are {', '.join(FACES)}")
+    return tuple(found.values())
+
+
+class _OwnWay(Way):
+    """A face that the pool's author has made."""
+
+    def __init__(self, pool: Pool, made: Any) -> None:  # noqa: ANN401 - whatever has an execute
+        super().__init__(pool)
+        self._made = made
+
+    def execute(self, command: str, args: dict[str, Any], **options: Any) -> Any:  # noqa: ANN401
+        """One call through it."""
+        return self._made.execute(command, args, **options)
+
+    def close(self, grace_s: float) -> None:
+        """Close the pool, then what the author's face holds if it has a `close` of its own."""
+        super().close(grace_s)
+        if self._made is not self.pool and callable(getattr(self._made, "close", None)):
+            self._made.close()
+
+
+def _own_way(over: Callable[[Pool], Any], pool: Pool, setting: Setting) -> Way:
+    return _OwnWay(pool, over(pool))
+
+
+@cache
+def _from_factory(name: str, folder: str) -> Subject:
+    module_name, _, path = name.partition(":")
+    if not module_name or not path:
+        raise UsageError(f"the pool {name!r}: package.module:factory is needed")
+    if folder not in sys.path:  # an installed command does not look there, unlike python -m
+        sys.path.insert(0, folder)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        raise UsageError(f"the pool {name!r}: {module_name} cannot be imported: {_tell(error)}") from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            near = difflib.get_close_matches(part, vars(found) if hasattr(found, "__dict__") else (), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"the pool {name!r}: {module_name} has no {path}{hint}")
+        found = getattr(found, part)
+    return as_subject(found, name)
+
+
+@cache
+def _from_entry_point(point: EntryPoint) -> Subject:
+    try:
+        found = point.load()
+    except Exception as error:
+        raise UsageError(f"the pool {point.name!r} ({point.value}) cannot be loaded: {_tell(error)}") from error
+    return as_subject(found, point.name)
+
+
+def _adapt(factory: Callable[..., Any], name: str) -> PoolFactory:
+    # The factory as make(config, observer), whichever of the two it takes, by position or by name.
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the pool {name!r}: its arguments cannot be told: {error}") from error
+
+    def fits(*positional: object, **named: object) -> bool:
+        try:
+            signature.bind(*positional, **named)
+        except TypeError:
+            return False
+        return True
+
+    if fits(None, observer=None):
+        return lambda config, observer: factory(config, observer=observer)
+    if fits(None, None):
+        return lambda config, observer: factory(config, observer)
+    if fits(None):
+        return lambda config, observer: factory(config)
+    raise UsageError(
+        f"the pool {name!r}: factory(config, observer) is needed, not {name.rpartition(':')[2]}{signature}"
+    )
+
+
+def _ask(make: PoolFactory, name: str) -> tuple[type, frozenset[Capability]]:
+    # The class of what is made, and what it can do.
+    try:
+        pool = make(PoolConfig(name=pool_name("ask", name), workers=1, lazy=True), None)
+    except PoolError as error:
+        raise UsageError(f"the pool {name!r} could not be made: {_tell(error)}") from error
+    except Exception as error:
+        raise UsageError(f"the factory of the pool {name!r} broke: {_tell(error)}") from error
+    if not isinstance(pool, Pool):
+        raise UsageError(f"the pool {name!r}: the factory gave {pool!r:.80}, which lacks {_missing(pool)} of a pool")
+    pool.close()
+    return type(pool), frozenset(Capability(word) for word in pool.capabilities)
+
+
+def _missing(made: object) -> str:
+    wanted = (word for word in (*dir(Pool), "version", "capabilities") if not word.startswith("_"))
+    return ", ".join(word for word in sorted(set(wanted)) if not hasattr(made, word)) or "a part"
+
+
+def _tell(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".replace("\n", " | ")

@@ -1,0 +1,27 @@
+"""The migration itself: two pools as one, switched over step by step, and back at once. No tool is imported."""
+
+from __future__ import annotations
+
+from poolproof.harness.model.intended import (Comparing)
+from poolproof.migration.config import (load_plan)
+from poolproof.migration.control import (Moved)
+from poolproof.migration.plan import (Guardrails, Mode, Moving, Plan, Position, Side)
+from poolproof.migration.pool import (MigratingPool, Report)
+from poolproof.migration.state import (StateConflict, StateError, StateFile)
+
+__all__ = [
+    "Comparing",
+    "Guardrails",
+    "MigratingPool",
+    "Mode",
+    "Moved",
+    "Moving",
+    "Plan",
+    "Position",
+    "Report",
+    "Side",
+    "StateConflict",
+    "StateError",
+    "StateFile",
+    "load_plan",
+]

@@ -1,0 +1,91 @@
+"""Reads a migration's plan from code, the environment and a TOML file; what stands first in this row counts.
+
+Knows nothing of pools. In the environment: POOLPROOF_POOL_VERSION (v1, v2, shadow or canary:25) is `begin`,
+POOLPROOF_MIGRATION_STATE is `state_file`. In TOML: the table `migration` of poolproof.toml, or
+`tool.poolproof.migration` of pyproject.toml, with the table `guardrails` in it. Whatever is not known is an error that
+names the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from poolproof.bridge import (ConfigError)
+from poolproof.migration.plan import (Guardrails, Plan, Position, field_names, require_known)
+
+VERSION_VARIABLE = "POOLPROOF_POOL_VERSION"
+STATE_VARIABLE = "POOLPROOF_MIGRATION_STATE"
+PREFIXES = ("POOLPROOF_POOL_", "POOLPROOF_MIGRATION_")
+OWN_FILE = "poolproof.toml"
+PROJECT_FILE = "pyproject.toml"
+
+
+def load_plan(
+    *,
+    toml: str | os.PathLike[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    **code: Any,  # noqa: ANN401 - the options of Plan
+) -> Plan:
+    """The plan, whose options may be given as keywords too; `guardrails` as a mapping or as Guardrails.
+
+    `toml` is the file to read; if it is not given, poolproof.toml or else pyproject.toml of the current folder, if any.
+    Raises ConfigError that names what is unknown or cannot be, and where it stands.
+    """
+    require_known(code, field_names(Plan), "option")
+    options = {**_from_toml(toml), **_from_environment(os.environ if environ is None else environ)}
+    for name, value in code.items():
+        if name == "guardrails" and isinstance(value, Mapping) and isinstance(options.get(name), Mapping):
+            value = {**options[name], **value}
+        options[name] = value
+    rails = options.get("guardrails")
+    if isinstance(rails, Guardrails):
+        options["guardrails"] = {name: getattr(rails, name) for name in field_names(Guardrails)}
+    path = options.get("state_file")
+    if isinstance(path, os.PathLike):
+        options["state_file"] = os.fspath(path)
+    return Plan.from_options(options)
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    ours = [name for name in environ if name.startswith(PREFIXES)]
+    require_known(ours, (VERSION_VARIABLE, STATE_VARIABLE), "environment variable")
+    found: dict[str, Any] = {}
+    if version := environ.get(VERSION_VARIABLE):
+        try:
+            Position.parse(version)
+        except ConfigError as error:
+            raise ConfigError(f"{VERSION_VARIABLE}: {error}") from error
+        found["begin"] = version
+    if state := environ.get(STATE_VARIABLE):
+        found["state_file"] = state
+    return found
+
+
+def _from_toml(wanted: str | os.PathLike[str] | None) -> dict[str, Any]:
+    paths = [Path(wanted)] if wanted is not None else [Path(OWN_FILE), Path(PROJECT_FILE)]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        if wanted is not None:
+            raise ConfigError(f"there is no file {paths[0]}")
+        return {}
+    try:
+        found: Any = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if path.name == PROJECT_FILE:
+        found = found.get("tool", {}).get("poolproof", {})
+    try:
+        require_known(found, ("migration",), "table")
+        table = found.get("migration", {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"migration {table!r}: a table is needed")
+        Plan.from_options(table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if isinstance(state := table.get("state_file"), str):
+        table["state_file"] = str(path.parent / state)  # beside the file that names it
+    return dict(table)

@@ -1,0 +1,185 @@
+"""Where a migration stands in this process: follows the state file, rolls back at a breach, goes on in time.
+
+Knows nothing of pools and calls: those read `step`, once for each call, and it is replaced as a whole. A change within
+this process is in force before it is written; one in the file is followed within `plan.poll_s` seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from poolproof.bridge import (ConfigError)
+from poolproof.bridge.clock import (now_ns)
+from poolproof.migration.plan import (Mode, Plan, Position)
+from poolproof.migration.state import (Entry, StateConflict, StateError, StateFile, whoami)
+from poolproof.migration.shadowing.witness import (Witness)
+
+logger = logging.getLogger("poolproof.migration")
+GUARDRAIL = "guardrail"
+AUTOMATIC = "plan"
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What is in force: a position, and the number of the step for the witness. `plain`: v1 serves, nobody watches."""
+
+    position: Position
+    epoch: int
+    plain: bool
+
+
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of position, as it is told to whoever asked for it."""
+
+    before: Position
+    after: Position
+    who: str
+    why: str
+
+
+class Control:
+    """The position of one migrating pool. `look` is called by a thread of its own, again and again."""
+
+    def __init__(self, plan: Plan, witness: Witness, on_change: Callable[[Moved], None] | None = None) -> None:
+        self._plan = plan
+        self._witness = witness
+        self._on_change = on_change
+        # Whoever changes the position writes a file too; no call ever takes this lock.
+        self._changing = threading.RLock()
+        self._state = None if plan.state_file is None else StateFile(plan.state_file)
+        self._stamp: tuple[int, int, int] | None = None
+        self._sequence = 0
+        self._unwritten: tuple[str, str] | None = None
+        self.last_breach = ""
+        self.trouble = ""
+        self.step = self._make_step(Position())
+        self._since_ns = now_ns()
+        self._begin(Position.parse(plan.begin))
+
+    def _begin(self, position: Position) -> None:
+        if self._state is not None:
+            self._stamp = self._state.stamp()
+            entry = self._state.read()
+            if entry is None:
+                try:
+                    entry = self._state.write(position, who=whoami(), why="begun as configured", expected=0)
+                except StateConflict:  # another process began at this very moment
+                    entry = self._state.read()
+                self._stamp = self._state.stamp()
+            if entry is not None:
+                self._take(entry)
+                return
+        if position != self.step.position:
+            self._set(position, whoami(), "begun as configured")
+
+    @property
+    def position(self) -> Position:
+        """What is in force."""
+        return self.step.position
+
+    def change(self, position: Position, *, who: str = "", why: str) -> None:
+        """Put a position in force, and write it down. Raises StateError if it cannot: then nothing changes."""
+        if not why.strip():
+            raise ConfigError("why '': a change of a migration needs a reason")
+        with self._changing:
+            who = who or whoami()
+            if self._state is not None:
+                entry = self._state.write(position, who=who, why=why)
+                self._sequence, self._stamp = entry.sequence, self._state.stamp()
+            self._set(position, who, why)
+
+    def roll_back(self, why: str, *, who: str = "") -> None:
+        """Back to v1, at once: in this process first, and then in the file, whatever stands there."""
+        with self._changing:
+            who = who or whoami()
+            self._set(Position(), who, why)
+            self._unwritten = (who, why)
+            self._write_down()
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Nothing changes meanwhile. Raises ConfigError unless v1 serves alone."""
+        with self._changing:
+            if not self.step.plain:
+                raise ConfigError(f"the migration stands at {self.position}, so v2 is in use; roll back first")
+            yield
+
+    def look(self) -> None:
+        """Follow the file; roll back if a limit is breached; go on if the plan says so."""
+        with self._changing:
+            self._follow()
+            self._write_down()
+            if self.step.plain:
+                return
+            if why := self._witness.find_breach():
+                self.last_breach = why
+                self.roll_back(why, who=f"{GUARDRAIL} of {whoami()}")
+            elif self._plan.automatic and self._is_due():
+                following = self._plan.next_step(self.position)
+                if following is not None:
+                    told = f"{self._witness.candidate_calls} calls of v2 without a breach"
+                    try:
+                        self.change(following, who=f"{AUTOMATIC} of {whoami()}", why=told)
+                    except StateError as error:
+                        logger.error("the migration stays at %s: %s", self.position, error)
+
+    def _is_due(self) -> bool:
+        long_enough = now_ns() - self._since_ns >= self._plan.step_s * 1e9
+        return long_enough and self._witness.candidate_calls >= self._plan.step_calls
+
+    def _follow(self) -> None:
+        if self._state is None:
+            return
+        stamp = self._state.stamp()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        entry = self._state.read()
+        if entry is None:
+            entry = Entry(sequence=0, mode=Mode.V1, trouble=f"{self._state.path} has gone")
+        if entry.trouble or entry.sequence != self._sequence:
+            self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
+        self._sequence = entry.sequence
+        self.trouble = entry.trouble
+        self._unwritten = None  # whoever wrote this knew what was in force
+        if entry.trouble:
+            logger.error("the migration falls back to v1: %s", entry.trouble)
+            self._set(Position(), "state file", entry.trouble)
+        elif entry.position != self.position:
+            self._set(entry.position, entry.who, entry.why)
+
+    def _write_down(self) -> None:
+        if self._state is None or self._unwritten is None:
+            return
+        who, why = self._unwritten
+        try:
+            entry = self._state.write(Position(), who=who, why=why)
+        except StateError as error:
+            if self.trouble != str(error):  # it is tried again with each look, and told once
+                self.trouble = str(error)
+                logger.error("the rollback is in force in this process, and could not be written: %s", error)
+            return
+        self.trouble = ""
+        self._unwritten = None
+        self._sequence, self._stamp = entry.sequence, self._state.stamp()
+
+    def _set(self, position: Position, who: str, why: str) -> None:
+        before = self.step.position
+        self.step = self._make_step(position)
+        self._since_ns = now_ns()
+        level = logging.WARNING if position.mode is Mode.V1 and before.mode is not Mode.V1 else logging.INFO
+        logger.log(level, "migration: %s to %s by %s: %s", before, position, who, why)
+        if self._on_change is not None:
+            try:
+                self._on_change(Moved(before=before, after=position, who=who, why=why))
+            except Exception:
+                logger.exception("the listener of the migration failed at %s", position)
+
+    def _make_step(self, position: Position) -> Step:
+        return Step(position, self._witness.restart(), position.mode is Mode.V1)

@@ -1,0 +1,226 @@
+"""How a migration goes: its modes and steps, what is copied, who keeps which session, and the limits that end it.
+
+Pure. Durations are seconds, rates and shares fractions unless they are called percent.
+
+    v1       v1 serves everything
+    shadow   v1 serves everything; v2 gets copies of some calls, and its answers are compared
+    canary   v2 serves P % of the calls outside sessions, and of the new sessions
+    v2       v2 serves everything
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Any, Self
+
+import msgspec
+
+from poolproof.bridge import (ConfigError)
+from poolproof.bridge.config import (STATE_COMMANDS, duration)
+
+POSITION_PATTERN = re.compile(r"canary:(\d{1,3})")
+
+
+def _whole(option: str, value: int, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigError(f"{option} {value!r}: a whole number from {least} to {most}")
+
+
+def _number(option: str, value: float, least: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ConfigError(f"{option} {value!r}: a number from {least:g} to {most:g}")
+
+
+class Side(StrEnum):
+    """Which of the two pools."""
+
+    V1 = "v1"
+    V2 = "v2"
+
+
+class Mode(StrEnum):
+    """Who serves."""
+
+    V1 = "v1"
+    SHADOW = "shadow"
+    CANARY = "canary"
+    V2 = "v2"
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where a migration stands: its mode, and the share of v2 in percent, which only a canary has (1 to 99)."""
+
+    mode: Mode = Mode.V1
+    percent: int = 0
+
+    def __post_init__(self) -> None:
+        least, most = (1, 99) if self.mode is Mode.CANARY else (0, 0)
+        if isinstance(self.percent, bool) or not isinstance(self.percent, int) or not least <= self.percent <= most:
+            raise ConfigError(f"mode {self.mode.value}: percent {self.percent!r} is not from {least} to {most}")
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """From "v1", "shadow", "canary:25" or "v2". Raises ConfigError; canary:100 is v2."""
+        if found := POSITION_PATTERN.fullmatch(text):
+            return cls.canary(int(found[1]))
+        if text in (Mode.V1, Mode.SHADOW, Mode.V2):
+            return cls(Mode(text))
+        raise ConfigError(f"pool version {text!r}: v1, v2, shadow or canary:PERCENT, such as canary:25")
+
+    @classmethod
+    def canary(cls, percent: int) -> Position:
+        """A canary of 1 to 100 percent; one of 100 is v2. Raises ConfigError."""
+        if not 1 <= percent <= 100:
+            raise ConfigError(f"canary {percent}: a whole number of percent from 1 to 100")
+        return cls(Mode.V2) if percent == 100 else cls(Mode.CANARY, percent)
+
+    @property
+    def uses(self) -> tuple[Side, ...]:
+        """The pools that get calls or copies."""
+        return {Mode.V1: (Side.V1,), Mode.V2: (Side.V2,)}.get(self.mode, (Side.V1, Side.V2))
+
+    def __str__(self) -> str:
+        return f"canary:{self.percent}" if self.mode is Mode.CANARY else self.mode.value
+
+
+class Moving(StrEnum):
+    """What becomes of a session whose pool no longer serves: it is handed over, may stay there, or ends as lost."""
+
+    HANDOVER = "handover"
+    STAY = "stay"
+    LOST = "lost"
+
+
+class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of v2, each over the last `window_s` seconds. What is over its limit rolls the migration back.
+
+    `max_error_rate`: the share of failed calls, above v1's. `max_failures_in_row`: so many failures without one success
+    between them. `max_latency_ratio`: v2's `latency_quantile` over v1's; less than `latency_slack_s` more never
+    counts. `max_mismatch_rate`: the share of copies that were answered otherwise. `max_lost_sessions`: ends as
+    SessionLost. `max_call_s`: how long a call may be in flight; None: as long as its own timeout.
+    Rates and latencies need `min_calls` calls (copies) in the window, a rate of errors `min_errors` failures too.
+    """
+
+    window_s: float = 30.0
+    min_calls: int = 20
+    min_errors: int = 3
+    max_error_rate: float = 0.02
+    max_failures_in_row: int = 5
+    max_latency_ratio: float = 2.0
+    latency_quantile: float = 0.95
+    latency_slack_s: float = 0.005
+    max_mismatch_rate: float = 0.0
+    max_lost_sessions: int = 0
+    max_call_s: float | None = None
+
+    def __post_init__(self) -> None:
+        duration("window_s", self.window_s)
+        if self.max_call_s is not None:
+            duration("max_call_s", self.max_call_s)
+        for option, least in (
+            ("min_calls", 1),
+            ("min_errors", 1),
+            ("max_failures_in_row", 1),
+            ("max_lost_sessions", 0),
+        ):
+            _whole(option, getattr(self, option), least, 10**9)
+        for option in ("max_error_rate", "max_mismatch_rate"):
+            _number(option, getattr(self, option), 0, 1)
+        _number("latency_quantile", self.latency_quantile, 0.5, 1)
+        _number("max_latency_ratio", self.max_latency_ratio, 1, 10**6)
+        _number("latency_slack_s", self.latency_slack_s, 0, 3600)
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A migration. Raises ConfigError for what cannot be.
+
+    `begin` is where it stands if no state file says otherwise. `state_file` is shared by all processes that migrate
+    together, and outlives them. `ramp` are the canary's steps in percent; with `automatic` a step is left by itself
+    after `step_s` and at least `step_calls` calls (copies) of v2.
+    `idempotent` are the commands that shadow mode may run a second time, on v2; at most `shadow_queue` copies wait for
+    `shadow_threads` threads, and each may take `shadow_timeout_s`.
+    `forward` and `back` say what becomes of sessions on v1 when v2 serves everything, and of those on v2 after a
+    rollback (which cannot stay). A handover repeats the session's acknowledged `state_commands`, of which at most
+    `session_log_bytes` are kept. `undoes_unanswered` are the pools that end the worker of a call without an answer, so
+    that the call leaves no trace in the session; on others such a session cannot be handed over.
+    `session_wait_s` is how long a call waits for its turn within its session, if it has no timeout itself.
+    `fall_back`: a call outside sessions that v2 refused before it was sent is served by v1.
+    """
+
+    begin: str = "v1"
+    state_file: str | None = None
+    ramp: tuple[int, ...] = (1, 5, 25, 50, 100)
+    automatic: bool = False
+    step_s: float = 300.0
+    step_calls: int = 100
+    idempotent: frozenset[str] = frozenset()
+    shadow_queue: int = 100
+    shadow_threads: int = 2
+    shadow_timeout_s: float = 5.0
+    forward: Moving = Moving.HANDOVER
+    back: Moving = Moving.HANDOVER
+    state_commands: frozenset[str] = STATE_COMMANDS
+    session_log_bytes: int = 4 * 1024 * 1024
+    session_wait_s: float = 5.0
+    undoes_unanswered: frozenset[Side] = frozenset({Side.V2})
+    fall_back: bool = True
+    poll_s: float = 0.1
+    guardrails: Guardrails = Guardrails()
+
+    def __post_init__(self) -> None:
+        Position.parse(self.begin)
+        if not self.ramp or list(self.ramp) != sorted(set(self.ramp)) or self.ramp[0] < 1 or self.ramp[-1] != 100:
+            raise ConfigError(f"ramp {self.ramp!r}: rising percentages from 1 on, of which the last is 100")
+        for option in ("step_s", "shadow_timeout_s", "session_wait_s", "poll_s"):
+            duration(option, getattr(self, option))
+        _number("poll_s", self.poll_s, 0.01, 0.5)
+        _whole("step_calls", self.step_calls, 0, 10**9)
+        _whole("shadow_queue", self.shadow_queue, 1, 10**6)
+        _whole("shadow_threads", self.shadow_threads, 1, 64)
+        _whole("session_log_bytes", self.session_log_bytes, 0, 2**40)
+        if self.back is Moving.STAY:
+            raise ConfigError("back 'stay': after a rollback v2 serves nobody; handover or lost")
+        for option in ("idempotent", "state_commands"):
+            if not all(isinstance(word, str) and word for word in getattr(self, option)):
+                raise ConfigError(f"{option} {getattr(self, option)!r}: a set of command names")
+        if both := self.idempotent & self.state_commands:
+            raise ConfigError(f"idempotent {sorted(both)!r}: state_commands has it too, and copies have no session")
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """From names and values, as a TOML table has them. Raises ConfigError that names the nearest valid option."""
+        require_known(options, field_names(cls), "option")
+        rails = options.get("guardrails")
+        if isinstance(rails, Mapping):
+            require_known(rails, field_names(Guardrails), "option of guardrails")
+        try:
+            return msgspec.convert(dict(options), cls, strict=True)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"the migration's options: {error}") from error
+
+    def next_step(self, now: Position) -> Position | None:
+        """Where `promote` leads: from v1 to shadow, then along the ramp, at last to v2; None from there."""
+        match now.mode:
+            case Mode.V1:
+                return Position(Mode.SHADOW)
+            case Mode.V2:
+                return None
+            case _:
+                return Position.canary(next(step for step in self.ramp if step > now.percent))
+
+
+def field_names(struct: type[msgspec.Struct]) -> list[str]:
+    """The names of its options."""
+    return [field.name for field in msgspec.structs.fields(struct)]
+
+
+def require_known(names: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise ConfigError for the first of `names` that is not `known`; it names the nearest that is."""
+    valid = list(known)
+    for name in names:
+        if name not in valid:
+            near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.0)
+            raise ConfigError(f"unknown {what} {name!r}; did you mean {near[0]!r}?")

@@ -1,0 +1,288 @@
+"""The two pools of a migration as one pool: the same methods, the same errors, and a position that can be changed.
+
+Knows who serves only through the step that is in force. In v1 mode a call costs its caller nothing but its counting.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from poolproof.bridge import (Capability, ConfigError, Health, Pool, PoolClosed, PoolError, PoolStatus, SessionStatus)
+from poolproof.harness.model.intended import (Comparing)
+from poolproof.migration.accounts import (IN_FLIGHT, MOST_UNCOUNTED, Accounts)
+from poolproof.migration.control import (Control, Moved)
+from poolproof.migration.guardrails import (Figures)
+from poolproof.migration.plan import (Plan, Position, Side)
+from poolproof.migration.shadowing.shadow import (Shadow, ShadowFigures)
+from poolproof.migration.traffic import (Traffic)
+from poolproof.migration.watch import (Watch)
+from poolproof.migration.shadowing.witness import (Witness)
+
+NOT_OFFERED = frozenset({Capability.CHECKOUT, Capability.EVENTS})
+CLOSE_EXTRA_S = 30.0
+logger = logging.getLogger("poolproof.migration")
+_forked = False
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = True
+
+
+os.register_at_fork(after_in_child=_note_fork)
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a migration stands in this process. `last_breach` and `trouble` are sentences, or empty."""
+
+    position: str
+    windows: Figures
+    shadow: ShadowFigures
+    sessions: dict[str, int]
+    last_breach: str
+    trouble: str
+
+
+class MigratingPool:
+    """v1 and v2 as one pool, of which it becomes the owner: its `close` closes both.
+
+    `comparing` are the hooks for shadow mode; `on_change` is told of every change of position, in the thread that
+    makes it. Raises ConfigError for a plan that cannot be, StateError if the state file cannot be written.
+    """
+
+    version = "migrating"
+
+    def __init__(
+        self,
+        v1: Pool,
+        v2: Pool,
+        plan: Plan | None = None,
+        *,
+        comparing: Comparing | None = None,
+        on_change: Callable[[Moved], None] | None = None,
+    ) -> None:
+        if v1 is v2:
+            raise ConfigError("v1 and v2 are one and the same pool")
+        self._plan = plan or Plan()
+        self._pid = os.getpid()
+        self.capabilities = (frozenset(v1.capabilities) & frozenset(v2.capabilities)) - NOT_OFFERED
+        self._numbers = itertools.count(1)
+        self._accounts = Accounts()
+        self._calls = self._accounts.calls
+        self._witness = Witness(self._plan.guardrails)
+        self._control = Control(self._plan, self._witness, on_change)
+        self._shadow = Shadow(v2, self._plan, comparing or Comparing(), self._witness)
+        self._v1 = v1
+        pools = {Side.V1: v1, Side.V2: v2}
+        self._traffic = Traffic(pools, self._plan, self._control, self._shadow, self._witness)
+        self._watch = Watch(self._control, self._witness.urgent, self._plan.poll_s)
+        self._closing = threading.Lock()
+        self._closed = False
+        weakref.finalize(self, self._shadow.stop).atexit = False
+
+    @property
+    def name(self) -> str:
+        """The name of v1, which this pool takes the place of."""
+        return self._v1.name
+
+    # Calls.
+
+    def execute(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401 - any JSON value
+        """Run one command on the pool that serves it; timeouts and errors are that pool's, and SessionLost."""
+        if _forked:
+            self._require_owner()
+        number = next(self._numbers)
+        calls = self._calls
+        calls[number] = IN_FLIGHT
+        outcome = "Cancelled"
+        try:
+            if session is not None:
+                value = self._traffic.run_in_session(session, command, args, timeout_s, checkout_timeout_s)
+            elif self._control.step.plain:
+                value = self._v1.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
+            else:
+                value = self._traffic.run(command, args, timeout_s, checkout_timeout_s)
+            outcome = "result"
+            return value
+        except PoolError as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            calls[number] = outcome
+            if len(calls) > MOST_UNCOUNTED:
+                self._accounts.sum_up()
+
+    def execute_in_session(
+        self,
+        session_id: str,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """`execute` in the session `session_id`, on the pool that has it."""
+        return self.execute(
+            command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+        )
+
+    def execute_anonymous(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """`execute` outside any session."""
+        return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
+
+    def end_session(self, session_id: str) -> bool:
+        """Forget the session and its state; False if there was none."""
+        self._require_owner()
+        return self._traffic.end_session(session_id)
+
+    def sessions(self) -> tuple[SessionStatus, ...]:
+        """The sessions that have not ended, wherever they are. A worker's id would say nothing: two pools have them."""
+        self._require_owner()
+        return self._traffic.ledger.statuses()
+
+    # The pool as a whole.
+
+    def status(self) -> PoolStatus:
+        """A snapshot of the pools in use, with the calls of this one; copies and handovers are not among them.
+
+        With v1 it waits behind the manager's I/O, as v1's own status does.
+        """
+        self._require_owner()
+        found = [self._traffic.pools[side].status() for side in self.position.uses]
+        return PoolStatus(
+            name=self.name,
+            version=self.version,
+            state="closed" if self._closed else found[0].state,
+            target=sum(status.target for status in found),
+            workers=tuple(worker for status in found for worker in status.workers),
+            waiting=sum(status.waiting for status in found),
+            sessions=len(self.sessions()),
+            statistics=self._accounts.sum_up(),
+        )
+
+    def health_check(self) -> Health:
+        """Whether the pools in use can serve at their full size."""
+        self._require_owner()
+        found = {side: self._traffic.pools[side].health_check() for side in self.position.uses}
+        return Health(
+            healthy=all(health.healthy for health in found.values()),
+            live=sum(health.live for health in found.values()),
+            target=sum(health.target for health in found.values()),
+            reasons=tuple(f"{side}: {reason}" for side, health in found.items() for reason in health.reasons),
+        )
+
+    def warm_up(self, n: int | None = None) -> int:
+        """Start workers until `n` are ready in each pool in use; how many there are in the one that has least."""
+        self._require_owner()
+        return min(self._traffic.pools[side].warm_up(n) for side in self.position.uses)
+
+    def close(self, grace_s: float | None = None) -> None:
+        """Close both pools at the same time, each with `grace_s` seconds for what runs. Idempotent."""
+        self._require_owner()
+        with self._closing:
+            self._closed = True
+            self._watch.stop()
+            self._shadow.stop()
+            pools = self._traffic.pools
+            other = threading.Thread(
+                target=_close_candidate, args=(pools[Side.V2], grace_s), name="migration-close", daemon=True
+            )
+            other.start()
+            try:
+                pools[Side.V1].close(grace_s)
+            finally:
+                other.join((0.0 if grace_s is None else min(grace_s, 86400.0)) + CLOSE_EXTRA_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _require_owner(self) -> None:
+        if os.getpid() != self._pid:
+            raise PoolClosed(f"pool {self.name!r} belongs to process {self._pid}; this is a fork of it")
+
+    # The migration.
+
+    @property
+    def position(self) -> Position:
+        """Where it stands in this process."""
+        return self._control.position
+
+    def change(self, position: Position | str, *, why: str, who: str = "") -> None:
+        """Put a position in force, here and in the state file; `position` may be text such as "canary:25".
+
+        Calls that have begun end where they are. Raises ConfigError, and StateError if it cannot be written down.
+        """
+        self._require_owner()
+        self._control.change(Position.parse(position) if isinstance(position, str) else position, who=who, why=why)
+
+    def promote(self, *, why: str, who: str = "") -> Position:
+        """The plan's next step. Raises ConfigError if there is none."""
+        following = self._plan.next_step(self.position)
+        if following is None:
+            raise ConfigError("v2 serves everything already; there is no next step")
+        self.change(following, who=who, why=why)
+        return following
+
+    def roll_back(self, *, why: str, who: str = "") -> None:
+        """v1 serves everything from now on, in this process whether or not it can be written down."""
+        self._require_owner()
+        self._control.roll_back(why, who=who)
+
+    def replace_candidate(self, v2: Pool, *, grace_s: float | None = None) -> None:
+        """Another v2, such as one with a fault mended; the one until now is closed. Only while v1 serves alone.
+
+        Sessions that lived on it are built up again by their next calls. Raises ConfigError.
+        """
+        self._require_owner()
+        with self._control.hold():
+            old = self._traffic.replace(Side.V2, v2)
+            self._shadow.pool = v2
+        old.close(grace_s)
+
+    def report(self) -> Report:
+        """Where the migration stands, and what the guardrails see."""
+        homes = [record.home.value for record in self._traffic.ledger.records() if record.known]
+        return Report(
+            position=str(self.position),
+            windows=self._witness.figures(),
+            shadow=self._shadow.figures(),
+            sessions={home: homes.count(home) for home in sorted(set(homes))},
+            last_breach=self._control.last_breach,
+            trouble=self._control.trouble,
+        )
+
+
+def _close_candidate(pool: Pool, grace_s: float | None) -> None:
+    try:
+        pool.close(grace_s)
+    except Exception:  # v1 is closed all the same
+        logger.exception("v2 could not be closed")

@@ -1,0 +1,109 @@
+"""Which pool a call goes to: one table for sessions, one rule for calls outside of them.
+
+Pure, and without memory: where a session lives is an argument. Rules
+
+1. A call goes where the mode says when it enters, and ends there whatever the mode becomes.
+2. A new session is given a pool once, in a canary by the hash of its name. It lives there as long as the mode uses that
+   pool, whatever its share becomes: no session straddles.
+3. Only when its pool serves nobody any more does a session move, with its next call, as the plan says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+
+import msgspec
+
+from poolproof.migration.plan import (Mode, Moving, Plan, Position, Side)
+
+SPREAD = 61
+"""No common divisor with 100, so any 100 calls in a row go to v2 in exactly the share asked for, well mixed."""
+
+
+class Home(StrEnum):
+    """Where the state of a session is: nowhere yet, in a pool, or only in the log of what was acknowledged."""
+
+    NEW = "new"
+    V1 = "v1"
+    V2 = "v2"
+    LOG = "log"
+
+
+class Act(StrEnum):
+    """What becomes of a session before its next call: it stays (or begins) there, is rebuilt there, or is lost."""
+
+    GO = "go"
+    REBUILD = "rebuild"
+    LOSE = "lose"
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Where a call of a session goes, and what is to be done before."""
+
+    side: Side
+    act: Act = Act.GO
+
+
+class Rule(StrEnum):
+    """The entries of the table."""
+
+    TO_V1 = "to v1"
+    TO_V2 = "to v2"
+    BY_HASH = "by hash"
+    FORWARD = "as plan.forward says"
+    BACK = "as plan.back says"
+
+
+TABLE: dict[tuple[Mode, Home], Rule] = {
+    **{(mode, Home.NEW): Rule.TO_V1 for mode in (Mode.V1, Mode.SHADOW)},
+    **{(mode, Home.V1): Rule.TO_V1 for mode in (Mode.V1, Mode.SHADOW)},
+    **{(mode, Home.V2): Rule.BACK for mode in (Mode.V1, Mode.SHADOW)},
+    **{(mode, Home.LOG): Rule.TO_V1 for mode in (Mode.V1, Mode.SHADOW)},
+    (Mode.CANARY, Home.NEW): Rule.BY_HASH,
+    (Mode.CANARY, Home.V1): Rule.TO_V1,
+    (Mode.CANARY, Home.V2): Rule.TO_V2,
+    (Mode.CANARY, Home.LOG): Rule.BY_HASH,
+    (Mode.V2, Home.NEW): Rule.TO_V2,
+    (Mode.V2, Home.V1): Rule.FORWARD,
+    (Mode.V2, Home.V2): Rule.TO_V2,
+    (Mode.V2, Home.LOG): Rule.TO_V2,
+}
+
+
+def route_session(position: Position, plan: Plan, session_id: str, home: Home) -> Route:
+    """Where the next call of a session goes."""
+    match TABLE[position.mode, home]:
+        case Rule.TO_V1:
+            side = Side.V1
+        case Rule.TO_V2:
+            side = Side.V2
+        case Rule.BY_HASH:
+            side = Side.V2 if bucket(session_id) < position.percent else Side.V1
+        case Rule.FORWARD:
+            return _move(plan.forward, Side.V1, Side.V2)
+        case Rule.BACK:
+            return _move(plan.back, Side.V2, Side.V1)
+    return Route(side, Act.REBUILD if home is Home.LOG else Act.GO)
+
+
+def route_call(position: Position, number: int) -> Side:
+    """Where a call outside sessions goes: the `number`-th that this process has made."""
+    if position.mode is Mode.CANARY:
+        return Side.V2 if number * SPREAD % 100 < position.percent else Side.V1
+    return Side.V2 if position.mode is Mode.V2 else Side.V1
+
+
+def bucket(session_id: str) -> int:
+    """0 to 99, the same in every process; a canary of P percent takes the sessions below P."""
+    return int.from_bytes(hashlib.blake2b(session_id.encode("utf-8", "surrogatepass"), digest_size=4).digest()) % 100
+
+
+def _move(moving: Moving, here: Side, there: Side) -> Route:
+    match moving:
+        case Moving.STAY:
+            return Route(here)
+        case Moving.HANDOVER:
+            return Route(there, Act.REBUILD)
+        case Moving.LOST:
+            return Route(there, Act.LOSE)

@@ -1,0 +1,80 @@
+"""What the threads of a migration tell of v2 and v1, and one guard that remembers it.
+
+Knows nothing of pools. A call belongs to the step in which it began: what an earlier step left running is not held
+against the next one.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from poolproof.bridge.clock import (now_ns)
+from poolproof.migration.guardrails import (Figures, Guard)
+from poolproof.migration.plan import (Guardrails, Side)
+
+
+class Witness:
+    """Every method may be called from any thread. `urgent` is set when something is worth a look at once."""
+
+    def __init__(self, limits: Guardrails) -> None:
+        self.urgent = threading.Event()
+        self.candidate_calls = 0
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._guard = Guard(limits.window_s)
+        self._epoch = 0
+        self._in_flight: dict[object, int] = {}
+
+    def restart(self) -> int:
+        """A new step began; its number."""
+        with self._lock:
+            self._epoch += 1
+            self._guard.restart()
+            self._in_flight = {}
+            self.candidate_calls = 0
+            return self._epoch
+
+    def began(self, epoch: int, call: object, start_ns: int) -> None:
+        """A call of v2 began, known by any object that is its own."""
+        if epoch == self._epoch:
+            self._in_flight[call] = start_ns
+
+    def ended(self, epoch: int, side: Side, call: object, start_ns: int, outcome: str) -> None:
+        """A call ended."""
+        with self._lock:
+            self._in_flight.pop(call, None)
+            if epoch != self._epoch:
+                return
+            at_ns = now_ns()
+            self.candidate_calls += side is Side.V2
+            urgent = self._guard.ended(side, at_ns, (at_ns - start_ns) / 1e9, outcome)
+        if urgent:
+            self.urgent.set()
+
+    def compared(self, epoch: int, mismatch: str) -> None:
+        """A copy was compared."""
+        with self._lock:
+            urgent = epoch == self._epoch and self._guard.compared(now_ns(), mismatch)
+        if urgent:
+            self.urgent.set()
+
+    def lost(self, epoch: int, session_id: str) -> None:
+        """A session ended as lost."""
+        with self._lock:
+            if epoch == self._epoch:
+                self._guard.lost(now_ns(), session_id)
+        self.urgent.set()
+
+    def find_breach(self) -> str:
+        """Why v2 must not go on; empty if it may."""
+        now = now_ns()
+        with self._lock:
+            view = self._guard.view(now)
+            started = list(self._in_flight.values())
+        return view.find_breach(self._limits, [(now - start) / 1e9 for start in started])
+
+    def figures(self) -> Figures:
+        """What lies in the windows now."""
+        with self._lock:
+            view = self._guard.view(now_ns())
+        return view.figures(self._limits)

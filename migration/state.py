@@ -1,0 +1,216 @@
+"""Where a migration stands, for all processes that share it: one small file, and a log of every change beside it.
+
+Knows nothing of pools. Rules
+
+1. The file is replaced in one step, by whoever holds its lock (`NAME.lock`), so a reader sees a whole one.
+2. Every change has the next number. It is written to the log (`NAME.log`, one JSON object a line) before it is in
+   force, with who, when and why; the log only grows.
+3. A file that cannot be read means v1, and says so; the next change mends it. One that was never a state file, since it
+   has no log, is somebody's own and is never replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from poolproof.harness.model.errors import (HarnessError)
+from poolproof.migration.plan import (Mode, Position)
+
+FORMAT = 1
+LOCK_WAIT_S = 5.0
+LONGEST_BYTES = 64 * 1024
+
+
+class StateError(HarnessError):
+    """The state file cannot be read, written or locked."""
+
+
+class StateConflict(StateError):
+    """Somebody else changed the state in the meantime."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is in force: number `sequence`, with who brought it about, when (ISO 8601) and why.
+
+    `trouble` is never in the file: it says why the file could not be read, and that v1 is in force for that reason.
+    """
+
+    format: int = FORMAT
+    sequence: int
+    mode: Mode
+    percent: int = 0
+    who: str = ""
+    at: str = ""
+    why: str = ""
+    trouble: str = ""
+
+    @property
+    def position(self) -> Position:
+        """The position. Raises ConfigError if there is no such."""
+        return Position(self.mode, self.percent)
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the log."""
+
+    sequence: int
+    at: str
+    who: str
+    why: str
+    before: str
+    after: str
+
+
+class StateFile:
+    """The state of one migration. Every method may be called from any thread and process."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(os.path.realpath(path))
+        self.log_path = self.path.with_name(self.path.name + ".log")
+
+    def stamp(self) -> tuple[int, int, int] | None:
+        """What changes with every replacement of the file; None if there is none."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+    def read(self) -> Entry | None:
+        """What is in force; None if there is no file. Never raises: what cannot be read is v1, with `trouble`."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return _fallen(f"{self.path} cannot be read: {error.strerror}")
+        try:
+            entry = msgspec.json.decode(data[:LONGEST_BYTES], type=Entry)
+            if entry.format != FORMAT or entry.sequence < 1 or entry.trouble:
+                raise ValueError(f"format {entry.format}, sequence {entry.sequence}")
+            entry.position  # noqa: B018 - it raises
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
+            return _fallen(f"{self.path} is damaged ({len(data)} bytes): {error}")
+        return entry
+
+    def write(self, position: Position, *, who: str, why: str, expected: int | None = None) -> Entry:
+        """Put a position in force. Raises StateConflict if the number in force is not `expected`, else StateError."""
+        with self._locked():
+            before = self.read()
+            number = 0 if before is None else before.sequence
+            if expected is not None and number != expected:
+                raise StateConflict(f"{self.path} was changed meanwhile: number {number} is in force, not {expected}")
+            history = self.log()
+            if before is not None and before.trouble and not history and self._has_content():
+                raise StateError(f"{self.path} is no state file of a migration, and is left alone; name another one")
+            entry = Entry(
+                sequence=max([number, *(change.sequence for change in history[-1:])]) + 1,
+                mode=position.mode,
+                percent=position.percent,
+                who=who,
+                at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                why=why,
+            )
+            told = "none" if before is None else "damaged" if before.trouble else str(before.position)
+            change = Change(sequence=entry.sequence, at=entry.at, who=who, why=why, before=told, after=str(position))
+            try:
+                self._append(msgspec.json.encode(change))
+                self._replace(msgspec.json.format(msgspec.json.encode(entry)) + b"\n")
+            except OSError as error:
+                raise StateError(f"{self.path} cannot be written: {error.strerror}") from error
+            return entry
+
+    def log(self) -> list[Change]:
+        """Every change, the oldest first; a line that was cut off is left out."""
+        try:
+            lines = self.log_path.read_bytes().splitlines()
+        except OSError:
+            return []
+        found = []
+        for line in lines:
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                found.append(msgspec.json.decode(line, type=Change))
+        return found
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        if not self.path.parent.is_dir():  # which the lock would make, in a place that somebody has mistyped
+            raise StateError(f"{self.path} cannot be written: there is no folder {self.path.parent}")
+        lock = FileLock(f"{self.path}.lock", timeout=LOCK_WAIT_S)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise StateError(f"{self.path} was locked by another process for {LOCK_WAIT_S:g} s") from error
+        except OSError as error:
+            raise StateError(f"{self.path} cannot be locked: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _append(self, line: bytes) -> None:
+        fd = os.open(self.log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            size = os.fstat(fd).st_size
+            torn = size and os.pread(fd, 1, size - 1) != b"\n"  # whoever wrote last was killed
+            _write_all(fd, (b"\n" if torn else b"") + line + b"\n")
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _replace(self, data: bytes) -> None:
+        mode = 0o644 if (found := self._mode()) is None else found
+        fd, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        try:
+            try:
+                os.fchmod(fd, mode)
+                _write_all(fd, data)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.replace(name, self.path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise
+
+    def _has_content(self) -> bool:
+        try:
+            return self.path.stat().st_size > 0
+        except OSError:
+            return False
+
+    def _mode(self) -> int | None:
+        try:
+            return self.path.stat().st_mode & 0o777
+        except OSError:
+            return None
+
+
+def whoami() -> str:
+    """Who acts: user, host and process."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # no name in the passwd file
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}:{os.getpid()}"
+
+
+def _fallen(trouble: str) -> Entry:
+    return Entry(sequence=0, mode=Mode.V1, trouble=trouble)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]

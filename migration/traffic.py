@@ -1,0 +1,325 @@
+"""The calls of a migration: each goes to one pool; those of one session one after another, to the pool that has it.
+
+Knows nothing of state files and limits: it reads the step that is in force, once for each call, and tells the witness.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Any
+
+import msgspec
+
+from poolproof.bridge import (CheckoutTimeout, CircuitOpen, CommandError, ConfigError, InvalidRequest, Pool, PoolClosed, PoolError, QueueFull, Sent, SessionLost, StartFailed, WorkerCrashed)
+from poolproof.bridge.clock import (now_ns, remaining_s)
+from poolproof.bridge.config import (duration)
+from poolproof.migration.control import (Control, Step)
+from poolproof.migration.plan import (Mode, Plan, Side)
+from poolproof.migration.router import (Act, Home, route_call, route_session)
+from poolproof.migration.sessions import (Ledger, Record)
+from poolproof.migration.shadowing.shadow import (Shadow)
+from poolproof.migration.shadowing.witness import (Witness)
+
+REFUSALS = (PoolClosed, CircuitOpen, QueueFull, WorkerCrashed, StartFailed)
+"""If nothing was sent, these say that a pool does not take calls now; another may."""
+CLEAN_UP = "cleanup_session"
+"""The worker's command that forgets a session."""
+LEAST_S = 0.001
+"""What a call has left when its time is over: its pool says so then, in its own words."""
+_encoder = msgspec.json.Encoder()
+
+
+class Traffic:
+    """Runs the calls on the two pools of `pools`. Every method may be called from any thread."""
+
+    def __init__(self, pools: dict[Side, Pool], plan: Plan, control: Control, shadow: Shadow, witness: Witness) -> None:
+        self.pools = pools
+        self.ledger = Ledger(threading.RLock)
+        self._plan = plan
+        self._control = control
+        self._shadow = shadow
+        self._witness = witness
+        self._spread = _Counter()
+        self._v1 = pools[Side.V1]
+        self._state_commands = plan.state_commands
+        for status in pools[Side.V1].sessions():
+            record = self.ledger.begin(status.session_id)
+            record.began(Side.V1)
+            record.doubt = "it began before the migration"
+
+    # Calls outside sessions.
+
+    def run(
+        self, command: str, args: dict[str, Any] | None, timeout_s: float | None, checkout_timeout_s: float | None
+    ) -> Any:  # noqa: ANN401 - any JSON value
+        """One call outside sessions, where something is watched."""
+        step = self._control.step
+        if step.position.mode is Mode.SHADOW:
+            if command in self._plan.idempotent:
+                return self._run_shadowed(step, command, args, timeout_s, checkout_timeout_s)
+            return self._on(step, Side.V1, command, args, None, timeout_s, checkout_timeout_s)
+        start_ns = now_ns()
+        side = route_call(step.position, self._spread.next())
+        if side is Side.V1:
+            return self._on(step, side, command, args, None, timeout_s, checkout_timeout_s)
+        try:
+            return self._on(step, side, command, args, None, timeout_s, checkout_timeout_s)
+        except REFUSALS as error:
+            if error.sent is not Sent.NO or not self._plan.fall_back:
+                raise
+            if timeout_s is not None:
+                timeout_s -= (now_ns() - start_ns) / 1e9
+                if timeout_s <= 0:
+                    raise
+        return self.pools[Side.V1].execute(
+            command, args, timeout_s=timeout_s, checkout_timeout_s=_shorter(checkout_timeout_s, timeout_s)
+        )
+
+    def _run_shadowed(
+        self,
+        step: Step,
+        command: str,
+        args: dict[str, Any] | None,
+        timeout_s: float | None,
+        checkout_timeout_s: float | None,
+    ) -> Any:  # noqa: ANN401
+        try:
+            value = self._on(step, Side.V1, command, args, None, timeout_s, checkout_timeout_s)
+        except CommandError as error:
+            self._shadow.offer(step.epoch, command, args, "CommandError", None, error.message)
+            raise
+        self._shadow.offer(step.epoch, command, args, "result", value)
+        return value
+
+    def _on(
+        self,
+        step: Step,
+        side: Side,
+        command: str,
+        args: dict[str, Any] | None,
+        session_id: str | None,
+        timeout_s: float | None,
+        checkout_timeout_s: float | None,
+    ) -> Any:  # noqa: ANN401
+        # One call on one pool, which the witness hears of unless v1 serves alone.
+        pool = self.pools[side]
+        if step.plain:  # the position changed while the call entered
+            return pool.execute(
+                command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+            )
+        witness, call, start_ns = self._witness, object(), now_ns()
+        if side is Side.V2:
+            witness.began(step.epoch, call, start_ns)
+        outcome = "Cancelled"
+        try:
+            value = pool.execute(
+                command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+            )
+            outcome = "result"
+            return value
+        except Exception as error:
+            outcome = type(error).__name__
+            if side is Side.V2 and session_id is not None and isinstance(error, SessionLost):
+                witness.lost(step.epoch, session_id)
+            raise
+        finally:
+            witness.ended(step.epoch, side, call, start_ns, outcome)
+
+    # Calls of sessions.
+
+    def run_in_session(
+        self,
+        session_id: str,
+        command: str,
+        args: dict[str, Any] | None,
+        timeout_s: float | None,
+        checkout_timeout_s: float | None,
+    ) -> Any:  # noqa: ANN401
+        """One call of a session, when it is its turn. Few steps, since v1 mode must cost next to nothing."""
+        deadline_ns = None if timeout_s is None else now_ns() + int(duration("timeout_s", timeout_s) * 1e9)
+        records = self.ledger.table
+        record: Record | None = None
+        try:  # an interrupt may come between any two steps, so the turn's end is guarded before its beginning
+            record = records.get(session_id)
+            if record is None or not record.turn.acquire(False):
+                record = None
+                record = self._take_turn(session_id, timeout_s, checkout_timeout_s)
+            elif records.get(session_id) is not record:  # it ended at this very moment
+                record.turn.release()
+                record = None
+                record = self._take_turn(session_id, timeout_s, checkout_timeout_s)
+            step = self._control.step
+            if record.epoch != step.epoch:
+                self._settle(record, step, deadline_ns)
+            if deadline_ns is not None:
+                timeout_s = _rest_s(deadline_ns)
+            changes = command in self._state_commands
+            try:
+                sent = _freeze(command, args) if changes else b""
+                if step.plain:
+                    value = self._v1.execute(
+                        command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+                    )
+                else:
+                    value = self._on(step, record.side, command, args, session_id, timeout_s, checkout_timeout_s)
+            except BaseException as error:
+                self._failed(record, command, error)
+                raise
+            record.operations += 1
+            if changes:
+                record.acknowledged(command, sent, limit_bytes=self._plan.session_log_bytes)
+            elif command == CLEAN_UP:
+                self.ledger.end(record, {record.side})
+            return value
+        finally:
+            if record is not None:
+                _give_up_turn(record)
+
+    def _failed(self, record: Record, command: str, error: BaseException) -> None:
+        # A call of the session had no result.
+        if isinstance(error, CommandError):
+            record.operations += 1
+            return
+        changes = command in self._state_commands
+        unsent = isinstance(error, PoolError) and error.sent is Sent.NO
+        if changes and not unsent and record.side not in self._plan.undoes_unanswered:
+            record.unanswered(command, type(error).__name__)
+        elif record.blank:  # it never came to be; the next call begins it anew, wherever that is then
+            self.ledger.end(record, {record.side} if unsent else set())
+
+    def _take_turn(self, session_id: str, timeout_s: float | None, checkout_timeout_s: float | None) -> Record:
+        # The session's record, with its turn. It may have ended while this call waited: then it is begun anew.
+        ledger = self.ledger
+        while True:
+            record = ledger.begin(session_id)
+            try:
+                if not record.turn.acquire(False):
+                    wait_s = _shorter(checkout_timeout_s, timeout_s)
+                    limit_s = duration("checkout_timeout_s", wait_s, self._plan.session_wait_s)
+                    if not record.turn.acquire(timeout=limit_s):
+                        told = f"session {session_id!r}: another call of it was at work for {limit_s:g} s"
+                        raise CheckoutTimeout(told)
+                if ledger.get(session_id) is record:
+                    return record
+            except BaseException:
+                _give_up_turn(record)
+                raise
+            record.turn.release()
+
+    def _settle(self, record: Record, step: Step, deadline_ns: int | None) -> None:
+        # Where the session lives in this step; it is built up there if need be. Raises SessionLost, or why not now.
+        if record.lost:
+            raise SessionLost(f"session {record.session_id!r}: {record.lost}")
+        route = route_session(step.position, self._plan, record.session_id, record.home)
+        if record.home is Home.NEW or route.act is not Act.GO:
+            if route.act is Act.LOSE:
+                record.lose(f"it lived on {record.home}, which no longer serves, and the plan moves no sessions")
+            elif record.doubt:
+                record.lose(f"it cannot be handed over from {record.home} to {route.side}: {record.doubt}")
+            else:
+                self._build_up(record, route.side, deadline_ns)
+            if record.lost:
+                self._witness.lost(step.epoch, record.session_id)
+                raise SessionLost(f"session {record.session_id!r}: {record.lost}")
+        record.settled(route.side, step.epoch)
+
+    def _build_up(self, record: Record, side: Side, deadline_ns: int | None) -> None:
+        # Repeat the log on that pool, after it has forgotten what it may still have of the session.
+        pool = self.pools[side]
+        try:
+            if side in record.traces:
+                pool.end_session(record.session_id)
+            if record.log:
+                record.traces.add(side)
+            for change in record.log:
+                args = msgspec.json.decode(change.args)
+                pool.execute(change.command, args, session=record.session_id, timeout_s=_rest_s(deadline_ns))
+        except (CommandError, InvalidRequest, SessionLost) as error:
+            record.lose(f"its handover to {side} failed: {error.message}")
+        except PoolError as error:
+            record.handover_failed(f"{type(error).__name__}: {error.message}")
+            error.sent = Sent.NO  # only the past was sent, not the call itself
+            if not record.lost:
+                raise
+        else:
+            record.moved(side)
+
+    def end_session(self, session_id: str) -> bool:
+        """Forget the session; a pool that cannot now, or is not in use, does before it has one of that name again."""
+        record = self.ledger.get(session_id)
+        if record is None or not record.known:
+            return False
+        taken: Record | None = None
+        try:
+            record = taken = self._take_turn(session_id, None, None)
+            known = record.known
+            cleaned: set[Side] = set()
+            for side in record.traces & set(self._control.position.uses):
+                try:
+                    self.pools[side].end_session(session_id)
+                except PoolError:
+                    continue  # whatever it still has, it forgets before it has a session of that name again
+                cleaned.add(side)
+            self.ledger.end(record, cleaned)
+            return known
+        finally:
+            if taken is not None:
+                _give_up_turn(taken)
+
+    def replace(self, side: Side, pool: Pool) -> Pool:
+        """Another pool for that side; the one that it had. Sessions there are built up again from their logs.
+
+        Raises ConfigError if a session's call still runs after the plan's session_wait_s; then nothing has changed.
+        """
+        records = self.ledger.records()
+        until_ns = now_ns() + int(self._plan.session_wait_s * 1e9)
+        try:
+            for record in records:
+                if not record.turn.acquire(timeout=max(remaining_s(until_ns), 0.0)):
+                    raise ConfigError(f"session {record.session_id!r} has a call at work; {side} is replaced after it")
+            for record in records:
+                record.detach(side)
+            old, self.pools[side] = self.pools[side], pool
+        finally:
+            for record in records:
+                _give_up_turn(record)
+        return old
+
+
+def _give_up_turn(record: Record) -> None:
+    # Whether or not this thread has it: an interrupt may have come before it was acquired.
+    with contextlib.suppress(RuntimeError):
+        record.turn.release()
+
+
+class _Counter:
+    # Numbers from 0 on, each given once.
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next = 0
+
+    def next(self) -> int:
+        with self._lock:
+            number = self._next
+            self._next += 1
+        return number
+
+
+def _freeze(command: str, args: dict[str, Any] | None) -> bytes:
+    # The arguments as they go over the wire, whatever the caller makes of its own objects later.
+    try:
+        return _encoder.encode(args or {})
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidRequest(f"the arguments of {command!r} are not JSON: {error}") from error
+
+
+def _rest_s(deadline_ns: int | None) -> float | None:
+    return None if deadline_ns is None else max(remaining_s(deadline_ns), LEAST_S)
+
+
+def _shorter(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)

@@ -1,0 +1,368 @@
+"""V2 for asyncio: a task checks a worker out and does its own I/O on its loop; no thread is used for a call.
+
+Knows nothing of how a call is run. One pool serves the tasks of any number of loops, and threads, from one queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from poolproof.bridge import (ConfigError, Health, LeaseError, Observer, PoolConfig, PoolStatus, SessionStatus)
+from poolproof.bridge.clock import (deadline_ns, now_ns, remaining_s)
+from poolproof.pool_v2.aio.io import (AsyncTicket, TaskIo, follow)
+from poolproof.pool_v2.aio.streaming import (AsyncStream)
+from poolproof.pool_v2.calls.batch import (require_all)
+from poolproof.pool_v2.core.behaviour import (WorkerBehaviour)
+from poolproof.pool_v2.running.engine import (Engine)
+from poolproof.pool_v2.calls.lease import (Lease)
+from poolproof.pool_v2.pool import (WARM_UP_ROUNDS, PoolV2)
+from poolproof.pool_v2.core.roster import (NEVER_NS)
+
+WARM_UP_LOOK_S = 0.005
+__all__ = ["AsyncLease", "AsyncPool", "AsyncStream"]
+
+
+class AsyncPool:
+    """The refactored pool with `await`: the same arguments, errors, statistics and events as PoolV2.
+
+    `async with AsyncPool(PoolConfig(workers=4)) as pool: await pool.execute("ping")`. It may be built outside any loop,
+    and belongs to none. A `behaviour` is refused with ConfigError, since its hooks would block the loop.
+    """
+
+    version = PoolV2.version
+    capabilities = PoolV2.capabilities
+
+    def __init__(
+        self,
+        config: PoolConfig | None = None,
+        *,
+        observer: Observer | None = None,
+        behaviour: WorkerBehaviour | None = None,
+    ) -> None:
+        if behaviour is not None:
+            raise ConfigError("AsyncPool takes no behaviour: its hooks would block the loop; use PoolV2 and threads")
+        self._stand_before(PoolV2(config, observer=observer))
+
+    @classmethod
+    def over(cls, pool: PoolV2) -> Self:
+        """Another face of a living pool, so that tasks and threads share its workers. Either face closes both.
+
+        Raises ConfigError if the pool has a behaviour.
+        """
+        if pool._engine.hooks.active:
+            raise ConfigError(f"AsyncPool cannot share pool {pool.name!r}: the hooks of its behaviour block the loop")
+        self = cls.__new__(cls)
+        self._stand_before(pool)
+        return self
+
+    def _stand_before(self, pool: PoolV2) -> None:
+        self._pool = pool
+        self._engine: Engine = pool._engine
+        self._io = TaskIo(self._engine.open, self._engine.supervisor.abandon)
+        self._limit_ns = int(self._engine.limit_s(None) * 1e9)
+        self._wait_ns = int(self._engine.wait_s(None) * 1e9)
+
+    @property
+    def name(self) -> str:
+        """The pool's name, unique among the living pools of this user's machine."""
+        return self._pool.name
+
+    @property
+    def threads(self) -> PoolV2:
+        """The same pool for threads."""
+        return self._pool
+
+    async def execute(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401 - any JSON value
+        """Check a worker out, write, read, check it in; all on this task's loop. Returns `result` verbatim.
+
+        `timeout_s` (30 by default) bounds the whole call: at that time its worker is killed and CallTimeout raised.
+        `checkout_timeout_s` (5 by default) bounds the wait for a worker: CheckoutTimeout. If the task is cancelled in
+        the exchange, the worker is killed and replaced.
+        """
+        engine = self._engine
+        engine.crew.require_owner()
+        now = now_ns()
+        limit_ns, wait_ns = self._limits_ns(timeout_s, checkout_timeout_s)
+        until = now + min(limit_ns, wait_ns)
+        steps = engine.calls.execute(self._io, command, args or {}, session, now + limit_ns, until)
+        return await follow(steps)
+
+    async def execute_in_session(
+        self,
+        session_id: str,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """`execute` with the state of the session, one call at a time; a lost worker's state is handed over."""
+        return await self.execute(
+            command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+        )
+
+    async def execute_anonymous(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """`execute` outside any session."""
+        return await self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
+
+    async def execute_many(
+        self,
+        command: str,
+        items: Iterable[dict[str, Any]],
+        *,
+        session: str | None = None,
+        return_errors: bool = False,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> list[Any]:
+        """`execute` for each item's arguments on one worker, each sent before the last is answered; results in order.
+
+        Timeouts and errors are those of PoolV2.execute_many.
+        """
+        engine = self._engine
+        engine.crew.require_owner()
+        limit_ns, wait_ns = self._limits_ns(timeout_s, checkout_timeout_s)
+        now = now_ns()
+        until = now + min(limit_ns, wait_ns)
+        found = await follow(engine.batch.run(self._io, command, list(items), session, now + limit_ns, until))
+        return found if return_errors else require_all(found)
+
+    def execute_stream(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> AsyncStream:
+        """`execute` for an answer in parts: `async with pool.execute_stream(...) as parts: async for part in parts`.
+
+        `timeout_s` bounds the whole stream. To leave it early ends its worker.
+        """
+        limit_ns, wait_ns = self._limits_ns(timeout_s, checkout_timeout_s)
+        return AsyncStream(self._engine, self._io, command, args or {}, session, limit_ns=limit_ns, wait_ns=wait_ns)
+
+    def _limits_ns(self, timeout_s: float | None, checkout_timeout_s: float | None) -> tuple[int, int]:
+        engine, limit_ns, wait_ns = self._engine, self._limit_ns, self._wait_ns
+        if timeout_s is not None:
+            limit_ns = int(engine.limit_s(timeout_s) * 1e9)
+        if checkout_timeout_s is not None:
+            wait_ns = int(engine.wait_s(checkout_timeout_s) * 1e9)
+        return limit_ns, wait_ns
+
+    def checkout(
+        self,
+        command: Any = None,  # noqa: ANN401 - told in a CheckoutTimeout
+        *,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> AsyncLease:
+        """A worker for the time of a block: `async with pool.checkout() as worker: await worker.execute(...)`.
+
+        `timeout_s` bounds the whole block: then its worker is ended; without it there is no bound.
+        `checkout_timeout_s` (5 by default) bounds the wait: CheckoutTimeout. Both count from the entry of the block.
+        """
+        if timeout_s is not None:
+            self._engine.limit_s(timeout_s)
+        wait_s = self._engine.wait_s(checkout_timeout_s)
+        return AsyncLease(self._engine, self._io, command, timeout_s, wait_s)
+
+    async def end_session(self, session_id: str) -> bool:
+        """Forget the session and its state; False if there was none."""
+        self._engine.crew.require_owner()
+        return await follow(self._engine.calls.end_session(self._io, session_id))
+
+    def sessions(self) -> tuple[SessionStatus, ...]:
+        """The sessions that have not ended. Never waits."""
+        return self._pool.sessions()
+
+    def status(self) -> PoolStatus:
+        """A consistent snapshot. Never waits."""
+        return self._pool.status()
+
+    def health_check(self) -> Health:
+        """Whether the pool can serve at its full size now. Never waits."""
+        return self._pool.health_check()
+
+    async def warm_up(self, n: int | None = None) -> int:
+        """Start workers in parallel until `n` (the pool's size, unless given) are ready; how many are.
+
+        Raises CircuitOpen or StartFailed if they do not start, and PoolClosed if the pool is closed first.
+        """
+        engine = self._engine
+        engine.crew.require_owner()
+        wanted = min(engine.config.workers if n is None else n, engine.config.workers)
+        limit = deadline_ns(engine.config.start_timeout_s * WARM_UP_ROUNDS)
+        while (ready := engine.warm_up(wanted, now_ns())) < wanted and remaining_s(limit) > 0:
+            if engine.coordinator.circuit.refuses(now_ns()):
+                break
+            await asyncio.sleep(WARM_UP_LOOK_S)
+        return self._pool.require_ready(ready, wanted)
+
+    async def close(self, grace_s: float | None = None) -> None:
+        """End the pool: waiters get PoolClosed at once, leased workers have `grace_s` seconds. Idempotent.
+
+        The loop goes on meanwhile, so its tasks can finish. If this task is cancelled, the pool is closed all the same.
+        """
+        self._engine.crew.require_owner()
+        await _beside(lambda: self._pool.close(grace_s), name=f"{self.name}-close")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class AsyncLease:
+    """What `AsyncPool.checkout` gives: a worker that one task holds from the entry of its block to the end.
+
+    If the block raises, the worker is ended and replaced, and the exception goes on unchanged. After that, and after a
+    call that was cancelled, `execute` raises LeaseError.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        io: TaskIo,
+        command: Any,  # noqa: ANN401
+        timeout_s: float | None,
+        wait_s: float,
+    ) -> None:
+        self._engine = engine
+        self._io = io
+        self._command = command
+        self._timeout_s = timeout_s
+        self._wait_s = wait_s
+        self._entered = False
+        self._lease: Lease | None = None
+        self._ticket: AsyncTicket | None = None
+        self._busy: asyncio.Future[None] | None = None
+
+    @property
+    def worker_id(self) -> int:
+        """The worker's id. Raises LeaseError before the entry and after the end."""
+        return self._require()[0].worker_id
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id. Raises LeaseError before the entry and after the end."""
+        return self._require()[0].pid
+
+    async def execute(self, command: str, args: dict[str, Any] | None = None, *, timeout_s: float | None = None) -> Any:  # noqa: ANN401
+        """Run one command on this worker; the result verbatim.
+
+        `timeout_s` (30 by default) bounds the call, and the lease's own timeout does too. Raises as AsyncPool.execute
+        does, and LeaseError, also while another task's call is in flight, and on another loop. After CallTimeout or
+        WorkerCrashed the worker is gone and the lease useless.
+        """
+        lease, ticket = self._require()
+        if self._busy is not None or ticket.loop is not asyncio.get_running_loop():
+            raise LeaseError(f"the lease of worker {ticket.worker_id} is in use by another task, or on another loop")
+        busy = self._busy = ticket.loop.create_future()
+        try:
+            return await follow(self._engine.leases.execute(self._io, lease, ticket, command, args or {}, timeout_s))
+        finally:
+            self._busy = None
+            if not ticket.loop.is_closed():
+                busy.cancel()
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise LeaseError("this lease was entered already; check out another one")
+        self._entered = True
+        self._engine.crew.require_owner()
+        limit = NEVER_NS if self._timeout_s is None else deadline_ns(self._timeout_s)
+        until = min(limit, deadline_ns(self._wait_s))
+        lease = await follow(self._engine.leases.open(self._io, None, self._command, None, limit, until, enqueued=True))
+        ticket = lease.require_ticket()
+        assert isinstance(ticket, AsyncTicket), "a task's lease has a task's ticket"
+        self._lease, self._ticket = lease, ticket
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        lease, ticket = self._require()
+        self._lease = None
+        if isinstance(error, GeneratorExit):  # perhaps in the garbage collector: see aio_io
+            self._engine.open.dropped.append(lambda: lease.end(error))
+            return
+        cancelled = None if self._busy is None else await self._break_off(ticket, self._busy)
+        lease.end(cancelled or error)
+        if cancelled is not None:
+            raise cancelled
+
+    async def _break_off(self, ticket: AsyncTicket, busy: asyncio.Future[None]) -> asyncio.CancelledError | None:
+        # Another task is in the middle of a call. The worker's end is the call's; only then may its descriptors go.
+        worker = ticket.worker
+        if worker is not None:
+            worker.transport.kill()
+        cancelled: asyncio.CancelledError | None = None
+        while not busy.done():
+            try:
+                await asyncio.wait([busy])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        return cancelled
+
+    def _require(self) -> tuple[Lease, AsyncTicket]:
+        self._engine.crew.require_owner()
+        if self._lease is None or self._ticket is None:
+            what = (
+                "has ended; the worker belongs to somebody else"
+                if self._entered
+                else "was not entered: use `async with`"
+            )
+            raise LeaseError(f"this lease {what}")
+        return self._lease, self._ticket
+
+
+async def _beside(work: Callable[[], None], *, name: str) -> None:
+    """Do this in a thread of its own, while the loop goes on. What it raises is raised."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[BaseException | None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if not done.done():
+            done.set_result(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            work()
+        except BaseException as raised:
+            error = raised
+        try:
+            loop.call_soon_threadsafe(settle, error)
+        except RuntimeError:
+            pass  # the loop was closed meanwhile
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    error = await done
+    thread.join()
+    if error is not None:
+        raise error

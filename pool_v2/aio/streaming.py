@@ -1,0 +1,134 @@
+"""Answers in parts for a task: `poolproof.pool_v2.calls.streaming` with `await`.
+
+    async with pool.execute_stream("parts", {"count": 3}) as parts:
+        async for part in parts: ...
+
+The rules are those of streaming. The worker is checked out at the entry of the block, or with the first part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any, Self
+
+from poolproof.bridge import (CommandError, LeaseError)
+from poolproof.bridge.clock import (now_ns)
+from poolproof.bridge.wire.messages import (ends_stream)
+from poolproof.pool_v2.aio.io import (follow)
+from poolproof.pool_v2.running.engine import (Engine)
+from poolproof.pool_v2.calls.io import (ClientIo)
+from poolproof.pool_v2.calls.streaming import (StreamCall, StreamLeft)
+
+
+class AsyncStream:
+    """The parts of one answer, in order, for the task that asks for them. Errors come as from `PoolV2.execute_stream`.
+
+    A stream that is left before its end (closed, raised out of, dropped, its task cancelled) costs its worker.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        io: ClientIo,
+        command: str,
+        args: dict[str, Any],
+        session_id: str | None,
+        *,
+        limit_ns: int,
+        wait_ns: int,
+    ) -> None:
+        """`limit_ns` bounds all of it and `wait_ns` the wait for a worker; both count from the begin."""
+        self._engine = engine
+        self._call = StreamCall(engine.streaming, io, command, args, session_id)
+        self._limits_ns = limit_ns, wait_ns
+        self._state = "new"
+        self._busy = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def worker_id(self) -> int:
+        """Which worker sends the parts. Raises LeaseError before the begin."""
+        if self._call.worker is None:
+            raise LeaseError("this stream has no worker yet: use `async with`, or take its first part")
+        return self._call.worker.worker_id
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:  # noqa: ANN401 - any JSON value
+        self._require_free()
+        self._busy = True
+        try:
+            if self._state == "new":
+                await self._begin()
+            if self._state == "ended":
+                raise StopAsyncIteration
+            try:
+                response = await follow(self._call.next_response())
+            except BaseException as error:
+                self._fail(error)
+                raise
+        finally:
+            self._busy = False
+        if not ends_stream(response):
+            return response.result
+        failure = None if response.success else CommandError(str(response.error))
+        self._finish(failure)
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # it would be a reference of the error to itself
+        if response.more is False:
+            raise StopAsyncIteration
+        return response.result  # it was no stream
+
+    async def _begin(self) -> None:
+        self._engine.crew.require_owner()
+        now, (limit_ns, wait_ns) = now_ns(), self._limits_ns
+        self._state = "open"
+        self._loop = asyncio.get_running_loop()
+        try:
+            await follow(self._call.begin(now + limit_ns, now + min(limit_ns, wait_ns)))
+        except BaseException:
+            self._state = "ended"
+            raise
+
+    async def aclose(self) -> None:
+        """Leave the stream. Before its end that costs its worker. Idempotent."""
+        self._require_free()
+        if self._state == "open":
+            self._finish(StreamLeft("before its end"))
+        self._state = "ended"
+
+    async def __aenter__(self) -> Self:
+        if self._state != "new":
+            raise LeaseError("this stream was begun already; ask for another one")
+        await self._begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, GeneratorExit):
+            await self.aclose()
+        elif self._state == "open":  # perhaps in the garbage collector: see aio_io
+            self._finish(error)
+
+    def _require_free(self) -> None:
+        if self._busy or self._loop not in (None, asyncio.get_running_loop()):
+            raise LeaseError("this stream is in use by another task, or on another loop")
+
+    def _fail(self, error: BaseException) -> None:
+        # Raises what the client is told, if that is not the error itself.
+        told = self._finish(error)
+        if told is not None and told is not error:
+            try:
+                raise told from error
+            finally:
+                del told  # it would be a reference of the error to itself
+
+    def _finish(self, error: BaseException | None) -> BaseException | None:
+        self._state = "ended"
+        return self._call.finish(error)

@@ -1,0 +1,195 @@
+"""The path of a call through V2, written once: for threads and tasks, in sessions and out of them, observed or not.
+
+    encode → under the lock a worker, or a place in the queue → wait for the ticket → write and read, in the client's
+    own thread or task → under the lock the worker goes back, or to the head of the queue → hand it over.
+
+Each function is a generator of the waits on this path (`poolproof.bridge.wire.exchange`); `io` says how the client makes
+them.
+"""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import Any
+
+from msgspec import UNSET
+
+from poolproof.bridge import (CommandError, PoolError)
+from poolproof.bridge.clock import (deadline_ns)
+from poolproof.bridge.wire.exchange import (Steps)
+from poolproof.bridge.wire.messages import (Response, encode_request, session_args)
+from poolproof.bridge.wire.replies import (ReplyPipe)
+from poolproof.pool_v2.core.accounts import (IN_FLIGHT, MOST_UNCOUNTED)
+from poolproof.pool_v2.calls.handover import (Handover, as_change)
+from poolproof.pool_v2.running.hooks import (describe)
+from poolproof.pool_v2.calls.io import (ClientIo)
+from poolproof.pool_v2.calls.lease import (Lease)
+from poolproof.pool_v2.calls.leases import (Leases)
+from poolproof.pool_v2.running.runtime import (Runtime)
+from poolproof.pool_v2.core.sessions import (CLEAN_UP, Session, StateChange)
+from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+from poolproof.pool_v2.calls.transfer import (accept, use)
+
+_ACCEPTED = TicketState.ACCEPTED
+
+
+class Calls:
+    """Makes single calls. Every method may be used in any thread, and on any loop."""
+
+    def __init__(self, runtime: Runtime, leases: Leases, handover: Handover) -> None:
+        self._runtime = runtime
+        self._leases = leases
+        self._handover = handover
+
+    def execute(
+        self, io: ClientIo, command: str, args: dict[str, Any], session_id: str | None, deadline: int, until: int
+    ) -> Steps[Any]:
+        """Make one call, to its one outcome: give the result, or raise what the interface promises.
+
+        `deadline` and `until` are absolute, in nanoseconds: for the whole call, and for the wait for a worker.
+        """
+        runtime = self._runtime
+        number = next(runtime.ids)
+        calls = runtime.accounts.calls
+        calls[number] = IN_FLIGHT
+        session: Session | None = None
+        change: StateChange | None = None
+        pipe: ReplyPipe | None = None
+        outcome, failure, again = "Cancelled", None, False
+        try:
+            if runtime.log is not None:
+                runtime.log.enqueued(number)
+            if session_id is not None:
+                args = session_args(args, session_id)
+            if session_id is None and io.may_sleep and runtime.replies.free and not runtime.hooks.active:
+                pipe = runtime.replies.take()
+            frame = encode_request(
+                number,
+                command,
+                args,
+                limit_bytes=runtime.limit_bytes,
+                reply_to=UNSET if pipe is None else pipe.number,
+            )
+            if session_id is not None:
+                if command in runtime.config.state_commands:
+                    change = as_change(command, frame)
+                with runtime.lock:
+                    session = runtime.coordinator.sessions.begin(session_id, number)
+            if runtime.hooks.active:
+                response = yield from self._with_hooks(io, number, frame, command, session, change, deadline, until)
+            else:
+                while True:  # again only if a worker was found dead before it took a byte; the call keeps its place
+                    ahead = frame if session is None else None  # a session's worker may lack the session's state
+                    ticket = io.ticket(number, session, deadline, until, get_ident(), ahead, pipe)
+                    try:
+                        runtime.enter(ticket, again)
+                        while ticket.state is not _ACCEPTED:
+                            yield from io.wait(ticket, until)
+                            accept(runtime, ticket, command, until)
+                        if session is None:
+                            response = yield from use(runtime, io, ticket, number, frame, deadline)
+                        else:
+                            response = yield from self._handover.use(
+                                io, ticket, number, frame, command, change, deadline
+                            )
+                        runtime.leave(ticket)
+                        if pipe is not None:
+                            if ticket.reply_pipe is not None:
+                                runtime.replies.free.append(pipe)
+                            pipe = ticket.reply_pipe = None  # an error that is kept would keep it
+                        elif ahead is not None and ticket.queued_ns and io.may_sleep:
+                            runtime.replies.lacking()
+                        break
+                    except BaseException as error:
+                        try:
+                            runtime.give_up(ticket, error, reason=_reason(ticket, error))
+                        except BaseException:  # an interrupt came into the very steps that give the worker back
+                            runtime.supervisor.abandon(ticket)
+                            raise
+                        if not runtime.may_go_elsewhere(error, until):
+                            pipe = None  # an answer might still come through it
+                            raise
+                        again = True
+            if not response.success:
+                raise CommandError(str(response.error))
+            outcome = "result"
+            return response.result
+        except PoolError as error:
+            told = runtime.told(error)
+            outcome = type(told).__name__
+            try:
+                if told is not error:
+                    raise told from error
+                raise
+            finally:
+                del told  # it would be a reference of the error to itself, and keep the ticket
+        except BaseException as error:
+            failure = type(error)
+            raise
+        finally:
+            try:  # in this order: a session whose call is not in flight may be ended for its age
+                if session is not None:
+                    runtime.release_session(number, session, failure)
+                if runtime.log is not None:
+                    runtime.tell_done(number, outcome)
+            finally:
+                calls[number] = outcome  # at once: an interrupt may come into any call
+            if len(calls) > MOST_UNCOUNTED:
+                runtime.tidy(failure)
+
+    def end_session(self, io: ClientIo, session_id: str) -> Steps[bool]:
+        """Forget the session, on the worker that has it and in the table; False if there was none."""
+        runtime = self._runtime
+        with runtime.lock:
+            session = runtime.coordinator.sessions.get(session_id)
+            if session is None:
+                return False
+        try:
+            limit = deadline_ns(runtime.limit_s(None))
+            until = min(limit, deadline_ns(runtime.wait_s(None)))
+            yield from self.execute(io, CLEAN_UP, {}, session_id, limit, until)
+        except PoolError as error:
+            self._handover.forget(session, error)
+        return True
+
+    def _with_hooks(
+        self,
+        io: ClientIo,
+        number: int,
+        frame: bytearray,
+        command: str,
+        session: Session | None,
+        change: StateChange | None,
+        deadline: int,
+        until: int,
+    ) -> Steps[Response]:
+        # The same for an application that has hooks around a worker's life: they see a lease for the time of the call.
+        runtime, again = self._runtime, False
+        enqueued = runtime.hooks.enqueue(command)
+        while True:
+            lease: Lease | None = None
+            try:
+                lease = yield from self._leases.open(
+                    io, number, enqueued, session, deadline, until, again=again, enqueued=True, for_one_call=True
+                )
+                ticket = lease.require_ticket()
+                if session is None:
+                    response = yield from use(runtime, io, ticket, number, frame, deadline)
+                else:
+                    response = yield from self._handover.use(io, ticket, number, frame, command, change, deadline)
+            except BaseException as error:
+                if lease is not None:  # else its worker ended in the checkout hook
+                    lease.end(error)
+                if not runtime.may_go_elsewhere(error, until):
+                    raise
+                again = True
+            else:
+                lease.end()
+                return response
+
+
+def _reason(ticket: Ticket, error: BaseException) -> str:
+    # What a session's worker did for a client that was broken off nobody has acknowledged: that state goes with it.
+    if ticket.session is None or ticket.state is not _ACCEPTED or isinstance(error, PoolError):
+        return ""
+    return describe(error)

@@ -1,0 +1,73 @@
+"""Hands a worker to the client that it was offered to, whose request is written first: then its worker need not wait
+until the client's thread has woken up; and a client that has a reply pipe need not wake up before its answer comes.
+
+Interrupts. To take a request out of its claim, to write it and to note how much was written is one step of the
+interpreter, into which no KeyboardInterrupt can come: whoever is broken off before or after it has done nothing or all.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from operator import is_
+
+from poolproof.bridge import (EventKind)
+from poolproof.bridge.clock import (now_ns)
+from poolproof.pool_v2.running.event_log import (EventLog)
+from poolproof.pool_v2.core.ticket import (Ticket)
+
+_OFFER, _ACCEPT, _SEND = EventKind.OFFER, EventKind.ACCEPT, EventKind.SEND
+WRITING_S = 0.0005
+"""How soon to look again whether another thread is done with a write that never blocks."""
+LONGEST_WRITING_S = 1.0
+"""How long such a write may take on the busiest machine."""
+
+
+def hand_over(ticket: Ticket, log: EventLog | None) -> None:
+    """Write the ticket's request to the worker that it was offered, if that may be done for it, and wake its client."""
+    claim, written, worker = ticket.claim, ticket.written, ticket.worker
+    if log is not None and worker is not None:
+        log.append((_OFFER, now_ns(), ticket.call, worker.worker_id, None, ticket.queued_ns))
+    if claim and written is not None and worker is not None and worker.reachable:
+        began_ns = now_ns() if log is not None else 0
+        try:
+            written.extend(map(os.write, (worker.transport.request_fd,), iter(claim.pop, None)))
+            if log is not None:
+                log.append((_ACCEPT, began_ns, ticket.call, worker.worker_id))
+                if ticket.request is not None and written[0] == len(ticket.request):
+                    log.append((_SEND, now_ns(), ticket.call, worker.worker_id, worker.pid))
+            if ticket.reply_pipe is not None and ticket.request is not None and written[0] == len(ticket.request):
+                return  # its answer wakes it
+        except IndexError:
+            pass  # its own client was quicker
+        except OSError:  # the worker's end is closed: its client will find that
+            written.append(0)
+    ticket.wake()
+
+
+def take_back(ticket: Ticket) -> int:
+    """From now on nobody else writes the ticket's request; how many of its bytes another thread has written.
+
+    If that thread was broken off in the midst, the worker is killed, and the request counts as written.
+    """
+    claim, written = ticket.claim, ticket.written
+    if written:
+        return written[0]
+    if claim is None or written is None:
+        return 0
+    if claim:
+        try:
+            written.extend(map(is_, (None,), iter(claim.pop, None)))  # False, which is 0
+            return 0
+        except IndexError:
+            pass  # another thread was quicker
+    looks = int(LONGEST_WRITING_S / WRITING_S)
+    while not written and looks:
+        time.sleep(WRITING_S)
+        looks -= 1
+    if written:
+        return written[0]
+    if ticket.worker is not None and ticket.worker.reachable:
+        ticket.worker.transport.kill()
+    written.append(1)
+    return 1

@@ -1,0 +1,154 @@
+"""What a session's call does beside its exchange: what the worker lacks of the session is repeated on it before, and
+what has changed is kept after.
+
+Knows nothing of who gets which worker.
+"""
+
+from __future__ import annotations
+
+from poolproof.bridge import (CommandError, InvalidRequest, PoolError, Sent, SessionLost, SessionStatus, WorkerCrashed)
+from poolproof.bridge.errors import (ProtocolError)
+from poolproof.bridge.wire.exchange import (Steps, exchange)
+from poolproof.bridge.wire.framing import (HEADER_BYTES)
+from poolproof.bridge.wire.messages import (Response, decode_request, encode_request)
+from poolproof.pool_v2.calls.io import (ClientIo)
+from poolproof.pool_v2.core.roster import (Worker)
+from poolproof.pool_v2.running.runtime import (Runtime)
+from poolproof.pool_v2.core.sessions import (CLEAN_UP, MOST_HANDOVER_FAILURES, Session, StateChange)
+from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof.pool_v2.calls.transfer import (use)
+
+
+class Handover:
+    """Keeps the sessions of one pool. Every method may be used in any thread, and on any loop."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._limit_bytes = runtime.config.max_frame_bytes
+
+    def use(
+        self,
+        io: ClientIo,
+        ticket: Ticket,
+        number: int,
+        frame: bytearray,
+        command: str,
+        change: StateChange | None,
+        deadline: int,
+    ) -> Steps[Response]:
+        """Exchange the request of the ticket's session with the worker that the ticket holds."""
+        yield from self.hand_over(io, ticket, deadline)
+        worker = ticket.worker
+        response = yield from use(self._runtime, io, ticket, number, frame, deadline)
+        assert worker is not None
+        yield from self.remember(io, ticket, worker, command, response, change, len(frame), deadline)
+        return response
+
+    def hand_over(self, io: ClientIo, ticket: Ticket, deadline: int) -> Steps[None]:
+        """Repeat what the ticket's worker lacks of its session. The lease makes the caller its only user."""
+        runtime, session, worker = self._runtime, ticket.session, ticket.worker
+        assert session is not None
+        assert worker is not None
+        with runtime.lock:
+            changes = session.lacks(worker.worker_id)
+        if session.lost:
+            raise self._session_lost(session)
+        if not changes:
+            return
+        try:
+            for change in changes:
+                number = next(runtime.ids)
+                frame = encode_request(number, change.command, change.args, limit_bytes=self._limit_bytes)
+                response = yield from exchange(io, worker.transport, number, frame, deadline)
+                if not response.success:
+                    session.lost = f"its handover failed at {change.command!r}: {response.error}"
+                    raise self._session_lost(session)
+            with runtime.lock:
+                session.met(worker.worker_id)
+        except BaseException as error:
+            worker.transport.dirty = True  # a handover that stops half-way leaves a state that nobody asked for
+            if isinstance(error, InvalidRequest):
+                session.lost = f"it cannot be handed over: {error}"
+                raise self._session_lost(session) from error
+            if isinstance(error, WorkerCrashed):
+                session.failures += 1
+                if session.failures >= MOST_HANDOVER_FAILURES:
+                    session.lost = f"its handover has ended {session.failures} workers; the last: {error.message}"
+                    raise self._session_lost(session) from error
+            if isinstance(error, PoolError):
+                error.sent = Sent.NO  # only the past was sent, not the call itself
+            raise
+
+    def remember(
+        self,
+        io: ClientIo,
+        ticket: Ticket,
+        worker: Worker,
+        command: str,
+        response: Response,
+        change: StateChange | None,
+        size_bytes: int,
+        deadline: int,
+    ) -> Steps[None]:
+        """Count the answered call of the session, and keep its change; a clean-up ends the session."""
+        runtime, session = self._runtime, ticket.session
+        assert session is not None
+        limit_bytes = runtime.config.session_log_bytes
+        full = False
+        with runtime.lock:
+            session.operations += 1
+            session.failures = 0
+            session.met(worker.worker_id)
+            if command == CLEAN_UP and response.success:  # while the lease holds, so that no call comes between
+                runtime.coordinator.sessions.end(session.session_id, cleaned_on=worker.worker_id)
+                return
+            if change is not None and response.success:
+                full = session.changed(change, size_bytes, worker.worker_id, limit_bytes=limit_bytes)
+        if full:
+            base, base_bytes = yield from self._snapshot(io, session, worker, deadline)
+            with runtime.lock:
+                session.condense(base, base_bytes, limit_bytes=limit_bytes)
+
+    def _snapshot(
+        self, io: ClientIo, session: Session, worker: Worker, deadline: int
+    ) -> Steps[tuple[StateChange | None, int]]:
+        # What the worker offers in place of the whole log; nothing, if it offers none.
+        if self._runtime.config.snapshot_commands is None:
+            return None, 0
+        take, restore = self._runtime.config.snapshot_commands
+        number = next(self._runtime.ids)
+        try:
+            frame = encode_request(number, take, {"session_id": session.session_id}, limit_bytes=self._limit_bytes)
+            response = yield from exchange(io, worker.transport, number, frame, deadline)
+            if not response.success:
+                return None, 0
+            args = {"session_id": session.session_id, "state": response.result}
+            return StateChange(restore, args), len(encode_request(0, restore, args, limit_bytes=self._limit_bytes))
+        except PoolError:
+            return None, 0  # the call itself has its answer; a dirty worker is ended as ever
+
+    def _session_lost(self, session: Session) -> SessionLost:
+        return SessionLost(f"session {session.session_id!r}: {session.lost}")
+
+    def forget(self, session: Session, error: PoolError) -> None:
+        """End a session whose clean-up failed with this error."""
+        coordinator = self._runtime.coordinator
+        with self._runtime.lock:
+            for worker_id in list(session.held) if isinstance(error, CommandError) else ():
+                coordinator.condemn(coordinator.workers[worker_id], "")  # it does not know how to forget
+            # A worker that keeps something of it cleans up before it meets a session of that name again.
+            coordinator.sessions.end(session.session_id)
+        self._runtime.supervisor.look()
+
+    def table(self) -> tuple[SessionStatus, ...]:
+        """The sessions' statuses, taken under the lock."""
+        with self._runtime.lock:
+            return self._runtime.coordinator.sessions.statuses()
+
+
+def as_change(command: str, frame: bytearray) -> StateChange:
+    """What a handover repeats: what was sent, whatever the client makes of its own objects later."""
+    try:
+        return StateChange(command, decode_request(bytes(frame[HEADER_BYTES:])).args)
+    except ProtocolError as error:
+        raise InvalidRequest(f"the arguments of {command!r} cannot be repeated: {error}") from error

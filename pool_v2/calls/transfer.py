@@ -1,0 +1,76 @@
+"""The steps that every way into V2 takes: have a worker, and exchange with it."""
+
+from __future__ import annotations
+
+from poolproof.bridge import (EventKind)
+from poolproof.bridge.clock import (now_ns)
+from poolproof.bridge.errors import (ProtocolError, Sent)
+from poolproof.bridge.wire.exchange import (Steps, crashed, receive, take)
+from poolproof.bridge.wire.messages import (Response)
+from poolproof.pool_v2.calls.handoff import (take_back)
+from poolproof.pool_v2.calls.io import (ClientIo)
+from poolproof.pool_v2.running.runtime import (Runtime)
+from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+
+_ACCEPTED, _OFFERED, _WAITING = TicketState.ACCEPTED, TicketState.OFFERED, TicketState.WAITING
+_SEND, _RECEIVE = EventKind.SEND, EventKind.RECEIVE
+
+
+def checkout(runtime: Runtime, io: ClientIo, ticket: Ticket, label: str, until: int, again: bool) -> Steps[None]:
+    """Wait for a worker until `until` (ns, absolute). The ticket is ACCEPTED then, or it raises why not."""
+    runtime.enter(ticket, again)
+    while ticket.state is not _ACCEPTED:
+        yield from io.wait(ticket, until)
+        accept(runtime, ticket, label, until)
+
+
+def accept(runtime: Runtime, ticket: Ticket, label: str, until: int) -> None:
+    """Take what the ticket was offered, now that its client was woken: ACCEPTED, or WAITING still; or raise why not."""
+    state, now = ticket.state, now_ns()
+    if state is _OFFERED and ticket.deadline_ns > now:
+        ticket.state = _ACCEPTED
+    elif state is _WAITING and now < until:
+        return  # it was woken for nothing
+    else:
+        runtime.settle(ticket, label)
+    if runtime.log is not None and not take_back(ticket):  # else its writer has noted this
+        runtime.log.note(EventKind.ACCEPT, ticket.call, ticket.worker_id)
+
+
+def use(
+    runtime: Runtime, io: ClientIo, ticket: Ticket, number: int, frame: bytearray, deadline: int
+) -> Steps[Response]:
+    """Exchange a request with the worker that the ticket holds."""
+    worker, log = ticket.worker, runtime.log
+    assert worker is not None, "only a ticket that owns a worker can use it"
+    transport, size = worker.transport, len(frame)
+    written = ahead = 0
+    if ticket.written is not None:
+        written = ahead = ticket.written[0] if ticket.written else take_back(ticket)
+    transport.dirty = True
+    if ticket.reply_pipe is not None:
+        transport.reply_pipe = ticket.reply_pipe
+        if ticket.reply:
+            transport.take_reply(ticket.reply)
+    try:
+        if not ahead:
+            written = transport.write_some(frame)
+        if written != size:
+            yield from io.write(transport, memoryview(frame)[written:], Sent.MAYBE if written else Sent.NO, deadline)
+        if log is not None and ahead != size:
+            log.append((_SEND, now_ns(), number, worker.worker_id, worker.pid))
+        if not ticket.reply or not transport.receiver.payloads:
+            yield from io.read(transport, deadline)
+        response = take(transport, number)
+        if response is None:
+            response = yield from receive(io, transport, number, deadline)
+    except ProtocolError as error:
+        raise (yield from crashed(io, transport, str(error))) from error
+    if ticket.reply_pipe is not None:
+        if transport.abandoned and transport.reply_pipe is None:  # the worker could not open it
+            runtime.replies.lost()
+            ticket.reply_pipe = None
+        transport.reply_pipe = None
+    if log is not None:
+        log.append((_RECEIVE, now_ns(), number, worker.worker_id, worker.pid))
+    return response

@@ -1,0 +1,133 @@
+"""What the supervisor is to do next with one worker, found by looking at it and at the ticket that holds it.
+
+Pure: nothing is remembered here but in the worker itself, so an order that was lost is found again. Each function adds
+to `times` when it should look again, in nanoseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from poolproof.pool_v2.core.roster import (NEVER_NS, Limits, Worker, age_limit_ns)
+from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+
+RETIRE_GRACE_NS = 2_000_000_000
+"""How long a worker that was asked to leave may take."""
+STRANGER_GRACE_NS = 20_000_000
+"""How long a worker may be dead before its client is told that its stdout is held by somebody else."""
+OFFER_GRACE_NS = 5_000_000
+"""How soon to look again at a call whose deadline passed before it took what it was offered."""
+HEARTBEAT_NS = 500_000_000
+"""How often to look again while workers are held or tickets wait, or at an old worker that cannot be spared."""
+PING_PAUSE_NS = 1_000_000
+
+
+class Act(StrEnum):
+    """What the supervisor is to do."""
+
+    START = "start"
+    RETIRE = "retire"
+    KILL = "kill"
+    CUT_OFF = "cut_off"
+    WAKE_READER = "wake_reader"
+    BURY = "bury"
+    WAKE = "wake"
+    PING = "ping"
+
+
+class Order(msgspec.Struct, frozen=True):
+    """One thing to do. A START has neither worker nor ticket; `reason` is told with a kill."""
+
+    act: Act
+    worker: Worker | None = None
+    ticket: Ticket | None = None
+    reason: str = ""
+
+
+def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -> list[Order]:
+    """For a worker that is held: wake its client, cut it off at the deadline, or tell its client that it is dead."""
+    orders = []
+    if ticket.state is TicketState.OFFERED:
+        orders.append(Order(Act.WAKE, ticket=ticket))  # a second time does no harm
+    if worker.exited_ns:
+        grace_ns = STRANGER_GRACE_NS if ticket.reply_pipe is None else 0  # which does not end with the worker
+        if not worker.woken and now_ns >= worker.exited_ns + grace_ns:
+            worker.woken = True
+            orders.append(Order(Act.WAKE_READER, worker))
+        times.append(NEVER_NS if worker.woken else worker.exited_ns + grace_ns)
+    elif ticket.state is TicketState.OFFERED:
+        # It has not begun: its client leaves in time, and the worker is as good as before.
+        times.append(max(ticket.deadline_ns, now_ns + OFFER_GRACE_NS))
+    elif ticket.deadline_ns <= now_ns and not worker.killed:
+        worker.overdue = worker.killed = True
+        orders.append(Order(Act.CUT_OFF, worker, reason="CallTimeout"))
+    elif not worker.killed:
+        times.append(ticket.deadline_ns)
+    return orders
+
+
+def watch_queue(waiting: Iterable[Ticket], now_ns: int, times: list[int]) -> list[Order]:
+    """For those who wait: wake each whose wait is over, if it has left that to the supervisor."""
+    orders = []
+    for ticket in waiting:
+        if ticket.until_ns <= now_ns:
+            orders.append(Order(Act.WAKE, ticket=ticket))
+        else:
+            times.append(ticket.until_ns)
+    return orders
+
+
+def end_worker(worker: Worker, now_ns: int, times: list[int]) -> list[Order]:
+    """For a dying worker that nobody holds: ask it to leave, kill it if it does not or for a reason, then bury it."""
+    if worker.exited_ns:
+        return [Order(Act.BURY, worker)]
+    if worker.killed:
+        return []
+    if worker.reason or (worker.told_ns and now_ns >= worker.told_ns + RETIRE_GRACE_NS):
+        worker.killed = True
+        return [Order(Act.KILL, worker, reason=worker.reason or "did not leave in time")]
+    if not worker.told_ns:
+        worker.told_ns = now_ns
+        times.append(now_ns + RETIRE_GRACE_NS)
+        return [Order(Act.RETIRE, worker)]
+    times.append(worker.told_ns + RETIRE_GRACE_NS)
+    return []
+
+
+def recycle(
+    idle: Sequence[Worker], limits: Limits, now_ns: int, times: list[int], *, spare: int, lacking: bool
+) -> tuple[list[Worker], list[Worker]]:
+    """Which idle workers are to leave, being too old or of no use, and which are to be pinged.
+
+    `spare`: how many workers there are beyond the least. `lacking`: the pool lacks a worker already, so that it can
+    spare none that is only old; one at a time leaves.
+    """
+    leaving: list[Worker] = []
+    pinged: list[Worker] = []
+    for worker in idle:
+        old_ns = worker.born_ns + age_limit_ns(limits, worker.worker_id)
+        if now_ns >= old_ns and not lacking:
+            lacking = True
+            spare -= 1
+            leaving.append(worker)
+            continue
+        times.append(old_ns if now_ns < old_ns else now_ns + HEARTBEAT_NS)
+        if limits.idle_timeout_ns is not None and spare > 0:
+            stale_ns = worker.idle_since_ns + limits.idle_timeout_ns
+            if now_ns >= stale_ns:
+                lacking = True
+                spare -= 1
+                leaving.append(worker)
+                continue
+            times.append(stale_ns)
+        if limits.ping_interval_ns is not None:
+            due_ns = max(worker.idle_since_ns, worker.pinged_ns) + limits.ping_interval_ns
+            if now_ns >= due_ns and len(pinged) < limits.max_idle_pings:
+                worker.pinged_ns = now_ns
+                pinged.append(worker)
+            else:
+                times.append(max(due_ns, now_ns + PING_PAUSE_NS))
+    return leaving, pinged

@@ -1,0 +1,206 @@
+"""The table of sessions: whose state lives on which worker, and how to rebuild it on another.
+
+Pure; used under the pool's lock. The table outlives every client thread and every worker.
+
+Rules
+1. A session runs one call at a time, so the order of its calls is the order of its leases.
+2. `version` counts its acknowledged state changes; `held` says which version each worker has. A worker that is behind
+   first repeats what it lacks: the handover. So a session's state is the same on whichever worker it meets.
+3. The changes are kept in a log of bounded size. When it is full, a snapshot of the worker's replaces it, if the worker
+   offers one; otherwise the log is dropped, and the session lives as long as a worker that has its last version.
+   After that its calls end in SessionLost, never in silent emptiness.
+4. A session that ends while calls of it wait is begun anew by them, empty. A worker that still has something of the
+   ended one is `stale`: it cleans up before it serves the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from poolproof.bridge import (SessionStatus)
+from poolproof.bridge.redaction import (redact)
+
+MOST_HANDOVER_FAILURES = 3
+CLEAN_UP = "cleanup_session"
+"""The worker's command that forgets a session."""
+
+
+class StateChange(msgspec.Struct, frozen=True):
+    """An acknowledged command that a handover repeats; `args` are those that were sent."""
+
+    command: str
+    args: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"StateChange({self.command!r}, {redact(self.args)!r})"
+
+
+class Session:
+    """One session. `version` counts its acknowledged state changes, `operations` its answered calls."""
+
+    __slots__ = (
+        "base",
+        "base_version",
+        "failures",
+        "held",
+        "holder",
+        "log",
+        "log_bytes",
+        "lost",
+        "operations",
+        "session_id",
+        "stale",
+        "used_ns",
+        "users",
+        "version",
+        "worker_id",
+    )
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        self.users: set[int] = set()
+        self.holder: Any = None
+        self.used_ns = 0
+        self.stale: set[int] = set()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the session is new."""
+        self.worker_id: int | None = None
+        self.operations = 0
+        self.version = 0
+        self.held: dict[int, int] = {}
+        self.base: StateChange | None = None
+        self.base_version = 0
+        self.log: list[StateChange] | None = []
+        self.log_bytes = 0
+        self.lost = ""
+        self.failures = 0
+
+    def lacks(self, worker_id: int) -> tuple[StateChange, ...]:
+        """What this worker has to repeat before it has the session's state. Sets `lost` if nobody can know."""
+        clean_up: tuple[StateChange, ...] = ()
+        if worker_id in self.stale:
+            clean_up = (StateChange(CLEAN_UP, {"session_id": self.session_id}),)
+        has = self.held.get(worker_id, 0)
+        if has == self.version:
+            return clean_up
+        if self.log is None:
+            self.lost = f"its state went with worker {self.worker_id}, and its log had outgrown the limit"
+            return ()
+        if self.base is not None and has < self.base_version:
+            return (*clean_up, self.base, *self.log)
+        return (*clean_up, *self.log[max(has - self.base_version, 0) :])
+
+    def met(self, worker_id: int) -> None:
+        """This worker has the session's last version now."""
+        self.worker_id = worker_id
+        self.stale.discard(worker_id)
+        self.held[worker_id] = self.version
+
+    def changed(self, change: StateChange, size_bytes: int, worker_id: int, *, limit_bytes: int) -> bool:
+        """Record one acknowledged change whose request had `size_bytes`; whether the log is full now."""
+        self.version += 1
+        self.held[worker_id] = self.version
+        if self.log is None:
+            return False
+        self.log.append(change)
+        self.log_bytes += size_bytes
+        return self.log_bytes > limit_bytes
+
+    def condense(self, base: StateChange | None, size_bytes: int, *, limit_bytes: int) -> None:
+        """Replace the full log by a snapshot's restoring command; without one, or if it is too large, drop it."""
+        if base is None or size_bytes > limit_bytes:
+            self.log = self.base = None
+            return
+        self.base, self.base_version = base, self.version
+        self.log, self.log_bytes = [], size_bytes
+
+    @property
+    def blank(self) -> bool:
+        """Whether nothing was ever answered in it."""
+        return not self.operations and not self.version and not self.lost
+
+
+class SessionTable:
+    """All sessions of a pool, by id."""
+
+    def __init__(self, in_flight: Callable[[int], bool] = lambda number: True) -> None:
+        """`in_flight` tells of a call by its number whether it has yet to end."""
+        self.in_flight = in_flight
+        self._sessions: dict[str, Session] = {}
+        self._stale: dict[str, set[int]] = {}
+
+    def begin(self, session_id: str, number: int) -> Session:
+        """The session, new if there was none; the call of this number uses it."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            session = self._sessions[session_id] = Session(session_id)
+            session.stale = self._stale.pop(session_id, set())
+        session.users.add(number)
+        return session
+
+    def release(self, session: Session, number: int, now_ns: int) -> None:
+        """This call uses it no more; a session that is blank goes with the last. Idempotent."""
+        session.users.discard(number)
+        session.used_ns = now_ns
+        if not session.users and session.blank and self._sessions.get(session.session_id) is session:
+            self._drop(session)
+
+    def end(self, session_id: str, *, cleaned_on: int | None = None) -> bool:
+        """Forget the session's state; calls that wait for it begin it anew. False if there was none.
+
+        `cleaned_on` is the worker that has forgotten it too.
+        """
+        session = self._sessions.get(session_id)
+        if session is None:
+            return False
+        session.stale |= session.held.keys() - {cleaned_on}
+        session.reset()
+        if not self._used(session):
+            self._drop(session)
+        return True
+
+    def _used(self, session: Session) -> bool:
+        # A call that was interrupted in its last step may have ended without a release.
+        session.users = {number for number in session.users if self.in_flight(number)}
+        return bool(session.users)
+
+    def _drop(self, session: Session) -> None:
+        del self._sessions[session.session_id]
+        if session.stale:
+            self._stale[session.session_id] = session.stale
+
+    def get(self, session_id: str) -> Session | None:
+        """The session, if there is one."""
+        return self._sessions.get(session_id)
+
+    def expired(self, ttl_ns: int, now_ns: int) -> list[str]:
+        """The sessions that nobody has used for `ttl_ns`."""
+        return [s.session_id for s in self._sessions.values() if now_ns - s.used_ns >= ttl_ns and not self._used(s)]
+
+    def forget_worker(self, worker_id: int) -> None:
+        """The worker is gone, and with it what it had of every session."""
+        for session in self._sessions.values():
+            session.held.pop(worker_id, None)
+            session.stale.discard(worker_id)
+        for session_id, stale in list(self._stale.items()):
+            stale.discard(worker_id)
+            if not stale:
+                del self._stale[session_id]
+
+    def __contains__(self, session_id: str) -> bool:
+        return session_id in self._sessions
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def statuses(self) -> tuple[SessionStatus, ...]:
+        """A snapshot."""
+        return tuple(
+            SessionStatus(session_id=s.session_id, operations=s.operations, version=s.version, worker_id=s.worker_id)
+            for s in self._sessions.values()
+        )

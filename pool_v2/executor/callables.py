@@ -1,0 +1,126 @@
+"""What a PoolExecutor puts on the wire for a callable, and what it makes of the answer.
+
+No I/O, no threads: pickles go out and come in. The other end is `poolproof.bridge.worker.handlers.callables`.
+"""
+
+from __future__ import annotations
+
+import binascii
+import pickle
+from collections.abc import Callable, Iterable
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from poolproof.bridge import (CircuitOpen, CommandError, PoolClosed, PoolError, Sent, WorkerCrashed)
+from poolproof.bridge.worker.handlers.pickles import (PROTOCOL, Setting)
+
+CALL = "call"
+INITIALIZE = "initialize"
+
+
+class NotPicklable(PoolError, pickle.PicklingError):
+    """A callable, its arguments, its result or its exception cannot be pickled, or not be read at the other end.
+
+    `sent` tells whether it was run: no (it never left), maybe (the worker could not read it), yes (it has returned).
+    """
+
+
+class CallCrashed(WorkerCrashed, BrokenProcessPool):
+    """The worker died while it ran this call. The others go on, and the executor is as good as before."""
+
+
+class WorkersUnavailable(CircuitOpen, BrokenProcessPool):
+    """Too many workers in a row have not started. The executor tries again with later calls."""
+
+
+class InitializerFailed(PoolError, BrokenProcessPool):
+    """The initializer has raised in the worker that the call was meant for; the call was not run."""
+
+
+class ExecutorShutdown(PoolClosed, RuntimeError):
+    """The executor was shut down, or its program is ending, or it belongs to another process."""
+
+
+class RemoteTraceback(Exception):
+    """The cause of an exception that a callable has raised: where that was, in the worker, as text."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+def name_of(function: object) -> str:
+    """A callable as messages name it."""
+    return str(getattr(function, "__qualname__", None) or repr(function))
+
+
+def pack(function: Callable[..., Any], positional: Iterable[Any], named: dict[str, Any]) -> bytes:
+    """A call as a pickle. Raises NotPicklable."""
+    try:
+        return pickle.dumps((function, tuple(positional), named), PROTOCOL)
+    except Exception as error:
+        raise NotPicklable(f"{name_of(function)}: the call cannot be pickled: {_summary(error)}") from error
+
+
+def request_of(call: bytes) -> dict[str, Any]:
+    """The arguments of the worker's command CALL."""
+    return {"call": call, "needs_initialize": True}  # bytes become base64 on their way
+
+
+def initialization(initializer: bytes | None) -> dict[str, Any]:
+    """The arguments of the worker's command INITIALIZE: what this program is like now, and a packed initializer."""
+    setting = {"setting": Setting.of_this_program().write()}
+    return setting if initializer is None else {**setting, "initializer": initializer}
+
+
+def is_uninitialized(answer: object) -> bool:
+    """Whether the worker wants its initialization first; it has not run the call."""
+    return isinstance(answer, dict) and "uninitialized" in answer
+
+
+def unpack(answer: object, function: object) -> tuple[Any, BaseException | None]:
+    """What a worker's answer says: a result and None, or None and the exception for the call's future."""
+    match answer:
+        case {"value": str(text)}:
+            return _read(text, f"{name_of(function)}: the result", None)
+        case {"raised": str(text), "traceback": str(trace)}:
+            raised, problem = _read(text, f"{name_of(function)}: its exception", trace)
+            if problem is None and not isinstance(raised, BaseException):  # a __reduce__ that gives something else
+                problem = NotPicklable(f"{name_of(function)}: its exception was read as {raised!r:.100}", sent=Sent.YES)
+            return None, _caused_by(problem or raised, trace)
+        case {"unpicklable": str(what), "reason": str(reason), "traceback": str(trace), "ran": ran}:
+            sent = Sent.YES if ran else Sent.MAYBE
+            return None, _caused_by(NotPicklable(f"{name_of(function)}: {what}: {reason}", sent=sent), trace)
+    return None, CommandError(f"the worker's answer to {CALL!r} is none: {answer!r:.100}")
+
+
+def as_broken(error: BaseException) -> BaseException:
+    """The error of a pool as callers of a process pool expect it: with BrokenProcessPool among its classes."""
+    match error:
+        case WorkerCrashed():
+            kind: type[CallCrashed] | type[WorkersUnavailable] = CallCrashed
+        case CircuitOpen():
+            kind = WorkersUnavailable
+        case _:
+            return error
+    told = kind(error.message, sent=error.sent, worker_id=error.worker_id, stderr_tail=error.stderr_tail)
+    told.__cause__ = error
+    return told
+
+
+def _read(text: str, what: str, trace: str | None) -> tuple[Any, BaseException | None]:
+    try:
+        return pickle.loads(binascii.a2b_base64(text)), None
+    except Exception as error:
+        told = NotPicklable(f"{what} cannot be read: {_summary(error)}", sent=Sent.YES)
+        if trace is None:
+            told.__cause__ = error
+        return None, told
+
+
+def _caused_by(error: BaseException, trace: str) -> BaseException:
+    error.__cause__ = RemoteTraceback(trace)
+    return error
+
+
+def _summary(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,271 @@
+"""Runs what a PoolExecutor was given: a fixed number of threads, each with one call at a time in the pool.
+
+Knows nothing of pickles. Rules:
+1. There are as many threads as workers, at most; a waiting call costs a record and no thread.
+   A thread that takes a call and leaves no other idle begins one first: a client's may be interrupted at that.
+2. Whoever takes a call out of `_pending` decides about it, a thread that runs it or a `cancel` that withdraws it.
+3. Calls are taken in the order in which they came. The end is a mark at the end of the queue, so all before it is run.
+4. The last thread to leave closes the pool.
+5. `_lock` is the threads' own. A client takes none, for it may be interrupted anywhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import copy_context
+from queue import SimpleQueue
+from typing import Any
+
+from poolproof.bridge import (CommandError, InvalidRequest, PoolConfig, PoolError, Sent, WorkerCrashed)
+from poolproof.pool_v2.executor.callables import (CALL, INITIALIZE, ExecutorShutdown, InitializerFailed, as_broken, initialization, is_uninitialized, pack, request_of, unpack)
+from poolproof.pool_v2.calls.lease import (Lease)
+from poolproof.pool_v2.pool import (PoolV2)
+
+UNLIMITED_S = 365 * 86400.0
+logger = logging.getLogger(__name__)
+_living: weakref.WeakSet[Dispatch] = weakref.WeakSet()
+_ending = threading.Event()
+
+
+class _Pending(Future[Any]):
+    """The future of one call, with the call and the context of its `submit`; a cancel takes it out of the queue."""
+
+    def __init__(
+        self,
+        pending: dict[int, _Pending],
+        number: int,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout_s: float | None,
+    ) -> None:
+        super().__init__()
+        self._queue = pending
+        self._number = number
+        self.call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None = (function, args, kwargs)
+        self.context = copy_context()
+        self.timeout_s = timeout_s
+
+    def cancel(self) -> bool:
+        """Withdraw the call, unless it runs or has ended. Whoever waits for it is told now, not when its turn comes."""
+        if not super().cancel():
+            return False
+        if self._queue.pop(self._number, None) is not None:
+            self.call = None
+            self.set_running_or_notify_cancel()
+        return True
+
+
+class Dispatch:
+    """The calls of one executor on their way to its pool. All methods may be called from any thread."""
+
+    def __init__(self, pool: PoolV2, config: PoolConfig, *, initializer: bytes | None) -> None:
+        self.pool = pool
+        self._owner_pid = os.getpid()
+        self._most_threads = config.workers
+        self._leases_only = config.max_requests is not None  # else a first call would count twice
+        self._initializer = initializer
+        self._failures_to_break = config.start_failures_to_open
+        self._failures = 0
+        self._broken = ""
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._pending: dict[int, _Pending] = {}
+        self._queue: SimpleQueue[int | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._busy = 0
+        self._left = 0
+        self._shut = False
+        _living.add(self)
+        self._start_thread()
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout_s: float | None,
+    ) -> Future[Any]:
+        """Put a call at the end of the queue. Raises ExecutorShutdown, or InitializerFailed if there is no hope."""
+        self._require_owner()
+        number = next(self._numbers)
+        future = _Pending(self._pending, number, function, args, kwargs, timeout_s)
+        # No lock: an interrupt must not leave one taken. What came after the end is found by a second look.
+        self._check_open()
+        self._pending[number] = future
+        self._queue.put(number)
+        if (self._shut or self._broken) and self._pending.pop(number, None) is not None:
+            self._check_open()
+        return future
+
+    def _check_open(self) -> None:
+        if self._broken:
+            raise InitializerFailed(self._broken)
+        if self._shut or _ending.is_set():
+            event = "the program began to end" if _ending.is_set() else "its shutdown"
+            raise ExecutorShutdown(f"executor {self.pool.name!r}: no call can be submitted after {event}")
+
+    def shut_down(self, *, cancel_futures: bool = False) -> None:
+        """Accept nothing more; with `cancel_futures` cancel what waits. Idempotent; waits for nothing."""
+        self._require_owner()
+        self._mark_end()
+        if cancel_futures:
+            for future in list(self._pending.values()):
+                future.cancel()
+
+    def join(self) -> None:
+        """Wait until all was run and the pool is closed; a callback of one of the calls does not wait for itself."""
+        for thread in self._threads:  # one that grows meanwhile is followed to its end
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def let_go(self) -> None:
+        """The executor was dropped: run what waits, then end. May be called anywhere, under any lock."""
+        if self.owned():
+            self._mark_end()
+
+    def owned(self) -> bool:
+        """Whether this is the process in which it was made."""
+        return os.getpid() == self._owner_pid
+
+    def _require_owner(self) -> None:
+        if not self.owned():
+            raise ExecutorShutdown(
+                f"executor {self.pool.name!r} belongs to process {self._owner_pid}, not to its forked child"
+            )
+
+    def _mark_end(self) -> None:
+        if not self._shut:
+            self._shut = True
+            self._queue.put(None)
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._serve, name=f"{self.pool.name}-dispatch-{len(self._threads)}")
+        thread.start()
+        self._threads.append(thread)
+
+    # The threads.
+
+    def _serve(self) -> None:
+        while (number := self._queue.get()) is not None:
+            future = self._pending.pop(number, None)
+            if future is not None:
+                self._leave_one_idle()
+                try:
+                    self._carry_out(future)
+                except BaseException:
+                    # A callback has raised what is not even an Exception. This thread has nobody to tell.
+                    logger.exception("executor %r: a callback of a call has failed", self.pool.name)
+                del future  # an idle thread keeps no result
+                with self._lock:
+                    self._busy -= 1
+        self._queue.put(None)  # for the next thread
+        with self._lock:
+            self._left += 1
+            last = self._left == len(self._threads)
+        if last:
+            self.pool.close()
+
+    def _leave_one_idle(self) -> None:
+        with self._lock:
+            self._busy += 1
+            if self._busy == len(self._threads) < self._most_threads:
+                try:
+                    self._start_thread()
+                except RuntimeError as error:  # those that there are do the work
+                    logger.warning("executor %r has only %d threads: %s", self.pool.name, self._busy, error)
+
+    def _carry_out(self, future: _Pending) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        assert future.call is not None, "only a cancel takes it away"
+        call, future.call = future.call, None
+        try:
+            value, error = future.context.run(self._run, call, future.timeout_s)
+        except BaseException as failure:
+            value, error = None, as_broken(failure)
+        try:
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+        finally:
+            del call, value, error, future  # the error's traceback holds this frame
+
+    def _run(
+        self, call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]], timeout_s: float | None
+    ) -> tuple[Any, BaseException | None]:
+        request = request_of(pack(*call))
+        answer: Any = None
+        if timeout_s is None and not self._leases_only:
+            answer = self.pool.execute(CALL, request, timeout_s=UNLIMITED_S, checkout_timeout_s=UNLIMITED_S)
+        if answer is None or is_uninitialized(answer):
+            # The wait for a worker and its initialization do not count: only a lease can tell them from the call.
+            answer = self._run_on_lease(request, UNLIMITED_S if timeout_s is None else timeout_s)
+        return unpack(answer, call[0])
+
+    def _run_on_lease(self, request: dict[str, Any], timeout_s: float) -> Any:  # noqa: ANN401 - any JSON value
+        while True:
+            refused: PoolError | None = None
+            try:
+                with self.pool.checkout(CALL, checkout_timeout_s=UNLIMITED_S) as worker:
+                    try:
+                        answer = worker.execute(CALL, request, timeout_s=timeout_s)
+                        if is_uninitialized(answer):
+                            self._initialize(worker)
+                            answer = worker.execute(CALL, request, timeout_s=timeout_s)
+                    except (CommandError, InvalidRequest) as error:  # left the block, it would end the worker
+                        refused = error
+                if refused is not None:
+                    raise refused
+                return answer
+            except WorkerCrashed as error:
+                if error.sent is not Sent.NO:
+                    raise
+                # It was found dead before it took a byte, which costs nothing.
+
+    def _initialize(self, worker: Lease) -> None:
+        # An exception ends the worker, so that it never runs a call half-initialized.
+        try:
+            answer = worker.execute(INITIALIZE, initialization(self._initializer), timeout_s=UNLIMITED_S)
+            _, error = unpack(answer, "the initializer")
+            if error is not None:
+                raise InitializerFailed(
+                    f"the initializer failed in worker {worker.worker_id}: {type(error).__name__}: {error}",
+                    worker_id=worker.worker_id,
+                ) from error
+        except PoolError as error:
+            self._count_failure(error)
+            raise
+        self._failures = 0
+
+    def _count_failure(self, error: PoolError) -> None:
+        with self._lock:
+            self._failures += 1
+            if self._failures < self._failures_to_break:
+                return
+            self._broken = f"executor {self.pool.name!r}: {self._failures} workers in a row failed; the last: {error}"
+        for number in list(self._pending):
+            future = self._pending.pop(number, None)
+            if future is not None and future.set_running_or_notify_cancel():
+                future.set_exception(InitializerFailed(self._broken))
+
+
+def _finish_all() -> None:
+    # The program ends: what was submitted is run, as the standard library's executors do it.
+    _ending.set()
+    owned = [dispatch for dispatch in list(_living) if dispatch.owned()]
+    for dispatch in owned:
+        dispatch.shut_down()
+    for dispatch in owned:
+        dispatch.join()
+
+
+# Not `atexit`, which comes after the interpreter has joined its threads and when it begins no new ones.
+threading._register_atexit(_finish_all)  # type: ignore[attr-defined]

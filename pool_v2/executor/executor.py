@@ -1,0 +1,213 @@
+"""V2 as a `concurrent.futures.Executor`: any callable that can be pickled, in worker processes.
+
+    with PoolExecutor(4) as executor:
+        future = executor.submit(pow, 2, 10)
+
+Knows nothing of threads and workers: `poolproof.pool_v2.executor.dispatch` runs what is submitted. It does what
+ProcessPoolExecutor's documentation says, except that a worker's death costs the one call that it was at, and that a
+call may have a deadline.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from functools import partial
+from itertools import islice
+from typing import Any, ParamSpec, Self, TypeVar
+
+import msgspec
+
+from poolproof.bridge import (ConfigError, Observer, PoolConfig)
+from poolproof.bridge.config import (duration)
+from poolproof.bridge.worker.handlers.callables import (run_chunk)
+from poolproof.bridge.worker.handlers.pickles import (Setting)
+from poolproof.pool_v2.executor.callables import (CallCrashed, ExecutorShutdown, InitializerFailed, NotPicklable, RemoteTraceback, WorkersUnavailable, pack)
+from poolproof.pool_v2.executor.dispatch import (Dispatch)
+from poolproof.pool_v2.pool import (PoolV2)
+
+MAX_FRAME_BYTES = 2**30
+"""What a call or a result may have on the wire, where its pickle takes 4/3 of its size."""
+MOST_WORKERS = 1024
+FIRST_REQUESTS = 2
+"""What a worker's first call takes besides itself: it is answered that it is to be initialized, and is."""
+P = ParamSpec("P")
+T = TypeVar("T")
+__all__ = [
+    "CallCrashed",
+    "ExecutorShutdown",
+    "InitializerFailed",
+    "NotPicklable",
+    "PoolExecutor",
+    "RemoteTraceback",
+    "WorkersUnavailable",
+]
+
+
+class PoolExecutor(Executor):
+    """Runs callables in at most `max_workers` processes (as many as there are processors), which start on demand.
+
+    `initializer(*initargs)` runs once in each worker, before its first call; in a worker that replaces another, too.
+    `max_tasks_per_child` is how many calls a worker runs at most. `timeout_s` is for every call how many seconds it may
+    run: then its worker is killed and replaced, and its future gets CallTimeout; None sets no limit. `config` has the
+    pool's other options (a zygote, an environment, limits on age and memory ...); its `call_timeout_s` is the default
+    of `timeout_s`, its `workers` of `max_workers`. `observer` is told of every step.
+
+    Raises ConfigError (a ValueError) for what is impossible, TypeError for an initializer that is no callable,
+    NotPicklable for one that cannot be pickled, and RuntimeError in the midst of a worker's import of the main module.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        max_tasks_per_child: int | None = None,
+        timeout_s: float | None = None,
+        config: PoolConfig | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        if Setting.importing:
+            raise RuntimeError(
+                "a worker imports the main module, and that starts an executor at once: "
+                "put what the program does behind `if __name__ == '__main__':`"
+            )
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be a callable, not {initializer!r}")
+        config = _configured(config, max_workers, max_tasks_per_child)
+        self._timeout_s = config.call_timeout_s if timeout_s is None else duration("timeout_s", timeout_s)
+        self._origin = self
+        packed = None if initializer is None else pack(initializer, initargs, {})
+        self._dispatch = Dispatch(PoolV2(config, observer=observer), config, initializer=packed)
+        weakref.finalize(self, self._dispatch.let_go).atexit = False  # the dispatch has an end of its own
+
+    @property
+    def pool(self) -> PoolV2:
+        """The pool underneath: for `status`, `health_check` and `warm_up`."""
+        return self._dispatch.pool
+
+    def with_timeout(self, timeout_s: float | None) -> Self:
+        """This very executor, but what is submitted through it may run for `timeout_s` seconds; None sets no limit.
+
+        It shares everything, its end included: `executor.with_timeout(2.0).submit(work)`. Raises ConfigError.
+        """
+        other = object.__new__(type(self))
+        other._timeout_s = None if timeout_s is None else duration("timeout_s", timeout_s)
+        other._origin = self._origin  # which lives as long as this
+        other._dispatch = self._dispatch
+        return other
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have `fn(*args, **kwargs)` run in a worker when its turn comes: first in, first out. It is pickled only then.
+
+        Its future's `cancel` withdraws it for good as long as it does not run. Raises RuntimeError after the shutdown,
+        at the end of the program and in a forked child; BrokenProcessPool if the initializer failed in worker after
+        worker.
+        """
+        return self._dispatch.submit(fn, args, kwargs, self._timeout_s)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """`map(fn, *iterables)` in workers: the results in order, as they are asked for.
+
+        `timeout` is in seconds, from now: then `next` raises TimeoutError. `chunksize` items make one call. All of the
+        iterables is read and submitted now, or with `buffersize` only so many calls ahead of what was taken. What still
+        waits is cancelled when the iterator ends, by an exception too. Raises ValueError for sizes below 1.
+        """
+        if chunksize < 1:
+            raise ValueError(f"chunksize {chunksize!r}: at least 1")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError(f"buffersize {buffersize!r}: a whole number or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError(f"buffersize {buffersize!r}: at least 1, or None")
+        end_s = None if timeout is None else timeout + time.monotonic()
+        items = zip(*iterables, strict=False)
+        if chunksize == 1:
+            return _results(self, fn, items, buffersize, end_s)
+        chunks = iter(lambda: list(islice(items, chunksize)), [])
+        calls = ((chunk,) for chunk in chunks)
+        return _each(_results(self, partial(run_chunk, fn), calls, buffersize, end_s))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Accept nothing more, run what was submitted, then end the workers. Idempotent.
+
+        With `cancel_futures` what does not run yet is cancelled. Returns at the end of all, or at once without `wait`.
+        """
+        self._dispatch.shut_down(cancel_futures=cancel_futures)
+        if wait:
+            self._dispatch.join()
+
+
+def _configured(config: PoolConfig | None, max_workers: int | None, max_tasks_per_child: int | None) -> PoolConfig:
+    changes: dict[str, Any] = {}
+    if config is None:
+        config = PoolConfig(lazy=True, max_frame_bytes=MAX_FRAME_BYTES)
+        changes["workers"] = min(os.cpu_count() or 1, MOST_WORKERS)
+    config.require_defaults(("max_queue", "checkout_timeout_s"), pool="PoolExecutor")
+    if max_workers is not None:
+        changes["workers"] = max_workers
+    if max_tasks_per_child is not None:
+        if max_tasks_per_child < 1:
+            raise ConfigError(f"max_tasks_per_child {max_tasks_per_child!r}: at least 1, or None")
+        changes["max_requests"] = max_tasks_per_child + FIRST_REQUESTS
+    try:
+        return msgspec.structs.replace(config, **changes)
+    except ConfigError as error:
+        raise ConfigError(
+            f"max_workers {max_workers!r}, max_tasks_per_child {max_tasks_per_child!r}: {error}"
+        ) from error
+
+
+def _results(
+    executor: PoolExecutor,
+    function: Callable[..., T],
+    calls: Iterator[tuple[Any, ...]],
+    buffersize: int | None,
+    end_s: float | None,
+) -> Iterator[T]:
+    # The first calls are submitted here, and not when the first result is asked for.
+    futures = deque(executor.submit(function, *call) for call in islice(calls, buffersize))
+    known = weakref.ref(executor)  # an iterator that nobody finishes does not keep the executor
+    del executor
+
+    def results() -> Iterator[T]:
+        try:
+            while futures:
+                living = known() if buffersize is not None else None
+                if living is not None and (call := next(calls, None)) is not None:
+                    futures.append(living.submit(function, *call))
+                del living
+                yield _result_or_cancel(futures.popleft(), end_s)
+        finally:
+            for future in futures:
+                future.cancel()
+
+    return results()
+
+
+def _result_or_cancel(future: Future[T], end_s: float | None) -> T:
+    try:
+        try:
+            return future.result(None if end_s is None else end_s - time.monotonic())
+        finally:
+            future.cancel()
+    finally:
+        del future  # the traceback of an exception would keep it
+
+
+def _each(chunks: Iterator[list[T]]) -> Iterator[T]:
+    for chunk in chunks:
+        chunk.reverse()
+        while chunk:
+            yield chunk.pop()  # what was taken is not kept

@@ -1,0 +1,27 @@
+"""V2 put together: the runtime, and the ways in that stand on it."""
+
+from __future__ import annotations
+
+from poolproof.bridge import (Observer, PoolConfig)
+from poolproof.pool_v2.calls.batch import (Batch)
+from poolproof.pool_v2.core.behaviour import (WorkerBehaviour)
+from poolproof.pool_v2.calls.calls import (Calls)
+from poolproof.pool_v2.calls.handover import (Handover)
+from poolproof.pool_v2.running.housekeeper import (Housekeeper)
+from poolproof.pool_v2.calls.leases import (Leases)
+from poolproof.pool_v2.running.runtime import (Runtime)
+from poolproof.pool_v2.calls.streaming import (Streaming)
+
+
+class Engine(Runtime):
+    """One pool. Its methods may be called from any thread."""
+
+    def __init__(self, config: PoolConfig, observer: Observer | None, behaviour: WorkerBehaviour | None) -> None:
+        super().__init__(config, observer, behaviour)
+        self.leases = Leases(self)
+        self.sessions = Handover(self)
+        self.calls = Calls(self, self.leases, self.sessions)
+        self.batch = Batch(self, self.leases, self.sessions)
+        self.streaming = Streaming(self, self.leases, self.sessions)
+        self.housekeeper = Housekeeper(self, self.leases, self.calls, self.streaming)
+        self.begin(self.housekeeper)

@@ -1,0 +1,373 @@
+"""The pool's housekeeper: whatever takes time or runs an application's code, away from the supervisor's thread.
+
+It calls the hooks that belong to no client, pings idle workers, ends sessions that nobody uses, weighs workers, and
+finds leases whose client is gone. It has no thread until there is something to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from poolproof.bridge import (EventKind, PoolClosed)
+from poolproof.bridge.clock import (deadline_ns, now_ns, remaining_s)
+from poolproof.bridge.wire.exchange import (run)
+from poolproof.bridge.lifecycle import (WorkerState)
+from poolproof.pool_v2.calls.calls import (Calls)
+from poolproof.pool_v2.running.hooks import (Removed, Stopped, describe)
+from poolproof.pool_v2.calls.io import (THREAD)
+from poolproof.pool_v2.calls.lease import (Lease, Open, Record)
+from poolproof.pool_v2.calls.leases import (Leases)
+from poolproof.pool_v2.core.roster import (NEVER_NS, Worker)
+from poolproof.pool_v2.running.runtime import (Runtime)
+from poolproof.pool_v2.calls.streaming import (Streaming)
+from poolproof.pool_v2.running.supervisor import (Duties)
+from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+
+BEAT_NS = 500_000_000
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+JOIN_TIMEOUT_S = 5.0
+logger = logging.getLogger(__name__)
+
+
+class Housekeeper(Duties):
+    """Jobs run one after another, in the order in which they came; init hooks each in a thread of its own."""
+
+    def __init__(self, runtime: Runtime, leases: Leases, calls: Calls, streaming: Streaming) -> None:
+        self._runtime = runtime
+        self._leases = leases
+        self._calls = calls
+        self._streaming = streaming
+        self._jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()  # over `_thread` and the two about init hooks
+        self._starters: list[threading.Thread] = []
+        self._stopped = False
+        self._next_beat_ns = 0
+        self._due: dict[int, Worker] = {}  # whose ping must wait for another cycle
+        self._cycle_ends_ns = 0
+        self._pings_left = 0
+        self._ending: set[str] = set()  # the sessions whose end is a job already
+        self._initialising: dict[int, bool] = {}  # by worker, whether it has ended meanwhile
+        self._initialised: set[int] = set()
+
+    # In the supervisor's thread: nothing here may wait.
+
+    def started(self, worker: Worker) -> None:
+        """The worker has answered its init ping; with an init hook it is ready only after that."""
+        hooks = self._runtime.hooks
+        if not hooks.overrides("init_worker"):
+            if hooks.active:
+                self._initialised.add(worker.worker_id)
+            self._ready(worker)
+            return
+        starter = threading.Thread(target=self._init_worker, args=(worker,), name="pool-v2-init", daemon=True)
+        self._starters = [thread for thread in self._starters if thread.is_alive()] + [starter]
+        self._initialising[worker.worker_id] = False
+        try:
+            starter.start()
+        except RuntimeError as error:  # no more threads
+            self._starters.remove(starter)
+            del self._initialising[worker.worker_id]
+            self._failed(worker, str(error))
+
+    def ping(self, worker: Worker) -> None:
+        """The worker has been idle for long enough: it is asked in this cycle, or in one to come."""
+        self._due.setdefault(worker.worker_id, worker)
+        self._ping_some(now_ns())
+
+    def ended(self, worker: Worker, reason: str) -> None:
+        """The worker has ended: its terminate hook hears of it."""
+        worker_id = worker.worker_id
+        self._leases.mail.pop(worker_id, None)
+        self._due.pop(worker_id, None)
+        kept = self._leases.reasons.pop(worker_id, None)
+        with self._lock:
+            known = worker_id in self._initialised
+            self._initialised.discard(worker_id)
+            if worker_id in self._initialising:
+                self._initialising[worker_id] = True
+        if known:
+            told = kept if kept is not None else reason or self._plain_reason(worker)
+            self.post(partial(self._runtime.hooks.terminate_worker, told, worker.state))
+
+    def beat(self, now: int) -> int:
+        """Look for lost leases, worn sessions and heavy workers, every half second at most; when to come again."""
+        while self._runtime.open.lost:
+            self._reclaim(self._runtime.open.lost.popleft(), "was dropped")
+        while self._runtime.open.dropped:
+            self._runtime.open.dropped.popleft()()
+        for record in list(self._runtime.open.by_call.values()):
+            worker = record.ticket.worker
+            if worker is not None and worker.exited:
+                self._take_back(record, worker)
+        if self._due:
+            self._ping_some(now)
+        if now >= self._next_beat_ns:
+            self._next_beat_ns = now + BEAT_NS
+            self._look_around(now)
+        config = self._runtime.config
+        restless = config.session_ttl_s is not None or config.max_memory_bytes is not None
+        return min(self._next_beat_ns if restless else NEVER_NS, self._cycle_ends_ns if self._due else NEVER_NS)
+
+    def _look_around(self, now: int) -> None:
+        for record in list(self._runtime.open.by_call.values()):
+            if not record.thread.is_alive():
+                self._reclaim(record, "was left behind by its thread")
+        runtime = self._runtime
+        if runtime.config.session_ttl_s is not None:
+            ttl_ns = int(runtime.config.session_ttl_s * 1e9)
+            with runtime.lock:
+                worn = runtime.coordinator.sessions.expired(ttl_ns, now)
+            for session_id in worn:
+                if session_id not in self._ending:
+                    self._ending.add(session_id)
+                    self.post(partial(self._end_worn, session_id, ttl_ns))
+        if runtime.config.max_memory_bytes is not None:
+            self._weigh(runtime.config.max_memory_bytes)
+
+    def _reclaim(self, record: Record, what: str) -> None:
+        ticket = record.ticket
+        if self._runtime.open.by_call.pop(ticket.call, None) is None:
+            return  # it had ended in order
+        self._streaming.reclaimed(ticket)
+        if ticket.worker is None:
+            if ticket.state is TicketState.WAITING:
+                self._runtime.supervisor.abandon(ticket)  # a task's, whose loop was closed
+            return
+        logger.warning(
+            "pool %r: a lease of worker %s %s; it was opened at %s",
+            self._runtime.crew.name,
+            ticket.worker_id,
+            what,
+            "; ".join(record.opened),
+        )
+        self._leases.mark_ended(ticket.worker, "down")
+        self._runtime.supervisor.abandon(ticket)
+        if self._runtime.hooks.active:
+            self.post(partial(self._runtime.hooks.cancelled, "checked_out"))
+
+    def _take_back(self, record: Record, worker: Worker) -> None:
+        # The worker of this lease has ended, and its client does something else meanwhile, perhaps for ever.
+        runtime, ticket = self._runtime, record.ticket
+        lease = record() if isinstance(record, Open) else None
+        if lease is None or lease.owner is None:
+            return  # dropped, or a task's, which sees to that itself
+        fate = partial(self._leases.fate, lease.deadline_ns, worker)
+        why = fate()
+        with runtime.lock:
+            if lease.busy or ticket.worker is not worker:
+                return
+            lease.fate = fate
+            woken: list[Ticket] = []
+            if worker.phase is WorkerState.STARTING:
+                woken = runtime.coordinator.start_failed(worker, f"its init hook broke off: {why}", now_ns())
+            runtime.coordinator.abandon(ticket)
+        self._leases.mark_ended(worker, "close" if runtime.coordinator.closing else why)
+        runtime.supervisor.wake(woken)
+        runtime.supervisor.look()
+
+    def _plain_reason(self, worker: Worker) -> str:
+        if self._runtime.coordinator.closing:
+            return "close"
+        return "retired" if worker.told_ns else "exited"
+
+    def _weigh(self, limit_bytes: int) -> None:
+        runtime = self._runtime
+        with runtime.lock:
+            workers = list(runtime.coordinator.workers.values())
+            if not all(worker.usable for worker in workers):
+                return  # one at a time
+        for worker in workers:
+            if _resident_bytes(worker.transport.pid) > limit_bytes:
+                with runtime.lock:
+                    if worker.usable:
+                        runtime.coordinator.condemn(worker, "")  # a leased one when it is given back
+                runtime.supervisor.look()
+                return
+
+    def _ping_some(self, now: int) -> None:
+        # A cycle lasts as long as the ping interval and has so many pings; who was not asked comes first in the next.
+        config = self._runtime.config
+        interval_ns = int((config.ping_interval_s or 0.0) * 1e9)
+        if now >= self._cycle_ends_ns:
+            self._cycle_ends_ns = now + interval_ns
+            self._pings_left = config.max_idle_pings
+        while self._due and self._pings_left > 0:
+            worker = self._due.pop(next(iter(self._due)))
+            idle = worker.usable and worker.worker_id not in self._runtime.coordinator.held
+            if idle and now - worker.idle_since_ns >= interval_ns:
+                self._pings_left -= 1
+                self.post(partial(self._with_idle, worker, interval_ns))
+
+    def _ready(self, worker: Worker) -> None:
+        runtime = self._runtime
+        runtime.supervisor.decide(lambda: runtime.coordinator.ready(worker, now_ns()))
+
+    # In the housekeeper's own threads.
+
+    def post(self, job: Callable[[], object]) -> None:
+        """Have a job done some time soon. From any thread."""
+        if self._stopped:
+            return
+        self._jobs.put(job)
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    name = f"{self._runtime.crew.name}-housekeeper"
+                    thread = threading.Thread(target=self._run, name=name, daemon=True)
+                    thread.start()
+                    self._thread = thread
+
+    def broadcast(self, message: Any) -> int:  # noqa: ANN401 - the application's own
+        """Give the message to every worker that is idle now, before it serves anybody; how many that are."""
+        runtime = self._runtime
+        with runtime.lock:
+            if runtime.coordinator.closing:
+                raise PoolClosed(f"pool {runtime.crew.name!r} is closed")
+            idle = runtime.coordinator.idle_workers()
+            if runtime.hooks.active:
+                for worker in idle:
+                    self._leases.mail.setdefault(worker.worker_id, deque()).append(message)
+        for worker in idle:
+            self.post(partial(self._with_idle, worker))
+        return len(idle)
+
+    def stop(self) -> None:
+        """Do what is still to be done, and end the threads; a hook that does not return is left behind."""
+        self._stopped = True
+        self._jobs.put(None)
+        self._jobs.put(None)  # one more, for the case below
+        deadline = deadline_ns(JOIN_TIMEOUT_S)
+        me = threading.current_thread()
+        if self._thread is me:
+            self._run()  # a hook closes the pool: the jobs after it are done here
+        for thread in [*self._starters, *([self._thread] if self._thread is not None else [])]:
+            if thread is not me:
+                thread.join(max(0.0, remaining_s(deadline)))
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except BaseException:  # nobody but this thread would hear of it
+                logger.exception("pool %r: a job of its housekeeper failed", self._runtime.crew.name)
+
+    def _init_worker(self, worker: Worker) -> None:
+        runtime = self._runtime
+        lease, ticket = self._own_lease(runtime.config.start_timeout_s)
+        with runtime.lock:
+            if worker.phase is WorkerState.STARTING:
+                runtime.coordinator.hold_start(worker, ticket)
+                self._runtime.open.by_call[ticket.call] = Open(lease, ticket, self._runtime.open.lost.append)
+        if ticket.worker is None:  # the pool was closed
+            self._initialising.pop(worker.worker_id)
+            return
+        if runtime.log is not None:
+            runtime.log.note(EventKind.ACCEPT, ticket.call, worker.worker_id)
+        runtime.supervisor.look()
+        reason: object = None
+        took = False
+        try:
+            runtime.hooks.init_worker(lease, worker)
+            took = True
+        except Removed as removed:
+            reason = removed.args[0] or "removed"
+        except BaseException as error:  # nobody but this thread would hear of it
+            reason = error
+        if took and (worker.transport.dirty or lease.fate is not None):
+            reason = lease.lost() if lease.fate is not None else "its init hook broke off a call"
+        if runtime.log is not None and not worker.transport.dirty and ticket.worker is not None:
+            runtime.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
+        with runtime.lock:
+            runtime.coordinator.release_start(worker, ticket)
+        self._runtime.open.by_call.pop(ticket.call, None)
+        if reason is not None:
+            self._leases.mark_ended(worker, reason)
+        with self._lock:
+            gone = self._initialising.pop(worker.worker_id)
+            if took and not gone:
+                self._initialised.add(worker.worker_id)
+        if took and gone:
+            self.post(partial(runtime.hooks.terminate_worker, reason, worker.state))
+        if reason is None:
+            self._ready(worker)
+        else:
+            self._failed(worker, f"its init hook: {describe(reason)}")
+        runtime.supervisor.look()
+
+    def _failed(self, worker: Worker, message: str) -> None:
+        runtime = self._runtime
+        runtime.supervisor.decide(lambda: runtime.coordinator.start_failed(worker, message, now_ns()))
+
+    def _with_idle(self, worker: Worker, ping_after_ns: int | None = None) -> None:
+        # Lease the worker to the pool itself for its mail, or for a ping if it has been idle for so long.
+        runtime = self._runtime
+        lease, ticket = self._own_lease(runtime.config.ping_timeout_s)
+        with runtime.lock:
+            since_ns = worker.idle_since_ns
+            if ping_after_ns is None and not self._leases.mail.get(worker.worker_id):
+                return  # its clients have heard it
+            if ping_after_ns is not None and now_ns() - since_ns < ping_after_ns:
+                return
+            if not runtime.coordinator.take(worker, ticket):
+                return
+            self._runtime.open.by_call[ticket.call] = Open(lease, ticket, self._runtime.open.lost.append)
+        if runtime.log is not None:
+            runtime.log.note(EventKind.ACCEPT, ticket.call, worker.worker_id)
+        if runtime.coordinator.attention:
+            runtime.supervisor.look()
+        reason: object = None
+        try:
+            self._leases.deliver(ticket)
+            if ping_after_ns is not None:
+                runtime.hooks.ping(lease, ticket)
+        except Removed as removed:
+            reason = removed.args[0] or "removed"
+        except Stopped as stopped:
+            runtime.stop_because(stopped.args[0])
+        except BaseException as error:  # nobody but this thread would hear of it
+            reason = error
+        if reason is not None:
+            self._leases.mark_ended(worker, reason)
+        worker.dirty = worker.transport.dirty
+        if runtime.log is not None and not worker.transport.dirty and ticket.worker is not None:
+            runtime.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
+        told = "" if reason is None else describe(reason) or "removed"
+        with runtime.lock:
+            woken = runtime.coordinator.put_back(ticket, now_ns(), since_ns=since_ns, reason=told)
+        self._runtime.open.by_call.pop(ticket.call, None)
+        runtime.supervisor.wake(woken)
+        if runtime.coordinator.attention:
+            runtime.supervisor.look()
+
+    def _end_worn(self, session_id: str, ttl_ns: int) -> None:
+        runtime = self._runtime
+        try:
+            with runtime.lock:
+                worn = runtime.coordinator.sessions.expired(ttl_ns, now_ns())
+            if session_id in worn:  # nobody has used it meanwhile
+                run(self._calls.end_session(THREAD, session_id))
+        finally:
+            self._ending.discard(session_id)
+
+    def _own_lease(self, timeout_s: float) -> tuple[Lease, Ticket]:
+        # A lease for the pool itself, which counts in no statistics.
+        me, deadline = threading.get_ident(), deadline_ns(timeout_s)
+        ticket = Ticket(next(self._runtime.ids), deadline_ns=deadline, thread_id=me)
+        ticket.state = TicketState.ACCEPTED
+        return Lease(self._leases, ticket, counted=False, owner=me, deadline_ns=deadline), ticket
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
+    except (OSError, IndexError, ValueError):
+        return 0

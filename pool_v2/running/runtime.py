@@ -1,0 +1,394 @@
+"""What every way into V2 stands on: the one lock, the coordinator under it, the supervisor, and a worker's way to a
+client and back.
+
+Refuses to know how a call is made, and the interface's options; the pool in front of it can be dropped without being
+closed.
+
+Interrupts. A KeyboardInterrupt may come between any two steps. Whatever it breaks off ends in `give_up`, which gives
+the worker back, or has the supervisor take it; what it tore in the coordinator's records the next `plan` mends.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from poolproof.bridge import (CheckoutTimeout, Observer, PoolClosed, PoolConfig, PoolError, PoolStatus, Sent, Statistics, WorkerCrashed, WorkerStatus)
+from poolproof.bridge.clock import (deadline_ns, now_ns, remaining_s)
+from poolproof.bridge.config import (duration)
+from poolproof.bridge.processes.crew import (Crew)
+from poolproof.bridge.events import (EventKind)
+from poolproof.pool_v2.core.accounts import (IN_FLIGHT, MOST_UNCOUNTED, Accounts)
+from poolproof.pool_v2.core.behaviour import (WorkerBehaviour)
+from poolproof.pool_v2.core.circuit import (Circuit)
+from poolproof.pool_v2.core.coordinator import (Affinity, Coordinator)
+from poolproof.pool_v2.running.event_log import (EventLog)
+from poolproof.pool_v2.calls.handoff import (hand_over, take_back)
+from poolproof.pool_v2.running.holders import (describe_holders)
+from poolproof.pool_v2.running.hooks import (Hooks, describe)
+from poolproof.pool_v2.calls.lease import (Open, Record)
+from poolproof.pool_v2.core.orders import (Act)
+from poolproof.pool_v2.calls.replies import (Replies)
+from poolproof.pool_v2.core.roster import (Limits)
+from poolproof.pool_v2.core.sessions import (Session)
+from poolproof.pool_v2.running.supervisor import (Duties, Supervisor)
+from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+
+CALL_TIMEOUT_S = 30.0
+CHECKOUT_TIMEOUT_S = 5.0
+LAST_CALLS_S = 0.5
+"""How long the close of an observed pool waits for the outcomes of calls that it has ended."""
+LAST_CALLS_LOOK_S = 0.001
+END_TIMEOUT_S = 5.0
+"""How long killed workers may take to end at close."""
+_ACCEPT, _CHECKIN, _DONE = EventKind.ACCEPT, EventKind.CHECKIN, EventKind.DONE
+_ACCEPTED, _OFFERED, _WAITING = TicketState.ACCEPTED, TicketState.OFFERED, TicketState.WAITING
+
+
+class OpenLeases:
+    """The leases that outlive the function that opened them, and what the interpreter puts down when one is lost."""
+
+    def __init__(self) -> None:
+        self.by_call: dict[int, Record] = {}
+        self.lost: deque[Open] = deque()
+        """Leases that were garbage-collected, put here by the interpreter."""
+        self.dropped: deque[Callable[[], object]] = deque()
+        """What a coroutine's finalizer could not do where it ran, perhaps under the pool's lock."""
+
+
+class Runtime:
+    """One pool's state and its supervision. Every method may be called from any thread.
+
+    Invariant: a worker's transport is used by the one client whose ticket holds the worker, from grant to leave; but
+    its request may be written by the thread that granted it the worker (`poolproof.pool_v2.calls.handoff`).
+    """
+
+    def __init__(self, config: PoolConfig, observer: Observer | None, behaviour: WorkerBehaviour | None) -> None:
+        self.config = config
+        self.hooks = Hooks(behaviour)
+        self.hooks.init_pool()
+        self.crew = Crew(config, version="v2")
+        self.replies = Replies(self.crew.reply_dir)
+        self.lock = threading.Lock()
+        self.ids = itertools.count(1)
+        self.limit_bytes = config.max_frame_bytes
+        self.accounts = Accounts(self.lock)
+        self.open = OpenLeases()
+        self._open_leases = self.open.by_call
+        self._closed = threading.Event()
+        self._closing = threading.RLock()
+        self._close_begun = False
+        self.coordinator = Coordinator(
+            self.crew.name,
+            Circuit(failures_to_open=config.start_failures_to_open, reset_s=config.circuit_reset_s),
+            _limits(config),
+            max_queue=config.max_queue,
+        )
+        self.coordinator.affinity = Affinity(config.session_affinity)
+        self.coordinator.sessions.in_flight = self.accounts.in_flight
+        try:
+            self.log = None if observer is None else EventLog(observer, self.crew.name)
+        except BaseException:
+            self.crew.disband()
+            raise
+
+    def begin(self, duties: Duties) -> None:
+        """Start the supervisor, which leaves `duties` to others. If that fails, nothing of the pool is left."""
+        self._duties = duties
+        try:
+            self.supervisor = Supervisor(
+                self.coordinator,
+                self.lock,
+                self.crew,
+                duties,
+                start_timeout_s=self.config.start_timeout_s,
+                log=self.log,
+            )
+            self.supervisor.start()
+        except BaseException:
+            if self.log is not None:
+                self.log.close()
+            self.crew.disband()
+            raise
+
+    # A worker's way to a client and back.
+
+    def told(self, error: PoolError) -> PoolError:
+        """What the caller is told: a worker that the close has ended did not crash."""
+        if type(error) is WorkerCrashed and self.coordinator.closing and error.sent is not Sent.NO:
+            message = f"pool {self.crew.name!r} was closed during the call"
+            return PoolClosed(message, sent=error.sent, worker_id=error.worker_id)
+        return error
+
+    def tell_done(self, number: int, outcome: str) -> None:
+        """Note for the observer that the call has this outcome; before it is counted, for which `close` waits."""
+        if self.log is not None:
+            self.log.append((_DONE, now_ns(), number, None, None, outcome))
+            if self.log.closed:  # a call on a closed pool has its outcome too
+                self.log.tell_late()
+
+    def tidy(self, failure: type[BaseException] | None) -> None:
+        """Add up the calls that have ended, if there are many; `failure` is what ended the last, if no PoolError."""
+        if len(self.accounts.calls) > MOST_UNCOUNTED and failure is not GeneratorExit:  # see give_up
+            self.accounts.sum_up()
+
+    def enter(self, ticket: Ticket, again: bool = False) -> None:
+        """Give the ticket a worker (ACCEPTED) or a place in the queue (WAITING), or raise why not."""
+        with self.lock:
+            self.coordinator.enter(ticket, now_ns(), again=again)
+        if self.log is not None and ticket.state is _ACCEPTED:
+            self.log.append((_ACCEPT, now_ns(), ticket.call, ticket.worker_id))
+        if self.coordinator.attention:
+            self.supervisor.look()
+
+    def settle(self, ticket: Ticket, label: str) -> None:
+        """End the wait of a ticket whose client cannot just take what it was offered: ACCEPTED, or raises why not."""
+        with self.lock:
+            if ticket.state is _OFFERED:
+                self.coordinator.accept(ticket)
+            state = ticket.state
+            if state is _WAITING:
+                ticket.claim = None  # whoever offers it a worker from now on sends nothing
+            holders = self.coordinator.open_calls() if state is _WAITING else []
+        if ticket.error is not None:
+            raise ticket.error
+        late = ticket.deadline_ns <= now_ns() and not take_back(ticket)  # no time is left to do anything with it
+        if state is not _ACCEPTED or late:
+            self.hooks.cancelled("queued")
+            raise CheckoutTimeout(
+                f"{label!r}: no worker of pool {self.crew.name!r} was free in time",
+                holders=describe_holders(holders),
+            )
+
+    def leave(self, ticket: Ticket, *, reason: str = "") -> None:
+        """Check the worker in: the exchange is over. A `reason` ends it, and so does something that is outstanding."""
+        worker = ticket.worker
+        if worker is not None and worker.transport.dirty:
+            self.give_up(ticket, None, reason=reason)  # a snapshot that was not answered
+            return
+        if self.log is not None and worker is not None:
+            self.log.append((_CHECKIN, now_ns(), ticket.call, ticket.worker_id))
+        with self.lock:
+            offered = self.coordinator.leave(ticket, now_ns(), clean=True, reason=reason)
+        if self._open_leases:
+            self._open_leases.pop(ticket.call, None)
+        for waiter in offered:
+            hand_over(waiter, self.log)
+        if self.coordinator.attention:
+            self.supervisor.look()
+
+    def give_up(self, ticket: Ticket, error: BaseException | None, *, reason: str = "") -> None:
+        """Give back what the ticket has, in whatever state, because of this error. It owns nothing then.
+
+        GeneratorExit may come in the garbage collector, under any lock: the supervisor does the work a little later.
+        """
+        if isinstance(error, GeneratorExit):
+            self.open.dropped.append(partial(self._give_back, ticket, error, reason))
+            return
+        try:
+            self._give_back(ticket, error, reason)
+        except BaseException:  # an interrupt came into these very steps
+            self.supervisor.abandon(ticket)
+            raise
+
+    def _give_back(self, ticket: Ticket, error: BaseException | None, reason: str) -> None:
+        written = take_back(ticket)  # whoever may be writing for it is done after this, so what is dirty is known
+        worker, state = ticket.worker, ticket.state
+        dirty = worker is not None and worker.reachable and bool(worker.transport.dirty or written)
+        if dirty and worker is not None and not worker.killed:
+            self.supervisor.signal(Act.KILL, worker, "dirty")  # before anybody is told of the timeout
+            worker.killed = True  # and not before it was: an interrupt may come between
+        if self.log is not None:
+            if state in (_WAITING, _OFFERED):
+                self.log.note(EventKind.WITHDRAW, ticket.call, ticket.worker_id)
+            elif worker is not None and not dirty:
+                self.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
+        with self.lock:
+            offered = self.coordinator.leave(ticket, now_ns(), clean=not dirty, reason=reason)
+            if error is not None and not isinstance(error, Exception):
+                self.coordinator.suspect()
+        if ticket.reply_pipe is not None:  # so that an error that is kept keeps no descriptor
+            ticket.reply_pipe = None
+            if worker is not None and dirty:
+                worker.transport.reply_pipe = None
+        if self._open_leases:
+            self._open_leases.pop(ticket.call, None)
+        for waiter in offered:
+            hand_over(waiter, self.log)
+        if self.coordinator.attention:
+            self.supervisor.look()
+
+    def release_session(self, number: int, session: Session, failure: type[BaseException] | None) -> None:
+        """This call uses its session no more; what `give_up` says of GeneratorExit holds here too."""
+        if failure is GeneratorExit:
+            self.open.dropped.append(partial(self.release_session, number, session, None))
+            return
+        with self.lock:
+            self.coordinator.sessions.release(session, number, now_ns())
+
+    def may_go_elsewhere(self, error: BaseException, until: int) -> bool:
+        """Whether a call that failed so can be tried on another worker: nothing of it was sent."""
+        if not isinstance(error, WorkerCrashed) or error.sent is not Sent.NO or self.coordinator.closing:
+            return False
+        return remaining_s(until) > 0
+
+    # The pool as a whole.
+
+    def limit_s(self, timeout_s: float | None) -> float:
+        """A call's limit in seconds."""
+        return duration("timeout_s", timeout_s, self.config.call_timeout_s, CALL_TIMEOUT_S)
+
+    def wait_s(self, checkout_timeout_s: float | None) -> float:
+        """How long a call waits for a worker, in seconds."""
+        return duration("checkout_timeout_s", checkout_timeout_s, self.config.checkout_timeout_s, CHECKOUT_TIMEOUT_S)
+
+    def warm_up(self, n: int, deadline: int) -> int:
+        """Wait until `n` workers are ready, or the deadline or an open circuit; how many are. Raises PoolClosed."""
+        coordinator = self.coordinator
+        with self.lock:
+            self._require_open()
+            coordinator.floor = max(coordinator.floor, n)
+        self.supervisor.look()
+        with self.lock:
+            while coordinator.ready_workers < n and not coordinator.circuit.refuses(now_ns()):
+                self._require_open()
+                if remaining_s(deadline) <= 0:
+                    break
+                self.supervisor.progress.wait(remaining_s(deadline))
+            return coordinator.ready_workers
+
+    def _require_open(self) -> None:
+        if self.coordinator.closing:
+            raise PoolClosed(f"pool {self.crew.name!r} is closed")
+
+    def next_id(self) -> int:
+        """A number for a call that nobody has used."""
+        return next(self.ids)
+
+    def stop_because(self, reason: object) -> None:
+        """Close the pool from within, for a reason that whoever comes later is told. Only the first reason counts."""
+        with self.lock:
+            if self.coordinator.closing or self.coordinator.stop_reason:
+                return
+            self.coordinator.stop_reason = describe(reason) or "stopped by a hook"
+            self.hooks.stop_reason = reason
+        threading.Thread(target=self.close, args=(self.config.close_grace_s,), name="pool-v2-stop", daemon=True).start()
+
+    def status(self) -> PoolStatus:
+        """A consistent snapshot."""
+        outcomes, in_flight = self.accounts.sum_up()
+        coordinator = self.coordinator
+        with self.lock:
+            workers = tuple(
+                WorkerStatus(
+                    worker_id=worker.worker_id,
+                    pid=worker.transport.pid if worker.reachable else 0,
+                    state=coordinator.state_of(worker).value,
+                    served=worker.served,
+                )
+                for worker in coordinator.workers.values()
+                if not worker.exited_ns or worker.worker_id in coordinator.held  # of others nothing lives
+            )
+            return PoolStatus(
+                name=self.crew.name,
+                version="v2",
+                state="closed" if self._closed.is_set() else "closing" if coordinator.closing else "open",
+                target=coordinator.limits.size,
+                workers=workers,
+                waiting=coordinator.waiting,
+                sessions=len(coordinator.sessions),
+                statistics=Statistics(
+                    submitted=sum(outcomes.values()) + in_flight, in_flight=in_flight, outcomes=outcomes
+                ),
+            )
+
+    def close(self, grace_s: float) -> None:
+        """Refuse, drain for at most `grace_s` seconds, end, bury. Idempotent; a second caller waits for the first."""
+        deadline = deadline_ns(min(grace_s, 366 * 86400.0))
+        with self._closing:
+            if self._closed.is_set() or self._close_begun:
+                return  # done; or a hook calls in the middle of a close in this very thread
+            self._close_begun = True
+            try:
+                with self.lock:
+                    self.supervisor.refused += self.coordinator.waiting_calls()
+                    woken = self.coordinator.close()
+                    self.supervisor.progress.notify_all()
+                self.supervisor.wake(woken)
+                self.supervisor.look()
+                if not self._await_burials(deadline):
+                    with self.lock:
+                        orders = self.coordinator.kill_rest()
+                    for order in orders:
+                        if order.worker is not None and order.worker.reachable:
+                            self.supervisor.signal(order.act, order.worker, order.reason)
+                    self._await_burials(deadline_ns(END_TIMEOUT_S))
+                self._duties.stop()
+                self.supervisor.stop()
+                self._let_go()
+                self.replies.close()
+                self.hooks.terminate_pool()
+                self.crew.disband()
+                self._closed.set()
+                if self.log is not None:
+                    self.log.note(EventKind.CLOSE)
+                    self._await_outcomes(deadline_ns(LAST_CALLS_S))
+                    self.log.close()
+            finally:
+                self._close_begun = False
+
+    def _let_go(self) -> None:
+        # Nobody watches the workers any more. One may have outlived its kill; its client looks at it and at the clock.
+        for ticket in self.coordinator.open_calls():
+            worker = ticket.worker
+            if worker is not None:
+                if worker.reachable:
+                    worker.transport.watched = False
+                ticket.wake()
+
+    def _await_outcomes(self, deadline: int) -> None:
+        # Clients that the close has woken are just about to note what became of their calls.
+        while IN_FLIGHT in self.accounts.calls.copy().values() and now_ns() < deadline:
+            time.sleep(LAST_CALLS_LOOK_S)
+
+    def _await_burials(self, deadline: int) -> bool:
+        with self.lock:
+            while self.coordinator.workers and remaining_s(deadline) > 0:
+                self.supervisor.progress.wait(remaining_s(deadline))
+            return not self.coordinator.workers
+
+
+def _limits(config: PoolConfig) -> Limits:
+    floor = 0 if config.lazy else config.workers if config.min_workers is None else config.min_workers
+    return Limits(
+        size=config.workers,
+        floor=floor,
+        most=config.workers + config.overflow,
+        max_requests=config.max_requests,
+        max_age_ns=_ns(config.max_age_s),
+        max_memory_bytes=config.max_memory_bytes,
+        idle_timeout_ns=_ns(config.idle_timeout_s),
+        ping_interval_ns=_ns(config.ping_interval_s),
+        max_idle_pings=config.max_idle_pings,
+        hot=config.idle_order == "hot",
+    )
+
+
+def _ns(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * 1e9)
+
+
+def close_in_background(runtime: Runtime) -> None:
+    """Close at once, in a thread of its own: a finalizer may run in any thread, under any lock.
+
+    A forked child's copy is only forgotten: what it would end is its parent's.
+    """
+    try:
+        runtime.crew.require_owner()
+    except PoolClosed:
+        return
+    threading.Thread(target=runtime.close, args=(0.0,), name="pool-v2-finalizer", daemon=True).start()

@@ -1,0 +1,337 @@
+"""V2's supervisor: one thread that starts workers, watches them and the calls' deadlines, and buries them.
+
+It never touches a call but to end its worker: whatever it waits for, clients and their workers go on. It knows nothing
+of the queue; what is to be done it asks the coordinator, under the lock, and does it outside.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import assert_never
+
+from poolproof.bridge import (EventKind, StartFailed)
+from poolproof.bridge.clock import (deadline_ns, now_ns)
+from poolproof.bridge.processes.crew import (Crew)
+from poolproof.bridge.wire.transport import (Start, Transport)
+from poolproof.pool_v2.core.coordinator import (Coordinator)
+from poolproof.pool_v2.running.event_log import (EventLog)
+from poolproof.pool_v2.calls.handoff import (hand_over)
+from poolproof.pool_v2.core.orders import (Act, Order)
+from poolproof.pool_v2.core.roster import (NEVER_NS, Worker)
+from poolproof.pool_v2.core.ticket import (Ticket)
+
+LONGEST_SLEEP_S = 1.0
+"""Even an idle pool looks so often: what the interpreter itself puts down (a lost lease) comes without a sign."""
+ROUNDING_S = 0.0005
+FAULT_PAUSE_S = 0.05
+"""After a fault of its own: what fails again and again must not take a processor and fill the log."""
+logger = logging.getLogger(__name__)
+_LIVING: weakref.WeakSet[Supervisor] = weakref.WeakSet()
+
+
+class Duties:
+    """What the supervisor leaves to others, since it may not wait; each may be called from its thread."""
+
+    def started(self, worker: Worker) -> None:
+        """The worker has answered its init ping."""
+
+    def ping(self, worker: Worker) -> None:
+        """The worker is to be asked whether it is well."""
+
+    def ended(self, worker: Worker, reason: str) -> None:
+        """The worker has ended."""
+
+    def beat(self, now: int) -> int:
+        """Some time has passed; when to be called again at the latest."""
+        return NEVER_NS
+
+    def stop(self) -> None:
+        """The pool closes: do what is still to be done, and end."""
+
+
+class Supervisor:
+    """Carries out the coordinator's orders.
+
+    Invariant: a worker's descriptors are closed by this thread alone, after the coordinator said BURY, which it says
+    only when nobody holds the worker.
+    """
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        lock: threading.Lock,
+        crew: Crew,
+        duties: Duties,
+        *,
+        start_timeout_s: float,
+        log: EventLog | None,
+    ) -> None:
+        self._coordinator = coordinator
+        self._crew = crew
+        self._duties = duties
+        self._start_timeout_s = start_timeout_s
+        self._log = log
+        self.lock = lock
+        self.progress = threading.Condition(lock)
+        self._abandoned: deque[Ticket] = deque()
+        self.refused: list[Ticket] = []
+        """Whom a close refuses. It wakes them itself; but it may be interrupted before it has."""
+        self._starting: dict[Worker, tuple[Start, int]] = {}
+        self._gone: list[Worker] = []
+        self._unannounced: list[Worker] = []
+        self._fds: dict[int, tuple[Worker, Callable[[Worker], None]]] = {}
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._stopping = False
+        self._ended = False
+        self._ending = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name=f"{crew.name}-supervisor", daemon=True)
+        _LIVING.add(self)
+
+    def start(self) -> None:
+        """Begin, with the first look at what is to be done."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; every worker should be buried by then. Idempotent."""
+        self._stopping = True
+        self.look()
+        self._thread.join()
+        with self._ending:
+            if not self._ended:
+                self._ended = True
+                self._epoll.close()
+                os.close(self._wake)
+
+    def look(self) -> None:
+        """Have it look at what is to be done. From any thread, outside the lock."""
+        # A client that leaves after the end must not write to a descriptor that was given to another by then.
+        with self._ending:
+            if not self._ended:
+                os.eventfd_write(self._wake, 1)
+
+    def abandon(self, ticket: Ticket) -> None:
+        """The client of this ticket was interrupted, or is gone: take what it holds. Never waits for the lock."""
+        self._abandoned.append(ticket)
+        self.look()
+
+    def emit(self, kind: EventKind, worker_id: int, pid: int | None, detail: str = "") -> None:
+        """Note a step of a worker, if somebody observes the pool."""
+        if self._log is not None:
+            self._log.note(kind, None, worker_id, pid, detail)
+
+    def wake(self, tickets: list[Ticket]) -> None:
+        """Tell these clients that they have a worker, or none to hope for. Outside the lock."""
+        for ticket in tickets:
+            if ticket.worker is not None:
+                hand_over(ticket, self._log)
+            else:
+                ticket.wake()
+
+    # The supervisor's thread.
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._turn()
+            except Exception:
+                # Without this thread no deadline is kept, so it goes on whatever one turn has met.
+                logger.exception("pool %r: its supervisor met a fault of its own", self._crew.name)
+                time.sleep(FAULT_PAUSE_S)
+
+    def _turn(self) -> None:
+        while self._abandoned:
+            ticket = self._abandoned.popleft()
+            self.decide(lambda ticket=ticket: self._coordinator.abandon(ticket))  # type: ignore[misc]
+        for ticket in self.refused:
+            ticket.wake()
+        self._check_starts()
+        now = now_ns()
+        with self.lock:
+            orders = self._coordinator.plan(now)
+            watch_ns = self._coordinator.watch_ns
+        starts = sum(order.act is Act.START for order in orders)
+        failed = self._carry_out_all(orders[:starts])
+        while self._gone:
+            self._gone.pop().transport.reap()  # which may wait for the zygote, that forks meanwhile
+        failed += self._carry_out_all(orders[starts:])
+        self._announce()
+        times = [watch_ns, self._duties.beat(now), *(deadline for _, deadline in self._starting.values())]
+        done = any(order.act is not Act.WAKE for order in orders)  # then there may be more; a client wakes by itself
+        if failed:
+            time.sleep(FAULT_PAUSE_S)
+        sleep_s = 0.0 if done else min((min(times) - now_ns()) / 1e9 + ROUNDING_S, LONGEST_SLEEP_S)
+        for fd, _ in self._epoll.poll(max(sleep_s, 0.0)):
+            if fd == self._wake:
+                os.eventfd_read(self._wake)
+            elif fd in self._fds:
+                worker, react = self._fds[fd]
+                react(worker)
+
+    def decide(self, decision: Callable[[], list[Ticket] | None]) -> None:
+        """Tell the coordinator what happened, and wake whom that concerns. From any thread."""
+        with self.lock:
+            woken = decision()
+            self.progress.notify_all()
+        self.wake(woken or [])
+
+    def _carry_out_all(self, orders: list[Order]) -> int:
+        # How many of them failed. The coordinator gives most once, so one that fails must not cost those behind it.
+        failed = 0
+        for order in orders:
+            try:
+                self._carry_out(order)
+            except Exception:
+                failed += 1
+                logger.exception("pool %r: its supervisor could not %s", self._crew.name, order.act)
+        return failed
+
+    def _carry_out(self, order: Order) -> None:
+        worker, ticket = order.worker, order.ticket
+        match order.act:
+            case Act.START:
+                self._start_one()
+            case Act.WAKE:
+                assert ticket is not None
+                ticket.wake()
+            case Act.BURY:
+                assert worker is not None
+                self._bury(worker)
+            case Act.PING:
+                assert worker is not None
+                self._duties.ping(worker)
+            case Act.WAKE_READER:
+                assert worker is not None
+                worker.transport.wake_reader()
+            case Act.RETIRE | Act.KILL | Act.CUT_OFF:
+                if worker is not None and worker.reachable:
+                    self.signal(order.act, worker, order.reason)
+            case _:
+                assert_never(order.act)
+
+    def signal(self, act: Act, worker: Worker, reason: str) -> None:
+        """Ask or force a worker to end."""
+        transport: Transport = worker.transport
+        reason = "retired" if act is Act.RETIRE else reason
+        self.emit(EventKind.KILL, worker.worker_id, transport.pid, reason)
+        if act is Act.RETIRE:
+            transport.retire()
+        elif act is Act.CUT_OFF:
+            transport.cut_off()
+        else:
+            transport.kill()
+
+    def _bury(self, worker: Worker) -> None:
+        transport: Transport = worker.transport
+        self._starting.pop(worker, None)
+        self._unwatch(transport.answer_fd)
+        self._unwatch(transport.exit_fd)
+        self._crew.bury(worker.transport)
+        self.emit(EventKind.REAP, worker.worker_id, transport.pid, transport.describe_exit())
+        self._duties.ended(worker, worker.reason)
+        self.decide(lambda: self._coordinator.buried(worker))
+
+    def _start_one(self) -> None:
+        worker_id = self._crew.next_id()
+        with self.lock:
+            if self._coordinator.closing:
+                return  # nobody would end it
+            worker = self._coordinator.started(worker_id, now_ns())
+        try:
+            transport: Transport = self._crew.spawn(worker_id)
+        except Exception as error:
+            # Whatever it is, there is no worker, and its place must be free again.
+            message = str(error)
+            if not isinstance(error, StartFailed):
+                logger.exception("pool %r: a worker could not be started", self._crew.name)
+            with self.lock:
+                woken = self._coordinator.start_failed(worker, message, now_ns())
+                woken += self._coordinator.exited(worker, now_ns())  # there is no process to end
+                self._coordinator.buried(worker)
+                self.progress.notify_all()
+            self.wake(woken)
+            return
+        transport.watched = True
+        worker.transport = transport
+        worker.reachable = True
+        self._unannounced.append(worker)
+        handshake = transport.new_start()
+        self._starting[worker] = handshake, deadline_ns(self._start_timeout_s)
+        self._watch(transport.exit_fd, worker, self._on_exit)
+        try:
+            handshake.begin()
+        except StartFailed as error:
+            self._fail_start(worker, error)
+            return
+        self._watch(transport.answer_fd, worker, self._on_handshake)
+
+    def _announce(self) -> None:
+        # Last of all in a turn: a zygote may take a moment until it can tell the pid.
+        while self._unannounced:
+            worker = self._unannounced.pop(0)
+            self.emit(EventKind.SPAWN, worker.worker_id, worker.transport.pid or None)  # 0: not yet forked
+
+    def _check_starts(self) -> None:
+        now = now_ns()
+        for worker, (handshake, deadline) in list(self._starting.items()):
+            if now >= deadline:
+                self._fail_start(worker, handshake.failed("did not answer its init ping in time"))
+
+    def _watch(self, fd: int, worker: Worker, react: Callable[[Worker], None]) -> None:
+        self._fds[fd] = worker, react
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def _unwatch(self, fd: int) -> None:
+        if self._fds.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def _on_handshake(self, worker: Worker) -> None:
+        handshake, _ = self._starting[worker]
+        try:
+            done = handshake.advance()
+        except StartFailed as error:
+            self._fail_start(worker, error)
+            return
+        if done:
+            self._unwatch(worker.transport.answer_fd)
+            del self._starting[worker]
+            worker.pid = worker.transport.pid
+            self.emit(EventKind.READY, worker.worker_id, worker.pid)
+            self._duties.started(worker)
+
+    def _fail_start(self, worker: Worker, error: StartFailed) -> None:
+        self._starting.pop(worker, None)
+        self._unwatch(worker.transport.answer_fd)
+        self.decide(lambda: self._coordinator.start_failed(worker, str(error), now_ns()))
+
+    def _on_exit(self, worker: Worker) -> None:
+        transport: Transport = worker.transport
+        if worker in self._starting:
+            handshake, _ = self._starting[worker]
+            self._fail_start(worker, handshake.failed("died before it answered its init ping"))
+        self._unwatch(transport.exit_fd)
+        self._gone.append(worker)
+        self.decide(lambda: self._coordinator.exited(worker, now_ns()))
+
+    def _close_in_child(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._epoll.close()
+            os.close(self._wake)
+
+
+def _after_fork_in_child() -> None:
+    for supervisor in list(_LIVING):
+        supervisor._ending = threading.Lock()  # whoever held it is in the parent
+        supervisor._close_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
