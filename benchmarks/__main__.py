@@ -16,7 +16,7 @@ from benchmarks.catalogue import EXPERIMENTS, choose, run
 from benchmarks.effort import full, quick
 from benchmarks.exporters import describe_run, goal_table, print_result, write_json
 from benchmarks.markdown import update_page
-from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.errors import UsageError
 
 LONGEST_S = 900.0
 """After so long something is stuck: everything that was started is ended, this program included."""

@@ -12,11 +12,11 @@ from typing import Any
 
 from benchmarks.effort import Limit
 from benchmarks.records import Figure
-from poolproof.harness.model.errors import (RunError)
-from poolproof.harness.bench.block import (Block)
-from poolproof.harness.bench.generator import (Client, make_clients, run_block)
-from poolproof.harness.history.stats import (paired_ratio)
-from poolproof.harness.model.workload import (Step)
+from poolproof.harness.bench.block import Block
+from poolproof.harness.bench.generator import Client, make_clients, run_block
+from poolproof.harness.history.stats import paired_ratio
+from poolproof.harness.model.errors import RunError
+from poolproof.harness.model.workload import Step
 
 Execute = Callable[[str, dict[str, Any]], Any]
 """`execute(command, args)` gives the answer of a worker of the system's. Any thread may call it."""

@@ -11,8 +11,8 @@ from benchmarks import systems
 from benchmarks.blocks import System, measure_blocks, middle, open_all, ratio_of_rates
 from benchmarks.effort import Effort, Limit
 from benchmarks.records import Figure, Goal, Result, Row, judge
-from poolproof.harness.bench.block import (Block)
-from poolproof.harness.history.stats import (quantile)
+from poolproof.harness.bench.block import Block
+from poolproof.harness.history.stats import quantile
 
 ROUND_TRIP_LIMIT = 1.35
 ONE_CLIENT_TIMES = 3.5

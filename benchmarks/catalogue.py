@@ -22,8 +22,8 @@ from benchmarks.readiness import start_up
 from benchmarks.records import Report, Result
 from benchmarks.replacement import replacement
 from benchmarks.runs import runs
-from poolproof.bridge import (PoolError)
-from poolproof.harness.model.errors import (UsageError)
+from poolproof.bridge import PoolError
+from poolproof.harness.model.errors import UsageError
 
 Experiment = Callable[[Effort], Result]
 EXPERIMENTS: dict[str, Experiment] = {

@@ -10,10 +10,10 @@ from benchmarks.blocks import JOIN_TIMEOUT_S, BenchError
 from benchmarks.effort import Effort, Limit
 from benchmarks.records import Figure, Goal, Result, Row, judge
 from benchmarks.systems import config
-from poolproof.bridge import (CallTimeout)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.harness.history.stats import (quantile)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import CallTimeout
+from poolproof.bridge.clock import now_ns
+from poolproof.harness.history.stats import quantile
+from poolproof.pool_v2 import PoolV2
 
 TIMEOUTS_S = (0.05, 0.2)
 """The shortest and the longest; the clients of a round share the range evenly."""

@@ -12,7 +12,7 @@ from benchmarks.effort import Effort, Limit
 from benchmarks.raw import pipe_a_client
 from benchmarks.records import Result, judge
 from benchmarks.systems import v2
-from poolproof.harness.model.workload import (Step)
+from poolproof.harness.model.workload import Step
 
 CALL_S = 0.010
 LEAD_S = 0.1

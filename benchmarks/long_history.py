@@ -17,13 +17,24 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (Event, EventKind, ServiceInterval, Statistics)
-from poolproof.bridge.worker.journal import (Entry)
-from poolproof.harness.model.fault import (FaultKind, FaultRecord)
-from poolproof.harness.history.history import (History, Leftovers, Op, OpType, RunInfo, Sample)
-from poolproof.harness.history.lines import (End, EndLine, EventLine, FaultLine, LeftoversLine, Line, MarkLine, OpLine, SampleLine, StatisticsLine)
-from poolproof.harness.run.store import (RunFolder)
-from poolproof.harness.history.tables import (Events, Ops, Services)
+from poolproof.bridge import Event, EventKind, ServiceInterval, Statistics
+from poolproof.bridge.worker.journal import Entry
+from poolproof.harness.history.history import History, Leftovers, Op, OpType, RunInfo, Sample
+from poolproof.harness.history.lines import (
+    End,
+    EndLine,
+    EventLine,
+    FaultLine,
+    LeftoversLine,
+    Line,
+    MarkLine,
+    OpLine,
+    SampleLine,
+    StatisticsLine,
+)
+from poolproof.harness.history.tables import Events, Ops, Services
+from poolproof.harness.model.fault import FaultKind, FaultRecord
+from poolproof.harness.run.store import RunFolder
 
 WORKERS = 16
 PAIRS = WORKERS // 2

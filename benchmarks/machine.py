@@ -12,8 +12,8 @@ from importlib import metadata
 import psutil
 
 from benchmarks.records import Load, Machine
-from poolproof.harness.bench.machine import (Times, processor)
-from poolproof.harness.run.lock import (measuring)
+from poolproof.harness.bench.machine import Times, processor
+from poolproof.harness.run.lock import measuring
 
 REST_S = 0.25
 PACKAGES = ("msgspec", "pebble", "loky")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.exporters import describe_run, heading, interval, limit, number
 from benchmarks.records import Report, Result
-from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.errors import UsageError
 
 BEGIN = "<!-- results: begin -->"
 END = "<!-- results: end -->"

@@ -17,13 +17,13 @@ from functools import partial
 from typing import Any, cast
 
 from benchmarks.blocks import BenchError
-from poolproof.bridge import (CallTimeout, Pool, PoolConfig, PoolError, Sent, WorkerCrashed)
-from poolproof.harness.bench.generator import (Client, make_clients, run_block)
-from poolproof.migration import (Guardrails, MigratingPool, Plan)
-from poolproof.harness.history.stats import (paired_ratio, quantile)
-from poolproof.harness.model.workload import (Step)
-from poolproof.pool_v1 import (PoolV1)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import CallTimeout, Pool, PoolConfig, PoolError, Sent, WorkerCrashed
+from poolproof.harness.bench.generator import Client, make_clients, run_block
+from poolproof.harness.history.stats import paired_ratio, quantile
+from poolproof.harness.model.workload import Step
+from poolproof.migration import Guardrails, MigratingPool, Plan
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v2 import PoolV2
 
 LAX = Guardrails(
     max_mismatch_rate=1, max_error_rate=1, max_failures_in_row=10**9, max_latency_ratio=10**6, latency_slack_s=3600

@@ -10,8 +10,8 @@ from benchmarks.effort import MB, Effort, Limit
 from benchmarks.raw import bytes_echo, codec_echo
 from benchmarks.records import Goal, Result, Row, judge
 from benchmarks.systems import v2
-from poolproof.harness.history.stats import (quantile)
-from poolproof.harness.model.workload import (Step)
+from poolproof.harness.history.stats import quantile
+from poolproof.harness.model.workload import Step
 
 SIZES = (1_000, 16_000, 256_000, 1 * MB, 16 * MB, 64 * MB)
 CODEC = "socketpair with the codec"

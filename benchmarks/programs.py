@@ -10,9 +10,9 @@ from benchmarks.blocks import middle
 from benchmarks.effort import Effort, Limit
 from benchmarks.records import Result, Row, judge
 from benchmarks.systems import config
-from poolproof.bridge.dspy.adapter import (DSPY_ENVIRONMENT, DSPY_PRELOAD)
-from poolproof.harness.history.stats import (quantile)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge.dspy.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
+from poolproof.harness.history.stats import quantile
+from poolproof.pool_v2 import PoolV2
 
 READY_GOAL_MS = 150.0
 IDLE_GOAL_MB = 15.0

@@ -19,8 +19,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from poolproof.bridge.wire.framing import (HEADER_BYTES, encode_frame)
-from poolproof.bridge.wire.messages import (decode_request, decode_response, encode_request, encode_success)
+from poolproof.bridge.wire.framing import HEADER_BYTES, encode_frame
+from poolproof.bridge.wire.messages import decode_request, decode_response, encode_request, encode_success
 
 ROOT = Path(__file__).parent.parent
 READ_BYTES = 64 * 1024

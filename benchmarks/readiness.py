@@ -14,9 +14,9 @@ from benchmarks.blocks import BenchError, middle, orders, paired
 from benchmarks.effort import Effort, Limit
 from benchmarks.records import Result, Row, judge
 from benchmarks.systems import config, forking, has_zygote
-from poolproof.harness.history.stats import (quantile)
-from poolproof.pool_v1 import (PoolV1)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.harness.history.stats import quantile
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v2 import PoolV2
 
 GOAL_MS = 60.0
 READY_TIMEOUT_S = 30.0

@@ -19,16 +19,16 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.long_history import WORKERS, write_long_history
-from poolproof.bridge import (OUTCOMES, Event, EventKind)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.harness import (checkers)
-from poolproof.harness.model.checker import (Checker, Finding, run_checker)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.harness.history.history import (Op)
-from poolproof.harness.run.recorder import (Recorder)
-from poolproof.harness.run.store import (RunFolder)
-from poolproof.harness.model.verdict import (Verdict)
-from poolproof.harness.model.workload import (Step)
+from poolproof.bridge import OUTCOMES, Event, EventKind
+from poolproof.bridge.clock import now_ns
+from poolproof.harness import checkers
+from poolproof.harness.history.history import Op
+from poolproof.harness.model.checker import Checker, Finding, run_checker
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.model.workload import Step
+from poolproof.harness.run.recorder import Recorder
+from poolproof.harness.run.store import RunFolder
 
 GOAL_RECORD_US = 2.0
 GOAL_CHECK_S = 20.0

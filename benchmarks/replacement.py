@@ -20,10 +20,10 @@ from benchmarks.blocks import BenchError, middle
 from benchmarks.effort import Effort, Limit
 from benchmarks.records import Result, Row, judge
 from benchmarks.systems import config, has_zygote
-from poolproof.bridge import (Event, EventKind, WorkerCrashed)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.harness.history.stats import (quantile)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import Event, EventKind, WorkerCrashed
+from poolproof.bridge.clock import now_ns
+from poolproof.harness.history.stats import quantile
+from poolproof.pool_v2 import PoolV2
 
 GOAL_MS = 5.0
 LANDING_TIMEOUT_S = 20.0

@@ -13,7 +13,7 @@ from benchmarks.effort import Effort, Limit
 from benchmarks.raw import ROOT
 from benchmarks.records import Figure, Result, Row, judge
 from benchmarks.systems import v2
-from poolproof.harness.history.stats import (quantile)
+from poolproof.harness.history.stats import quantile
 
 CLIENTS = 8
 FACTOR = 1.5

@@ -17,9 +17,9 @@ import msgspec
 
 from benchmarks.blocks import Execute, MissingPeer, System
 from benchmarks.raw import hand_off, pipe_call, pipes_in_turn
-from poolproof.bridge import (Observer, PoolConfig)
-from poolproof.pool_v1 import (PoolV1)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import Observer, PoolConfig
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v2 import PoolV2
 
 ANSWER_TIMEOUT_S = 30.0
 

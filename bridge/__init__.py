@@ -5,10 +5,39 @@ from __future__ import annotations
 if __name__ == "bridge":
     raise ImportError("there is no package bridge: import poolproof.bridge")
 
-from poolproof.bridge.config import (PoolConfig)
-from poolproof.bridge.errors import (AnswerError, CallTimeout, Cancelled, CheckoutTimeout, CircuitOpen, CommandError, ConfigError, HookError, InvalidRequest, LeaseError, PoolClosed, PoolError, PoolNameConflict, ProtocolError, QueueFull, Sent, SessionLost, StartFailed, WorkerCrashed)
-from poolproof.bridge.events import (Event, EventKind, Observer, ServiceInterval)
-from poolproof.bridge.interface import (OUTCOMES, Capability, Health, Pool, PoolStatus, SessionStatus, Statistics, WorkerStatus)
+from poolproof.bridge.config import PoolConfig
+from poolproof.bridge.errors import (
+    AnswerError,
+    CallTimeout,
+    Cancelled,
+    CheckoutTimeout,
+    CircuitOpen,
+    CommandError,
+    ConfigError,
+    HookError,
+    InvalidRequest,
+    LeaseError,
+    PoolClosed,
+    PoolError,
+    PoolNameConflict,
+    ProtocolError,
+    QueueFull,
+    Sent,
+    SessionLost,
+    StartFailed,
+    WorkerCrashed,
+)
+from poolproof.bridge.events import Event, EventKind, Observer, ServiceInterval
+from poolproof.bridge.interface import (
+    OUTCOMES,
+    Capability,
+    Health,
+    Pool,
+    PoolStatus,
+    SessionStatus,
+    Statistics,
+    WorkerStatus,
+)
 
 __all__ = [
     "OUTCOMES",

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import msgspec
 
-from poolproof.bridge.errors import (ConfigError)
+from poolproof.bridge.errors import ConfigError
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 

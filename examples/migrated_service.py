@@ -17,10 +17,10 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (CommandError, Pool, PoolConfig, PoolError)
-from poolproof.migration import (MigratingPool, load_plan)
-from poolproof.pool_v1 import (PoolV1)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import CommandError, Pool, PoolConfig, PoolError
+from poolproof.migration import MigratingPool, load_plan
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v2 import PoolV2
 
 WORKERS = 2
 

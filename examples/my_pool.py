@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from poolproof.bridge import (Observer, PoolConfig)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import Observer, PoolConfig
+from poolproof.pool_v2 import PoolV2
 
 
 class CountingPool(PoolV2):

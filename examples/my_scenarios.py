@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import (CORE, AtMostOnce, Conserved, LabelledOutcome, OneOutcome)
-from poolproof.harness.history.history import (Op)
-from poolproof.harness.model.intended import (Comparing, DifferenceKind, IntendedDifference)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step, steady)
+from poolproof.harness.checkers import CORE, AtMostOnce, Conserved, LabelledOutcome, OneOutcome
+from poolproof.harness.history.history import Op
+from poolproof.harness.model.intended import Comparing, DifferenceKind, IntendedDifference
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan, Size, Step, steady
 
 
 def mixed(choice: random.Random, size: Size) -> Plan:

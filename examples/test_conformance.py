@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from my_pool import make
 
-from poolproof.harness.pytest_plugin.conformance import (KnownFailure, conformance_tests)
+from poolproof.harness.pytest_plugin.conformance import KnownFailure, conformance_tests
 
 test_my_pool = conformance_tests(make, scenarios=["any_json", "fair_queue", "my_scenarios.py"])
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from poolproof.harness.model.intended import (Comparing)
-from poolproof.migration.config import (load_plan)
-from poolproof.migration.control import (Moved)
-from poolproof.migration.plan import (Guardrails, Mode, Moving, Plan, Position, Side)
-from poolproof.migration.pool import (MigratingPool, Report)
-from poolproof.migration.state import (StateConflict, StateError, StateFile)
+if __name__ == "migration":
+    raise ImportError("there is no package migration: import poolproof.migration")
+
+from poolproof.harness.model.intended import Comparing
+from poolproof.migration.config import load_plan
+from poolproof.migration.control import Moved
+from poolproof.migration.plan import Guardrails, Mode, Moving, Plan, Position, Side
+from poolproof.migration.pool import MigratingPool, Report
+from poolproof.migration.state import StateConflict, StateError, StateFile
 
 __all__ = [
     "Comparing",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-from poolproof.bridge import (Statistics)
+from poolproof.bridge import Statistics
 
 IN_FLIGHT = ""
 MOST_UNCOUNTED = 64

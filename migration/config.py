@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from poolproof.bridge import (ConfigError)
-from poolproof.migration.plan import (Guardrails, Plan, Position, field_names, require_known)
+from poolproof.bridge import ConfigError
+from poolproof.migration.plan import Guardrails, Plan, Position, field_names, require_known
 
 VERSION_VARIABLE = "POOLPROOF_POOL_VERSION"
 STATE_VARIABLE = "POOLPROOF_MIGRATION_STATE"

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from poolproof.bridge import (ConfigError)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.migration.plan import (Mode, Plan, Position)
-from poolproof.migration.state import (Entry, StateConflict, StateError, StateFile, whoami)
-from poolproof.migration.shadowing.witness import (Witness)
+from poolproof.bridge import ConfigError
+from poolproof.bridge.clock import now_ns
+from poolproof.migration.plan import Mode, Plan, Position
+from poolproof.migration.shadowing.witness import Witness
+from poolproof.migration.state import Entry, StateConflict, StateError, StateFile, whoami
 
 logger = logging.getLogger("poolproof.migration")
 GUARDRAIL = "guardrail"

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from poolproof.migration.plan import (Guardrails, Side)
-from poolproof.harness.history.stats import (quantile)
+from poolproof.harness.history.stats import quantile
+from poolproof.migration.plan import Guardrails, Side
 
 MOST_KEPT = 2000
 """Of more calls within a window only the last count, so that a look stays cheap."""

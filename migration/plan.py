@@ -18,8 +18,8 @@ from typing import Any, Self
 
 import msgspec
 
-from poolproof.bridge import (ConfigError)
-from poolproof.bridge.config import (STATE_COMMANDS, duration)
+from poolproof.bridge import ConfigError
+from poolproof.bridge.config import STATE_COMMANDS, duration
 
 POSITION_PATTERN = re.compile(r"canary:(\d{1,3})")
 

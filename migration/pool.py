@@ -16,16 +16,16 @@ from typing import Any, Self
 
 import msgspec
 
-from poolproof.bridge import (Capability, ConfigError, Health, Pool, PoolClosed, PoolError, PoolStatus, SessionStatus)
-from poolproof.harness.model.intended import (Comparing)
-from poolproof.migration.accounts import (IN_FLIGHT, MOST_UNCOUNTED, Accounts)
-from poolproof.migration.control import (Control, Moved)
-from poolproof.migration.guardrails import (Figures)
-from poolproof.migration.plan import (Plan, Position, Side)
-from poolproof.migration.shadowing.shadow import (Shadow, ShadowFigures)
-from poolproof.migration.traffic import (Traffic)
-from poolproof.migration.watch import (Watch)
-from poolproof.migration.shadowing.witness import (Witness)
+from poolproof.bridge import Capability, ConfigError, Health, Pool, PoolClosed, PoolError, PoolStatus, SessionStatus
+from poolproof.harness.model.intended import Comparing
+from poolproof.migration.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
+from poolproof.migration.control import Control, Moved
+from poolproof.migration.guardrails import Figures
+from poolproof.migration.plan import Plan, Position, Side
+from poolproof.migration.shadowing.shadow import Shadow, ShadowFigures
+from poolproof.migration.shadowing.witness import Witness
+from poolproof.migration.traffic import Traffic
+from poolproof.migration.watch import Watch
 
 NOT_OFFERED = frozenset({Capability.CHECKOUT, Capability.EVENTS})
 CLOSE_EXTRA_S = 30.0

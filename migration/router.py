@@ -15,7 +15,7 @@ from enum import StrEnum
 
 import msgspec
 
-from poolproof.migration.plan import (Mode, Moving, Plan, Position, Side)
+from poolproof.migration.plan import Mode, Moving, Plan, Position, Side
 
 SPREAD = 61
 """No common divisor with 100, so any 100 calls in a row go to v2 in exactly the share asked for, well mixed."""

@@ -18,9 +18,9 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (SessionStatus)
-from poolproof.migration.plan import (Side)
-from poolproof.migration.router import (Home)
+from poolproof.bridge import SessionStatus
+from poolproof.migration.plan import Side
+from poolproof.migration.router import Home
 
 MOST_FAILURES = 3
 """So many handovers of one session may fail for a reason that may pass."""

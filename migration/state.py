@@ -23,8 +23,8 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock, Timeout
 
-from poolproof.harness.model.errors import (HarnessError)
-from poolproof.migration.plan import (Mode, Position)
+from poolproof.harness.model.errors import HarnessError
+from poolproof.migration.plan import Mode, Position
 
 FORMAT = 1
 LOCK_WAIT_S = 5.0

@@ -11,15 +11,29 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (CheckoutTimeout, CircuitOpen, CommandError, ConfigError, InvalidRequest, Pool, PoolClosed, PoolError, QueueFull, Sent, SessionLost, StartFailed, WorkerCrashed)
-from poolproof.bridge.clock import (now_ns, remaining_s)
-from poolproof.bridge.config import (duration)
-from poolproof.migration.control import (Control, Step)
-from poolproof.migration.plan import (Mode, Plan, Side)
-from poolproof.migration.router import (Act, Home, route_call, route_session)
-from poolproof.migration.sessions import (Ledger, Record)
-from poolproof.migration.shadowing.shadow import (Shadow)
-from poolproof.migration.shadowing.witness import (Witness)
+from poolproof.bridge import (
+    CheckoutTimeout,
+    CircuitOpen,
+    CommandError,
+    ConfigError,
+    InvalidRequest,
+    Pool,
+    PoolClosed,
+    PoolError,
+    QueueFull,
+    Sent,
+    SessionLost,
+    StartFailed,
+    WorkerCrashed,
+)
+from poolproof.bridge.clock import now_ns, remaining_s
+from poolproof.bridge.config import duration
+from poolproof.migration.control import Control, Step
+from poolproof.migration.plan import Mode, Plan, Side
+from poolproof.migration.router import Act, Home, route_call, route_session
+from poolproof.migration.sessions import Ledger, Record
+from poolproof.migration.shadowing.shadow import Shadow
+from poolproof.migration.shadowing.witness import Witness
 
 REFUSALS = (PoolClosed, CircuitOpen, QueueFull, WorkerCrashed, StartFailed)
 """If nothing was sent, these say that a pool does not take calls now; another may."""

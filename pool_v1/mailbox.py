@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from poolproof.bridge import (PoolClosed)
+from poolproof.bridge import PoolClosed
 
 
 class Message:

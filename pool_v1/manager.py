@@ -12,12 +12,23 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from poolproof.bridge import (CommandError, Event, EventKind, Observer, PoolClosed, PoolConfig, SessionStatus, StartFailed, WorkerCrashed, WorkerStatus)
-from poolproof.bridge.processes.channel import (Channel)
-from poolproof.bridge.clock import (deadline_ns, now_ns)
-from poolproof.bridge.processes.crew import (Crew)
-from poolproof.bridge.errors import (PoolError)
-from poolproof.pool_v1.mailbox import (Mailbox, Message)
+from poolproof.bridge import (
+    CommandError,
+    Event,
+    EventKind,
+    Observer,
+    PoolClosed,
+    PoolConfig,
+    SessionStatus,
+    StartFailed,
+    WorkerCrashed,
+    WorkerStatus,
+)
+from poolproof.bridge.clock import deadline_ns, now_ns
+from poolproof.bridge.errors import PoolError
+from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.crew import Crew
+from poolproof.pool_v1.mailbox import Mailbox, Message
 
 OPERATION_TIMEOUT_S = 30.0
 """How long the manager waits for one response before it gives the worker up."""

@@ -12,13 +12,28 @@ from collections import Counter
 from types import TracebackType
 from typing import Any, Self
 
-from poolproof.bridge import (CallTimeout, Capability, CheckoutTimeout, EventKind, Health, InvalidRequest, Observer, PoolClosed, PoolConfig, PoolError, PoolStatus, Sent, SessionStatus, Statistics)
-from poolproof.bridge.clock import (deadline_ns, now_ns, remaining_s)
-from poolproof.bridge.config import (duration)
-from poolproof.bridge.events import (CORRELATION)
-from poolproof.bridge.wire.messages import (encode_request, session_args)
-from poolproof.pool_v1.mailbox import (Message)
-from poolproof.pool_v1.manager import (Manager, stop_in_background)
+from poolproof.bridge import (
+    CallTimeout,
+    Capability,
+    CheckoutTimeout,
+    EventKind,
+    Health,
+    InvalidRequest,
+    Observer,
+    PoolClosed,
+    PoolConfig,
+    PoolError,
+    PoolStatus,
+    Sent,
+    SessionStatus,
+    Statistics,
+)
+from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
+from poolproof.bridge.config import duration
+from poolproof.bridge.events import CORRELATION
+from poolproof.bridge.wire.messages import encode_request, session_args
+from poolproof.pool_v1.mailbox import Message
+from poolproof.pool_v1.manager import Manager, stop_in_background
 
 CALL_TIMEOUT_S = 5.0
 """The legacy default, which is shorter than the manager's own patience with a worker."""

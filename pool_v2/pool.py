@@ -10,17 +10,26 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from poolproof.bridge import (Capability, CircuitOpen, Health, Observer, PoolConfig, PoolStatus, SessionStatus, StartFailed)
-from poolproof.bridge.clock import (deadline_ns, now_ns)
-from poolproof.bridge.wire.exchange import (run)
-from poolproof.pool_v2.calls.batch import (require_all)
-from poolproof.pool_v2.core.behaviour import (WorkerBehaviour)
-from poolproof.pool_v2.running.engine import (Engine)
-from poolproof.pool_v2.calls.io import (THREAD)
-from poolproof.pool_v2.calls.lease import (Lease)
-from poolproof.pool_v2.core.roster import (NEVER_NS)
-from poolproof.pool_v2.running.runtime import (CALL_TIMEOUT_S, CHECKOUT_TIMEOUT_S, close_in_background)
-from poolproof.pool_v2.calls.streaming import (Stream)
+from poolproof.bridge import (
+    Capability,
+    CircuitOpen,
+    Health,
+    Observer,
+    PoolConfig,
+    PoolStatus,
+    SessionStatus,
+    StartFailed,
+)
+from poolproof.bridge.clock import deadline_ns, now_ns
+from poolproof.bridge.wire.exchange import run
+from poolproof.pool_v2.calls.batch import require_all
+from poolproof.pool_v2.calls.io import THREAD
+from poolproof.pool_v2.calls.lease import Lease
+from poolproof.pool_v2.calls.streaming import Stream
+from poolproof.pool_v2.core.behaviour import WorkerBehaviour
+from poolproof.pool_v2.core.roster import NEVER_NS
+from poolproof.pool_v2.running.engine import Engine
+from poolproof.pool_v2.running.runtime import CALL_TIMEOUT_S, CHECKOUT_TIMEOUT_S, close_in_background
 
 WARM_UP_ROUNDS = 2
 __all__ = ["CALL_TIMEOUT_S", "CHECKOUT_TIMEOUT_S", "PoolV2"]

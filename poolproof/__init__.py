@@ -10,13 +10,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from poolproof.bridge import (CallTimeout, Cancelled, Capability, CheckoutTimeout, CommandError, ConfigError, Event, EventKind, Pool, PoolClosed, PoolConfig, PoolError, QueueFull, Sent, WorkerCrashed)
-    from poolproof.bridge.dspy.adapter import (ProgramAdapter)
-    from poolproof.harness.pytest_plugin.conformance import (conformance_tests)
-    from poolproof.migration import (MigratingPool)
-    from poolproof.harness.model.scenario import (Scenario)
-    from poolproof.pool_v1 import (PoolV1)
-    from poolproof.pool_v2 import (AsyncPool, Lease, PoolExecutor, PoolV2, WorkerBehaviour)
+    from poolproof.bridge import (
+        CallTimeout,
+        Cancelled,
+        Capability,
+        CheckoutTimeout,
+        CommandError,
+        ConfigError,
+        Event,
+        EventKind,
+        Pool,
+        PoolClosed,
+        PoolConfig,
+        PoolError,
+        QueueFull,
+        Sent,
+        WorkerCrashed,
+    )
+    from poolproof.bridge.dspy.adapter import ProgramAdapter
+    from poolproof.harness.model.scenario import Scenario
+    from poolproof.harness.pytest_plugin.conformance import conformance_tests
+    from poolproof.migration import MigratingPool
+    from poolproof.pool_v1 import PoolV1
+    from poolproof.pool_v2 import AsyncPool, Lease, PoolExecutor, PoolV2, WorkerBehaviour
 
 _BRIDGE = (
     "CallTimeout",

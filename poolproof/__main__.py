@@ -10,7 +10,7 @@ TOOLS = ("coverage", "jinja2", "numpy", "psutil", "pytest", "rich", "typer")
 def main() -> int:
     """Run the command; the exit code, 2 where the test tool is not installed."""
     try:
-        from poolproof.harness.cli.app import (main as run)
+        from poolproof.harness.cli.app import main as run
     except ModuleNotFoundError as error:
         if error.name not in TOOLS:
             raise

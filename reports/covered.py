@@ -5,10 +5,10 @@ Pure. It shows and does not judge; whether the declared minimum was reached is d
 
 from __future__ import annotations
 
-from poolproof.harness.compare.cells import (Cell, FaceCell, count_cells, count_faces, untried_faults)
-from poolproof.harness.compare.comparison import (Comparison, Cover, FileCover)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.reports.section import (Grid, Mark, Section, Tone)
+from poolproof.harness.compare.cells import Cell, FaceCell, count_cells, count_faces, untried_faults
+from poolproof.harness.compare.comparison import Comparison, Cover, FileCover
+from poolproof.harness.model.fault import FaultKind
+from poolproof.reports.section import Grid, Mark, Section, Tone
 
 
 def cells_section(comparison: Comparison) -> Section | None:

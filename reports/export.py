@@ -11,14 +11,14 @@ from urllib.parse import quote
 
 import msgspec
 
-from poolproof.harness.compare.comparison import (Comparison)
-from poolproof.harness.model.errors import (RecordError, UsageError)
-from poolproof.harness.run.store import (COMPARISON_FILE, read_comparison, write_whole)
-from poolproof.reports.extras import (comparison_sections, read_sections)
-from poolproof.reports.junit import (render_junit)
-from poolproof.reports.render import (render_html, render_markdown, render_site)
-from poolproof.reports.site import (Index, Stored, build_index)
-from poolproof.reports.view import (View, build_view)
+from poolproof.harness.compare.comparison import Comparison
+from poolproof.harness.model.errors import RecordError, UsageError
+from poolproof.harness.run.store import COMPARISON_FILE, read_comparison, write_whole
+from poolproof.reports.extras import comparison_sections, read_sections
+from poolproof.reports.junit import render_junit
+from poolproof.reports.render import render_html, render_markdown, render_site
+from poolproof.reports.site import Index, Stored, build_index
+from poolproof.reports.view import View, build_view
 
 
 def render_json(view: View) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from poolproof.harness.compare.comparison import (Comparison)
-from poolproof.reports.covered import (cells_section, coverage_section, faces_section)
-from poolproof.reports.lab import (bench_section, matrix_section, sweep_section)
-from poolproof.reports.section import (Section)
-from poolproof.reports.series import (side_names)
+from poolproof.harness.compare.comparison import Comparison
+from poolproof.reports.covered import cells_section, coverage_section, faces_section
+from poolproof.reports.lab import bench_section, matrix_section, sweep_section
+from poolproof.reports.section import Section
+from poolproof.reports.series import side_names
 
 MATRIX_FILE = "kill-matrix.json"
 BENCH_FILE = "bench.json"

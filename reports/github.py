@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.model.verdict import (Decision)
-from poolproof.reports.render import (printable, render_markdown)
-from poolproof.reports.section import (Tone)
-from poolproof.reports.view import (View)
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.verdict import Decision
+from poolproof.reports.render import printable, render_markdown
+from poolproof.reports.section import Tone
+from poolproof.reports.view import View
 
 MOST_ANNOTATIONS = 10
 """GitHub shows no more of one kind for a step."""

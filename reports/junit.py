@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as Xml
 
-from poolproof.harness.model.verdict import (Decision)
-from poolproof.reports.render import (printable)
-from poolproof.reports.section import (Tone)
-from poolproof.reports.view import (Cell, View)
+from poolproof.harness.model.verdict import Decision
+from poolproof.reports.render import printable
+from poolproof.reports.section import Tone
+from poolproof.reports.view import Cell, View
 
 
 def render_junit(view: View) -> str:

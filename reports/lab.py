@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import msgspec
 
-from poolproof.harness.mutation.markdown import (killers_text, sentences)
-from poolproof.harness.mutation.matrix import (KillMatrix)
-from poolproof.harness.model.verdict import (Verdict)
-from poolproof.reports.section import (Grid, Mark, Section, Tone)
-from poolproof.reports.series import (Drawing, Table)
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.mutation.markdown import killers_text, sentences
+from poolproof.harness.mutation.matrix import KillMatrix
+from poolproof.reports.section import Grid, Mark, Section, Tone
+from poolproof.reports.series import Drawing, Table
 
 TONES = {
     "better": Tone.GOOD,

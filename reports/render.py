@@ -16,10 +16,10 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from poolproof.reports.section import (Section, Tone)
-from poolproof.reports.series import (Drawing, side_names)
-from poolproof.reports.site import (Index)
-from poolproof.reports.view import (View)
+from poolproof.reports.section import Section, Tone
+from poolproof.reports.series import Drawing, side_names
+from poolproof.reports.site import Index
+from poolproof.reports.view import View
 
 MOST_MARKDOWN = 60_000
 """A comment of a pull request holds 65,536 characters, a job's summary more."""
@@ -53,7 +53,7 @@ def render_page(template: str, drawings: Mapping[str, Drawing], **values: object
 
     Its own scripts are allowed by their hashes and no others, so text that is taken for a script would not run either.
     """
-    from poolproof.reports import (charts)
+    from poolproof.reports import charts
 
     sides = ("v1", "v2")
     view = values.get("view")

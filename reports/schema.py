@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from poolproof.harness.compare import (comparison)
-from poolproof.harness.compare.comparison import (Comparison)
-from poolproof.harness.bench.statistics import (figures)
-from poolproof.harness.bench.statistics.figures import (BenchReport, SweepReport)
+from poolproof.harness.bench.statistics import figures
+from poolproof.harness.bench.statistics.figures import BenchReport, SweepReport
+from poolproof.harness.compare import comparison
+from poolproof.harness.compare.comparison import Comparison
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

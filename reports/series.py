@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from poolproof.harness.compare.comparison import (Comparison, Metrics, RunResult, ScenarioComparison, Speed)
-from poolproof.harness.compare.judge import (MARGIN)
-from poolproof.harness.history.picture import (OTHERS)
+from poolproof.harness.compare.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
+from poolproof.harness.compare.judge import MARGIN
+from poolproof.harness.history.picture import OTHERS
 
 LEAST_MS = 0.001
 BYTES_A_MB = 1e6

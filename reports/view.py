@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from poolproof.harness.model.checker import (Finding)
-from poolproof.harness.compare.comparison import (Comparison, Metrics, RunResult, ScenarioComparison, Speed)
-from poolproof.harness.model.verdict import (Decision, Verdict)
-from poolproof.reports import (series)
-from poolproof.reports.calls import (noted_grid, recovery_grid, runs_grid)
-from poolproof.reports.section import (Grid, Mark, Section, Tone)
-from poolproof.reports.series import (Drawing)
+from poolproof.harness.compare.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
+from poolproof.harness.model.checker import Finding
+from poolproof.harness.model.verdict import Decision, Verdict
+from poolproof.reports import series
+from poolproof.reports.calls import noted_grid, recovery_grid, runs_grid
+from poolproof.reports.section import Grid, Mark, Section, Tone
+from poolproof.reports.series import Drawing
 
 
 class Tile(msgspec.Struct, frozen=True, kw_only=True):

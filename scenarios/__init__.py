@@ -11,7 +11,7 @@ if __name__ == "scenarios":
 import importlib
 import pkgutil
 
-from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.model.scenario import Scenario
 
 
 def _load(suite: str = "") -> dict[str, Scenario]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from poolproof.harness.checkers import (CORE, OneOutcome)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, OneOutcome
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 VALUES: tuple[Any, ...] = (
     None,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import (CORE, Independence, OneOutcome, Prompt, WorkConserving)
-from poolproof.harness.model.scenario import (PATIENT, IntendedDifference, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, Independence, OneOutcome, Prompt, WorkConserving
+from poolproof.harness.model.scenario import PATIENT, IntendedDifference, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 HOLD_S = 1.0
 PING_WITHIN_S = IDLE_S = 0.75

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import (CORE, FaultLanded, LabelledOutcome, OneOutcome)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 KINDS = {
     "garbage": FaultKind.GARBAGE,

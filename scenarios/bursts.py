@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from poolproof.harness.checkers import (CORE, OneOutcome, StableWorkers)
-from poolproof.harness.model.composition import (bursts, mix, phases, ramp)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Step)
+from poolproof.harness.checkers import CORE, OneOutcome, StableWorkers
+from poolproof.harness.model.composition import bursts, mix, phases, ramp
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Step
 
 MIXED = mix((4, Step(command="sleep", args={"seconds": 0.005})), (1, Step(command="echo")))
 

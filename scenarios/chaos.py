@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.checkers import (CORE, FaultLanded, OneOutcome)
-from poolproof.harness.model.composition import (mix, ramp)
-from poolproof.harness.model.fault import (Fault, FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Step)
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome
+from poolproof.harness.model.composition import mix, ramp
+from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Step
 
 KILLS_S = (0.2, 0.6)
 STOP_S = 0.4

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from poolproof.harness.checkers import (CORE, Audit, CloseBounded, FaultLanded, OneOutcome)
-from poolproof.harness.model.fault import (Fault, FaultKind)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (steady)
+from poolproof.harness.checkers import CORE, Audit, CloseBounded, FaultLanded, OneOutcome
+from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import steady
 
 CALL_S = 0.2
 GRACE_S = 3.0

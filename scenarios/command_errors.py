@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import (CORE, LabelledOutcome, OneOutcome, StableWorkers)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, LabelledOutcome, OneOutcome, StableWorkers
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 CALLS = 6
 

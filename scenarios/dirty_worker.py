@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import (CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Replaced, TimeoutKills)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, IntendedDifference, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Replaced, TimeoutKills
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.scenario import PATIENT, IntendedDifference, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 OPERATION_S = 0.3
 LIMIT_S = 0.1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from poolproof.harness.checkers import (CORE, Fifo, OneOutcome)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Size, steady)
+from poolproof.harness.checkers import CORE, Fifo, OneOutcome
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Size, steady
 
 SCENARIO = Scenario(
     name="fair_queue",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import (CORE, FaultLanded, OneOutcome, Seen, StableWorkers)
-from poolproof.harness.model.fault import (Fault, FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome, Seen, StableWorkers
+from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 CALLS = 10
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import (CORE, FaultLanded, LabelledOutcome, OneOutcome, Prompt)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, Prompt
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 CHILD_S = 60.0
 NOTICED_WITHIN_S = 2.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import (CORE, FaultLanded, LabelledOutcome, OneOutcome, StableWorkers)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, StableWorkers
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 HOG_BYTES = 64 * 2**20
 EXHAUSTED_S = 0.1

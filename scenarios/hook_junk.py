@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from poolproof.harness.checkers import (CORE, FaultLanded, OneOutcome, Seen, StableWorkers)
-from poolproof.harness.model.fault import (Fault, FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Size, steady)
+from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome, Seen, StableWorkers
+from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Size, steady
 
 SCENARIO = Scenario(
     name="hook_junk",

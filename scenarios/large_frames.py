@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import (CORE, LabelledOutcome, OneOutcome)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, LabelledOutcome, OneOutcome
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 LARGE_BYTES = 3_000_000
 LIMIT_BYTES = 8_000_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import (CORE, LabelledOutcome, OneOutcome, Prompt)
-from poolproof.harness.model.scenario import (IntendedDifference, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, LabelledOutcome, OneOutcome, Prompt
+from poolproof.harness.model.scenario import IntendedDifference, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 OPERATION_S = 6.0
 NEXT_WITHIN_S = 0.75

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from poolproof.harness.checkers import (CORE, BoundedStart, FaultLanded, OneOutcome)
-from poolproof.harness.model.fault import (Fault, FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Size, steady)
+from poolproof.harness.checkers import CORE, BoundedStart, FaultLanded, OneOutcome
+from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Size, steady
 
 START_TIMEOUT_S = 6.0
 """Far more than a good start takes, on a busy machine too: one that is given up by mistake is no finding."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import (CORE, FaultLanded, OneOutcome)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 PRINTED_BYTES = 1_000_000
 STREAMS = {"stdout": FaultKind.PRINT, "stderr": FaultKind.STDERR_FLOOD, "raw": FaultKind.RAW_WRITE}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from poolproof.harness.checkers import (CORE, OneOutcome, Overlap, StableWorkers)
-from poolproof.harness.model.scenario import (PATIENT, IntendedDifference, Scenario)
-from poolproof.harness.model.workload import (steady)
+from poolproof.harness.checkers import CORE, OneOutcome, Overlap, StableWorkers
+from poolproof.harness.model.scenario import PATIENT, IntendedDifference, Scenario
+from poolproof.harness.model.workload import steady
 
 CALL_S = 0.05
 CALLS = 10

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.checkers import (CORE, FaultLanded, OneOutcome, Seen)
-from poolproof.harness.model.fault import (Fault, FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Size, steady)
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome, Seen
+from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Size, steady
 
 GONE_WITHIN_S = 5.0
 

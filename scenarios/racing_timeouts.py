@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import (CORE, Audit, Deadlines, LabelledOutcome, OneOutcome)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, Audit, Deadlines, LabelledOutcome, OneOutcome
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 HOLD_S = 0.03
 CALLS = 20

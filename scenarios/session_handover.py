@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.checkers import (CORE, FaultLanded, LabelledOutcome, OneOutcome, SessionCounters, Sessions)
-from poolproof.harness.model.fault import (Fault, FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, IntendedDifference, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, SessionCounters, Sessions
+from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.scenario import PATIENT, IntendedDifference, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 SESSION = "program-session"
 V1_REASON = "v1 keeps a session's state in one worker's memory, so it is gone with that worker"

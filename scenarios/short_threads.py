@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from poolproof.harness.checkers import (CORE, OneOutcome, StableWorkers)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Size, steady)
+from poolproof.harness.checkers import CORE, OneOutcome, StableWorkers
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Size, steady
 
 SCENARIO = Scenario(
     name="short_threads",

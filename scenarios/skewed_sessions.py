@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.checkers import (CORE, OneOutcome, SessionCounters, Sessions)
-from poolproof.harness.model.composition import (mix, sessions, steady_mix)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, OneOutcome, SessionCounters, Sessions
+from poolproof.harness.model.composition import mix, sessions, steady_mix
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 CALLS = 30
 SESSIONS = 8

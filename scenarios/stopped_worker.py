@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import random
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.checkers import (CORE, Deadlines, FaultLanded, Independence, LabelledOutcome, OneOutcome, Prompt, TimeoutKills)
-from poolproof.harness.model.fault import (Fault, FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, IntendedDifference, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import (
+    CORE,
+    Deadlines,
+    FaultLanded,
+    Independence,
+    LabelledOutcome,
+    OneOutcome,
+    Prompt,
+    TimeoutKills,
+)
+from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.scenario import PATIENT, IntendedDifference, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 LIMIT_S = 0.6
 LATE_S = 1.0

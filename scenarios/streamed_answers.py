@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import (CORE, Audit, OneOutcome)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, Audit, OneOutcome
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 COUNTS = (0, 1, 7)
 BYTES = (10, 3_000, 20_000)

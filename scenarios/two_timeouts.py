@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import (CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 HOLD_S = 0.8
 LIMIT_S = 0.2

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.checkers import (CORE, Audit, FaultLanded, LabelledOutcome, OneOutcome, Recovered)
-from poolproof.harness.model.fault import (Fault, FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, Audit, FaultLanded, LabelledOutcome, OneOutcome, Recovered
+from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
 
 CALLS = 6
 BACK_WITHIN_S = 10.0

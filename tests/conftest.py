@@ -20,9 +20,9 @@ import pytest
 
 IN_CHILDREN = (
     "bridge/",
-    "harness/test_job",
-    "harness/test_faulty_worker",
-    "harness/test_cli_ends",
+    "harness/run/test_job",
+    "harness/faults/test_faulty_worker",
+    "harness/cli/test_cli_ends",
     "harness/mutation/",
 )
 

@@ -16,47 +16,70 @@ ROOT = Path(__file__).parent.parent
 PREFIX = "poolproof."
 MAY_IMPORT = {room: {room, "bridge"} for room in ("bridge", "pool_v1", "pool_v2", "harness")}
 MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "reports")}
-PORCH = {f"harness.{name}" for name in ("pools", "plugin", "cli", "__main__", "job", "catalogue", "session")}
-PORCH |= {"harness.pytest_plugin.conformance", "harness.faults.owner", "harness.run.jobserver"}
-PORCH |= {
-    f"harness.cli.commands.{name}"
-    for name in ("options", "results", "runs", "records", "machine", "shrinks", "checks", "migrate")
-}
-PORCH |= {"harness.cli.commands.benches", "harness.cli.commands.baselines"}
-PORCH |= {
-    f"harness.subjects.faces{name}" for name in ("", ".blocking", ".tasks", ".executor", ".migrating", ".starting")
-}  # V2's own ways in
-PORCH |= {
-    f"harness.mutation.{name}"
-    for name in ("bugs_v1", "bugs_v2", "bugs_v2_ends", "bugs_wire", "bugs_faces", "bugs_kinds", "task_drills")
-}
-PORCH |= {f"harness.mutation.{name}" for name in ("equivalents", "roster", "job", "check", "command")}
+MAY_IMPORT["migration"] = {"migration", "bridge", "harness"}
+PORCH_PATHS = """
+    harness/readiness/{documents}
+    harness/{__main__}
+    harness/cli/{app}
+    harness/cli/commands/{baselines,benches,checks,machine,migrate,options,records,results,runs,shrinks}
+    harness/compare/{catalogue}
+    harness/faults/{owner}
+    harness/mutation/{check,command,job,roster}
+    harness/mutation/bugs/{equivalents,faces,kinds,v1,v2,v2_ends,wire}
+    harness/mutation/drills/{tasks}
+    harness/pytest_plugin/{conformance,plugin,session}
+    harness/run/{job,jobserver}
+    harness/subjects/{faces,pools}
+    harness/subjects/faces/{blocking,executor,migrating,starting,tasks}
+"""
 ACTING = {
     *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "logging", "time", "datetime", "random", "secrets", "sys"),
 }
-ALLOWED = {"bridge.wire.messages": "datetime", "bridge.config": "sys"}
-ALLOWED |= {
-    "harness.model.workload": "random",
+ALLOWED = {
+    "bridge.config": "sys",
+    "bridge.wire.messages": "datetime",
+    "harness.bench.works.works": "random",
+    "harness.fakes.depths.frames": "datetime",
     "harness.model.composition": "random",
-    "harness.mutation.drills.probes": "random",
+    "harness.model.load": "random",
+    "harness.model.workload": "random",
     "harness.mutation.drills.face_probes": "random",
-}  # its type only
-ALLOWED |= {"harness.model.load": "random", "harness.bench.works.works": "random"}  # seeded
-ALLOWED["harness.fakes.depths.frames"] = "datetime"
+    "harness.mutation.drills.probes": "random",
+}
+"""What a pure module may import all the same: a type, or what is seeded."""
 PURE_PATHS = """
-    bridge/{errors,interface,messages,framing,lifecycle,events,config,redaction,adapter,receiver,transport}
-    harness/fakes/models/{service,answers}
-    harness/fakes/depths/{depth,frames,script} harness/{programs}
-    pool_v2/{coordinator,orders,circuit,roster,sessions}
-    pool_v2/{ticket,behaviour} bridge/{receiver,transport,exchange} bridge/telemetry/{tally}
-    harness/{errors,history,workload,fault,stats,verdict,checker,scenario,comparison,judge,metrics,overlap,equality}
-    harness/{op,columns,tables,joining,lines,recovery,picture,cells,composition,intended,differential,replay}
-    harness/shrink/{selection,reduction} harness/mutation/{matrix,mutant,markdown,probes,face_probes,journals}
-    harness/bench/{load,histogram,claims,slopes,scalability,figures,metrics,budget,analysis,validity,schedules,works}
-    harness/bench/{answers,block,show,trend,regression} reports/{view,charts,series,section,calls,lab,covered,site}
-    migration/{plan,router,sessions,guardrails,comparing,checklist,page}
+    bridge/{config,errors,events,interface,lifecycle,redaction}
+    bridge/dspy/{adapter}
+    bridge/telemetry/{tally}
+    bridge/wire/{exchange,framing,messages,receiver,transport}
+    harness/bench/{block,schedules,show}
+    harness/bench/statistics/{analysis,claims,figures,histogram,metrics,regression,scalability,slopes,trend,validity}
+    harness/bench/works/{answers,works}
+    harness/compare/{cells,comparison,differential,judge}
+    harness/fakes/depths/{frames,script}
+    harness/fakes/models/{answers,service}
+    harness/history/{columns,equality,history,joining,lines,metrics,overlap,picture,recovery,replay,stats,tables}
+    harness/model/{budget,checker,composition,depth,errors,fault,intended,load,op,scenario,verdict,workload}
+    harness/mutation/{journals,markdown,matrix,mutant}
+    harness/mutation/drills/{face_probes,probes}
+    harness/readiness/{checklist,page}
+    harness/shrink/{reduction,selection}
+    harness/subjects/{programs}
+    migration/{guardrails,plan,router,sessions}
+    migration/shadowing/{comparing}
+    pool_v2/core/{behaviour,circuit,coordinator,orders,roster,sessions,ticket}
+    reports/{calls,charts,covered,lab,section,series,site,view}
 """
+
+
+def names_of(paths: str) -> set[str]:
+    """The modules that such a list names: folder/{module,module}."""
+    found = re.findall(r"(\S+)/{(.*?)}", paths)
+    return {f"{room.replace('/', '.')}.{name}" for room, names in found for name in names.split(",")}
+
+
+PORCH = names_of(PORCH_PATHS)
 
 
 def read_modules() -> dict[str, set[str]]:
@@ -78,12 +101,7 @@ def read_modules() -> dict[str, set[str]]:
 
 
 MODULES = read_modules()
-PURE = {
-    f"{room.replace('/', '.')}.{name}"
-    for room, names in re.findall(r"(\S+)/{(.*?)}", PURE_PATHS)
-    for name in names.split(",")
-}
-PURE = {name for name in MODULES if name in PURE | {"bridge"} or name.startswith("harness.checkers")}
+PURE = {name for name in MODULES if name in names_of(PURE_PATHS) | {"bridge"} or name.startswith("harness.checkers")}
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
@@ -93,6 +111,13 @@ def test_imports_point_down_and_only_the_porch_sees_every_room(room: str) -> Non
             rooms = {other.split(".")[0] for other in imports} & MAY_IMPORT.keys()
             assert rooms <= MAY_IMPORT[room], f"{name} imports {rooms - MAY_IMPORT[room]}"
             assert not imports & PORCH, f"{name} imports the porch: {imports & PORCH}"
+
+
+def test_a_migration_needs_no_test_tool() -> None:
+    for name, imports in MODULES.items():
+        if name.split(".")[0] == "migration":
+            tools = {other for other in imports if other.split(".")[0] == "harness"}
+            assert tools <= PURE, f"{name} imports {tools - PURE}"
 
 
 def test_pure_files_import_nothing_that_acts_and_no_file_that_does() -> None:

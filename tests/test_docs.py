@@ -12,15 +12,15 @@ import msgspec
 import pytest
 import typer
 
-from poolproof.bridge import (PoolConfig)
-from poolproof.harness.compare.catalogue import (find_scenarios)
-from poolproof.harness.cli.app import (app, main)
-from poolproof.harness.cli.commands import (migrate)
-from poolproof.migration import (Plan)
-from poolproof.harness.readiness.documents import (examine_documents)
-from poolproof.harness.subjects.pools import (find_pool)
-from poolproof.pool_v1.pool import (UNSUPPORTED)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import PoolConfig
+from poolproof.harness.cli.app import app, main
+from poolproof.harness.cli.commands import migrate
+from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.readiness.documents import examine_documents
+from poolproof.harness.subjects.pools import find_pool
+from poolproof.migration import Plan
+from poolproof.pool_v1.pool import UNSUPPORTED
+from poolproof.pool_v2 import PoolV2
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from poolproof.bridge.errors import (AnswerError, Sent)
-from poolproof.bridge.interface import (Health, Pool, PoolStatus)
+from poolproof.bridge.errors import AnswerError, Sent
+from poolproof.bridge.interface import Health, Pool, PoolStatus
 
 DEFAULT_SESSION = "programs"
 DSPY_ENVIRONMENT = {"POOLPROOF_PROGRAMS": "dspy"}

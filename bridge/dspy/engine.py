@@ -18,9 +18,9 @@ import dspy
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from poolproof.bridge.worker.handlers.context import (HandlerError, Program, Session)
-from poolproof.bridge.dspy.models import (configure, make_model)
-from poolproof.bridge.redaction import (SHORTEST_BYTES, hide, secrets_in)
+from poolproof.bridge.dspy.models import configure, make_model
+from poolproof.bridge.redaction import SHORTEST_BYTES, hide, secrets_in
+from poolproof.bridge.worker.handlers.context import HandlerError, Program, Session
 
 REHEARSED = "openai/gpt-4o-mini"
 MOST_ITERATIONS = 1000

@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 from dspy.utils import DummyLM
 
-from poolproof.bridge.worker.handlers.context import (HandlerError, number, text)
+from poolproof.bridge.worker.handlers.context import HandlerError, number, text
 
 DUMMY = "dummy"
 HOTTEST = 2.0

@@ -10,9 +10,9 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from poolproof.bridge.worker.handlers.context import (Context, HandlerError, Program, text, with_nonce)
-from poolproof.bridge.worker.handlers.engine import (TEMPLATES, ProgramEngine)
-from poolproof.bridge.dspy.signature import (read_signature)
+from poolproof.bridge.dspy.signature import read_signature
+from poolproof.bridge.worker.handlers.context import Context, HandlerError, Program, text, with_nonce
+from poolproof.bridge.worker.handlers.engine import TEMPLATES, ProgramEngine
 
 PROGRAM_TYPES = ("predict", "chain_of_thought", "react")
 MODEL_ARGUMENTS = frozenset(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from poolproof.bridge.worker.handlers.context import (HandlerError)
+from poolproof.bridge.worker.handlers.context import HandlerError
 
 TYPE_ALIASES = {
     "string": "str",

@@ -17,16 +17,16 @@ from collections.abc import Callable, Iterable
 from struct import Struct
 from typing import Any
 
-from poolproof.bridge.clock import (now_ns, remaining_s)
-from poolproof.bridge.errors import (CallTimeout, ProtocolError, Sent, StartFailed, WorkerCrashed)
-from poolproof.bridge.wire.exchange import (receive, run, send)
-from poolproof.bridge.wire.framing import (HEADER_BYTES)
-from poolproof.bridge.wire.messages import (INIT_ID, Response, decode_response, encode_request)
-from poolproof.bridge.processes.process import (WorkerProcess)
-from poolproof.bridge.wire.receiver import (Receiver)
-from poolproof.bridge.wire.replies import (ELSEWHERE, POKE)
-from poolproof.bridge.processes.stderr import (StderrTail)
-from poolproof.bridge.wire.transport import (ReplyEnd, Transport)
+from poolproof.bridge.clock import now_ns, remaining_s
+from poolproof.bridge.errors import CallTimeout, ProtocolError, Sent, StartFailed, WorkerCrashed
+from poolproof.bridge.processes.process import WorkerProcess
+from poolproof.bridge.processes.stderr import StderrTail
+from poolproof.bridge.wire.exchange import receive, run, send
+from poolproof.bridge.wire.framing import HEADER_BYTES
+from poolproof.bridge.wire.messages import INIT_ID, Response, decode_response, encode_request
+from poolproof.bridge.wire.receiver import Receiver
+from poolproof.bridge.wire.replies import ELSEWHERE, POKE
+from poolproof.bridge.wire.transport import ReplyEnd, Transport
 
 READ_BYTES = 64 * 1024
 TAIL_WAIT_S = 0.1

@@ -15,17 +15,17 @@ import weakref
 from collections.abc import Collection
 from pathlib import Path
 
-from poolproof.bridge.processes.channel import (Channel)
-from poolproof.bridge.config import (DEFAULT_WORKER_COMMAND, PoolConfig)
-from poolproof.bridge.errors import (ConfigError, PoolClosed)
-from poolproof.bridge.wire.framing import (FRAME_LIMIT_VARIABLE)
-from poolproof.bridge.processes.interpreter import (environment)
-from poolproof.bridge.processes.process import (WorkerProcess, kill_living)
-from poolproof.bridge.wire.replies import (REPLY_DIR_VARIABLE)
-from poolproof.bridge.processes.rundir import (RunDir)
-from poolproof.bridge.processes.stderr import (StderrDrain, StderrTail)
-from poolproof.bridge.wire.transport import (Transport)
-from poolproof.bridge.processes.zygote import (Zygote, abandon_all)
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
+from poolproof.bridge.errors import ConfigError, PoolClosed
+from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.interpreter import environment
+from poolproof.bridge.processes.process import WorkerProcess, kill_living
+from poolproof.bridge.processes.rundir import RunDir
+from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
+from poolproof.bridge.processes.zygote import Zygote, abandon_all
+from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
+from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE
+from poolproof.bridge.wire.transport import Transport
 
 _counter = itertools.count(1)
 _CREWS: weakref.WeakSet[Crew] = weakref.WeakSet()

@@ -23,8 +23,8 @@ import socket
 import threading
 from collections.abc import Callable
 
-from poolproof.bridge.processes.descriptors import (close_all, send)
-from poolproof.bridge.processes.process import (NO_FORK, WorkerProcess, open_pipe)
+from poolproof.bridge.processes.descriptors import close_all, send
+from poolproof.bridge.processes.process import NO_FORK, WorkerProcess, open_pipe
 
 PID_PATIENCE_S = 1.0
 """How long who asks for the pid waits for a zygote that was asked to fork and is warm."""

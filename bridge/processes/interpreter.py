@@ -14,7 +14,7 @@ from pathlib import Path
 
 PATH_VARIABLE = "POOLPROOF_PATH"
 """How a parent tells its `sys.path` to a child."""
-_HOME = str(Path(__file__).parents[2])
+_HOME = str(Path(__file__).parents[3])
 """The folder that has the package."""
 
 

@@ -18,7 +18,7 @@ import signal
 import threading
 from collections.abc import Collection, Mapping, Sequence
 
-from poolproof.bridge.errors import (StartFailed)
+from poolproof.bridge.errors import StartFailed
 
 LIFELINE_FD = 9
 _FIRST_FREE_FD = 10

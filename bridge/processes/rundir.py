@@ -28,8 +28,8 @@ from pathlib import Path
 
 import msgspec
 
-from poolproof.bridge.errors import (ConfigError, PoolNameConflict)
-from poolproof.bridge.processes.procfs import (is_alive, kill_groups, start_ticks)
+from poolproof.bridge.errors import ConfigError, PoolNameConflict
+from poolproof.bridge.processes.procfs import is_alive, kill_groups, start_ticks
 
 BASE_VARIABLE = "POOLPROOF_RUNTIME_DIR"
 REAP_TIMEOUT_S = 2.0

@@ -25,12 +25,12 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from queue import Empty, SimpleQueue
 
-from poolproof.bridge.config import (module_command)
-from poolproof.bridge.processes.descriptors import (SOCKET_FD, Message, close_all, encode, receive, send)
-from poolproof.bridge.errors import (StartFailed)
-from poolproof.bridge.processes.forked import (ForkedWorker)
-from poolproof.bridge.processes.process import (NO_FORK, WorkerProcess)
-from poolproof.bridge.processes.stderr import (StderrTail)
+from poolproof.bridge.config import module_command
+from poolproof.bridge.errors import StartFailed
+from poolproof.bridge.processes.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
+from poolproof.bridge.processes.forked import ForkedWorker
+from poolproof.bridge.processes.process import NO_FORK, WorkerProcess
+from poolproof.bridge.processes.stderr import StderrTail
 
 COMMAND = module_command("poolproof.bridge.processes.zygote_main")
 REAP_PATIENCE_S = 0.25

@@ -28,12 +28,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from poolproof.bridge.worker import (program as worker)
-from poolproof.bridge.processes.descriptors import (SOCKET_FD, Message, close_all, encode, receive, send)
-from poolproof.bridge.worker.handlers import (Context, find_handler)
-from poolproof.bridge.processes.interpreter import (adopt)
-from poolproof.bridge.wire.messages import (decode_request, encode_success)
-from poolproof.bridge.processes.process import (LIFELINE_FD, tie)
+from poolproof.bridge.processes.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
+from poolproof.bridge.processes.interpreter import adopt
+from poolproof.bridge.processes.process import LIFELINE_FD, tie
+from poolproof.bridge.wire.messages import decode_request, encode_success
+from poolproof.bridge.worker import program as worker
+from poolproof.bridge.worker.handlers import Context, find_handler
 
 PRELOAD_STATUS = 4
 DYING_PAUSE_MS = 10

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from poolproof.bridge import (Event, Observer)
+from poolproof.bridge import Event, Observer
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from poolproof.bridge.events import (Event, EventKind)
+from poolproof.bridge.events import Event, EventKind
 
 EXPECTED_ENDS = frozenset({"retired", "close"})
 """The reasons on KILL that belong to a pool's ordinary life; any other is a warning."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import threading
 import time
 
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.events import (Event, EventKind)
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.events import Event, EventKind
 
 try:
     from opentelemetry import trace

@@ -9,8 +9,8 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 
-from poolproof.bridge.events import (Event)
-from poolproof.bridge.telemetry.tally import (BOUNDS_S, Durations, Tally, TallySnapshot)
+from poolproof.bridge.events import Event
+from poolproof.bridge.telemetry.tally import BOUNDS_S, Durations, Tally, TallySnapshot
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry

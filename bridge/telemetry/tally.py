@@ -20,9 +20,9 @@ from itertools import pairwise
 
 import msgspec
 
-from poolproof.bridge.events import (Event, EventKind)
-from poolproof.bridge.interface import (OUTCOMES)
-from poolproof.bridge.lifecycle import (WorkerState)
+from poolproof.bridge.events import Event, EventKind
+from poolproof.bridge.interface import OUTCOMES
+from poolproof.bridge.lifecycle import WorkerState
 
 BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """The upper bounds of the histograms' buckets, in seconds."""

@@ -15,9 +15,9 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import UNSET
 
-from poolproof.bridge.errors import (PoolError, ProtocolError, Sent)
-from poolproof.bridge.wire.messages import (Response, decode_response, ends_stream)
-from poolproof.bridge.wire.transport import (Transport)
+from poolproof.bridge.errors import PoolError, ProtocolError, Sent
+from poolproof.bridge.wire.messages import Response, decode_response, ends_stream
+from poolproof.bridge.wire.transport import Transport
 
 MOST_AHEAD = 64
 """How many requests may wait in a worker's stdin."""

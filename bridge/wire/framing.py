@@ -5,7 +5,7 @@ Pure: bytes in, bytes out. It refuses to know what a frame means and where it ca
 
 from __future__ import annotations
 
-from poolproof.bridge.errors import (ProtocolError)
+from poolproof.bridge.errors import ProtocolError
 
 HEADER_BYTES = 4
 MAX_WIRE_BYTES = 2**32 - 1

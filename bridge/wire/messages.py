@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from poolproof.bridge.errors import (InvalidRequest, ProtocolError)
-from poolproof.bridge.wire.framing import (HEADER_BYTES)
-from poolproof.bridge.redaction import (redact)
+from poolproof.bridge.errors import InvalidRequest, ProtocolError
+from poolproof.bridge.redaction import redact
+from poolproof.bridge.wire.framing import HEADER_BYTES
 
 INIT_ID = 0
 """The request id of the init ping."""

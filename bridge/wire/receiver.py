@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from poolproof.bridge.wire.framing import (HEADER_BYTES, frame_size)
+from poolproof.bridge.wire.framing import HEADER_BYTES, frame_size
 
 
 class Receiver:

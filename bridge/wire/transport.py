@@ -1,15 +1,16 @@
 """What V2 needs of a worker, wherever it is: to start it, send to it, receive from it, interrupt it, have it leave.
 
-Pure: two protocols. `bridge.processes.channel` fulfils them for a process of this machine, which `bridge.processes.process` has started by
-posix_spawn or a zygote has forked (`poolproof.bridge.processes.forked`); a worker on another host needs the same few things.
+Pure: two protocols. `bridge.processes.channel` fulfils them for a process of this machine, which
+`bridge.processes.process` has started by posix_spawn or a zygote has forked (`poolproof.bridge.processes.forked`); a
+worker on another host needs the same few things.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from poolproof.bridge.errors import (PoolError, Sent, StartFailed)
-from poolproof.bridge.wire.receiver import (Receiver)
+from poolproof.bridge.errors import PoolError, Sent, StartFailed
+from poolproof.bridge.wire.receiver import Receiver
 
 
 class Start(Protocol):

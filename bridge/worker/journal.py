@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.events import (ServiceInterval)
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.events import ServiceInterval
 
 JOURNAL_VARIABLE = "POOLPROOF_JOURNAL_DIR"
 

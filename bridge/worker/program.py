@@ -19,14 +19,14 @@ from struct import Struct
 
 from msgspec import UNSET, UnsetType
 
-from poolproof.bridge.errors import (ProtocolError)
-from poolproof.bridge.wire.framing import (FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size)
-from poolproof.bridge.worker.handlers import (Context, HandlerError, find_handler)
-from poolproof.bridge.worker.handlers.engine import (PROGRAMS_VARIABLE, load_engine)
-from poolproof.bridge.processes.interpreter import (adopt)
-from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE, Journal)
-from poolproof.bridge.wire.messages import (INIT_ID, Request, decode_request, encode_failure, encode_part, encode_success)
-from poolproof.bridge.wire.replies import (ELSEWHERE, LARGEST_REPLY_BYTES, NO_FD, REPLY_DIR_VARIABLE, ReplyWriters)
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.processes.interpreter import adopt
+from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
+from poolproof.bridge.wire.messages import INIT_ID, Request, decode_request, encode_failure, encode_part, encode_success
+from poolproof.bridge.wire.replies import ELSEWHERE, LARGEST_REPLY_BYTES, NO_FD, REPLY_DIR_VARIABLE, ReplyWriters
+from poolproof.bridge.worker.handlers import Context, HandlerError, find_handler
+from poolproof.bridge.worker.handlers.engine import PROGRAMS_VARIABLE, load_engine
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, Journal
 
 DEFAULT_FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 ORPHAN_GRACE_S = 1.0

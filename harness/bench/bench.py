@@ -14,18 +14,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from poolproof.bridge import (PoolError)
-from poolproof.harness.model.errors import (RunError)
-from poolproof.harness.bench.statistics.analysis import (Analysis)
-from poolproof.harness.bench.block import (Block)
-from poolproof.harness.model.budget import (Unmeasured, judge_budget, parse_budget)
-from poolproof.harness.bench.statistics.claims import (Claim)
-from poolproof.harness.bench.statistics.figures import (Bench, BlockFigures, BudgetResult, Validity)
-from poolproof.harness.bench.machine import (QuietWatch, describe)
-from poolproof.harness.bench.session import (BenchPlan, Session)
-from poolproof.harness.bench.statistics.validity import (judge_validity)
-from poolproof.harness.bench.works.works import (CALLS, plan_of)
-from poolproof.harness.run.runner import (serving_models)
+from poolproof.bridge import PoolError
+from poolproof.harness.bench.block import Block
+from poolproof.harness.bench.machine import QuietWatch, describe
+from poolproof.harness.bench.session import BenchPlan, Session
+from poolproof.harness.bench.statistics.analysis import Analysis
+from poolproof.harness.bench.statistics.claims import Claim
+from poolproof.harness.bench.statistics.figures import Bench, BlockFigures, BudgetResult, Validity
+from poolproof.harness.bench.statistics.validity import judge_validity
+from poolproof.harness.bench.works.works import CALLS, plan_of
+from poolproof.harness.model.budget import Unmeasured, judge_budget, parse_budget
+from poolproof.harness.model.errors import RunError
+from poolproof.harness.run.runner import serving_models
 
 __all__ = ["BenchPlan", "measure"]
 

@@ -19,15 +19,15 @@ from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Any
 
-from poolproof.bridge import (PoolError)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.events import (CORRELATION)
-from poolproof.harness.model.errors import (RunError)
-from poolproof.harness.bench.works.answers import (Answer, Asked)
-from poolproof.harness.bench.block import (Block)
-from poolproof.harness.bench.statistics.histogram import (tally)
-from poolproof.harness.bench.watch import (Watch)
-from poolproof.harness.model.workload import (Plan, Step)
+from poolproof.bridge import PoolError
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.events import CORRELATION
+from poolproof.harness.bench.block import Block
+from poolproof.harness.bench.statistics.histogram import tally
+from poolproof.harness.bench.watch import Watch
+from poolproof.harness.bench.works.answers import Answer, Asked
+from poolproof.harness.model.errors import RunError
+from poolproof.harness.model.workload import Plan, Step
 
 JOIN_TIMEOUT_S = 90.0
 LEAD_S = 0.005

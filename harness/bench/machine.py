@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from poolproof.harness.bench.statistics.figures import (MachineKey, Quiet)
+from poolproof.harness.bench.statistics.figures import MachineKey, Quiet
 
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 

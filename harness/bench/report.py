@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from poolproof.harness.model.errors import (RecordError)
-from poolproof.harness.bench.statistics.analysis import (decide)
-from poolproof.harness.bench.statistics.claims import (Claim, overall)
-from poolproof.harness.bench.statistics.figures import (SCHEMA_VERSION, Bench, BenchReport)
-from poolproof.harness.bench.machine import (describe)
-from poolproof.harness.run.store import (write_whole)
-from poolproof.harness.model.verdict import (Verdict, worst)
+from poolproof.harness.bench.machine import describe
+from poolproof.harness.bench.statistics.analysis import decide
+from poolproof.harness.bench.statistics.claims import Claim, overall
+from poolproof.harness.bench.statistics.figures import SCHEMA_VERSION, Bench, BenchReport
+from poolproof.harness.model.errors import RecordError
+from poolproof.harness.model.verdict import Verdict, worst
+from poolproof.harness.run.store import write_whole
 
 BENCH_FILE = "bench.json"
 GIT_TIMEOUT_S = 5.0

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import psutil
 
-from poolproof.harness.bench.statistics.figures import (Resources)
+from poolproof.harness.bench.statistics.figures import Resources
 
 
 class Meter:

@@ -11,8 +11,8 @@ from types import MappingProxyType
 
 import msgspec
 
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.bench.statistics.figures import (Schedule)
+from poolproof.harness.bench.statistics.figures import Schedule
+from poolproof.harness.model.errors import UsageError
 
 MARGIN = 0.05
 

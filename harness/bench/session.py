@@ -13,24 +13,24 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (Capability, Pool, PoolConfig, PoolError)
-from poolproof.harness.bench.statistics.analysis import (LEAST_ROUNDS, Analysis)
-from poolproof.harness.bench.works.answers import (find_wrong)
-from poolproof.harness.bench.block import (ARMS, Block)
-from poolproof.harness.model.budget import (parse_budget)
-from poolproof.harness.bench.statistics.figures import (PoolFigures, Sample, Schedule)
-from poolproof.harness.bench.generator import (Client, make_clients, run_block)
-from poolproof.harness.bench.statistics.histogram import (histogram)
-from poolproof.harness.model.load import (Load, arrivals)
-from poolproof.harness.bench.statistics.metrics import (UNITS)
-from poolproof.harness.bench.resources import (Meter)
-from poolproof.harness.bench.statistics.slopes import (Slope, slope)
-from poolproof.harness.bench.watch import (Watch)
-from poolproof.harness.fakes.models.loopback import (LoopbackModels)
-from poolproof.harness.run.names import (pool_name)
-from poolproof.harness.run.runner import (Subject)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan, Size)
+from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
+from poolproof.harness.bench.block import ARMS, Block
+from poolproof.harness.bench.generator import Client, make_clients, run_block
+from poolproof.harness.bench.resources import Meter
+from poolproof.harness.bench.statistics.analysis import LEAST_ROUNDS, Analysis
+from poolproof.harness.bench.statistics.figures import PoolFigures, Sample, Schedule
+from poolproof.harness.bench.statistics.histogram import histogram
+from poolproof.harness.bench.statistics.metrics import UNITS
+from poolproof.harness.bench.statistics.slopes import Slope, slope
+from poolproof.harness.bench.watch import Watch
+from poolproof.harness.bench.works.answers import find_wrong
+from poolproof.harness.fakes.models.loopback import LoopbackModels
+from poolproof.harness.model.budget import parse_budget
+from poolproof.harness.model.load import Load, arrivals
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan, Size
+from poolproof.harness.run.names import pool_name
+from poolproof.harness.run.runner import Subject
 
 CALL_TIMEOUT_S = 60.0
 """Of all calls of a block, in a serial pool, each waits for those before it; that is what is measured."""

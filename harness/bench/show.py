@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from poolproof.harness.bench.statistics.figures import (Bench, BenchReport, Curve, Estimate, Figure, SweepPoint, SweepReport, Trial)
+from poolproof.harness.bench.statistics.figures import (
+    Bench,
+    BenchReport,
+    Curve,
+    Estimate,
+    Figure,
+    SweepPoint,
+    SweepReport,
+    Trial,
+)
 
 COLUMNS = ("metric", "verdict", "ratio", "95 % interval", "margin", "control", "baseline", "candidate")
 SHOWN = (

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from poolproof.harness.compare.comparison import (Speed)
-from poolproof.harness.model.errors import (RunError, UsageError)
-from poolproof.harness.bench.bench import (BenchPlan, measure)
-from poolproof.harness.bench.statistics.figures import (Bench, Estimate)
-from poolproof.harness.model.load import (CLOSED)
-from poolproof.harness.bench.schedules import (COMPARING)
-from poolproof.harness.bench.statistics.validity import (NO_GATE)
-from poolproof.harness.run.lock import (measuring)
-from poolproof.harness.run.runner import (Request, Subject)
-from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.bench.bench import BenchPlan, measure
+from poolproof.harness.bench.schedules import COMPARING
+from poolproof.harness.bench.statistics.figures import Bench, Estimate
+from poolproof.harness.bench.statistics.validity import NO_GATE
+from poolproof.harness.compare.comparison import Speed
+from poolproof.harness.model.errors import RunError, UsageError
+from poolproof.harness.model.load import CLOSED
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.run.lock import measuring
+from poolproof.harness.run.runner import Request, Subject
 
 METRIC = "throughput"
 

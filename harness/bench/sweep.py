@@ -18,24 +18,24 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (Capability, ConfigError, PoolConfig, PoolError)
-from poolproof.harness.model.errors import (RunError, UsageError)
-from poolproof.harness.bench.works.answers import (find_wrong)
-from poolproof.harness.bench.block import (Block)
-from poolproof.harness.bench.statistics.figures import (Curve, SweepPoint, SweepReport)
-from poolproof.harness.bench.generator import (make_clients, run_block)
-from poolproof.harness.bench.statistics.histogram import (QUANTILES, quantile_us)
-from poolproof.harness.model.load import (CLOSED)
-from poolproof.harness.bench.machine import (QuietWatch, describe)
-from poolproof.harness.bench.running import (GATE_PATIENCE_S, Progress)
-from poolproof.harness.bench.statistics.scalability import (LEAST_POINTS, fit, knee)
-from poolproof.harness.bench.statistics.validity import (judge_validity)
-from poolproof.harness.bench.works.works import (plan_of)
-from poolproof.harness.run.lock import (quiet_gate)
-from poolproof.harness.run.names import (pool_name)
-from poolproof.harness.run.runner import (Subject)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Size)
+from poolproof.bridge import Capability, ConfigError, PoolConfig, PoolError
+from poolproof.harness.bench.block import Block
+from poolproof.harness.bench.generator import make_clients, run_block
+from poolproof.harness.bench.machine import QuietWatch, describe
+from poolproof.harness.bench.running import GATE_PATIENCE_S, Progress
+from poolproof.harness.bench.statistics.figures import Curve, SweepPoint, SweepReport
+from poolproof.harness.bench.statistics.histogram import QUANTILES, quantile_us
+from poolproof.harness.bench.statistics.scalability import LEAST_POINTS, fit, knee
+from poolproof.harness.bench.statistics.validity import judge_validity
+from poolproof.harness.bench.works.answers import find_wrong
+from poolproof.harness.bench.works.works import plan_of
+from poolproof.harness.model.errors import RunError, UsageError
+from poolproof.harness.model.load import CLOSED
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Size
+from poolproof.harness.run.lock import quiet_gate
+from poolproof.harness.run.names import pool_name
+from poolproof.harness.run.runner import Subject
 
 CALL_TIMEOUT_S = 600.0
 LEAD_SHARE = 0.25

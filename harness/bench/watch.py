@@ -11,8 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
-from poolproof.bridge import (Event, EventKind)
-from poolproof.harness.bench.statistics.histogram import (tally)
+from poolproof.bridge import Event, EventKind
+from poolproof.harness.bench.statistics.histogram import tally
 
 LATE_S = 1.0
 """After a block the last events are waited for, but no longer than this."""

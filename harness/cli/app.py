@@ -13,17 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from poolproof.bridge import (PoolError)
-from poolproof.harness.cli.commands import (baselines)
-from poolproof.harness.cli.commands import (benches)
-from poolproof.harness.cli.commands import (checks)
-from poolproof.harness.cli.commands import (machine)
-from poolproof.harness.cli.commands import (migrate)
-from poolproof.harness.cli.commands import (records)
-from poolproof.harness.cli.commands import (runs)
-from poolproof.harness.cli.commands import (shrinks)
-from poolproof.harness.cli.commands.options import (Exit)
-from poolproof.harness.model.errors import (HarnessError, UsageError)
+from poolproof.bridge import PoolError
+from poolproof.harness.cli.commands import baselines, benches, checks, machine, migrate, records, runs, shrinks
+from poolproof.harness.cli.commands.options import Exit
+from poolproof.harness.model.errors import HarnessError, UsageError
 
 NUMBERS = {"int_parsing": "a whole number", "int_from_float": "a whole number", "float_parsing": "a number"}
 

@@ -16,11 +16,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 
-from poolproof.bridge import (PoolConfig, PoolError)
-from poolproof.bridge.clock import (deadline_ns)
-from poolproof.bridge.processes.crew import (Crew)
-from poolproof.bridge.processes.procfs import (start_ticks)
-from poolproof.bridge.processes.rundir import (list_pools, pools_dir)
+from poolproof.bridge import PoolConfig, PoolError
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.processes.crew import Crew
+from poolproof.bridge.processes.procfs import start_ticks
+from poolproof.bridge.processes.rundir import list_pools, pools_dir
 
 LEAST_PYTHON = (3, 11)
 LEAST_DESCRIPTORS = 256

@@ -23,8 +23,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from poolproof.harness.compare.comparison import (Comparison, RunResult)
-from poolproof.harness.model.verdict import (Decision, Verdict)
+from poolproof.harness.compare.comparison import Comparison, RunResult
+from poolproof.harness.model.verdict import Decision, Verdict
 
 STYLES = {
     "pass": "green",

@@ -15,11 +15,11 @@ from types import ModuleType
 
 import msgspec
 
-from poolproof import (scenarios)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.run.plan import (read_plan)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.scenarios import (DEFAULT_SUITE)
+from poolproof import scenarios
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.run.plan import read_plan
+from poolproof.scenarios import DEFAULT_SUITE
 
 
 def all_scenarios(suite: str = DEFAULT_SUITE) -> dict[str, Scenario]:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from poolproof.harness.compare.comparison import (Cover, Minimum, RunResult, ScenarioComparison)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.compare.comparison import Cover, Minimum, RunResult, ScenarioComparison
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.verdict import Verdict
 
 NO_FAULT = "no fault"
 USUAL = "usual"

@@ -18,19 +18,28 @@ from typing import Protocol
 
 import msgspec
 
-from poolproof.harness.compare.cells import (shortfalls)
-from poolproof.harness.compare.comparison import (SCHEMA_VERSION, Comparison, Cover, Machine, Minimum, RunResult, ScenarioComparison, Speed)
-from poolproof.harness.compare.differential import (Answers, compare_answers)
-from poolproof.harness.model.errors import (RecordError, RunError)
-from poolproof.harness.model.face import (EXECUTE, Face)
-from poolproof.harness.history.history import (History)
-from poolproof.harness.compare.judge import (Beside, compare_scenario, judge)
-from poolproof.harness.bench.speeds import (measure_speed)
-from poolproof.harness.run.lock import (sharing)
-from poolproof.harness.compare.pairing import (choose, everything)
-from poolproof.harness.run.runner import (Request, Subject, analyze, plan_of, why_skipped)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.run.store import (RunFolder)
+from poolproof.harness.bench.speeds import measure_speed
+from poolproof.harness.compare.cells import shortfalls
+from poolproof.harness.compare.comparison import (
+    SCHEMA_VERSION,
+    Comparison,
+    Cover,
+    Machine,
+    Minimum,
+    RunResult,
+    ScenarioComparison,
+    Speed,
+)
+from poolproof.harness.compare.differential import Answers, compare_answers
+from poolproof.harness.compare.judge import Beside, compare_scenario, judge
+from poolproof.harness.compare.pairing import choose, everything
+from poolproof.harness.history.history import History
+from poolproof.harness.model.errors import RecordError, RunError
+from poolproof.harness.model.face import EXECUTE, Face
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.run.lock import sharing
+from poolproof.harness.run.runner import Request, Subject, analyze, plan_of, why_skipped
+from poolproof.harness.run.store import RunFolder
 
 FULL = "full"
 MOST_EXTRA = {"quick": 100}

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
-from poolproof.harness.model.checker import (Finding)
-from poolproof.harness.history.picture import (Picture)
-from poolproof.harness.history.recovery import (Recovery)
-from poolproof.harness.model.verdict import (Decision, Verdict)
+from poolproof.harness.history.picture import Picture
+from poolproof.harness.history.recovery import Recovery
+from poolproof.harness.model.checker import Finding
+from poolproof.harness.model.verdict import Decision, Verdict
 
 SCHEMA_VERSION = "1.3"
 

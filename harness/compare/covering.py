@@ -14,8 +14,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poolproof.harness.compare.comparison import (Cover, FileCover, ScenarioCover)
-from poolproof.harness.model.errors import (RecordError)
+from poolproof.harness.compare.comparison import Cover, FileCover, ScenarioCover
+from poolproof.harness.model.errors import RecordError
 
 if TYPE_CHECKING:
     import coverage

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from poolproof.harness.history.equality import (VOLATILE, same_json, without)
-from poolproof.harness.model.intended import (Comparing, DifferenceKind)
-from poolproof.harness.model.op import (Op, OpType)
+from poolproof.harness.history.equality import VOLATILE, same_json, without
+from poolproof.harness.model.intended import Comparing, DifferenceKind
+from poolproof.harness.model.op import Op, OpType
 
 if TYPE_CHECKING:  # an application that migrates pays for no history
-    from poolproof.harness.history.history import (History)
+    from poolproof.harness.history.history import History
 
 VERBATIM_COMMANDS = frozenset({"echo"})
 """Their answers are what was sent, so no field of them is volatile."""

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from poolproof.harness.compare.cells import (describe_configuration, describe_workload)
-from poolproof.harness.model.checker import (MAX_EXAMPLES)
-from poolproof.harness.compare.comparison import (Difference, RunResult, ScenarioComparison, Speed)
-from poolproof.harness.compare.differential import (Answers, OpDifference)
-from poolproof.harness.model.intended import (ANSWERS, IntendedDifference, excuse_answer, find_excuse, not_seen, told_end)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.verdict import (Decision, Verdict)
+from poolproof.harness.compare.cells import describe_configuration, describe_workload
+from poolproof.harness.compare.comparison import Difference, RunResult, ScenarioComparison, Speed
+from poolproof.harness.compare.differential import Answers, OpDifference
+from poolproof.harness.model.checker import MAX_EXAMPLES
+from poolproof.harness.model.intended import ANSWERS, IntendedDifference, excuse_answer, find_excuse, not_seen, told_end
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.verdict import Decision, Verdict
 
 MARGIN = 0.05
 """How much throughput the candidate may lose and still be no worse."""

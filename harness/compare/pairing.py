@@ -12,11 +12,11 @@ from enum import StrEnum
 
 import msgspec
 
-from poolproof.harness.compare.cells import (NO_FAULT)
-from poolproof.harness.model.face import (Face)
-from poolproof.harness.model.fault import (CLIENT_FAULTS, START_FAULTS, FaultKind)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan)
+from poolproof.harness.compare.cells import NO_FAULT
+from poolproof.harness.model.face import Face
+from poolproof.harness.model.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan
 
 LARGE_BYTES = 4096
 """What one write to a pipe takes at once; longer arguments are another workload."""

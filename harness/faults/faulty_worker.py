@@ -14,10 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.config import (module_command)
-from poolproof.bridge.wire.framing import (encode_frame)
-from poolproof.harness.model.fault import (Fault, FaultKind, FaultRecord)
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.config import module_command
+from poolproof.bridge.wire.framing import encode_frame
+from poolproof.harness.model.fault import Fault, FaultKind, FaultRecord
 
 STRAY = b'{"id": 999999, "success": true, "result": "stray"}'
 STRAY_EVERY_S = 0.02

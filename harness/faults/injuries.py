@@ -22,15 +22,15 @@ from typing import Protocol
 
 import msgspec
 
-from poolproof.bridge import (Observer, Pool, PoolConfig)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.config import (module_command)
-from poolproof.bridge.processes.interpreter import (environment)
-from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE)
-from poolproof.harness.model.fault import (Fault, FaultKind, FaultRecord)
-from poolproof.harness.fakes.models.loopback import (LoopbackModels)
-from poolproof.harness.run.recorder import (Recorder)
-from poolproof.harness.run.roll import (Roll)
+from poolproof.bridge import Observer, Pool, PoolConfig
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.config import module_command
+from poolproof.bridge.processes.interpreter import environment
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
+from poolproof.harness.fakes.models.loopback import LoopbackModels
+from poolproof.harness.model.fault import Fault, FaultKind, FaultRecord
+from poolproof.harness.run.recorder import Recorder
+from poolproof.harness.run.roll import Roll
 
 CLOSE_GRACE_S = 5.0
 ANSWER_WAIT_S = 5.0

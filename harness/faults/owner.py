@@ -1,7 +1,7 @@
 """A process that owns a pool and is there to be killed: every worker that can be is busy when it says their pids.
 
-Part of the porch. Usage: `python -m poolproof.harness.faults.owner`, with {"pool": NAME, "config": PoolConfig} as JSON on the
-first line. It answers with a JSON list of pids, and ends when its standard input does.
+Part of the porch. Usage: `python -m poolproof.harness.faults.owner`, with {"pool": NAME, "config": PoolConfig} as JSON
+on the first line. It answers with a JSON list of pids, and ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import time
 
 import msgspec
 
-from poolproof.bridge import (Pool, PoolConfig, PoolError)
-from poolproof.bridge.processes.interpreter import (adopt)
-from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE)
-from poolproof.harness.subjects.pools import (find_pool)
+from poolproof.bridge import Pool, PoolConfig, PoolError
+from poolproof.bridge.processes.interpreter import adopt
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
+from poolproof.harness.subjects.pools import find_pool
 
 BUSY_S = 60.0
 SETTLE_S = 0.1

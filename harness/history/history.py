@@ -11,12 +11,12 @@ from functools import cached_property
 import msgspec
 import numpy as np
 
-from poolproof.bridge import (EventKind, SessionStatus, Statistics)
-from poolproof.harness.history.columns import (NONE, Earliest, Numbers, find_last, order_by)
-from poolproof.harness.model.fault import (FaultRecord)
-from poolproof.harness.history.joining import (first_service)
-from poolproof.harness.model.op import (Op, OpType)
-from poolproof.harness.history.tables import (Events, Ops, Services)
+from poolproof.bridge import EventKind, SessionStatus, Statistics
+from poolproof.harness.history.columns import NONE, Earliest, Numbers, find_last, order_by
+from poolproof.harness.history.joining import first_service
+from poolproof.harness.history.tables import Events, Ops, Services
+from poolproof.harness.model.fault import FaultRecord
+from poolproof.harness.model.op import Op, OpType
 
 
 class Leftovers(msgspec.Struct, frozen=True, kw_only=True):

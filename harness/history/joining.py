@@ -11,10 +11,10 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
-from poolproof.bridge import (EventKind)
-from poolproof.harness.history.columns import (NONE, Numbers, find_last, order_by, pick)
-from poolproof.harness.model.fault import (FaultRecord)
-from poolproof.harness.history.tables import (Events, Ops, Services)
+from poolproof.bridge import EventKind
+from poolproof.harness.history.columns import NONE, Numbers, find_last, order_by, pick
+from poolproof.harness.history.tables import Events, Ops, Services
+from poolproof.harness.model.fault import FaultRecord
 
 
 def join_events(ops: Ops, events: Events, calls: Numbers, correlations: Numbers) -> Ops:

@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from poolproof.bridge import (Event, ServiceInterval, SessionStatus, Statistics)
-from poolproof.harness.history.columns import (AT_ONCE, GatheredDocuments, GatheredNumbers, Vocabulary, order_by)
-from poolproof.harness.model.fault import (FaultRecord)
-from poolproof.harness.history.history import (History, Leftovers, RunInfo, Sample)
-from poolproof.harness.history.joining import (join_events, join_journals, land)
-from poolproof.harness.model.op import (Op, OpType)
-from poolproof.harness.history.tables import (Events, Ops, Services)
+from poolproof.bridge import Event, ServiceInterval, SessionStatus, Statistics
+from poolproof.harness.history.columns import AT_ONCE, GatheredDocuments, GatheredNumbers, Vocabulary, order_by
+from poolproof.harness.history.history import History, Leftovers, RunInfo, Sample
+from poolproof.harness.history.joining import join_events, join_journals, land
+from poolproof.harness.history.tables import Events, Ops, Services
+from poolproof.harness.model.fault import FaultRecord
+from poolproof.harness.model.op import Op, OpType
 
 
 class OpLine(msgspec.Struct, frozen=True, tag="op"):

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from poolproof.harness.history.columns import (NONE)
-from poolproof.harness.compare.comparison import (Busy, Metrics, Quantiles)
-from poolproof.harness.history.history import (History)
-from poolproof.harness.history.overlap import (overlap_degree)
-from poolproof.harness.history.recovery import (recoveries)
-from poolproof.harness.history.stats import (quantile)
+from poolproof.harness.compare.comparison import Busy, Metrics, Quantiles
+from poolproof.harness.history.columns import NONE
+from poolproof.harness.history.history import History
+from poolproof.harness.history.overlap import overlap_degree
+from poolproof.harness.history.recovery import recoveries
+from poolproof.harness.history.stats import quantile
 
 MOST_STRETCHES = 400
 MOST_RECOVERIES = 100

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from poolproof.harness.history.columns import (Numbers)
+from poolproof.harness.history.columns import Numbers
 
 
 def overlap_degree(starts: Numbers, ends: Numbers) -> tuple[int, float]:

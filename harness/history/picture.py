@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 import msgspec
 import numpy as np
 
-from poolproof.harness.model.checker import (Finding)
-from poolproof.harness.history.columns import (NONE)
-from poolproof.harness.model.fault import (FaultRecord)
-from poolproof.harness.history.history import (History, Op)
-from poolproof.harness.history.recovery import (Recovery, recoveries)
-from poolproof.harness.history.tables import (Ops)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.history.columns import NONE
+from poolproof.harness.history.history import History, Op
+from poolproof.harness.history.recovery import Recovery, recoveries
+from poolproof.harness.history.tables import Ops
+from poolproof.harness.model.checker import Finding
+from poolproof.harness.model.fault import FaultRecord
+from poolproof.harness.model.verdict import Verdict
 
 MOST_STRETCHES = 400
 """So many stretches of work are shown one by one; more of them as shares of buckets."""

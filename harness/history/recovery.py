@@ -10,10 +10,10 @@ from operator import itemgetter
 import msgspec
 import numpy as np
 
-from poolproof.bridge import (EventKind)
-from poolproof.harness.history.columns import (NONE, order_by)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.harness.history.history import (History, OpType)
+from poolproof.bridge import EventKind
+from poolproof.harness.history.columns import NONE, order_by
+from poolproof.harness.history.history import History, OpType
+from poolproof.harness.model.fault import FaultKind
 
 UNHURT = frozenset({"result", "CommandError"})
 """A call with one of these outcomes had its worker's answer."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 
-from poolproof.harness.history.history import (RunInfo)
+from poolproof.harness.history.history import RunInfo
 
 
 def replay_command(info: RunInfo) -> str:

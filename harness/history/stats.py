@@ -11,7 +11,7 @@ from functools import cache
 
 import msgspec
 
-from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.errors import UsageError
 
 TRIM = 0.2
 """The share of the lowest and of the highest values that a trimmed mean leaves out."""

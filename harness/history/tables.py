@@ -9,9 +9,26 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from poolproof.bridge import (Event, EventKind, ServiceInterval)
-from poolproof.harness.history.columns import (NONE, Documents, Gathered, GatheredKinds, GatheredNumbers, GatheredObjects, GatheredSeconds, GatheredWords, Gathering, Numbers, Objects, Table, Vocabulary, Words, find_last, pick)
-from poolproof.harness.model.op import (Op, OpType)
+from poolproof.bridge import Event, EventKind, ServiceInterval
+from poolproof.harness.history.columns import (
+    NONE,
+    Documents,
+    Gathered,
+    GatheredKinds,
+    GatheredNumbers,
+    GatheredObjects,
+    GatheredSeconds,
+    GatheredWords,
+    Gathering,
+    Numbers,
+    Objects,
+    Table,
+    Vocabulary,
+    Words,
+    find_last,
+    pick,
+)
+from poolproof.harness.model.op import Op, OpType
 
 
 class Ops(Table[Op]):

@@ -21,10 +21,10 @@ from typing import Any
 
 import msgspec
 
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.bench.statistics.figures import (BudgetResult)
-from poolproof.harness.bench.statistics.metrics import (NUMBER, UNITS, Unit, nearest)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.bench.statistics.figures import BudgetResult
+from poolproof.harness.bench.statistics.metrics import NUMBER, UNITS, Unit, nearest
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.verdict import Verdict
 
 TIMES = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}

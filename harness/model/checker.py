@@ -9,8 +9,8 @@ from typing import Protocol
 
 import msgspec
 
-from poolproof.harness.history.history import (History)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.history.history import History
+from poolproof.harness.model.verdict import Verdict
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

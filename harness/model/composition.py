@@ -17,8 +17,8 @@ from random import Random
 
 import msgspec
 
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.model.workload import (Plan, Size, Step, Workload)
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.workload import Plan, Size, Step, Workload
 
 Draw = Callable[[Random], Step]
 MOST_ARRIVALS = 10_000_000

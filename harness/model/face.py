@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from poolproof.bridge import (Observer, Pool, PoolConfig)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan, Step)
+from poolproof.bridge import Observer, Pool, PoolConfig
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan, Step
 
 Maker = Callable[[PoolConfig, Observer | None], Pool]
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from poolproof.harness.fakes.models.service import (Outage)
+from poolproof.harness.fakes.models.service import Outage
 
 
 class FaultKind(StrEnum):

@@ -12,8 +12,8 @@ from enum import StrEnum
 
 import msgspec
 
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.model.op import (Op)
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.op import Op
 
 ANSWERS = "answers"
 DATE_PATTERN = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
-from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.errors import UsageError
 
 MOST_ARRIVALS = 1_000_000
 """In one block."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from poolproof.harness.model.fault import (FaultKind)
+from poolproof.harness.model.fault import FaultKind
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):

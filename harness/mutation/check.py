@@ -15,17 +15,17 @@ from typing import Protocol
 
 import msgspec
 
-from poolproof.harness.compare.comparison import (RunResult)
-from poolproof.harness.run.job import (Job)
-from poolproof.harness.run.lock import (sharing)
-from poolproof.harness.subjects.pools import (find_pool)
-from poolproof.harness.run.runner import (Request)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.mutation.drills.drill import (Drill)
-from poolproof.harness.mutation.job import (BROKEN, MutantOrder)
-from poolproof.harness.mutation.matrix import (Cell, Judgement, KillMatrix, accusers, build_matrix, way_text)
-from poolproof.harness.mutation.mutant import (EXECUTE, Mutant)
-from poolproof.harness.mutation.roster import (Stage, all_mutants, all_stages)
+from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.mutation.drills.drill import Drill
+from poolproof.harness.mutation.job import BROKEN, MutantOrder
+from poolproof.harness.mutation.matrix import Cell, Judgement, KillMatrix, accusers, build_matrix, way_text
+from poolproof.harness.mutation.mutant import EXECUTE, Mutant
+from poolproof.harness.mutation.roster import Stage, all_mutants, all_stages
+from poolproof.harness.run.job import Job
+from poolproof.harness.run.lock import sharing
+from poolproof.harness.run.runner import Request
+from poolproof.harness.subjects.pools import find_pool
 
 GOOD_TIMES = 4
 """How many times its budget a good pool may take: on a busy machine a run that was cut off would accuse it."""

@@ -8,14 +8,14 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from poolproof.harness.model.errors import (RecordError, UsageError)
-from poolproof.harness.run.runner import (Request)
-from poolproof.harness.mutation.check import (selfcheck)
-from poolproof.harness.mutation.markdown import (alarm_text, as_markdown, row_text, sentences)
-from poolproof.harness.mutation.matrix import (SCHEMA_VERSION, KillMatrix)
-from poolproof.harness.mutation.mutant import (Mutant)
-from poolproof.harness.run.store import (write_whole)
-from poolproof.harness.cli.terminal import (Steps, show_table)
+from poolproof.harness.cli.terminal import Steps, show_table
+from poolproof.harness.model.errors import RecordError, UsageError
+from poolproof.harness.mutation.check import selfcheck
+from poolproof.harness.mutation.markdown import alarm_text, as_markdown, row_text, sentences
+from poolproof.harness.mutation.matrix import SCHEMA_VERSION, KillMatrix
+from poolproof.harness.mutation.mutant import Mutant
+from poolproof.harness.run.runner import Request
+from poolproof.harness.run.store import write_whole
 
 MATRIX_FILE = "kill-matrix.json"
 MARKDOWN_FILE = "kill-matrix.md"

@@ -19,18 +19,18 @@ from typing import Any, Self
 
 import msgspec
 
-from poolproof.bridge.processes.interpreter import (adopt)
-from poolproof.harness.model.checker import (Finding)
-from poolproof.harness.compare.comparison import (RunResult)
-from poolproof.harness.run.job import (JobOrder, serve)
-from poolproof.harness.subjects.pools import (find_pool)
-from poolproof.harness.run.runner import (Subject, run)
-from poolproof.harness.mutation.drills.drill import (Bench, Drill)
-from poolproof.harness.mutation.mutant import (Mutant)
-from poolproof.harness.mutation.planting import (entered)
-from poolproof.harness.mutation.roster import (all_stages, find_mutants)
-from poolproof.harness.mutation.worker import (command)
-from poolproof.harness.model.verdict import (Verdict, worst)
+from poolproof.bridge.processes.interpreter import adopt
+from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.model.checker import Finding
+from poolproof.harness.model.verdict import Verdict, worst
+from poolproof.harness.mutation.drills.drill import Bench, Drill
+from poolproof.harness.mutation.mutant import Mutant
+from poolproof.harness.mutation.planting import entered
+from poolproof.harness.mutation.roster import all_stages, find_mutants
+from poolproof.harness.mutation.worker import command
+from poolproof.harness.run.job import JobOrder, serve
+from poolproof.harness.run.runner import Subject, run
+from poolproof.harness.subjects.pools import find_pool
 
 BROKEN = "the mutant broke: "
 """How the trouble of such a run begins."""

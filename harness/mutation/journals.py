@@ -11,10 +11,10 @@ from itertools import pairwise
 
 import msgspec
 
-from poolproof.bridge import (ServiceInterval)
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.history.history import (History, Op)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import ServiceInterval
+from poolproof.harness.history.history import History, Op
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
 
 
 class ServedBound(msgspec.Struct, frozen=True, kw_only=True):

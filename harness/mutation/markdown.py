@@ -5,7 +5,7 @@ Pure: a matrix in, text out.
 
 from __future__ import annotations
 
-from poolproof.harness.mutation.matrix import (FalseAlarm, KillMatrix, Row, way_text)
+from poolproof.harness.mutation.matrix import FalseAlarm, KillMatrix, Row, way_text
 
 MOST_KILLERS = 4
 

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from poolproof.harness.mutation.mutant import (EXECUTE, FIXES, GUARANTEES, Mutant)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.mutation.mutant import EXECUTE, FIXES, GUARANTEES, Mutant
 
 SCHEMA_VERSION = "2.1"
 WANTED_RATE = 0.95

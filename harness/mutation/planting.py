@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from poolproof.harness.model.errors import (HarnessError)
+from poolproof.harness.model.errors import HarnessError
 
 PRODUCT = ("poolproof.bridge", "poolproof.pool_v1", "poolproof.pool_v2", "poolproof.migration")
 """The packages in which `replace_everywhere` replaces a function."""

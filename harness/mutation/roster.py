@@ -5,22 +5,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from poolproof.harness.compare.catalogue import (all_scenarios)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.mutation.bugs import (faces as bugs_faces)
-from poolproof.harness.mutation.bugs import (v1 as bugs_v1)
-from poolproof.harness.mutation.bugs import (v2 as bugs_v2)
-from poolproof.harness.mutation.bugs import (v2_ends as bugs_v2_ends)
-from poolproof.harness.mutation.bugs import (wire as bugs_wire)
-from poolproof.harness.mutation.bugs import (equivalents)
-from poolproof.harness.mutation.drills.drill import (Drill)
-from poolproof.harness.mutation.drills.threads import (DRILLS)
-from poolproof.harness.mutation.drills.face_probes import (FACE_PROBES)
-from poolproof.harness.mutation.mutant import (Mutant)
-from poolproof.harness.mutation.drills.probes import (PROBES)
-from poolproof.harness.mutation.drills.starts import (START_DRILLS)
-from poolproof.harness.mutation.drills.tasks import (TASK_DRILLS)
+from poolproof.harness.compare.catalogue import all_scenarios
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.mutation.bugs import equivalents
+from poolproof.harness.mutation.bugs import faces as bugs_faces
+from poolproof.harness.mutation.bugs import v1 as bugs_v1
+from poolproof.harness.mutation.bugs import v2 as bugs_v2
+from poolproof.harness.mutation.bugs import v2_ends as bugs_v2_ends
+from poolproof.harness.mutation.bugs import wire as bugs_wire
+from poolproof.harness.mutation.drills.drill import Drill
+from poolproof.harness.mutation.drills.face_probes import FACE_PROBES
+from poolproof.harness.mutation.drills.probes import PROBES
+from poolproof.harness.mutation.drills.starts import START_DRILLS
+from poolproof.harness.mutation.drills.tasks import TASK_DRILLS
+from poolproof.harness.mutation.drills.threads import DRILLS
+from poolproof.harness.mutation.mutant import Mutant
 
 Stage = Scenario | Drill
 """Where a mutant can be put to the test."""

@@ -11,12 +11,12 @@ import sys
 import threading
 from collections.abc import Callable
 
-from poolproof.bridge.worker import (program as worker)
-from poolproof.bridge.config import (module_command)
-from poolproof.bridge.worker.handlers import (Context)
-from poolproof.bridge.processes.interpreter import (adopt)
-from poolproof.bridge.worker.journal import (Journal)
-from poolproof.bridge.worker.program import (Wire)
+from poolproof.bridge.config import module_command
+from poolproof.bridge.processes.interpreter import adopt
+from poolproof.bridge.worker import program as worker
+from poolproof.bridge.worker.handlers import Context
+from poolproof.bridge.worker.journal import Journal
+from poolproof.bridge.worker.program import Wire
 
 
 def merge_stderr() -> None:

@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.harness.compare.comparison import (RunResult)
-from poolproof.harness.model.depth import (Depth, why_not)
-from poolproof.harness.model.intended import (Excuse, find_excuse)
-from poolproof.harness.pytest_plugin.ledger import (Ledger, Planned)
-from poolproof.harness.run.lock import (sharing)
-from poolproof.harness.run.runner import (Request, Subject, run)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.verdict import (Verdict, worst)
+from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.model.depth import Depth, why_not
+from poolproof.harness.model.intended import Excuse, find_excuse
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.verdict import Verdict, worst
+from poolproof.harness.pytest_plugin.ledger import Ledger, Planned
+from poolproof.harness.run.lock import sharing
+from poolproof.harness.run.runner import Request, Subject, run
 
 
 class ScenarioFailed(Exception):

@@ -17,18 +17,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.compare.catalogue import (find_scenarios)
-from poolproof.harness.checkers import (CORE)
-from poolproof.harness.pytest_plugin.collection import (raise_unless_passed)
-from poolproof.harness.compare.comparison import (RunResult)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.model.intended import (IntendedDifference, not_seen)
-from poolproof.harness.subjects.pools import (as_subject, find_pool)
-from poolproof.harness.run.runner import (Request, Subject, run)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.verdict import (Verdict)
-from poolproof.harness.model.workload import (Size)
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE
+from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.intended import IntendedDifference, not_seen
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.model.workload import Size
+from poolproof.harness.pytest_plugin.collection import raise_unless_passed
+from poolproof.harness.run.runner import Request, Subject, run
+from poolproof.harness.subjects.pools import as_subject, find_pool
 
 SCALES = {"quick": 1.0, "full": 3.0}
 CORE_NAMES = frozenset(checker.name for checker in CORE)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from poolproof.harness.compare.comparison import (RunResult)
+from poolproof.harness.compare.comparison import RunResult
 
 Record = TypeVar("Record")
 

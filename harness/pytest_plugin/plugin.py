@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from poolproof.bridge import (Observer, Pool)
-    from poolproof.bridge.dspy.adapter import (ProgramAdapter)
-    from poolproof.harness.pytest_plugin.collection import (ScenarioItem)
-    from poolproof.harness.compare.comparison import (RunResult)
-    from poolproof.harness.model.depth import (Depth)
-    from poolproof.harness.bench.statistics.figures import (Bench)
-    from poolproof.harness.pytest_plugin.ledger import (Ledger)
-    from poolproof.harness.run.runner import (Request, Subject)
-    from poolproof.harness.model.scenario import (Scenario)
+    from poolproof.bridge import Observer, Pool
+    from poolproof.bridge.dspy.adapter import ProgramAdapter
+    from poolproof.harness.bench.statistics.figures import Bench
+    from poolproof.harness.compare.comparison import RunResult
+    from poolproof.harness.model.depth import Depth
+    from poolproof.harness.model.scenario import Scenario
+    from poolproof.harness.pytest_plugin.collection import ScenarioItem
+    from poolproof.harness.pytest_plugin.ledger import Ledger
+    from poolproof.harness.run.runner import Request, Subject
 
 DEFAULT_POOLS = ("v1", "v2")
 SCENARIO_FILES = ("scenario_*.py", "scenarios/*.py")
@@ -105,8 +105,8 @@ class State:
 
     def subjects(self) -> list[Subject]:
         """The same as subjects. Raises pytest.UsageError for an unknown one."""
-        from poolproof.harness.model.errors import (UsageError)
-        from poolproof.harness.subjects.pools import (find_pool)
+        from poolproof.harness.model.errors import UsageError
+        from poolproof.harness.subjects.pools import find_pool
 
         try:
             return [find_pool(name) for name in self.pool_names]
@@ -115,8 +115,8 @@ class State:
 
     def stages(self, scenario: Scenario) -> list[tuple[Subject, Request, Depth]]:
         """Where to run a scenario: each pool for real; with an option at the deepest that it allows of those."""
-        from poolproof.harness.model.depth import (Depth)
-        from poolproof.harness.fakes.depths.making import (MOCK, at_wire)
+        from poolproof.harness.fakes.depths.making import MOCK, at_wire
+        from poolproof.harness.model.depth import Depth
 
         chosen = [Depth(name) for name in DEPTHS if name in (self._config.getoption("poolproof_adapter") or ["real"])]
         depth = ([found for found in chosen if found in scenario.depths] or chosen)[-1]
@@ -141,7 +141,7 @@ class State:
     def ledger(self) -> Ledger:
         """This process's pen."""
         if self._ledger is None:
-            from poolproof.harness.pytest_plugin.ledger import (Ledger)
+            from poolproof.harness.pytest_plugin.ledger import Ledger
 
             self._ledger = Ledger(self.out, os.environ.get("PYTEST_XDIST_WORKER", "main"))
         return self._ledger
@@ -150,11 +150,11 @@ class State:
     def request(self) -> Request:
         """How to run, from the options. Raises pytest.UsageError for a worker command that starts no worker."""
         if self._request is None:
-            from poolproof.harness.model.errors import (UsageError)
-            from poolproof.harness.subjects.probe import (known_commands)
-            from poolproof.harness.run.runner import (Request)
-            from poolproof.harness.model.workload import (Size)
-            from poolproof.scenarios import (CATALOGUE)
+            from poolproof.harness.model.errors import UsageError
+            from poolproof.harness.model.workload import Size
+            from poolproof.harness.run.runner import Request
+            from poolproof.harness.subjects.probe import known_commands
+            from poolproof.scenarios import CATALOGUE
 
             option = self._config.getoption
             command, known = option("poolproof_worker_command"), None
@@ -207,9 +207,9 @@ def pytest_pycollect_makeitem(
         return None
     import msgspec
 
-    from poolproof.harness.compare.catalogue import (is_of_catalogue)
-    from poolproof.harness.pytest_plugin.collection import (ScenarioItem)
-    from poolproof.harness.model.scenario import (Scenario)
+    from poolproof.harness.compare.catalogue import is_of_catalogue
+    from poolproof.harness.model.scenario import Scenario
+    from poolproof.harness.pytest_plugin.collection import ScenarioItem
 
     assert isinstance(obj, Scenario)
     is_test_file = any(fnmatch.fnmatch(collector.path.name, glob) for glob in collector.config.getini("python_files"))
@@ -281,7 +281,7 @@ def poolproof_subject(request: pytest.FixtureRequest) -> Subject:
 @pytest.fixture
 def pool_name(request: pytest.FixtureRequest) -> str:
     """A pool name that no other test, process or run has."""
-    from poolproof.harness.run.names import (pool_name)
+    from poolproof.harness.run.names import pool_name
 
     return pool_name(request.node.name, "test")
 
@@ -289,9 +289,9 @@ def pool_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def pool_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Pool]]:
     """Make pools by `pool_factory(version, observer=None, **options)`; each gets a name of its own, and is closed."""
-    from poolproof.bridge import (PoolConfig)
-    from poolproof.harness.run.names import (pool_name)
-    from poolproof.harness.subjects.pools import (find_pool)
+    from poolproof.bridge import PoolConfig
+    from poolproof.harness.run.names import pool_name
+    from poolproof.harness.subjects.pools import find_pool
 
     made: list[Pool] = []
 
@@ -316,8 +316,8 @@ def pool(poolproof_subject: Subject, pool_factory: Callable[..., Pool], request:
 @pytest.fixture
 def poolproof_place(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The depth and the pool of this test; skips it with the reason where it makes no sense."""
-    from poolproof.harness.model.depth import (Depth)
-    from poolproof.harness.fakes.depths.making import (why_impossible)
+    from poolproof.harness.fakes.depths.making import why_impossible
+    from poolproof.harness.model.depth import Depth
 
     place: tuple[str, ...] = request.param
     marker = request.node.get_closest_marker("depths")
@@ -343,10 +343,10 @@ def adapter(
     tmp_path: Path,
 ) -> Iterator[ProgramAdapter]:
     """A ProgramAdapter over a pool of its own, at each depth; markers `depths` and `pool_options` say more."""
-    from poolproof.bridge.dspy.adapter import (ProgramAdapter)
-    from poolproof.harness.model.depth import (Depth)
-    from poolproof.harness.fakes.depths.making import (make_mock, options_at)
-    from poolproof.harness.fakes.depths.script import (Script, ScriptLine)
+    from poolproof.bridge.dspy.adapter import ProgramAdapter
+    from poolproof.harness.fakes.depths.making import make_mock, options_at
+    from poolproof.harness.fakes.depths.script import Script, ScriptLine
+    from poolproof.harness.model.depth import Depth
 
     marker = request.node.get_closest_marker("depths")
     told = marker.kwargs if marker else {}
@@ -367,9 +367,9 @@ def run_scenario(pytestconfig: pytest.Config) -> Callable[..., RunResult]:
     """Run by `run_scenario(scenario, pool="v2", seed=1, workers=4, clients=8)`; gives the RunResult, raises nothing."""
     import msgspec
 
-    from poolproof.harness.run.lock import (sharing)
-    from poolproof.harness.subjects.pools import (find_pool)
-    from poolproof.harness.run.runner import (run)
+    from poolproof.harness.run.lock import sharing
+    from poolproof.harness.run.runner import run
+    from poolproof.harness.subjects.pools import find_pool
 
     state = pytestconfig.stash[STATE]
 
@@ -403,17 +403,17 @@ def run_bench(request: pytest.FixtureRequest) -> Callable[..., Bench]:
     Its bench.json is kept in the session's folder, entered into the history, and named by the report's property
     `poolproof_bench`.
     """
-    from poolproof.harness.bench.bench import (BenchPlan)
-    from poolproof.harness.bench.records.index import (Index)
-    from poolproof.harness.model.load import (parse_load)
-    from poolproof.harness.bench.report import (assemble, write_report)
-    from poolproof.harness.bench.running import (default_clients)
-    from poolproof.harness.bench.running import (run_bench as measure)
-    from poolproof.harness.bench.schedules import (make_schedule)
-    from poolproof.harness.bench.works.works import (DEFAULT_CALL, call_scenario)
-    from poolproof.harness.run.names import (pool_name)
-    from poolproof.harness.subjects.pools import (find_pool)
-    from poolproof.harness.model.workload import (Size)
+    from poolproof.harness.bench.bench import BenchPlan
+    from poolproof.harness.bench.records.index import Index
+    from poolproof.harness.bench.report import assemble, write_report
+    from poolproof.harness.bench.running import default_clients
+    from poolproof.harness.bench.running import run_bench as measure
+    from poolproof.harness.bench.schedules import make_schedule
+    from poolproof.harness.bench.works.works import DEFAULT_CALL, call_scenario
+    from poolproof.harness.model.load import parse_load
+    from poolproof.harness.model.workload import Size
+    from poolproof.harness.run.names import pool_name
+    from poolproof.harness.subjects.pools import find_pool
 
     option = request.config.getoption
     out = request.config.stash[STATE].out
@@ -465,7 +465,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Beside a bench no test of another xdist worker runs: each of them shares the gate that a bench holds alone."""
     if not item.config.stash[STATE].gated or BENCH_FIXTURE in getattr(item, "fixturenames", ()):
         return (yield)
-    from poolproof.harness.run.lock import (covering)
+    from poolproof.harness.run.lock import covering
 
     with covering():
         return (yield)
@@ -491,7 +491,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     state = session.config.stash[STATE]
     if not state.controls or not (state.out / "ledger").is_dir() or session.config.option.collectonly:
         return
-    from poolproof.harness.pytest_plugin.session import (finish)
+    from poolproof.harness.pytest_plugin.session import finish
 
     stopped = bool(session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED)
     summary, failed = finish(

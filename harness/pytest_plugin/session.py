@@ -11,16 +11,16 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from poolproof.harness.compare.catalogue import (find_scenarios)
-from poolproof.harness.compare.compare import (assemble, describe_machine, measure_speeds)
-from poolproof.harness.compare.comparison import (Comparison, RunResult)
-from poolproof.harness.model.errors import (HarnessError)
-from poolproof.harness.model.intended import (not_seen)
-from poolproof.harness.pytest_plugin.ledger import (Ledger, Planned, reconcile)
-from poolproof.harness.run.runner import (Request, Subject)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.verdict import (Decision, Verdict)
-from poolproof.reports import (FORMATS, write_reports)
+from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.compare.compare import assemble, describe_machine, measure_speeds
+from poolproof.harness.compare.comparison import Comparison, RunResult
+from poolproof.harness.model.errors import HarnessError
+from poolproof.harness.model.intended import not_seen
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.verdict import Decision, Verdict
+from poolproof.harness.pytest_plugin.ledger import Ledger, Planned, reconcile
+from poolproof.harness.run.runner import Request, Subject
+from poolproof.reports import FORMATS, write_reports
 
 
 class Silence:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from poolproof.harness.checkers.pools.resources import (theil_sen)
-from poolproof.harness.compare.comparison import (Comparison, RunResult, ScenarioComparison)
-from poolproof.harness.compare.judge import (MARGIN)
-from poolproof.harness.model.verdict import (Verdict, worst)
+from poolproof.harness.checkers.pools.resources import theil_sen
+from poolproof.harness.compare.comparison import Comparison, RunResult, ScenarioComparison
+from poolproof.harness.compare.judge import MARGIN
+from poolproof.harness.model.verdict import Verdict, worst
 
 MOST_ERROR_RATE = 0.001
 """The share of failed calls that the candidate may have above the baseline."""

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from poolproof.harness.readiness.checklist import (Documents)
-from poolproof.migration.plan import (Guardrails, Plan, field_names)
+from poolproof.harness.readiness.checklist import Documents
+from poolproof.migration.plan import Guardrails, Plan, field_names
 
 GUIDE = "migration-guide.md"
 

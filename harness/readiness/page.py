@@ -5,8 +5,8 @@ Pure. A new format is one more function.
 
 from __future__ import annotations
 
-from poolproof.harness.readiness.checklist import (Checklist)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.readiness.checklist import Checklist
 
 MEANING = {
     Verdict.PASS: "Every line passed.",

@@ -12,11 +12,11 @@ from collections import Counter
 
 import psutil
 
-from poolproof.bridge import (Capability, Pool, PoolConfig, PoolError)
-from poolproof.harness.model.errors import (RunError)
-from poolproof.harness.readiness.checklist import (Soak)
-from poolproof.harness.run.names import (pool_name)
-from poolproof.harness.run.runner import (Subject)
+from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
+from poolproof.harness.model.errors import RunError
+from poolproof.harness.readiness.checklist import Soak
+from poolproof.harness.run.names import pool_name
+from poolproof.harness.run.runner import Subject
 
 LOOK_S = 0.1
 ROUND = 25

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from poolproof.harness.compare.compare import (Progress, StartJob, compare)
-from poolproof.harness.compare.comparison import (Comparison)
-from poolproof.harness.run.lock import (measuring)
-from poolproof.harness.readiness.checklist import (Checklist, build_items)
-from poolproof.harness.readiness.documents import (GUIDE, examine_documents)
-from poolproof.harness.readiness.soak import (soak)
-from poolproof.harness.run.runner import (Request, Subject)
-from poolproof.harness.model.scenario import (Scenario)
+from poolproof.harness.compare.compare import Progress, StartJob, compare
+from poolproof.harness.compare.comparison import Comparison
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.readiness.checklist import Checklist, build_items
+from poolproof.harness.readiness.documents import GUIDE, examine_documents
+from poolproof.harness.readiness.soak import soak
+from poolproof.harness.run.lock import measuring
+from poolproof.harness.run.runner import Request, Subject
 
 
 def validate(

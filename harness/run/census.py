@@ -12,8 +12,8 @@ import time
 import msgspec
 import psutil
 
-from poolproof.bridge.clock import (now_ns)
-from poolproof.harness.history.history import (Leftovers, Sample)
+from poolproof.bridge.clock import now_ns
+from poolproof.harness.history.history import Leftovers, Sample
 
 LOOK_EVERY_S = 0.02
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -13,14 +13,14 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (Cancelled, Pool, Sent)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.events import (CORRELATION)
-from poolproof.harness.model.face import (Way)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.harness.history.history import (Op)
-from poolproof.harness.run.recorder import (Recorder, Running)
-from poolproof.harness.model.workload import (Step)
+from poolproof.bridge import Cancelled, Pool, Sent
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.events import CORRELATION
+from poolproof.harness.history.history import Op
+from poolproof.harness.model.face import Way
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.workload import Step
+from poolproof.harness.run.recorder import Recorder, Running
 
 WAIT_SLICE_S = 0.05
 BLOW_SIGNAL = signal.SIGUSR2

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import msgspec
 
-from poolproof.bridge.worker.journal import (Entry)
-from poolproof.harness.run.roll import (Roll)
+from poolproof.bridge.worker.journal import Entry
+from poolproof.harness.run.roll import Roll
 
 LOOK_EVERY_S = 0.002
 MOST_BYTES = 1 << 16

@@ -1,8 +1,8 @@
 """One run in a process of its own, so that runs cannot disturb one another and a broken one costs itself alone.
 
 Part of the porch. The parent's end ends it too: its standard input is a pipe that only the parent holds, and the
-pool's workers follow by their lifeline. Usage: `python -m poolproof.harness.run.job`, with a JobOrder as JSON on the first
-line.
+pool's workers follow by their lifeline. Usage: `python -m poolproof.harness.run.job`, with a JobOrder as JSON on the
+first line.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from typing import BinaryIO, Literal, TypeVar
 
 import msgspec
 
-from poolproof.bridge.config import (module_command)
-from poolproof.bridge.processes.interpreter import (adopt, environment)
-from poolproof.harness.compare.catalogue import (find_scenarios)
-from poolproof.harness.compare.comparison import (RunResult)
-from poolproof.harness.compare.covering import (Covering)
-from poolproof.harness.model.errors import (HarnessError)
-from poolproof.harness.subjects.pools import (find_pool)
-from poolproof.harness.run.runner import (Request, Subject, run)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge.config import module_command
+from poolproof.bridge.processes.interpreter import adopt, environment
+from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.compare.covering import Covering
+from poolproof.harness.model.errors import HarnessError
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.run.runner import Request, Subject, run
+from poolproof.harness.subjects.pools import find_pool
 
 END_WAIT_S = 5.0
 MEASURED_END_WAIT_S = 60.0
@@ -53,8 +53,8 @@ Order = TypeVar("Order", bound=JobOrder)
 class Job:
     """A job under way, seen from the parent. `module` is run as a program that takes the order.
 
-    `command` replaces the interpreter's own call of it, and `fork` both: see poolproof.harness.run.jobserver. `end_wait_s`
-    is what it may take to end by itself.
+    `command` replaces the interpreter's own call of it, and `fork` both: see poolproof.harness.run.jobserver.
+    `end_wait_s` is what it may take to end by itself.
     """
 
     def __init__(

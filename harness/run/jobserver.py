@@ -17,11 +17,11 @@ import threading
 from pathlib import Path
 from typing import Self
 
-from poolproof.bridge.config import (module_command)
-from poolproof.bridge.processes.interpreter import (adopt, environment)
-from poolproof.harness.run.job import (Job, JobOrder, carry_out_run, serve)
-from poolproof.harness.run.runner import (Request, Subject)
-from poolproof.harness.model.scenario import (Scenario)
+from poolproof.bridge.config import module_command
+from poolproof.bridge.processes.interpreter import adopt, environment
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.run.job import Job, JobOrder, carry_out_run, serve
+from poolproof.harness.run.runner import Request, Subject
 
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 """numpy starts threads when it is imported, and a process that forks should have none."""

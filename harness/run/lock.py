@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
-from poolproof.bridge.processes.rundir import (pools_dir)
+from poolproof.bridge.processes.rundir import pools_dir
 
 POLL_S = 0.02
 SHARING_PATIENCE_S = 600.0

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from poolproof.bridge.redaction import (redact)
-from poolproof.harness.model.errors import (RecordError, UsageError)
-from poolproof.harness.model.fault import (Fault)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.run.store import (write_whole)
-from poolproof.harness.model.workload import (Plan, Size)
+from poolproof.bridge.redaction import redact
+from poolproof.harness.model.errors import RecordError, UsageError
+from poolproof.harness.model.fault import Fault
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan, Size
+from poolproof.harness.run.store import write_whole
 
 PLAN_VERSION = "1.0"
 

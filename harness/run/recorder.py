@@ -17,15 +17,27 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (Event, EventKind, PoolError, SessionStatus, Statistics)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.redaction import (SECRET_FIELDS, hide_in, redact, secrets_in)
-from poolproof.harness.run.census import (take_sample)
-from poolproof.harness.model.fault import (FaultRecord)
-from poolproof.harness.history.history import (Leftovers, Op, OpType)
-from poolproof.harness.history.lines import (End, EndLine, EventLine, FaultLine, LeftoversLine, Line, MarkLine, OpLine, SampleLine, SessionsLine, StatisticsLine)
-from poolproof.harness.run.roll import (Roll)
-from poolproof.harness.model.workload import (Step)
+from poolproof.bridge import Event, EventKind, PoolError, SessionStatus, Statistics
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.redaction import SECRET_FIELDS, hide_in, redact, secrets_in
+from poolproof.harness.history.history import Leftovers, Op, OpType
+from poolproof.harness.history.lines import (
+    End,
+    EndLine,
+    EventLine,
+    FaultLine,
+    LeftoversLine,
+    Line,
+    MarkLine,
+    OpLine,
+    SampleLine,
+    SessionsLine,
+    StatisticsLine,
+)
+from poolproof.harness.model.fault import FaultRecord
+from poolproof.harness.model.workload import Step
+from poolproof.harness.run.census import take_sample
+from poolproof.harness.run.roll import Roll
 
 WRITE_EVERY_S = 0.02
 SAMPLE_EVERY_S = 0.1

@@ -10,13 +10,13 @@ from importlib.util import find_spec
 
 import msgspec
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.model.checker import (asked_in)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.model.face import (EXECUTE, USUAL_FACES, Face, Maker)
-from poolproof.harness.model.fault import (START_FAULTS)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan, Size)
+from poolproof.bridge import Capability
+from poolproof.harness.model.checker import asked_in
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.face import EXECUTE, USUAL_FACES, Face, Maker
+from poolproof.harness.model.fault import START_FAULTS
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan, Size
 
 PoolFactory = Maker
 

@@ -5,7 +5,7 @@ Knows nothing of faults. It is told in several threads, and each change is one a
 
 from __future__ import annotations
 
-from poolproof.bridge import (Event, EventKind)
+from poolproof.bridge import Event, EventKind
 
 
 class Roll:

@@ -19,33 +19,33 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (Capability, ConfigError, Pool, PoolConfig, PoolError)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE)
-from poolproof.harness.run.census import (leftovers_since, take_census)
-from poolproof.harness.model.checker import (MAX_EXAMPLES, Finding, asked_in, run_checker)
-from poolproof.harness.run.client import (Client)
-from poolproof.harness.compare.comparison import (RunResult)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.model.face import (Setting, Way)
-from poolproof.harness.model.fault import (CLIENT_FAULTS, START_FAULTS, FaultKind)
-from poolproof.harness.faults.faulty_worker import (lift, wrap)
-from poolproof.harness.run.follower import (Follower)
-from poolproof.harness.history.history import (History, RunInfo)
-from poolproof.harness.faults.injuries import (Stage)
-from poolproof.harness.history.metrics import (measure)
-from poolproof.harness.fakes.models.loopback import (LoopbackModels)
-from poolproof.harness.run.names import (pool_name)
-from poolproof.harness.faults.nemesis import (Nemesis)
-from poolproof.harness.history.picture import (draw)
-from poolproof.harness.run.recorder import (Recorder)
-from poolproof.harness.history.replay import (replay_command)
-from poolproof.harness.run.request import (PoolFactory, Request, Subject, choices, plan_of, size_of, why_skipped)
-from poolproof.harness.run.roll import (Roll)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.run.store import (RunFolder)
-from poolproof.harness.model.verdict import (Verdict, worst)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.bridge import Capability, ConfigError, Pool, PoolConfig, PoolError
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
+from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.fakes.models.loopback import LoopbackModels
+from poolproof.harness.faults.faulty_worker import lift, wrap
+from poolproof.harness.faults.injuries import Stage
+from poolproof.harness.faults.nemesis import Nemesis
+from poolproof.harness.history.history import History, RunInfo
+from poolproof.harness.history.metrics import measure
+from poolproof.harness.history.picture import draw
+from poolproof.harness.history.replay import replay_command
+from poolproof.harness.model.checker import MAX_EXAMPLES, Finding, asked_in, run_checker
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.face import Setting, Way
+from poolproof.harness.model.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.verdict import Verdict, worst
+from poolproof.harness.model.workload import Plan, Size, Step
+from poolproof.harness.run.census import leftovers_since, take_census
+from poolproof.harness.run.client import Client
+from poolproof.harness.run.follower import Follower
+from poolproof.harness.run.names import pool_name
+from poolproof.harness.run.recorder import Recorder
+from poolproof.harness.run.request import PoolFactory, Request, Subject, choices, plan_of, size_of, why_skipped
+from poolproof.harness.run.roll import Roll
+from poolproof.harness.run.store import RunFolder
 
 FACE_CHECKER = "face"
 """The checker's name of what a face itself has seen go wrong."""

@@ -14,12 +14,12 @@ from typing import TypeVar
 
 import msgspec
 
-from poolproof.bridge.worker.journal import (walk_journals)
-from poolproof.harness.compare.comparison import (SCHEMA_VERSION, Comparison, RunResult)
-from poolproof.harness.model.errors import (RecordError, UsageError)
-from poolproof.harness.model.fault import (FaultRecord)
-from poolproof.harness.history.history import (History, RunInfo)
-from poolproof.harness.history.lines import (build_history)
+from poolproof.bridge.worker.journal import walk_journals
+from poolproof.harness.compare.comparison import SCHEMA_VERSION, Comparison, RunResult
+from poolproof.harness.history.history import History, RunInfo
+from poolproof.harness.history.lines import build_history
+from poolproof.harness.model.errors import RecordError, UsageError
+from poolproof.harness.model.fault import FaultRecord
 
 Record = TypeVar("Record")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from poolproof.harness.shrink.selection import (Selection, Whole)
+from poolproof.harness.shrink.selection import Selection, Whole
 
 Item = TypeVar("Item")
 

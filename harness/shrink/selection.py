@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from poolproof.harness.model.fault import (COMMAND_FAULTS, Fault)
-from poolproof.harness.model.workload import (Plan, Step)
+from poolproof.harness.model.fault import COMMAND_FAULTS, Fault
+from poolproof.harness.model.workload import Plan, Step
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,21 +14,21 @@ from pathlib import Path
 
 import msgspec
 
-from poolproof.harness.compare.compare import (JOB_EXTRA_S, Progress, StartJob)
-from poolproof.harness.compare.comparison import (RunResult)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.history.history import (RunInfo)
-from poolproof.harness.run.lock import (sharing)
-from poolproof.harness.run.plan import (StoredPlan, read_plan, write_plan)
-from poolproof.harness.history.replay import (way_words)
-from poolproof.harness.run.runner import (Request, Subject)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.shrink.reduction import (Reduction, Spent, size_of)
-from poolproof.harness.shrink.selection import (Selection, Whole)
-from poolproof.harness.history.stats import (Proportion, proportion)
-from poolproof.harness.run.store import (write_whole)
-from poolproof.harness.model.verdict import (Verdict)
-from poolproof.harness.model.workload import (Size)
+from poolproof.harness.compare.compare import JOB_EXTRA_S, Progress, StartJob
+from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.history.history import RunInfo
+from poolproof.harness.history.replay import way_words
+from poolproof.harness.history.stats import Proportion, proportion
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.model.workload import Size
+from poolproof.harness.run.lock import sharing
+from poolproof.harness.run.plan import StoredPlan, read_plan, write_plan
+from poolproof.harness.run.runner import Request, Subject
+from poolproof.harness.run.store import write_whole
+from poolproof.harness.shrink.reduction import Reduction, Spent, size_of
+from poolproof.harness.shrink.selection import Selection, Whole
 
 PLAN_FILE = "plan.json"
 RECORD_FILE = "shrink.json"

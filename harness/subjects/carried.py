@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from poolproof.bridge.worker.handlers import (find_handler)
-from poolproof.bridge.worker.handlers.context import (Context)
-from poolproof.bridge.worker.journal import (Journal)
+from poolproof.bridge.worker.handlers import find_handler
+from poolproof.bridge.worker.handlers.context import Context
+from poolproof.bridge.worker.journal import Journal
 
 CARRIED_VARIABLE = "POOLPROOF_CARRIED_JOURNAL_DIR"
 """In a worker's environment: where this file keeps its journal."""

@@ -19,18 +19,18 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (Capability, Pool, PoolConfig, PoolError)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.model.face import (USUAL_FACES, Face, Setting, Way)
-from poolproof.harness.subjects.faces import (ALL_FACES, FACES)
-from poolproof.harness.bench.works.planted import (PREFIX, parse_planted, slower)
-from poolproof.harness.run.names import (pool_name)
-from poolproof.harness.run.runner import (PoolFactory, Subject)
-from poolproof.pool_v1 import (PoolV1)
-from poolproof.pool_v1.pool import (CALL_TIMEOUT_S as V1_CALL_TIMEOUT_S)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.pool import (CALL_TIMEOUT_S as V2_CALL_TIMEOUT_S)
-from poolproof.pool_v2.pool import (CHECKOUT_TIMEOUT_S as V2_CHECKOUT_TIMEOUT_S)
+from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
+from poolproof.harness.bench.works.planted import PREFIX, parse_planted, slower
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.face import USUAL_FACES, Face, Setting, Way
+from poolproof.harness.run.names import pool_name
+from poolproof.harness.run.runner import PoolFactory, Subject
+from poolproof.harness.subjects.faces import ALL_FACES, FACES
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v1.pool import CALL_TIMEOUT_S as V1_CALL_TIMEOUT_S
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.pool import CALL_TIMEOUT_S as V2_CALL_TIMEOUT_S
+from poolproof.pool_v2.pool import CHECKOUT_TIMEOUT_S as V2_CHECKOUT_TIMEOUT_S
 
 GROUP = "poolproof.pools"
 """The group of entry points by which a package offers its pools."""

@@ -9,14 +9,14 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from poolproof.bridge import (PoolConfig, PoolError, StartFailed)
-from poolproof.bridge.processes.channel import (Channel)
-from poolproof.bridge.clock import (deadline_ns)
-from poolproof.bridge.processes.crew import (Crew)
-from poolproof.bridge.errors import (ConfigError)
-from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE)
-from poolproof.bridge.wire.messages import (Response, encode_request)
-from poolproof.harness.model.errors import (UsageError)
+from poolproof.bridge import PoolConfig, PoolError, StartFailed
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.errors import ConfigError
+from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.crew import Crew
+from poolproof.bridge.wire.messages import Response, encode_request
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
+from poolproof.harness.model.errors import UsageError
 
 PATIENCE_S = 2.0
 """How long one answer may take; a command that takes longer is at least known."""

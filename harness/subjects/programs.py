@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolproof.bridge.dspy.adapter import (DSPY_ENVIRONMENT, DSPY_PRELOAD)
-from poolproof.harness.fakes.models.service import (BY_ENVIRONMENT)
-from poolproof.harness.model.workload import (Step)
+from poolproof.bridge.dspy.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
+from poolproof.harness.fakes.models.service import BY_ENVIRONMENT
+from poolproof.harness.model.workload import Step
 
 MODEL = "openai/gpt-4o-mini"
 OTHER_MODEL = "openai/gpt-4o"

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (PoolError, Sent)
-from poolproof.harness.compare.differential import (compare_ops)
-from poolproof.harness.model.intended import (Comparing)
-from poolproof.harness.model.op import (Op, OpType)
+from poolproof.bridge import PoolError, Sent
+from poolproof.harness.compare.differential import compare_ops
+from poolproof.harness.model.intended import Comparing
+from poolproof.harness.model.op import Op, OpType
 
 MOST_NODES = 256
 ANSWERS = ("result", "CommandError")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 
-from poolproof.bridge.clock import (now_ns)
-from poolproof.migration.guardrails import (Figures, Guard)
-from poolproof.migration.plan import (Guardrails, Side)
+from poolproof.bridge.clock import now_ns
+from poolproof.migration.guardrails import Figures, Guard
+from poolproof.migration.plan import Guardrails, Side
 
 
 class Witness:

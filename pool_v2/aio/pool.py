@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from poolproof.bridge import (ConfigError, Health, LeaseError, Observer, PoolConfig, PoolStatus, SessionStatus)
-from poolproof.bridge.clock import (deadline_ns, now_ns, remaining_s)
-from poolproof.pool_v2.aio.io import (AsyncTicket, TaskIo, follow)
-from poolproof.pool_v2.aio.streaming import (AsyncStream)
-from poolproof.pool_v2.calls.batch import (require_all)
-from poolproof.pool_v2.core.behaviour import (WorkerBehaviour)
-from poolproof.pool_v2.running.engine import (Engine)
-from poolproof.pool_v2.calls.lease import (Lease)
-from poolproof.pool_v2.pool import (WARM_UP_ROUNDS, PoolV2)
-from poolproof.pool_v2.core.roster import (NEVER_NS)
+from poolproof.bridge import ConfigError, Health, LeaseError, Observer, PoolConfig, PoolStatus, SessionStatus
+from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
+from poolproof.pool_v2.aio.io import AsyncTicket, TaskIo, follow
+from poolproof.pool_v2.aio.streaming import AsyncStream
+from poolproof.pool_v2.calls.batch import require_all
+from poolproof.pool_v2.calls.lease import Lease
+from poolproof.pool_v2.core.behaviour import WorkerBehaviour
+from poolproof.pool_v2.core.roster import NEVER_NS
+from poolproof.pool_v2.pool import WARM_UP_ROUNDS, PoolV2
+from poolproof.pool_v2.running.engine import Engine
 
 WARM_UP_LOOK_S = 0.005
 __all__ = ["AsyncLease", "AsyncPool", "AsyncStream"]

@@ -12,13 +12,13 @@ import asyncio
 from types import TracebackType
 from typing import Any, Self
 
-from poolproof.bridge import (CommandError, LeaseError)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.wire.messages import (ends_stream)
-from poolproof.pool_v2.aio.io import (follow)
-from poolproof.pool_v2.running.engine import (Engine)
-from poolproof.pool_v2.calls.io import (ClientIo)
-from poolproof.pool_v2.calls.streaming import (StreamCall, StreamLeft)
+from poolproof.bridge import CommandError, LeaseError
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.wire.messages import ends_stream
+from poolproof.pool_v2.aio.io import follow
+from poolproof.pool_v2.calls.io import ClientIo
+from poolproof.pool_v2.calls.streaming import StreamCall, StreamLeft
+from poolproof.pool_v2.running.engine import Engine
 
 
 class AsyncStream:

@@ -10,17 +10,17 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from poolproof.bridge import (CommandError, EventKind, InvalidRequest, PoolError, Sent)
-from poolproof.bridge.wire.exchange import (Steps, exchange_all)
-from poolproof.bridge.wire.messages import (Response, encode_request, session_args)
-from poolproof.pool_v2.core.accounts import (IN_FLIGHT)
-from poolproof.pool_v2.calls.handover import (Handover, as_change)
-from poolproof.pool_v2.calls.io import (ClientIo)
-from poolproof.pool_v2.calls.lease import (Lease)
-from poolproof.pool_v2.calls.leases import (Leases)
-from poolproof.pool_v2.core.roster import (Worker)
-from poolproof.pool_v2.running.runtime import (Runtime)
-from poolproof.pool_v2.core.sessions import (Session)
+from poolproof.bridge import CommandError, EventKind, InvalidRequest, PoolError, Sent
+from poolproof.bridge.wire.exchange import Steps, exchange_all
+from poolproof.bridge.wire.messages import Response, encode_request, session_args
+from poolproof.pool_v2.calls.handover import Handover, as_change
+from poolproof.pool_v2.calls.io import ClientIo
+from poolproof.pool_v2.calls.lease import Lease
+from poolproof.pool_v2.calls.leases import Leases
+from poolproof.pool_v2.core.accounts import IN_FLIGHT
+from poolproof.pool_v2.core.roster import Worker
+from poolproof.pool_v2.core.sessions import Session
+from poolproof.pool_v2.running.runtime import Runtime
 
 Request = tuple[int, bytearray]
 

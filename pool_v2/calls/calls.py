@@ -3,8 +3,8 @@
     encode → under the lock a worker, or a place in the queue → wait for the ticket → write and read, in the client's
     own thread or task → under the lock the worker goes back, or to the head of the queue → hand it over.
 
-Each function is a generator of the waits on this path (`poolproof.bridge.wire.exchange`); `io` says how the client makes
-them.
+Each function is a generator of the waits on this path (`poolproof.bridge.wire.exchange`); `io` says how the client
+makes them.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any
 
 from msgspec import UNSET
 
-from poolproof.bridge import (CommandError, PoolError)
-from poolproof.bridge.clock import (deadline_ns)
-from poolproof.bridge.wire.exchange import (Steps)
-from poolproof.bridge.wire.messages import (Response, encode_request, session_args)
-from poolproof.bridge.wire.replies import (ReplyPipe)
-from poolproof.pool_v2.core.accounts import (IN_FLIGHT, MOST_UNCOUNTED)
-from poolproof.pool_v2.calls.handover import (Handover, as_change)
-from poolproof.pool_v2.running.hooks import (describe)
-from poolproof.pool_v2.calls.io import (ClientIo)
-from poolproof.pool_v2.calls.lease import (Lease)
-from poolproof.pool_v2.calls.leases import (Leases)
-from poolproof.pool_v2.running.runtime import (Runtime)
-from poolproof.pool_v2.core.sessions import (CLEAN_UP, Session, StateChange)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
-from poolproof.pool_v2.calls.transfer import (accept, use)
+from poolproof.bridge import CommandError, PoolError
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.wire.exchange import Steps
+from poolproof.bridge.wire.messages import Response, encode_request, session_args
+from poolproof.bridge.wire.replies import ReplyPipe
+from poolproof.pool_v2.calls.handover import Handover, as_change
+from poolproof.pool_v2.calls.io import ClientIo
+from poolproof.pool_v2.calls.lease import Lease
+from poolproof.pool_v2.calls.leases import Leases
+from poolproof.pool_v2.calls.transfer import accept, use
+from poolproof.pool_v2.core.accounts import IN_FLIGHT, MOST_UNCOUNTED
+from poolproof.pool_v2.core.sessions import CLEAN_UP, Session, StateChange
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.running.hooks import describe
+from poolproof.pool_v2.running.runtime import Runtime
 
 _ACCEPTED = TicketState.ACCEPTED
 

@@ -11,10 +11,10 @@ import os
 import time
 from operator import is_
 
-from poolproof.bridge import (EventKind)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.pool_v2.running.event_log import (EventLog)
-from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof.bridge import EventKind
+from poolproof.bridge.clock import now_ns
+from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.running.event_log import EventLog
 
 _OFFER, _ACCEPT, _SEND = EventKind.OFFER, EventKind.ACCEPT, EventKind.SEND
 WRITING_S = 0.0005

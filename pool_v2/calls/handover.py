@@ -6,17 +6,17 @@ Knows nothing of who gets which worker.
 
 from __future__ import annotations
 
-from poolproof.bridge import (CommandError, InvalidRequest, PoolError, Sent, SessionLost, SessionStatus, WorkerCrashed)
-from poolproof.bridge.errors import (ProtocolError)
-from poolproof.bridge.wire.exchange import (Steps, exchange)
-from poolproof.bridge.wire.framing import (HEADER_BYTES)
-from poolproof.bridge.wire.messages import (Response, decode_request, encode_request)
-from poolproof.pool_v2.calls.io import (ClientIo)
-from poolproof.pool_v2.core.roster import (Worker)
-from poolproof.pool_v2.running.runtime import (Runtime)
-from poolproof.pool_v2.core.sessions import (CLEAN_UP, MOST_HANDOVER_FAILURES, Session, StateChange)
-from poolproof.pool_v2.core.ticket import (Ticket)
-from poolproof.pool_v2.calls.transfer import (use)
+from poolproof.bridge import CommandError, InvalidRequest, PoolError, Sent, SessionLost, SessionStatus, WorkerCrashed
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.wire.exchange import Steps, exchange
+from poolproof.bridge.wire.framing import HEADER_BYTES
+from poolproof.bridge.wire.messages import Response, decode_request, encode_request
+from poolproof.pool_v2.calls.io import ClientIo
+from poolproof.pool_v2.calls.transfer import use
+from poolproof.pool_v2.core.roster import Worker
+from poolproof.pool_v2.core.sessions import CLEAN_UP, MOST_HANDOVER_FAILURES, Session, StateChange
+from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.running.runtime import Runtime
 
 
 class Handover:

@@ -8,13 +8,13 @@ import threading
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from poolproof.bridge.processes.channel import (READ_BYTES, Blocking)
-from poolproof.bridge.clock import (now_ns, remaining_s)
-from poolproof.bridge.wire.exchange import (Io)
-from poolproof.bridge.wire.transport import (ReplyEnd)
-from poolproof.pool_v2.calls.lease import (Open)
-from poolproof.pool_v2.core.sessions import (Session)
-from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof.bridge.clock import now_ns, remaining_s
+from poolproof.bridge.processes.channel import READ_BYTES, Blocking
+from poolproof.bridge.wire.exchange import Io
+from poolproof.bridge.wire.transport import ReplyEnd
+from poolproof.pool_v2.calls.lease import Open
+from poolproof.pool_v2.core.sessions import Session
+from poolproof.pool_v2.core.ticket import Ticket
 
 WATCHED_NS = 2_000_000_000
 """A thread's wait of more than this is the supervisor's to end, which looks more often: a timer a call costs more."""

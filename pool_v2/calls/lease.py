@@ -24,12 +24,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from poolproof.bridge import (LeaseError, PoolError)
-from poolproof.pool_v2.core.roster import (NEVER_NS)
-from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof.bridge import LeaseError, PoolError
+from poolproof.pool_v2.core.roster import NEVER_NS
+from poolproof.pool_v2.core.ticket import Ticket
 
 MOST_FRAMES = 8
-_HERE = str(Path(__file__).parent) + os.sep
+_HERE = str(Path(__file__).parents[1]) + os.sep
 
 
 class Client(Protocol):

@@ -9,21 +9,21 @@ from functools import partial
 from threading import get_ident
 from typing import Any
 
-from poolproof.bridge import (CallTimeout, CheckoutTimeout, LeaseError, PoolClosed, PoolError, Sent, WorkerCrashed)
-from poolproof.bridge.clock import (deadline_ns, now_ns, remaining_s)
-from poolproof.bridge.wire.exchange import (Steps, run)
-from poolproof.bridge.wire.messages import (Response, encode_request)
-from poolproof.pool_v2.core.accounts import (IN_FLIGHT, result_of)
-from poolproof.pool_v2.core.behaviour import (MOST_CHARACTERS)
-from poolproof.pool_v2.running.hooks import (Removed, Spoilt, describe)
-from poolproof.pool_v2.calls.io import (THREAD, ClientIo)
-from poolproof.pool_v2.calls.lease import (Lease, Open)
-from poolproof.pool_v2.core.orders import (HEARTBEAT_NS)
-from poolproof.pool_v2.core.roster import (Worker)
-from poolproof.pool_v2.running.runtime import (Runtime)
-from poolproof.pool_v2.core.sessions import (Session)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
-from poolproof.pool_v2.calls.transfer import (checkout, use)
+from poolproof.bridge import CallTimeout, CheckoutTimeout, LeaseError, PoolClosed, PoolError, Sent, WorkerCrashed
+from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
+from poolproof.bridge.wire.exchange import Steps, run
+from poolproof.bridge.wire.messages import Response, encode_request
+from poolproof.pool_v2.calls.io import THREAD, ClientIo
+from poolproof.pool_v2.calls.lease import Lease, Open
+from poolproof.pool_v2.calls.transfer import checkout, use
+from poolproof.pool_v2.core.accounts import IN_FLIGHT, result_of
+from poolproof.pool_v2.core.behaviour import MOST_CHARACTERS
+from poolproof.pool_v2.core.orders import HEARTBEAT_NS
+from poolproof.pool_v2.core.roster import Worker
+from poolproof.pool_v2.core.sessions import Session
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.running.hooks import Removed, Spoilt, describe
+from poolproof.pool_v2.running.runtime import Runtime
 
 
 class Leases:

@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections import deque
 
-from poolproof.bridge.wire.replies import (ReplyPipe)
+from poolproof.bridge.wire.replies import ReplyPipe
 
 MOST_PIPES = 32
 """How many clients of one pool may wait so; those beyond wait on a lock."""

@@ -16,19 +16,19 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
-from poolproof.bridge import (CallTimeout, CommandError, EventKind, PoolClosed, PoolError, Sent, WorkerCrashed)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.wire.exchange import (Steps, receive, run, send)
-from poolproof.bridge.wire.messages import (Response, encode_request, ends_stream, session_args)
-from poolproof.pool_v2.core.accounts import (IN_FLIGHT)
-from poolproof.pool_v2.calls.handover import (Handover, as_change)
-from poolproof.pool_v2.calls.io import (THREAD, ClientIo)
-from poolproof.pool_v2.calls.lease import (Lease)
-from poolproof.pool_v2.calls.leases import (Leases)
-from poolproof.pool_v2.core.roster import (Worker)
-from poolproof.pool_v2.running.runtime import (Runtime)
-from poolproof.pool_v2.core.sessions import (Session, StateChange)
-from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof.bridge import CallTimeout, CommandError, EventKind, PoolClosed, PoolError, Sent, WorkerCrashed
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.wire.exchange import Steps, receive, run, send
+from poolproof.bridge.wire.messages import Response, encode_request, ends_stream, session_args
+from poolproof.pool_v2.calls.handover import Handover, as_change
+from poolproof.pool_v2.calls.io import THREAD, ClientIo
+from poolproof.pool_v2.calls.lease import Lease
+from poolproof.pool_v2.calls.leases import Leases
+from poolproof.pool_v2.core.accounts import IN_FLIGHT
+from poolproof.pool_v2.core.roster import Worker
+from poolproof.pool_v2.core.sessions import Session, StateChange
+from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.running.runtime import Runtime
 
 
 class StreamLeft(Exception):

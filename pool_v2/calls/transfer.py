@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from poolproof.bridge import (EventKind)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.errors import (ProtocolError, Sent)
-from poolproof.bridge.wire.exchange import (Steps, crashed, receive, take)
-from poolproof.bridge.wire.messages import (Response)
-from poolproof.pool_v2.calls.handoff import (take_back)
-from poolproof.pool_v2.calls.io import (ClientIo)
-from poolproof.pool_v2.running.runtime import (Runtime)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+from poolproof.bridge import EventKind
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.errors import ProtocolError, Sent
+from poolproof.bridge.wire.exchange import Steps, crashed, receive, take
+from poolproof.bridge.wire.messages import Response
+from poolproof.pool_v2.calls.handoff import take_back
+from poolproof.pool_v2.calls.io import ClientIo
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.running.runtime import Runtime
 
 _ACCEPTED, _OFFERED, _WAITING = TicketState.ACCEPTED, TicketState.OFFERED, TicketState.WAITING
 _SEND, _RECEIVE = EventKind.SEND, EventKind.RECEIVE

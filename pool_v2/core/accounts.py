@@ -10,8 +10,8 @@ import threading
 from collections import Counter
 from typing import Any
 
-from poolproof.bridge import (CommandError)
-from poolproof.bridge.wire.messages import (Response)
+from poolproof.bridge import CommandError
+from poolproof.bridge.wire.messages import Response
 
 IN_FLIGHT = ""
 MOST_UNCOUNTED = 64

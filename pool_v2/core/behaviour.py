@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (ConfigError, HookError)
+from poolproof.bridge import ConfigError, HookError
 
 MOST_CHARACTERS = 200
 

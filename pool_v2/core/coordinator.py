@@ -22,13 +22,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
-from poolproof.bridge import (CheckoutTimeout, CircuitOpen, PoolClosed, PoolError, QueueFull, SessionLost)
-from poolproof.bridge.lifecycle import (WorkerState, WorkerStep, advance)
-from poolproof.pool_v2.core.circuit import (Circuit)
-from poolproof.pool_v2.core.orders import (HEARTBEAT_NS, Act, Order, end_worker, recycle, watch_lease, watch_queue)
-from poolproof.pool_v2.core.roster import (NEVER_NS, Limits, Worker, request_limit)
-from poolproof.pool_v2.core.sessions import (Session, SessionTable)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+from poolproof.bridge import CheckoutTimeout, CircuitOpen, PoolClosed, PoolError, QueueFull, SessionLost
+from poolproof.bridge.lifecycle import WorkerState, WorkerStep, advance
+from poolproof.pool_v2.core.circuit import Circuit
+from poolproof.pool_v2.core.orders import HEARTBEAT_NS, Act, Order, end_worker, recycle, watch_lease, watch_queue
+from poolproof.pool_v2.core.roster import NEVER_NS, Limits, Worker, request_limit
+from poolproof.pool_v2.core.sessions import Session, SessionTable
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
 
 # The members that each call needs: at a member's own class the lookup is a function call.
 _ACCEPTED = TicketState.ACCEPTED

@@ -11,8 +11,8 @@ from enum import StrEnum
 
 import msgspec
 
-from poolproof.pool_v2.core.roster import (NEVER_NS, Limits, Worker, age_limit_ns)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+from poolproof.pool_v2.core.roster import NEVER_NS, Limits, Worker, age_limit_ns
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
 
 RETIRE_GRACE_NS = 2_000_000_000
 """How long a worker that was asked to leave may take."""

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge.lifecycle import (WorkerState)
-from poolproof.bridge.wire.transport import (Transport)
+from poolproof.bridge.lifecycle import WorkerState
+from poolproof.bridge.wire.transport import Transport
 
 NEVER_NS = 2**63
 AGE_SPREAD = 0.1

@@ -20,8 +20,8 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (SessionStatus)
-from poolproof.bridge.redaction import (redact)
+from poolproof.bridge import SessionStatus
+from poolproof.bridge.redaction import redact
 
 MOST_HANDOVER_FAILURES = 3
 CLEAN_UP = "cleanup_session"

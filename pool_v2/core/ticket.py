@@ -18,10 +18,10 @@ from enum import Enum, auto
 
 import msgspec
 
-from poolproof.bridge import (PoolError)
-from poolproof.bridge.wire.transport import (ReplyEnd)
-from poolproof.pool_v2.core.roster import (Worker)
-from poolproof.pool_v2.core.sessions import (Session)
+from poolproof.bridge import PoolError
+from poolproof.bridge.wire.transport import ReplyEnd
+from poolproof.pool_v2.core.roster import Worker
+from poolproof.pool_v2.core.sessions import Session
 
 
 class TicketState(Enum):

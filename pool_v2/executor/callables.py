@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from poolproof.bridge import (CircuitOpen, CommandError, PoolClosed, PoolError, Sent, WorkerCrashed)
-from poolproof.bridge.worker.handlers.pickles import (PROTOCOL, Setting)
+from poolproof.bridge import CircuitOpen, CommandError, PoolClosed, PoolError, Sent, WorkerCrashed
+from poolproof.bridge.worker.handlers.pickles import PROTOCOL, Setting
 
 CALL = "call"
 INITIALIZE = "initialize"

@@ -22,10 +22,21 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any
 
-from poolproof.bridge import (CommandError, InvalidRequest, PoolConfig, PoolError, Sent, WorkerCrashed)
-from poolproof.pool_v2.executor.callables import (CALL, INITIALIZE, ExecutorShutdown, InitializerFailed, as_broken, initialization, is_uninitialized, pack, request_of, unpack)
-from poolproof.pool_v2.calls.lease import (Lease)
-from poolproof.pool_v2.pool import (PoolV2)
+from poolproof.bridge import CommandError, InvalidRequest, PoolConfig, PoolError, Sent, WorkerCrashed
+from poolproof.pool_v2.calls.lease import Lease
+from poolproof.pool_v2.executor.callables import (
+    CALL,
+    INITIALIZE,
+    ExecutorShutdown,
+    InitializerFailed,
+    as_broken,
+    initialization,
+    is_uninitialized,
+    pack,
+    request_of,
+    unpack,
+)
+from poolproof.pool_v2.pool import PoolV2
 
 UNLIMITED_S = 365 * 86400.0
 logger = logging.getLogger(__name__)

@@ -22,13 +22,21 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 import msgspec
 
-from poolproof.bridge import (ConfigError, Observer, PoolConfig)
-from poolproof.bridge.config import (duration)
-from poolproof.bridge.worker.handlers.callables import (run_chunk)
-from poolproof.bridge.worker.handlers.pickles import (Setting)
-from poolproof.pool_v2.executor.callables import (CallCrashed, ExecutorShutdown, InitializerFailed, NotPicklable, RemoteTraceback, WorkersUnavailable, pack)
-from poolproof.pool_v2.executor.dispatch import (Dispatch)
-from poolproof.pool_v2.pool import (PoolV2)
+from poolproof.bridge import ConfigError, Observer, PoolConfig
+from poolproof.bridge.config import duration
+from poolproof.bridge.worker.handlers.callables import run_chunk
+from poolproof.bridge.worker.handlers.pickles import Setting
+from poolproof.pool_v2.executor.callables import (
+    CallCrashed,
+    ExecutorShutdown,
+    InitializerFailed,
+    NotPicklable,
+    RemoteTraceback,
+    WorkersUnavailable,
+    pack,
+)
+from poolproof.pool_v2.executor.dispatch import Dispatch
+from poolproof.pool_v2.pool import PoolV2
 
 MAX_FRAME_BYTES = 2**30
 """What a call or a result may have on the wire, where its pickle takes 4/3 of its size."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from poolproof.bridge import (Observer, PoolConfig)
-from poolproof.pool_v2.calls.batch import (Batch)
-from poolproof.pool_v2.core.behaviour import (WorkerBehaviour)
-from poolproof.pool_v2.calls.calls import (Calls)
-from poolproof.pool_v2.calls.handover import (Handover)
-from poolproof.pool_v2.running.housekeeper import (Housekeeper)
-from poolproof.pool_v2.calls.leases import (Leases)
-from poolproof.pool_v2.running.runtime import (Runtime)
-from poolproof.pool_v2.calls.streaming import (Streaming)
+from poolproof.bridge import Observer, PoolConfig
+from poolproof.pool_v2.calls.batch import Batch
+from poolproof.pool_v2.calls.calls import Calls
+from poolproof.pool_v2.calls.handover import Handover
+from poolproof.pool_v2.calls.leases import Leases
+from poolproof.pool_v2.calls.streaming import Streaming
+from poolproof.pool_v2.core.behaviour import WorkerBehaviour
+from poolproof.pool_v2.running.housekeeper import Housekeeper
+from poolproof.pool_v2.running.runtime import Runtime
 
 
 class Engine(Runtime):

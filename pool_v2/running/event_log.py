@@ -12,9 +12,9 @@ from collections import deque
 from contextvars import copy_context
 from typing import Any
 
-from poolproof.bridge import (Event, EventKind, Observer)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.events import (CORRELATION)
+from poolproof.bridge import Event, EventKind, Observer
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.events import CORRELATION
 
 LOOK_EVERY_S = 0.008
 """How late the observer hears of a step, at most, unless it is slow itself."""

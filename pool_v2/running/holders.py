@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from poolproof import (bridge)
-from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof import bridge
+from poolproof.pool_v2.core.ticket import Ticket
 
 MOST_HOLDERS = 8
 MOST_FRAMES = 4
-OWN_DIRS = tuple(str(Path(path).parent) + os.sep for path in (bridge.__file__, __file__) if path)
+OWN_DIRS = tuple(str(path) + os.sep for path in (Path(str(bridge.__file__)).parent, Path(__file__).parents[1]))
 
 
 class _Look:

@@ -9,10 +9,10 @@ import logging
 import threading
 from typing import Any
 
-from poolproof.bridge import (HookError, LeaseError)
-from poolproof.pool_v2.core.behaviour import (Ok, Remove, Skip, Stop, WorkerBehaviour, checked, require_behaviour, told)
-from poolproof.pool_v2.core.roster import (Worker)
-from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof.bridge import HookError, LeaseError
+from poolproof.pool_v2.core.behaviour import Ok, Remove, Skip, Stop, WorkerBehaviour, checked, require_behaviour, told
+from poolproof.pool_v2.core.roster import Worker
+from poolproof.pool_v2.core.ticket import Ticket
 
 LAST_HOOK_TIMEOUT_S = 5.0
 """How long the close waits for `terminate_pool`."""

@@ -16,20 +16,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from poolproof.bridge import (EventKind, PoolClosed)
-from poolproof.bridge.clock import (deadline_ns, now_ns, remaining_s)
-from poolproof.bridge.wire.exchange import (run)
-from poolproof.bridge.lifecycle import (WorkerState)
-from poolproof.pool_v2.calls.calls import (Calls)
-from poolproof.pool_v2.running.hooks import (Removed, Stopped, describe)
-from poolproof.pool_v2.calls.io import (THREAD)
-from poolproof.pool_v2.calls.lease import (Lease, Open, Record)
-from poolproof.pool_v2.calls.leases import (Leases)
-from poolproof.pool_v2.core.roster import (NEVER_NS, Worker)
-from poolproof.pool_v2.running.runtime import (Runtime)
-from poolproof.pool_v2.calls.streaming import (Streaming)
-from poolproof.pool_v2.running.supervisor import (Duties)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+from poolproof.bridge import EventKind, PoolClosed
+from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
+from poolproof.bridge.lifecycle import WorkerState
+from poolproof.bridge.wire.exchange import run
+from poolproof.pool_v2.calls.calls import Calls
+from poolproof.pool_v2.calls.io import THREAD
+from poolproof.pool_v2.calls.lease import Lease, Open, Record
+from poolproof.pool_v2.calls.leases import Leases
+from poolproof.pool_v2.calls.streaming import Streaming
+from poolproof.pool_v2.core.roster import NEVER_NS, Worker
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.running.hooks import Removed, Stopped, describe
+from poolproof.pool_v2.running.runtime import Runtime
+from poolproof.pool_v2.running.supervisor import Duties
 
 BEAT_NS = 500_000_000
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -17,26 +17,37 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from poolproof.bridge import (CheckoutTimeout, Observer, PoolClosed, PoolConfig, PoolError, PoolStatus, Sent, Statistics, WorkerCrashed, WorkerStatus)
-from poolproof.bridge.clock import (deadline_ns, now_ns, remaining_s)
-from poolproof.bridge.config import (duration)
-from poolproof.bridge.processes.crew import (Crew)
-from poolproof.bridge.events import (EventKind)
-from poolproof.pool_v2.core.accounts import (IN_FLIGHT, MOST_UNCOUNTED, Accounts)
-from poolproof.pool_v2.core.behaviour import (WorkerBehaviour)
-from poolproof.pool_v2.core.circuit import (Circuit)
-from poolproof.pool_v2.core.coordinator import (Affinity, Coordinator)
-from poolproof.pool_v2.running.event_log import (EventLog)
-from poolproof.pool_v2.calls.handoff import (hand_over, take_back)
-from poolproof.pool_v2.running.holders import (describe_holders)
-from poolproof.pool_v2.running.hooks import (Hooks, describe)
-from poolproof.pool_v2.calls.lease import (Open, Record)
-from poolproof.pool_v2.core.orders import (Act)
-from poolproof.pool_v2.calls.replies import (Replies)
-from poolproof.pool_v2.core.roster import (Limits)
-from poolproof.pool_v2.core.sessions import (Session)
-from poolproof.pool_v2.running.supervisor import (Duties, Supervisor)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+from poolproof.bridge import (
+    CheckoutTimeout,
+    Observer,
+    PoolClosed,
+    PoolConfig,
+    PoolError,
+    PoolStatus,
+    Sent,
+    Statistics,
+    WorkerCrashed,
+    WorkerStatus,
+)
+from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
+from poolproof.bridge.config import duration
+from poolproof.bridge.events import EventKind
+from poolproof.bridge.processes.crew import Crew
+from poolproof.pool_v2.calls.handoff import hand_over, take_back
+from poolproof.pool_v2.calls.lease import Open, Record
+from poolproof.pool_v2.calls.replies import Replies
+from poolproof.pool_v2.core.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
+from poolproof.pool_v2.core.behaviour import WorkerBehaviour
+from poolproof.pool_v2.core.circuit import Circuit
+from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
+from poolproof.pool_v2.core.orders import Act
+from poolproof.pool_v2.core.roster import Limits
+from poolproof.pool_v2.core.sessions import Session
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.running.event_log import EventLog
+from poolproof.pool_v2.running.holders import describe_holders
+from poolproof.pool_v2.running.hooks import Hooks, describe
+from poolproof.pool_v2.running.supervisor import Duties, Supervisor
 
 CALL_TIMEOUT_S = 30.0
 CHECKOUT_TIMEOUT_S = 5.0

@@ -16,16 +16,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import assert_never
 
-from poolproof.bridge import (EventKind, StartFailed)
-from poolproof.bridge.clock import (deadline_ns, now_ns)
-from poolproof.bridge.processes.crew import (Crew)
-from poolproof.bridge.wire.transport import (Start, Transport)
-from poolproof.pool_v2.core.coordinator import (Coordinator)
-from poolproof.pool_v2.running.event_log import (EventLog)
-from poolproof.pool_v2.calls.handoff import (hand_over)
-from poolproof.pool_v2.core.orders import (Act, Order)
-from poolproof.pool_v2.core.roster import (NEVER_NS, Worker)
-from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof.bridge import EventKind, StartFailed
+from poolproof.bridge.clock import deadline_ns, now_ns
+from poolproof.bridge.processes.crew import Crew
+from poolproof.bridge.wire.transport import Start, Transport
+from poolproof.pool_v2.calls.handoff import hand_over
+from poolproof.pool_v2.core.coordinator import Coordinator
+from poolproof.pool_v2.core.orders import Act, Order
+from poolproof.pool_v2.core.roster import NEVER_NS, Worker
+from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.running.event_log import EventLog
 
 LONGEST_SLEEP_S = 1.0
 """Even an idle pool looks so often: what the interpreter itself puts down (a lost lease) comes without a sign."""

@@ -6,12 +6,20 @@ import random
 
 import msgspec
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.checkers import (CORE, LabelledOutcome, OneOutcome, StableWorkers)
-from poolproof.harness.fakes.models.service import (ModelService)
-from poolproof.harness.subjects.programs import (ANSWER, DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, configure, create, execute)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, LabelledOutcome, OneOutcome, StableWorkers
+from poolproof.harness.fakes.models.service import ModelService
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
+from poolproof.harness.subjects.programs import (
+    ANSWER,
+    DSPY_CONFIG,
+    DSPY_CONFIG_OF,
+    DSPY_PACKAGES,
+    configure,
+    create,
+    execute,
+)
 
 FAILING = ("fails-429", "fails-500", "fails-401", "hangs-up")
 IMPATIENT_S = 1.0

@@ -6,15 +6,23 @@ import random
 
 import msgspec
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.checkers import (CORE, FaultLanded, LabelledOutcome, OneOutcome, OwnModel)
-from poolproof.harness.model.fault import (Fault, FaultKind)
-from poolproof.harness.history.history import (Op)
-from poolproof.harness.model.intended import (Comparing)
-from poolproof.harness.fakes.models.service import (ModelService)
-from poolproof.harness.subjects.programs import (DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, THOUGHT, configure, create, execute)
-from poolproof.harness.model.scenario import (IntendedDifference, Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, OwnModel
+from poolproof.harness.fakes.models.service import ModelService
+from poolproof.harness.history.history import Op
+from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.intended import Comparing
+from poolproof.harness.model.scenario import IntendedDifference, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
+from poolproof.harness.subjects.programs import (
+    DSPY_CONFIG,
+    DSPY_CONFIG_OF,
+    DSPY_PACKAGES,
+    THOUGHT,
+    configure,
+    create,
+    execute,
+)
 
 KILLS = 20
 CLIENTS = 8

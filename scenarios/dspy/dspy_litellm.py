@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 
-from poolproof.bridge import (Capability)
-from poolproof.bridge.dspy.adapter import (DSPY_PRELOAD)
-from poolproof.harness.checkers import (CORE, LabelledOutcome, OneOutcome, Overlap, OwnModel)
-from poolproof.harness.fakes.models.service import (ModelService)
-from poolproof.harness.subjects.programs import (DSPY_CONFIG, DSPY_PACKAGES, THOUGHT, configure, create, execute)
-from poolproof.harness.model.scenario import (IntendedDifference, Scenario)
-from poolproof.harness.model.workload import (Plan, Size)
+from poolproof.bridge import Capability
+from poolproof.bridge.dspy.adapter import DSPY_PRELOAD
+from poolproof.harness.checkers import CORE, LabelledOutcome, OneOutcome, Overlap, OwnModel
+from poolproof.harness.fakes.models.service import ModelService
+from poolproof.harness.model.scenario import IntendedDifference, Scenario
+from poolproof.harness.model.workload import Plan, Size
+from poolproof.harness.subjects.programs import DSPY_CONFIG, DSPY_PACKAGES, THOUGHT, configure, create, execute
 
 CALLS = 6
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import random
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.checkers import (CORE, FaultLanded, LabelledOutcome, OneOutcome, StableWorkers)
-from poolproof.harness.model.fault import (Fault, FaultKind)
-from poolproof.harness.history.history import (Op)
-from poolproof.harness.model.intended import (Comparing)
-from poolproof.harness.fakes.models.service import (ModelService, Outage)
-from poolproof.harness.subjects.programs import (ANSWER, DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, configure, create, execute)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan, Size)
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, StableWorkers
+from poolproof.harness.fakes.models.service import ModelService, Outage
+from poolproof.harness.history.history import Op
+from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.intended import Comparing
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan, Size
+from poolproof.harness.subjects.programs import (
+    ANSWER,
+    DSPY_CONFIG,
+    DSPY_CONFIG_OF,
+    DSPY_PACKAGES,
+    configure,
+    create,
+    execute,
+)
 
 OUTAGE_S = 1.0
 AFTER_S = 2.0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.checkers import (CORE, OneOutcome, OwnModel)
-from poolproof.harness.model.composition import (sessions)
-from poolproof.harness.fakes.models.service import (ModelService)
-from poolproof.harness.subjects.programs import (DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, RETRIEVAL, configure, create)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, OneOutcome, OwnModel
+from poolproof.harness.fakes.models.service import ModelService
+from poolproof.harness.model.composition import sessions
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
+from poolproof.harness.subjects.programs import DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, RETRIEVAL, configure, create
 
 CALLS = 10
 SESSIONS = 3

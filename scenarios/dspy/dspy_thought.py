@@ -5,12 +5,22 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.checkers import (CORE, OneOutcome, OwnModel)
-from poolproof.harness.fakes.models.service import (ModelService)
-from poolproof.harness.subjects.programs import (DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, MODEL, OTHER_MODEL, THOUGHT, configure, create, execute)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan, Size)
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, OneOutcome, OwnModel
+from poolproof.harness.fakes.models.service import ModelService
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan, Size
+from poolproof.harness.subjects.programs import (
+    DSPY_CONFIG,
+    DSPY_CONFIG_OF,
+    DSPY_PACKAGES,
+    MODEL,
+    OTHER_MODEL,
+    THOUGHT,
+    configure,
+    create,
+    execute,
+)
 
 CALLS = 8
 TOOL = "os.path:basename"

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import random
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.checkers import (CORE, OneOutcome, Overlap, OwnModel, StableWorkers)
-from poolproof.harness.fakes.models.service import (ModelService)
-from poolproof.harness.subjects.programs import (DSPY_CONFIG, DSPY_CONFIG_OF, DSPY_PACKAGES, THOUGHT, configure, create, delete, execute)
-from poolproof.harness.model.scenario import (IntendedDifference, Scenario)
-from poolproof.harness.model.workload import (Plan, Size)
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import CORE, OneOutcome, Overlap, OwnModel, StableWorkers
+from poolproof.harness.fakes.models.service import ModelService
+from poolproof.harness.model.scenario import IntendedDifference, Scenario
+from poolproof.harness.model.workload import Plan, Size
+from poolproof.harness.subjects.programs import (
+    DSPY_CONFIG,
+    DSPY_CONFIG_OF,
+    DSPY_PACKAGES,
+    THOUGHT,
+    configure,
+    create,
+    delete,
+    execute,
+)
 
 ANSWER_S = 0.2
 CALLS = 12

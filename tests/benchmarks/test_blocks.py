@@ -23,8 +23,8 @@ from benchmarks.blocks import (
 )
 from benchmarks.effort import Limit
 from benchmarks.records import Figure
-from poolproof.bridge import (CommandError)
-from poolproof.harness.bench.block import (Block)
+from poolproof.bridge import CommandError
+from poolproof.harness.bench.block import Block
 
 
 def echo(command: str, args: dict[str, Any]) -> Any:

@@ -9,8 +9,8 @@ from benchmarks.blocks import BenchError
 from benchmarks.catalogue import EXPERIMENTS, choose, experiment_limit_s, run
 from benchmarks.effort import Effort
 from benchmarks.records import Result, Row
-from poolproof.bridge import (StartFailed)
-from poolproof.harness.model.errors import (UsageError)
+from poolproof.bridge import StartFailed
+from poolproof.harness.model.errors import UsageError
 
 
 def test_all_that_can_be_are_chosen_if_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.markdown import BEGIN, END, to_markdown, update_page
 from benchmarks.records import Figure, Load, Machine, Report, Result, Row, judge
-from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.errors import UsageError
 
 RATIO = Figure(12.3, 11, 13)
 RESULT = Result(

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.effort import Effort
 from benchmarks.programs import MISSING, PRELOADS, programs, proportional_mb, start_programs
 from benchmarks.records import Verdict
-from poolproof.bridge.dspy.adapter import (DSPY_PRELOAD)
+from poolproof.bridge.dspy.adapter import DSPY_PRELOAD
 
 
 def test_each_preload_has_a_row_and_two_goals(tiny: Effort) -> None:

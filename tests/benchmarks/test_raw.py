@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from benchmarks import raw
-from poolproof.bridge.wire.framing import (encode_frame)
-from poolproof.bridge.wire.messages import (decode_response, encode_request)
+from poolproof.bridge.wire.framing import encode_frame
+from poolproof.bridge.wire.messages import decode_response, encode_request
 
 
 def test_the_pipe_gives_the_value_back() -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from benchmarks import recording
 from benchmarks.long_history import long_history, write_long_history
-from poolproof.bridge import (Event, EventKind)
-from poolproof.harness.model.checker import (run_checker)
-from poolproof.harness.history.history import (History)
-from poolproof.harness.run.store import (RunFolder)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import Event, EventKind
+from poolproof.harness.history.history import History
+from poolproof.harness.model.checker import run_checker
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.run.store import RunFolder
 
 OPERATIONS = 16_000
 

@@ -11,8 +11,8 @@ from benchmarks.blocks import BenchError
 from benchmarks.effort import Effort
 from benchmarks.replacement import Witness, kill_busy, kill_idle, rebuild_executor, refill_multiprocessing, replacement
 from benchmarks.systems import config
-from poolproof.bridge import (Event, EventKind)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import Event, EventKind
+from poolproof.pool_v2 import PoolV2
 
 
 @pytest.mark.parametrize("kill", [kill_idle, kill_busy])

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import systems
 from benchmarks.blocks import Execute, MissingPeer
-from poolproof.bridge import (PoolConfig)
+from poolproof.bridge import PoolConfig
 
 
 def ask(call: Execute, *values: object) -> list[object]:

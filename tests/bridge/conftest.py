@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge.processes.channel import (Channel)
-from poolproof.bridge.wire.framing import (HEADER_BYTES, encode_frame)
-from poolproof.bridge.worker.handlers import (Context)
-from poolproof.bridge.processes.process import (WorkerProcess)
-from poolproof.bridge.processes.procfs import (start_ticks)
-from poolproof.bridge.processes.stderr import (StderrDrain, StderrTail)
+from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.process import WorkerProcess
+from poolproof.bridge.processes.procfs import start_ticks
+from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
+from poolproof.bridge.wire.framing import HEADER_BYTES, encode_frame
+from poolproof.bridge.worker.handlers import Context
 
 HANG_GUARD_S = 10.0
 LIMIT_BYTES = 16 * 1024 * 1024

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge import (AnswerError, CommandError, Sent)
-from poolproof.bridge.dspy.adapter import (DEFAULT_SESSION, ProgramAdapter)
-from poolproof.harness.fakes.depths.making import (make_mock)
-from poolproof.harness.fakes.depths.mock import (MockPool)
-from poolproof.harness.fakes.depths.script import (Script, ScriptLine)
+from poolproof.bridge import AnswerError, CommandError, Sent
+from poolproof.bridge.dspy.adapter import DEFAULT_SESSION, ProgramAdapter
+from poolproof.harness.fakes.depths.making import make_mock
+from poolproof.harness.fakes.depths.mock import MockPool
+from poolproof.harness.fakes.depths.script import Script, ScriptLine
 
 
 class Listening(MockPool):

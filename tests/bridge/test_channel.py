@@ -11,11 +11,11 @@ from typing import ClassVar
 
 import pytest
 
-from poolproof.bridge.processes.channel import (BLOCKING, Channel, _ready)
-from poolproof.bridge.clock import (deadline_ns, now_ns)
-from poolproof.bridge.errors import (CallTimeout, Sent, WorkerCrashed)
-from poolproof.bridge.wire.exchange import (receive, run)
-from poolproof.bridge.wire.messages import (encode_request)
+from poolproof.bridge.clock import deadline_ns, now_ns
+from poolproof.bridge.errors import CallTimeout, Sent, WorkerCrashed
+from poolproof.bridge.processes.channel import BLOCKING, Channel, _ready
+from poolproof.bridge.wire.exchange import receive, run
+from poolproof.bridge.wire.messages import encode_request
 
 Connect = Callable[..., Channel]
 ECHO = "while True:\n    r = request()\n    put(success(r['id'], r['args'].get('value')))\n"

@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import pytest
 
-from poolproof.bridge.processes.channel import (Channel)
-from poolproof.bridge.clock import (deadline_ns)
-from poolproof.bridge.errors import (StartFailed)
-from poolproof.bridge.processes.stderr import (StderrTail)
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.errors import StartFailed
+from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.stderr import StderrTail
 
 Connect = Callable[..., Channel]
 PONG = "r = request(); put(success(0, {'status': 'ok'}))\n"

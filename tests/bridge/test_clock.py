@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from poolproof.bridge import (clock)
+from poolproof.bridge import clock
 
 
 def test_a_deadline_lies_its_timeout_after_the_given_start() -> None:

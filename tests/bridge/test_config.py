@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.config import (STATE_COMMANDS, PoolConfig, duration)
-from poolproof.bridge.errors import (ConfigError)
-from poolproof.bridge.worker.handlers import (COMMANDS)
-from poolproof.bridge.wire.messages import (encode_request)
+from poolproof.bridge.config import STATE_COMMANDS, PoolConfig, duration
+from poolproof.bridge.errors import ConfigError
+from poolproof.bridge.wire.messages import encode_request
+from poolproof.bridge.worker.handlers import COMMANDS
 
 
 def test_the_defaults_are_a_possible_pool() -> None:

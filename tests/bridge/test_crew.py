@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge.processes.channel import (Channel)
-from poolproof.bridge.clock import (deadline_ns)
-from poolproof.bridge.config import (DEFAULT_WORKER_COMMAND, NAME_PATTERN, PoolConfig)
-from poolproof.bridge.processes.crew import (Crew, unique_name)
-from poolproof.bridge.errors import (ConfigError, PoolNameConflict, StartFailed)
-from poolproof.bridge.wire.messages import (encode_request)
-from poolproof.bridge.processes.rundir import (list_pools, pools_dir)
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, NAME_PATTERN, PoolConfig
+from poolproof.bridge.errors import ConfigError, PoolNameConflict, StartFailed
+from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.crew import Crew, unique_name
+from poolproof.bridge.processes.rundir import list_pools, pools_dir
+from poolproof.bridge.wire.messages import encode_request
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 

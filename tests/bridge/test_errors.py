@@ -6,9 +6,18 @@ import pickle
 
 import pytest
 
-from poolproof import (bridge)
-from poolproof.bridge import (errors)
-from poolproof.bridge.errors import (CallTimeout, CheckoutTimeout, CommandError, InvalidRequest, PoolError, ProtocolError, Sent, WorkerCrashed)
+from poolproof import bridge
+from poolproof.bridge import errors
+from poolproof.bridge.errors import (
+    CallTimeout,
+    CheckoutTimeout,
+    CommandError,
+    InvalidRequest,
+    PoolError,
+    ProtocolError,
+    Sent,
+    WorkerCrashed,
+)
 
 TREE = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PoolError)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from poolproof.bridge.events import (Event, EventKind, ServiceInterval)
+from poolproof.bridge.events import Event, EventKind, ServiceInterval
 
 
 def test_the_kinds_are_the_steps_that_the_guarantees_name() -> None:

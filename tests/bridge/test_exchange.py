@@ -8,14 +8,21 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.processes.channel import (BLOCKING)
-from poolproof.bridge.errors import (CallTimeout, PoolError, ProtocolError, Sent, WorkerCrashed)
-from poolproof.bridge.wire.exchange import (MOST_AHEAD, Steps, exchange, exchange_all, receive, run, send)
-from poolproof.bridge.wire.framing import (HEADER_BYTES, encode_frame)
-from poolproof.bridge.wire.messages import (Response, decode_request, encode_failure, encode_part, encode_request, encode_success)
-from poolproof.bridge.wire.receiver import (Receiver)
-from poolproof.pool_v2.aio.io import (TaskIo)
-from poolproof.pool_v2.running.runtime import (OpenLeases)
+from poolproof.bridge.errors import CallTimeout, PoolError, ProtocolError, Sent, WorkerCrashed
+from poolproof.bridge.processes.channel import BLOCKING
+from poolproof.bridge.wire.exchange import MOST_AHEAD, Steps, exchange, exchange_all, receive, run, send
+from poolproof.bridge.wire.framing import HEADER_BYTES, encode_frame
+from poolproof.bridge.wire.messages import (
+    Response,
+    decode_request,
+    encode_failure,
+    encode_part,
+    encode_request,
+    encode_success,
+)
+from poolproof.bridge.wire.receiver import Receiver
+from poolproof.pool_v2.aio.io import TaskIo
+from poolproof.pool_v2.running.runtime import OpenLeases
 
 LIMIT_BYTES = 1000
 DEADLINE_NS = 2**62

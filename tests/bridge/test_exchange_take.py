@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge.errors import (ProtocolError)
-from poolproof.bridge.wire.exchange import (take)
-from poolproof.bridge.wire.framing import (encode_frame)
-from poolproof.bridge.wire.messages import (Response, encode_success, ends_stream)
-from poolproof.bridge.wire.receiver import (Receiver)
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.wire.exchange import take
+from poolproof.bridge.wire.framing import encode_frame
+from poolproof.bridge.wire.messages import Response, encode_success, ends_stream
+from poolproof.bridge.wire.receiver import Receiver
 
 LIMIT_BYTES = 1000
 PLAIN = b'{"id": 7, "success": true, "result": 1}'

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolproof.bridge.errors import (ProtocolError)
-from poolproof.bridge.wire.framing import (HEADER_BYTES, MAX_WIRE_BYTES, FrameDecoder, encode_frame, frame_size)
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.wire.framing import HEADER_BYTES, MAX_WIRE_BYTES, FrameDecoder, encode_frame, frame_size
 
 PAYLOADS = [b"", b"a", b'{"id": 1}', b"\x00\x00\x00\x05", b"x" * 70_000]
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from poolproof.bridge.worker.handlers import (COMMANDS, HandlerError, find_handler)
-from poolproof.bridge.worker.handlers import (callables)
-from poolproof.bridge.worker.handlers import (exercise)
-from poolproof.bridge.worker.handlers import (injury)
-from poolproof.bridge.worker.handlers import (keyvalue)
-from poolproof.bridge.dspy import (programs)
-from poolproof.bridge.worker.handlers import (service)
-from poolproof.bridge.worker.handlers import (streams)
+from poolproof.bridge.dspy import programs
+from poolproof.bridge.worker.handlers import (
+    COMMANDS,
+    HandlerError,
+    callables,
+    exercise,
+    find_handler,
+    injury,
+    keyvalue,
+    service,
+    streams,
+)
 
 LEGACY = [
     "ping", "configure_lm", "create_program", "execute_program", "list_programs", "delete_program",

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.worker.handlers import (COMMANDS, Context, HandlerError)
-from poolproof.bridge.worker.handlers.callables import (run_chunk)
-from poolproof.bridge.worker.handlers.pickles import (ALIAS, MAIN, Setting)
+from poolproof.bridge.worker.handlers import COMMANDS, Context, HandlerError
+from poolproof.bridge.worker.handlers.callables import run_chunk
+from poolproof.bridge.worker.handlers.pickles import ALIAS, MAIN, Setting
 
 
 def text_of(data: bytes) -> str:
@@ -213,6 +213,8 @@ def test_the_setting_of_a_script_names_its_file(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_worker_that_runs_no_pickles_imports_nothing_for_them() -> None:
-    code = "import poolproof.bridge.worker.program, sys; print('poolproof.bridge.worker.handlers.pickles' in sys.modules)"
+    code = (
+        "import poolproof.bridge.worker.program, sys; print('poolproof.bridge.worker.handlers.pickles' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.worker.handlers.context import (Context, HandlerError, number, text, with_nonce)
+from poolproof.bridge.worker.handlers.context import Context, HandlerError, number, text, with_nonce
 
 
 def test_sessions_are_apart_and_begun_by_their_first_use(context: Context) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 pytest.importorskip("dspy", reason="dspy is not installed: pip install 'poolproof[dspy]'")
 
-from poolproof.bridge.worker.handlers import (COMMANDS, Context, HandlerError)
-from poolproof.bridge.worker.handlers.engine import (load_engine)
-from poolproof.harness.fakes.models.loopback import (LoopbackModels)
-from poolproof.harness.fakes.models.service import (ModelService, Outage)
+from poolproof.bridge.worker.handlers import COMMANDS, Context, HandlerError
+from poolproof.bridge.worker.handlers.engine import load_engine
+from poolproof.harness.fakes.models.loopback import LoopbackModels
+from poolproof.harness.fakes.models.service import ModelService, Outage
 
 pytestmark = pytest.mark.filterwarnings("default")  # DSPy's and litellm's own are not this project's
 KEY = "sk-planted-0123456789"

@@ -9,11 +9,10 @@ from types import ModuleType
 
 import pytest
 
-from poolproof.bridge import (PoolConfig, PoolError)
-from poolproof.bridge.worker.handlers import (Context, HandlerError)
-from poolproof.bridge.worker.handlers import (service)
-from poolproof.bridge.worker.handlers.engine import (PROGRAMS_VARIABLE, TEMPLATES, load_engine)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import PoolConfig, PoolError
+from poolproof.bridge.worker.handlers import Context, HandlerError, service
+from poolproof.bridge.worker.handlers.engine import PROGRAMS_VARIABLE, TEMPLATES, load_engine
+from poolproof.pool_v2 import PoolV2
 
 
 class NoDspy(importlib.abc.MetaPathFinder):

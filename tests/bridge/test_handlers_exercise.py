@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.worker.handlers import (COMMANDS, Context, HandlerError)
+from poolproof.bridge.worker.handlers import COMMANDS, Context, HandlerError
 
 
 def _ask(context: Context, command: str, **args: Any) -> Any:

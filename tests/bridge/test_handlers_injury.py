@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.errors import (ProtocolError)
-from poolproof.bridge.wire.framing import (FrameDecoder)
-from poolproof.bridge.worker.handlers import (COMMANDS, Context, HandlerError)
-from poolproof.bridge.worker.handlers.injury import (BROKEN)
-from poolproof.bridge.wire.messages import (decode_response, encode_success)
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.wire.framing import FrameDecoder
+from poolproof.bridge.wire.messages import decode_response, encode_success
+from poolproof.bridge.worker.handlers import COMMANDS, Context, HandlerError
+from poolproof.bridge.worker.handlers.injury import BROKEN
 
 LIMIT_BYTES = 128 * 1024 * 1024
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.worker.handlers import (COMMANDS, Context, HandlerError)
+from poolproof.bridge.worker.handlers import COMMANDS, Context, HandlerError
 
 SIGNATURE = {"inputs": ["question", "context"], "outputs": ["answer", "score"]}
 

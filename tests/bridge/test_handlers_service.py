@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.worker.handlers import (COMMANDS, Context)
+from poolproof.bridge.worker.handlers import COMMANDS, Context
 
 SIGNATURE = {"inputs": ["i"], "outputs": ["o"]}
 

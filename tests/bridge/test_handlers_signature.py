@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from poolproof.bridge.worker.handlers import (HandlerError)
-from poolproof.bridge.dspy.signature import (Field, Signature, read_signature)
+from poolproof.bridge.dspy.signature import Field, Signature, read_signature
+from poolproof.bridge.worker.handlers import HandlerError
 
 
 def test_fields_are_names_or_have_a_type_and_a_description() -> None:

@@ -5,9 +5,18 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from poolproof import (bridge)
-from poolproof.bridge.errors import (PoolError)
-from poolproof.bridge.interface import (OUTCOMES, Capability, Health, Pool, PoolStatus, SessionStatus, Statistics, WorkerStatus)
+from poolproof import bridge
+from poolproof.bridge.errors import PoolError
+from poolproof.bridge.interface import (
+    OUTCOMES,
+    Capability,
+    Health,
+    Pool,
+    PoolStatus,
+    SessionStatus,
+    Statistics,
+    WorkerStatus,
+)
 
 
 def test_every_outcome_but_a_result_is_an_error_that_a_caller_can_catch() -> None:

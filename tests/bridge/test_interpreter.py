@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge import (PoolConfig)
-from poolproof.bridge.config import (module_command)
-from poolproof.bridge.processes.interpreter import (PATH_VARIABLE, adopt, environment)
-from poolproof.pool_v1 import (PoolV1)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import PoolConfig
+from poolproof.bridge.config import module_command
+from poolproof.bridge.processes.interpreter import PATH_VARIABLE, adopt, environment
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v2 import PoolV2
 
 NAMES = ("poolproof", "bridge", "harness", "msgspec", "json", "typing", "queue")
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from poolproof.bridge.lifecycle import (TRANSITIONS, WorkerState, WorkerStep, advance)
+from poolproof.bridge.lifecycle import TRANSITIONS, WorkerState, WorkerStep, advance
 
 LIVING = [state for state in WorkerState if state is not WorkerState.GONE]
 

@@ -11,9 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, DecodeError, ValidationError
 
-from poolproof.bridge.errors import (InvalidRequest, ProtocolError)
-from poolproof.bridge.wire.framing import (HEADER_BYTES, FrameDecoder)
-from poolproof.bridge.wire.messages import (Request, decode_request, decode_response, encode_failure, encode_request, encode_success)
+from poolproof.bridge.errors import InvalidRequest, ProtocolError
+from poolproof.bridge.wire.framing import HEADER_BYTES, FrameDecoder
+from poolproof.bridge.wire.messages import (
+    Request,
+    decode_request,
+    decode_response,
+    encode_failure,
+    encode_request,
+    encode_success,
+)
 
 LIMIT_BYTES = 1_000_000
 PLAIN: list[Any] = [None, 0, False, True, "", [], {}, -1, 1.5, 2**70, {"result": 1}, {"result": {"result": None}}, [[]]]

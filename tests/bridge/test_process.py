@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge.errors import (StartFailed)
-from poolproof.bridge.processes.process import (LIFELINE_FD, WorkerProcess)
-from poolproof.bridge.processes.procfs import (start_ticks)
+from poolproof.bridge.errors import StartFailed
+from poolproof.bridge.processes.process import LIFELINE_FD, WorkerProcess
+from poolproof.bridge.processes.procfs import start_ticks
 
 Spawn = Callable[..., WorkerProcess]
 Fake = Callable[[str], tuple[str, ...]]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge.wire.framing import (encode_frame)
-from poolproof.bridge.processes.procfs import (start_ticks)
+from poolproof.bridge.processes.procfs import start_ticks
+from poolproof.bridge.wire.framing import encode_frame
 
 GONE_WITHIN_S = 2.0
 

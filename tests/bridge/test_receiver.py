@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from poolproof.bridge.errors import (ProtocolError)
-from poolproof.bridge.wire.framing import (HEADER_BYTES, encode_frame)
-from poolproof.bridge.wire.receiver import (Receiver)
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.wire.framing import HEADER_BYTES, encode_frame
+from poolproof.bridge.wire.receiver import Receiver
 
 LIMIT_BYTES = 64
 PAYLOADS = [b"first", b"", b"x" * LIMIT_BYTES, b"{}", b"\0\0\0\1"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from poolproof.bridge.wire import (messages)
-from poolproof.bridge.redaction import (REDACTED, SECRET_FIELDS, hide, hide_in, redact, secrets_in)
-from poolproof.pool_v2.core.sessions import (StateChange)
+from poolproof.bridge.redaction import REDACTED, SECRET_FIELDS, hide, hide_in, redact, secrets_in
+from poolproof.bridge.wire import messages
+from poolproof.pool_v2.core.sessions import StateChange
 
 KEY = "sk-planted-0123"
 

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge.wire.framing import (HEADER_BYTES)
-from poolproof.bridge.wire.messages import (encode_request)
-from poolproof.bridge.wire.replies import (ELSEWHERE, LARGEST_REPLY_BYTES, REPLY_DIR_VARIABLE, ReplyWriters, reply_path)
+from poolproof.bridge.wire.framing import HEADER_BYTES
+from poolproof.bridge.wire.messages import encode_request
+from poolproof.bridge.wire.replies import ELSEWHERE, LARGEST_REPLY_BYTES, REPLY_DIR_VARIABLE, ReplyWriters, reply_path
 
 LIMIT_BYTES = 16 * 1024 * 1024
 LIMIT_S = 10.0

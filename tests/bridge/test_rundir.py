@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge.processes import (rundir)
-from poolproof.bridge.errors import (ConfigError, PoolNameConflict)
-from poolproof.bridge.processes.procfs import (start_ticks)
-from poolproof.bridge.processes.rundir import (RunDir, list_pools, pools_dir, reap_orphans)
+from poolproof.bridge.errors import ConfigError, PoolNameConflict
+from poolproof.bridge.processes import rundir
+from poolproof.bridge.processes.procfs import start_ticks
+from poolproof.bridge.processes.rundir import RunDir, list_pools, pools_dir, reap_orphans
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 

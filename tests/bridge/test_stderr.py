@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolproof.bridge.processes.process import (WorkerProcess)
-from poolproof.bridge.processes.stderr import (StderrDrain, StderrTail)
+from poolproof.bridge.processes.process import WorkerProcess
+from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
 
 Spawn = Callable[..., WorkerProcess]
 Fake = Callable[[str], tuple[str, ...]]

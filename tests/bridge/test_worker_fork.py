@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE, read_journals)
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
 
 Program = Callable[..., Any]
 CALLS = 22

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.wire.framing import (FrameDecoder)
+from poolproof.bridge.wire.framing import FrameDecoder
 
 Program = Callable[..., Any]
 MEGABYTE = 2**20

@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.processes.channel import (Channel)
-from poolproof.bridge.clock import (deadline_ns)
-from poolproof.bridge.config import (PoolConfig)
-from poolproof.bridge.processes.crew import (Crew)
-from poolproof.bridge.processes.descriptors import (MOST_BYTES, encode)
-from poolproof.bridge.errors import (ConfigError, StartFailed, WorkerCrashed)
-from poolproof.bridge.events import (ServiceInterval)
-from poolproof.bridge.worker.journal import (read_journals)
-from poolproof.bridge.wire.messages import (encode_request)
-from poolproof.bridge.processes.process import (LIFELINE_FD)
-from poolproof.bridge.processes.procfs import (start_ticks)
-from poolproof.bridge.processes.rundir import (list_pools, pools_dir)
-from poolproof.bridge.processes.zygote import (Zygote)
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.config import PoolConfig
+from poolproof.bridge.errors import ConfigError, StartFailed, WorkerCrashed
+from poolproof.bridge.events import ServiceInterval
+from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.crew import Crew
+from poolproof.bridge.processes.descriptors import MOST_BYTES, encode
+from poolproof.bridge.processes.process import LIFELINE_FD
+from poolproof.bridge.processes.procfs import start_ticks
+from poolproof.bridge.processes.rundir import list_pools, pools_dir
+from poolproof.bridge.processes.zygote import Zygote
+from poolproof.bridge.wire.messages import encode_request
+from poolproof.bridge.worker.journal import read_journals
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 GONE_WITHIN_S = 2.0

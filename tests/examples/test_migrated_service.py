@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (PoolConfig)
-from poolproof.harness.cli.app import (main)
-from poolproof.migration import (Guardrails, MigratingPool, Plan)
-from poolproof.pool_v1 import (PoolV1)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import PoolConfig
+from poolproof.harness.cli.app import main
+from poolproof.migration import Guardrails, MigratingPool, Plan
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v2 import PoolV2
 
 FILE = Path(__file__).parent.parent.parent / "examples" / "migrated_service.py"
 HARD_LIMIT_S = 60.0

@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from poolproof.bridge import (Observer, Pool, PoolConfig)
-from poolproof.pool_v2 import (AsyncPool, PoolV2)
-from poolproof.pool_v2.executor.executor import (PoolExecutor)
-from poolproof.pool_v2.calls.streaming import (Stream)
+from poolproof.bridge import Observer, Pool, PoolConfig
+from poolproof.pool_v2 import AsyncPool, PoolV2
+from poolproof.pool_v2.calls.streaming import Stream
+from poolproof.pool_v2.executor.executor import PoolExecutor
 
 WRONG = "a wrong answer"
 PATCHED = ((Stream, "__next__"), (AsyncPool, "execute"), (PoolExecutor, "submit"))

@@ -11,14 +11,24 @@ from typing import Any
 import psutil
 import pytest
 
-from poolproof.bridge import (Capability, Event, EventKind, Health, Observer, PoolStatus, ServiceInterval, SessionStatus, Statistics)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.harness.checkers import (OneOutcome)
-from poolproof.harness.model.fault import (FaultKind, FaultRecord)
-from poolproof.harness.history.history import (History, Op, OpType, RunInfo)
-from poolproof.harness.run.runner import (Subject)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Size, steady)
+from poolproof.bridge import (
+    Capability,
+    Event,
+    EventKind,
+    Health,
+    Observer,
+    PoolStatus,
+    ServiceInterval,
+    SessionStatus,
+    Statistics,
+)
+from poolproof.bridge.clock import now_ns
+from poolproof.harness.checkers import OneOutcome
+from poolproof.harness.history.history import History, Op, OpType, RunInfo
+from poolproof.harness.model.fault import FaultKind, FaultRecord
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Size, steady
+from poolproof.harness.run.runner import Subject
 
 HANG_GUARD_S = 15.0
 BASE_NS = 1_000_000_000_000

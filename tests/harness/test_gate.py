@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.harness.run.lock import (COVERED_VARIABLE, covering, measuring, quiet_gate, sharing)
+from poolproof.harness.run.lock import COVERED_VARIABLE, covering, measuring, quiet_gate, sharing
 
 LIMIT_S = 30.0
 CHILD = """

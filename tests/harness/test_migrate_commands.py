@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.harness.cli.app import (main)
-from poolproof.migration import (Position, StateFile)
+from poolproof.harness.cli.app import main
+from poolproof.migration import Position, StateFile
 
 Capture = pytest.CaptureFixture[str]
 FILE = """

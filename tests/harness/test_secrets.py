@@ -9,15 +9,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from poolproof.bridge.dspy.adapter import (DSPY_ENVIRONMENT, DSPY_PRELOAD)
-from poolproof.harness.checkers import (CORE, OneOutcome)
-from poolproof.harness.fakes.models.service import (BASE_VARIABLE, ModelService)
-from poolproof.harness.run.plan import (StoredPlan, write_plan)
-from poolproof.harness.subjects.pools import (find_pool)
-from poolproof.harness.subjects.programs import (create, execute)
-from poolproof.harness.run.runner import (Request, run)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.bridge.dspy.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
+from poolproof.harness.checkers import CORE, OneOutcome
+from poolproof.harness.fakes.models.service import BASE_VARIABLE, ModelService
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
+from poolproof.harness.run.plan import StoredPlan, write_plan
+from poolproof.harness.run.runner import Request, run
+from poolproof.harness.subjects.pools import find_pool
+from poolproof.harness.subjects.programs import create, execute
 
 KEY = "sk-planted-9876543210"
 WRONG = "sk-also-planted-9876543210"
@@ -79,8 +79,8 @@ def test_a_planted_key_is_in_no_stored_plan(tmp_path: Path) -> None:
 
 
 def test_a_planted_key_is_in_no_command_line_and_no_environment() -> None:
-    from poolproof.bridge import (PoolConfig)
-    from poolproof.pool_v2 import (PoolV2)
+    from poolproof.bridge import PoolConfig
+    from poolproof.pool_v2 import PoolV2
 
     with PoolV2(PoolConfig(workers=2)) as pool:
         pool.execute("configure_lm", {"model": "m", "api_key": KEY}, session="s")

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from poolproof.bridge import (Event, EventKind, PoolConfig)
-from poolproof.pool_v1 import (PoolV1)
+from poolproof.bridge import Event, EventKind, PoolConfig
+from poolproof.pool_v1 import PoolV1
 
 HARD_LIMIT_S = 20.0
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (PoolClosed)
-from poolproof.pool_v1.mailbox import (Mailbox, Message)
+from poolproof.bridge import PoolClosed
+from poolproof.pool_v1.mailbox import Mailbox, Message
 
 
 def nothing() -> None:

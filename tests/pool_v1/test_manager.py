@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CommandError, Event, EventKind, StartFailed, WorkerCrashed)
-from poolproof.pool_v1 import (PoolV1)
+from poolproof.bridge import CommandError, Event, EventKind, StartFailed, WorkerCrashed
+from poolproof.pool_v1 import PoolV1
 
 MakePool = Callable[..., PoolV1]
 K = EventKind

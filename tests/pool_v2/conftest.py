@@ -20,22 +20,19 @@ from typing import Any
 import psutil
 import pytest
 
-from poolproof.bridge import (Event, EventKind, PoolConfig)
-from poolproof.bridge.wire.exchange import (Steps)
-from poolproof.pool_v2 import (PoolV2, WorkerBehaviour)
-from poolproof.pool_v2.calls import (calls)
-from poolproof.pool_v2.calls import (handover)
-from poolproof.pool_v2.calls import (leases)
-from poolproof.pool_v2.calls import (transfer)
-from poolproof.pool_v2.aio.pool import (AsyncPool)
-from poolproof.pool_v2.core.behaviour import (HOOKS)
-from poolproof.pool_v2.core.circuit import (Circuit)
-from poolproof.pool_v2.core.coordinator import (Affinity, Coordinator)
-from poolproof.pool_v2.calls.io import (ThreadTicket)
-from poolproof.pool_v2.core.roster import (NEVER_NS, Limits, Worker)
-from poolproof.pool_v2.core.sessions import (Session)
-from poolproof.pool_v2.running.supervisor import (Supervisor)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+from poolproof.bridge import Event, EventKind, PoolConfig
+from poolproof.bridge.wire.exchange import Steps
+from poolproof.pool_v2 import PoolV2, WorkerBehaviour
+from poolproof.pool_v2.aio.pool import AsyncPool
+from poolproof.pool_v2.calls import calls, handover, leases, transfer
+from poolproof.pool_v2.calls.io import ThreadTicket
+from poolproof.pool_v2.core.behaviour import HOOKS
+from poolproof.pool_v2.core.circuit import Circuit
+from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
+from poolproof.pool_v2.core.roster import NEVER_NS, Limits, Worker
+from poolproof.pool_v2.core.sessions import Session
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.running.supervisor import Supervisor
 
 HARD_LIMIT_S = 20.0
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CircuitOpen, ConfigError, EventKind, PoolClosed, PoolConfig)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.aio.pool import (AsyncPool)
-from poolproof.pool_v2.core.behaviour import (WorkerBehaviour)
+from poolproof.bridge import CircuitOpen, ConfigError, EventKind, PoolClosed, PoolConfig
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.aio.pool import AsyncPool
+from poolproof.pool_v2.core.behaviour import WorkerBehaviour
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]

@@ -13,9 +13,18 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CallTimeout, CheckoutTimeout, CommandError, EventKind, InvalidRequest, QueueFull, SessionLost, WorkerCrashed)
-from poolproof.pool_v2.aio.pool import (AsyncPool)
-from poolproof.pool_v2.running.engine import (Engine)
+from poolproof.bridge import (
+    CallTimeout,
+    CheckoutTimeout,
+    CommandError,
+    EventKind,
+    InvalidRequest,
+    QueueFull,
+    SessionLost,
+    WorkerCrashed,
+)
+from poolproof.pool_v2.aio.pool import AsyncPool
+from poolproof.pool_v2.running.engine import Engine
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]

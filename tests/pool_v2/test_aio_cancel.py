@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from poolproof.bridge import (EventKind, LeaseError, PoolConfig)
-from poolproof.pool_v2.aio import (io as aio_io)
-from poolproof.pool_v2.aio.pool import (AsyncPool)
-from poolproof.pool_v2.aio.io import (TaskIo)
+from poolproof.bridge import EventKind, LeaseError, PoolConfig
+from poolproof.pool_v2.aio import io as aio_io
+from poolproof.pool_v2.aio.io import TaskIo
+from poolproof.pool_v2.aio.pool import AsyncPool
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]

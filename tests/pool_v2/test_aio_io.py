@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.processes.channel import (Channel)
-from poolproof.bridge.clock import (deadline_ns)
-from poolproof.bridge.errors import (CallTimeout, Sent, WorkerCrashed)
-from poolproof.bridge.wire.exchange import (Steps, exchange)
-from poolproof.bridge.wire.messages import (encode_request)
-from poolproof.bridge.processes.process import (WorkerProcess)
-from poolproof.bridge.processes.stderr import (StderrDrain, StderrTail)
-from poolproof.pool_v2.aio.pool import (AsyncPool)
-from poolproof.pool_v2.aio.io import (AsyncTicket, TaskIo, follow)
-from poolproof.pool_v2.running.runtime import (OpenLeases)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.errors import CallTimeout, Sent, WorkerCrashed
+from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.process import WorkerProcess
+from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
+from poolproof.bridge.wire.exchange import Steps, exchange
+from poolproof.bridge.wire.messages import encode_request
+from poolproof.pool_v2.aio.io import AsyncTicket, TaskIo, follow
+from poolproof.pool_v2.aio.pool import AsyncPool
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.running.runtime import OpenLeases
 
 OnLoop = Callable[..., Any]
 Connect = Callable[..., Channel]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CallTimeout, CheckoutTimeout, CommandError, EventKind, LeaseError, WorkerCrashed)
-from poolproof.pool_v2.aio.pool import (AsyncLease, AsyncPool)
-from poolproof.pool_v2.running.engine import (Engine)
+from poolproof.bridge import CallTimeout, CheckoutTimeout, CommandError, EventKind, LeaseError, WorkerCrashed
+from poolproof.pool_v2.aio.pool import AsyncLease, AsyncPool
+from poolproof.pool_v2.running.engine import Engine
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CheckoutTimeout, EventKind)
-from poolproof.pool_v2.aio.pool import (AsyncPool)
+from poolproof.bridge import CheckoutTimeout, EventKind
+from poolproof.pool_v2.aio.pool import AsyncPool
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]

@@ -9,8 +9,18 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CallTimeout, CheckoutTimeout, CommandError, EventKind, InvalidRequest, LeaseError, PoolClosed, PoolError, WorkerCrashed)
-from poolproof.pool_v2.aio.pool import (AsyncPool)
+from poolproof.bridge import (
+    CallTimeout,
+    CheckoutTimeout,
+    CommandError,
+    EventKind,
+    InvalidRequest,
+    LeaseError,
+    PoolClosed,
+    PoolError,
+    WorkerCrashed,
+)
+from poolproof.pool_v2.aio.pool import AsyncPool
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CheckoutTimeout, CommandError, EventKind, InvalidRequest, WorkerCrashed)
+from poolproof.bridge import CheckoutTimeout, CommandError, EventKind, InvalidRequest, WorkerCrashed
 
 
 def test_results_come_in_the_order_of_the_items_from_one_worker(make_pool: Any) -> None:

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CallTimeout, CheckoutTimeout, EventKind, LeaseError, PoolClosed, WorkerCrashed)
-from poolproof.pool_v2 import (Ok, PoolV2, Remove)
-from poolproof.pool_v2.running import (hooks)
-from poolproof.pool_v2.running import (housekeeper)
+from poolproof.bridge import CallTimeout, CheckoutTimeout, EventKind, LeaseError, PoolClosed, WorkerCrashed
+from poolproof.pool_v2 import Ok, PoolV2, Remove
+from poolproof.pool_v2.running import hooks, housekeeper
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

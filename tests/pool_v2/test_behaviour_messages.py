@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (EventKind, PoolClosed)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.pool_v2 import (Ok, PoolV2, Remove, Skip, Stop)
-from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof.bridge import EventKind, PoolClosed
+from poolproof.bridge.clock import now_ns
+from poolproof.pool_v2 import Ok, PoolV2, Remove, Skip, Stop
+from poolproof.pool_v2.core.ticket import Ticket
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CallTimeout, EventKind, HookError, PoolClosed)
-from poolproof.pool_v2 import (Ok, PoolV2, WorkerBehaviour)
-from poolproof.pool_v2.calls import (transfer)
-from poolproof.pool_v2.calls.io import (ThreadIo)
+from poolproof.bridge import CallTimeout, EventKind, HookError, PoolClosed
+from poolproof.pool_v2 import Ok, PoolV2, WorkerBehaviour
+from poolproof.pool_v2.calls import transfer
+from poolproof.pool_v2.calls.io import ThreadIo
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CheckoutTimeout, EventKind, PoolClosed, QueueFull)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.pool_v2 import (Ok, PoolV2, Remove, Skip)
-from poolproof.pool_v2.calls.io import (ThreadIo)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+from poolproof.bridge import CheckoutTimeout, EventKind, PoolClosed, QueueFull
+from poolproof.bridge.clock import now_ns
+from poolproof.pool_v2 import Ok, PoolV2, Remove, Skip
+from poolproof.pool_v2.calls.io import ThreadIo
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CallTimeout, CheckoutTimeout, EventKind, PoolClosed)
-from poolproof.pool_v2 import (Ok, PoolV2, Remove)
+from poolproof.bridge import CallTimeout, CheckoutTimeout, EventKind, PoolClosed
+from poolproof.pool_v2 import Ok, PoolV2, Remove
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CheckoutTimeout, ConfigError, EventKind, HookError, PoolClosed, PoolConfig)
-from poolproof.pool_v2 import (Ok, PoolV2, Remove, WorkerBehaviour)
+from poolproof.bridge import CheckoutTimeout, ConfigError, EventKind, HookError, PoolClosed, PoolConfig
+from poolproof.pool_v2 import Ok, PoolV2, Remove, WorkerBehaviour
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

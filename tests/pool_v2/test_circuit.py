@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from poolproof.pool_v2.core.circuit import (Circuit)
+from poolproof.pool_v2.core.circuit import Circuit
 
 MS = 1_000_000
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CheckoutTimeout, QueueFull)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+from poolproof.bridge import CheckoutTimeout, QueueFull
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
 
 NOW_NS = 1_000_000_000
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (PoolClosed)
-from poolproof.bridge.lifecycle import (WorkerState)
-from poolproof.pool_v2.core.sessions import (Session)
-from poolproof.pool_v2.core.ticket import (TicketState)
+from poolproof.bridge import PoolClosed
+from poolproof.bridge.lifecycle import WorkerState
+from poolproof.pool_v2.core.sessions import Session
+from poolproof.pool_v2.core.ticket import TicketState
 
 NOW_NS = 1_000_000_000
 

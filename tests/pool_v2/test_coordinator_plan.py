@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 
-from poolproof.pool_v2.core.orders import (HEARTBEAT_NS, OFFER_GRACE_NS, RETIRE_GRACE_NS, STRANGER_GRACE_NS, Act, watch_queue)
-from poolproof.pool_v2.core.roster import (NEVER_NS)
-from poolproof.pool_v2.core.ticket import (TicketState)
+from poolproof.pool_v2.core.orders import (
+    HEARTBEAT_NS,
+    OFFER_GRACE_NS,
+    RETIRE_GRACE_NS,
+    STRANGER_GRACE_NS,
+    Act,
+    watch_queue,
+)
+from poolproof.pool_v2.core.roster import NEVER_NS
+from poolproof.pool_v2.core.ticket import TicketState
 
 NOW_NS = 1_000_000_000
 

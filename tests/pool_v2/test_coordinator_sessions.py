@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (SessionLost)
-from poolproof.pool_v2.core.sessions import (Session)
-from poolproof.pool_v2.core.ticket import (TicketState)
+from poolproof.bridge import SessionLost
+from poolproof.pool_v2.core.sessions import Session
+from poolproof.pool_v2.core.ticket import TicketState
 
 NOW_NS = 1_000_000_000
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (PoolError)
-from poolproof.bridge.lifecycle import (WorkerState)
-from poolproof.pool_v2.core.coordinator import (Affinity, Coordinator)
-from poolproof.pool_v2.core.orders import (Act, Order)
-from poolproof.pool_v2.core.sessions import (Session)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+from poolproof.bridge import PoolError
+from poolproof.bridge.lifecycle import WorkerState
+from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
+from poolproof.pool_v2.core.orders import Act, Order
+from poolproof.pool_v2.core.sessions import Session
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
 
 NOW_NS = 5_000_000_000
 OWNING = (TicketState.OFFERED, TicketState.ACCEPTED)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CircuitOpen)
-from poolproof.pool_v2.core.sessions import (Session)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+from poolproof.bridge import CircuitOpen
+from poolproof.pool_v2.core.sessions import Session
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
 
 NOW_NS = 1_000_000_000
 RESET_NS = 2_000_000_000

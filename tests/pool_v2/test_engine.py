@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CallTimeout, CheckoutTimeout, CommandError, Event, EventKind, PoolError)
-from poolproof.bridge.events import (CORRELATION)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.calls.io import (ThreadIo)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+from poolproof.bridge import CallTimeout, CheckoutTimeout, CommandError, Event, EventKind, PoolError
+from poolproof.bridge.events import CORRELATION
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.calls.io import ThreadIo
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (Event, EventKind, PoolClosed)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.events import (CORRELATION)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.running import (event_log)
-from poolproof.pool_v2.running.event_log import (EventLog)
+from poolproof.bridge import Event, EventKind, PoolClosed
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.events import CORRELATION
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.running import event_log
+from poolproof.pool_v2.running.event_log import EventLog
 
 HARD_LIMIT_S = 20.0
 Observer = Callable[[Event], None]

@@ -22,10 +22,25 @@ from typing import Any
 import psutil
 import pytest
 
-from poolproof import (pool_v2)
-from poolproof.bridge import (CallTimeout, CircuitOpen, CommandError, ConfigError, PoolClosed, PoolConfig, Sent, WorkerCrashed)
-from poolproof.pool_v2 import (PoolExecutor)
-from poolproof.pool_v2.executor.executor import (CallCrashed, ExecutorShutdown, InitializerFailed, NotPicklable, WorkersUnavailable)
+from poolproof import pool_v2
+from poolproof.bridge import (
+    CallTimeout,
+    CircuitOpen,
+    CommandError,
+    ConfigError,
+    PoolClosed,
+    PoolConfig,
+    Sent,
+    WorkerCrashed,
+)
+from poolproof.pool_v2 import PoolExecutor
+from poolproof.pool_v2.executor.executor import (
+    CallCrashed,
+    ExecutorShutdown,
+    InitializerFailed,
+    NotPicklable,
+    WorkersUnavailable,
+)
 
 LIMIT_S = 20.0
 MANY = 10_000

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CommandError, InvalidRequest, PoolConfig, Sent)
-from poolproof.pool_v2 import (PoolExecutor)
-from poolproof.pool_v2.executor.callables import (unpack)
-from poolproof.pool_v2.executor.executor import (NotPicklable, RemoteTraceback)
+from poolproof.bridge import CommandError, InvalidRequest, PoolConfig, Sent
+from poolproof.pool_v2 import PoolExecutor
+from poolproof.pool_v2.executor.callables import unpack
+from poolproof.pool_v2.executor.executor import NotPicklable, RemoteTraceback
 
 LIMIT_S = 20.0
 CALLS = """

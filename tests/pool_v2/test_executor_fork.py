@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (PoolConfig)
-from poolproof.pool_v2 import (PoolExecutor)
+from poolproof.bridge import PoolConfig
+from poolproof.pool_v2 import PoolExecutor
 
 LIMIT_S = 20.0
 CALLS = 22

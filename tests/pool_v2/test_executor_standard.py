@@ -30,7 +30,7 @@ from typing import Any
 import psutil
 import pytest
 
-from poolproof.pool_v2 import (PoolExecutor)
+from poolproof.pool_v2 import PoolExecutor
 
 LIMIT_S = 20.0
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")

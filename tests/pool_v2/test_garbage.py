@@ -15,17 +15,24 @@ from typing import Any
 
 import pytest
 
-from poolproof import (bridge)
-from poolproof import (pool_v2)
-from poolproof.bridge import (CallTimeout, CheckoutTimeout, CommandError, InvalidRequest, PoolClosed, PoolError, WorkerCrashed)
-from poolproof.bridge.processes.channel import (Channel)
-from poolproof.pool_v2 import (Lease, PoolV2)
-from poolproof.pool_v2.aio.pool import (AsyncPool)
-from poolproof.pool_v2.aio.io import (AsyncTicket)
-from poolproof.pool_v2.aio.streaming import (AsyncStream)
-from poolproof.pool_v2.calls.io import (ThreadTicket)
-from poolproof.pool_v2.calls.streaming import (Stream)
-from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof import bridge, pool_v2
+from poolproof.bridge import (
+    CallTimeout,
+    CheckoutTimeout,
+    CommandError,
+    InvalidRequest,
+    PoolClosed,
+    PoolError,
+    WorkerCrashed,
+)
+from poolproof.bridge.processes.channel import Channel
+from poolproof.pool_v2 import Lease, PoolV2
+from poolproof.pool_v2.aio.io import AsyncTicket
+from poolproof.pool_v2.aio.pool import AsyncPool
+from poolproof.pool_v2.aio.streaming import AsyncStream
+from poolproof.pool_v2.calls.io import ThreadTicket
+from poolproof.pool_v2.calls.streaming import Stream
+from poolproof.pool_v2.core.ticket import Ticket
 
 OWN_DIRS = tuple(os.path.dirname(str(package.__file__)) for package in (bridge, pool_v2))
 TIMES = 5

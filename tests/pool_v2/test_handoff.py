@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (EventKind)
-from poolproof.pool_v2.calls import (handoff)
-from poolproof.pool_v2.calls.handoff import (hand_over, take_back)
-from poolproof.pool_v2.core.roster import (Worker)
-from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof.bridge import EventKind
+from poolproof.pool_v2.calls import handoff
+from poolproof.pool_v2.calls.handoff import hand_over, take_back
+from poolproof.pool_v2.core.roster import Worker
+from poolproof.pool_v2.core.ticket import Ticket
 
 HARD_LIMIT_S = 15.0
 REQUEST = b"request"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.clock import (now_ns)
-from poolproof.pool_v2.calls.io import (THREAD, WATCHED_NS, ThreadTicket)
-from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof.bridge.clock import now_ns
+from poolproof.pool_v2.calls.io import THREAD, WATCHED_NS, ThreadTicket
+from poolproof.pool_v2.core.ticket import Ticket
 
 HARD_LIMIT_S = 15.0
 AT_ONCE = 0.0

@@ -12,8 +12,16 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CallTimeout, CheckoutTimeout, CommandError, EventKind, InvalidRequest, LeaseError, WorkerCrashed)
-from poolproof.pool_v2 import (Lease, PoolV2)
+from poolproof.bridge import (
+    CallTimeout,
+    CheckoutTimeout,
+    CommandError,
+    EventKind,
+    InvalidRequest,
+    LeaseError,
+    WorkerCrashed,
+)
+from poolproof.pool_v2 import Lease, PoolV2
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

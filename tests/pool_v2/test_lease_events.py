@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CallTimeout, CommandError, EventKind, PoolError, WorkerCrashed)
-from poolproof.harness.checkers import (AtMostOnce, CleanWorkers, Conserved, ExclusiveLease)
-from poolproof.harness.history.history import (History, Op, RunInfo)
-from poolproof.harness.model.verdict import (Verdict)
-from poolproof.pool_v2 import (Ok, PoolV2)
+from poolproof.bridge import CallTimeout, CommandError, EventKind, PoolError, WorkerCrashed
+from poolproof.harness.checkers import AtMostOnce, CleanWorkers, Conserved, ExclusiveLease
+from poolproof.harness.history.history import History, Op, RunInfo
+from poolproof.harness.model.verdict import Verdict
+from poolproof.pool_v2 import Ok, PoolV2
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

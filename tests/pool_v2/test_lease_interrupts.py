@@ -17,20 +17,13 @@ import poolproof.pool_v2.calls.batch
 import poolproof.pool_v2.calls.io
 import poolproof.pool_v2.calls.lease
 import poolproof.pool_v2.pool
-from poolproof import (bridge)
-from poolproof import (pool_v2)
-from poolproof.bridge import (CheckoutTimeout)
-from poolproof.bridge.wire import (exchange as bridge_exchange)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.calls import (calls)
-from poolproof.pool_v2.core import (coordinator)
-from poolproof.pool_v2.calls import (handoff)
-from poolproof.pool_v2.calls import (handover)
-from poolproof.pool_v2.running import (housekeeper)
-from poolproof.pool_v2.calls import (leases)
-from poolproof.pool_v2.running import (runtime)
-from poolproof.pool_v2.calls import (streaming)
-from poolproof.pool_v2.calls import (transfer)
+from poolproof import bridge, pool_v2
+from poolproof.bridge import CheckoutTimeout
+from poolproof.bridge.wire import exchange as bridge_exchange
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.calls import calls, handoff, handover, leases, streaming, transfer
+from poolproof.pool_v2.core import coordinator
+from poolproof.pool_v2.running import housekeeper, runtime
 
 MakePool = Callable[..., PoolV2]
 ROOMS = tuple(str(Path(room.__file__ or "").parent) for room in (bridge, pool_v2))

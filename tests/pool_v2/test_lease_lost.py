@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (EventKind)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.core import (coordinator)
-from poolproof.pool_v2.running import (housekeeper)
-from poolproof.pool_v2.calls import (leases)
+from poolproof.bridge import EventKind
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.calls import leases
+from poolproof.pool_v2.core import coordinator
+from poolproof.pool_v2.running import housekeeper
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

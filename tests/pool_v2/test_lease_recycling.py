@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (EventKind)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.running import (housekeeper)
+from poolproof.bridge import EventKind
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.running import housekeeper
 
 MakePool = Callable[..., PoolV2]
 K = EventKind

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CircuitOpen, ConfigError, EventKind, PoolClosed, QueueFull, StartFailed)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import CircuitOpen, ConfigError, EventKind, PoolClosed, QueueFull, StartFailed
+from poolproof.pool_v2 import PoolV2
 
 MakePool = Callable[..., PoolV2]
 BAD_COMMAND = ("/no/such/program",)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (SessionLost)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof.bridge import SessionLost
+from poolproof.bridge.clock import now_ns
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.core.ticket import Ticket
 
 MakePool = Callable[..., PoolV2]
 
@@ -173,7 +173,8 @@ def test_a_call_that_no_worker_took_leaves_no_session(make_pool: MakePool) -> No
 
 def test_a_worker_that_cannot_forget_a_session_is_replaced_when_it_ends(make_pool: MakePool, until: Any) -> None:
     forgetless = (
-        "import sys; from poolproof.bridge.worker.handlers import COMMANDS; from poolproof.bridge.worker.program import main; "
+        "import sys; from poolproof.bridge.worker.handlers import COMMANDS; "
+        "from poolproof.bridge.worker.program import main; "
         "del COMMANDS['cleanup_session']; sys.exit(main([]))"
     )
     pool = make_pool(workers=1, worker_command=(sys.executable, "-c", forgetless))

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (EventKind, PoolClosed, PoolConfig)
-from poolproof.bridge.processes.rundir import (list_pools)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof.bridge import EventKind, PoolClosed, PoolConfig
+from poolproof.bridge.processes.rundir import list_pools
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.core.ticket import Ticket
 
 MakePool = Callable[..., PoolV2]
 LONG_GRACE_S = 60.0  # longer than the hard limit of every test

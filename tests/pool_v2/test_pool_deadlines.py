@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CallTimeout, CheckoutTimeout, EventKind, WorkerCrashed)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.calls.io import (WATCHED_NS)
+from poolproof.bridge import CallTimeout, CheckoutTimeout, EventKind, WorkerCrashed
+from poolproof.bridge.clock import now_ns
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.calls.io import WATCHED_NS
 
 MakePool = Callable[..., PoolV2]
 LARGER_THAN_A_PIPE = "x" * 1_000_000

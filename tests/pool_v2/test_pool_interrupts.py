@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (EventKind)
-from poolproof.bridge.wire.exchange import (Steps, exchange)
-from poolproof.bridge.processes.process import (WorkerProcess)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.calls import (handover)
-from poolproof.pool_v2.calls import (transfer)
+from poolproof.bridge import EventKind
+from poolproof.bridge.processes.process import WorkerProcess
+from poolproof.bridge.wire.exchange import Steps, exchange
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.calls import handover, transfer
 
 MakePool = Callable[..., PoolV2]
 

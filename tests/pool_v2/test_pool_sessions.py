@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CallTimeout, CommandError, EventKind, SessionLost, SessionStatus)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import CallTimeout, CommandError, EventKind, SessionLost, SessionStatus
+from poolproof.pool_v2 import PoolV2
 
 MakePool = Callable[..., PoolV2]
 FICKLE_WORKER = """

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (InvalidRequest, WorkerCrashed)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import InvalidRequest, WorkerCrashed
+from poolproof.pool_v2 import PoolV2
 
 MakePool = Callable[..., PoolV2]
 MIB = 2**20

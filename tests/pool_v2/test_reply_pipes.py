@@ -13,14 +13,23 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CallTimeout, CheckoutTimeout, CommandError, InvalidRequest, PoolClosed, PoolError, Sent, WorkerCrashed)
-from poolproof.bridge.processes.channel import (Channel)
-from poolproof.bridge.config import (DEFAULT_WORKER_COMMAND)
-from poolproof.bridge.wire.framing import (HEADER_BYTES)
-from poolproof.bridge.wire.messages import (encode_request)
-from poolproof.bridge.wire.replies import (LARGEST_REPLY_BYTES, ReplyPipe)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.calls.replies import (MOST_PIPES, Replies)
+from poolproof.bridge import (
+    CallTimeout,
+    CheckoutTimeout,
+    CommandError,
+    InvalidRequest,
+    PoolClosed,
+    PoolError,
+    Sent,
+    WorkerCrashed,
+)
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND
+from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.wire.framing import HEADER_BYTES
+from poolproof.bridge.wire.messages import encode_request
+from poolproof.bridge.wire.replies import LARGEST_REPLY_BYTES, ReplyPipe
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.calls.replies import MOST_PIPES, Replies
 
 HARD_LIMIT_S = 15.0
 

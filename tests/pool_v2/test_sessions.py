@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from poolproof.pool_v2.core.sessions import (CLEAN_UP, Session, SessionTable, StateChange)
+from poolproof.pool_v2.core.sessions import CLEAN_UP, Session, SessionTable, StateChange
 
 LIMIT = 100
 FORGET = StateChange(CLEAN_UP, {"session_id": "s"})

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (Event, EventKind, PoolError, Sent)
-from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE, read_journals)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import Event, EventKind, PoolError, Sent
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.pool_v2 import PoolV2
 
 CLIENTS = 16
 CALLS = 120

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CallTimeout, CommandError, EventKind, InvalidRequest, LeaseError, PoolClosed, WorkerCrashed)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import CallTimeout, CommandError, EventKind, InvalidRequest, LeaseError, PoolClosed, WorkerCrashed
+from poolproof.pool_v2 import PoolV2
 
 
 def conserved(pool: PoolV2, **outcomes: int) -> None:

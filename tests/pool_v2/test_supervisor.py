@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (CallTimeout, Event, EventKind, StartFailed, WorkerCrashed)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.core.orders import (Act)
-from poolproof.pool_v2.running.supervisor import (FAULT_PAUSE_S, Duties, Supervisor)
+from poolproof.bridge import CallTimeout, Event, EventKind, StartFailed, WorkerCrashed
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.core.orders import Act
+from poolproof.pool_v2.running.supervisor import FAULT_PAUSE_S, Duties, Supervisor
 
 MakePool = Callable[..., PoolV2]
 HARD_LIMIT_S = 20.0

@@ -17,14 +17,12 @@ import poolproof.bridge.processes.channel
 import poolproof.bridge.wire.exchange
 import poolproof.pool_v2.calls.io
 import poolproof.pool_v2.pool
-from poolproof.bridge import (CallTimeout, CheckoutTimeout, EventKind, Sent, WorkerCrashed)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE, read_journals)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.calls import (calls)
-from poolproof.pool_v2.calls import (handoff)
-from poolproof.pool_v2.running import (runtime)
-from poolproof.pool_v2.calls import (transfer)
+from poolproof.bridge import CallTimeout, CheckoutTimeout, EventKind, Sent, WorkerCrashed
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.calls import calls, handoff, transfer
+from poolproof.pool_v2.running import runtime
 
 HARD_LIMIT_S = 15.0
 LARGER_THAN_A_PIPE = "x" * 3_000_000

@@ -12,8 +12,20 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (OUTCOMES, CallTimeout, CommandError, ConfigError, Event, EventKind, InvalidRequest, Pool, PoolError, Sent, WorkerCrashed)
-from poolproof.bridge.wire.messages import (encode_request)
+from poolproof.bridge import (
+    OUTCOMES,
+    CallTimeout,
+    CommandError,
+    ConfigError,
+    Event,
+    EventKind,
+    InvalidRequest,
+    Pool,
+    PoolError,
+    Sent,
+    WorkerCrashed,
+)
+from poolproof.bridge.wire.messages import encode_request
 
 MakePool = Callable[..., Pool]
 ANY_JSON = [

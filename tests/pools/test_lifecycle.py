@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (Event, Pool, PoolClosed, PoolConfig, PoolNameConflict, Sent, WorkerCrashed)
-from poolproof.bridge.processes.rundir import (list_pools)
+from poolproof.bridge import Event, Pool, PoolClosed, PoolConfig, PoolNameConflict, Sent, WorkerCrashed
+from poolproof.bridge.processes.rundir import list_pools
 
 MakePool = Callable[..., Pool]
 

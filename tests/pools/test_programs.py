@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from poolproof.bridge import (CommandError, WorkerCrashed)
-from poolproof.bridge.dspy.adapter import (DSPY_ENVIRONMENT, ProgramAdapter)
+from poolproof.bridge import CommandError, WorkerCrashed
+from poolproof.bridge.dspy.adapter import DSPY_ENVIRONMENT, ProgramAdapter
 
 SIGNATURE = {
     "inputs": [{"name": "question", "type": "str", "description": "what is asked"}],

@@ -8,9 +8,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.harness.model.checker import (Finding)
-from poolproof.harness.compare.comparison import (Busy, Comparison, Difference, Machine, Metrics, Quantiles, RunResult, ScenarioComparison, Speed)
-from poolproof.harness.model.verdict import (Decision, Verdict)
+from poolproof.harness.compare.comparison import (
+    Busy,
+    Comparison,
+    Difference,
+    Machine,
+    Metrics,
+    Quantiles,
+    RunResult,
+    ScenarioComparison,
+    Speed,
+)
+from poolproof.harness.model.checker import Finding
+from poolproof.harness.model.verdict import Decision, Verdict
 
 MakeResult = Callable[..., RunResult]
 MakeComparison = Callable[..., Comparison]

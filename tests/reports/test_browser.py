@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.harness.compare.comparison import (Comparison, RunResult)
-from poolproof.harness.history.picture import (Flow, Level, Noted, Picture, Share, Step, Struck)
-from poolproof.harness.model.verdict import (Verdict)
-from poolproof.reports.render import (render_html)
-from poolproof.reports.section import (Grid, Section)
-from poolproof.reports.series import (Drawing, Table)
-from poolproof.reports.view import (build_view)
+from poolproof.harness.compare.comparison import Comparison, RunResult
+from poolproof.harness.history.picture import Flow, Level, Noted, Picture, Share, Step, Struck
+from poolproof.harness.model.verdict import Verdict
+from poolproof.reports.render import render_html
+from poolproof.reports.section import Grid, Section
+from poolproof.reports.series import Drawing, Table
+from poolproof.reports.view import build_view
 
 pytest.importorskip("selenium", reason="selenium is not installed (the extra dev has it)")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.reports import (charts)
+from poolproof.reports import charts
 
 SIDES = ("v1", "v2")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.harness.compare.comparison import (Comparison)
-from poolproof.harness.model.errors import (RecordError, UsageError)
-from poolproof.harness.run.store import (read_comparison)
-from poolproof.reports.export import (FORMATS, write_reports)
+from poolproof.harness.compare.comparison import Comparison
+from poolproof.harness.model.errors import RecordError, UsageError
+from poolproof.harness.run.store import read_comparison
+from poolproof.reports.export import FORMATS, write_reports
 
 MakeComparison = Callable[..., Comparison]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from poolproof.harness.compare.comparison import (Comparison, RunResult)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.model.verdict import (Decision, Verdict)
-from poolproof.reports.github import (MOST_ANNOTATIONS, publish, workflow_commands)
-from poolproof.reports.view import (build_view)
+from poolproof.harness.compare.comparison import Comparison, RunResult
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.verdict import Decision, Verdict
+from poolproof.reports.github import MOST_ANNOTATIONS, publish, workflow_commands
+from poolproof.reports.view import build_view
 
 MakeResult = Callable[..., RunResult]
 MakeComparison = Callable[..., Comparison]

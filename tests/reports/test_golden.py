@@ -14,12 +14,12 @@ from typing import Any
 import jsonschema
 import pytest
 
-from poolproof.harness.compare.comparison import (Comparison, RunResult)
-from poolproof.harness.run.store import (read_comparison)
-from poolproof.harness.model.verdict import (Decision, Verdict)
-from poolproof.reports.export import (FORMATS)
-from poolproof.reports.schema import (Document, schema_of)
-from poolproof.reports.view import (build_view)
+from poolproof.harness.compare.comparison import Comparison, RunResult
+from poolproof.harness.model.verdict import Decision, Verdict
+from poolproof.harness.run.store import read_comparison
+from poolproof.reports.export import FORMATS
+from poolproof.reports.schema import Document, schema_of
+from poolproof.reports.view import build_view
 
 GOLDEN = Path(__file__).parent / "golden"
 MakeResult = Callable[..., RunResult]

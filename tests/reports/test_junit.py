@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from xml.etree import ElementTree as Xml
 
-from poolproof.harness.compare.comparison import (Comparison, RunResult)
-from poolproof.harness.model.verdict import (Decision, Verdict)
-from poolproof.reports.junit import (render_junit)
-from poolproof.reports.view import (build_view)
+from poolproof.harness.compare.comparison import Comparison, RunResult
+from poolproof.harness.model.verdict import Decision, Verdict
+from poolproof.reports.junit import render_junit
+from poolproof.reports.view import build_view
 
 MakeResult = Callable[..., RunResult]
 MakeComparison = Callable[..., Comparison]

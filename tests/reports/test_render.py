@@ -13,10 +13,18 @@ import jinja2
 import msgspec
 import pytest
 
-from poolproof.harness.compare.comparison import (Comparison, RunResult)
-from poolproof.harness.model.verdict import (Verdict)
-from poolproof.reports.render import (MOST_MARKDOWN, _environment, escape_markdown, printable, render_html, render_markdown, vega_bundle)
-from poolproof.reports.view import (build_view)
+from poolproof.harness.compare.comparison import Comparison, RunResult
+from poolproof.harness.model.verdict import Verdict
+from poolproof.reports.render import (
+    MOST_MARKDOWN,
+    _environment,
+    escape_markdown,
+    printable,
+    render_html,
+    render_markdown,
+    vega_bundle,
+)
+from poolproof.reports.view import build_view
 
 MakeResult = Callable[..., RunResult]
 MakeComparison = Callable[..., Comparison]

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import jsonschema
 import pytest
 
-from poolproof.harness.compare.comparison import (SCHEMA_VERSION, Comparison)
-from poolproof.reports.export import (render_json)
-from poolproof.reports.schema import (Document, schema_of)
-from poolproof.reports.view import (build_view)
+from poolproof.harness.compare.comparison import SCHEMA_VERSION, Comparison
+from poolproof.reports.export import render_json
+from poolproof.reports.schema import Document, schema_of
+from poolproof.reports.view import build_view
 
 MakeComparison = Callable[..., Comparison]
 

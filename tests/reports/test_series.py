@@ -7,9 +7,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from poolproof.harness.compare.comparison import (Comparison, Metrics, RunResult)
-from poolproof.harness.history.picture import (OTHERS, Flow, Level, Picture, Share, Step, Struck)
-from poolproof.reports import (series)
+from poolproof.harness.compare.comparison import Comparison, Metrics, RunResult
+from poolproof.harness.history.picture import OTHERS, Flow, Level, Picture, Share, Step, Struck
+from poolproof.reports import series
 
 MakeResult = Callable[..., RunResult]
 MakeComparison = Callable[..., Comparison]

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from poolproof.harness.model.checker import (Finding)
-from poolproof.harness.compare.comparison import (Comparison, Metrics, RunResult)
-from poolproof.harness.model.verdict import (Decision, Verdict)
-from poolproof.reports.section import (Tone)
-from poolproof.reports.view import (FIGURES, build_view, figures)
+from poolproof.harness.compare.comparison import Comparison, Metrics, RunResult
+from poolproof.harness.model.checker import Finding
+from poolproof.harness.model.verdict import Decision, Verdict
+from poolproof.reports.section import Tone
+from poolproof.reports.view import FIGURES, build_view, figures
 
 MakeResult = Callable[..., RunResult]
 MakeComparison = Callable[..., Comparison]

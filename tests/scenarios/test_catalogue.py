@@ -10,14 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from poolproof import (scenarios)
-from poolproof.bridge.worker.handlers import (COMMANDS)
-from poolproof.harness.checkers import (ALL, CORE, FaultLanded)
-from poolproof.harness.model.fault import (COMMAND_FAULTS, START_FAULTS, USED_COMMANDS, FaultKind)
-from poolproof.harness.subjects.pools import (SUBJECTS)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan, Size)
-from poolproof.scenarios import (CATALOGUE, DEFAULT_SUITE, SUITES)
+from poolproof import scenarios
+from poolproof.bridge.worker.handlers import COMMANDS
+from poolproof.harness.checkers import ALL, CORE, FaultLanded
+from poolproof.harness.model.fault import COMMAND_FAULTS, START_FAULTS, USED_COMMANDS, FaultKind
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan, Size
+from poolproof.harness.subjects.pools import SUBJECTS
+from poolproof.scenarios import CATALOGUE, DEFAULT_SUITE, SUITES
 
 SIZES = (Size(), Size(workers=1, clients=1), Size(workers=2, clients=12, scale=0.1), Size(scale=3.0))
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from poolproof.harness.compare import (catalogue)
-from poolproof.harness.compare.catalogue import (all_scenarios, find_scenarios)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.subjects.pools import (find_pool)
-from poolproof.harness.run.runner import (Request, run, why_skipped)
-from poolproof.harness.model.verdict import (Verdict)
-from poolproof.harness.model.workload import (Size)
-from poolproof.scenarios import (SUITES)
+from poolproof.harness.compare import catalogue
+from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.model.workload import Size
+from poolproof.harness.run.runner import Request, run, why_skipped
+from poolproof.harness.subjects.pools import find_pool
+from poolproof.scenarios import SUITES
 
 needs_dspy = pytest.mark.skipif(not find_spec("dspy"), reason="dspy is not installed: pip install 'poolproof[dspy]'")
 SUITE = SUITES["dspy"]

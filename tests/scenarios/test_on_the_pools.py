@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.harness.subjects.pools import (find_pool)
-from poolproof.harness.run.runner import (Request, run)
-from poolproof.harness.model.verdict import (Verdict)
-from poolproof.harness.model.workload import (Size)
-from poolproof.scenarios import (CATALOGUE)
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.model.workload import Size
+from poolproof.harness.run.runner import Request, run
+from poolproof.harness.subjects.pools import find_pool
+from poolproof.scenarios import CATALOGUE
 
 BRIEF = (
     "any_json",

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (OUTCOMES, CommandError, Event, EventKind, Pool, PoolClosed, PoolConfig, PoolError)
-from poolproof.harness.run.census import (leftovers_since, take_census)
-from poolproof.harness.history.history import (Leftovers)
-from poolproof.pool_v1 import (PoolV1)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import OUTCOMES, CommandError, Event, EventKind, Pool, PoolClosed, PoolConfig, PoolError
+from poolproof.harness.history.history import Leftovers
+from poolproof.harness.run.census import leftovers_since, take_census
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v2 import PoolV2
 
 SEEDS = (11, 29)
 WORKERS = 3

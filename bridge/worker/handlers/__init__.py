@@ -10,14 +10,9 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from poolproof.bridge.worker.handlers import (callables)
-from poolproof.bridge.worker.handlers import (exercise)
-from poolproof.bridge.worker.handlers import (injury)
-from poolproof.bridge.worker.handlers import (keyvalue)
-from poolproof.bridge.dspy import (programs)
-from poolproof.bridge.worker.handlers import (service)
-from poolproof.bridge.worker.handlers import (streams)
-from poolproof.bridge.worker.handlers.context import (Context, HandlerError)
+from poolproof.bridge.dspy import programs
+from poolproof.bridge.worker.handlers import callables, exercise, injury, keyvalue, service, streams
+from poolproof.bridge.worker.handlers.context import Context, HandlerError
 
 Handler = Callable[[Context, dict[str, Any]], Any]
 

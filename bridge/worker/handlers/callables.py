@@ -10,10 +10,10 @@ import binascii
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from poolproof.bridge.worker.handlers.context import (Context, HandlerError, text, with_nonce)
+from poolproof.bridge.worker.handlers.context import Context, HandlerError, text, with_nonce
 
 if TYPE_CHECKING:
-    from poolproof.bridge.worker.handlers.pickles import (Runner)
+    from poolproof.bridge.worker.handlers.pickles import Runner
 
 _runners: WeakKeyDictionary[Context, Runner] = WeakKeyDictionary()
 
@@ -24,7 +24,7 @@ def initialize(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     Both are pickles in base64. Answers like `call`, with None for a result. Until this has succeeded, no call that
     `needs_initialize` is run.
     """
-    from poolproof.bridge.worker.handlers.pickles import (Runner, Setting)
+    from poolproof.bridge.worker.handlers.pickles import Runner, Setting
 
     runner = Runner(Setting.read(_data(args, "setting")))
     runner.setting.adopt()
@@ -45,7 +45,7 @@ def call(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     if runner is None:
         if args.get("needs_initialize"):
             return with_nonce(args, uninitialized=True)
-        from poolproof.bridge.worker.handlers.pickles import (Runner)
+        from poolproof.bridge.worker.handlers.pickles import Runner
 
         runner = _runners[context] = Runner()
     return with_nonce(args, **runner.run(_data(args, "call")))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolproof.bridge.worker.handlers.context import (HandlerError, Program, ProgramEngine, Session, number, text)
+from poolproof.bridge.worker.handlers.context import HandlerError, Program, ProgramEngine, Session, number, text
 
 PROGRAMS_VARIABLE = "POOLPROOF_PROGRAMS"
 ENGINES = ("template", "dspy")
@@ -48,7 +48,7 @@ def load_engine(name: str) -> ProgramEngine:
     if name != "dspy":
         raise HandlerError(f"{PROGRAMS_VARIABLE} {name!r}: one of {', '.join(ENGINES)}")
     try:
-        from poolproof.bridge.dspy.engine import (DspyEngine)
+        from poolproof.bridge.dspy.engine import DspyEngine
     except ModuleNotFoundError as error:
         raise HandlerError(f"{PROGRAMS_VARIABLE} 'dspy': {error.name} is not installed; {NEEDED}") from error
     return DspyEngine()

@@ -9,7 +9,7 @@ import os
 import time
 from typing import Any
 
-from poolproof.bridge.worker.handlers.context import (Context, HandlerError, number, with_nonce)
+from poolproof.bridge.worker.handlers.context import Context, HandlerError, number, with_nonce
 
 LONGEST_S = 3600.0
 LARGEST_BYTES = 2**30

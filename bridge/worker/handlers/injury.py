@@ -13,9 +13,9 @@ import sys
 import time
 from typing import Any
 
-from poolproof.bridge.wire.framing import (HEADER_BYTES, encode_frame)
-from poolproof.bridge.worker.handlers.context import (Context, HandlerError, number, with_nonce)
-from poolproof.bridge.wire.messages import (encode_success)
+from poolproof.bridge.wire.framing import HEADER_BYTES, encode_frame
+from poolproof.bridge.wire.messages import encode_success
+from poolproof.bridge.worker.handlers.context import Context, HandlerError, number, with_nonce
 
 MOST_PRINTED_BYTES = 2**28
 LONGEST_CHILD_S = 3600.0

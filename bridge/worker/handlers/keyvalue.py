@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolproof.bridge.worker.handlers.context import (Context, HandlerError, Program, Session, text, with_nonce)
+from poolproof.bridge.worker.handlers.context import Context, HandlerError, Program, Session, text, with_nonce
 
 
 def put(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401

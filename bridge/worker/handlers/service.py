@@ -6,7 +6,7 @@ import resource
 from datetime import UTC, datetime
 from typing import Any
 
-from poolproof.bridge.worker.handlers.context import (Context, with_nonce)
+from poolproof.bridge.worker.handlers.context import Context, with_nonce
 
 
 def ping(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401

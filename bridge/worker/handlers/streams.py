@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from poolproof.bridge.worker.handlers.context import (Context, HandlerError, number)
+from poolproof.bridge.worker.handlers.context import Context, HandlerError, number
 
 MOST_PARTS = 1_000_000
 LARGEST_BYTES = 2**26

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.bench.statistics.figures import (BenchReport)
-from poolproof.harness.bench.records.index import (store_folder)
-from poolproof.harness.bench.report import (read_report)
-from poolproof.harness.run.store import (write_whole)
+from poolproof.harness.bench.records.index import store_folder
+from poolproof.harness.bench.report import read_report
+from poolproof.harness.bench.statistics.figures import BenchReport
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.run.store import write_whole
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 

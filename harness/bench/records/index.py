@@ -14,8 +14,8 @@ from typing import Self
 
 import msgspec
 
-from poolproof.harness.model.errors import (RecordError, UsageError)
-from poolproof.harness.bench.statistics.figures import (BenchReport)
+from poolproof.harness.bench.statistics.figures import BenchReport
+from poolproof.harness.model.errors import RecordError, UsageError
 
 STORE_VARIABLE = "POOLPROOF_STORE"
 INDEX_FILE = "index.sqlite"

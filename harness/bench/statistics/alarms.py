@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from poolproof.harness.bench.bench import (BenchPlan)
-from poolproof.harness.bench.statistics.claims import (Claim)
-from poolproof.harness.bench.statistics.figures import (Bench)
-from poolproof.harness.bench.report import (assemble)
-from poolproof.harness.bench.running import (Progress, run_bench)
-from poolproof.harness.run.runner import (Subject)
-from poolproof.harness.run.store import (write_whole)
+from poolproof.harness.bench.bench import BenchPlan
+from poolproof.harness.bench.report import assemble
+from poolproof.harness.bench.running import Progress, run_bench
+from poolproof.harness.bench.statistics.claims import Claim
+from poolproof.harness.bench.statistics.figures import Bench
+from poolproof.harness.run.runner import Subject
+from poolproof.harness.run.store import write_whole
 
 CHECKS = "equal pools and planted latencies (20 % quick, 10 % full); prints the counts."
 PLANTED = {"quick": 20, "full": 10}

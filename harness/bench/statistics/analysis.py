@@ -21,14 +21,21 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from poolproof.harness.bench.block import (Block, Round)
-from poolproof.harness.model.budget import (Unmeasured)
-from poolproof.harness.bench.statistics.claims import (ALPHA, Claim, claim, holm)
-from poolproof.harness.bench.statistics.figures import (Estimate, Figure, Schedule, Trial)
-from poolproof.harness.bench.statistics.histogram import (QUANTILES, middle_us, needed)
-from poolproof.harness.bench.statistics.metrics import (HIGHER_IS_BETTER, LEVELS, TESTED_CLOSED, TESTED_OPEN, UNIT_NAMES, UNITS)
-from poolproof.harness.bench.statistics.slopes import (Slope)
-from poolproof.harness.history.stats import (TRIM, trimmed_mean)
+from poolproof.harness.bench.block import Block, Round
+from poolproof.harness.bench.statistics.claims import ALPHA, Claim, claim, holm
+from poolproof.harness.bench.statistics.figures import Estimate, Figure, Schedule, Trial
+from poolproof.harness.bench.statistics.histogram import QUANTILES, middle_us, needed
+from poolproof.harness.bench.statistics.metrics import (
+    HIGHER_IS_BETTER,
+    LEVELS,
+    TESTED_CLOSED,
+    TESTED_OPEN,
+    UNIT_NAMES,
+    UNITS,
+)
+from poolproof.harness.bench.statistics.slopes import Slope
+from poolproof.harness.history.stats import TRIM, trimmed_mean
+from poolproof.harness.model.budget import Unmeasured
 
 Array = npt.NDArray[np.float64]
 

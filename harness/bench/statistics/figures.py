@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
-from poolproof.harness.bench.statistics.claims import (Claim)
-from poolproof.harness.bench.statistics.histogram import (Histogram)
-from poolproof.harness.model.load import (Load)
-from poolproof.harness.bench.statistics.slopes import (Slope)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.bench.statistics.claims import Claim
+from poolproof.harness.bench.statistics.histogram import Histogram
+from poolproof.harness.bench.statistics.slopes import Slope
+from poolproof.harness.model.load import Load
+from poolproof.harness.model.verdict import Verdict
 
 SCHEMA_VERSION = "1.0"
 

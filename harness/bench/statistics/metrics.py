@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from poolproof.harness.bench.statistics.histogram import (QUANTILES)
+from poolproof.harness.bench.statistics.histogram import QUANTILES
 
 
 class Unit(msgspec.Struct, frozen=True):

@@ -10,8 +10,8 @@ import math
 
 import msgspec
 
-from poolproof.harness.bench.statistics.claims import (Claim)
-from poolproof.harness.bench.statistics.figures import (Bench, BenchReport, Estimate, MachineKey)
+from poolproof.harness.bench.statistics.claims import Claim
+from poolproof.harness.bench.statistics.figures import Bench, BenchReport, Estimate, MachineKey
 
 DESCRIBED = {
     "processor": "the processor",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.errors import UsageError
 
 LEAST_POINTS = 4
 NEAR = 0.95

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from poolproof.harness.history.equality import (same_json)
-from poolproof.harness.model.workload import (Step)
+from poolproof.harness.history.equality import same_json
+from poolproof.harness.model.workload import Step
 
 FIXED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "sleep": lambda args: {"slept_s": args.get("seconds")},

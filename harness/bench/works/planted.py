@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import msgspec
 
-from poolproof.bridge import (Observer, Pool, PoolConfig)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.run.runner import (Subject)
+from poolproof.bridge import Observer, Pool, PoolConfig
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.run.runner import Subject
 
 PREFIX = "slower:"
 MOST_PERCENT = 1000.0

@@ -9,10 +9,10 @@ import json
 import random
 from typing import Any
 
-from poolproof.harness.checkers import (OneOutcome)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan, Size, steady)
+from poolproof.harness.checkers import OneOutcome
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan, Size, steady
 
 DEFAULT_CALL = 'sleep {"seconds": 0.003}'
 DEFAULT_NAME = "short_calls"

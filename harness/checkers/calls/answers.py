@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.history.equality import (same_json)
-from poolproof.harness.history.history import (History, OpType)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.history.equality import same_json
+from poolproof.harness.history.history import History, OpType
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
 
 ANSWER = ("command", "nonce", "session", "args", "value")
 

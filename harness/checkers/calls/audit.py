@@ -7,11 +7,11 @@ from collections import defaultdict
 import msgspec
 import numpy as np
 
-from poolproof.bridge import (ServiceInterval)
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.history.columns import (NONE)
-from poolproof.harness.history.history import (History, Op, OpType)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import ServiceInterval
+from poolproof.harness.history.columns import NONE
+from poolproof.harness.history.history import History, Op, OpType
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from poolproof.harness.history.columns import (order_by)
-from poolproof.harness.history.history import (History)
-from poolproof.harness.model.op import (OpType)
+from poolproof.harness.history.columns import order_by
+from poolproof.harness.history.history import History
+from poolproof.harness.model.op import OpType
 
 
 class SessionCall(msgspec.Struct, frozen=True, gc=False):

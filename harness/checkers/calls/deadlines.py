@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.history.columns import (NONE)
-from poolproof.harness.history.history import (History)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.history.columns import NONE
+from poolproof.harness.history.history import History
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
 
 EARLY_S = 0.02
 """How much before its limit a timeout may be told; clocks and rounding."""

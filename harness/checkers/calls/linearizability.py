@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.checkers.calls.calls import (SessionCall, calls_by_session)
-from poolproof.harness.checkers.calls.search import (Call, Found, State, Step, find_order)
-from poolproof.harness.history.history import (History, OpType)
-from poolproof.harness.model.verdict import (Verdict, worst)
+from poolproof.harness.checkers.calls.calls import SessionCall, calls_by_session
+from poolproof.harness.checkers.calls.search import Call, Found, State, Step, find_order
+from poolproof.harness.history.history import History, OpType
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict, worst
 
 KEY_COMMANDS = frozenset({"put", "get", "append", "delete"})
 WHOLE_COMMANDS = frozenset({"list", "cleanup_session", "snapshot_session", "restore_session"})

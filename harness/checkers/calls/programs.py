@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.history.history import (History, Op, OpType)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.history.history import History, Op, OpType
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
 
 COMMANDS = frozenset({"configure_lm", "create_program", "delete_program", "execute_program"})
 NOT_OF_THE_MODEL = frozenset({"nonce", "session_id"})

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.model.verdict import Verdict
 
 State: TypeAlias = tuple[tuple[str, bytes], ...]
 """Pairs of names and values, by name."""

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.checkers.calls.calls import (SessionCall, calls_by_session)
-from poolproof.harness.history.history import (History, OpType)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.checkers.calls.calls import SessionCall, calls_by_session
+from poolproof.harness.history.history import History, OpType
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
 
 JUDGED = frozenset({"put", "append", "get"})
 OTHERS = frozenset({"delete", "cleanup_session", "restore_session"})

@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from poolproof.bridge import (EventKind)
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.checkers.pools.leases import (LEASE_ENDS, free_arrivals, same_as_before)
-from poolproof.harness.history.columns import (NONE, Numbers, numbered, pick)
-from poolproof.harness.history.history import (History)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import EventKind
+from poolproof.harness.checkers.pools.leases import LEASE_ENDS, free_arrivals, same_as_before
+from poolproof.harness.history.columns import NONE, Numbers, numbered, pick
+from poolproof.harness.history.history import History
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
 
 IDLE_BEGINS = (EventKind.READY, EventKind.CHECKIN, EventKind.WITHDRAW)
 

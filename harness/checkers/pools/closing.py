@@ -6,9 +6,9 @@ from collections import Counter
 
 import msgspec
 
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.history.history import (History, Leftovers)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.history.history import History, Leftovers
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
 
 
 class CloseBounded(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,12 +9,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from poolproof.bridge import (EventKind)
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.history.columns import (NONE, Numbers, find_last, last_where, order_by, pick, repeated)
-from poolproof.harness.history.history import (History, OpType)
-from poolproof.harness.history.tables import (Events)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import EventKind
+from poolproof.harness.history.columns import NONE, Numbers, find_last, last_where, order_by, pick, repeated
+from poolproof.harness.history.history import History, OpType
+from poolproof.harness.history.tables import Events
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
 
 NEVER_NS = 1 << 62
 LEASE_ENDS = (EventKind.CHECKIN, EventKind.KILL, EventKind.REAP)

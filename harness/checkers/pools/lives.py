@@ -9,12 +9,12 @@ from typing import ClassVar
 import msgspec
 import numpy as np
 
-from poolproof.bridge import (Event, EventKind)
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.checkers.pools.leases import (same_as_before)
-from poolproof.harness.history.columns import (NONE, order_by)
-from poolproof.harness.history.history import (History)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import Event, EventKind
+from poolproof.harness.checkers.pools.leases import same_as_before
+from poolproof.harness.history.columns import NONE, order_by
+from poolproof.harness.history.history import History
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
 
 SPAWN, READY, KILL, REAP = EventKind.SPAWN, EventKind.READY, EventKind.KILL, EventKind.REAP
 RETIRED = frozenset({"retired"})

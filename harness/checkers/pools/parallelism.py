@@ -7,12 +7,12 @@ from typing import ClassVar
 import msgspec
 import numpy as np
 
-from poolproof.bridge import (EventKind)
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.history.columns import (NONE)
-from poolproof.harness.history.history import (History)
-from poolproof.harness.history.overlap import (overlap_degree)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import EventKind
+from poolproof.harness.history.columns import NONE
+from poolproof.harness.history.history import History
+from poolproof.harness.history.overlap import overlap_degree
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
 
 
 class Overlap(msgspec.Struct, frozen=True, kw_only=True):

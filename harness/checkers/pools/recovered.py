@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.history.history import (History)
-from poolproof.harness.history.recovery import (recoveries)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.history.history import History
+from poolproof.harness.history.recovery import recoveries
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
 
 
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.history.history import (History, Sample)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.history.history import History, Sample
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
 
 MOST_POINTS = 300
 """More samples than this are thinned out evenly: the slope is taken over all pairs."""

@@ -8,13 +8,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.checkers.calls.calls import (SessionCall, calls_by_session)
-from poolproof.harness.history.columns import (NONE, order_by)
-from poolproof.harness.history.equality import (same_json)
-from poolproof.harness.history.history import (History, OpType)
-from poolproof.harness.history.tables import (Ops)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.checkers.calls.calls import SessionCall, calls_by_session
+from poolproof.harness.history.columns import NONE, order_by
+from poolproof.harness.history.equality import same_json
+from poolproof.harness.history.history import History, OpType
+from poolproof.harness.history.tables import Ops
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
 
 STATE_COMMANDS = frozenset({"put", "get", "append", "list", "delete"})
 READ_COMMANDS = frozenset({"get", "list"})

@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import msgspec
 
-from poolproof.bridge import (EventKind)
-from poolproof.harness.model.checker import (Finding, finding)
-from poolproof.harness.history.columns import (NONE)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.harness.history.history import (History)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import EventKind
+from poolproof.harness.history.columns import NONE
+from poolproof.harness.history.history import History
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.verdict import Verdict
 
 
 class StableWorkers(msgspec.Struct, frozen=True, kw_only=True):

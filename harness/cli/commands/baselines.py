@@ -11,27 +11,58 @@ import msgspec
 import typer
 from rich.console import Console
 
-from poolproof.harness.compare.catalogue import (find_scenarios)
-from poolproof.harness.cli.commands.benches import (Baseline, BlockSeconds, Budgets, CallOption, Candidate, ClientsOption, LoadOption, Margin, Rounds, keep, make_plans, show_report)
-from poolproof.harness.cli.commands.options import (AsJson, Exit, Keeping, Out, Profile, ProfileOption, Quiet, Scenarios, Seed, Workers, new_folder)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.bench.records.baselines import (Baselines)
-from poolproof.harness.bench.bench import (BenchPlan)
-from poolproof.harness.bench.statistics.claims import (Claim)
-from poolproof.harness.bench.statistics.figures import (BenchReport)
-from poolproof.harness.bench.records.index import (Index)
-from poolproof.harness.bench.machine import (describe)
-from poolproof.harness.bench.statistics.metrics import (TESTED_CLOSED, nearest)
-from poolproof.harness.bench.statistics.regression import (Change, changes_between, confirm, machine_changes, work_changes)
-from poolproof.harness.bench.report import (read_report)
-from poolproof.harness.bench.running import (run_benches)
-from poolproof.harness.bench.schedules import (make_schedule)
-from poolproof.harness.bench.show import (tell_interval, tell_value)
-from poolproof.harness.bench.statistics.trend import (bars, tell_trend)
-from poolproof.harness.bench.works.works import (call_scenario)
-from poolproof.harness.subjects.pools import (find_pool)
-from poolproof.harness.cli.terminal import (Steps, show_table)
-from poolproof.harness.model.workload import (Size)
+from poolproof.harness.bench.bench import BenchPlan
+from poolproof.harness.bench.machine import describe
+from poolproof.harness.bench.records.baselines import Baselines
+from poolproof.harness.bench.records.index import Index
+from poolproof.harness.bench.report import read_report
+from poolproof.harness.bench.running import run_benches
+from poolproof.harness.bench.schedules import make_schedule
+from poolproof.harness.bench.show import tell_interval, tell_value
+from poolproof.harness.bench.statistics.claims import Claim
+from poolproof.harness.bench.statistics.figures import BenchReport
+from poolproof.harness.bench.statistics.metrics import TESTED_CLOSED, nearest
+from poolproof.harness.bench.statistics.regression import (
+    Change,
+    changes_between,
+    confirm,
+    machine_changes,
+    work_changes,
+)
+from poolproof.harness.bench.statistics.trend import bars, tell_trend
+from poolproof.harness.bench.works.works import call_scenario
+from poolproof.harness.cli.commands.benches import (
+    Baseline,
+    BlockSeconds,
+    Budgets,
+    CallOption,
+    Candidate,
+    ClientsOption,
+    LoadOption,
+    Margin,
+    Rounds,
+    keep,
+    make_plans,
+    show_report,
+)
+from poolproof.harness.cli.commands.options import (
+    AsJson,
+    Exit,
+    Keeping,
+    Out,
+    Profile,
+    ProfileOption,
+    Quiet,
+    Scenarios,
+    Seed,
+    Workers,
+    new_folder,
+)
+from poolproof.harness.cli.terminal import Steps, show_table
+from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.workload import Size
+from poolproof.harness.subjects.pools import find_pool
 
 baseline_app = typer.Typer(help="Save benches by name, and find regressions against them.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The baseline's name.")]

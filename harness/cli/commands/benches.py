@@ -11,27 +11,55 @@ import msgspec
 import typer
 from rich.console import Console
 
-from poolproof.bridge import (CommandError, PoolConfig)
-from poolproof.harness.compare.catalogue import (find_scenarios)
-from poolproof.harness.cli.commands.options import (OF_VERDICT, POOL_HELP, AsJson, Exit, Keeping, Out, Profile, ProfileOption, Quiet, Scenarios, Seed, WorkerCommand, Workers, new_folder)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.bench.statistics.alarms import (CHECKS, check_yourself, tell)
-from poolproof.harness.bench.bench import (BenchPlan)
-from poolproof.harness.model.budget import (parse_budget)
-from poolproof.harness.bench.statistics.figures import (BenchReport)
-from poolproof.harness.bench.records.index import (Index)
-from poolproof.harness.model.load import (parse_load)
-from poolproof.harness.bench.report import (BENCH_FILE, verdict_of, write_report)
-from poolproof.harness.bench.running import (default_clients, run_benches)
-from poolproof.harness.bench.schedules import (make_schedule)
-from poolproof.harness.bench.show import (COLUMNS, CURVE_COLUMNS, SWEEP_COLUMNS, curve_rows, describe, figure_rows, headline, markdown, notes, sweep_markdown, sweep_rows, test_rows)
-from poolproof.harness.bench.sweep import (SweepPlan, carry_out_sweep)
-from poolproof.harness.bench.works.works import (DEFAULT_CALL, call_scenario, plan_of)
-from poolproof.harness.run.names import (pool_name)
-from poolproof.harness.subjects.pools import (find_pool)
-from poolproof.harness.run.store import (write_whole)
-from poolproof.harness.cli.terminal import (Steps, show_table)
-from poolproof.harness.model.workload import (Size)
+from poolproof.bridge import CommandError, PoolConfig
+from poolproof.harness.bench.bench import BenchPlan
+from poolproof.harness.bench.records.index import Index
+from poolproof.harness.bench.report import BENCH_FILE, verdict_of, write_report
+from poolproof.harness.bench.running import default_clients, run_benches
+from poolproof.harness.bench.schedules import make_schedule
+from poolproof.harness.bench.show import (
+    COLUMNS,
+    CURVE_COLUMNS,
+    SWEEP_COLUMNS,
+    curve_rows,
+    describe,
+    figure_rows,
+    headline,
+    markdown,
+    notes,
+    sweep_markdown,
+    sweep_rows,
+    test_rows,
+)
+from poolproof.harness.bench.statistics.alarms import CHECKS, check_yourself, tell
+from poolproof.harness.bench.statistics.figures import BenchReport
+from poolproof.harness.bench.sweep import SweepPlan, carry_out_sweep
+from poolproof.harness.bench.works.works import DEFAULT_CALL, call_scenario, plan_of
+from poolproof.harness.cli.commands.options import (
+    OF_VERDICT,
+    POOL_HELP,
+    AsJson,
+    Exit,
+    Keeping,
+    Out,
+    Profile,
+    ProfileOption,
+    Quiet,
+    Scenarios,
+    Seed,
+    WorkerCommand,
+    Workers,
+    new_folder,
+)
+from poolproof.harness.cli.terminal import Steps, show_table
+from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.model.budget import parse_budget
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.load import parse_load
+from poolproof.harness.model.workload import Size
+from poolproof.harness.run.names import pool_name
+from poolproof.harness.run.store import write_whole
+from poolproof.harness.subjects.pools import find_pool
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool to be compared with; {POOL_HELP}.")]
 Candidate = Annotated[

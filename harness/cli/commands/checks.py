@@ -6,10 +6,22 @@ from typing import Annotated
 
 import typer
 
-from poolproof.harness.cli.commands.options import (OF_VERDICT, AsJson, Jobs, Keeping, Out, Profile, ProfileOption, Quiet, Seed, build_request, new_folder)
-from poolproof.harness.mutation.command import (run_selfcheck)
-from poolproof.harness.mutation.roster import (find_mutants)
-from poolproof.harness.model.workload import (Size)
+from poolproof.harness.cli.commands.options import (
+    OF_VERDICT,
+    AsJson,
+    Jobs,
+    Keeping,
+    Out,
+    Profile,
+    ProfileOption,
+    Quiet,
+    Seed,
+    build_request,
+    new_folder,
+)
+from poolproof.harness.model.workload import Size
+from poolproof.harness.mutation.command import run_selfcheck
+from poolproof.harness.mutation.roster import find_mutants
 
 JOBS = 2
 

@@ -8,11 +8,11 @@ import msgspec
 import typer
 from rich.console import Console
 
-from poolproof.bridge.processes.rundir import (list_pools, reap_orphans)
-from poolproof.bridge.worker.program import (main as worker_main)
-from poolproof.harness.cli.commands.options import (AsJson, Exit)
-from poolproof.harness.cli.doctor import (examine)
-from poolproof.harness.cli.terminal import (show_table)
+from poolproof.bridge.processes.rundir import list_pools, reap_orphans
+from poolproof.bridge.worker.program import main as worker_main
+from poolproof.harness.cli.commands.options import AsJson, Exit
+from poolproof.harness.cli.doctor import examine
+from poolproof.harness.cli.terminal import show_table
 
 
 def ps_command(as_json: AsJson = False) -> int:

@@ -16,19 +16,37 @@ import msgspec
 import typer
 from rich.console import Console
 
-from poolproof.bridge import (ConfigError)
-from poolproof.harness.compare.catalogue import (find_scenarios)
-from poolproof.harness.cli.commands.options import (JOBS, OF_VERDICT, POOL_HELP, AsJson, Clients, Exit, Jobs, Keeping, Out, Profile, ProfileOption, Quiet, Scenarios, Seed, Workers, build_request, new_folder)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.run.job import (start_job)
-from poolproof.migration.config import (load_plan)
-from poolproof.harness.readiness.page import (render_checklist)
-from poolproof.migration.plan import (Mode, Plan, Position)
-from poolproof.migration.state import (Entry, StateFile, whoami)
-from poolproof.harness.readiness.validate import (validate)
-from poolproof.harness.subjects.pools import (find_pool)
-from poolproof.harness.cli.terminal import (STYLES, Steps, show_table)
-from poolproof.reports import (write_reports)
+from poolproof.bridge import ConfigError
+from poolproof.harness.cli.commands.options import (
+    JOBS,
+    OF_VERDICT,
+    POOL_HELP,
+    AsJson,
+    Clients,
+    Exit,
+    Jobs,
+    Keeping,
+    Out,
+    Profile,
+    ProfileOption,
+    Quiet,
+    Scenarios,
+    Seed,
+    Workers,
+    build_request,
+    new_folder,
+)
+from poolproof.harness.cli.terminal import STYLES, Steps, show_table
+from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.readiness.page import render_checklist
+from poolproof.harness.readiness.validate import validate
+from poolproof.harness.run.job import start_job
+from poolproof.harness.subjects.pools import find_pool
+from poolproof.migration.config import load_plan
+from poolproof.migration.plan import Mode, Plan, Position
+from poolproof.migration.state import Entry, StateFile, whoami
+from poolproof.reports import write_reports
 
 DEFAULT_STATE = "poolproof-migration.json"
 CHECKLIST_FILE = "checklist.md"

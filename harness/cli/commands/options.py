@@ -14,13 +14,13 @@ from typing import Annotated
 
 import typer
 
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.subjects.probe import (examine_worker)
-from poolproof.harness.run.runner import (Request)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.run.store import (COMPARISON_FILE)
-from poolproof.harness.model.verdict import (Decision, Verdict)
-from poolproof.harness.model.workload import (Size)
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.verdict import Decision, Verdict
+from poolproof.harness.model.workload import Size
+from poolproof.harness.run.runner import Request
+from poolproof.harness.run.store import COMPARISON_FILE
+from poolproof.harness.subjects.probe import examine_worker
 
 FULL_SCALE = 3.0
 JOBS = 6

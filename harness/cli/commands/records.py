@@ -12,20 +12,20 @@ import msgspec
 import typer
 from rich.console import Console
 
-from poolproof.harness.compare.catalogue import (all_scenarios, find_scenarios)
-from poolproof.harness.checkers import (ALL)
-from poolproof.harness.cli.commands.options import (DEFAULT_OUT, OF_DECISION, AsJson, Exit, Run, is_run)
-from poolproof.harness.cli.commands.results import (show_results)
-from poolproof.harness.compare.compare import (reanalyze)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.subjects.faces import (ALL_FACES)
-from poolproof.harness.model.fault import (DESCRIPTIONS)
-from poolproof.harness.subjects.pools import (SUBJECTS, offered_pools)
-from poolproof.harness.run.runner import (analyze)
-from poolproof.harness.run.store import (COMPARISON_FILE, RunFolder, read_comparison)
-from poolproof.harness.cli.terminal import (show_decision, show_table)
-from poolproof.reports import (FORMATS, INDEX_FILE, Document, schema_of, write_reports, write_site)
-from poolproof.scenarios import (SUITES)
+from poolproof.harness.checkers import ALL
+from poolproof.harness.cli.commands.options import DEFAULT_OUT, OF_DECISION, AsJson, Exit, Run, is_run
+from poolproof.harness.cli.commands.results import show_results
+from poolproof.harness.cli.terminal import show_decision, show_table
+from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios
+from poolproof.harness.compare.compare import reanalyze
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.fault import DESCRIPTIONS
+from poolproof.harness.run.runner import analyze
+from poolproof.harness.run.store import COMPARISON_FILE, RunFolder, read_comparison
+from poolproof.harness.subjects.faces import ALL_FACES
+from poolproof.harness.subjects.pools import SUBJECTS, offered_pools
+from poolproof.reports import FORMATS, INDEX_FILE, Document, schema_of, write_reports, write_site
+from poolproof.scenarios import SUITES
 
 
 class Listed(StrEnum):

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import msgspec
 from rich.console import Console
 
-from poolproof.harness.compare.catalogue import (all_scenarios)
-from poolproof.harness.cli.commands.options import (OF_VERDICT)
-from poolproof.harness.compare.comparison import (RunResult)
-from poolproof.harness.model.intended import (find_excuse, not_seen)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.cli.terminal import (show_result)
-from poolproof.harness.model.verdict import (Verdict, worst)
+from poolproof.harness.cli.commands.options import OF_VERDICT
+from poolproof.harness.cli.terminal import show_result
+from poolproof.harness.compare.catalogue import all_scenarios
+from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.model.intended import find_excuse, not_seen
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.verdict import Verdict, worst
 
 
 def show_results(results: Sequence[RunResult], scenarios: dict[str, Scenario], *, as_json: bool) -> int:

@@ -13,20 +13,40 @@ import msgspec
 import typer
 from rich.console import Console
 
-from poolproof.harness.compare.catalogue import (find_scenarios)
-from poolproof.harness.cli.commands.options import (JOBS, OF_DECISION, POOL_HELP, AsJson, Clients, Exit, Jobs, Keeping, Out, Profile, ProfileOption, Quiet, Scenarios, Seed, Suite, WorkerCommand, Workers, build_request, new_folder)
-from poolproof.harness.cli.commands.results import (show_results)
-from poolproof.harness.compare.compare import (PlannedRun, StartJob, compare, run_jobs)
-from poolproof.harness.compare.comparison import (Minimum)
-from poolproof.harness.compare.covering import (Covering, sources_of)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.model.face import (EXECUTE)
-from poolproof.harness.run.job import (start_measured_job)
-from poolproof.harness.run.jobserver import (JobServer)
-from poolproof.harness.subjects.pools import (find_pool)
-from poolproof.harness.cli.terminal import (Steps, show_decision)
-from poolproof.reports import (publish, view_with_extras, write_reports)
-from poolproof.scenarios import (DEFAULT_SUITE)
+from poolproof.harness.cli.commands.options import (
+    JOBS,
+    OF_DECISION,
+    POOL_HELP,
+    AsJson,
+    Clients,
+    Exit,
+    Jobs,
+    Keeping,
+    Out,
+    Profile,
+    ProfileOption,
+    Quiet,
+    Scenarios,
+    Seed,
+    Suite,
+    WorkerCommand,
+    Workers,
+    build_request,
+    new_folder,
+)
+from poolproof.harness.cli.commands.results import show_results
+from poolproof.harness.cli.terminal import Steps, show_decision
+from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.compare.compare import PlannedRun, StartJob, compare, run_jobs
+from poolproof.harness.compare.comparison import Minimum
+from poolproof.harness.compare.covering import Covering, sources_of
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.face import EXECUTE
+from poolproof.harness.run.job import start_measured_job
+from poolproof.harness.run.jobserver import JobServer
+from poolproof.harness.subjects.pools import find_pool
+from poolproof.reports import publish, view_with_extras, write_reports
+from poolproof.scenarios import DEFAULT_SUITE
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")]
 Candidate = Annotated[str, typer.Option(metavar="POOL", help="The pool that is to replace it.")]

@@ -11,16 +11,26 @@ import msgspec
 import typer
 from rich.console import Console
 
-from poolproof.harness.compare.catalogue import (find_scenarios)
-from poolproof.harness.cli.commands.options import (FULL_SCALE, AsJson, Exit, Keeping, Out, Profile, Quiet, is_run, new_folder)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.model.intended import (find_excuse)
-from poolproof.harness.run.job import (start_job)
-from poolproof.harness.subjects.pools import (find_pool)
-from poolproof.harness.shrink.shrinking import (Bounds, Shrinking, Shrunk, choose_finding)
-from poolproof.harness.history.stats import (Proportion)
-from poolproof.harness.run.store import (RunFolder)
-from poolproof.harness.cli.terminal import (Steps)
+from poolproof.harness.cli.commands.options import (
+    FULL_SCALE,
+    AsJson,
+    Exit,
+    Keeping,
+    Out,
+    Profile,
+    Quiet,
+    is_run,
+    new_folder,
+)
+from poolproof.harness.cli.terminal import Steps
+from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.history.stats import Proportion
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.intended import find_excuse
+from poolproof.harness.run.job import start_job
+from poolproof.harness.run.store import RunFolder
+from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding
+from poolproof.harness.subjects.pools import find_pool
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that failed.")]
 CheckerOption = Annotated[

@@ -9,7 +9,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from poolproof.bridge.wire.messages import (INIT_ID, Request)
+from poolproof.bridge.wire.messages import INIT_ID, Request
 
 KEYS = frozenset({"id", "command", "args", "timestamp"})
 OPTIONAL_KEYS = frozenset({"stream"})

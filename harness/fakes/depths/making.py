@@ -13,15 +13,14 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (PoolConfig)
-from poolproof.bridge.dspy.adapter import (DSPY_ENVIRONMENT, DSPY_PRELOAD)
-from poolproof.bridge.worker.handlers import (COMMANDS)
-from poolproof.bridge.worker.handlers import (streams)
-from poolproof.harness.model.depth import (Depth, why_not)
-from poolproof.harness.fakes.depths.mock import (MockPool)
-from poolproof.harness.fakes.depths.script import (Script)
-from poolproof.harness.fakes.depths.scripted_worker import (command)
-from poolproof.harness.run.runner import (Request, Subject)
+from poolproof.bridge import PoolConfig
+from poolproof.bridge.dspy.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
+from poolproof.bridge.worker.handlers import COMMANDS, streams
+from poolproof.harness.fakes.depths.mock import MockPool
+from poolproof.harness.fakes.depths.script import Script
+from poolproof.harness.fakes.depths.scripted_worker import command
+from poolproof.harness.model.depth import Depth, why_not
+from poolproof.harness.run.runner import Request, Subject
 
 DSPY = "dspy"
 DSPY_START_TIMEOUT_S = 60.0

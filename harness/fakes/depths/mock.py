@@ -10,12 +10,30 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
-from poolproof.bridge import (OUTCOMES, Capability, CommandError, Health, InvalidRequest, Observer, PoolClosed, PoolConfig, PoolError, PoolStatus, SessionStatus, Statistics)
-from poolproof.bridge.wire.framing import (HEADER_BYTES)
-from poolproof.bridge.worker.handlers import (COMMANDS, Context, HandlerError, find_handler)
-from poolproof.bridge.worker.handlers import (injury)
-from poolproof.bridge.wire.messages import (decode_request, decode_response, encode_failure, encode_request, encode_success)
-from poolproof.harness.fakes.depths.script import (Script)
+from poolproof.bridge import (
+    OUTCOMES,
+    Capability,
+    CommandError,
+    Health,
+    InvalidRequest,
+    Observer,
+    PoolClosed,
+    PoolConfig,
+    PoolError,
+    PoolStatus,
+    SessionStatus,
+    Statistics,
+)
+from poolproof.bridge.wire.framing import HEADER_BYTES
+from poolproof.bridge.wire.messages import (
+    decode_request,
+    decode_response,
+    encode_failure,
+    encode_request,
+    encode_success,
+)
+from poolproof.bridge.worker.handlers import COMMANDS, Context, HandlerError, find_handler, injury
+from poolproof.harness.fakes.depths.script import Script
 
 NAME = "mock"
 SIZE_LIMIT = 2**32 - 1

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from poolproof.harness.history.equality import (same_json)
-from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.history.equality import same_json
+from poolproof.harness.model.errors import UsageError
 
 
 class ScriptLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

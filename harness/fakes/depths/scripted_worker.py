@@ -13,16 +13,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from poolproof.bridge.config import (module_command)
-from poolproof.bridge.errors import (ProtocolError)
-from poolproof.bridge.wire.framing import (FRAME_LIMIT_VARIABLE)
-from poolproof.bridge.worker.handlers import (Context, HandlerError, find_handler)
-from poolproof.bridge.processes.interpreter import (adopt)
-from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE, Journal)
-from poolproof.bridge.wire.messages import (INIT_ID, Request, encode_failure, encode_success)
-from poolproof.bridge.worker.program import (DEFAULT_FRAME_LIMIT_BYTES, Wire)
-from poolproof.harness.fakes.depths.frames import (FrameCheck, FrameFault)
-from poolproof.harness.fakes.depths.script import (Script, read_script)
+from poolproof.bridge.config import module_command
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.processes.interpreter import adopt
+from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
+from poolproof.bridge.wire.messages import INIT_ID, Request, encode_failure, encode_success
+from poolproof.bridge.worker.handlers import Context, HandlerError, find_handler
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, Journal
+from poolproof.bridge.worker.program import DEFAULT_FRAME_LIMIT_BYTES, Wire
+from poolproof.harness.fakes.depths.frames import FrameCheck, FrameFault
+from poolproof.harness.fakes.depths.script import Script, read_script
 
 MODULE = "poolproof.harness.fakes.depths.scripted_worker"
 FAULT_STATUS = 5

@@ -15,10 +15,10 @@ from typing import Any, Self
 
 import msgspec
 
-from poolproof.bridge.config import (module_command)
-from poolproof.bridge.processes.interpreter import (environment)
-from poolproof.harness.model.errors import (RunError)
-from poolproof.harness.fakes.models.service import (BASE_VARIABLE, KEY_VARIABLE, ModelService, Outage)
+from poolproof.bridge.config import module_command
+from poolproof.bridge.processes.interpreter import environment
+from poolproof.harness.fakes.models.service import BASE_VARIABLE, KEY_VARIABLE, ModelService, Outage
+from poolproof.harness.model.errors import RunError
 
 COMMAND = module_command("poolproof.harness.fakes.models.server")
 END_WAIT_S = 5.0

@@ -18,9 +18,9 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge.processes.interpreter import (adopt)
-from poolproof.harness.fakes.models.answers import (answer, as_prompt)
-from poolproof.harness.fakes.models.service import (Fate, ModelService, Outage, decide)
+from poolproof.bridge.processes.interpreter import adopt
+from poolproof.harness.fakes.models.answers import answer, as_prompt
+from poolproof.harness.fakes.models.service import Fate, ModelService, Outage, decide
 
 PATH = "/v1/chat/completions"
 PARTS = 8

@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import msgspec
 
-from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.errors import UsageError
 
 BASE_VARIABLE, KEY_VARIABLE = "LOOPBACK_API_BASE", "LOOPBACK_API_KEY"
 BY_ENVIRONMENT = {"api_base_env": BASE_VARIABLE, "api_key_env": KEY_VARIABLE}

@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge.wire import (messages)
-from poolproof.bridge.processes.channel import (Channel)
-from poolproof.bridge.errors import (ProtocolError)
-from poolproof.bridge.wire.messages import (Response)
-from poolproof.harness.mutation.mutant import (BOTH, V1, V2, Registry)
-from poolproof.harness.mutation.planting import (replace, replace_everywhere)
-from poolproof.pool_v1.manager import (Manager)
-from poolproof.pool_v2.core.coordinator import (Coordinator)
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.wire import messages
+from poolproof.bridge.wire.messages import Response
+from poolproof.harness.mutation.mutant import BOTH, V1, V2, Registry
+from poolproof.harness.mutation.planting import replace, replace_everywhere
+from poolproof.pool_v1.manager import Manager
+from poolproof.pool_v2.core.coordinator import Coordinator
 
 SLOWER_BY_S = 0.002
 REGISTRY = Registry()

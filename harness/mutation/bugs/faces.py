@@ -9,14 +9,24 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge.wire.messages import (Response)
-from poolproof.migration.plan import (Mode)
-from poolproof.harness.mutation.bugs.kinds import (DOUBLED, KINDS, LATE, LOST, SWAPPED, WRONG, in_batch, in_call, in_executor, in_migration, in_stream)
-from poolproof.harness.mutation.mutant import (EXECUTE, V2, Mutant)
-from poolproof.pool_v2.calls import (calls)
-from poolproof.pool_v2.calls import (handover)
-from poolproof.pool_v2.calls import (leases)
-from poolproof.pool_v2.aio.io import (TaskIo)
+from poolproof.bridge.wire.messages import Response
+from poolproof.harness.mutation.bugs.kinds import (
+    DOUBLED,
+    KINDS,
+    LATE,
+    LOST,
+    SWAPPED,
+    WRONG,
+    in_batch,
+    in_call,
+    in_executor,
+    in_migration,
+    in_stream,
+)
+from poolproof.harness.mutation.mutant import EXECUTE, V2, Mutant
+from poolproof.migration.plan import Mode
+from poolproof.pool_v2.aio.io import TaskIo
+from poolproof.pool_v2.calls import calls, handover, leases
 
 LARGE_BYTES = 4096
 

@@ -10,20 +10,19 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge.wire.exchange import (exchange, receive)
-from poolproof.bridge.wire.framing import (HEADER_BYTES)
-from poolproof.bridge.wire.messages import (Response, decode_request, ends_stream)
-from poolproof.migration.plan import (Mode)
-from poolproof.migration.traffic import (Traffic)
-from poolproof.harness.mutation.planting import (mark_entered, replace, replace_everywhere)
-from poolproof.pool_v2.calls import (batch)
-from poolproof.pool_v2.calls import (streaming)
-from poolproof.pool_v2.aio.io import (TaskIo)
-from poolproof.pool_v2.calls.batch import (Batch)
-from poolproof.pool_v2.executor.dispatch import (Dispatch)
-from poolproof.pool_v2.core.roster import (NEVER_NS)
-from poolproof.pool_v2.calls.streaming import (StreamCall)
-from poolproof.pool_v2.calls.transfer import (use)
+from poolproof.bridge.wire.exchange import exchange, receive
+from poolproof.bridge.wire.framing import HEADER_BYTES
+from poolproof.bridge.wire.messages import Response, decode_request, ends_stream
+from poolproof.harness.mutation.planting import mark_entered, replace, replace_everywhere
+from poolproof.migration.plan import Mode
+from poolproof.migration.traffic import Traffic
+from poolproof.pool_v2.aio.io import TaskIo
+from poolproof.pool_v2.calls import batch, streaming
+from poolproof.pool_v2.calls.batch import Batch
+from poolproof.pool_v2.calls.streaming import StreamCall
+from poolproof.pool_v2.calls.transfer import use
+from poolproof.pool_v2.core.roster import NEVER_NS
+from poolproof.pool_v2.executor.dispatch import Dispatch
 
 LONG_S = 60.0
 WRONG, LOST, SWAPPED, DOUBLED, LATE = (

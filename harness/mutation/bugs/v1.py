@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (CheckoutTimeout, WorkerCrashed)
-from poolproof.bridge.processes.channel import (Channel)
-from poolproof.harness.mutation.mutant import (V1, Registry)
-from poolproof.harness.mutation.planting import (replace)
-from poolproof.pool_v1 import (PoolV1)
-from poolproof.pool_v1.mailbox import (Mailbox, Message)
-from poolproof.pool_v1.manager import (Manager)
+from poolproof.bridge import CheckoutTimeout, WorkerCrashed
+from poolproof.bridge.processes.channel import Channel
+from poolproof.harness.mutation.mutant import V1, Registry
+from poolproof.harness.mutation.planting import replace
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v1.mailbox import Mailbox, Message
+from poolproof.pool_v1.manager import Manager
 
 REGISTRY = Registry()
 LONG_S = 60.0

@@ -5,21 +5,21 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from poolproof.bridge import (CallTimeout, CheckoutTimeout, PoolError, WorkerCrashed)
-from poolproof.bridge.wire.exchange import (Io, Steps, receive)
-from poolproof.bridge.wire.messages import (Response)
-from poolproof.bridge.wire.transport import (Transport)
-from poolproof.harness.mutation.mutant import (V2, Registry)
-from poolproof.harness.mutation.planting import (replace, replace_everywhere)
-from poolproof.pool_v2.calls import (transfer)
-from poolproof.pool_v2.calls.batch import (Round)
-from poolproof.pool_v2.core.circuit import (Circuit)
-from poolproof.pool_v2.core.coordinator import (Coordinator)
-from poolproof.pool_v2.core.orders import (Act, Order)
-from poolproof.pool_v2.core.roster import (NEVER_NS, Worker)
-from poolproof.pool_v2.running.runtime import (Runtime)
-from poolproof.pool_v2.running.supervisor import (Supervisor)
-from poolproof.pool_v2.core.ticket import (Ticket, TicketState)
+from poolproof.bridge import CallTimeout, CheckoutTimeout, PoolError, WorkerCrashed
+from poolproof.bridge.wire.exchange import Io, Steps, receive
+from poolproof.bridge.wire.messages import Response
+from poolproof.bridge.wire.transport import Transport
+from poolproof.harness.mutation.mutant import V2, Registry
+from poolproof.harness.mutation.planting import replace, replace_everywhere
+from poolproof.pool_v2.calls import transfer
+from poolproof.pool_v2.calls.batch import Round
+from poolproof.pool_v2.core.circuit import Circuit
+from poolproof.pool_v2.core.coordinator import Coordinator
+from poolproof.pool_v2.core.orders import Act, Order
+from poolproof.pool_v2.core.roster import NEVER_NS, Worker
+from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.running.runtime import Runtime
+from poolproof.pool_v2.running.supervisor import Supervisor
 
 REGISTRY = Registry()
 SLEEPY_NS = 400_000_000

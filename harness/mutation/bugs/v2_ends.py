@@ -7,15 +7,15 @@ from typing import Any
 
 import msgspec
 
-from poolproof.harness.mutation.mutant import (V2, Registry)
-from poolproof.harness.mutation.planting import (replace)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.calls import (lease)
-from poolproof.pool_v2.core.coordinator import (Affinity, Coordinator)
-from poolproof.pool_v2.running.housekeeper import (Housekeeper)
-from poolproof.pool_v2.core.roster import (NEVER_NS)
-from poolproof.pool_v2.core.sessions import (Session, SessionTable)
-from poolproof.pool_v2.core.ticket import (Ticket)
+from poolproof.harness.mutation.mutant import V2, Registry
+from poolproof.harness.mutation.planting import replace
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.calls import lease
+from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
+from poolproof.pool_v2.core.roster import NEVER_NS
+from poolproof.pool_v2.core.sessions import Session, SessionTable
+from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.running.housekeeper import Housekeeper
 
 REGISTRY = Registry()
 

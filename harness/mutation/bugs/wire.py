@@ -8,24 +8,24 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import (CallTimeout)
-from poolproof.bridge.processes import (channel as channels)
-from poolproof.bridge.processes import (process as processes)
-from poolproof.bridge.processes.channel import (Channel, Handshake)
-from poolproof.bridge.processes.crew import (Crew)
-from poolproof.bridge.errors import (ProtocolError, Sent)
-from poolproof.bridge.wire.exchange import (Steps, check, exchange_all)
-from poolproof.bridge.wire.framing import (HEADER_BYTES)
-from poolproof.bridge.wire.messages import (INIT_ID, Response, decode_response, encode_request)
-from poolproof.bridge.processes.process import (WorkerProcess)
-from poolproof.bridge.processes.stderr import (StderrDrain, StderrTail)
-from poolproof.harness.mutation.mutant import (BOTH, V2, Registry)
-from poolproof.harness.mutation.planting import (mark_entered, replace, replace_everywhere)
-from poolproof.pool_v2.aio.io import (TaskIo)
-from poolproof.pool_v2.calls.handoff import (hand_over)
-from poolproof.pool_v2.running.runtime import (Runtime)
-from poolproof.pool_v2.core.ticket import (Ticket)
-from poolproof.pool_v2.calls.transfer import (use)
+from poolproof.bridge import CallTimeout
+from poolproof.bridge.errors import ProtocolError, Sent
+from poolproof.bridge.processes import channel as channels
+from poolproof.bridge.processes import process as processes
+from poolproof.bridge.processes.channel import Channel, Handshake
+from poolproof.bridge.processes.crew import Crew
+from poolproof.bridge.processes.process import WorkerProcess
+from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
+from poolproof.bridge.wire.exchange import Steps, check, exchange_all
+from poolproof.bridge.wire.framing import HEADER_BYTES
+from poolproof.bridge.wire.messages import INIT_ID, Response, decode_response, encode_request
+from poolproof.harness.mutation.mutant import BOTH, V2, Registry
+from poolproof.harness.mutation.planting import mark_entered, replace, replace_everywhere
+from poolproof.pool_v2.aio.io import TaskIo
+from poolproof.pool_v2.calls.handoff import hand_over
+from poolproof.pool_v2.calls.transfer import use
+from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.running.runtime import Runtime
 
 LOOK_S = 0.001
 """How soon a task looks again whether a lock is free."""

@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 import psutil
 
-from poolproof.bridge import (Pool, PoolConfig)
-from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE, read_journals)
-from poolproof.harness.model.checker import (Finding)
-from poolproof.harness.run.names import (pool_name)
-from poolproof.harness.run.runner import (Subject)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import Pool, PoolConfig
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.harness.model.checker import Finding
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.run.names import pool_name
+from poolproof.harness.run.runner import Subject
 
 LOOK_EVERY_S = 0.01
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.model.checker import (Checker)
-from poolproof.harness.checkers import (CORE, Deadlines, LabelledOutcome, OneOutcome)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.mutation.drills.probes import (HOLD_S, LATE_S, LIMIT_S, OVERSTAY_S)
-from poolproof.harness.model.workload import (Plan, Size, Step)
+from poolproof.harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutcome
+from poolproof.harness.model.checker import Checker
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step
+from poolproof.harness.mutation.drills.probes import HOLD_S, LATE_S, LIMIT_S, OVERSTAY_S
 
 ROUNDS = 3
 LARGE_CHARACTERS = 6000

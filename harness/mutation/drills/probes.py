@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import random
 
-from poolproof.bridge import (Capability)
-from poolproof.harness.checkers import (CORE, CloseBounded, Deadlines, FaultLanded, HandOff, LabelledOutcome, LiveBound, NothingLeft, OneOutcome)
-from poolproof.harness.model.fault import (Fault, FaultKind)
-from poolproof.harness.model.scenario import (PATIENT, Scenario)
-from poolproof.harness.mutation.journals import (PromptHandOff, ServedBound, ServedInOrder)
-from poolproof.harness.model.workload import (Plan, Size, Step, steady)
+from poolproof.bridge import Capability
+from poolproof.harness.checkers import (
+    CORE,
+    CloseBounded,
+    Deadlines,
+    FaultLanded,
+    HandOff,
+    LabelledOutcome,
+    LiveBound,
+    NothingLeft,
+    OneOutcome,
+)
+from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.scenario import PATIENT, Scenario
+from poolproof.harness.model.workload import Plan, Size, Step, steady
+from poolproof.harness.mutation.journals import PromptHandOff, ServedBound, ServedInOrder
 
 ONLY_V2 = frozenset({Capability.CHECKOUT})
 MOST_REQUESTS = 5

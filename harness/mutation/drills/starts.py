@@ -12,13 +12,13 @@ import time
 import msgspec
 import psutil
 
-from poolproof.bridge import (CircuitOpen, PoolError)
-from poolproof.bridge.config import (DEFAULT_WORKER_COMMAND)
-from poolproof.harness.model.checker import (Finding)
-from poolproof.harness.model.fault import (Fault, FaultKind, FaultRecord)
-from poolproof.harness.faults.faulty_worker import (wrap)
-from poolproof.harness.mutation.drills.drill import (LOOK_EVERY_S, Bench, Drill, claim, drill, lives, wait_until)
-from poolproof.harness.mutation.mutant import (BOTH, V2)
+from poolproof.bridge import CircuitOpen, PoolError
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND
+from poolproof.harness.faults.faulty_worker import wrap
+from poolproof.harness.model.checker import Finding
+from poolproof.harness.model.fault import Fault, FaultKind, FaultRecord
+from poolproof.harness.mutation.drills.drill import LOOK_EVERY_S, Bench, Drill, claim, drill, lives, wait_until
+from poolproof.harness.mutation.mutant import BOTH, V2
 
 START_LIMIT_S = 2.0
 START_SLACK_S = 1.0

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from poolproof.harness.model.checker import (Finding)
-from poolproof.harness.mutation.drills.drill import (Bench, Drill, claim, drill)
-from poolproof.harness.mutation.mutant import (V2)
-from poolproof.pool_v2 import (AsyncPool, PoolV2)
+from poolproof.harness.model.checker import Finding
+from poolproof.harness.mutation.drills.drill import Bench, Drill, claim, drill
+from poolproof.harness.mutation.mutant import V2
+from poolproof.pool_v2 import AsyncPool, PoolV2
 
 CALLS = 4
 PATIENT_S = 15.0

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from poolproof.bridge import (Pool, PoolClosed, PoolError, WorkerCrashed)
-from poolproof.harness.model.checker import (Finding)
-from poolproof.harness.mutation.drills.drill import (Bench, Drill, claim, drill, lives, wait_until)
-from poolproof.harness.mutation.mutant import (BOTH, V2)
+from poolproof.bridge import Pool, PoolClosed, PoolError, WorkerCrashed
+from poolproof.harness.model.checker import Finding
+from poolproof.harness.mutation.drills.drill import Bench, Drill, claim, drill, lives, wait_until
+from poolproof.harness.mutation.mutant import BOTH, V2
 
 THREADS = 4
 CALLS = 10

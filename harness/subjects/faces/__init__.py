@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from poolproof.harness.model.face import (EXECUTE, MAIN_THREAD, Face)
-from poolproof.harness.subjects.faces.blocking import (LEASE, MANY, STREAM)
-from poolproof.harness.subjects.faces.executor import (EXECUTOR)
-from poolproof.harness.subjects.faces.migrating import (MIGRATING)
-from poolproof.harness.subjects.faces.starting import (FOREIGN_WORKER, ZYGOTE)
-from poolproof.harness.subjects.faces.tasks import (ASYNCIO, UVLOOP)
+from poolproof.harness.model.face import EXECUTE, MAIN_THREAD, Face
+from poolproof.harness.subjects.faces.blocking import LEASE, MANY, STREAM
+from poolproof.harness.subjects.faces.executor import EXECUTOR
+from poolproof.harness.subjects.faces.migrating import MIGRATING
+from poolproof.harness.subjects.faces.starting import FOREIGN_WORKER, ZYGOTE
+from poolproof.harness.subjects.faces.tasks import ASYNCIO, UVLOOP
 
 ALL_FACES: tuple[Face, ...] = (
     EXECUTE,

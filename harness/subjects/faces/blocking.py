@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from poolproof.bridge import (CommandError, Pool, PoolError)
-from poolproof.bridge.clock import (deadline_ns, remaining_s)
-from poolproof.harness.model.face import (Face, Setting, Way, refuse_sessions)
-from poolproof.harness.model.fault import (CLIENT_FAULTS, START_FAULTS, FaultKind)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan, Step)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import CommandError, Pool, PoolError
+from poolproof.bridge.clock import deadline_ns, remaining_s
+from poolproof.harness.model.face import Face, Setting, Way, refuse_sessions
+from poolproof.harness.model.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan, Step
+from poolproof.pool_v2 import PoolV2
 
 SHORTEST_S = 0.001
 ONLY_A_CHECKOUT = frozenset({"CheckoutTimeout", "QueueFull"})

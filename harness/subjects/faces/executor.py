@@ -8,17 +8,17 @@ from typing import Any, cast
 
 import msgspec
 
-from poolproof.bridge import (CommandError, Pool, PoolClosed, PoolConfig, Sent, WorkerCrashed)
-from poolproof.bridge.worker.handlers.context import (HandlerError)
-from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE)
-from poolproof.harness.subjects.carried import (CARRIED_VARIABLE, COMMANDS, carry_out)
-from poolproof.harness.model.face import (Face, Setting, Way, refuse_sessions)
-from poolproof.harness.model.fault import (CLIENT_FAULTS, FaultKind)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan)
-from poolproof.pool_v2 import (PoolV2)
-from poolproof.pool_v2.executor.dispatch import (Dispatch)
-from poolproof.pool_v2.executor.executor import (CallCrashed, ExecutorShutdown, PoolExecutor)
+from poolproof.bridge import CommandError, Pool, PoolClosed, PoolConfig, Sent, WorkerCrashed
+from poolproof.bridge.worker.handlers.context import HandlerError
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
+from poolproof.harness.model.face import Face, Setting, Way, refuse_sessions
+from poolproof.harness.model.fault import CLIENT_FAULTS, FaultKind
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan
+from poolproof.harness.subjects.carried import CARRIED_VARIABLE, COMMANDS, carry_out
+from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.executor.dispatch import Dispatch
+from poolproof.pool_v2.executor.executor import CallCrashed, ExecutorShutdown, PoolExecutor
 
 
 class ExecutorOver(PoolExecutor):

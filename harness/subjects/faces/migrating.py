@@ -6,16 +6,16 @@ import functools
 
 import msgspec
 
-from poolproof.bridge import (Pool, PoolConfig)
-from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE)
-from poolproof.harness.model.errors import (RunError)
-from poolproof.harness.model.face import (Face, Setting, Way)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.migration.plan import (Guardrails)
-from poolproof.migration.plan import (Plan as MigrationPlan)
-from poolproof.migration.pool import (MigratingPool)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan)
+from poolproof.bridge import Pool, PoolConfig
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
+from poolproof.harness.model.errors import RunError
+from poolproof.harness.model.face import Face, Setting, Way
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan
+from poolproof.migration.plan import Guardrails
+from poolproof.migration.plan import Plan as MigrationPlan
+from poolproof.migration.pool import MigratingPool
 
 MODES = {"v1": "v1", "shadow": "shadow", "canary": "canary:50", "v2": "v2"}
 SERVED_BY_BASELINE = frozenset({"v1", "shadow", "canary"})

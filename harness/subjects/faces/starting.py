@@ -6,12 +6,12 @@ import sys
 
 import msgspec
 
-from poolproof.bridge import (PoolConfig)
-from poolproof.bridge.config import (DEFAULT_WORKER_COMMAND)
-from poolproof.harness.model.face import (Face, Setting)
-from poolproof.harness.model.fault import (START_FAULTS)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.model.workload import (Plan)
+from poolproof.bridge import PoolConfig
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND
+from poolproof.harness.model.face import Face, Setting
+from poolproof.harness.model.fault import START_FAULTS
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan
 
 COMMAND_LINE = (sys.executable, "-u", *DEFAULT_WORKER_COMMAND[1:])
 """The shipped worker by other words than the pool's own, so that the pool takes it for a foreign program."""

@@ -8,9 +8,9 @@ from collections.abc import Callable, Coroutine
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
-from poolproof.bridge import (Pool)
-from poolproof.harness.model.face import (Face, Setting, Way)
-from poolproof.pool_v2 import (AsyncPool, PoolV2)
+from poolproof.bridge import Pool
+from poolproof.harness.model.face import Face, Setting, Way
+from poolproof.pool_v2 import AsyncPool, PoolV2
 
 Value = TypeVar("Value")
 

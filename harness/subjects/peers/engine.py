@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from poolproof.bridge import (PoolConfig)
+from poolproof.bridge import PoolConfig
 
 Initargs = tuple[dict[str, str], str | None, int]
 

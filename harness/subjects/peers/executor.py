@@ -9,10 +9,10 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from typing import Any
 
-from poolproof.bridge import (PoolConfig)
-from poolproof.harness.subjects.peers import (service)
-from poolproof.harness.subjects.peers.engine import (initargs)
-from poolproof.harness.subjects.peers.pool import (Peer)
+from poolproof.bridge import PoolConfig
+from poolproof.harness.subjects.peers import service
+from poolproof.harness.subjects.peers.engine import initargs
+from poolproof.harness.subjects.peers.pool import Peer
 
 JOIN_S = 2.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from poolproof.harness.model.errors import (UsageError)
+from poolproof.harness.model.errors import UsageError
 
 
 def require(module: str) -> ModuleType:

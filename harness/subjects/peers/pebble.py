@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from multiprocessing import resource_tracker
 from typing import Any
 
-from poolproof.bridge import (PoolConfig)
-from poolproof.harness.subjects.peers import (service)
-from poolproof.harness.subjects.peers.engine import (initargs)
-from poolproof.harness.subjects.peers.extra import (require)
-from poolproof.harness.subjects.peers.pool import (Peer)
+from poolproof.bridge import PoolConfig
+from poolproof.harness.subjects.peers import service
+from poolproof.harness.subjects.peers.engine import initargs
+from poolproof.harness.subjects.peers.extra import require
+from poolproof.harness.subjects.peers.pool import Peer
 
 
 class Pebble:

@@ -18,11 +18,26 @@ from typing import Any, Self
 
 import msgspec
 
-from poolproof.bridge import (CallTimeout, Capability, CheckoutTimeout, CommandError, Health, InvalidRequest, PoolClosed, PoolConfig, PoolStatus, Sent, SessionStatus, StartFailed, Statistics, WorkerCrashed)
-from poolproof.bridge.wire.framing import (HEADER_BYTES)
-from poolproof.bridge.wire.messages import (decode_response, encode_request)
-from poolproof.harness.subjects.peers import (service)
-from poolproof.harness.subjects.peers.engine import (Engine)
+from poolproof.bridge import (
+    CallTimeout,
+    Capability,
+    CheckoutTimeout,
+    CommandError,
+    Health,
+    InvalidRequest,
+    PoolClosed,
+    PoolConfig,
+    PoolStatus,
+    Sent,
+    SessionStatus,
+    StartFailed,
+    Statistics,
+    WorkerCrashed,
+)
+from poolproof.bridge.wire.framing import HEADER_BYTES
+from poolproof.bridge.wire.messages import decode_response, encode_request
+from poolproof.harness.subjects.peers import service
+from poolproof.harness.subjects.peers.engine import Engine
 
 WARM_PAUSE_S = 0.02
 

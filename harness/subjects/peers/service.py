@@ -12,9 +12,9 @@ import threading
 import time
 from multiprocessing.connection import wait
 
-from poolproof.bridge.worker.handlers import (COMMANDS, Context, HandlerError, find_handler)
-from poolproof.bridge.worker.journal import (JOURNAL_VARIABLE, Journal)
-from poolproof.bridge.wire.messages import (Request, decode_request, encode_failure, encode_success)
+from poolproof.bridge.wire.messages import Request, decode_request, encode_failure, encode_success
+from poolproof.bridge.worker.handlers import COMMANDS, Context, HandlerError, find_handler
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, Journal
 
 OF_THE_WIRE = frozenset({"bad_frame", "shutdown"})
 KNOWN = frozenset(COMMANDS) - OF_THE_WIRE

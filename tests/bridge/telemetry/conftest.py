@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from poolproof.bridge import (Event, EventKind, Observer, Pool, PoolConfig)
-from poolproof.pool_v1 import (PoolV1)
-from poolproof.pool_v2 import (PoolV2)
+from poolproof.bridge import Event, EventKind, Observer, Pool, PoolConfig
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v2 import PoolV2
 
 HARD_LIMIT_S = 20.0
 BASE_NS = 5_000_000_000

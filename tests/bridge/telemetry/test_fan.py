@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from poolproof.bridge import (Event)
-from poolproof.bridge.telemetry import (fan_out)
+from poolproof.bridge import Event
+from poolproof.bridge.telemetry import fan_out
 
 
 def test_each_observer_is_told_in_order(step: Callable[..., Event]) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from poolproof.bridge import (Event)
-from poolproof.bridge.telemetry import (LoggingObserver)
+from poolproof.bridge import Event
+from poolproof.bridge.telemetry import LoggingObserver
 
 
 class Keeper(logging.Handler):

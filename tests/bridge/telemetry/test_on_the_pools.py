@@ -15,10 +15,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
-from poolproof.bridge import (Event, EventKind, Pool, PoolError)
-from poolproof.bridge.telemetry import (LoggingObserver, fan_out)
-from poolproof.bridge.telemetry.opentelemetry import (OpenTelemetryObserver)
-from poolproof.bridge.telemetry.prometheus import (PrometheusObserver)
+from poolproof.bridge import Event, EventKind, Pool, PoolError
+from poolproof.bridge.telemetry import LoggingObserver, fan_out
+from poolproof.bridge.telemetry.opentelemetry import OpenTelemetryObserver
+from poolproof.bridge.telemetry.prometheus import PrometheusObserver
 
 CLIENTS = 4
 CALLS: tuple[tuple[str, dict[str, Any], float], ...] = (

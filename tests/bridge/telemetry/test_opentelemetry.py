@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from poolproof.bridge import (Event, EventKind)
-from poolproof.bridge.clock import (now_ns)
-from poolproof.bridge.telemetry.opentelemetry import (OpenTelemetryObserver)
+from poolproof.bridge import Event, EventKind
+from poolproof.bridge.clock import now_ns
+from poolproof.bridge.telemetry.opentelemetry import OpenTelemetryObserver
 
 Step = Callable[..., Event]
 

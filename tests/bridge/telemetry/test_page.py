@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from poolproof.bridge.telemetry.prometheus import (PrometheusObserver)
+from poolproof.bridge.telemetry.prometheus import PrometheusObserver
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "observability.md").read_text()

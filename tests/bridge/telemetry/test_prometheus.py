@@ -14,8 +14,8 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from poolproof.bridge import (OUTCOMES, Event)
-from poolproof.bridge.telemetry.prometheus import (PrometheusObserver)
+from poolproof.bridge import OUTCOMES, Event
+from poolproof.bridge.telemetry.prometheus import PrometheusObserver
 
 Step = Callable[..., Event]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from poolproof.bridge import (OUTCOMES, Event, EventKind)
-from poolproof.bridge.telemetry import (Tally, TallySnapshot)
-from poolproof.bridge.telemetry.tally import (MOST_WORDS)
+from poolproof.bridge import OUTCOMES, Event, EventKind
+from poolproof.bridge.telemetry import Tally, TallySnapshot
+from poolproof.bridge.telemetry.tally import MOST_WORDS
 
 Step = Callable[..., Event]
 NO_WORKERS = {"starting": 0, "idle": 0, "leased": 0, "dying": 0}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.checkers import (OwnAnswer)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.checkers import OwnAnswer
+from poolproof.harness.model.verdict import Verdict
 
 
 def test_echoes_and_nonces_that_fit_pass(build: Any) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolproof.harness.checkers import (Audit)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.checkers import Audit
+from poolproof.harness.model.verdict import Verdict
 
 
 def test_each_call_in_doubt_is_resolved(build: Any) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.harness import (checkers)
-from poolproof.harness.checkers import (ALL, CORE)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness import checkers
+from poolproof.harness.checkers import ALL, CORE
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.verdict import Verdict
 
 NEEDED: dict[str, dict[str, Any]] = {
     "BoundedStart": {"timeout_s": 1.0},

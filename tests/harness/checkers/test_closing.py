@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (Statistics)
-from poolproof.harness.checkers import (CloseBounded, Conserved, NothingLeft)
-from poolproof.harness.history.history import (Leftovers)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import Statistics
+from poolproof.harness.checkers import CloseBounded, Conserved, NothingLeft
+from poolproof.harness.history.history import Leftovers
+from poolproof.harness.model.verdict import Verdict
 
 
 def counted(submitted: int, in_flight: int = 0, **outcomes: int) -> Statistics:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (SessionStatus)
-from poolproof.harness.checkers import (SessionCounters)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import SessionStatus
+from poolproof.harness.checkers import SessionCounters
+from poolproof.harness.model.verdict import Verdict
 
 
 def table(**operations: int) -> tuple[SessionStatus, ...]:

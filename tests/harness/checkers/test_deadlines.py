@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.checkers import (Deadlines, Prompt)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.checkers import Deadlines, Prompt
+from poolproof.harness.model.verdict import Verdict
 
 
 def test_calls_that_end_by_their_limit_and_the_slack_pass(build: Any) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from poolproof.harness.checkers import (Seen)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.checkers import Seen
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.verdict import Verdict
 
 CHECKER = Seen(kind=FaultKind.FORK, allowed=frozenset({"PoolClosed"}), guarantees=("G23",))
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (EventKind)
-from poolproof.harness.checkers import (AtMostOnce, CleanWorkers, ExclusiveLease, Fifo)
-from poolproof.harness.history.history import (OpType)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import EventKind
+from poolproof.harness.checkers import AtMostOnce, CleanWorkers, ExclusiveLease, Fifo
+from poolproof.harness.history.history import OpType
+from poolproof.harness.model.verdict import Verdict
 
 ACCEPT, SEND, RECEIVE = EventKind.ACCEPT, EventKind.SEND, EventKind.RECEIVE
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (EventKind)
-from poolproof.harness.checkers import (BoundedStart, Lives, Recycled, Restraint, TimeoutKills)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import EventKind
+from poolproof.harness.checkers import BoundedStart, Lives, Recycled, Restraint, TimeoutKills
+from poolproof.harness.model.verdict import Verdict
 
 SPAWN, READY, KILL, REAP = EventKind.SPAWN, EventKind.READY, EventKind.KILL, EventKind.REAP
 

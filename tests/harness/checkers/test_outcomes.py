@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.checkers import (LabelledOutcome, OneOutcome)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.checkers import LabelledOutcome, OneOutcome
+from poolproof.harness.model.verdict import Verdict
 
 BOTH = frozenset({"result", "WorkerCrashed"})
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolproof.bridge import (EventKind)
-from poolproof.harness.checkers import (Overlap, ParallelStart)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import EventKind
+from poolproof.harness.checkers import Overlap, ParallelStart
+from poolproof.harness.model.verdict import Verdict
 
 
 def test_all_workers_at_once_pass(build: Any) -> None:

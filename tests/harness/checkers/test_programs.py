@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.checkers import (OwnModel)
-from poolproof.harness.history.history import (Op)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.checkers import OwnModel
+from poolproof.harness.history.history import Op
+from poolproof.harness.model.verdict import Verdict
 
 CHECKER = OwnModel()
 

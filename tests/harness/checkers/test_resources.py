@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.checkers import (LeakSlope)
-from poolproof.harness.checkers.pools.resources import (theil_sen)
-from poolproof.harness.history.history import (Sample)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.checkers import LeakSlope
+from poolproof.harness.checkers.pools.resources import theil_sen
+from poolproof.harness.history.history import Sample
+from poolproof.harness.model.verdict import Verdict
 
 MEGABYTE = 1 << 20
 

@@ -6,8 +6,8 @@ import itertools
 import random
 from collections.abc import Sequence
 
-from poolproof.harness.checkers.calls.search import (Call, State, Step, find_order)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.checkers.calls.search import Call, State, Step, find_order
+from poolproof.harness.model.verdict import Verdict
 
 
 def write(value: bytes) -> Step:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.checkers import (Sessions)
-from poolproof.harness.history.history import (OpType)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.checkers import Sessions
+from poolproof.harness.history.history import OpType
+from poolproof.harness.model.verdict import Verdict
 
 
 class Script:

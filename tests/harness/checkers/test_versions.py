@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolproof.harness.checkers import (Versions)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.harness.checkers import Versions
+from poolproof.harness.model.verdict import Verdict
 
 
 def call(build: Any, index: int, command: str, start: float, end: float, value: Any, **fields: Any) -> Any:

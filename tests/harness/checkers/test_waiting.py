@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolproof.bridge import (EventKind)
-from poolproof.harness.checkers import (HandOff, Independence, WorkConserving)
-from poolproof.harness.model.fault import (FaultKind, FaultRecord)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import EventKind
+from poolproof.harness.checkers import HandOff, Independence, WorkConserving
+from poolproof.harness.model.fault import FaultKind, FaultRecord
+from poolproof.harness.model.verdict import Verdict
 
 ENQUEUE, OFFER, ACCEPT, WITHDRAW = EventKind.ENQUEUE, EventKind.OFFER, EventKind.ACCEPT, EventKind.WITHDRAW
 READY, CHECKIN, DONE, KILL = EventKind.READY, EventKind.CHECKIN, EventKind.DONE, EventKind.KILL

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import (EventKind)
-from poolproof.harness.checkers import (FaultLanded, LiveBound, Replaced, StableWorkers)
-from poolproof.harness.model.fault import (FaultKind)
-from poolproof.harness.model.verdict import (Verdict)
+from poolproof.bridge import EventKind
+from poolproof.harness.checkers import FaultLanded, LiveBound, Replaced, StableWorkers
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.verdict import Verdict
 
 SPAWN, KILL, REAP = EventKind.SPAWN, EventKind.KILL, EventKind.REAP
 

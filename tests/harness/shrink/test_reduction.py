@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolproof.harness.model.fault import (Fault, FaultKind)
-from poolproof.harness.shrink.reduction import (Reduction, Spent, ddmin, size_of)
-from poolproof.harness.shrink.selection import (Selection, Whole)
-from poolproof.harness.model.workload import (Step)
+from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.workload import Step
+from poolproof.harness.shrink.reduction import Reduction, Spent, ddmin, size_of
+from poolproof.harness.shrink.selection import Selection, Whole
 
 
 @settings(deadline=None, max_examples=60)

@@ -10,18 +10,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.harness.compare.catalogue import (find_scenarios)
-from poolproof.harness.model.checker import (Finding)
-from poolproof.harness.compare.comparison import (RunResult)
-from poolproof.harness.model.errors import (UsageError)
-from poolproof.harness.subjects.pools import (find_pool)
-from poolproof.harness.run.runner import (Request, run)
-from poolproof.harness.model.scenario import (Scenario)
-from poolproof.harness.pytest_plugin.session import (Silence)
-from poolproof.harness.shrink.shrinking import (Bounds, Shrinking, Shrunk, choose_finding, find_plan, trials_for)
-from poolproof.harness.run.store import (RunFolder)
-from poolproof.harness.model.verdict import (Verdict)
-from poolproof.harness.model.workload import (Plan, Step)
+from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.model.checker import Finding
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.model.workload import Plan, Step
+from poolproof.harness.pytest_plugin.session import Silence
+from poolproof.harness.run.runner import Request, run
+from poolproof.harness.run.store import RunFolder
+from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding, find_plan, trials_for
+from poolproof.harness.subjects.pools import find_pool
 
 BAD = Step(command="echo", label="bad")
 GOOD = Step(command="echo")

@@ -1,0 +1,1 @@
+"""The worker's program: its loop, its journal and its handlers."""

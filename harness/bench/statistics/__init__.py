@@ -1,0 +1,1 @@
+"""The statistics of benches: intervals, verdicts, trends. Pure."""

@@ -1,0 +1,1 @@
+"""What a bench calls, and the check of each answer."""

@@ -1,0 +1,1 @@
+"""Checkers of calls: what was answered, once, in time and in order."""

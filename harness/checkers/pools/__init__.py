@@ -1,0 +1,1 @@
+"""Checkers of pools: workers, leases, sessions, resources, faults and the close."""

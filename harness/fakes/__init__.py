@@ -1,0 +1,1 @@
+"""Stand-ins: model servers, scripted workers, a pool without processes."""

@@ -1,0 +1,1 @@
+"""Faults: how each is inflicted on a running pool."""

@@ -1,0 +1,1 @@
+"""What a run recorded, and what can be read from it."""

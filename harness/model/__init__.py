@@ -1,0 +1,1 @@
+"""What a run is about: scenarios, workloads, faults, operations, verdicts. Pure."""

@@ -1,0 +1,1 @@
+"""Whether a migration may begin: the checklist, and what it is decided from."""

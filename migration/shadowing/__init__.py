@@ -1,0 +1,1 @@
+"""Shadow mode: copies of calls for the new pool, and what becomes of their answers."""

@@ -1,0 +1,1 @@
+"""The path of a call: its steps, leases, batches and streams."""

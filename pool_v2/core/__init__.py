@@ -1,0 +1,1 @@
+"""What V2 decides: the queue, grants, replacement, sessions, the circuit. Pure."""

@@ -1,0 +1,134 @@
+"""Paired ratios on seeded numbers: how often the interval holds the truth, what is found, and what is only noise."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from typing import Any
+
+import numpy as np
+import pytest
+
+from poolproof.harness.bench.block import ARMS
+from poolproof.harness.bench.schedules import QUICK
+from poolproof.harness.bench.statistics.analysis import Analysis, decide
+from poolproof.harness.bench.statistics.claims import Claim, overall
+from poolproof.harness.bench.statistics.figures import Estimate, Trial
+from poolproof.harness.model.budget import Unmeasured
+
+
+def decided(make: Any, **fields: Any) -> dict[str, Trial]:
+    rounds = make.rounds(fields.pop("rounds", 20), **fields)
+    tests = decide(Analysis(rounds, seed=fields.get("seed", 1), resamples=1000).tests(QUICK, open_load=False))
+    return {test.metric: test for test in tests}
+
+
+def test_the_interval_holds_the_truth_in_95_of_100_seeded_benches_or_nearly(make: Any) -> None:
+    held = 0
+    for seed in range(100):
+        rounds = make.rounds(20, slower=1.1, calls=12, seed=seed)
+        _, draws = Analysis(rounds, seed=seed, resamples=500)._ratio("throughput", "candidate", ("baseline", "control"))
+        low, high = sorted(draws)[12], sorted(draws)[-13]
+        held += low <= -0.09531 <= high
+    assert held >= 88  # 95 are meant, with a standard deviation of 2.2
+
+
+def test_equal_pools_under_drift_are_never_accused(make: Any) -> None:
+    for seed in range(10):
+        claims = [test.claim for test in decided(make, seed=seed).values() if test.ratio is not None]
+        assert overall(claims) in (Claim.NO_WORSE, Claim.INCONCLUSIVE)
+
+
+@pytest.mark.parametrize(("slower", "claim"), [(1.2, Claim.WORSE), (0.8, Claim.BETTER), (1.0, Claim.NO_WORSE)])
+def test_what_is_planted_is_found_in_both_directions(make: Any, slower: float, claim: Claim) -> None:
+    tests = decided(make, slower=slower, noise=0.01)
+    for metric in ("throughput", "p10", "p50"):
+        assert tests[metric].claim is claim
+        ratio = tests[metric].ratio
+        assert ratio is not None
+        truth = 1 / slower if metric == "throughput" else slower
+        assert ratio.low < truth < ratio.high
+
+
+def test_the_margin_is_never_narrower_than_the_control(make: Any) -> None:
+    rounds = make.rounds(20, noise=0.01)
+    for number, around in enumerate(rounds):
+        if number % 2:
+            block = around["control"]
+            block.p50_s = block.p50_s * 1.4  # the baseline is not even like itself
+    (p50,) = [test for test in Analysis(rounds, seed=1).tests(QUICK, open_load=False) if test.metric == "p50"]
+    assert p50.margin > 0.2
+    assert p50.p_no_worse == 1.0
+    assert "the baseline differs from itself by up to" in p50.settle
+
+
+def test_a_quantile_without_enough_calls_is_not_measured_and_is_no_pass(make: Any) -> None:
+    tests = decided(make, calls=60)
+    assert tests["p99"].ratio is None
+    assert tests["p99"].claim is Claim.INCONCLUSIVE
+    assert "p99 needs 10000 calls" in tests["p99"].settle
+    assert tests["p90"].ratio is not None
+
+
+def test_too_few_rounds_decide_nothing(make: Any) -> None:
+    tests = decided(make, rounds=4, slower=2.0, calls=100)
+    assert {test.claim for test in tests.values()} == {Claim.INCONCLUSIVE}
+    assert "at least 5 are needed" in tests["p50"].settle
+
+
+def test_holm_goes_over_all_tests_together(make: Any) -> None:
+    one = Trial(metric="p50", better="lower", ratio=None, control=None, margin=0.05, claim=Claim.INCONCLUSIVE)
+    measured = make.changed(one, ratio=Estimate(1.2, 1.1, 1.3), p_worse=0.02)
+    assert decide([measured])[0].claim is Claim.WORSE
+    assert [test.claim for test in decide([measured] * 2 + [make.changed(measured, p_worse=0.9)])] == (
+        [Claim.INCONCLUSIVE] * 3
+    )
+    assert decide([measured, one])[0].claim is Claim.WORSE  # what was not measured costs nothing
+
+
+def test_counts_are_what_happened_and_absent_figures_say_why(make: Any) -> None:
+    rounds = make.rounds(6)
+    rounds[0]["candidate"].errors = {"CallTimeout": 3}
+    analysis = Analysis(rounds, seed=1)
+    value, draws = analysis.look("candidate", "errors")
+    assert (value, set(draws)) == (3.0, {3.0})
+    assert analysis.look("baseline", "errors")[0] == 0.0
+    with pytest.raises(Unmeasured, match="too few samples"):
+        analysis.look("candidate", "rss_slope")
+    with pytest.raises(Unmeasured, match="nothing was recorded"):
+        analysis.look("candidate", "service_p50")
+    assert "nothing was recorded" in analysis.figure("candidate", "service_p50").why
+
+
+def test_the_rule_that_stops_looks_at_the_width(make: Any) -> None:
+    narrow = Analysis(make.rounds(20, noise=0.005), seed=1).widest(open_load=False)
+    wide = Analysis(make.rounds(20, noise=0.2), seed=1).widest(open_load=False)
+    assert narrow < 0.01 < wide
+
+
+def disturbed(make: Any, seed: int, *, share: float, rounds: int = 20) -> list[Any]:
+    """Rounds of equal pools, in which each block is disturbed with this chance and then takes up to twice as long."""
+    draw, found = random.Random(f"disturbed/{seed}"), []
+    for _ in range(rounds):
+        level = draw.gauss(0, 0.05)
+        around = {}
+        for arm in ARMS:
+            scale = math.exp(level + draw.gauss(0, 0.02)) * (1 + draw.random() * (draw.random() < share))
+            around[arm] = make.block(arm, [0.003 * scale] * 5)
+        found.append(around)
+    return found
+
+
+@pytest.mark.parametrize("share", [0.0, 0.15, 0.3])
+def test_disturbed_blocks_favour_no_pool_and_the_interval_covers(make: Any, share: float) -> None:
+    logs, covered, benches = [], 0, 1000
+    for seed in range(benches):
+        analysis = Analysis(disturbed(make, seed, share=share), seed=seed, resamples=400)
+        value, draws = analysis._ratio("throughput", "candidate", ("baseline", "control"))
+        low, high = np.quantile(draws, [0.025, 0.975])
+        logs.append(value)
+        covered += low <= 0 <= high
+    bias, error = statistics.fmean(logs), statistics.stdev(logs) / math.sqrt(benches)
+    assert abs(bias) <= 0.002 + 2 * error
+    assert 0.93 <= covered / benches <= 0.995  # Yuen's interval is a little wide

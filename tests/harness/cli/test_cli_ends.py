@@ -1,0 +1,122 @@
+"""How a whole comparison ends when it is interrupted or killed: nothing is lost that was recorded, nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from poolproof.harness.cli.app import main
+
+LONG = """
+from poolproof.harness.checkers import CORE, OneOutcome
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Size, steady
+
+LONG = Scenario(name="long", summary="many short calls, for a long while", checkers=(OneOutcome(), *CORE),
+                workload=steady("sleep", {"seconds": 0.02}, calls=2000), fixed_size=Size(workers=2, clients=2))
+"""
+HANG_GUARD_S = 30.0
+GONE_WITHIN_S = 2.0
+
+
+class Running:
+    """A comparison under way in a process of its own, with every process below it."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "long.py").write_text(LONG)
+        self.out = folder / "out"
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "poolproof",
+                "compare",
+                str(folder / "long.py"),
+                "--jobs",
+                "2",
+                "--out",
+                str(self.out),
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "POOLPROOF_RUNTIME_DIR": str(folder / "runtime")},
+        )
+        self.family: list[psutil.Process] = []
+
+    def wait_until_busy(self) -> None:
+        """Until both runs have recorded answers."""
+        deadline = time.monotonic() + HANG_GUARD_S
+        while time.monotonic() < deadline:
+            histories = list(self.out.glob("runs/*/history.jsonl"))
+            if len(histories) == 2 and all(b'"type":"ok"' in path.read_bytes() for path in histories):
+                self.family = psutil.Process(self.process.pid).children(recursive=True)
+                return
+            assert self.process.poll() is None, self.process.communicate()
+            time.sleep(0.02)
+        pytest.fail("the comparison never began")
+
+    def survivors(self, within_s: float) -> list[psutil.Process]:
+        """Who of the family still lives after at most so long."""
+        _, alive = psutil.wait_procs(self.family, timeout=within_s)
+        return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    """A busy comparison, whose family is ended afterwards whatever happens."""
+    found = Running(tmp_path)
+    try:
+        found.wait_until_busy()
+        yield found
+    finally:
+        for process in [*found.survivors(0), *([] if found.process.poll() is not None else [found.process])]:
+            process.kill()
+        found.process.communicate(timeout=HANG_GUARD_S)
+
+
+def test_an_interrupt_exits_130_keeps_what_was_recorded_and_leaves_nobody(
+    running: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running.process.send_signal(signal.SIGINT)
+    _, told = running.process.communicate(timeout=HANG_GUARD_S)
+    assert running.process.returncode == 130
+    assert told.splitlines()[-1] == f"poolproof: interrupted; what was recorded is in {running.out}"
+    assert running.survivors(GONE_WITHIN_S) == []
+    for folder in (running.out / "runs").iterdir():
+        assert main(["analyze", str(folder)]) == 3
+        assert "the run was cut off" in capsys.readouterr().out
+
+
+def test_a_killed_comparison_takes_its_jobs_and_their_workers_with_it(running: Running) -> None:
+    names = {" ".join(process.cmdline()) for process in running.family}
+    assert sum("poolproof.harness.run.job" in name for name in names) >= 1
+    assert sum("poolproof.bridge.worker.program" in name for name in names) >= 2
+    running.process.kill()
+    running.process.wait(HANG_GUARD_S)
+    assert running.survivors(GONE_WITHIN_S) == []
+
+
+def test_a_killed_family_leaves_pools_that_reap_clears(
+    running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for process in running.family:
+        process.kill()
+    running.process.kill()
+    assert running.survivors(GONE_WITHIN_S) == []
+    monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(tmp_path / "runtime"))
+    assert main(["ps"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert len(listed) == 2
+    assert all("\tgone\t" in line for line in listed)
+    assert main(["reap"]) == 0
+    assert capsys.readouterr().out.count(" is gone; workers ended: ") == 2
+    assert main(["ps"]) == 0
+    assert capsys.readouterr().out == ""
