@@ -10,18 +10,18 @@ from importlib.util import find_spec
 import msgspec
 
 from benchmarks.blocks import BenchError
-from benchmarks.calls import contention, round_trip
-from benchmarks.deadline import deadline
-from benchmarks.efficiency import efficiency
 from benchmarks.effort import Effort
-from benchmarks.foreign import foreign_worker
+from benchmarks.experiments.calls import contention, round_trip
+from benchmarks.experiments.deadline import deadline
+from benchmarks.experiments.efficiency import efficiency
+from benchmarks.experiments.foreign import foreign_worker
+from benchmarks.experiments.payload import payload
+from benchmarks.experiments.programs import programs
+from benchmarks.experiments.readiness import start_up
+from benchmarks.experiments.replacement import replacement
+from benchmarks.experiments.runs import runs
 from benchmarks.machine import describe, quietly_timed
-from benchmarks.payload import payload
-from benchmarks.programs import programs
-from benchmarks.readiness import start_up
 from benchmarks.records import Report, Result
-from benchmarks.replacement import replacement
-from benchmarks.runs import runs
 from poolproof.bridge import PoolError
 from poolproof.harness.model.errors import UsageError
 

@@ -1,6 +1,6 @@
-"""The catalogue: every scenario that poolproof ships, one small file each, in suites.
+"""The catalogue: every scenario that poolproof ships, one small file each.
 
-The folder itself is the suite `default`; each of its folders is one that needs more, by its own name.
+The suite `default` has a folder for each of GROUPS; every other folder is a suite that needs more, by its own name.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ import pkgutil
 
 from poolproof.harness.model.scenario import Scenario
 
+GROUPS = ("answers", "owners", "sessions", "waiting", "workers")
+"""The folders of the suite `default`, by what their scenarios stress."""
 
-def _load(suite: str = "") -> dict[str, Scenario]:
+
+def _load(*folders: str) -> dict[str, Scenario]:
     found: dict[str, Scenario] = {}
-    package = f"{__name__}.{suite}" if suite else __name__
-    for module in pkgutil.iter_modules([f"{folder}/{suite}" for folder in __path__]):
-        if module.ispkg:
-            continue
-        scenario = importlib.import_module(f"{package}.{module.name}").SCENARIO
-        if scenario.name != module.name:
-            raise ValueError(f"{package.replace('.', '/')}/{module.name}.py defines the scenario {scenario.name!r}")
-        found[scenario.name] = scenario
-    return found
+    for folder in folders:
+        for module in pkgutil.iter_modules([f"{path}/{folder}" for path in __path__]):
+            scenario = importlib.import_module(f"{__name__}.{folder}.{module.name}").SCENARIO
+            if scenario.name != module.name:
+                raise ValueError(f"scenarios/{folder}/{module.name}.py defines the scenario {scenario.name!r}")
+            found[scenario.name] = scenario
+    return dict(sorted(found.items()))
 
 
-CATALOGUE: dict[str, Scenario] = _load()
+CATALOGUE: dict[str, Scenario] = _load(*GROUPS)
 """The scenarios of the suite `default` by name, in alphabetical order."""
 
 DEFAULT_SUITE = "default"
 SUITES: dict[str, dict[str, Scenario]] = {
     DEFAULT_SUITE: CATALOGUE,
-    **{module.name: _load(module.name) for module in pkgutil.iter_modules(__path__) if module.ispkg},
+    **{each.name: _load(each.name) for each in pkgutil.iter_modules(__path__) if each.name not in GROUPS},
 }
 """Every suite by its name."""
 

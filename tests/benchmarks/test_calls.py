@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks import systems
 from benchmarks.blocks import MissingPeer
-from benchmarks.calls import contention, round_trip
 from benchmarks.effort import Effort
+from benchmarks.experiments.calls import contention, round_trip
 from benchmarks.records import Verdict
 
 

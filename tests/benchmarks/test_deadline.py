@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from benchmarks.blocks import BenchError
-from benchmarks.deadline import TIMEOUTS_S, deadline, one_round, timeouts
 from benchmarks.effort import Effort
+from benchmarks.experiments.deadline import TIMEOUTS_S, deadline, one_round, timeouts
 
 
 def test_no_call_is_told_before_its_deadline(tiny: Effort) -> None:

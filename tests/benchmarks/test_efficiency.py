@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.efficiency import CALL_S, efficiency
 from benchmarks.effort import Effort
+from benchmarks.experiments.efficiency import CALL_S, efficiency
 
 
 def test_efficiency_is_the_achieved_share_of_the_ideal(tiny: Effort) -> None:

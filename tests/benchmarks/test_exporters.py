@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.exporters import (
+from benchmarks.experiments.exporters import (
     describe_run,
     goal_table,
     heading,

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import foreign, raw, systems
+from benchmarks import raw, systems
 from benchmarks.blocks import BenchError
 from benchmarks.effort import Effort
-from benchmarks.foreign import compile_worker, foreign_worker
+from benchmarks.experiments import foreign
+from benchmarks.experiments.foreign import compile_worker, foreign_worker
 
 COMPILER = shutil.which("cc")
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from benchmarks import payload as module
 from benchmarks.blocks import BenchError, Execute
 from benchmarks.effort import Effort
-from benchmarks.payload import BYTES, CODEC, payload
+from benchmarks.experiments import payload as module
+from benchmarks.experiments.payload import BYTES, CODEC, payload
 
 
 def test_each_size_is_moved_by_each_system(tiny: Effort) -> None:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 from benchmarks.effort import Effort
-from benchmarks.programs import MISSING, PRELOADS, programs, proportional_mb, start_programs
+from benchmarks.experiments.programs import MISSING, PRELOADS, programs, proportional_mb, start_programs
 from benchmarks.records import Verdict
 from poolproof.bridge.dspy.adapter import DSPY_PRELOAD
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from benchmarks import readiness
 from benchmarks.blocks import BenchError
 from benchmarks.effort import Effort
-from benchmarks.readiness import COLD, OPENED, WARM, start_up, timed
+from benchmarks.experiments import readiness
+from benchmarks.experiments.readiness import COLD, OPENED, WARM, start_up, timed
 from benchmarks.records import Verdict
 
 

@@ -6,10 +6,17 @@ import threading
 
 import pytest
 
-from benchmarks import replacement as module
 from benchmarks.blocks import BenchError
 from benchmarks.effort import Effort
-from benchmarks.replacement import Witness, kill_busy, kill_idle, rebuild_executor, refill_multiprocessing, replacement
+from benchmarks.experiments import replacement as module
+from benchmarks.experiments.replacement import (
+    Witness,
+    kill_busy,
+    kill_idle,
+    rebuild_executor,
+    refill_multiprocessing,
+    replacement,
+)
 from benchmarks.systems import config
 from poolproof.bridge import Event, EventKind
 from poolproof.pool_v2 import PoolV2

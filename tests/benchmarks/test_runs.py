@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import runs as module
 from benchmarks.blocks import BenchError
 from benchmarks.effort import Effort
+from benchmarks.experiments import runs as module
+from benchmarks.experiments.runs import another_run, runs
 from benchmarks.records import Verdict
-from benchmarks.runs import another_run, runs
 
 
 def test_a_run_in_a_program_of_its_own_has_a_figure(own_lock: None) -> None:

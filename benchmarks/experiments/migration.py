@@ -1,4 +1,4 @@
-"""What a migration costs its callers: `python -m benchmarks.migration [--quick]`.
+"""What a migration costs its callers: `python -m benchmarks.experiments.migration [--quick]`.
 
 Paired and interleaved: within a pair the same calls go to v1 itself and through a migrating pool over the same v1, in
 random order, so that both see the same machine. Intervals are of the pairs' ratios or differences.

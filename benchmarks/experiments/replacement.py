@@ -15,9 +15,9 @@ from multiprocessing.queues import SimpleQueue
 
 import psutil
 
-from benchmarks import readiness
 from benchmarks.blocks import BenchError, middle
 from benchmarks.effort import Effort, Limit
+from benchmarks.experiments import readiness
 from benchmarks.records import Result, Row, judge
 from benchmarks.systems import config, has_zygote
 from poolproof.bridge import Event, EventKind, WorkerCrashed

@@ -1,4 +1,6 @@
-"""`python -m benchmarks.recording [--ops N]`: what recording costs an operation, and the checkers a long history.
+"""`python -m benchmarks.experiments.recording`: what recording costs an operation, and the checkers a long history.
+
+`--ops N` is how many operations.
 
 Both without a pool: every checker over a history of so many calls that is read from a run folder, with its events,
 journals, faults and sessions, and then a client that does nothing but record. The figures are processor time, which
@@ -18,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.long_history import WORKERS, write_long_history
+from benchmarks.experiments.long_history import WORKERS, write_long_history
 from poolproof.bridge import OUTCOMES, Event, EventKind
 from poolproof.bridge.clock import now_ns
 from poolproof.harness import checkers
@@ -160,7 +162,7 @@ def resident_peak() -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print all figures; the exit status is 1 if a goal was missed or a checker found a fault."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.recording", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.recording", description=__doc__)
     parser.add_argument("--ops", type=int, default=1_000_000, help="how many operations (%(default)s)")
     options = parser.parse_args(argv)
     if not 1000 <= options.ops <= 10_000_000:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from benchmarks import systems
 from benchmarks.blocks import BenchError, System, measure_blocks, open_all, ratio_of_rates
-from benchmarks.calls import row_of
 from benchmarks.effort import Effort, Limit
+from benchmarks.experiments.calls import row_of
 from benchmarks.records import Goal, Result, Row, judge
 
-SOURCE = Path(__file__).parent / "echo_worker.c"
+SOURCE = Path(__file__).parents[1] / "echo_worker.c"
 COMPILE_TIMEOUT_S = 60.0
 CLIENTS = (8, 32)
 BARE = "bare hand-off"

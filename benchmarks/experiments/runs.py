@@ -1,6 +1,6 @@
 """From run to run: the same figure of V2 in several programs, each of which is started anew.
 
-`python -m benchmarks.runs CLIENTS WORKERS SECONDS` is one of them; it prints its calls a second.
+`python -m benchmarks.experiments.runs CLIENTS WORKERS SECONDS` is one of them; it prints its calls a second.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def one_run(clients: int, workers: int, seconds: float) -> float:
 
 def another_run(clients: int, workers: int, seconds: float) -> float:
     """The same in a program of its own. Raises BenchError."""
-    command = [sys.executable, "-m", "benchmarks.runs", str(clients), str(workers), str(seconds)]
+    command = [sys.executable, "-m", "benchmarks.experiments.runs", str(clients), str(workers), str(seconds)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + END_TIMEOUT_S)
     if done.returncode:
         raise BenchError(f"a run ended with status {done.returncode}: {done.stderr[-500:]}")

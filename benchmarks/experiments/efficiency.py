@@ -7,8 +7,8 @@ from contextlib import ExitStack
 import msgspec
 
 from benchmarks.blocks import measure_blocks, middle, ratio_of_rates
-from benchmarks.calls import row_of
 from benchmarks.effort import Effort, Limit
+from benchmarks.experiments.calls import row_of
 from benchmarks.raw import pipe_a_client
 from benchmarks.records import Result, judge
 from benchmarks.systems import v2

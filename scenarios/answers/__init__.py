@@ -1,0 +1,1 @@
+"""Scenarios of answers: of any size and kind, in parts, late, twice, broken."""

@@ -1,0 +1,1 @@
+"""Scenarios of waiting: side by side, in turn, with limits."""
