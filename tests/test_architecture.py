@@ -18,7 +18,7 @@ MAY_IMPORT = {room: {room, "bridge"} for room in ("bridge", "pool_v1", "pool_v2"
 MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "reports")}
 MAY_IMPORT["migration"] = {"migration", "bridge", "harness"}
 PORCH_PATHS = """
-    harness/readiness/{documents}
+    harness/readiness/{documents,validate}
     harness/{__main__}
     harness/cli/{app}
     harness/cli/commands/{baselines,benches,checks,machine,migrate,options,records,results,runs,shrinks}

@@ -129,7 +129,7 @@ def test_a_fork_in_the_middle_of_a_start_inherits_nothing_of_the_worker(run_scri
     script = run_script(
         """
 import os, threading
-from poolproof.bridge import process as room
+from poolproof.bridge.processes import process as room
 
 def pipes():
     found = set()

@@ -22,6 +22,7 @@ from poolproof.bridge import (
     WorkerCrashed,
 )
 from poolproof.migration import MigratingPool, Plan
+from tests.harness.conftest import eventually, fake_pool, fake_subject  # noqa: F401 - fixtures
 
 
 class Gate:

@@ -32,11 +32,12 @@ def plan_of(scenario: Scenario, seed: int = 1, size: Size | None = None) -> Plan
 def test_every_file_of_the_room_is_a_scenario_of_its_own_name() -> None:
     room = Path(scenarios.__file__).parent
     for suite, found in SUITES.items():
-        folder = room if suite == DEFAULT_SUITE else room / suite
-        assert set(found) == {path.stem for path in folder.glob("*.py")} - {"__init__"}
+        folders = scenarios.GROUPS if suite == DEFAULT_SUITE else (suite,)
+        assert set(found) == {path.stem for folder in folders for path in (room / folder).glob("*.py")} - {"__init__"}
         assert list(found) == sorted(found)
         assert all(scenario.name == name for name, scenario in found.items())
     assert SUITES[DEFAULT_SUITE] is CATALOGUE
+    assert {path.parent.name for path in room.glob("*/*.py")} == {*scenarios.GROUPS, *SUITES} - {DEFAULT_SUITE}
     assert len(EVERYTHING) == sum(map(len, SUITES.values())), "a name is there twice"
 
 
@@ -49,7 +50,7 @@ def test_a_file_whose_scenario_has_another_name_is_refused(monkeypatch: pytest.M
     wrong = SimpleNamespace(SCENARIO=CATALOGUE["any_json"])
     monkeypatch.setattr(scenarios.importlib, "import_module", lambda name: wrong)
     with pytest.raises(ValueError, match="defines the scenario 'any_json'"):
-        scenarios._load()
+        scenarios._load("answers")
 
 
 def test_the_failures_of_the_original_are_covered() -> None:

@@ -414,7 +414,7 @@ def test_coverage_tells_what_a_scenario_executed_of_the_candidate_and_its_worker
     main(["compare", write(TINY), "--out", "covered", "--quiet", "--coverage", "--least-lines", "5"])
     cover = json.loads(Path("covered/comparison.json").read_text())["coverage"]
     assert cover["sources"] == ["poolproof.pool_v2", "poolproof.bridge"]
-    files = {Path(file["path"]).as_posix()[-18:]: file for file in cover["files"]}
+    files = {Path(file["path"]).as_posix(): file for file in cover["files"]}
     for ending in ("pool_v2/running/runtime.py", "bridge/worker/program.py"):
         [file] = [file for name, file in files.items() if name.endswith(ending)]
         assert 0 < file["executed"] < file["statements"], ending

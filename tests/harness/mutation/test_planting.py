@@ -36,7 +36,7 @@ def test_a_bug_whose_place_is_called_otherwise_now_cannot_be_planted() -> None:
     ):
         with pytest.raises(MutantError, match=r"Place\.work\(self, one: .* cannot be replaced by one of \(self, one"):
             replace(Place, "work", make)
-    with pytest.raises(MutantError, match=r"bridge\.exchange\.check\(payload: .* cannot be replaced"):
+    with pytest.raises(MutantError, match=r"bridge\.wire\.exchange\.check\(payload: .* cannot be replaced"):
         replace_everywhere(check, lambda _: lambda payload: 0)
     assert undo() == ()
     replace(Place, "work", lambda _: lambda self, *args, three, **rest: 7)
