@@ -14,9 +14,9 @@ from pathlib import Path
 
 from poolproof.bridge import ServiceInterval
 from poolproof.harness.compare.comparison import Comparison, Machine, RunResult, ScenarioComparison, Speed
+from poolproof.harness.history.chart_data import draw
 from poolproof.harness.history.history import History, Op, OpType, RunInfo, Sample
 from poolproof.harness.history.metrics import measure
-from poolproof.harness.history.picture import draw
 from poolproof.harness.history.tables import Ops, Services
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.fault import FaultKind, FaultRecord

@@ -16,7 +16,7 @@ import msgspec
 from poolproof.bridge import ConfigError
 from poolproof.bridge.clock import now_ns
 from poolproof.migration.plan import Mode, Plan, Position
-from poolproof.migration.shadowing.witness import Witness
+from poolproof.migration.shadowing.metrics import Witness
 from poolproof.migration.state import Entry, StateConflict, StateError, StateFile, whoami
 
 logger = logging.getLogger("poolproof.migration")

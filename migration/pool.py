@@ -22,8 +22,8 @@ from poolproof.migration.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
 from poolproof.migration.control import Control, Moved
 from poolproof.migration.guardrails import Figures
 from poolproof.migration.plan import Plan, Position, Side
+from poolproof.migration.shadowing.metrics import Witness
 from poolproof.migration.shadowing.shadow import Shadow, ShadowFigures
-from poolproof.migration.shadowing.witness import Witness
 from poolproof.migration.traffic import Traffic
 from poolproof.migration.watch import Watch
 

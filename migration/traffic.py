@@ -32,8 +32,8 @@ from poolproof.migration.control import Control, Step
 from poolproof.migration.plan import Mode, Plan, Side
 from poolproof.migration.router import Act, Home, route_call, route_session
 from poolproof.migration.sessions import Ledger, Record
+from poolproof.migration.shadowing.metrics import Witness
 from poolproof.migration.shadowing.shadow import Shadow
-from poolproof.migration.shadowing.witness import Witness
 
 REFUSALS = (PoolClosed, CircuitOpen, QueueFull, WorkerCrashed, StartFailed)
 """If nothing was sent, these say that a pool does not take calls now; another may."""

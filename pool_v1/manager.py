@@ -27,7 +27,7 @@ from poolproof.bridge import (
 from poolproof.bridge.clock import deadline_ns, now_ns
 from poolproof.bridge.errors import PoolError
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.crew import Crew
+from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.pool_v1.mailbox import Mailbox, Message
 
 OPERATION_TIMEOUT_S = 30.0
@@ -68,14 +68,14 @@ class Manager:
     def __init__(self, config: PoolConfig, observer: Observer | None) -> None:
         self._config = config
         self._observer = observer
-        self.crew = Crew(config, version="v1")
-        self.mailbox = Mailbox(self.crew.name)
+        self.process_manager = ProcessManager(config, version="v1")
+        self.mailbox = Mailbox(self.process_manager.name)
         self._workers: deque[ManagedWorker] = deque()
         self._sessions: dict[str, Session] = {}
         self.busy = False
         self._ending = threading.Lock()
         self._ended = False
-        self._thread = threading.Thread(target=self._run, name=f"{self.crew.name}-manager", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{self.process_manager.name}-manager", daemon=True)
         self._thread.start()
 
     def emit(self, kind: EventKind, **fields: Any) -> None:  # noqa: ANN401 - Event's own fields
@@ -84,7 +84,7 @@ class Manager:
             try:
                 self._observer(Event(kind, now_ns(), **fields))
             except Exception:
-                logger.exception("pool %r: its observer failed at %s", self.crew.name, kind)
+                logger.exception("pool %r: its observer failed at %s", self.process_manager.name, kind)
 
     # The manager's thread.
 
@@ -122,7 +122,9 @@ class Manager:
         except BaseException as error:  # whatever it is, the exchange broke off
             self._end(worker, type(error).__name__)
             if self.mailbox.closed and isinstance(error, WorkerCrashed):
-                raise PoolClosed(f"pool {self.crew.name!r} was closed during the call", sent=error.sent) from error
+                raise PoolClosed(
+                    f"pool {self.process_manager.name!r} was closed during the call", sent=error.sent
+                ) from error
             raise
         self.emit(EventKind.RECEIVE, **mark)
         worker.served += 1
@@ -146,8 +148,8 @@ class Manager:
         return self._workers[-1]
 
     def _start(self) -> None:
-        worker_id = self.crew.next_id()
-        channel = self.crew.spawn(worker_id)
+        worker_id = self.process_manager.next_id()
+        channel = self.process_manager.spawn(worker_id)
         worker = ManagedWorker(worker_id, channel)
         self._workers.append(worker)
         self.emit(EventKind.SPAWN, worker=worker_id, pid=channel.process.pid)
@@ -165,7 +167,7 @@ class Manager:
         process.kill()
         process.exited(KILL_WAIT_S)
         process.reap()
-        self.crew.bury(worker.channel)
+        self.process_manager.bury(worker.channel)
         self.emit(EventKind.REAP, worker=worker.worker_id, pid=process.pid, detail=process.describe_exit())
 
     def warm_up(self, n: int) -> int:
@@ -200,7 +202,7 @@ class Manager:
 
     def ask(self, work: Callable[[], Any]) -> Message:
         """Post some work to the mailbox. Raises PoolClosed."""
-        self.crew.require_owner()
+        self.process_manager.require_owner()
         message = Message(work)
         self.mailbox.post(message)
         return message
@@ -219,7 +221,7 @@ class Manager:
             self._thread.join(0.05)
         with self._ending:
             if not self._ended:
-                self.crew.disband()
+                self.process_manager.disband()
                 self._ended = True
                 self.emit(EventKind.CLOSE)
 
@@ -230,7 +232,7 @@ def stop_in_background(manager: Manager) -> None:
     A forked child's copy is only forgotten: what it would end is its parent's.
     """
     try:
-        manager.crew.require_owner()
+        manager.process_manager.require_owner()
     except PoolClosed:
         return
     threading.Thread(target=manager.stop, args=(0.0,), name="pool-v1-finalizer", daemon=True).start()

@@ -85,7 +85,7 @@ class PoolV1:
     @property
     def name(self) -> str:
         """The pool's name, unique among the living pools of this user's machine."""
-        return self._manager.crew.name
+        return self._manager.process_manager.name
 
     def execute(
         self,
@@ -101,7 +101,7 @@ class PoolV1:
         Raises CheckoutTimeout if the manager had not begun by then, or by `checkout_timeout_s`, and CallTimeout if it
         had: then it works on, and the answer is dropped.
         """
-        self._manager.crew.require_owner()
+        self._manager.process_manager.require_owner()
         entered_ns = now_ns()
         call = next(self._calls)
         limit_s = duration("timeout_s", timeout_s, self._config.call_timeout_s, CALL_TIMEOUT_S)
@@ -239,7 +239,7 @@ class PoolV1:
 
     def close(self, grace_s: float | None = None) -> None:
         """End the pool: waiters get PoolClosed at once, the running call has `grace_s` seconds. Idempotent."""
-        self._manager.crew.require_owner()
+        self._manager.process_manager.require_owner()
         self._manager.stop(self._config.close_grace_s if grace_s is None else grace_s)
 
     def __enter__(self) -> Self:

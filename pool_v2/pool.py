@@ -27,7 +27,7 @@ from poolproof.pool_v2.calls.io import THREAD
 from poolproof.pool_v2.calls.lease import Lease
 from poolproof.pool_v2.calls.streaming import Stream
 from poolproof.pool_v2.core.behaviour import WorkerBehaviour
-from poolproof.pool_v2.core.roster import NEVER_NS
+from poolproof.pool_v2.core.worker_table import NEVER_NS
 from poolproof.pool_v2.running.engine import Engine
 from poolproof.pool_v2.running.runtime import CALL_TIMEOUT_S, CHECKOUT_TIMEOUT_S, close_in_background
 
@@ -64,7 +64,7 @@ class PoolV2:
     @property
     def name(self) -> str:
         """The pool's name, unique among the living pools of this user's machine."""
-        return self._engine.crew.name
+        return self._engine.process_manager.name
 
     def execute(
         self,
@@ -82,8 +82,8 @@ class PoolV2:
         CallTimeout raised. `checkout_timeout_s` (5 by default) bounds the wait for a worker: CheckoutTimeout.
         """
         engine = self._engine
-        if engine.crew.in_child:
-            engine.crew.require_owner()
+        if engine.process_manager.in_child:
+            engine.process_manager.require_owner()
         if timeout_s is None and checkout_timeout_s is None:
             now = now_ns()
             deadline, until = now + self._limit_ns, now + self._wait_ns
@@ -108,7 +108,7 @@ class PoolV2:
         answered have its error, which says whether they were sent. Raises InvalidRequest before anything is sent.
         """
         engine = self._engine
-        engine.crew.require_owner()
+        engine.process_manager.require_owner()
         deadline, until = self._times(timeout_s, checkout_timeout_s)
         found = run(engine.batch.run(THREAD, command, list(items), session, deadline, until))
         return found if return_errors else require_all(found)
@@ -127,7 +127,7 @@ class PoolV2:
         `timeout_s` bounds the whole stream. Leave it early by `close` or a `with` block; that ends its worker.
         """
         engine = self._engine
-        engine.crew.require_owner()
+        engine.process_manager.require_owner()
         deadline, until = self._times(timeout_s, checkout_timeout_s)
         return Stream.begin(engine.streaming, command, args or {}, session, deadline, until)
 
@@ -151,14 +151,14 @@ class PoolV2:
         it there is no bound. `checkout_timeout_s` (5 by default) bounds the wait: CheckoutTimeout.
         """
         engine = self._engine
-        engine.crew.require_owner()
+        engine.process_manager.require_owner()
         deadline = NEVER_NS if timeout_s is None else deadline_ns(engine.limit_s(timeout_s))
         until = deadline_ns(engine.wait_s(checkout_timeout_s))
         return run(engine.leases.open(THREAD, None, command, None, deadline, min(deadline, until)))
 
     def broadcast(self, message: Any) -> int:  # noqa: ANN401 - the application's own
         """Give `message` to the hook `message` of every worker that is idle now; how many that are."""
-        self._engine.crew.require_owner()
+        self._engine.process_manager.require_owner()
         return self._engine.housekeeper.broadcast(message)
 
     def execute_in_session(
@@ -188,17 +188,17 @@ class PoolV2:
 
     def end_session(self, session_id: str) -> bool:
         """Forget the session and its state; False if there was none."""
-        self._engine.crew.require_owner()
+        self._engine.process_manager.require_owner()
         return run(self._engine.calls.end_session(THREAD, session_id))
 
     def sessions(self) -> tuple[SessionStatus, ...]:
         """The sessions that have not ended."""
-        self._engine.crew.require_owner()
+        self._engine.process_manager.require_owner()
         return self._engine.sessions.table()
 
     def status(self) -> PoolStatus:
         """A consistent snapshot; never waits for I/O."""
-        self._engine.crew.require_owner()
+        self._engine.process_manager.require_owner()
         return self._engine.status()
 
     def health_check(self) -> Health:
@@ -220,7 +220,7 @@ class PoolV2:
 
         Raises CircuitOpen or StartFailed if they do not start, and PoolClosed if the pool is closed first.
         """
-        self._engine.crew.require_owner()
+        self._engine.process_manager.require_owner()
         wanted = min(self._config.workers if n is None else n, self._config.workers)
         ready = self._engine.warm_up(wanted, deadline_ns(self._config.start_timeout_s * WARM_UP_ROUNDS))
         return self.require_ready(ready, wanted)
@@ -236,7 +236,7 @@ class PoolV2:
 
     def close(self, grace_s: float | None = None) -> None:
         """End the pool: waiters get PoolClosed at once, leased workers have `grace_s` seconds. Idempotent."""
-        self._engine.crew.require_owner()
+        self._engine.process_manager.require_owner()
         self._engine.close(self._config.close_grace_s if grace_s is None else grace_s)
 
     def __enter__(self) -> Self:

@@ -6,7 +6,7 @@ Pure. What is left out is counted, with the file that has it.
 from __future__ import annotations
 
 from poolproof.harness.compare.comparison import RunResult, ScenarioComparison
-from poolproof.harness.history.picture import Noted
+from poolproof.harness.history.chart_data import Noted
 from poolproof.harness.model.verdict import Verdict
 from poolproof.reports.section import Grid, Mark, Tone
 

@@ -12,7 +12,7 @@ import msgspec
 
 from poolproof.harness.compare.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
 from poolproof.harness.compare.judge import MARGIN
-from poolproof.harness.history.picture import OTHERS
+from poolproof.harness.history.chart_data import OTHERS
 
 LEAST_MS = 0.001
 BYTES_A_MB = 1e6

@@ -1,4 +1,4 @@
-"""The house: imports point down, pure files import nothing that acts, and no module imports itself by a detour."""
+"""The architecture: imports point down, pure modules import nothing that acts, and there is no import circle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PREFIX = "poolproof."
 MAY_IMPORT = {room: {room, "bridge"} for room in ("bridge", "pool_v1", "pool_v2", "harness")}
 MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "reports")}
 MAY_IMPORT["migration"] = {"migration", "bridge", "harness"}
-PORCH_PATHS = """
+ENTRY_POINT_PATHS = """
     harness/readiness/{documents,validate}
     harness/{__main__}
     harness/cli/{app}
@@ -26,7 +26,7 @@ PORCH_PATHS = """
     harness/faults/{owner}
     harness/mutation/{check,command,job,roster}
     harness/mutation/bugs/{equivalents,faces,kinds,v1,v2,v2_ends,wire}
-    harness/mutation/drills/{tasks}
+    harness/mutation/lifecycle_tests/{tasks}
     harness/pytest_plugin/{conformance,plugin,session}
     harness/run/{job,jobserver}
     harness/subjects/{faces,pools}
@@ -39,13 +39,13 @@ ACTING = {
 ALLOWED = {
     "bridge.config": "sys",
     "bridge.wire.messages": "datetime",
-    "harness.bench.works.works": "random",
-    "harness.fakes.depths.frames": "datetime",
+    "harness.bench.workloads.workloads": "random",
+    "harness.fakes.backends.frames": "datetime",
     "harness.model.composition": "random",
     "harness.model.load": "random",
     "harness.model.workload": "random",
-    "harness.mutation.drills.face_probes": "random",
-    "harness.mutation.drills.probes": "random",
+    "harness.mutation.lifecycle_tests.face_probes": "random",
+    "harness.mutation.lifecycle_tests.probes": "random",
 }
 """What a pure module may import all the same: a type, or what is seeded."""
 PURE_PATHS = """
@@ -55,14 +55,14 @@ PURE_PATHS = """
     bridge/wire/{exchange,framing,messages,receiver,transport}
     harness/bench/{block,schedules,show}
     harness/bench/statistics/{analysis,claims,figures,histogram,metrics,regression,scalability,slopes,trend,validity}
-    harness/bench/works/{answers,works}
+    harness/bench/workloads/{answers,works}
     harness/compare/{cells,comparison,differential,judge}
-    harness/fakes/depths/{frames,script}
+    harness/fakes/backends/{frames,script}
     harness/fakes/models/{answers,service}
     harness/history/{columns,equality,history,joining,lines,metrics,overlap,picture,recovery,replay,stats,tables}
     harness/model/{budget,checker,composition,depth,errors,fault,intended,load,op,scenario,verdict,workload}
     harness/mutation/{journals,markdown,matrix,mutant}
-    harness/mutation/drills/{face_probes,probes}
+    harness/mutation/lifecycle_tests/{face_probes,probes}
     harness/readiness/{checklist,page}
     harness/shrink/{reduction,selection}
     harness/subjects/{programs}
@@ -79,11 +79,11 @@ def names_of(paths: str) -> set[str]:
     return {f"{room.replace('/', '.')}.{name}" for room, names in found for name in names.split(",")}
 
 
-PORCH = names_of(PORCH_PATHS)
+ENTRY_POINTS = names_of(ENTRY_POINT_PATHS)
 
 
 def read_modules() -> dict[str, set[str]]:
-    """Every module of every room, with what it imports, wherever in its text; imports for annotations count too."""
+    """Every module of every package, with what it imports, wherever in its text; imports for annotations count too."""
     paths = [path.relative_to(ROOT) for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py")]
     names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
     trees = {name: ast.parse((ROOT / path).read_text()) for name, path in zip(names, paths, strict=True)}
@@ -107,10 +107,10 @@ PURE = {name for name in MODULES if name in names_of(PURE_PATHS) | {"bridge"} or
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_imports_point_down_and_only_the_porch_sees_every_room(room: str) -> None:
     for name, imports in MODULES.items():
-        if name.split(".")[0] == room and name not in PORCH:
+        if name.split(".")[0] == room and name not in ENTRY_POINTS:
             rooms = {other.split(".")[0] for other in imports} & MAY_IMPORT.keys()
             assert rooms <= MAY_IMPORT[room], f"{name} imports {rooms - MAY_IMPORT[room]}"
-            assert not imports & PORCH, f"{name} imports the porch: {imports & PORCH}"
+            assert not imports & ENTRY_POINTS, f"{name} imports the porch: {imports & ENTRY_POINTS}"
 
 
 def test_a_migration_needs_no_test_tool() -> None:

@@ -19,8 +19,7 @@ import msgspec
 
 from poolproof.bridge import Event, EventKind, ServiceInterval, Statistics
 from poolproof.bridge.worker.journal import Entry
-from poolproof.harness.history.history import History, Leftovers, Op, OpType, RunInfo, Sample
-from poolproof.harness.history.lines import (
+from poolproof.harness.history.codec import (
     End,
     EndLine,
     EventLine,
@@ -32,6 +31,7 @@ from poolproof.harness.history.lines import (
     SampleLine,
     StatisticsLine,
 )
+from poolproof.harness.history.history import History, Leftovers, Op, OpType, RunInfo, Sample
 from poolproof.harness.history.tables import Events, Ops, Services
 from poolproof.harness.model.fault import FaultKind, FaultRecord
 from poolproof.harness.run.store import RunFolder

@@ -94,7 +94,7 @@ class Zygote:
         return self._ready
 
     def spawn(self, worker_id: int, env: Mapping[str, str] | None = None) -> ForkedWorker:
-        """Order a worker, with `env` as its whole environment if it is not the pool's. Never waits for the fork.
+        """Action a worker, with `env` as its whole environment if it is not the pool's. Never waits for the fork.
 
         Raises StartFailed if the order cannot be put down; that a worker was not forked is told by its end.
         """

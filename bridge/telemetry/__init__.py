@@ -6,8 +6,8 @@ Nothing here is needed by a pool, and no pool imports it. `poolproof.bridge.tele
 
 from __future__ import annotations
 
-from poolproof.bridge.telemetry.fan import fan_out
+from poolproof.bridge.telemetry.aggregator import Aggregator, AggregatorSnapshot
+from poolproof.bridge.telemetry.composite import fan_out
 from poolproof.bridge.telemetry.logs import LoggingObserver
-from poolproof.bridge.telemetry.tally import Tally, TallySnapshot
 
-__all__ = ["LoggingObserver", "Tally", "TallySnapshot", "fan_out"]
+__all__ = ["Aggregator", "AggregatorSnapshot", "LoggingObserver", "fan_out"]

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 
 from poolproof.bridge.events import Event
-from poolproof.bridge.telemetry.tally import BOUNDS_S, Durations, Tally, TallySnapshot
+from poolproof.bridge.telemetry.aggregator import BOUNDS_S, Aggregator, AggregatorSnapshot, Durations
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry
@@ -39,7 +39,7 @@ class PrometheusObserver:
         self, pool: str, *, registry: CollectorRegistry | None = None, bounds_s: Sequence[float] = BOUNDS_S
     ) -> None:
         self.pool = pool
-        self._tally = Tally(bounds_s=bounds_s)
+        self._tally = Aggregator(bounds_s=bounds_s)
         # Re-entrant: a signal handler that uses the pool in the middle of an update must not wait for itself.
         self._lock = threading.RLock()
         self._collector = _collector_of(REGISTRY if registry is None else registry)
@@ -50,7 +50,7 @@ class PrometheusObserver:
         with self._lock:
             self._tally.add(event)
 
-    def snapshot(self) -> TallySnapshot:
+    def snapshot(self) -> AggregatorSnapshot:
         """The sums of the events so far, consistent in itself."""
         with self._lock:
             return self._tally.snapshot()
@@ -99,7 +99,7 @@ def _collector_of(registry: CollectorRegistry) -> _PoolCollector:
         return collector
 
 
-def _metrics(pools: dict[str, TallySnapshot]) -> Iterator[Metric]:
+def _metrics(pools: dict[str, AggregatorSnapshot]) -> Iterator[Metric]:
     submitted = CounterMetricFamily("poolproof_calls_submitted", "calls that entered the pool", labels=["pool"])
     outcomes = CounterMetricFamily("poolproof_calls", "calls that are over, by outcome", labels=["pool", "outcome"])
     in_flight = GaugeMetricFamily("poolproof_calls_in_flight", "calls that are not over", labels=["pool"])

@@ -22,7 +22,7 @@ from poolproof.harness.bench.statistics.analysis import Analysis
 from poolproof.harness.bench.statistics.claims import Claim
 from poolproof.harness.bench.statistics.figures import Bench, BlockFigures, BudgetResult, Validity
 from poolproof.harness.bench.statistics.validity import judge_validity
-from poolproof.harness.bench.works.works import CALLS, plan_of
+from poolproof.harness.bench.workloads.workloads import CALLS, plan_of
 from poolproof.harness.model.budget import Unmeasured, judge_budget, parse_budget
 from poolproof.harness.model.errors import RunError
 from poolproof.harness.run.runner import serving_models

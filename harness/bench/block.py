@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from poolproof.harness.bench.statistics.figures import Resources
-from poolproof.harness.bench.works.answers import Answer
+from poolproof.harness.bench.workloads.answers import Answer
 
 
 class Block(msgspec.Struct, kw_only=True):

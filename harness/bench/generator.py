@@ -25,7 +25,7 @@ from poolproof.bridge.events import CORRELATION
 from poolproof.harness.bench.block import Block
 from poolproof.harness.bench.statistics.histogram import tally
 from poolproof.harness.bench.watch import Watch
-from poolproof.harness.bench.works.answers import Answer, Asked
+from poolproof.harness.bench.workloads.answers import Answer, Asked
 from poolproof.harness.model.errors import RunError
 from poolproof.harness.model.workload import Plan, Step
 

@@ -23,7 +23,7 @@ from poolproof.harness.bench.statistics.histogram import histogram
 from poolproof.harness.bench.statistics.metrics import UNITS
 from poolproof.harness.bench.statistics.slopes import Slope, slope
 from poolproof.harness.bench.watch import Watch
-from poolproof.harness.bench.works.answers import find_wrong
+from poolproof.harness.bench.workloads.answers import find_wrong
 from poolproof.harness.fakes.models.loopback import LoopbackModels
 from poolproof.harness.model.budget import parse_budget
 from poolproof.harness.model.load import Load, arrivals

@@ -27,8 +27,8 @@ from poolproof.harness.bench.statistics.figures import Curve, SweepPoint, SweepR
 from poolproof.harness.bench.statistics.histogram import QUANTILES, quantile_us
 from poolproof.harness.bench.statistics.scalability import LEAST_POINTS, fit, knee
 from poolproof.harness.bench.statistics.validity import judge_validity
-from poolproof.harness.bench.works.answers import find_wrong
-from poolproof.harness.bench.works.works import plan_of
+from poolproof.harness.bench.workloads.answers import find_wrong
+from poolproof.harness.bench.workloads.workloads import plan_of
 from poolproof.harness.model.errors import RunError, UsageError
 from poolproof.harness.model.load import CLOSED
 from poolproof.harness.model.scenario import Scenario

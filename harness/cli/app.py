@@ -1,4 +1,4 @@
-"""The command `poolproof`: reads what was asked for, calls the room that does it, and says how it went. The porch.
+"""The command `poolproof`: reads what was asked for, calls the room that does it, and says how it went. Entry point.
 
 Exit codes: 0 SAFE or passed, 1 UNSAFE or failed, 2 bad usage, 3 INCONCLUSIVE or unknown, 4 the run itself failed,
 130 interrupted, 141 whoever read the output went away. Bad input is one line on stderr, never a traceback.

@@ -18,7 +18,7 @@ import msgspec
 
 from poolproof.bridge import PoolConfig, PoolError
 from poolproof.bridge.clock import deadline_ns
-from poolproof.bridge.processes.crew import Crew
+from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.processes.procfs import start_ticks
 from poolproof.bridge.processes.rundir import list_pools, pools_dir
 
@@ -108,11 +108,11 @@ def _run_directories() -> tuple[bool, str]:
 
 def _worker() -> tuple[bool, str]:
     config = PoolConfig()
-    crew = Crew(config, version="doctor")
+    process_manager = ProcessManager(config, version="doctor")
     channel = None
     try:
         began = time.monotonic()
-        channel = crew.spawn(crew.next_id())
+        channel = process_manager.spawn(process_manager.next_id())
         channel.handshake(deadline_ns=deadline_ns(config.start_timeout_s))
         return True, f"in {(time.monotonic() - began) * 1e3:.0f} ms"
     except PoolError as error:
@@ -122,8 +122,8 @@ def _worker() -> tuple[bool, str]:
             channel.process.kill()
             channel.process.exited(ORPHAN_PATIENCE_S)
             channel.process.reap()
-            crew.bury(channel)
-        crew.disband()
+            process_manager.bury(channel)
+        process_manager.disband()
 
 
 def _orphan() -> tuple[bool, str]:

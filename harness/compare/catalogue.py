@@ -1,4 +1,4 @@
-"""Finds scenarios: those of the catalogue by name, a user's own in a file. Part of the porch.
+"""Finds scenarios: those of the catalogue by name, a user's own in a file. Entry point.
 
 A scenario file is a Python file with at least one module-level `Scenario`; FILE::NAME is one of them. A file that ends
 in .json is a plan that `poolproof shrink` has stored.

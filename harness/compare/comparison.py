@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from poolproof.harness.history.picture import Picture
+from poolproof.harness.history.chart_data import ChartData
 from poolproof.harness.history.recovery import Recovery
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Decision, Verdict
@@ -68,7 +68,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     findings: tuple[Finding, ...] = ()
     metrics: Metrics = Metrics()
-    picture: Picture = Picture()
+    picture: ChartData = ChartData()
     folder: str = ""
     duration_s: float = 0.0
     skipped: str = ""

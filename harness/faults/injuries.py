@@ -30,7 +30,7 @@ from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 from poolproof.harness.fakes.models.loopback import LoopbackModels
 from poolproof.harness.model.fault import Fault, FaultKind, FaultRecord
 from poolproof.harness.run.recorder import Recorder
-from poolproof.harness.run.roll import Roll
+from poolproof.harness.run.worker_tracker import WorkerTracker
 
 CLOSE_GRACE_S = 5.0
 ANSWER_WAIT_S = 5.0
@@ -62,7 +62,7 @@ class Stage:
     pool: Pool
     recorder: Recorder
     stop: threading.Event
-    roll: Roll = field(default_factory=Roll)
+    roll: WorkerTracker = field(default_factory=WorkerTracker)
     config: PoolConfig | None = None
     make: Callable[[PoolConfig, Observer | None], Pool] | None = None
     subject: str = ""

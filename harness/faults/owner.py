@@ -1,6 +1,6 @@
 """A process that owns a pool and is there to be killed: every worker that can be is busy when it says their pids.
 
-Part of the porch. Usage: `python -m poolproof.harness.faults.owner`, with {"pool": NAME, "config": PoolConfig} as JSON
+Entry point. Usage: `python -m poolproof.harness.faults.owner`, with {"pool": NAME, "config": PoolConfig} as JSON
 on the first line. It answers with a JSON list of pids, and ends when its standard input does.
 """
 

@@ -12,9 +12,9 @@ import msgspec
 
 from poolproof.bridge import Capability
 from poolproof.harness.fakes.models.service import ModelService
+from poolproof.harness.model.backend import Backend
 from poolproof.harness.model.budget import parse_budget
 from poolproof.harness.model.checker import Checker, demanded_by
-from poolproof.harness.model.depth import Depth
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.fault import Fault
 from poolproof.harness.model.intended import Comparing, IntendedDifference
@@ -37,7 +37,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     "poisson:400") and `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench; docs/measuring.md has both
     grammars. `config_of` has options for one pool alone, by its name, as a zygote that the other has not. With `models`
     a model server of this behaviour runs beside the pool, whose workers find it in their environment. Without one of
-    `packages` the scenario is skipped. `depths` are those at which it makes sense: see poolproof.harness.fakes.depths.
+    `packages` the scenario is skipped. `depths` are the backends that it fits: see harness.fakes.backends.
     `quick` scenarios are in the profile quick, those that are `smoke` too in the profile smoke.
     """
 
@@ -54,7 +54,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     config_of: dict[str, dict[str, Any]] = {}
     models: ModelService | None = None
     packages: tuple[str, ...] = ()
-    depths: frozenset[Depth] = frozenset({Depth.REAL})
+    depths: frozenset[Backend] = frozenset({Backend.REAL})
     budget_s: float = 30.0
     warm: bool = True
     fixed_size: Size | None = None

@@ -1,4 +1,4 @@
-"""Runs the self-check: every mutant where it should be found out, and the good pools beside it. Part of the porch.
+"""Runs the self-check: every mutant where it should be found out, and the good pools beside it. Entry point.
 
 Each run is a job in a process of its own with a time limit, so that a mutant that hangs costs its own run alone. The
 good pools come first: a mutant's run is judged beside theirs, and is given no more than a few times as long.
@@ -17,11 +17,11 @@ import msgspec
 
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.model.scenario import Scenario
-from poolproof.harness.mutation.drills.drill import Drill
 from poolproof.harness.mutation.job import BROKEN, MutantOrder
+from poolproof.harness.mutation.lifecycle_tests.lifecycle_test import LifecycleTest
 from poolproof.harness.mutation.matrix import Cell, Judgement, KillMatrix, accusers, build_matrix, way_text
 from poolproof.harness.mutation.mutant import EXECUTE, Mutant
-from poolproof.harness.mutation.roster import Stage, all_mutants, all_stages
+from poolproof.harness.mutation.registry import Stage, all_mutants, all_stages
 from poolproof.harness.run.job import Job
 from poolproof.harness.run.lock import sharing
 from poolproof.harness.run.runner import Request
@@ -122,7 +122,7 @@ def _route(mutant: Mutant, stages: dict[str, Stage], *, full: bool) -> Iterator[
 
 
 def _fits(stage: Stage, mutant: Mutant) -> bool:
-    if isinstance(stage, Drill):  # which calls the pool in its own way, and never observes it
+    if isinstance(stage, LifecycleTest):  # which calls the pool in its own way, and never observes it
         return mutant.pool in stage.pools and mutant.face == EXECUTE and not mutant.observed
     return stage.needs <= find_pool(mutant.pool).capabilities
 

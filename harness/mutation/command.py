@@ -1,4 +1,4 @@
-"""The command `poolproof selfcheck`: reads what was asked for, runs it, shows and stores the matrix. Of the porch."""
+"""The command `poolproof selfcheck`: reads what was asked for, runs it, shows and stores the matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of a mutant in a process of its own: `python -m poolproof.harness.mutation.job`. Part of the porch.
+"""One run of a mutant in a process of its own: `python -m poolproof.harness.mutation.job`. Entry point.
 
 The bug is planted in this process and nowhere else. What breaks inside the planted code itself, and not because of it,
 is told, and so is a bug that no call of the run has executed: a mutant that cannot run is never taken for one that was
@@ -23,10 +23,10 @@ from poolproof.bridge.processes.interpreter import adopt
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Verdict, worst
-from poolproof.harness.mutation.drills.drill import Bench, Drill
+from poolproof.harness.mutation.lifecycle_tests.lifecycle_test import Bench, LifecycleTest
 from poolproof.harness.mutation.mutant import Mutant
 from poolproof.harness.mutation.planting import entered
-from poolproof.harness.mutation.roster import all_stages, find_mutants
+from poolproof.harness.mutation.registry import all_stages, find_mutants
 from poolproof.harness.mutation.worker import command
 from poolproof.harness.run.job import JobOrder, serve
 from poolproof.harness.run.runner import Subject, run
@@ -97,7 +97,7 @@ def carry_out(order: MutantOrder) -> RunResult:
             mutant.plant()
         else:
             subject = find_pool(order.pool)
-        if isinstance(stage, Drill):
+        if isinstance(stage, LifecycleTest):
             result = carry_out_drill(stage, subject, order, words)
         else:
             stage = msgspec.structs.replace(stage, budget_s=order.budget_s)
@@ -110,19 +110,21 @@ def carry_out(order: MutantOrder) -> RunResult:
     return msgspec.structs.replace(result, trouble=BROKEN + broken) if broken else result
 
 
-def carry_out_drill(drill: Drill, subject: Subject, order: JobOrder, words: tuple[str, ...] | None) -> RunResult:
-    """Do the drill. What it does not expect to be raised is trouble, and decides nothing."""
-    out = Path(order.out) / f"{drill.name}-{subject.name}-{order.request.seed}"
+def carry_out_drill(
+    lifecycle_test: LifecycleTest, subject: Subject, order: JobOrder, words: tuple[str, ...] | None
+) -> RunResult:
+    """Do the lifecycle test. What it does not expect to be raised is trouble, and decides nothing."""
+    out = Path(order.out) / f"{lifecycle_test.name}-{subject.name}-{order.request.seed}"
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     findings: tuple[Finding, ...] = ()
     trouble = ""
     try:
-        findings = tuple(drill.act(Bench(subject, drill.name, out, words)))
+        findings = tuple(lifecycle_test.act(Bench(subject, lifecycle_test.name, out, words)))
     except Exception as error:
         trouble = f"{type(error).__name__}: {error}"
     return RunResult(
-        scenario=drill.name,
+        scenario=lifecycle_test.name,
         pool=subject.name,
         seed=order.request.seed,
         observed=False,

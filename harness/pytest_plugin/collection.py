@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from poolproof.harness.compare.comparison import RunResult
-from poolproof.harness.model.depth import Depth, why_not
+from poolproof.harness.model.backend import Backend, why_not
 from poolproof.harness.model.intended import Excuse, find_excuse
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Verdict, worst
@@ -36,7 +36,7 @@ class ScenarioItem(pytest.Item):
         subject: Subject,
         request: Request,
         ledger: Ledger,
-        depth: Depth = Depth.REAL,
+        depth: Backend = Backend.REAL,
         **of_pytest: Any,  # noqa: ANN401
     ) -> None:
         super().__init__(**of_pytest)
@@ -63,7 +63,7 @@ class ScenarioItem(pytest.Item):
             pytest.skip(reason)
         with sharing():
             result = run(self.scenario, self.subject, self._request, self._ledger.runs)
-        if self.depth is Depth.MOCK:
+        if self.depth is Backend.MOCK:
             result = without_unknown(result)
         self._ledger.receive(self.nodeid, result)
         raise_unless_passed(self.scenario, result)

@@ -1,4 +1,4 @@
-"""The conformance kit: one line gives a test suite of one's own every scenario for one's own pool. Part of the porch.
+"""The conformance kit: one line gives a test suite of one's own every scenario for one's own pool. Entry point.
 
     from poolproof.harness.pytest_plugin.conformance import conformance_tests
     test_my_pool = conformance_tests("my_package.pools:make")

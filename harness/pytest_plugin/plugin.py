@@ -1,4 +1,4 @@
-"""The pytest plugin: options, fixtures, scenarios as items, and the one report of a session. The porch.
+"""The pytest plugin: options, fixtures, scenarios as items, and the one report of a session. Entry point.
 
 Nothing but pytest is imported until something of poolproof is used. Under pytest-xdist each worker writes run folders
 and ledger lines; the controller reconciles what was planned with what it received, and builds the report.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from poolproof.bridge.dspy.adapter import ProgramAdapter
     from poolproof.harness.bench.statistics.figures import Bench
     from poolproof.harness.compare.comparison import RunResult
-    from poolproof.harness.model.depth import Depth
+    from poolproof.harness.model.backend import Backend
     from poolproof.harness.model.scenario import Scenario
     from poolproof.harness.pytest_plugin.collection import ScenarioItem
     from poolproof.harness.pytest_plugin.ledger import Ledger
@@ -113,16 +113,16 @@ class State:
         except UsageError as error:
             raise pytest.UsageError(f"--poolproof-pool: {error}") from error
 
-    def stages(self, scenario: Scenario) -> list[tuple[Subject, Request, Depth]]:
+    def stages(self, scenario: Scenario) -> list[tuple[Subject, Request, Backend]]:
         """Where to run a scenario: each pool for real; with an option at the deepest that it allows of those."""
-        from poolproof.harness.fakes.depths.making import MOCK, at_wire
-        from poolproof.harness.model.depth import Depth
+        from poolproof.harness.fakes.backends.making import MOCK, at_wire
+        from poolproof.harness.model.backend import Backend
 
-        chosen = [Depth(name) for name in DEPTHS if name in (self._config.getoption("poolproof_adapter") or ["real"])]
+        chosen = [Backend(name) for name in DEPTHS if name in (self._config.getoption("poolproof_adapter") or ["real"])]
         depth = ([found for found in chosen if found in scenario.depths] or chosen)[-1]
-        if depth is Depth.MOCK:
+        if depth is Backend.MOCK:
             return [(MOCK, self.request, depth)]
-        request = at_wire(self.request) if depth is Depth.WIRE else self.request
+        request = at_wire(self.request) if depth is Backend.WIRE else self.request
         return [(subject, request, depth) for subject in self.subjects()]
 
     def require_possible(self) -> None:
@@ -316,18 +316,18 @@ def pool(poolproof_subject: Subject, pool_factory: Callable[..., Pool], request:
 @pytest.fixture
 def poolproof_place(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The depth and the pool of this test; skips it with the reason where it makes no sense."""
-    from poolproof.harness.fakes.depths.making import why_impossible
-    from poolproof.harness.model.depth import Depth
+    from poolproof.harness.fakes.backends.making import why_impossible
+    from poolproof.harness.model.backend import Backend
 
     place: tuple[str, ...] = request.param
     marker = request.node.get_closest_marker("depths")
     told = marker.kwargs if marker else {}
     try:
-        allowed = {Depth(name) for name in marker.args} if marker else set()
+        allowed = {Backend(name) for name in marker.args} if marker else set()
     except ValueError as error:
         raise pytest.UsageError(f"the marker depths: {error}; one of {', '.join(DEPTHS)}") from error
     reason = why_impossible(
-        Depth(place[0]), allowed=allowed, packages=told.get("packages", ()), scripted=bool(told.get("script"))
+        Backend(place[0]), allowed=allowed, packages=told.get("packages", ()), scripted=bool(told.get("script"))
     )
     if reason:
         pytest.skip(reason)
@@ -344,15 +344,15 @@ def adapter(
 ) -> Iterator[ProgramAdapter]:
     """A ProgramAdapter over a pool of its own, at each depth; markers `depths` and `pool_options` say more."""
     from poolproof.bridge.dspy.adapter import ProgramAdapter
-    from poolproof.harness.fakes.depths.making import make_mock, options_at
-    from poolproof.harness.fakes.depths.script import Script, ScriptLine
-    from poolproof.harness.model.depth import Depth
+    from poolproof.harness.fakes.backends.making import make_mock, options_at
+    from poolproof.harness.fakes.backends.script import Script, ScriptLine
+    from poolproof.harness.model.backend import Backend
 
     marker = request.node.get_closest_marker("depths")
     told = marker.kwargs if marker else {}
     script = Script([ScriptLine(**line) for line in told["script"]]) if told.get("script") else None
-    depth = Depth(poolproof_place[0])
-    if depth is Depth.MOCK:
+    depth = Backend(poolproof_place[0])
+    if depth is Backend.MOCK:
         with make_mock(pool_name, script) as mock:
             yield ProgramAdapter(mock, pool_name)
         return
@@ -409,7 +409,7 @@ def run_bench(request: pytest.FixtureRequest) -> Callable[..., Bench]:
     from poolproof.harness.bench.running import default_clients
     from poolproof.harness.bench.running import run_bench as measure
     from poolproof.harness.bench.schedules import make_schedule
-    from poolproof.harness.bench.works.works import DEFAULT_CALL, call_scenario
+    from poolproof.harness.bench.workloads.workloads import DEFAULT_CALL, call_scenario
     from poolproof.harness.model.load import parse_load
     from poolproof.harness.model.workload import Size
     from poolproof.harness.run.names import pool_name

@@ -1,4 +1,4 @@
-"""The end of a pytest session: reconcile, set the pools side by side, write the one report. Part of the porch.
+"""The end of a pytest session: reconcile, set the pools side by side, write the one report. Entry point.
 
 Knows nothing of pytest's objects. What is missing fails the session; it is never passed over.
 """

@@ -1,6 +1,6 @@
 """One run in a process of its own, so that runs cannot disturb one another and a broken one costs itself alone.
 
-Part of the porch. The parent's end ends it too: its standard input is a pipe that only the parent holds, and the
+Entry point. The parent's end ends it too: its standard input is a pipe that only the parent holds, and the
 pool's workers follow by their lifeline. Usage: `python -m poolproof.harness.run.job`, with a JobOrder as JSON on the
 first line.
 """
@@ -26,7 +26,7 @@ from poolproof.bridge.config import module_command
 from poolproof.bridge.processes.interpreter import adopt, environment
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.compare.comparison import RunResult
-from poolproof.harness.compare.covering import Covering
+from poolproof.harness.compare.coverage_run import CoverageRun
 from poolproof.harness.model.errors import HarnessError
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Verdict
@@ -47,7 +47,7 @@ class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
     out: str
 
 
-Order = TypeVar("Order", bound=JobOrder)
+Action = TypeVar("Action", bound=JobOrder)
 
 
 class Job:
@@ -201,7 +201,7 @@ def start_job(scenario: Scenario, subject: Subject, request: Request, out: Path)
 
 
 def start_measured_job(
-    covering: Covering, pool: str, scenario: Scenario, subject: Subject, request: Request, out: Path
+    covering: CoverageRun, pool: str, scenario: Scenario, subject: Subject, request: Request, out: Path
 ) -> Job:
     """Begin a run as start_job does; if it is one of `pool`, what it executes is measured."""
     if subject.name != pool:
@@ -220,7 +220,7 @@ def _leave_with_parent(answered: threading.Event) -> None:
     os._exit(0)
 
 
-def serve(carry_out: Callable[[Order], RunResult], kind: type[Order]) -> int:
+def serve(carry_out: Callable[[Action], RunResult], kind: type[Action]) -> int:
     """Have the order on standard input carried out; the result is one line on standard output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     line = sys.stdin.buffer.readline()

@@ -20,8 +20,7 @@ import msgspec
 from poolproof.bridge import Event, EventKind, PoolError, SessionStatus, Statistics
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.redaction import SECRET_FIELDS, hide_in, redact, secrets_in
-from poolproof.harness.history.history import Leftovers, Op, OpType
-from poolproof.harness.history.lines import (
+from poolproof.harness.history.codec import (
     End,
     EndLine,
     EventLine,
@@ -34,10 +33,11 @@ from poolproof.harness.history.lines import (
     SessionsLine,
     StatisticsLine,
 )
+from poolproof.harness.history.history import Leftovers, Op, OpType
 from poolproof.harness.model.fault import FaultRecord
 from poolproof.harness.model.workload import Step
-from poolproof.harness.run.census import take_sample
-from poolproof.harness.run.roll import Roll
+from poolproof.harness.run.resource_snapshot import take_sample
+from poolproof.harness.run.worker_tracker import WorkerTracker
 
 WRITE_EVERY_S = 0.02
 SAMPLE_EVERY_S = 0.1
@@ -100,8 +100,8 @@ class Recorder:
     Invariant: a line is in the file in the order of its append, and `close` returns with all of them written.
     """
 
-    def __init__(self, path: Path, roll: Roll | None = None) -> None:
-        self._roll = roll or Roll()
+    def __init__(self, path: Path, roll: WorkerTracker | None = None) -> None:
+        self._roll = roll or WorkerTracker()
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._lines: deque[Line | Op | Running | Event] = deque()
         self._append = self._lines.append

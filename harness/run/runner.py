@@ -27,9 +27,9 @@ from poolproof.harness.fakes.models.loopback import LoopbackModels
 from poolproof.harness.faults.faulty_worker import lift, wrap
 from poolproof.harness.faults.injuries import Stage
 from poolproof.harness.faults.nemesis import Nemesis
+from poolproof.harness.history.chart_data import draw
 from poolproof.harness.history.history import History, RunInfo
 from poolproof.harness.history.metrics import measure
-from poolproof.harness.history.picture import draw
 from poolproof.harness.history.replay import replay_command
 from poolproof.harness.model.checker import MAX_EXAMPLES, Finding, asked_in, run_checker
 from poolproof.harness.model.errors import UsageError
@@ -38,14 +38,14 @@ from poolproof.harness.model.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Verdict, worst
 from poolproof.harness.model.workload import Plan, Size, Step
-from poolproof.harness.run.census import leftovers_since, take_census
 from poolproof.harness.run.client import Client
-from poolproof.harness.run.follower import Follower
+from poolproof.harness.run.journal_reader import JournalReader
 from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.recorder import Recorder
 from poolproof.harness.run.request import PoolFactory, Request, Subject, choices, plan_of, size_of, why_skipped
-from poolproof.harness.run.roll import Roll
+from poolproof.harness.run.resource_snapshot import leftovers_since, take_census
 from poolproof.harness.run.store import RunFolder
+from poolproof.harness.run.worker_tracker import WorkerTracker
 
 FACE_CHECKER = "face"
 """The checker's name of what a face itself has seen go wrong."""
@@ -222,10 +222,10 @@ class _Run:
         self._models = models
         self._starts = str(folder.starts)
         self._plan: Plan = ()
-        self._roll = Roll()
+        self._roll = WorkerTracker()
         self._recorder = Recorder(folder.history, self._roll)
         self._before = take_census()  # with the recorder's thread and file in it, which outlive the pool
-        self._follower = Follower(folder.journal, self._roll, self._recorder)
+        self._follower = JournalReader(folder.journal, self._roll, self._recorder)
         self._pids: set[int] = set()
         self._stop = threading.Event()
 

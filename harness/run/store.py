@@ -16,8 +16,8 @@ import msgspec
 
 from poolproof.bridge.worker.journal import walk_journals
 from poolproof.harness.compare.comparison import SCHEMA_VERSION, Comparison, RunResult
+from poolproof.harness.history.codec import build_history
 from poolproof.harness.history.history import History, RunInfo
-from poolproof.harness.history.lines import build_history
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.model.fault import FaultRecord
 

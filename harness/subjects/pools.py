@@ -1,4 +1,4 @@
-"""The pools that can be put to the test, by name. Part of the porch: it may import every room.
+"""The pools that can be put to the test, by name. Entry point: it may import every package.
 
 A name is one of ours (v1, v2), one that an installed package offers as an entry point of the group `poolproof.pools`,
 or "package.module:factory", which is imported, from the current folder too. "slower:10" is v2 with 10 % more latency,
@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
-from poolproof.harness.bench.works.planted import PREFIX, parse_planted, slower
+from poolproof.harness.bench.workloads.planted import PREFIX, parse_planted, slower
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.face import USUAL_FACES, Face, Setting, Way
 from poolproof.harness.run.names import pool_name

@@ -13,7 +13,7 @@ from poolproof.bridge import PoolConfig, PoolError, StartFailed
 from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.errors import ConfigError
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.crew import Crew
+from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.wire.messages import Response, encode_request
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 from poolproof.harness.model.errors import UsageError
@@ -54,7 +54,7 @@ class _Probe:
 
     def __init__(self, config: PoolConfig) -> None:
         self._config = config
-        self._crew = Crew(config, version="probe")
+        self._process_manager = ProcessManager(config, version="probe")
         self._channel: Channel | None = None
         self._number = 0
 
@@ -64,7 +64,7 @@ class _Probe:
             return [command for command in commands if not _refused(self._call(command), refusal, command)]
         finally:
             self._end()
-            self._crew.disband()
+            self._process_manager.disband()
 
     def _call(self, command: str) -> Response | None:
         # None if there was no answer: then the command did something.
@@ -79,7 +79,7 @@ class _Probe:
 
     def _start(self) -> Channel:
         try:
-            self._channel = self._crew.spawn(self._crew.next_id())
+            self._channel = self._process_manager.spawn(self._process_manager.next_id())
             self._channel.handshake(deadline_ns=deadline_ns(self._config.start_timeout_s))
         except StartFailed as error:
             words = " ".join(self._config.command_words())
@@ -93,7 +93,7 @@ class _Probe:
             self._channel.process.kill()
             self._channel.process.exited(PATIENCE_S)
             self._channel.process.reap()
-            self._crew.bury(self._channel)
+            self._process_manager.bury(self._channel)
             self._channel = None
 
 

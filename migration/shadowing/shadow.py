@@ -18,7 +18,7 @@ from poolproof.bridge.clock import now_ns
 from poolproof.harness.model.intended import Comparing
 from poolproof.migration.plan import Plan, Side
 from poolproof.migration.shadowing.comparing import Answer, TooLarge, compare_answers, copy_value
-from poolproof.migration.shadowing.witness import Witness
+from poolproof.migration.shadowing.metrics import Witness
 
 logger = logging.getLogger("poolproof.migration")
 

@@ -18,7 +18,7 @@ from poolproof.pool_v2.aio.streaming import AsyncStream
 from poolproof.pool_v2.calls.batch import require_all
 from poolproof.pool_v2.calls.lease import Lease
 from poolproof.pool_v2.core.behaviour import WorkerBehaviour
-from poolproof.pool_v2.core.roster import NEVER_NS
+from poolproof.pool_v2.core.worker_table import NEVER_NS
 from poolproof.pool_v2.pool import WARM_UP_ROUNDS, PoolV2
 from poolproof.pool_v2.running.engine import Engine
 
@@ -92,7 +92,7 @@ class AsyncPool:
         the exchange, the worker is killed and replaced.
         """
         engine = self._engine
-        engine.crew.require_owner()
+        engine.process_manager.require_owner()
         now = now_ns()
         limit_ns, wait_ns = self._limits_ns(timeout_s, checkout_timeout_s)
         until = now + min(limit_ns, wait_ns)
@@ -139,7 +139,7 @@ class AsyncPool:
         Timeouts and errors are those of PoolV2.execute_many.
         """
         engine = self._engine
-        engine.crew.require_owner()
+        engine.process_manager.require_owner()
         limit_ns, wait_ns = self._limits_ns(timeout_s, checkout_timeout_s)
         now = now_ns()
         until = now + min(limit_ns, wait_ns)
@@ -189,7 +189,7 @@ class AsyncPool:
 
     async def end_session(self, session_id: str) -> bool:
         """Forget the session and its state; False if there was none."""
-        self._engine.crew.require_owner()
+        self._engine.process_manager.require_owner()
         return await follow(self._engine.calls.end_session(self._io, session_id))
 
     def sessions(self) -> tuple[SessionStatus, ...]:
@@ -210,7 +210,7 @@ class AsyncPool:
         Raises CircuitOpen or StartFailed if they do not start, and PoolClosed if the pool is closed first.
         """
         engine = self._engine
-        engine.crew.require_owner()
+        engine.process_manager.require_owner()
         wanted = min(engine.config.workers if n is None else n, engine.config.workers)
         limit = deadline_ns(engine.config.start_timeout_s * WARM_UP_ROUNDS)
         while (ready := engine.warm_up(wanted, now_ns())) < wanted and remaining_s(limit) > 0:
@@ -224,7 +224,7 @@ class AsyncPool:
 
         The loop goes on meanwhile, so its tasks can finish. If this task is cancelled, the pool is closed all the same.
         """
-        self._engine.crew.require_owner()
+        self._engine.process_manager.require_owner()
         await _beside(lambda: self._pool.close(grace_s), name=f"{self.name}-close")
 
     async def __aenter__(self) -> Self:
@@ -293,7 +293,7 @@ class AsyncLease:
         if self._entered:
             raise LeaseError("this lease was entered already; check out another one")
         self._entered = True
-        self._engine.crew.require_owner()
+        self._engine.process_manager.require_owner()
         limit = NEVER_NS if self._timeout_s is None else deadline_ns(self._timeout_s)
         until = min(limit, deadline_ns(self._wait_s))
         lease = await follow(self._engine.leases.open(self._io, None, self._command, None, limit, until, enqueued=True))
@@ -329,7 +329,7 @@ class AsyncLease:
         return cancelled
 
     def _require(self) -> tuple[Lease, AsyncTicket]:
-        self._engine.crew.require_owner()
+        self._engine.process_manager.require_owner()
         if self._lease is None or self._ticket is None:
             what = (
                 "has ended; the worker belongs to somebody else"

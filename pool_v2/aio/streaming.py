@@ -85,7 +85,7 @@ class AsyncStream:
         return response.result  # it was no stream
 
     async def _begin(self) -> None:
-        self._engine.crew.require_owner()
+        self._engine.process_manager.require_owner()
         now, (limit_ns, wait_ns) = now_ns(), self._limits_ns
         self._state = "open"
         self._loop = asyncio.get_running_loop()

@@ -18,8 +18,8 @@ from poolproof.pool_v2.calls.io import ClientIo
 from poolproof.pool_v2.calls.lease import Lease
 from poolproof.pool_v2.calls.leases import Leases
 from poolproof.pool_v2.core.accounts import IN_FLIGHT
-from poolproof.pool_v2.core.roster import Worker
 from poolproof.pool_v2.core.sessions import Session
+from poolproof.pool_v2.core.worker_table import Worker
 from poolproof.pool_v2.running.runtime import Runtime
 
 Request = tuple[int, bytearray]

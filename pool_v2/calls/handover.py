@@ -13,9 +13,9 @@ from poolproof.bridge.wire.framing import HEADER_BYTES
 from poolproof.bridge.wire.messages import Response, decode_request, encode_request
 from poolproof.pool_v2.calls.io import ClientIo
 from poolproof.pool_v2.calls.transfer import use
-from poolproof.pool_v2.core.roster import Worker
 from poolproof.pool_v2.core.sessions import CLEAN_UP, MOST_HANDOVER_FAILURES, Session, StateChange
 from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.core.worker_table import Worker
 from poolproof.pool_v2.running.runtime import Runtime
 
 

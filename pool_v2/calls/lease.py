@@ -25,8 +25,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from poolproof.bridge import LeaseError, PoolError
-from poolproof.pool_v2.core.roster import NEVER_NS
 from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.core.worker_table import NEVER_NS
 
 MOST_FRAMES = 8
 _HERE = str(Path(__file__).parents[1]) + os.sep

@@ -17,11 +17,11 @@ from poolproof.pool_v2.calls.io import THREAD, ClientIo
 from poolproof.pool_v2.calls.lease import Lease, Open
 from poolproof.pool_v2.calls.transfer import checkout, use
 from poolproof.pool_v2.core.accounts import IN_FLIGHT, result_of
+from poolproof.pool_v2.core.actions import HEARTBEAT_NS
 from poolproof.pool_v2.core.behaviour import MOST_CHARACTERS
-from poolproof.pool_v2.core.orders import HEARTBEAT_NS
-from poolproof.pool_v2.core.roster import Worker
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.core.worker_table import Worker
 from poolproof.pool_v2.running.hooks import Removed, Spoilt, describe
 from poolproof.pool_v2.running.runtime import Runtime
 
@@ -90,7 +90,7 @@ class Leases:
         try:
             if again and remaining_s(until) <= 0:
                 runtime.hooks.cancelled("queued")
-                raise CheckoutTimeout(f"{label!r}: no worker of pool {runtime.crew.name!r} was fit in time")
+                raise CheckoutTimeout(f"{label!r}: no worker of pool {runtime.process_manager.name!r} was fit in time")
             self._require_time(ticket, label)
             yield from checkout(runtime, io, ticket, label, until, again)
             lease.busy = lease.for_one_call
@@ -117,7 +117,9 @@ class Leases:
     def _require_time(self, ticket: Ticket, label: str) -> None:
         if ticket.deadline_ns <= now_ns():
             self._runtime.hooks.cancelled("queued")
-            raise CheckoutTimeout(f"{label!r}: there was no time left for pool {self._runtime.crew.name!r} to serve it")
+            raise CheckoutTimeout(
+                f"{label!r}: there was no time left for pool {self._runtime.process_manager.name!r} to serve it"
+            )
 
     def _keep_watch(self) -> None:
         # Wake the supervisor if it would sleep for long, so that it finds a lease that is lost.
@@ -248,7 +250,9 @@ class Leases:
         """The same, for one that keeps no reference to the lease, which would be a cycle."""
         worker_id = worker.worker_id
         if self._runtime.coordinator.closing:
-            return PoolClosed(f"pool {self._runtime.crew.name!r} was closed during the lease", worker_id=worker_id)
+            return PoolClosed(
+                f"pool {self._runtime.process_manager.name!r} was closed during the lease", worker_id=worker_id
+            )
         if deadline <= now_ns():
             return CallTimeout(f"the lease of worker {worker_id} has passed its deadline", worker_id=worker_id)
         if worker.transport.dirty:
@@ -306,8 +310,8 @@ class Leases:
 
     def require_owner(self) -> None:
         """Raise PoolClosed in a forked child."""
-        if self._runtime.crew.in_child:
-            self._runtime.crew.require_owner()
+        if self._runtime.process_manager.in_child:
+            self._runtime.process_manager.require_owner()
 
     def _end_worker(self, ticket: Ticket, reason: object) -> None:
         # Give the worker back to be ended for this reason.

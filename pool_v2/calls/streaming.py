@@ -25,9 +25,9 @@ from poolproof.pool_v2.calls.io import THREAD, ClientIo
 from poolproof.pool_v2.calls.lease import Lease
 from poolproof.pool_v2.calls.leases import Leases
 from poolproof.pool_v2.core.accounts import IN_FLIGHT
-from poolproof.pool_v2.core.roster import Worker
 from poolproof.pool_v2.core.sessions import Session, StateChange
 from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.core.worker_table import Worker
 from poolproof.pool_v2.running.runtime import Runtime
 
 
@@ -190,7 +190,7 @@ class StreamCall:
         worker_id = None if worker is None else worker.worker_id
         name = "its worker" if worker is None else f"worker {worker_id}"
         if runtime.coordinator.closing:
-            message = f"pool {runtime.crew.name!r} was closed during the call"
+            message = f"pool {runtime.process_manager.name!r} was closed during the call"
             return PoolClosed(message, sent=Sent.YES, worker_id=worker_id)
         if self._deadline_ns <= now_ns():
             message = f"{name} did not end its stream by the deadline"

@@ -24,11 +24,11 @@ from enum import StrEnum
 
 from poolproof.bridge import CheckoutTimeout, CircuitOpen, PoolClosed, PoolError, QueueFull, SessionLost
 from poolproof.bridge.lifecycle import WorkerState, WorkerStep, advance
+from poolproof.pool_v2.core.actions import HEARTBEAT_NS, Act, Action, end_worker, recycle, watch_lease, watch_queue
 from poolproof.pool_v2.core.circuit import Circuit
-from poolproof.pool_v2.core.orders import HEARTBEAT_NS, Act, Order, end_worker, recycle, watch_lease, watch_queue
-from poolproof.pool_v2.core.roster import NEVER_NS, Limits, Worker, request_limit
 from poolproof.pool_v2.core.sessions import Session, SessionTable
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker, request_limit
 
 # The members that each call needs: at a member's own class the lookup is a function call.
 _ACCEPTED = TicketState.ACCEPTED
@@ -294,13 +294,13 @@ class Coordinator:
 
     # The supervisor.
 
-    def plan(self, now_ns: int) -> list[Order]:
+    def plan(self, now_ns: int) -> list[Action]:
         """Everything that is to be done now. Sets `watch_ns`: when to look again if nothing happens before."""
         self.attention = False
-        orders: list[Order] = []
+        orders: list[Action] = []
         if self._suspect:
             self._suspect = False
-            orders += [Order(Act.WAKE, ticket=ticket) for ticket in self._mend()]
+            orders += [Action(Act.WAKE, ticket=ticket) for ticket in self._mend()]
         times = [NEVER_NS]
         if self.held or self._queue:
             times.append(now_ns + HEARTBEAT_NS)
@@ -315,7 +315,7 @@ class Coordinator:
         if retry_ns > now_ns:
             times.append(retry_ns)
         self.watch_ns = min(times)
-        return [Order(Act.START)] * self.wanted_starts(now_ns) + orders  # a replacement is waited for, a burial is not
+        return [Action(Act.START)] * self.wanted_starts(now_ns) + orders  # a replacement is waited for, a burial is not
 
     def wanted_starts(self, now_ns: int) -> int:
         """How many workers should be started now. One that has ended, and that nobody holds, needs no place."""
@@ -342,9 +342,9 @@ class Coordinator:
                 self._condemn(worker, "close" if worker.phase is WorkerState.STARTING else "")
         return woken
 
-    def kill_rest(self) -> list[Order]:
+    def kill_rest(self) -> list[Action]:
         """End whatever still lives, leased workers included."""
-        return [Order(Act.KILL, worker, reason="close") for worker in self.workers.values() if not worker.exited_ns]
+        return [Action(Act.KILL, worker, reason="close") for worker in self.workers.values() if not worker.exited_ns]
 
     def waiting_calls(self) -> list[Ticket]:
         """The tickets in the queue."""
@@ -496,7 +496,7 @@ class Coordinator:
             if lasting > self.limits.size:
                 self._condemn(worker, "")
 
-    def _recycle(self, now_ns: int, times: list[int]) -> list[Order]:
+    def _recycle(self, now_ns: int, times: list[int]) -> list[Action]:
         # Rules 2 and 3 of the roster, for workers that are idle.
         limits, workers = self.limits, self.workers.values()
         if self.closing or (limits.max_age_ns is limits.idle_timeout_ns is limits.ping_interval_ns is None):
@@ -505,7 +505,7 @@ class Coordinator:
         lasting = sum(worker.phase is not WorkerState.DYING for worker in workers)
         spare = 0 if self._queue else lasting - self.floor
         leaving, pinged = recycle(list(self._idle.values()), limits, now_ns, times, spare=spare, lacking=lacking)
-        orders = [Order(Act.PING, worker) for worker in pinged]
+        orders = [Action(Act.PING, worker) for worker in pinged]
         for worker in leaving:
             self._condemn(worker, "")
             orders += end_worker(worker, now_ns, times)

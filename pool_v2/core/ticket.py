@@ -20,8 +20,8 @@ import msgspec
 
 from poolproof.bridge import PoolError
 from poolproof.bridge.wire.transport import ReplyEnd
-from poolproof.pool_v2.core.roster import Worker
 from poolproof.pool_v2.core.sessions import Session
+from poolproof.pool_v2.core.worker_table import Worker
 
 
 class TicketState(Enum):

@@ -11,8 +11,8 @@ from typing import Any
 
 from poolproof.bridge import HookError, LeaseError
 from poolproof.pool_v2.core.behaviour import Ok, Remove, Skip, Stop, WorkerBehaviour, checked, require_behaviour, told
-from poolproof.pool_v2.core.roster import Worker
 from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.core.worker_table import Worker
 
 LAST_HOOK_TIMEOUT_S = 5.0
 """How long the close waits for `terminate_pool`."""

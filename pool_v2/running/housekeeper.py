@@ -25,8 +25,8 @@ from poolproof.pool_v2.calls.io import THREAD
 from poolproof.pool_v2.calls.lease import Lease, Open, Record
 from poolproof.pool_v2.calls.leases import Leases
 from poolproof.pool_v2.calls.streaming import Streaming
-from poolproof.pool_v2.core.roster import NEVER_NS, Worker
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.core.worker_table import NEVER_NS, Worker
 from poolproof.pool_v2.running.hooks import Removed, Stopped, describe
 from poolproof.pool_v2.running.runtime import Runtime
 from poolproof.pool_v2.running.supervisor import Duties
@@ -144,7 +144,7 @@ class Housekeeper(Duties):
             return
         logger.warning(
             "pool %r: a lease of worker %s %s; it was opened at %s",
-            self._runtime.crew.name,
+            self._runtime.process_manager.name,
             ticket.worker_id,
             what,
             "; ".join(record.opened),
@@ -221,7 +221,7 @@ class Housekeeper(Duties):
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
-                    name = f"{self._runtime.crew.name}-housekeeper"
+                    name = f"{self._runtime.process_manager.name}-housekeeper"
                     thread = threading.Thread(target=self._run, name=name, daemon=True)
                     thread.start()
                     self._thread = thread
@@ -231,7 +231,7 @@ class Housekeeper(Duties):
         runtime = self._runtime
         with runtime.lock:
             if runtime.coordinator.closing:
-                raise PoolClosed(f"pool {runtime.crew.name!r} is closed")
+                raise PoolClosed(f"pool {runtime.process_manager.name!r} is closed")
             idle = runtime.coordinator.idle_workers()
             if runtime.hooks.active:
                 for worker in idle:
@@ -258,7 +258,7 @@ class Housekeeper(Duties):
             try:
                 job()
             except BaseException:  # nobody but this thread would hear of it
-                logger.exception("pool %r: a job of its housekeeper failed", self._runtime.crew.name)
+                logger.exception("pool %r: a job of its housekeeper failed", self._runtime.process_manager.name)
 
     def _init_worker(self, worker: Worker) -> None:
         runtime = self._runtime

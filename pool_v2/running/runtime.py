@@ -32,18 +32,18 @@ from poolproof.bridge import (
 from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
 from poolproof.bridge.config import duration
 from poolproof.bridge.events import EventKind
-from poolproof.bridge.processes.crew import Crew
+from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.pool_v2.calls.handoff import hand_over, take_back
 from poolproof.pool_v2.calls.lease import Open, Record
 from poolproof.pool_v2.calls.replies import Replies
 from poolproof.pool_v2.core.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
+from poolproof.pool_v2.core.actions import Act
 from poolproof.pool_v2.core.behaviour import WorkerBehaviour
 from poolproof.pool_v2.core.circuit import Circuit
 from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
-from poolproof.pool_v2.core.orders import Act
-from poolproof.pool_v2.core.roster import Limits
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.core.worker_table import Limits
 from poolproof.pool_v2.running.event_log import EventLog
 from poolproof.pool_v2.running.holders import describe_holders
 from poolproof.pool_v2.running.hooks import Hooks, describe
@@ -82,8 +82,8 @@ class Runtime:
         self.config = config
         self.hooks = Hooks(behaviour)
         self.hooks.init_pool()
-        self.crew = Crew(config, version="v2")
-        self.replies = Replies(self.crew.reply_dir)
+        self.process_manager = ProcessManager(config, version="v2")
+        self.replies = Replies(self.process_manager.reply_dir)
         self.lock = threading.Lock()
         self.ids = itertools.count(1)
         self.limit_bytes = config.max_frame_bytes
@@ -94,7 +94,7 @@ class Runtime:
         self._closing = threading.RLock()
         self._close_begun = False
         self.coordinator = Coordinator(
-            self.crew.name,
+            self.process_manager.name,
             Circuit(failures_to_open=config.start_failures_to_open, reset_s=config.circuit_reset_s),
             _limits(config),
             max_queue=config.max_queue,
@@ -102,9 +102,9 @@ class Runtime:
         self.coordinator.affinity = Affinity(config.session_affinity)
         self.coordinator.sessions.in_flight = self.accounts.in_flight
         try:
-            self.log = None if observer is None else EventLog(observer, self.crew.name)
+            self.log = None if observer is None else EventLog(observer, self.process_manager.name)
         except BaseException:
-            self.crew.disband()
+            self.process_manager.disband()
             raise
 
     def begin(self, duties: Duties) -> None:
@@ -114,7 +114,7 @@ class Runtime:
             self.supervisor = Supervisor(
                 self.coordinator,
                 self.lock,
-                self.crew,
+                self.process_manager,
                 duties,
                 start_timeout_s=self.config.start_timeout_s,
                 log=self.log,
@@ -123,7 +123,7 @@ class Runtime:
         except BaseException:
             if self.log is not None:
                 self.log.close()
-            self.crew.disband()
+            self.process_manager.disband()
             raise
 
     # A worker's way to a client and back.
@@ -131,7 +131,7 @@ class Runtime:
     def told(self, error: PoolError) -> PoolError:
         """What the caller is told: a worker that the close has ended did not crash."""
         if type(error) is WorkerCrashed and self.coordinator.closing and error.sent is not Sent.NO:
-            message = f"pool {self.crew.name!r} was closed during the call"
+            message = f"pool {self.process_manager.name!r} was closed during the call"
             return PoolClosed(message, sent=error.sent, worker_id=error.worker_id)
         return error
 
@@ -171,7 +171,7 @@ class Runtime:
         if state is not _ACCEPTED or late:
             self.hooks.cancelled("queued")
             raise CheckoutTimeout(
-                f"{label!r}: no worker of pool {self.crew.name!r} was free in time",
+                f"{label!r}: no worker of pool {self.process_manager.name!r} was free in time",
                 holders=describe_holders(holders),
             )
 
@@ -274,7 +274,7 @@ class Runtime:
 
     def _require_open(self) -> None:
         if self.coordinator.closing:
-            raise PoolClosed(f"pool {self.crew.name!r} is closed")
+            raise PoolClosed(f"pool {self.process_manager.name!r} is closed")
 
     def next_id(self) -> int:
         """A number for a call that nobody has used."""
@@ -305,7 +305,7 @@ class Runtime:
                 if not worker.exited_ns or worker.worker_id in coordinator.held  # of others nothing lives
             )
             return PoolStatus(
-                name=self.crew.name,
+                name=self.process_manager.name,
                 version="v2",
                 state="closed" if self._closed.is_set() else "closing" if coordinator.closing else "open",
                 target=coordinator.limits.size,
@@ -343,7 +343,7 @@ class Runtime:
                 self._let_go()
                 self.replies.close()
                 self.hooks.terminate_pool()
-                self.crew.disband()
+                self.process_manager.disband()
                 self._closed.set()
                 if self.log is not None:
                     self.log.note(EventKind.CLOSE)
@@ -399,7 +399,7 @@ def close_in_background(runtime: Runtime) -> None:
     A forked child's copy is only forgotten: what it would end is its parent's.
     """
     try:
-        runtime.crew.require_owner()
+        runtime.process_manager.require_owner()
     except PoolClosed:
         return
     threading.Thread(target=runtime.close, args=(0.0,), name="pool-v2-finalizer", daemon=True).start()

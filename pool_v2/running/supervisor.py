@@ -18,13 +18,13 @@ from typing import assert_never
 
 from poolproof.bridge import EventKind, StartFailed
 from poolproof.bridge.clock import deadline_ns, now_ns
-from poolproof.bridge.processes.crew import Crew
+from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.wire.transport import Start, Transport
 from poolproof.pool_v2.calls.handoff import hand_over
+from poolproof.pool_v2.core.actions import Act, Action
 from poolproof.pool_v2.core.coordinator import Coordinator
-from poolproof.pool_v2.core.orders import Act, Order
-from poolproof.pool_v2.core.roster import NEVER_NS, Worker
 from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.core.worker_table import NEVER_NS, Worker
 from poolproof.pool_v2.running.event_log import EventLog
 
 LONGEST_SLEEP_S = 1.0
@@ -67,14 +67,14 @@ class Supervisor:
         self,
         coordinator: Coordinator,
         lock: threading.Lock,
-        crew: Crew,
+        process_manager: ProcessManager,
         duties: Duties,
         *,
         start_timeout_s: float,
         log: EventLog | None,
     ) -> None:
         self._coordinator = coordinator
-        self._crew = crew
+        self._process_manager = process_manager
         self._duties = duties
         self._start_timeout_s = start_timeout_s
         self._log = log
@@ -93,7 +93,7 @@ class Supervisor:
         self._stopping = False
         self._ended = False
         self._ending = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name=f"{crew.name}-supervisor", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{process_manager.name}-supervisor", daemon=True)
         _LIVING.add(self)
 
     def start(self) -> None:
@@ -144,7 +144,7 @@ class Supervisor:
                 self._turn()
             except Exception:
                 # Without this thread no deadline is kept, so it goes on whatever one turn has met.
-                logger.exception("pool %r: its supervisor met a fault of its own", self._crew.name)
+                logger.exception("pool %r: its supervisor met a fault of its own", self._process_manager.name)
                 time.sleep(FAULT_PAUSE_S)
 
     def _turn(self) -> None:
@@ -183,7 +183,7 @@ class Supervisor:
             self.progress.notify_all()
         self.wake(woken or [])
 
-    def _carry_out_all(self, orders: list[Order]) -> int:
+    def _carry_out_all(self, orders: list[Action]) -> int:
         # How many of them failed. The coordinator gives most once, so one that fails must not cost those behind it.
         failed = 0
         for order in orders:
@@ -191,10 +191,10 @@ class Supervisor:
                 self._carry_out(order)
             except Exception:
                 failed += 1
-                logger.exception("pool %r: its supervisor could not %s", self._crew.name, order.act)
+                logger.exception("pool %r: its supervisor could not %s", self._process_manager.name, order.act)
         return failed
 
-    def _carry_out(self, order: Order) -> None:
+    def _carry_out(self, order: Action) -> None:
         worker, ticket = order.worker, order.ticket
         match order.act:
             case Act.START:
@@ -234,24 +234,24 @@ class Supervisor:
         self._starting.pop(worker, None)
         self._unwatch(transport.answer_fd)
         self._unwatch(transport.exit_fd)
-        self._crew.bury(worker.transport)
+        self._process_manager.bury(worker.transport)
         self.emit(EventKind.REAP, worker.worker_id, transport.pid, transport.describe_exit())
         self._duties.ended(worker, worker.reason)
         self.decide(lambda: self._coordinator.buried(worker))
 
     def _start_one(self) -> None:
-        worker_id = self._crew.next_id()
+        worker_id = self._process_manager.next_id()
         with self.lock:
             if self._coordinator.closing:
                 return  # nobody would end it
             worker = self._coordinator.started(worker_id, now_ns())
         try:
-            transport: Transport = self._crew.spawn(worker_id)
+            transport: Transport = self._process_manager.spawn(worker_id)
         except Exception as error:
             # Whatever it is, there is no worker, and its place must be free again.
             message = str(error)
             if not isinstance(error, StartFailed):
-                logger.exception("pool %r: a worker could not be started", self._crew.name)
+                logger.exception("pool %r: a worker could not be started", self._process_manager.name)
             with self.lock:
                 woken = self._coordinator.start_failed(worker, message, now_ns())
                 woken += self._coordinator.exited(worker, now_ns())  # there is no process to end

@@ -9,9 +9,9 @@ import pytest
 
 from poolproof.bridge import AnswerError, CommandError, Sent
 from poolproof.bridge.dspy.adapter import DEFAULT_SESSION, ProgramAdapter
-from poolproof.harness.fakes.depths.making import make_mock
-from poolproof.harness.fakes.depths.mock import MockPool
-from poolproof.harness.fakes.depths.script import Script, ScriptLine
+from poolproof.harness.fakes.backends.making import make_mock
+from poolproof.harness.fakes.backends.mock import MockPool
+from poolproof.harness.fakes.backends.script import Script, ScriptLine
 
 
 class Listening(MockPool):

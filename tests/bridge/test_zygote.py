@@ -19,9 +19,9 @@ from poolproof.bridge.config import PoolConfig
 from poolproof.bridge.errors import ConfigError, StartFailed, WorkerCrashed
 from poolproof.bridge.events import ServiceInterval
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.crew import Crew
 from poolproof.bridge.processes.descriptors import MOST_BYTES, encode
 from poolproof.bridge.processes.process import LIFELINE_FD
+from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.processes.procfs import start_ticks
 from poolproof.bridge.processes.rundir import list_pools, pools_dir
 from poolproof.bridge.processes.zygote import Zygote
@@ -34,20 +34,20 @@ HANG_GUARD_S = 10.0
 
 
 class Team:
-    """A crew with a zygote, and the channels to its workers; all are ended by `end`."""
+    """A process manager with a zygote, and the channels to its workers; all are ended by `end`."""
 
     def __init__(self, **options: Any) -> None:
-        self.crew = Crew(PoolConfig.from_options({"zygote": True} | options), version="v9")
+        self.process_manager = ProcessManager(PoolConfig.from_options({"zygote": True} | options), version="v9")
         self.channels: list[Channel] = []
 
     @property
     def zygote(self) -> Zygote:
-        assert self.crew.zygote is not None
-        return self.crew.zygote
+        assert self.process_manager.zygote is not None
+        return self.process_manager.zygote
 
     def order(self) -> Channel:
         """A worker that may not be forked yet."""
-        self.channels.append(self.crew.spawn(self.crew.next_id()))
+        self.channels.append(self.process_manager.spawn(self.process_manager.next_id()))
         return self.channels[-1]
 
     def start(self) -> Channel:
@@ -69,13 +69,13 @@ class Team:
         channel.process.kill()
         assert channel.process.exited(HANG_GUARD_S)
         assert channel.process.reap()
-        self.crew.bury(channel)
+        self.process_manager.bury(channel)
 
     def end(self) -> None:
         """Bury everybody, and disband."""
         for channel in list(self.channels):
             self.bury(channel)
-        self.crew.disband()
+        self.process_manager.disband()
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def team() -> Iterator[Callable[..., Team]]:
 
 @pytest.fixture
 def module(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Write a module to preload; the options of a crew that preloads it."""
+    """Write a module to preload; the options of a process manager that preloads it."""
 
     def write(name: str, body: str) -> dict[str, Any]:
         (tmp_path / f"{name}.py").write_text(body)
@@ -184,7 +184,7 @@ def test_a_worker_has_the_pools_variables_and_those_of_its_order(
     env = os.environ | helper["env"] | {"FLAVOUR": "so\udce9r"}
     del env["PATH"]
     process = one.zygote.spawn(77, env)
-    one.channels.append(Channel(process, one.crew._watch_stderr(process.stderr_fd, "77"), limit_bytes=2**20))
+    one.channels.append(Channel(process, one.process_manager._watch_stderr(process.stderr_fd, "77"), limit_bytes=2**20))
     one.channels[-1].handshake(deadline_ns=deadline_ns(HANG_GUARD_S))
     seen = one.ask(one.channels[-1], "look")
     assert (bytes.fromhex(seen["flavour"]), seen["path"]) == (b"so\xe9r", False), "any bytes are kept"
@@ -231,7 +231,7 @@ def test_the_next_worker_is_the_spare_and_nobody_could_tell(
     first = one.ask(one.channels[0], "look")
     env = os.environ | {"FLAVOUR": "bitter", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     process = one.zygote.spawn(77, env)
-    one.channels.append(Channel(process, one.crew._watch_stderr(process.stderr_fd, "77"), limit_bytes=2**20))
+    one.channels.append(Channel(process, one.process_manager._watch_stderr(process.stderr_fd, "77"), limit_bytes=2**20))
     one.channels[-1].handshake(deadline_ns=deadline_ns(HANG_GUARD_S))
     assert one.channels[-1].process.pid == spare
     second = one.ask(one.channels[-1], "look")
@@ -406,7 +406,7 @@ def test_threads_of_a_module_are_told_of(
     body = "import threading\nthreading.Thread(target=threading.Event().wait, name='ghost', daemon=True).start()\n"
     one = team(**module("threaded", body))
     one.start()
-    log = pools_dir() / one.crew.name / "zygote.stderr.log"
+    log = pools_dir() / one.process_manager.name / "zygote.stderr.log"
     eventually(lambda: log.exists() and "has started ghost;" in log.read_text(), "the log names the thread")
 
 
@@ -566,10 +566,10 @@ SCRIPT = """
 import os, sys, threading
 from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.config import PoolConfig
-from poolproof.bridge.processes.crew import Crew
+from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.wire.messages import encode_request
-crew = Crew(PoolConfig(zygote=True), version="v9")
-channel = crew.spawn(1)
+process_manager = ProcessManager(PoolConfig(zygote=True), version="v9")
+channel = process_manager.spawn(1)
 channel.handshake(deadline_ns=deadline_ns(10))
 def ask(command, **args):
     return channel.exchange(1, encode_request(1, command, args, limit_bytes=10000), deadline_ns=deadline_ns(10)).result
@@ -577,8 +577,8 @@ child = ask("spawn_child", seconds=60)["pid"]
 def end():
     channel.process.kill()
     assert channel.process.exited(10) and channel.process.reap()
-    crew.bury(channel)
-    crew.disband()
+    process_manager.bury(channel)
+    process_manager.disband()
 """
 
 
@@ -590,7 +590,7 @@ def test_a_busy_worker_its_child_and_the_zygote_end_when_the_parent_is_killed(
         SCRIPT
         + """
 os.write(channel.process.stdin_fd, encode_request(2, "cpu", {"seconds": 60}, limit_bytes=10000))
-print(crew.zygote.pid, channel.process.pid, child, flush=True)
+print(process_manager.zygote.pid, channel.process.pid, child, flush=True)
 sys.stdin.readline()
 """
     )
@@ -609,7 +609,7 @@ sys.stdin.readline()
 def test_an_interpreter_that_ends_with_the_pool_open_leaves_nobody(
     run_script: Callable[..., subprocess.Popen[str]], vanish: Callable[..., None], runtime_dir: Path
 ) -> None:
-    script = run_script(SCRIPT + "print(crew.zygote.pid, channel.process.pid, child)")
+    script = run_script(SCRIPT + "print(process_manager.zygote.pid, channel.process.pid, child)")
     output, errors = script.communicate(timeout=30)
     assert errors == ""
     for pid in output.split():
@@ -629,7 +629,7 @@ before = fds()
 """
         + SCRIPT
         + """
-waiting = crew.spawn(2)
+waiting = process_manager.spawn(2)
 forked = os.fork()
 if forked == 0:
     assert fds() == before, (fds(), before)
@@ -640,7 +640,7 @@ print(os.waitpid(forked, 0)[1], ask("echo", value="still"))
 waiting.handshake(deadline_ns=deadline_ns(10))
 waiting.process.kill()
 assert waiting.process.exited(10) and waiting.process.reap()
-crew.bury(waiting)
+process_manager.bury(waiting)
 end()
 print(fds() == before)
 """
@@ -670,7 +670,7 @@ failed = started = 0
 for limit in range(top - 4, top + 14):
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     try:
-        other = crew.spawn(limit)
+        other = process_manager.spawn(limit)
     except StartFailed as error:
         failed += 1
         other = None
@@ -684,7 +684,7 @@ for limit in range(top - 4, top + 14):
     if other is not None:
         other.process.kill()
         assert other.process.exited(10) and other.process.reap()
-        crew.bury(other)
+        process_manager.bury(other)
     drained()
 end()
 print(failed > 0, started > 0)

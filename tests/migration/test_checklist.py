@@ -20,7 +20,7 @@ from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Decision, Verdict
 from poolproof.harness.readiness.checklist import Checklist, Documents, Item, Soak, build_items
 from poolproof.harness.readiness.documents import examine_documents
-from poolproof.harness.readiness.page import render_checklist
+from poolproof.harness.readiness.renderer import render_checklist
 from poolproof.harness.readiness.soak import soak
 from poolproof.migration.plan import Guardrails, Plan, field_names
 

@@ -29,9 +29,9 @@ from poolproof.pool_v2.calls.io import ThreadTicket
 from poolproof.pool_v2.core.behaviour import HOOKS
 from poolproof.pool_v2.core.circuit import Circuit
 from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
-from poolproof.pool_v2.core.roster import NEVER_NS, Limits, Worker
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker
 from poolproof.pool_v2.running.supervisor import Supervisor
 
 HARD_LIMIT_S = 20.0

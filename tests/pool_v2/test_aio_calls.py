@@ -149,7 +149,7 @@ def test_an_offer_past_the_call_s_deadline_is_a_checkout_timeout(
     on_loop(use())
 
 
-# Order.
+# Action.
 
 
 def test_a_thousand_tasks_are_served_by_four_workers_in_their_order(

@@ -14,8 +14,8 @@ from poolproof import pool_v2
 from poolproof.bridge import ConfigError, HookError, LeaseError
 from poolproof.pool_v2 import Ok, PoolV2, Remove, Skip, Stop, WorkerBehaviour
 from poolproof.pool_v2.core.behaviour import HOOKS, checked, require_behaviour, told
-from poolproof.pool_v2.core.roster import Worker
 from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.core.worker_table import Worker
 from poolproof.pool_v2.running.hooks import Hooks, Removed, Spoilt, describe
 
 MakePool = Callable[..., PoolV2]

@@ -12,12 +12,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from poolproof.bridge import CircuitOpen, PoolClosed, PoolError, QueueFull
 from poolproof.bridge.lifecycle import WorkerState
+from poolproof.pool_v2.core.actions import OFFER_GRACE_NS, RETIRE_GRACE_NS, STRANGER_GRACE_NS, Act
 from poolproof.pool_v2.core.circuit import Circuit
 from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
-from poolproof.pool_v2.core.orders import OFFER_GRACE_NS, RETIRE_GRACE_NS, STRANGER_GRACE_NS, Act
-from poolproof.pool_v2.core.roster import NEVER_NS, Limits, Worker
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker
 
 OWNING = (TicketState.OFFERED, TicketState.ACCEPTED)
 Action = tuple[str, int]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.pool_v2.core.orders import (
+from poolproof.pool_v2.core.actions import (
     HEARTBEAT_NS,
     OFFER_GRACE_NS,
     RETIRE_GRACE_NS,
@@ -14,8 +14,8 @@ from poolproof.pool_v2.core.orders import (
     Act,
     watch_queue,
 )
-from poolproof.pool_v2.core.roster import NEVER_NS
 from poolproof.pool_v2.core.ticket import TicketState
+from poolproof.pool_v2.core.worker_table import NEVER_NS
 
 NOW_NS = 1_000_000_000
 

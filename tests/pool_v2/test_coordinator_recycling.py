@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from poolproof.pool_v2.core.orders import HEARTBEAT_NS
-from poolproof.pool_v2.core.roster import NEVER_NS, age_limit_ns
+from poolproof.pool_v2.core.actions import HEARTBEAT_NS
 from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.core.worker_table import NEVER_NS, age_limit_ns
 
 S = 1_000_000_000
 

@@ -9,8 +9,8 @@ import pytest
 
 from poolproof.bridge import PoolError
 from poolproof.bridge.lifecycle import WorkerState
+from poolproof.pool_v2.core.actions import Act, Action
 from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
-from poolproof.pool_v2.core.orders import Act, Order
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 
@@ -42,7 +42,7 @@ class Scene:
     def holders(self) -> dict[int, Ticket]:
         return dict(self.core.held)
 
-    def obey(self, orders: list[Order]) -> None:
+    def obey(self, orders: list[Action]) -> None:
         for order in orders:
             if order.act is Act.WAKE and order.ticket is not None:
                 self.woken.add(order.ticket.call)

@@ -15,8 +15,8 @@ import pytest
 from poolproof.bridge import EventKind
 from poolproof.pool_v2.calls import handoff
 from poolproof.pool_v2.calls.handoff import hand_over, take_back
-from poolproof.pool_v2.core.roster import Worker
 from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.core.worker_table import Worker
 
 HARD_LIMIT_S = 15.0
 REQUEST = b"request"

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.pool_v2.core.roster import Worker
 from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.core.worker_table import Worker
 from poolproof.pool_v2.running import holders
 from poolproof.pool_v2.running.holders import MOST_HOLDERS, describe_holders
 

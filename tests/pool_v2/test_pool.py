@@ -201,7 +201,7 @@ def test_a_worker_is_recycled_after_its_requests(make_pool: MakePool, log: Any) 
 def test_a_worker_that_does_not_leave_when_asked_is_killed(
     make_pool: MakePool, log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poolproof.pool_v2.core.orders.RETIRE_GRACE_NS", 200_000_000)
+    monkeypatch.setattr("poolproof.pool_v2.core.actions.RETIRE_GRACE_NS", 200_000_000)
     stays = ("sh", "-c", f"{sys.executable} -m poolproof.bridge.worker.program; sleep 600")
     pool = make_pool(log, max_requests=1, worker_command=stays)
     pool.execute("ping")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolproof.bridge.lifecycle import WorkerState
-from poolproof.pool_v2.core.roster import AGE_SPREAD, NEVER_NS, Limits, Worker, age_limit_ns, request_limit
+from poolproof.pool_v2.core.worker_table import AGE_SPREAD, NEVER_NS, Limits, Worker, age_limit_ns, request_limit
 
 
 def limits(size: int = 4, **options: Any) -> Limits:

@@ -13,15 +13,15 @@ import pytest
 
 from poolproof.bridge import CallTimeout, Event, EventKind, StartFailed, WorkerCrashed
 from poolproof.pool_v2 import PoolV2
-from poolproof.pool_v2.core.orders import Act
+from poolproof.pool_v2.core.actions import Act
 from poolproof.pool_v2.running.supervisor import FAULT_PAUSE_S, Duties, Supervisor
 
 MakePool = Callable[..., PoolV2]
 HARD_LIMIT_S = 20.0
 
 
-class Crew:
-    """A crew whose processes never come to be: each `spawn` raises the next of the errors."""
+class ProcessManager:
+    """A process manager whose processes never come to be: each `spawn` raises the next of the errors."""
 
     name = "p"
 
@@ -46,13 +46,13 @@ class Crew:
 
 @pytest.fixture
 def supervise(desk: Any) -> Iterator[Callable[..., tuple[Any, Supervisor]]]:
-    """Begin a supervisor with a fake crew; at the end its thread is ended."""
+    """Begin a supervisor with a fake process manager; at the end its thread is ended."""
     made: list[Supervisor] = []
 
-    def begin(crew: Any, duties: Duties | None = None, **options: Any) -> tuple[Any, Supervisor]:
+    def begin(process_manager: Any, duties: Duties | None = None, **options: Any) -> tuple[Any, Supervisor]:
         pool = desk(**{"workers": 1, "failures_to_open": 99, **options})
         duties = duties or Duties()
-        made.append(Supervisor(pool.core, threading.Lock(), crew, duties, start_timeout_s=1.0, log=None))
+        made.append(Supervisor(pool.core, threading.Lock(), process_manager, duties, start_timeout_s=1.0, log=None))
         return pool, made[-1]
 
     yield begin
@@ -62,15 +62,15 @@ def supervise(desk: Any) -> Iterator[Callable[..., tuple[Any, Supervisor]]]:
         supervisor.stop()
 
 
-# Turns with a fake crew.
+# Turns with a fake process manager.
 
 
 def test_a_start_that_fails_is_backed_off_from_and_tried_again(supervise: Any) -> None:
-    crew = Crew()
-    pool, supervisor = supervise(crew)
+    process_manager = ProcessManager()
+    pool, supervisor = supervise(process_manager)
     supervisor.start()
 
-    crew.wait_for(3)
+    process_manager.wait_for(3)
     supervisor.stop()
     assert pool.core.circuit.last_error == "no such program"
     assert pool.states() == {}, "a place whose start failed is free"
@@ -79,11 +79,11 @@ def test_a_start_that_fails_is_backed_off_from_and_tried_again(supervise: Any) -
 def test_a_fault_that_a_start_meets_is_a_failed_start_and_costs_no_place(
     supervise: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    crew = Crew(OSError("the disk is full"), ZeroDivisionError("a slip"))
-    pool, supervisor = supervise(crew)
+    process_manager = ProcessManager(OSError("the disk is full"), ZeroDivisionError("a slip"))
+    pool, supervisor = supervise(process_manager)
     with caplog.at_level(logging.ERROR):
         supervisor.start()
-        crew.wait_for(3)
+        process_manager.wait_for(3)
         supervisor.stop()
 
     assert pool.states() == {}
@@ -109,7 +109,7 @@ def test_an_exception_in_one_turn_is_logged_and_the_next_turn_works(
     supervise: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     duties = Clumsy(2)
-    _, supervisor = supervise(Crew(), duties, floor=0)
+    _, supervisor = supervise(ProcessManager(), duties, floor=0)
     with caplog.at_level(logging.ERROR):
         supervisor.start()
         for _ in range(2):
@@ -143,7 +143,7 @@ def test_an_order_that_fails_costs_no_order_behind_it_and_a_pause(
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("poolproof.pool_v2.running.supervisor.time.sleep", pauses.append)
-    pool, supervisor = supervise(Crew(), workers=3, ready=3)
+    pool, supervisor = supervise(ProcessManager(), workers=3, ready=3)
     doors = [FaultyDoor(faulty=True), FaultyDoor(faulty=False), FaultyDoor(faulty=False)]
     for worker_id, door in enumerate(doors, start=1):
         pool.worker(worker_id).transport = door
@@ -161,7 +161,7 @@ def test_an_order_that_fails_costs_no_order_behind_it_and_a_pause(
 
 
 def test_an_abandoned_ticket_is_taken_back_without_waiting_for_the_lock(supervise: Any) -> None:
-    pool, supervisor = supervise(Crew(), ready=1)
+    pool, supervisor = supervise(ProcessManager(), ready=1)
     door = pool.worker(1).transport = FaultyDoor(faulty=False)
     pool.worker(1).reachable = True
     holder, waiting = pool.lease(1), pool.enter(2)
@@ -178,7 +178,7 @@ def test_an_abandoned_ticket_is_taken_back_without_waiting_for_the_lock(supervis
 
 
 def test_a_hand_off_that_was_torn_is_made_good_in_one_turn(supervise: Any) -> None:
-    pool, supervisor = supervise(Crew(), ready=1)
+    pool, supervisor = supervise(ProcessManager(), ready=1)
     holder, waiting = pool.lease(1), pool.enter(2)
     pool.leave(holder)  # and nobody was told
 
@@ -189,7 +189,7 @@ def test_a_hand_off_that_was_torn_is_made_good_in_one_turn(supervise: Any) -> No
 
 
 def test_an_order_about_a_worker_that_has_no_process_yet_is_nothing(supervise: Any) -> None:
-    pool, supervisor = supervise(Crew(), ready=1)
+    pool, supervisor = supervise(ProcessManager(), ready=1)
     pool.core.condemn(pool.worker(1), "heavy")
 
     supervisor._turn()
@@ -198,7 +198,7 @@ def test_an_order_about_a_worker_that_has_no_process_yet_is_nothing(supervise: A
 
 
 def test_looking_and_stopping_after_the_end_does_nothing(supervise: Any) -> None:
-    _, supervisor = supervise(Crew(), floor=0)
+    _, supervisor = supervise(ProcessManager(), floor=0)
     supervisor.start()
     supervisor.stop()
 
@@ -209,7 +209,7 @@ def test_looking_and_stopping_after_the_end_does_nothing(supervise: Any) -> None
 
 def test_a_forked_child_closes_its_copies_of_the_descriptors_and_the_parent_goes_on(supervise: Any) -> None:
     duties = Clumsy(0)
-    _, supervisor = supervise(Crew(), duties, floor=0)
+    _, supervisor = supervise(ProcessManager(), duties, floor=0)
     fds = [supervisor._epoll.fileno(), supervisor._wake]
     pid = os.fork()
     if pid == 0:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from poolproof.pool_v2.core.roster import Worker
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.core.worker_table import Worker
 
 
 def test_a_new_ticket_owns_nothing() -> None:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from poolproof.harness.compare.comparison import Comparison, RunResult
-from poolproof.harness.history.picture import Flow, Level, Noted, Picture, Share, Step, Struck
+from poolproof.harness.history.chart_data import ChartData, Flow, Level, Noted, Share, Step, Struck
 from poolproof.harness.model.verdict import Verdict
 from poolproof.reports.render import render_html
 from poolproof.reports.section import Grid, Section
@@ -53,8 +53,8 @@ def browser() -> Iterator[Any]:
         driver.quit()
 
 
-def _picture() -> Picture:
-    return Picture(
+def _picture() -> ChartData:
+    return ChartData(
         steps=(Step(1.0, 0.5), Step(20.0, 1.0)),
         flow=(Flow(0.0, 0.5, 9, 0, 1.0, 4.0), Flow(0.5, 1.0, 3, 2, 2.0, 20.0)),
         stretches=4,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from poolproof.harness.compare.comparison import Comparison, Metrics, RunResult
-from poolproof.harness.history.picture import OTHERS, Flow, Level, Picture, Share, Step, Struck
+from poolproof.harness.history.chart_data import OTHERS, ChartData, Flow, Level, Share, Step, Struck
 from poolproof.reports import series
 
 MakeResult = Callable[..., RunResult]
@@ -16,7 +16,7 @@ MakeComparison = Callable[..., Comparison]
 SIDES = ("v1", "v2")
 
 
-def _with(comparison: Comparison, picture: Picture) -> Comparison:
+def _with(comparison: Comparison, picture: ChartData) -> Comparison:
     row = comparison.scenarios[0]
     candidate = msgspec.structs.replace(row.candidate, picture=picture)
     return msgspec.structs.replace(comparison, scenarios=(msgspec.structs.replace(row, candidate=candidate),))
@@ -29,7 +29,7 @@ def _rows(drawing: series.Drawing | None, table: str) -> list[dict[str, object]]
 
 
 def test_occupancy_has_a_lane_a_worker_and_a_bar_a_stretch_for_each_pool(make_comparison: MakeComparison) -> None:
-    picture = Picture(offset_s=1.0, struck=(Struck(kind="kill", at_s=1.5, until_s=2.0, landed=True, worker=3),))
+    picture = ChartData(offset_s=1.0, struck=(Struck(kind="kill", at_s=1.5, until_s=2.0, landed=True, worker=3),))
     drawing = series.occupancy(_with(make_comparison(), picture).scenarios[0], SIDES)
     bars = _rows(drawing, "bars")
     assert {bar["title"] for bar in bars} == {
@@ -44,7 +44,7 @@ def test_occupancy_has_a_lane_a_worker_and_a_bar_a_stretch_for_each_pool(make_co
 
 
 def test_a_large_history_is_drawn_as_shares_and_says_so(make_comparison: MakeComparison) -> None:
-    picture = Picture(stretches=5000, shares=(Share(2, 0.0, 0.1, 0.75, 12), Share(OTHERS, 0.0, 0.1, 0.5, 3)))
+    picture = ChartData(stretches=5000, shares=(Share(2, 0.0, 0.1, 0.75, 12), Share(OTHERS, 0.0, 0.1, 0.5, 3)))
     drawing = series.occupancy(_with(make_comparison(), picture).scenarios[0], SIDES)
     mine = [bar for bar in _rows(drawing, "bars") if bar["side"] == "v2"]
     assert [(bar["lane"], bar["busy"]) for bar in mine] == [("worker 2", 0.75), ("all other workers", 0.5)]
@@ -55,7 +55,7 @@ def test_a_large_history_is_drawn_as_shares_and_says_so(make_comparison: MakeCom
 
 def test_the_distribution_has_every_step_and_the_usual_quantiles(make_comparison: MakeComparison) -> None:
     drawing = series.ecdf(
-        _with(make_comparison(), Picture(steps=(Step(0.0, 0.5), Step(70.0, 1.0)))).scenarios[0], SIDES
+        _with(make_comparison(), ChartData(steps=(Step(0.0, 0.5), Step(70.0, 1.0)))).scenarios[0], SIDES
     )
     assert [(row["side"], row["ms"], row["share"]) for row in _rows(drawing, "steps")] == [
         ("v2", series.LEAST_MS, 0.5),
@@ -67,7 +67,7 @@ def test_the_distribution_has_every_step_and_the_usual_quantiles(make_comparison
 
 
 def test_the_course_has_rates_and_faults_that_never_landed_are_told(make_comparison: MakeComparison) -> None:
-    picture = Picture(
+    picture = ChartData(
         flow=(Flow(0.0, 0.5, 10, 1, 5.0, 9.0), Flow(0.5, 1.0, 0, 0, None, None)),
         struck=(Struck(kind="stop", at_s=0.2, landed=False, detail="nobody was busy"),),
         struck_total=3,
@@ -84,7 +84,7 @@ def test_the_course_has_rates_and_faults_that_never_landed_are_told(make_compari
 
 
 def test_levels_are_megabytes_and_counts(make_comparison: MakeComparison) -> None:
-    picture = Picture(levels=(Level(0.5, 20_000_000, 12, 4, 5),), levels_total=90)
+    picture = ChartData(levels=(Level(0.5, 20_000_000, 12, 4, 5),), levels_total=90)
     drawing = series.levels(_with(make_comparison(), picture).scenarios[0], SIDES)
     assert _rows(drawing, "levels") == [
         {"side": "v2", "at": 0.5, "memory, MB": 20.0, "descriptors": 12, "threads": 4, "children": 5}

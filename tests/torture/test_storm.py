@@ -16,7 +16,7 @@ import pytest
 
 from poolproof.bridge import OUTCOMES, CommandError, Event, EventKind, Pool, PoolClosed, PoolConfig, PoolError
 from poolproof.harness.history.history import Leftovers
-from poolproof.harness.run.census import leftovers_since, take_census
+from poolproof.harness.run.resource_snapshot import leftovers_since, take_census
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolV2
 

@@ -1,1 +1,1 @@
-"""The commands of `poolproof`, a file for each family. Part of the porch."""
+"""The commands of `poolproof`, a file for each family. Entry point."""

@@ -30,7 +30,7 @@ from poolproof.harness.bench.statistics.regression import (
     work_changes,
 )
 from poolproof.harness.bench.statistics.trend import bars, tell_trend
-from poolproof.harness.bench.works.works import call_scenario
+from poolproof.harness.bench.workloads.workloads import call_scenario
 from poolproof.harness.cli.commands.benches import (
     Baseline,
     BlockSeconds,

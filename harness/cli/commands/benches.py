@@ -34,7 +34,7 @@ from poolproof.harness.bench.show import (
 from poolproof.harness.bench.statistics.alarms import CHECKS, check_yourself, tell
 from poolproof.harness.bench.statistics.figures import BenchReport
 from poolproof.harness.bench.sweep import SweepPlan, carry_out_sweep
-from poolproof.harness.bench.works.works import DEFAULT_CALL, call_scenario, plan_of
+from poolproof.harness.bench.workloads.workloads import DEFAULT_CALL, call_scenario, plan_of
 from poolproof.harness.cli.commands.options import (
     OF_VERDICT,
     POOL_HELP,

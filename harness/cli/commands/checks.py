@@ -21,7 +21,7 @@ from poolproof.harness.cli.commands.options import (
 )
 from poolproof.harness.model.workload import Size
 from poolproof.harness.mutation.command import run_selfcheck
-from poolproof.harness.mutation.roster import find_mutants
+from poolproof.harness.mutation.registry import find_mutants
 
 JOBS = 2
 

@@ -1,4 +1,4 @@
-"""Commands of a migration: where it stands, one step further, back, and the checklist before it. The porch.
+"""Commands of a migration: where it stands, one step further, back, and the checklist before it. Entry point.
 
 They change the state file; the applications that share it follow within a fraction of a second.
 """
@@ -39,7 +39,7 @@ from poolproof.harness.cli.commands.options import (
 from poolproof.harness.cli.terminal import STYLES, Steps, show_table
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.model.errors import UsageError
-from poolproof.harness.readiness.page import render_checklist
+from poolproof.harness.readiness.renderer import render_checklist
 from poolproof.harness.readiness.validate import validate
 from poolproof.harness.run.job import start_job
 from poolproof.harness.subjects.pools import find_pool

@@ -39,7 +39,7 @@ from poolproof.harness.cli.terminal import Steps, show_decision
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.compare.compare import PlannedRun, StartJob, compare, run_jobs
 from poolproof.harness.compare.comparison import Minimum
-from poolproof.harness.compare.covering import Covering, sources_of
+from poolproof.harness.compare.coverage_run import CoverageRun, sources_of
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.face import EXECUTE
 from poolproof.harness.run.job import start_measured_job
@@ -98,7 +98,7 @@ def compare_command(
     with Keeping(folder), JobServer() as server, Steps(Console(stderr=True), quiet=quiet) as steps:
         start: StartJob = server.start_job
         if coverage or coverage_source:
-            covering = Covering(folder / "coverage", coverage_source or sources_of(other.name))
+            covering = CoverageRun(folder / "coverage", coverage_source or sources_of(other.name))
             start = partial(start_measured_job, covering, other.name)
         comparison = compare(
             found,

@@ -1,4 +1,4 @@
-"""Pools that differ from the shipped ones and are as good: whoever accuses them raises a false alarm. Of the porch."""
+"""Pools that differ from the shipped ones and are as good: whoever accuses them raises a false alarm."""
 
 from __future__ import annotations
 

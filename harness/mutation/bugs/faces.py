@@ -1,4 +1,4 @@
-"""Bugs that are met in one way of calling V2 alone: each kind of bug in each way. Part of the porch."""
+"""Bugs that are met in one way of calling V2 alone: each kind of bug in each way. Entry point."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Plants one kind of bug at one place of V2: at the exchange of a call, a batch or a stream, or in what stands on V2.
 
-Part of the porch. A bug counts as executed only where its way of calling is taken.
+Entry point. A bug counts as executed only where its way of calling is taken.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from poolproof.pool_v2.calls import batch, streaming
 from poolproof.pool_v2.calls.batch import Batch
 from poolproof.pool_v2.calls.streaming import StreamCall
 from poolproof.pool_v2.calls.transfer import use
-from poolproof.pool_v2.core.roster import NEVER_NS
+from poolproof.pool_v2.core.worker_table import NEVER_NS
 from poolproof.pool_v2.executor.dispatch import Dispatch
 
 LONG_S = 60.0

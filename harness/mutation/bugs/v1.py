@@ -1,4 +1,4 @@
-"""Bugs in the legacy pool's own parts: its manager, its mailbox, its face. Part of the porch."""
+"""Bugs in the legacy pool's own parts: its manager, its mailbox, its face. Entry point."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def v1_manager_bypassed() -> None:
 
     def direct(_: Any) -> Any:
         def do_it_here(self: Manager, work: Callable[[], Any]) -> Message:
-            self.crew.require_owner()
+            self.process_manager.require_owner()
             return Direct(work)
 
         return do_it_here

@@ -1,4 +1,4 @@
-"""Bugs in the refactored pool's own parts: coordinator, sessions, circuit, supervisor, face. Part of the porch."""
+"""Bugs in the refactored pool's own parts: coordinator, sessions, circuit, supervisor, face. Entry point."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from poolproof.harness.mutation.mutant import V2, Registry
 from poolproof.harness.mutation.planting import replace, replace_everywhere
 from poolproof.pool_v2.calls import transfer
 from poolproof.pool_v2.calls.batch import Round
+from poolproof.pool_v2.core.actions import Act, Action
 from poolproof.pool_v2.core.circuit import Circuit
 from poolproof.pool_v2.core.coordinator import Coordinator
-from poolproof.pool_v2.core.orders import Act, Order
-from poolproof.pool_v2.core.roster import NEVER_NS, Worker
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.core.worker_table import NEVER_NS, Worker
 from poolproof.pool_v2.running.runtime import Runtime
 from poolproof.pool_v2.running.supervisor import Supervisor
 
@@ -100,12 +100,12 @@ def sleepy_hand_off() -> None:
         return lambda self: match(self) if awake[0] else []
 
     def late(plan: Any) -> Any:
-        def hand_out(self: Coordinator, now_ns: int) -> list[Order]:
-            found: list[Order] = plan(self, now_ns)
+        def hand_out(self: Coordinator, now_ns: int) -> list[Action]:
+            found: list[Action] = plan(self, now_ns)
             if now_ns - last_ns[0] > SLEEPY_NS:
                 last_ns[0] = now_ns
                 awake[0] = True
-                found += [Order(Act.WAKE, ticket=ticket) for ticket in self._match()]
+                found += [Action(Act.WAKE, ticket=ticket) for ticket in self._match()]
                 awake[0] = False
             return found
 
@@ -198,7 +198,7 @@ def deadline_ignored() -> None:
     """Nobody ends the worker of a call that has passed its deadline."""
 
     def blind(plan: Any) -> Any:
-        def never_cut_off(self: Coordinator, now_ns: int) -> list[Order]:
+        def never_cut_off(self: Coordinator, now_ns: int) -> list[Action]:
             return [order for order in plan(self, now_ns) if order.act is not Act.CUT_OFF]
 
         return never_cut_off

@@ -1,4 +1,4 @@
-"""Bugs in the refactored pool's sessions, its close, its leases and its statistics. Part of the porch."""
+"""Bugs in the refactored pool's sessions, its close, its leases and its statistics. Entry point."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from poolproof.harness.mutation.planting import replace
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.calls import lease
 from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
-from poolproof.pool_v2.core.roster import NEVER_NS
 from poolproof.pool_v2.core.sessions import Session, SessionTable
 from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.core.worker_table import NEVER_NS
 from poolproof.pool_v2.running.housekeeper import Housekeeper
 
 REGISTRY = Registry()

@@ -13,8 +13,8 @@ from poolproof.bridge.errors import ProtocolError, Sent
 from poolproof.bridge.processes import channel as channels
 from poolproof.bridge.processes import process as processes
 from poolproof.bridge.processes.channel import Channel, Handshake
-from poolproof.bridge.processes.crew import Crew
 from poolproof.bridge.processes.process import WorkerProcess
+from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
 from poolproof.bridge.wire.exchange import Steps, check, exchange_all
 from poolproof.bridge.wire.framing import HEADER_BYTES
@@ -182,7 +182,7 @@ def drain_kept() -> None:
 @REGISTRY.bug(*BOTH, breaks=("G23",), scenarios=("fork_in_client", "forked_client"))
 def fork_unguarded() -> None:
     """A forked child may use its copy of the pool."""
-    replace(Crew, "require_owner", lambda _: lambda self: None)
+    replace(ProcessManager, "require_owner", lambda _: lambda self: None)
 
 
 @REGISTRY.bug(*BOTH, breaks=("G1", "G3"), scenarios=("any_json",))

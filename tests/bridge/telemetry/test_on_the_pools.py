@@ -188,7 +188,9 @@ def test_a_broken_observer_harms_neither_the_pool_nor_the_other_observers(
     pool.close()
     sums = instruments.metrics.snapshot()
     assert (sums.in_flight, nonzero(sums.outcomes), sums.closed) == (0, {"result": 1}, True)
-    assert len([r for r in caplog.records if r.name == "poolproof.bridge.telemetry.fan"]) == len(instruments.events)
+    assert len([r for r in caplog.records if r.name == "poolproof.bridge.telemetry.composite"]) == len(
+        instruments.events
+    )
 
 
 def test_what_is_remembered_is_bounded_by_what_is_in_flight(

@@ -8,25 +8,25 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from poolproof.bridge import OUTCOMES, Event, EventKind
-from poolproof.bridge.telemetry import Tally, TallySnapshot
-from poolproof.bridge.telemetry.tally import MOST_WORDS
+from poolproof.bridge.telemetry import Aggregator, AggregatorSnapshot
+from poolproof.bridge.telemetry.aggregator import MOST_WORDS
 
 Step = Callable[..., Event]
 NO_WORKERS = {"starting": 0, "idle": 0, "leased": 0, "dying": 0}
 
 
-def add_up(events: Iterable[Event], **options: object) -> TallySnapshot:
-    tally = Tally(**options)  # type: ignore[arg-type]
+def add_up(events: Iterable[Event], **options: object) -> AggregatorSnapshot:
+    tally = Aggregator(**options)  # type: ignore[arg-type]
     for event in events:
         tally.add(event)
     return tally.snapshot()
 
 
-def outcomes(sums: TallySnapshot) -> dict[str, int]:
+def outcomes(sums: AggregatorSnapshot) -> dict[str, int]:
     return {outcome: count for outcome, count in sums.outcomes.items() if count}
 
 
-def alive(sums: TallySnapshot) -> dict[str, int]:
+def alive(sums: AggregatorSnapshot) -> dict[str, int]:
     return {state: count for state, count in sums.workers.items() if count}
 
 
@@ -39,7 +39,7 @@ def test_nothing_has_happened() -> None:
 
 
 def test_one_life_step_by_step(served: list[Event]) -> None:
-    tally = Tally()
+    tally = Aggregator()
     seen = []
     for event in served:
         tally.add(event)
@@ -93,7 +93,7 @@ def test_a_second_worker_after_one_found_dead_is_the_one_that_counts(step: Step)
 
 
 def test_a_late_manager_changes_no_call_and_gives_its_worker_back(step: Step) -> None:
-    tally = Tally()
+    tally = Aggregator()
     begin = [step(0, "spawn", worker=1), step(1, "ready", worker=1), step(2, "enqueue", 1)]
     for event in [*begin, step(9, "done", 1, detail="CallTimeout"), step(10, "accept", 1, 1), step(11, "send", 1, 1)]:
         tally.add(event)
@@ -162,13 +162,13 @@ def test_words_without_end_are_counted_as_other(step: Step) -> None:
 @pytest.mark.parametrize("bounds", [(), (0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (1.0, float("inf")), (float("nan"),)])
 def test_bounds_that_do_not_rise_are_refused(bounds: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="bounds_s"):
-        Tally(bounds_s=bounds)
+        Aggregator(bounds_s=bounds)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_comes_the_sums_are_conserved(step: Step, seed: int) -> None:
     rng = random.Random(seed)
-    tally = Tally()
+    tally = Aggregator()
     kinds = [kind.value for kind in EventKind if kind is not EventKind.CLOSE]
     done = 0
     spawned: set[int] = set()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.bench.works.answers import Answer, Asked, find_wrong
+from poolproof.harness.bench.workloads.answers import Answer, Asked, find_wrong
 from poolproof.harness.model.workload import Step
 
 

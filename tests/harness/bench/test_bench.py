@@ -16,7 +16,7 @@ from poolproof.harness.bench.schedules import make_schedule
 from poolproof.harness.bench.show import markdown, notes, tell_value
 from poolproof.harness.bench.speeds import speed_of
 from poolproof.harness.bench.statistics.figures import BenchReport
-from poolproof.harness.bench.works.works import call_scenario, plan_of
+from poolproof.harness.bench.workloads.workloads import call_scenario, plan_of
 from poolproof.harness.model.budget import BudgetError
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.load import parse_load

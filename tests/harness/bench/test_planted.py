@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.bench.works.planted import SlowerPool, parse_planted
+from poolproof.harness.bench.workloads.planted import SlowerPool, parse_planted
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.subjects.pools import find_pool
 

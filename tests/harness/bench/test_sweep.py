@@ -9,7 +9,7 @@ import pytest
 
 from poolproof.harness.bench.show import curve_rows, sweep_markdown
 from poolproof.harness.bench.sweep import SweepPlan, carry_out_sweep, curve, summarize
-from poolproof.harness.bench.works.works import call_scenario
+from poolproof.harness.bench.workloads.workloads import call_scenario
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.pytest_plugin.session import Silence
 from poolproof.harness.subjects.pools import find_pool

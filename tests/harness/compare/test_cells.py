@@ -16,7 +16,7 @@ from poolproof.harness.compare.cells import (
     untried_faults,
 )
 from poolproof.harness.compare.comparison import Cover, FileCover, Minimum, RunResult, ScenarioComparison
-from poolproof.harness.history.picture import Picture, Struck
+from poolproof.harness.history.chart_data import ChartData, Struck
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Verdict
@@ -27,7 +27,7 @@ def _row(
     name: str, verdict: Verdict = Verdict.PASS, *kinds: str, landed: bool = True, **fields: Any
 ) -> ScenarioComparison:
     struck = tuple(Struck(kind=kind, at_s=0.0, landed=landed) for kind in kinds)
-    result = RunResult(scenario=name, pool="v2", seed=1, verdict=verdict, picture=Picture(struck=struck), **fields)
+    result = RunResult(scenario=name, pool="v2", seed=1, verdict=verdict, picture=ChartData(struck=struck), **fields)
     return ScenarioComparison(
         name=name,
         summary="",

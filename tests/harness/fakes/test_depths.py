@@ -12,12 +12,12 @@ import pytest
 from poolproof.bridge import Capability, CommandError, InvalidRequest, Pool, PoolClosed, PoolConfig
 from poolproof.bridge.wire.framing import encode_frame
 from poolproof.bridge.wire.messages import encode_request
-from poolproof.harness.fakes.depths.frames import FrameCheck, FrameFault
-from poolproof.harness.fakes.depths.making import make_mock, options_at, why_impossible
-from poolproof.harness.fakes.depths.mock import MockPool
-from poolproof.harness.fakes.depths.script import Script, ScriptLine, read_script
-from poolproof.harness.fakes.depths.scripted_worker import FAULT_STATUS, command
-from poolproof.harness.model.depth import Depth
+from poolproof.harness.fakes.backends.frames import FrameCheck, FrameFault
+from poolproof.harness.fakes.backends.making import make_mock, options_at, why_impossible
+from poolproof.harness.fakes.backends.mock import MockPool
+from poolproof.harness.fakes.backends.script import Script, ScriptLine, read_script
+from poolproof.harness.fakes.backends.scripted_worker import FAULT_STATUS, command
+from poolproof.harness.model.backend import Backend
 from poolproof.harness.model.errors import UsageError
 
 NOW = "2026-01-01T00:00:00+00:00"
@@ -180,20 +180,22 @@ def test_two_mocks_share_nothing() -> None:
 
 
 def test_a_test_is_told_why_it_is_not_run_at_a_depth() -> None:
-    assert why_impossible(Depth.MOCK) == ""
-    assert why_impossible(Depth.MOCK, allowed={Depth.REAL, Depth.WIRE}).startswith("it needs the depth real or wire;")
-    assert why_impossible(Depth.WIRE, packages=("json",)) == "it needs json; at the depth wire the stand-in answers"
-    assert why_impossible(Depth.REAL, packages=("json",)) == ""
-    told = why_impossible(Depth.REAL, packages=("no_such_package",))
+    assert why_impossible(Backend.MOCK) == ""
+    assert why_impossible(Backend.MOCK, allowed={Backend.REAL, Backend.WIRE}).startswith(
+        "it needs the depth real or wire;"
+    )
+    assert why_impossible(Backend.WIRE, packages=("json",)) == "it needs json; at the depth wire the stand-in answers"
+    assert why_impossible(Backend.REAL, packages=("json",)) == ""
+    told = why_impossible(Backend.REAL, packages=("no_such_package",))
     assert told == "no_such_package is not installed: pip install 'poolproof[no_such_package]'"
-    assert "it has a script" in why_impossible(Depth.REAL, scripted=True)
+    assert "it has a script" in why_impossible(Backend.REAL, scripted=True)
 
 
 def test_a_pool_gets_the_options_of_its_depth(tmp_path: Path) -> None:
-    assert options_at(Depth.REAL, "v1", tmp_path) == {}
-    assert options_at(Depth.WIRE, "v1", tmp_path)["worker_command"] == command()
-    scripted = options_at(Depth.WIRE, "v1", tmp_path, script=Script())
+    assert options_at(Backend.REAL, "v1", tmp_path) == {}
+    assert options_at(Backend.WIRE, "v1", tmp_path)["worker_command"] == command()
+    scripted = options_at(Backend.WIRE, "v1", tmp_path, script=Script())
     assert scripted["worker_command"][-1] == str(tmp_path / "script.json")
-    one, other = (options_at(Depth.REAL, pool, tmp_path, packages=("dspy",)) for pool in ("v1", "v2"))
+    one, other = (options_at(Backend.REAL, pool, tmp_path, packages=("dspy",)) for pool in ("v1", "v2"))
     assert one["env"] == other["env"] == {"POOLPROOF_PROGRAMS": "dspy"}
     assert ("preload" in one, "preload" in other) == (False, True)

@@ -13,7 +13,7 @@ import pytest
 
 from poolproof.bridge import PoolConfig, PoolNameConflict
 from poolproof.harness.faults.injuries import INJURIES, Stage
-from poolproof.harness.history.lines import build_history
+from poolproof.harness.history.codec import build_history
 from poolproof.harness.model.fault import DESCRIPTIONS, Fault, FaultKind, FaultRecord
 from poolproof.harness.run.recorder import Recorder
 from poolproof.harness.subjects.pools import find_pool

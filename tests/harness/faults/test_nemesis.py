@@ -18,11 +18,11 @@ from poolproof.bridge import Event, EventKind
 from poolproof.bridge.clock import now_ns
 from poolproof.harness.faults.injuries import Stage
 from poolproof.harness.faults.nemesis import Nemesis
-from poolproof.harness.history.lines import build_history
+from poolproof.harness.history.codec import build_history
 from poolproof.harness.model.fault import Fault, FaultKind, FaultRecord
 from poolproof.harness.model.workload import Step
 from poolproof.harness.run.recorder import Recorder, Running
-from poolproof.harness.run.roll import Roll
+from poolproof.harness.run.worker_tracker import WorkerTracker
 
 LIMIT_S = 15.0
 STEP = Step(command="sleep", label="victim")
@@ -36,7 +36,7 @@ class Theatre:
         self.recorder = Recorder(path)
         self.pool = pool()
         self.stop = threading.Event()
-        self.roll = Roll()
+        self.roll = WorkerTracker()
         self.more: dict[str, Any] = {}
         self.children: list[subprocess.Popen[bytes]] = []
         self._path, self._build = path, build

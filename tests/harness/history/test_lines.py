@@ -8,8 +8,7 @@ import msgspec
 import pytest
 
 from poolproof.bridge import EventKind, SessionStatus, Statistics
-from poolproof.harness.history.history import Leftovers, OpType, Sample
-from poolproof.harness.history.lines import (
+from poolproof.harness.history.codec import (
     End,
     EndLine,
     EventLine,
@@ -23,6 +22,7 @@ from poolproof.harness.history.lines import (
     StatisticsLine,
     build_history,
 )
+from poolproof.harness.history.history import Leftovers, OpType, Sample
 from poolproof.harness.model.fault import FaultKind
 
 

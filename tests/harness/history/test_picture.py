@@ -6,26 +6,26 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.history.history import Sample
-from poolproof.harness.history.picture import (
+from poolproof.harness.history.chart_data import (
     MOST_LANES,
     MOST_LEVELS,
     MOST_NOTED,
     MOST_STEPS,
     MOST_STRETCHES,
     OTHERS,
+    ChartData,
     Flow,
-    Picture,
     Step,
     draw,
 )
+from poolproof.harness.history.history import Sample
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.verdict import Verdict
 
 
 def test_an_empty_history_has_no_picture(build: Any) -> None:
-    assert draw(build.history()) == Picture()
+    assert draw(build.history()) == ChartData()
 
 
 def test_a_small_distribution_has_a_step_a_call(build: Any) -> None:

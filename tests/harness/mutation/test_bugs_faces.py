@@ -13,7 +13,7 @@ from poolproof.bridge import PoolConfig
 from poolproof.harness.mutation.bugs.faces import LARGE_BYTES, MUTANTS, WAYS
 from poolproof.harness.mutation.bugs.kinds import KINDS, changer
 from poolproof.harness.mutation.planting import entered, undo
-from poolproof.harness.mutation.roster import find_mutants
+from poolproof.harness.mutation.registry import find_mutants
 from poolproof.pool_v2 import AsyncPool, PoolV2
 from poolproof.pool_v2.executor.executor import PoolExecutor
 

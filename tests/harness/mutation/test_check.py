@@ -11,7 +11,7 @@ from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.mutation import check
 from poolproof.harness.mutation.check import AND_S, LONGEST_BUDGET_S, TIMES_AS_LONG, Task, selfcheck
 from poolproof.harness.mutation.matrix import Cell, Judgement, KillMatrix
-from poolproof.harness.mutation.roster import find_mutants
+from poolproof.harness.mutation.registry import find_mutants
 from poolproof.harness.run.runner import Request
 
 ROUTE = ("any_json", "few_calls", "one_by_one", "fair_queue")

@@ -14,17 +14,17 @@ from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.mutation.bugs import faces as bugs_faces
 from poolproof.harness.mutation.bugs.kinds import KINDS
 from poolproof.harness.mutation.check import Task, as_cell, plan
-from poolproof.harness.mutation.drills.drill import Drill, claim, wait_until
 from poolproof.harness.mutation.job import BROKEN
+from poolproof.harness.mutation.lifecycle_tests.lifecycle_test import LifecycleTest, claim, wait_until
 from poolproof.harness.mutation.mutant import BOTH, EXECUTE, FIXES, GUARANTEES, Mutant
 from poolproof.harness.mutation.planting import PRODUCT, undo
-from poolproof.harness.mutation.roster import all_mutants, all_stages, find_mutants
+from poolproof.harness.mutation.registry import all_mutants, all_stages, find_mutants
 from poolproof.harness.mutation.worker import BUGS, command
 from poolproof.harness.subjects.faces import FACES
 from poolproof.pool_v2.core.circuit import Circuit
 from poolproof.pool_v2.core.coordinator import Coordinator
-from poolproof.pool_v2.core.roster import Limits
 from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.core.worker_table import Limits
 
 MUTANTS = all_mutants()
 
@@ -105,7 +105,7 @@ def test_a_mutant_that_is_observed_says_why_and_the_others_are_run_as_shipped() 
     assert {(task.face, task.observed) for task in plan([starts], [1], full=True).good} == {(EXECUTE, True)}
     whole = plan([few], [1], full=True)
     assert {(task.face, task.observed) for task in (*whole.good, *whole.trails[0].tasks)} == {("lease", False)}
-    assert "abandoned_lease" not in {task.scenario for task in whole.good}  # a drill calls in its own way
+    assert "abandoned_lease" not in {task.scenario for task in whole.good}  # a lifecycle test calls in its own way
 
 
 def test_every_face_exists_and_has_bugs_of_each_kind() -> None:
@@ -175,8 +175,8 @@ def test_stages_have_names_of_their_own_and_say_what_they_show() -> None:
     for name, stage in all_stages().items():
         assert stage.name == name
         assert stage.summary
-        assert isinstance(stage, Scenario | Drill)
-        if isinstance(stage, Drill):
+        assert isinstance(stage, Scenario | LifecycleTest)
+        if isinstance(stage, LifecycleTest):
             assert set(stage.guarantees) <= set(GUARANTEES)
     assert "{worker_id}" in command("merge_stderr")
 

@@ -16,8 +16,8 @@ from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.model.errors import RecordError
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.mutation.command import MARKDOWN_FILE, MATRIX_FILE, read_matrix
-from poolproof.harness.mutation.drills.drill import Bench, Drill
 from poolproof.harness.mutation.job import BROKEN, NEVER, MutantOrder, Watch, carry_out_drill
+from poolproof.harness.mutation.lifecycle_tests.lifecycle_test import Bench, LifecycleTest
 from poolproof.harness.run.job import Job, JobOrder
 from poolproof.harness.run.runner import Request
 from poolproof.harness.subjects.pools import find_pool
@@ -99,9 +99,9 @@ def test_a_drill_that_raises_decides_nothing(tmp_path: Path) -> None:
     def act(bench: Bench) -> list[object]:
         raise RuntimeError("unexpected")
 
-    drill = Drill(name="literal", summary="raises", guarantees=(), pools=("v2",), act=act)  # type: ignore[arg-type]
+    lifecycle_test = LifecycleTest(name="literal", summary="raises", guarantees=(), pools=("v2",), act=act)  # type: ignore[arg-type]
     order = JobOrder(scenario="literal", pool="v2", request=Request(), out=str(tmp_path))
-    result = carry_out_drill(drill, find_pool("v2"), order, None)
+    result = carry_out_drill(lifecycle_test, find_pool("v2"), order, None)
     assert isinstance(result, RunResult)
     assert (result.verdict, result.trouble) == (Verdict.UNKNOWN, "RuntimeError: unexpected")
 

@@ -308,7 +308,7 @@ def test_a_scenario_is_run_at_the_depth_that_was_chosen_or_skipped(
     session.makepyfile(
         scenario_mine=SCENARIOS
         + """
-from poolproof.harness.model.depth import Depth
+from poolproof.harness.model.backend import Depth
 ANY = make("any_depth", OneOutcome(), depths=frozenset(Depth))
 """
     )

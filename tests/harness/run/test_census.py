@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from poolproof.harness.history.history import Leftovers
-from poolproof.harness.run.census import leftovers_since, take_census, take_sample
+from poolproof.harness.run.resource_snapshot import leftovers_since, take_census, take_sample
 
 NO_PROCESS = 2**22 + 1
 WAITING = [sys.executable, "-c", "import sys; sys.stdin.read()"]

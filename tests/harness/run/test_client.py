@@ -12,8 +12,8 @@ import pytest
 
 from poolproof.bridge import CommandError
 from poolproof.bridge.clock import now_ns
+from poolproof.harness.history.codec import build_history
 from poolproof.harness.history.history import History
-from poolproof.harness.history.lines import build_history
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.workload import Step
 from poolproof.harness.run.client import Client

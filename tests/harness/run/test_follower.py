@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from poolproof.bridge.worker.journal import Entry
-from poolproof.harness.run.follower import Follower
-from poolproof.harness.run.roll import Roll
+from poolproof.harness.run.journal_reader import JournalReader
+from poolproof.harness.run.worker_tracker import WorkerTracker
 
 
 class Ear:
@@ -32,14 +32,14 @@ def ear() -> Ear:
 
 
 @pytest.fixture
-def roll() -> Roll:
-    return Roll()
+def roll() -> WorkerTracker:
+    return WorkerTracker()
 
 
 @pytest.fixture
-def follower(tmp_path: Path, roll: Roll, ear: Ear) -> Iterator[Follower]:
+def follower(tmp_path: Path, roll: WorkerTracker, ear: Ear) -> Iterator[JournalReader]:
     """A follower that is always stopped."""
-    follower = Follower(tmp_path, roll, ear)
+    follower = JournalReader(tmp_path, roll, ear)
     yield follower
     follower.stop()
 
@@ -53,7 +53,9 @@ def write(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def test_a_begin_and_an_end_are_told_once_each(tmp_path: Path, follower: Follower, roll: Roll, ear: Ear) -> None:
+def test_a_begin_and_an_end_are_told_once_each(
+    tmp_path: Path, follower: JournalReader, roll: WorkerTracker, ear: Ear
+) -> None:
     journal = tmp_path / "33-3.jsonl"
     write(journal, line("a", 10))
     follower.look()
@@ -66,7 +68,7 @@ def test_a_begin_and_an_end_are_told_once_each(tmp_path: Path, follower: Followe
     assert roll.busiest() is None
 
 
-def test_a_line_counts_when_it_is_whole(tmp_path: Path, follower: Follower, ear: Ear) -> None:
+def test_a_line_counts_when_it_is_whole(tmp_path: Path, follower: JournalReader, ear: Ear) -> None:
     whole = line("a", 10) + line("b", 11)
     for place in range(len(whole)):
         write(tmp_path / "33-3.jsonl", whole[place : place + 1])
@@ -76,7 +78,7 @@ def test_a_line_counts_when_it_is_whole(tmp_path: Path, follower: Follower, ear:
 
 
 def test_lines_that_are_none_and_other_files_are_left_alone(
-    tmp_path: Path, follower: Follower, roll: Roll, ear: Ear
+    tmp_path: Path, follower: JournalReader, roll: WorkerTracker, ear: Ear
 ) -> None:
     for name in ("notes.txt", "x-1.jsonl", "1-.jsonl"):
         write(tmp_path / name, line("a", 10))
@@ -88,7 +90,7 @@ def test_lines_that_are_none_and_other_files_are_left_alone(
 
 
 def test_the_thread_looks_by_itself_and_a_stop_tells_the_rest(
-    tmp_path: Path, follower: Follower, ear: Ear, roll: Roll
+    tmp_path: Path, follower: JournalReader, ear: Ear, roll: WorkerTracker
 ) -> None:
     follower.start()
     write(tmp_path / "33-3.jsonl", line("a", 10))

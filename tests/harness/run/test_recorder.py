@@ -24,12 +24,12 @@ from poolproof.bridge import (
     Statistics,
     WorkerCrashed,
 )
+from poolproof.harness.history.codec import build_history
 from poolproof.harness.history.history import History, Leftovers, OpType
-from poolproof.harness.history.lines import build_history
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.workload import Step
 from poolproof.harness.run.recorder import Recorder
-from poolproof.harness.run.roll import Roll
+from poolproof.harness.run.worker_tracker import WorkerTracker
 
 STEP = Step(command="echo", label="step")
 
@@ -40,13 +40,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def roll() -> Roll:
+def roll() -> WorkerTracker:
     """Which workers are busy."""
-    return Roll()
+    return WorkerTracker()
 
 
 @pytest.fixture
-def recorder(path: Path, roll: Roll) -> Iterator[Recorder]:
+def recorder(path: Path, roll: WorkerTracker) -> Iterator[Recorder]:
     """A recorder that is always closed."""
     recorder = Recorder(path, roll)
     yield recorder
@@ -187,7 +187,7 @@ def test_a_call_that_never_ends_is_pending_in_the_history(recorder: Recorder, bu
 
 
 def test_a_moment_passes_when_a_journal_tells_of_the_first_call_of_its_label(
-    recorder: Recorder, roll: Roll, build: Any
+    recorder: Recorder, roll: WorkerTracker, build: Any
 ) -> None:
     roll.journalled = True
     sent, done = recorder.moment("step:sent"), recorder.moment("step:done")

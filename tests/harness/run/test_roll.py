@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from poolproof.bridge import EventKind
-from poolproof.harness.run.roll import Roll
+from poolproof.harness.run.worker_tracker import WorkerTracker
 
 
 def test_the_worker_that_has_begun_first_is_the_busiest() -> None:
-    roll = Roll()
+    roll = WorkerTracker()
     assert roll.busiest() is None
     for worker in (2, 1):
         roll.begin(100 + worker, worker)
@@ -21,7 +21,7 @@ def test_the_worker_that_has_begun_first_is_the_busiest() -> None:
 
 
 def test_events_tell_who_is_busy_where_no_journal_does(build: Any) -> None:
-    roll = Roll()
+    roll = WorkerTracker()
     roll.observe(build.event(EventKind.SEND, 2, call=1, worker=1, pid=101))
     assert roll.busiest() == (101, 1)
     roll.observe(build.event(EventKind.RECEIVE, 3, call=1, worker=1, pid=101))
@@ -29,7 +29,7 @@ def test_events_tell_who_is_busy_where_no_journal_does(build: Any) -> None:
 
 
 def test_late_events_change_nothing_where_journals_tell(build: Any) -> None:
-    roll = Roll()
+    roll = WorkerTracker()
     roll.journalled = True
     roll.begin(101, 1)
     for kind in (EventKind.SEND, EventKind.RECEIVE):  # of the call before, delivered when it was over
@@ -40,7 +40,7 @@ def test_late_events_change_nothing_where_journals_tell(build: Any) -> None:
 
 
 def test_a_worker_that_was_ended_is_not_busy_but_was_seen(build: Any) -> None:
-    roll = Roll()
+    roll = WorkerTracker()
     for kind in (EventKind.SPAWN, EventKind.READY, EventKind.SEND, EventKind.KILL, EventKind.REAP):
         roll.observe(build.event(kind, 0, worker=1, pid=101))
     roll.observe(build.event(EventKind.CLOSE, 1))

@@ -10,7 +10,7 @@ import pytest
 
 from poolproof.bridge.worker.journal import Entry
 from poolproof.harness.compare.comparison import Busy, Comparison, Machine, Metrics, Quantiles, RunResult
-from poolproof.harness.history.lines import FaultLine, MarkLine, OpLine
+from poolproof.harness.history.codec import FaultLine, MarkLine, OpLine
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.model.fault import FaultKind

@@ -18,7 +18,7 @@ from poolproof.harness.model.face import USUAL_FACES, Face
 from poolproof.harness.model.scenario import PATIENT
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.model.workload import Size
-from poolproof.harness.mutation.drills.probes import PROBES
+from poolproof.harness.mutation.lifecycle_tests.probes import PROBES
 from poolproof.harness.run.job import start_job
 from poolproof.harness.run.runner import Request, Subject, run, why_skipped
 from poolproof.harness.subjects.faces import ALL_FACES

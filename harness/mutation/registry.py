@@ -1,4 +1,4 @@
-"""Everything that a self-check can run: the mutants by name, and the scenarios, probes and drills. Of the porch."""
+"""Everything that a self-check can run: the mutants by name, and the scenarios, probes and lifecycle tests."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from poolproof.harness.mutation.bugs import v1 as bugs_v1
 from poolproof.harness.mutation.bugs import v2 as bugs_v2
 from poolproof.harness.mutation.bugs import v2_ends as bugs_v2_ends
 from poolproof.harness.mutation.bugs import wire as bugs_wire
-from poolproof.harness.mutation.drills.drill import Drill
-from poolproof.harness.mutation.drills.face_probes import FACE_PROBES
-from poolproof.harness.mutation.drills.probes import PROBES
-from poolproof.harness.mutation.drills.starts import START_DRILLS
-from poolproof.harness.mutation.drills.tasks import TASK_DRILLS
-from poolproof.harness.mutation.drills.threads import DRILLS
+from poolproof.harness.mutation.lifecycle_tests.face_probes import FACE_PROBES
+from poolproof.harness.mutation.lifecycle_tests.lifecycle_test import LifecycleTest
+from poolproof.harness.mutation.lifecycle_tests.probes import PROBES
+from poolproof.harness.mutation.lifecycle_tests.starts import START_DRILLS
+from poolproof.harness.mutation.lifecycle_tests.tasks import TASK_DRILLS
+from poolproof.harness.mutation.lifecycle_tests.threads import DRILLS
 from poolproof.harness.mutation.mutant import Mutant
 
-Stage = Scenario | Drill
+Stage = Scenario | LifecycleTest
 """Where a mutant can be put to the test."""
 
 
@@ -50,7 +50,7 @@ def find_mutants(wanted: Sequence[str]) -> list[Mutant]:
 
 
 def all_stages() -> dict[str, Stage]:
-    """The catalogue, the probes and the drills, by name."""
+    """The catalogue, the probes and the lifecycle tests, by name."""
     stages: dict[str, Stage] = {**all_scenarios()}
     own: tuple[Stage, ...] = (*PROBES, *FACE_PROBES, *DRILLS, *START_DRILLS, *TASK_DRILLS)
     for stage in own:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from coverage import CoverageData
 
-from poolproof.harness.compare.covering import Covering, ranges, sources_of
+from poolproof.harness.compare.coverage_run import CoverageRun, ranges, sources_of
 from poolproof.harness.model.errors import RecordError
 
 PROGRAM = """
@@ -41,7 +41,7 @@ def test_each_scenario_has_its_own_lines_and_what_none_did_is_missing(
     (package / "__init__.py").write_text(PROGRAM)
     (package / "first.py").write_text("import measured_pool\n")
     (package / "second.py").write_text("import measured_pool\nmeasured_pool.one()\n")
-    covering = Covering(tmp_path / "coverage", ["measured_pool"])
+    covering = CoverageRun(tmp_path / "coverage", ["measured_pool"])
     for scenario, module in (("alpha", "measured_pool.first"), ("beta", "measured_pool.second")):
         subprocess.run(covering.command(scenario, module), check=True, timeout=60, cwd=tmp_path)
     cover = covering.read()
@@ -58,8 +58,9 @@ def test_each_scenario_has_its_own_lines_and_what_none_did_is_missing(
 def test_reading_it_leaves_the_measurement_of_this_process_alone(tmp_path: Path) -> None:
     (tmp_path / "measured_module.py").write_text("x = 1\n")
     (tmp_path / "reader.py").write_text(
-        "import subprocess, sys\nfrom pathlib import Path\nfrom poolproof.harness.compare.covering import Covering\n"
-        "covering = Covering(Path('inner'), ['measured_module'])\n"
+        "import subprocess, sys\nfrom pathlib import Path\n"
+        "from poolproof.harness.compare.coverage_run import CoverageRun\n"
+        "covering = CoverageRun(Path('inner'), ['measured_module'])\n"
         "subprocess.run(covering.command('alpha', 'measured_module'), check=True)\n"
         "print(covering.read().percent)\n"
         "import measured_module\n"
@@ -90,7 +91,7 @@ def test_reading_it_leaves_the_measurement_of_this_process_alone(tmp_path: Path)
 
 def test_nothing_measured_is_a_record_error(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no coverage in"):
-        Covering(tmp_path / "coverage", ["pool_v2"]).read()
+        CoverageRun(tmp_path / "coverage", ["pool_v2"]).read()
 
 
 def test_lines_are_told_as_ranges() -> None:

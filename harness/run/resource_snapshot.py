@@ -19,7 +19,7 @@ LOOK_EVERY_S = 0.02
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-class Census(msgspec.Struct, frozen=True):
+class ResourceSnapshot(msgspec.Struct, frozen=True):
     """What this process holds now."""
 
     processes: frozenset[int]
@@ -27,16 +27,18 @@ class Census(msgspec.Struct, frozen=True):
     threads: frozenset[int]
 
 
-def take_census() -> Census:
+def take_census() -> ResourceSnapshot:
     """Count now. A zombie is a process that nobody reaped, and counts."""
-    return Census(
+    return ResourceSnapshot(
         frozenset(child.pid for child in psutil.Process().children(recursive=True)),
         frozenset(_descriptors()),
         frozenset(thread.ident or 0 for thread in threading.enumerate()),
     )
 
 
-def leftovers_since(before: Census, *, patience_s: float, extra_pids: frozenset[int] = frozenset()) -> Leftovers:
+def leftovers_since(
+    before: ResourceSnapshot, *, patience_s: float, extra_pids: frozenset[int] = frozenset()
+) -> Leftovers:
     """What is there now and was not before, once it no longer shrinks to nothing within `patience_s` seconds.
 
     `extra_pids` are processes that were seen during the run, which may have left this process's family.

@@ -51,7 +51,7 @@ class Durations(msgspec.Struct, frozen=True):
         return sum(self.counts)
 
 
-class TallySnapshot(msgspec.Struct, frozen=True, kw_only=True):
+class AggregatorSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The sums at one moment.
 
     `queue_wait` is from ENQUEUE until the call had its worker, or was over without one; `service` from SEND to RECEIVE,
@@ -108,7 +108,7 @@ class _Histogram:
         return Durations(self._bounds_s, tuple(self._counts), self._sum_ns / 1e9)
 
 
-class Tally:
+class Aggregator:
     """Adds up the events of one pool. Bounded: an entry for each call in flight and each living worker.
 
     `bounds_s` are the histograms' upper bounds in seconds. Raises ValueError if there is none, or they do not rise.
@@ -201,10 +201,10 @@ class Tally:
         if worker is not None and worker.state is not DYING:
             worker.state, worker.call = LEASED, call
 
-    def snapshot(self) -> TallySnapshot:
+    def snapshot(self) -> AggregatorSnapshot:
         """The sums of the events so far."""
         workers = Counter(worker.state for worker in list(self._workers.values()))
-        return TallySnapshot(
+        return AggregatorSnapshot(
             submitted=sum(self._outcomes.values()) + len(self._calls),
             in_flight=len(self._calls),
             waiting=sum(call.waits for call in list(self._calls.values())),

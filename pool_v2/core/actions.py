@@ -11,8 +11,8 @@ from enum import StrEnum
 
 import msgspec
 
-from poolproof.pool_v2.core.roster import NEVER_NS, Limits, Worker, age_limit_ns
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker, age_limit_ns
 
 RETIRE_GRACE_NS = 2_000_000_000
 """How long a worker that was asked to leave may take."""
@@ -38,7 +38,7 @@ class Act(StrEnum):
     PING = "ping"
 
 
-class Order(msgspec.Struct, frozen=True):
+class Action(msgspec.Struct, frozen=True):
     """One thing to do. A START has neither worker nor ticket; `reason` is told with a kill."""
 
     act: Act
@@ -47,52 +47,52 @@ class Order(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -> list[Order]:
+def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -> list[Action]:
     """For a worker that is held: wake its client, cut it off at the deadline, or tell its client that it is dead."""
     orders = []
     if ticket.state is TicketState.OFFERED:
-        orders.append(Order(Act.WAKE, ticket=ticket))  # a second time does no harm
+        orders.append(Action(Act.WAKE, ticket=ticket))  # a second time does no harm
     if worker.exited_ns:
         grace_ns = STRANGER_GRACE_NS if ticket.reply_pipe is None else 0  # which does not end with the worker
         if not worker.woken and now_ns >= worker.exited_ns + grace_ns:
             worker.woken = True
-            orders.append(Order(Act.WAKE_READER, worker))
+            orders.append(Action(Act.WAKE_READER, worker))
         times.append(NEVER_NS if worker.woken else worker.exited_ns + grace_ns)
     elif ticket.state is TicketState.OFFERED:
         # It has not begun: its client leaves in time, and the worker is as good as before.
         times.append(max(ticket.deadline_ns, now_ns + OFFER_GRACE_NS))
     elif ticket.deadline_ns <= now_ns and not worker.killed:
         worker.overdue = worker.killed = True
-        orders.append(Order(Act.CUT_OFF, worker, reason="CallTimeout"))
+        orders.append(Action(Act.CUT_OFF, worker, reason="CallTimeout"))
     elif not worker.killed:
         times.append(ticket.deadline_ns)
     return orders
 
 
-def watch_queue(waiting: Iterable[Ticket], now_ns: int, times: list[int]) -> list[Order]:
+def watch_queue(waiting: Iterable[Ticket], now_ns: int, times: list[int]) -> list[Action]:
     """For those who wait: wake each whose wait is over, if it has left that to the supervisor."""
     orders = []
     for ticket in waiting:
         if ticket.until_ns <= now_ns:
-            orders.append(Order(Act.WAKE, ticket=ticket))
+            orders.append(Action(Act.WAKE, ticket=ticket))
         else:
             times.append(ticket.until_ns)
     return orders
 
 
-def end_worker(worker: Worker, now_ns: int, times: list[int]) -> list[Order]:
+def end_worker(worker: Worker, now_ns: int, times: list[int]) -> list[Action]:
     """For a dying worker that nobody holds: ask it to leave, kill it if it does not or for a reason, then bury it."""
     if worker.exited_ns:
-        return [Order(Act.BURY, worker)]
+        return [Action(Act.BURY, worker)]
     if worker.killed:
         return []
     if worker.reason or (worker.told_ns and now_ns >= worker.told_ns + RETIRE_GRACE_NS):
         worker.killed = True
-        return [Order(Act.KILL, worker, reason=worker.reason or "did not leave in time")]
+        return [Action(Act.KILL, worker, reason=worker.reason or "did not leave in time")]
     if not worker.told_ns:
         worker.told_ns = now_ns
         times.append(now_ns + RETIRE_GRACE_NS)
-        return [Order(Act.RETIRE, worker)]
+        return [Action(Act.RETIRE, worker)]
     times.append(worker.told_ns + RETIRE_GRACE_NS)
     return []
 

@@ -39,7 +39,7 @@ def sources_of(pool: str) -> tuple[str, ...]:
     return (pool.partition(":")[0].partition(".")[0],)
 
 
-class Covering:
+class CoverageRun:
     """The coverage of one comparison, kept in `folder`."""
 
     def __init__(self, folder: Path, sources: Sequence[str]) -> None:

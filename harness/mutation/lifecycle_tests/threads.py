@@ -1,4 +1,4 @@
-"""The drills: forks, interrupts, abandoned leases, deaths of parents, and closes that cross.
+"""The lifecycle tests: forks, interrupts, abandoned leases, deaths of parents, and closes that cross.
 
 Each knows only the common interface, and one guarantee.
 """
@@ -16,7 +16,14 @@ from typing import Any
 
 from poolproof.bridge import Pool, PoolClosed, PoolError, WorkerCrashed
 from poolproof.harness.model.checker import Finding
-from poolproof.harness.mutation.drills.drill import Bench, Drill, claim, drill, lives, wait_until
+from poolproof.harness.mutation.lifecycle_tests.lifecycle_test import (
+    Bench,
+    LifecycleTest,
+    claim,
+    lifecycle_test,
+    lives,
+    wait_until,
+)
 from poolproof.harness.mutation.mutant import BOTH, V2
 
 THREADS = 4
@@ -279,14 +286,14 @@ class _Warnings(logging.Handler):
         self.told.append(record.getMessage())
 
 
-DRILLS: tuple[Drill, ...] = (
-    drill(session_counters, ("G19",), BOTH),
-    drill(left_grandchild, ("G12", "G20"), BOTH),
-    drill(killed_parent, ("G20",), BOTH),
-    drill(close_twice, ("G22",), BOTH),
-    drill(forked_client, ("G23",), BOTH),
-    drill(ctrl_c_in_terminal, ("G24",), BOTH),
-    drill(interrupted_client, ("G24",), BOTH),
-    drill(last_words, ("G25",), BOTH),
-    drill(abandoned_lease, ("G26",), (V2,)),
+DRILLS: tuple[LifecycleTest, ...] = (
+    lifecycle_test(session_counters, ("G19",), BOTH),
+    lifecycle_test(left_grandchild, ("G12", "G20"), BOTH),
+    lifecycle_test(killed_parent, ("G20",), BOTH),
+    lifecycle_test(close_twice, ("G22",), BOTH),
+    lifecycle_test(forked_client, ("G23",), BOTH),
+    lifecycle_test(ctrl_c_in_terminal, ("G24",), BOTH),
+    lifecycle_test(interrupted_client, ("G24",), BOTH),
+    lifecycle_test(last_words, ("G25",), BOTH),
+    lifecycle_test(abandoned_lease, ("G26",), (V2,)),
 )

@@ -16,7 +16,7 @@ from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, NAME_PATTERN, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolNameConflict, StartFailed
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.crew import Crew, unique_name
+from poolproof.bridge.processes.process_manager import ProcessManager, unique_name
 from poolproof.bridge.processes.rundir import list_pools, pools_dir
 from poolproof.bridge.wire.messages import encode_request
 
@@ -26,12 +26,12 @@ SERVE = ("sh", "-c", "echo {worker_id} $POOLPROOF_MAX_FRAME_BYTES $FLAVOUR >&2; 
 
 
 @pytest.fixture
-def crew() -> Iterator[Callable[..., Crew]]:
+def process_manager() -> Iterator[Callable[..., ProcessManager]]:
     """Make crews, which are disbanded at the end with their workers buried."""
-    made: list[Crew] = []
+    made: list[ProcessManager] = []
 
-    def make(**options: object) -> Crew:
-        made.append(Crew(PoolConfig.from_options({"worker_command": SERVE} | options), version="v9"))
+    def make(**options: object) -> ProcessManager:
+        made.append(ProcessManager(PoolConfig.from_options({"worker_command": SERVE} | options), version="v9"))
         return made[-1]
 
     yield make
@@ -39,11 +39,11 @@ def crew() -> Iterator[Callable[..., Crew]]:
         one.disband()
 
 
-def _bury(crew: Crew, channel: Channel) -> None:
+def _bury(process_manager: ProcessManager, channel: Channel) -> None:
     channel.process.kill()
     assert channel.process.exited(10)
     assert channel.process.reap()
-    crew.bury(channel)
+    process_manager.bury(channel)
 
 
 def test_names_that_nobody_chose_are_unique_and_possible() -> None:
@@ -53,26 +53,26 @@ def test_names_that_nobody_chose_are_unique_and_possible() -> None:
     assert re.fullmatch(rf"v2-{os.getpid()}-\d+-[0-9a-f]{{8}}", names[0])
 
 
-def test_a_crew_owns_its_name_until_it_is_disbanded(crew: Callable[..., Crew]) -> None:
-    first = crew(name="alpha")
+def test_a_crew_owns_its_name_until_it_is_disbanded(process_manager: Callable[..., ProcessManager]) -> None:
+    first = process_manager(name="alpha")
     assert first.name == "alpha"
     with pytest.raises(PoolNameConflict):
-        crew(name="alpha")
+        process_manager(name="alpha")
     first.disband()
     first.disband()
     assert list_pools() == []
-    crew(name="alpha")
+    process_manager(name="alpha")
 
 
-def test_crews_without_a_name_never_collide(crew: Callable[..., Crew]) -> None:
-    names = {crew().name for _ in range(20)}
+def test_crews_without_a_name_never_collide(process_manager: Callable[..., ProcessManager]) -> None:
+    names = {process_manager().name for _ in range(20)}
     assert len(names) == 20
     assert {record.name for record in list_pools()} == names
     assert {record.version for record in list_pools()} == {"v9"}
 
 
-def test_worker_ids_are_never_used_twice(crew: Callable[..., Crew]) -> None:
-    one = crew()
+def test_worker_ids_are_never_used_twice(process_manager: Callable[..., ProcessManager]) -> None:
+    one = process_manager()
     ids: list[int] = []
     threads = [threading.Thread(target=lambda: ids.extend(one.next_id() for _ in range(100))) for _ in range(4)]
     for thread in threads:
@@ -82,8 +82,8 @@ def test_worker_ids_are_never_used_twice(crew: Callable[..., Crew]) -> None:
     assert sorted(ids) == list(range(1, 401))
 
 
-def test_a_worker_is_recorded_while_it_lives(crew: Callable[..., Crew]) -> None:
-    one = crew()
+def test_a_worker_is_recorded_while_it_lives(process_manager: Callable[..., ProcessManager]) -> None:
+    one = process_manager()
     channel = one.spawn(one.next_id())
     assert list_pools()[0].worker_pids == (channel.process.pid,)
     _bury(one, channel)
@@ -91,8 +91,10 @@ def test_a_worker_is_recorded_while_it_lives(crew: Callable[..., Crew]) -> None:
     assert (pools_dir() / one.name / "workers").read_text().splitlines()[-1] == f"-{channel.process.pid}"
 
 
-def test_a_worker_is_told_its_id_the_frame_limit_and_the_pools_variables(crew: Callable[..., Crew]) -> None:
-    one = crew(max_frame_bytes=5000, env={"FLAVOUR": "sweet", "POOLPROOF_MAX_FRAME_BYTES": "1"})
+def test_a_worker_is_told_its_id_the_frame_limit_and_the_pools_variables(
+    process_manager: Callable[..., ProcessManager],
+) -> None:
+    one = process_manager(max_frame_bytes=5000, env={"FLAVOUR": "sweet", "POOLPROOF_MAX_FRAME_BYTES": "1"})
     channel = one.spawn(7)
     channel.process.end_input()
     assert channel.process.exited(10)
@@ -101,9 +103,9 @@ def test_a_worker_is_told_its_id_the_frame_limit_and_the_pools_variables(crew: C
 
 
 def test_what_a_worker_prints_is_logged_in_the_run_directory(
-    crew: Callable[..., Crew], eventually: Callable[..., None]
+    process_manager: Callable[..., ProcessManager], eventually: Callable[..., None]
 ) -> None:
-    one = crew()
+    one = process_manager()
     channel = one.spawn(3)
     log = pools_dir() / one.name / "worker-3.stderr.log"
     eventually(lambda: log.exists() and log.read_bytes().startswith(b"3 "), "the log has the worker's words")
@@ -111,9 +113,9 @@ def test_what_a_worker_prints_is_logged_in_the_run_directory(
 
 
 def test_a_log_directory_is_made_and_outlives_the_pool(
-    crew: Callable[..., Crew], tmp_path: Path, eventually: Callable[..., None]
+    process_manager: Callable[..., ProcessManager], tmp_path: Path, eventually: Callable[..., None]
 ) -> None:
-    one = crew(log_dir=str(tmp_path / "deep" / "logs"), stderr_log_bytes=4)
+    one = process_manager(log_dir=str(tmp_path / "deep" / "logs"), stderr_log_bytes=4)
     channel = one.spawn(3)
     log = tmp_path / "deep" / "logs" / "worker-3.stderr.log"
     eventually(log.exists, "the log is made")
@@ -123,20 +125,20 @@ def test_a_log_directory_is_made_and_outlives_the_pool(
 
 
 def test_a_log_directory_that_cannot_be_is_refused_before_the_name_is_taken(
-    crew: Callable[..., Crew], tmp_path: Path
+    process_manager: Callable[..., ProcessManager], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="log_dir"):
-        crew(name="alpha", log_dir=str(tmp_path / "file"))
+        process_manager(name="alpha", log_dir=str(tmp_path / "file"))
     assert list_pools() == []
 
 
 @pytest.mark.parametrize("zygote", [False, True], ids=["spawned", "forked"])
 def test_workers_run_where_they_are_told_to(
-    crew: Callable[..., Crew], eventually: Callable[..., None], zygote: bool
+    process_manager: Callable[..., ProcessManager], eventually: Callable[..., None], zygote: bool
 ) -> None:
     here = os.sched_getaffinity(0)
-    one = crew(worker_cpus=(max(here),), worker_command=DEFAULT_WORKER_COMMAND, zygote=zygote)
+    one = process_manager(worker_cpus=(max(here),), worker_command=DEFAULT_WORKER_COMMAND, zygote=zygote)
     channel = one.spawn(3)
     eventually(lambda: channel.pid, "it is there")
     assert os.sched_getaffinity(channel.pid) == {max(here)}
@@ -144,22 +146,26 @@ def test_workers_run_where_they_are_told_to(
     _bury(one, channel)
 
 
-def test_processors_that_cannot_be_had_are_refused_before_the_name_is_taken(crew: Callable[..., Crew]) -> None:
+def test_processors_that_cannot_be_had_are_refused_before_the_name_is_taken(
+    process_manager: Callable[..., ProcessManager],
+) -> None:
     for cpus in ((1023,), (0, 1023)):
         with pytest.raises(ConfigError, match=r"worker_cpus \(.*1023.*this process may not use 1023$"):
-            crew(name="alpha", worker_cpus=cpus)
+            process_manager(name="alpha", worker_cpus=cpus)
     assert list_pools() == []
 
 
-def test_a_start_that_fails_records_nothing(crew: Callable[..., Crew]) -> None:
-    one = crew(worker_command=("no-such-program",))
+def test_a_start_that_fails_records_nothing(process_manager: Callable[..., ProcessManager]) -> None:
+    one = process_manager(worker_command=("no-such-program",))
     with pytest.raises(StartFailed, match="worker 1"):
         one.spawn(1)
     assert list_pools()[0].worker_pids == ()
 
 
-def test_a_spawned_worker_answers_over_its_channel(crew: Callable[..., Crew]) -> None:
-    one = crew(worker_command=(sys.executable, "-m", "poolproof.bridge.worker.program", "--worker-id", "{worker_id}"))
+def test_a_spawned_worker_answers_over_its_channel(process_manager: Callable[..., ProcessManager]) -> None:
+    one = process_manager(
+        worker_command=(sys.executable, "-m", "poolproof.bridge.worker.program", "--worker-id", "{worker_id}")
+    )
     channel = one.spawn(one.next_id())
     channel.handshake(deadline_ns=deadline_ns(10))
     frame = encode_request(1, "pid", {}, limit_bytes=1000)
@@ -171,7 +177,7 @@ def test_a_spawned_worker_answers_over_its_channel(crew: Callable[..., Crew]) ->
 def test_a_whole_life_leaves_no_descriptor_no_thread_and_no_directory(open_fds: Callable[[], dict[int, str]]) -> None:
     pools_dir()
     before, threads = open_fds(), threading.active_count()
-    one = Crew(PoolConfig(worker_command=SERVE), version="v9")
+    one = ProcessManager(PoolConfig(worker_command=SERVE), version="v9")
     for _ in range(3):
         _bury(one, one.spawn(one.next_id()))
     one.disband()
@@ -180,8 +186,8 @@ def test_a_whole_life_leaves_no_descriptor_no_thread_and_no_directory(open_fds: 
     assert list(pools_dir().iterdir()) == []
 
 
-def test_the_owner_may_use_its_crew(crew: Callable[..., Crew]) -> None:
-    crew().require_owner()
+def test_the_owner_may_use_its_crew(process_manager: Callable[..., ProcessManager]) -> None:
+    process_manager().require_owner()
 
 
 def test_a_forked_child_may_not_and_closes_its_copies_while_the_parent_goes_on(
@@ -190,33 +196,33 @@ def test_a_forked_child_may_not_and_closes_its_copies_while_the_parent_goes_on(
     script = run_script("""
 import os, sys
 from poolproof.bridge.config import PoolConfig
-from poolproof.bridge.processes.crew import Crew
+from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.errors import PoolClosed
 from poolproof.bridge.processes.rundir import list_pools
 def fds():
     return {int(fd): os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2
             and os.path.lexists(f"/proc/self/fd/{fd}")}
 before = fds()
-gone = Crew(PoolConfig(), version="v9")
+gone = ProcessManager(PoolConfig(), version="v9")
 gone.disband()
-crew = Crew(PoolConfig(name="alpha", worker_command=("cat",)), version="v9")
-channel = crew.spawn(1)
+process_manager = ProcessManager(PoolConfig(name="alpha", worker_command=("cat",)), version="v9")
+channel = process_manager.spawn(1)
 child = os.fork()
 if child == 0:
     assert fds() == before, (fds(), before)
     try:
-        crew.require_owner()
+        process_manager.require_owner()
     except PoolClosed as error:
         os._exit(0 if "belongs to process" in str(error) else 4)
     os._exit(5)
 print(os.waitpid(child, 0)[1], [record.name for record in list_pools()], channel.process.exited(), flush=True)
-crew.require_owner()
+process_manager.require_owner()
 os.write(channel.process.stdin_fd, b"still")
 print(os.read(channel.process.stdout_fd, 100))
 channel.process.kill()
 assert channel.process.exited(10) and channel.process.reap()
-crew.bury(channel)
-crew.disband()
+process_manager.bury(channel)
+process_manager.disband()
 print(fds() == before)
 """)
     output, errors = script.communicate(timeout=30)
@@ -230,9 +236,9 @@ def test_a_fork_of_a_fork_closes_nothing_that_is_not_the_pools(
     script = run_script("""
 import os
 from poolproof.bridge.config import PoolConfig
-from poolproof.bridge.processes.crew import Crew
-crew = Crew(PoolConfig(worker_command=("cat",)), version="v9")
-channel = crew.spawn(1)
+from poolproof.bridge.processes.process_manager import ProcessManager
+process_manager = ProcessManager(PoolConfig(worker_command=("cat",)), version="v9")
+channel = process_manager.spawn(1)
 child = os.fork()
 if child == 0:
     mine = [os.open("/dev/null", os.O_RDONLY) for _ in range(16)]
@@ -245,8 +251,8 @@ if child == 0:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 channel.process.kill()
 assert channel.process.exited(10) and channel.process.reap()
-crew.bury(channel)
-crew.disband()
+process_manager.bury(channel)
+process_manager.disband()
 """)
     assert script.communicate(timeout=30) == ("0\n", "")
 
@@ -256,9 +262,10 @@ def test_an_interpreter_that_ends_with_the_pool_open_ends_its_workers_and_remove
 ) -> None:
     script = run_script("""
 from poolproof.bridge.config import PoolConfig
-from poolproof.bridge.processes.crew import Crew
-crew = Crew(PoolConfig(name="open", worker_command=("sh", "-c", "exec 9>&-; sleep 60")), version="v9")
-print(crew.spawn(1).process.pid)
+from poolproof.bridge.processes.process_manager import ProcessManager
+config = PoolConfig(name="open", worker_command=("sh", "-c", "exec 9>&-; sleep 60"))
+process_manager = ProcessManager(config, version="v9")
+print(process_manager.spawn(1).process.pid)
 """)
     output, errors = script.communicate(timeout=30)
     assert errors == ""
@@ -271,7 +278,7 @@ def test_a_crew_that_cannot_be_made_whole_gives_its_name_back(monkeypatch: pytes
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("poolproof.bridge.processes.crew.StderrDrain", fail)
+        patch.setattr("poolproof.bridge.processes.process_manager.StderrDrain", fail)
         with pytest.raises(OSError, match="Too many"):
-            Crew(PoolConfig(name="half-made"), version="v9")
-    Crew(PoolConfig(name="half-made"), version="v9").disband()
+            ProcessManager(PoolConfig(name="half-made"), version="v9")
+    ProcessManager(PoolConfig(name="half-made"), version="v9").disband()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from poolproof.bridge import Event, EventKind
 
 
-class Roll:
+class WorkerTracker:
     """The busy workers by pid. `seen` are the pids of all workers that ever were.
 
     `journalled` says that the workers keep journals: then the pool's events say nothing of who is busy, since they may

@@ -28,7 +28,7 @@ from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE
 from poolproof.bridge.wire.transport import Transport
 
 _counter = itertools.count(1)
-_CREWS: weakref.WeakSet[Crew] = weakref.WeakSet()
+_CREWS: weakref.WeakSet[ProcessManager] = weakref.WeakSet()
 
 
 def unique_name(version: str) -> str:
@@ -36,7 +36,7 @@ def unique_name(version: str) -> str:
     return f"{version}-{os.getpid()}-{next(_counter)}-{secrets.token_hex(4)}"
 
 
-class Crew:
+class ProcessManager:
     """Owns the pool's name, its run directory, the drain of its workers' stderr, and its zygote if it has one.
 
     Raises PoolNameConflict if a living pool has the name. Worker ids are never used twice.
@@ -169,14 +169,14 @@ def _usable_cpus(wanted: Collection[int] | None) -> frozenset[int]:
 
 
 def _after_fork_in_child() -> None:
-    for crew in list(_CREWS):
-        crew._abandon_in_child()
+    for process_manager in list(_CREWS):
+        process_manager._abandon_in_child()
 
 
 def _at_exit() -> None:
     abandon_all()
-    for crew in list(_CREWS):
-        crew._leave_at_exit()
+    for process_manager in list(_CREWS):
+        process_manager._leave_at_exit()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,4 +1,4 @@
-"""The drill for the ways in which tasks call V2 and no face of the harness does: leases, batches and streams.
+"""The lifecycle test for the ways in which tasks call V2 and no face of the harness does: leases, batches and streams.
 
 It knows nothing of mutants.
 """
@@ -9,7 +9,7 @@ import asyncio
 from typing import Any, cast
 
 from poolproof.harness.model.checker import Finding
-from poolproof.harness.mutation.drills.drill import Bench, Drill, claim, drill
+from poolproof.harness.mutation.lifecycle_tests.lifecycle_test import Bench, LifecycleTest, claim, lifecycle_test
 from poolproof.harness.mutation.mutant import V2
 from poolproof.pool_v2 import AsyncPool, PoolV2
 
@@ -43,4 +43,4 @@ def _claim(name: str, found: list[Any], wanted: list[Any]) -> Finding:
     return claim(name, ("G1",), found == wanted, f"the answers were {found!r:.100}, and should be {wanted!r:.100}")
 
 
-TASK_DRILLS: tuple[Drill, ...] = (drill(task_ways, ("G1",), (V2,)),)
+TASK_DRILLS: tuple[LifecycleTest, ...] = (lifecycle_test(task_ways, ("G1",), (V2,)),)

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from poolproof.bridge.worker.journal import Entry
-from poolproof.harness.run.roll import Roll
+from poolproof.harness.run.worker_tracker import WorkerTracker
 
 LOOK_EVERY_S = 0.002
 MOST_BYTES = 1 << 16
@@ -35,14 +35,14 @@ class Listener(Protocol):
         ...
 
 
-class Follower:
+class JournalReader:
     """Reads what is new in the journals of `folder`, and tells `roll` and `listener`. Thread-safe.
 
     `start` makes a thread that looks every 2 ms until `stop`. A journal that cannot be opened now, as without a free
     descriptor, is tried again at the next look.
     """
 
-    def __init__(self, folder: Path, roll: Roll, listener: Listener) -> None:
+    def __init__(self, folder: Path, roll: WorkerTracker, listener: Listener) -> None:
         self._folder = folder
         self._roll = roll
         self._listener = listener

@@ -105,7 +105,7 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True):
     completed_s: float | None = None
 
 
-class Picture(msgspec.Struct, frozen=True, kw_only=True):
+class ChartData(msgspec.Struct, frozen=True, kw_only=True):
     """All of it; empty where nothing was recorded. Seconds count from the run's begin.
 
     `offset_s` is where the stretches of `Metrics.timeline` begin, `stretches` how many there were in all; `shares`
@@ -126,17 +126,17 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     notable: int = 0
 
 
-def draw(history: History, findings: Sequence[Finding] = ()) -> Picture:
+def draw(history: History, findings: Sequence[Finding] = ()) -> ChartData:
     """The picture of a run; calls that `findings` name are noted first."""
     begin_ns = _begin(history)
     if begin_ns is None:
-        return Picture()
+        return ChartData()
     intervals = history.closed_intervals
     spans = list(zip(intervals.start_ns.tolist(), intervals.end_ns.tolist(), intervals.worker_id.tolist(), strict=True))
     struck = _struck(history.faults, recoveries(history), begin_ns)
     done = history.ops.take(history.ops.completed_ns != NONE)
     why = _why_noted(history.ops, findings)
-    return Picture(
+    return ChartData(
         steps=_steps(((done.completed_ns - done.intended_ns) / 1e9).tolist()),
         flow=_flow(done, begin_ns),
         offset_s=round((spans[0][0] - begin_ns) / 1e9, 6) if spans else 0.0,

@@ -11,7 +11,7 @@ from poolproof.harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutc
 from poolproof.harness.model.checker import Checker
 from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
-from poolproof.harness.mutation.drills.probes import HOLD_S, LATE_S, LIMIT_S, OVERSTAY_S
+from poolproof.harness.mutation.lifecycle_tests.probes import HOLD_S, LATE_S, LIMIT_S, OVERSTAY_S
 
 ROUNDS = 3
 LARGE_CHARACTERS = 6000

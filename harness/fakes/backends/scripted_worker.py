@@ -1,7 +1,7 @@
 """The wire depth's worker: checks every frame to the letter, and answers from a script or as the stand-in does.
 
 A frame that is not what the wire says ends it with status 5, and its stderr says why: the pool reports a crash.
-Usage: `python -m poolproof.harness.fakes.depths.scripted_worker --worker-id N [--script FILE]`
+Usage: `python -m poolproof.harness.fakes.backends.scripted_worker --worker-id N [--script FILE]`
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from poolproof.bridge.wire.messages import INIT_ID, Request, encode_failure, enc
 from poolproof.bridge.worker.handlers import Context, HandlerError, find_handler
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, Journal
 from poolproof.bridge.worker.program import DEFAULT_FRAME_LIMIT_BYTES, Wire
-from poolproof.harness.fakes.depths.frames import FrameCheck, FrameFault
-from poolproof.harness.fakes.depths.script import Script, read_script
+from poolproof.harness.fakes.backends.frames import FrameCheck, FrameFault
+from poolproof.harness.fakes.backends.script import Script, read_script
 
-MODULE = "poolproof.harness.fakes.depths.scripted_worker"
+MODULE = "poolproof.harness.fakes.backends.scripted_worker"
 FAULT_STATUS = 5
 
 

@@ -1,7 +1,7 @@
-"""A drill: what no workload can do (fork, be interrupted, abandon a lease), done to a pool in a few lines.
+"""A lifecycle test: what no workload can do (fork, be interrupted, abandon a lease), done to a pool in a few lines.
 
-A drill uses pools as an application would, without an observer, and measures; each claim is decided from what callers,
-the workers' journals and the operating system show. It knows nothing of mutants.
+A lifecycle test uses pools as an application would, without an observer, and measures; each claim is decided from what
+callers, the workers' journals and the operating system show. It knows nothing of mutants.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOOK_EVERY_S = 0.01
 
 
 class Bench:
-    """Where a drill stands: makes pools of one subject, whose workers keep journals."""
+    """Where a lifecycle test stands: makes pools of one subject, whose workers keep journals."""
 
     def __init__(self, subject: Subject, name: str, folder: Path, worker_command: tuple[str, ...] | None) -> None:
         self.subject = subject
@@ -36,7 +36,7 @@ class Bench:
         self._worker_command = worker_command
 
     def make(self, **options: Any) -> Pool:  # noqa: ANN401 - options of PoolConfig
-        """A new pool. Its workers have the mutant's bug, unless the drill has a command of its own."""
+        """A new pool. Its workers have the mutant's bug, unless the lifecycle test has a command of its own."""
         if self._worker_command is not None:
             options.setdefault("worker_command", self._worker_command)
         name = pool_name(self._name, self.subject.name)
@@ -49,8 +49,8 @@ class Bench:
         return sum(interval.command == command for interval in read_journals(self._journal))
 
 
-class Drill(msgspec.Struct, frozen=True, kw_only=True):
-    """One drill. `act` does it and gives what it found; `pools` are those that promise it."""
+class LifecycleTest(msgspec.Struct, frozen=True, kw_only=True):
+    """One lifecycle test. `act` does it and gives what it found; `pools` are those that promise it."""
 
     name: str
     summary: str
@@ -60,10 +60,12 @@ class Drill(msgspec.Struct, frozen=True, kw_only=True):
     budget_s: float = 20.0
 
 
-def drill(act: Callable[[Bench], list[Finding]], guarantees: tuple[str, ...], pools: tuple[str, ...]) -> Drill:
-    """The drill that this function does, with its name and the first line of its docstring."""
+def lifecycle_test(
+    act: Callable[[Bench], list[Finding]], guarantees: tuple[str, ...], pools: tuple[str, ...]
+) -> LifecycleTest:
+    """The lifecycle test that this function does, with its name and the first line of its docstring."""
     summary = (act.__doc__ or "").strip().splitlines()[0]
-    return Drill(name=act.__name__, summary=summary, guarantees=guarantees, pools=pools, act=act)
+    return LifecycleTest(name=act.__name__, summary=summary, guarantees=guarantees, pools=pools, act=act)
 
 
 def claim(name: str, guarantees: tuple[str, ...], holds: bool | None, told: str) -> Finding:

@@ -16,10 +16,10 @@ import msgspec
 from poolproof.bridge import PoolConfig
 from poolproof.bridge.dspy.adapter import DSPY_ENVIRONMENT, DSPY_PRELOAD
 from poolproof.bridge.worker.handlers import COMMANDS, streams
-from poolproof.harness.fakes.depths.mock import MockPool
-from poolproof.harness.fakes.depths.script import Script
-from poolproof.harness.fakes.depths.scripted_worker import command
-from poolproof.harness.model.depth import Depth, why_not
+from poolproof.harness.fakes.backends.mock import MockPool
+from poolproof.harness.fakes.backends.script import Script
+from poolproof.harness.fakes.backends.scripted_worker import command
+from poolproof.harness.model.backend import Backend, why_not
 from poolproof.harness.run.runner import Request, Subject
 
 DSPY = "dspy"
@@ -31,15 +31,15 @@ NOT_SCRIPTED = frozenset(streams.COMMANDS)
 
 
 def why_impossible(
-    depth: Depth, *, allowed: Collection[Depth] = (), packages: Collection[str] = (), scripted: bool = False
+    depth: Backend, *, allowed: Collection[Backend] = (), packages: Collection[str] = (), scripted: bool = False
 ) -> str:
     """Why a test cannot be run at this depth; empty if it can. No `allowed` depths are all."""
-    reason = why_not(frozenset(allowed or Depth), depth)
+    reason = why_not(frozenset(allowed or Backend), depth)
     if reason:
         return reason
-    if packages and depth is not Depth.REAL:
+    if packages and depth is not Backend.REAL:
         return f"it needs {', '.join(sorted(packages))}; at the depth {depth} the stand-in answers"
-    if scripted and depth is Depth.REAL:
+    if scripted and depth is Backend.REAL:
         return "it has a script; at the depth real the shipped worker answers"
     missing = [package for package in packages if find_spec(package) is None]
     return f"{missing[0]} is not installed: pip install 'poolproof[{missing[0]}]'" if missing else ""
@@ -69,10 +69,10 @@ def make_mock(name: str, script: Script | None = None) -> MockPool:
 
 
 def options_at(
-    depth: Depth, pool: str, folder: Path, *, packages: Collection[str] = (), script: Script | None = None
+    depth: Backend, pool: str, folder: Path, *, packages: Collection[str] = (), script: Script | None = None
 ) -> dict[str, Any]:
     """The options of the pool `pool` at a depth with processes; a script is written into `folder`."""
-    if depth is Depth.WIRE:
+    if depth is Backend.WIRE:
         path = None
         if script is not None:
             path = folder / "script.json"

@@ -1,6 +1,6 @@
 """The three depths at which a suite of program tests can be run.
 
-Pure. What a depth is made of is for `poolproof.harness.fakes.depths.making`.
+Pure. What a depth is made of is for `poolproof.harness.fakes.backends.making`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Depth(StrEnum):
+class Backend(StrEnum):
     """How much of a pool is there."""
 
     MOCK = "mock"
@@ -16,14 +16,14 @@ class Depth(StrEnum):
     REAL = "real"
 
 
-DESCRIPTIONS: dict[Depth, str] = {
-    Depth.MOCK: "no process: the commands are answered where they are called",
-    Depth.WIRE: "a pool, and a scripted worker that checks every frame",
-    Depth.REAL: "a pool and the shipped worker, with DSPy if the test needs it",
+DESCRIPTIONS: dict[Backend, str] = {
+    Backend.MOCK: "no process: the commands are answered where they are called",
+    Backend.WIRE: "a pool, and a scripted worker that checks every frame",
+    Backend.REAL: "a pool and the shipped worker, with DSPy if the test needs it",
 }
 
 
-def why_not(allowed: frozenset[Depth], depth: Depth) -> str:
+def why_not(allowed: frozenset[Backend], depth: Backend) -> str:
     """Why something that allows these depths is not run at this one; empty if it is."""
     if depth in allowed:
         return ""

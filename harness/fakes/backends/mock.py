@@ -33,7 +33,7 @@ from poolproof.bridge.wire.messages import (
     encode_success,
 )
 from poolproof.bridge.worker.handlers import COMMANDS, Context, HandlerError, find_handler, injury
-from poolproof.harness.fakes.depths.script import Script
+from poolproof.harness.fakes.backends.script import Script
 
 NAME = "mock"
 SIZE_LIMIT = 2**32 - 1

@@ -1,4 +1,4 @@
-"""The drills of workers that do not start: programs that end at once, and workers that never answer.
+"""The lifecycle tests of workers that do not start: programs that end at once, and workers that never answer.
 
 Each knows only the common interface, and one guarantee.
 """
@@ -17,7 +17,15 @@ from poolproof.bridge.config import DEFAULT_WORKER_COMMAND
 from poolproof.harness.faults.faulty_worker import wrap
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.fault import Fault, FaultKind, FaultRecord
-from poolproof.harness.mutation.drills.drill import LOOK_EVERY_S, Bench, Drill, claim, drill, lives, wait_until
+from poolproof.harness.mutation.lifecycle_tests.lifecycle_test import (
+    LOOK_EVERY_S,
+    Bench,
+    LifecycleTest,
+    claim,
+    lifecycle_test,
+    lives,
+    wait_until,
+)
 from poolproof.harness.mutation.mutant import BOTH, V2
 
 START_LIMIT_S = 2.0
@@ -88,7 +96,7 @@ def _watch_first_child(seen: list[tuple[float, float]]) -> None:
         time.sleep(LOOK_EVERY_S)
 
 
-START_DRILLS: tuple[Drill, ...] = (
-    drill(broken_start, ("G13",), (V2,)),
-    drill(silent_start, ("G13",), BOTH),
+START_DRILLS: tuple[LifecycleTest, ...] = (
+    lifecycle_test(broken_start, ("G13",), (V2,)),
+    lifecycle_test(silent_start, ("G13",), BOTH),
 )
