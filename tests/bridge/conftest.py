@@ -22,7 +22,7 @@ from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
 from poolproof.bridge.wire.framing import HEADER_BYTES, encode_frame
 from poolproof.bridge.worker.handlers import Context
 
-HANG_GUARD_S = 10.0
+HANG_GUARD_S = 120.0
 LIMIT_BYTES = 16 * 1024 * 1024
 QUIET_FORK = ("-W", "ignore:This process:DeprecationWarning")
 """Python 3.12 and later write a warning to stderr if a script forks beside threads, as these do on purpose."""
