@@ -1,6 +1,6 @@
-"""Single calls and single faults as tables: the calls worth a look, and how a pool came back after each fault.
+"""Tables of single calls and of single faults: notable calls, and the recovery of each pool after each fault.
 
-Pure. What is left out is counted, with the file that has it.
+Pure. Rows that do not fit are counted, and the table names the file that has them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MOST_RECOVERIES = 30
 
 
 def noted_grid(result: RunResult) -> Grid | None:
-    """The calls of one run that its findings name, that had no result, or that took longest; None if there are none."""
+    """A table of a run's notable calls: named by a finding, without a result, or slowest. None if there are none."""
     picture = result.picture
     if not picture.noted:
         return None
@@ -63,7 +63,7 @@ def _between(start_s: float | None, end_s: float | None) -> str:
 
 
 def recovery_grid(row: ScenarioComparison, sides: tuple[str, str]) -> Grid | None:
-    """How both pools came back after each fault; None if no fault landed."""
+    """A table of each pool's recovery after each fault; None if no fault landed."""
     found = [
         (side, one)
         for side, result in zip(sides, (row.baseline, row.candidate), strict=True)
@@ -84,7 +84,7 @@ def recovery_grid(row: ScenarioComparison, sides: tuple[str, str]) -> Grid | Non
 
 
 def runs_grid(row: ScenarioComparison) -> Grid | None:
-    """Every run of a scenario, and what it failed; None if there are only the two main ones."""
+    """A table of every run of a scenario and its failures; None if there are only the two main runs."""
     if not row.baseline_more and not row.candidate_more:
         return None
     declared = {(d.made_in, d.checker) for d in row.differences if d.reason}

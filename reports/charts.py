@@ -1,8 +1,8 @@
-"""The kinds of charts as Vega-Lite specifications, made with Altair; their data come by name from reports/series.py.
+"""The kinds of charts as Vega-Lite specifications, built with Altair; reports/series.py gives their data, by name.
 
-Pure: pool names in, plain JSON values out. Each kind is made once a page, however many charts of it there are. Colours
-are the page's own variables, so that charts follow its theme and its print style without being drawn again. A layer
-named only_FIELD_… is left out by the page where no row has that field: Vega warns of layers without data.
+Pure: pool names in, plain JSON values out. A page has one specification for each kind, however many charts of that
+kind it shows. Colours are CSS variables of the page, so charts follow its theme and its print style without being drawn
+again. The page leaves out a layer named only_FIELD_… if no row has that field: Vega warns of layers without data.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import altair as alt
 
 Spec = dict[str, Any]
 Sides = tuple[str, str]
-"""What the baseline and the candidate are called in charts; never equal."""
+"""The names of the baseline and the candidate in charts; never equal."""
 Drawn = Any
-"""Some chart of Altair's; its classes turn into one another as they are composed."""
+"""Any Altair chart; composing charts changes their class."""
 
 SIDE_COLOURS = ("var(--baseline)", "var(--candidate)")
 FAULT_COLOUR = "var(--fault)"
 WIDTH_PX = 640
 LANE_PX = 17
 WEIGHT = "isValid(datum.busy) ? datum.busy : datum.ended == 'answered' ? 1 : datum.ended == 'cut off' ? 0.35 : 0.6"
-"""How dark a bar is: by its share of the time, or by how its call ended."""
+"""The opacity of a bar: the share of time at work, or a fixed value for each way in which a call can end."""
 FEW = alt.Axis(tickCount=5)
-"""A log axis would draw a line at every digit."""
+"""Few ticks: a log axis would otherwise draw a line at every digit."""
 FORMATS = {"ratio": ".2f", "low": ".2f", "high": ".2f", "share": ".1%", "busy": ".0%"}
 PLOT_PX = 170
 LEVELS = ("memory, MB", "descriptors", "threads", "children")
 
 
 def build_specs(kinds: Iterable[str], sides: Sides) -> dict[str, Spec]:
-    """The specification of each of these kinds."""
+    """The specification of each of the given kinds, by kind."""
     return {kind: _build(kind, sides) for kind in dict.fromkeys(kinds)}
 
 
@@ -49,7 +49,7 @@ def _side(sides: Sides, *, legend: bool = True) -> alt.Color:
 
 
 def _tips(**titles: str) -> list[alt.Tooltip]:
-    # What is not listed is shown as it is, whether a word or a number.
+    # Fields without a format are shown unformatted, text and numbers alike.
     return [
         alt.Tooltip(f"{name}:Q", title=title, format=FORMATS[name])
         if name in FORMATS
@@ -59,7 +59,7 @@ def _tips(**titles: str) -> list[alt.Tooltip]:
 
 
 def _shade(name: str, data: alt.NamedData | None = None) -> Drawn:
-    # A fault is a line where it landed, and a shade until the pool was itself again.
+    # A fault is a line at the time when it landed, and a shaded area until the pool had recovered.
     tooltip = _tips(fault="fault", told="what came of it", start="at, s", took="itself again after, s")
     chart = alt.Chart(data) if data is not None else alt.Chart()
     chart = chart.transform_filter("isValid(datum.fault)")
@@ -69,7 +69,7 @@ def _shade(name: str, data: alt.NamedData | None = None) -> Drawn:
 
 
 def occupancy(sides: Sides) -> Drawn:
-    """When which worker was at work, both pools above each other on one time axis, faults shaded."""
+    """The times at which each worker was at work: one panel for each pool, one time axis, faults shaded."""
     bars = (
         alt.Chart()
         .transform_filter("isValid(datum.lane)")
@@ -100,7 +100,7 @@ def occupancy(sides: Sides) -> Drawn:
 
 
 def ecdf(sides: Sides) -> Drawn:
-    """The share of calls that took at most so long, on a log axis, with the usual quantiles marked."""
+    """The cumulative distribution of response times on a log axis, with p50, p90 and p99 marked."""
     x = alt.X(
         "ms:Q",
         title="response time in ms, waiting included, log scale",
@@ -122,7 +122,7 @@ def ecdf(sides: Sides) -> Drawn:
 
 
 def flow(sides: Sides) -> Drawn:
-    """Results per second, and response times, over the run; faults shaded."""
+    """Results per second and response times over the run; faults are shaded."""
     data = alt.NamedData("flow")
     x = alt.X("start:Q", title=None)
     tooltip = _tips(side="pool", start="from, s", results="results", others="other ends", p50="p50, ms", max="max, ms")
@@ -158,7 +158,7 @@ def flow(sides: Sides) -> Drawn:
 
 
 def levels(sides: Sides) -> Drawn:
-    """Memory, descriptors, threads and children of the run's process over time."""
+    """Memory, descriptors, threads and children of the run's own process over time."""
     lines = (
         alt.Chart()
         .mark_line(interpolate="step-after", strokeWidth=2)
@@ -178,7 +178,7 @@ def levels(sides: Sides) -> Drawn:
 
 
 def forest(_: Sides) -> Drawn:
-    """Ratios with their intervals, against 1 and against the margin."""
+    """Ratios with their intervals, beside lines at 1 (equally fast) and at the margin."""
     data = alt.NamedData("ratios")
     what = alt.Y("what:N", title=None, sort=None)
     colour = alt.Color("tone:N", scale=alt.Scale(domain=["good", "doubt", "bad"], range=_TONE_RANGE), legend=None)
@@ -227,13 +227,13 @@ def response(sides: Sides) -> Drawn:
 
 
 def overlap(sides: Sides) -> Drawn:
-    """The largest number of workers at work at the same time, both pools, every scenario."""
+    """The largest number of workers at work at the same time, for both pools in every scenario."""
     title = "workers at work at the same time, at most"
     return _bars(alt.X("value:Q", title=title, axis=alt.Axis(format="d", tickMinStep=1)), "overlap", sides)
 
 
 def throughput(sides: Sides) -> Drawn:
-    """Results per second of both pools in every scenario, faults and all."""
+    """Results per second of both pools in every scenario, time lost to faults included."""
     title = "results per second, as run (with faults and pauses), log scale"
     return _bars(alt.X("value:Q", title=title, scale=alt.Scale(type="log"), axis=FEW), "throughput", sides)
 
@@ -251,7 +251,7 @@ def _bars(x: alt.X, name: str, sides: Sides) -> Drawn:
 
 
 def curves(sides: Sides) -> Drawn:
-    """How figures grow with what was swept: a line a pool with its interval, a field a figure."""
+    """Figures of a sweep against its size: one panel for each figure, one line with its interval for each pool."""
     base = alt.Chart().encode(x=alt.X("x:Q", title=None, axis=alt.Axis(tickMinStep=1)), color=_side(sides))
     tooltip = _tips(side="pool", metric="figure", x="at", y="value", low="from", high="to")
     band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title=None), y2="high:Q")

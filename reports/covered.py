@@ -1,6 +1,6 @@
-"""Coverage as evidence: what the scenarios executed of the candidate, what none ever did, and which cells were tried.
+"""Coverage as evidence: the candidate's code that scenarios executed, the code that none did, and the tried cells.
 
-Pure. It shows and does not judge; whether the declared minimum was reached is decided with the comparison.
+Pure. The sections show figures and judge nothing; the comparison decides whether the declared minimum was reached.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from poolproof.reports.section import Grid, Mark, Section, Tone
 
 
 def cells_section(comparison: Comparison) -> Section | None:
-    """Cells of fault × workload × configuration: tried, passed, unknown; None if nothing was run."""
+    """Cells of fault × workload × configuration with counts of tried, passed and unknown; None if nothing was run."""
     cells = count_cells(comparison.scenarios)
     if not cells:
         return None
@@ -41,7 +41,7 @@ def cells_section(comparison: Comparison) -> Section | None:
 
 
 def faces_section(comparison: Comparison) -> Section | None:
-    """Cells of face × fault × workload, and which pairs no run covers; None if nothing was run."""
+    """Cells of face × fault × workload, and the pairs that no run covers; None if nothing was run."""
     cells = count_faces(comparison.scenarios)
     if not cells:
         return None
@@ -97,7 +97,7 @@ def _cell(cell: Cell) -> tuple[str | Mark, ...]:
 
 
 def coverage_section(cover: Cover) -> Section:
-    """Which lines and branches of the candidate ran, in which scenario, and what never did."""
+    """The candidate's lines and branches that each scenario executed, and those that no scenario executed."""
     statements = sum(file.statements for file in cover.files)
     executed = sum(file.executed for file in cover.files)
     branches = sum(file.branches for file in cover.files)

@@ -1,6 +1,6 @@
-"""Writes reports: the only file of this room that touches a disk.
+"""Writes reports: the only module of this package that writes to a disk.
 
-A new format is one entry of FORMATS. A file is there whole or not at all.
+A new format is one entry of FORMATS. Files are written atomically: a file is complete or absent.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ FORMATS: dict[str, tuple[str, Callable[[View], str]]] = {
     "md": ("report.md", render_markdown),
     "junit": ("junit.xml", render_junit),
 }
-"""The file name and the renderer of each format; the data first, so that whatever breaks later can be repeated."""
+"""The file name and the renderer of each format. JSON comes first, so the data are kept if a later renderer fails."""
 
 
 def write_reports(
     comparison: Comparison, folder: Path, formats: Iterable[str] = FORMATS, *, home: Path | None = None
 ) -> dict[str, Path]:
-    """Write the formats into `folder`, which is made if need be; the paths by format.
+    """Write the formats into `folder`, which is made if missing, and return the path of each format.
 
-    What lies beside the comparison's data in `home` (`folder` if not given), such as a kill matrix, is shown too.
+    Extra files beside the comparison's data in `home` (`folder` if not given), such as a kill matrix, are shown too.
     Raises UsageError for an unknown format or a folder that cannot be written.
     """
     wanted = list(formats)
@@ -62,12 +62,12 @@ def write_reports(
 
 
 def view_with_extras(comparison: Comparison, home: Path) -> View:
-    """The view of a comparison, with what lies beside its data in `home`."""
+    """The view of a comparison, with sections for the extra files in `home`, such as a kill matrix."""
     return build_view(comparison, [*comparison_sections(comparison), *read_sections(home, comparison)])
 
 
 def write_site(folder: Path) -> tuple[Path, Index]:
-    """Write `folder`/index.html over every comparison below `folder`; a report that is missing is written too.
+    """Write `folder`/index.html about every comparison below `folder`, and any missing HTML report of one.
 
     Raises UsageError if there is no such folder or it cannot be written.
     """

@@ -1,6 +1,6 @@
-"""What lies beside a comparison's data and belongs into its report: a kill matrix, a bench, a sweep.
+"""Report sections for files beside a comparison's data: a kill matrix, a bench, a sweep.
 
-Reads files and decides nothing. What cannot be read becomes a sentence in its part, never a missing part.
+Reads files and decides nothing. A file that cannot be read becomes a sentence in its section, never a missing section.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SWEEP_FILE = "sweep.json"
 
 
 def comparison_sections(comparison: Comparison) -> list[Section]:
-    """The parts that come from the comparison itself, where it has their data."""
+    """The sections that are built from the comparison itself; a section without data is left out."""
     found = [cells_section(comparison), faces_section(comparison)]
     if comparison.coverage is not None:
         found.append(coverage_section(comparison.coverage))
@@ -30,7 +30,7 @@ def comparison_sections(comparison: Comparison) -> list[Section]:
 
 
 def read_sections(home: Path, comparison: Comparison) -> list[Section]:
-    """A part for each known file in `home`."""
+    """A section for each known file in `home`."""
     sides = side_names(comparison.baseline, comparison.candidate)
     makers: dict[str, tuple[str, Callable[[bytes], Section]]] = {
         BENCH_FILE: ("Bench", bench_section),

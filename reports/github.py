@@ -1,6 +1,7 @@
-"""What a GitHub job shows: the Markdown in its summary, and an annotation for what speaks against the candidate.
+"""Output for a GitHub job: a Markdown summary, and an annotation for each reason against the candidate.
 
-Writes only where the job's own variables say. Workflow commands are escaped, so no text of a worker can become one.
+Writes only if the job's environment variables ask for it. Workflow commands are escaped, so a worker's text cannot
+become a command.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from poolproof.reports.section import Tone
 from poolproof.reports.view import View
 
 MOST_ANNOTATIONS = 10
-"""GitHub shows no more of one kind for a step."""
+"""GitHub shows at most this many annotations of one kind for a step."""
 
 
 def publish(view: View, environment: Mapping[str, str], stream: TextIO) -> None:

@@ -1,6 +1,6 @@
-"""A view as JUnit XML: one suite a pool, one case a scenario, and a suite for the comparison itself.
+"""A view as JUnit XML: a suite for each pool with a case for each scenario, and a suite for the comparison itself.
 
-Writes nothing. A failure that was declared is a skip with its reason; what could not be decided is an error.
+Writes nothing. A declared failure is a skipped case with its reason; an undecided case is an error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from poolproof.reports.view import Cell, View
 
 
 def render_junit(view: View) -> str:
-    """The report as JUnit XML, as CI systems read it."""
+    """The report as JUnit XML for CI systems."""
     root = Xml.Element("testsuites", name="poolproof")
     pools = [(row.baseline, row.source.baseline.duration_s) for row in view.rows]
     others = [(row.candidate, row.source.candidate.duration_s) for row in view.rows]

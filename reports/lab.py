@@ -1,6 +1,6 @@
-"""Benches, sweeps and kill matrices as parts of the report, read through the few fields that a reader needs.
+"""Benches, sweeps and kill matrices as sections of the report, decoded from the few fields that a section shows.
 
-Pure: JSON text in, sections out. Other fields are passed over, so their makers may add what they like.
+Pure: JSON text in, sections out. Other fields are ignored, so later versions of these files may add fields.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class _Sweep(msgspec.Struct):
 
 
 def bench_section(data: bytes) -> Section:
-    """A bench's verdicts and budgets. Raises msgspec.DecodeError."""
+    """A section with the verdicts and budgets of a bench. Raises msgspec.DecodeError if `data` cannot be decoded."""
     report = msgspec.json.decode(data, type=_BenchReport)
     rows: list[tuple[str | Mark, ...]] = []
     budgets: list[tuple[str | Mark, ...]] = []
@@ -166,11 +166,11 @@ def _bench_forest(report: _BenchReport) -> Drawing | None:
 
 
 def sweep_section(data: bytes, sides: tuple[str, str]) -> Section:
-    """A sweep's curves and points. Raises msgspec.DecodeError."""
+    """A section with the curves and points of a sweep. Raises msgspec.DecodeError if `data` cannot be decoded."""
     sweep = msgspec.json.decode(data, type=_Sweep)
     rows: list[tuple[object, ...]] = []
     for axis in ("clients", "workers"):
-        # The points of an axis are those that share the other size most often.
+        # An axis shows the points that have the most common value of the other axis.
         other = "workers" if axis == "clients" else "clients"
         fixed = [getattr(point, other) for point in sweep.points]
         if not fixed:
@@ -236,7 +236,7 @@ def _milliseconds(seconds: float | None) -> str:
 
 
 def matrix_section(data: bytes) -> Section:
-    """A kill matrix: which planted bugs the harness found. Raises msgspec.DecodeError."""
+    """A section with the planted bugs and the checkers that found them. Raises msgspec.DecodeError for bad `data`."""
     matrix = msgspec.json.decode(data, type=KillMatrix)
     rows: list[tuple[str | Mark, ...]] = []
     for row in matrix.rows:

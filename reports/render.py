@@ -1,6 +1,6 @@
-"""A view as text: HTML and Markdown by Jinja2 templates, strict about what is undefined.
+"""A view as text: HTML and Markdown by Jinja2 templates; an undefined variable in a template raises an error.
 
-Whatever a worker has said is untrusted: HTML is escaped by the templates, Markdown by the filter `md`. Writes nothing.
+All text from a worker is untrusted: the templates escape it in HTML, the filter `md` in Markdown. Writes nothing.
 """
 
 from __future__ import annotations
@@ -22,36 +22,37 @@ from poolproof.reports.site import Index
 from poolproof.reports.view import View
 
 MOST_MARKDOWN = 60_000
-"""A comment of a pull request holds 65,536 characters, a job's summary more."""
+"""The comment limit of a pull request is 65,536 characters; a job's summary may be longer."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~#])")
 
 
 def printable(text: str) -> str:
-    """The text with control characters, which neither HTML nor XML allows, made visible."""
+    """The text with each control character, which neither HTML nor XML allows, shown as `\\xNN`."""
     return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def escape_markdown(text: object) -> str:
-    """One line in which Markdown and HTML see nothing but text."""
+    """The text as one line, escaped so that Markdown and HTML show it as plain text."""
     line = " ".join(printable(str(text)).split())
     return _MARKDOWN.sub(r"\\\1", line).replace("@", "@\u200b")
 
 
 def render_html(view: View) -> str:
-    """The report as one HTML page that needs nothing else, not even a network."""
+    """The report as one HTML page that loads no other file and needs no network."""
     return render_page("report.html.j2", _drawings(view), view=view)
 
 
 def render_site(index: Index) -> str:
-    """The index of many runs as one HTML page."""
+    """The index of many comparisons as one HTML page."""
     return render_page("site.html.j2", _of_sections(index.parts), index=index)
 
 
 def render_page(template: str, drawings: Mapping[str, Drawing], **values: object) -> str:
-    """A page from this template, with everything that these drawings need in it.
+    """Render a page from the template, with the scripts, specifications and data that the drawings need.
 
-    Its own scripts are allowed by their hashes and no others, so text that is taken for a script would not run either.
+    The page's content security policy allows only the page's own scripts, by their hashes: an injected script would not
+    run.
     """
     from poolproof.reports import charts
 
@@ -78,7 +79,7 @@ def render_page(template: str, drawings: Mapping[str, Drawing], **values: object
 
 
 def render_markdown(view: View) -> str:
-    """The report as Markdown for a pull request, at most `MOST_MARKDOWN` characters; what is left out is counted."""
+    """The report as Markdown for a pull request, at most `MOST_MARKDOWN` characters; omitted rows are counted."""
     template = _environment(autoescape=False).get_template("report.md.j2")
     open_cells = [(row, cell) for row in view.rows for cell in row.cells if cell.tone in (Tone.BAD, Tone.DOUBT)]
     notable = [row for row in view.rows if row.state is not Tone.GOOD]
@@ -93,7 +94,7 @@ def render_markdown(view: View) -> str:
 
 
 def _drawings(view: View) -> dict[str, Drawing]:
-    # By the names under which the template shows them.
+    # The keys are the names that the template uses for the drawings.
     found = {f"overview/{number}": drawing for number, drawing in enumerate(view.overview, 1)}
     if view.hero is not None:
         found["hero"] = view.hero
@@ -117,7 +118,7 @@ def _script() -> str:
 
 @cache
 def vega_bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`; from vl-convert, without a network."""
+    """Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`; vl-convert has it, without a network."""
     import vl_convert
     from altair import SCHEMA_VERSION
 

@@ -1,6 +1,6 @@
-"""The JSON Schemas of the files that are written for programs, each versioned with what it describes.
+"""The JSON Schemas of the files that programs read; each schema has the version of its file format.
 
-Pure. A reader may rely on every field of its major version; a new field raises the minor one.
+Pure. Readers of a major version may rely on all of its fields; a new field raises the minor version.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DESCRIBED: dict[Document, tuple[type[msgspec.Struct], str]] = {
 
 
 def schema_of(document: Document) -> dict[str, Any]:
-    """The schema as JSON values."""
+    """The JSON Schema of the document, as JSON values."""
     kind, version = _DESCRIBED[document]
     return {
         "$schema": DIALECT,

@@ -1,6 +1,6 @@
-"""A part of the report: a title, sentences, tables and drawings. What is only sometimes there comes as one of these.
+"""A section of the report: a title, sentences, drawings and tables. Optional content of a report is a section.
 
-Pure data. Texts are plain and untrusted, like all of a view.
+Pure data. Texts are plain and untrusted, as in the whole view.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from poolproof.reports.series import Drawing
 
 
 class Tone(StrEnum):
-    """How a thing is to be seen. DECLARED: it fails, as somebody has said and explained before."""
+    """How a reader should judge something. DECLARED: a failure that was declared beforehand, with a reason."""
 
     GOOD = "good"
     DECLARED = "declared"
@@ -30,7 +30,7 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Grid(msgspec.Struct, frozen=True, kw_only=True):
-    """A table. `more` counts the rows that there are beyond those shown, and says where they are."""
+    """A table. `more` says how many rows were left out, and names the file that has them."""
 
     caption: str
     columns: tuple[str, ...]
@@ -39,7 +39,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """One part. `key` is its anchor: small letters and hyphens."""
+    """One section. `key` is its anchor in the page: lower-case letters and hyphens."""
 
     key: str
     title: str

@@ -1,6 +1,7 @@
-"""What each chart draws: named tables of plain values, with the sentence that says the same to who cannot see it.
+"""The data of each chart: named tables of plain values, with a text alternative for readers who cannot see it.
 
-Pure. The kinds are those of reports/charts.py. Nothing is left out: what is too much is drawn as shares, and said so.
+Pure. The kinds are those of reports/charts.py. Nothing is left out silently: too many bars become shares of time, and
+the caption says so.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ ENDS: dict[bool | None, str] = {True: "answered", False: "with an error", None: 
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Rows of values under names: what a chart draws."""
+    """A table of chart data: field names, and rows of values in the same order."""
 
     fields: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
 
     def columns(self) -> dict[str, list[Any] | dict[str, list[Any]]]:
-        """The same by columns, without empty ones; one of texts has each text once, `of`, and its places, `at`."""
+        """The values by column, without empty columns. A text column has distinct texts in `of`, indices in `at`."""
         found: dict[str, list[Any] | dict[str, list[Any]]] = {}
         for place, field in enumerate(self.fields):
             values = [row[place] for row in self.rows]
@@ -41,7 +42,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Drawing(msgspec.Struct, frozen=True, kw_only=True):
-    """One chart: its kind, its tables by name, the sentence under it, and what it shows in words."""
+    """One chart: its kind, its tables by name, its caption, and its text alternative in `words`."""
 
     kind: str
     tables: dict[str, Table]
@@ -50,7 +51,7 @@ class Drawing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def side_names(baseline: str, candidate: str) -> tuple[str, str]:
-    """What the two are called where both are shown: their names, told apart if they are one."""
+    """The names of the baseline and the candidate where both are shown; equal names get the role as a suffix."""
     if baseline != candidate:
         return baseline, candidate
     return f"{baseline} (baseline)", f"{candidate} (candidate)"
@@ -82,7 +83,7 @@ def _struck(side: str, result: RunResult) -> list[tuple[Any, ...]]:
 
 
 def occupancy(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None:
-    """When which worker was at work; None if nothing was recorded."""
+    """The times at which each worker was at work; None if nothing was recorded."""
     fields = (
         "title",
         "side",
@@ -158,7 +159,7 @@ def _stretches(title: str, side: str, result: RunResult) -> list[tuple[Any, ...]
 
 
 def ecdf(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None:
-    """Both pools' distributions of response times."""
+    """The distribution of response times of both pools; None if no call was timed."""
     steps: list[tuple[Any, ...]] = []
     marks: list[tuple[Any, ...]] = []
     words = []
@@ -183,7 +184,7 @@ def ecdf(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None:
 
 
 def flow(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None:
-    """Both pools' results per second and response times over the run."""
+    """Results per second and response times of both pools over the run; None if nothing was recorded."""
     rows: list[tuple[Any, ...]] = []
     struck: list[tuple[Any, ...]] = []
     words = []
@@ -221,7 +222,7 @@ def _rate(metrics: Metrics) -> str:
 
 
 def levels(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None:
-    """What the run's process held over time, under both pools."""
+    """Memory, descriptors, threads and children of the run's process over time; None without samples."""
     rows: list[tuple[Any, ...]] = []
     words = []
     thinned = False
@@ -248,7 +249,7 @@ def levels(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None:
 
 
 def speed_tone(low: float, high: float) -> tuple[str, str]:
-    """The tone of a ratio's interval, and what it means."""
+    """The tone of a speed ratio's interval, and its meaning in words."""
     if low >= 1:
         return "good", "faster, or at least as fast"
     if high < 1 - MARGIN:
@@ -259,7 +260,7 @@ def speed_tone(low: float, high: float) -> tuple[str, str]:
 
 
 def forest(speeds: Sequence[Speed]) -> Drawing | None:
-    """The speed ratios with their intervals and margins."""
+    """The speed ratios with their intervals and margins; None if no speed was measured."""
     if not speeds:
         return None
     rows = []
@@ -280,7 +281,7 @@ def forest(speeds: Sequence[Speed]) -> Drawing | None:
 
 
 def response(comparison: Comparison, sides: tuple[str, str]) -> Drawing | None:
-    """Response times of every scenario."""
+    """Response times of both pools in every scenario; None if no call was timed."""
     rows = [
         (row.name, side, _ms(found.p50_ms), _ms(found.p90_ms), _ms(found.p99_ms), found.count)
         for row in comparison.scenarios
@@ -298,13 +299,13 @@ def response(comparison: Comparison, sides: tuple[str, str]) -> Drawing | None:
 
 
 def overlap(comparison: Comparison, sides: tuple[str, str]) -> Drawing | None:
-    """The largest number of workers at work at the same time in every scenario."""
+    """The largest number of workers at work at the same time in every scenario; None if none was recorded."""
     caption = "How many workers were at work at the same time, at most."
     return _bars(comparison, sides, "overlap", "overlap_max", caption)
 
 
 def throughput(comparison: Comparison, sides: tuple[str, str]) -> Drawing | None:
-    """Results per second of every scenario."""
+    """Results per second of both pools in every scenario; None if none was recorded."""
     return _bars(comparison, sides, "throughput", "throughput_per_s", "Results per second of every scenario, as run.")
 
 

@@ -1,6 +1,6 @@
-"""Many stored comparisons as one index: each run with its decision, ratios over time, and every scenario's history.
+"""An index of many stored comparisons: each one's decision, the ratios over time, and the history of every scenario.
 
-Pure. The oldest run comes first in trends, the newest first in the table; what could not be read is listed too.
+Pure. Trends start with the oldest comparison, the table with the newest; unreadable files are listed too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SIGNS = {Tone.GOOD: "pass", Tone.BAD: "fail", Tone.DOUBT: "unknown", Tone.DECLA
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """A comparison and where it is: `name` of its folder below the site's, `page` the address of its report."""
+    """A comparison and its place: `name` is its folder below the site's folder, `page` the address of its report."""
 
     name: str
     page: str
@@ -29,7 +29,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the index."""
+    """One row of the index: one comparison."""
 
     number: int
     name: str
@@ -52,7 +52,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_index(found: Sequence[Stored], unread: Sequence[str] = ()) -> Index:
-    """The index of these comparisons; `unread` tells what could not be read, and why."""
+    """The index of the given comparisons; `unread` has one message for each file that could not be read."""
     runs = sorted(found, key=lambda one: (one.comparison.created_at, one.name))
     entries = tuple(_entry(number, one) for number, one in enumerate(runs, 1))
     parts = [part for part in (_trends(runs), *_histories(runs)) if part is not None]

@@ -1,6 +1,6 @@
-"""A comparison as a reader needs it: rows, cells and sentences, with nothing left to decide.
+"""A comparison prepared for readers: rows, cells and sentences; renderers decide nothing.
 
-Pure. It knows no HTML and no Markdown; every text in it is plain, and may hold whatever a worker has printed.
+Pure. Contains no HTML and no Markdown; every text is plain, and may contain untrusted output of a worker.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from poolproof.reports.series import Drawing
 
 
 class Tile(msgspec.Struct, frozen=True, kw_only=True):
-    """One key figure: what it is, the figure, and what it means."""
+    """One key figure: its label, its value, and a note on its meaning."""
 
     label: str
     figure: str
@@ -29,7 +29,7 @@ class Tile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FindingView(msgspec.Struct, frozen=True, kw_only=True):
-    """One checker's finding; `reason` is why a failure was expected."""
+    """One checker's finding; `reason` says why a failure was declared."""
 
     checker: str
     tone: Tone
@@ -55,7 +55,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario on both pools. `state` is the worst tone of its runs: what a reader would filter by."""
+    """One scenario on both pools. `state` is the worst tone of its runs, for filtering."""
 
     name: str
     summary: str
@@ -71,14 +71,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cells(self) -> tuple[Cell, Cell]:
-        """Baseline, then candidate."""
+        """The baseline's cell, then the candidate's."""
         return self.baseline, self.candidate
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole report. `lead` is the answer in one sentence, `hero` the timeline that shows it.
+    """The whole report. `lead` is the result in one sentence, `hero` the timeline chart that shows it.
 
-    `settles` says what would turn the comparison into another decision. `sections` are there when their data are.
+    `settles` says what would change the decision. `sections` are present only if there are data for them.
     """
 
     title: str
@@ -110,7 +110,7 @@ _ORDER = (Tone.BAD, Tone.DOUBT, Tone.DECLARED, Tone.MUTED, Tone.GOOD)
 
 
 def build_view(comparison: Comparison, sections: Sequence[Section] = ()) -> View:
-    """Everything that the report shows, in its order; `sections` are what was found beside the comparison."""
+    """The whole report, in the order in which it is shown; `sections` are the optional ones."""
     sides = series.side_names(comparison.baseline, comparison.candidate)
     case = tuple(
         dict.fromkeys(
@@ -337,7 +337,7 @@ def _row(row: ScenarioComparison, comparison: Comparison) -> Row:
 
 
 def _tones_of_more(row: ScenarioComparison) -> list[Tone]:
-    # Of the runs that have no cell of their own.
+    # The tones of the runs that have no cell of their own.
     declared = {(d.made_in, d.checker) for d in row.differences if d.reason}
     tones = []
     for result in (*row.baseline_more, *row.candidate_more):
@@ -409,7 +409,7 @@ def _verdict(result: RunResult, findings: tuple[FindingView, ...]) -> tuple[Tone
 
 
 def figures(metrics: Metrics, duration_s: float) -> tuple[tuple[str, str], ...]:
-    """The figures of one run by the names of FIGURES; "–" where nothing was recorded."""
+    """The figures of one run, named as in FIGURES; "–" if a figure was not recorded."""
     response = metrics.response
     quantiles = "–" if response is None else f"{response.p50_ms:.1f} / {response.p90_ms:.1f} / {response.p99_ms:.1f} ms"
     overlap = "–" if metrics.overlap_max is None else f"{metrics.overlap_max} (mean {metrics.overlap_mean:.2f})"
