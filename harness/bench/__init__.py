@@ -1,1 +1,1 @@
-"""The laboratory: loads, paired blocks, verdicts with intervals, budgets, sweeps, baselines, the index of benches."""
+"""Benches: loads, paired blocks, verdicts with intervals, budgets, sweeps, baselines, and an index of benches."""

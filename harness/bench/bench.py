@@ -1,8 +1,8 @@
-"""Measures one work on two pools: a control beside the baseline, rounds of blocks in seeded order, then the figures.
+"""Measures one work on two pools, with a control pool: rounds of blocks in seeded order, then the figures.
 
-Each round has three blocks next to each other in time: one of the baseline, one of a second pool of the same kind (the
-control), one of the candidate. The pools are as shipped, without an observer; service times and waits, which need one,
-are taken in rounds of their own if they are asked for. Knows nothing of commands and of storage.
+A round has three blocks next to each other in time: one of the baseline, one of a second pool of the same kind (the
+control), one of the candidate. The pools are as shipped, without an observer. Service times and waits need an observer,
+so they are measured, if requested, in separate rounds. Knows nothing of commands and of storage.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ __all__ = ["BenchPlan", "measure"]
 
 
 def measure(plan: BenchPlan, *, gate: bool, on_round: Callable[[int, int], None] = lambda done, total: None) -> Bench:
-    """The bench, its tests without claims (report.assemble decides them). Raises RunError, UsageError.
+    """Measure one bench; its tests have no claims yet (`report.assemble` decides them).
 
-    `gate` says whether the caller holds the quiet gate. `on_round` hears of each finished round.
+    `gate` says whether the caller holds the quiet gate. `on_round` is called after each round with the number of
+    finished rounds and of all rounds. Raises RunError if a pool breaks, UsageError if the scenario cannot be timed.
     """
     began = time.monotonic()
     steps = plan_of(plan.scenario, plan.size, plan.seed)

@@ -1,6 +1,6 @@
-"""What one block of timed calls did, and the arms of a round.
+"""The record of one block of timed calls, and the arms of a round.
 
-Pure data. Nobody adds to a block after its round but the figures that other blocks of the round bring.
+Pure data. After its round, a block changes only in the figures that an observed block of the same round adds.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from poolproof.harness.bench.workloads.answers import Answer
 
 
 class Block(msgspec.Struct, kw_only=True):
-    """What one block did. Counts go by bucket (histogram.py); times are seconds.
+    """The record of one block. Counts are by bucket (histogram.py); times are in seconds.
 
-    `service` and `wait` are of an observed block in the same round. `failure` tells of the first failed call. Commands
-    in `right` had plainly right answers; `doubtful` are the other answers. `fairness` is the fewest calls of a client
-    over the most. `cpu_s` and `switches` are those of this process and the pool's workers. `late` arrivals found no
-    free client.
+    `service` and `wait` come from an observed block of the same round. `failure` describes the first failed call.
+    `right` has the commands with an answer that is right at first comparison; `doubtful` are the other answers.
+    `fairness` is the fewest calls of a client over the most. `cpu_s` and `switches` sum this process and the pool's
+    workers. `late` counts arrivals that found no free client.
     """
 
     arm: str
@@ -48,7 +48,7 @@ class Block(msgspec.Struct, kw_only=True):
 
     @property
     def throughput(self) -> float:
-        """Calls a second."""
+        """Calls per second."""
         return self.calls / self.seconds
 
 

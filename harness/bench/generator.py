@@ -1,10 +1,9 @@
-"""Makes the calls of one block: clients that call as fast as they can, or arrivals at intended times.
+"""Makes the calls of one block: clients that call without a pause, or arrivals at intended times.
 
-In an open loop any free client takes the next arrival, waits for its time and calls; if none is free the arrival is
-taken late, and its response still counts from the intended begin. Lag is only what the generator itself adds: how late
-a client began that had been free in time.
-
-Every answer is checked: at once by one comparison, and what is not plainly right after the bench (answers.py).
+In an open loop any free client takes the next arrival, waits for its time and calls. If no client is free, the arrival
+is taken late, and its response time still counts from the intended begin. Lag is only the delay that the generator
+itself adds: how late a call began although its client was free in time.
+Every answer is checked: at once by one comparison; answers that fail it are judged after the bench (answers.py).
 """
 
 from __future__ import annotations
@@ -31,19 +30,19 @@ from poolproof.harness.model.workload import Plan, Step
 
 JOIN_TIMEOUT_S = 90.0
 LEAD_S = 0.005
-"""An open loop begins so long after its clients."""
+"""An open loop begins this many seconds after its clients have started."""
 MOST_DOUBTFUL = 100
-"""Of each command, so many answers that are not plainly right are kept for each client and block."""
+"""The most doubtful answers that are kept of each command, for each client and block."""
 NONCES = 2**40
 """Client number n uses the nonces from n × 2⁴⁰ on."""
 Execute = Callable[..., Any]
-"""`execute(command, args, **options)`, a pool's or whatever stands in for it. Any thread may call it."""
+"""`execute(command, args, **options)` of a pool, or of a replacement. Any thread may call it."""
 
 
 class Client:
-    """One client of one pool. It goes on through its steps, round and round, from block to block.
+    """One client of one pool. It repeats its steps in order, and continues from block to block.
 
-    Times are nanoseconds. What it notes is that of the block that runs, or ran last.
+    Times are nanoseconds. The public attributes describe the current block, or the last one.
     """
 
     def __init__(self, execute: Execute, steps: Sequence[Step], number: int, watch: Watch | None = None) -> None:
@@ -54,7 +53,7 @@ class Client:
         self.clear()
 
     def clear(self) -> None:
-        """A block begins."""
+        """Reset the records at the begin of a block."""
         self.response: list[int] = []
         self.ends: list[int] = []
         self.begins: dict[int, int] = {}
@@ -69,7 +68,7 @@ class Client:
         self.broke: BaseException | None = None
 
     def call_until(self, end: int) -> None:
-        """Call as fast as it goes, once at least; no other call begins at `end` or later."""
+        """Call without a pause until `end`, at least once; no call but the first begins at `end` or later."""
         now = now_ns()
         while True:
             asked = next(self._steps)
@@ -82,7 +81,7 @@ class Client:
                 return
 
     def serve(self, line: Line, begin: int, last: int) -> None:
-        """Take arrivals, whose times count from `begin`, until there are no more; none begins after `last`."""
+        """Serve arrivals, whose times count from `begin`, until none is left; no call begins after `last`."""
         while (at_s := line.take()) is not None:
             intended = begin + round(at_s * 1e9)
             now = now_ns()
@@ -122,7 +121,7 @@ class Client:
 
 
 class Line:
-    """The arrivals, of which each free client takes the next."""
+    """The queue of arrivals; each free client takes the next."""
 
     def __init__(self, arrivals: Sequence[float]) -> None:
         self._times = arrivals
@@ -150,15 +149,14 @@ def run_block(
     here: bool = False,
     cut: Callable[[], None] | None = None,
 ) -> Block:
-    """One thread for each client; all calls that begin within `seconds` count, and the block lasts until they end.
+    """Run one block: one thread for each client. Calls that begin within `seconds` count, and the block ends with them.
 
-    On a busy machine a client may come too late for that; the first call of each counts all the same.
-
-    With `arrivals` (seconds from the begin) calls are made then, and those that have not begun `seconds` after the
-    block's end are dropped. With `lead_s` the calls count that end in the `seconds` after so much time, wherever they
-    began; `cut` then ends those that still run. A call that fails is counted by its error. The clients run on the
-    processors `cpus`, or wherever the scheduler puts them; `here`, in this thread, if there is one client alone.
-    Raises RunError if a client is stuck or breaks.
+    The first call of each client counts even if it begins later, as may happen on a busy machine. With `arrivals`
+    (seconds from the begin of the block) calls begin at these times; an arrival that has not begun `seconds` after the
+    block's end is dropped. With `lead_s` a call counts if it ends in the `seconds` after the first `lead_s` seconds,
+    whenever it began; then `cut` ends the calls that still run. Failed calls are counted by error. The clients run on
+    the processors `cpus`, or on any processor if `cpus` is empty. With `here` a single client runs in the calling
+    thread. Raises RunError if a client is stuck or breaks.
     """
     here = here and len(clients) == 1
     start = threading.Barrier(1 if here else len(clients) + 1)
@@ -168,7 +166,7 @@ def run_block(
     def work(client: Client) -> None:
         try:
             if cpus:
-                os.sched_setaffinity(0, cpus)  # of this thread alone
+                os.sched_setaffinity(0, cpus)  # of this thread only
             start.wait()
             begin, end = moments
             if line is None:
@@ -181,7 +179,7 @@ def run_block(
     for client in clients:
         client.clear()
     gc.collect(1)
-    gc.disable()  # a collection in one block and not in the other is no difference of the pools
+    gc.disable()  # a collection in one block only would look like a difference of the pools
     try:
         threads = [threading.Thread(target=work, args=(client,), daemon=True) for client in clients[here:]]
         for thread in threads:

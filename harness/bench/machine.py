@@ -1,4 +1,4 @@
-"""What the machine is, and how much of it others use while figures are taken. Reads /proc and /sys."""
+"""The machine, and the load that other processes put on it during a measurement. Reads /proc and /sys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 class Times:
-    """The processors' times so far, in ticks. Source: proc(5), the first line of /proc/stat."""
+    """The processor times since boot, in ticks. Source: proc(5), the first line of /proc/stat."""
 
     def __init__(self) -> None:
         numbers = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
@@ -25,7 +25,7 @@ class Times:
 
 
 class QuietWatch:
-    """From its making to `end`: what others did meanwhile. `gate`: whether the gate is held."""
+    """Measures the activity of other processes from its creation to `end`. `gate`: whether the quiet gate is held."""
 
     def __init__(self, *, gate: bool) -> None:
         self._gate = gate
@@ -33,7 +33,7 @@ class QuietWatch:
         self._before, self._began = Times(), time.process_time()
 
     def end(self, workers_cpu_s: float) -> Quiet:
-        """`workers_cpu_s`: the processor seconds of the bench's own workers since the making."""
+        """The activity since creation. `workers_cpu_s`: processor seconds of the bench's own workers in that time."""
         after = Times()
         total = max(after.total - self._before.total, 1)
         busy = total - (after.idle - self._before.idle) - (after.steal - self._before.steal)
@@ -49,7 +49,7 @@ class QuietWatch:
 
 
 def describe() -> MachineKey:
-    """The machine, without any name that belongs to it alone."""
+    """The machine's properties, without any name that identifies it."""
     return MachineKey(
         processor=processor(),
         cpus=len(os.sched_getaffinity(0)),
@@ -61,7 +61,7 @@ def describe() -> MachineKey:
 
 
 def processor() -> str:
-    """The processors' model."""
+    """The processor model, or the architecture if /proc/cpuinfo does not name a model."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

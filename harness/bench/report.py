@@ -1,4 +1,4 @@
-"""The report of a bench: the claims of all its tests together, and where it was taken."""
+"""Assembles, reads and writes the report of benches; it holds the claims of all tests, the machine and the commit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GIT_TIMEOUT_S = 5.0
 
 
 def assemble(benches: Sequence[Bench], *, command: str = "") -> BenchReport:
-    """The report, with the claims decided over all benches at once."""
+    """The report of the benches; Holm's correction decides the claims over all tests of all benches."""
     decided = iter(decide(list(itertools.chain.from_iterable(bench.tests for bench in benches))))
     found = []
     for bench in benches:
@@ -47,7 +47,7 @@ def assemble(benches: Sequence[Bench], *, command: str = "") -> BenchReport:
 
 
 def verdict_of(report: BenchReport) -> Verdict:
-    """FAIL for a wrong answer, a worse candidate or a budget that is not met; UNKNOWN if not decided; else PASS."""
+    """FAIL: a wrong answer, a worse candidate or a budget not met. UNKNOWN: something is undecided. PASS: otherwise."""
     if any(bench.wrong for bench in report.benches):
         return Verdict.FAIL
     claim = {Claim.WORSE: Verdict.FAIL, Claim.INCONCLUSIVE: Verdict.UNKNOWN}.get(report.claim, Verdict.PASS)
@@ -55,7 +55,7 @@ def verdict_of(report: BenchReport) -> Verdict:
 
 
 def find_commit(folder: Path) -> str:
-    """The commit that is checked out in `folder`, with "+" if files differ from it; empty where there is none."""
+    """The commit checked out in `folder`, with "+" if tracked files differ from it; empty without a repository."""
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],
@@ -71,7 +71,7 @@ def find_commit(folder: Path) -> str:
 
 
 def write_report(report: BenchReport, folder: Path) -> Path:
-    """Write bench.json into the folder, which is made; its path."""
+    """Write bench.json into the folder, which is made if missing, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / BENCH_FILE
     write_whole(path, msgspec.json.encode(report))
@@ -79,7 +79,7 @@ def write_report(report: BenchReport, folder: Path) -> Path:
 
 
 def read_report(path: Path) -> BenchReport:
-    """The report in this folder or file. Raises RecordError."""
+    """Read the report in this folder or file. Raises RecordError if it cannot be read or decoded."""
     file = path / BENCH_FILE if path.is_dir() else path
     try:
         report = msgspec.json.decode(file.read_bytes(), type=BenchReport)

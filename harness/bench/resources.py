@@ -1,6 +1,7 @@
-"""What a pool uses: processor time, memory, descriptors, threads, context switches of workers and process.
+"""Resources of a pool: processor time, memory, descriptors, threads and context switches of workers and process.
 
-By psutil, and getrusage for what psutil knows of one thread only. A worker that has gone is left out.
+Read by psutil; the process's own context switches by getrusage, since psutil reports one thread only. A worker that has
+ended is left out.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from poolproof.harness.bench.statistics.figures import Resources
 
 
 class Meter:
-    """Looks at workers by their pids, and at this process."""
+    """Reads the resources of workers by their pids, and of this process."""
 
     def __init__(self) -> None:
         self._known: dict[int, psutil.Process] = {}
         self._here = psutil.Process()
 
     def workers(self, pids: Iterable[int]) -> Resources | None:
-        """The workers' sum; None if none of them could be looked at."""
+        """The sum over the workers; None if no worker could be read."""
         found = [used for pid in pids if (used := self._worker(pid)) is not None]
         if not found:
             return None
@@ -37,7 +38,7 @@ class Meter:
         )
 
     def process(self) -> Resources:
-        """This process, all of its threads."""
+        """The resources of this process, all threads included."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
         with self._here.oneshot():
             return Resources(

@@ -1,4 +1,4 @@
-"""Runs benches one after another behind the quiet gate. The command line and pytest both come through here."""
+"""Runs benches one after another behind the quiet gate, for both the command line and the pytest plugin."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from poolproof.harness.run.lock import quiet_gate
 
 GATE_PATIENCE_S = 900.0
 OPEN_CLIENTS = 8
-"""So many clients a worker stand ready for arrivals."""
+"""An open loop has this many clients for each worker."""
 
 
 class Progress(Protocol):
-    """Hears how the benches go on."""
+    """Receives the progress of the benches."""
 
     def planned(self, total: int) -> None:
-        """So many steps are to come."""
+        """Called once, with the number of steps."""
         ...
 
     def began(self, what: str) -> None:
@@ -33,18 +33,18 @@ class Progress(Protocol):
 
 
 def default_clients(load: Load, workers: int) -> int:
-    """As many clients as workers in a closed loop; enough that an arrival finds one free in an open loop."""
+    """The default number of clients: one for each worker in a closed loop, `OPEN_CLIENTS` for each in an open loop."""
     return min(workers * OPEN_CLIENTS if load.open else workers, 1024)
 
 
 def run_bench(plan: BenchPlan, *, patience_s: float = GATE_PATIENCE_S) -> Bench:
-    """One bench, alone on the machine; without the gate after `patience_s` seconds, and then it says so."""
+    """Run one bench behind the quiet gate; after `patience_s` seconds run without the gate, and record that."""
     with quiet_gate(patience_s) as held:
         return measure(plan, gate=held)
 
 
 def run_benches(plans: Sequence[BenchPlan], *, progress: Progress, command: str = "") -> BenchReport:
-    """All benches, and their report. Raises RunError, UsageError."""
+    """Run all benches, and assemble their report. Raises RunError or UsageError like `measure`."""
     progress.planned(len(plans))
     benches = []
     for plan in plans:

@@ -1,7 +1,7 @@
-"""How long a bench is, stated before its first block.
+"""The schedules of benches: how many rounds and seconds, fixed before the first block.
 
-Pure. The quick profile finds 20 % in at most 20 s, the full one 10 % in at most 90 s; docs/measuring.md has the counts.
-`COMPARING` are the schedules of `poolproof compare`, for each timed scenario.
+Pure. The quick profile finds a difference of 20 % in at most 20 s, the full profile 10 % in at most 90 s;
+docs/measuring.md has the counts. `COMPARING` has the schedules of `poolproof compare` for each timed scenario.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def make_schedule(
     until_width: float | None = None,
     labels: Mapping[str, str] = MappingProxyType({}),
 ) -> Schedule:
-    """The profile's schedule with other numbers where they are given. Raises UsageError that names the limit.
+    """The profile's schedule, with the given values replaced. Raises UsageError that names the limit of a bad value.
 
-    `labels`: how the parameters are called where they were given.
+    `labels` has names of parameters for error messages, such as the option's name.
     """
     if profile not in PROFILES:
         raise UsageError(f"profile {profile!r}: one of {', '.join(PROFILES)}")

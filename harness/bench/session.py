@@ -1,4 +1,4 @@
-"""The rounds of one bench: three pools, their clients, and what was measured on them, block by block.
+"""The rounds of one bench: three pools, their clients, and the blocks that were measured on them.
 
 Knows nothing of verdicts, budgets and reports.
 """
@@ -33,16 +33,16 @@ from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.runner import Subject
 
 CALL_TIMEOUT_S = 60.0
-"""Of all calls of a block, in a serial pool, each waits for those before it; that is what is measured."""
+"""Long enough for the queue of a serial pool: each call of a block waits for all calls before it, as measured."""
 EVERY_ROUNDS = 5
 SHOWN_WRONG = 3
 ROLES = {"baseline": "baseline", "control": "baseline", "candidate": "candidate"}
 
 
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to measure. `budgets` are texts of the grammar, beside the scenario's own.
+    """The inputs of one bench. `budgets` are texts in the budget grammar, beside the scenario's own.
 
-    `observed` takes service times and waits too, in as many rounds again; so does a budget of one of these.
+    With `observed`, or with a budget on a service time or a wait, these are measured too, in as many rounds again.
     """
 
     scenario: Scenario
@@ -62,13 +62,13 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def observes(self) -> bool:
-        """Whether service times and waits are taken."""
+        """Whether service times and waits are measured."""
         named = (metric for text in (*self.budgets, *self.scenario.budgets) for metric in parse_budget(text).metrics)
         return self.observed or any(metric.startswith(("service_", "wait_")) for metric in named)
 
 
 class Session:
-    """Three pools, and what was measured on them."""
+    """Three open pools, and the blocks that were measured on them."""
 
     def __init__(self, plan: BenchPlan, steps: Plan, models: LoopbackModels | None, stack: ExitStack) -> None:
         self._plan, self._steps, self._models = plan, steps, models
@@ -91,7 +91,7 @@ class Session:
         self._last_switches = {arm: self._switches(arm) for arm in ARMS}
 
     def carry_out(self, on_round: Callable[[int, int], None]) -> str:
-        """All rounds; why it ended, "" for all of the schedule."""
+        """Run all rounds, and return why they ended early; "" if the schedule was completed."""
         schedule = self._plan.schedule
         for number in range(schedule.rounds):
             around = {arm: self._measured(arm, number) for arm in self._order()}
@@ -109,7 +109,7 @@ class Session:
         return ""
 
     def observe(self) -> None:
-        """As many rounds again, on pools of the same kinds with an observer, for service times and waits alone."""
+        """Measure service times and waits: as many rounds again, on pools of the same kinds with an observer."""
         watches = {
             arm: Watch()
             for arm in ARMS
@@ -124,7 +124,7 @@ class Session:
                         around[arm].service, around[arm].wait = watches[arm].collect(self._begins(arm))
 
     def wrong(self) -> tuple[str, ...]:
-        """A sentence for each of the first wrong answers of each pool, whatever block they came in."""
+        """A sentence for each of the first wrong answers of each pool, in any block."""
         doubtful = {
             arm: [each for block in self._checked if block.arm == arm for each in block.doubtful] for arm in ARMS
         }
@@ -148,7 +148,7 @@ class Session:
         return found
 
     def figures(self, role: str, analysis: Analysis) -> PoolFigures:
-        """All of one pool."""
+        """All figures of one pool."""
         blocks = [block for block in self.blocks if ROLES[block.arm] == role]
         errors: dict[str, int] = {}
         for block in blocks:
@@ -175,11 +175,11 @@ class Session:
         )
 
     def restarted(self) -> list[str]:
-        """The arms whose workers are not those of the begin."""
+        """The arms whose workers are no longer those of the begin."""
         return [arm for arm in ARMS if self._pids[arm] != self._worker_pids(arm)]
 
     def workers_cpu_s(self) -> float:
-        """What all workers used since the begin."""
+        """Processor seconds that all workers have used since the begin."""
         return sum(max(self._last_cpu[arm] - self._first_cpu[arm], 0.0) for arm in ARMS)
 
     def _order(self) -> list[str]:
@@ -231,14 +231,14 @@ class Session:
 
     def _block(self, arm: str, word: str, seconds: float) -> Block:
         load = self._plan.load
-        # The same arrivals for all pools of a round, others in each round.
+        # All pools of a round get the same arrivals; each round has other arrivals.
         times = arrivals(load, seconds, seed=f"arrivals/{self._plan.seed}/{word}") if load.open else None
         block = run_block(self._clients[arm], arm=arm, seconds=seconds, arrivals=times)
         self._checked.append(block)
         return block
 
     def _slopes(self, role: str) -> dict[str, Slope | None]:
-        # Over the time in which this pool was at work: a pool at rest leaks nothing.
+        # Time counts only while this pool is at work: an idle pool leaks nothing.
         at, workers = self._active_s[role], [sample.workers for sample in self._samples[role]]
         found: dict[str, Slope | None] = {
             "rss_slope": slope(at, [used.rss_bytes for used in workers]),

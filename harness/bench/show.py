@@ -1,6 +1,6 @@
-"""A bench as lines: a table of the tests, then figures, budgets, problems and advice; the same as Markdown.
+"""Renders a bench for terminals and as Markdown: a table of the tests, then figures, budgets, problems and advice.
 
-Pure. Knows no console: cells are plain text.
+Pure. Knows nothing of consoles: cells are plain text.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ CURVE_COLUMNS = ("pool", "against", "one", "serial share", "coherency", "R²", "
 
 
 def tell_value(value: float | None, unit: str) -> str:
-    """A value with a unit that suits its size: "3.21 ms", "1.2 MB/min", "312/s"."""
+    """The value with a unit that fits its size: "3.21 ms", "1.2 MB/min", "312/s"."""
     if value is None:
         return "-"
     match unit:
@@ -76,12 +76,12 @@ def tell_figure(figure: Figure | None) -> str:
 
 
 def tell_interval(estimate: Estimate | None) -> str:
-    """ "0.98 to 1.02", or a dash."""
+    """The interval as text, such as "0.98 to 1.02", or a dash."""
     return "-" if estimate is None else f"{estimate.low:.3f} to {estimate.high:.3f}"
 
 
 def headline(bench: Bench) -> str:
-    """What is claimed, in a sentence."""
+    """The bench's claim in one line."""
     mark = "" if bench.validity.valid else " (INVALID)"
     return f"{bench.claim.value.upper()}{mark}: {bench.candidate} beside {bench.baseline}, {bench.work}"
 
@@ -105,7 +105,7 @@ def test_rows(bench: Bench) -> list[tuple[str, ...]]:
 
 
 def figure_rows(bench: Bench) -> list[tuple[str, ...]]:
-    """(metric, baseline, candidate, why not) for all that was measured."""
+    """(metric, baseline, candidate, why it is missing) for the metrics in SHOWN."""
     one, other = (pool.figures for pool in bench.pools)
     return [
         (name, tell_figure(one[name]), tell_figure(other[name]), one[name].why or other[name].why) for name in SHOWN
@@ -113,7 +113,7 @@ def figure_rows(bench: Bench) -> list[tuple[str, ...]]:
 
 
 def notes(bench: Bench) -> list[str]:
-    """Budgets, what would settle what is open, problems and warnings, one sentence each."""
+    """Budgets, advice on undecided tests, problems and warnings, one sentence each."""
     found = [
         f"budget {result.verdict.value}: {result.text}" + (f" ({result.why})" if result.why else "")
         for result in bench.budgets
@@ -132,7 +132,7 @@ def notes(bench: Bench) -> list[str]:
 
 
 def describe(bench: Bench) -> str:
-    """How it was measured, in a line."""
+    """The settings of the measurement in one line."""
     return (
         f"{bench.load} load, {bench.workers} workers, {bench.clients} clients, {bench.rounds} rounds of 3 blocks of "
         f"{bench.schedule.block_s:g} s, seed {bench.seed}, {bench.duration_s:.0f} s"

@@ -1,4 +1,4 @@
-"""The speed of a timed scenario for a comparison: one bench, and its throughput as a `Speed`."""
+"""The speed of a timed scenario for a comparison: runs one bench, and converts its throughput to a `Speed`."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ def measure_speed(scenario: Scenario, baseline: Subject, candidate: Subject, req
 
 
 def speed_of(bench: Bench) -> Speed:
-    """The bench's throughput. The interval is never narrower than the control's, the baseline beside itself.
+    """The throughput of the bench. Its interval is at least as wide as the control's (the baseline against itself).
 
-    A call that fails on the candidate and on the baseline does not is a wrong answer. Raises RunError as above.
+    A call that fails on the candidate but not on the baseline counts as a wrong answer. Raises RunError if a call of
+    the baseline fails or the figures are not valid.
     """
     baseline, candidate = bench.pools
     wrong = bench.wrong

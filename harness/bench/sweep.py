@@ -1,7 +1,7 @@
-"""A sweep: throughput and latency of each pool at each size, in seeded order, and the scalability law through them.
+"""A sweep: throughput and latency of each pool at each size, in seeded order, and the scalability law fitted to them.
 
-A serial pool answers few of many waiting calls, so a block ends by the clock: what was not answered by then is cut off
-with its pool. Each point opens its pool anew.
+A serial pool answers only few of many waiting calls, so a block ends by the clock: calls that are still unanswered are
+cut off by closing their pool. Each point opens its pool anew.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from poolproof.harness.run.runner import Subject
 
 CALL_TIMEOUT_S = 600.0
 LEAD_SHARE = 0.25
-"""The first part of a block, in which clients come in, is not counted."""
+"""The first part of a block, in which the clients start, is not counted."""
 
 
 class SweepPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """`sizes` are (workers, clients, "workers" or "clients": the axis that the point belongs to)."""
+    """The inputs of a sweep. `sizes` are (workers, clients, axis); the axis of the point is "workers" or "clients"."""
 
     call: Scenario
     pools: tuple[Subject, ...]
@@ -54,7 +54,7 @@ class SweepPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def carry_out_sweep(plan: SweepPlan, *, progress: Progress, command: str = "") -> SweepReport:
-    """Measure all points behind the quiet gate. Raises UsageError for no points, RunError for a pool that breaks."""
+    """Measure all points behind the quiet gate. Raises UsageError without pools or sizes, RunError if a pool breaks."""
     if not plan.sizes or not plan.pools:
         raise UsageError("a sweep needs a pool and at least one size")
     began = time.monotonic()
@@ -113,7 +113,7 @@ def carry_out_sweep(plan: SweepPlan, *, progress: Progress, command: str = "") -
 
 
 def summarize(pool: str, workers: int, clients: int, blocks: Sequence[Block]) -> SweepPoint:
-    """One point from its blocks: the throughput over all of them, and the quantiles that the calls suffice for."""
+    """One point from its blocks: the throughput over all blocks, and each quantile that has enough calls."""
     counts: Counter[int] = Counter()
     for block in blocks:
         counts.update(block.response)
@@ -137,7 +137,7 @@ def summarize(pool: str, workers: int, clients: int, blocks: Sequence[Block]) ->
 
 
 def curve(pool: str, axis: str, points: Sequence[tuple[float, float]]) -> Curve:
-    """The law and the knee of one pool along one axis; without the law if there are fewer than 4 points."""
+    """The fitted law and the knee of one pool along one axis; without the law if there are fewer than 4 points."""
     ordered = sorted(points)
     sizes, rates = [n for n, _ in ordered], [rate for _, rate in ordered]
     if len(ordered) < LEAST_POINTS or min(rates) <= 0:
@@ -171,7 +171,7 @@ def _wrong(plan: SweepPlan, blocks: Sequence[Block]) -> tuple[str, ...]:
 
 
 def _ended_cpu_s() -> float:
-    # Of all processes that this one has started and seen end: a point's workers end with its pool.
+    # CPU seconds of all ended child processes: the workers of a point end with its pool.
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -185,7 +185,7 @@ def _measure(plan: SweepPlan, subject: Subject, workers: int, clients: int) -> B
         "checkout_timeout_s": CALL_TIMEOUT_S,
         "start_timeout_s": CALL_TIMEOUT_S,
     }
-    try:  # 128 interpreters that start one by one take many seconds
+    try:  # 128 interpreters that start one after another take many seconds
         pool = subject.make(PoolConfig.from_options({**options, "zygote": True}), None)
     except ConfigError:
         pool = subject.make(PoolConfig.from_options(options), None)

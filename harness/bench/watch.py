@@ -1,7 +1,7 @@
-"""The observer of one pool in observed blocks: when each call got its worker, was sent and was answered.
+"""The observer of one pool in observed blocks: the times at which each call was accepted, sent and answered.
 
-It only collects while calls run; events are matched to calls after the block. A pool may tell of a call a little late
-and from a thread of its own, so the match is by `Event.correlation`; where a pool gives none, by the calling thread.
+It only collects events while calls run, and matches them to calls after the block. A pool may deliver an event late and
+from another thread, so calls are matched by `Event.correlation`, or by the calling thread if a pool gives none.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from poolproof.bridge import Event, EventKind
 from poolproof.harness.bench.statistics.histogram import tally
 
 LATE_S = 1.0
-"""After a block the last events are waited for, but no longer than this."""
+"""The longest wait for the last events after a block."""
 POLL_S = 0.005
 STEPS = frozenset({EventKind.ACCEPT, EventKind.SEND, EventKind.RECEIVE})
 
 
 class Watch:
-    """Thread-safe by the GIL: lists that are only appended to."""
+    """Collects events. Thread-safe by the GIL: its lists are only appended to."""
 
     def __init__(self) -> None:
         self._here = threading.local()
@@ -30,7 +30,7 @@ class Watch:
         self._done: list[int] = []
 
     def begin(self, number: int) -> None:
-        """The call of this number begins in this thread."""
+        """Note that this thread begins the call of this number."""
         self._here.number = number
 
     def observe(self, event: Event) -> None:
@@ -47,7 +47,7 @@ class Watch:
             self._done.append(event.call)
 
     def collect(self, begins: Mapping[int, int]) -> tuple[Counter[int], Counter[int]]:
-        """The service times and the waits of the calls, as histogram counts; then all is forgotten.
+        """The service times and the waits of the calls, as histogram counts; all events are then dropped.
 
         `begins` has the begin of each call of the block by its number, in nanoseconds.
         """
@@ -61,7 +61,7 @@ class Watch:
         self._numbers, self._steps, self._done = [], [], []
         times: dict[int, dict[EventKind, int]] = {}
         for event in sorted(steps, key=lambda step: step.at_ns):
-            if event.call in numbers:  # of an attempt that was repeated, the last counts
+            if event.call in numbers:  # of a repeated call, the last attempt counts
                 times.setdefault(numbers[event.call], {})[event.kind] = event.at_ns
         service, wait = [], []
         for number, at in times.items():

@@ -1,1 +1,1 @@
-"""What is kept of benches: named baselines and the index."""
+"""Stored benches: named baselines, and the index."""

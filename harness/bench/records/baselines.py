@@ -1,4 +1,4 @@
-"""Named baselines: saved bench reports, one file a name, in the store's folder; regression.py compares them."""
+"""Named baselines: saved bench reports in the store's folder, one file for each; regression.py compares them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 class Baselines:
-    """The baselines of a store."""
+    """The named baselines of a store."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = (store_folder() if folder is None else folder) / "baselines"
 
     def save(self, name: str, report: BenchReport, *, replace: bool = False) -> Path:
-        """Keep the report under the name. Raises UsageError for a bad name, one that is taken, or invalid figures."""
+        """Save the report. Raises UsageError if the name is bad or taken, or if the figures are invalid."""
         path = self._path(name)
         if not replace:
             self.require_free(name)
@@ -35,12 +35,12 @@ class Baselines:
         return path
 
     def require_free(self, name: str) -> None:
-        """Raises UsageError for a bad name, or one that is taken."""
+        """Raise UsageError if the name is bad or taken."""
         if self._path(name).exists():
             raise UsageError(f"there is a baseline {name!r} already; --replace puts another in its place")
 
     def load(self, name: str) -> BenchReport:
-        """The report of that name. Raises UsageError that names those there are, RecordError for a damaged file."""
+        """Read the report of that name. Raises UsageError if there is none, RecordError if its file is damaged."""
         path = self._path(name)
         if not path.exists():
             names = ", ".join(self.names()) or "none"
@@ -48,7 +48,7 @@ class Baselines:
         return read_report(path)
 
     def names(self) -> tuple[str, ...]:
-        """All names, in order."""
+        """All names, sorted."""
         return tuple(sorted(path.stem for path in self._folder.glob("*.json") if NAME_PATTERN.fullmatch(path.stem)))
 
     def _path(self, name: str) -> Path:

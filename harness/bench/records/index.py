@@ -1,7 +1,7 @@
-"""The index of benches: one row a bench, and one a figure, in a SQLite file that many processes may use at once.
+"""The index of benches: a SQLite file with a row for each bench and each figure, usable by many processes at once.
 
-SQLite of the standard library: a file that needs no server, and that concurrent writers cannot damage. The reports
-themselves stay where they were written; the index has what a trend needs.
+SQLite of the standard library: it needs no server, and concurrent writers cannot damage the file. The reports stay in
+the folders where they were written; the index has only the values that a trend needs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ create index figure_of on figure (bench, metric);
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One bench and one of its metrics, as the index knows it. `id` goes up with time."""
+    """One metric of one bench, as a row of the index. `id` increases with time."""
 
     id: int
     created_at: str
@@ -62,12 +62,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def store_folder() -> Path:
-    """Where baselines and the index are kept: POOLPROOF_STORE, or .poolproof in the current folder."""
+    """The folder of the baselines and the index: POOLPROOF_STORE, or .poolproof in the current folder."""
     return Path(os.environ.get(STORE_VARIABLE) or ".poolproof")
 
 
 class Index:
-    """The index in the store. Raises RecordError if its file is damaged, or of a later version."""
+    """The index in the store. Raises RecordError if its file cannot be used, is damaged, or is of another version."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = store_folder() if folder is None else folder
@@ -93,7 +93,7 @@ class Index:
         self._base.close()
 
     def add(self, report: BenchReport, path: Path) -> None:
-        """Enter all benches of a report, or none."""
+        """Add all benches of a report in one transaction."""
         machine = msgspec.json.encode(report.machine).decode()
         base = self._base
         base.execute("begin immediate")
@@ -146,7 +146,7 @@ class Index:
     def entries(
         self, *, metric: str = "p50", work: str | None = None, candidate: str | None = None, limit: int = 20
     ) -> tuple[Entry, ...]:
-        """The last `limit` benches that have the metric, the oldest first. Raises UsageError for a bad limit."""
+        """The last `limit` benches that have the metric, oldest first. Raises UsageError if `limit` is out of range."""
         if not 1 <= limit <= 100_000:
             raise UsageError(f"limit {limit}: a whole number from 1 to 100000")
         rows = self._base.execute(
@@ -167,7 +167,7 @@ class Index:
         version = base.execute("pragma user_version").fetchone()[0]
         if version == VERSION:
             return
-        base.execute("begin immediate")  # of two that find it empty, one makes it
+        base.execute("begin immediate")  # of two processes that find the file empty, one creates the tables
         version = base.execute("pragma user_version").fetchone()[0]
         if version == 0:
             for statement in filter(str.strip, SCHEMA.split(";")):

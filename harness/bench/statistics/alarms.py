@@ -1,6 +1,6 @@
-"""Puts the bench to the test: how often it accuses a pool that is equal, and how often it finds a planted latency.
+"""Tests the bench itself: how often it accuses an equal pool, and how often it finds a planted latency.
 
-Each kind is repeated with another seed. What must come out is said beforehand: `CHECKS`.
+Each kind is repeated with other seeds. `judge_repetitions` has the limits, which are fixed beforehand.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ALARMS_FILE = "alarms.json"
 
 
 class Repetition(msgspec.Struct, frozen=True, kw_only=True):
-    """One bench of a kind."""
+    """The result of one bench of a kind."""
 
     seed: int
     claim: Claim
@@ -37,7 +37,7 @@ class Repetition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """All repetitions of a kind: `wrong` of at most `allowed` came out otherwise than they must."""
+    """All repetitions of a kind: `wrong` of them had a wrong result; at most `allowed` may."""
 
     kind: str
     profile: str
@@ -48,7 +48,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge_repetitions(kind: str, profile: str, found: list[Repetition]) -> Check:
-    """`kind` is "equal" (an alarm, better or worse, is wrong: 2 of 40 may be) or "planted" (anything but worse is)."""
+    """Judge the kind "equal" (better and worse are wrong; 2 of 40 allowed) or "planted" (all but worse are wrong)."""
     claims = Counter(each.claim.value for each in found)
     if kind == "equal":
         wrong, share = claims[Claim.WORSE.value] + claims[Claim.BETTER.value], 2 / 40
@@ -67,7 +67,7 @@ def judge_repetitions(kind: str, profile: str, found: list[Repetition]) -> Check
 def check_yourself(
     plan: BenchPlan, count: int, folder: Path, *, steps: Progress, find_pool: Callable[[str], Subject]
 ) -> tuple[Check, ...]:
-    """Both kinds, `count` times each, of the plan's profile on its candidate; kept in `folder` after each bench."""
+    """Run both kinds `count` times each on the plan's candidate, and store the results in `folder` after each bench."""
     pool = plan.candidate
     percent = PLANTED.get(plan.schedule.profile, PLANTED["quick"])
     planted = find_pool(f"slower:{percent}:{pool.name}")
@@ -90,7 +90,7 @@ def check_yourself(
 
 
 def tell(check: Check) -> str:
-    """What came of one kind, in a sentence."""
+    """The result of one kind in a sentence."""
     counts = ", ".join(f"{count} {word}" for word, count in sorted(check.claims.items()))
     return f"{counts} of {len(check.repetitions)} {check.profile} benches; {check.wrong} wrong, {check.allowed} allowed"
 

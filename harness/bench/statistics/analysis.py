@@ -1,13 +1,12 @@
 """From blocks to figures: paired ratios with intervals, a control of the baseline against itself, one-sided p-values.
 
 Pure and seeded. The unit is the round: its blocks share the machine's drift. All metrics of a bench are resampled with
-the same rounds, so a budget over several of them sees them together.
-
+the same rounds, so the values of a budget over several metrics belong to the same rounds.
 A *level* (throughput, p10, p50) is taken in each block. Its ratio is the 20 % trimmed mean of the rounds' log ratios,
-so that a round in which the machine did something else does not decide, with Student's t on the winsorized values
-(Tukey and McLaughlin 1963). The ratios to the baseline's two pools are trimmed apart and then averaged: a mean of two
-blocks meets a disturbance twice as often as one block, and trimming it would favour the candidate. A *tail* (p90 and
-above) needs more calls than a block has: the counts of the resampled rounds are added up first.
+so that a single disturbed round does not decide, with Student's t on the winsorized values (Tukey and McLaughlin 1963).
+The ratios to the baseline's two pools are trimmed separately and then averaged: a disturbance hits a mean of two blocks
+twice as often as one block, and trimming that mean would favour the candidate. A *tail* (p90 and above) needs more
+calls than a block has: the counts of the resampled rounds are added up first.
 """
 
 from __future__ import annotations
@@ -41,16 +40,17 @@ Array = npt.NDArray[np.float64]
 
 RESAMPLES = 3000
 SESSION_SD = 0.01
-"""A ratio differs by so much (standard deviation of its logarithm) between two sessions on one machine, however long
-each is: where its processes came to lie, what else ran. No interval is narrower than this; docs/measuring.md has how
-it was measured."""
+"""The standard deviation of a ratio's logarithm between sessions on one machine, however long each session is: causes
+are the placement of the processes in memory and other processes. No interval is narrower; docs/measuring.md describes
+how it was measured.
+"""
 CONTROL_SHARE = 0.25
-"""Half of the control's noise is two standard deviations of one pool's."""
+"""Half of the control's noise is two standard deviations of one pool's noise."""
 LEAST_ROUNDS = 5
 LEAST_BLOCK_CALLS = 5
 """A block with fewer calls has no median of its own."""
 MOST_NOISE = 2.0
-"""Where the control's noise exceeds so many margins, nothing is said to be no worse."""
+"""If the control's noise exceeds this many margins, no metric is claimed to be no worse."""
 
 
 _ARMS_OF = {"baseline": ("baseline", "control"), "candidate": ("candidate",)}
@@ -69,11 +69,11 @@ class Analysis:
         self._slopes: dict[tuple[str, str], Slope | None] = {}
 
     def add_slopes(self, role: str, slopes: Mapping[str, Slope | None]) -> None:
-        """Slopes, which come from samples and not from rounds, by their metric."""
+        """Add slopes by metric; they come from resource samples and not from rounds."""
         self._slopes |= {(role, metric): found for metric, found in slopes.items()}
 
     def look(self, role: str, metric: str) -> tuple[float, Array]:
-        """The metric's value and its resampled values. Raises Unmeasured that says why there is none."""
+        """The metric's value and its resampled values. Raises Unmeasured with the reason if there is none."""
         key = (role, metric)
         if key not in self._values:
             try:
@@ -86,7 +86,7 @@ class Analysis:
         return found
 
     def figure(self, role: str, metric: str) -> Figure:
-        """The metric with its interval, or why there is none."""
+        """The metric with its interval, or with the reason why there is none."""
         samples = sum(block.calls for block in self._blocks(role))
         unit = UNIT_NAMES[UNITS[metric]]
         try:
@@ -97,11 +97,11 @@ class Analysis:
         return Figure(metric=metric, unit=unit, estimate=Estimate(value, float(low), float(high)), samples=samples)
 
     def tests(self, schedule: Schedule, *, open_load: bool) -> tuple[Trial, ...]:
-        """Every tested metric, not yet corrected and without a claim."""
+        """A trial for every tested metric, before Holm's correction and without a claim."""
         return tuple(self._test(metric, schedule) for metric in (TESTED_OPEN if open_load else TESTED_CLOSED))
 
     def widest(self, *, open_load: bool) -> float:
-        """The half width of the widest interval of a level's ratio, as a share; infinite if there is none."""
+        """The half width of the widest interval of a level's log ratio; infinite if there is none."""
         widths = [math.inf]
         for metric in [name for name in LEVELS if name != "throughput" or not open_load]:
             try:
@@ -124,7 +124,7 @@ class Analysis:
         if metric.endswith("_slope"):
             return self._slope(role, metric)
         if metric in LEVELS:
-            logs = [self._levels(arm, metric) for arm in _ARMS_OF[role]]  # trimmed apart, see `_ratio`
+            logs = [self._levels(arm, metric) for arm in _ARMS_OF[role]]  # trimmed separately, see `_ratio`
             value = sum(map(_trimmed, logs)) / len(logs)
             return math.exp(value), np.exp(sum(_trimmed(each[self._picks]) for each in logs) / len(logs)) * session
         kind, _, name = metric.rpartition("_")
@@ -170,7 +170,7 @@ class Analysis:
         return found.value, found.value + sd * self._draw.normal(size=len(self._picks))
 
     def _levels(self, arm: str, metric: str) -> Array:
-        # The logarithm of the level in each round.
+        # The logarithm of the level of each round.
         blocks = [around[arm] for around in self._rounds]
         fewest = min(block.calls for block in blocks)
         if metric == "throughput":
@@ -210,7 +210,7 @@ class Analysis:
         value = middles[_first_reaching(matrix.sum(axis=0)[None, :], q)][0]
         return float(value), middles[_first_reaching(weights @ matrix, q)]
 
-    # Two arms beside each other.
+    # Two arms compared.
 
     def _ratio(self, metric: str, candidate: str, baseline: Sequence[str]) -> tuple[float, Array]:
         # The log ratio and its resampled values, without the noise between sessions.
@@ -218,7 +218,7 @@ class Analysis:
             above = self._levels(candidate, metric)
             value, error, freedom = trimmed_mean([(above - self._levels(arm, metric)).tolist() for arm in baseline])
             return value, value + error * self._draw.standard_t(freedom, len(self._picks))
-        # Each of the baseline's two pools makes half of its calls, which is enough to tell how far they are apart.
+        # Each of the baseline's two pools makes half of its calls; that is enough to estimate their difference.
         enough = 0.5 if candidate == "control" else 1.0
         one, ones = self._tail("response", metric, (candidate,), enough=enough)
         other, others = self._tail("response", metric, tuple(baseline), enough=enough)
@@ -248,12 +248,12 @@ class Analysis:
             control, apart = self._ratio(metric, "control", ("baseline",))
             low, high = (float(end) for end in np.quantile(apart, [ALPHA, 1 - ALPHA]))
             noise = max(abs(low), abs(high))
-            beyond = max(0.0, -high, low)  # by so much the two pools of the baseline surely differ
+            beyond = max(0.0, -high, low)  # the least difference between the two pools of the baseline
             control_estimate = Estimate(math.exp(control), math.exp(low), math.exp(high))
         except Unmeasured:
             noise, beyond, control_estimate = asked, 0.0, None
-        # Another session would have found another machine: as different from this one as this one's two pools of the
-        # baseline are from each other, at the least.
+        # Another session would find the machine in another state. The ratio would then differ at least as much as the
+        # two pools of the baseline differ from each other in this session.
         session = math.hypot(SESSION_SD, noise * CONTROL_SHARE, beyond)
         draws = sign * (draws + self._session * (session / SESSION_SD))
         margin = max(asked, noise)
@@ -276,7 +276,7 @@ class Analysis:
 
 
 def decide(tests: Sequence[Trial]) -> tuple[Trial, ...]:
-    """The claims of all tests together: each of the three hypotheses is corrected by Holm over what was measured."""
+    """Decide the claims of all tests together: Holm's correction for each hypothesis, over all measured tests."""
     measured = [position for position, test in enumerate(tests) if test.ratio is not None]
     rejected = {
         field: dict(zip(measured, holm([getattr(tests[position], field) for position in measured]), strict=True))
@@ -298,7 +298,7 @@ def decide(tests: Sequence[Trial]) -> tuple[Trial, ...]:
 
 
 def _settle(position: float, half: float, margin: float, noise: float, asked: float, rounds: int) -> str:
-    # What would decide it, if it is not decided.
+    # Advice on how to decide an undecided test.
     if noise > MOST_NOISE * asked:
         return f"the baseline differs from itself by up to {math.expm1(noise):.0%}: a quieter machine, or more rounds"
     gap = abs(position - margin)
@@ -307,7 +307,7 @@ def _settle(position: float, half: float, margin: float, noise: float, asked: fl
         return f"the ratio lies at the margin ({math.expm1(margin):.1%}) itself: only another margin decides it"
     wanted = math.sqrt(max(gap**2 - floor**2, 1e-12))
     now = math.sqrt(max(half**2 - floor**2, 1e-12))
-    more = math.ceil(1.5 * rounds * max((now / wanted) ** 2, 1.0))  # half as many again, for the correction
+    more = math.ceil(1.5 * rounds * max((now / wanted) ** 2, 1.0))  # half as many again, for Holm's correction
     return f"about {more} rounds in place of {rounds} would decide it"
 
 
@@ -320,6 +320,6 @@ def _trimmed(logs: Any) -> Any:  # noqa: ANN401 - a vector gives a number, a mat
 
 
 def _first_reaching(counts: Array, q: float) -> npt.NDArray[np.int64]:
-    # For each row of counts the first column at which the share q is reached.
+    # For each row of counts, the first column at which the cumulative share reaches q.
     reached = np.cumsum(counts, axis=1)
     return np.asarray((reached >= q * reached[:, -1:]).argmax(axis=1), dtype=np.int64)

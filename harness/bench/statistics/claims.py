@@ -1,7 +1,7 @@
-"""Verdicts over ratios: better, no worse, worse or inconclusive, for many tests at once.
+"""Verdicts on ratios: better, no worse, worse or inconclusive, for many tests at once.
 
-Pure. "Not significant" is no evidence: no worse means that the whole interval lies below 1 + margin. Ratios here are
-turned so that above 1 is worse. Many tests are corrected by Holm's step-down rule (Holm 1979).
+Pure. A result that is not significant is no evidence: no worse means that the whole interval lies below 1 + margin.
+Ratios are oriented so that above 1 is worse. Many tests are corrected by Holm's step-down rule (Holm 1979).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 ALPHA = 0.025
-"""One-sided, so a single test agrees with the two-sided 95 % interval."""
+"""One-sided, so that a single test agrees with the two-sided 95 % interval."""
 
 
 class Claim(StrEnum):
-    """What may be said of the candidate, beside the baseline."""
+    """The claim about the candidate compared with the baseline."""
 
     BETTER = "better"
     NO_WORSE = "no worse"
@@ -23,7 +23,7 @@ class Claim(StrEnum):
 
 
 def holm(p_values: Sequence[float], *, alpha: float = ALPHA) -> tuple[bool, ...]:
-    """Which hypotheses are rejected so that the chance of any false rejection is at most `alpha`."""
+    """Whether each hypothesis is rejected; the chance of any false rejection is at most `alpha`."""
     rejected = [False] * len(p_values)
     for step, position in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
         if p_values[position] > alpha / (len(p_values) - step):
@@ -33,7 +33,7 @@ def holm(p_values: Sequence[float], *, alpha: float = ALPHA) -> tuple[bool, ...]
 
 
 def claim(*, worse: bool, no_worse: bool, better: bool) -> Claim:
-    """The strongest claim whose hypothesis of the contrary was rejected."""
+    """The strongest claim for the rejected hypotheses."""
     if worse:
         return Claim.WORSE
     if better:
@@ -42,7 +42,7 @@ def claim(*, worse: bool, no_worse: bool, better: bool) -> Claim:
 
 
 def overall(claims: Iterable[Claim]) -> Claim:
-    """Worse if any is; inconclusive if any is, or there is none; better if any is; else no worse."""
+    """Worse if any claim is; else inconclusive if any is or there is none; else better if any is; else no worse."""
     found = set(claims)
     for word in (Claim.WORSE, Claim.INCONCLUSIVE, Claim.BETTER, Claim.NO_WORSE):
         if word in found:

@@ -1,7 +1,7 @@
-"""What a bench returns: figures, tests with verdicts, budgets and the validity of it all; bench.json is this.
+"""The results of a bench: figures, tests with verdicts, budgets, validity. This is the format of bench.json.
 
-Pure data, frozen. Knows neither how a figure was taken nor how it is shown. Durations are seconds, sizes bytes,
-ratios candidate / baseline.
+Pure data, frozen. Independent of how a figure is measured and shown. Durations are seconds, sizes bytes, ratios
+candidate / baseline.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric of one pool. `estimate` is None where nothing, or too little, was recorded; `why` says so.
+    """One metric of one pool. `estimate` is None if too little or nothing was recorded; `why` gives the reason.
 
-    `unit` is one of "s", "1/s", "B", "B/s", "1" (a count or a share), "1/min"... of the metric's table in metrics.py.
+    `unit` is one of `UNIT_NAMES` in metrics.py: "s", "1/s", "B", "B/s", or "1" (a count or a share).
     """
 
     metric: str
@@ -39,11 +39,12 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric of the candidate beside the baseline's.
+    """The test of one metric of the candidate against the baseline.
 
-    `ratio` is candidate / baseline, `control` one pool of the baseline beside the other; `better` is "lower" or
-    "higher". `margin` is the one that was used: the asked one, or the control's noise if that is more.
-    `p_worse`, `p_no_worse` and `p_better` are one-sided, before Holm's correction. `settle` says what would decide it.
+    `ratio` is candidate / baseline, `control` the ratio of the baseline's two pools; `better` is "lower" or "higher".
+    `margin` is the one that was used: the requested margin, or the control's noise if that is larger. `p_worse`,
+    `p_no_worse` and `p_better` are one-sided, before Holm's correction. `settle` says how an undecided test can be
+    decided.
     """
 
     metric: str
@@ -61,7 +62,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 class BlockFigures(msgspec.Struct, frozen=True, kw_only=True):
     """One block: `arm` is "baseline", "control" (the second pool of the baseline) or "candidate".
 
-    `at_s` is its begin from the bench's. `lag_s` is the generator's 99th percentile in an open loop.
+    `at_s` is the block's begin, in seconds from the bench's begin. `lag_s` is the 99th percentile of the generator's
+    lag in an open loop.
     """
 
     round: int
@@ -77,9 +79,9 @@ class BlockFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pool used at one moment: its workers summed, or this process.
+    """Resources of a pool at one moment: its workers summed, or this process.
 
-    Processor seconds and context switches are counted from the process's begin. PSS is None where it cannot be read.
+    Processor seconds and context switches count from the process's start. PSS is None if it cannot be read.
     """
 
     cpu_s: float
@@ -91,7 +93,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """Resources after a block of this pool; `at_s` from the bench's begin, `process` is the one that calls."""
+    """Resources after a block of this pool, `at_s` seconds after the bench's begin; `process` made the calls."""
 
     at_s: float
     workers: Resources
@@ -99,9 +101,9 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was measured on one pool. `errors` counts failed calls by their class.
+    """All figures of one pool. `errors` counts failed calls by error class.
 
-    `failure` tells of the first failed call, which may be one of the warm-up.
+    `failure` describes the first failed call, which may be a warm-up call.
     """
 
     role: str
@@ -119,7 +121,9 @@ class PoolFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BudgetResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A budget and what came of it. `left` and `right` are the two sides' values; `share` is how surely it holds."""
+    """A budget and its verdict. `left` and `right` are the values of its two sides; `share` is the share of resampled
+    values for which it holds.
+    """
 
     text: str
     verdict: Verdict
@@ -130,21 +134,21 @@ class BudgetResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Validity(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether figures may be quoted. `problems` make them invalid; `warnings` carry advice."""
+    """Whether figures may be quoted. `problems` make them invalid; `warnings` are advice."""
 
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
     def valid(self) -> bool:
-        """No problem was found."""
+        """True if no problem was found."""
         return not self.problems
 
 
 class Quiet(msgspec.Struct, frozen=True, kw_only=True):
-    """What else the machine did. Shares are of all its processors' time; `gate`: the measuring lock was held.
+    """The machine's other activity during a bench. Shares are of the time of all processors.
 
-    `others` was used by processes that are not the bench's own; the host took `steal`.
+    `gate`: the quiet gate was held. `others` is the share of processes outside the bench, `steal` that of the host.
     """
 
     gate: bool
@@ -156,7 +160,7 @@ class Quiet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MachineKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What must be the same for two figures to be compared."""
+    """The properties of the machine that must be equal if two figures are compared."""
 
     processor: str
     cpus: int
@@ -167,10 +171,11 @@ class MachineKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """Stated before the first block. `until_width` > 0 ends the bench once every interval of a ratio is so narrow.
+    """The schedule of a bench, fixed before the first block.
 
-    That rule looks at widths, never at verdicts, after every fifth round from `least_rounds` on. `limit_s` > 0 ends the
-    bench with the round after which so many seconds have passed since its begin, but not before the fifth round.
+    `until_width` > 0 ends the bench as soon as every ratio's interval has at most this half width. The rule looks at
+    widths and never at verdicts, after every fifth round from `least_rounds` on. `limit_s` > 0 ends the bench after the
+    first round that ends at least this many seconds after the begin, but not before the fifth round.
     """
 
     profile: str
@@ -184,11 +189,11 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bench(msgspec.Struct, frozen=True, kw_only=True):
-    """One work, measured on two pools. `claim` is INCONCLUSIVE where the figures are not valid.
+    """One work, measured on two pools. `claim` is INCONCLUSIVE if the figures are not valid.
 
-    `file` defines the work if the catalogue does not; `call` is the one call that it makes if it is no scenario.
-    `wrong` has a sentence for each wrong answer, which makes the bench invalid. Service times and waits were taken in
-    `observed_rounds` of their own, on pools with an observer; everything else on pools without one.
+    `file` defines the work if it is not in the catalogue; `call` is the repeated call if the work is no scenario.
+    `wrong` has a sentence for each wrong answer; any wrong answer makes the bench invalid. Service times and waits were
+    measured in `observed_rounds` separate rounds, on pools with an observer; all other figures on pools without one.
     """
 
     work: str
@@ -216,7 +221,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All benches of one command. `claim` is the worst of theirs; Holm's correction goes over all their tests."""
+    """All benches of one command. `claim` is the worst of their claims; Holm's correction covers all their tests."""
 
     claim: Claim
     budgets: Verdict | None
@@ -230,7 +235,7 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SweepPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One pool at one size: means of its blocks. None where the calls do not suffice."""
+    """One pool at one size: figures over all of its blocks. A quantile is None if there are too few calls for it."""
 
     pool: str
     workers: int
@@ -260,7 +265,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SweepReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Throughput and latency of each pool against workers and against clients. sweep.json is this."""
+    """Throughput and latency of each pool by workers and by clients. This is the format of sweep.json."""
 
     call: str
     points: tuple[SweepPoint, ...]

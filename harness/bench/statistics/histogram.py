@@ -1,4 +1,4 @@
-"""Histograms of durations: 1 µs wide up to 2 ms, and never wider than 0.1 % of the value above.
+"""Histograms of durations: buckets of 1 µs up to 2 ms, and of at most 0.1 % of the value above.
 
 Pure. Buckets are those of HdrHistogram with 2048 sub-buckets (hdrhistogram.org), so that equal durations of different
 blocks fall into equal buckets and blocks are added up by adding counts.
@@ -14,7 +14,7 @@ import msgspec
 SUB_BUCKETS = 2048
 HALF = SUB_BUCKETS // 2
 SUFFICIENT = 100
-"""So many calls must lie beyond a quantile before it is told."""
+"""The number of calls that must lie beyond a quantile before it is reported."""
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
 
@@ -26,7 +26,7 @@ class Histogram(msgspec.Struct, frozen=True):
 
     @property
     def total(self) -> int:
-        """How many durations it holds."""
+        """The number of durations."""
         return sum(self.counts)
 
 
@@ -45,12 +45,12 @@ def bounds(number: int) -> tuple[int, int]:
 
 
 def tally(nanoseconds: Iterable[int]) -> Counter[int]:
-    """Durations in nanoseconds, counted by bucket; each is rounded to the nearest microsecond."""
+    """Count durations, given in nanoseconds, by bucket; each is rounded to the nearest microsecond."""
     return Counter(bucket((duration + 500) // 1000) for duration in nanoseconds)
 
 
 def histogram(counts: Mapping[int, int]) -> Histogram:
-    """The counts by bucket as a record."""
+    """The counts by bucket as a `Histogram`."""
     numbers = sorted(counts)
     return Histogram(
         upper_us=tuple(bounds(number)[1] - 1 for number in numbers), counts=tuple(counts[number] for number in numbers)
@@ -58,12 +58,12 @@ def histogram(counts: Mapping[int, int]) -> Histogram:
 
 
 def needed(q: float) -> int:
-    """How many calls the quantile q needs: 100 / (1 − q)."""
+    """The number of calls that the quantile q needs: 100 / (1 − q)."""
     return round(SUFFICIENT / (1 - q))
 
 
 def quantile_us(counts: Mapping[int, int], q: float) -> float | None:
-    """The q-quantile in microseconds, in the middle of its bucket; None where the calls do not suffice for it."""
+    """The q-quantile in microseconds (the middle of its bucket); None if there are too few calls for it."""
     total = sum(counts.values())
     if total < needed(q):
         return None

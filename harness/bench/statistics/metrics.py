@@ -1,6 +1,6 @@
-"""The metrics that a pool has in a bench: their names, units, and which direction is better.
+"""The metrics of a pool in a bench: names, units, and the direction that is better.
 
-Pure. One table, which budgets, reports and baselines share.
+Pure. Budgets, reports and baselines share this one table.
 """
 
 from __future__ import annotations
@@ -50,21 +50,24 @@ UNITS: dict[str, Unit] = {
     "process_fds_slope": RATE,
     "process_threads_slope": RATE,
 }
-"""Durations in s, rates in 1/s, sizes in B. Without a prefix: responses, from the intended begin, and the workers."""
+"""The unit of each metric: durations in s, rates in 1/s, sizes in B. Quantiles without a prefix are response times
+from the intended begin; resources without a prefix are those of the workers.
+"""
 
 HIGHER_IS_BETTER = frozenset({"throughput"})
 LEVELS = ("throughput", "p10", "p50")
 """Taken in each block; the other quantiles over all blocks."""
 TESTED_OPEN = ("p10", "p50", "p90", "p99")
 TESTED_CLOSED = ("throughput", *TESTED_OPEN)
-"""What the verdict goes by. In an open loop the arrivals decide the throughput.
+"""The metrics that are tested. In an open loop the arrivals determine the throughput, so it is not tested.
 
-p10 is the call that nothing disturbed: other work on the machine only ever adds time, so the low end tells a slower
-pool where the median is blurred (Chen and Revels 2016)."""
+p10 is a call that nothing disturbed: other work on the machine only ever adds time, so the low end shows a slower pool
+even if the median is noisy (Chen and Revels 2016).
+"""
 UNIT_NAMES = {TIME: "s", RATE: "1/s", SIZE: "B", SIZE_RATE: "B/s", NUMBER: "1"}
 
 
 def nearest(name: str, known: Iterable[str] = ()) -> str:
-    """ "; did you mean …?" for a name that is none of the `known` (of all metrics, unless given), or nothing."""
+    """ "; did you mean …?" if one of `known` (all metrics, unless given) is close to the name; else empty."""
     near = difflib.get_close_matches(name, list(known or UNITS), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,7 +1,7 @@
-"""Is a bench worse than a saved one? The same machine and work are demanded, and more than the margin.
+"""Decides whether a bench is worse than a saved bench of the same work on the same machine, by more than the margin.
 
-Pure. Compared is the ratio candidate / baseline of one session with that of the other: what the machine does to both
-pools alike cancels out. Worse is only said after a repetition that says so too.
+Pure. Compares the candidate / baseline ratios of the two sessions: machine effects on both pools cancel out. Worse is
+reported only if a repetition confirms it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DESCRIBED = {
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric now beside then: `change` is above 1 where it is worse. `saved` and `now` are the two ratios."""
+    """One metric compared with its saved value: `change` above 1 is worse. `saved` and `now` are the two ratios."""
 
     work: str
     metric: str
@@ -36,7 +36,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def machine_changes(saved: MachineKey, now: MachineKey) -> tuple[str, ...]:
-    """A sentence for each thing in which the machine or the interpreter is another."""
+    """A sentence for each property of the machine or the interpreter that has changed."""
     return tuple(
         f"{told} was {getattr(saved, name)!s:.60} and is {getattr(now, name)!s:.60}"
         for name, told in DESCRIBED.items()
@@ -45,7 +45,7 @@ def machine_changes(saved: MachineKey, now: MachineKey) -> tuple[str, ...]:
 
 
 def work_changes(saved: Bench, now: Bench) -> tuple[str, ...]:
-    """A sentence for each thing in which what was measured is another."""
+    """A sentence for each property of the measured work that has changed."""
     return tuple(
         f"{name.replace('_', ' ')} was {getattr(saved, name)} and is {getattr(now, name)}"
         for name in ("work", "load", "baseline", "candidate", "workers", "clients")
@@ -54,7 +54,7 @@ def work_changes(saved: Bench, now: Bench) -> tuple[str, ...]:
 
 
 def compare_benches(saved: Bench, now: Bench) -> tuple[Change, ...]:
-    """Each metric that both have a ratio of. The half intervals add up in quadrature, on the log scale."""
+    """Compare each metric that has a ratio in both benches. Half intervals add up in quadrature, on the log scale."""
     before = {test.metric: test for test in saved.tests}
     found = []
     for test in now.tests:
@@ -88,7 +88,7 @@ def compare_benches(saved: Bench, now: Bench) -> tuple[Change, ...]:
 
 
 def changes_between(saved: BenchReport, now: BenchReport) -> tuple[Change, ...]:
-    """All changes of all works that both reports have."""
+    """The changes of all works that both reports have."""
     before = {bench.work: bench for bench in saved.benches}
     return tuple(
         change for bench in now.benches if bench.work in before for change in compare_benches(before[bench.work], bench)
@@ -96,7 +96,7 @@ def changes_between(saved: BenchReport, now: BenchReport) -> tuple[Change, ...]:
 
 
 def confirm(first: tuple[Change, ...], second: tuple[Change, ...]) -> tuple[Change, ...]:
-    """The first changes; worse only stays what the repetition calls worse too, else it is inconclusive."""
+    """The first changes; a worse one becomes inconclusive unless the repetition is worse too."""
     again = {(change.work, change.metric): change.claim for change in second}
     return tuple(
         msgspec.structs.replace(change, claim=Claim.INCONCLUSIVE)

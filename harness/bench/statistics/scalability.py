@@ -1,7 +1,7 @@
-"""The universal scalability law: how throughput grows with concurrency, and where it stops.
+"""The universal scalability law: how throughput grows with concurrency, and where growth ends.
 
-Pure. X(N) = λN / (1 + σ(N − 1) + κN(N − 1)): λ is one client's throughput, σ the share that is serial (contention),
-κ the cost of agreement between clients (coherency). Source: Gunther, Guerrilla Capacity Planning, 2007.
+Pure. X(N) = λN / (1 + σ(N − 1) + κN(N − 1)): λ is one client's throughput, σ the serial share (contention), κ the cost
+of agreement between clients (coherency). Source: Gunther, Guerrilla Capacity Planning, 2007.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ NEAR = 0.95
 
 
 class Scalability(msgspec.Struct, frozen=True, kw_only=True):
-    """A fit. `r_squared` is of the throughput; `peak` the N of the highest throughput, None if it never falls.
+    """A fit of the law. `r_squared` is that of the throughput; `peak` is the N of the highest throughput, or None.
 
-    `limit_per_s` is what the throughput cannot exceed however many there are; None if nothing limits it.
+    `limit_per_s` is the limit of the throughput for large N; None if the law has no such limit.
     """
 
     rate: float
@@ -32,14 +32,15 @@ class Scalability(msgspec.Struct, frozen=True, kw_only=True):
     limit_per_s: float | None
 
     def at(self, n: float) -> float:
-        """The throughput that the law says for N."""
+        """The throughput that the law predicts for N."""
         return self.rate * n / (1 + self.contention * (n - 1) + self.coherency * n * (n - 1))
 
 
 def fit(concurrency: Sequence[float], throughput: Sequence[float]) -> Scalability:
-    """The law through at least 4 points, by least squares of the relative error, with no coefficient below 0.
+    """Fit the law to at least 4 points, by least squares of the relative error, with no coefficient below 0.
 
-    N / X is linear in 1, N − 1 and N(N − 1); a coefficient that would be negative is left out. Raises UsageError.
+    N / X is linear in 1, N − 1 and N(N − 1); a coefficient that would be negative is left out.
+    Raises UsageError if there are fewer than 4 different points, or a value is not above 0.
     """
     if len(concurrency) != len(throughput) or len(set(concurrency)) < LEAST_POINTS:
         raise UsageError(f"a scalability fit needs {LEAST_POINTS} different points, not {len(set(concurrency))}")
@@ -51,7 +52,7 @@ def fit(concurrency: Sequence[float], throughput: Sequence[float]) -> Scalabilit
     y = n / x
     columns = np.stack([np.ones_like(n), n - 1, n * (n - 1)], axis=1)
     best: tuple[float, tuple[float, float, float]] | None = None
-    for used in ([0], [0, 1], [0, 2], [0, 1, 2]):  # the simplest of those that fit equally well
+    for used in ([0], [0, 1], [0, 2], [0, 1, 2]):  # prefer the simplest of the fits that are equally good
         weighted = columns[:, used] / y[:, None]
         found, *_ = np.linalg.lstsq(weighted, np.ones_like(y), rcond=None)
         if min(found) < 0 or found[0] <= 0:
@@ -78,7 +79,7 @@ def fit(concurrency: Sequence[float], throughput: Sequence[float]) -> Scalabilit
 
 
 def knee(concurrency: Sequence[float], throughput: Sequence[float]) -> float | None:
-    """The least measured N with 95 % of the highest throughput; None if that is the last, so growth had not ended."""
+    """The smallest measured N with 95 % of the highest throughput; None if it is the last N: growth had not ended."""
     points = sorted(zip(concurrency, throughput, strict=True))
     if not points:
         return None

@@ -12,12 +12,12 @@ import msgspec
 
 LEAST_SAMPLES = 8
 LEAST_S = 3.0
-"""Fewer samples, or over a shorter time, tell nothing of a leak."""
+"""Fewer samples, or samples over a shorter time, cannot show a leak."""
 Z_95 = 1.959964
 
 
 class Slope(msgspec.Struct, frozen=True):
-    """Units a second, with the ends of its 95 % interval."""
+    """Units per second, with the ends of the 95 % interval."""
 
     value: float
     low: float

@@ -1,6 +1,6 @@
-"""Trends over benches: how a ratio has moved, in a line of bars and a sentence.
+"""Trends over benches: the course of a ratio as a line of bars and as a sentence.
 
-Pure. A trend is only told where the last ratio's interval does not overlap the range of the earlier ones' values.
+Pure. A trend is reported only if the last ratio's interval lies outside the range of the earlier ratios.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ LEAST = 4
 
 
 def bars(values: Sequence[float]) -> str:
-    """A line with one bar a value, from the lowest to the highest of them."""
+    """A line with one bar for each value, scaled from the lowest to the highest value."""
     if not values:
         return ""
     low, high = min(values), max(values)
@@ -21,7 +21,7 @@ def bars(values: Sequence[float]) -> str:
 
 
 def tell_trend(values: Sequence[float], *, low: float, high: float) -> str:
-    """What became of a ratio: `low` and `high` are the ends of the last one's interval."""
+    """Describe the last ratio compared with the earlier ones; `low` and `high` are the ends of its interval."""
     if len(values) < LEAST:
         return f"{len(values)} benches; a trend needs {LEAST}"
     before = sorted(values[:-1])

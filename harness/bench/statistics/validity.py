@@ -1,6 +1,6 @@
-"""Whether figures may be quoted: the gate, the generator, the machine, the workers. Problems make a bench invalid.
+"""Whether figures may be quoted: checks the gate, the generator, the machine and the workers.
 
-Pure. Warnings carry advice and change nothing.
+Pure. Problems make a bench invalid; warnings are advice and change nothing.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ def judge_validity(
     under: str = "",
     wrong: Iterable[str] = (),
 ) -> Validity:
-    """`restarted` names the arms whose workers were not the same at the end; `under` what slows Python, if anything.
+    """Judge the figures of a bench.
 
-    `wrong` are sentences on wrong answers.
+    `restarted` names the arms whose workers were replaced during the bench; `under` names a tool that slows Python,
+    such as a debugger; `wrong` has sentences about wrong answers.
     """
     problems = [f"a wrong answer: {sentence}" for sentence in wrong]
     warnings: list[str] = []

@@ -1,1 +1,1 @@
-"""What a bench calls, and the check of each answer."""
+"""The calls of a bench, and the check of each answer."""

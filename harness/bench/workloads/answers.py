@@ -1,8 +1,8 @@
-"""The requests that timed calls send, and whether each answer is the one that its request must get.
+"""The requests of timed calls, and the check that each answer belongs to its request.
 
-Pure. Each request carries a nonce, which no other request to the same pool has. An echo must return its value, with the
-nonce in it. The other commands of the shipped worker put the nonce into their answer; `FIXED` has those whose whole
-answer follows from the request. A foreign worker may answer a command without a nonce: then nothing can be told.
+Pure. Each request carries a nonce, unique among the requests to its pool. An echo must return its value, with the nonce
+in it. The other commands of the shipped worker put the nonce into their answer; `FIXED` has those whose whole answer
+follows from the request. A foreign worker may answer a command without a nonce: such an answer cannot be checked.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ FIXED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "sleep": lambda args: {"slept_s": args.get("seconds")},
     "put": lambda args: {"stored": True},
 }
-"""What a command answers beside the nonce."""
+"""The answer to each of these commands, without the nonce."""
 SHOWN_CHARACTERS = 120
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """An answer that is not plainly right, with its request. `expected` is None where only the nonce is known."""
+    """An answer that failed the first comparison, with its request. `expected` is None if only the nonce is known."""
 
     command: str
     args: dict[str, Any]
@@ -43,7 +43,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 class Asked:
-    """A step of a workload, as a timed client sends it again and again, each time with another nonce."""
+    """A step of a workload that a timed client sends repeatedly, each time with another nonce."""
 
     def __init__(self, step: Step) -> None:
         limits = {"session": step.session, "timeout_s": step.timeout_s, "checkout_timeout_s": step.checkout_timeout_s}
@@ -57,7 +57,7 @@ class Asked:
         self._fixed = FIXED[step.command](step.args) if step.command in FIXED else None
 
     def request(self, nonce: int) -> tuple[dict[str, Any], Any]:
-        """The arguments to send, and the answer that they must get; None if only its nonce is known beforehand."""
+        """The arguments to send, and the expected answer; None if only its nonce is known beforehand."""
         args = self._args
         if self.command == "echo":
             if not self._verbatim:
@@ -70,9 +70,9 @@ class Asked:
 
 
 def find_wrong(doubtful: Mapping[str, Sequence[Answer]], right: Set[str]) -> dict[str, tuple[Answer, ...]]:
-    """The wrong ones of each pool's answers that are not plainly right.
+    """The wrong answers of each pool, among the answers that failed the first comparison.
 
-    `right` has the commands of all plainly right answers, whichever pool gave them.
+    `right` has the commands with at least one right answer, from any pool.
     """
     carrying = right | {answer.command for answers in doubtful.values() for answer in answers if answer.own}
 

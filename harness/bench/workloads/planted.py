@@ -1,4 +1,4 @@
-"""A pool with a planted latency: each call takes a stated share longer, so that a bench can be put to the test."""
+"""A pool with a planted latency, to test a bench: each call takes a given share longer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEP_S = 2e-6
 
 
 def parse_planted(name: str) -> tuple[float, str]:
-    """The percentage and the pool's name of "slower:10" or "slower:10:v1"; v2 if none is named. Raises UsageError."""
+    """Percentage and pool of "slower:10:v1" or "slower:10" (then v2). Raises UsageError if the name is malformed."""
     told, _, pool = name.removeprefix(PREFIX).partition(":")
     try:
         percent = float(told)
@@ -31,7 +31,7 @@ def parse_planted(name: str) -> tuple[float, str]:
 
 
 def slower(subject: Subject, percent: float, name: str) -> Subject:
-    """The subject whose calls take `percent` longer, as their caller sees it."""
+    """The subject with calls that take `percent` longer for their caller."""
 
     def make(config: PoolConfig, observer: Observer | None) -> Pool:
         return cast(Pool, SlowerPool(subject.make(config, observer), percent / 100))
@@ -42,9 +42,9 @@ def slower(subject: Subject, percent: float, name: str) -> Subject:
 
 
 class SlowerPool:
-    """The pool, and each call waits a share of its own time after its answer.
+    """A pool that waits, after each answer, for a share of the call's own time.
 
-    A sleep is always a little too long; the usual excess is taken off, so that no more is planted than is said.
+    A sleep always takes slightly too long. The usual excess is subtracted, so that the planted latency is not exceeded.
     """
 
     def __init__(self, pool: Pool, share: float) -> None:
@@ -53,7 +53,7 @@ class SlowerPool:
         self._excess_s = 0.0
 
     def execute(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as the pool's own
-        """The pool's `execute`, then the wait."""
+        """Call the pool's `execute`, then wait."""
         began = time.perf_counter()
         try:
             return self._pool.execute(*args, **options)
@@ -62,7 +62,7 @@ class SlowerPool:
             wanted = (done - began) * self._share
             asked = max(wanted - self._excess_s, 0.0)
             time.sleep(asked)
-            # Towards the median, by small steps: one late wake-up is not the rule.
+            # Moves towards the median excess in small steps, so that one late wake-up has little effect.
             late = time.perf_counter() - done - asked > self._excess_s
             self._excess_s = max(self._excess_s + (STEP_S if late else -STEP_S), 0.0)
 

@@ -1,6 +1,6 @@
-"""What a bench calls: a scenario's own steps, or one call of a fixed length.
+"""The works of a bench: a scenario's own steps, or one repeated call.
 
-Pure. A step that is a fault, or waits for another, has no speed of its own and is refused.
+Pure. A step that is a fault, or that waits for another step, cannot be timed and is refused.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ DEFAULT_CALL = 'sleep {"seconds": 0.003}'
 DEFAULT_NAME = "short_calls"
 OTHER_NAME = "one_call"
 CALLS = frozenset({DEFAULT_NAME, OTHER_NAME})
-"""Works that are no scenarios."""
+"""Names of works that are not scenarios."""
 
 
 def call_scenario(text: str = DEFAULT_CALL) -> Scenario:
-    """A scenario whose clients repeat one call: a command, and its arguments as JSON. Raises UsageError."""
+    """A scenario whose clients repeat one call: a command and its arguments as JSON. Raises UsageError if malformed."""
     command, _, told = text.strip().partition(" ")
     try:
         args: Any = json.loads(told) if told.strip() else {}
