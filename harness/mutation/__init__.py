@@ -1,1 +1,1 @@
-"""The harness put to the test itself: planted bugs that it must find, and good pools that it must not accuse."""
+"""The self-check of the harness: planted bugs that it must find, and good pools that it must not accuse."""

@@ -1,7 +1,7 @@
-"""Runs the self-check: every mutant where it should be found out, and the good pools beside it. Entry point.
+"""Runs the self-check: every mutant in scenarios that should detect it, and the good pools. Entry point.
 
-Each run is a job in a process of its own with a time limit, so that a mutant that hangs costs its own run alone. The
-good pools come first: a mutant's run is judged beside theirs, and is given no more than a few times as long.
+Each run is a job in its own process with a time limit, so a mutant that hangs ends only its own run. A mutant's run is
+judged against the same run of its good pool, and its time limit depends on that run's duration.
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ from poolproof.harness.run.runner import Request
 from poolproof.harness.subjects.pools import find_pool
 
 GOOD_TIMES = 4
-"""How many times its budget a good pool may take: on a busy machine a run that was cut off would accuse it."""
+"""A good pool may take this many times its budget: on a busy machine a run that was cut off would be a false alarm."""
 JOB_EXTRA_S = 25.0
-"""How much longer than its budget a job may take: its start, a close that hangs, and the census."""
+"""A job may take this many seconds more than its budget: for its start, a close that hangs, and the leak check."""
 LONGEST_BUDGET_S = 12.0
-"""Of a mutant's run; longer only if the good pool's took nearly as long."""
+"""The longest budget of a mutant's run, in seconds, unless the good pool's run took nearly as long."""
 TIMES_AS_LONG, AND_S = 2.0, 3.0
-"""How long a mutant may take beside its good pool. One that hangs has shown by then what there is to see."""
+"""A mutant may take this many times as long as its good pool, and this many seconds more. A mutant that hangs has shown
+its bug by then.
+"""
 
 
 class Progress(Protocol):
-    """Who is told how far it is."""
+    """Receives the progress of the self-check."""
 
     def planned(self, total: int) -> None:
-        """So many runs are to come, if no mutant is found out before its last."""
+        """Called once, with the largest possible number of runs: no mutant is detected before its last run."""
 
     def began(self, what: str) -> None:
         """A run began."""
@@ -51,7 +53,7 @@ class Progress(Protocol):
 
 
 class Task(msgspec.Struct, frozen=True, order=True):
-    """One run to make; without a mutant it is the unmutated pool's."""
+    """One run to make; with an empty `mutant` it is a run of the unmutated pool."""
 
     seed: int
     pool: str
@@ -62,7 +64,7 @@ class Task(msgspec.Struct, frozen=True, order=True):
 
     @property
     def subject(self) -> str:
-        """The name that the job knows it by."""
+        """The name of the pool or mutant in the job's order."""
         return f"{self.pool}.{self.mutant}" if self.mutant else self.pool
 
     @property
@@ -72,30 +74,29 @@ class Task(msgspec.Struct, frozen=True, order=True):
 
 
 class Trail(msgspec.Struct, frozen=True):
-    """The runs of one bug with one seed, in order, the most promising first."""
+    """The runs of one bug with one seed, most promising first."""
 
     mutant: Mutant
     tasks: tuple[Task, ...]
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The runs of good pools, which are all made, and the trails of the bugs, which end early."""
+    """The runs of good pools, all of which are made, and the trails of the bugs, which end early."""
 
     good: tuple[Task, ...]
     trails: tuple[Trail, ...]
 
     @property
     def runs(self) -> int:
-        """How many runs there are at most."""
+        """The largest possible number of runs."""
         return len(self.good) + sum(len(trail.tasks) for trail in self.trails)
 
 
 def plan(mutants: Sequence[Mutant], seeds: Sequence[int], *, full: bool, exhaustive: bool = False) -> Plan:
-    """All runs: of each mutant in its own scenarios (then in all the others if `full`), and of its pool in the same.
+    """Plan the runs of each mutant in its own scenarios (then in all others if `full`), and the same runs of its pool.
 
-    Each is made through the mutant's face, and with an observer only if the mutant's runs have one.
-
-    Equivalents stay where a difference would show, unless `exhaustive`.
+    Each run uses the mutant's face, and has an observer only if the mutant requires one. Equivalents run only in their
+    own scenarios, unless `exhaustive`.
     """
     stages = all_stages()
     good: set[Task] = set()
@@ -114,7 +115,7 @@ def plan(mutants: Sequence[Mutant], seeds: Sequence[int], *, full: bool, exhaust
 
 
 def _route(mutant: Mutant, stages: dict[str, Stage], *, full: bool) -> Iterator[str]:
-    # Its own scenarios, then those that are about what it breaks, then the rest.
+    # The mutant's own scenarios, then those about a guarantee that it breaks, then the rest.
     yield from mutant.scenarios
     if full:
         others = [name for name in stages if name not in mutant.scenarios]
@@ -122,13 +123,13 @@ def _route(mutant: Mutant, stages: dict[str, Stage], *, full: bool) -> Iterator[
 
 
 def _fits(stage: Stage, mutant: Mutant) -> bool:
-    if isinstance(stage, LifecycleTest):  # which calls the pool in its own way, and never observes it
+    if isinstance(stage, LifecycleTest):  # a lifecycle test calls the pool in its own way, without an observer
         return mutant.pool in stage.pools and mutant.face == EXECUTE and not mutant.observed
     return stage.needs <= find_pool(mutant.pool).capabilities
 
 
 class _Check:
-    """One self-check under way."""
+    """One running self-check."""
 
     def __init__(self, request: Request, out: Path, progress: Progress, *, exhaustive: bool) -> None:
         self._request = request
@@ -143,7 +144,7 @@ class _Check:
     def carry_out(self, whole: Plan, jobs: int) -> list[Cell]:
         executor = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="selfcheck")
         try:
-            # In this order: whoever follows a trail waits for good runs that were begun before.
+            # Good runs are submitted first: a trail waits for the results of its good runs.
             self._good = {task: executor.submit(self._run, task) for task in whole.good}
             waiting = {*self._good.values(), *(executor.submit(self._follow, trail) for trail in whole.trails)}
             done: set[Future[list[Cell]]] = set()
@@ -159,7 +160,7 @@ class _Check:
         return [cell for future in done for cell in future.result()]
 
     def _follow(self, trail: Trail) -> list[Cell]:
-        # Until a checker of a guarantee that the bug breaks has accused it: more is not asked for.
+        # Ends once a checker of a guarantee that the bug breaks has accused the mutant.
         cells: list[Cell] = []
         for task in trail.tasks:
             control = next(iter(self._good[task.control].result()), None)
@@ -214,9 +215,9 @@ def selfcheck(
     progress: Progress,
     exhaustive: bool = False,
 ) -> KillMatrix:
-    """Make the runs, `jobs` at a time, and add them up. An interrupt ends the jobs that run and is raised on.
+    """Make the runs, `jobs` at a time, and build the matrix. An interrupt ends the running jobs and is re-raised.
 
-    A bug goes no further once a checker that decides what it breaks has accused it, unless `exhaustive`.
+    A bug's trail ends once a checker of a guarantee that it breaks has accused it, unless `exhaustive`.
     """
     began = time.monotonic()
     whole = plan(mutants, seeds, full=request.profile == "full", exhaustive=exhaustive)
@@ -230,7 +231,7 @@ def selfcheck(
 
 
 def as_cell(task: Task, stage: Stage, result: RunResult) -> Cell:
-    """What a job has found. A weakness is declared for the unmutated pool, and so for its mutants."""
+    """The result of a job as a cell. A weakness declared for the unmutated pool is declared for its mutants too."""
     declared = {}
     if isinstance(stage, Scenario):
         declared = {d.checker: d.reason for d in stage.intended_differences if d.pool == task.pool}

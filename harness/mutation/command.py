@@ -1,4 +1,4 @@
-"""The command `poolproof selfcheck`: reads what was asked for, runs it, shows and stores the matrix."""
+"""The command `poolproof selfcheck`: runs the self-check, shows the matrix and stores it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def run_selfcheck(
     quiet: bool = False,
     as_json: bool = False,
 ) -> KillMatrix:
-    """Check with `seeds` seeds from the request's on, keep everything under `out`, and show it."""
+    """Run the self-check with `seeds` seeds from the request's seed on, store the results under `out`, and show them.
+
+    Raises UsageError for a bad number of seeds.
+    """
     if not 1 <= seeds <= MOST_SEEDS:
         raise UsageError(f"--seeds {seeds}: a whole number from 1 to {MOST_SEEDS}")
     chosen = [(request.seed + number) % 2**32 for number in range(seeds)]
@@ -50,7 +53,7 @@ def run_selfcheck(
 
 
 def show_matrix(console: Console, matrix: KillMatrix, kept: Path) -> None:
-    """One line a mutant, then what they add up to."""
+    """Show one line for each mutant, then the summary."""
     show_table(console, ("mutant", "breaks", "killed", "by"), [row_text(row) for row in matrix.rows])
     lines = [*sentences(matrix), *(f"undecided: {text}" for text in matrix.undecided)]
     lines += [f"false alarm: {alarm_text(alarm)} (kept in {alarm.folder})" for alarm in matrix.false_alarms]
@@ -59,7 +62,7 @@ def show_matrix(console: Console, matrix: KillMatrix, kept: Path) -> None:
 
 
 def read_matrix(path: Path) -> KillMatrix:
-    """A stored matrix. Raises RecordError if it is damaged or of another major version."""
+    """Read a stored matrix. Raises RecordError if it cannot be read, is damaged or has another major version."""
     try:
         matrix = msgspec.json.decode(path.read_bytes(), type=KillMatrix)
     except OSError as error:

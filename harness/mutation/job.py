@@ -1,8 +1,7 @@
-"""One run of a mutant in a process of its own: `python -m poolproof.harness.mutation.job`. Entry point.
+"""One run of a mutant in its own process: `python -m poolproof.harness.mutation.job`. Entry point.
 
-The bug is planted in this process and nowhere else. What breaks inside the planted code itself, and not because of it,
-is told, and so is a bug that no call of the run has executed: a mutant that cannot run is never taken for one that was
-found out, or for one that survived.
+The bug is planted in this process only. Two troubles are reported: planted code that fails by itself, and a bug that no
+call of the run has executed. So a mutant that cannot run counts neither as detected nor as survived.
 """
 
 from __future__ import annotations
@@ -33,33 +32,33 @@ from poolproof.harness.run.runner import Subject, run
 from poolproof.harness.subjects.pools import find_pool
 
 BROKEN = "the mutant broke: "
-"""How the trouble of such a run begins."""
+"""The prefix of the trouble of such a run."""
 NEVER = "the bug was never executed"
 HERE = str(Path(__file__).parent)
 OWN_ERRORS = ("AttributeError", "NameError", "UnboundLocalError", "TypeError", "ImportError")
-"""What code that does not fit its surroundings raises; no bug here is meant to."""
+"""Errors of code that does not fit the product; no planted bug raises them on purpose."""
 
 
 class MutantOrder(JobOrder, frozen=True, kw_only=True):
-    """What to run, and how many seconds a scenario may take."""
+    """The run to make, and the seconds that its scenario may take."""
 
     budget_s: float
 
 
 class Watch(logging.Handler):
-    """Notices exceptions that planted code has raised in threads of the pool."""
+    """Notices exceptions that planted code raises in threads of the pool."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.found = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Look at a logged exception."""
+        """Check the exception of a log record."""
         if record.exc_info and record.exc_info[1] is not None:
             self.look(record.exc_info[1])
 
     def look(self, error: BaseException) -> None:
-        """Keep the error if it was raised by a line of this package, as an error of its own kind."""
+        """Keep the error if a line of this package raised it and its class is one of OWN_ERRORS."""
         frames = traceback.extract_tb(error.__traceback__)
         if frames and frames[-1].filename.startswith(HERE) and type(error).__name__ in OWN_ERRORS:
             self.found = self.found or f"{type(error).__name__}: {error} in {frames[-1].name}"
@@ -83,7 +82,7 @@ class Watch(logging.Handler):
 
 
 def carry_out(order: MutantOrder) -> RunResult:
-    """Plant the bug, and run the order's stage."""
+    """Plant the bug, and run the scenario or lifecycle test of the order."""
     stage = all_stages()[order.scenario]
     request, words = order.request, None
     mutant: Mutant | None = None
@@ -113,7 +112,7 @@ def carry_out(order: MutantOrder) -> RunResult:
 def carry_out_drill(
     lifecycle_test: LifecycleTest, subject: Subject, order: JobOrder, words: tuple[str, ...] | None
 ) -> RunResult:
-    """Do the lifecycle test. What it does not expect to be raised is trouble, and decides nothing."""
+    """Run the lifecycle test. An unexpected exception is trouble: the verdict is UNKNOWN."""
     out = Path(order.out) / f"{lifecycle_test.name}-{subject.name}-{order.request.seed}"
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()

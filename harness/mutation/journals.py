@@ -1,4 +1,4 @@
-"""Checkers that only the self-check needs. Each decides from the workers' journals, so that no pool has to be observed.
+"""Checkers that only the self-check needs. They decide from the workers' journals, so no pool must be observed.
 
 Pure.
 """
@@ -20,7 +20,7 @@ from poolproof.harness.model.verdict import Verdict
 class ServedBound(msgspec.Struct, frozen=True, kw_only=True):
     """No process is given work once it has served `at_most` requests, by the workers' own journals (G16).
 
-    What a client has sent before the answer to its call before it is one batch, which is never cut short.
+    Calls that a client sends before its previous call is answered form one batch; a batch is never cut short.
     """
 
     at_most: int
@@ -28,11 +28,11 @@ class ServedBound(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G16",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the journals and from when the calls of each client were made and ended."""
+        """Decide from the journals, and from the begin and end of each client's calls."""
         calls = {op.nonce: op for op in history.ops}
         most = whole = 0
         for own in _by_process(history.services):
-            begun = 0  # how many it had served when its last batch began
+            begun = 0  # the number of requests served before the current batch
             for count, (one, other) in enumerate(pairwise(own), 1):
                 if not _in_one_batch(calls.get(str(one.nonce)), calls.get(str(other.nonce))):
                     begun = count
@@ -45,7 +45,7 @@ class ServedBound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PromptHandOff(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker that has done its work while calls wait is at work for one of them within `within_s` seconds (G6).
+    """A worker that ends its work while calls wait starts one of them within `within_s` seconds (G6).
 
     The median decides, so that one pause of the machine accuses nobody.
     """
@@ -55,7 +55,7 @@ class PromptHandOff(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G6",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the workers' journals and from when the calls were made."""
+        """Decide from the workers' journals, and from the begin of each call."""
         invoked = {op.nonce: op.invoked_ns for op in history.ops}
         gaps: list[int] = []
         for own in _by_process(interval for interval in history.services if interval.end_ns is not None):
@@ -72,10 +72,10 @@ class PromptHandOff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServedInOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls that surely came one after another, since they were made `apart_s` seconds apart, are served so (G7).
+    """Calls that were made more than `apart_s` seconds apart are served in the order in which they were made (G7).
 
-    Only calls that one process has served are compared: of others nobody knows whether they waited in one queue, since
-    a way in may lead to two pools. So it is for pools of one worker.
+    Only calls that the same process served are compared: other calls may have waited in different queues, since a face
+    may lead to two pools. So the checker suits pools with one worker.
     """
 
     apart_s: float
@@ -83,7 +83,7 @@ class ServedInOrder(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G7",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the workers' journals and from when the calls were made."""
+        """Decide from the workers' journals, and from the begin of each call."""
         invoked = {op.nonce: op.invoked_ns for op in history.ops}
         sure: list[tuple[tuple[int, int], tuple[int, int]]] = []
         for own in _by_process(history.services):
@@ -97,7 +97,7 @@ class ServedInOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _by_process(services: Iterable[ServiceInterval]) -> list[list[ServiceInterval]]:
-    # What each process has served, in order.
+    # The work of each process, in order.
     found: defaultdict[int, list[ServiceInterval]] = defaultdict(list)
     for interval in sorted(services, key=lambda one: one.start_ns):
         found[interval.pid].append(interval)
@@ -105,7 +105,7 @@ def _by_process(services: Iterable[ServiceInterval]) -> list[list[ServiceInterva
 
 
 def _in_one_batch(one: Op | None, other: Op | None) -> bool:
-    # Whether a client has made the other call before the one was answered.
+    # Whether the client made the call `other` before its call `one` was answered.
     if one is None or other is None or one.client != other.client:
         return False
     return one.completed_ns is None or other.invoked_ns < one.completed_ns

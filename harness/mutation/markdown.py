@@ -1,4 +1,4 @@
-"""The kill matrix as Markdown, for people who read it later.
+"""The kill matrix as Markdown.
 
 Pure: a matrix in, text out.
 """
@@ -11,7 +11,7 @@ MOST_KILLERS = 4
 
 
 def as_markdown(matrix: KillMatrix) -> str:
-    """The whole matrix: what it says, one line a mutant, one a guarantee, and every false alarm."""
+    """The whole matrix: a summary, a row for each mutant and for each guarantee, and every false alarm."""
     lines = [
         "# Kill matrix",
         "",
@@ -40,7 +40,7 @@ def as_markdown(matrix: KillMatrix) -> str:
 
 
 def sentences(matrix: KillMatrix) -> list[str]:
-    """What the matrix says, the most important first."""
+    """The summary of the matrix, most important first."""
     accused = round(matrix.false_alarm_rate * matrix.good_runs)
     shown = sum(map(bool, matrix.guarantees.values()))
     said = [
@@ -60,7 +60,7 @@ def sentences(matrix: KillMatrix) -> list[str]:
 
 
 def killers_text(row: Row) -> str:
-    """Who killed it, or why nobody did."""
+    """The checkers that killed the mutant, and why it survived with other seeds."""
     names = list(row.killers)[:MOST_KILLERS]
     more = len(row.killers) - len(names)
     text = ", ".join(names) + (f" and {more} more" if more else "")
@@ -70,13 +70,13 @@ def killers_text(row: Row) -> str:
 
 
 def row_text(row: Row) -> tuple[str, str, str, str]:
-    """One mutant: its name and way, what it breaks, with how many seeds it was killed, and by whom."""
+    """One mutant: its name and face, the guarantees it breaks, the seeds that killed it, and its killers."""
     name = f"{row.pool}.{row.mutant}{way_text(row.face, observed=row.observed)}"
     return name, " ".join(row.breaks), f"{row.killed}/{row.seeds}", killers_text(row)
 
 
 def alarm_text(alarm: FalseAlarm) -> str:
-    """Who accused which good pool of what, in one line."""
+    """The accused good pool, the checker and its claim, in one line."""
     pool = f"{alarm.pool}.{alarm.equivalent}" if alarm.equivalent else alarm.pool
     way = way_text(alarm.face, observed=alarm.observed)
     return f"{alarm.scenario} on {pool}{way}, seed {alarm.seed}: {alarm.checker}: {alarm.claim}"

@@ -1,11 +1,12 @@
-"""The kill matrix: which checker, in which scenario, accused which mutant; and what that says of the harness.
+"""The kill matrix: the checkers that accused each mutant, by scenario, and the conclusions about the harness.
 
 Pure. Rules
-1. A checker accuses a mutant if it FAILs there and PASSes on the unmutated pool with the same scenario, seed and face,
-   observed or not as the mutant was, whose run as a whole passes too, but for what is declared. UNKNOWN accuses nobody,
-   and neither does a mutant that broke by itself, or was never executed.
-2. A mutant is killed with a seed if anybody accuses it.
-3. It shows that a guarantee is guarded if it breaks it, and with each seed a checker that decides it accuses it.
+1. A checker accuses a mutant if it FAILs on the mutant and PASSes on the unmutated pool with the same scenario, seed,
+   face and observer setting. The run of the unmutated pool must pass as a whole, except for declared weaknesses.
+   UNKNOWN accuses nobody. A mutant that broke by itself, or was never executed, is not accused.
+2. A mutant is killed with a seed if any checker accuses it.
+3. A mutant shows that a guarantee is guarded if it breaks the guarantee, and if with each seed a checker of that
+   guarantee accuses it.
 4. A false alarm is an undeclared FAIL on an unmutated or an equivalent pool.
 5. A mutant that broke in each of its runs with a seed is an error of the self-check, not a survivor.
 """
@@ -24,7 +25,7 @@ WANTED_RATE = 0.95
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """One checker's finding in one run. `declared` is why the unmutated pool may fail it."""
+    """One checker's finding in one run. `declared` is the reason why the unmutated pool may fail it."""
 
     checker: str
     verdict: Verdict
@@ -36,7 +37,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """One run: of a mutant, or of the unmutated pool if `mutant` is empty.
 
-    `trouble` is what went wrong with the run itself, `broken` what went wrong with the mutant itself.
+    `trouble` says what went wrong with the run, `broken` what went wrong with the mutant's own code.
     """
 
     pool: str
@@ -53,17 +54,17 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def control(self) -> tuple[str, str, int, str, bool]:
-        """What this run has in common with that of the unmutated pool."""
+        """The values that a mutant's run shares with its run on the unmutated pool."""
         return self.pool, self.scenario, self.seed, self.face, self.observed
 
     @property
     def alarms(self) -> tuple[Judgement, ...]:
-        """What failed and was not declared."""
+        """The failures that were not declared."""
         return tuple(j for j in self.judgements if j.verdict is Verdict.FAIL and not j.declared)
 
     @property
     def verdict(self) -> Verdict:
-        """FAIL with an alarm, UNKNOWN if something could not be decided, else PASS."""
+        """FAIL with an alarm, UNKNOWN if anything is undecided, else PASS."""
         if self.alarms:
             return Verdict.FAIL
         undecided = self.trouble or self.broken or not self.judgements
@@ -73,11 +74,11 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one mutant. `killers` are `scenario:checker`, each with the number of seeds in which it accused.
+    """The results of one mutant. `killers` are `scenario:checker`, with the number of seeds in which each accused it.
 
-    `shows` are those of `breaks` by rule 3, and `aimed` counts the seeds in which one of the accusers decides one of
-    `breaks`. `survived` are the seeds in which nobody accused it, and `why` is what was seen of one of them. `broken`
-    says why the mutant itself broke, by rule 5.
+    `shows` are those of `breaks` that it shows by rule 3; `aimed` counts the seeds in which a checker of one of
+    `breaks` accused it. `survived` are the seeds in which nobody accused it, and `why` is the reason in one of them.
+    `broken` is the error of the mutant's own code, by rule 5.
     """
 
     mutant: str
@@ -98,12 +99,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def by_its_guarantee(self) -> bool:
-        """Whether with each seed a checker of a guarantee that it breaks has accused it."""
+        """Whether with each seed a checker of a guarantee that the mutant breaks has accused it."""
         return self.aimed == self.seeds > 0
 
 
 class FalseAlarm(msgspec.Struct, frozen=True, kw_only=True):
-    """A good pool that was accused."""
+    """An accusation of a good pool."""
 
     pool: str
     equivalent: str
@@ -117,15 +118,15 @@ class FalseAlarm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Controls = dict[tuple[str, str, int, str, bool], Cell]
-"""The runs of unmutated pools, by what a mutant's run has in common with them."""
+"""The runs of unmutated pools, by `Cell.control`."""
 
 
 class KillMatrix(msgspec.Struct, frozen=True, kw_only=True):
     """The whole result. Rates are from 0 to 1; `lowest_detection_rate` is that of the worst seed.
 
-    `guarantees` name the mutants that show each, `fixes` those that were killed with every seed. `good_runs` are those
-    of unmutated and equivalent pools; `undecided` are those of them that nobody could decide. `unseen` are declared
-    weaknesses that no run has shown.
+    `guarantees` has the mutants that show each guarantee, `fixes` the mutants of each fix that were killed with every
+    seed. `good_runs` counts runs of unmutated and equivalent pools; `undecided` are those without a decision. `unseen`
+    are declared weaknesses that no run has shown.
     """
 
     schema_version: str = SCHEMA_VERSION
@@ -146,13 +147,13 @@ class KillMatrix(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def false_alarm_rate(self) -> float:
-        """Accused runs of good pools, of all their runs."""
+        """The share of good pools' runs that were accused."""
         accused = {(a.pool, a.equivalent, a.scenario, a.seed, a.face, a.observed) for a in self.false_alarms}
         return len(accused) / self.good_runs if self.good_runs else 0.0
 
     @property
     def shortcomings(self) -> tuple[str, ...]:
-        """What speaks against the harness; empty if nothing does."""
+        """The defects of the harness that the matrix shows; empty if none."""
         found = []
         if self.rows and self.lowest_detection_rate < WANTED_RATE:
             found.append(f"{self.lowest_detection_rate:.1%} of the mutants were killed; {WANTED_RATE:.0%} must be")
@@ -168,19 +169,19 @@ class KillMatrix(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the harness can be trusted: FAIL with a shortcoming, UNKNOWN if a good run was not decided."""
+        """FAIL if the harness has a shortcoming, UNKNOWN if a good run is undecided, else PASS: it can be trusted."""
         if self.shortcomings:
             return Verdict.FAIL
         return Verdict.UNKNOWN if self.undecided or not self.cells else Verdict.PASS
 
 
 def way_text(face: str, *, observed: bool) -> str:
-    """How a run was made, in words; empty for the usual way, as shipped."""
+    """The face and the observer of a run in words; empty for `execute` without an observer."""
     return (f" through {face}" if face != EXECUTE else "") + (" observed" if observed else "")
 
 
 def accusers(cell: Cell, control: Cell | None) -> tuple[Judgement, ...]:
-    """Those that accuse the mutant of this cell, by rule 1."""
+    """The judgements that accuse the mutant of this cell, by rule 1."""
     if control is None or cell.broken or control.verdict is not Verdict.PASS:
         return ()
     passed = {j.checker for j in control.judgements if j.verdict is Verdict.PASS}
@@ -190,7 +191,7 @@ def accusers(cell: Cell, control: Cell | None) -> tuple[Judgement, ...]:
 def build_matrix(
     mutants: Sequence[Mutant], cells: Iterable[Cell], *, profile: str, seeds: Sequence[int], whole: bool = True
 ) -> KillMatrix:
-    """Add up the cells. `whole` says that all mutants were tried, so that every guarantee must have one."""
+    """Build the matrix from the cells. `whole`: all mutants were tried, so every guarantee must have a mutant."""
     cells = tuple(cells)
     controls = {c.control: c for c in cells if not c.mutant}
     bugs = [mutant for mutant in mutants if not mutant.equivalent]

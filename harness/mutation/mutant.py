@@ -1,7 +1,7 @@
-"""A mutant: a pool with one planted bug, or an equivalent pool, which differs and is as good.
+"""A mutant: a pool with one planted bug, or an equivalent pool, which differs from the shipped pool and is as good.
 
-Pure. A bug is a function that replaces a few functions of the pools in its own process
-(poolproof.harness.mutation.planting). It refuses to know how the pool is run.
+Pure. A bug is a function that replaces a few functions of the pools in its own process (planting.py). It does not
+depend on how the pool is run.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import msgspec
 V1, V2 = "v1", "v2"
 BOTH = (V1, V2)
 FIXES = ("unframed write", "double unwrapping", "I/O in the manager", "init not filtered", "stderr merged")
-"""What made V2 work; each is also a planted bug."""
+"""The fixes that made V2 work; the absence of each is also a planted bug."""
 GUARANTEES = tuple(f"G{number}" for number in range(1, 28))
-"""Those that a pool can break. G28 is about the harness: it holds when each of these has a killed mutant."""
+"""The guarantees that a pool can break. G28 is about the harness: it holds if each of these has a killed mutant."""
 EXECUTE = "execute"
-"""The name of the usual face, in poolproof.harness.model.face."""
+"""The name of the default face, as in poolproof.harness.model.face."""
 
 
 class Mutant(msgspec.Struct, frozen=True, kw_only=True):
     """One bug in one pool.
 
-    `breaks` are the guarantees that it breaks, none for an equivalent. `scenarios` are those that should kill it, run
-    through `face`. `observed_because` says why the run has an observer; without a reason it has none, as in production.
-    `fix` is one of FIXES if it undoes that. `worker` is the name of a bug of poolproof.harness.mutation.worker that
-    its workers have.
+    `breaks` are the guarantees that it breaks; an equivalent breaks none. `scenarios` should kill it, run through
+    `face`. `observed_because` gives the reason for an observer; if it is empty, runs have no observer, as in
+    production. `fix` is the one of FIXES that the bug undoes. `worker` names a bug of poolproof.harness.mutation.worker
+    for the pool's workers.
     """
 
     name: str
@@ -42,17 +42,17 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """The pool's name in commands, folders and reports: `v2.lifo_queue`."""
+        """The mutant's name in commands, folders and reports, such as `v2.lifo_queue`."""
         return f"{self.pool}.{self.name}"
 
     @property
     def equivalent(self) -> bool:
-        """Whether it must not be accused."""
+        """Whether this is an equivalent, which must not be accused."""
         return not self.breaks
 
     @property
     def observed(self) -> bool:
-        """Whether its runs have an observer."""
+        """Whether the mutant's runs have an observer."""
         return bool(self.observed_because)
 
 
@@ -72,7 +72,7 @@ class Registry:
         observed_because: str = "",
         face: str = EXECUTE,
     ) -> Callable[[Callable[[], None]], Callable[[], None]]:
-        """Make the function that follows a mutant of each pool; its name and docstring are the mutant's."""
+        """A decorator that makes a function a mutant of each pool, with the function's name and docstring."""
 
         def add(plant: Callable[[], None]) -> Callable[[], None]:
             about = (plant.__doc__ or "").strip().splitlines()[0]

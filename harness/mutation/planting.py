@@ -1,7 +1,7 @@
-"""Plants a bug in this process: replaces functions of the pools, counts that they are entered, and undoes it all.
+"""Plants a bug in this process: replaces functions of the pools, notes whether they are entered, and undoes it all.
 
-What is replaced must exist: a function that has moved is an error, never a mutant that changes nothing. A function that
-no call of the run enters is one too, which `entered` tells.
+The replaced function must exist: a function that has moved is an error, never a mutant without effect. A function that
+no call of the run enters is an error too; `entered` detects it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _ENTERED = mmap.mmap(-1, 1)  # shared with the children that a run forks
 
 
 class MutantError(HarnessError):
-    """A bug cannot be planted where it was meant to be."""
+    """A bug cannot be planted in the intended place."""
 
 
 def mark_entered() -> None:
-    """Note that the bug was executed."""
+    """Record that the bug was executed."""
     _ENTERED[0] = 1
 
 
@@ -37,10 +37,10 @@ def entered() -> bool:
 
 
 def replace(owner: Any, name: str, make: Callable[[Any], Any], *, counted: bool = True) -> None:  # noqa: ANN401
-    """Put `make(original)` in the place of the attribute that `owner` (a class or a module) itself defines.
+    """Replace the attribute `name`, which `owner` (a class or a module) itself defines, by `make(original)`.
 
-    Entering it counts as executing the bug, unless the bug is `counted` by itself, with `mark_entered`. Raises
-    MutantError if there is no such attribute, or if a function's callers could not call what takes its place.
+    If `counted`, entering the replacement counts as executing the bug; if not, the bug calls `mark_entered` itself.
+    Raises MutantError if there is no such attribute, or if the replacement does not accept the calls of the original.
     """
     if name not in vars(owner):
         raise MutantError(f"{owner.__name__} has no {name!r} of its own; the bug must be planted elsewhere")
@@ -49,7 +49,7 @@ def replace(owner: Any, name: str, make: Callable[[Any], Any], *, counted: bool 
 
 
 def replace_everywhere(function: Callable[..., Any], make: Callable[[Any], Any], *, counted: bool = True) -> None:
-    """`replace` for a function of a module, under whatever name a module of the product has imported it.
+    """`replace` for a function of a module, in every module of the product and under every name that refers to it.
 
     Raises MutantError if no module has it.
     """
@@ -68,7 +68,7 @@ def replace_everywhere(function: Callable[..., Any], make: Callable[[Any], Any],
 
 
 def undo() -> tuple[str, ...]:
-    """Undo every replacement; the names of what was replaced."""
+    """Undo every replacement, and return the names of the restored attributes."""
     names = []
     while _REPLACED:
         owner, name, original = _REPLACED.pop()
@@ -102,7 +102,7 @@ def _counting(made: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _require_same_calls(where: str, original: inspect.Signature, made: inspect.Signature) -> None:
-    # A call with everything, and one with only what must be there.
+    # Tests two calls: one with all parameters, one with the required parameters only.
     named = [each for each in original.parameters.values() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
     for some in (named, [each for each in named if each.default is each.empty]):
         try:

@@ -1,4 +1,4 @@
-"""Everything that a self-check can run: the mutants by name, and the scenarios, probes and lifecycle tests."""
+"""Everything that a self-check can run: the mutants by name, the scenarios, the probes and the lifecycle tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from poolproof.harness.mutation.lifecycle_tests.threads import DRILLS
 from poolproof.harness.mutation.mutant import Mutant
 
 Stage = Scenario | LifecycleTest
-"""Where a mutant can be put to the test."""
+"""A test that a mutant can run in."""
 
 
 def all_mutants() -> tuple[Mutant, ...]:
@@ -35,7 +35,7 @@ def all_mutants() -> tuple[Mutant, ...]:
 
 
 def find_mutants(wanted: Sequence[str]) -> list[Mutant]:
-    """Those of these names, `lifo_queue` or `v2.lifo_queue`; all if none is named. Raises UsageError."""
+    """The mutants of these names, such as `v2.lifo_queue`; all if none is given. Raises UsageError for a bad name."""
     mutants = all_mutants()
     found: dict[str, Mutant] = {}
     for word in wanted:

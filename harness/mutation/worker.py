@@ -1,6 +1,6 @@
 """A worker with a planted bug: `python -m poolproof.harness.mutation.worker BUG --worker-id N`.
 
-Knows nothing of pools. The bug is planted, and then it is the shipped worker.
+Knows nothing of pools. Plants the bug, then runs the shipped worker.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from poolproof.bridge.worker.program import Wire
 
 
 def merge_stderr() -> None:
-    """What the worker prints goes into the stream of frames."""
+    """A worker's printed output goes into its stream of frames."""
     take = Wire.take
 
     def merged(*, limit_bytes: int) -> Wire:
@@ -44,7 +44,7 @@ def obey_sigint() -> None:
 
 
 def ignore_end() -> None:
-    """The end of its input does not end the worker."""
+    """The end of its standard input does not end the worker."""
     Wire.watch = lambda self: None  # type: ignore[method-assign]
     read = Wire.read
 
@@ -65,7 +65,7 @@ BUGS: dict[str, Callable[[], None]] = {
 
 
 def command(bug: str) -> tuple[str, ...]:
-    """The command of a worker with this bug."""
+    """The command that starts a worker with this bug."""
     return module_command("poolproof.harness.mutation.worker", bug, "--worker-id", "{worker_id}")
 
 

@@ -1,1 +1,1 @@
-"""The planted bugs, by the part of the product that they are in."""
+"""The planted bugs, one module for each part of the product."""

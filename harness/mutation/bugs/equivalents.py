@@ -1,4 +1,4 @@
-"""Pools that differ from the shipped ones and are as good: whoever accuses them raises a false alarm."""
+"""Equivalent pools: they differ from the shipped pools and are as good, so any accusation is a false alarm."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SCENARIOS = (
     "two_timeouts",
     "worker_crash",
 )
-"""Where a small difference would show: order, time, values, sessions."""
+"""Scenarios in which a small difference would show: in order, time, values or sessions."""
 
 
 @REGISTRY.bug(*BOTH, breaks=(), scenarios=SCENARIOS)
@@ -53,7 +53,7 @@ def a_little_slower() -> None:
 
 @REGISTRY.bug(V2, breaks=(), scenarios=SCENARIOS)
 def hot_first() -> None:
-    """Of the idle workers the one that served last is taken."""
+    """Of the idle workers, the pool takes the one that served last."""
 
     def heated(init: Any) -> Any:
         def warm(self: Coordinator, *args: Any, **rest: Any) -> None:

@@ -1,4 +1,4 @@
-"""Bugs that are met in one way of calling V2 alone: each kind of bug in each way. Entry point."""
+"""Bugs that affect only one way of calling V2: each kind of bug in each way. Entry point."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LARGE_BYTES = 4096
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to call V2. `plant` plants a kind there; `answers` and `late` are the stages that show it."""
+    """One way to call V2. `plant` plants a kind of bug there; `answers` and `late` are the scenarios that show it."""
 
     name: str
     about: str

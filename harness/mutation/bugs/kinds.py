@@ -1,6 +1,6 @@
-"""Plants one kind of bug at one place of V2: at the exchange of a call, a batch or a stream, or in what stands on V2.
+"""Plants one kind of bug in one way of calling V2: a call, a batch, a stream, the executor or the migrating pool.
 
-Entry point. A bug counts as executed only where its way of calling is taken.
+Entry point. A bug counts as executed only if a run uses its way of calling.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ KINDS = {
     DOUBLED: ("G4", "a request is sent twice"),
     LATE: ("G11", "nobody ends a call at its deadline"),
 }
-"""What each kind breaks, and does."""
+"""The guarantee that each kind breaks, and its description."""
 
 
 def changer(kind: str) -> Callable[[Any], Any]:
-    """What a bug of this kind makes of an answer; of the other kinds the answer itself."""
+    """The function that a bug of this kind applies to an answer; the identity for kinds that do not change answers."""
     before: list[Any] = []
 
     def swap(value: Any) -> Any:
@@ -55,16 +55,16 @@ def changer(kind: str) -> Callable[[Any], Any]:
 
 
 def changed(response: Response, change: Callable[[Any], Any]) -> Response:
-    """The response with its result changed, if it has one."""
+    """The response with its result changed; unchanged if it has no result."""
     if not response.success or response.result is msgspec.UNSET:
         return response
     return msgspec.structs.replace(response, result=change(response.result))
 
 
 def in_call(kind: str, *, module: Any = None, where: Callable[..., bool], after: Callable[..., bool] = bool) -> None:
-    """At the exchange of one call: where `where(runtime, io, ticket)` holds, and then `after(response)`.
+    """Plant the bug at the exchange of single calls, where `where(runtime, io, ticket)` and `after(response)` hold.
 
-    `module` is the one module of V2 whose calls have the bug; None: all have.
+    `module` is the one module of V2 whose calls have the bug; None: all modules.
     """
     change = changer(kind)
 
@@ -91,7 +91,7 @@ def in_call(kind: str, *, module: Any = None, where: Callable[..., bool], after:
 
 
 def in_batch(kind: str, *, tasks: bool) -> None:
-    """At the exchange of a batch, of threads or of tasks."""
+    """Plant the bug at the exchange of a batch: of batches of tasks if `tasks`, else of batches of threads."""
     change = changer(kind)
 
     def making(exchange_all: Any) -> Any:
@@ -118,7 +118,7 @@ def in_batch(kind: str, *, tasks: bool) -> None:
 
 
 def without_deadline(run: Any, *, tasks: bool) -> Any:
-    """`Batch.run` without a deadline."""
+    """Wrap `Batch.run` so that it ignores its deadline, for tasks or for threads."""
 
     def late(self: Batch, io: Any, command: str, items: Any, session_id: Any, deadline: int, until: int) -> Any:
         if isinstance(io, TaskIo) is tasks:
@@ -130,7 +130,7 @@ def without_deadline(run: Any, *, tasks: bool) -> Any:
 
 
 def in_stream(kind: str, *, tasks: bool) -> None:
-    """At the parts of a stream, of threads or of tasks."""
+    """Plant the bug at the parts of a stream: of streams of tasks if `tasks`, else of streams of threads."""
     change = changer(kind)
 
     def reading(receive: Any) -> Any:
@@ -173,7 +173,7 @@ def in_stream(kind: str, *, tasks: bool) -> None:
 
 
 def in_executor(kind: str) -> None:
-    """In PoolExecutor, where a thread of it runs a callable."""
+    """Plant the bug in PoolExecutor, where one of its threads runs a callable."""
     change = changer(kind)
 
     def making(run: Any) -> Any:
@@ -189,7 +189,7 @@ def in_executor(kind: str) -> None:
 
 
 def in_migration(kind: str, *, mode: Mode) -> None:
-    """In MigratingPool, while it stands in this mode."""
+    """Plant the bug in MigratingPool, active in the given mode only."""
     change = changer(kind)
 
     def making(on: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Bugs in the legacy pool's own parts: its manager, its mailbox, its face. Entry point."""
+"""Bugs in the parts of V1: the manager, the mailbox and the public API. Entry point."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIVES = "how many workers live at once, only the pool's events tell"
 
 @REGISTRY.bug(V1, breaks=("G3",), scenarios=("two_timeouts",))
 def v1_one_timeout_for_all() -> None:
-    """The wait for an answer ends in the error of the wait for a worker."""
+    """A timeout of the wait for an answer raises CheckoutTimeout, the error of the wait for a worker."""
     replace(PoolV1, "execute", _as_checkout_timeout)
 
 
@@ -38,7 +38,7 @@ def _as_checkout_timeout(execute: Any) -> Any:
 
 @REGISTRY.bug(V1, breaks=("G4",), scenarios=("worker_crash",))
 def v1_tries_again() -> None:
-    """A call whose worker died is made once more, whatever it was."""
+    """A call whose worker died is repeated, whatever the call was."""
 
     def stubborn(execute: Any) -> Any:
         def again(self: PoolV1, *args: Any, **options: Any) -> Any:
@@ -54,7 +54,7 @@ def v1_tries_again() -> None:
 
 @REGISTRY.bug(V1, breaks=("G8",), scenarios=("lost_worker",))
 def v1_dead_worker_kept() -> None:
-    """A worker that broke off stays in the manager's state."""
+    """A worker that crashed stays in the manager's state."""
     replace(
         Manager,
         "_end",
@@ -64,7 +64,7 @@ def v1_dead_worker_kept() -> None:
 
 @REGISTRY.bug(V1, breaks=("G11",), scenarios=("late_answer",))
 def v1_no_deadline() -> None:
-    """A caller waits for its answer as long as it takes."""
+    """A caller waits for its answer without a limit."""
     replace(Message, "wait", lambda wait: lambda self, timeout_s: wait(self, LONG_S))
 
 
@@ -95,13 +95,13 @@ def v1_manager_bypassed() -> None:
 
 @REGISTRY.bug(V1, breaks=("G14",), scenarios=("few_calls",), observed_because=LIVES)
 def v1_one_worker_too_many() -> None:
-    """Warming up starts one worker more than the pool may have."""
+    """The warm-up starts one worker more than the pool may have."""
     replace(Manager, "warm_up", lambda warm_up: lambda self, n: warm_up(self, n + 1))
 
 
 @REGISTRY.bug(V1, breaks=("G13",), scenarios=("silent_start",))
 def v1_init_timer_endless() -> None:
-    """A starting worker that sends anything but its answer is never given up."""
+    """A starting worker that sends frames but no answer to its init ping is never given up."""
 
     def patient(handshake: Any) -> Any:
         def much_later(self: Channel, *, deadline_ns: int) -> None:
@@ -114,13 +114,13 @@ def v1_init_timer_endless() -> None:
 
 @REGISTRY.bug(V1, breaks=("G17",), scenarios=("session_state",))
 def v1_session_roams() -> None:
-    """A session's call goes to whichever worker is next."""
+    """A session's call goes to the next worker in turn, whichever that is."""
     replace(Manager, "_pick", lambda pick: lambda self, session: pick(self, None))
 
 
 @REGISTRY.bug(V1, breaks=("G19",), scenarios=("session_counters",))
 def v1_counters_reset() -> None:
-    """A session's counter begins anew with each of its calls."""
+    """A session's counter restarts with each of its calls."""
 
     def resetting(call: Any) -> Any:
         def forget(self: Manager, number: int, frame: bytearray, session_id: str | None) -> Any:
@@ -151,7 +151,7 @@ def v1_counter_stops() -> None:
 
 @REGISTRY.bug(V1, breaks=("G22",), scenarios=("close_under_load",))
 def v1_waiters_not_told() -> None:
-    """Who waits when the pool is closed is not told."""
+    """Callers that wait while the pool is closed are not woken."""
 
     def silent(close: Any) -> Any:
         def forget(self: Mailbox) -> bool:
@@ -167,7 +167,7 @@ def v1_waiters_not_told() -> None:
 
 @REGISTRY.bug(V1, breaks=("G22",), scenarios=("close_twice",))
 def v1_second_close_raises() -> None:
-    """Closing a closed pool is an error."""
+    """Closing a closed pool raises an error."""
     replace(PoolV1, "close", _once_only)
 
 
@@ -182,7 +182,7 @@ def _once_only(close: Any) -> Any:
 
 @REGISTRY.bug(V1, breaks=("G27",), scenarios=("command_errors",))
 def v1_errors_not_counted() -> None:
-    """The pool's statistics tell no errors of commands."""
+    """The pool's statistics omit command errors."""
     replace(PoolV1, "status", _without_errors)
 
 

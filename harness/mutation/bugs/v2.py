@@ -1,4 +1,4 @@
-"""Bugs in the refactored pool's own parts: coordinator, sessions, circuit, supervisor, face. Entry point."""
+"""Bugs in the parts of V2: the coordinator, the circuit, the supervisor and the public API. Entry point."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ LIVES = "how many workers live at once, only the pool's events tell"
 STARTS = "when a worker was started and when it answered, only the pool's events tell"
 RACE_S = 2.0
 RACE_STEP_S = 0.001
-"""The first client that gives up says so after so long, or once a hand-off has crossed it; it looks in such steps."""
+"""The first client that gives up does so after this many seconds, or as soon as a hand-off crosses with it; the client
+checks for a hand-off at intervals of `RACE_STEP_S` seconds.
+"""
 
 
 @REGISTRY.bug(V2, breaks=("G2",), scenarios=("one_holder",))
 def leased_twice() -> None:
-    """A worker that was given away stays among the idle."""
+    """A worker that was checked out also stays idle, so another client can check it out."""
 
     def keeping(enter: Any) -> Any:
         def keep(self: Coordinator, ticket: Ticket, *args: Any, **rest: Any) -> None:
@@ -48,7 +50,7 @@ def leased_twice() -> None:
 
 @REGISTRY.bug(V2, breaks=("G3",), scenarios=("two_timeouts",))
 def one_timeout_for_all() -> None:
-    """The wait for an answer ends in the error of the wait for a worker."""
+    """A timeout of the wait for an answer raises CheckoutTimeout, the error of the wait for a worker."""
 
     def confused(told: Any) -> Any:
         def confuse(self: Runtime, error: PoolError) -> PoolError:
@@ -62,7 +64,7 @@ def one_timeout_for_all() -> None:
 
 @REGISTRY.bug(V2, breaks=("G3",), scenarios=("worker_crash",))
 def crash_swallowed() -> None:
-    """A call whose worker died returns nothing, as if that were its result."""
+    """A call whose worker died returns None, as if None were its result."""
 
     def swallowing(receive: Any) -> Any:
         def swallow(io: Io, transport: Transport, request_id: int, *args: Any, **rest: Any) -> Steps[Response]:
@@ -79,7 +81,7 @@ def crash_swallowed() -> None:
 
 @REGISTRY.bug(V2, breaks=("G6",), scenarios=("work_conserved",))
 def sleepy_hand_off() -> None:
-    """A worker that is given back waits for the supervisor's next look, though calls wait for it."""
+    """A worker that is checked in stays idle until the supervisor's next look, although calls are waiting."""
 
     def lazy(leave: Any) -> Any:
         def forget(self: Coordinator, ticket: Ticket, *args: Any, **rest: Any) -> list[Ticket]:
@@ -118,7 +120,7 @@ def sleepy_hand_off() -> None:
 
 @REGISTRY.bug(V2, breaks=("G7",), scenarios=("arrivals_apart",))
 def lifo_queue() -> None:
-    """Who came last is served first."""
+    """The call that came last is served first."""
 
     def backwards(leave: Any) -> Any:
         def reverse(self: Coordinator, *args: Any, **rest: Any) -> list[Ticket]:
@@ -134,7 +136,7 @@ def lifo_queue() -> None:
 
 @REGISTRY.bug(V2, breaks=("G8",), scenarios=("lost_worker",))
 def never_replaced() -> None:
-    """A worker that has ended is not replaced."""
+    """A worker that ended is not replaced."""
 
     asked: set[int] = set()
 
@@ -151,7 +153,7 @@ def never_replaced() -> None:
 
 @REGISTRY.bug(V2, breaks=("G8",), scenarios=("one_by_one",))
 def worker_not_given_back() -> None:
-    """Now and then a worker that was checked in is forgotten."""
+    """Some workers are forgotten when they are checked in."""
 
     def forgetful(leave: Any) -> Any:
         def forget(self: Coordinator, ticket: Ticket, *args: Any, **rest: Any) -> list[Ticket]:
@@ -168,7 +170,7 @@ def worker_not_given_back() -> None:
 
 @REGISTRY.bug(V2, breaks=("G9",), scenarios=("crossed_hand_off",))
 def hand_off_lost() -> None:
-    """A worker that was offered at the moment at which its client gave up belongs to nobody."""
+    """A worker that is handed to a client at the moment at which the client gives up is lost."""
     gave_up: list[int] = []
 
     def dropping(settle: Any) -> Any:
@@ -195,7 +197,7 @@ def hand_off_lost() -> None:
 
 @REGISTRY.bug(V2, breaks=("G11",), scenarios=("late_answer",))
 def deadline_ignored() -> None:
-    """Nobody ends the worker of a call that has passed its deadline."""
+    """A call that has passed its deadline is not cut off."""
 
     def blind(plan: Any) -> Any:
         def never_cut_off(self: Coordinator, now_ns: int) -> list[Action]:
@@ -234,13 +236,13 @@ def starts_in_turn() -> None:
 
 @REGISTRY.bug(V2, breaks=("G13",), scenarios=("broken_start",))
 def no_back_off() -> None:
-    """A worker that does not start is started again at once, for ever."""
+    """A worker that fails to start is started again at once, for ever."""
     replace(Circuit, "failed", lambda _: lambda self, error, now_ns: setattr(self, "last_error", error))
 
 
 @REGISTRY.bug(V2, breaks=("G13",), scenarios=("silent_start",))
 def init_timer_restarts() -> None:
-    """Every stray frame of a starting worker gives it the whole time again."""
+    """Every stray frame of a starting worker extends its start deadline by the whole timeout."""
 
     def patient(on_handshake: Any) -> Any:
         def again(self: Supervisor, worker: Worker) -> None:
@@ -284,7 +286,7 @@ def queue_without_bound() -> None:
 
 @REGISTRY.bug(V2, breaks=("G15",), scenarios=("modest_demand",), observed_because=LIVES)
 def grows_at_once() -> None:
-    """The first call that waits has all workers started."""
+    """The first call that waits makes the pool start all of its workers."""
 
     def eager(wanted_starts: Any) -> Any:
         def all_of_them(self: Coordinator, now_ns: int) -> int:
@@ -298,7 +300,7 @@ def grows_at_once() -> None:
 
 @REGISTRY.bug(V2, breaks=("G16",), scenarios=("recycled_workers",))
 def never_recycled() -> None:
-    """A worker serves on after its last allowed request."""
+    """A worker keeps serving after its last allowed request."""
 
     def immortal(started: Any) -> Any:
         def without_limit(self: Coordinator, worker_id: int, now_ns: int) -> Worker:

@@ -1,4 +1,4 @@
-"""Bugs in the refactored pool's sessions, its close, its leases and its statistics. Entry point."""
+"""Bugs in V2's sessions, closing, leases and statistics. Entry point."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REGISTRY = Registry()
 
 @REGISTRY.bug(V2, breaks=("G17",), scenarios=("session_state",))
 def session_roams() -> None:
-    """A session's call goes to any worker, and nothing is handed over."""
+    """A session's call goes to any worker, without a handover."""
 
     def rootless(idle_worker_for: Any) -> Any:
         def any_worker(self: Coordinator, ticket: Ticket) -> Any:
@@ -37,19 +37,19 @@ def session_roams() -> None:
 
 @REGISTRY.bug(V2, breaks=("G17",), scenarios=("session_handover",))
 def session_empty_after_crash() -> None:
-    """A session whose worker is gone goes on empty, and nobody is told."""
+    """A session whose worker is gone continues empty, without an error."""
     replace(Session, "lacks", lambda _: lambda self, worker_id: ())
 
 
 @REGISTRY.bug(V2, breaks=("G18",), scenarios=("session_handover",))
 def handover_one_behind() -> None:
-    """A handover leaves out the last acknowledged change."""
+    """A handover omits the last acknowledged change."""
     replace(Session, "lacks", lambda lacks: lambda self, worker_id: lacks(self, worker_id)[:-1])
 
 
 @REGISTRY.bug(V2, breaks=("G19",), scenarios=("session_counters",))
 def counters_reset() -> None:
-    """A session's counter begins anew with each of its calls."""
+    """A session's counter restarts with each of its calls."""
 
     def resetting(begin: Any) -> Any:
         def forget(self: SessionTable, session_id: str, number: int) -> Session:
@@ -64,8 +64,8 @@ def counters_reset() -> None:
 
 @REGISTRY.bug(V2, breaks=("G19",), scenarios=("session_threads",))
 def counters_per_thread() -> None:
-    """A session's counter begins anew when another thread calls in it."""
-    callers: dict[int, threading.Thread] = {}  # the threads themselves: an ident may come again
+    """A session's counter restarts when another thread calls in the session."""
+    callers: dict[int, threading.Thread] = {}  # thread objects, since a thread's ident may be reused
 
     def forgetful(begin: Any) -> Any:
         def forget(self: SessionTable, session_id: str, number: int) -> Session:
@@ -83,13 +83,13 @@ def counters_per_thread() -> None:
 
 @REGISTRY.bug(V2, breaks=("G20", "G22"), scenarios=("close_busy",))
 def busy_workers_left() -> None:
-    """Closing a pool leaves the workers that are busy."""
+    """Closing a pool leaves its busy workers running."""
     replace(Coordinator, "kill_rest", lambda _: lambda self: [])
 
 
 @REGISTRY.bug(V2, breaks=("G22",), scenarios=("close_under_load",))
 def waiters_not_told() -> None:
-    """Who waits when the pool is closed is not told."""
+    """Callers that wait while the pool is closed are not woken."""
     replace(Coordinator, "_refuse_all", lambda _: lambda self, reason: [])
 
 
@@ -101,7 +101,7 @@ def close_without_grace() -> None:
 
 @REGISTRY.bug(V2, breaks=("G22",), scenarios=("close_twice",))
 def second_close_raises() -> None:
-    """Closing a closed pool is an error."""
+    """Closing a closed pool raises an error."""
 
     def once_only(close: Any) -> Any:
         def once(self: PoolV2, grace_s: float | None = None) -> None:
@@ -122,13 +122,13 @@ def lease_never_reclaimed() -> None:
 
 @REGISTRY.bug(V2, breaks=("G26",), scenarios=("abandoned_lease",))
 def checkout_not_told() -> None:
-    """Nobody remembers where a lease was opened, so the warning of its loss does not tell."""
+    """The place where a lease was opened is not kept, so the warning about a lost lease does not name it."""
     replace(lease, "_where", lambda _: tuple)
 
 
 @REGISTRY.bug(V2, breaks=("G27",), scenarios=("command_errors",))
 def errors_not_counted() -> None:
-    """The pool's statistics tell no errors of commands."""
+    """The pool's statistics omit command errors."""
 
     def without_errors(status: Any) -> Any:
         def cleaned(self: PoolV2) -> Any:

@@ -1,4 +1,4 @@
-"""Bugs in what both pools stand on: the exchange of frames, the start and the end of a worker's process."""
+"""Bugs in the code that both pools use: the exchange of frames, and the start and end of a worker process."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from poolproof.pool_v2.core.ticket import Ticket
 from poolproof.pool_v2.running.runtime import Runtime
 
 LOOK_S = 0.001
-"""How soon a task looks again whether a lock is free."""
+"""How many seconds a task waits before it tries a busy lock again."""
 REGISTRY = Registry()
 
 
 @REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("few_calls",), fix="unframed write")
 def unframed_write() -> None:
-    """A request is written without its length."""
+    """A request is written without its length prefix."""
 
     def without_header(encode: Any) -> Any:
         def frame(request_id: int, *args: Any, **rest: Any) -> bytearray:
@@ -54,13 +54,13 @@ def double_unwrapping() -> None:
 
 @REGISTRY.bug(*BOTH, breaks=("G1",), scenarios=("any_json",))
 def objects_only() -> None:
-    """A result that is no object is replaced by an empty one."""
+    """A result that is not a JSON object is replaced by an empty object."""
     _change_result(lambda value: value if isinstance(value, dict) else {})
 
 
 @REGISTRY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_call",), fix="init not filtered")
 def init_not_filtered() -> None:
-    """The first frame of a starting worker must be the answer to its init ping."""
+    """A starting worker fails if its first frame is not the answer to its init ping."""
 
     decode = decode_response
     module = vars(channels)
@@ -87,7 +87,7 @@ def init_not_filtered() -> None:
 
 @REGISTRY.bug(*BOTH, breaks=("G13", "G25"), scenarios=("stray_call",))
 def any_frame_is_init() -> None:
-    """The first frame of a starting worker is taken for the answer to its init ping."""
+    """The first frame of a starting worker is accepted as the answer to its init ping, whatever it is."""
 
     def careless(advance: Any) -> Any:
         def first_counts(self: Handshake) -> bool:
@@ -102,7 +102,7 @@ def any_frame_is_init() -> None:
 
 @REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_call",), fix="stderr merged", worker="merge_stderr")
 def stderr_merged() -> None:
-    """What a worker prints goes into the stream of its frames."""
+    """A worker's printed output goes into its stream of frames."""
 
 
 @REGISTRY.bug(*BOTH, breaks=("G24",), scenarios=("ctrl_c_in_terminal",), worker="obey_sigint")
@@ -112,7 +112,7 @@ def worker_obeys_sigint() -> None:
 
 @REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_call",))
 def stderr_not_drained() -> None:
-    """Nobody reads what a worker prints, so a flood of it blocks the worker."""
+    """A worker's stderr is not read, so a flood of output blocks the worker."""
 
     def deaf(watch: Any) -> Any:
         def watch_end_only(self: StderrDrain, fd: int, tail: StderrTail) -> None:
@@ -126,13 +126,13 @@ def stderr_not_drained() -> None:
 
 @REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("last_words",))
 def no_last_words() -> None:
-    """The error of a crashed worker does not tell what the worker last printed."""
+    """The error of a crashed worker does not contain the worker's last output."""
     replace(StderrTail, "text", lambda _: lambda self, **__: "")
 
 
 @REGISTRY.bug(*BOTH, breaks=("G1", "G25"), scenarios=("broken_stream",))
 def id_not_checked() -> None:
-    """Whatever response comes next is taken for the request's own."""
+    """The next response is accepted for a request without a check of its id."""
 
     def trusting(check: Any) -> Any:
         def take_any(payload: bytes | bytearray, request_id: int, parts: bool = False) -> Response:
@@ -149,27 +149,27 @@ def id_not_checked() -> None:
 
 @REGISTRY.bug(*BOTH, breaks=("G12", "G20"), scenarios=("close_busy",))
 def kill_ignored() -> None:
-    """Nothing ends a worker that does not want to leave."""
+    """Killing a worker has no effect."""
     replace(WorkerProcess, "_kill_group", lambda _: lambda self: None)
     replace(WorkerProcess, "_kill_leader", lambda _: lambda self: None)
 
 
 @REGISTRY.bug(*BOTH, breaks=("G12", "G20"), scenarios=("left_grandchild",))
 def group_survives() -> None:
-    """A worker is ended without the processes that it has started."""
+    """A worker is killed without the processes that it has started."""
     replace(WorkerProcess, "_kill_group", lambda _: lambda self: None)
     replace(processes, "tie", lambda _: lambda lifeline_read, pid: None)
 
 
 @REGISTRY.bug(*BOTH, breaks=("G20",), scenarios=("killed_parent",), worker="ignore_end")
 def no_lifeline() -> None:
-    """A worker does not notice that its parent is gone."""
+    """A worker does not notice that its parent has ended."""
     replace(processes, "tie", lambda _: lambda lifeline_read, pid: None)
 
 
 @REGISTRY.bug(*BOTH, breaks=("G21",), scenarios=("few_calls",))
 def descriptors_kept() -> None:
-    """The pipes of a buried worker stay open."""
+    """The pipes of a reaped worker stay open."""
     replace(WorkerProcess, "close", lambda _: lambda self: None)
 
 
@@ -210,7 +210,7 @@ def errors_as_results() -> None:
 
 @REGISTRY.bug(V2, breaks=("G4",), scenarios=("worker_crash",))
 def resent_after_crash() -> None:
-    """A call whose worker died is said not to have been sent, so it is sent again."""
+    """A call whose worker died is reported as not sent, so it is sent again."""
 
     def lying(crashed: Any) -> Any:
         def never_sent(self: Channel, what: str, *, sent: Sent = Sent.YES, **rest: Any) -> Any:
@@ -245,7 +245,7 @@ def io_under_one_lock() -> None:
 
 @REGISTRY.bug(V2, breaks=("G5", "G12"), scenarios=("dirty_worker",))
 def dirty_worker_kept() -> None:
-    """A worker whose call timed out is put back among the others, its answer still to come."""
+    """A worker whose call timed out becomes idle again, with its answer still to come."""
     _forgive(CallTimeout)
 
 
@@ -258,12 +258,13 @@ def stale_answer_taken() -> None:
 
 @REGISTRY.bug(V2, breaks=("G24",), scenarios=("interrupted_client",))
 def interrupted_worker_kept() -> None:
-    """A worker whose client was interrupted in the middle of an exchange is put back among the others."""
+    """A worker whose client was interrupted in the middle of an exchange becomes idle again."""
     _forgive(KeyboardInterrupt, asyncio.CancelledError)
 
 
 def _forgive(*errors: type[BaseException]) -> None:
-    # A worker is given back as a clean one after such an error. At the deadline its client is woken, and it lives on.
+    # After one of these errors the worker is checked in as clean. At the deadline its client is woken and the worker is
+    # not killed.
     def waking(_: Any) -> Any:
         def wake(self: Channel) -> None:
             self.overdue = True

@@ -1,1 +1,1 @@
-"""What no workload can do, done to a pool: forks, interrupts, abandoned leases."""
+"""Lifecycle tests: forks, interrupts and abandoned leases, which a workload cannot express."""

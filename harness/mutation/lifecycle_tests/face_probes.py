@@ -1,6 +1,6 @@
-"""Scenarios that only the self-check needs: each way of calling a pool, with answers and deadlines to be checked.
+"""Scenarios that only the self-check needs: checks of answers and deadlines for each way of calling a pool.
 
-Pure data. The calls are those that any face can carry.
+Pure data. Every face can make these calls.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from poolproof.harness.mutation.lifecycle_tests.probes import HOLD_S, LATE_S, LI
 
 ROUNDS = 3
 LARGE_CHARACTERS = 6000
-"""More than one write to a pipe takes at once, which is 4,096 bytes."""
+"""More than one write to a pipe takes at once (4,096 bytes)."""
 ENDS_LATE: tuple[Checker, ...] = (
     LabelledOutcome(label="late", outcomes=frozenset({"CallTimeout"}), guarantees=("G3", "G11")),
     LabelledOutcome(label="after", outcomes=frozenset({"result"})),
@@ -25,14 +25,14 @@ ENDS_LATE: tuple[Checker, ...] = (
 
 
 def waiting_echoes(_: random.Random, size: Size) -> Plan:
-    """More clients than workers make short calls, and small and large echoes, so that most calls have to wait."""
+    """More clients than workers make short calls, small echoes and large echoes, so that most calls have to wait."""
     nap = Step(command="sleep", args={"seconds": 0.01})
     echoes = tuple(Step(command="echo", args={"text": "x" * many}) for many in (1, LARGE_CHARACTERS))
     return ((nap, *echoes) * ROUNDS,) * size.clients
 
 
 def session_echoes(_: random.Random, size: Size) -> Plan:
-    """Each client makes echoes in a session of its own."""
+    """Each client makes echoes in its own session."""
     return tuple((Step(command="echo", session=f"s{client}"),) * 2 * ROUNDS for client in range(size.clients))
 
 
@@ -43,13 +43,13 @@ def parts_and_echoes(_: random.Random, size: Size) -> Plan:
 
 
 def late_in_session(_: random.Random, __: Size) -> Plan:
-    """In a session the only worker works for much longer on a call than that may take; another call follows."""
+    """In a session the only worker takes much longer for a call than the call's timeout; another call follows."""
     late = Step(command="sleep", args={"seconds": OVERSTAY_S}, timeout_s=LIMIT_S, label="late", session="s")
     return ((Step(command="echo", session="s"), late, Step(command="echo", label="after")),)
 
 
 def late_after_queue(_: random.Random, __: Size) -> Plan:
-    """A call waits for the only worker, which then works on it for much longer than the call may take."""
+    """A call waits for the only worker; the worker then takes much longer for it than the call's timeout."""
     hold = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
     late = Step(
         command="sleep",

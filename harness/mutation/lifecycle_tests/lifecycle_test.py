@@ -1,7 +1,7 @@
-"""A lifecycle test: what no workload can do (fork, be interrupted, abandon a lease), done to a pool in a few lines.
+"""A lifecycle test does to a pool what a workload cannot express: fork, interrupt a client, abandon a lease.
 
-A lifecycle test uses pools as an application would, without an observer, and measures; each claim is decided from what
-callers, the workers' journals and the operating system show. It knows nothing of mutants.
+It uses pools as an application does, without an observer. Each claim is decided from what callers, the workers'
+journals and the operating system show. It knows nothing of mutants.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOOK_EVERY_S = 0.01
 
 
 class Bench:
-    """Where a lifecycle test stands: makes pools of one subject, whose workers keep journals."""
+    """The environment of a lifecycle test: makes pools of one subject, whose workers write journals."""
 
     def __init__(self, subject: Subject, name: str, folder: Path, worker_command: tuple[str, ...] | None) -> None:
         self.subject = subject
@@ -36,7 +36,7 @@ class Bench:
         self._worker_command = worker_command
 
     def make(self, **options: Any) -> Pool:  # noqa: ANN401 - options of PoolConfig
-        """A new pool. Its workers have the mutant's bug, unless the lifecycle test has a command of its own."""
+        """Make a pool. Its workers have the mutant's bug, unless the lifecycle test gives a worker command."""
         if self._worker_command is not None:
             options.setdefault("worker_command", self._worker_command)
         name = pool_name(self._name, self.subject.name)
@@ -45,12 +45,12 @@ class Bench:
         return self.subject.make(config, None)
 
     def served(self, command: str) -> int:
-        """How many requests of this command a worker has taken up."""
+        """The number of requests of this command that workers have started to serve."""
         return sum(interval.command == command for interval in read_journals(self._journal))
 
 
 class LifecycleTest(msgspec.Struct, frozen=True, kw_only=True):
-    """One lifecycle test. `act` does it and gives what it found; `pools` are those that promise it."""
+    """One lifecycle test. `act` performs it and returns the findings; `pools` are the pools that it applies to."""
 
     name: str
     summary: str
@@ -63,7 +63,7 @@ class LifecycleTest(msgspec.Struct, frozen=True, kw_only=True):
 def lifecycle_test(
     act: Callable[[Bench], list[Finding]], guarantees: tuple[str, ...], pools: tuple[str, ...]
 ) -> LifecycleTest:
-    """The lifecycle test that this function does, with its name and the first line of its docstring."""
+    """The lifecycle test of the function `act`, with its name and the first line of its docstring."""
     summary = (act.__doc__ or "").strip().splitlines()[0]
     return LifecycleTest(name=act.__name__, summary=summary, guarantees=guarantees, pools=pools, act=act)
 
@@ -75,7 +75,7 @@ def claim(name: str, guarantees: tuple[str, ...], holds: bool | None, told: str)
 
 
 def wait_until(true: Callable[[], bool], limit_s: float) -> bool:
-    """Look again and again for at most `limit_s` seconds whether it is true; whether it became so."""
+    """Poll `true` for at most `limit_s` seconds, and return whether it became true."""
     deadline = time.monotonic() + limit_s
     while not true():
         if time.monotonic() >= deadline:
@@ -85,7 +85,7 @@ def wait_until(true: Callable[[], bool], limit_s: float) -> bool:
 
 
 def lives(pid: int) -> bool:
-    """Whether this process is there, and no zombie."""
+    """Whether this process exists and is no zombie."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

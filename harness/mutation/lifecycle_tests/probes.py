@@ -28,18 +28,18 @@ BUSY_S = 7.0
 LIMIT_S = 0.3
 LATE_S = 1.0
 OVERSTAY_S = LIMIT_S + 1.7 * LATE_S
-"""How long a call would last that nobody ends at its limit: clearly later than it may."""
+"""How long a call would last without a limit: clearly longer than it may."""
 HOLD_S = 0.4
 PRINTED_BYTES = 300_000
 STREAMS = {"stdout": FaultKind.PRINT, "stderr": FaultKind.STDERR_FLOOD, "raw": FaultKind.RAW_WRITE}
 GIVES_UP_S = 0.1
 APART_S = 0.15
-"""How far apart calls are made whose order is to be sure."""
+"""Calls that are made this many seconds apart have a certain order."""
 PATIENT_S = 3.0
 
 
 def crossing(_: random.Random, __: Size) -> Plan:
-    """One call holds the worker; of two that wait one gives up at its hand-off. The other and a last call want it."""
+    """One call holds the only worker, two wait; one gives up at its hand-off, the other and a last call go on."""
     hold = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
     racing = Step(command="echo", after="hold:sent", checkout_timeout_s=GIVES_UP_S, label="racing")
     patient = Step(command="echo", after="hold:sent", timeout_s=PATIENT_S, label="patient")
@@ -48,19 +48,19 @@ def crossing(_: random.Random, __: Size) -> Plan:
 
 
 def apart(_: random.Random, size: Size) -> Plan:
-    """One call holds the only worker; then one call of each other client comes, at times of its own."""
+    """One call holds the only worker; each other client then makes one call, each at another time."""
     hold = Step(command="sleep", args={"seconds": APART_S * (size.clients + 1)})
     return ((hold,), *((Step(command="echo", at_s=APART_S * number),) for number in range(1, size.clients)))
 
 
 def one_holds(_: random.Random, size: Size) -> Plan:
-    """One call holds the only worker, and those of all other clients come meanwhile."""
+    """One call holds the only worker; the calls of all other clients arrive meanwhile."""
     hold = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
     return ((hold,), *((Step(command="echo", after="hold:sent", label="next"),),) * (size.clients - 1))
 
 
 def one_call_each(_: random.Random, size: Size) -> Plan:
-    """Each client makes one call, at any scale: one that came again could be given the worker that others wait for."""
+    """Each client makes one call, at any scale: a second call could get the worker that other clients wait for."""
     return ((Step(command="sleep", args={"seconds": 0.02}),),) * size.clients
 
 
@@ -74,19 +74,19 @@ def noise(_: random.Random, __: Size) -> Plan:
 
 
 def too_long_a_wait(_: random.Random, __: Size) -> Plan:
-    """One call holds the only worker for much longer than another may wait."""
+    """One call holds the only worker for much longer than the checkout timeout of another call."""
     hold = Step(command="sleep", args={"seconds": OVERSTAY_S}, label="hold")
     return ((hold,), (Step(command="echo", after="hold:sent", timeout_s=LIMIT_S, label="waiting"),))
 
 
 def too_long_an_answer(_: random.Random, __: Size) -> Plan:
-    """The only worker works for much longer on a call than that may take; another call follows."""
+    """The only worker takes much longer for a call than the call's timeout; another call follows."""
     late = Step(command="sleep", args={"seconds": OVERSTAY_S}, timeout_s=LIMIT_S, label="late")
     return ((late, Step(command="echo", label="after")),)
 
 
 def lost_and_replaced(_: random.Random, __: Size) -> Plan:
-    """The only worker leaves in the middle of a call; another call follows."""
+    """The only worker exits in the middle of a call; another call follows."""
     leave = Step(command="exit", args={"code": 7}, label="exit", fault=FaultKind.EXIT)
     return ((leave, Step(command="echo", label="after")),)
 

@@ -1,6 +1,6 @@
-"""The lifecycle tests of workers that do not start: programs that end at once, and workers that never answer.
+"""Lifecycle tests of workers that do not start: programs that exit at once, and workers that never answer.
 
-Each knows only the common interface, and one guarantee.
+Each test knows only the common interface, and checks one guarantee.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def broken_start(bench: Bench) -> list[Finding]:
 
 
 def silent_start(bench: Bench) -> list[Finding]:
-    """A worker sends other frames in place of its init answer; it must be given up in time all the same."""
+    """A worker sends other frames in place of its init answer; the pool must still give it up in time."""
     noise, told_in = Fault(kind=FaultKind.MUTE_START), bench.folder / "starts.jsonl"
     seen: list[tuple[float, float]] = []
     watch = threading.Thread(target=_watch_first_child, args=(seen,), daemon=True)
@@ -83,7 +83,7 @@ def silent_start(bench: Bench) -> list[Finding]:
 
 
 def _watch_first_child(seen: list[tuple[float, float]]) -> None:
-    # When this process had its first new child, and when that was gone; infinite if it is still there at last.
+    # Notes when this process got its first new child, and when that child ended; infinite if it has not ended.
     this = psutil.Process()
     before = {child.pid for child in this.children()}
     until = time.monotonic() + 4 * START_LIMIT_S

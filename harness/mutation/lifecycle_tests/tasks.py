@@ -1,4 +1,4 @@
-"""The lifecycle test for the ways in which tasks call V2 and no face of the harness does: leases, batches and streams.
+"""The lifecycle test of three ways in which tasks call V2 and that no face covers: leases, batches and streams.
 
 It knows nothing of mutants.
 """
@@ -18,7 +18,7 @@ PATIENT_S = 15.0
 
 
 def task_ways(bench: Bench) -> list[Finding]:
-    """A task calls by a lease, in a batch and in a stream; each answer must be the right one."""
+    """A task calls through a lease, in a batch and in a stream; each answer must be right."""
     return asyncio.run(_act(cast("PoolV2", bench.make(workers=1, checkout_timeout_s=PATIENT_S))))
 
 

@@ -1,6 +1,6 @@
-"""The lifecycle tests: forks, interrupts, abandoned leases, deaths of parents, and closes that cross.
+"""Lifecycle tests: forks, interrupts, abandoned leases, killed parents, and concurrent closes.
 
-Each knows only the common interface, and one guarantee.
+Each test knows only the common interface, and checks one guarantee.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _end(pid: int) -> None:
 
 
 def _together(work: Callable[[int], object], times: int) -> list[BaseException]:
-    # Do it in so many threads at once; what they raised.
+    # Runs `work` in this many threads at once, and returns the raised errors.
     errors: list[BaseException] = []
     barrier = threading.Barrier(times)
 
@@ -60,7 +60,7 @@ def _together(work: Callable[[int], object], times: int) -> list[BaseException]:
 
 
 def session_counters(bench: Bench) -> list[Finding]:
-    """Several threads call in two sessions; each session's counter must tell its calls."""
+    """Several threads call in two sessions; each session's counter must count its calls."""
     pool = bench.make(workers=2, checkout_timeout_s=PATIENT_S)
     try:
         errors = _together(
@@ -79,7 +79,7 @@ def session_counters(bench: Bench) -> list[Finding]:
 
 
 def left_grandchild(bench: Bench) -> list[Finding]:
-    """A worker has started a process of its own; neither may outlive the pool."""
+    """A worker has started a child process; neither may outlive the pool."""
     pool = bench.make(workers=1)
     try:
         pid = int(pool.execute("spawn_child", {"seconds": BUSY_S})["pid"])
@@ -94,7 +94,7 @@ def left_grandchild(bench: Bench) -> list[Finding]:
 
 
 def killed_parent(bench: Bench) -> list[Finding]:
-    """A program with a busy pool is killed by SIGKILL; its workers must go too."""
+    """A program with a busy pool is killed by SIGKILL; its workers must end too."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -128,7 +128,7 @@ def _busy(pool: Pool) -> None:
 
 
 def close_twice(bench: Bench) -> list[Finding]:
-    """Several threads close a pool, and then it is closed once more."""
+    """Several threads close a pool at once; then it is closed once more."""
     pool = bench.make(workers=2)
     pool.execute("ping", timeout_s=10.0)
     began = time.monotonic()
@@ -148,7 +148,7 @@ def close_twice(bench: Bench) -> list[Finding]:
 
 
 def forked_client(bench: Bench) -> list[Finding]:
-    """A forked child must be refused, and its end must cost its parent nothing."""
+    """A forked child must be refused, and its end must not harm its parent's pool."""
     pool = bench.make(workers=1)
     before = pool.execute("pid", timeout_s=10.0)["pid"]
     child = os.fork()
@@ -178,7 +178,7 @@ def forked_client(bench: Bench) -> list[Finding]:
 
 
 def ctrl_c_in_terminal(bench: Bench) -> list[Finding]:
-    """SIGINT reaches a busy worker, as from a terminal; its call must end well."""
+    """SIGINT reaches a busy worker, as from a terminal; its call must succeed."""
     pool = bench.make(workers=1)
     pid = int(pool.execute("pid", timeout_s=10.0)["pid"])
     got: list[Any] = []
@@ -230,7 +230,7 @@ def interrupted_client(bench: Bench) -> list[Finding]:
 
 
 def last_words(bench: Bench) -> list[Finding]:
-    """A worker prints and exits in a call; the error must tell what it printed."""
+    """A worker prints and exits in a call; the error must contain what it printed."""
     pool = bench.make(workers=1)
     told = ""
     try:
@@ -243,7 +243,7 @@ def last_words(bench: Bench) -> list[Finding]:
 
 
 def abandoned_lease(bench: Bench) -> list[Finding]:
-    """A thread ends while it holds the only worker; the worker must come back, and it be told who had it."""
+    """A thread ends while it holds the only worker; the pool must reclaim it, and a warning must name its holder."""
     pool: Any = bench.make(workers=1)
     kept: list[Any] = []
 
