@@ -1,7 +1,7 @@
-"""The command `poolproof`: reads what was asked for, calls the room that does it, and says how it went. Entry point.
+"""The command `poolproof`: parses the arguments, runs the command, and returns its exit code. Entry point.
 
-Exit codes: 0 SAFE or passed, 1 UNSAFE or failed, 2 bad usage, 3 INCONCLUSIVE or unknown, 4 the run itself failed,
-130 interrupted, 141 whoever read the output went away. Bad input is one line on stderr, never a traceback.
+Exit codes: 0 SAFE or passed, 1 UNSAFE or failed, 2 invalid usage, 3 INCONCLUSIVE or unknown, 4 the run itself failed,
+130 interrupted, 141 the reader of the output has gone. Invalid input is one line on stderr, never a traceback.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ app.command("worker", context_settings={"allow_extra_args": True, "ignore_unknow
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code."""
+    """Run the command, and return its exit code."""
     command = typer.main.get_command(app)
     try:
         code = command.main(None if arguments is None else list(arguments), "poolproof", standalone_mode=False)
     except typer.TyperException as error:
-        if told := _tell(error):  # empty where no command was given: then the help is out already
+        if told := _tell(error):  # empty if no command was given: the help has been printed already
             _complain(told)
         return Exit.USAGE
     except UsageError as error:
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("poolproof: interrupted\n")
         return Exit.INTERRUPTED
     except SystemExit as left:
-        if left.code == 1:  # whoever reads our output has gone away, which says nothing about the pools
+        if left.code == 1:  # the reader of the output has gone, so this is no verdict on the pools
             return Exit.READER_GONE
         return left.code if isinstance(left.code, int) else Exit.BROKEN
     except (HarnessError, PoolError, OSError) as error:
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(error: typer.TyperException) -> str:
-    # A value that is no number is named, with what is known of its limits: the words of the validator name neither.
+    # Names the option, the bad value and the option's help with its limits: the validator's message has none of these.
     param, reason = getattr(error, "param", None), error.__cause__
     validated: Any = getattr(reason, "errors", None)
     if param is not None and validated is not None:

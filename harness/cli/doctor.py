@@ -1,6 +1,6 @@
-"""Examines the machine: whether pools, runs and reports can work here, each point tried and not only looked up.
+"""Examines whether pools, runs and reports can work on this machine; each point is tried out.
 
-It mends nothing. Every examination ends, whatever it finds.
+It repairs nothing. Every examination ends, whatever it finds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ time.sleep(60)
 
 
 class Examination(msgspec.Struct, frozen=True):
-    """What was examined, whether it is well, and what was found."""
+    """One examined point: its name, whether it is in order, and what was found."""
 
     name: str
     well: bool
@@ -45,7 +45,7 @@ class Examination(msgspec.Struct, frozen=True):
 
 
 def examine() -> list[Examination]:
-    """Every examination, in an order in which later ones need the earlier."""
+    """Run every examination; later ones may depend on earlier ones."""
     checks: tuple[tuple[str, Callable[[], tuple[bool, str]]], ...] = (
         ("Python", _python),
         ("system", _system),
@@ -144,6 +144,6 @@ def _orphan() -> tuple[bool, str]:
 
 
 def _charts() -> tuple[bool, str]:
-    import vl_convert  # the heaviest import of all, for this examination alone
+    import vl_convert  # the slowest import; only this examination needs it
 
     return True, f"Vega-Lite {', '.join(vl_convert.get_vegalite_versions()[-1:])} is at hand"

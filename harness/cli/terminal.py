@@ -1,6 +1,6 @@
-"""What the command line shows: progress on stderr, findings and tables on stdout.
+"""Output of the command line: progress on stderr, findings and tables on stdout.
 
-Knows nothing of what is run. Plain lines where there is no terminal; NO_COLOR is respected.
+Knows nothing of the runs themselves. Without a terminal it prints plain lines; NO_COLOR is respected.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ MOST_NAMED = 3
 
 
 class Steps:
-    """Shows the steps of a run: a bar on a terminal, a line a step elsewhere, nothing if `quiet`. Thread-safe.
+    """Shows the steps of a run: a bar on a terminal, otherwise a line for each step, nothing if `quiet`. Thread-safe.
 
-    The bar tells how long the rest may take and, of steps that are named "WHAT on POOL", each pool's outcomes so far.
+    The bar shows the estimated remaining time and, for steps named "WHAT on POOL", each pool's outcomes so far.
     """
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
@@ -68,7 +68,7 @@ class Steps:
             self._task = self._bar.add_task("starting", total=None, figures="")
 
     def planned(self, total: int) -> None:
-        """So many steps are to come."""
+        """Set the number of steps."""
         self._total = total
         if self._bar is not None:
             self._bar.update(self._task, total=total)
@@ -103,7 +103,7 @@ class Steps:
             self._bar.update(self._task, description=described, figures=self._figures())
 
     def _figures(self) -> str:
-        # "v1 12 pass 2 fail · v2 14 pass", each word in its colour.
+        # "v1 12 pass 2 fail · v2 14 pass", with each outcome in its colour.
         return " · ".join(
             f"[bold]{escape(pool)}[/] " + " ".join(f"{count} {styled(word)}" for word, count in sorted(found.items()))
             for pool, found in sorted(self._outcomes.items())
@@ -128,7 +128,7 @@ def styled(word: str) -> str:
 
 
 def show_result(console: Console, result: RunResult, declared: dict[str, str], notes: Sequence[str] = ()) -> None:
-    """One run with its findings; `declared` has the reason for each checker that may fail, `notes` are warnings."""
+    """Print one run with its findings; `declared` has reasons of declared failures by checker, `notes` are warnings."""
     word = result.verdict.value if not result.skipped else "skipped"
     fails = [found.checker for found in result.findings if found.verdict is Verdict.FAIL]
     if fails and all(checker in declared for checker in fails):
@@ -166,7 +166,7 @@ def show_result(console: Console, result: RunResult, declared: dict[str, str], n
 
 
 def show_decision(console: Console, comparison: Comparison) -> None:
-    """The decision and its reasons."""
+    """Print the decision and its reasons."""
     console.print(
         f"{styled(comparison.decision.value)}: {escape(comparison.candidate)} for {escape(comparison.baseline)}",
         highlight=False,
@@ -180,10 +180,10 @@ def show_decision(console: Console, comparison: Comparison) -> None:
 
 
 def show_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table; lines with tabs where there is no terminal, so that a script can read them."""
+    """Print a table; without a terminal, print lines with tabs for scripts."""
     if not console.is_terminal:
         for row in rows:
-            console.file.write("\t".join(row) + "\n")  # the console would turn the tabs into blanks
+            console.file.write("\t".join(row) + "\n")  # the console would turn tabs into spaces
         return
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:

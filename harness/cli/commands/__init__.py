@@ -1,1 +1,1 @@
-"""The commands of `poolproof`, a file for each family. Entry point."""
+"""The commands of `poolproof`, a module for each family. Entry point."""

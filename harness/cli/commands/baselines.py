@@ -1,4 +1,4 @@
-"""Commands that remember: baseline save, check, list, show; history."""
+"""Commands on stored benches: baseline save, check, list, show; history."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def history_command(
 
 
 def plans_of(saved: BenchReport, seed: int) -> list[BenchPlan]:
-    """What was measured for the baseline, to be measured again. Raises UsageError for a scenario that is gone."""
+    """Plans that repeat the baseline's benches. Raises UsageError if a scenario no longer exists."""
     plans = []
     for bench in saved.benches:
         if bench.call:

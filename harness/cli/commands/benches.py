@@ -1,4 +1,4 @@
-"""Commands that measure: bench, sweep."""
+"""Commands that measure: bench and sweep."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def make_plans(
     worker_command: str | None = None,
     service_times: bool = False,
 ) -> list[BenchPlan]:
-    """What to measure. Raises UsageError that names the option, its value and the limits."""
+    """The benches to run. Raises UsageError that names a bad option, its value and its limits."""
     for option, value, least, most in (("--seed", seed, 0, 2**32 - 1), ("--workers", workers, 1, 1024)):
         if not least <= value <= most:
             raise UsageError(f"{option} {value}: a whole number from {least} to {most}")
@@ -159,7 +159,7 @@ def make_plans(
 
 
 def try_call(plan: BenchPlan) -> None:
-    """Make the plan's call once on each pool. Raises UsageError with a worker's own words if it refuses."""
+    """Make the plan's call once on each pool. Raises UsageError, with the worker's error, if a worker refuses it."""
     (step,) = plan_of(plan.scenario, Size(workers=1, clients=1), plan.seed)[0]
     for subject in (plan.baseline, plan.candidate):
         options: dict[str, Any] = {**plan.scenario.config, "workers": 1, "name": pool_name("try", subject.name)}
@@ -239,7 +239,7 @@ def bench_command(
 
 
 def keep(report: BenchReport, folder: Path) -> Path:
-    """Write the report as JSON and Markdown, and enter it into the index."""
+    """Write the report as JSON and Markdown, add it to the index, and return the path of the JSON."""
     path = write_report(report, folder)
     write_whole(folder / Path(BENCH_FILE).with_suffix(".md").name, markdown(report).encode())
     with Index() as index:
@@ -248,7 +248,7 @@ def keep(report: BenchReport, folder: Path) -> Path:
 
 
 def show_report(console: Console, report: BenchReport) -> None:
-    """The tests, figures and notes of each bench."""
+    """Print the tests, figures and notes of each bench."""
     for bench in report.benches:
         console.print(headline(bench), markup=False, highlight=False, style="bold")
         console.print(describe(bench), markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The command `selfcheck`: puts the harness itself to the test."""
+"""The command `selfcheck`: tests the harness itself."""
 
 from __future__ import annotations
 

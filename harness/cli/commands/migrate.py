@@ -1,6 +1,6 @@
-"""Commands of a migration: where it stands, one step further, back, and the checklist before it. Entry point.
+"""Commands of a migration: its status, its steps forward and back, and the checklist before it. Entry point.
 
-They change the state file; the applications that share it follow within a fraction of a second.
+They change the state file; the applications that share the file follow within a fraction of a second.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ P = ParamSpec("P")
 
 
 def _usage(command: Callable[P, int]) -> Callable[P, int]:
-    # What cannot be, in a file or an option, is a usage error here.
+    # Invalid content of a file or an option raises ConfigError; the command line reports it as a usage error.
     @wraps(command)
     def wrapped(*args: P.args, **options: P.kwargs) -> int:
         try:

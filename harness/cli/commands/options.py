@@ -1,4 +1,4 @@
-"""The options that several commands share, and what is made of them: requests, folders, exit codes."""
+"""Options that several commands share, and their conversion to requests, folders and exit codes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POOL_HELP = "a name of `poolproof list pools`, or package.module:factory"
 
 
 class Exit(IntEnum):
-    """What the exit codes mean."""
+    """The exit codes."""
 
     GOOD = 0
     BAD = 1
@@ -41,10 +41,10 @@ class Exit(IntEnum):
 
 
 class Profile(StrEnum):
-    """How thorough a run is.
+    """The thoroughness of a run.
 
-    A comparison of the profile smoke ends within 45 s on two processors, quick within 150 s. Full makes three times as
-    many calls, and runs each scenario through each face.
+    A comparison with the profile smoke ends within 45 s on two processors, with quick within 150 s. Full makes three
+    times as many calls, and runs each scenario through each face.
     """
 
     SMOKE = "smoke"
@@ -81,9 +81,9 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that compare,
 
 
 class Keeping:
-    """Makes the folder for the records, before anything is run, and says where they are if the run is interrupted.
+    """Makes the folder for the records before anything is run, and prints its path if the run is interrupted.
 
-    `at_the_end`: there is nothing to keep before the end.
+    `at_the_end`: nothing is written before the end. Raises UsageError if the folder cannot be made or written.
     """
 
     def __init__(self, folder: Path, *, at_the_end: bool = False) -> None:
@@ -105,7 +105,7 @@ class Keeping:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if kind is not None and self._made:
             with contextlib.suppress(OSError):
-                self._folder.rmdir()  # only if there is nothing in it
+                self._folder.rmdir()  # only if it is empty
         if kind is KeyboardInterrupt:
             kept = "nothing is kept before the end" if self._at_the_end else f"what was recorded is in {self._folder}"
             sys.stderr.write(f"poolproof: interrupted; {kept}\n")
@@ -120,7 +120,7 @@ def build_request(
     profile: Profile,
     worker_command: str | None,
 ) -> Request:
-    """How to run these scenarios. Raises UsageError that names the option, its value and the limits."""
+    """The request for these scenarios. Raises UsageError that names a bad option, its value and its limits."""
     for option, value, least, most in (
         ("--seed", seed, 0, 2**32 - 1),
         ("--workers", workers, 1, 1024),
@@ -146,13 +146,13 @@ def build_request(
 
 
 def new_folder(verb: str) -> Path:
-    """A folder in out/ that no earlier command has used; it is not made."""
+    """The path of a new, unused folder in out/; the folder is not made."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return DEFAULT_OUT / f"{verb}-{stamp}-{time.monotonic_ns() % 1000:03d}"
 
 
 def is_run(path: Path) -> bool:
-    """Whether the path is the folder of one run, and not a comparison. Raises UsageError if it is neither."""
+    """True for the folder of one run, false for a comparison. Raises UsageError if the path is neither."""
     if not path.exists():
         raise UsageError(f"there is no {path}")
     if path.is_dir() and not (path / COMPARISON_FILE).is_file() and not (path / "run.json").is_file():

@@ -1,4 +1,4 @@
-"""Commands that read what there is: list, report, open, site, analyze, schema."""
+"""Commands that list things or read stored results: list, report, open, site, analyze, schema."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from poolproof.scenarios import SUITES
 
 
 class Listed(StrEnum):
-    """What can be listed."""
+    """The things that can be listed."""
 
     SCENARIOS = "scenarios"
     POOLS = "pools"

@@ -1,4 +1,4 @@
-"""Shows run results on stdout, and what exit code they make."""
+"""Prints the results of runs on stdout, and decides their exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from poolproof.harness.model.verdict import Verdict, worst
 
 
 def show_results(results: Sequence[RunResult], scenarios: dict[str, Scenario], *, as_json: bool) -> int:
-    """Print the results, or all of them as one JSON array; the exit code. What was declared is no failure."""
+    """Print the results, or one JSON array of them, and return the exit code. Declared failures do not count."""
     verdicts = []
     console = Console()
     today = datetime.now(UTC).date().isoformat()
@@ -33,7 +33,7 @@ def show_results(results: Sequence[RunResult], scenarios: dict[str, Scenario], *
         notes = [f"{checker}: {excuse.ran_out}" for checker, excuse in excuses.items() if excuse.ran_out]
         if not result.skipped:
             failed = {found.checker for found in result.findings if found.verdict is Verdict.FAIL}
-            failed |= set(result.unasked)  # what was not asked could not show
+            failed |= set(result.unasked)  # a checker that did not run could not show a difference
             notes += not_seen(entries, result.pool, failed, scenario=result.scenario, today=today)
         verdict = result.verdict
         if verdict is Verdict.FAIL and not result.trouble:

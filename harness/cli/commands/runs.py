@@ -194,5 +194,5 @@ def run_command(
 def _is_there(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except (ImportError, ValueError):  # a part of it is not there, or is no name
+    except (ImportError, ValueError):  # its parent package does not exist, or it is not a valid name
         return False

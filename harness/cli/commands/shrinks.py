@@ -1,4 +1,4 @@
-"""The command `shrink`: reduces a failed run, and says how surely what is left fails."""
+"""The command `shrink`: reduces a failed run, and measures how often the reduced run fails."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def shrink_command(
 
 
 def describe(shrunk: Shrunk) -> list[str]:
-    """What came of it, in sentences; the last is the command that runs the reduced plan."""
+    """The result in sentences; the last one is the command that runs the reduced plan."""
     what = f"{shrunk.checker} of {shrunk.scenario} on {shrunk.pool}, seed {shrunk.seed}"
     if shrunk.after is None:
         return [
@@ -113,5 +113,5 @@ def describe(shrunk: Shrunk) -> list[str]:
 
 
 def rate(share: Proportion) -> str:
-    """ "4 of 5 runs (95 % interval 38 % to 96 %)"."""
+    """The proportion as text, such as "4 of 5 runs (95 % interval 38 % to 96 %)"."""
     return f"{share.count} of {share.total} runs (95 % interval {share.low:.0%} to {share.high:.0%})"
