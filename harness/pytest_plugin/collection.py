@@ -1,6 +1,6 @@
-"""Scenarios as pytest items: one item a scenario and pool, which runs it and reports what the checkers found.
+"""Scenarios as pytest items: an item for each scenario and pool, which runs the scenario and reports the findings.
 
-Knows nothing of other items. A failure that the scenario declares is an expected one (xfail), with its reason.
+Knows nothing of other items. A declared failure is an expected failure (xfail) with the declared reason.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from poolproof.harness.run.runner import Request, Subject, run
 
 
 class ScenarioFailed(Exception):
-    """The pool failed the scenario, or nobody can tell whether it did."""
+    """The pool failed the scenario, or the run could not be decided."""
 
 
 class ScenarioItem(pytest.Item):
@@ -50,13 +50,13 @@ class ScenarioItem(pytest.Item):
 
     @property
     def planned(self) -> Planned:
-        """The item's line in the ledger."""
+        """The item's entry in the ledger."""
         return Planned(
             node=self.nodeid, scenario=self.scenario.name, pool=self.subject.name, file=str(self.path.resolve())
         )
 
     def runtest(self) -> None:
-        """Run it, keep the result, and raise if it is not a pass."""
+        """Run the scenario, record its result, and raise if it did not pass."""
         reason = why_not(self.scenario.depths, self.depth)
         if reason:
             self._ledger.receive(self.nodeid, self._skipped(reason))
@@ -84,12 +84,12 @@ class ScenarioItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
-        """Where it is defined, and its name."""
+        """The file and the name of the item."""
         return self.path, None, self.name
 
 
 def without_unknown(result: RunResult) -> RunResult:
-    """The result without what cannot be known where there is no process; its verdict is that of the rest."""
+    """The result without undecided findings: a mock has no process to judge. The verdict is the worst of the rest."""
     known = tuple(found for found in result.findings if found.verdict is not Verdict.UNKNOWN)
     verdict = Verdict.UNKNOWN if result.trouble or not known else worst(found.verdict for found in known)
     return msgspec.structs.replace(result, findings=known, verdict=verdict)
@@ -109,13 +109,13 @@ def raise_unless_passed(scenario: Scenario, result: RunResult) -> None:
 
 
 def excuse_finding(scenario: Scenario, result: RunResult, checker: str) -> Excuse:
-    """Why this finding may be a failure today, if it may."""
+    """The excuse of a finding that may fail today; an empty excuse if there is none."""
     today = datetime.now(UTC).date().isoformat()
     return find_excuse(scenario.intended_differences, {result.pool}, checker, today=today)
 
 
 def describe(scenario: Scenario, result: RunResult) -> str:
-    """What is wrong, with the evidence and the line that repeats it."""
+    """The findings with their evidence, and the command that repeats the run."""
     lines = [f"{scenario.name} on {result.pool}, seed {result.seed}: {result.verdict.value.upper()}"]
     if result.trouble:
         lines.append(f"  trouble: {result.trouble}")

@@ -1,9 +1,9 @@
-"""The conformance kit: one line gives a test suite of one's own every scenario for one's own pool. Entry point.
+"""The conformance kit: one line adds a test for every scenario, on your own pool, to your test suite. Entry point.
 
     from poolproof.harness.pytest_plugin.conformance import conformance_tests
     test_my_pool = conformance_tests("my_package.pools:make")
 
-A scenario is one test. It is skipped, with the reason, if the pool lacks what the scenario needs.
+Each scenario is one test. It is skipped, with the reason, if the pool lacks what the scenario needs.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ CORE_NAMES = frozenset(checker.name for checker in CORE)
 
 
 class KnownFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """One finding that the pool is known to fail, why, and until which day (as 2026-12-31; empty: for good).
+    """A known failure of the pool: the checker, the reason, and the last day (such as 2026-12-31; empty: no end).
 
-    The test is an expected failure (xfail) then; if the finding does not show any more, a NotSeen warning says so.
+    The test is then an expected failure (xfail). If the checker no longer fails, a NotSeen warning says so.
     """
 
     scenario: str
@@ -47,11 +47,11 @@ class KnownFailure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NotSeen(UserWarning):
-    """A failure was declared and did not show."""
+    """A declared failure did not occur."""
 
 
 class Undecided(UserWarning):
-    """What holds in every scenario could not be looked at in this one, since the pool tells of no events."""
+    """Checkers that every scenario has could not decide this one, since the pool reports no events."""
 
 
 def conformance_tests(
@@ -66,8 +66,9 @@ def conformance_tests(
 ) -> Callable[[Scenario, Path], None]:
     """A test function with one item for each scenario; bind it to a name that begins with `test`.
 
-    `pool` is a name as of `--pool`, a Subject, or a factory `(config, observer) -> Pool`. `scenarios` are names, files
-    or Scenario objects; none stands for the whole catalogue of the profile. Raises UsageError for what there is not.
+    `pool` is a name as for `--pool`, a Subject, or a factory `(config, observer) -> Pool`. `scenarios` are names, files
+    or Scenario objects; if empty, all scenarios of the profile. Raises UsageError if a scenario or the profile does not
+    exist.
     """
     if profile not in SCALES:
         raise UsageError(f"profile {profile!r}: one of {', '.join(SCALES)}")
@@ -96,10 +97,10 @@ def conformance_tests(
 
 
 def judge_item(scenario: Scenario, result: RunResult, *, tells: bool) -> None:
-    """Raise what pytest expects: skipped, expected to fail, or failed. `tells`: the pool tells of its events.
+    """Raise pytest's skip, its xfail, or ScenarioFailed, as the result demands. `tells`: the pool reports events.
 
-    What cannot be decided is a failure, unless a pool without events is the cause: then the scenario's own checkers
-    make it a skip, and those that every scenario has a warning.
+    An undecided result is a failure, unless the cause is a pool without events. In that case an undecided checker of
+    the scenario itself makes it a skip, and an undecided checker that every scenario has makes it a warning.
     """
     if not result.skipped:
         today = datetime.now(UTC).date().isoformat()
@@ -132,7 +133,7 @@ def _choose(wanted: Sequence[str | Scenario], profile: str) -> list[Scenario]:
 
 
 def _name_of(pool: object) -> str:
-    # As the command line names it, so that a finding's replay works there.
+    # The pool's name on the command line, so that a finding's replay command works.
     qualified = str(getattr(pool, "__qualname__", ""))
     if qualified and "<" not in qualified:
         return f"{getattr(pool, '__module__', '')}:{qualified}"

@@ -1,7 +1,7 @@
-"""The ledger of a pytest session: what was planned, what came of it, and whether the two agree.
+"""The ledger of a pytest session: the planned items, their results, and a check that the two agree.
 
-Every process appends to files of its own in the session's folder, so a process that is killed loses no finished
-result. Knows nothing of pytest.
+Every process appends to its own files in the session's folder, so a killed process loses no finished result. Knows
+nothing of pytest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Record = TypeVar("Record")
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
-    """One item that was collected. `file` is where its scenario is defined."""
+    """One collected item. `file` defines its scenario."""
 
     node: str
     scenario: str
@@ -28,14 +28,14 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one item."""
+    """The result of one item."""
 
     node: str
     result: RunResult
 
 
 class Ledger:
-    """The folder of one session, written to by process `who`. The folder is made by the first line."""
+    """The folder of one session, written by the process `who`. The first record makes the folder."""
 
     def __init__(self, folder: Path, who: str) -> None:
         self.folder = folder
@@ -43,12 +43,12 @@ class Ledger:
         self._who = f"{who}-{os.getpid()}"
 
     def plan(self, items: Iterable[Planned]) -> None:
-        """Say what this process has collected."""
+        """Record the items that this process has collected."""
         for item in items:
             self._append("plan", item)
 
     def receive(self, node: str, result: RunResult) -> None:
-        """Keep a result, on disk when this returns."""
+        """Record a result; it is on disk when this returns."""
         self._append("results", Received(node=node, result=result))
 
     def _append(self, kind: str, record: Planned | Received) -> None:
@@ -58,11 +58,11 @@ class Ledger:
             file.write(msgspec.json.encode(record) + b"\n")
 
     def planned(self) -> dict[str, Planned]:
-        """What any process has planned, by node."""
+        """The items that any process has planned, by node."""
         return {item.node: item for line in self._lines("plan") if (item := _decode(line, Planned)) is not None}
 
     def received(self) -> dict[str, RunResult]:
-        """What any process has received, by node; the last counts."""
+        """The results that any process has recorded, by node; the last one of a node counts."""
         found = (_decode(line, Received) for line in self._lines("results"))
         return {item.node: item.result for item in found if item is not None}
 
@@ -75,7 +75,7 @@ def _decode(line: bytes, kind: type[Record]) -> Record | None:
     try:
         return msgspec.json.decode(line, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return None  # torn by a kill in the middle of a write
+        return None  # incomplete, since the process was killed in the middle of a write
 
 
 def reconcile(

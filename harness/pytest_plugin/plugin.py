@@ -1,7 +1,7 @@
-"""The pytest plugin: options, fixtures, scenarios as items, and the one report of a session. Entry point.
+"""The pytest plugin: options, fixtures, scenarios as items, and one report for each session. Entry point.
 
-Nothing but pytest is imported until something of poolproof is used. Under pytest-xdist each worker writes run folders
-and ledger lines; the controller reconciles what was planned with what it received, and builds the report.
+Only pytest is imported until something of poolproof is used. Under pytest-xdist each worker writes run folders and
+ledger lines; the controller compares the planned items with the received results, and builds the report.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PROFILE_SCALES = {"quick": 1.0, "full": 3.0}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options. Each begins with --poolproof, so that none meets one of a user's conftest."""
+    """Add the options. Each begins with --poolproof, so that none conflicts with an option of a user's conftest."""
     group = parser.getgroup("poolproof", "worker pools under test")
     group.addoption(
         "--poolproof-pool",
@@ -69,7 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the session's state."""
+    """Create the session's state."""
     config.addinivalue_line("markers", "scenario: an item that runs a poolproof scenario on a pool")
     config.addinivalue_line("markers", "pool_options(**options): options of the fixture `pool`, as of PoolConfig")
     config.addinivalue_line(
@@ -84,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class State:
-    """What the plugin knows of its session, in one process. `controls`: it is not an xdist worker."""
+    """The plugin's state of one session, in one process. `controls`: the process is not an xdist worker."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -100,11 +100,11 @@ class State:
 
     @property
     def pool_names(self) -> tuple[str, ...]:
-        """The pools to test, the baseline first."""
+        """The names of the pools to test, the baseline first."""
         return tuple(dict.fromkeys(self._config.getoption("poolproof_pool") or DEFAULT_POOLS))
 
     def subjects(self) -> list[Subject]:
-        """The same as subjects. Raises pytest.UsageError for an unknown one."""
+        """The pools to test, the baseline first. Raises pytest.UsageError for an unknown name."""
         from poolproof.harness.model.errors import UsageError
         from poolproof.harness.subjects.pools import find_pool
 
@@ -114,7 +114,7 @@ class State:
             raise pytest.UsageError(f"--poolproof-pool: {error}") from error
 
     def stages(self, scenario: Scenario) -> list[tuple[Subject, Request, Backend]]:
-        """Where to run a scenario: each pool for real; with an option at the deepest that it allows of those."""
+        """Pool, request and depth of each run: depth real, or the deepest of the option's depths that is allowed."""
         from poolproof.harness.fakes.backends.making import MOCK, at_wire
         from poolproof.harness.model.backend import Backend
 
@@ -139,7 +139,7 @@ class State:
 
     @property
     def ledger(self) -> Ledger:
-        """This process's pen."""
+        """The ledger of this process."""
         if self._ledger is None:
             from poolproof.harness.pytest_plugin.ledger import Ledger
 
@@ -148,7 +148,7 @@ class State:
 
     @property
     def request(self) -> Request:
-        """How to run, from the options. Raises pytest.UsageError for a worker command that starts no worker."""
+        """The request made from the options. Raises pytest.UsageError if the worker command starts no worker."""
         if self._request is None:
             from poolproof.harness.model.errors import UsageError
             from poolproof.harness.model.workload import Size
@@ -178,7 +178,7 @@ STATE = pytest.StashKey[State]()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - xdist's WorkerController
-    """Tell an xdist worker where everything goes."""
+    """Tell an xdist worker the session's output folder."""
     node.workerinput["poolproof_out"] = str(node.config.stash[STATE].out)
 
 
@@ -186,7 +186,7 @@ def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - xdist's WorkerCo
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
-    """Collect the files that the ini option `poolproof_scenarios` names, unless pytest does so itself."""
+    """Collect the files that the ini option `poolproof_scenarios` names, unless pytest collects them itself."""
     config = parent.config
     if file_path.suffix != ".py" or file_path.name == "__init__.py" or parent.session.isinitpath(file_path):
         return None
@@ -195,14 +195,14 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Mod
     if not any(file_path.match(pattern) for pattern in config.getini("poolproof_scenarios")):
         return None
     if b"Scenario" not in file_path.read_bytes():
-        return None  # of the same name by chance
+        return None  # a file without scenarios that matches a pattern by chance
     return pytest.Module.from_parent(parent, path=file_path)
 
 
 def pytest_pycollect_makeitem(
     collector: pytest.Module | pytest.Class, name: str, obj: object
 ) -> list[ScenarioItem] | None:
-    """An item for each pool, for each scenario of a scenario file; in a test file, for those named test…"""
+    """An item for each pool and each scenario of the file; in a test file, only for names that begin with "test"."""
     if (type(obj).__module__, type(obj).__name__) != ("poolproof.harness.model.scenario", "Scenario"):
         return None
     import msgspec
@@ -214,10 +214,10 @@ def pytest_pycollect_makeitem(
     assert isinstance(obj, Scenario)
     is_test_file = any(fnmatch.fnmatch(collector.path.name, glob) for glob in collector.config.getini("python_files"))
     if is_test_file and not name.startswith("test"):
-        return None  # imported for a test's own use
+        return None  # imported for use in a test
     state = collector.config.stash[STATE]
     if not (obj.file or is_of_catalogue(obj)):
-        obj = msgspec.structs.replace(obj, file=str(collector.path.resolve()))  # whoever replays it finds it there
+        obj = msgspec.structs.replace(obj, file=str(collector.path.resolve()))  # a replay loads it from this file
     state.scenarios[str(collector.path.resolve()), obj.name] = obj
     return [
         ScenarioItem.from_parent(
@@ -234,7 +234,7 @@ def pytest_pycollect_makeitem(
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Write down what is planned, and whether other tests must wait while a bench runs."""
+    """Record the planned items, and whether other tests must wait while a bench runs."""
     if session.config.option.collectonly:
         return
     state = session.config.stash[STATE]
@@ -249,7 +249,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that uses our fixture `pool` once for each pool."""
+    """Run a test with the fixture `pool` once for each pool, a test with `adapter` once for each depth and pool."""
     if "poolproof_subject" in metafunc.fixturenames:
         subjects = metafunc.config.stash[STATE].subjects()
         metafunc.parametrize("poolproof_subject", subjects, ids=[subject.name for subject in subjects], indirect=True)
@@ -259,7 +259,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def places_of(config: pytest.Config) -> list[tuple[str, ...]]:
-    """Where tests with `adapter` are run: ("mock",), and ("wire", pool) and ("real", pool) for each pool."""
+    """The places for tests with `adapter`: ("mock",), and ("wire", pool) and ("real", pool) for each pool."""
     names = config.stash[STATE].pool_names
     chosen = config.getoption("poolproof_adapter") or DEPTHS
     places: list[tuple[str, ...]] = []
@@ -462,7 +462,7 @@ def run_bench(request: pytest.FixtureRequest) -> Callable[..., Bench]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Beside a bench no test of another xdist worker runs: each of them shares the gate that a bench holds alone."""
+    """While a bench runs, no test of another xdist worker runs: each test shares the gate that a bench holds alone."""
     if not item.config.stash[STATE].gated or BENCH_FIXTURE in getattr(item, "fixturenames", ()):
         return (yield)
     from poolproof.harness.run.lock import covering
@@ -471,23 +471,23 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
 
 
-# The session's end.
+# The end of the session.
 
 
 class Outcomes:
-    """Remembers each outcome that reaches the controlling process, by node."""
+    """Records each outcome that reaches the controlling process, by node."""
 
     def __init__(self) -> None:
         self.seen: dict[str, set[str]] = defaultdict(set)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """One phase of one item has ended."""
+        """Record the outcome of one phase of one item."""
         self.seen[report.nodeid].add(report.outcome)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Reconcile, compare and report, in the controlling process and after every worker has left."""
+    """Reconcile, compare and report, in the controlling process and after every xdist worker has ended."""
     state = session.config.stash[STATE]
     if not state.controls or not (state.out / "ledger").is_dir() or session.config.option.collectonly:
         return
@@ -510,7 +510,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what was decided, and where the report is."""
+    """Print the decisions and the paths of the reports."""
     lines = config.stash[STATE].summary
     if lines:
         terminalreporter.section("poolproof")

@@ -1,6 +1,6 @@
-"""The end of a pytest session: reconcile, set the pools side by side, write the one report. Entry point.
+"""The end of a pytest session: checks that no result is missing, compares the pools, writes the report. Entry point.
 
-Knows nothing of pytest's objects. What is missing fails the session; it is never passed over.
+Knows nothing of pytest's objects. A missing result fails the session; it is never ignored.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from poolproof.reports import FORMATS, write_reports
 
 
 class Silence:
-    """Progress that nobody hears."""
+    """A progress listener that does nothing."""
 
     def planned(self, total: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def began(self, what: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def ended(self, what: str, outcome: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def finish(
@@ -47,10 +47,10 @@ def finish(
     measure: bool,
     formats: Sequence[str] | None = None,
 ) -> tuple[list[str], bool]:
-    """The lines of the summary, and whether the session has failed for a reason that no item has told.
+    """The lines of the summary, and whether the session has failed for a reason that no item has reported.
 
     `scenarios` are those that this process has collected, by file and name; others are loaded from their files.
-    `stopped`: the session was ended early, so what is missing is not held against it. `formats` are those of
+    `stopped`: the session was ended early, so missing results are no failure. `formats` are the formats of
     poolproof.reports.FORMATS to write, all if None.
     """
     planned, received = ledger.planned(), ledger.received()
