@@ -1,1 +1,1 @@
-"""Whether a migration may begin: the checklist, and what it is decided from."""
+"""The readiness check before a migration: the checklist and its evidence."""

@@ -1,6 +1,6 @@
-"""The checklist before a migration: each line is decided from evidence, and a line without evidence is not passed.
+"""The checklist before a migration: evidence decides each line, and a line without evidence is not passed.
 
-Pure. The evidence is one comparison, one soak of each pool, and what was found in the documents.
+Pure. The evidence is one comparison, one soak of each pool, and an examination of the documents.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from poolproof.harness.compare.judge import MARGIN
 from poolproof.harness.model.verdict import Verdict, worst
 
 MOST_ERROR_RATE = 0.001
-"""The share of failed calls that the candidate may have above the baseline."""
+"""How much the candidate's share of failed calls may exceed the baseline's."""
 LEAST_CALLS = 500
 LEAST_SAMPLES = 20
 MOST_BYTES_PER_S = 1 << 20
@@ -29,8 +29,8 @@ NOT_RUN = "not run"
 class Soak(msgspec.Struct, frozen=True, kw_only=True):
     """A steady load on one pool for `seconds`. `samples` are (seconds, resident bytes of the pool's workers).
 
-    `wrong` tells of answers that were not the caller's own; `alarms` of looks at status and health that failed, or
-    whose figures did not add up, out of `looks`.
+    `wrong` describes answers to other requests. `looks` counts the checks of status and health; `alarms` describes
+    those that failed, or whose figures did not add up.
     """
 
     pool: str
@@ -43,17 +43,17 @@ class Soak(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def calls(self) -> int:
-        """All calls that ended."""
+        """The number of calls that ended."""
         return sum(self.outcomes.values())
 
     @property
     def failed(self) -> int:
-        """Those without a result."""
+        """The number of calls that ended without a result."""
         return self.calls - self.outcomes.get("result", 0)
 
 
 class Documents(msgspec.Struct, frozen=True, kw_only=True):
-    """What was looked for in the documents; `problems` are sentences."""
+    """An examination of the documents: how many names and links were looked up; `problems` are sentences."""
 
     pages: int
     looked_for: int
@@ -61,7 +61,7 @@ class Documents(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One line. A line that was not run is UNKNOWN, and `ran` says so."""
+    """One line. A line that was not run is UNKNOWN, and its `ran` is False."""
 
     name: str
     verdict: Verdict
@@ -70,12 +70,12 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def word(self) -> str:
-        """pass, fail, unknown or not run."""
+        """The line's status: pass, fail, unknown or not run."""
         return self.verdict.value if self.ran else NOT_RUN
 
 
 class Checklist(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole page."""
+    """The whole checklist."""
 
     baseline: str
     candidate: str
@@ -86,16 +86,16 @@ class Checklist(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of its lines."""
+        """The worst verdict of its lines."""
         return worst(item.verdict for item in self.items)
 
 
 def build_items(
     comparison: Comparison | None, soaks: Sequence[Soak], documents: Documents | None, *, why_not: str | None = ""
 ) -> tuple[Item, ...]:
-    """The lines, in the order of the guide. `soaks` is empty or has the baseline's and the candidate's.
+    """The lines, in the order of the guide. `soaks` is empty, or has the baseline's soak and the candidate's.
 
-    `why_not` says why there are no `documents`; None that they are not asked for, so that there is no line for them.
+    `why_not` says why there are no `documents`; None means that documents are not requested and have no line.
     """
     rows = () if comparison is None else comparison.scenarios
     one, other = (None, None) if len(soaks) < 2 else (soaks[0], soaks[1])
@@ -121,7 +121,7 @@ def _not_run(name: str, why: str) -> Item:
 
 
 def _failures(row: ScenarioComparison, side: int) -> list[str]:
-    # What one pool fails and nothing excuses; what the baseline fails too may be declared for the candidate.
+    # The undeclared failures of one pool. For the candidate, a failure is declared only if the baseline fails it too.
     result = (row.baseline, row.candidate)[side]
     shared = {d.checker for d in row.differences if d.kind == "finding" and d.pool == row.baseline.pool}
     return [
@@ -242,7 +242,7 @@ def _memory(soak: Soak | None) -> Item:
     name = "memory does not grow"
     if soak is None:
         return _not_run(name, "no soak was run")
-    samples = soak.samples[len(soak.samples) // 5 :]  # warming up is no leak
+    samples = soak.samples[len(soak.samples) // 5 :]  # growth during the warm-up is no leak
     if len(samples) < LEAST_SAMPLES:
         return _decide(name, (), [f"{LEAST_SAMPLES} are needed"], f"{len(samples)} samples")
     slope = theil_sen(samples)

@@ -1,6 +1,6 @@
-"""Looks into a folder of documents: do they name what there is, and lead somewhere?
+"""Examines a folder of documents: do they name every command and option, and do their links lead to files?
 
-Knows nothing of what is true otherwise: that an option is named does not mean that it is explained well.
+Knows nothing of the content: a named option may still be explained badly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ GUIDE = "migration-guide.md"
 
 
 def examine_documents(folder: Path, commands: Iterable[str]) -> Documents | None:
-    """Whether the guide names every command of `poolproof migrate` and every option; None if there is no guide.
+    """Check that the guide names every command of `poolproof migrate` and every option; None if there is no guide.
 
     Every page's links must lead to a file, and every `poolproof migrate …` that it shows must be one of `commands`.
     """

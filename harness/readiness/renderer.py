@@ -16,7 +16,7 @@ MEANING = {
 
 
 def render_checklist(checklist: Checklist) -> str:
-    """The page."""
+    """The checklist as a Markdown page."""
     rows = [f"| {item.word} | {item.name} | {_cell(item.evidence)} |" for item in checklist.items]
     lines = [
         f"# Migration checklist: {checklist.candidate} for {checklist.baseline}",

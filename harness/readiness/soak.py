@@ -1,6 +1,6 @@
-"""A steady load on one pool, while its status, its health and its memory are looked at.
+"""A steady load on one pool, with regular checks of its status, its health and its memory.
 
-Knows nothing of verdicts. Every answer is checked: an echo has its own nonce, a session has its own last value.
+Knows nothing of verdicts. Every answer is checked: an echo must return its own nonce, a session its own last value.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from poolproof.harness.run.runner import Subject
 
 LOOK_S = 0.1
 ROUND = 25
-"""So many calls of a client make one session, which then ends: the load itself leaves nothing behind."""
+"""After this many calls a client ends its session, so that the load itself leaves no session behind."""
 MOST_TOLD = 20
 STOP_WAIT_S = 60.0
 
 
 def soak(subject: Subject, *, workers: int, clients: int, seconds: float) -> Soak:
-    """Load the pool with `clients` threads for `seconds`. Raises RunError if it cannot be made or does not stop."""
+    """Load the pool with `clients` threads for `seconds`. Raises RunError if the pool breaks or a call hangs."""
     try:
         pool = subject.make(PoolConfig(name=pool_name("soak", subject.name), workers=workers), None)
     except PoolError as error:

@@ -1,6 +1,6 @@
-"""Executes the checklist: a comparison, a soak of each pool, a look into the documents.
+"""Runs the checklist: a comparison, a soak of each pool, an examination of the documents.
 
-Knows nothing of the command line and of how a page looks.
+Knows nothing of the command line and of the page's layout.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def validate(
     commands: Iterable[str],
     command: str,
 ) -> tuple[Checklist, Comparison]:
-    """The checklist, and the comparison behind it. Raises as these do.
+    """The checklist and the comparison behind it. Raises the errors of `compare` and `soak`.
 
-    A `soak_s` of 0 leaves the soaks unrun; without `docs` there is no line for the documents.
+    If `soak_s` is 0, no soak is run; without `docs` there is no line for the documents.
     """
     comparison = compare(
         scenarios,
