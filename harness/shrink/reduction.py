@@ -1,6 +1,6 @@
 """Delta debugging: the smallest selection for which a test still holds (Zeller and Hildebrandt 2002, ddmin).
 
-Pure: the test is an argument, and what it does and when it stops is its own affair.
+Pure: the test is an argument; the caller decides what it does and when it stops.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ Item = TypeVar("Item")
 
 
 class Spent(Exception):
-    """The test may not be asked any more; its message says what was spent."""
+    """The test may not run again; the message names the bound that was reached."""
 
 
 def ddmin(items: Sequence[Item], holds: Callable[[Sequence[Item]], bool]) -> list[Item]:
-    """The items, with as many left out as possible so that `holds` is true; it is taken to be true of all of them.
+    """A smallest part of the items for which `holds` is true; it is assumed to be true of all items.
 
-    No single item of what is left can be left out as well, unless `holds` is not of one mind. Spent is passed on.
+    No single item of the result can be left out as well, if `holds` is deterministic. An exception Spent is passed on.
     """
     left = list(items)
     if left and holds([]):
@@ -45,7 +45,7 @@ def ddmin(items: Sequence[Item], holds: Callable[[Sequence[Item]], bool]) -> lis
 
 
 class Reduction:
-    """Reduces a whole plan. `best` is the smallest selection that has held so far, whenever it is asked."""
+    """Reduces a whole plan. `best` is always the smallest selection that has held so far."""
 
     def __init__(self, whole: Whole, holds: Callable[[Selection], bool]) -> None:
         self._whole = whole
@@ -54,7 +54,7 @@ class Reduction:
         self.best = whole.everything
 
     def carry_out(self) -> str:
-        """Reduce until nothing more can be left out, or until the test is spent: then why, else an empty text."""
+        """Reduce until nothing more can be left out (returns ""), or until the test is spent (returns the reason)."""
         try:
             while True:
                 before = self.best
@@ -104,7 +104,7 @@ class Reduction:
 
 
 def _fewer(workers: int) -> Iterable[int]:
-    # 1 first: most findings need no more; then halfway up.
+    # 1 first, since most findings need one worker only; then halfway up.
     tried = 1
     while tried < workers:
         yield tried
@@ -112,7 +112,7 @@ def _fewer(workers: int) -> Iterable[int]:
 
 
 def size_of(selection: Selection, whole: Whole) -> dict[str, int]:
-    """How much a selection holds: ops, clients, faults, workers."""
+    """The numbers of operations, clients, faults and workers of a selection."""
     clients = sum(bool(ops & selection.ops) for ops in whole.clients())
     return {
         "ops": len(selection.ops),

@@ -1,6 +1,7 @@
-"""What is left of a run's plan while it is reduced: a choice of its operations, its faults and its workers.
+"""The remaining part of a run's plan while it is reduced: a selection of its operations, faults and workers.
 
-Pure. A choice is kept sound: a step that waits for one that is gone, and a fault whose moment cannot come, go too.
+Pure. A selection is kept consistent: a step that waits for a removed step, and a fault whose moment cannot come, are
+removed too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from poolproof.harness.model.workload import Plan, Step
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Operations and faults by their numbers in the whole plan, and how many workers."""
+    """Operations and faults, by their numbers in the whole plan, and a number of workers."""
 
     ops: frozenset[int]
     faults: frozenset[int]
@@ -28,7 +29,7 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def everything(self) -> Selection:
-        """The selection that leaves nothing out."""
+        """The selection of the whole plan."""
         count = sum(map(len, self.plan))
         return Selection(ops=frozenset(range(count)), faults=frozenset(range(len(self.faults))), workers=self.workers)
 
@@ -41,7 +42,7 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def settle(self, selection: Selection) -> Selection:
-        """The selection without what could not happen in it."""
+        """The selection without steps and faults that could not happen in it."""
         steps = dict(enumerate(step for steps in self.plan for step in steps))
         ops = set(selection.ops)
         while True:
@@ -69,5 +70,5 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def awaited(moment: str) -> str:
-    """The label in "LABEL:sent"; empty for no moment."""
+    """The label of a moment such as "LABEL:sent"; empty for an empty moment."""
     return moment.rpartition(":")[0]

@@ -1,6 +1,6 @@
-"""Shrinks a run: runs smaller and smaller plans as long as the finding shows, within bounds, and says how surely.
+"""Shrinks a run: runs smaller and smaller plans while the finding shows, within bounds, and measures how often it does.
 
-Each trial is a run in a process of its own. Progress goes to a listener; what is found is stored and can be run.
+Each trial is a run in its own process. Progress goes to a listener; the reduced plan is stored and can be run.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from poolproof.harness.shrink.selection import Selection, Whole
 PLAN_FILE = "plan.json"
 RECORD_FILE = "shrink.json"
 SURELY = 0.95
-"""How likely a finding that still shows is to be seen in the trials of one plan."""
+"""The chance that a finding that still shows is seen in the trials of one plan."""
 MOST_TRIALS = 5
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """How many runs and seconds it may take; `repeats` of the runs measure the rate before, as many the rate after."""
+    """The largest number of runs and seconds; `repeats` runs measure the rate before, and as many the rate after."""
 
     runs: int = 80
     seconds: float = 300.0
@@ -46,9 +46,9 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shrunk(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it: sizes, rates of reproduction, what it took, and why it ended early, if it did.
+    """The result: sizes, rates of reproduction, runs, seconds, and the reason for an early end.
 
-    `plan` is the file of the reduced plan, empty if the finding did not show at all. `after` is None then.
+    `plan` is the file of the reduced plan. If the finding did not show at all, `plan` is empty and `after` is None.
     """
 
     scenario: str
@@ -67,14 +67,14 @@ class Shrunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_plan(scenario: Scenario, info: RunInfo, *, scale: float) -> Whole:
-    """The whole plan of a run, made again from its seed."""
+    """The whole plan of a run, rebuilt from its seed."""
     size = Size(workers=info.workers, clients=info.clients, scale=scale)
     plan = scenario.workload(random.Random(f"{info.scenario}/{info.seed}"), size)
     return Whole(plan=plan, faults=scenario.faults, workers=info.workers)
 
 
 def choose_finding(result: RunResult, checker: str | None, declared: Callable[[str], bool]) -> str:
-    """The checker whose failure is to be kept: the one asked for, else the first failure that nobody declared.
+    """The checker whose failure is kept: the requested one, else the first undeclared one, else the first.
 
     Raises UsageError if there is no such failure.
     """
@@ -89,7 +89,7 @@ def choose_finding(result: RunResult, checker: str | None, declared: Callable[[s
 
 
 class Shrinking:
-    """One shrinking under way. `scale` is that of the run's profile."""
+    """One shrinking of a run. `scale` is the scale of the run's profile."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Shrinking:
         self._reserve = 0
 
     def carry_out(self) -> Shrunk:
-        """Measure, reduce, measure again, and store the plan and the record. An interrupt is raised on.
+        """Measure, reduce, measure again, and store the plan and the record. An interrupt is re-raised.
 
         Raises UsageError if the folder cannot be written, or a step's arguments are not JSON.
         """
@@ -167,7 +167,7 @@ class Shrinking:
                 count += self._try(selection, what)
                 total += 1
         except Spent:
-            pass  # of fewer runs, then; the interval says so
+            pass  # the rate is then based on fewer runs; its interval shows that
         return proportion(count, total)
 
     def _shows(self, selection: Selection) -> bool:
@@ -175,7 +175,7 @@ class Shrinking:
         what = ", ".join(f"{count} {name}" for name, count in size.items())
         shows = any(self._try(selection, what) for _ in range(self._trials))
         if shows:
-            self._store(selection, PLAN_FILE)  # so that an interrupt loses nothing
+            self._store(selection, PLAN_FILE)  # an interrupt then loses nothing
         return shows
 
     def _try(self, selection: Selection, what: str) -> bool:
@@ -241,7 +241,7 @@ class Shrinking:
 
 
 def trials_for(rate: float) -> int:
-    """How often to try a plan before its finding is taken to be gone, at this rate of reproduction above 0."""
+    """How many trials to make before a finding is taken to be gone, at this rate of reproduction (above 0)."""
     if rate >= 1:
         return 1
     return min(MOST_TRIALS, math.ceil(math.log(1 - SURELY) / math.log(1 - rate)))
