@@ -1,6 +1,6 @@
-"""The catalogue: every scenario that poolproof ships, one small file each.
+"""The catalogue: every scenario that poolproof ships, one small module each.
 
-The suite `default` has a folder for each of GROUPS; every other folder is a suite that needs more, by its own name.
+The suite `default` has a folder for each of GROUPS; every other folder is a suite of that name with extra requirements.
 """
 
 from __future__ import annotations

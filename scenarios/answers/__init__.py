@@ -1,1 +1,1 @@
-"""Scenarios of answers: of any size and kind, in parts, late, twice, broken."""
+"""Scenarios of answers: of any size and kind, in parts, late, duplicated, broken."""

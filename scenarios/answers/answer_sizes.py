@@ -9,11 +9,11 @@ from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 
 SIZES = (1, 300, 4_000, 5_000, 40_000, 70_000, 300_000)
-"""Characters; below and above what one write to a pipe takes at once (4,096) and what a pipe holds (65,536)."""
+"""Characters; below and above the size of one write to a pipe (4,096) and the capacity of a pipe (65,536)."""
 
 
 def workload(choice: random.Random, size: Size) -> Plan:
-    """Every client echoes all sizes in an order of its own. The answer has the nonce, and a letter of the client."""
+    """Every client echoes all sizes in its own order. The answer has the nonce, and a letter of the client."""
     plan = []
     for client in range(size.clients):
         letter = "abcdefghijklmnopqrstuvwxyz"[client % 26]

@@ -32,7 +32,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def workload(choice: random.Random, size: Size) -> Plan:
-    """Every client echoes every value, in an order of its own."""
+    """Every client echoes every value, in its own order."""
     steps = [Step(command="echo", args={"value": value}, verbatim=True) for value in VALUES]
     return tuple(tuple(choice.sample(steps, len(steps))) for _ in range(size.clients))
 

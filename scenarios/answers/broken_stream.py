@@ -1,4 +1,4 @@
-"""F20: bytes that are no frame, or no answer to this request, end their worker and reach nobody."""
+"""F20: bytes that are no frame, or no answer to the request, end their worker; no client receives them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ BOTH = ("G3", "G25")
 
 
 def workload(choice: random.Random, size: Size) -> Plan:
-    """The kinds of broken frames in random order, between echoes, on several clients."""
+    """The kinds of broken frames in random order, with an echo after each, on several clients."""
     plan = []
     for _ in range(min(size.clients, 2)):
         steps = []
         for kind in choice.sample(tuple(KINDS), len(KINDS)):
-            # The right answer must not follow the stale one: in one read they are too many bytes, whatever their ids.
+            # No right answer may follow the stale one: extra bytes in one read are rejected, whatever their ids.
             command = "odd_answer" if kind == "stale" else "bad_frame"
             steps += [
                 Step(command=command, args={"kind": kind}, label="broken", fault=KINDS[kind]),

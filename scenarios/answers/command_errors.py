@@ -1,4 +1,4 @@
-"""F18, F20: a failing command is one error for its own caller, the worker lives on, and the pool counts it."""
+"""F18, F20: a failing command is one error for its own caller, costs no worker, and is counted by the pool."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CALLS = 6
 
 
 def workload(choice: random.Random, size: Size) -> Plan:
-    """Failing, unknown and unanswerable commands among good ones."""
+    """Failing, unknown and unanswerable commands among commands that succeed."""
     bad = (
         Step(command="fail", args={"message": "as planned"}, label="bad"),
         Step(command="no_such_command", label="bad"),

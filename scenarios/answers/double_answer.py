@@ -1,4 +1,4 @@
-"""F8: a request that is answered twice must not leave an answer over for the next client."""
+"""F8: if a request is answered twice, the second answer must not reach the next client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROUNDS = 3
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """Answers that come twice, with echoes after each."""
+    """Requests that are answered twice, with echoes after each."""
     double = Step(command="odd_answer", args={"kind": "double"}, label="double", fault=FaultKind.DUPLICATED)
     echo = Step(command="echo", label="echo")
     return ((double, echo, echo) * size.count(ROUNDS),)

@@ -1,4 +1,4 @@
-"""F9: a worker that stops in the middle of its response is ended at the deadline, and nobody gets the other half."""
+"""F9: a worker that stops in the middle of its response is ended at the deadline; no client gets the other half."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ECHOES = 6
 
 
 def workload(_: random.Random, __: Size) -> Plan:
-    """A response that stops half way for longer than the call may take, then echoes."""
+    """A call whose response stops half way for longer than the call's timeout, then echoes."""
     half = Step(
         command="odd_answer",
         args={"kind": "half", "seconds": SILENCE_S},

@@ -1,4 +1,4 @@
-"""F11: a hook that answers junk is a typed error for the one who called, and troubles no other pool."""
+"""F11: a hook that returns junk is a typed error for its caller, and has no effect on other pools."""
 
 from __future__ import annotations
 

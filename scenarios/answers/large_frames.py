@@ -1,4 +1,4 @@
-"""G25: requests and responses far larger than a pipe pass whole, and an oversize one fails cleanly."""
+"""G25: requests and responses far larger than a pipe arrive whole, and an oversize request fails cleanly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""F6: whatever a worker prints, and however much, must reach no response and block no call."""
+"""F6: a worker's printed output, however large, must not get into a response and must not block a call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STREAMS = {"stdout": FaultKind.PRINT, "stderr": FaultKind.STDERR_FLOOD, "raw": F
 
 
 def workload(choice: random.Random, size: Size) -> Plan:
-    """Every client prints to each stream, in an order of its own, with an echo after each."""
+    """Every client makes a worker print to each stream, in its own order, with an echo after each."""
     plan = []
     for _ in range(size.clients):
         steps = []

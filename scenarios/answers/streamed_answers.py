@@ -1,4 +1,4 @@
-"""F7: an answer that is made in parts arrives whole and in order, whether the parts come one by one or in a list."""
+"""F7: an answer in parts arrives whole and in order, whether the parts come one by one or in a list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BYTES = (10, 3_000, 20_000)
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """Every client asks for answers of few and many parts, small and large, with an echo after each."""
+    """Every client requests answers of few and many parts, small and large, with an echo after each."""
     echo = Step(command="echo", args={"text": "between two streams"})
     steps = [
         step

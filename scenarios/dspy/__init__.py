@@ -1,1 +1,1 @@
-"""The suite dspy: real DSPy programs on both pools, over a model server on loopback."""
+"""The suite dspy: real DSPy programs on both pools, with a model server on the loopback interface."""

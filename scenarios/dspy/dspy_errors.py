@@ -1,4 +1,4 @@
-"""Whatever is wrong with a program or its model is an error that names it, the same on both pools."""
+"""A wrong program or a failing model is an error that names the cause, the same error on both pools."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ IMPATIENT_S = 1.0
 
 
 def workload(_: random.Random, __: Size) -> Plan:
-    """One client makes every mistake, and then a call that is right; another meets every failure of a provider."""
+    """One client makes every mistake, another meets every failure of a provider; each then makes a right call."""
     asked = {"question": "why?"}
     mistakes: list[Step] = [
         create("mistakes", ANSWER),
-        execute("mistakes", asked, label="error"),  # no model
+        execute("mistakes", asked, label="error"),  # no model is configured
         configure("mistakes"),
         execute("mistakes", asked, program="q", label="error"),
         execute("mistakes", {"query": "why?"}, label="error"),

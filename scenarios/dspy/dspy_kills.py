@@ -1,4 +1,4 @@
-"""F14 with real programs: 20 workers are killed in the middle of an execution, and every session lives on."""
+"""F14 with real programs: 20 workers are killed in the middle of an execution, and every session survives."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOSES = frozenset({"result", "WorkerCrashed", "CommandError"})
 
 
 def workload(_: random.Random, __: Size) -> Plan:
-    """Each session in turn loses its worker, and is then asked the same as before."""
+    """Each session in turn loses its worker, and then repeats an earlier call."""
     plan = []
     for client in range(CLIENTS):
         session = f"session-{client}"
@@ -44,7 +44,7 @@ def workload(_: random.Random, __: Size) -> Plan:
         for victim in range(client, KILLS, CLIENTS):
             lost = execute(session, {"question": f"session {client}, lost {victim}?"}, label=f"victim-{victim}")
             alive = execute(session, {"question": f"session {client}, before?"}, label="alive")
-            # A pool that has lost the session can make it anew; for one that has not, the program exists already.
+            # If the pool lost the session, these steps rebuild it; if not, the program exists already.
             again = msgspec.structs.replace(create(session, THOUGHT, "chain_of_thought"), label="again")
             steps += [configure(session), again, lost, alive]
         plan.append(tuple(steps))
@@ -52,7 +52,7 @@ def workload(_: random.Random, __: Size) -> Plan:
 
 
 def of_victim(one: Op, _: Op) -> bool:
-    """On v1 sessions share a worker, so a session may be lost before its own turn: what a victim saw may differ."""
+    """On v1 sessions share a worker, so a session may be lost before its own turn: the calls of victims may differ."""
     return one.label.startswith("victim-")
 
 

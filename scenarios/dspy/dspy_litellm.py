@@ -1,4 +1,4 @@
-"""The same programs by way of litellm, which most providers need, in place of DSPy's own client."""
+"""The same programs with litellm, which most providers need, in place of DSPy's own client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CALLS = 6
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """Each client asks in a session of its own, and then once a model that is rate-limited."""
+    """Each client makes calls in its own session, and then one call with a rate-limited model."""
     plan = []
     for client in range(size.clients):
         session = f"client-{client}"

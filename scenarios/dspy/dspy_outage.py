@@ -1,4 +1,4 @@
-"""The provider is out of order for a while: that fails the calls that meet it, and neither a worker nor the pool."""
+"""A temporary outage of the provider fails the calls that it hits, but no worker and not the pool."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CALLS = 10
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """Some calls before, some that may meet the outage, and one that comes when it is over."""
+    """Each client makes a call before the outage, some that it may hit, and one after its end."""
     plan = []
     for client in range(size.clients):
         session = f"client-{client}"
@@ -53,7 +53,7 @@ def workload(_: random.Random, size: Size) -> Plan:
 
 
 def met_outage(one: Op, other: Op) -> bool:
-    """Which calls meet it depends on the pool's speed, so a call that either pool saw fail is not compared."""
+    """The outage hits other calls on a faster pool, so a call that failed on either pool is not compared."""
     return "CommandError" in (one.outcome, other.outcome)
 
 

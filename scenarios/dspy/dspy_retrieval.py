@@ -1,4 +1,4 @@
-"""A RAG-like workload: long prompts, log-normal latencies, and sessions of which a few have most of the calls."""
+"""A RAG-like workload: long prompts, log-normal latencies, and a few sessions with most of the calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CORPUS = tuple(
 
 
 def workload(choice: random.Random, size: Size) -> Plan:
-    """Every client has some sessions of its own, so that each has one order of calls."""
+    """Every client has its own sessions, so that the calls of each session have one order."""
     plan: Plan = ()
     for client in range(size.clients):
         names = [f"of-{client}-{rank}" for rank in range(SESSIONS)]

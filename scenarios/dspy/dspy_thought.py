@@ -1,4 +1,4 @@
-"""Chains of thought and agents in sessions with different models: each session is answered by its own model."""
+"""Chains of thought and agents in sessions with different models: each session's own model answers it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SESSIONS = tuple((kind, model) for kind in KINDS for model in MODELS)
 
 
 def workload(choice: random.Random, size: Size) -> Plan:
-    """All sessions are asked the same questions, each in an order of its own; there are more of them than workers."""
+    """All sessions get the same questions, each in its own order; there are more sessions than workers."""
     plan = []
     questions = [f"question {number}: why?" for number in range(size.count(CALLS))]
     for kind, model in SESSIONS:

@@ -1,4 +1,4 @@
-"""The point of the migration with real programs: 8 workers wait for 200 ms answers of a model side by side."""
+"""The purpose of the migration, with real programs: 8 workers wait for a model's 200 ms answers at the same time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CALLS = 12
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """Each client has a session of its own, asks its program, and deletes it, so that a block can be repeated."""
+    """Each client has its own session, runs its program and deletes it, so that a block can be repeated."""
     plan = []
     for client in range(size.clients):
         session = f"client-{client}"

@@ -1,1 +1,1 @@
-"""Scenarios of those who use a pool: clients and processes that end, fork or close."""
+"""Scenarios of the clients and processes that use a pool: they end, fork or close the pool."""

@@ -1,4 +1,4 @@
-"""F12: a client that ends while a worker is busy with its call leaves the pool whole."""
+"""F12: a client that ends while a worker serves its call costs no worker and no other client's call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CALLS = 8
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """One client's long call is the victim; the others call on."""
+    """One client's long call is the victim; the other clients keep calling."""
     victim = Step(command="sleep", args={"seconds": HELD_S}, label="victim")
     other = Step(command="echo", label="other")
     return ((victim, *(Step(command="echo", label="never"),) * 2), *((other,) * size.count(CALLS),) * 3)

@@ -1,4 +1,4 @@
-"""G24: Ctrl-C in the middle of a call loses neither the worker nor anybody else's call."""
+"""G24: Ctrl-C in the middle of a call loses neither the worker nor any other client's call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CALLS = 8
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """One client's long call is the victim; the others call on."""
+    """One client's long call is the victim; the other clients keep calling."""
     victim = Step(command="sleep", args={"seconds": HELD_S}, label="victim")
     other = Step(command="echo", label="other")
     return ((victim, *(Step(command="echo", label="next"),) * 2), *((other,) * size.count(CALLS),) * 3)

@@ -1,4 +1,4 @@
-"""F22: closing a busy pool lets running calls end, refuses the rest at once, and leaves nothing behind."""
+"""F22: closing a busy pool lets running calls finish, refuses all others at once, and leaks no resources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CALL_S = 0.2
 GRACE_S = 3.0
 REFUSED_WITHIN_S = 1.5
 UNTOLD_S = 10.0
-"""When a call gives up that nobody told of the close."""
+"""The timeout of a call that the close neither refuses nor lets finish."""
 
 SCENARIO = Scenario(
     name="close_under_load",

@@ -1,4 +1,4 @@
-"""G23: a forked child can use nothing of its parent's pool, and its end ends no worker."""
+"""G23: a forked child cannot use its parent's pool, and the child's end ends no worker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CALLS = 10
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """Every client has a call under way when the fork comes, and goes on after it."""
+    """Every client has a call running during the fork, and makes more calls after it."""
     busy = Step(command="sleep", args={"seconds": 0.1}, label="busy")
     return ((busy, *(Step(command="echo", after="fork:landed"),) * size.count(CALLS)),) * size.clients
 

@@ -1,4 +1,4 @@
-"""F19: SIGKILL to the process that has a pool leaves none of its workers behind, busy as they are."""
+"""F19: SIGKILL of a process with a pool leaves none of the pool's workers behind, although they are busy."""
 
 from __future__ import annotations
 

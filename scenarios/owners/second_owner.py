@@ -1,4 +1,4 @@
-"""F17, F21: a pool whose name is taken, and one with an unknown option, are refused by name; the first goes on."""
+"""F17, F21: a pool with a taken name and one with an unknown option are refused; the first pool keeps working."""
 
 from __future__ import annotations
 

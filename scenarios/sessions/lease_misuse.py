@@ -1,4 +1,4 @@
-"""F5: a worker that was given back is out of reach, and one that a dead thread holds comes back to the pool."""
+"""F5: a worker cannot be used through a lease that has ended, and the pool reclaims the lease of a dead thread."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Size, steady
 
 NO_LEASE = "no lease"
-"""A pool whose clients never hold a worker cannot be misused in this way."""
+"""A pool without leases cannot be misused in this way."""
 
 SCENARIO = Scenario(
     name="lease_misuse",

@@ -1,4 +1,4 @@
-"""F14: when a session's worker dies, its next call meets its state on another one, or hears that it is lost."""
+"""F14: if a session's worker dies, its next call finds its state on another worker, or fails with the loss as error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ V1_REASON = "v1 keeps a session's state in one worker's memory, so it is gone wi
 
 
 def workload(_: random.Random, __: Size) -> Plan:
-    """Create a program and a value, lose the worker in the middle of a call, use both."""
+    """Create a program and a value, lose the worker in the middle of a call, then use the program and the value."""
     signature = {"inputs": [{"name": "question"}], "outputs": [{"name": "answer"}]}
     steps = (
         Step(command="create_program", args={"id": "p", "signature": signature}, session=SESSION, label="create"),

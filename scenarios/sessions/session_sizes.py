@@ -1,4 +1,4 @@
-"""F14: state of every size, kept and given back by sessions that take turns on the same workers."""
+"""F14: sessions that share workers store state of every size and get it back unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIZES = (300, 5_000, 70_000)
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """Every client puts values of all sizes into a session of its own, and reads them back; then it appends."""
+    """Every client puts values of all sizes into its own session and reads them back; then it appends."""
     plan = []
     for client in range(size.clients):
         session = f"session-{client}"

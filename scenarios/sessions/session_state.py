@@ -1,4 +1,4 @@
-"""F14, F16: a session meets its own state in every call, all of it and nobody else's."""
+"""F14, F16: in every call a session sees all of its own state, and nothing of another session's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CALLS = 12
 
 
 def workload(choice: random.Random, size: Size) -> Plan:
-    """Every client works in a session of its own and names every value after itself."""
+    """Every client works in its own session, and each value names its client."""
     plan = []
     for client in range(size.clients):
         session = f"session-{client}"

@@ -13,7 +13,7 @@ CALLS = 6
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """Every call of a session comes from a thread that ends with it; many clients also share one session."""
+    """Every call of a session comes from its own thread, which then ends; all clients also share one session."""
     plan = []
     for client in range(size.clients):
         own = f"own-{client}"

@@ -1,4 +1,4 @@
-"""F14, F16: many sessions of which a few have most of the calls; each meets its own state, however it is placed."""
+"""F14, F16: a few of many sessions have most of the calls; each sees its own state, on whichever worker it runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATE = mix(
 
 
 def workload(choice: random.Random, size: Size) -> Plan:
-    """Every client has some sessions of its own, so that each has one order of calls."""
+    """Every client has its own sessions, so that the calls of each session have one order."""
     one = Size(workers=size.workers, clients=1, scale=size.scale)
     plan: Plan = ()
     for client in range(size.clients):

@@ -1,1 +1,1 @@
-"""Scenarios of waiting: side by side, in turn, with limits."""
+"""Scenarios of waiting: concurrent calls, queues, timeouts."""

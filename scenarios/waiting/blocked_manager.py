@@ -10,12 +10,12 @@ from poolproof.harness.model.workload import Plan, Size, Step
 
 HOLD_S = 1.0
 PING_WITHIN_S = IDLE_S = 0.75
-"""How long a ping may take, and wait beside an idle worker, on a machine that is busy with other things."""
+"""The longest allowed ping, and wait beside an idle worker, on a machine that is busy with other work."""
 V1_REASON = "v1's manager blocks on the first call's response, so every other call waits for it beside idle workers"
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """One client holds a worker; the others ping once that call is on its way."""
+    """One client holds a worker; the others ping once that call has been sent."""
     hold = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
     ping = Step(command="ping", after="hold:sent", label="ping")
     return ((hold,), *((ping,) for _ in range(max(1, size.workers - 1))))

@@ -1,4 +1,4 @@
-"""G14: calls that come in bursts are all served, by no more workers than the pool may have."""
+"""G14: bursts of calls are all served, by no more workers than the pool may have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""F9: a worker whose call timed out must never serve again, or its late answer becomes somebody else's."""
+"""F9: a worker whose call timed out must never serve again; its late answer would reach another client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ V1_KEEPS = "v1's manager reads the late answer itself and keeps the worker, at t
 
 
 def workload(_: random.Random, __: Size) -> Plan:
-    """A call of 300 ms that may take 100 ms, then ten echoes."""
+    """A call of 300 ms with a timeout of 100 ms, then ten echoes."""
     slow = Step(command="sleep", args={"seconds": OPERATION_S}, timeout_s=LIMIT_S, label="slow", fault=FaultKind.LATE)
     return ((slow, *(Step(command="echo", label="echo"),) * ECHOES),)
 

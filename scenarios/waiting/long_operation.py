@@ -13,7 +13,7 @@ NEXT_WITHIN_S = 0.75
 
 
 def workload(_: random.Random, __: Size) -> Plan:
-    """One long operation with the pool's default timeouts, and another client's ping when it has ended."""
+    """One long operation with the pool's default timeouts, then another client's ping."""
     long = Step(command="sleep", args={"seconds": OPERATION_S}, label="long")
     return ((long,), (Step(command="ping", after="long:done", label="next"),))
 

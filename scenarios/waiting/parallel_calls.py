@@ -1,4 +1,4 @@
-"""The point of the migration: calls that wait, such as for a model, must wait side by side on all workers."""
+"""The purpose of the migration: calls that wait, for example for a model, must run on all workers at the same time."""
 
 from __future__ import annotations
 

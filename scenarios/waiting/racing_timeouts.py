@@ -13,7 +13,7 @@ CALLS = 20
 
 
 def workload(choice: random.Random, size: Size) -> Plan:
-    """Half of the clients hold the two workers in turn, the others give up at about the time of a hand-off."""
+    """Half of the clients hold the two workers in turn; the others give up at about the time of a hand-off."""
     plan = []
     for client in range(size.clients):
         if client % 2:

@@ -1,4 +1,4 @@
-"""F12: workers outlive the threads that call; fifty short ones must all be served by the same few workers."""
+"""F12: workers outlive the threads that call; the same few workers must serve fifty short threads."""
 
 from __future__ import annotations
 

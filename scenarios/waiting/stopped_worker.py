@@ -1,4 +1,4 @@
-"""A worker that is stopped (SIGSTOP) must cost its own call alone, by that call's deadline."""
+"""A worker that is stopped (SIGSTOP) must cost its own call only, at that call's deadline."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from poolproof.harness.model.workload import Plan, Size, Step
 LIMIT_S = 0.6
 LATE_S = 1.0
 STOPPED_S = LIMIT_S + 1.6 * LATE_S
-"""Longer than any call may take, so that one that waits for the worker is late."""
+"""Longer than any call may take, so that a call that waits for the worker is late."""
 OTHERS_WITHIN_S = HELD_UP_S = 1.0
 V1_WAITS = "v1's manager waits for the stopped worker, and everybody waits for the manager"
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """One call's worker is stopped past its limit; the other clients call meanwhile."""
+    """One call's worker is stopped until after the call's deadline; the other clients call meanwhile."""
     victim = Step(command="sleep", args={"seconds": 0.3}, timeout_s=LIMIT_S, label="victim")
     others = (Step(command="echo", after="stop:landed", label="other"),) * 3
     return ((victim,), *((others,) * max(1, size.workers - 1)))

@@ -1,4 +1,4 @@
-"""F10: a wait for a worker that took too long, and a call that took too long, are different errors."""
+"""F10: a wait for a worker that takes too long, and a call that takes too long, are different errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIMIT_S = 0.2
 
 
 def workload(_: random.Random, __: Size) -> Plan:
-    """One call holds the only worker, a second waits too long for it; then an operation overstays its own limit."""
+    """One call holds the only worker, and a second one waits too long for it; then a call exceeds its own timeout."""
     hold = Step(command="sleep", args={"seconds": HOLD_S}, label="hold")
     waiting = Step(command="echo", after="hold:sent", checkout_timeout_s=LIMIT_S, label="waiting")
     operation = Step(

@@ -1,1 +1,1 @@
-"""Scenarios of workers that start badly, end, or use up what they have."""
+"""Scenarios of workers that fail to start, exit, or exhaust their resources."""

@@ -1,4 +1,4 @@
-"""F12: workers are killed and stopped at any moment of a growing load; each such fault costs one call at most."""
+"""F12: workers are killed and stopped under a growing load, at any moment; each fault costs at most one call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""F3: workers that crash at their start are started again, and the clients that wait lose nothing by it."""
+"""F3: workers that crash at their start are started again, and the waiting clients lose no call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCENARIO = Scenario(
     fixed_size=Size(workers=2, clients=4),
     config=PATIENT,
     checkers=(
-        # A pool that starts a worker inside a call has nobody else to tell that it did not start.
+        # A pool that starts a worker inside a call can report a failed start to that call's client only.
         OneOutcome(
             allowed=frozenset({"result", "WorkerCrashed"}), at_least={"result": 1}, at_most={"WorkerCrashed": CRASHES}
         ),

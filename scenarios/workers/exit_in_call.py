@@ -1,4 +1,4 @@
-"""A worker that exits in the middle of a call costs that call alone, and its last words are told."""
+"""A worker that exits in the middle of a call costs that call only, and the error has the worker's last output."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from poolproof.harness.model.workload import Plan, Size, Step
 
 CALLS = 5
 UNANSWERED_S = 12.0
-"""When a call is given up whose worker has left; a pool that hears of it needs far less."""
+"""The timeout of a call whose worker has exited; a pool that notices the exit needs far less."""
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """Every client makes a few calls, lets a worker exit, and makes a few more."""
+    """Every client makes a few calls, makes a worker exit, and makes a few more calls."""
     echoes = (Step(command="echo", label="echo"),) * size.count(CALLS)
     leave = Step(command="exit", args={"code": 7}, label="exit", timeout_s=UNANSWERED_S, fault=FaultKind.EXIT)
     return ((*echoes, leave, *echoes),) * size.clients
@@ -32,7 +32,7 @@ SCENARIO = Scenario(
     checkers=(
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"})),
         LabelledOutcome(label="exit", outcomes=frozenset({"WorkerCrashed"})),
-        # Who lost a worker and has none in its place, or keeps a dead one, cannot serve these.
+        # A pool that lost a worker without a replacement, or that keeps a dead worker, cannot serve these calls.
         LabelledOutcome(label="echo", outcomes=frozenset({"result"}), guarantees=("G3", "G8")),
         Audit(),
         FaultLanded(kinds=(FaultKind.EXIT,)),

@@ -1,4 +1,4 @@
-"""F19: a child that a worker left behind holds the worker's pipes; that hides no death, and outlives no close."""
+"""F19: a worker's child holds the worker's pipes; the pool must notice the worker's death, and end the child."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOTICED_WITHIN_S = 2.0
 
 
 def workload(_: random.Random, __: Size) -> Plan:
-    """The only worker leaves a child behind and exits in its next call; echoes; another one, which the close finds."""
+    """The only worker starts a child and exits in its next call; after two echoes the next worker starts a child."""
     child = Step(
         command="spawn_child",
         args={"seconds": CHILD_S, "pipes": True},

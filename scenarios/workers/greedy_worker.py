@@ -1,4 +1,4 @@
-"""F20: a worker that runs out of memory or descriptors answers with an error, or well, and lives on."""
+"""F20: a worker that runs out of memory or descriptors answers, with a result or an error, and keeps serving."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXHAUSTED_S = 0.1
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """Each client lets a worker use up its memory, then its descriptors, with echoes in between."""
+    """Each client makes a worker exhaust its memory, then its descriptors, with echoes in between."""
     hog = Step(command="hog", args={"bytes": HOG_BYTES}, label="hog", fault=FaultKind.MEMORY_HOG)
     full = Step(command="exhaust_descriptors", args={"seconds": EXHAUSTED_S}, label="full", fault=FaultKind.WORKER_FDS)
     echo = Step(command="echo", label="echo")

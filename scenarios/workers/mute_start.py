@@ -1,4 +1,4 @@
-"""F4: a worker that never answers its init ping, but sends other frames all the time, is given up at the limit."""
+"""F4: a worker that sends frames but never answers its init ping is given up at the start timeout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Size, steady
 
 START_TIMEOUT_S = 6.0
-"""Far more than a good start takes, on a busy machine too: one that is given up by mistake is no finding."""
+"""Far more than a good start takes, even on a busy machine, so that no good worker is given up."""
 
 SCENARIO = Scenario(
     name="mute_start",
@@ -21,7 +21,7 @@ SCENARIO = Scenario(
     warm=False,
     fixed_size=Size(workers=2, clients=4),
     checkers=(
-        # A pool that starts a worker inside a call has nobody else to tell that it did not start.
+        # A pool that starts a worker inside a call can report a failed start to that call's client only.
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"}), at_least={"result": 1}),
         FaultLanded(kinds=(FaultKind.MUTE_START,)),
         BoundedStart(timeout_s=START_TIMEOUT_S, slack_s=2.0, mute=True),

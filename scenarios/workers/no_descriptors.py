@@ -1,4 +1,4 @@
-"""F18: while the process can open no descriptor a worker is lost; calls go on, and then the pool heals."""
+"""F18: a worker is lost while the process cannot open a descriptor; calls continue, and then the pool recovers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CALLS = 5
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """A worker exits once there is no descriptor left; calls on the other meanwhile."""
+    """A worker exits while no descriptor is free; calls on the other worker continue."""
     leave = Step(command="exit", after="fd_exhaustion:landed", label="exit", fault=FaultKind.EXIT)
     echo = Step(command="echo", label="echo")
     return (

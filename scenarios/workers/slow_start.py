@@ -1,4 +1,4 @@
-"""F3: workers that need long to start must start side by side, and nobody's call is lost meanwhile."""
+"""F3: workers that take long to start must start concurrently, and no call may be lost meanwhile."""
 
 from __future__ import annotations
 

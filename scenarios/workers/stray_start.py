@@ -1,4 +1,4 @@
-"""F4: frames that are no answer, arriving steadily at a worker's start, must neither be taken for it nor prolong it."""
+"""F4: stray frames during a worker's start must neither count as its init answer nor extend its start deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker that is killed in the middle of a call costs that call alone."""
+"""A worker that is killed in the middle of a call costs that call only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BACK_WITHIN_S = 10.0
 
 
 def workload(_: random.Random, size: Size) -> Plan:
-    """One client's long call is the victim; the others go on."""
+    """One client's long call is the victim; the other clients keep calling."""
     victim = Step(command="sleep", args={"seconds": 0.5}, label="victim")
     others = (Step(command="sleep", args={"seconds": 0.02}, label="other"),) * size.count(CALLS)
     return ((victim, *others), *((others,) * (size.clients - 1)))
