@@ -1,4 +1,4 @@
-"""A small HTTP service whose handlers use a pool, and the one line by which it migrates.
+"""A small HTTP service with a pool behind its handlers, and the one function that makes it migrate.
 
 python migrated_service.py --port 8080 --state migration.json      # then, elsewhere: poolproof migrate start …
 
@@ -32,7 +32,7 @@ def make_pool(state: str | None = None) -> MigratingPool:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection. It knows a pool, and not which."""
+    """One connection. The handler does not know which pool it uses."""
 
     protocol_version = "HTTP/1.1"
     server: Service
@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(lambda: self.server.pool.end_session(name))
 
     def do_GET(self) -> None:
-        """Where the migration stands."""
+        """Report the status of the migration."""
         pool = self.server.pool
         self._answer(lambda: pool.report() if isinstance(pool, MigratingPool) else None)
 
@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *parts: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 class Service(ThreadingHTTPServer):

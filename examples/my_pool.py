@@ -1,7 +1,7 @@
-"""A pool of one's own: `poolproof run any_json --pool my_pool:make`, from this folder.
+"""Your own pool: `poolproof run any_json --pool my_pool:make`, from this folder.
 
-Anything that has the methods of `poolproof.bridge.Pool` will do; this one only adds a count to V2. An installed package
-can offer its pools by name, too, in the entry points `poolproof.pools`.
+Any class with the methods of `poolproof.bridge.Pool` works; this one only adds a counter to V2. An installed package
+can also offer pools by name, in the entry points `poolproof.pools`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from poolproof.pool_v2 import PoolV2
 
 
 class CountingPool(PoolV2):
-    """V2, which knows how often it was asked."""
+    """V2 with a counter of its calls."""
 
     def __init__(self, config: PoolConfig, *, observer: Observer | None = None) -> None:
         super().__init__(config, observer=observer)
@@ -22,7 +22,7 @@ class CountingPool(PoolV2):
         self.asked = 0
 
     def execute(self, command: str, args: dict[str, Any] | None = None, **options: Any) -> Any:  # noqa: ANN401
-        """Count, then serve."""
+        """Count the call, then make it."""
         self.asked = next(self._asked)
         return super().execute(command, args, **options)
 

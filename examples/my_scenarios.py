@@ -1,6 +1,6 @@
-"""Two scenarios of one's own: `poolproof run examples/my_scenarios.py`, or only one: `…/my_scenarios.py::mixed`.
+"""Two scenarios of your own: `poolproof run examples/my_scenarios.py`, or only one: `…/my_scenarios.py::mixed`.
 
-Each is a seeded plan of calls, with the checkers that judge what came of it. `poolproof compare` takes the file too.
+Each scenario is a seeded plan of calls, with the checkers that judge its run. `poolproof compare` takes the file too.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from poolproof.harness.model.workload import Plan, Size, Step, steady
 
 
 def mixed(choice: random.Random, size: Size) -> Plan:
-    """Every client makes quick and slow calls in an order of its own, and one that fails."""
+    """Every client makes quick and slow calls and one that fails, each client in its own order."""
     quick, slow = Step(command="echo", label="quick"), Step(command="sleep", args={"seconds": 0.02}, label="slow")
     bad = Step(command="fail", args={"message": "as planned"}, label="bad")
     return tuple(tuple(choice.sample([quick] * 6 + [slow] * 2 + [bad], 9)) for _ in range(size.clients))
 
 
 def without_case(op: Op) -> object:
-    """What is compared of an answer: errors count too, but not their capital letters."""
+    """The part of an answer that is compared: the result, or the error in lower case."""
     return op.value if op.outcome == "result" else op.error.lower()
 
 

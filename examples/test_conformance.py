@@ -1,4 +1,4 @@
-"""Every scenario as a test for pools of one's own and of others: `pytest examples/test_conformance.py`."""
+"""Scenarios as tests for your own pool and for another library's: `pytest examples/test_conformance.py`."""
 
 from __future__ import annotations
 
