@@ -19,13 +19,13 @@ from benchmarks.markdown import update_page
 from poolproof.harness.model.errors import UsageError
 
 LONGEST_S = 900.0
-"""After so long something is stuck: everything that was started is ended, this program included."""
+"""After this many seconds the run is stuck: all processes that it started are killed, and this program exits."""
 STUCK_STATUS = 3
 WIDTH = 140
 
 
 def main(argv: Sequence[str] | None = None, console: Console | None = None) -> int:
-    """The exit status: 0 when everything was measured, 1 when an experiment failed, 2 for a wrong option."""
+    """Run the experiments, and return the exit status: 0 all measured, 1 an experiment failed, 2 invalid usage."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="at most 2 minutes in place of 8")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help=", ".join(EXPERIMENTS))
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None, console: Console | None = None) -> i
 
 
 def end_everything() -> None:
-    """Kill every descendant, then leave."""
+    """Kill every descendant process, then exit."""
     sys.stderr.write(f"benchmarks: not done after {LONGEST_S:.0f} s; ending everything\n")
     for child in psutil.Process().children(recursive=True):
         try:

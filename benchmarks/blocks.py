@@ -1,4 +1,4 @@
-"""Rounds of blocks on several systems at once; they share the machine's drift. The blocks are those of `harness.bench`.
+"""Rounds of blocks on several systems; the blocks of a round share the machine's drift and are those of harness/bench.
 
 Knows nothing of pools: a system is opened with a number of workers and gives one function to call.
 """
@@ -19,25 +19,25 @@ from poolproof.harness.model.errors import RunError
 from poolproof.harness.model.workload import Step
 
 Execute = Callable[[str, dict[str, Any]], Any]
-"""`execute(command, args)` gives the answer of a worker of the system's. Any thread may call it."""
+"""`execute(command, args)` returns the answer of one of the system's workers. Any thread may call it."""
 System = Callable[[int], AbstractContextManager[Execute]]
-"""Opens with that many workers, all ready, and yields its function."""
+"""Opens a system with the given number of ready workers, and yields its `execute`."""
 ECHO = Step(command="echo", args={"value": "x" * 24})
-"""A request of about 140 bytes on the wire. Each request has a number of its own in its value."""
+"""A request of about 140 bytes on the wire. Each request has its own number in its value."""
 JOIN_TIMEOUT_S = 60.0
 WARM_UP_S = 0.25
 
 
 class BenchError(Exception):
-    """A figure could not be taken; the message says why."""
+    """A figure could not be measured; the message gives the reason."""
 
 
 class MissingPeer(BenchError):
-    """This system is not installed."""
+    """The package of this system is not installed."""
 
 
 def orders(names: Iterable[str], rounds: int, seed: int) -> list[list[str]]:
-    """For each round every name once, in an order of its own, drawn from the seed."""
+    """For each round, all names in random order, drawn from the seed."""
     draw = random.Random(f"order/{seed}")
     found = []
     for _ in range(rounds):
@@ -59,9 +59,9 @@ def measure_blocks(
     warm_s: float = WARM_UP_S,
     **options: Any,  # noqa: ANN401 - those of run_block
 ) -> dict[str, list[Block]]:
-    """`rounds` blocks of each system, the round in random order; `options` are those of `run_block`.
+    """Measure `rounds` blocks of each system, in random order within a round; `options` are those of `run_block`.
 
-    Raises BenchError for a call that fails and for an answer that is not its request's.
+    Raises BenchError if a call fails, or if an answer belongs to another request.
     """
     calling = {name: make_clients(execute, ((step,),) * clients) for name, execute in systems.items()}
     for name, made in calling.items():  # a system's first calls are never counted
@@ -90,9 +90,9 @@ def _block(name: str, clients: tuple[Client, ...], seconds: float, options: Mapp
 def open_all(
     stack: ExitStack, systems: Mapping[str, System], workers: int
 ) -> tuple[dict[str, Execute], tuple[str, ...]]:
-    """Open every system that is installed, one after another, and call each once; also the notes on the missing.
+    """Open every installed system, one after another, and call each once; return them, and notes on the missing ones.
 
-    Each is idle before the next is opened, since some of them fork this process.
+    Each system is idle before the next is opened, since some of them fork this process.
     """
     found: dict[str, Execute] = {}
     notes: list[str] = []
@@ -107,7 +107,7 @@ def open_all(
 
 
 def ratio_of_rates(baseline: list[Block], candidate: list[Block]) -> Figure:
-    """candidate / baseline in calls a second, paired round by round."""
+    """candidate / baseline in calls per second, paired round by round."""
     return paired([block.throughput for block in baseline], [block.throughput for block in candidate])
 
 

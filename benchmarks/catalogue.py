@@ -1,4 +1,4 @@
-"""The experiments by name, and one run of some of them into a report."""
+"""The experiments by name, and a function that runs some of them and returns the report."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 
 NEEDS = {"programs": "dspy"}
-"""The packages that an experiment needs and `make bench` does not install."""
+"""The package that an experiment needs and that `make bench` does not install."""
 
 
 def choose(names: Iterable[str]) -> dict[str, Experiment]:
-    """The experiments of these names, in the catalogue's order; all that can be if none is named. Raises UsageError."""
+    """The named experiments, in the catalogue's order; all runnable ones if none is named. Raises UsageError."""
     wanted = set(names)
     for name in wanted:
         if name not in EXPERIMENTS:
@@ -58,9 +58,9 @@ def choose(names: Iterable[str]) -> dict[str, Experiment]:
 def run(
     experiments: Mapping[str, Experiment], effort: Effort, *, on_result: Callable[[Result], None] = lambda result: None
 ) -> Report:
-    """Run them one after another, each under the measuring lock; `on_result` hears of each.
+    """Run the experiments one after another, each under the measuring lock; call `on_result` with each result.
 
-    An experiment that fails is in the report, without figures and with the reason.
+    A failed experiment is in the report without figures, with the reason as a note.
     """
     results: list[Result] = []
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -73,13 +73,13 @@ def run(
 
 
 def experiment_limit_s(effort: Effort, spent_s: float, *, later: int) -> float:
-    """How long the next experiment may take, with a part of the total kept for each of the `later` ones."""
+    """The time limit of the next experiment; a part of the total is reserved for each of the `later` ones."""
     kept_s = later * effort.total_s / (2 * len(EXPERIMENTS))
     return max(min(effort.limit_s, effort.total_s - spent_s - kept_s), 0)
 
 
 def run_one(name: str, experiment: Experiment, effort: Effort) -> Result:
-    """One experiment's result, with the machine's load and the seconds that it took."""
+    """Run one experiment, and add the machine's load and the duration to its result."""
     with quietly_timed() as watch:
         try:
             result = experiment(effort)

@@ -1,6 +1,6 @@
-"""How much is measured: the sizes of every experiment, and the rule by which one stops.
+"""The effort of a run: the sizes of every experiment, and the time limits.
 
-The schedule is fixed beforehand; only time, never a figure, ends it early.
+The sizes are fixed beforehand; only time, never a figure, ends an experiment early.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ MB = 1_000_000
 class Effort(msgspec.Struct, frozen=True, kw_only=True):
     """The sizes of one run. Durations are seconds.
 
-    `rounds` blocks of `block_s` a system and condition; `repeats` killed workers and late calls a condition;
-    `starts` pools of `start_workers`; `crowd` workers and clients for the efficiency; `runs` programs of `run_s`.
-    `limit_s` ends an experiment, however little is left of the `total_s` for all.
+    `rounds` blocks of `block_s` for each system and condition; `repeats` killed workers and late calls for each
+    condition; `starts` pools of `start_workers`; `crowd` workers and clients for the efficiency; `runs` programs of
+    `run_s`. `limit_s` ends an experiment; `total_s` is the limit of all experiments together.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def quick(seed: int) -> Effort:
-    """At most 2 minutes altogether."""
+    """The sizes of a run that takes at most 2 minutes."""
     return Effort(
         name="quick",
         seed=seed,
@@ -66,7 +66,7 @@ def quick(seed: int) -> Effort:
 
 
 def full(seed: int) -> Effort:
-    """At most 8 minutes altogether; 24 paired blocks, enough for a margin of about 5 %."""
+    """The sizes of a run that takes at most 8 minutes; 24 paired blocks are enough for a margin of about 5 %."""
     return Effort(
         name="full",
         seed=seed,
@@ -87,7 +87,7 @@ def full(seed: int) -> Effort:
 
 
 class Limit:
-    """The end of an experiment's time, however far it has come. The first `least` steps are always taken."""
+    """The time limit of an experiment. The first `least` steps always run."""
 
     def __init__(self, limit_s: float, *, least: int = 3) -> None:
         self._end = time.monotonic() + limit_s
@@ -95,12 +95,12 @@ class Limit:
         self.cut = False
 
     def allows(self, step: int) -> bool:
-        """Whether step number `step`, from 0, may begin; `cut` remembers that one was refused."""
+        """Whether step number `step`, from 0, may begin; a refusal sets `cut`."""
         if step >= self._least and time.monotonic() >= self._end:
             self.cut = True
             return False
         return True
 
     def notes(self, done: int, planned: int) -> tuple[str, ...]:
-        """What to say about it."""
+        """A note if the limit ended the experiment early."""
         return (f"the time limit ended it after {done} of {planned} rounds",) if self.cut else ()

@@ -1,4 +1,4 @@
-"""What the machine is, and what else it does while figures are taken."""
+"""The machine, and its other activity while figures are measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = ("msgspec", "pebble", "loky")
 
 
 class Watch:
-    """Filled in when its `quietly_timed` ends."""
+    """The result of `quietly_timed`, filled in when the block ends."""
 
     load: Load | None = None
     seconds: float = 0.0
@@ -28,7 +28,7 @@ class Watch:
 
 @contextmanager
 def quietly_timed() -> Iterator[Watch]:
-    """Hold the measuring lock, and tell what others did: before and after while this program rests, and the steal."""
+    """Hold the measuring lock; measure the load of other programs before and after, and the steal meanwhile."""
     watch = Watch()
     with measuring():
         loadavg = os.getloadavg()[0]
@@ -46,7 +46,7 @@ def quietly_timed() -> Iterator[Watch]:
 
 
 def busy_share(rest_s: float) -> float:
-    """The share of the processors' time that was used during `rest_s` seconds of this program's own rest."""
+    """The share of processor time that was used while this program rested for `rest_s` seconds."""
     before = Times()
     time.sleep(rest_s)
     after = Times()
@@ -55,7 +55,7 @@ def busy_share(rest_s: float) -> float:
 
 
 def describe() -> Machine:
-    """The machine, without any name that belongs to it alone."""
+    """The machine's properties, without any name that identifies it."""
     return Machine(
         processor=processor(),
         cpus=len(os.sched_getaffinity(0)),

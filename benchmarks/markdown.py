@@ -1,4 +1,4 @@
-"""Shows a report as Markdown, and puts it into a page between its two marks. Measures nothing."""
+"""Renders a report as Markdown, and writes it into a page between two markers. Measures nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ END = "<!-- results: end -->"
 
 
 def update_page(report: Report, path: Path) -> None:
-    """Replace what stands between the marks of the page. Raises UsageError if it has none."""
+    """Replace the text between the markers of the page. Raises UsageError if the page has no markers."""
     text = path.read_text() if path.exists() else ""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -31,7 +31,7 @@ def to_markdown(report: Report) -> str:
 
 
 def section(result: Result) -> str:
-    """One experiment: its title, its table, and what is to be said about it."""
+    """One experiment: its title, its table and its notes."""
     metrics = list(dict.fromkeys(metric for row in result.rows for metric in row.metrics))
     compared = any(row.v2_ratio is not None for row in result.rows)
     head = ["condition", "system", *map(heading, metrics), *(["V2 / this"] if compared else []), "n"]

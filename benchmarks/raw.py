@@ -1,4 +1,4 @@
-"""The floor: a child that does nothing but read and write, over a pipe or a socketpair, with the codec or without.
+"""The lower bound: a child that only reads and writes, over a pipe or a socketpair, with or without the codec.
 
 No queue, no lock, no deadline, no second worker. `python -m benchmarks.raw pipe|bytes|codec` is the child.
 """
@@ -27,14 +27,14 @@ READ_BYTES = 64 * 1024
 LIMIT_BYTES = 256 * 1024 * 1024
 END_TIMEOUT_S = 10.0
 Call = Callable[[str, dict[str, Any]], object]
-"""`call(command, args)` gives the child's answer."""
+"""`call(command, args)` returns the child's answer."""
 
 
 @contextmanager
 def pipe_call(worker_command: str | None = None) -> Iterator[Call]:
-    """One request out, one response in, in the caller's thread: what no pool with this codec can be faster than.
+    """One request out and one response in, in the caller's thread: no pool with this codec can be faster.
 
-    The child is this module's, or any that speaks the wire.
+    The child is this module, or any program that speaks the wire protocol.
     """
     with _child("pipe", stdin=subprocess.PIPE, stdout=subprocess.PIPE, command=worker_command) as child:
         assert child.stdin is not None
@@ -50,7 +50,7 @@ def pipe_call(worker_command: str | None = None) -> Iterator[Call]:
 
 @contextmanager
 def pipes_in_turn(children: int) -> Iterator[Call]:
-    """Several such children that take turns, as the workers of a pool do; for one client."""
+    """Several children that are used in turn, like the workers of a pool; for one client."""
     with ExitStack() as stack:
         calls = itertools.cycle([stack.enter_context(pipe_call()) for _ in range(children)])
         yield lambda command, args: next(calls)(command, args)
@@ -58,9 +58,9 @@ def pipes_in_turn(children: int) -> Iterator[Call]:
 
 @contextmanager
 def hand_off(children: int, worker_command: str | None = None) -> Iterator[Call]:
-    """The least that is fair: such children behind one lock, each given to whoever has waited longest.
+    """The least possible fair pool: children behind one lock, each given to the client that has waited longest.
 
-    It promises nothing: no deadline, no death, no interrupt, no statistics.
+    It gives no guarantees: it handles no deadline, no worker death and no interrupt, and has no statistics.
     """
     lock = threading.Lock()
     waiters: deque[tuple[threading.Lock, list[Call]]] = deque()
@@ -92,11 +92,11 @@ def hand_off(children: int, worker_command: str | None = None) -> Iterator[Call]
 
 @contextmanager
 def pipe_a_client(children: int) -> Iterator[Call]:
-    """As many such children as there are clients, each of which has its own."""
+    """One child for each client."""
     own = threading.local()
     with ExitStack() as stack:
         calls = [stack.enter_context(pipe_call()) for _ in range(children)]
-        free = itertools.cycle(calls)  # every round of measuring has new clients
+        free = itertools.cycle(calls)  # every round of measurement has new clients
 
         def call(command: str, args: dict[str, Any]) -> object:
             mine: Call | None = getattr(own, "call", None)
@@ -109,7 +109,7 @@ def pipe_a_client(children: int) -> Iterator[Call]:
 
 @contextmanager
 def bytes_echo() -> Iterator[Callable[[memoryview], memoryview]]:
-    """Move bytes to a child and back over a socketpair, uninterpreted, into one buffer that is kept."""
+    """Moves bytes to a child and back over a socketpair, without a codec, into one buffer that is reused."""
     buffer = bytearray()
     with _socket_child("bytes") as ours:
 
@@ -126,7 +126,7 @@ def bytes_echo() -> Iterator[Callable[[memoryview], memoryview]]:
 
 @contextmanager
 def codec_echo() -> Iterator[Call]:
-    """The same, but what goes over are requests and responses, which both ends write and read as a pool does."""
+    """Like `bytes_echo`, but with requests and responses that both ends encode and decode as a pool does."""
     with _socket_child("codec") as ours:
 
         def call(command: str, args: dict[str, Any]) -> object:
@@ -170,7 +170,7 @@ def _receive(source: socket.socket, view: memoryview) -> memoryview:
 
 
 def serve_pipe() -> None:
-    """The child of `pipe_call`: whole frames of less than READ_BYTES only."""
+    """The child of `pipe_call`; it handles only whole frames of less than READ_BYTES."""
     while data := os.read(0, READ_BYTES):
         request = decode_request(data[HEADER_BYTES:])
         args = request.args
@@ -210,7 +210,7 @@ def _receive_frame(source: socket.socket) -> bytearray:
 
 
 def main(kind: str) -> None:
-    """Be a child of that kind; descriptor 0 is its pipe or socket."""
+    """Run the child of the given kind; descriptor 0 is its pipe or socket."""
     if kind == "pipe":
         serve_pipe()
         return
@@ -218,7 +218,7 @@ def main(kind: str) -> None:
         try:
             {"bytes": serve_bytes, "codec": serve_codec}[kind](ours)
         except (EOFError, ConnectionError):
-            pass  # the parent has left
+            pass  # the parent has exited
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What a benchmark returns: rows of figures, goals with verdicts, and the state of the machine; frozen data.
+"""The results of a benchmark: rows of figures, goals with verdicts, and the state of the machine; frozen data.
 
-Pure. Knows neither how a figure was taken nor how it is shown.
+Pure. Independent of how a figure is measured and shown.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 import msgspec
 
 BUSY_SHARE = 0.15
-"""Above this share of the processors' time, used by others, a figure is labelled."""
+"""If other programs used more than this share of processor time, the figures are labelled."""
 STEAL_SHARE = 0.02
 
 
@@ -22,12 +22,12 @@ class Figure(msgspec.Struct, frozen=True):
     high: float
 
     def inverse(self) -> Figure:
-        """The same comparison the other way round: of times in place of rates."""
+        """The inverse ratio: of times instead of rates."""
         return Figure(1 / self.value, 1 / self.high, 1 / self.low)
 
 
 class Verdict(StrEnum):
-    """How a goal came out. MET and MISSED need the whole interval on one side of the limit."""
+    """The verdict on a goal. MET and MISSED need the whole interval on one side of the limit."""
 
     MET = "met"
     MISSED = "missed"
@@ -36,7 +36,7 @@ class Verdict(StrEnum):
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit for one figure, and what came of it."""
+    """A limit for one figure, and the verdict."""
 
     name: str
     limit: float
@@ -48,7 +48,7 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One system under one condition. A metric's name ends in its unit.
 
-    `v2_ratio` says how V2 compares with this system in the experiment's own direction, paired block by block.
+    `v2_ratio` compares V2 with this system, paired block by block; the experiment decides which direction is better.
     """
 
     condition: str
@@ -59,9 +59,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """What else the machine did. Shares are of all its processors' time, 0 to 1.
+    """The machine's other activity. Shares are of the time of all processors, 0 to 1.
 
-    `busy_before` and `busy_after` were taken while the benchmark itself rested; the host took `steal` meanwhile.
+    `busy_before` and `busy_after` were measured while the benchmark itself rested; `steal` is the share that the host
+    took during the experiment.
     """
 
     loadavg_1m: float
@@ -70,7 +71,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     steal: float
 
     def labels(self) -> tuple[str, ...]:
-        """Why the figures are to be doubted; nothing on a quiet machine."""
+        """Reasons to doubt the figures; empty on a quiet machine."""
         found = []
         busy = max(self.busy_before, self.busy_after)
         if busy > BUSY_SHARE:
@@ -81,7 +82,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """One experiment's outcome. `notes` name what is missing or doubtful."""
+    """The result of one experiment. `notes` name missing or doubtful figures."""
 
     experiment: str
     title: str
@@ -114,7 +115,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(name: str, figure: Figure | None, *, at_least: float | None = None, at_most: float | None = None) -> Goal:
-    """Hold a figure against exactly one limit. Without a figure the goal is unmeasured, never met."""
+    """Judge a figure by exactly one limit. Without a figure the goal is unmeasured, never met."""
     if (at_least is None) == (at_most is None):
         raise ValueError(f"goal {name!r}: one of at_least and at_most is needed")
     limit = at_least if at_least is not None else at_most
@@ -122,7 +123,7 @@ def judge(name: str, figure: Figure | None, *, at_least: float | None = None, at
     if figure is None:
         verdict = Verdict.UNMEASURED
     else:
-        # Turned so that more is better: then both kinds of limit read the same.
+        # Oriented so that more is better, so both kinds of limit are judged alike.
         sign = 1 if at_least is not None else -1
         worst, best = sorted((sign * figure.low, sign * figure.high))
         met, missed = worst >= sign * limit, best < sign * limit

@@ -1,6 +1,6 @@
-"""How long a report of a large comparison takes: 40 scenarios on both pools with 200,000 operations in all.
+"""How long the reports of a large comparison take: 40 scenarios on both pools with 200,000 operations in all.
 
-The histories are made up; figures, pictures, page, Markdown, JUnit and JSON are made as `poolproof compare` makes them.
+The histories are synthetic; figures, chart data, page, Markdown, JUnit and JSON are made as `poolproof compare` does.
 Usage: python -m benchmarks.report [OPS]
 """
 
@@ -97,7 +97,7 @@ def make_history(pool: str, ops: int, *, workers: int, draws: random.Random) -> 
 
 
 def make_result(name: str, history: History) -> RunResult:
-    """The result of a made-up run, with its figures and its picture."""
+    """The result of a synthetic run, with its figures and its chart data."""
     found = (Finding(checker="one_outcome", verdict=Verdict.PASS, claim="each call had one outcome"),)
     return RunResult(
         scenario=name,
@@ -111,7 +111,7 @@ def make_result(name: str, history: History) -> RunResult:
 
 
 def main(ops: int = OPS) -> int:
-    """Measure, and print what was measured."""
+    """Measure, and print the results."""
     draws = random.Random(1)
     each = ops // (2 * SCENARIOS)
     histories = [[make_history(pool, each, workers=4, draws=draws) for pool in ("v1", "v2")] for _ in range(SCENARIOS)]

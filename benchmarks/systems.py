@@ -1,6 +1,6 @@
-"""The systems under measure: how each is opened with N ready workers, called, and ended.
+"""The measured systems: how each is opened with N ready workers, called, and closed.
 
-Each is a context manager that yields `execute(command, args)`, which a process of the system's answers: an echo.
+Each is a context manager that yields `execute(command, args)`; a process of the system answers each call with an echo.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ANSWER_TIMEOUT_S = 30.0
 
 
 def config(**options: object) -> PoolConfig:
-    """A pool's options; those that this version of the pools does not know yet are left out."""
+    """A pool's options, without those that this version of the pools does not know."""
     known = {field.name for field in msgspec.structs.fields(PoolConfig)}
     return PoolConfig.from_options({name: value for name, value in options.items() if name in known})
 
@@ -51,14 +51,14 @@ def raw_in_turn(workers: int) -> Iterator[Execute]:
 
 @contextmanager
 def bare_hand_off(workers: int, worker_command: str | None = None) -> Iterator[Execute]:
-    """Bare pipes behind a lock and a queue, with none of a pool's promises."""
+    """Bare pipes behind a lock and a queue, without a pool's guarantees."""
     with hand_off(workers, worker_command) as call:
         yield call
 
 
 @contextmanager
 def v1(workers: int) -> Iterator[Execute]:
-    """The legacy pool."""
+    """V1, the legacy pool."""
     with PoolV1(config(workers=workers, call_timeout_s=ANSWER_TIMEOUT_S)) as pool:
         pool.warm_up()
         yield pool.execute
@@ -66,7 +66,7 @@ def v1(workers: int) -> Iterator[Execute]:
 
 @contextmanager
 def v2(workers: int, *, observer: Observer | None = None, **more: object) -> Iterator[Execute]:
-    """The refactored pool, with all its promises and, unless one is given, no observer."""
+    """V2, the refactored pool, with all its guarantees; it has no observer unless one is given."""
     options = config(workers=workers, call_timeout_s=ANSWER_TIMEOUT_S, checkout_timeout_s=ANSWER_TIMEOUT_S, **more)
     with PoolV2(options, observer=observer) as pool:
         pool.warm_up()
@@ -74,12 +74,12 @@ def v2(workers: int, *, observer: Observer | None = None, **more: object) -> Ite
 
 
 def v2_observed(workers: int) -> AbstractContextManager[Execute]:
-    """The same with an observer that does nothing."""
+    """V2 with an observer that does nothing."""
     return v2(workers, observer=lambda event: None)
 
 
 def echo(value: object) -> object:
-    """What the workers of the others run."""
+    """The function that the workers of the other systems run."""
     return value
 
 
@@ -119,7 +119,7 @@ def pebble(workers: int) -> Iterator[Execute]:
 
 @contextmanager
 def loky(workers: int) -> Iterator[Execute]:
-    """loky's executor, which survives the death of a worker by starting all anew."""
+    """loky's executor, which survives the death of a worker by starting all of its workers anew."""
     module = require("loky")
     pool = module.ProcessPoolExecutor(workers, timeout=None)
     try:
@@ -129,7 +129,7 @@ def loky(workers: int) -> Iterator[Execute]:
 
 
 def require(module: str) -> ModuleType:
-    """Import a peer that is an extra. Raises MissingPeer."""
+    """Import an optional peer package. Raises MissingPeer if it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -138,7 +138,7 @@ def require(module: str) -> ModuleType:
 
 @contextmanager
 def forking() -> Iterator[None]:
-    """From Python 3.12 on, a fork beside threads warns; the systems are opened one by one, while the others rest."""
+    """Ignore Python's warning about forks beside threads: the other systems rest while one is opened."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
         yield
@@ -152,4 +152,4 @@ FORKING: dict[str, System] = {
 }
 OURS: dict[str, System] = {"V1": v1, "V2": v2, "V2, observed": v2_observed}
 ALL: dict[str, System] = {**FORKING, **OURS}
-"""In the order in which they are opened: those that may fork this process come first."""
+"""In the order in which they are opened: systems that may fork this process come first."""

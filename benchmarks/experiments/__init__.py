@@ -1,1 +1,1 @@
-"""The experiments, one file each."""
+"""The experiments, one module each."""

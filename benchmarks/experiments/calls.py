@@ -1,4 +1,4 @@
-"""Round trips and contention: how many small calls a second each system answers, for 1 and for many clients."""
+"""Round trips and contention: how many small calls per second each system answers, for one and for many clients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ONE_CLIENT_TIMES = 3.5
 MANY_CLIENTS_TIMES = 4.0
 FAIRNESS = 0.9
 OBSERVER_COST = {1: 0.05, 8: 0.12}
-"""How much of its calls a second V2 may lose to an observer that does nothing, by the number of clients."""
+"""The share of its calls per second that V2 may lose to an observer that does nothing, by number of clients."""
 GOAL_CLIENTS = 8
 ON_ONE_CPU = " on one processor"
 IN_MAIN = ", main thread"
@@ -28,9 +28,9 @@ Found = Mapping[str, list[Block]]
 
 
 def round_trip(effort: Effort, subjects: Mapping[str, System] | None = None) -> Result:
-    """One client: how long a call takes, beside a bare pipe with the same codec.
+    """One client: the duration of a call, compared with a bare pipe with the same codec.
 
-    First in a thread of its own, then in the main thread, where only what the goals need is measured.
+    First in a separate thread; then in the main thread, where only the systems that the goals need are measured.
     """
     chosen: Mapping[str, System] = {**systems.ALL, "raw pipes in turn": systems.raw_in_turn, PIPE: systems.raw}
     chosen = chosen if subjects is None else subjects
@@ -79,9 +79,9 @@ def round_trip(effort: Effort, subjects: Mapping[str, System] | None = None) -> 
 
 
 def contention(effort: Effort, subjects: Mapping[str, System] | None = None) -> Result:
-    """Many clients: calls a second, the median call, and how evenly the clients are served.
+    """Many clients: calls per second, the median call, and the fairness between clients.
 
-    First wherever the scheduler puts the clients, then with all of them on one processor, for every system alike.
+    First on any processor, then with all clients on one processor, for every system alike.
     """
     rows: list[Row] = []
     goals: list[Goal] = []
@@ -146,7 +146,7 @@ def _rows(found: Found, condition: str) -> tuple[Row, ...]:
 
 
 def row_of(condition: str, system: str, blocks: list[Block], v2_ratio: Figure | None) -> Row:
-    """The medians of one system's blocks."""
+    """One row: the medians of one system's blocks."""
     return Row(
         condition=condition,
         system=system,

@@ -1,4 +1,4 @@
-"""Deadlines: how late a client hears of its CallTimeout, with a worker that sleeps or is stopped."""
+"""Deadlines: how late a client gets its CallTimeout, with a worker that sleeps or is stopped."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from poolproof.harness.history.stats import quantile
 from poolproof.pool_v2 import PoolV2
 
 TIMEOUTS_S = (0.05, 0.2)
-"""The shortest and the longest; the clients of a round share the range evenly."""
+"""The shortest and the longest timeout; the timeouts of a round's clients are spread evenly between them."""
 GOAL_MS = 25.0
 SLEEP_S = 3600.0
 
 
 def deadline(effort: Effort) -> Result:
-    """Every call ends in CallTimeout; its lateness is counted from its entry plus its timeout.
+    """Every call ends in CallTimeout; its lateness counts from its begin plus its timeout.
 
-    The goal is held by the latest of all calls, since a deadline is a promise to each.
+    The latest of all calls decides the goal, since a deadline is a promise to each call.
     """
     rows: list[Row] = []
     goals: list[Goal] = []
@@ -59,13 +59,13 @@ def _measure(clients: int, effort: Effort, *, stopped: bool, limit: Limit) -> li
         for step in range(rounds):
             if not limit.allows(step):
                 break
-            pool.warm_up()  # the workers of the last round were killed, as they must be
+            pool.warm_up()  # each timeout of the last round killed a worker, as it must
             late += one_round(pool, timeouts(clients, step, rounds), stopped=stopped)
     return late
 
 
 def timeouts(clients: int, step: int, rounds: int) -> list[float]:
-    """The timeouts of one round: over the clients, and for a single client over the rounds, evenly spread."""
+    """The timeouts of one round, evenly spread over the clients; for a single client over the rounds."""
     shortest, longest = TIMEOUTS_S
     if clients == 1:
         return [shortest + (longest - shortest) * step / max(rounds - 1, 1)]
@@ -73,9 +73,9 @@ def timeouts(clients: int, step: int, rounds: int) -> list[float]:
 
 
 def one_round(pool: PoolV2, timeouts_s: list[float], *, stopped: bool) -> list[float]:
-    """One call a client, all at once; for each how many milliseconds after its deadline it was told.
+    """Make one call for each timeout, all at once; return how many milliseconds late each CallTimeout was raised.
 
-    Raises BenchError when a call ends in anything but CallTimeout.
+    Raises BenchError if a call ends in anything but CallTimeout.
     """
     if stopped:
         for worker in pool.status().workers:

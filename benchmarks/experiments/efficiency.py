@@ -1,4 +1,4 @@
-"""How many workers one process can drive: many workers, each called with 10 ms of waiting, by as many clients."""
+"""How many workers one process can drive: many workers that wait 10 ms in each call, and as many clients."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from poolproof.harness.model.workload import Step
 
 CALL_S = 0.010
 LEAD_S = 0.1
-"""The clients' first calls, which begin all at once, are not counted."""
+"""The clients' first calls, which all begin at once, are not counted."""
 GOAL = 0.95
 BARE = "raw pipes, one a client"
 START_TIMEOUT_S = 60.0
 
 
 def efficiency(effort: Effort) -> Result:
-    """Achieved calls a second over the ideal, where every worker does nothing but one call after another.
+    """Calls per second over the ideal, in which every worker does nothing but one call after another.
 
-    The worker's own overhead and the kernel's late wake-ups count against the pool; how much that is, as many bare
-    pipes with the same codec show, one for each client.
+    The worker's own overhead and late wake-ups by the kernel count against the pool. Bare pipes with the same codec,
+    one for each client, show how much that is.
     """
     ideal = effort.crowd / CALL_S
     limit = Limit(effort.limit_s)

@@ -1,4 +1,4 @@
-"""Shows a report: tables for people, JSON for programs. Measures nothing."""
+"""Shows a report: tables for readers, JSON for programs. Measures nothing."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ UNITS = {"mb_per_s": "MB/s", "per_s": "/s", "us": "µs", "ms": "ms"}
 
 
 def write_json(report: Report, path: Path) -> None:
-    """The whole report, indented, in place of what is there."""
+    """Write the whole report as indented JSON; an existing file is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
 
 
 def read_json(path: Path) -> Report:
-    """What `write_json` wrote."""
+    """Read a report that `write_json` wrote."""
     return msgspec.json.decode(path.read_bytes(), type=Report)
 
 
 def describe_run(report: Report) -> str:
-    """When, how much and where, in one sentence."""
+    """The time, effort, seed and machine of a run in one sentence."""
     machine = report.machine
     packages = "".join(f", {name} {version}" for name, version in machine.packages.items())
     return (
@@ -37,7 +37,7 @@ def describe_run(report: Report) -> str:
 
 
 def print_result(result: Result, console: Console) -> None:
-    """One experiment's table, then what is to be said about it."""
+    """Print one experiment's table, then its notes."""
     console.print(result_table(result))
     labels = result.load.labels() if result.load else ()
     for note in (*labels, *result.notes):
@@ -45,7 +45,7 @@ def print_result(result: Result, console: Console) -> None:
 
 
 def result_table(result: Result) -> Table:
-    """A line a row; a column for every metric that a row has."""
+    """One line for each row, one column for each metric of any row."""
     metrics = list(dict.fromkeys(metric for row in result.rows for metric in row.metrics))
     compared = any(row.v2_ratio is not None for row in result.rows)
     table = Table(title=f"{result.title} [{result.seconds:.0f} s]", title_justify="left")
@@ -64,7 +64,7 @@ def result_table(result: Result) -> Table:
 
 
 def goal_table(report: Report) -> Table:
-    """A line a goal, with its verdict."""
+    """One line for each goal, with its verdict."""
     table = Table(title="Goals", title_justify="left")
     for column in ("goal", "limit", "measured (95 % interval)", "verdict"):
         table.add_column(column, justify="left" if column in ("goal", "verdict") else "right")
@@ -81,7 +81,7 @@ def limit(goal: Goal) -> str:
 
 
 def verdict(goal: Goal, *, loaded: bool) -> str:
-    """The verdict in its colour; on a loaded machine it says so."""
+    """The verdict in its colour, marked if the machine was loaded."""
     return f"[{COLOURS[goal.verdict]}]{goal.verdict}[/]" + (" (loaded)" if loaded else "")
 
 

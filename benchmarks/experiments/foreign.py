@@ -1,4 +1,4 @@
-"""A worker that is not ours: V2 beside the bare hand-off, both on the same small worker in C."""
+"""A foreign worker: V2 compared with the bare hand-off, both with the same small worker written in C."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GOAL = 1.0
 
 
 def compile_worker(compiler: str, folder: Path) -> str:
-    """The worker's command, compiled into the folder. Raises BenchError."""
+    """Compile the worker into the folder, and return its command. Raises BenchError if the compiler fails."""
     program = folder / "echo_worker"
     done = subprocess.run(
         [compiler, "-O2", "-o", str(program), str(SOURCE)], capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S
@@ -36,7 +36,7 @@ def compile_worker(compiler: str, folder: Path) -> str:
 
 
 def foreign_worker(effort: Effort, subjects: Mapping[str, System] | None = None) -> Result:
-    """Calls a second at 8 and 32 clients; empty, with the reason, without a C compiler."""
+    """Calls per second at 8 and 32 clients; without a C compiler an empty result with the reason."""
     title = f"No-op calls, {effort.workers} workers in C"
     compiler = shutil.which("cc")
     if compiler is None and subjects is None:

@@ -1,7 +1,7 @@
-"""A long history that no pool has made, and that a good one could have: the input of the checkers' own benchmark.
+"""A synthetic long history, as a correct pool could have produced it: the input of the checkers' own benchmark.
 
 Sixteen clients on as many workers, two by two. Most calls are plain or belong to a session of their client; in some
-sessions the calls of two clients overlap. Workers are killed, hang past a deadline and are let go, and each is
+sessions the calls of two clients overlap. Workers are killed, hang past a deadline or are retired, and each is
 replaced; some calls give up before they have a worker.
 """
 
@@ -39,11 +39,11 @@ from poolproof.harness.run.store import RunFolder
 WORKERS = 16
 PAIRS = WORKERS // 2
 TURN_NS = 100_000
-"""Both of a pair call once in each turn; a fault costs them some turns."""
+"""Both clients of a pair make one call in each turn; a fault costs them some turns."""
 STEP_NS = 10_000
 SESSION_TURNS = 50
 FAULT_EVERY = 500
-"""Turns of a pair from one trouble to the next; the kinds of trouble take turns."""
+"""Turns of a pair between two troubles; the kinds of trouble alternate."""
 SAMPLE_EVERY = 300
 HANG_S = 0.001
 BEGUN_NS = 1_000_000_000
@@ -54,10 +54,10 @@ NOT_YET: dict[str, Any] = {
     for name, field in ((field.name, field) for field in msgspec.structs.fields(Op))
     if name in ENDS or name == "completions"
 }
-"""What is not known of an operation when it begins."""
+"""The fields of an operation that are unknown when it begins."""
 
 Item = tuple[int, Line | Op | ServiceInterval]
-"""A moment, and what was recorded then; an operation at its end, whole."""
+"""A time, and the record of that time; an operation is complete, and has the time of its end."""
 
 INFO = RunInfo(
     scenario="synthetic",
@@ -75,7 +75,7 @@ INFO = RunInfo(
 
 
 class _Worker:
-    """A worker's numbers, which change when it is replaced."""
+    """The worker id and pid of a worker; both change when the worker is replaced."""
 
     def __init__(self, place: int) -> None:
         self.place = place
@@ -104,11 +104,11 @@ class _Pair:
         self.turns = turns
         self.end_ns = end_of(turns)
         self.workers = (_Worker(2 * number), _Worker(2 * number + 1))
-        self.seen: dict[str, tuple[str | None, str | None]] = {}  # what a session holds, and what it held before
-        self.at_ns = BEGUN_NS + number * 7  # no two pairs do anything at the same moment
+        self.seen: dict[str, tuple[str | None, str | None]] = {}  # each session's current value, and its previous value
+        self.at_ns = BEGUN_NS + number * 7  # no two pairs record anything at the same time
 
     def items(self) -> Iterator[Item]:
-        """All that happens to them, in order of time."""
+        """All records of the pair, in order of time."""
         for worker in self.workers:
             yield from worker.born(self.at_ns)
         self.at_ns += TURN_NS
@@ -197,7 +197,7 @@ class _Pair:
         yield event(EventKind.DONE, last, op.outcome)
         assert op.completed_ns is not None
         yield op.completed_ns, op
-        if trouble == 3:  # it has served enough
+        if trouble == 3:  # the worker has reached its request limit
             yield worker.event(EventKind.KILL, op.completed_ns, "retired")
             yield worker.event(EventKind.REAP, op.completed_ns + STEP_NS)
         if trouble in (0, 1, 3):
@@ -207,7 +207,7 @@ class _Pair:
     def _ask(
         self, turn: int, side: int, nonce: str, *, lost: bool
     ) -> tuple[str, str | None, dict[str, Any], dict[str, Any]]:
-        # The command, its session, its arguments and the answer; what is lost changes nothing.
+        # The command, its session, its arguments and its answer; a lost call changes no state.
         block, place = divmod(turn, SESSION_TURNS)
         args = {"nonce": nonce}
         if place % 2 == 0:
@@ -220,7 +220,7 @@ class _Pair:
             if not lost:
                 self.seen[session] = f"v{turn}", held
             return "put", session, {**args, "value": f"v{turn}"}, {"nonce": nonce, "stored": True}
-        # In a shared session the other client puts meanwhile: its value may be seen, or the one that was there before.
+        # In a shared session the other client puts at the same time: a get may return its value or the previous one.
         value = before if shared and turn % 3 == 0 and not self._lost_now(turn) else held
         return "get", session, args, {"nonce": nonce, "value": value, "found": value is not None}
 
@@ -229,12 +229,12 @@ class _Pair:
 
 
 def end_of(turns: int) -> int:
-    """When the close begins, after as many turns of every pair."""
+    """The time at which the close begins, after this many turns of every pair."""
     return BEGUN_NS + (turns + 30 * (turns // FAULT_EVERY) + 100) * TURN_NS
 
 
 def happenings(operations: int) -> Iterator[Item]:
-    """All that is recorded of a run of so many operations, in order of time; `operations` is rounded down to turns."""
+    """All records of a run with this many operations, in order of time; `operations` is rounded down to whole turns."""
     turns = operations // WORKERS
     samples = (
         (at_ns, SampleLine(Sample(at_ns, 1 << 26, 40, 20, WORKERS)))
@@ -245,7 +245,7 @@ def happenings(operations: int) -> Iterator[Item]:
 
 
 def last_lines(operations: int, outcomes: Counter[str]) -> list[Line]:
-    """What a run records of itself."""
+    """The last records of a run: marks, statistics and leftovers."""
     end_ns = end_of(operations // WORKERS)
     submitted = outcomes.total()
     return [
@@ -260,7 +260,7 @@ def last_lines(operations: int, outcomes: Counter[str]) -> list[Line]:
 
 
 def write_long_history(parent: Path, operations: int) -> RunFolder:
-    """A run folder with such a history, journals and all, as a run would have left it."""
+    """Write a run folder with a synthetic history and its journals, as a run would have written it."""
     folder = RunFolder.create(parent, INFO)
     encode = msgspec.json.Encoder().encode_lines
     journals: dict[str, list[Entry]] = defaultdict(list)
@@ -287,7 +287,7 @@ def write_long_history(parent: Path, operations: int) -> RunFolder:
 
 
 def long_history(operations: int) -> History:
-    """The same history, made of its objects."""
+    """The same history as objects in memory."""
     ops: list[Op] = []
     events: list[Event] = []
     services: list[ServiceInterval] = []
@@ -306,7 +306,7 @@ def long_history(operations: int) -> History:
             case SampleLine(sample):
                 samples.append(sample)
             case _:
-                pass  # of an operation its end tells all
+                pass  # the end of an operation has all of its fields
     end_ns = end_of(operations // WORKERS)
     outcomes = Counter(op.outcome for op in ops)
     return History(

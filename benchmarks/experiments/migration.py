@@ -1,7 +1,7 @@
-"""What a migration costs its callers: `python -m benchmarks.experiments.migration [--quick]`.
+"""The cost of a migration for its callers: `python -m benchmarks.experiments.migration [--quick]`.
 
 Paired and interleaved: within a pair the same calls go to v1 itself and through a migrating pool over the same v1, in
-random order, so that both see the same machine. Intervals are of the pairs' ratios or differences.
+random order, so that both see the same state of the machine. Intervals are of the pairs' ratios or differences.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BLOCK_S = 0.6
 
 
 class Nothing:
-    """A pool that answers at once, so that what is left is the migrating pool's own time."""
+    """A pool that answers at once, so that only the migrating pool's own time remains."""
 
     version = "nothing"
     name = "nothing"
@@ -43,7 +43,7 @@ class Nothing:
     gate: threading.Event | None = None
 
     def execute(self, command: str, args: dict[str, Any] | None = None, **options: Any) -> Any:  # noqa: ANN401
-        """The arguments."""
+        """Return the arguments."""
         if self.gate is not None:
             self.gate.wait()
         if self.fails:
@@ -51,33 +51,33 @@ class Nothing:
         return args
 
     def sessions(self) -> tuple[()]:
-        """None."""
+        """Return no sessions."""
         return ()
 
     def end_session(self, session_id: str) -> bool:
-        """There is none."""
+        """Return False: there is no session to end."""
         return False
 
     def close(self, grace_s: float | None = None) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Hanging(PoolV2):
-    """V2, of which no call ever ends before its timeout."""
+    """V2 with calls that all end by their timeout."""
 
     def execute(self, command: str, args: dict[str, Any] | None = None, **options: Any) -> Any:  # noqa: ANN401
-        """Wait, and fail."""
+        """Wait for the timeout, then raise CallTimeout."""
         time.sleep(options.get("timeout_s") or CALL_S)
         raise CallTimeout("as asked", sent=Sent.YES)
 
 
 def nothing() -> Pool:
-    """One that passes for a pool."""
+    """A pool that answers at once, typed as Pool."""
     return cast(Pool, Nothing())
 
 
 def seconds_of(call: Callable[[], object], count: int) -> float:
-    """Seconds of processor time a call, over `count` calls, so that who else is at work does not count."""
+    """Processor seconds per call, over `count` calls; processor time excludes other programs."""
     begun = time.thread_time()
     for _ in range(count):
         call()
@@ -85,7 +85,7 @@ def seconds_of(call: Callable[[], object], count: int) -> float:
 
 
 def overhead(pairs: int) -> None:
-    """Microseconds that v1 mode adds to a call."""
+    """Print the microseconds that v1 mode adds to a call."""
     direct = nothing()
     pool = MigratingPool(direct, nothing(), Plan())
     for what, command, session in (
@@ -109,7 +109,7 @@ def overhead(pairs: int) -> None:
 
 
 def shadow_overhead(pairs: int) -> None:
-    """Microseconds of the caller's own processor time that shadow mode adds to a copied call."""
+    """Print the microseconds of the caller's own processor time that shadow mode adds to a copied call."""
     for what, hangs in (("v2 is well", False), ("v2 hangs", True)):
         direct, candidate = nothing(), Nothing()
         gate = threading.Event()
@@ -128,7 +128,7 @@ def shadow_overhead(pairs: int) -> None:
 
 
 def latencies(clients: Sequence[Client]) -> list[float]:
-    """The seconds of each call of a block. Raises BenchError for a wrong answer and a call that fails."""
+    """The seconds of each call of a block. Raises BenchError if an answer is wrong or a call fails."""
     block = run_block(clients, arm="migration", seconds=BLOCK_S)
     if block.failure or block.doubtful:
         raise BenchError(block.failure or f"a wrong answer: {block.doubtful[0]}")
@@ -136,7 +136,7 @@ def latencies(clients: Sequence[Client]) -> list[float]:
 
 
 def shadow(pairs: int, condition: str) -> None:
-    """p50 and p99 with shadow mode over those without it."""
+    """Print p50 and p99 with shadow mode over those without it."""
     config = PoolConfig(workers=2)
     v1 = PoolV1(config)
     dead = condition == "v2 does not start"
@@ -166,7 +166,7 @@ def shadow(pairs: int, condition: str) -> None:
 
 
 def rollback(times: int) -> None:
-    """Milliseconds from the failure that breaches to v1 in force."""
+    """Print the milliseconds from the failure that breaches a guardrail until v1 serves all calls."""
     found = []
     for _ in range(times):
         candidate = Nothing()
@@ -187,11 +187,11 @@ def rollback(times: int) -> None:
 
 
 def main() -> None:
-    """All of it; prints."""
+    """Run all measurements and print the results."""
     options = argparse.ArgumentParser()
     options.add_argument("--quick", action="store_true")
     quick = options.parse_args().quick
-    logging.getLogger("poolproof.migration").setLevel(logging.ERROR)  # it is meant to roll back
+    logging.getLogger("poolproof.migration").setLevel(logging.ERROR)  # rollbacks are expected here
     overhead(30 if quick else 200)
     shadow_overhead(10 if quick else 50)
     rollback(10 if quick else 50)

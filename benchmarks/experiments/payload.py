@@ -1,4 +1,4 @@
-"""Payloads: megabytes a second there and back, beside a bare socketpair: with the same codec, and uninterpreted."""
+"""Payloads: megabytes per second there and back, compared with a bare socketpair, with and without the codec."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ BYTES = "socketpair, bytes only"
 GOAL_BYTES = 64 * MB
 GOAL = 0.5
 BLOCK_S = 0.02
-"""A block moves one payload at least."""
+"""A block moves at least one payload."""
 FRAME_LIMIT_BYTES = 128 * MB
 
 
 def payload(effort: Effort) -> Result:
-    """Echo of 1 kB to 64 MB.
+    """Echo payloads of 1 kB to 64 MB.
 
-    A pool writes JSON twice and reads it twice for an echo, and so does the socketpair with the codec. The one without
-    only moves the bytes: no pool whose payloads are JSON text can come near to it.
+    For an echo a pool writes JSON twice and reads it twice, and so does the socketpair with the codec. The socketpair
+    without a codec only moves the bytes: no pool with JSON payloads can come near it.
     """
     rows: list[Row] = []
     goals: tuple[Goal, ...] = ()

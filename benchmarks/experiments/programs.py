@@ -1,4 +1,4 @@
-"""DSPy workers: how long a warm zygote takes to fork them, and what each of them holds when idle."""
+"""DSPy workers: how long a warm zygote takes to fork them, and how much memory each of them uses when idle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PRELOADS: dict[str, tuple[str, ...]] = {
     "V2, DSPy and litellm preloaded": (*DSPY_PRELOAD, "litellm"),
 }
 Taken = tuple[float, list[float]]
-"""Milliseconds until all were ready, and each worker's proportional share of memory (PSS) in megabytes."""
+"""Milliseconds until all workers were ready, and each worker's proportional share of memory (PSS) in megabytes."""
 Starter = Callable[[tuple[str, ...], int], Taken]
 
 
@@ -41,14 +41,14 @@ def start_programs(preload: tuple[str, ...], workers: int) -> Taken:
 
 
 def proportional_mb(pid: int) -> float:
-    """The process's memory, with a page that n processes share counted as 1/n. Source: proc(5), smaps_rollup."""
+    """The process's memory in megabytes; a page that n processes share counts as 1/n. Source: proc(5), smaps_rollup."""
     with open(f"/proc/{pid}/smaps_rollup") as rollup:
         lines = dict(line.split(":", 1) for line in rollup if ":" in line and line.startswith("Pss:"))
     return int(lines["Pss"].split()[0]) * 1024 / 1e6
 
 
 def programs(effort: Effort, start: Starter = start_programs, *, installed: bool | None = None) -> Result:
-    """Start `start_workers` DSPy workers `starts` times for each preload; empty, with the reason, without DSPy."""
+    """Start `start_workers` DSPy workers `starts` times for each preload; without DSPy, return only a note."""
     title = f"{effort.start_workers} DSPy workers from a warm zygote"
     if not (find_spec("dspy") is not None if installed is None else installed):
         return Result(experiment="programs", title=title, rows=(), goals=(), notes=(MISSING,))

@@ -1,4 +1,4 @@
-"""Start-up: how long it takes from nothing until N workers can answer."""
+"""Start-up: the time from a new pool until N workers can answer."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ GOAL_MS = 60.0
 READY_TIMEOUT_S = 30.0
 NO_ZYGOTE = "this version of V2 has no zygote"
 Opened = Callable[[int], AbstractContextManager[object]]
-"""Starts N workers and enters when all of them are ready; leaves when all have ended."""
+"""Starts N workers, enters when all of them are ready, and exits when all of them have ended."""
 Starter = Callable[[int], float]
-"""Starts N workers, ends them, and says how many milliseconds it took until all were ready."""
+"""Starts N workers, ends them, and returns how many milliseconds it took until all were ready."""
 COLD, WARM = "V2, cold zygote", "V2, warm zygote"
 
 
 def timed(opened: Opened) -> Starter:
-    """The starter that counts from the constructor on."""
+    """A starter that counts from the constructor on."""
 
     def start(workers: int) -> float:
         began = time.perf_counter()
@@ -40,7 +40,7 @@ def timed(opened: Opened) -> Starter:
 
 
 def v2_warm_zygote(workers: int) -> float:
-    """V2 in the middle of its life: one worker is there, and so is the zygote, which then forks `workers` more."""
+    """V2 with a warm zygote: one worker is running, and the zygote then forks `workers` more."""
     with PoolV2(config(workers=workers + 1, lazy=True, zygote=True)) as pool:
         pool.warm_up(1)
         began = time.perf_counter()
@@ -50,7 +50,7 @@ def v2_warm_zygote(workers: int) -> float:
 
 @contextmanager
 def v2_cold_zygote(workers: int) -> Iterator[PoolV2]:
-    """V2 with a zygote that has to be started first."""
+    """V2 with a zygote that must be started first."""
     with PoolV2(config(workers=workers, zygote=True)) as pool:
         pool.warm_up()
         yield pool
@@ -58,7 +58,7 @@ def v2_cold_zygote(workers: int) -> Iterator[PoolV2]:
 
 @contextmanager
 def v2_spawn(workers: int) -> Iterator[PoolV2]:
-    """V2, each worker a new interpreter."""
+    """V2 without a zygote: each worker is a new interpreter."""
     with PoolV2(config(workers=workers, zygote=False)) as pool:
         pool.warm_up()
         yield pool
@@ -66,7 +66,7 @@ def v2_spawn(workers: int) -> Iterator[PoolV2]:
 
 @contextmanager
 def v1(workers: int) -> Iterator[PoolV1]:
-    """The legacy pool, which starts one worker after another."""
+    """V1, which starts one worker after another."""
     with PoolV1(config(workers=workers, call_timeout_s=READY_TIMEOUT_S)) as pool:
         pool.warm_up()
         yield pool
@@ -74,7 +74,7 @@ def v1(workers: int) -> Iterator[PoolV1]:
 
 @contextmanager
 def process_pool_executor(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """ProcessPoolExecutor with its default start method; each worker tells when it begins."""
+    """ProcessPoolExecutor with its default start method; each worker signals its start."""
     context = multiprocessing.get_context()
     begun = context.Semaphore(0)
     with forking(), ProcessPoolExecutor(workers, mp_context=context, initializer=begun.release) as pool:
@@ -88,7 +88,7 @@ def process_pool_executor(workers: int) -> Iterator[ProcessPoolExecutor]:
 def multiprocessing_pool(
     workers: int, *, initializer: Callable[..., object] = int, initargs: tuple[object, ...] = ()
 ) -> Iterator[Pool]:
-    """multiprocessing.Pool with its default start method; each worker tells when it begins."""
+    """multiprocessing.Pool with its default start method; each worker signals its start."""
     context = multiprocessing.get_context()
     begun = context.Semaphore(0)
     with forking():
@@ -115,13 +115,13 @@ OPENED: dict[str, Opened] = {
 
 
 def starters() -> dict[str, Starter]:
-    """Every way to start workers that this version has."""
+    """All ways to start workers, by name; the zygote's only if this version of V2 has one."""
     found = {name: timed(opened) for name, opened in OPENED.items()}
     return found | ({COLD: timed(v2_cold_zygote), WARM: v2_warm_zygote} if has_zygote() else {})
 
 
 def start_up(effort: Effort, chosen: Mapping[str, Starter] | None = None) -> Result:
-    """The time until `start_workers` workers are ready, in random order in each round."""
+    """Measure the time until `start_workers` workers are ready, with the starters in random order in each round."""
     chosen = starters() if chosen is None else chosen
     took: dict[str, list[float]] = {name: [] for name in chosen}
     limit = Limit(effort.limit_s)

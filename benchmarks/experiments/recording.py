@@ -1,10 +1,10 @@
-"""`python -m benchmarks.experiments.recording`: what recording costs an operation, and the checkers a long history.
+"""`python -m benchmarks.experiments.recording`: the cost of recording an operation, and of checking a long history.
 
-`--ops N` is how many operations.
+`--ops N` sets the number of operations.
 
-Both without a pool: every checker over a history of so many calls that is read from a run folder, with its events,
-journals, faults and sessions, and then a client that does nothing but record. The figures are processor time, which
-other programs disturb less than wall time.
+Both are measured without a pool. First every checker runs over a synthetic history of N operations, read from a run
+folder with its events, journals, faults and sessions. Then a client does nothing but record N operations. The figures
+are processor time, since other programs disturb it less than wall time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ GOAL_CHECK_S = 20.0
 GOAL_BYTES = 1 << 30
 ENDS = frozenset(OUTCOMES)
 EXCHANGE = (EventKind.ENQUEUE, EventKind.ACCEPT, EventKind.SEND, EventKind.RECEIVE, EventKind.CHECKIN, EventKind.DONE)
-"""What a pool tells its observer of a call that need not wait."""
+"""The events that a pool reports for a call that does not wait."""
 
 KINDS: tuple[Checker, ...] = (
     *checkers.CORE,
@@ -69,9 +69,9 @@ KINDS: tuple[Checker, ...] = (
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """Microseconds an operation: of the client's own processor time, of the whole process's, and of wall time.
+    """Microseconds per operation: the client's own processor time, the whole process's, and wall time.
 
-    `observed_us` is the client's time once more, with the six events in it that a pool tells in the client's thread.
+    `observed_us` is the client's processor time including six events that a pool reports in the client's thread.
     """
 
     client_us: float
@@ -81,9 +81,9 @@ class Recording(msgspec.Struct, frozen=True):
 
 
 class Checking(msgspec.Struct, frozen=True):
-    """What it took to read a run folder and to run every checker. Seconds are processor time, of one core.
+    """The cost of reading a run folder and of running every checker. Seconds are processor time, of one core.
 
-    `wall_s` is how long all checkers took, `peak_bytes` the largest size of the process up to then.
+    `wall_s` is the wall time of all checkers, `peak_bytes` the largest size of the process until then.
     """
 
     operations: int
@@ -95,12 +95,12 @@ class Checking(msgspec.Struct, frozen=True):
 
     @property
     def check_s(self) -> float:
-        """All checkers together."""
+        """Processor seconds of all checkers together."""
         return sum(self.seconds.values())
 
 
 def measure_recording(operations: int, path: Path) -> Recording:
-    """Begin and end `operations` operations in this thread as fast as it goes, and write all to `path`."""
+    """Record `operations` operations in this thread without a pause, and write them to `path`."""
     client_us, process_us, wall_us = _record(operations, path, ())
     observed_us, _, _ = _record(max(operations // 5, 1), path, EXCHANGE)
     return Recording(client_us, process_us, wall_us, observed_us)
@@ -116,7 +116,7 @@ def _record(operations: int, path: Path, kinds: Sequence[EventKind]) -> tuple[fl
     ]
     exchanges = [[Event(kind, begun, n, 1, 1) for kind in kinds] for n in range(operations)] if kinds else [[]]
     gc.collect()
-    gc.freeze()  # the operations of this loop are there before it, which those of a run are not
+    gc.freeze()  # keep these prepared operations out of the collector; in a run they would not exist yet
     observe = recorder.observe
     wall_s, process_s, thread_s = time.perf_counter(), time.process_time(), time.thread_time()
     if kinds:
@@ -137,7 +137,7 @@ def _record(operations: int, path: Path, kinds: Sequence[EventKind]) -> tuple[fl
 
 
 def measure_checking(folder: RunFolder, *, on_found: Callable[[Finding, float], None] | None = None) -> Checking:
-    """Read the folder and run every checker; `on_found` hears of each finding, and of its seconds."""
+    """Read the folder and run every checker; call `on_found` with each finding and its seconds."""
     began = time.process_time()
     history = folder.read_history()
     load_s = time.process_time() - began
@@ -156,12 +156,12 @@ def measure_checking(folder: RunFolder, *, on_found: Callable[[Finding, float], 
 
 
 def resident_peak() -> int:
-    """The largest size that this process ever had, in bytes."""
+    """The largest resident size of this process so far, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print all figures; the exit status is 1 if a goal was missed or a checker found a fault."""
+    """Print all figures; the exit status is 1 if a goal was missed or a checker failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.recording", description=__doc__)
     parser.add_argument("--ops", type=int, default=1_000_000, help="how many operations (%(default)s)")
     options = parser.parse_args(argv)

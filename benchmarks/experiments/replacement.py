@@ -1,4 +1,4 @@
-"""Replacement: a worker is killed; how long until the pool has its full size of ready workers again."""
+"""Replacement: the time from the kill of a worker until the pool has all of its workers ready again."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ LANDING_TIMEOUT_S = 20.0
 LONG_S = 3600.0
 POLL_S = 0.0005
 SEND_S = 0.01
-"""After so long a leased worker has its request."""
+"""After this many seconds a leased worker has its request."""
 OBSERVED = "these pools of V2 have an observer, which hears when a worker is ready"
 
 
 class Witness:
-    """An observer that remembers when each worker became ready."""
+    """An observer that records when each worker became ready."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._ready: list[int] = []
 
     def __call__(self, event: Event) -> None:
-        """Remember the event, if a worker became ready."""
+        """Record the time if a worker became ready."""
         if event.kind is EventKind.READY:
             with self._changed:
                 self._ready.append(event.at_ns)
                 self._changed.notify_all()
 
     def ready_since(self, at_ns: int) -> int:
-        """When the first worker that became ready after `at_ns` did. Raises BenchError when none does."""
+        """The first time after `at_ns` at which a worker became ready. Raises BenchError if there is none in time."""
 
         def late() -> list[int]:
             return [when for when in self._ready if when >= at_ns]
@@ -61,7 +61,7 @@ class Witness:
 
 
 def replacement(effort: Effort) -> Result:
-    """The time from SIGKILL until the full size is ready, for an idle and for a busy worker, and for the others."""
+    """Measure the time from SIGKILL until the pool is full again, for an idle and a busy worker and other pools."""
     rows: list[Row] = []
     goals = []
     limit = Limit(effort.limit_s, least=2)
@@ -94,7 +94,7 @@ def replacement(effort: Effort) -> Result:
 
 
 def kill_idle(pool: PoolV2, witness: Witness) -> float:
-    """SIGKILL to a worker that nobody uses; milliseconds until another is ready in its place."""
+    """Kill an idle worker by SIGKILL; return the milliseconds until its replacement is ready."""
     victim = next(worker.pid for worker in pool.status().workers if worker.state == "idle")
     at_ns = now_ns()
     os.kill(victim, signal.SIGKILL)
@@ -102,7 +102,10 @@ def kill_idle(pool: PoolV2, witness: Witness) -> float:
 
 
 def kill_busy(pool: PoolV2, witness: Witness) -> float:
-    """SIGKILL to a worker in the middle of a call, whose client must be told so."""
+    """Kill a worker in the middle of a call; return the milliseconds until its replacement is ready.
+
+    Raises BenchError if the client of the call does not get WorkerCrashed.
+    """
     errors: list[BaseException] = []
 
     def call() -> None:
@@ -125,9 +128,9 @@ def kill_busy(pool: PoolV2, witness: Witness) -> float:
 
 
 def rebuild_executor(workers: int) -> float:
-    """ProcessPoolExecutor breaks with its worker: the time until a new one has all its workers."""
+    """Kill a worker of a ProcessPoolExecutor, which breaks it; return the time until a new one has all its workers."""
     with readiness.process_pool_executor(workers) as pool:
-        victim = next(iter(pool._processes))  # it has no public way to tell its workers
+        victim = next(iter(pool._processes))  # it has no public way to list its workers
         began = time.perf_counter()
         os.kill(victim, signal.SIGKILL)
         try:
@@ -139,10 +142,11 @@ def rebuild_executor(workers: int) -> float:
 
 
 def refill_multiprocessing(workers: int) -> float:
-    """multiprocessing.Pool looks for dead workers by and by: the time until it has as many children as before.
+    """Kill a worker of multiprocessing.Pool, which polls for dead workers; return the time until the pool has as many
+    children as before.
 
-    The victim is busy: an idle one may hold the queue's lock, and with it dies the whole pool, `terminate` included.
-    Its task is lost for ever, which is not counted here.
+    The victim is busy: an idle worker may hold the queue's lock, and killing it blocks the whole pool, `terminate`
+    included. The victim's task is lost for ever; that is not counted here.
     """
     context = multiprocessing.get_context()
     pids = context.SimpleQueue()
@@ -176,7 +180,7 @@ def _tell_and_sleep() -> None:
 def _living() -> set[int]:
     living = set()
     for child in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # it was reaped since it was listed
+        with contextlib.suppress(psutil.NoSuchProcess):  # reaped since it was listed
             if child.status() != psutil.STATUS_ZOMBIE:
                 living.add(child.pid)
     return living

@@ -1,6 +1,6 @@
-"""From run to run: the same figure of V2 in several programs, each of which is started anew.
+"""Variation between runs: the same figure of V2 in several programs, each of which is a new process.
 
-`python -m benchmarks.experiments.runs CLIENTS WORKERS SECONDS` is one of them; it prints its calls a second.
+`python -m benchmarks.experiments.runs CLIENTS WORKERS SECONDS` is one such program; it prints its calls per second.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ END_TIMEOUT_S = 60.0
 
 
 def one_run(clients: int, workers: int, seconds: float) -> float:
-    """Calls a second of a new pool in this program."""
+    """Calls per second of a new pool in this program."""
     with v2(workers) as execute:
         limit = Limit(0, least=1)
         found = measure_blocks({"V2": execute}, clients=clients, rounds=1, seconds=seconds, seed=1, limit=limit)
@@ -29,7 +29,7 @@ def one_run(clients: int, workers: int, seconds: float) -> float:
 
 
 def another_run(clients: int, workers: int, seconds: float) -> float:
-    """The same in a program of its own. Raises BenchError."""
+    """Calls per second of a new pool in a new program. Raises BenchError if that program fails."""
     command = [sys.executable, "-m", "benchmarks.experiments.runs", str(clients), str(workers), str(seconds)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + END_TIMEOUT_S)
     if done.returncode:
@@ -38,7 +38,7 @@ def another_run(clients: int, workers: int, seconds: float) -> float:
 
 
 def runs(effort: Effort) -> Result:
-    """The largest over the smallest figure of `effort.runs` runs at 8 clients."""
+    """Measure the largest over the smallest figure of `effort.runs` runs at 8 clients."""
     limit = Limit(effort.limit_s * 2)
     rates: list[float] = []
     for step in range(effort.runs):
