@@ -272,7 +272,7 @@ def one_worker_too_many() -> None:
 
 @REGISTRY.bug(V2, breaks=("G14",), scenarios=("full_queue",))
 def queue_without_bound() -> None:
-    """As many calls wait as like to."""
+    """The queue has no limit: `max_queue` is ignored."""
 
     def boundless(enter: Any) -> Any:
         def let_in(self: Coordinator, *args: Any, **rest: Any) -> None:
