@@ -1,1 +1,1 @@
-"""What a run is about: scenarios, workloads, faults, operations, verdicts. Pure."""
+"""Data types of a run: scenarios, workloads, faults, operations, verdicts. Pure."""

@@ -1,6 +1,6 @@
-"""The three depths at which a suite of program tests can be run.
+"""The three backends on which a suite of program tests can be run: mock, wire and real.
 
-Pure. What a depth is made of is for `poolproof.harness.fakes.backends.making`.
+Pure. `poolproof.harness.fakes.backends.making` makes the pool of each backend.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Backend(StrEnum):
-    """How much of a pool is there."""
+    """How much of a real pool a backend has; see DESCRIPTIONS."""
 
     MOCK = "mock"
     WIRE = "wire"
@@ -24,7 +24,7 @@ DESCRIPTIONS: dict[Backend, str] = {
 
 
 def why_not(allowed: frozenset[Backend], depth: Backend) -> str:
-    """Why something that allows these depths is not run at this one; empty if it is."""
+    """Say why a test that allows only the backends `allowed` is not run on `depth`; empty if it is run."""
     if depth in allowed:
         return ""
     wanted = " or ".join(sorted(allowed))

@@ -1,6 +1,6 @@
-"""Budgets: limits in a small grammar, such as "v2.p99 / v1.p99 < 1.10 @95%", parsed with columns and judged.
+"""Budgets: limits in a small grammar, such as "v2.p99 / v1.p99 < 1.10 @95%": a parser that names columns, and a judge.
 
-Pure. No data is UNKNOWN, never a pass.
+Pure. A metric without data makes the result UNKNOWN, never a pass.
 
     budget   = sum ("<" | "<=" | ">" | ">=") sum ["@" number "%"]
     sum      = product {("+" | "-") product}
@@ -8,9 +8,9 @@ Pure. No data is UNKNOWN, never a pass.
     factor   = number [unit] | pool "." metric | "(" sum ")"
     unit     = one of us ms s min h B kB MB GB KiB MiB GiB %, or none; with or without "/s", "/min" or "/h"
 
-A pool is its name in the bench, or `baseline` or `candidate`. Both sides must be of the same kind. Without "@" the
-measured values are compared; with "@95%" the budget passes if it holds in 95 % of the resampled benches, fails if it
-does not hold in 95 % of them, and is UNKNOWN in between.
+`pool` is a pool's name in the bench, or `baseline` or `candidate`. Both sides of a budget must be of the same kind.
+Without "@" the measured values are compared. With "@95%" the budget passes if it holds in 95 % of the resampled
+benches, fails if it does not hold in 95 % of them, and is UNKNOWN in between.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ LONGEST = 400
 
 
 class BudgetError(UsageError):
-    """A budget cannot be read; the message points at the column."""
+    """The text of a budget cannot be parsed; the message names the column."""
 
 
 class Number(msgspec.Struct, frozen=True):
-    """A number, in seconds and bytes where it has a unit."""
+    """A number in a budget; in seconds or bytes if the text gives a unit."""
 
     value: float
 
@@ -55,7 +55,7 @@ class Name(msgspec.Struct, frozen=True):
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """Two operands of one of + - * /."""
+    """An arithmetic operation (+, -, * or /) on two operands."""
 
     mark: str
     left: Expression
@@ -66,7 +66,7 @@ Expression = Number | Name | Operation
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """A budget, read. `level` is a share, or None where the measured values are compared."""
+    """A parsed budget. `level` is a share from 0 to 1, or None if the measured values are compared."""
 
     text: str
     left: Expression
@@ -76,7 +76,7 @@ class Budget(msgspec.Struct, frozen=True):
 
     @property
     def metrics(self) -> frozenset[str]:
-        """The metrics of both sides."""
+        """Return the metrics that either side uses."""
         return frozenset(name.metric for name in (*_names(self.left), *_names(self.right)))
 
 
@@ -88,15 +88,15 @@ class _Token(msgspec.Struct, frozen=True):
 
 
 def parse_budget(text: str, pools: Collection[str] | None = None) -> Budget:
-    """The budget of this text. Raises BudgetError, which shows the text with a mark under the place.
+    """Parse the text of a budget. Raises BudgetError, whose message shows the text with a mark under the column.
 
-    `pools`: the names that there will be beside `baseline` and `candidate`; any, unless given.
+    `pools` are the pool names that are allowed beside `baseline` and `candidate`; None allows any name.
     """
     return _Parser(text, pools).parse()
 
 
 class _Parser:
-    """Recursive descent, one method a line of the grammar."""
+    """A recursive-descent parser with one method for each line of the grammar."""
 
     def __init__(self, text: str, pools: Collection[str] | None) -> None:
         self._text = text
@@ -225,16 +225,18 @@ def _names(expression: Expression) -> list[Name]:
 
 
 class Unmeasured(Exception):
-    """A metric has no value in this bench; the message says which and why."""
+    """A metric has no value in this bench; the message names the metric and the reason."""
 
 
 Look = Callable[[str, str], tuple[float, Any]]
-"""Gives a metric's value and its resampled values (an array, or the value itself) by pool and metric, or raises
-Unmeasured."""
+"""A function (pool, metric) that returns the metric's value and its resampled values (an array, or the value itself).
+
+Raises Unmeasured if the metric has no value.
+"""
 
 
 def judge_budget(budget: Budget, look: Look) -> BudgetResult:
-    """Hold the bench against the budget."""
+    """Judge the budget by the values of a bench, which `look` returns."""
     try:
         left, lefts = _evaluate(budget.left, look)
         right, rights = _evaluate(budget.right, look)

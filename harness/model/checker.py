@@ -1,6 +1,6 @@
-"""What a checker is and what it finds.
+"""The interface of a checker, and the finding that it returns.
 
-Pure. A checker reads a history and nothing else; one that breaks is unknown, never a pass.
+Pure. A checker reads a history and nothing else. A checker that raises gives UNKNOWN, never a pass.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from poolproof.harness.model.verdict import Verdict
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One checker's answer about one run: a verdict, one sentence, the figures behind it and some examples."""
+    """One checker's answer about one run: a verdict, one sentence, the figures behind the verdict and some examples."""
 
     checker: str
     verdict: Verdict
@@ -25,25 +25,25 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Checker(Protocol):
-    """Decides one claim. Instances are frozen and carry their bounds.
+    """Decides one claim about a run. Instances are frozen and hold their bounds as fields.
 
-    A checker whose claim only the pool's events can decide has an attribute `needs_events` that is true. It is asked in
-    observed runs alone; see `asked_in`. One that cannot pass unless some call ends in a certain way has an attribute
-    `demands`, sets of outcomes of each of which one must occur; see `demanded_by`.
+    A checker that can decide its claim only from the pool's events has an attribute `needs_events` that is true; it
+    judges observed runs alone (see `asked_in`). A checker that passes only if certain outcomes occur has an attribute
+    `demands`: sets of outcomes, and at least one outcome of each set must occur (see `demanded_by`).
     """
 
     @property
     def name(self) -> str:
-        """The name under which it is listed and referred to."""
+        """The name of the checker in listings and references."""
         ...
 
     @property
     def guarantees(self) -> tuple[str, ...]:
-        """Which guarantees it decides, such as "G2"."""
+        """The guarantees that the checker decides, such as "G2"."""
         ...
 
     def check(self, history: History) -> Finding:
-        """The finding. Must be UNKNOWN if the history holds nothing to decide it from."""
+        """Judge the history. Must return UNKNOWN if the history has no data to decide the claim from."""
         ...
 
 
@@ -51,12 +51,12 @@ MAX_EXAMPLES = 5
 
 
 def asked_in(checker: Checker, *, observed: bool) -> bool:
-    """Whether this checker is asked about a run that was observed, or was not."""
+    """Return whether this checker judges a run that was observed, or was not (`observed`)."""
     return observed or not getattr(checker, "needs_events", False)
 
 
 def demanded_by(checker: Checker) -> tuple[frozenset[str], ...]:
-    """Sets of outcomes, of each of which one must occur if this checker is to pass."""
+    """Return sets of outcomes; the checker can pass only if at least one outcome of each set occurs."""
     demands: tuple[frozenset[str], ...] = getattr(checker, "demands", ())
     return demands
 
@@ -69,7 +69,7 @@ def finding(
     figures: dict[str, float | int | str] | None = None,
     examples: list[str] | None = None,
 ) -> Finding:
-    """A finding in the name of `checker`, with its first few examples."""
+    """Make a finding in the name of `checker`, with only the first few of `examples`."""
     return Finding(
         checker=checker.name,
         verdict=verdict,
@@ -81,7 +81,7 @@ def finding(
 
 
 def run_checker(checker: Checker, history: History) -> Finding:
-    """The checker's finding; UNKNOWN with the reason if it breaks."""
+    """Run the checker on the history; if the checker raises, return UNKNOWN with the reason."""
     try:
         return checker.check(history)
     except Exception as error:

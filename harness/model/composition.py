@@ -1,7 +1,7 @@
-"""Workloads from parts: a mix of steps, made in turn, at a rate, on a ramp or in bursts; phases; sessions with skew.
+"""Builds workloads from parts: mixes of steps; steady, ramped or bursting rates; phases; sessions with skew.
 
-Pure: the same seed and size give the same steps. A *draw* picks a step from a seeded generator; a *workload* makes a
-plan of draws; the rest turns workloads into workloads.
+Pure: the same seed and size give the same steps. A *draw* picks a step with a seeded random generator. A *workload*
+makes a plan from draws. The other functions turn workloads into workloads.
 
     mixed = mix((9, Step(command="echo")), (1, Step(command="sleep", args={"seconds": 0.1})))
     growing = ramp(mixed, from_per_s=10, to_per_s=200, for_s=5)
@@ -25,7 +25,7 @@ MOST_ARRIVALS = 10_000_000
 
 
 def mix(*weighted: tuple[float, Step]) -> Draw:
-    """Picks each step with a probability in proportion to its weight. Raises UsageError for an impossible weight."""
+    """Make a draw that picks each step in proportion to its weight. Raises UsageError for invalid weights."""
     if not weighted:
         raise UsageError("a mix of no steps")
     for weight, step in weighted:
@@ -36,7 +36,7 @@ def mix(*weighted: tuple[float, Step]) -> Draw:
 
 
 def steady_mix(draw: Draw, *, calls: int) -> Workload:
-    """Every client makes `calls` draws, one after another."""
+    """Make a workload in which every client makes `calls` draws, one after another."""
 
     def plan(choice: Random, size: Size) -> Plan:
         return tuple(tuple(draw(choice) for _ in range(size.count(calls))) for _ in range(size.clients))
@@ -45,11 +45,11 @@ def steady_mix(draw: Draw, *, calls: int) -> Workload:
 
 
 def ramp(draw: Draw, *, from_per_s: float, to_per_s: float, for_s: float) -> Workload:
-    """An open loop of `for_s` seconds whose rate goes evenly from one number of calls a second to another.
+    """Make an open-loop workload of `for_s` seconds whose rate of calls changes linearly between two values.
 
-    Arrivals are random (Poisson, by inversion of the cumulated rate) and dealt out to the clients in turn; a client
-    that is late makes its next call at once, and its response time counts from the intended begin. With equal rates
-    it is a constant rate. The scale makes it longer.
+    Arrivals are random (a Poisson process, by inversion of the cumulated rate) and are dealt to the clients in turn. A
+    client that is late makes its next call at once, and the response time counts from the intended begin. With equal
+    rates the rate is constant. The scale of the run makes the workload longer.
     """
     _positive("from_per_s of a ramp", from_per_s)
     _positive("to_per_s of a ramp", to_per_s)
@@ -70,7 +70,7 @@ def ramp(draw: Draw, *, from_per_s: float, to_per_s: float, for_s: float) -> Wor
 
 
 def bursts(draw: Draw, *, calls: int, every_s: float, count: int) -> Workload:
-    """`count` bursts, one every `every_s` seconds: each of `calls` calls that are all intended for the same moment."""
+    """Make a workload of `count` bursts, one every `every_s` seconds; all `calls` calls of a burst are due at once."""
     _positive("every_s of bursts", every_s)
     for option, value in (("calls", calls), ("count", count)):
         if value < 1:
@@ -84,10 +84,10 @@ def bursts(draw: Draw, *, calls: int, every_s: float, count: int) -> Workload:
 
 
 def phases(*workloads: tuple[float, Workload]) -> Workload:
-    """Workloads one after another: each is (its begin in seconds from the run's begin, the workload).
+    """Join workloads one after another; each argument is (begin in seconds from the run's begin, workload).
 
-    A client's steps of a later phase come no earlier than its begin, and after all of its own earlier steps. A phase
-    may have more clients than the one before.
+    A client's steps of a later phase come no earlier than the begin of the phase, and after all of the client's earlier
+    steps. A phase may have more clients than the phase before.
     """
     if not workloads:
         raise UsageError("phases of no workloads")
@@ -104,15 +104,15 @@ def phases(*workloads: tuple[float, Workload]) -> Workload:
 
 
 def together(*workloads: Workload) -> Workload:
-    """Workloads side by side: the clients of all of them, each with its own steps."""
+    """Run workloads side by side: the plan has the clients of all workloads, each with its own steps."""
     return lambda choice, size: tuple(itertools.chain.from_iterable(workload(choice, size) for workload in workloads))
 
 
 def sessions(workload: Workload, *, count: int, skew: float = 1.0, name: str = "session") -> Workload:
-    """The same steps, each in one of `count` sessions.
+    """Put each step of a workload into one of `count` sessions.
 
-    Session number k is chosen with a probability in proportion to k^-skew (Zipf's law): 0 is even, 1 is the usual
-    skew of web traffic, at 2 the first has most calls. Steps that have a session keep it.
+    Session number k is chosen with a probability in proportion to k^-skew (Zipf's law): a skew of 0 is even, 1 is the
+    usual skew of web traffic, and at 2 the first session has most calls. Steps that have a session already keep it.
     """
     if count < 1:
         raise UsageError(f"count {count!r} of sessions: at least 1")
@@ -136,11 +136,11 @@ def _deal(draw: Draw, times: Sequence[float], choice: Random, size: Size) -> Pla
     dealt: list[list[Step]] = [[] for _ in range(size.clients)]
     for number, at_s in enumerate(times):
         dealt[number % size.clients].append(msgspec.structs.replace(draw(choice), at_s=at_s))
-    return tuple(tuple(steps) for steps in dealt if steps)  # fewer calls than clients leave some without any
+    return tuple(tuple(steps) for steps in dealt if steps)  # with few calls some clients have none
 
 
 def _from(begin_s: float, plan: Plan) -> Plan:
-    # Steps with a time are moved by the begin; of the others the client's first waits for it.
+    # Steps with a time are moved by the phase's begin; of the other steps only the client's first waits for the begin.
     def move(number: int, step: Step) -> Step:
         if step.at_s is None and (number or not begin_s):
             return step
@@ -150,12 +150,13 @@ def _from(begin_s: float, plan: Plan) -> Plan:
 
 
 def _time_of(mass: float, rate: float, slope: float, long_s: float) -> float | None:
-    # When the integral of rate + slope·t reaches `mass`: a root of slope/2·t² + rate·t − mass; None after the end.
+    # The time at which the integral of rate + slope·t reaches `mass`: a root of slope/2·t² + rate·t − mass; None if it
+    # is after the end.
     if slope:
         inside = rate * rate + 2 * slope * mass
         if inside < 0:
             return None
-        at_s = 2 * mass / (rate + inside**0.5)  # the form of the root that does not cancel
+        at_s = 2 * mass / (rate + inside**0.5)  # this form of the root avoids cancellation
     else:
         at_s = mass / rate
     return at_s if at_s < long_s else None

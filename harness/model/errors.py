@@ -1,21 +1,21 @@
-"""The errors of the harness: one class for each thing that a caller would do differently.
+"""The errors of the harness: one class for each case that a caller handles differently.
 
-Pure. A pool's own errors live in bridge and are recorded, never raised through the harness.
+Pure. The errors of pools are defined in bridge; the harness records these errors and never raises them.
 """
 
 from __future__ import annotations
 
 
 class HarnessError(Exception):
-    """Anything that the harness raises; the message is one sentence for the person who asked."""
+    """Base class of the harness's errors; the message is one sentence for the user."""
 
 
 class UsageError(HarnessError, ValueError):
-    """What was asked for does not exist or cannot be."""
+    """Invalid usage: the user named something that does not exist, or gave an invalid value."""
 
 
 class RunError(HarnessError):
-    """The run itself failed, so it says nothing about the pool."""
+    """The run itself failed, so its result says nothing about the pool."""
 
 
 class RecordError(HarnessError):

@@ -1,7 +1,7 @@
-"""Faces: the ways in which a pool is called, each with what it needs and which scenarios it can carry.
+"""Faces: the ways to call a pool. Each face says what it needs and which scenarios it can run.
 
-A face makes of a pool what the clients call; everything else of a run stays the same. Those that need nothing but a
-pool are here; poolproof.harness.subjects.faces has those of V2.
+A face wraps a pool in the object that the clients call; the rest of a run stays the same. The faces here need nothing
+but a pool; the faces of V2 are in poolproof.harness.subjects.faces.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Maker = Callable[[PoolConfig, Observer | None], Pool]
 
 
 class Way:
-    """What clients call: the pool itself. `pool` is what is asked for its status and sessions, and is closed."""
+    """The object that clients call; this base class calls the pool itself. `pool` also gives status and sessions."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -33,21 +33,21 @@ class Way:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401 - any JSON value
-        """One call, with the errors of `bridge`."""
+        """Make one call. Raises the errors of `bridge`."""
         return self.pool.execute(
             command, args, session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
         )
 
     def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
-        """Equal steps at once: for each its result or its error. Only for a face that `batches`."""
+        """Send equal steps together; return the result or the error of each step. Only for a face that `batches`."""
         raise NotImplementedError
 
     def close(self, grace_s: float) -> None:
-        """Close the pool, and end what the face itself holds. Idempotent."""
+        """Close the pool and release what the face itself holds. Idempotent."""
         self.pool.close(grace_s)
 
     def complaints(self) -> tuple[str, ...]:
-        """What the face has seen go wrong that no call has told; each is a failure of the pool."""
+        """Return the faults that the face saw and that no call reported; each of them is a failure of the pool."""
         return ()
 
 
@@ -55,7 +55,7 @@ class Way:
 class Setting:
     """What a face may need beside the pool.
 
-    `baseline` makes the other pool of a migration, with `baseline_config`; `folder` is the run's own.
+    `baseline` makes the other pool of a migration, with `baseline_config`. `folder` is the folder of the run.
     """
 
     config: PoolConfig
@@ -80,14 +80,15 @@ def _none(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
 class Face:
     """One way to call a pool.
 
-    `over` makes it of the pool, which was made with what `configure` returns. `refuses` says why a scenario with this
-    plan cannot be carried; empty if it can. `main_thread`: the first client is in the main thread. `tells`: the pool's
-    events can be matched to calls, so that an observed run makes sense. `void` are the checkers that this face's
-    documented contract makes void for a scenario. `batches`: equal steps of a client go out together.
-    `lacks` are outcomes that no call through it is sure to have, whatever the pool does: a scenario that demands one of
-    them cannot be carried. `uncounted` are those that its contract leaves out of the pool's statistics.
-    `two_pools`: it needs the baseline too. `starts`: it is about how the shipped worker is started. `package` must be
-    installed. `prepare` is called before the run's first census: it takes what the package keeps for the whole process.
+    `over` wraps a pool that was made with the options that `configure` returns. `refuses` returns why a scenario with
+    this plan cannot be run; empty if it can. `main_thread`: the first client runs in the main thread. `tells`: the
+    pool's events can be matched to calls, so an observed run makes sense. `void` returns the checkers that do not apply
+    to a scenario because of the face's documented contract. `batches`: equal steps of a client are sent together.
+    `lacks` are outcomes that may never occur through this face, whatever the pool does: a scenario that demands one of
+    them cannot be run. `uncounted` are outcomes that the face's contract leaves out of the pool's statistics.
+    `two_pools`: the face needs the baseline too. `starts`: the face changes how the shipped worker is started.
+    `package` must be installed. `prepare` is called before the run's first resource snapshot: it allocates what the
+    package keeps until the process ends.
     """
 
     name: str
@@ -112,10 +113,10 @@ MAIN_THREAD = Face(
     name="main_thread", summary="execute, with the first client in the main thread of the process", main_thread=True
 )
 USUAL_FACES = (EXECUTE, MAIN_THREAD)
-"""What every pool has."""
+"""The faces that every pool has."""
 
 
 def refuse_sessions(plan: Plan) -> str:
-    """A reason if a step of the plan is in a session."""
+    """Return a reason if a step of the plan is in a session; else an empty string."""
     in_session = any(step.session is not None for steps in plan for step in steps)
     return "calls of sessions cannot go this way" if in_session else ""

@@ -1,6 +1,6 @@
-"""Faults: what can be done to a pool during a run, when, and what came of it.
+"""Fault injection: what can be done to a pool during a run, when, and the result of each fault.
 
-Pure data. Who inflicts them is the nemesis; a fault that never landed makes its scenario unknown.
+Pure data. The nemesis injects the faults. A fault that never landed makes its scenario UNKNOWN.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from poolproof.harness.fakes.models.service import Outage
 
 
 class FaultKind(StrEnum):
-    """The injuries: to a process or the pool, to a client, at a worker's start, or by a command."""
+    """The kinds of faults: of a process or the pool, of a client, of a worker's start, or by a command."""
 
     KILL = "kill"
     STOP = "stop"
@@ -126,18 +126,18 @@ USED_COMMANDS: dict[FaultKind, str] = {
     FaultKind.HOOK_JUNK: "echo",
     FaultKind.PARENT_KILL: "sleep",
 }
-"""What a fault itself asks of a worker; a scenario with it needs that command."""
+"""The command that a kind of fault needs; a scenario with this fault runs only on workers that know the command."""
 CLIENT_FAULTS = frozenset({FaultKind.CLIENT_INTERRUPT, FaultKind.CLIENT_DEATH})
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """One planned injury.
+    """One planned fault.
 
-    `when` names the moment: "LABEL:sent" or "LABEL:done" of a step (the worker that serves it is the victim, or the
-    client that made it), or "" for `after_s` seconds from the run's begin: then the victim is the worker that has been
-    busy longest. `for_s` is how long a stop, an exhaustion or a slow start lasts, `amount` how many frames or bytes a
-    stray or noisy start makes, `starts` how many of the first starts a start's fault spoils (0: all of them).
-    `outage` is what a model outage does.
+    `when` names the moment: "LABEL:sent" or "LABEL:done" of a step (the victim is the worker that serves the step, or
+    the client that made it), or "" for `after_s` seconds from the run's begin (the victim is the worker that has been
+    busy longest). `for_s` is how many seconds a stop, an exhaustion or a slow start lasts. `amount` is how many frames
+    or bytes a stray or noisy start writes. `starts` is how many of the first starts the fault affects (0: all).
+    `outage` is the behaviour of the model server during a model outage.
 
     A step may wait for a fault: its `after` is then "KIND:landed".
     """
@@ -152,10 +152,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FaultRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a fault: `landed` only if it is known to have reached a living worker, a client, or the pool.
+    """The result of a fault.
 
-    `seen` is what the one who was hit saw, where that is the question: an error's name, or a few words. `op` is the
-    operation whose own command is the fault.
+    `landed` is true only if the fault is known to have reached a living worker, a client or the pool. `seen` is what
+    the victim saw, for faults where that matters: an error's name, or a few words. `op` is the operation whose own
+    command is the fault.
     """
 
     kind: FaultKind

@@ -1,7 +1,7 @@
-"""The ledger of intended differences: what one pool may fail or answer otherwise, why, and until when.
+"""The ledger of intended differences: in what one pool may fail or answer differently, why, and until which day.
 
-Pure: today's date is an argument. An entry that has run out excuses nothing any more, and what it no longer excuses
-says so; an entry that nothing was seen of is told, so that the ledger stays as short as the truth.
+Pure: today's date is an argument. An expired entry excuses nothing, and the difference that it covered says so. An
+entry whose difference did not occur is reported, so that the ledger holds no outdated entries.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class DifferenceKind(StrEnum):
 class IntendedDifference(msgspec.Struct, frozen=True, kw_only=True):
     """A known weakness of one pool: its finding by `checker` may fail, for this reason, until the day `until`.
 
-    "answers" in place of a checker's name stands for operations that this pool answers otherwise than the other one.
-    Such an entry must say which: those with a step's `label`, or those that differ in this `kind`, or both.
-    `until` is the last day that counts, as 2026-12-31; empty for a weakness of the pool's very design.
+    "answers" in place of a checker's name stands for operations that this pool answers differently from the other pool.
+    Such an entry must select the operations: by a step's `label`, by the `kind` of the difference, or by both.
+    `until` is the last day on which the entry counts, as 2026-12-31; empty for a weakness of the pool's design.
     """
 
     pool: str
@@ -56,19 +56,19 @@ class IntendedDifference(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"{what}: a label and a kind are for {ANSWERS!r} only")
 
     def ran_out(self, today: str) -> bool:
-        """Whether its last day was before `today`, as 2026-12-31."""
+        """Return whether the entry's last day is before `today`, as 2026-12-31."""
         return bool(self.until) and self.until < today
 
     def covers(self, label: str, kind: DifferenceKind) -> bool:
-        """Whether it speaks of an operation with this label that differs in this way."""
+        """Return whether the entry covers an operation with this label that differs in this way."""
         return self.label in ("", label) and self.kind in (None, kind)
 
 
 class Comparing(msgspec.Struct, frozen=True, kw_only=True):
-    """How a scenario wants its answers compared; a hook gets whole operations, so it sees errors too.
+    """How a scenario compares answers. Each hook gets whole operations, so it sees errors too.
 
-    `ignore` says that a pair is not to be compared, `compare` that the two are the same, whatever they are. `clean`
-    gives what of one operation is compared, in place of its result or its command error. A hook that raises leaves
+    `ignore` returns whether to skip a pair. `compare` returns whether the two operations count as equal. `clean`
+    returns the part of one operation to compare, in place of its result or its command error. A hook that raises leaves
     its pair undecided.
     """
 
@@ -78,26 +78,26 @@ class Comparing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Excuse(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a difference is intended; or, if it no longer is, `ran_out` says since when and what the reason was."""
+    """Why a difference is intended. If the entry has expired, `ran_out` says since when and what the reason was."""
 
     entry: IntendedDifference | None = None
     ran_out: str = ""
 
     @property
     def reason(self) -> str:
-        """The reason, empty if there is no excuse."""
+        """The reason; empty if there is no excuse."""
         return "" if self.entry is None else self.entry.reason
 
 
 def find_excuse(entries: Iterable[IntendedDifference], pools: Collection[str], checker: str, *, today: str) -> Excuse:
-    """The first entry for one of `pools` and this checker that has not run out."""
+    """Find the first entry for one of `pools` and this checker that has not expired."""
     return _first((entry for entry in entries if entry.pool in pools and entry.checker == checker), today)
 
 
 def excuse_answer(
     entries: Iterable[IntendedDifference], pools: Collection[str], label: str, kind: DifferenceKind, *, today: str
 ) -> Excuse:
-    """The first entry for answers of one of `pools` that covers an operation and has not run out."""
+    """Find the first entry for answers of one of `pools` that covers an operation and has not expired."""
     fit = (e for e in entries if e.pool in pools and e.checker == ANSWERS and e.covers(label, kind))
     return _first(fit, today)
 
@@ -105,7 +105,7 @@ def excuse_answer(
 def not_seen(
     entries: Iterable[IntendedDifference], pool: str, failed: Collection[str], *, scenario: str, today: str
 ) -> list[str]:
-    """A sentence for each entry for this pool's findings whose checker is not among `failed`."""
+    """Return a sentence for each entry for this pool's findings whose checker is not among `failed`."""
     return [
         f"{scenario}: {pool} was declared to fail {entry.checker}, and did not{told_end(entry, today)}"
         for entry in entries
@@ -114,7 +114,7 @@ def not_seen(
 
 
 def told_end(entry: IntendedDifference, today: str) -> str:
-    """ "; the declaration ran out on …", or nothing."""
+    """Return "; the declaration ran out on …" if the entry has expired; else an empty string."""
     return f"; the declaration ran out on {entry.until}" if entry.ran_out(today) else ""
 
 

@@ -1,4 +1,4 @@
-"""Loads: when calls are meant to begin. Closed (as fast as the clients can) or open, with an arrival for each call.
+"""Loads: when calls are due. A load is closed (calls as fast as the clients can) or open (a time for each call).
 
 Pure: the same load and seed give the same arrivals. Times are seconds from the block's begin.
 """
@@ -14,12 +14,12 @@ import msgspec
 from poolproof.harness.model.errors import UsageError
 
 MOST_ARRIVALS = 1_000_000
-"""In one block."""
+"""The largest number of arrivals in one block."""
 SYNTAX = "closed, constant:RATE, poisson:RATE, ramp:RATE:RATE or bursts:CALLS:EVERY_S, such as poisson:400"
 
 
 class LoadKind(StrEnum):
-    """How arrivals are spread."""
+    """How arrivals are distributed over time."""
 
     CLOSED = "closed"
     CONSTANT = "constant"
@@ -29,7 +29,7 @@ class LoadKind(StrEnum):
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """A load. `per_s` is its rate (at the begin of a ramp, `to_per_s` at its end); bursts: `calls` each `every_s`."""
+    """A load. `per_s` is its rate (a ramp goes from `per_s` to `to_per_s`); bursts have `calls` each `every_s`."""
 
     kind: LoadKind = LoadKind.CLOSED
     per_s: float = 0.0
@@ -39,7 +39,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def open(self) -> bool:
-        """Whether calls have times of their own, so that a slow pool cannot delay them."""
+        """Whether each call has its own arrival time, so that a slow pool cannot delay the next call."""
         return self.kind is not LoadKind.CLOSED
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ CLOSED = Load()
 
 
 def parse_load(text: str) -> Load:
-    """The load of "closed", "constant:400", "poisson:400", "ramp:100:800" or "bursts:50:0.2". Raises UsageError."""
+    """Parse "closed", "constant:400", "poisson:400", "ramp:100:800" or "bursts:50:0.2". Raises UsageError."""
     word, *numbers = text.split(":")
     try:
         kind = LoadKind(word)
@@ -82,7 +82,7 @@ def parse_load(text: str) -> Load:
 
 
 def arrivals(load: Load, for_s: float, *, seed: str) -> tuple[float, ...]:
-    """The intended begins within `for_s` seconds, in order; none in a closed loop. Raises UsageError for too many."""
+    """Return the arrival times within `for_s` seconds; none for a closed loop. Raises UsageError for too many."""
     if mean_rate(load) * for_s > MOST_ARRIVALS:
         raise UsageError(f"the load {load} for {for_s:g} s: at most {MOST_ARRIVALS} calls in a block")
     match load.kind:
@@ -100,7 +100,7 @@ def arrivals(load: Load, for_s: float, *, seed: str) -> tuple[float, ...]:
 
 
 def mean_rate(load: Load) -> float:
-    """Arrivals a second, over a whole block; 0 in a closed loop."""
+    """Return the mean number of arrivals a second over a whole block; 0 for a closed loop."""
     match load.kind:
         case LoadKind.CLOSED:
             return 0.0
@@ -113,7 +113,7 @@ def mean_rate(load: Load) -> float:
 
 
 def _poisson(from_per_s: float, to_per_s: float, for_s: float, draw: random.Random) -> tuple[float, ...]:
-    # A Poisson process of a rate that goes evenly from one to the other, by thinning (Lewis and Shedler 1979).
+    # A Poisson process whose rate changes linearly, by thinning (Lewis and Shedler 1979).
     most = max(from_per_s, to_per_s)
     found, at_s = [], draw.expovariate(most)
     while at_s < for_s:

@@ -12,7 +12,7 @@ import msgspec
 
 
 class OpType(StrEnum):
-    """How an operation ended. INFO: it may have happened, or nobody knows."""
+    """How an operation ended. INFO: the operation may have happened, or nothing is known about it."""
 
     OK = "ok"
     FAIL = "fail"
@@ -20,10 +20,11 @@ class OpType(StrEnum):
 
 
 class Op(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One call of one client, from the moment it was meant to begin until it was over.
+    """One call of one client, from its intended begin to its end.
 
     `outcome` is one of poolproof.bridge.OUTCOMES, or "pending" if the run ended first. `sent` is no, maybe or yes.
-    `call`, `worker` and `pid` are the pool's own numbers for it, None if no worker was given or the pool tells nothing.
+    `call`, `worker` and `pid` are the pool's own numbers for the call; None if no worker was assigned or the pool
+    reports none.
     """
 
     index: int
@@ -53,5 +54,5 @@ class Op(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
 
     @property
     def response_s(self) -> float | None:
-        """From the intended begin to the end, in seconds; waiting counts. None while pending."""
+        """Seconds from the intended begin to the end, waiting included. None while pending."""
         return None if self.completed_ns is None else (self.completed_ns - self.intended_ns) / 1e9

@@ -1,6 +1,6 @@
 """A scenario: a seeded workload, faults, checkers and a budget, with what it needs from a pool.
 
-Pure data: it refuses to know how it is run.
+Pure data: it does not know how it is run.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ from poolproof.harness.model.workload import Size, Workload
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,59}")
 PATIENT = {"call_timeout_s": 30.0, "checkout_timeout_s": 30.0}
-"""The `config` of a scenario that is not about the usual timeouts: a busy machine is long at starting workers."""
+"""The `config` of a scenario that does not test the usual timeouts: on a busy machine workers start slowly."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to put a pool to the test.
+    """One test of a pool.
 
-    `failures` are the catalogue's numbers (F1 …) and `guarantees` those it decides (G1 …). `config` are options of
-    poolproof.bridge.PoolConfig; what the run was asked for, such as workers, comes first. `budget_s` bounds the whole
-    run. `warm` starts all workers before the first call. `fixed_size` replaces the asked size where the scenario is
-    about a certain one. `compare_answers` compares op by op with the other pool, by the hooks of `comparing`. `timed`
-    marks a scenario whose speed counts: it is run in alternating blocks, alone on the machine. `load` (as
-    "poisson:400") and `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench; docs/measuring.md has both
-    grammars. `config_of` has options for one pool alone, by its name, as a zygote that the other has not. With `models`
-    a model server of this behaviour runs beside the pool, whose workers find it in their environment. Without one of
-    `packages` the scenario is skipped. `depths` are the backends that it fits: see harness.fakes.backends.
-    `quick` scenarios are in the profile quick, those that are `smoke` too in the profile smoke.
+    `failures` are the failure modes by their catalogue numbers (F1 …), and `guarantees` those that the scenario decides
+    (G1 …). `config` holds options of poolproof.bridge.PoolConfig; options of the run, such as workers, take precedence.
+    `budget_s` bounds the whole run in seconds. `warm` starts all workers before the first call. `fixed_size` replaces
+    the requested size if the scenario needs a certain one. `compare_answers` compares each operation with the other
+    pool's, by the hooks of `comparing`. `timed` marks a scenario whose speed counts: it is run in alternating blocks,
+    alone on the machine. `load` (as "poisson:400") and `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench;
+    docs/measuring.md has both grammars. `config_of` holds options for one pool alone, by the pool's name, such as a
+    zygote that the other pool does not have. With `models` a model server of this behaviour runs beside the pool; its
+    address is in the environment of the workers. If one of `packages` is not installed, the scenario is skipped.
+    `depths` are the backends that the scenario fits: see harness.fakes.backends. `quick` scenarios are in the profile
+    quick; those that are also `smoke` are in the profile smoke.
     """
 
     name: str
@@ -80,17 +81,17 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             parse_budget(budget)
 
     def options_for(self, pool: str) -> dict[str, Any]:
-        """The options of `pool`, its own included; the environments of both are joined."""
+        """Return the options for `pool`, `config_of` included; the environment variables of both are merged."""
         own = self.config_of.get(pool, {})
         env = {**self.config.get("env", {}), **own.get("env", {})}
         return {**self.config, **own, **({"env": env} if env else {})}
 
     def demands(self, outcomes: frozenset[str]) -> bool:
-        """Whether one of these outcomes must occur if its checkers are to pass."""
+        """Return whether the scenario's checkers can pass only if one of these outcomes occurs."""
         return any(demanded <= outcomes for checker in self.checkers for demanded in demanded_by(checker))
 
     def intended(self, pool: str, checker: str) -> IntendedDifference | None:
-        """The declared reason why `pool` may fail `checker`, if there is one."""
+        """Return the declared reason why `pool` may fail `checker`; None if there is no declaration."""
         for difference in self.intended_differences:
             if (difference.pool, difference.checker) == (pool, checker):
                 return difference

@@ -1,6 +1,6 @@
-"""Verdicts and decisions: how findings add up.
+"""Verdicts and decisions, and how findings add up to them.
 
-Pure. No data is unknown, and unknown is never a pass.
+Pure. No data gives UNKNOWN, and UNKNOWN is never a pass.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """PASS < UNKNOWN < FAIL: the worst of many is the verdict of all."""
+    """PASS < UNKNOWN < FAIL: the verdict of several findings is the worst of them."""
 
     PASS = "pass"
     UNKNOWN = "unknown"
@@ -26,7 +26,7 @@ _RANKS = {Verdict.PASS: 0, Verdict.UNKNOWN: 1, Verdict.FAIL: 2}
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The highest verdict; UNKNOWN if there is none, since nothing was looked at."""
+    """Return the worst verdict; UNKNOWN if there are no verdicts, since nothing was checked."""
     return max(verdicts, key=lambda verdict: verdict.rank, default=Verdict.UNKNOWN)
 
 

@@ -1,4 +1,4 @@
-"""Workloads: what each client of a run will call, decided before the run from its seed.
+"""Workloads: the calls that each client of a run makes, decided before the run from its seed.
 
 Pure: the same seed and size give the same steps. Times are relative to the run's begin.
 """
@@ -15,14 +15,14 @@ from poolproof.harness.model.fault import FaultKind
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
-    """How large a run is: worker processes, client threads, and `scale` times the usual number of calls."""
+    """The size of a run: worker processes, client threads, and `scale`, a factor on the usual number of calls."""
 
     workers: int = 4
     clients: int = 8
     scale: float = 1.0
 
     def count(self, usual: int) -> int:
-        """`usual` calls at this scale; at least one."""
+        """Return `usual` calls times the scale; at least 1."""
         return max(1, round(usual * self.scale))
 
 
@@ -31,9 +31,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     `label` names the step for faults, for `after` and for checkers; labels may repeat. `after` is "LABEL:sent" or
     "LABEL:done": the step waits for the first such moment. `at_s` is the intended begin in an open loop; None means
-    as soon as the client is free, plus `pause_s`. `fault` marks a command that is itself an injury.
-    `own_thread` runs the call in a thread that ends with it. The runner adds a nonce to `args`, unless
-    `verbatim`: then the arguments go out untouched.
+    as soon as the client is free, plus `pause_s`. `fault` marks a command that is itself a fault.
+    `own_thread` runs the call in a new thread that ends with the call. The runner adds a nonce to `args` unless
+    `verbatim` is true: then the arguments are sent unchanged.
     """
 
     command: str
@@ -51,13 +51,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Plan = tuple[tuple[Step, ...], ...]
-"""One tuple of steps for each client."""
+"""The steps of a run: one tuple of steps for each client."""
 
 Workload = Callable[[random.Random, Size], Plan]
 
 
 def steady(command: str, args: dict[str, Any] | None = None, *, calls: int, **fields: Any) -> Workload:  # noqa: ANN401
-    """Every client makes `calls` equal calls, one after another; `fields` are further fields of Step."""
+    """Make a workload in which every client makes `calls` equal calls in turn; `fields` are further fields of Step."""
 
     def plan(_: random.Random, size: Size) -> Plan:
         step = Step(command=command, args=args or {}, **fields)
