@@ -1,4 +1,4 @@
-"""The checkers: pure functions from a history to a finding, each deciding one claim."""
+"""The checkers: pure functions from a history to a finding; each checker decides one claim."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CORE: tuple[Checker, ...] = (
     LiveBound(),
     NothingLeft(),
 )
-"""What holds in every scenario."""
+"""The checkers of every scenario."""
 
 ALL: tuple[type, ...] = (
     AtMostOnce,
@@ -71,7 +71,7 @@ ALL: tuple[type, ...] = (
     Versions,
     WorkConserving,
 )
-"""Every kind of checker."""
+"""Every checker class."""
 
 __all__ = [
     "ALL",

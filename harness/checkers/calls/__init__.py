@@ -1,1 +1,1 @@
-"""Checkers of calls: what was answered, once, in time and in order."""
+"""Checkers of calls: whether each call is answered correctly, once, in time and in order."""

@@ -1,4 +1,4 @@
-"""Whether every answer belongs to its own request."""
+"""Checks that every answer belongs to its own request."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ ANSWER = ("command", "nonce", "session", "args", "value")
 
 
 class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Every answer belongs to its own request, an echo is what was sent, and parts are all there in order (G1).
+    """Every answer belongs to its own request; echoes equal what was sent; parts are complete and in order (G1).
 
-    Decided from the nonce that every request carries, from the echoes' values, and from the workers' journals.
+    The checker decides from the nonce of each request, from the values of echoes, and from the workers' journals.
     """
 
     name: str = "own_answer"
     guarantees: tuple[str, ...] = ("G1",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations with an answer."""
+        """Decide from the operations that have an answer."""
         wrong: list[str] = []
         ops, services = history.ops, history.services
         answered = ops.type.are(OpType.OK)
-        # Most echoes are what was sent, letter by letter; only the others have to be read.
+        # Most echoes equal their request byte for byte; only the others are decoded.
         plain = answered & ops.command.are("echo") & ops.session.are(None)
         rows = np.flatnonzero(plain)
         plain[rows] = ops.args[rows].same_text(ops.value[rows], without=b'"value"')
@@ -57,7 +57,7 @@ class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _belongs(command: str, nonce: str, session: str | None, args: dict[str, Any], value: Any) -> bool | None:  # noqa: ANN401
-    # None: nothing in the answer tells.
+    # Whether the answer belongs to the request; None if nothing in the answer shows it.
     if command == "echo":
         sent = args if session is None else {**args, "session_id": session}
         return same_json(value, sent.get("value", sent))
@@ -69,6 +69,6 @@ def _belongs(command: str, nonce: str, session: str | None, args: dict[str, Any]
         ]
     if command == "blob" and isinstance(value, dict) and value.get("blob") != "x" * int(args.get("bytes", 0)):
         return False
-    if isinstance(value, dict) and "nonce" in args and "nonce" in value:  # a foreign worker may give none back
+    if isinstance(value, dict) and "nonce" in args and "nonce" in value:  # a foreign worker may return no nonce
         return bool(value["nonce"] == nonce)
     return None

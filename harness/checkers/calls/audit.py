@@ -1,4 +1,4 @@
-"""What became of every request, by the workers' own journals: the pool's word is not needed."""
+"""Finds from the workers' journals whether every request ran; the pool's own records are not needed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from poolproof.harness.model.verdict import Verdict
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether each call ran, by the workers' journals; none ran twice, and no error and no answer belies it (G4).
+    """By the workers' journals each call ran once or not at all, and no error or answer contradicts that (G4).
 
-    A call that ended in doubt is resolved to ran or not ran. A call whose error says that nothing was sent must not
-    have run, and one with an answer must have. One repetition is meant: a handover repeats what a session's client
-    has an answer to. Calls without a nonce, and answers of workers that keep no journal, are counted and not judged.
+    A call that ended in doubt is resolved to ran or did not run. A call whose error says that nothing was sent must not
+    have run; a call with an answer must have run. One repetition is allowed: a handover repeats requests of a session
+    that were already answered. Calls without a nonce, and answers of workers that keep no journal, are counted and not
+    judged.
     """
 
     name: str = "audit"
@@ -32,7 +33,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
             return finding(self, Verdict.UNKNOWN, "no worker kept a journal")
         told = (args.get("nonce") == nonce for nonce, args in ops.rows("nonce", "args"))
         known = np.fromiter(told, dtype=bool, count=len(ops))
-        runs = services.nonce.codes_in(ops.nonce)  # -1 is of no operation
+        runs = services.nonce.codes_in(ops.nonce)  # -1: of no operation
         places = max(len(ops.nonce.words), 1)
         times = np.bincount(runs[runs >= 0], minlength=places)[ops.nonce.codes]
         ended = np.bincount(runs[(runs >= 0) & (services.end_ns != NONE)], minlength=places)[ops.nonce.codes]
@@ -46,14 +47,14 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
             "doubtful_not_ran": not_ran,
             "without_nonce": len(ops) - decided,
         }
-        # Most calls ran once and were meant to. The others are looked at one by one, with all that ran of them.
+        # Most calls ran once, as they should. Each other call is examined together with all of its service intervals.
         strange = np.flatnonzero(known & ((times != 1) | ops.sent.are("no")))
         of_these = np.flatnonzero(np.isin(runs, ops.nonce.codes[strange]))
         found: dict[str, list[ServiceInterval]] = defaultdict(list)
         for service in services.take(of_these):
             found[str(service.nonce)].append(service)
         journalled = set(np.unique(services.pid).tolist())
-        unobserved = not history.info.observed  # then nobody says which worker has served a call
+        unobserved = not history.info.observed  # then no event says which worker served a call
         wrong = [
             text
             for op in ops.take(strange)

@@ -1,6 +1,6 @@
-"""The calls of sessions, session by session: what those checkers read that judge a session's state.
+"""The calls of sessions, grouped by session: the input of the checkers that judge a session's state.
 
-Pure. Only the calls of one session are objects at a time.
+Pure. Only the calls of one session are held as objects at a time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from poolproof.harness.model.op import OpType
 
 
 class SessionCall(msgspec.Struct, frozen=True, gc=False):
-    """What of an operation tells of its session's state; see Op."""
+    """The fields of an operation that show its session's state; see Op."""
 
     session: str
     index: int
@@ -35,12 +35,12 @@ class SessionCall(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> str:
-        """The key that it is about."""
+        """The key that the call reads or writes."""
         return str(self.args.get("key", ""))
 
 
 def calls_by_session(history: History, chosen: NDArray[np.bool_]) -> Iterator[tuple[str, list[SessionCall]]]:
-    """Each session's calls among those that are `chosen`, in order of their begin."""
+    """Yield each session and its calls among the `chosen` operations, in order of their begin."""
     ops = history.ops
     rows = np.flatnonzero(chosen & ~ops.session.are(None))
     rows = rows[order_by(ops.session.codes[rows], ops.invoked_ns[rows])]

@@ -1,4 +1,4 @@
-"""Whether calls end in time."""
+"""Checks that calls end in time."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from poolproof.harness.model.checker import Finding, finding
 from poolproof.harness.model.verdict import Verdict
 
 EARLY_S = 0.02
-"""How much before its limit a timeout may be told; clocks and rounding."""
+"""How many seconds before its limit a timeout may be reported, because of clocks and rounding."""
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
-    """Every call ends at most `slack_s` seconds after its limit, and no timeout is told before its limit (G11)."""
+    """Every call ends at most `slack_s` seconds after its limit, and no timeout is reported before its limit (G11)."""
 
     slack_s: float
     name: str = "deadlines"
     guarantees: tuple[str, ...] = ("G11",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations' own limits, or the pool's defaults."""
+        """Decide from the operations' own limits, or from the pool's defaults."""
         ops = history.judged_ops
         if not len(ops):
             return finding(self, Verdict.UNKNOWN, "no call was made")
@@ -49,7 +49,7 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
-    """Every call with the label ended within `within_s` seconds of its begin, whatever else was going on (G10)."""
+    """Every call with the label ended within `within_s` seconds of its intended begin, whatever else ran (G10)."""
 
     label: str
     within_s: float
@@ -57,7 +57,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """`prompt:LABEL`."""
+        """The checker's name: `prompt:LABEL`."""
         return f"prompt:{self.label}"
 
     def check(self, history: History) -> Finding:

@@ -1,6 +1,6 @@
-"""Whether the answers of each session have one order: a linearizability check of its key-value calls.
+"""Checks whether the answers of each session have one order: linearizability of the session's key-value calls.
 
-Pure. Sessions are judged one by one, and a session's keys one by one where no call reads more than one of them.
+Pure. Each session is judged separately; if no call reads more than one key, each key is judged separately too.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ KEY_COMMANDS = frozenset({"put", "get", "append", "delete"})
 WHOLE_COMMANDS = frozenset({"list", "cleanup_session", "snapshot_session", "restore_session"})
 READ_COMMANDS = frozenset({"get", "list", "snapshot_session"})
 WIPING_COMMANDS = frozenset({"reset_state"})
-"""Of whatever session, they change all sessions of a worker: nothing of such a history is judged."""
+"""Commands that change all sessions of a worker, whichever session sends them; their histories are not judged."""
 
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Linearizable(msgspec.Struct, frozen=True, kw_only=True):
-    """Each session's key-value calls have one order that explains all answers and keeps that of time (G17, G18).
+    """Each session's key-value calls have one order that explains all answers and keeps the order of time (G17, G18).
 
-    Calls may overlap. One without an answer may have happened at any time after its begin, or never; a journal that
-    does not hold it says never. From the begin of a call that ended as SessionLost on nothing of its session is judged.
-    `most_visited` bounds the configurations searched for each session, or key of a session; beyond it is UNKNOWN.
+    Calls may overlap. A call without an answer may have happened at any time after its begin, or never; if the workers'
+    journals do not contain the call, it did not happen. From the begin of a call that ended as SessionLost, nothing of
+    its session is judged. `most_visited` bounds the configurations that are searched for each session, or for each key
+    of a session; beyond the bound the result is UNKNOWN.
     """
 
     most_visited: int = 200_000
@@ -82,13 +83,13 @@ class Linearizable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _judged(ops: Sequence[SessionCall], unseen: set[str]) -> Iterator[SessionCall]:
-    # Without what did not happen and what nobody can see.
+    # Leaves out the calls that did not happen and the calls whose effect no other call can see.
     lost_ns = min((op.invoked_ns for op in ops if op.outcome == "SessionLost"), default=None)
     for op in ops:
         if lost_ns is not None and op.invoked_ns >= lost_ns:
             continue
         if op.type is OpType.OK and lost_ns is not None and (op.completed_ns or lost_ns) >= lost_ns:
-            op = msgspec.structs.replace(op, type=OpType.INFO)  # it may have met the state before or after the loss
+            op = msgspec.structs.replace(op, type=OpType.INFO)  # the call may have run before or after the loss
         if op.type is OpType.FAIL:
             continue
         if op.type is OpType.INFO:
@@ -125,7 +126,7 @@ def _as_call(op: SessionCall) -> Call:
 
 
 def _step(op: SessionCall, answered: bool) -> Step:
-    # Answers that bear other fields than the shipped worker's are judged by those that they share with it.
+    # Answers with other fields than the shipped worker's are judged by the fields that both have.
     key = op.key
     value = op.value if answered and isinstance(op.value, dict) else {}
     match op.command:

@@ -1,4 +1,4 @@
-"""Whether every call ended in exactly one of the ways that a pool promises."""
+"""Checks that every call ended in exactly one of the outcomes that a pool promises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from poolproof.harness.model.verdict import Verdict
 
 
 class OneOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """Every call has exactly one outcome, and it is one of those that the scenario allows (G3).
+    """Every call has exactly one outcome, and the scenario allows this outcome (G3).
 
     `at_least` and `at_most` bound how often an outcome may occur. A call without an end is a failure, unless the run
     itself was cut off.
@@ -25,7 +25,7 @@ class OneOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def demands(self) -> tuple[frozenset[str], ...]:
-        """One of those that are allowed, and each that has a least number."""
+        """Return the allowed outcomes as one set, and a set for each outcome with a least number."""
         return (self.allowed, *(frozenset({outcome}) for outcome, least in self.at_least.items() if least > 0))
 
     def check(self, history: History) -> Finding:
@@ -54,7 +54,7 @@ class OneOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LabelledOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """Every call of the steps with a label ended in one of `outcomes`."""
+    """Every call of the steps with the label ended in one of `outcomes`."""
 
     label: str
     outcomes: frozenset[str]
@@ -62,12 +62,12 @@ class LabelledOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """`outcome:LABEL`."""
+        """The checker's name: `outcome:LABEL`."""
         return f"outcome:{self.label}"
 
     @property
     def demands(self) -> tuple[frozenset[str], ...]:
-        """One of `outcomes`."""
+        """Return `outcomes` as the only set."""
         return (self.outcomes,)
 
     def check(self, history: History) -> Finding:

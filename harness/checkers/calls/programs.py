@@ -1,4 +1,4 @@
-"""Whether a program was run with the model of its own session."""
+"""Checks that each program ran with the model of its own session."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ NOT_OF_THE_MODEL = frozenset({"nonce", "session_id"})
 
 
 class OwnModel(msgspec.Struct, frozen=True, kw_only=True):
-    """Equal programs with equal inputs give the same outputs under one model, and others under another (G17, G18).
+    """Equal programs with equal inputs give equal outputs under one model, and others under another (G17, G18).
 
-    Decided by replaying each session's model and programs, in the order of its calls, for models whose answer is a
-    function of their name and the prompt. After a call whose effect nobody knows nothing of the session is judged.
+    The checker replays each session's model and programs in the order of its calls; the answers of the models must be a
+    function of the model's name and the prompt. After a call whose effect is unknown, nothing of the session is judged.
     """
 
     name: str = "own_model"
@@ -62,7 +62,7 @@ class OwnModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _executions(ops: list[Op]) -> list[tuple[bytes, bytes, Op]]:
-    # (what was asked, of which model, the execution) as long as the session's state is known.
+    # Yields (what was asked, of which model, the execution) as long as the session's state is known.
     model: bytes | None = None
     programs: dict[str, bytes] = {}
     found = []

@@ -1,7 +1,7 @@
-"""Whether an order of concurrent calls exists that explains all of their answers: the search of Wing and Gong.
+"""Searches an order of concurrent calls that explains all of their answers, by the algorithm of Wing and Gong.
 
-Pure, and knows nothing of sessions or commands: a call is an interval and a step of an immutable state. Configurations
-that were met before are not searched again, as in Lowe, "Testing for linearizability" (2017).
+Pure. The search knows nothing of sessions or commands: a call is an interval and a step of an immutable state. A
+configuration that was visited before is not searched again, as in Lowe, "Testing for linearizability" (2017).
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ import msgspec
 from poolproof.harness.model.verdict import Verdict
 
 State: TypeAlias = tuple[tuple[str, bytes], ...]
-"""Pairs of names and values, by name."""
+"""Pairs of name and value, sorted by name."""
 Step: TypeAlias = Callable[[State], State | None]
-"""The state after a call, or None if its answer does not fit the state before."""
+"""Returns the state after a call, or None if the call's answer does not fit the state before it."""
 Configuration: TypeAlias = tuple[int, int, int, State]
-"""How far every answered call is done, which behind that, which of the unanswered, and the state."""
+"""(base, done, tried, state): the number of leading answered calls that are done, a bit mask of the further answered
+calls that are done, a bit mask of the unanswered calls that were taken, and the state.
+"""
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One call: `returned` is None if it was never answered, so that it may have happened at any later time, or never.
+    """One call. `returned` is None if the call was never answered: it may have happened at any later time, or never.
 
-    Times are of one clock. `index` is the caller's own number for it.
+    All times are of one clock. `index` is the caller's number for the call.
     """
 
     index: int
@@ -35,8 +37,10 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """PASS, FAIL or, beyond the bound, UNKNOWN. `placed` is the longest prefix: how many answered calls an order was
-    found for, of `answered`; `stuck` are the indexes of those that may come next there and do not fit.
+    """The result of a search: PASS, FAIL, or UNKNOWN if the bound was reached.
+
+    `placed` is the length of the longest prefix: for how many of the `answered` calls an order was found. `stuck` are
+    the indexes of the calls that may come next there and do not fit.
     """
 
     verdict: Verdict
@@ -47,9 +51,10 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def find_order(calls: Sequence[Call], *, most_visited: int, start: State = ()) -> Found:
-    """Search depth first. A call comes before another if it returned before the other was invoked.
+    """Search depth first for an order of the calls that explains all answers.
 
-    Visits at most `most_visited` configurations, and holds no more in memory.
+    A call comes before another if it returned before the other was invoked. Visits at most `most_visited`
+    configurations, and holds no more in memory.
     """
     answered = sorted((call for call in calls if call.returned is not None), key=lambda call: call.invoked)
     doubtful = sorted((call for call in calls if call.returned is None), key=lambda call: call.invoked)
@@ -72,7 +77,7 @@ def find_order(calls: Sequence[Call], *, most_visited: int, start: State = ()) -
             if call.invoked > bound:
                 break
             after = None if tried >> number & 1 else call.step(state)
-            if after is not None and after != state:  # one that changes nothing may as well not have happened
+            if after is not None and after != state:  # leaving out a call that changes nothing gives the same states
                 follow.append((base, done, tried | 1 << number, after))
         for offset in reversed(nearest):
             after = answered[base + offset].step(state)
@@ -82,7 +87,7 @@ def find_order(calls: Sequence[Call], *, most_visited: int, start: State = ()) -
         if placed > best or (placed == best and not stuck):
             best, stuck = placed, tuple(answered[base + offset].index for offset in nearest)
         if len(nearest) == 1 and not doubtful:
-            stack += follow  # no other way leads here
+            stack += follow  # only this order leads to the next configuration
             continue
         for configuration in follow:
             if configuration not in seen:
@@ -96,7 +101,7 @@ def _before(one: Call, other: Call) -> bool:
 
 
 def _follow(answered: Sequence[Call], most_visited: int, state: State) -> Found:
-    # Calls that do not overlap have one order.
+    # Calls that do not overlap have only one order.
     for place, call in enumerate(answered):
         if place + 1 >= most_visited:
             return Found(Verdict.UNKNOWN, len(answered), place, place, (call.index,))
@@ -108,7 +113,7 @@ def _follow(answered: Sequence[Call], most_visited: int, state: State) -> Found:
 
 
 def _may_come_next(answered: Sequence[Call], base: int, done: int) -> tuple[list[int], int]:
-    # The offsets of the calls before which no other must come, and the first return among those that are not done.
+    # The offsets of the calls that may come next, and the first return among the calls that are not done.
     bound: int | None = None
     open_: list[int] = []
     for position in range(base, len(answered)):

@@ -1,4 +1,4 @@
-"""Whether what a session's call sees is as new as what was acknowledged before, whichever worker it meets."""
+"""Checks that each call of a session sees all that was acknowledged before the call, on whichever worker it runs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NEVER_NS = 1 << 63
 
 
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
-    """The version that a session's call sees is no older than the last that was acknowledged before it began (G18).
+    """Each call of a session sees a version at least as new as the last one acknowledged before the call began (G18).
 
-    The version of a list is its length, that of another value the last call that put it. Quick where a search for an
-    order is not: it needs only sorting, and so decides histories of any size. Keys that are both put and appended to,
-    sessions with another command that changes them, and what follows a SessionLost are not judged.
+    The version of a list is its length; the version of another value is the last call that put it. The checker only
+    sorts, so it decides histories of any size, where a search for an order is slow. Keys that are both put and appended
+    to, sessions with another command that changes the keys, and calls after a SessionLost are not judged.
     """
 
     name: str = "versions"
@@ -68,7 +68,7 @@ def _judge_key(calls: list[SessionCall], end_ns: int) -> Iterator[str]:
 
 
 def _short_lists(ops: list[SessionCall]) -> Iterator[str]:
-    # One text for each answer that could be judged; empty if it is right.
+    # Yields one text for each answer that could be judged; the text is empty if the answer is right.
     acknowledged = sorted((op.completed_ns or 0, _length(op)) for op in ops if op.command == "append")
     most = list(itertools.accumulate((length for _, length in acknowledged), max))
     for op in ops:

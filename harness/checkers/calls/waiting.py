@@ -1,4 +1,4 @@
-"""Whether waiting calls and idle workers find each other: at once, each once, and whatever other workers do."""
+"""Checks that waiting calls and idle workers are matched at once, each offer once, and whatever other workers do."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ IDLE_BEGINS = (EventKind.READY, EventKind.CHECKIN, EventKind.WITHDRAW)
 
 
 Stretch: TypeAlias = tuple[int, int, int]
-"""The begin and the end, in nanoseconds, and the call or the worker."""
+"""The begin and the end in nanoseconds, and the call or the worker."""
 
 
 def waits(history: History) -> tuple[Numbers, Numbers]:
-    """Begins and ends of the waits for any worker: from ENQUEUE until the call has one or gave up, by begin."""
+    """Return begins and ends of the waits for any worker, by begin: from ENQUEUE until a grant or the call gives up."""
     came = free_arrivals(history)
     granted = history.granted_ns.of(came.call)
     ends = np.where(granted != NONE, granted, history.left_ns.of(came.call))
@@ -34,16 +34,16 @@ def waits(history: History) -> tuple[Numbers, Numbers]:
 
 
 def idle_stretches(history: History, longer_ns: int) -> list[Stretch]:
-    """From READY, CHECKIN or a refused offer until the worker is offered, taken or ended; at most until the close.
+    """Return the stretches from READY, CHECKIN or a refused offer until the worker is offered, taken or ended.
 
-    Those that last no longer than `longer_ns` are left out.
+    A stretch ends at the close at the latest. Stretches that last no longer than `longer_ns` are left out.
     """
     close_ns = history.close_began_ns
     events = history.events
     rows = history.step_rows(*EventKind)
     worker, at_ns, begins = events.worker[rows], events.at_ns[rows], events.kind.are(*IDLE_BEGINS)[rows]
     last = ~np.append(same_as_before(worker)[1:], False)[: len(rows)]
-    never_ns = 0 if close_ns is None else close_ns  # of a pool that was not closed, nobody knows how long it lasted
+    never_ns = 0 if close_ns is None else close_ns  # without a close the end of the pool is unknown
     ends = np.where(last, never_ns, np.append(at_ns[1:], 0)[: len(rows)])
     idle = begins & ((ends - at_ns > longer_ns) | (last & (ends > 0)))
     if close_ns is not None:
@@ -55,7 +55,7 @@ def idle_stretches(history: History, longer_ns: int) -> list[Stretch]:
 def idle_beside(
     waiting: tuple[Numbers, Numbers], idle: Sequence[Stretch], longer_ns: int
 ) -> Iterator[tuple[Stretch, int]]:
-    """Of each idle stretch that shares more than `longer_ns` with one waiting call: it, and how long they share."""
+    """Yield each idle stretch that shares more than `longer_ns` with one waiting call, and the shared nanoseconds."""
     begins, ends = waiting
     lasting = ends - begins > longer_ns
     long = list(zip(begins[lasting].tolist(), ends[lasting].tolist(), strict=True))
@@ -69,7 +69,7 @@ def idle_beside(
         before = bisect.bisect_right(starts, start)
         if before:
             shared = min(end, latest[before - 1]) - start
-        if before < len(long):  # of those that came later, the first shares most or, if it went early, enough
+        if before < len(long):  # of the later waits, the first shares most or, if it ended early, enough
             shared = max(shared, min(end, long[before][1]) - long[before][0])
         if shared > longer_ns:
             yield stretch, shared
@@ -78,7 +78,7 @@ def idle_beside(
 class WorkConserving(msgspec.Struct, frozen=True, kw_only=True):
     """No worker is idle for over `epsilon_s` seconds while one and the same call waits for any worker (G6).
 
-    Calls of sessions count as nobody's waiters, since they may be bound to a worker.
+    Calls of sessions do not count as waiting for any worker, since they may be bound to one worker.
     """
 
     epsilon_s: float
@@ -108,8 +108,8 @@ class WorkConserving(msgspec.Struct, frozen=True, kw_only=True):
 class HandOff(msgspec.Struct, frozen=True, kw_only=True):
     """Each offer of a worker ends in exactly one of accept and withdraw, unless the worker itself ended (G9).
 
-    A checkin tells of an accept too: a call may take its worker only to give it back, since its time is over. That a
-    worker that was refused is idle or offered again is for WorkConserving to decide.
+    A checkin counts as an accept too: a call whose time is over may take its worker only to return it. WorkConserving
+    decides whether a worker whose offer was refused is idle or offered again.
     """
 
     name: str = "hand_off"
@@ -127,11 +127,11 @@ class HandOff(msgspec.Struct, frozen=True, kw_only=True):
         gave_up = events.call[events.kind.are(EventKind.WITHDRAW)]
         done = events.call[events.kind.are(EventKind.DONE) & in_time]
         chosen = events.kind.are(EventKind.OFFER, EventKind.ACCEPT, EventKind.WITHDRAW, EventKind.CHECKIN)
-        chosen &= np.isin(events.call, events.call[events.kind.are(EventKind.OFFER)])  # others were offered nothing
+        chosen &= np.isin(events.call, events.call[events.kind.are(EventKind.OFFER)])  # others had no offer
         steps = events.take(chosen)
         pair = numbered(steps.call, steps.worker)
         first = np.unique(pair, return_index=True)[1]
-        pairs = steps.take(first)  # one step of each
+        pairs = steps.take(first)  # one step of each pair
         offered, accepted, withdrawn, given_back = (
             np.bincount(pair[steps.kind.are(kind)], minlength=len(first))
             for kind in (EventKind.OFFER, EventKind.ACCEPT, EventKind.WITHDRAW, EventKind.CHECKIN)
@@ -156,11 +156,11 @@ class HandOff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Independence(msgspec.Struct, frozen=True, kw_only=True):
-    """While a worker is stuck, stopped or dying, no call is delayed on the others by `epsilon_s` seconds or more (G10).
+    """While a worker is stuck, stopped or dying, no call on another worker is delayed by `epsilon_s` or more (G10).
 
-    A worker counts as stuck from a fault that landed on it, and in a lease that lasts `stuck_s` or more. The delay of
-    a call beside it is its time with a worker that this one was not at work for, by its journal; and the time for
-    which it waited beside an idle worker.
+    A worker counts as stuck from a fault that landed on it, and during a lease that lasts `stuck_s` or more. The delay
+    of a call on another worker is the time of its lease in which that worker's journal shows no work on the call, plus
+    the time for which the call waited while a worker was idle.
     """
 
     epsilon_s: float
@@ -170,7 +170,7 @@ class Independence(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from faults and leases, the journals, and the operations' own times."""
+        """Decide from faults, leases, journals, and the operations' own times."""
         stuck = sorted(_stuck(history, int(self.stuck_s * 1e9)))
         if not stuck:
             return finding(self, Verdict.UNKNOWN, "no worker was stuck, stopped or dying")
@@ -182,7 +182,7 @@ class Independence(msgspec.Struct, frozen=True, kw_only=True):
         work = history.serving
         own_ns = pick(services.end_ns - services.start_ns, work, 0)
         judged = (work >= 0) & (pick(services.end_ns, work, NONE) != NONE)
-        judged &= ops.session.are(None)  # a call of a session may have a handover to wait for
+        judged &= ops.session.are(None)  # a call of a session may have to wait for a handover
         judged &= (ops.checked_out_ns != NONE) & (ops.completed_ns != NONE)
         judged &= beside_one_of.perhaps(ops.checked_out_ns, ops.completed_ns)
         for op, own in zip(ops.take(judged), own_ns[judged].tolist(), strict=True):
@@ -226,7 +226,7 @@ def _stuck(history: History, longer_ns: int) -> Iterator[Stretch]:
 
 
 class _Beside:
-    """Whether any of these stretches, sorted, of another worker shares a moment with a given one."""
+    """Finds whether stretches of other workers overlap a given stretch; the stretches are sorted."""
 
     def __init__(self, stretches: Sequence[Stretch]) -> None:
         self._stretches = stretches
@@ -234,14 +234,14 @@ class _Beside:
         self._latest = list(itertools.accumulate((end for _, end, _ in stretches), max))
 
     def perhaps(self, starts: Numbers, ends: Numbers) -> NDArray[np.bool_]:
-        """Which of these stretches share a moment with one of them, be it of another worker or not."""
+        """Return which of the given stretches overlap any stretch, of the same worker or another."""
         place = np.searchsorted(self._starts, ends) - 1
         return (place >= 0) & (np.array(self._latest)[place] > starts)
 
     def __call__(self, worker: int | None, start: int, end: int) -> bool:
         for place in range(bisect.bisect_left(self._starts, end) - 1, -1, -1):
             if self._latest[place] <= start:
-                return False  # neither this one nor any before it lasted until then
+                return False  # neither this stretch nor any before it lasted until then
             _, until, who = self._stretches[place]
             if who != worker and until > start:
                 return True

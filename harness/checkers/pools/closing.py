@@ -1,4 +1,4 @@
-"""Whether a pool ends well: bounded, with its accounts in order, and with nothing left behind."""
+"""Checks that a pool closes well: in bounded time, with correct counts, and with no resources left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from poolproof.harness.model.verdict import Verdict
 
 
 class CloseBounded(msgspec.Struct, frozen=True, kw_only=True):
-    """The close took at most `within_s` seconds, and who was refused heard of it within `refusal_s` (G22)."""
+    """The close took at most `within_s` seconds, and waiting calls were refused within `refusal_s` seconds (G22).
+
+    Calls that began before the close and ended as PoolClosed without being sent must end within `refusal_s` seconds of
+    the close's begin.
+    """
 
     within_s: float
     refusal_s: float = 0.5
@@ -25,7 +29,7 @@ class CloseBounded(msgspec.Struct, frozen=True, kw_only=True):
         if began is None:
             return finding(self, Verdict.UNKNOWN, "the pool was not closed")
         if ended is None:
-            # If the run was cut off, nobody knows whether it would have.
+            # If the run was cut off, it is unknown whether the close would have ended.
             verdict = Verdict.FAIL if history.finished else Verdict.UNKNOWN
             return finding(self, verdict, "the close never ended")
         took_s = (ended - began) / 1e9
@@ -44,9 +48,9 @@ class CloseBounded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Conserved(msgspec.Struct, frozen=True, kw_only=True):
-    """The pool's own counts are the history's: submitted = outcomes, with nothing in flight (G27).
+    """The pool's own counts equal the history's: submitted = the sum of the outcomes, with nothing in flight (G27).
 
-    What a face's contract leaves `uncounted` the pool must not have counted.
+    The pool must not have counted the outcomes that the contract of the face leaves `uncounted`.
     """
 
     name: str = "conserved"
@@ -82,7 +86,7 @@ class NothingLeft(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G20", "G21")
 
     def check(self, history: History) -> Finding:
-        """Decide from the census before and after."""
+        """Decide from the resource snapshots before and after."""
         left = history.leftovers
         if left is None:
             return finding(self, Verdict.UNKNOWN, "what was left after the close was not counted")

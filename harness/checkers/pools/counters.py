@@ -1,4 +1,4 @@
-"""Whether the pool counts each session's calls as their callers do."""
+"""Checks that the pool counts each session's calls as their callers do."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from poolproof.harness.model.verdict import Verdict
 
 
 class SessionCounters(msgspec.Struct, frozen=True, kw_only=True):
-    """Each session's counter is the number of its answered calls, whatever threads they came from (G19).
+    """Each session's counter equals the number of its answered calls, whichever threads made the calls (G19).
 
-    An error of the command is an answer. A call in doubt may count or not. Sessions that were cleaned up began anew at
-    a moment that nobody knows, and are left out. It is not for pools whose sessions expire.
+    An error of the command is an answer. A call in doubt may count or not. Sessions that were cleaned up are left out,
+    since the moment at which their counters began anew is unknown. Not for pools whose sessions expire.
     """
 
     name: str = "session_counters"

@@ -1,4 +1,4 @@
-"""Whether those who were hit by a fault saw what they should."""
+"""Checks that the victim of each fault saw what it should see."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from poolproof.harness.model.verdict import Verdict
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """Whoever was hit by a fault of this kind saw one of `allowed`: an error's name, or what the fault's maker says."""
+    """Each victim of a fault of this kind saw one of `allowed`: an error's name, or what the fault's code records."""
 
     kind: FaultKind
     allowed: frozenset[str]
@@ -19,11 +19,11 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """`seen:KIND`."""
+        """The checker's name: `seen:KIND`."""
         return f"seen:{self.kind}"
 
     def check(self, history: History) -> Finding:
-        """Decide from the records of those faults that landed."""
+        """Decide from the records of the faults that landed."""
         landed = [fault for fault in history.faults if fault.kind is self.kind and fault.landed]
         if not landed:
             return finding(self, Verdict.UNKNOWN, f"the fault {self.kind} never landed")

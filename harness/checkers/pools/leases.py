@@ -1,4 +1,4 @@
-"""Whether a worker serves one call at a time, at most once, and never after an exchange that broke off."""
+"""Checks that a worker serves one call at a time, at most once, and never after an exchange that broke off."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ LEASE_ENDS = (EventKind.CHECKIN, EventKind.KILL, EventKind.REAP)
 
 
 def same_as_before(column: Numbers) -> NDArray[np.bool_]:
-    """Where a row has the value of the row before it; never in the first."""
+    """Return where a row has the same value as the row before it; never true in the first row."""
     same = np.zeros(len(column), dtype=bool)
     same[1:] = column[1:] == column[:-1]
     return same
 
 
 def free_arrivals(history: History) -> Events:
-    """ENQUEUE of the calls that any worker may serve, in order of time.
+    """Return ENQUEUE of the calls that any worker may serve, in order of time.
 
-    Calls of sessions are left out, since they may wait for one worker alone, and so are those on a held lease.
+    Calls of sessions are left out, since they may wait for one worker alone; so are calls on a held lease.
     """
     came = history.events_by_kind[EventKind.ENQUEUE]
     bound = history.ops.call[~history.ops.session.are(None)]
@@ -38,7 +38,7 @@ def free_arrivals(history: History) -> Events:
 
 
 class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
-    """Leases of one worker never overlap, and neither does what its own journal says it worked on (G2)."""
+    """Leases of one worker never overlap, and neither do the requests in the worker's own journal (G2)."""
 
     name: str = "exclusive_lease"
     guarantees: tuple[str, ...] = ("G2",)
@@ -47,7 +47,7 @@ class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
         """Decide from the pool's events and the workers' journals."""
         steps = history.steps(EventKind.ACCEPT, *LEASE_ENDS)
         taken = steps.kind.are(EventKind.ACCEPT)
-        # The checkin of another call than the one that was given the worker ends no lease.
+        # A checkin ends no lease if its call is not the call that was given the worker.
         given = last_where(taken)
         strange = steps.kind.are(EventKind.CHECKIN) & (pick(steps.call, given, NONE) != steps.call)
         steps = steps.take(~strange)
@@ -76,7 +76,7 @@ class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
 class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
     """No request is sent twice, and no nonce is served twice (G4).
 
-    One repetition is meant: a handover repeats what a session's client has an answer to, on another worker.
+    One repetition is allowed: a handover repeats requests of a session that were already answered, on another worker.
     """
 
     name: str = "at_most_once"
@@ -109,13 +109,13 @@ class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def pairs_at(rows: NDArray[np.bool_], who: Numbers, what: Numbers) -> Iterator[tuple[int, int, int]]:
-    """At each of these rows: who, what, and what the row before it has."""
+    """Yield (who, what, and what of the row before) for each of these rows."""
     places = np.flatnonzero(rows)
     yield from zip(who[places].tolist(), what[places].tolist(), what[places - 1].tolist(), strict=True)
 
 
 class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker whose exchange broke off between send and receive is never given to anybody again (G5)."""
+    """A worker whose exchange broke off between send and receive is never leased again (G5)."""
 
     name: str = "clean_workers"
     guarantees: tuple[str, ...] = ("G5",)
@@ -146,15 +146,17 @@ class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fifo(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls outside sessions get workers in the order in which they came to the queue (G7).
+    """Calls outside sessions get workers in the order in which the calls were queued (G7).
 
-    A call is overtaken if it surely had its place before another came, and its worker was surely not free yet when
-    the other got one. A pool's OFFER tells since when the call had its place; its worker was free at the earliest
-    when it was last given back. Of pools that do not tell it counts from ENQUEUE to OFFER or ACCEPT, if the arrivals
-    and the grants both differ by more than `slack_s`, which a client that the machine holds up may exceed.
+    A call is overtaken if it certainly had its place in the queue before another call came, and its worker was
+    certainly not free when the other call got a worker. A pool's OFFER says since when the call had its place. A worker
+    is free at the earliest when it was last checked in. For pools that do not report the place in the queue, the wait
+    is from ENQUEUE to OFFER or ACCEPT, and a call is overtaken only if both the arrivals and the grants differ by more
+    than `slack_s`; a busy machine may delay a client by more than that.
 
-    A call that gave up before it had a worker was overtaken by what came after it and had one while it still waited.
-    It counts as waiting until its own limit at the latest, since after that it need not be served.
+    A call that gave up before it had a worker was overtaken by a call that came later and got a worker while the first
+    still waited. The first call counts as waiting until its own limit at the latest, since after that it need not be
+    served.
     """
 
     slack_s: float = 0.002
@@ -163,12 +165,13 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from ENQUEUE to the grant, which is OFFER or ACCEPT, whichever came first, or to WITHDRAW or DONE."""
+        """Decide from ENQUEUE to the grant (the first of OFFER and ACCEPT), or to WITHDRAW or DONE."""
         waits = self._waits(history)
         if int(waits.granted.sum()) < 2:
             return finding(self, Verdict.UNKNOWN, "fewer than two calls were given a worker")
         slack_ns = int(self.slack_s * 1e9)
-        # The first grant of all that came later, from each place on; a wait that lasted longer was overtaken.
+        # From each place on, the first grant of all calls that came later; a call whose wait lasted longer was
+        # overtaken.
         grants = np.append(np.where(waits.granted, waits.ends, NEVER_NS), NEVER_NS)
         first = np.minimum.accumulate(grants[::-1])[::-1]
         whose = np.minimum.accumulate(np.where(grants == first, np.arange(len(grants)), len(grants))[::-1])[::-1]
@@ -195,7 +198,7 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
         slow = came.at_ns + int(self.slack_s * 1e9)
         free = ends
         if (queued != NONE).any():
-            # Who was given a worker without an offer never had a place in the queue before.
+            # A call that got a worker without an offer never had a place in the queue.
             queued = np.where(queued != NONE, queued, np.where(granted != NONE, granted, slow))
             free = np.where(granted != NONE, _free_since(history, came.call, granted), ends)
         else:
@@ -205,8 +208,10 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Waits(NamedTuple):
-    """By `came`: calls, when they came at the earliest, and when they had a place in the queue at the latest; when
-    their worker was free at the earliest; and the end of each wait, by a grant or without.
+    """Waiting calls, sorted by `came`.
+
+    For each call: when it came at the earliest, when it had a place in the queue at the latest, when its worker was
+    free at the earliest, and when the wait ended, with a grant or without.
     """
 
     call: Numbers
@@ -218,7 +223,7 @@ class _Waits(NamedTuple):
 
 
 def _free_since(history: History, calls: Numbers, moments: Numbers) -> Numbers:
-    # When the worker that each call got was last given back before it was granted; NONE if it was not.
+    # When the worker of each call was last checked in before the grant; NONE if it never was.
     given = history.events.take(history.events.kind.are(EventKind.OFFER, EventKind.ACCEPT))
     given = given.take(order_by(-given.at_ns))
     workers = pick(given.worker, find_last((calls,), (given.call,)), NONE)

@@ -1,4 +1,4 @@
-"""Whether workers are born, work and end as the rules say: lives, starts, timeouts, growth and recycling."""
+"""Checks that workers start, serve and end by the rules: lives, starts, timeouts, growth and recycling."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from poolproof.harness.model.verdict import Verdict
 
 SPAWN, READY, KILL, REAP = EventKind.SPAWN, EventKind.READY, EventKind.KILL, EventKind.REAP
 RETIRED = frozenset({"retired"})
-"""The details of a KILL that is the pool's own choice: the worker was well, and is asked to leave."""
+"""The details of a KILL that the pool itself chose: the worker was healthy and is retired."""
 
 
 def lives_of(history: History) -> dict[int, list[Event]]:
-    """The steps of each worker's life, in order of time; of one moment, in the order of their recording."""
+    """Return each worker's events in order of time; events of the same moment stay in the order of recording."""
     found: dict[int, list[Event]] = {}
     for event in history.steps(SPAWN, READY, KILL, REAP):
         if event.worker is not None:
@@ -31,10 +31,10 @@ def lives_of(history: History) -> dict[int, list[Event]]:
 
 
 class Lives(msgspec.Struct, frozen=True, kw_only=True):
-    """Every worker is spawned, ready, killed and reaped in this order, each at most once, and reaped in the end (G8).
+    """Every worker is spawned, ready, killed and reaped in this order, each at most once, and is always reaped (G8).
 
-    So that the living are at every event those that are idle, leased, starting or dying. A kill may be repeated.
-    `slack_s` is how late another thread may tell of what it sent before the worker was reaped.
+    So at every event the live workers are the idle, leased, starting and dying ones. A kill may be repeated. `slack_s`
+    is how many seconds late another thread may report a SEND that was made before the worker was reaped.
     """
 
     slack_s: float = 0.1
@@ -50,7 +50,7 @@ class Lives(msgspec.Struct, frozen=True, kw_only=True):
         lives = lives_of(history)
         sends = history.steps(EventKind.SEND)
         for event in sends.take(~np.append(same_as_before(sends.worker)[1:], False)[: len(sends)]):
-            if event.worker is not None:  # the last that it was sent
+            if event.worker is not None:  # the last SEND to this worker
                 lives.setdefault(event.worker, []).append(event)
         wrong = [fault for worker, events in lives.items() for fault in self._faults(worker, events, complete)]
         if wrong:
@@ -76,9 +76,10 @@ class Lives(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimeoutKills(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that timed out with a worker has that worker killed before it is told, and reaped within `grace_s` (G12).
+    """If a call times out on a worker, the worker is killed before the call ends, and reaped within `grace_s` (G12).
 
-    `slack_s` is how much later the kill may be seen. That the whole process group went is for the census to say.
+    `slack_s` is how many seconds later the kill may be recorded. Whether the whole process group ended is decided from
+    the resource snapshots.
     """
 
     grace_s: float
@@ -118,10 +119,10 @@ class TimeoutKills(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BoundedStart(msgspec.Struct, frozen=True, kw_only=True):
-    """Every start is over after `timeout_s`, give or take the part `tolerance`, and `slack_s` seconds (G13).
+    """Every start ends within `timeout_s` plus the fraction `tolerance` of it and `slack_s` seconds (G13).
 
-    A worker is ready by then, or killed or dead. With `mute` the scenario's failing starts answer nothing at all, so
-    that a kill before `timeout_s` less its tolerance is too early.
+    By then the worker is ready, killed or dead. With `mute` the scenario's failing starts answer nothing at all, so
+    a kill before `timeout_s` less its tolerance is too early.
     """
 
     timeout_s: float
@@ -133,7 +134,7 @@ class BoundedStart(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from SPAWN to the first of READY, KILL and REAP; starts that the close cut short are left out."""
+        """Decide from SPAWN to the first of READY, KILL and REAP; starts that the close interrupted are left out."""
         lives = lives_of(history)
         if not any(events[0].kind is SPAWN for events in lives.values()):
             return finding(self, Verdict.UNKNOWN, "no worker was seen to start")
@@ -168,9 +169,9 @@ class BoundedStart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Restraint(msgspec.Struct, frozen=True, kw_only=True):
-    """Never more than `at_most` workers live, and none is let go while `at_least` or fewer stay (G15).
+    """Never more than `at_most` workers are alive, and none is retired while `at_least` or fewer workers stay (G15).
 
-    What the demand needs is for the scenario to say: the pool's size and what its spike of calls deserves.
+    The scenario sets both bounds: the pool's size, and the number of workers that its spike of calls needs.
     """
 
     at_most: int
@@ -180,7 +181,7 @@ class Restraint(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from SPAWN, REAP and the kills that are the pool's own choice, up to the close."""
+        """Decide from SPAWN, REAP and the kills that the pool itself chose, up to the close."""
         living: set[int | None] = set()
         staying: set[int | None] = set()
         wrong: list[str] = []
@@ -208,10 +209,10 @@ class Restraint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recycled(msgspec.Struct, frozen=True, kw_only=True):
-    """No worker serves over `max_requests` calls, none is let go within a lease, and never the last ready one (G16).
+    """No worker serves over `max_requests` calls, none is retired during a lease, and never the last ready one (G16).
 
-    A pool of one worker cannot keep a ready one while it is replaced, and is not asked to. `max_requests` None only
-    looks at when workers are let go.
+    A pool of one worker cannot keep a ready worker during a replacement, so that rule does not apply to it. If
+    `max_requests` is None, only the times of the retirements are checked.
     """
 
     max_requests: int | None = None
@@ -220,7 +221,7 @@ class Recycled(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from SEND, the leases, and the kills that are the pool's own choice, up to the close."""
+        """Decide from SEND, the leases, and the kills that the pool itself chose, up to the close."""
         workers = history.events.worker[history.events.kind.are(EventKind.SEND)]
         if not len(workers):
             return finding(self, Verdict.UNKNOWN, "no request was seen to be sent")
@@ -257,10 +258,10 @@ class Recycled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _holders(history: History) -> dict[tuple[int | None, int], int]:
-    # The call that held a worker at the moment of its kill, if one did.
+    # The call that held a worker at the moment of its kill, if there was one.
     steps = history.steps(EventKind.ACCEPT, EventKind.CHECKIN, KILL, REAP)
     kills = steps.kind.are(KILL)
-    # Of one moment the kill comes last.
+    # At the same moment the kill comes last.
     steps = steps.take(order_by(steps.worker, steps.at_ns, kills.astype(np.int8)))
     held = np.flatnonzero(
         same_as_before(steps.worker)

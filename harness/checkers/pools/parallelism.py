@@ -1,4 +1,4 @@
-"""Whether workers work, and start, side by side."""
+"""Checks that workers work, and start, in parallel."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from poolproof.harness.model.verdict import Verdict
 
 
 class Overlap(msgspec.Struct, frozen=True, kw_only=True):
-    """At some moment at least `at_least` workers were at work (all of them, unless given), and never over `at_most`.
+    """At some moment at least `at_least` workers (default: all) were at work, and never more than `at_most`.
 
-    Decided from the workers' own journals, whatever the noise (G10). Nothing is decided where the clients never had as
-    many calls under way as workers are wanted.
+    The checker decides from the workers' own journals, so noise of the machine does not matter (G10). The result is
+    UNKNOWN if the clients never had as many calls in flight as workers are required.
     """
 
     at_least: int | None = None
@@ -50,7 +50,7 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _calls_under_way(history: History) -> int | None:
-    # The most at any moment, as the clients saw it; None if there is no operation to tell.
+    # The most calls in flight at any moment, as the clients saw it; None if there are no operations.
     ops = history.ops
     if not len(ops):
         return None
@@ -68,10 +68,10 @@ class ParallelStart(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from SPAWN and READY; a worker that was never ready was starting until its end, or the close."""
+        """Decide from SPAWN and READY; a worker that was never ready counts as starting until its end, or the close."""
         ends = {
             event.worker: event.at_ns
-            for kind in (EventKind.REAP, EventKind.KILL, EventKind.READY)  # the last one to be written counts
+            for kind in (EventKind.REAP, EventKind.KILL, EventKind.READY)  # the last kind written counts
             for event in history.events_by_kind[kind]
         }
         last_ns = history.close_began_ns

@@ -1,4 +1,4 @@
-"""Whether the pool came back after each fault, and at what cost."""
+"""Checks that the pool recovered after each fault, and counts the calls that were lost."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from poolproof.harness.model.verdict import Verdict
 
 
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):
-    """After each fault a new call has a result in `first_ok_s`, and the pool its old size in `full_size_s` (G8).
+    """After each fault a call has a result within `first_ok_s`, and the pool its old size within `full_size_s` (G8).
 
-    Both count in seconds from the fault; None asks for no bound. At most `lost` calls that were under way may have no
-    answer. What the run ended too early to show is UNKNOWN. The size is asked only of an observed pool.
+    Both are seconds from the fault; None sets no bound. Only calls that began after the fault count for `first_ok_s`.
+    At most `lost` of the calls that were in flight may have no answer. If the run ended too early to decide, the result
+    is UNKNOWN. The size is checked only in an observed run.
     """
 
     first_ok_s: float | None = None
@@ -40,7 +41,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
                 if took_s is not None:
                     figures[what] = max(round(took_s, 4), float(figures.get(what, 0.0)))
                 if limit_s is None or (what == "full_size_s" and not history.info.observed):
-                    continue  # who is ready only events tell
+                    continue  # only events show which workers are ready
                 if took_s is not None and took_s > limit_s:
                     wrong.append(f"after {one.kind} the {what} is {took_s:.3f}; the limit is {limit_s:g}")
                 elif took_s is None and last_ns is not None and (last_ns - one.at_ns) / 1e9 > limit_s:

@@ -1,4 +1,4 @@
-"""Whether what the run's process holds grows while it works."""
+"""Checks that the resources of the run's process do not grow while it works."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from poolproof.harness.model.checker import Finding, finding
 from poolproof.harness.model.verdict import Verdict
 
 MOST_POINTS = 300
-"""More samples than this are thinned out evenly: the slope is taken over all pairs."""
+"""More samples than this are thinned out evenly, since the slope is taken over all pairs."""
 
 
 def theil_sen(points: Sequence[tuple[float, float]]) -> float:
-    """The median of the slopes between all pairs of points (x, y) with different x: a few wild points do not move it.
+    """Return the median of the slopes between all pairs of points (x, y) with different x; outliers hardly change it.
 
-    Theil (1950), Sen (1968). 0 if no two points differ in x.
+    Source: Theil (1950), Sen (1968). Returns 0 if no two points differ in x.
     """
     slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in itertools.combinations(points, 2) if x1 != x2]
     return statistics.median(slopes) if slopes else 0.0
@@ -28,9 +28,9 @@ def theil_sen(points: Sequence[tuple[float, float]]) -> float:
 class LeakSlope(msgspec.Struct, frozen=True, kw_only=True):
     """Memory, descriptors, threads and children do not grow while the run works (G21).
 
-    Each bound is in units a second. A slope over its bound is a leak only if the growth it means over the samples is
-    at least `least_bytes`, or one descriptor, thread or child. The first `warm_s` seconds are left out. Fewer than
-    `least_samples` samples are UNKNOWN.
+    Each bound is in units a second. A slope over its bound is a leak only if the growth over all samples is at least
+    `least_bytes`, or one descriptor, thread or child. The first `warm_s` seconds are left out. Fewer than
+    `least_samples` samples give UNKNOWN.
     """
 
     bytes_per_s: float = 1 << 20

@@ -1,4 +1,4 @@
-"""Whether a session sees all of its own state and nothing of another's."""
+"""Checks that a session sees all of its own state and nothing of another session's."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ READ_COMMANDS = frozenset({"get", "list"})
 
 
 class Sessions(msgspec.Struct, frozen=True, kw_only=True):
-    """Every call of a session meets the state that its acknowledged calls have left, and no other (G17, G18).
+    """Every call of a session sees the state that its acknowledged calls have left, and no other state (G17, G18).
 
-    Decided by replaying each session's key-value calls in their order. A key that an unanswered call may have
-    changed is not judged until it is written again; after SessionLost nothing of the session is. Sessions whose calls
+    The checker replays each session's key-value calls in their order. A key that an unanswered call may have changed is
+    not judged until it is written again; after SessionLost nothing of the session is judged. Sessions whose calls
     overlapped in time have no single order and are left out.
     """
 
@@ -54,7 +54,7 @@ class Sessions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _overlapping(ops: Ops) -> NDArray[np.bool_]:
-    # The calls of those sessions in which one began before the one before it had ended.
+    # The calls of the sessions in which one call began before the call before it had ended.
     rows = np.flatnonzero(~ops.session.are(None))
     rows = rows[order_by(ops.session.codes[rows], ops.invoked_ns[rows])]
     session, ended_ns = ops.session.codes[rows], ops.completed_ns[rows]
@@ -64,7 +64,7 @@ def _overlapping(ops: Ops) -> NDArray[np.bool_]:
 
 
 class _Replay:
-    """What one session's state must be, call by call."""
+    """Computes what one session's state must be, call by call."""
 
     def __init__(self, session: str) -> None:
         self.session = session
@@ -75,7 +75,7 @@ class _Replay:
         self.decided = 0
 
     def take(self, op: SessionCall) -> None:
-        """Judge an answer, and remember what the call changed."""
+        """Judge an answer, and record what the call changed."""
         if op.outcome == "SessionLost":
             self.all_doubtful = True
         if op.command not in STATE_COMMANDS or self.all_doubtful:

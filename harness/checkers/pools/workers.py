@@ -1,4 +1,4 @@
-"""Whether workers live as long as they should, no longer, and never too many."""
+"""Checks that workers live as long as they should, no longer, and are never too many."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from poolproof.harness.model.verdict import Verdict
 
 
 class StableWorkers(msgspec.Struct, frozen=True, kw_only=True):
-    """No worker ended before the pool was closed, and no more than the pool's size served (G16)."""
+    """No worker ended before the pool was closed, and no more workers served than the pool's size (G16)."""
 
     name: str = "stable_workers"
     guarantees: tuple[str, ...] = ("G16",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations' workers, and from the pool's events if it was observed."""
+        """Decide from the operations' workers, and from the pool's events if the run was observed."""
         pids = set(history.ops.pid.tolist()) - {NONE}
         if not pids or history.close_began_ns is None:
             return finding(self, Verdict.UNKNOWN, "nobody was seen to serve, or the close was not recorded")
@@ -41,18 +41,18 @@ class StableWorkers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replaced(msgspec.Struct, frozen=True, kw_only=True):
-    """The worker that served the calls with the label was ended before the close, and served nobody after (G5, G12)."""
+    """The worker that served the calls with the label was ended before the close and served no later call (G5, G12)."""
 
     label: str
     guarantees: tuple[str, ...] = ("G5", "G12")
 
     @property
     def name(self) -> str:
-        """`replaced:LABEL`."""
+        """The checker's name: `replaced:LABEL`."""
         return f"replaced:{self.label}"
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations' pids, and from KILL and REAP if the pool was observed."""
+        """Decide from the operations' pids, and from KILL and REAP if the run was observed."""
         victims = [op for op in history.labelled(self.label) if op.pid is not None]
         if not victims:
             return finding(self, Verdict.UNKNOWN, f"no worker is known to have served {self.label!r}")
@@ -79,7 +79,7 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LiveBound(msgspec.Struct, frozen=True, kw_only=True):
-    """Never more than `at_most` workers live (the pool's size, unless given), dying ones included (G14)."""
+    """Never more than `at_most` workers (default: the pool's size) are alive, dying workers included (G14)."""
 
     at_most: int | None = None
     name: str = "live_bound"
@@ -104,7 +104,7 @@ class LiveBound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FaultLanded(msgspec.Struct, frozen=True, kw_only=True):
-    """Every kind of fault that the scenario is about reached a worker, or the pool; otherwise nothing was tested."""
+    """Every kind of fault that the scenario tests reached a worker or the pool; otherwise nothing was tested."""
 
     kinds: tuple[FaultKind, ...]
     name: str = "fault_landed"
