@@ -1,1 +1,1 @@
-"""What can be put to the test: pools by name, faces, other packages."""
+"""Subjects: the pools that can be tested by name, their faces, and adapters for other packages' pools."""

@@ -1,7 +1,7 @@
-"""What the executor's face has run in a worker: a command of the shipped worker, as a function that can be pickled.
+"""The function that the executor face runs in a worker: it runs a command of the shipped worker, and can be pickled.
 
-It keeps the journal of its own command, since the worker's one would tell of pickles. Imports nothing of the harness:
-every worker imports this file.
+The function keeps a journal of the command, since the worker's own journal would show pickles. This file imports
+nothing of the harness, because every worker imports it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from poolproof.bridge.worker.handlers.context import Context
 from poolproof.bridge.worker.journal import Journal
 
 CARRIED_VARIABLE = "POOLPROOF_CARRIED_JOURNAL_DIR"
-"""In a worker's environment: where this file keeps its journal."""
+"""The environment variable of a worker that names the folder of this file's journal."""
 COMMANDS = frozenset({"echo", "ping", "sleep", "cpu", "blob", "pid", "fail", "parts", "exit"})
 """The commands that need nothing of the worker but its process."""
 
@@ -31,7 +31,7 @@ def _refuse(data: bytes) -> None:
 
 
 def carry_out(request_id: int, command: str, args: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
-    """The result of the command. Raises HandlerError as its handler does."""
+    """Run the command and return its result. Raises HandlerError if the command's handler raises it."""
     context, journal = _memory(os.getpid())
     entry = journal.begin(request_id, command, args.get("nonce"))
     ok = False

@@ -1,8 +1,8 @@
-"""The pools that can be put to the test, by name. Entry point: it may import every package.
+"""Finds the pools that can be tested, by name. Entry point: it may import every package.
 
-A name is one of ours (v1, v2), one that an installed package offers as an entry point of the group `poolproof.pools`,
-or "package.module:factory", which is imported, from the current folder too. "slower:10" is v2 with 10 % more latency,
-for putting a bench to the test.
+A name is one of poolproof's pools (v1, v2), the name of an entry point that an installed package offers in the group
+`poolproof.pools`, or "package.module:factory", which is imported (also from the current folder). "slower:10" is v2 with
+10 % more latency, to test a bench.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from poolproof.pool_v2.pool import CALL_TIMEOUT_S as V2_CALL_TIMEOUT_S
 from poolproof.pool_v2.pool import CHECKOUT_TIMEOUT_S as V2_CHECKOUT_TIMEOUT_S
 
 GROUP = "poolproof.pools"
-"""The group of entry points by which a package offers its pools."""
+"""The group of entry points in which a package offers its pools."""
 
 SUBJECTS: dict[str, Subject] = {
     "v1": Subject(
@@ -57,7 +57,7 @@ SUBJECTS: dict[str, Subject] = {
 
 
 def find_pool(name: str) -> Subject:
-    """The pool of that name. Raises UsageError that names the nearest, or what is wrong with a factory."""
+    """Find the pool of that name. Raises UsageError with the nearest name, or with what is wrong with a factory."""
     if name in SUBJECTS:
         return SUBJECTS[name]
     if name.startswith(PREFIX):
@@ -75,20 +75,22 @@ def find_pool(name: str) -> Subject:
 
 
 def offered_pools() -> dict[str, EntryPoint]:
-    """The entry points of installed packages, by the names of their pools; none hides one of ours."""
+    """Return the entry points of installed packages by pool name; none replaces a pool of poolproof."""
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in SUBJECTS}
 
 
 def as_subject(made_by: object, name: str) -> Subject:
-    """The subject for a Subject, a class of pools or a factory `(config, observer) -> Pool`, under this name.
+    """Make the subject of this name from a Subject, a class of pools or a factory `(config, observer) -> Pool`.
 
-    A factory may say what it is by attributes: `summary`, `capabilities`, `commands`, `call_timeout_s` and
-    `checkout_timeout_s`; without `capabilities` one lazy pool is made to ask it. A factory that takes no observer
-    tells of no events. `prepare()`, if there is one, is called once: it starts what outlives every pool.
-    `faces` are names of `poolproof list faces`, or for faces of its own a mapping from their names to callables, each
-    of which makes of a pool what has an `execute`; without it a pool has `execute` and `main_thread`, and if it is a
-    PoolV2 all others too.
-    Raises UsageError if it is none of these.
+    Raises UsageError if `made_by` is none of the three.
+
+    A factory may describe its pools by attributes: `summary`, `capabilities`, `commands`, `call_timeout_s` and
+    `checkout_timeout_s`. Without `capabilities`, one lazy pool is made to read them. A factory that takes no observer
+    reports no events. `prepare()`, if there is one, is called once: it starts what outlives every pool.
+
+    `faces` are names of `poolproof list faces`, or a mapping from names to callables for faces of the pool's own; each
+    callable wraps a pool in an object with an `execute`. Without `faces` a pool has `execute` and `main_thread`, and
+    all other faces too if it is a PoolV2.
     """
     prepare = getattr(made_by, "prepare", None)
     if callable(prepare):
@@ -143,11 +145,11 @@ class _OwnWay(Way):
         self._made = made
 
     def execute(self, command: str, args: dict[str, Any], **options: Any) -> Any:  # noqa: ANN401
-        """One call through it."""
+        """Make one call through the face."""
         return self._made.execute(command, args, **options)
 
     def close(self, grace_s: float) -> None:
-        """Close the pool, then what the author's face holds if it has a `close` of its own."""
+        """Close the pool, then the author's face if it has a `close` of its own."""
         super().close(grace_s)
         if self._made is not self.pool and callable(getattr(self._made, "close", None)):
             self._made.close()
@@ -162,7 +164,7 @@ def _from_factory(name: str, folder: str) -> Subject:
     module_name, _, path = name.partition(":")
     if not module_name or not path:
         raise UsageError(f"the pool {name!r}: package.module:factory is needed")
-    if folder not in sys.path:  # an installed command does not look there, unlike python -m
+    if folder not in sys.path:  # an installed command does not search the current folder, unlike python -m
         sys.path.insert(0, folder)
     try:
         found: Any = importlib.import_module(module_name)
@@ -187,7 +189,7 @@ def _from_entry_point(point: EntryPoint) -> Subject:
 
 
 def _adapt(factory: Callable[..., Any], name: str) -> PoolFactory:
-    # The factory as make(config, observer), whichever of the two it takes, by position or by name.
+    # The factory as make(config, observer), whichever of the two arguments it takes, by position or by name.
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError) as error:
@@ -212,7 +214,7 @@ def _adapt(factory: Callable[..., Any], name: str) -> PoolFactory:
 
 
 def _ask(make: PoolFactory, name: str) -> tuple[type, frozenset[Capability]]:
-    # The class of what is made, and what it can do.
+    # The class of the pools that the factory makes, and their capabilities.
     try:
         pool = make(PoolConfig(name=pool_name("ask", name), workers=1, lazy=True), None)
     except PoolError as error:

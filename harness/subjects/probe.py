@@ -1,6 +1,6 @@
-"""Asks a worker program what it can do, before any pool is trusted with it.
+"""Finds out which commands a worker program knows, before a pool uses the program.
 
-Knows nothing of scenarios. A command counts as unknown if its answer is the one that a command that cannot exist gets.
+Knows nothing of scenarios. A command counts as unknown if its answer equals the answer to a command that cannot exist.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 from poolproof.harness.model.errors import UsageError
 
 PATIENCE_S = 2.0
-"""How long one answer may take; a command that takes longer is at least known."""
+"""How many seconds one answer may take; a command that takes longer counts as known."""
 NO_COMMAND = "no_such_command"
 
 
 def known_commands(worker_command: str, commands: Iterable[str], *, start_timeout_s: float = 10.0) -> frozenset[str]:
-    """Those of `commands` that a worker started by `worker_command` knows.
+    """Return those of `commands` that a worker started by `worker_command` knows.
 
-    Raises UsageError if it cannot be started, or does not answer its init ping within `start_timeout_s` seconds.
+    Raises UsageError if the worker does not start, or does not answer its init ping within `start_timeout_s` seconds.
     """
     return examine_worker(worker_command, commands, start_timeout_s=start_timeout_s)[0]
 
@@ -34,7 +34,7 @@ def known_commands(worker_command: str, commands: Iterable[str], *, start_timeou
 def examine_worker(
     worker_command: str, commands: Iterable[str], *, start_timeout_s: float = 10.0
 ) -> tuple[frozenset[str], bool]:
-    """The same, and whether such a worker keeps a journal, as the shipped one does."""
+    """Return the known commands, and whether the worker keeps a journal; see known_commands."""
     with tempfile.TemporaryDirectory(prefix="poolproof-") as journals:
         options = {
             "worker_command": worker_command,
@@ -50,7 +50,7 @@ def examine_worker(
 
 
 class _Probe:
-    """One worker at a time, replaced when a command has ended it."""
+    """Holds one worker at a time, and replaces it when a command has ended it."""
 
     def __init__(self, config: PoolConfig) -> None:
         self._config = config
@@ -67,7 +67,7 @@ class _Probe:
             self._process_manager.disband()
 
     def _call(self, command: str) -> Response | None:
-        # None if there was no answer: then the command did something.
+        # None if there was no answer: then the command had an effect, so the worker knows it.
         channel = self._channel or self._start()
         self._number += 1
         frame = encode_request(self._number, command, {}, limit_bytes=self._config.max_frame_bytes)
@@ -100,6 +100,6 @@ class _Probe:
 def _refused(response: Response | None, refusal: Response | None, command: str) -> bool:
     if response is None or response.success or refusal is None or refusal.success:
         return False
-    # A worker may add a hint, such as the nearest command, to the same words.
+    # A worker may add a hint to the same message, such as the nearest command.
     refused = str(refusal.error).replace(NO_COMMAND, "\0")
     return str(response.error).replace(command, "\0", 1).startswith(refused)

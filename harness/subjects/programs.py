@@ -1,6 +1,6 @@
-"""Steps of workloads that run programs: how a session is opened, asked and closed, and what a pool needs for DSPy.
+"""Steps of workloads that run programs: configure, create, execute and delete, and what a pool needs for DSPy.
 
-Pure. It refuses to know which pool runs them and where the model is.
+Pure. It knows neither the pool nor the address of the model server.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from poolproof.harness.model.workload import Step
 
 MODEL = "openai/gpt-4o-mini"
 OTHER_MODEL = "openai/gpt-4o"
-"""Names that there are: DSPy looks the price of a model up after each answer, and searches long for one unknown."""
+"""Names of real models: DSPy looks up a model's price after each answer, and is slow if it does not know the model."""
 DSPY_CONFIG: dict[str, Any] = {
     "env": DSPY_ENVIRONMENT,
     "start_timeout_s": 60.0,
     "call_timeout_s": 90.0,
     "checkout_timeout_s": 90.0,
 }
-"""Importing DSPy is a part of a worker's start, and in a serial pool a call waits for the starts of others."""
+"""Importing DSPy is part of a worker's start, and in a serial pool a call waits for the starts of other workers."""
 DSPY_CONFIG_OF: dict[str, dict[str, Any]] = {"v2": {"preload": DSPY_PRELOAD}}
 DSPY_PACKAGES = ("dspy",)
 ANSWER = "question -> answer"
@@ -43,7 +43,7 @@ RETRIEVAL = {
 
 
 def configure(session: str, model: str = MODEL, **options: Any) -> Step:  # noqa: ANN401 - any JSON
-    """Set the session's model; a failed request is not tried again, so that every failure is seen."""
+    """Make a step that sets the session's model. Failed requests are not retried, so that every failure is seen."""
     args = {"model": model, **BY_ENVIRONMENT, "num_retries": 0, "temperature": 0.0, **options}
     return Step(command="configure_lm", args=args, session=session)
 
@@ -55,17 +55,17 @@ def create(
     program: str = "p",
     **options: Any,  # noqa: ANN401
 ) -> Step:
-    """Create a program in the session."""
+    """Make a step that creates a program in the session."""
     args = {"id": program, "signature": signature, "program_type": kind, **options}
     return Step(command="create_program", args=args, session=session)
 
 
 def execute(session: str, inputs: dict[str, Any], *, program: str = "p", **fields: Any) -> Step:  # noqa: ANN401
-    """Run a program of the session; `fields` are further fields of Step."""
+    """Make a step that runs a program of the session; `fields` are further fields of Step."""
     args = {"program_id": program, "inputs": inputs}
     return Step(command="execute_program", args=args, session=session, **fields)
 
 
 def delete(session: str, program: str = "p") -> Step:
-    """Delete a program of the session, so that the same steps can be made again."""
+    """Make a step that deletes a program of the session, so that the same steps can be repeated."""
     return Step(command="delete_program", args={"program_id": program}, session=session)

@@ -1,4 +1,4 @@
-"""The faces that V2 has beside `execute`: leases, batches, streams, asyncio, the executor, a migration, its workers."""
+"""The faces that V2 has beside `execute`: leases, batches, streams, asyncio, executor, migration, other workers."""
 
 from __future__ import annotations
 

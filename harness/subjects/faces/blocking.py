@@ -1,4 +1,4 @@
-"""The blocking faces of V2 beside `execute`: a lease for each call, batches, streams."""
+"""The blocking faces of V2 beside `execute`: a lease for each call, batches, and streams."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from poolproof.pool_v2 import PoolV2
 
 SHORTEST_S = 0.001
 ONLY_A_CHECKOUT = frozenset({"CheckoutTimeout", "QueueFull"})
-"""What only a checkout is refused with, and no call on a lease comes to."""
+"""The errors that only a checkout can raise, and never a call on a lease."""
 
 
 class Leases(Way):
-    """`checkout` for each call, and the call on the lease. The limit of the call bounds both together."""
+    """Calls `checkout` for each call, then makes the call on the lease. The call's timeout bounds both together."""
 
     def execute(
         self,
@@ -30,7 +30,7 @@ class Leases(Way):
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """One call on a lease of its own."""
+        """Make one call on a lease of its own."""
         deadline = None if timeout_s is None else deadline_ns(timeout_s)
         refused: CommandError | None = None
         value: Any = None
@@ -40,14 +40,14 @@ class Leases(Way):
                 left_s = None if deadline is None else max(SHORTEST_S, remaining_s(deadline))
                 value = worker.execute(command, args, timeout_s=left_s)
             except CommandError as error:
-                refused = error  # raised inside the block it would end the worker
+                refused = error  # raising it inside the block would end the worker
         if refused is not None:
             raise refused
         return value
 
 
 class Batches(Way):
-    """`execute_many`: equal steps that a client has in a row go out together."""
+    """Calls `execute_many`: equal steps that follow each other in a client are sent together."""
 
     def execute(
         self,
@@ -58,7 +58,7 @@ class Batches(Way):
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """A batch of one."""
+        """Make one call as a batch of one."""
         (value,) = cast("PoolV2", self.pool).execute_many(
             command,
             [args],
@@ -72,7 +72,7 @@ class Batches(Way):
         return value
 
     def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
-        """All of them in one batch."""
+        """Send all steps in one batch."""
         first = steps[0]
         return cast("PoolV2", self.pool).execute_many(
             first.command,
@@ -85,7 +85,7 @@ class Batches(Way):
 
 
 class Streams(Way):
-    """`execute_stream`: the parts of an answer as a list, or the one answer of a command that makes no parts."""
+    """Calls `execute_stream`; returns the parts of an answer as a list, or the answer of a command without parts."""
 
     def execute(
         self,
@@ -96,7 +96,7 @@ class Streams(Way):
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """One stream, read to its end."""
+        """Make one call as a stream, read to its end."""
         pool = cast("PoolV2", self.pool)
         with pool.execute_stream(
             command, args, session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
@@ -106,7 +106,7 @@ class Streams(Way):
 
 
 def joined(command: str, parts: list[Any]) -> Any:  # noqa: ANN401
-    """The answer of `execute` that these parts of a stream make. Raises AssertionError for another number of parts."""
+    """Return the answer that `execute` would give for these parts. Raises AssertionError for a wrong number."""
     if command in STREAMING:
         return parts
     if len(parts) != 1:
@@ -115,7 +115,7 @@ def joined(command: str, parts: list[Any]) -> Any:  # noqa: ANN401
 
 
 STREAMING = frozenset({"parts"})
-"""Commands whose answer comes in parts; `execute` gives all in a list."""
+"""Commands whose answer is a stream of parts; `execute` returns all parts in a list."""
 
 
 def _refuse_lease(scenario: Scenario, plan: Plan) -> str:
@@ -123,13 +123,13 @@ def _refuse_lease(scenario: Scenario, plan: Plan) -> str:
 
 
 def _void_lease(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
-    # A checkout that is refused is no call. What it was refused with a call on a lease may have come to as well.
+    # The pool counts no call for a refused checkout, and with these faults a call on a lease may end in the same error.
     kinds = {fault.kind for fault in scenario.faults}
     return ("conserved",) if kinds & {FaultKind.CLOSE, *START_FAULTS, *CLIENT_FAULTS} else ()
 
 
 def _void_batch(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
-    # A batch with an item that is too large is refused before any of it is counted.
+    # A batch with one item that is too large is refused before the pool counts any of its items.
     return ("conserved",) if "max_frame_bytes" in scenario.config else ()
 
 

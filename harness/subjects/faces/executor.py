@@ -1,4 +1,4 @@
-"""The face of PoolExecutor: each call submits a function that carries out the command in the worker."""
+"""The face of PoolExecutor: each call submits a function that runs the command in the worker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from poolproof.pool_v2.executor.executor import CallCrashed, ExecutorShutdown, P
 
 
 class ExecutorOver(PoolExecutor):
-    """PoolExecutor over a pool that is there already, so that the pool under test serves it."""
+    """A PoolExecutor over an existing pool, so that the calls run on the pool under test."""
 
     def __init__(self, pool: PoolV2, config: PoolConfig) -> None:
         self._timeout_s = None
@@ -31,7 +31,7 @@ class ExecutorOver(PoolExecutor):
 
 
 class Submissions(Way):
-    """`submit` for each call, and its future's result; the executor's errors as those of a pool."""
+    """Calls `submit` for each call and waits for the future; maps the executor's errors to those of a pool."""
 
     def __init__(self, pool: Pool, setting: Setting) -> None:
         super().__init__(pool)
@@ -47,7 +47,7 @@ class Submissions(Way):
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """One call; `timeout_s` counts from its turn on, as the executor's does."""
+        """Make one call; `timeout_s` counts from the moment when a worker takes the call, as in the executor."""
         executor = self._executor if timeout_s is None else self._executor.with_timeout(timeout_s)
         try:
             return executor.submit(carry_out, next(self._numbers), command, args).result()
@@ -59,7 +59,7 @@ class Submissions(Way):
             raise WorkerCrashed(str(error), sent=Sent.YES) from error
 
     def close(self, grace_s: float) -> None:
-        """Shut the executor down, which closes its pool."""
+        """Shut down the executor, which closes its pool."""
         self._executor.shutdown(cancel_futures=True)
 
 
@@ -90,6 +90,6 @@ EXECUTOR = Face(
     configure=_keep_own_journal,
     refuses=_refuses,
     tells=False,
-    lacks=frozenset({"CheckoutTimeout", "QueueFull"}),  # its own queue has no limit of length, and none of time
-    void=lambda scenario, plan: ("conserved",),  # the pool below counts what initializes its workers too
+    lacks=frozenset({"CheckoutTimeout", "QueueFull"}),  # the executor's queue has no limit of length or time
+    void=lambda scenario, plan: ("conserved",),  # the pool's counts include the calls that initialize its workers
 )

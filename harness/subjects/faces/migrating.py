@@ -1,4 +1,4 @@
-"""The faces of MigratingPool: the baseline and the pool under test as one, in each mode of a migration."""
+"""The faces of MigratingPool, one for each mode of a migration, over the baseline and the pool under test."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from poolproof.migration.pool import MigratingPool
 MODES = {"v1": "v1", "shadow": "shadow", "canary": "canary:50", "v2": "v2"}
 SERVED_BY_BASELINE = frozenset({"v1", "shadow", "canary"})
 IDEMPOTENT = frozenset({"echo", "ping", "blob", "fail"})
-"""The commands of which shadow mode makes copies."""
+"""The commands whose calls shadow mode copies."""
 SHADOW_FOLDER = "shadow_journal"
 FEW = 10**6
 LENIENT = Guardrails(
     min_calls=FEW, min_errors=FEW, max_failures_in_row=FEW, max_lost_sessions=FEW, max_mismatch_rate=0.0, max_call_s=600
 )
-"""A scenario has failures in it by design, so no rate of them rolls back; that an answer differs is told at the end."""
+"""Scenarios cause failures on purpose, so no failure rate rolls back; different answers are reported after the run."""
 
 
 class Migration(Way):
-    """A MigratingPool that stands in one mode from begin to end."""
+    """A MigratingPool that stays in one mode from begin to end."""
 
     def __init__(self, pool: Pool, setting: Setting, mode: str) -> None:
         if setting.baseline is None or setting.baseline_config is None:
@@ -46,7 +46,7 @@ class Migration(Way):
         super().__init__(self._migrating)
 
     def complaints(self) -> tuple[str, ...]:
-        """That the migration was rolled back, or that copies were answered otherwise."""
+        """Return whether the migration was rolled back, and how many copies were answered differently."""
         report = self._migrating.report()
         told = []
         if report.last_breach:
@@ -61,7 +61,7 @@ class Migration(Way):
 def _configure(config: PoolConfig, setting: Setting, mode: str) -> PoolConfig:
     if mode != "shadow":
         return config
-    folder = setting.folder / SHADOW_FOLDER  # copies are no calls of a client
+    folder = setting.folder / SHADOW_FOLDER  # copies are not calls of a client, so they have their own journals
     folder.mkdir(exist_ok=True)
     return msgspec.structs.replace(config, env={**config.env, JOURNAL_VARIABLE: str(folder)})
 
@@ -79,12 +79,14 @@ def _refuses(scenario: Scenario, plan: Plan, mode: str) -> str:
 
 
 def _void(scenario: Scenario, plan: Plan, mode: str) -> tuple[str, ...]:
-    # In a canary two pools serve, each of the size that the scenario asks for.
+    # A canary has two pools, each of the size that the scenario asks for.
     return ("stable_workers",) if mode == "canary" else ()
 
 
 LACKS = {"canary": frozenset({"CheckoutTimeout", "QueueFull"})}
-"""By mode. Two pools serve, so a call that would have to wait in the one may have a worker of the other at once."""
+"""Outcomes that may never occur in a mode. With two pools, a call that would have to wait in one pool may get a worker
+of the other pool at once.
+"""
 
 
 def _face(mode: str) -> Face:

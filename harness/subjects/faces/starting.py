@@ -1,4 +1,4 @@
-"""Faces that differ in how the workers come to be: forked by a zygote, or started by a command line of the user's."""
+"""Faces that differ in how workers start: forked by a zygote, or started by a user's command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan
 
 COMMAND_LINE = (sys.executable, "-u", *DEFAULT_WORKER_COMMAND[1:])
-"""The shipped worker by other words than the pool's own, so that the pool takes it for a foreign program."""
+"""The shipped worker's command in words other than the default, so that the pool treats it as a foreign program."""
 
 
 def _with_zygote(config: PoolConfig, setting: Setting) -> PoolConfig:
@@ -23,7 +23,7 @@ def _with_zygote(config: PoolConfig, setting: Setting) -> PoolConfig:
 
 def _by_command(config: PoolConfig, setting: Setting) -> PoolConfig:
     if config.command_words() != DEFAULT_WORKER_COMMAND:
-        return config  # it is a foreign one already
+        return config  # the worker is a foreign program already
     return msgspec.structs.replace(config, worker_command=COMMAND_LINE)
 
 

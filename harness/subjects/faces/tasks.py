@@ -1,4 +1,4 @@
-"""The asyncio faces: AsyncPool over the pool, one loop in a thread of its own, each call a task on it."""
+"""The asyncio faces: AsyncPool over the pool, on an event loop in its own thread; each call is a task on the loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 
 
 class Tasks(Way):
-    """AsyncPool on a loop that `new_loop` makes. A client waits for its task, and cancels it if interrupted."""
+    """An AsyncPool on a loop that `new_loop` makes. A client waits for its task, and cancels it if interrupted."""
 
     def __init__(self, pool: Pool, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
         super().__init__(pool)
@@ -35,7 +35,7 @@ class Tasks(Way):
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """One call as a task."""
+        """Make one call as a task."""
         return self._run(
             self._tasks.execute(
                 command, args, session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
@@ -43,7 +43,7 @@ class Tasks(Way):
         )
 
     def close(self, grace_s: float) -> None:
-        """Close the pool from a task, then end the loop."""
+        """Close the pool from a task, then stop the loop."""
         with self._lock:
             if self._loop.is_closed():
                 return
@@ -83,5 +83,5 @@ UVLOOP = Face(
     summary="AsyncPool: each call a task on one loop of uvloop",
     over=_on_uvloop,
     package="uvloop",
-    prepare=lambda: _uvloop().close(),  # libuv keeps a pipe for signals from its first loop on
+    prepare=lambda: _uvloop().close(),  # the first libuv loop opens a pipe for signals that stays open
 )

@@ -1,6 +1,8 @@
-"""Pools of other makers behind our interface, so that the scenarios can be run on them: `poolproof[peers]`.
+"""Adapters that give other packages' pools the interface of Pool, so that scenarios can run on them.
 
-Each module has one `POOL`: `poolproof run --pool poolproof.harness.subjects.peers.loky:POOL`. Their workers run the
-shipped worker's handlers. What a peer cannot do it does not claim, and scenarios that need it are skipped with the
-reason.
+    pip install 'poolproof[peers]'
+    poolproof run --pool poolproof.harness.subjects.peers.loky:POOL
+
+Each module has one `POOL`. The workers run the shipped worker's handlers. An adapter does not claim what its peer
+cannot do; scenarios that need it are skipped with the reason.
 """

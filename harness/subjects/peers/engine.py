@@ -1,4 +1,4 @@
-"""What an adapter has to give of a peer: a way to run a function in another process, and a Future of it."""
+"""The interface of an adapter to a peer: it runs a function in another process and returns a Future."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ class Engine(Protocol):
     """One open pool of a peer."""
 
     crashes: tuple[type[BaseException], ...]
-    """What a future raises whose worker has died."""
+    """The errors of a future whose worker has died."""
 
     refusals: tuple[type[BaseException], ...]
-    """What `submit` raises once the peer is closed."""
+    """The errors of `submit` after the peer is closed."""
 
     cancels_running: bool
     """Whether cancelling a running call ends its worker."""
 
     crash_is_own: bool
-    """Whether a crash names the call that was served, and is not told to all others too."""
+    """Whether only the call that the dead worker served gets the crash error, and not all other calls too."""
 
     def submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
-        """Have `function(argument)` run in a worker."""
+        """Run `function(argument)` in a worker."""
         ...
 
     def end(self, *, busy: bool) -> None:
-        """End all workers, those that are busy by force; return when they are gone."""
+        """End all workers; return when they are gone. With `busy` some workers are busy and are ended by force."""
         ...
 
 
 def initargs(config: PoolConfig) -> Initargs:
-    """The arguments of service.begin for this pool."""
+    """Return the arguments of service.begin for this pool."""
     return dict(config.env), config.log_dir, config.max_frame_bytes

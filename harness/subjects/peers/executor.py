@@ -1,4 +1,4 @@
-"""concurrent.futures.ProcessPoolExecutor as a pool. One dead worker breaks it for good, and no call can be ended."""
+"""concurrent.futures.ProcessPoolExecutor as a pool. One dead worker breaks the pool for good; no call can be ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JOIN_S = 2.0
 
 
 class Executor:
-    """One ProcessPoolExecutor, whose workers are spawned: a fork beside a harness's threads is not safe."""
+    """One ProcessPoolExecutor. Its workers are spawned, because a fork beside the threads of a harness is not safe."""
 
     crashes: tuple[type[BaseException], ...] = (BrokenProcessPool,)
     refusals: tuple[type[BaseException], ...] = (RuntimeError,)
@@ -34,11 +34,11 @@ class Executor:
         )
 
     def submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
-        """Have it run in a worker."""
+        """Run the function in a worker."""
         return self._executor.submit(function, argument)
 
     def end(self, *, busy: bool) -> None:
-        """End all workers; busy ones are killed here, since before Python 3.14 the executor has no way to."""
+        """End all workers. Busy workers are killed here, because before Python 3.14 the executor cannot kill them."""
         processes = list((getattr(self._executor, "_processes", None) or {}).values())
         manager = getattr(self._executor, "_executor_manager_thread", None)
         self._executor.shutdown(wait=not busy, cancel_futures=True)
@@ -47,7 +47,7 @@ class Executor:
                 process.kill()
             for process in processes:
                 process.join(JOIN_S)
-            if manager is not None:  # a second shutdown would not wait for it
+            if manager is not None:  # a second shutdown would not wait for the manager thread
                 manager.join(JOIN_S)
 
 

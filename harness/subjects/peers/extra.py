@@ -1,4 +1,4 @@
-"""Imports peers that are not installed with poolproof itself."""
+"""Imports peers, which are optional dependencies of poolproof."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from poolproof.harness.model.errors import UsageError
 
 
 def require(module: str) -> ModuleType:
-    """Import a peer. Raises UsageError that names the extra which brings it."""
+    """Import a peer. Raises UsageError, which names the extra to install."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""loky's ProcessPoolExecutor as a pool. One dead worker breaks it for good; no call can be ended."""
+"""loky's ProcessPoolExecutor as a pool. One dead worker breaks the pool for good; no call can be ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from poolproof.harness.subjects.peers.pool import Peer
 
 
 class Loky:
-    """One loky executor, whose workers do not leave when they are idle."""
+    """One loky executor, whose idle workers do not exit."""
 
     cancels_running = False
     crash_is_own = False
@@ -32,7 +32,7 @@ class Loky:
         )
 
     def submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
-        """Have it run in a worker."""
+        """Run the function in a worker."""
         future: Future[Any] = self._executor.submit(function, argument)
         return future
 
@@ -42,7 +42,7 @@ class Loky:
 
 
 def prepare() -> None:
-    """Start the resource trackers, loky's own and the usual one, which outlive every executor."""
+    """Start the resource trackers of loky and of multiprocessing, which outlive every executor."""
     require("loky")
     resource_tracker.ensure_running()
     importlib.import_module("loky.backend.resource_tracker").ensure_running()

@@ -27,13 +27,13 @@ class MultiprocessingPool:
         self._pool = context.Pool(config.workers, initializer=service.begin, initargs=initargs(config))
 
     def submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
-        """Have it run in a worker."""
+        """Run the function in a worker."""
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         self._pool.apply_async(
             function,
             (argument,),
-            # Looked up when it is told: who holds the future may have changed how it is settled.
+            # The method is looked up at the call, because the owner of the future may have replaced `set_result`.
             callback=lambda value: future.set_result(value),
             error_callback=lambda error: future.set_exception(error),
         )
@@ -46,7 +46,7 @@ class MultiprocessingPool:
         else:
             self._pool.close()
         self._pool.join()
-        del self._pool  # it closes its pipes when nobody knows it any more
+        del self._pool  # the pool closes its pipes when the last reference to it is gone
 
 
 POOL = Peer(

@@ -1,4 +1,4 @@
-"""pebble.ProcessPool as a pool. A late call is cancelled, which ends its worker and no other."""
+"""pebble.ProcessPool as a pool. A call past its deadline is cancelled, which ends its worker and no other."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Pebble:
         )
 
     def submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
-        """Have it run in a worker."""
+        """Run the function in a worker."""
         future: Future[Any] = self._pool.schedule(function, args=(argument,))
         return future
 

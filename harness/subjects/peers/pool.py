@@ -1,7 +1,7 @@
-"""A Pool over a peer's engine: timeouts and errors as our callers know them, and its own counts.
+"""A Pool over a peer's engine, which adds the timeouts, errors and counts of the Pool interface.
 
-Knows no peer by name. Whatever else a peer lacks stays lacking, so that scenarios show it. A session needs a worker of
-its own, which no peer promises: calls in a session are refused.
+The class knows no peer by name, and does not hide what a peer lacks: scenarios show that. Calls in a session are
+refused, because a session needs a worker of its own, which no peer guarantees.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ WARM_PAUSE_S = 0.02
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
-    """A factory of pools, as `--pool` takes it. `prepare` starts what the peer keeps for the process's whole life."""
+    """A factory of pools for `--pool`. `prepare` starts what the peer keeps until the process ends."""
 
     name: str
     summary: str
@@ -55,12 +55,12 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     checkout_timeout_s: float = 30.0
 
     def __call__(self, config: PoolConfig) -> PeerPool:
-        """A pool. It tells of no events: nobody outside sees which worker a peer gives a call to."""
+        """Make a pool. The pool reports no events, because a peer does not show which worker gets a call."""
         return PeerPool(self, config, self.open(config))
 
 
 class PeerPool:
-    """One pool of a peer. Thread-safe, as far as the peer is."""
+    """One pool of a peer. Thread-safe if the peer is."""
 
     def __init__(self, peer: Peer, config: PoolConfig, engine: Engine) -> None:
         self._peer = peer
@@ -70,7 +70,7 @@ class PeerPool:
         self._lock = threading.Lock()
         self._submitted = 0
         self._outcomes: Counter[str] = Counter()
-        self._running: set[Future[Any]] = set()  # those too whose caller has given up: a worker is still busy with them
+        self._running: set[Future[Any]] = set()  # with abandoned calls: a worker is still busy with them
         self._closed = False
         self._gone = threading.Event()
         self.version = peer.name
@@ -162,7 +162,7 @@ class PeerPool:
 
     @property
     def _unsent(self) -> Sent:
-        # Where a cancellation ends the worker too, the call may have begun in that very moment.
+        # If a cancellation ends the worker too, the call may have begun at that moment.
         return Sent.MAYBE if self._engine.cancels_running else Sent.NO
 
     def execute_in_session(
@@ -174,7 +174,7 @@ class PeerPool:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """Refused: raises InvalidRequest."""
+        """Raises InvalidRequest: sessions are not supported."""
         return self.execute(
             command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
         )
@@ -187,19 +187,19 @@ class PeerPool:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """The same as execute."""
+        """Run one command on a worker, as `execute` does."""
         return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
 
     def end_session(self, session_id: str) -> bool:
-        """There is none."""
+        """Return False: there are no sessions."""
         return False
 
     def sessions(self) -> tuple[SessionStatus, ...]:
-        """There are none."""
+        """Return an empty tuple: there are no sessions."""
         return ()
 
     def status(self) -> PoolStatus:
-        """What the adapter has counted; a peer's workers are its own affair, so none is told."""
+        """Return what the adapter has counted. It lists no workers, since a peer does not report them."""
         with self._lock:
             done = dict(self._outcomes)
             statistics = Statistics(
@@ -219,12 +219,12 @@ class PeerPool:
         )
 
     def health_check(self) -> Health:
-        """Whether it is open; how many workers live a peer does not tell."""
+        """Return whether the pool is open; a peer does not report how many workers are alive."""
         reasons = ("the pool is closed",) if self._closed else ()
         return Health(healthy=not self._closed, live=0, target=self._config.workers, reasons=reasons)
 
     def warm_up(self, n: int | None = None) -> int:
-        """Have calls run until as many processes have answered, at most start_timeout_s. Raises StartFailed."""
+        """Run calls until `n` processes have answered, for at most `n` times start_timeout_s. Raises StartFailed."""
         wanted = self._config.workers if n is None else n
         deadline_s = time.monotonic() + self._config.start_timeout_s * max(1, wanted)
         seen: set[int] = set()
@@ -241,7 +241,7 @@ class PeerPool:
         return len(seen)
 
     def close(self, grace_s: float | None = None) -> None:
-        """Cancel what waits, let the rest finish for `grace_s` seconds, then end all workers. Idempotent."""
+        """Cancel queued calls, wait `grace_s` seconds for running calls, then end all workers. Idempotent."""
         with self._lock:
             first, self._closed = not self._closed, True
             running = self._running.copy()
@@ -252,10 +252,10 @@ class PeerPool:
             for future in running:
                 if not future.running():
                     future.cancel()
-            running = {future for future in running if not future.cancelled()}  # nobody may tell `wait` of those
+            running = {future for future in running if not future.cancelled()}  # `wait` may never be notified of these
             _, busy = wait(running, timeout=self._config.close_grace_s if grace_s is None else grace_s)
             self._engine.end(busy=bool(busy))
-            for future in busy:  # a peer that forgets its calls would leave their callers waiting
+            for future in busy:  # without this, a peer that drops its calls would leave the callers waiting
                 future.set_exception(CancelledError())
         finally:
             self._gone.set()
@@ -270,7 +270,7 @@ class PeerPool:
 
 
 def _done(future: Future[Any], timeout_s: float) -> bool:
-    # As `wait`, which does not see a cancellation before the executor has; a dead one never does.
+    # Like `wait`, which sees a cancellation only after the executor has seen it; a dead executor never does.
     try:
         future.exception(timeout_s)
     except TimeoutError:
@@ -281,11 +281,11 @@ def _done(future: Future[Any], timeout_s: float) -> bool:
 
 
 def _settled_once(future: Future[Any]) -> Future[Any]:
-    """The same future, which the first to tell its outcome settles; who comes later is not refused.
+    """Return the future, changed so that only the first outcome settles it and later outcomes are ignored.
 
-    A peer may tell one that was cancelled or given up here. The executor of Python 3.11 does so when a worker dies,
-    loky 3.7 when it is closed by force: InvalidStateError would end their manager's thread, and the calls behind the
-    cancelled one would never be told.
+    A peer may set the outcome of a future that was cancelled or abandoned here: the executor of Python 3.11 when a
+    worker dies, loky 3.7 when it is closed by force. InvalidStateError would then end the peer's manager thread, and
+    the calls behind the cancelled one would never be answered.
     """
     future.set_result = _unless_settled(future.set_result)  # type: ignore[assignment, method-assign]
     future.set_exception = _unless_settled(future.set_exception)  # type: ignore[assignment, method-assign]

@@ -1,6 +1,6 @@
-"""What runs in a peer's worker process: the shipped worker's handlers, with its journal, without its wire.
+"""The code in a peer's worker process: the shipped worker's handlers and journal, without its wire.
 
-Imports little, as every worker of a peer imports it. Requests and responses are the wire's payloads.
+This file imports little, because every worker of a peer imports it. Requests and responses are payloads of the wire.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, Journal
 
 OF_THE_WIRE = frozenset({"bad_frame", "shutdown"})
 KNOWN = frozenset(COMMANDS) - OF_THE_WIRE
-"""What a peer's worker can be asked: it has no stream that a command could break, and leaves when its pool says so."""
+"""The commands of a peer's worker: a peer has no frames that `bad_frame` could break, and ends its own workers."""
 
 
 class Service:
@@ -34,7 +34,7 @@ _services: list[Service] = []
 
 
 def begin(env: dict[str, str], log_dir: str | None, limit_bytes: int) -> None:
-    """Prepare this process to serve: its environment, where it prints to, and that it ends with its parent."""
+    """Prepare this process to serve: set the environment and the log file, and exit when the parent process exits."""
     os.environ.update(env)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     name = os.devnull if log_dir is None else os.path.join(log_dir, f"{os.getpid()}.log")
@@ -64,7 +64,7 @@ def serve(payload: bytes) -> bytes:
 
 
 def who(pause_s: float) -> int:
-    """This process's pid, after a moment in which others can take up the next call."""
+    """Return this process's pid after `pause_s` seconds, so that other processes can take the next calls."""
     time.sleep(pause_s)
     return os.getpid()
 
