@@ -1,1 +1,1 @@
-"""Faults: how each is inflicted on a running pool."""
+"""Fault injection: how each fault is applied to a running pool."""

@@ -1,8 +1,8 @@
-"""A worker with a bad start: inflicts faults, then becomes the worker it was asked for, by exec.
+"""A program that makes a worker's start faulty: it injects faults, then becomes the requested worker by exec.
 
 It knows nothing of that worker, which may be any program. Usage:
 `python -m poolproof.harness.faults.faulty_worker LOG KIND:FOR_S:AMOUNT:STARTS … -- COMMAND …`
-A file LOG.lifted ends all of it: from then on every start is a good one.
+If the file LOG.lifted exists, no further start is faulty.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ CRASH_STATUS = 7
 
 
 def wrap(command: tuple[str, ...], faults: tuple[Fault, ...], log: str) -> tuple[str, ...]:
-    """The command that starts `command` with these faults, each recorded as a line of the file `log`."""
+    """Return the command that starts `command` with these faults; each fault adds a line to the file `log`."""
     words = [f"{fault.kind}:{fault.for_s}:{fault.amount}:{fault.starts}" for fault in faults]
     return module_command("poolproof.harness.faults.faulty_worker", log, *words, "--", *command)
 
 
 def parse(words: list[str]) -> tuple[str, list[Fault], list[str]]:
-    """The log, the faults and the command that `wrap` put in. Raises ValueError for anything else."""
+    """Parse the arguments that `wrap` made into the log, the faults and the command. Raises ValueError for others."""
     border = words.index("--")
     log, *described = words[:border]
     faults = []
@@ -42,12 +42,12 @@ def parse(words: list[str]) -> tuple[str, list[Fault], list[str]]:
 
 
 def lift(log: str) -> None:
-    """From now on every start is a good one. Idempotent."""
+    """Lift the faults: no further start is faulty. Idempotent."""
     Path(f"{log}.lifted").touch()
 
 
 def claim(fault: Fault, log: str) -> bool:
-    """Whether this start is one of those that the fault spoils. Starts side by side share them out."""
+    """Return whether the fault affects this start. Concurrent starts claim different numbers."""
     if os.path.exists(f"{log}.lifted"):
         return False
     if not fault.starts:
@@ -62,7 +62,7 @@ def claim(fault: Fault, log: str) -> bool:
 
 
 def inflict(fault: Fault) -> None:
-    """Do it, in this process."""
+    """Inject the fault in this process."""
     match fault.kind:
         case FaultKind.SLOW_START:
             time.sleep(fault.for_s)
@@ -76,7 +76,7 @@ def inflict(fault: Fault) -> None:
                 left -= os.write(2, b"x" * min(left, 65535) + b"\n")
         case FaultKind.MUTE_START:
             try:
-                while True:  # until the pool gives up on it, or is gone
+                while True:  # until the pool kills this process, or is gone
                     os.write(1, encode_frame(STRAY))
                     time.sleep(STRAY_EVERY_S)
             except BrokenPipeError:
@@ -89,14 +89,14 @@ def inflict(fault: Fault) -> None:
 
 
 def main(words: list[str]) -> None:
-    """Inflict, record, and become the worker."""
+    """Inject the faults, record them, and become the worker."""
     log, faults, command = parse(words)
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     for fault in faults:
         if not claim(fault, log):
             continue
         record = FaultRecord(kind=fault.kind, at_ns=now_ns(), landed=True, pid=os.getpid(), detail="at the start")
-        final = fault.kind in (FaultKind.MUTE_START, FaultKind.CRASH_START)  # there is no afterwards
+        final = fault.kind in (FaultKind.MUTE_START, FaultKind.CRASH_START)  # these never return
         if not final:
             inflict(fault)
         os.write(fd, msgspec.json.encode(record) + b"\n")

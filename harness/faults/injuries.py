@@ -1,7 +1,7 @@
-"""What is done to a pool as a whole, from inside its own process: each function inflicts one kind of fault.
+"""Faults of the pool as a whole, from inside its own process: each function injects one kind of fault.
 
-Knows nothing of moments. Each says through `tell` whether its fault landed and what the one who was hit saw, and puts
-back what it took.
+The functions know nothing of moments. Each calls `tell` with whether its fault landed and what the victim saw, and
+restores what it changed.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ from poolproof.harness.run.worker_tracker import WorkerTracker
 
 CLOSE_GRACE_S = 5.0
 ANSWER_WAIT_S = 5.0
-"""How long a forked child or a lost lease may take."""
+"""How many seconds a forked child or a lost lease may take."""
 OWNER_WAIT_S = 15.0
-"""How long another process may take to make its pool."""
+"""How many seconds another process may take to make its pool."""
 LOOK_EVERY_S = 0.01
 
 
 class Victim(Protocol):
-    """A client that can be hit in its call."""
+    """A client whose call a fault can interrupt."""
 
     number: int
 
     def strike(self, blow: type[BaseException]) -> bool:
-        """Raise this in the client; whether it was in a call."""
+        """Raise the exception `blow` in the client; return whether the client was in a call."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Where the faults take place. `make` and `config` make a second pool of the kind; `subject` is its name.
+    """The objects that faults act on. `make` and `config` make a second pool of the kind; `subject` is the kind's name.
 
-    `main_client` is the client that runs in the main thread, where alone a signal raises. `pids` collects processes
-    that must be gone at the end. `models` is the model server of the scenario, if it has one. `close` closes what the
-    clients call, and `look` reads what the workers' journals have to tell now.
+    `main_client` is the client in the main thread, the only thread in which a signal can raise an exception. `pids`
+    collects processes that must be gone at the end. `models` is the scenario's model server, if it has one. `close`
+    closes the object that the clients call, and `look` reads the new entries of the workers' journals.
     """
 
     pool: Pool
@@ -82,7 +82,7 @@ class Stage:
         detail: str = "",
         seen: str = "",
     ) -> None:
-        """Record what came of a fault, and let those go on that wait for it."""
+        """Record the result of a fault, and release the clients that wait for it."""
         self.recorder.fault(
             FaultRecord(
                 kind=fault.kind, at_ns=now_ns(), landed=landed, worker=worker, pid=pid, detail=detail, seen=seen
@@ -92,7 +92,7 @@ class Stage:
 
 
 def close(fault: Fault, stage: Stage) -> None:
-    """Close the pool, with `for_s` seconds of grace."""
+    """Close the pool with a grace period of `for_s` seconds."""
     stage.tell(fault, landed=True, detail="close()")
     stage.recorder.mark("close_began")
     (stage.close or stage.pool.close)(fault.for_s or CLOSE_GRACE_S)
@@ -100,7 +100,7 @@ def close(fault: Fault, stage: Stage) -> None:
 
 
 def fork(fault: Fault, stage: Stage) -> None:
-    """Fork; the child calls, closes the pool, and exits."""
+    """Fork this process; the child makes a call, closes the pool, and exits."""
     read_fd, write_fd = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -111,7 +111,7 @@ def fork(fault: Fault, stage: Stage) -> None:
         if select.select([read_fd], [], [], ANSWER_WAIT_S)[0]:
             told = os.read(read_fd, 1000)
         if not told:
-            os.kill(pid, signal.SIGKILL)  # it is our own child and not yet waited for
+            os.kill(pid, signal.SIGKILL)  # the child is not waited for yet, so its pid is still its own
     finally:
         os.close(read_fd)
         os.waitpid(pid, 0)
@@ -147,7 +147,7 @@ def own_twice(fault: Fault, stage: Stage) -> None:
 
 
 def ask_the_impossible(fault: Fault, stage: Stage) -> None:
-    """Ask for a pool with a misspelt option."""
+    """Make a pool with a misspelt option."""
     if stage.make is None:
         stage.tell(fault, landed=False, detail="no second pool can be made here")
         return
@@ -161,7 +161,7 @@ def ask_the_impossible(fault: Fault, stage: Stage) -> None:
 
 
 class JunkHooks:
-    """Hooks of any name, which all answer what no pool accepts."""
+    """Hooks of every name, which return values that no pool accepts."""
 
     def __getattr__(self, name: str) -> Callable[..., str]:
         if name.startswith("_"):
@@ -170,7 +170,7 @@ class JunkHooks:
 
 
 def answer_junk(fault: Fault, stage: Stage) -> None:
-    """Give a second pool of the same class hooks that answer junk, and call it."""
+    """Give a second pool of the same class hooks that return invalid values, and call it."""
     if stage.config is None:
         stage.tell(fault, landed=False, detail="no second pool can be made here")
         return
@@ -192,7 +192,7 @@ def answer_junk(fault: Fault, stage: Stage) -> None:
 
 
 def use_after_checkin(fault: Fault, stage: Stage) -> None:
-    """Give a worker back, then use it."""
+    """Check a worker in, then use its lease."""
     checkout = getattr(stage.pool, "checkout", None)
     if checkout is None:
         stage.tell(fault, landed=True, detail="this pool's clients never hold a worker", seen="no lease")
@@ -208,7 +208,7 @@ def use_after_checkin(fault: Fault, stage: Stage) -> None:
 
 
 def lose_lease(fault: Fault, stage: Stage) -> None:
-    """Let a thread check a worker out and end. Seen: "reclaimed" once no worker is leased."""
+    """Check a worker out in a thread that ends without a checkin. `seen` is "reclaimed" once no worker is leased."""
     checkout = getattr(stage.pool, "checkout", None)
     if checkout is None:
         stage.tell(fault, landed=True, detail="this pool's clients never hold a worker", seen="no lease")
@@ -237,7 +237,7 @@ def exhaust_descriptors(fault: Fault, stage: Stage) -> None:
     held: list[int] = []
     try:
         highest = max(int(name) for name in os.listdir("/proc/self/fd"))
-        # Not lower: poll(2) refuses more descriptors than the limit.
+        # The limit is not lower, because poll(2) refuses more descriptors than the limit.
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, highest + 1), hard))
         try:
             while True:
@@ -252,14 +252,14 @@ def exhaust_descriptors(fault: Fault, stage: Stage) -> None:
 
 
 def kill_parent(fault: Fault, stage: Stage) -> None:
-    """SIGKILL a process of its own that has a pool of the same kind at work. Seen: "all gone", or how many were left.
+    """SIGKILL a separate process that owns a busy pool of the same kind.
 
-    Its workers have `for_s` seconds to go.
+    `seen` is "all gone", or how many workers are left after `for_s` seconds.
     """
     if stage.config is None or not stage.subject:
         stage.tell(fault, landed=False, detail="no second pool can be made here")
         return
-    with tempfile.TemporaryDirectory(prefix="poolproof-") as journals:  # not the run's: they are not its workers
+    with tempfile.TemporaryDirectory(prefix="poolproof-") as journals:  # not the run's folder, nor its workers
         env = {**stage.config.env, JOURNAL_VARIABLE: journals}
         config = msgspec.structs.replace(stage.config, name=f"{stage.pool.name}-orphaned", env=env)
         order = msgspec.json.encode({"pool": stage.subject, "config": config})
@@ -279,7 +279,8 @@ def kill_parent(fault: Fault, stage: Stage) -> None:
 
 
 def _own_and_die(order: bytes) -> tuple[subprocess.Popen[bytes], bytes]:
-    # A process that makes the pool, and was killed once it was at work; what it said of its workers.
+    # Starts a process that makes the pool, and kills it once the pool is busy; returns the process and its line of
+    # output.
     owner = subprocess.Popen(
         module_command("poolproof.harness.faults.owner"),
         env={**os.environ, **environment()},
@@ -305,7 +306,7 @@ def _own_and_die(order: bytes) -> tuple[subprocess.Popen[bytes], bytes]:
 
 
 def fail_models(fault: Fault, stage: Stage) -> None:
-    """Let the model server fail every request for `for_s` seconds. It landed once a request has met it."""
+    """Let the model server fail every request for `for_s` seconds. The fault landed once a request has failed."""
     models = stage.models
     if models is None:
         stage.tell(fault, landed=False, detail="this run has no model server")
@@ -324,7 +325,7 @@ def fail_models(fault: Fault, stage: Stage) -> None:
 
 
 def _lives(pid: int) -> bool:
-    # One that has ended and was not waited for by its new parent is gone too.
+    # A process that has ended counts as gone even if its new parent has not waited for it.
     try:
         with open(f"/proc/{pid}/stat") as stat:
             return stat.read().rpartition(")")[2].split()[0] not in "ZX"

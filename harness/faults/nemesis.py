@@ -1,6 +1,7 @@
-"""Inflicts the planned faults on a running pool, each at its moment, and records what came of it.
+"""Injects the planned faults into a running pool, each at its moment, and records the results.
 
-Faults of a worker's start and of a command are not its business. It signals only children of this process.
+Faults of a worker's start and faults by a command are injected elsewhere. The nemesis signals only children of this
+process.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ BLOWS: dict[FaultKind, type[BaseException]] = {
 
 
 class Nemesis:
-    """One thread for each fault. The stage's `stop` ends those that wait for their moment; they did not land."""
+    """Runs one thread per fault. The stage's `stop` ends the threads that still wait; their faults did not land."""
 
     def __init__(self, faults: tuple[Fault, ...], stage: Stage, *, begin_ns: int) -> None:
         self._stage = stage
@@ -43,12 +44,12 @@ class Nemesis:
         ]
 
     def start(self) -> None:
-        """Begin to wait for the moments."""
+        """Start the threads, which wait for their moments."""
         for thread in self._threads:
             thread.start()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait until every fault was inflicted and lifted, or given up; whether that is so."""
+        """Wait until every fault was injected and lifted, or abandoned; return whether that happened in time."""
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -108,7 +109,7 @@ class Nemesis:
         return self._stage.roll.busy(pid)
 
     def _hit_busiest(self, fault: Fault) -> None:
-        # The moment has come, and a worker may be between two calls: the next one that is busy will do.
+        # At the moment of the fault each worker may be between two calls: the next busy worker is the victim.
         stage = self._stage
         while True:
             found = stage.roll.busiest()
@@ -116,7 +117,7 @@ class Nemesis:
                 pid, worker = found
                 if self._hit(fault, pid, worker, partial(self._busy, pid), only_busy=True):
                     return
-                stage.roll.end(pid)  # it has answered, or it has ended: it is nobody to look at again
+                stage.roll.end(pid)  # the worker has answered or ended, so it is not busy any more
             if stage.stop.wait(LOOK_EVERY_S):
                 stage.tell(fault, landed=False, detail="no worker was known to be busy")
                 return
@@ -124,8 +125,8 @@ class Nemesis:
     def _hit(
         self, fault: Fault, pid: int, worker: int | None, busy: Callable[[], bool], *, only_busy: bool = False
     ) -> bool:
-        # Whether the signal was sent, which it is only in the victim's call: later it would hit another one. With
-        # `only_busy` nothing is told unless it is.
+        # Returns whether the signal was sent. It is sent only during the victim's call, since later it would hit
+        # another call. With `only_busy` nothing is recorded unless the signal was sent.
         stage = self._stage
         try:
             pidfd = _pin_child(pid)
@@ -144,7 +145,7 @@ class Nemesis:
                 _await_end(pidfd)
             elif fault.kind is FaultKind.STOP:
                 stage.stop.wait(fault.for_s)
-                with contextlib.suppress(ProcessLookupError):  # the pool has replaced it, which is its right
+                with contextlib.suppress(ProcessLookupError):  # the pool may have replaced the stopped worker
                     signal.pidfd_send_signal(pidfd, signal.SIGCONT)
             return True
         except ProcessLookupError:
@@ -157,14 +158,15 @@ class Nemesis:
 
 
 def _await_end(pidfd: int) -> None:
-    # A large process takes some milliseconds to die, in which the fault lasts and could hit a call after the last one.
+    # A large process takes some milliseconds to die; until then the fault lasts and could hit a call after the last.
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.poll(LONGEST_DEATH_S * 1000)
 
 
 def _pin_child(pid: int) -> int:
-    # A pidfd, so that the signal can reach nobody else. Raises if it is no living child of this process or its zygote.
+    # Returns a pidfd, so that no other process can get the signal. Raises if `pid` is no living child of this process
+    # or of its zygote.
     process = psutil.Process(pid)
     parent = process.parent()
     if parent is None or os.getpid() not in (parent.pid, parent.ppid()):

@@ -1,7 +1,7 @@
-"""A process that owns a pool and is there to be killed: every worker that can be is busy when it says their pids.
+"""A pool owner for the SIGKILL fault. Prints the pids of its workers once the pool is busy.
 
 Entry point. Usage: `python -m poolproof.harness.faults.owner`, with {"pool": NAME, "config": PoolConfig} as JSON
-on the first line. It answers with a JSON list of pids, and ends when its standard input does.
+on the first line of stdin. Prints a JSON list of pids, and exits when stdin is closed.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ LOOK_EVERY_S = 0.01
 
 
 class OwnerOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """Which pool to make, and how."""
+    """Which pool to make, and its options."""
 
     pool: str
     config: PoolConfig
 
 
 def main() -> int:
-    """Make the pool, keep it busy, and wait for the end."""
+    """Make the pool, keep it busy, and wait until stdin is closed."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=OwnerOrder)
     subject = find_pool(order.pool)
     pool = subject.make(order.config, None)
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def _await_work(journals: str) -> None:
-    # Until a worker has written down its first request. Workers that keep no journal have a while to begin.
+    # Waits until a worker has a request in its journal. For workers that keep no journal, waits a fixed time.
     deadline = time.monotonic() + BEGIN_WAIT_S
     while time.monotonic() < deadline and not _any_began(journals):
         time.sleep(LOOK_EVERY_S)
@@ -66,7 +66,7 @@ def _work(pool: Pool) -> None:
     try:
         pool.execute("sleep", {"seconds": BUSY_S}, timeout_s=BUSY_S)
     except PoolError:
-        pass  # the pool is being closed
+        pass  # the pool is closing
 
 
 if __name__ == "__main__":
