@@ -1,1 +1,1 @@
-"""One run of one scenario on one pool: its process, clients, recorder and folder."""
+"""Runs one scenario on one pool: the run's process, clients, recorder and folder."""

@@ -1,7 +1,7 @@
-"""A client of a run: one thread that makes the calls of its plan, in order, and records each.
+"""A client of a run: one thread that makes the calls of its plan, in order, and records each call.
 
-Knows nothing of verdicts. Whatever a call raises is recorded; nothing leaves the thread. One client of a run may live
-in the main thread, where a signal can interrupt or end it in the middle of its call.
+Knows nothing of verdicts. Every exception of a call is recorded; none leaves the thread. One client of a run may run in
+the main thread, where a signal can interrupt or end it in the middle of its call.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ MOST_TOGETHER = 5
 
 
 class Client(threading.Thread):
-    """Makes the calls of `steps` on `pool`. `stop` ends it before its next call.
+    """Makes the calls of `steps` on `pool`. `stop` ends the client before its next call.
 
-    The nonce of a step is its seed, client and number, so two runs with one seed send the same. With `batches` equal
-    steps that follow each other and wait for nothing go out together, at most `MOST_TOGETHER`.
+    The nonce of a step consists of seed, client and number, so two runs with one seed send the same nonces. With
+    `batches` equal steps that follow each other and wait for nothing are sent together, at most `MOST_TOGETHER` of
+    them.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Client(threading.Thread):
         self._stop_asked = stop
 
     def run(self) -> None:
-        """Make the calls."""
+        """Make the calls of the plan."""
         position = 0
         while position < len(self._steps):
             step = self._steps[position]
@@ -86,8 +87,9 @@ class Client(threading.Thread):
             position += count
 
     def _together(self, position: int) -> int:
-        # How many steps from this one on differ in nothing but their arguments, and wait for nothing in between. In
-        # sessions every other client makes single calls, since a batch tells no times by which its calls are ordered.
+        # Returns how many steps from this one on differ only in their arguments, and wait for nothing in between. For
+        # sessions every other client makes single calls, since a batch records no times that would give its calls an
+        # order.
         first = self._steps[position]
         if first.fault is not None or first.own_thread or (first.session is not None and self.number % 2 == 0):
             return 1
@@ -100,7 +102,7 @@ class Client(threading.Thread):
         return count
 
     def run_here(self) -> None:
-        """Make the calls in this thread, the main one, where `strike` can reach them."""
+        """Make the calls in the current thread, which must be the main thread, so that `strike` can interrupt them."""
         before = signal.signal(BLOW_SIGNAL, self._fall)
         try:
             self.run()
@@ -108,7 +110,7 @@ class Client(threading.Thread):
             signal.signal(BLOW_SIGNAL, before)
 
     def strike(self, blow: type[BaseException]) -> bool:
-        """Raise this in the client that runs in the main thread; whether it was in a call, so that it did."""
+        """Raise `blow` in the client that runs in the main thread; return whether it interrupted a call."""
         self._blow = blow
         self._fell.clear()
         main = threading.main_thread().ident
@@ -118,7 +120,7 @@ class Client(threading.Thread):
         return self._fell.wait(BLOW_WAIT_S) and self._hit
 
     def _fall(self, number: int, frame: FrameType | None) -> None:
-        # In the main thread, between two of its steps: `_in_call` cannot change meanwhile.
+        # This runs in the main thread, between two of its steps, so `_in_call` cannot change meanwhile.
         self._landed = self._hit = self._in_call
         self._in_call = False
         self._fell.set()
@@ -126,7 +128,7 @@ class Client(threading.Thread):
             raise self._blow
 
     def _ready(self, step: Step) -> bool:
-        # Wait for the step's moment. False if the run is stopped first.
+        # Waits for the step's moment. Returns False if the run is stopped first.
         if step.after:
             passed = self._recorder.moment(step.after).passed
             while not passed.wait(WAIT_SLICE_S):
@@ -157,7 +159,7 @@ class Client(threading.Thread):
         return self._recorder.invoke(step, op)
 
     def _call_together(self, way: Way, position: int, count: int) -> None:
-        # No correlation: the pool counts a call for each, which the journals match by their nonces.
+        # No correlation: the pool counts a call for each step, and the journals identify these calls by their nonces.
         steps = self._steps[position : position + count]
         running = [self._begin(position + place, step) for place, step in enumerate(steps)]
         self._recorder.detach()
@@ -190,7 +192,7 @@ class Client(threading.Thread):
             error = raised
         self._in_call = False
         CORRELATION.reset(correlation)
-        foreign = isinstance(error, KeyboardInterrupt) and not self._landed  # the user's own
+        foreign = isinstance(error, KeyboardInterrupt) and not self._landed  # the user's own Ctrl-C
         if self._landed and isinstance(error, KeyboardInterrupt | SystemExit):
             self._over, self._landed = isinstance(error, SystemExit), False
             error = Cancelled(f"{step.command!r}: the client got a {type(error).__name__}", sent=Sent.MAYBE)

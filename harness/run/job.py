@@ -1,8 +1,7 @@
-"""One run in a process of its own, so that runs cannot disturb one another and a broken one costs itself alone.
+"""Runs one scenario in a separate process, so that runs cannot disturb one another and a crash ends only one run.
 
-Entry point. The parent's end ends it too: its standard input is a pipe that only the parent holds, and the
-pool's workers follow by their lifeline. Usage: `python -m poolproof.harness.run.job`, with a JobOrder as JSON on the
-first line.
+Entry point. Exits when the parent closes stdin, a pipe that only the parent holds; the pool's workers then exit by
+their lifeline. Usage: `python -m poolproof.harness.run.job`, with a JobOrder as JSON on the first line of stdin.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ MEASURED_END_WAIT_S = 60.0
 
 
 class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run. `scenario` is a name of the catalogue, or `file` defines it."""
+    """What to run. `scenario` is a name of the catalogue, or of a scenario that `file` defines."""
 
     scenario: str
     file: str = ""
@@ -51,10 +50,10 @@ Action = TypeVar("Action", bound=JobOrder)
 
 
 class Job:
-    """A job under way, seen from the parent. `module` is run as a program that takes the order.
+    """A running job, as its parent sees it. `module` is run as a program that reads the order.
 
-    `command` replaces the interpreter's own call of it, and `fork` both: see poolproof.harness.run.jobserver.
-    `end_wait_s` is what it may take to end by itself.
+    `command` replaces the command that runs `module`. `fork` starts the process in another way: see
+    poolproof.harness.run.jobserver. `end_wait_s` is how many seconds the job may take to exit by itself.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Job:
         self._end_wait_s = end_wait_s
         self._lock = threading.Lock()
         self._errors: str | None = None
-        # Unlike a pipe, a file never fills up while nobody reads. `end` closes it.
+        # Unlike a pipe, a file never fills up while nothing reads it. `end` closes the file.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self._process = self._start(list(command) or list(module_command(module)), fork)
@@ -78,7 +77,7 @@ class Job:
             self._stderr.close()
             raise
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended already, which `result` will tell
+        with contextlib.suppress(BrokenPipeError):  # the job has ended already; `result` reports that
             self._process.stdin.write(msgspec.json.encode(order) + b"\n")
             self._process.stdin.flush()
 
@@ -97,10 +96,10 @@ class Job:
         )
 
     def result(self, timeout_s: float) -> RunResult:
-        """Wait for it, at most `timeout_s` seconds. A job that broke or took too long is a result with trouble."""
+        """Wait at most `timeout_s` seconds for the result. If the job crashed or took too long, `trouble` says so."""
         trouble = ""
         try:
-            # communicate() would close stdin, which is the sign to end.
+            # communicate() would close stdin, which tells the job to exit.
             assert self._process.stdout is not None
             if not select.select([self._process.stdout], [], [], timeout_s)[0]:
                 trouble = f"the run took longer than {timeout_s:.0f} s"
@@ -110,7 +109,7 @@ class Job:
                     return msgspec.json.decode(text, type=RunResult)
         except msgspec.DecodeError as error:
             trouble = f"the run's answer is damaged: {error}"
-        except ValueError:  # closed meanwhile, by `end` in another thread
+        except ValueError:  # `end` closed it meanwhile, in another thread
             trouble = "the run was ended"
         finally:
             errors = self.end()
@@ -128,7 +127,7 @@ class Job:
         )
 
     def end(self) -> str:
-        """End the process if it still runs; what it wrote to stderr. Idempotent, and safe from several threads."""
+        """End the process if it still runs; return its stderr. Idempotent, and safe from several threads."""
         with self._lock:
             if self._errors is None:
                 self._errors = self._end()
@@ -153,8 +152,8 @@ class Job:
 class Forked:
     """A process that `fork` has made, with the methods of subprocess.Popen that a job needs.
 
-    `fork` takes its standard input, output and error, and gives a descriptor of it. It is nobody's child here, so its
-    exit status is not known.
+    `fork` takes the process's stdin, stdout and stderr, and returns a pidfd. The process is not a child of this
+    process, so its exit status is unknown.
     """
 
     returncode: int | None = None
@@ -173,7 +172,7 @@ class Forked:
             os.close(answer)
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait for its end. Raises subprocess.TimeoutExpired."""
+        """Wait until the process ends. Raises subprocess.TimeoutExpired."""
         if self._pidfd < 0:
             return
         if not select.select([self._pidfd], [], [], timeout)[0]:
@@ -182,20 +181,20 @@ class Forked:
         self._pidfd = -1
 
     def kill(self) -> None:
-        """SIGKILL, if it still runs."""
+        """Send SIGKILL if the process still runs."""
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
 
 def _pipe(mode: Literal["rb", "wb"]) -> tuple[int, BinaryIO]:
-    # The other's end, and ours as a file.
+    # The job's end as a descriptor, and this process's end as a file.
     read, write = os.pipe()
     return (read, open(write, mode)) if mode == "wb" else (write, open(read, mode))
 
 
 def start_job(scenario: Scenario, subject: Subject, request: Request, out: Path) -> Job:
-    """Begin a run of this scenario on this pool in a process of its own; its folder goes under `out`."""
+    """Start a run of this scenario on this pool in a separate process; its folder is made under `out`."""
     order = JobOrder(scenario=scenario.name, file=scenario.file, pool=subject.name, request=request, out=str(out))
     return Job(order)
 
@@ -203,7 +202,7 @@ def start_job(scenario: Scenario, subject: Subject, request: Request, out: Path)
 def start_measured_job(
     covering: CoverageRun, pool: str, scenario: Scenario, subject: Subject, request: Request, out: Path
 ) -> Job:
-    """Begin a run as start_job does; if it is one of `pool`, what it executes is measured."""
+    """Start a run as start_job does; if it is a run of `pool`, measure its coverage."""
     if subject.name != pool:
         return start_job(scenario, subject, request, out)
     order = JobOrder(scenario=scenario.name, file=scenario.file, pool=subject.name, request=request, out=str(out))
@@ -216,19 +215,19 @@ def _leave_with_parent(answered: threading.Event) -> None:
     poll.register(0, 0)
     poll.poll()
     if answered.is_set() and "coverage" in sys.modules:
-        time.sleep(MEASURED_END_WAIT_S)  # the main thread is writing down what was executed
+        time.sleep(MEASURED_END_WAIT_S)  # time for the main thread to write the coverage data
     os._exit(0)
 
 
 def serve(carry_out: Callable[[Action], RunResult], kind: type[Action]) -> int:
-    """Have the order on standard input carried out; the result is one line on standard output."""
+    """Run the order on standard input with `carry_out`; write the result as one line to standard output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     line = sys.stdin.buffer.readline()
     order = msgspec.json.decode(line, type=kind)
     answered = threading.Event()
     threading.Thread(target=_leave_with_parent, args=(answered,), name="parent-watch", daemon=True).start()
     answer = os.dup(1)
-    os.dup2(2, 1)  # a scenario's own prints must not reach the answer
+    os.dup2(2, 1)  # a scenario's own prints must not mix with the result
     try:
         result = carry_out(order)
     except HarnessError as error:
@@ -250,7 +249,7 @@ def carry_out_run(order: JobOrder) -> RunResult:
 
 
 def main() -> int:
-    """Carry out the order on standard input."""
+    """Run the order on standard input."""
     return serve(carry_out_run, JobOrder)
 
 

@@ -1,8 +1,8 @@
-"""Starts jobs by forking one process that has everything imported, so that a run costs no import. An entry point.
+"""Starts jobs as forks of one process that has all modules imported, so that no run pays for imports. An entry point.
 
-`python -m poolproof.harness.run.jobserver` reads from the socket that is its standard input: each message has three
-descriptors, a job's standard input, output and error; the answer has the descriptor of the new process. It ends with
-its socket.
+`python -m poolproof.harness.run.jobserver` reads from the socket that is its standard input. Each message has three
+descriptors: a job's standard input, output and error. The answer has the pidfd of the new process. The server exits
+when the socket is closed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from poolproof.harness.run.job import Job, JobOrder, carry_out_run, serve
 from poolproof.harness.run.runner import Request, Subject
 
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
-"""numpy starts threads when it is imported, and a process that forks should have none."""
+"""numpy starts threads when it is imported, and a process that forks should have no threads."""
 END_WAIT_S = 5.0
 
 
 class JobServer:
-    """The server, seen from the parent. A context manager; `start_job` may be called from any thread."""
+    """The job server, as its parent sees it. A context manager; `start_job` may be called from any thread."""
 
     def __enter__(self) -> Self:
         self._lock = threading.Lock()
@@ -55,16 +55,16 @@ class JobServer:
 
     @property
     def pid(self) -> int:
-        """The server's process."""
+        """The pid of the server's process."""
         return self._process.pid
 
     def start_job(self, scenario: Scenario, subject: Subject, request: Request, out: Path) -> Job:
-        """Begin a run of this scenario on this pool in a process of its own; its folder goes under `out`."""
+        """Start a run of this scenario on this pool in a separate process; its folder is made under `out`."""
         order = JobOrder(scenario=scenario.name, file=scenario.file, pool=subject.name, request=request, out=str(out))
         return Job(order, fork=self._fork)
 
     def _fork(self, stdin: int, stdout: int, stderr: int) -> int:
-        # The descriptor of a process that has these three. Raises OSError if the server is gone.
+        # Returns the pidfd of a new process with these descriptors. Raises OSError if the server is gone.
         with self._lock:
             socket.send_fds(self._socket, [b"j"], [stdin, stdout, stderr])
             data, fds, _, _ = socket.recv_fds(self._socket, 1, 1)
@@ -74,10 +74,10 @@ class JobServer:
 
 
 def main() -> int:
-    """Fork a job for each message, until the socket ends. The arguments are variables of which jobs know nothing."""
+    """Fork a job for each message, until the socket is closed. Jobs do not get the environment variables in argv."""
     for name in sys.argv[1:]:
         del os.environ[name]
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for jobs here: their parent has their descriptors
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the server does not wait for jobs: their parent has their pidfds
     server = socket.socket(fileno=os.dup(0))
     while True:
         data, fds, _, _ = socket.recv_fds(server, 1, 3)
@@ -87,7 +87,7 @@ def main() -> int:
         if pid == 0:
             server.close()
             _be_a_job(fds)
-        pidfd = os.pidfd_open(pid)  # it lives: it waits for its order, which comes after this answer
+        pidfd = os.pidfd_open(pid)  # the process is alive: it waits for its order, sent after this answer
         for fd in fds:
             os.close(fd)
         socket.send_fds(server, [b"p"], [pidfd])

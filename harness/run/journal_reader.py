@@ -1,7 +1,7 @@
-"""Follows the workers' journals while they are written: which request has begun, where, and which has ended.
+"""Follows the workers' journals while they are written: which request has begun on which worker, and which has ended.
 
-A journal is the worker's own file, so this works whether or not the pool has an observer. Faults and steps that wait
-for "LABEL:sent" wait for what is told here.
+A journal is the worker's own file, so this works with and without an observer of the pool. Faults and steps that wait
+for "LABEL:sent" wait for the reports of this module.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from poolproof.harness.run.worker_tracker import WorkerTracker
 
 LOOK_EVERY_S = 0.002
 MOST_BYTES = 1 << 16
-"""What is read of one journal at a time."""
+"""How many bytes of one journal are read at a time."""
 
 _decoder = msgspec.json.Decoder(Entry)
 
 
 class Listener(Protocol):
-    """Hears of requests, by the nonce that each carries."""
+    """Receives the begin and the end of requests, which it knows by their nonces."""
 
     def begun(self, nonce: str, *, pid: int, worker: int, at_ns: int) -> None:
         """The worker has begun this request."""
@@ -36,10 +36,10 @@ class Listener(Protocol):
 
 
 class JournalReader:
-    """Reads what is new in the journals of `folder`, and tells `roll` and `listener`. Thread-safe.
+    """Reads new entries in the journals of `folder`, and reports them to `roll` and `listener`. Thread-safe.
 
-    `start` makes a thread that looks every 2 ms until `stop`. A journal that cannot be opened now, as without a free
-    descriptor, is tried again at the next look.
+    `start` makes a thread that reads every 2 ms until `stop`. A journal that cannot be opened now, for example without
+    a free descriptor, is tried again at the next read.
     """
 
     def __init__(self, folder: Path, roll: WorkerTracker, listener: Listener) -> None:
@@ -52,11 +52,11 @@ class JournalReader:
         self._thread = threading.Thread(target=self._follow, name="journals", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread that reads."""
         self._thread.start()
 
     def look(self) -> None:
-        """Read what is new, and tell it, before this returns."""
+        """Read the new entries and report them before returning."""
         with self._lock:
             if self._ended.is_set():
                 return
@@ -74,7 +74,7 @@ class JournalReader:
                     self._tell(journal, entry)
 
     def stop(self) -> None:
-        """End the thread and close all journals, after a last look. Idempotent."""
+        """Read once more, then end the thread and close all journals. Idempotent."""
         self.look()
         with self._lock:
             self._ended.set()
@@ -109,7 +109,7 @@ class _Journal:
         self._rest = b""
 
     def read(self) -> list[Entry]:
-        """The entries that are new. A line that is none is left out."""
+        """Return the new entries. An invalid line is left out."""
         found = []
         while data := os.read(self.fd, MOST_BYTES):
             *lines, self._rest = (self._rest + data).split(b"\n")

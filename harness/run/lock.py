@@ -1,8 +1,9 @@
-"""The quiet gate: nothing is timed on this machine while another timing or scenario run of the same user goes on.
+"""The quiet gate: a lock of this user and machine, so that no scenario run or other timing runs during a timing.
 
-Whoever times holds it alone (`measuring`); runs share it (`sharing`), and so do the tests of a session with benches
-(`covering`). Two locks make it fair: all enter through `measuring.turn`, so a waiting timer stops new runs and is never
-starved; `measuring.lock` is then held alone or shared. A holder's end, however it comes, releases both.
+A timing holds the gate alone (`measuring`). Runs share the gate (`sharing`), and so do the tests of a session with
+benches (`covering`). Two locks make the gate fair. All enter through `measuring.turn`, so a waiting timing stops new
+runs and never starves; then `measuring.lock` is held alone or shared. Both locks are released when the holder ends,
+even by a crash.
 """
 
 from __future__ import annotations
@@ -17,32 +18,32 @@ from poolproof.bridge.processes.rundir import pools_dir
 
 POLL_S = 0.02
 SHARING_PATIENCE_S = 600.0
-"""A run that has waited so long goes on: a stuck bench must not stop everything."""
+"""After so many seconds of waiting a run continues without the gate: a stuck bench must not stop everything."""
 GATE_VARIABLE = "POOLPROOF_GATE_DIR"
-"""A folder of its own for the gate, for a test suite that times nothing and should wait for nobody's bench."""
+"""The variable that names a separate folder for the gate, for a test suite that times nothing and must not wait."""
 COVERED_VARIABLE = "POOLPROOF_GATE_COVERED"
 _INHERITED = COVERED_VARIABLE in os.environ
-"""A test that shares the gate started this process, so the gate cannot be held alone before that test ends."""
+"""Whether a test that shares the gate started this process; then the gate is never held alone in this process."""
 _covering: list[int] = []
 """The descriptors of the locks with which this whole process shares the gate."""
 
 
 @contextlib.contextmanager
 def measuring() -> Iterator[bool]:
-    """Hold the gate alone, waiting for whoever has it. Gives whether it is held: not in a child of a sharing test."""
+    """Wait for the gate and hold it alone. Yields whether it is held: False in a child process of a sharing test."""
     with quiet_gate(None) as held:
         yield held
 
 
 @contextlib.contextmanager
 def quiet_gate(patience_s: float | None) -> Iterator[bool]:
-    """The same, but for at most `patience_s` seconds of waiting (None: no limit); False if it could not be held."""
+    """Wait at most `patience_s` seconds (None: no limit) to hold the gate alone. Yields whether it is held."""
     end = None if patience_s is None else time.monotonic() + patience_s
 
     def late() -> bool:
         return end is not None and time.monotonic() >= end
 
-    for fd in _covering:  # this process's own share would never let it in
+    for fd in _covering:  # this process's own share would block the exclusive lock
         fcntl.flock(fd, fcntl.LOCK_UN)
     turn, lock = _open("measuring.turn"), _open("measuring.lock")
     try:
@@ -57,7 +58,7 @@ def quiet_gate(patience_s: float | None) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def sharing(stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Go on beside other runs, but not beside a timing. `stop` ends the waiting early, and then nothing is held."""
+    """Share the gate with other runs, but not with a timing. If `stop` returns true, go on without the gate."""
     if _covering or _INHERITED:
         yield
         return
@@ -101,7 +102,7 @@ def _open(name: str) -> int:
 
 
 def _take(fd: int, how: int, enough: Callable[[], bool]) -> bool:
-    # Polled, so that whoever waits can be told to stop.
+    # Polls, so that the waiting can be stopped.
     while True:
         try:
             fcntl.flock(fd, how | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
-"""Pool names that never meet: two runs side by side, many xdist workers, many pools in one process.
+"""Unique pool names: for concurrent runs, many xdist workers, and many pools in one process.
 
-A name tells whom it belongs to: scenario, pool, test run, xdist worker, pid, counter.
+A name shows where it comes from: scenario, pool, test run, xdist worker, pid, counter.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _LONGEST_PART = 24
 
 
 def pool_name(scenario: str, pool: str) -> str:
-    """A new name that no other process and no earlier call has."""
+    """Return a name that no other process and no earlier call has used."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     parts = [scenario[:_LONGEST_PART], pool, run[:12], worker, str(os.getpid()), str(next(_counter))]

@@ -1,6 +1,6 @@
-"""A stored plan: the steps and faults of one run, apart from the workload that made them, so that they can be run.
+"""A stored plan: the steps and faults of one run, without the workload that made them, so that they can be run again.
 
-It is one JSON file, written by `poolproof shrink` and named like a scenario: `poolproof run PLAN.json`.
+A plan is one JSON file, written by `poolproof shrink`. It takes the place of a scenario: `poolproof run PLAN.json`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ PLAN_VERSION = "1.0"
 
 
 class StoredPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run. `file` defines the scenario if the catalogue does not; the rest of it is as it is there.
+    """The steps and faults to run, and their scenario. `file` defines the scenario if it is not in the catalogue.
 
-    `checker` is the one whose finding the plan was reduced for, on `pool` with `seed`.
+    The plan was reduced for the finding of `checker`, on `pool` with `seed`.
     """
 
     scenario: str
@@ -37,11 +37,11 @@ class StoredPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def origin(self) -> str:
-        """How the scenario is named where scenarios are."""
+        """The name of the scenario as commands take it."""
         return f"{self.file}::{self.scenario}" if self.file else self.scenario
 
     def as_scenario(self, scenario: Scenario, file: str) -> Scenario:
-        """The scenario with this plan and these faults in place of its own; `file` is where the plan is stored."""
+        """Return `scenario` with this plan and these faults in place of its own; `file` is where the plan is stored."""
         return msgspec.structs.replace(
             scenario,
             workload=lambda _, __: self.plan,
@@ -53,9 +53,9 @@ class StoredPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_plan(path: Path, plan: StoredPlan) -> None:
-    """Store it. Raises UsageError if a step's arguments are not JSON or the file cannot be written."""
+    """Store a plan. Raises UsageError if a step's arguments are not JSON or the file cannot be written."""
     try:
-        told = redact(msgspec.json.decode(msgspec.json.encode(plan)))  # a plan is sent around: a key stays here
+        told = redact(msgspec.json.decode(msgspec.json.encode(plan)))  # plans are sent around: no secrets
         write_whole(path, msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n")
     except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"the plan of {plan.scenario!r} cannot be stored as JSON: {error}") from error
@@ -64,7 +64,7 @@ def write_plan(path: Path, plan: StoredPlan) -> None:
 
 
 def read_plan(path: Path) -> StoredPlan:
-    """Read it. Raises UsageError if there is none, RecordError if it is damaged or of another major version."""
+    """Read a plan. Raises UsageError if there is no file, RecordError if it is damaged or of another major version."""
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     try:

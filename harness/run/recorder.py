@@ -1,7 +1,7 @@
 """Records a run as it happens: every operation, event and fault is one line of the run's history file.
 
-Knows nothing of verdicts. Lines are handed to a thread that writes them within 20 ms, so that recording costs a
-client an append, and whatever ends the process (SIGKILL included) loses at most those last milliseconds.
+Knows nothing of verdicts. A thread writes the lines within 20 ms, so that recording costs a client only an append, and
+a sudden end of the process (SIGKILL included) loses at most the last 20 ms.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ from poolproof.harness.run.worker_tracker import WorkerTracker
 WRITE_EVERY_S = 0.02
 SAMPLE_EVERY_S = 0.1
 BATCH = 32
-"""So many lines are encoded at once; a client that needs the interpreter waits for no more than these."""
+"""How many lines are encoded at once; a client that needs the interpreter waits for no more than these."""
 WRITE_BYTES = 1 << 20
 NAMES_A_SECRET = re.compile(rb'"(?:' + "|".join(sorted(SECRET_FIELDS)).encode() + rb')":', re.IGNORECASE)
 
 
 class Running(msgspec.Struct):
-    """An operation under way, and then its end.
+    """An operation in progress, and then its end.
 
-    `worker`, `pid` and `received_ns` are filled in where somebody waits for its moment: who got it, and when that
-    worker had done it. What the pool's events tell of its times is joined when the history is read.
+    `worker`, `pid` and `received_ns` are set only if a fault or a step waits for a moment of this operation: which
+    worker got the request, and when that worker answered. The times in the pool's events are joined when the history is
+    read.
     """
 
     begun: Op
@@ -66,7 +67,7 @@ class Running(msgspec.Struct):
     error: str = ""
 
     def end(self) -> End:
-        """How it ended, and what may have happened."""
+        """Return how the operation ended, and what may have happened."""
         return End(
             index=self.begun.index,
             completed_ns=self.completed_ns,
@@ -79,7 +80,7 @@ class Running(msgspec.Struct):
 
 
 class Moment:
-    """The first time that a labelled step was sent or done, which faults and other steps wait for."""
+    """The first time that a labelled step was sent or done. Faults and other steps wait for it."""
 
     __slots__ = ("passed", "running")
 
@@ -88,7 +89,7 @@ class Moment:
         self.running: Running | None = None
 
     def pass_(self, running: Running) -> None:
-        """It is now; later times do not count."""
+        """Record that the moment is now; later calls have no effect."""
         if self.running is None:
             self.running = running
             self.passed.set()
@@ -97,7 +98,7 @@ class Moment:
 class Recorder:
     """Appends to the history of one run. Thread-safe. `roll` knows whether the workers keep journals.
 
-    Invariant: a line is in the file in the order of its append, and `close` returns with all of them written.
+    Invariant: the file has the lines in the order of their appends, and `close` returns after all lines are written.
     """
 
     def __init__(self, path: Path, roll: WorkerTracker | None = None) -> None:
@@ -117,11 +118,11 @@ class Recorder:
         self._thread.start()
 
     def moment(self, name: str) -> Moment:
-        """The moment "LABEL:sent" or "LABEL:done". Ask for all of them before the first operation."""
+        """Return the moment "LABEL:sent" or "LABEL:done". Get all moments before the first operation."""
         return self._moments.setdefault(name, Moment())
 
     def invoke(self, step: Step, op: Op) -> Running:
-        """An operation begins in this thread."""
+        """Record that an operation begins in this thread."""
         running = Running(op)
         self._here.running = running
         if op.label and f"{op.label}:sent" in self._moments:
@@ -130,11 +131,11 @@ class Recorder:
         return running
 
     def detach(self) -> None:
-        """This thread's next events belong to no single operation, as those of a batch."""
+        """Record that this thread's next events belong to no single operation, as the events of a batch."""
         self._here.running = None
 
     def complete(self, running: Running, step: Step, *, value: Any, error: BaseException | None) -> Running:  # noqa: ANN401
-        """The operation is over. Its line is made by the thread that writes it, at no cost to the client."""
+        """Record that the operation is over. The writing thread encodes its line, at no cost to the client."""
         running.completed_ns = now_ns()
         running.value = value
         if error is not None:
@@ -158,10 +159,10 @@ class Recorder:
         return running
 
     def observe(self, event: Event) -> None:
-        """The pool's observer, in whatever thread and however late.
+        """Record an event of the pool; the pool may call this in any thread and with any delay.
 
-        Whose call it is says the correlation of its ENQUEUE. A pool that gives none is taken to tell of a call in the
-        thread of its client.
+        The correlation of ENQUEUE shows to which operation a pool's call belongs. Without a correlation the call is
+        taken to belong to the operation of the current thread.
         """
         if event.kind is EventKind.ENQUEUE and event.correlation is None:
             running = getattr(self._here, "running", None)
@@ -172,7 +173,7 @@ class Recorder:
             self._await_events(event, event.call)
 
     def _await_events(self, event: Event, call: int) -> None:
-        # Workers that keep no journal: the pool's word is all there is, and may come when the call is over.
+        # Without journals the pool's events are the only source, and they may come after the call is over.
         if event.kind is EventKind.ENQUEUE and event.correlation is not None:
             awaited = self._awaited.get(event.correlation - 1)
             if awaited is not None:
@@ -186,44 +187,44 @@ class Recorder:
 
     @property
     def journalled(self) -> bool:
-        """Whether the workers keep journals, so that moments come from these."""
+        """Whether the workers keep journals, so that moments come from the journals."""
         return self._roll.journalled
 
     def begun(self, nonce: str, *, pid: int, worker: int, at_ns: int) -> None:
-        """By its journal a worker has begun the request with this nonce at `at_ns`."""
+        """Record that a worker began the request with this nonce at `at_ns`, by its journal."""
         running = self._awaited.get(nonce)
         if running is not None and running.pid is None:
             running.worker, running.pid = worker, pid
             self._reach(running.begun.label, "sent", running)
 
     def answered(self, nonce: str, at_ns: int) -> None:
-        """By its journal a worker has ended the request with this nonce."""
+        """Record that a worker ended the request with this nonce, by its journal."""
         running = self._awaited.get(nonce)
         if running is not None:
             running.received_ns = at_ns
 
     def fault(self, record: FaultRecord) -> None:
-        """A fault was tried."""
+        """Record that a fault was tried."""
         self._append(FaultLine(record))
 
     def mark(self, name: str, text: str = "") -> None:
-        """A moment of the run itself, now."""
+        """Record a moment of the run itself, now."""
         self._append(MarkLine(name, now_ns(), text))
 
     def leftovers(self, leftovers: Leftovers) -> None:
-        """What was left after close."""
+        """Record what was left after the close."""
         self._append(LeftoversLine(leftovers))
 
     def statistics(self, statistics: Statistics) -> None:
-        """What the pool itself counted."""
+        """Record the pool's own statistics."""
         self._append(StatisticsLine(statistics))
 
     def sessions(self, sessions: tuple[SessionStatus, ...]) -> None:
-        """The pool's session table."""
+        """Record the pool's session table."""
         self._append(SessionsLine(sessions))
 
     def close(self) -> None:
-        """Write what is left and close the file. Idempotent."""
+        """Write the remaining lines and close the file. Idempotent."""
         if not self._stop.is_set():
             self._stop.set()
             self._thread.join()
@@ -241,7 +242,7 @@ class Recorder:
             now_s = time.monotonic()
             if now_s - sampled_s >= SAMPLE_EVERY_S:
                 sampled_s = now_s
-                with contextlib.suppress(OSError):  # a fault may have taken the last descriptor
+                with contextlib.suppress(OSError):  # a fault may use up all descriptors
                     self._append(SampleLine(take_sample()))
             self._write()
         self._write()
@@ -266,14 +267,14 @@ class Recorder:
     def _encode(self, batch: list[Line | Op | Running | Event]) -> bytes:
         try:
             data = self._encoder.encode_lines([_line(item) for item in batch])
-        except Exception:  # one of them is to blame; the others are written as they are
+        except Exception:  # one line cannot be encoded; encode each by itself
             data = b"".join(self._encode_one(item) + b"\n" for item in batch)
         if NAMES_A_SECRET.search(data) or any(secret in data for secret in self._secret_bytes):
             return b"".join(self._without_secrets(line) + b"\n" for line in data.splitlines())
         return data
 
     def _without_secrets(self, line: bytes) -> bytes:
-        # A key is known from the call that brought it, and is taken out of whatever comes later too.
+        # A secret becomes known from the call that sends it, and is then removed from all later lines too.
         value = msgspec.json.decode(line)
         self._secrets |= secrets_in(value)
         self._secret_bytes = {self._encoder.encode(secret)[1:-1] for secret in self._secrets}
@@ -284,7 +285,7 @@ class Recorder:
             return self._encoder.encode(_line(item))
         except Exception as error:
             lost = error
-        try:  # what JSON has no form for, such as a lone surrogate, is told as text
+        try:  # values that are not JSON, such as a lone surrogate, become text
             match item:
                 case Op():
                     return self._encoder.encode(OpLine(_as_text(item)))
@@ -320,5 +321,5 @@ def _judge(error: BaseException) -> tuple[OpType, str, str]:
         return OpType.INFO, f"foreign {type(error).__name__}", "maybe"
     outcome = type(error).__name__
     if outcome == "CommandError":
-        return OpType.FAIL, outcome, "yes"  # the worker has answered: nothing is in doubt
+        return OpType.FAIL, outcome, "yes"  # the worker answered: nothing is in doubt
     return (OpType.FAIL if error.sent == "no" else OpType.INFO), outcome, str(error.sent)

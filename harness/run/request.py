@@ -1,6 +1,6 @@
-"""What is to be run: a pool under test, how to run it, and why a scenario may not be run so.
+"""A request to run: the pool under test, how to run it, and why a scenario may not be run with it.
 
-Knows nothing of how a run goes.
+Knows nothing of how a run proceeds.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ PoolFactory = Maker
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool to put to the test: its name in commands and reports, how to make one, and what it can do.
+    """A pool under test: its name in commands and reports, how to make one, and what it can do.
 
-    `commands` are those of workers that the pool brings along; None: it starts whatever `worker_command` says.
-    `faces` are the ways in which it can be called.
+    `commands` are the commands of the workers that the pool brings; None if it starts the worker in `worker_command`.
+    `faces` are the ways in which the pool can be called.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     faces: tuple[Face, ...] = USUAL_FACES
 
     def face(self, name: str) -> Face:
-        """The face of that name. Raises UsageError if the pool has none."""
+        """Return the face of that name. Raises UsageError if the pool has no such face."""
         for face in self.faces:
             if face.name == name:
                 return face
@@ -47,11 +47,11 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """How to run: the seed, the size, the profile's name, the worker's command if it is another program's.
+    """How to run: the seed, the size, the profile's name, and the worker's command if it is not the shipped worker.
 
-    `known_commands` are those of that program; a scenario that needs others is skipped. None: the shipped worker's.
-    `face` is the way in which the pool is called, and `observed` whether it has an observer. `baseline` names the other
-    pool of a face that needs two. `journals`: that program's workers keep journals.
+    `known_commands` are the commands of that worker; a scenario that needs others is skipped. None: the shipped
+    worker's. `face` is the way in which the pool is called, and `observed` whether it has an observer. `baseline` names
+    the other pool of a face that needs two pools. `journals`: the worker keeps a journal.
     """
 
     seed: int = 1
@@ -66,7 +66,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def why_skipped(scenario: Scenario, subject: Subject, request: Request, baseline: Subject | None = None) -> str:
-    """Why this scenario cannot be run on this pool, through this face and with this worker; empty if it can."""
+    """Return why this scenario cannot be run on this pool, through this face and with this worker; empty if it can."""
     face = subject.face(request.face)
     for package in scenario.packages:
         if find_spec(package) is None:
@@ -102,7 +102,7 @@ def why_skipped(scenario: Scenario, subject: Subject, request: Request, baseline
 
 
 def plan_of(scenario: Scenario, request: Request) -> Plan:
-    """What the clients of such a run will call; nothing if the workload breaks, which its run tells."""
+    """Return the calls of the clients of such a run; empty if the workload raises, which the run reports."""
     try:
         return scenario.workload(choices(scenario.name, request.seed), size_of(scenario, request))
     except Exception:
@@ -110,17 +110,17 @@ def plan_of(scenario: Scenario, request: Request) -> Plan:
 
 
 def choices(scenario: str, seed: int) -> random.Random:
-    """The source of every choice that a workload makes."""
+    """Return the random generator for every choice of a workload."""
     return random.Random(f"{scenario}/{seed}")
 
 
 def size_of(scenario: Scenario, request: Request) -> Size:
-    """How large such a run is: the scenario's own size comes first, the scale is what was asked for."""
+    """Return the size of such a run: the scenario's own size takes precedence; the scale comes from the request."""
     return msgspec.structs.replace(scenario.fixed_size or request.size, scale=request.size.scale)
 
 
 def _why_blind(scenario: Scenario, subject: Subject, request: Request, plan: Plan) -> str:
-    # A moment "LABEL:sent" comes from the worker's journal, or if it keeps none from the pool's events.
+    # The moment "LABEL:sent" comes from the worker's journal, or without a journal from the pool's events.
     if subject.commands is None and request.journals:
         return ""
     moments = [step.after for steps in plan for step in steps] + [fault.when for fault in scenario.faults]

@@ -1,6 +1,6 @@
-"""Counts what a process holds: children, descriptors and threads; and what was not there before.
+"""Counts the resources of a process: children, descriptors and threads; and finds what was not there before.
 
-Reads /proc and judges nothing. Processes are found by their ancestry, so a worker's own children count too.
+Reads /proc and judges nothing. Processes are found by their ancestry, so children of workers count too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class ResourceSnapshot(msgspec.Struct, frozen=True):
-    """What this process holds now."""
+    """The resources that this process holds: children, descriptors and threads."""
 
     processes: frozenset[int]
     descriptors: frozenset[str]
@@ -28,7 +28,7 @@ class ResourceSnapshot(msgspec.Struct, frozen=True):
 
 
 def take_census() -> ResourceSnapshot:
-    """Count now. A zombie is a process that nobody reaped, and counts."""
+    """Count the resources now. A zombie counts: it is a process that nobody has reaped."""
     return ResourceSnapshot(
         frozenset(child.pid for child in psutil.Process().children(recursive=True)),
         frozenset(_descriptors()),
@@ -39,9 +39,10 @@ def take_census() -> ResourceSnapshot:
 def leftovers_since(
     before: ResourceSnapshot, *, patience_s: float, extra_pids: frozenset[int] = frozenset()
 ) -> Leftovers:
-    """What is there now and was not before, once it no longer shrinks to nothing within `patience_s` seconds.
+    """Return the resources that are here now and were not in `before`, and are still held after the grace period.
 
-    `extra_pids` are processes that were seen during the run, which may have left this process's family.
+    Returns as soon as nothing is left, at the latest after `patience_s` seconds. `extra_pids` are processes that were
+    seen during the run and may no longer be descendants of this process.
     """
     deadline = time.monotonic() + patience_s
     while True:
@@ -59,20 +60,20 @@ def leftovers_since(
 
 
 def take_sample() -> Sample:
-    """What this process holds now, in figures; cheap enough (0.1 ms) to be taken while a run is measured."""
+    """Measure what this process holds now; fast enough (0.1 ms) to be called while a run is measured."""
     children = 0
     for task in os.listdir("/proc/self/task"):
         try:
             with open(f"/proc/self/task/{task}/children") as listed:
                 children += len(listed.read().split())
         except OSError:
-            continue  # the thread has ended, or this kernel tells nobody
+            continue  # the thread has ended, or this kernel has no such file
     with open("/proc/self/statm") as statm:
         resident_pages = int(statm.read().split()[1])
     return Sample(
         at_ns=now_ns(),
         memory_bytes=resident_pages * PAGE_BYTES,
-        descriptors=len(os.listdir("/proc/self/fd")) - 1,  # less the descriptor of this very listing
+        descriptors=len(os.listdir("/proc/self/fd")) - 1,  # less the descriptor of this listing
         threads=threading.active_count(),
         children=children,
     )
@@ -84,7 +85,7 @@ def _descriptors() -> list[str]:
         try:
             found.append(f"{name} -> {os.readlink(f'/proc/self/fd/{name}')}")
         except FileNotFoundError:
-            continue  # the descriptor of this very listing
+            continue  # the descriptor of this listing
     return found
 
 

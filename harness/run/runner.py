@@ -1,9 +1,9 @@
 """Runs one scenario on one pool with one seed: clients and nemesis act, the recorder writes, checkers judge.
 
-After the last fault all faults are lifted. Then comes the probe: plain calls, and the pool is brought to its full size.
+After the last fault all faults are lifted. Then plain calls probe the pool, and it is brought to its full size.
 
-Knows nothing of comparisons, pytest or the command line. What the checkers see is read back from disk, so a later
-analysis of the folder finds what this one found.
+Knows nothing of comparisons, pytest or the command line. The checkers read the history from disk, so a later analysis
+of the folder gives the same findings.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ from poolproof.harness.run.store import RunFolder
 from poolproof.harness.run.worker_tracker import WorkerTracker
 
 FACE_CHECKER = "face"
-"""The checker's name of what a face itself has seen go wrong."""
+"""The checker's name in findings of the face itself."""
 LEFTOVER_PATIENCE_S = 2.0
 START_PATIENCE_S = 30.0
-"""How long a worker may take to start on a busy machine, in scenarios that are about something else."""
+"""How many seconds a worker may take to start on a busy machine, in scenarios that do not test starts."""
 CLOSE_GRACE_S = 5.0
 PROBE_LABEL = "probe"
 PROBES_PER_WORKER = 2
@@ -64,8 +64,8 @@ def run(
 ) -> RunResult:
     """Run the scenario and judge it; everything is kept in a new folder under `out`.
 
-    `baseline` is the other pool of a face that needs two. Raises UsageError if `out` cannot be written or an option is
-    wrong. What goes wrong with the run itself is the result's `trouble`.
+    `baseline` is the other pool of a face that needs two pools. Raises UsageError if `out` cannot be written or an
+    option is wrong. If the run itself fails, the result's `trouble` says why.
     """
     began = time.monotonic()
     face = subject.face(request.face)
@@ -121,7 +121,7 @@ def run(
 
 
 def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
-    """Judge a run from its folder alone. Raises RecordError if that is not one."""
+    """Judge a run from its folder alone. Raises RecordError if the folder is not a run folder."""
     history = folder.read_history()
     info = history.info
     asked = [
@@ -164,7 +164,7 @@ def _complain(history: History) -> tuple[Finding, ...]:
 
 @contextlib.contextmanager
 def serving_models(scenario: Scenario) -> Iterator[LoopbackModels | None]:
-    """The scenario's model server, if it has one, for the time of a block."""
+    """Run the scenario's model server, if it has one, during the block."""
     if scenario.models is None:
         yield None
         return
@@ -198,7 +198,7 @@ def _configure(
 
 
 class _Run:
-    """One run under way. The order matters: recorder, census, pool, clients and nemesis, statistics, close, census."""
+    """One run in progress. Order matters: recorder, snapshot, pool, clients, nemesis, statistics, close, snapshot."""
 
     def __init__(
         self,
@@ -224,13 +224,13 @@ class _Run:
         self._plan: Plan = ()
         self._roll = WorkerTracker()
         self._recorder = Recorder(folder.history, self._roll)
-        self._before = take_census()  # with the recorder's thread and file in it, which outlive the pool
+        self._before = take_census()  # includes the recorder's thread and file, which outlive the pool
         self._follower = JournalReader(folder.journal, self._roll, self._recorder)
         self._pids: set[int] = set()
         self._stop = threading.Event()
 
     def carry_out(self) -> None:
-        """Do it all; whatever happens, the pool is closed and the history is complete."""
+        """Do all steps of the run; whatever happens, the pool is closed and the history is complete."""
         recorder = self._recorder
         try:
             self._plan = self._scenario.workload(choices(self._info.scenario, self._info.seed), self._size)
@@ -324,7 +324,7 @@ class _Run:
                     _join(client, deadline)
 
     def _needs_follower(self) -> bool:
-        # Somebody waits for a call to be sent, or looks for a busy worker.
+        # True if a step or a fault waits for a call to be sent, or a fault needs a busy worker.
         moments = [step.after for steps in self._plan for step in steps]
         moments += [fault.when for fault in self._scenario.faults]
         kinds = {fault.kind for fault in self._scenario.faults}
@@ -345,8 +345,9 @@ class _Run:
         )
 
     def _client_here(self, clients: list[Client]) -> Client | None:
-        # The first victim of a client's fault, since elsewhere than in the main thread nothing can interrupt it; the
-        # first of all if the face is about that thread. A program's clients are in other threads.
+        # The client that runs in the main thread; None if there is none. It is the first victim of a client's fault,
+        # since nothing can interrupt a client in another thread, or the first client if the face is about the main
+        # thread.
         labels = {fault.when.partition(":")[0] for fault in self._scenario.faults if fault.kind in CLIENT_FAULTS}
         if threading.current_thread() is threading.main_thread():
             for client, steps in zip(clients, self._plan, strict=True):
@@ -357,7 +358,7 @@ class _Run:
         return None
 
     def _heal(self, way: Way, first_index: int, begin_ns: int) -> None:
-        # Faults are lifted; then plain calls, and the full size. Recovery is measured from what this leaves behind.
+        # Lifts the faults, then makes plain calls and waits for the full size. The recovery is measured from this.
         kinds = {fault.kind for fault in self._scenario.faults}
         injured = kinds or any(step.fault for steps in self._plan for step in steps)
         if kinds & START_FAULTS:
@@ -369,7 +370,7 @@ class _Run:
         steps = (Step(command=self._probe, label=PROBE_LABEL),) * (PROBES_PER_WORKER * self._info.workers)
         prober = self._client(len(self._plan), steps, way, first_index, begin_ns)
         prober.start()
-        prober.join()  # each of its calls has a limit
+        prober.join()  # each of the prober's calls has a limit
         self._recorder.mark("probed")
         if Capability.WARM_UP in self._subject.capabilities:
             deadline = time.monotonic() + HEAL_PATIENCE_S

@@ -1,7 +1,7 @@
-"""Run folders: where a run's history, its workers' journals and its result are kept, and how they are read back.
+"""Run folders: they keep a run's history, its workers' journals and its result, and can be read back.
 
 run.json        what was run                         history.jsonl   what happened, line by line
-journal/        one file a worker, by itself         stderr/         what each worker printed
+journal/        one file for each worker             stderr/         what each worker printed
 starts.jsonl    the faults at workers' starts        result.json     findings and figures
 """
 
@@ -43,7 +43,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, parent: Path, info: RunInfo) -> RunFolder:
-        """A new folder under `parent`, named by scenario, pool, seed, way. Raises UsageError if it cannot be made."""
+        """Make a folder under `parent`, named by scenario, pool, seed and face. Raises UsageError if that fails."""
         way = ("" if info.face == "execute" else f"-{info.face}") + ("" if info.observed else "-unobserved")
         stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{info.scenario}-{info.pool}-{info.seed}{way}")
         number = 1
@@ -65,11 +65,11 @@ class RunFolder:
         return folder
 
     def read_info(self) -> RunInfo:
-        """What was run. Raises RecordError."""
+        """Read what was run. Raises RecordError."""
         return _read(self.path / "run.json", RunInfo)
 
     def read_history(self) -> History:
-        """What happened, from disk alone. Raises RecordError if it is not a run folder."""
+        """Read the history from disk alone. Raises RecordError if the folder is not a run folder."""
         info = self.read_info()
         try:
             with self.history.open("rb") as lines:
@@ -86,20 +86,20 @@ class RunFolder:
             try:
                 found.append(msgspec.json.decode(line, type=FaultRecord))
             except (msgspec.DecodeError, UnicodeDecodeError):
-                continue  # a worker was killed while it wrote
+                continue  # a worker was killed while it wrote this line
         return tuple(found)
 
     def write_result(self, result: RunResult) -> None:
-        """Keep the result beside the history."""
+        """Store the result beside the history."""
         write_whole(self.path / "result.json", msgspec.json.encode(result))
 
     def read_result(self) -> RunResult:
-        """The result as it was kept. Raises RecordError."""
+        """Read the stored result. Raises RecordError."""
         return _read(self.path / "result.json", RunResult)
 
 
 def read_comparison(path: Path) -> Comparison:
-    """The comparison in this folder or file. Raises RecordError if it is damaged or of another major version."""
+    """Read the comparison in this folder or file. Raises RecordError if it is damaged or of another major version."""
     file = path / COMPARISON_FILE if path.is_dir() else path
     version = _read(file, _Versioned).schema_version
     if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
@@ -108,7 +108,7 @@ def read_comparison(path: Path) -> Comparison:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write all of it or nothing: to a neighbour first, then renamed."""
+    """Write all of the data or nothing: to a temporary file first, which is then renamed."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_bytes(data)
     draft.replace(path)

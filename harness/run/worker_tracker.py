@@ -1,6 +1,6 @@
-"""Which workers of a run's pool are at work now, by their own journals; by the pool's events if they keep none.
+"""Tracks which workers of a run's pool are busy, by their journals, or by the pool's events if they keep no journals.
 
-Knows nothing of faults. It is told in several threads, and each change is one atomic change of a dict.
+Knows nothing of faults. The methods are called in several threads; each change is one atomic change of a dict.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from poolproof.bridge import Event, EventKind
 
 
 class WorkerTracker:
-    """The busy workers by pid. `seen` are the pids of all workers that ever were.
+    """The busy workers by pid. `seen` holds the pids of all workers so far.
 
-    `journalled` says that the workers keep journals: then the pool's events say nothing of who is busy, since they may
-    be delivered when the call is over.
+    `journalled` says that the workers keep journals. Then the pool's events do not decide which workers are busy, since
+    they may be delivered after the call is over.
     """
 
     def __init__(self) -> None:
@@ -21,16 +21,16 @@ class WorkerTracker:
         self._busy: dict[int, int | None] = {}
 
     def begin(self, pid: int, worker: int | None) -> None:
-        """This worker has begun a request."""
+        """Record that this worker has begun a request."""
         self.seen.add(pid)
         self._busy[pid] = worker
 
     def end(self, pid: int) -> None:
-        """This worker is at work on nothing: it has answered, or it has ended."""
+        """Record that this worker is not busy: it has answered, or it has ended."""
         self._busy.pop(pid, None)
 
     def observe(self, event: Event) -> None:
-        """A step of the pool."""
+        """Record an event of the pool."""
         if event.pid is None:
             return
         match event.kind:
@@ -46,9 +46,9 @@ class WorkerTracker:
                 pass
 
     def busiest(self) -> tuple[int, int | None] | None:
-        """Pid and id of the worker that has been busy longest; None if none is."""
+        """Return the pid and id of the worker that has been busy longest; None if no worker is busy."""
         return next(iter(list(self._busy.items())), None)
 
     def busy(self, pid: int) -> bool:
-        """Whether this worker is at work on a request."""
+        """Return whether this worker is busy with a request."""
         return pid in self._busy
