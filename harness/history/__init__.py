@@ -1,1 +1,1 @@
-"""What a run recorded, and what can be read from it."""
+"""The history of a run: what was recorded, and what can be computed from it."""

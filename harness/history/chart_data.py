@@ -1,4 +1,4 @@
-"""What a reader sees of one run: its course over time, its distribution, its levels and the calls worth a look.
+"""Chart data of one run: its course over time, its distribution, its resource levels and notable calls.
 
 Pure. Large histories are aggregated: every call is in some bucket, and what a list leaves out is counted beside it.
 """
@@ -20,7 +20,7 @@ from poolproof.harness.model.fault import FaultRecord
 from poolproof.harness.model.verdict import Verdict
 
 MOST_STRETCHES = 400
-"""So many stretches of work are shown one by one; more of them as shares of buckets."""
+"""Up to this many stretches of work are shown one by one; more are shown as shares of buckets."""
 MOST_STEPS = 120
 MOST_BUCKETS = 60
 LEAST_BUCKETS = 10
@@ -28,7 +28,7 @@ CALLS_A_BUCKET = 5
 SHARE_BUCKETS = 60
 MOST_LANES = 16
 OTHERS = -1
-"""No worker's number."""
+"""In place of a worker's number: all other workers."""
 MOST_LEVELS = 40
 MOST_NOTED = 40
 MOST_FAULTS = 60
@@ -44,7 +44,7 @@ class Step(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Flow(msgspec.Struct, frozen=True, array_like=True):
-    """What ended between two moments, in seconds since the run's begin: results, other ends, and response times."""
+    """Counts of results and of other outcomes between two moments, in seconds of the run, and response times."""
 
     start_s: float
     end_s: float
@@ -55,7 +55,7 @@ class Flow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Share(msgspec.Struct, frozen=True, array_like=True):
-    """How much of a bucket of time a worker was at work (0 to 1), and on how many calls. OTHERS is all others."""
+    """The share of a bucket (0 to 1) in which a worker was at work, and on how many calls. OTHERS: all others."""
 
     worker: int
     start_s: float
@@ -75,7 +75,7 @@ class Level(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Struck(msgspec.Struct, frozen=True, kw_only=True):
-    """A fault on the run's clock, and when the pool was itself again; None: nobody can tell."""
+    """A fault on the run's clock, and when the pool had recovered; None: unknown."""
 
     kind: str
     at_s: float
@@ -86,7 +86,7 @@ class Struck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Noted(msgspec.Struct, frozen=True, kw_only=True):
-    """One call worth a look, and why. Moments are seconds since the run's begin; None: it was not recorded."""
+    """One notable call, and why it is notable. Times are seconds since the run's begin; None: not recorded."""
 
     index: int
     why: str
@@ -106,11 +106,11 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChartData(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it; empty where nothing was recorded. Seconds count from the run's begin.
+    """The chart data of one run; empty where nothing was recorded. Seconds count from the run's begin.
 
-    `offset_s` is where the stretches of `Metrics.timeline` begin, `stretches` how many there were in all; `shares`
-    stand for them if that are more than `MOST_STRETCHES`. `notable` counts the calls of which `noted` shows the first,
-    `struck_total` the faults of which `struck` does.
+    `offset_s` is the begin of the stretches in `Metrics.timeline`, and `stretches` their total number; `shares` replace
+    them if there are more than `MOST_STRETCHES`. `notable` counts the notable calls, of which `noted` holds the first;
+    `struck_total` counts the faults, of which `struck` holds the first.
     """
 
     steps: tuple[Step, ...] = ()
@@ -127,7 +127,7 @@ class ChartData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def draw(history: History, findings: Sequence[Finding] = ()) -> ChartData:
-    """The picture of a run; calls that `findings` name are noted first."""
+    """Compute the chart data of a run; calls that `findings` name are the first notable ones."""
     begin_ns = _begin(history)
     if begin_ns is None:
         return ChartData()
@@ -158,7 +158,7 @@ def _begin(history: History) -> int | None:
 
 
 def _steps(seconds: Sequence[float]) -> tuple[Step, ...]:
-    # Every call is a step while there are few; else steps of equal share, and the last ones one by one.
+    # With few calls each call is a step; else the steps have equal shares, with more steps in the tails.
     ordered = sorted(seconds)
     total = len(ordered)
     if total <= MOST_STEPS:
@@ -238,7 +238,7 @@ def _shares(spans: Sequence[tuple[int, int, int]], begin_ns: int) -> tuple[Share
 def _levels(history: History, begin_ns: int) -> tuple[Level, ...]:
     samples = history.samples
     step = max(1, -(-len(samples) // MOST_LEVELS))
-    # Of each group the one with the most memory: a peak that an average would hide is what a reader looks for.
+    # Keeps the sample with the most memory of each group: a reader looks for peaks, and an average would hide them.
     kept = [max(samples[at : at + step], key=lambda one: one.memory_bytes) for at in range(0, len(samples), step)]
     return tuple(
         Level(round((one.at_ns - begin_ns) / 1e9, 4), one.memory_bytes, one.descriptors, one.threads, one.children)
@@ -268,7 +268,7 @@ def _struck(faults: Sequence[FaultRecord], healed: Sequence[Recovery], begin_ns:
 
 
 def _why_noted(ops: Ops, findings: Sequence[Finding]) -> dict[int, str]:
-    # By row: calls that findings name, then those without a result, then the slowest.
+    # By row: calls that findings name, then calls without a result, then the slowest calls.
     why: dict[int, list[str]] = {}
     rows = {index: row for row, index in enumerate(ops.index.tolist())}
     for finding in findings:

@@ -1,6 +1,6 @@
-"""The lines of a history file, and a history from lines.
+"""Encodes the lines of a history file, and builds a history from lines.
 
-Pure: bytes in, records out. A line that is torn or strange is counted, never guessed.
+Pure: bytes in, records out. A line that is incomplete or invalid is counted, and its content is never guessed.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from poolproof.harness.model.op import Op, OpType
 
 
 class OpLine(msgspec.Struct, frozen=True, tag="op"):
-    """An operation as it began."""
+    """The begin of an operation."""
 
     op: Op
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is known of an operation at its end and was not at its begin; see Op.
+    """The fields of an operation that are known only at its end; see Op.
 
-    The times and numbers that the pool's events tell stand here in histories of older versions alone.
+    Only histories of older versions have the times and numbers of the pool's events here.
     """
 
     index: int
@@ -49,32 +49,34 @@ class End(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class EndLine(msgspec.Struct, frozen=True, tag="end"):
-    """How an operation ended."""
+    """The end of an operation."""
 
     end: End
 
 
 class EventLine(msgspec.Struct, frozen=True, tag="event"):
-    """A step of the pool."""
+    """An event of the pool."""
 
     event: Event
 
 
 class FaultLine(msgspec.Struct, frozen=True, tag="fault"):
-    """What came of a fault."""
+    """The result of a fault."""
 
     fault: FaultRecord
 
 
 class SampleLine(msgspec.Struct, frozen=True, tag="sample"):
-    """What the run's process held."""
+    """A sample of what the run's process held."""
 
     sample: Sample
 
 
 class MarkLine(msgspec.Struct, frozen=True, tag="mark"):
-    """A moment of the run itself: begun, ended, close_began, close_ended, finished, or with its text trouble
-    or a complaint.
+    """A moment of the run itself.
+
+    The names are begun, ended, healed, probed, close_began, close_ended and finished; trouble, complaint, no_statistics
+    and no_sessions have a text.
     """
 
     name: str
@@ -83,13 +85,13 @@ class MarkLine(msgspec.Struct, frozen=True, tag="mark"):
 
 
 class LeftoversLine(msgspec.Struct, frozen=True, tag="leftovers"):
-    """What was left after close."""
+    """What was left after the close."""
 
     leftovers: Leftovers
 
 
 class StatisticsLine(msgspec.Struct, frozen=True, tag="statistics"):
-    """What the pool counted."""
+    """The pool's own statistics."""
 
     statistics: Statistics
 
@@ -106,7 +108,7 @@ _decoder = msgspec.json.Decoder(Line)
 
 
 class _Reader:
-    """Takes lines and makes columns of them, so that only the operations under way are objects."""
+    """Reads lines into columns; only the operations in progress are objects."""
 
     def __init__(self, nonces: Vocabulary) -> None:
         self.events = Events.gathering()
@@ -126,7 +128,7 @@ class _Reader:
         self._ended: list[Op] = []
 
     def take(self, lines: list[Line]) -> None:
-        """These come next."""
+        """Read the next lines."""
         events = [line.event for line in lines if type(line) is EventLine]
         self.events.extend(events)
         told = [event for event in events if event.correlation is not None and event.call is not None]
@@ -164,7 +166,7 @@ class _Reader:
 
     def _end(self, end: End) -> None:
         begun = self._begun.pop(end.index, None)
-        if begun is None:  # it has ended before, or its begin is lost, and with it what was asked
+        if begun is None:  # the operation has ended before, or its begin is lost, and with it the request
             begun = self._ended_before(end.index)
         if begun is None:
             self.torn += 1
@@ -182,7 +184,7 @@ class _Reader:
         self._ended.clear()
 
     def told_ops(self) -> Ops:
-        """All operations by their numbers; of several that have the same one the last, with the ends of all."""
+        """Return all operations by number; of several with one number the last, with the completions of all."""
         self._ended += self._begun.values()
         self._gather()
         told = Ops(**self.ops.columns())
@@ -195,8 +197,8 @@ class _Reader:
 
 
 def build_history(info: RunInfo, lines: Iterable[bytes], services: Iterable[ServiceInterval]) -> History:
-    """The history that the lines and the workers' journals tell. An operation's later line replaces the earlier."""
-    nonces = Vocabulary()  # those of the operations and of the journals are compared
+    """Build the history from the lines and the workers' journals. A later line of an operation replaces the earlier."""
+    nonces = Vocabulary()  # shared, since the nonces of operations and journals are compared
     reader = _Reader(nonces)
     lines = iter(lines)
     while some := list(islice(lines, AT_ONCE)):
@@ -231,7 +233,7 @@ def build_history(info: RunInfo, lines: Iterable[bytes], services: Iterable[Serv
 
 
 def _decode(lines: list[bytes]) -> tuple[list[Line], int]:
-    # The lines that can be read, and how many cannot.
+    # Returns the valid lines, and the number of the others.
     try:
         found = _decoder.decode_lines(b"\n".join(lines))
         if len(found) == len(lines):

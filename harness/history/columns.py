@@ -1,7 +1,7 @@
 """Columns: one array for each field of many records, so that a million records cost bytes and not objects.
 
-Pure. Whole numbers and seconds are numpy arrays, words are codes of a vocabulary, documents are JSON text that is
-decoded when it is looked at. A table is made of columns, and is a sequence of its records all the same.
+Pure. Whole numbers and seconds are numpy arrays. Words are codes of a vocabulary. Documents are JSON text that is
+decoded on access. A table consists of columns, and is a sequence of its records.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from numpy.typing import NDArray
 
 Numbers: TypeAlias = NDArray[Any]
 Rows: TypeAlias = NDArray[Any] | slice
-"""Which rows: their numbers, a mask, or a stretch of them."""
+"""A selection of rows: row numbers, a mask, or a slice."""
 Record = TypeVar("Record")
 Own = TypeVar("Own", bound="Table[Any]")
 
 NONE = -(1 << 31)
-"""Stands for None among whole numbers: no time, no process and no call has it."""
+"""Stands for None among whole numbers; no time, pid or call number has this value."""
 AT_ONCE = 4096
-"""So many records are objects at the same time while a table is walked through."""
+"""How many records are objects at the same time during an iteration over a table."""
 
 
 class Column(Protocol):
-    """What a table asks of a column; numpy arrays do it too."""
+    """What a table needs of a column; numpy arrays satisfy it too."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: Any, /) -> Any: ...  # noqa: ANN401 - a value for a number, a column for rows
 
     def tolist(self) -> list[Any]:
-        """The values as objects."""
+        """Return the values as objects."""
         ...
 
 
 class Words:
-    """A column of words, each held once: `codes` are places in `words`."""
+    """A column of words, which holds each word once: `codes` are indexes into `words`."""
 
     __slots__ = ("codes", "words")
 
@@ -58,22 +58,22 @@ class Words:
         return Words(self.codes[rows], self.words)
 
     def tolist(self) -> list[Any]:
-        """The words, row by row."""
+        """Return the words, row by row."""
         words = self.words
         return [words[code] for code in self.codes.tolist()]
 
     def are(self, *wanted: object) -> NDArray[np.bool_]:
-        """Where it is one of these."""
+        """Return where the word is one of `wanted`."""
         chosen = [code for code, word in enumerate(self.words) if word in wanted]
         return self.codes == chosen[0] if len(chosen) == 1 else np.isin(self.codes, chosen)
 
     def counts(self) -> Counter[Any]:
-        """How often each word occurs, those that do not left out."""
+        """Return how often each word occurs; words that do not occur are left out."""
         found = np.bincount(self.codes, minlength=len(self.words)).tolist()
         return Counter({word: count for word, count in zip(self.words, found, strict=True) if count})
 
     def codes_in(self, other: Words) -> Numbers:
-        """What would be their codes in the other column, by the text of each word; -1 for None and what it lacks."""
+        """Return each row's code in the other column, by the text of the word; -1 for None and words not in `other`."""
         strange = [code for code, word in enumerate(self.words) if not isinstance(word, str)]
         if self.words is other.words and all(self.words[code] is None for code in strange):
             codes = self.codes.astype(np.int32, copy=False)
@@ -84,7 +84,7 @@ class Words:
 
 
 class Objects:
-    """A column of JSON values that are there already."""
+    """A column of JSON values that are objects already."""
 
     __slots__ = ("_values",)
 
@@ -102,16 +102,16 @@ class Objects:
         return Objects([self._values[row] for row in rows.tolist()])
 
     def tolist(self) -> list[Any]:
-        """The values."""
+        """Return the values."""
         return list(self._values)
 
     def same_text(self, other: Objects | Documents, without: bytes) -> NDArray[np.bool_]:
-        """Nowhere: there is no text to compare."""
+        """Return False in every row: there is no text to compare."""
         return np.zeros(len(self), dtype=bool)
 
 
 class Documents:
-    """A column of JSON values as text, all in one piece; a value is decoded each time that it is asked for."""
+    """A column of JSON values as one piece of text; a value is decoded at each access."""
 
     __slots__ = ("_ends", "_starts", "_text")
 
@@ -127,13 +127,13 @@ class Documents:
         return Documents(self._text, self._starts[rows], self._ends[rows])
 
     def tolist(self) -> list[Any]:
-        """The values, decoded."""
+        """Return the decoded values."""
         decode, text = msgspec.json.Decoder().decode, memoryview(self._text)
         pairs = zip(self._starts.tolist(), self._ends.tolist(), strict=True)
         return [decode(text[start:end]) for start, end in pairs]
 
     def same_text(self, other: Objects | Documents, without: bytes) -> NDArray[np.bool_]:
-        """Where both are the same text, so surely the same JSON, and `without` is not in it; elsewhere nobody knows."""
+        """Return where both have the same text, so equal JSON, that does not contain `without`; elsewhere undecided."""
         if not isinstance(other, Documents):
             return np.zeros(len(self), dtype=bool)
         same: NDArray[np.bool_] = (self._ends - self._starts) == (other._ends - other._starts)
@@ -148,7 +148,7 @@ class Documents:
 
 
 class Table(Sequence[Record]):
-    """Records of one type, each of whose fields is a column of the same name."""
+    """Records of one type; each field of the records is a column of the same name."""
 
     RECORD: ClassVar[type]
 
@@ -158,15 +158,15 @@ class Table(Sequence[Record]):
             setattr(self, name, column)
 
     def take(self: Own, rows: Rows) -> Own:
-        """A table of these rows, in this order."""
+        """Return a table of these rows, in this order."""
         return type(self)(**{name: column[rows] for name, column in self._columns.items()})
 
     def replacing(self: Own, **columns: Column) -> Own:
-        """The same with other columns of these names."""
+        """Return the table with the columns of these names replaced."""
         return type(self)(**{**self._columns, **columns})
 
     def rows(self, *names: str, at: Rows | None = None) -> Iterator[tuple[Any, ...]]:
-        """Of each record (of those `at` these rows) the fields of these names; None where there is none."""
+        """Yield the fields `names` of each record (or of the rows `at`); None for a missing value."""
         columns = [self._columns[name] for name in names]
         if at is not None and not isinstance(at, slice) and at.dtype == np.bool_:
             at = np.flatnonzero(at)
@@ -194,7 +194,7 @@ class Table(Sequence[Record]):
         return next(iter(self.take(slice(row, row + 1))))
 
     def __eq__(self, other: object) -> bool:
-        """A table is what its records are: any sequence of equal ones equals it."""
+        """Compare as a sequence: a table equals any sequence of equal records."""
         if not isinstance(other, Sequence):
             return NotImplemented
         return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
@@ -219,25 +219,25 @@ def _objects(column: Column) -> list[Any]:
 
 
 class Gathered(Protocol):
-    """A column that grows. What was given to it is held in as few bytes as the column itself."""
+    """A column that grows. The values in it take as few bytes as in the finished column."""
 
     def extend(self, values: list[Any]) -> None:
-        """Add these."""
+        """Add these values."""
         ...
 
     def column(self) -> Column:
-        """All that were added; nothing may be added after."""
+        """Return the column of all values; nothing may be added afterwards."""
         ...
 
 
 class GatheredNumbers:
-    """Whole numbers or None, as narrow as they may be: of 32 bits, of 64, or of any size."""
+    """Whole numbers or None, as narrow as possible: 32 bits, 64 bits, or any size."""
 
     def __init__(self, typecode: str = "i") -> None:
         self._held: array[int] | list[int] = array(typecode)
 
     def extend(self, values: list[int | None]) -> None:
-        """Add these."""
+        """Add these values."""
         numbers = [NONE if value is None else value for value in values]
         while isinstance(self._held, array):
             try:
@@ -248,7 +248,7 @@ class GatheredNumbers:
         self._held += numbers
 
     def column(self) -> Numbers:
-        """All that were added."""
+        """Return the column of all values."""
         if isinstance(self._held, list):
             return np.array(self._held, dtype=object)
         return np.frombuffer(self._held, dtype=self._held.typecode) if self._held else np.empty(0, np.int64)
@@ -261,16 +261,16 @@ class GatheredSeconds:
         self._held = array("d")
 
     def extend(self, values: list[float | None]) -> None:
-        """Add these."""
+        """Add these values."""
         self._held.extend([np.nan if value is None else value for value in values])
 
     def column(self) -> Numbers:
-        """All that were added."""
+        """Return the column of all values."""
         return np.frombuffer(self._held) if self._held else np.empty(0)
 
 
 class Vocabulary(dict[Any, int]):
-    """A code for each word, which is its place in `words`. Several columns may share one."""
+    """Maps each word to its code, which is its index in `words`. Several columns may share one vocabulary."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -283,14 +283,14 @@ class Vocabulary(dict[Any, int]):
 
 
 class GatheredWords:
-    """Words or None; `vocabulary` is given if other columns share it."""
+    """Words or None; pass `vocabulary` to share it between columns."""
 
     def __init__(self, vocabulary: Vocabulary | None = None) -> None:
         self._vocabulary = Vocabulary() if vocabulary is None else vocabulary
-        self._codes = array("B")  # a byte each, as long as the words are few
+        self._codes = array("B")  # one byte each, as long as there are few words
 
     def extend(self, values: list[Any]) -> None:
-        """Add these."""
+        """Add these words."""
         vocabulary = self._vocabulary
         codes = [vocabulary[value] for value in values]
         if len(vocabulary.words) > 256 and self._codes.typecode == "B":
@@ -298,14 +298,14 @@ class GatheredWords:
         self._codes.extend(codes)
 
     def column(self) -> Words:
-        """All that were added."""
+        """Return the column of all words."""
         dtype = np.uint8 if self._codes.typecode == "B" else np.int32
         codes = np.frombuffer(self._codes, dtype=dtype) if self._codes else np.empty(0, dtype)
         return Words(codes, self._vocabulary.words)
 
 
 class GatheredKinds:
-    """Members of one enumeration of words; a byte each."""
+    """Members of one enumeration of words; one byte each."""
 
     def __init__(self, kinds: type[StrEnum]) -> None:
         self._words = list(kinds)
@@ -313,12 +313,12 @@ class GatheredKinds:
         self._codes = array("B")
 
     def extend(self, values: list[StrEnum]) -> None:
-        """Add these."""
+        """Add these members."""
         places = self._places
-        self._codes.extend([places[value._value_] for value in values])  # the hash of a member is no quick thing
+        self._codes.extend([places[value._value_] for value in values])  # hashing an enumeration member is slow
 
     def column(self) -> Words:
-        """All that were added."""
+        """Return the column of all members."""
         return Words(np.frombuffer(self._codes, dtype=np.uint8) if self._codes else np.empty(0, np.uint8), self._words)
 
 
@@ -329,11 +329,11 @@ class GatheredObjects:
         self._held: list[Any] = []
 
     def extend(self, values: list[Any]) -> None:
-        """Add these."""
+        """Add these values."""
         self._held += values
 
     def column(self) -> Objects:
-        """All that were added."""
+        """Return the column of all values."""
         return Objects(self._held)
 
 
@@ -346,48 +346,48 @@ class GatheredDocuments:
         self._encode_into = msgspec.json.Encoder().encode_into
 
     def extend(self, values: list[Any]) -> None:
-        """Add these."""
+        """Add these values."""
         encode_into, text, add = self._encode_into, self._text, self._ends.append
         for value in values:
             encode_into(value, text, -1)
             add(len(text))
 
     def column(self) -> Documents:
-        """All that were added."""
+        """Return the column of all values."""
         ends = np.frombuffer(self._ends, dtype=np.int64)
         return Documents(self._text, ends[:-1], ends[1:])
 
 
 class Gathering(Generic[Record]):
-    """Turns records into columns, some at a time: `columns` has one for each field that is kept."""
+    """Turns records into columns, in portions: `columns` has one column for each field that is kept."""
 
     def __init__(self, columns: Mapping[str, Gathered]) -> None:
         self._columns = [(attrgetter(name), column) for name, column in columns.items()]
         self._names = tuple(columns)
 
     def extend(self, records: Sequence[Record]) -> None:
-        """Add these."""
+        """Add these records."""
         for field, column in self._columns:
             column.extend([field(record) for record in records])
 
     def extend_all(self, records: Iterable[Record]) -> None:
-        """Add these, however many there are."""
+        """Add these records, portion by portion."""
         records = iter(records)
         while some := list(islice(records, AT_ONCE)):
             self.extend(some)
 
     def columns(self) -> dict[str, Column]:
-        """The columns by name."""
+        """Return the columns by name."""
         return {name: column.column() for name, (_, column) in zip(self._names, self._columns, strict=True)}
 
 
 def last_where(mask: NDArray[np.bool_]) -> Numbers:
-    """For each row the latest one up to it, itself included, where `mask` holds; -1 if none does."""
+    """Return for each row the last row up to it (itself included) where `mask` holds; -1 if there is none."""
     return np.maximum.accumulate(np.where(mask, np.arange(len(mask)), -1)) if len(mask) else np.empty(0, np.int64)
 
 
 def order_by(*columns: Numbers) -> Numbers:
-    """The rows in order of the first column, then of the second, and so on; equal ones stay as they are."""
+    """Return the rows sorted by the first column, then by the second, and so on; the sort is stable."""
     rows = len(columns[-1])
     order: Numbers = np.arange(rows, dtype=np.int32 if rows < 1 << 31 else np.int64)
     for column in reversed(columns):
@@ -398,13 +398,13 @@ def order_by(*columns: Numbers) -> Numbers:
 
 
 def repeated(values: Numbers) -> dict[Any, int]:
-    """How often those values occur that occur more than once."""
+    """Return each value that occurs more than once, with its count."""
     found, counts = np.unique(values, return_counts=True)
     return dict(zip(found[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True))
 
 
 def numbered(*columns: Numbers) -> Numbers:
-    """One number for each row, the same for two rows if they are equal in every column; it depends on nothing else."""
+    """Return one number for each row; two rows have the same number exactly if they are equal in every column."""
     _, number = np.unique(columns[0], return_inverse=True)
     for column in columns[1:]:
         _, codes = np.unique(column, return_inverse=True)
@@ -413,7 +413,7 @@ def numbered(*columns: Numbers) -> Numbers:
 
 
 def find_last(keys: Sequence[Numbers], among: Sequence[Numbers]) -> Numbers:
-    """For each row of `keys` the last row of `among` that is equal in every column; -1 if there is none."""
+    """Return for each row of `keys` the last row of `among` that is equal in every column; -1 if there is none."""
     count = len(among[0])
     number = numbered(*(np.concatenate((one, other)) for one, other in zip(among, keys, strict=True)))
     last = np.full(len(number) + 1, -1, dtype=np.int64)
@@ -422,12 +422,12 @@ def find_last(keys: Sequence[Numbers], among: Sequence[Numbers]) -> Numbers:
 
 
 def pick(values: Numbers, rows: Numbers, missing: int) -> Numbers:
-    """The values at these rows; `missing` where the row is -1."""
+    """Return the values at these rows; `missing` where the row is -1."""
     return np.where(rows >= 0, values[rows], missing) if len(values) else np.full(len(rows), missing)
 
 
 class Earliest:
-    """The smallest moment of each key: what a dict from keys to moments would tell, of a whole column at once."""
+    """The earliest moment of each key, as a dict from keys to moments would hold it, but for a whole column at once."""
 
     def __init__(self, keys: Numbers, moments: Numbers) -> None:
         order = order_by(keys, moments)
@@ -437,7 +437,7 @@ class Earliest:
         self._keys, self._moments = keys[first], moments[first]
 
     def of(self, keys: Numbers) -> Numbers:
-        """The moment of each of these keys, NONE if it has none."""
+        """Return the moment of each key; NONE if the key has none."""
         if not len(self._keys):
             return np.full(len(keys), NONE, dtype=np.int64)
         place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)

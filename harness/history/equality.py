@@ -1,6 +1,6 @@
-"""When two JSON values are the same: by type and value, so 1 is not 1.0 and not True.
+"""Equality of two JSON values by type and value, so 1 is not 1.0 and not True.
 
-Pure. `without` drops what differs between two honest runs: times, pids and the like.
+Pure. `without` removes what differs between two correct runs: times, pids and the like.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ VOLATILE = frozenset(
         "programs_count",
     }
 )
-"""Fields of answers that depend on when and by whom they were given."""
+"""Fields of answers that depend on the time and the worker."""
 
 
 def same_json(one: Any, other: Any) -> bool:  # noqa: ANN401 - any JSON
-    """Whether two JSON values are equal in type and value, all the way down."""
+    """Return whether two JSON values are equal in type and value at every depth."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
@@ -39,7 +39,7 @@ def same_json(one: Any, other: Any) -> bool:  # noqa: ANN401 - any JSON
 
 
 def without(value: Any, fields: frozenset[str]) -> Any:  # noqa: ANN401
-    """A copy of a JSON value without these fields of its objects, at any depth."""
+    """Return a copy of a JSON value whose objects lack these fields at every depth."""
     if isinstance(value, dict):
         return {key: without(inner, fields) for key, inner in value.items() if key not in fields}
     if isinstance(value, list):

@@ -1,6 +1,6 @@
-"""What one run recorded: its operations, the steps of its workers, its faults and what was left over.
+"""The history of one run: its operations, the events of its workers, its faults and what was left over.
 
-Pure data with lookups; it refuses to judge. All times are time.monotonic_ns of one machine.
+Pure data with lookups; it does not judge. All times are time.monotonic_ns of one machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from poolproof.harness.model.op import Op, OpType
 
 
 class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
-    """What was still there after close that was not there before: pids, descriptors and threads by name."""
+    """What was held after the close and not before the run: pids, descriptors and threads by name."""
 
     processes: tuple[int, ...] = ()
     descriptors: tuple[str, ...] = ()
@@ -38,11 +38,11 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What was run, so that it can be run again. `file` defines the scenario if the catalogue does not.
+    """What was run, so that it can be run again. `file` defines the scenario if it is not in the catalogue.
 
-    `worker_command` is empty for the shipped worker. `face` is the way in which the pool was called, `observed`
-    whether it had an observer, and `baseline` the other pool of a face that needs two. `void` are the checkers that
-    this face's contract makes void, `uncounted` the outcomes that it leaves out of the pool's statistics.
+    `worker_command` is empty for the shipped worker. `face` is the way in which the pool was called, `observed` whether
+    it had an observer, and `baseline` the other pool of a face that needs two pools. `void` are the checkers that do
+    not apply because of the face's contract; `uncounted` are the outcomes that it leaves out of the pool's statistics.
     """
 
     scenario: str
@@ -66,7 +66,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventsByKind(Mapping[EventKind, Events]):
-    """The events of each kind in order of time, found when they are asked for, so that they are held only once."""
+    """The events of each kind in order of time, selected on access, so that each event is held only once."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
@@ -83,11 +83,12 @@ class EventsByKind(Mapping[EventKind, Events]):
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """A whole run. `finished` is false if it was cut off; `trouble` says what went wrong with the run itself.
+    """The history of a whole run.
 
-    `complaints` are what the face has seen the pool do wrong, beside what became of the calls.
+    `finished` is false if the run was cut off; `trouble` says what failed in the run itself. `complaints` are faults of
+    the pool that the face saw, beside the outcomes of the calls.
 
-    Operations, events and service intervals are tables, made of whatever sequences are given.
+    Operations, events and service intervals are tables; sequences are converted.
     """
 
     info: RunInfo
@@ -121,7 +122,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def queued_ns(self) -> Earliest:
-        """By when each call surely had its place in the queue, from what its OFFER tells of its wait."""
+        """Since when each call certainly had its place in the queue, from the waiting time in its OFFER."""
         offers = self.events_by_kind[EventKind.OFFER]
         told = np.array([int(word) if word.isdecimal() else NONE for word in offers.detail.words], dtype=np.int64)
         waited_us = told[offers.detail.codes] if len(told) else offers.at_ns
@@ -129,11 +130,11 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return Earliest(offers.call[known], (offers.at_ns - waited_us * 1000)[known])
 
     def steps(self, *kinds: EventKind) -> Events:
-        """The workers' events of these kinds, worker by worker, each in order of time; of one moment, as recorded."""
+        """Return the workers' events of these kinds by worker, then by time; events of the same moment as recorded."""
         return self.events.take(self.step_rows(*kinds))
 
     def step_rows(self, *kinds: EventKind) -> Numbers:
-        """The rows of `steps` among the events, for whoever needs few of their columns."""
+        """Return the rows of `steps` among the events, for callers that need few of the columns."""
         events = self.events
         rows = np.flatnonzero(events.kind.are(*kinds) & (events.worker != NONE))
         rows = rows.astype(np.int32) if len(events) < 1 << 31 else rows
@@ -141,12 +142,12 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def granted_ns(self) -> Earliest:
-        """When each call was first given a worker: OFFER or ACCEPT, whichever came first."""
+        """When each call was first assigned a worker: the first of OFFER and ACCEPT."""
         return self._earliest(EventKind.OFFER, EventKind.ACCEPT)
 
     @cached_property
     def left_ns(self) -> Earliest:
-        """When each call gave up or was over: WITHDRAW or DONE, whichever came first."""
+        """When each call gave up or was over: the first of WITHDRAW and DONE."""
         return self._earliest(EventKind.WITHDRAW, EventKind.DONE)
 
     def _earliest(self, *kinds: EventKind) -> Earliest:
@@ -155,19 +156,19 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def closed_intervals(self) -> Services:
-        """Those of `intervals` whose end is known, by start and end. One without an end is cut at its worker's end."""
+        """The intervals whose end is known, by start and end. An interval without an end is cut at its worker's end."""
         intervals = self.intervals
         ends = self.events.take(self.events.kind.are(EventKind.KILL, EventKind.REAP) & (self.events.pid != NONE))
         killed = ends.take(ends.kind.are(EventKind.KILL))
         end_ns = intervals.end_ns
-        for moments in (Earliest(killed.pid, killed.at_ns), Earliest(ends.pid, ends.at_ns)):  # the kill counts first
+        for moments in (Earliest(killed.pid, killed.at_ns), Earliest(ends.pid, ends.at_ns)):  # a kill takes precedence
             end_ns = np.where(end_ns == NONE, moments.of(intervals.pid), end_ns)
         found = intervals.replacing(end_ns=end_ns).take((end_ns != NONE) & (end_ns >= intervals.start_ns))
         return found.take(order_by(found.start_ns, found.end_ns))
 
     @cached_property
     def intervals(self) -> Services:
-        """When workers were at work on requests, by their own journals; from SEND to RECEIVE if there are none."""
+        """When workers were at work on requests, by their journals; without journals, from SEND to RECEIVE."""
         if len(self.services):
             return self.services
         return Services.of_exchanges(
@@ -176,9 +177,9 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def serving(self) -> Numbers:
-        """For each operation the row of the service interval of its request, -1 if none is.
+        """For each operation, the row of the service interval of its request; -1 if there is none.
 
-        By process and number, or by its nonce if the pool has told of no call.
+        Matched by pid and call number, or by the nonce if the pool has reported no call.
         """
         ops, services = self.ops, self.services
         found = find_last((ops.pid, ops.call), (services.pid, services.request_id))
@@ -186,21 +187,21 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return np.where(untold, first_service(ops, services) if untold.any() else -1, found)
 
     def limits_s(self, ops: Ops) -> Numbers:
-        """How long each of these operations may take, in seconds: its own limit, or the pool's."""
+        """Return the limit of each operation in seconds: its own limit, or else the pool's."""
         return np.where(np.isnan(ops.timeout_s), self.info.call_timeout_s, ops.timeout_s)
 
     def patience_s(self, ops: Ops) -> Numbers:
-        """How long each may wait for a worker, in seconds, within its whole limit."""
+        """Return how many seconds each operation may wait for a worker, within its whole limit."""
         own_s = ops.checkout_timeout_s
         return np.minimum(self.limits_s(ops), np.where(np.isnan(own_s), self.info.checkout_timeout_s, own_s))
 
     @cached_property
     def judged_ops(self) -> Ops:
-        """All operations; of a run that was cut off only those that had ended, since nobody knows of the others."""
+        """All operations; if the run was cut off, only those that had ended, since the others are unknown."""
         return self.ops if self.finished else self.ops.take(self.ops.completed_ns != NONE)
 
     def labelled(self, label: str) -> Ops:
-        """Those of `judged_ops` whose step has this label."""
+        """Return those of `judged_ops` whose step has this label."""
         chosen = self.judged_ops.label.are(label)
         return self.judged_ops if chosen.all() else self.judged_ops.take(chosen)
 

@@ -1,7 +1,7 @@
-"""Joins operations with what others tell of them: the pool's events by the caller's number, the journals by the nonce.
+"""Joins operations with other records: the pool's events by the caller's number, the journals by the nonce.
 
-Pure. A pool may deliver the events of a call when its operation is over, and in any order, so they are joined when a
-history is read and not while it is written.
+Pure. A pool may deliver the events of a call after its operation is over, and in any order, so events are joined when
+the history is read and not while it is written.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from poolproof.harness.model.fault import FaultRecord
 
 
 def join_events(ops: Ops, events: Events, calls: Numbers, correlations: Numbers) -> Ops:
-    """The operations with their pool call, and the moments, worker and pid that the call's events tell.
+    """Return the operations with their pool call, and with the moments, worker and pid in the call's events.
 
-    `calls` and `correlations` are those of the ENQUEUE events that have both; a correlation is an operation's index
-    plus one. Of several calls of one operation the last one counts.
+    `calls` and `correlations` come from the ENQUEUE events that have both; a correlation is an operation's index plus
+    one. If one operation has several calls, the last one counts.
     """
     if not len(calls) or not len(ops):
         return ops
@@ -55,14 +55,14 @@ def _prefer(values: Numbers, rows: Numbers, otherwise: Numbers) -> Numbers:
 
 
 def first_service(ops: Ops, services: Services) -> Numbers:
-    """For each operation the row of the first service interval with its nonce; -1 if there is none."""
-    nonces = services.nonce.codes_in(ops.nonce)[::-1]  # services are in order of time
+    """Return for each operation the row of the first service interval with its nonce; -1 if there is none."""
+    nonces = services.nonce.codes_in(ops.nonce)[::-1]  # service intervals are in order of time
     last = find_last((ops.nonce.codes.astype(np.int64),), (nonces.astype(np.int64),))
     return np.where(last >= 0, len(services) - 1 - last, -1)
 
 
 def join_journals(ops: Ops, services: Services) -> Ops:
-    """The operations with worker and pid of whoever served their nonce, where the pool has told of none."""
+    """Return the operations with the worker and pid that served their nonce, where the pool has reported no worker."""
     unknown = ops.pid == NONE
     if not len(services) or not unknown.any():
         return ops
@@ -71,7 +71,7 @@ def join_journals(ops: Ops, services: Services) -> Ops:
 
 
 def land(faults: Iterable[FaultRecord], ops: Ops) -> tuple[FaultRecord, ...]:
-    """The faults; one that is an operation's own command landed if a worker is known to have got that operation."""
+    """Return the faults; a fault by an operation's own command landed if a worker is known to have the operation."""
     return tuple(fault if fault.op is None else _landed(fault, ops) for fault in faults)
 
 

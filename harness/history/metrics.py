@@ -1,6 +1,6 @@
-"""The figures of one run, from its history.
+"""Computes the metrics of one run from its history.
 
-Pure. It describes and refuses to judge; what was not recorded stays empty.
+Pure. It describes and does not judge; what was not recorded stays empty.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST_RECOVERIES = 100
 
 
 def measure(history: History) -> Metrics:
-    """All figures of a run."""
+    """Compute all metrics of a run."""
     done = history.ops.take(history.ops.completed_ns != NONE)
     intervals = history.closed_intervals
     wall_s = throughput = None
@@ -30,7 +30,7 @@ def measure(history: History) -> Metrics:
     most, mean = overlap_degree(intervals.start_ns, intervals.end_ns) if len(intervals) else (None, None)
     served = (done.received_ns != NONE) & (done.sent_ns != NONE)
     service_s = (done.received_ns - done.sent_ns)[served] / 1e9
-    if not history.info.observed:  # what the workers' own journals tell
+    if not history.info.observed:  # without events, from the workers' journals
         service_s = (intervals.end_ns - intervals.start_ns) / 1e9
     return Metrics(
         ops=len(history.ops),
@@ -59,7 +59,7 @@ def _quantiles(seconds: Sequence[float]) -> Quantiles | None:
 
 
 def _timeline(history: History) -> tuple[Busy, ...]:
-    # From the start, as many as a reader can take in; a run's begin shows its structure as well as its end.
+    # The first stretches, as many as a reader can take in; the begin of a run shows its structure as well as its end.
     intervals = history.closed_intervals[:MOST_STRETCHES]
     if not len(intervals):
         return ()

@@ -1,6 +1,6 @@
-"""How many workers were at work at the same time: structure that no noise can hide.
+"""Computes how many workers were at work at the same time, which noise in the timings cannot hide.
 
-Pure. Intervals without an end are cut at their worker's end, or left out if that is not known.
+Pure. Intervals without an end are cut at their worker's end, or left out if that end is unknown.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from poolproof.harness.history.columns import Numbers
 
 
 def overlap_degree(starts: Numbers, ends: Numbers) -> tuple[int, float]:
-    """The largest number of intervals that hold at the same time, and its mean over the time in which any holds.
+    """Return the largest number of concurrent intervals, and the mean number over the time with at least one interval.
 
     An interval that begins when another ends does not overlap it.
     """
@@ -19,7 +19,7 @@ def overlap_degree(starts: Numbers, ends: Numbers) -> tuple[int, float]:
     starts, ends = starts[lasting], ends[lasting]
     if not len(starts):
         return 0, 0.0
-    moments = np.concatenate((ends, starts))  # at one moment the ends come first
+    moments = np.concatenate((ends, starts))  # at the same moment, ends come before starts
     order = np.argsort(moments, kind="stable")
     moments = moments[order]
     level = np.cumsum(np.where(order < len(ends), -1, 1))

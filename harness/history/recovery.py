@@ -1,6 +1,6 @@
-"""How a pool came back after each fault: the first answer, its full size, and the calls that it cost.
+"""Computes how a pool recovered after each fault: the first answer, the full size, and the calls that were lost.
 
-Pure. It describes and refuses to judge.
+Pure. It describes and does not judge.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from poolproof.harness.history.history import History, OpType
 from poolproof.harness.model.fault import FaultKind
 
 UNHURT = frozenset({"result", "CommandError"})
-"""A call with one of these outcomes had its worker's answer."""
+"""Outcomes of calls that a worker answered."""
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
-    """After one fault that landed, in seconds from it; None: not within the run, or nobody can tell.
+    """The recovery after one fault that landed, in seconds from the fault; None: not within the run, or unknown.
 
-    `first_ok_s` is the end of the first call that was begun after the fault and has a result, `full_size_s` when as
-    many workers were ready as before (the worker that was struck does not count), `lost` how many of the calls that
-    were under way had no answer.
+    `first_ok_s` is the end of the first call that began after the fault and has a result. `full_size_s` is when as many
+    workers were ready as before (the victim does not count). `lost` is how many of the calls that were in flight had no
+    answer.
     """
 
     kind: FaultKind
@@ -35,7 +35,7 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def recoveries(history: History) -> tuple[Recovery, ...]:
-    """One for each fault that landed before the close, in order of time."""
+    """Return one recovery for each fault that landed before the close, in order of time."""
     close_ns = history.close_began_ns
     landed = sorted((fault for fault in history.faults if fault.landed), key=lambda fault: fault.at_ns)
     if not landed:
@@ -43,7 +43,7 @@ def recoveries(history: History) -> tuple[Recovery, ...]:
     ops = history.ops
     answered = ops.take(ops.type.are(OpType.OK) & (ops.completed_ns != NONE))
     answered = answered.take(order_by(answered.invoked_ns))
-    first_ends = np.minimum.accumulate(answered.completed_ns[::-1])[::-1]  # of all that began at a place or later
+    first_ends = np.minimum.accumulate(answered.completed_ns[::-1])[::-1]  # of all calls that began at a row or later
     hurt = ops.take(~ops.outcome.are(*UNHURT))
     size = _Size(history)
     found = []
@@ -67,7 +67,7 @@ def recoveries(history: History) -> tuple[Recovery, ...]:
 
 
 class _Size:
-    """How many workers are ready, step by step up to the close."""
+    """The number of ready workers at every event up to the close."""
 
     def __init__(self, history: History) -> None:
         close_ns = history.close_began_ns
@@ -82,7 +82,7 @@ class _Size:
         self._given_back = given_back if close_ns is None else given_back.take(given_back.at_ns < close_ns)
 
     def full_again(self, at_ns: int, struck: int | None) -> int | None:
-        """When as many are ready as at `at_ns`, without the one that was struck then; None if never."""
+        """Return when as many workers are ready as at `at_ns`, without counting worker `struck`; None if never."""
         ready: set[int | None] = set()
         target: int | None = None
         for when, kind, worker in sorted((*self._changes, *self._first_after(at_ns, struck)), key=itemgetter(0)):
@@ -100,7 +100,7 @@ class _Size:
         return None
 
     def _first_after(self, at_ns: int, struck: int | None) -> list[tuple[int, EventKind, int | None]]:
-        # A worker that was stopped and came to itself again is one that is there, from its next answer on.
+        # A worker that was stopped and continued counts as ready from its next answer on.
         later = slice(int(np.searchsorted(self._given_back.at_ns, at_ns)), None)
         of_struck = np.flatnonzero(self._given_back.worker[later] == (NONE if struck is None else struck))
         places = [0, *of_struck[:1].tolist()] if len(self._given_back.at_ns[later]) else []

@@ -1,6 +1,6 @@
-"""The one line that repeats a run from its seed.
+"""Makes the command line that repeats a run from its seed.
 
-Pure. It names everything that decides a run; what is left to chance is the machine's timing.
+Pure. The command names everything that determines a run; only the timing of the machine is left to chance.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from poolproof.harness.history.history import RunInfo
 
 
 def replay_command(info: RunInfo) -> str:
-    """A shell line that runs the same scenario on the same pool with the same seed and size."""
+    """Return a shell command that runs the same scenario on the same pool with the same seed, size and face."""
     what = f"{info.file}::{info.scenario}" if info.file else info.scenario
     words = ["poolproof", "run", what, "--pool", info.pool, "--seed", str(info.seed)]
     words += ["--workers", str(info.workers), "--clients", str(info.clients)]
@@ -23,6 +23,6 @@ def replay_command(info: RunInfo) -> str:
 
 
 def way_words(info: RunInfo) -> list[str]:
-    """The options that say in which way the pool was called."""
+    """Return the command options for the face, the observer and the baseline of the run."""
     words = ["--face", info.face, "--observed" if info.observed else "--not-observed"]
     return words + (["--baseline", info.baseline] if info.baseline else [])

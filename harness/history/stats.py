@@ -1,6 +1,6 @@
-"""The statistics of comparisons: quantiles, and ratios over paired blocks.
+"""Statistics of comparisons: quantiles, and ratios over paired blocks.
 
-Pure. The unit is the block, since the requests of one run share the machine's drift.
+Pure. The unit is the block, since the requests of one run share the drift of the machine.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import msgspec
 from poolproof.harness.model.errors import UsageError
 
 TRIM = 0.2
-"""The share of the lowest and of the highest values that a trimmed mean leaves out."""
+"""The share of the lowest values, and of the highest values, that a trimmed mean leaves out."""
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """The trimmed geometric mean of paired ratios, with the ends of its interval."""
+    """The trimmed geometric mean of paired ratios, with the ends of its confidence interval."""
 
     ratio: float
     low: float
@@ -26,7 +26,7 @@ class Ratio(msgspec.Struct, frozen=True):
 
 
 def quantile(values: Sequence[float], q: float) -> float:
-    """The q-quantile (0 to 1) of at least one value, interpolated linearly. Raises UsageError."""
+    """Return the q-quantile (0 to 1) with linear interpolation. Raises UsageError if there are no values."""
     if not values or not 0 <= q <= 1:
         raise UsageError(f"a quantile needs values and 0 ≤ q ≤ 1, not {len(values)} values and q = {q}")
     ordered = sorted(values)
@@ -37,7 +37,7 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 
 class Proportion(msgspec.Struct, frozen=True):
-    """`count` of `total`, with the ends of an interval for the share that it stands for."""
+    """The share `count` of `total`, with the ends of a confidence interval for the true share."""
 
     count: int
     total: int
@@ -46,7 +46,7 @@ class Proportion(msgspec.Struct, frozen=True):
 
 
 def proportion(count: int, total: int, *, z: float = 1.959964) -> Proportion:
-    """The Wilson score interval of a share, by default at 95 % (Wilson 1927); 0 to 1 if nothing was tried.
+    """Return the Wilson score interval of a share, by default at 95 % (Wilson 1927); 0 to 1 if `total` is 0.
 
     Raises UsageError unless 0 ≤ count ≤ total.
     """
@@ -62,9 +62,9 @@ def proportion(count: int, total: int, *, z: float = 1.959964) -> Proportion:
 
 
 def paired_ratio(baseline: Sequence[float], candidate: Sequence[float], *, level: float = 0.95) -> Ratio:
-    """candidate / baseline over pairs: the 20 % trimmed mean of the log ratios, with Student's t.
+    """Return candidate / baseline over pairs: the 20 % trimmed mean of the log ratios, with Student's t.
 
-    For few pairs a bootstrap's interval is too narrow. One pair has no interval: 0 to infinity.
+    For few pairs the interval of a bootstrap is too narrow. One pair has no interval: 0 to infinity.
     Raises UsageError for no pairs, unequal lengths or values that are not above 0.
     """
     if not baseline or len(baseline) != len(candidate):
@@ -80,10 +80,10 @@ def paired_ratio(baseline: Sequence[float], candidate: Sequence[float], *, level
 
 
 def trimmed_mean(rows: Sequence[Sequence[float]]) -> tuple[float, float, int]:
-    """The mean of the rows' 20 % trimmed means, its standard error, and the degrees of freedom of Student's t.
+    """Return the mean of the rows' 20 % trimmed means, its standard error, and the degrees of freedom of Student's t.
 
-    The rows have a value for each round, of which there are two at least. Each row is trimmed by itself; what the rows
-    have in common counts once, since the error is that of the mean of the winsorized rows. Source: Yuen 1974.
+    Each row has one value for each of at least two rounds. Each row is trimmed by itself. Variation that the rows have
+    in common counts once, since the error is that of the mean of the winsorized rows. Source: Yuen 1974.
     """
     size = len(rows[0])
     cut = int(TRIM * size)
@@ -103,7 +103,7 @@ def trimmed_mean(rows: Sequence[Sequence[float]]) -> tuple[float, float, int]:
 
 @cache
 def t_quantile(level: float, freedom: int) -> float:
-    """The t within which Student's distribution has the share `level`, on both sides of 0 together."""
+    """Return the t for which the share `level` of Student's distribution lies between −t and t."""
     low, high = 0.0, 1e6
     for _ in range(100):
         middle = (low + high) / 2
@@ -112,7 +112,7 @@ def t_quantile(level: float, freedom: int) -> float:
 
 
 def _t_share(t: float, freedom: int) -> float:
-    # The share within ±t. Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4.
+    # The share of the distribution between −t and t. Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4.
     angle = math.atan2(t, math.sqrt(freedom))
     odd = freedom % 2
     term = math.cos(angle) if odd else 1.0

@@ -1,6 +1,6 @@
-"""The tables of a history: operations, events, and what the workers' journals tell, in columns.
+"""The tables of a history: operations, events and service intervals, in columns.
 
-Pure. Each is a sequence of its records; whoever has a million of them looks at the columns.
+Pure. Each table is a sequence of its records; code that handles a million records reads the columns.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from poolproof.harness.model.op import Op, OpType
 
 
 class Ops(Table[Op]):
-    """Operations."""
+    """A table of operations."""
 
     RECORD = Op
     index: Numbers  # type: ignore[assignment]  # the field, not what finds a record
@@ -62,14 +62,14 @@ class Ops(Table[Op]):
 
     @classmethod
     def of(cls, ops: Iterable[Op]) -> Ops:
-        """A table of these; the JSON values in them stay objects."""
+        """Make a table of these operations; the JSON values in them stay objects."""
         gathering = cls.gathering()
         gathering.extend_all(ops)
         return cls(**gathering.columns())
 
     @staticmethod
     def gathering(values: Callable[[], Gathered] = GatheredObjects, nonces: Vocabulary | None = None) -> Gathering[Op]:
-        """For a table that grows; `values` makes the columns of JSON values, and others may share the `nonces`."""
+        """Start the columns of a table that grows. `values` makes those of JSON values; `nonces` may be shared."""
         return Gathering(
             {
                 "index": GatheredNumbers(),
@@ -101,7 +101,7 @@ class Ops(Table[Op]):
 
 
 class Events(Table[Event]):
-    """Steps of the pool."""
+    """A table of the pool's events."""
 
     RECORD = Event
     kind: Words
@@ -113,14 +113,14 @@ class Events(Table[Event]):
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Events:
-        """A table of these."""
+        """Make a table of these events."""
         gathering = cls.gathering()
         gathering.extend_all(events)
         return cls(**gathering.columns())
 
     @staticmethod
     def gathering() -> Gathering[Event]:
-        """For a table that grows."""
+        """Start the columns of a table that grows."""
         return Gathering(
             {
                 "kind": GatheredKinds(EventKind),
@@ -134,7 +134,7 @@ class Events(Table[Event]):
 
 
 class Services(Table[ServiceInterval]):
-    """Service intervals."""
+    """A table of service intervals."""
 
     RECORD = ServiceInterval
     worker_id: Numbers
@@ -148,7 +148,7 @@ class Services(Table[ServiceInterval]):
 
     @classmethod
     def of(cls, services: Iterable[ServiceInterval], nonces: Vocabulary | None = None) -> Services:
-        """A table of these; operations may share the `nonces`."""
+        """Make a table of these service intervals; operations may share the `nonces`."""
         gathering: Gathering[ServiceInterval] = Gathering(
             {
                 "worker_id": GatheredNumbers(),
@@ -166,7 +166,7 @@ class Services(Table[ServiceInterval]):
 
     @classmethod
     def of_exchanges(cls, ops: Ops, sends: Events, receives: Events) -> Services:
-        """What workers that keep no journal must have done: from each SEND of a call to its RECEIVE."""
+        """Derive the service intervals of workers that keep no journal: from each SEND of a call to its RECEIVE."""
         sends = sends.take((sends.call != NONE) & (sends.worker != NONE))
         op = find_last((sends.call,), (ops.call,))
         answer = find_last((sends.call,), (receives.call,))
