@@ -1,1 +1,1 @@
-"""One comparison: the runs of both pools, their differences, and the judge."""
+"""One comparison: the runs of both pools, their differences, and the judgement."""

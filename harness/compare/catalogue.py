@@ -1,7 +1,7 @@
-"""Finds scenarios: those of the catalogue by name, a user's own in a file. Entry point.
+"""Finds scenarios: those of the catalogue by name, and a user's own in a file. Entry point.
 
-A scenario file is a Python file with at least one module-level `Scenario`; FILE::NAME is one of them. A file that ends
-in .json is a plan that `poolproof shrink` has stored.
+A scenario file is a Python file with at least one module-level `Scenario`; FILE::NAME is one of its scenarios. A file
+whose name ends in .json is a plan that `poolproof shrink` has stored.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from poolproof.scenarios import DEFAULT_SUITE
 
 
 def all_scenarios(suite: str = DEFAULT_SUITE) -> dict[str, Scenario]:
-    """A suite of the catalogue, by name. Raises UsageError if there is none of that name."""
+    """Return a suite of the catalogue, by name. Raises UsageError if there is no suite of that name."""
     if suite not in scenarios.SUITES:
         raise UsageError(f"there is no suite {suite!r}; there are {', '.join(scenarios.SUITES)}")
     return dict(scenarios.SUITES[suite])
 
 
 def is_of_catalogue(scenario: Scenario) -> bool:
-    """Whether this very scenario is in a suite, so that its name alone finds it."""
+    """Return whether this very scenario is in a suite, so that its name alone is enough to find it."""
     return any(suite.get(scenario.name) is scenario for suite in scenarios.SUITES.values())
 
 
 def find_scenarios(wanted: Sequence[str], *, profile: str = "full", suite: str = DEFAULT_SUITE) -> list[Scenario]:
-    """The scenarios of these names, of any suite, or files; all of the suite and the profile if none is named.
+    """Find scenarios by name (in any suite) or in files; if `wanted` is empty, all of the suite and the profile.
 
-    Raises UsageError that names what was not found and the nearest that exists, or what the suite needs.
+    Raises UsageError, which names what was not found and the nearest name, or what the suite needs.
     """
     if not wanted:
         found = [scenario for scenario in all_scenarios(suite).values() if _is_of(scenario, profile)]
@@ -88,7 +88,7 @@ def _only(found: Sequence[Scenario], name: str, file: str) -> list[Scenario]:
 
 
 def scenarios_in(module: ModuleType, where: str) -> list[Scenario]:
-    """The scenarios of a module, in the order of their definition. Raises UsageError if it has none."""
+    """Return the scenarios of a module, in the order of their definition. Raises UsageError if it has none."""
     found = [value for value in vars(module).values() if isinstance(value, Scenario)]
     if not found:
         raise UsageError(f"{where} defines no Scenario")
@@ -96,7 +96,7 @@ def scenarios_in(module: ModuleType, where: str) -> list[Scenario]:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Import a scenario file. Raises UsageError if it is not there or breaks."""
+    """Import a scenario file. Raises UsageError if the file does not exist or raises an error."""
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     name = f"poolproof_scenario_{path.stem}"

@@ -1,6 +1,6 @@
-"""What a comparison has tried: cells of fault × workload × configuration, and the minimum that SAFE needs.
+"""Counts what a comparison has tried: cells of fault × workload × configuration, and the minimum that SAFE needs.
 
-Pure. A fault counts only where it landed; a cell in which nothing was decided is tried and not passed.
+Pure. A fault counts only where it landed; a cell in which nothing was decided counts as tried and not passed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ USUAL = "usual"
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """What was tried of one cell on the candidate; counts are scenarios."""
+    """One cell of the candidate: the scenarios that tried it. `passed` and `unknown` count scenarios."""
 
     fault: str
     workload: str
@@ -30,17 +30,17 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tried(self) -> int:
-        """How many scenarios tried it."""
+        """How many scenarios tried the cell."""
         return len(self.scenarios)
 
 
 def describe_workload(scenario: Scenario) -> str:
-    """What its clients ask of the workers: the commands."""
+    """Describe the workload of a scenario: the commands of its clients."""
     return " + ".join(scenario.commands)
 
 
 def describe_configuration(scenario: Scenario) -> str:
-    """In what its pool differs from a usual one."""
+    """Describe how the scenario's pool differs from the usual one."""
     parts = [f"{name}={value!r}" for name, value in sorted(scenario.config.items())]
     if scenario.fixed_size is not None:
         parts.append(f"{scenario.fixed_size.workers} workers, {scenario.fixed_size.clients} clients")
@@ -50,7 +50,7 @@ def describe_configuration(scenario: Scenario) -> str:
 
 
 def count_cells(rows: Sequence[ScenarioComparison]) -> tuple[Cell, ...]:
-    """Every cell that was tried on the candidate, in alphabetical order."""
+    """Return every cell that was tried on the candidate, in alphabetical order."""
     found: dict[tuple[str, str, str], list[ScenarioComparison]] = {}
     for row in rows:
         if row.candidate.skipped:
@@ -72,7 +72,7 @@ def count_cells(rows: Sequence[ScenarioComparison]) -> tuple[Cell, ...]:
 
 
 class FaceCell(msgspec.Struct, frozen=True, kw_only=True):
-    """What was tried through one face on the candidate; counts are scenarios."""
+    """One cell of the candidate and one face. Counts are scenarios."""
 
     face: str
     observed: bool
@@ -84,7 +84,7 @@ class FaceCell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def count_faces(rows: Sequence[ScenarioComparison]) -> tuple[FaceCell, ...]:
-    """Every cell of face × fault × workload that was tried on the candidate, in alphabetical order."""
+    """Return every cell of face × fault × workload that was tried on the candidate, in alphabetical order."""
     found: dict[tuple[str, bool, str, str], list[tuple[str, Verdict]]] = {}
     for row in rows:
         for result in (row.candidate, *row.candidate_more):
@@ -115,13 +115,13 @@ def _verdict_of(result: RunResult) -> Verdict:
 
 
 def untried_faults(rows: Sequence[ScenarioComparison]) -> tuple[str, ...]:
-    """The kinds of faults that landed in no scenario of the candidate."""
+    """Return the kinds of faults that landed in no scenario of the candidate."""
     landed = {one.kind for row in rows for one in row.candidate.picture.struck if one.landed}
     return tuple(kind.value for kind in FaultKind if kind.value not in landed)
 
 
 def shortfalls(rows: Sequence[ScenarioComparison], cover: Cover | None, minimum: Minimum) -> tuple[str, ...]:
-    """A sentence for each part of the minimum that was not reached."""
+    """Return a sentence for each part of the minimum that was not reached."""
     told = []
     passed = sum(cell.passed > 0 for cell in count_cells(rows))
     if passed < minimum.cells:

@@ -1,6 +1,6 @@
 """One comparison: every scenario on both pools, each run in a job of its own, then the timing, then the judgement.
 
-Knows nothing of reports and of the command line; progress goes to a listener.
+Knows nothing of reports or the command line; progress goes to a listener.
 """
 
 from __future__ import annotations
@@ -43,28 +43,28 @@ from poolproof.harness.run.store import RunFolder
 
 FULL = "full"
 MOST_EXTRA = {"quick": 100}
-"""By profile how many runs through other faces than `execute` a comparison makes at most."""
+"""By profile: the largest number of runs of a comparison through faces other than `execute`."""
 JOB_EXTRA_S = 60.0
-"""What a job may take on top of its scenario's budget: starting, closing and judging."""
+"""How many seconds a job may take beyond its scenario's budget, for starting, closing and judging."""
 
 
 class RunningJob(Protocol):
-    """A run in a process of its own."""
+    """A run in a separate process."""
 
     def result(self, timeout_s: float) -> RunResult:
-        """Wait for its result."""
+        """Wait for the result."""
         ...
 
     def end(self) -> str:
-        """End it at once."""
+        """End the run at once."""
         ...
 
 
 class Progress(Protocol):
-    """Hears how a comparison goes on."""
+    """Receives the progress of a comparison."""
 
     def planned(self, total: int) -> None:
-        """So many steps are to come."""
+        """`total` steps are planned."""
         ...
 
     def began(self, what: str) -> None:
@@ -89,7 +89,7 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def what(self) -> str:
-        """Its name for progress."""
+        """The run's name in progress messages."""
         how = "observed" if self.request.observed else "not observed"
         return f"{self.scenario.name} ({self.request.face}, {how}) on {self.subject.name}"
 
@@ -97,9 +97,9 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
 def run_jobs(
     runs: Sequence[PlannedRun], out: Path, *, jobs: int, start_job: StartJob, progress: Progress
 ) -> list[RunResult]:
-    """Make all of these runs, `jobs` at a time, those with the largest budgets first; the results in their order.
+    """Make all runs, `jobs` at a time, those with the largest budgets first; return results in the order of `runs`.
 
-    An interrupt ends the jobs that run and is raised on; what they recorded stays on disk.
+    An interrupt ends the running jobs and is raised again; what the jobs recorded stays on disk.
     """
     running: set[RunningJob] = set()
     stopping = threading.Event()
@@ -107,10 +107,10 @@ def run_jobs(
 
     def carry_out(planned: PlannedRun) -> RunResult:
         progress.began(planned.what)
-        with sharing(stopping.is_set):  # here and not in the job, whose time is limited
+        with sharing(stopping.is_set):  # not in the job, because its time is limited
             job = start_job(planned.scenario, planned.subject, planned.request, out)
             running.add(job)
-            if stopping.is_set():  # it was started while the others were ended
+            if stopping.is_set():  # the job was started while the others were ended
                 job.end()
             try:
                 result = job.result(planned.scenario.budget_s + JOB_EXTRA_S)
@@ -140,7 +140,7 @@ def run_jobs(
 
 
 def as_shipped_and_observed(scenario: Scenario, subject: Subject, request: Request, side: int = 0) -> list[PlannedRun]:
-    """The two runs that every scenario has on every pool: as a program uses it, and with an observer."""
+    """Return the two runs of every scenario on every pool: as shipped (without an observer), and observed."""
     return [
         PlannedRun(
             scenario=scenario,
@@ -155,12 +155,12 @@ def as_shipped_and_observed(scenario: Scenario, subject: Subject, request: Reque
 def plan_comparison(
     scenarios: Sequence[Scenario], baseline: Subject, candidate: Subject, request: Request, *, most: int | None
 ) -> tuple[list[PlannedRun], tuple[tuple[str, str], ...]]:
-    """All runs of a comparison, and the pairs of a face and a kind of fault or workload that none of them covers.
+    """Plan all runs of a comparison; also return the pairs of a face and a kind of fault or workload that none covers.
 
-    A face that can carry none of the scenarios is told with the first reason, as that its package is not installed.
+    A face that can run none of the scenarios is reported with the first reason, such as a package that is missing.
 
-    Every scenario as shipped and observed on both pools; on the candidate, as shipped, through its other faces too: at
-    most `most` such runs, or in the profile full each scenario through each face.
+    Every scenario runs as shipped and observed on both pools. On the candidate, as shipped, it runs through other faces
+    too: at most `most` such runs in all, or in the profile full each scenario through each face.
     """
     runs = [
         run
@@ -207,9 +207,9 @@ def compare(
     minimum: Minimum = Minimum(),  # noqa: B008 - frozen
     read_cover: Callable[[], Cover | None] = lambda: None,
 ) -> Comparison:
-    """Compare two pools. `read_cover` is asked for the coverage once all scenarios have been run.
+    """Compare two pools. `read_cover` is called for the coverage after all scenarios have been run.
 
-    Raises UsageError if `out` cannot be written, KeyboardInterrupt as it comes.
+    Raises UsageError if `out` cannot be written. A KeyboardInterrupt is raised on.
     """
     began = time.monotonic()
     load_before = os.getloadavg()[0]
@@ -237,13 +237,13 @@ def compare(
 
 
 Main = dict[tuple[str, int], RunResult]
-"""By scenario and side the run that stands for it: as shipped, or observed if that one was skipped."""
+"""By scenario and side: the main run, which is as shipped, or observed if that run was skipped."""
 More = dict[tuple[str, int], list[RunResult]]
-"""By scenario and side all other runs that were not skipped."""
+"""By scenario and side: all other runs that were not skipped."""
 
 
 def sort_results(runs: Sequence[PlannedRun], results: Sequence[RunResult]) -> tuple[Main, More]:
-    """The main run of each scenario and side, and the others."""
+    """Return the main run of each scenario and side, and the other runs."""
     main: Main = {}
     more: More = {}
     for planned, result in zip(runs, results, strict=True):
@@ -258,7 +258,7 @@ def sort_results(runs: Sequence[PlannedRun], results: Sequence[RunResult]) -> tu
 def measure_speeds(
     scenarios: Sequence[Scenario], baseline: Subject, candidate: Subject, request: Request, *, progress: Progress
 ) -> tuple[tuple[Speed, ...], tuple[str, ...]]:
-    """Measure every timed scenario, one after another and alone on the machine; a sentence for each that failed."""
+    """Measure every timed scenario, one by one and alone on the machine; also return a sentence for each failure."""
     speeds: list[Speed] = []
     troubles: list[str] = []
     for scenario in scenarios:
@@ -293,9 +293,9 @@ def assemble(
     duration_s: float,
     command: str = "",
 ) -> Comparison:
-    """Judge what both pools did: `pools` is (baseline, candidate), `results` goes by scenario and 0 or 1 for these.
+    """Judge what both pools did. `pools` is (baseline, candidate); `results` is by scenario and side (0 or 1).
 
-    `more` are further runs by the same, and `not_met` the pairs of face and kind that no run covers.
+    `more` are the further runs of each side, and `not_met` the pairs of face and kind that no run covers.
     """
     compared = compare_results(scenarios, results, more)
     judgement = judge(compared, speeds=speeds, troubles=(*troubles, *shortfalls(compared, coverage, minimum)))
@@ -329,9 +329,9 @@ def compare_results(
     results: Mapping[tuple[str, int], RunResult],
     more: Mapping[tuple[str, int], Sequence[RunResult]] = {},
 ) -> tuple[ScenarioComparison, ...]:
-    """Set the results of both pools side by side, with the answers read back from their folders.
+    """Compare the results of both pools, with the answers read back from their run folders.
 
-    The answers of each pool's main run are compared with those of its own other runs too.
+    The answers of each pool's main run are also compared with those of the pool's other runs.
     """
     rows = []
     today = datetime.now(UTC).date().isoformat()
@@ -361,7 +361,7 @@ def compare_results(
 
 
 class _Histories:
-    """Reads each history once, for the time of one scenario."""
+    """Reads each history once, and keeps it for the time of one scenario."""
 
     def __init__(self) -> None:
         self._read: dict[str, History] = {}
@@ -373,9 +373,9 @@ class _Histories:
 
 
 def reanalyze(comparison: Comparison, home: Path, find: Callable[[Sequence[str]], Sequence[Scenario]]) -> Comparison:
-    """The same comparison, judged again from its run folders; `home` is the folder that it was read from.
+    """Judge a comparison again from its run folders; `home` is the folder from which the comparison was read.
 
-    Timings are taken as they were. Raises RecordError for a run folder that is gone, UsageError for a scenario.
+    Timings are taken over unchanged. Raises RecordError for a missing run folder, UsageError for a missing scenario.
     """
     scenarios = {scenario.name: scenario for row in comparison.scenarios for scenario in find([row.file or row.name])}
     results: Main = {}
@@ -407,7 +407,7 @@ def reanalyze(comparison: Comparison, home: Path, find: Callable[[Sequence[str]]
 
 
 def describe_machine(load_before: float) -> Machine:
-    """Where this was measured, and how busy it was."""
+    """Describe the machine of the measurement, and how busy it was."""
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),

@@ -1,6 +1,6 @@
-"""A comparison: what two pools did in the same scenarios, and whether one may replace the other.
+"""A comparison: what two pools did in the same scenarios, and whether the candidate may replace the baseline.
 
-Pure data. Reports show it, exporters write it; nobody adds to it afterwards.
+Pure data. Reports show it and exporters write it; it is not changed afterwards.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Busy(msgspec.Struct, frozen=True, kw_only=True):
-    """One stretch in which one worker was at work, in milliseconds since the run's first."""
+    """One stretch in which one worker was at work, in milliseconds since the begin of the run's first stretch."""
 
     worker: int
     start_ms: float
@@ -36,11 +36,11 @@ class Busy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    """The figures of one run. None and empty mean that nothing was recorded to compute them from.
+    """The metrics of one run. None and empty mean that nothing was recorded to compute them from.
 
     `response` counts from the intended begin, `service` from send to receive. `overlap_max` is the largest number of
-    workers at work at the same time. `timeline` holds at most a few hundred stretches. `recoveries` are one for each
-    fault that landed, in order of time.
+    workers at work at the same time. `timeline` holds at most a few hundred stretches. `recoveries` has one entry for
+    each fault that landed, in order of time.
     """
 
     ops: int = 0
@@ -56,10 +56,11 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario on one pool with one seed. `skipped`: why it was not run; `trouble`: what broke it.
+    """The result of one scenario on one pool with one seed.
 
-    `replay` is the command that runs it again. `face` is the way in which the pool was called, `observed` whether it
-    had an observer. `unasked` are checkers that such a run cannot decide, which another one must.
+    `skipped` is why it was not run, `trouble` why the run failed. `replay` is the command that repeats the run. `face`
+    is the way in which the pool was called, `observed` whether it had an observer. `unasked` are checkers that such a
+    run cannot decide, so that another run must.
     """
 
     scenario: str
@@ -80,15 +81,15 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def made_in(self) -> str:
-        """Pool and way: "v2, face asyncio, not observed"."""
+        """Pool, face and observer: "v2, face asyncio, not observed"."""
         return f"{self.pool}, face {self.face}, {'observed' if self.observed else 'not observed'}"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing in which the pools differ. `reason` is why it is intended; empty if nobody declared it.
+    """One difference between the pools. `reason` is why it is intended; empty if it was not declared.
 
-    `kind` is "finding" or "answers"; `pool` is the one with the worse side, and `checker` the finding's.
-    `ran_out` tells of a declaration that has expired, so that it no longer is a reason. `examples` are operations.
+    `kind` is "finding" or "answers"; `pool` is the pool with the worse side, and `checker` the checker of the finding.
+    `ran_out` describes a declaration that has expired, so that it is no longer a reason. `examples` are operations.
     `made_in` names the run: "v2, face asyncio, not observed".
     """
 
@@ -103,13 +104,13 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScenarioComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario, both pools: the main run of each, and its further runs, observed and through other faces.
+    """One scenario on both pools: the main run of each, and its further runs, observed and through other faces.
 
-    `answers_compared` counts the operations whose answers were set side by side.
+    `answers_compared` counts the operations whose answers were compared. `answers_ignored` counts those that the
+    scenario's own hook left out, and `undecided` describes errors of such a hook.
 
-    `answers_ignored` were left out by the scenario's own hook, and `undecided` tells where such a hook broke.
-    `not_seen` has a sentence for each declared difference that did not show. `file` defines the scenario if the
-    catalogue does not. `workload` and `configuration` say what was asked of the workers, and in what the pool differed.
+    `not_seen` has a sentence for each declared difference that did not occur. `file` defines the scenario if it is not
+    in the catalogue. `workload` and `configuration` describe the commands, and how the pool differed from a usual pool.
     """
 
     name: str
@@ -131,17 +132,17 @@ class ScenarioComparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def runs(self) -> tuple[tuple[RunResult, tuple[RunResult, ...]], tuple[RunResult, tuple[RunResult, ...]]]:
-        """Of the baseline, then of the candidate: the main run, and the others."""
+        """Return the main run and the other runs, of the baseline and then of the candidate."""
         return (self.baseline, self.baseline_more), (self.candidate, self.candidate_more)
 
     @property
     def all_runs(self) -> tuple[RunResult, ...]:
-        """Every run: both main ones first."""
+        """Return every run, both main runs first."""
         return (self.baseline, self.candidate, *self.baseline_more, *self.candidate_more)
 
 
 class FileCover(msgspec.Struct, frozen=True, kw_only=True):
-    """What all scenarios together executed of one file; `missing` and `untaken` are what none ever did.
+    """The coverage of one file by all scenarios together; `missing` and `untaken` were executed by no scenario.
 
     `missing` has lines such as "12-14, 20", `untaken` branches such as "12->15" (a negative end leaves the function).
     """
@@ -156,7 +157,7 @@ class FileCover(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScenarioCover(msgspec.Struct, frozen=True, kw_only=True):
-    """What one scenario executed on the candidate; `alone` counts lines that no other did, `files` has all lines."""
+    """The coverage of one scenario on the candidate; `alone` counts lines that no other executed, `files` all lines."""
 
     scenario: str
     lines: int
@@ -166,7 +167,7 @@ class ScenarioCover(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cover(msgspec.Struct, frozen=True, kw_only=True):
-    """Which lines and branches of the candidate ran, by file and by scenario. `sources` are its packages."""
+    """The lines and branches of the candidate that ran, by file and by scenario. `sources` are its packages."""
 
     sources: tuple[str, ...]
     files: tuple[FileCover, ...]
@@ -174,20 +175,20 @@ class Cover(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def percent(self) -> float:
-        """The executed share of all statements, in percent."""
+        """Return the executed share of all statements, in percent."""
         statements = sum(file.statements for file in self.files)
         return 100 * sum(file.executed for file in self.files) / statements if statements else 0.0
 
 
 class Minimum(msgspec.Struct, frozen=True, kw_only=True):
-    """What SAFE needs at least: `cells` that the candidate passed, and `lines` percent of its statements executed."""
+    """The minimum for SAFE: `cells` that the candidate passed, and `lines` percent of its statements executed."""
 
     cells: int = 1
     lines: float = 0.0
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
-    """How many times the candidate's figure is the baseline's, with a 95 % interval over paired blocks.
+    """The candidate's figure divided by the baseline's, with a 95 % interval over paired blocks.
 
     `metric` is "throughput" (higher is better). `notes` say what limits the measurement. `wrong` has a sentence for
     each wrong answer of a timed call, which makes the figures worthless.
@@ -206,7 +207,7 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it was measured."""
+    """The machine of the measurement."""
 
     system: str
     python: str
@@ -216,7 +217,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. `reasons` are sentences, the most important first; `warnings` do not change the decision.
+    """The whole comparison. `reasons` are sentences, the most important first; `warnings` do not change the decision.
 
     `worker_command` is empty for the shipped worker. `troubles` are measurements that failed. `not_met` are pairs
     "FACE: KIND" of a face and a kind of fault or workload that no run of this profile covers.

@@ -1,6 +1,6 @@
-"""Measures which lines and branches of the candidate each scenario executes, by coverage.py, in a context a scenario.
+"""Measures which lines and branches of the candidate each scenario executes, by coverage.py contexts.
 
-A run is a process of its own, so its context is the scenario's name from its first line on; workers, zygotes and their
+Each run is a separate process, so its context is the scenario's name from the first line on; workers, zygotes and their
 forks inherit it. Knows nothing of verdicts.
 """
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 DATA_FILE = ".coverage"
 CONFIG_FILE = "coverage.ini"
 VARIABLES = ("COVERAGE_FILE", "COVERAGE_RCFILE", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
-"""Of whoever measures this process; they would have the say in the one that it starts."""
+"""Variables of a coverage measurement of this process; a new process would obey them, so they are removed."""
 PACKAGES = {
     "v1": ("poolproof.pool_v1", "poolproof.bridge"),
     "v2": ("poolproof.pool_v2", "poolproof.bridge"),
 }
 NOT_THE_POOL = ("bridge/telemetry/*",)
-"""A face of the pool that no scenario is about."""
+"""A part of the public API that no scenario tests."""
 
 
 def sources_of(pool: str) -> tuple[str, ...]:
-    """The packages that a pool is made of: its own and the bridge; of a factory, its top package."""
+    """Return the packages of a pool: its own and the bridge; of a factory, its top-level package."""
     if pool in PACKAGES:
         return PACKAGES[pool]
     return (pool.partition(":")[0].partition(".")[0],)
@@ -60,17 +60,17 @@ class CoverageRun:
         )
 
     def command(self, scenario: str, module: str) -> list[str]:
-        """The command that runs `module` with this scenario as the context, whoever else measures this process."""
+        """Return the command that runs `module` with this scenario as the context, even if this process is measured."""
         return self._coverage("run", f"--context={scenario}", "-m", module)
 
     def _coverage(self, command: str, *words: str) -> list[str]:
-        # A process of its own: a Coverage in this one would end the measurement of whoever measures it.
+        # Runs coverage in a separate process: a Coverage object here would end another measurement of this process.
         unset = [word for name in VARIABLES for word in ("-u", name)]
         return ["/usr/bin/env", *unset, sys.executable, "-m", "coverage", command, f"--rcfile={self._config}", *words]
 
     def read(self) -> Cover:
-        """What was executed, once all runs have ended. Raises RecordError if nothing was recorded."""
-        import coverage  # here, since every job of a comparison imports this module, and none needs it
+        """Read what was executed, after all runs have ended. Raises RecordError if nothing was recorded."""
+        import coverage  # every job imports this module and none needs coverage
 
         outfile = self._folder / "coverage.json"
         for command in (self._coverage("combine"), self._coverage("json", "--show-contexts", "-o", str(outfile))):
@@ -141,7 +141,7 @@ def _count_branches(data: coverage.CoverageData, name: str, files: dict[str, Any
 
 
 def ranges(lines: Iterable[int]) -> str:
-    """Line numbers as text: "3-5, 9"."""
+    """Return line numbers as text: "3-5, 9"."""
     told: list[list[int]] = []
     for line in sorted(lines):
         if told and line == told[-1][1] + 1:

@@ -1,6 +1,6 @@
-"""Sets what two pools answered to the same seeded plan side by side, op by op: value, error, or that nobody knows.
+"""Compares the answers of two pools to the same seeded plan, operation by operation: value, error, or in doubt.
 
-Pure. It finds differences and names their kind; whether they are intended is for the judge.
+Pure. It finds differences and names their kind; the judge decides whether they are intended.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from poolproof.harness.history.equality import VOLATILE, same_json, without
 from poolproof.harness.model.intended import Comparing, DifferenceKind
 from poolproof.harness.model.op import Op, OpType
 
-if TYPE_CHECKING:  # an application that migrates pays for no history
+if TYPE_CHECKING:  # so that an application that migrates does not import the history
     from poolproof.harness.history.history import History
 
 VERBATIM_COMMANDS = frozenset({"echo"})
-"""Their answers are what was sent, so no field of them is volatile."""
+"""The answers of these commands equal the request, so no field of them is volatile."""
 
 LONGEST_TOLD = 80
 USUAL = Comparing()
@@ -34,9 +34,10 @@ class OpDifference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answers(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of setting the operations side by side.
+    """The result of comparing the answers of two runs.
 
-    `ignored` were left out by the scenario's own hook; `undecided` has a sentence for each pair whose hook broke.
+    `ignored` counts operations that the scenario's own hook left out; `undecided` has a sentence for each pair whose
+    hook raised an error.
     """
 
     compared: int = 0
@@ -46,10 +47,11 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare_answers(baseline: History, candidate: History, comparing: Comparing = USUAL) -> Answers:
-    """Set the answers of both pools side by side.
+    """Compare the answers of both pools.
 
-    Answers are results and command errors; an operation that one pool did not answer is compared by its outcome.
-    If one pool cannot know whether it was executed, and the other has another outcome, that is INDETERMINATE.
+    Answers are results and command errors; an operation that one pool did not answer is compared by its outcome. If one
+    pool cannot know whether the operation was executed, and the other pool has another outcome, the difference is
+    INDETERMINATE.
     """
     others = {op.index: op for op in candidate.ops}
     compared = ignored = 0
@@ -76,7 +78,7 @@ def compare_answers(baseline: History, candidate: History, comparing: Comparing 
 
 
 def compare_ops(one: Op, other: Op, comparing: Comparing = USUAL) -> OpDifference | None:
-    """In what two operations of the same command differ. Raises whatever a hook raises; `ignore` is not asked."""
+    """Return in what two operations of the same command differ. Errors of hooks are raised; `ignore` is not called."""
     if comparing.compare is not None and comparing.compare(one, other):
         return None
     if one.outcome != other.outcome:
@@ -92,7 +94,7 @@ def compare_ops(one: Op, other: Op, comparing: Comparing = USUAL) -> OpDifferenc
 
 
 def _answer(op: Op, comparing: Comparing) -> object:
-    # What is compared of an operation; the text of a pool's own errors names pids and times, so it is no answer.
+    # The part of an operation to compare; the text of a pool's own errors names pids and times, so it is left out.
     if comparing.clean is not None:
         return comparing.clean(op)
     if op.outcome == "result":

@@ -1,7 +1,7 @@
 """Decides whether the candidate may replace the baseline, from what both did in the same scenarios.
 
-Pure. Whatever is not known for certain is never SAFE: a failure of the candidate that the baseline does not share, or a
-difference that nobody declared, is UNSAFE; what could not be decided is INCONCLUSIVE.
+Pure. Uncertainty is never SAFE: a failure of the candidate that the baseline does not share, or an undeclared
+difference, is UNSAFE; what could not be decided is INCONCLUSIVE.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Decision, Verdict
 
 MARGIN = 0.05
-"""How much throughput the candidate may lose and still be no worse."""
+"""The share of throughput that the candidate may lose and still count as no worse."""
 
 
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
-    """The answers of two runs of one pool side by side: its main run, and another one."""
+    """The compared answers of two runs of one pool: its main run, and another run."""
 
     one: RunResult
     other: RunResult
@@ -40,9 +40,9 @@ def compare_scenario(
     beside: Sequence[Beside] = (),
     today: str,
 ) -> ScenarioComparison:
-    """What differs between the two pools in one scenario, with the reasons that count today (as 2026-12-31).
+    """Return the differences between the two pools in one scenario, with the reasons valid on `today` (as 2026-12-31).
 
-    `more` are further runs of the baseline and of the candidate, and `beside` sets their answers beside those of the
+    `more` are further runs of the baseline and of the candidate, and `beside` compares their answers with those of the
     main run.
     """
     entries = scenario.intended_differences
@@ -96,7 +96,7 @@ def compare_scenario(
 def _judge_answers(
     scenario: Scenario, pools: tuple[str, ...], answers: Answers, today: str, *, between: str = ""
 ) -> tuple[list[Difference], list[str]]:
-    # One difference for each entry that excuses operations, one for those that nothing excuses.
+    # One difference for each entry that excuses operations, and one for the operations that nothing excuses.
     entries = scenario.intended_differences
     groups: dict[tuple[IntendedDifference | None, str], list[OpDifference]] = {}
     for op in answers.differences:
@@ -143,7 +143,7 @@ def judge(
     speeds: Sequence[Speed] = (),
     troubles: Sequence[str] = (),
 ) -> Judgement:
-    """The decision over all scenarios and measured speeds; `troubles` are measurements that failed.
+    """Decide over all scenarios and measured speeds; `troubles` are measurements that failed.
 
     The candidate is too slow if the whole interval of its throughput ratio lies below 1 − MARGIN.
     """
@@ -210,7 +210,7 @@ def _dangers(row: ScenarioComparison) -> list[str]:
     for difference in row.differences:
         who = difference.made_in or difference.pool
         if difference.reason:
-            # A reason excuses the pool that is to be replaced; its successor may have no weakness that it had not.
+            # A reason excuses a failed checker of the candidate only if the baseline fails that checker too.
             of_candidate = difference.kind == "finding" and difference.pool == row.candidate.pool
             if of_candidate and difference.checker not in baseline_fails:
                 told.append(

@@ -1,7 +1,7 @@
-"""Chooses which scenarios are run through which face, so that each face meets each kind of fault and of workload.
+"""Chooses which scenarios run through which face, so that each face meets each kind of fault and of workload.
 
-Pairwise cover by a greedy choice, in the manner of combinatorial testing (Cohen et al., 1997). What a cap leaves
-uncovered is returned, never dropped in silence.
+Pairwise coverage by a greedy choice, as in combinatorial testing (Cohen et al., 1997). Pairs that a limit leaves
+uncovered are returned, never dropped silently.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan
 
 LARGE_BYTES = 4096
-"""What one write to a pipe takes at once; longer arguments are another workload."""
+"""The bytes that one write to a pipe takes at once; longer arguments count as another workload."""
 
 
 class FaultGroup(StrEnum):
-    """Kinds of faults that ask the same of a pool."""
+    """Groups of fault kinds that test the same ability of a pool."""
 
     NONE = NO_FAULT
     DEATH = "a worker dies"
@@ -75,21 +75,21 @@ class Pick(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cover(msgspec.Struct, frozen=True, kw_only=True):
-    """The picks in order, and the pairs (face, kind) that could be covered and are not."""
+    """The runs in order, and the pairs (face, kind) that could be covered and are not."""
 
     picks: tuple[Pick, ...]
     missing: tuple[tuple[str, str], ...] = ()
 
 
 def fault_groups(scenario: Scenario, plan: Plan) -> frozenset[str]:
-    """The groups of the faults of a run; NO_FAULT if it has none."""
+    """Return the groups of the faults of a run; NO_FAULT if it has none."""
     kinds = {fault.kind for fault in scenario.faults}
     kinds |= {step.fault for steps in plan for step in steps if step.fault is not None}
     return frozenset(_GROUPS.get(kind, FaultGroup.POOL).value for kind in kinds) or frozenset({NO_FAULT})
 
 
 def workload_kinds(scenario: Scenario, plan: Plan) -> frozenset[str]:
-    """What the clients of a run ask for, in a few words."""
+    """Return the kinds of workload of a run, in a few words."""
     steps = [step for client in plan for step in client]
     commands = {step.command for step in steps}
     found = {kind for kind, of_kind in _WORKLOADS.items() if commands & of_kind}
@@ -108,10 +108,10 @@ def choose(
     *,
     most: int | None = None,
 ) -> Cover:
-    """Scenarios for each face; at most `most` in all (None: no limit).
+    """Choose scenarios for each face; at most `most` runs in all (None: no limit).
 
-    Each face first gets the scenarios that are `smoke`, whose answers are checked in full at every size. Then comes
-    whatever scenario covers most pairs that are open, the shorter one of two.
+    Each face first gets the `smoke` scenarios, whose answers are fully checked at every size. Then each choice is the
+    scenario that covers the most uncovered pairs; of two such scenarios, the shorter one.
     """
     plans = {scenario.name: plan_of(scenario) for scenario in scenarios}
     kinds = {
@@ -137,7 +137,7 @@ def choose(
                 take(face, scenario)
     counts = Counter(pick.face for pick in picks)
     while open_pairs and left and not full():
-        # Of equal gains the face with the fewest runs, the scenario with the fewest faces, then the smaller budget.
+        # Of equal gains: the face with the fewest runs, the scenario with the fewest faces, then the smaller budget.
         uses = Counter(pick.scenario for pick in picks)
         gains = [(sum((face, kind) in open_pairs for kind in kinds[one.name]), face, one) for face, one in left]
         best = max(gains, key=lambda gain: (gain[0], -counts[gain[1]], -uses[gain[2].name], -gain[2].budget_s))
@@ -147,7 +147,7 @@ def choose(
 
 
 def everything(scenarios: Sequence[Scenario], faces: Sequence[Face], why_not: Callable[[Scenario, Face], str]) -> Cover:
-    """Each scenario through each face that can carry it."""
+    """Choose each scenario for each face that can run it."""
     return Cover(
         picks=tuple(
             Pick(scenario=one.name, face=face.name) for face in faces for one in scenarios if not why_not(one, face)
