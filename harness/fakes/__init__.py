@@ -1,1 +1,1 @@
-"""Stand-ins: model servers, scripted workers, a pool without processes."""
+"""Fakes: model servers, scripted workers, and a pool without processes."""

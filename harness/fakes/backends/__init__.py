@@ -1,1 +1,1 @@
-"""One test-suite at three depths: without a process, over the wire to a scripted worker, and for real."""
+"""The three backends of one test suite: without a process, with a scripted worker on the wire, and real workers."""

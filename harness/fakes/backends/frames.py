@@ -1,6 +1,6 @@
-"""What a request on the wire must be, to the letter: the scripted worker accepts nothing else.
+"""The exact rules for requests on the wire: the scripted worker accepts nothing else.
 
-Pure. The shipped worker is lenient, since it has to serve other pools too; here every deviation is a fault.
+Pure. The shipped worker is lenient, since it serves other pools too; here every deviation is an error.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ INIT_COMMAND = "ping"
 
 
 class FrameFault(Exception):
-    """A frame that is not what the wire says."""
+    """A frame that violates the rules of the wire."""
 
 
 class FrameCheck:
-    """Checks the frames of one worker in their order.
+    """Checks the frames to one worker, in their order.
 
     Rules
-    1. A payload is one JSON object in UTF-8, without a key twice, without NaN, with the four keys and no other but
+    1. A payload is one JSON object in UTF-8, without duplicate keys, without NaN, with the four keys and no other but
        `stream`, which is true.
-    2. The first frame is the init ping with id 0; no later one has that id, and none an id that was there before.
+    2. The first frame is the init ping with id 0; no later frame has that id or an id of an earlier frame.
     3. `timestamp` is ISO 8601 with a zone; `command` is not empty; `args` is an object, whose `session_id` is a string.
     """
 
@@ -34,7 +34,7 @@ class FrameCheck:
         self._seen: set[int] = set()
 
     def check(self, payload: bytes) -> Request:
-        """The request. Raises FrameFault that says which rule it breaks."""
+        """Check a frame and return its request. Raises FrameFault, which names the violated rule."""
         message = _decode(payload)
         missing, strange = KEYS - message.keys(), message.keys() - KEYS - OPTIONAL_KEYS
         if missing or strange:

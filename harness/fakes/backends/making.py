@@ -1,6 +1,6 @@
-"""What a pool needs to be at a depth: its worker command, its environment, and whether it can be at all.
+"""Makes a pool for a backend: its worker command, its environment, and whether the test can run on the backend at all.
 
-Knows nothing of pytest. Which pool it is comes in as a name.
+Knows nothing of pytest. The pool is given by name.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from poolproof.harness.run.runner import Request, Subject
 
 DSPY = "dspy"
 DSPY_START_TIMEOUT_S = 60.0
-"""Importing DSPy counts as a part of a worker's start."""
+"""Importing DSPy is part of a worker's start."""
 WITH_ZYGOTE = frozenset({"v2"})
 NOT_SCRIPTED = frozenset(streams.COMMANDS)
-"""What the scripted worker does not do as the shipped one does."""
+"""Commands that the scripted worker answers differently from the shipped worker."""
 
 
 def why_impossible(
     depth: Backend, *, allowed: Collection[Backend] = (), packages: Collection[str] = (), scripted: bool = False
 ) -> str:
-    """Why a test cannot be run at this depth; empty if it can. No `allowed` depths are all."""
+    """Return why a test cannot be run on this backend; empty if it can. No `allowed` means all backends."""
     reason = why_not(frozenset(allowed or Backend), depth)
     if reason:
         return reason
@@ -57,21 +57,21 @@ MOCK = Subject(
 
 
 def at_wire(request: Request) -> Request:
-    """The same request, with scripted workers."""
+    """Return the same request with scripted workers."""
     return msgspec.structs.replace(
         request, worker_command=shlex.join(command()), known_commands=frozenset(COMMANDS) - NOT_SCRIPTED
     )
 
 
 def make_mock(name: str, script: Script | None = None) -> MockPool:
-    """A pool of the mock depth."""
+    """Make a pool of the mock backend."""
     return MockPool(PoolConfig(name=name), script=script)
 
 
 def options_at(
     depth: Backend, pool: str, folder: Path, *, packages: Collection[str] = (), script: Script | None = None
 ) -> dict[str, Any]:
-    """The options of the pool `pool` at a depth with processes; a script is written into `folder`."""
+    """Return the options of the pool `pool` for a backend with processes; a script is written into `folder`."""
     if depth is Backend.WIRE:
         path = None
         if script is not None:

@@ -1,7 +1,7 @@
-"""The mock depth: a pool without any process, whose answers come from the stand-in's handlers in the caller's thread.
+"""The mock backend: a pool without processes, which runs the handlers in the caller's thread, without a model.
 
-It keeps a pool's rules that need no process: sessions and their counters, errors, JSON both ways, close. Nothing in it
-depends on time, so the same calls give the same answers.
+It keeps the rules of a pool that need no process: sessions and their counters, errors, JSON encoding of requests and
+responses, close. Nothing in it depends on time, so the same calls give the same answers.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ NAME = "mock"
 SIZE_LIMIT = 2**32 - 1
 CLEAN_UP = "cleanup_session"
 UNSUITED = frozenset({*injury.COMMANDS, "sleep", "cpu", "initialize", "call", "shutdown", "parts"})
-"""Commands that need a process of their own, or time."""
+"""Commands that need a process or time."""
 
 
 class MockPool:
-    """Answers as a pool whose workers never fail, from `script` first.
+    """Answers like a pool whose workers never fail; `script` takes precedence.
 
-    `observer` hears nothing: there are no leases to tell of.
+    `observer` receives no events, since there are no leases.
     """
 
     version = NAME
@@ -80,7 +80,7 @@ class MockPool:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401 - any JSON
-        """Answer it here and now. Raises CommandError, InvalidRequest or PoolClosed, as a pool does."""
+        """Answer in the caller's thread. Raises CommandError, InvalidRequest or PoolClosed, as a pool does."""
         with self._lock:
             try:
                 result = self._execute(command, args or {}, session)
@@ -99,7 +99,7 @@ class MockPool:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """The same, with the session's state."""
+        """Answer as `execute` does, with the session's state."""
         return self.execute(command, args, session=session_id)
 
     def execute_anonymous(
@@ -110,7 +110,7 @@ class MockPool:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """The same, outside any session."""
+        """Answer as `execute` does, outside any session."""
         return self.execute(command, args)
 
     def _execute(self, command: str, args: dict[str, Any], session: str | None) -> Any:  # noqa: ANN401
@@ -156,14 +156,14 @@ class MockPool:
         self._versions[session] = self._versions.get(session, 0) + changed
 
     def end_session(self, session_id: str) -> bool:
-        """Forget the session; False if there was none."""
+        """Delete the session; return False if there is none."""
         with self._lock:
             self._context.sessions.pop(session_id, None)
             self._versions.pop(session_id, None)
             return self._operations.pop(session_id, None) is not None
 
     def sessions(self) -> tuple[SessionStatus, ...]:
-        """The sessions, each at home in no worker."""
+        """Return the sessions; none has a worker."""
         with self._lock:
             return tuple(
                 SessionStatus(session_id=name, operations=count, version=self._versions[name], worker_id=None)
@@ -171,7 +171,7 @@ class MockPool:
             )
 
     def status(self) -> PoolStatus:
-        """A pool of no workers."""
+        """Return the status of a pool without workers."""
         with self._lock:
             outcomes = {name: count for name, count in self._outcomes.items() if count}
             statistics = Statistics(submitted=sum(outcomes.values()), in_flight=0, outcomes=outcomes)
@@ -187,16 +187,16 @@ class MockPool:
             )
 
     def health_check(self) -> Health:
-        """Healthy until it is closed."""
+        """Return healthy until the pool is closed."""
         reasons = ("the pool is closed",) if self._closed else ()
         return Health(healthy=not self._closed, live=0, target=0, reasons=reasons)
 
     def warm_up(self, n: int | None = None) -> int:
-        """There is nobody to start."""
+        """Do nothing: there are no workers to start."""
         return 0
 
     def close(self, grace_s: float | None = None) -> None:
-        """From now on every call is refused. Idempotent."""
+        """Refuse all later calls. Idempotent."""
         self._closed = True
 
     def __enter__(self) -> Self:

@@ -1,6 +1,6 @@
-"""The wire depth's worker: checks every frame to the letter, and answers from a script or as the stand-in does.
+"""The worker of the wire backend: checks every frame by the exact rules; answers from a script or its handlers.
 
-A frame that is not what the wire says ends it with status 5, and its stderr says why: the pool reports a crash.
+After a frame that violates the rules the worker exits with status 5 and the reason on stderr; the pool reports a crash.
 Usage: `python -m poolproof.harness.fakes.backends.scripted_worker --worker-id N [--script FILE]`
 """
 
@@ -29,13 +29,13 @@ FAULT_STATUS = 5
 
 
 def command(script: Path | None = None) -> tuple[str, ...]:
-    """The worker command of a pool whose workers are scripted."""
+    """Return the worker command of a pool with scripted workers."""
     words = module_command(MODULE, "--worker-id", "{worker_id}")
     return words if script is None else (*words, "--script", str(script))
 
 
 def serve(wire: Wire, context: Context, script: Script, journal: Journal) -> int:
-    """Answer until the input ends. The exit status."""
+    """Answer requests until the input ends; return the exit status."""
     check = FrameCheck()
     while not context.leaving:
         try:
@@ -73,7 +73,7 @@ def _answer(context: Context, script: Script, request: Request) -> object:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Be a scripted worker on descriptors 0, 1 and 2. The exit status."""
+    """Run a scripted worker on descriptors 0, 1 and 2; return the exit status."""
     parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description="A worker that checks every frame.")
     parser.add_argument("--worker-id", type=int, default=0)
     parser.add_argument("--script", type=Path)

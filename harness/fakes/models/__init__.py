@@ -1,1 +1,1 @@
-"""Models that need no network: an OpenAI-compatible server on loopback whose answers follow from the prompt."""
+"""Models without a network: an OpenAI-compatible server on loopback whose answers are a function of the prompt."""

@@ -1,6 +1,6 @@
-"""What the loopback model says: a function of the model's name and the prompt, in the form that the prompt asks for.
+"""The answers of the loopback model: a function of the model's name and the prompt, in the form that is asked for.
 
-Pure. It knows the two forms in which DSPy asks for fields, and that an agent has to choose one of its tools.
+Pure. It knows the two forms in which DSPy asks for fields, and that an agent must choose one of its tools.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Wanted(NamedTuple):
 
 
 def answer(model: str, messages: list[dict[str, Any]]) -> str:
-    """The reply to a chat, in the form that its last message asks for; plain words if it asks for none."""
+    """Return the reply to a chat, in the form that its last message asks for; plain words if it asks for no form."""
     prompt = as_prompt(messages)
     last = as_prompt(messages[-1:])
     fields = wanted(last)
@@ -50,12 +50,12 @@ def answer(model: str, messages: list[dict[str, Any]]) -> str:
 
 
 def as_prompt(messages: list[dict[str, Any]]) -> str:
-    """The text of all messages."""
+    """Return the text of all messages."""
     return "\n".join(_text(message.get("content")) for message in messages)
 
 
 def wanted(last: str) -> list[Wanted]:
-    """The fields that a prompt's last message asks for."""
+    """Return the fields that a prompt's last message asks for."""
     for mark, pattern in ((_CHAT, _CHAT_FIELD), (_JSON, _JSON_FIELD)):
         at = last.rfind(mark)
         if at >= 0:
@@ -123,7 +123,7 @@ def _as_text(value: Any) -> str:  # noqa: ANN401
 
 
 def _text(content: object) -> str:
-    # A message's content is a string, or parts of which some are text.
+    # A message's content is a string, or a list of parts of which some are text.
     if isinstance(content, list):
         return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""

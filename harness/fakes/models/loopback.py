@@ -1,6 +1,6 @@
-"""A model server as those who use it see it: a process of its own, its address, and its outages.
+"""A model server, as its users see it: a separate process, its address, and its outages.
 
-Knows nothing of pools. The server ends with this process, whose end of its standard input it waits for.
+Knows nothing of pools. The server exits when its stdin is closed, at the latest when this process ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COMMAND = module_command("poolproof.harness.fakes.models.server")
 END_WAIT_S = 5.0
 ASK_TIMEOUT_S = 10.0
 PLACEHOLDER_KEY = "no-key-is-needed"
-"""Clients of OpenAI's protocol want a key; this server takes any, unless its service names one."""
+"""Clients of OpenAI's protocol need a key; this server accepts any key, unless its ModelService names one."""
 
 
 class LoopbackModels:
@@ -52,24 +52,24 @@ class LoopbackModels:
 
     @property
     def address(self) -> str:
-        """The base URL that a client of OpenAI's protocol needs."""
+        """The base URL for a client of OpenAI's protocol."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     @property
     def pid(self) -> int:
-        """The server's process."""
+        """The pid of the server's process."""
         return self._process.pid
 
     def environment(self) -> dict[str, str]:
-        """What a worker needs so that `configure_lm` can name this server, see `BY_ENVIRONMENT`."""
+        """The variables that a worker needs so that `configure_lm` can find this server; see `BY_ENVIRONMENT`."""
         return {BASE_VARIABLE: self.address, KEY_VARIABLE: self.service.key or PLACEHOLDER_KEY}
 
     def outage(self, kind: Outage | None) -> None:
-        """From now on every request meets this outage; None ends it."""
+        """Apply this outage to every request from now on; None ends the outage."""
         self._tell({"outage": kind})
 
     def stats(self) -> dict[str, int]:
-        """The server's counts: requests, answered, failed, in_flight, most_in_flight."""
+        """Return the server's counts: requests, answered, failed, in_flight, most_in_flight."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/stats", timeout=ASK_TIMEOUT_S) as answer:
             counts: dict[str, int] = json.loads(answer.read())
         return counts

@@ -1,7 +1,7 @@
-"""The model server's program: OpenAI's chat completions on loopback, until standard input ends.
+"""The program of the model server: OpenAI's chat completions on loopback, until standard input ends.
 
-It tells its port in the first line on standard output. Every line on standard input is a JSON object {"outage": name or
-null}, which holds from its acknowledgement on. What it is sent, keys included, is neither kept nor printed.
+It prints its port in the first line on standard output. Every line on standard input is a JSON object {"outage": name
+or null}, which takes effect before it is acknowledged. Requests, keys included, are neither kept nor printed.
 Usage: `python -m poolproof.harness.fakes.models.server`, with a ModelService as JSON in the first line.
 """
 
@@ -41,13 +41,13 @@ class Server(ThreadingHTTPServer):
         self.counts = {"requests": 0, "answered": 0, "failed": 0, "in_flight": 0, "most_in_flight": 0}
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
-        """A client that has gone is no error of ours; anything else is told without what was sent."""
+        """Ignore a client that has disconnected; print the type of any other error, without the request."""
         error = sys.exc_info()[1]
         if not isinstance(error, ConnectionError):
             sys.stderr.write(f"model server: {type(error).__name__}\n")
 
     def count(self, name: str, change: int = 1) -> None:
-        """Keep count of requests."""
+        """Change a count."""
         with self.lock:
             self.counts[name] += change
             self.counts["most_in_flight"] = max(self.counts["most_in_flight"], self.counts["in_flight"])
@@ -59,13 +59,13 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
     disable_nagle_algorithm = True
-    wbufsize = -1  # an answer is one packet
+    wbufsize = -1  # buffered, so that an answer is one packet
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: ANN401
-        """Say nothing."""
+        """Print nothing."""
 
     def do_GET(self) -> None:
-        """The counts."""
+        """Answer with the counts."""
         if self.path != "/stats":
             self._fail(404, f"there is no {self.path}")
             return
@@ -74,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, counts)
 
     def do_POST(self) -> None:
-        """A chat completion."""
+        """Answer a chat completion."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path != PATH:
             self._fail(404, f"there is no {self.path}")
@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
             self._fail(400, "a JSON object with model and messages is needed")
             return
         if key and given != key:
-            self._fail(401, f"Incorrect API key provided: {given}")  # as providers do, who tell at least a part of it
+            self._fail(401, f"Incorrect API key provided: {given}")  # providers too repeat at least a part of the key
             return
         fate = decide(self.server.service, model, prompt, self.server.outage)
         if fate.ending:
@@ -164,7 +164,7 @@ def _completion(model: str, prompt: str, text: str) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Serve until standard input ends. The exit status."""
+    """Serve until standard input ends; return the exit status."""
     service = msgspec.json.decode(sys.stdin.buffer.readline(), type=ModelService)
     server = Server(service)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,6 +1,6 @@
-"""How a model server behaves: how long an answer takes, and what fails, decided from the seed and the prompt alone.
+"""The behaviour of a model server: latencies and failures, decided from the seed and the prompt alone.
 
-Pure: the same seed, model and prompt give the same latency and the same failure, on whichever pool they are asked.
+Pure: the same seed, model and prompt give the same latency and the same failure, whichever pool asks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BASE_VARIABLE, KEY_VARIABLE = "LOOPBACK_API_BASE", "LOOPBACK_API_KEY"
 BY_ENVIRONMENT = {"api_base_env": BASE_VARIABLE, "api_key_env": KEY_VARIABLE}
 """Arguments of configure_lm for the model server of a run, whose port is not known when the plan is made."""
 LONGEST_S = 60.0
-"""No latency is longer, however rare its draw."""
+"""The largest latency, however rare its draw."""
 STATUSES = (400, 401, 403, 404, 408, 429, 500, 502, 503, 504)
 FAILING_MODEL = re.compile(r"fails-(\d{3})")
 HANGING_MODELS = {"hangs": "hang", "hangs-up": "hang_up"}
@@ -27,7 +27,7 @@ _NORMAL = NormalDist()
 
 
 class Outage(StrEnum):
-    """What a provider that is out of order does to every request."""
+    """What the model server does to every request during an outage."""
 
     RATE_LIMIT = "rate_limit"
     SERVER_ERROR = "server_error"
@@ -40,11 +40,11 @@ OUTAGE_STATUSES = {Outage.RATE_LIMIT: 429, Outage.SERVER_ERROR: 500, Outage.UNAV
 
 
 class ModelService(msgspec.Struct, frozen=True, kw_only=True):
-    """A model server's behaviour.
+    """The behaviour of a model server.
 
     An answer takes `latency_s` seconds; with `sigma` above 0 that is the median of a log-normal with this shape.
-    `failures` are (HTTP status, share of the prompts) pairs. With `key` a request needs it as its bearer token.
-    A model called `fails-429` (or another status), `hangs` or `hangs-up` does so whatever it is asked.
+    `failures` are (HTTP status, share of the prompts) pairs. With `key` a request needs the key as its bearer token.
+    A model called `fails-429` (or another status), `hangs` or `hangs-up` does so for every prompt.
     """
 
     latency_s: float = 0.0
@@ -68,7 +68,7 @@ class ModelService(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fate(msgspec.Struct, frozen=True):
-    """What happens to a request: a status of 200 or an error's after `latency_s`, or else an `ending`."""
+    """The result of a request: status 200 or an error's status after `latency_s` seconds, or else an `ending`."""
 
     latency_s: float
     status: int = 200
@@ -76,7 +76,7 @@ class Fate(msgspec.Struct, frozen=True):
 
 
 def decide(service: ModelService, model: str, prompt: str, outage: Outage | None = None) -> Fate:
-    """The fate of this prompt; an outage comes before everything else."""
+    """Decide the result of this prompt; an outage takes precedence over everything else."""
     if outage is not None:
         status = OUTAGE_STATUSES.get(outage)
         return Fate(0.0, status) if status else Fate(0.0, ending=outage.value)
@@ -97,7 +97,7 @@ def decide(service: ModelService, model: str, prompt: str, outage: Outage | None
 
 
 def _draws(text: str) -> tuple[float, float]:
-    # Two numbers between 0 and 1, exclusive, that follow from the text.
+    # Two numbers between 0 and 1, both exclusive, that are a function of the text.
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     one, other = (int.from_bytes(digest[start : start + 6], "big") for start in (0, 6))
     return (one + 0.5) / 2**48, (other + 0.5) / 2**48
