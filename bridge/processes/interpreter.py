@@ -24,7 +24,7 @@ def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     path = [os.path.abspath(entry) for entry in sys.path]  # the empty string is the current folder
     told = {PATH_VARIABLE: os.pathsep.join(path)}
     mine = given.get("PYTHONPATH", "")
-    if _HOME in path[: _first_of_library(path)] and _HOME not in mine.split(os.pathsep):
+    if _HOME in path[: first_of_library(path)] and _HOME not in mine.split(os.pathsep):
         told["PYTHONPATH"] = os.pathsep.join([_HOME, mine] if mine else [_HOME])  # it is installed nowhere
     return told
 
@@ -37,6 +37,7 @@ def adopt() -> None:
         sys.path[:] = [entry for entry in sys.path if entry not in path] + path  # PYTHONPATH may be its pool's
 
 
-def _first_of_library(path: list[str]) -> int:
+def first_of_library(path: list[str]) -> int:
+    """Where in a path the standard library begins; what is before it can stand in for any module."""
     library = os.path.dirname(os.__file__)
     return path.index(library) if library in path else len(path)

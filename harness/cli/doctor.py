@@ -18,6 +18,7 @@ import msgspec
 
 from poolproof.bridge import PoolConfig, PoolError
 from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.processes.interpreter import environment
 from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.processes.procfs import start_ticks
 from poolproof.bridge.processes.rundir import list_pools, pools_dir
@@ -127,7 +128,8 @@ def _worker() -> tuple[bool, str]:
 
 
 def _orphan() -> tuple[bool, str]:
-    parent = subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-P", "-c", ORPHAN]
+    parent = subprocess.Popen(command, env=os.environ | environment(), stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     try:
         with parent.stdout as told:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from poolproof import scenarios
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.run.plan import read_plan
+from poolproof.harness.subjects.imports import importing_from
 from poolproof.scenarios import DEFAULT_SUITE
 
 
@@ -96,7 +98,10 @@ def scenarios_in(module: ModuleType, where: str) -> list[Scenario]:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Import a scenario file. Raises UsageError if the file does not exist or raises an error."""
+    """Import a scenario file, which may import modules beside it or in the current folder.
+
+    Raises UsageError if the file does not exist or raises an error.
+    """
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     name = f"poolproof_scenario_{path.stem}"
@@ -106,7 +111,8 @@ def load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with importing_from(path.resolve().parent, os.getcwd()):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     return module

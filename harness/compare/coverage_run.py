@@ -65,8 +65,10 @@ class CoverageRun:
 
     def _coverage(self, command: str, *words: str) -> list[str]:
         # Runs coverage in a separate process: a Coverage object here would end another measurement of this process.
+        # With -P that process needs the environment of `bridge.processes.interpreter`.
         unset = [word for name in VARIABLES for word in ("-u", name)]
-        return ["/usr/bin/env", *unset, sys.executable, "-m", "coverage", command, f"--rcfile={self._config}", *words]
+        measuring = [sys.executable, "-P", "-m", "coverage", command, f"--rcfile={self._config}"]
+        return ["/usr/bin/env", *unset, *measuring, *words]
 
     def read(self) -> Cover:
         """Read what was executed, after all runs have ended. Raises RecordError if nothing was recorded."""

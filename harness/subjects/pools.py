@@ -11,7 +11,6 @@ import difflib
 import importlib
 import inspect
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
@@ -26,6 +25,7 @@ from poolproof.harness.model.face import USUAL_FACES, Face, Setting, Way
 from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.runner import PoolFactory, Subject
 from poolproof.harness.subjects.faces import ALL_FACES, FACES
+from poolproof.harness.subjects.imports import importing_from
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v1.pool import CALL_TIMEOUT_S as V1_CALL_TIMEOUT_S
 from poolproof.pool_v2 import PoolV2
@@ -164,11 +164,10 @@ def _from_factory(name: str, folder: str) -> Subject:
     module_name, _, path = name.partition(":")
     if not module_name or not path:
         raise UsageError(f"the pool {name!r}: package.module:factory is needed")
-    if folder not in sys.path:  # an installed command does not search the current folder, unlike python -m
-        sys.path.insert(0, folder)
     try:
-        found: Any = importlib.import_module(module_name)
-    except Exception as error:
+        with importing_from(folder):  # an installed command does not look there, unlike python -m
+            found: Any = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
         raise UsageError(f"the pool {name!r}: {module_name} cannot be imported: {_tell(error)}") from error
     for part in path.split("."):
         if not hasattr(found, part):
@@ -232,5 +231,5 @@ def _missing(made: object) -> str:
     return ", ".join(word for word in sorted(set(wanted)) if not hasattr(made, word)) or "a part"
 
 
-def _tell(error: Exception) -> str:
+def _tell(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".replace("\n", " | ")

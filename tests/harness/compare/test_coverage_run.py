@@ -36,14 +36,16 @@ def test_each_scenario_has_its_own_lines_and_what_none_did_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    package = tmp_path / "measured_pool"
-    package.mkdir()
+    (tmp_path / "coverage.py").write_text("raise SystemExit('a file of the current folder')")
+    package = tmp_path / "installed" / "measured_pool"
+    package.mkdir(parents=True)
     (package / "__init__.py").write_text(PROGRAM)
     (package / "first.py").write_text("import measured_pool\n")
     (package / "second.py").write_text("import measured_pool\nmeasured_pool.one()\n")
     covering = CoverageRun(tmp_path / "coverage", ["measured_pool"])
+    env = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
     for scenario, module in (("alpha", "measured_pool.first"), ("beta", "measured_pool.second")):
-        subprocess.run(covering.command(scenario, module), check=True, timeout=60, cwd=tmp_path)
+        subprocess.run(covering.command(scenario, module), env=env, check=True, timeout=60)
     cover = covering.read()
     [file] = [file for file in cover.files if file.path.endswith("__init__.py")]
     assert (file.statements, file.executed, file.missing) == (10, 8, "9, 13")
