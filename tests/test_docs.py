@@ -23,7 +23,8 @@ from poolproof.pool_v1.pool import UNSUPPORTED
 from poolproof.pool_v2 import PoolV2
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FIRST_PAGES = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CODE_OF_CONDUCT")]
+PAGES = [*FIRST_PAGES, *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def _blocks(page: Path, language: str) -> list[str]:
@@ -108,6 +109,13 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    for named in re.findall(r"`((?:\w+/)+[\w.]*)`", page.read_text()):
+        if (ROOT / named.split("/")[0]).is_dir() and "NAME" not in named and not named.startswith("out/"):
+            assert (ROOT / named).exists(), f"{page.name} names {named}"
 
 
 def test_no_document_names_a_machine() -> None:
