@@ -97,7 +97,13 @@ def __getattr__(name: str) -> object:
 
         return version("poolproof")
     if name in _WHERE:
-        found: object = getattr(import_module(_WHERE[name]), name)
+        try:
+            found: object = getattr(import_module(_WHERE[name]), name)
+        except ModuleNotFoundError as error:
+            if not _WHERE[name].startswith("poolproof.harness") or (error.name or "").startswith("poolproof"):
+                raise
+            told = f"poolproof.{name} needs {error.name}: pip install 'poolproof[harness]'"
+            raise ModuleNotFoundError(told, name=error.name) from error
         globals()[name] = found
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
