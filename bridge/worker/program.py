@@ -245,13 +245,17 @@ def watch_for_hang_up(fd: int, grace_s: float) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Be a worker: `--worker-id N [--mode NAME]`. The exit status."""
+    options = _parse(argv)
+    return run(options.worker_id, options.mode)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m poolproof.bridge.worker.program", description="A worker process of a pool."
     )
     parser.add_argument("--worker-id", type=int, default=0)
     parser.add_argument("--mode", default="pool-worker")
-    options = parser.parse_args(argv)
-    return run(options.worker_id, options.mode)
+    return parser.parse_args(argv)
 
 
 def run(worker_id: int, mode: str = "pool-worker") -> int:
@@ -273,5 +277,6 @@ def run(worker_id: int, mode: str = "pool-worker") -> int:
 
 
 if __name__ == "__main__":
+    told = _parse(None)  # first, since argparse imports modules as it goes
     adopt()
-    sys.exit(main())
+    sys.exit(run(told.worker_id, told.mode))

@@ -39,6 +39,18 @@ def test_workers_start_in_a_folder_that_has_modules_of_the_product_s_names(
         assert pool.execute("echo", {"value": 1}) == 1
 
 
+@pytest.mark.parametrize("kind", [PoolV1, PoolV2])
+def test_a_worker_has_imported_what_it_needs_before_it_adopts_a_path(
+    kind: type[PoolV1 | PoolV2], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A folder that came on its parent's path late, as pytest does it, has modules that the parent has already."""
+    for name in ("shutil", "lzma", "bz2", "gettext", "selectors"):
+        (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('the folder\\'s own {name} was imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with kind(PoolConfig(workers=1)) as pool:
+        assert pool.execute("echo", {"value": 1}) == 1
+
+
 def test_a_child_has_its_parent_s_path_in_the_same_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path / "first"))
