@@ -1,4 +1,4 @@
-"""What both pools stand on: the one interface, the errors, the wire, and the worker process."""
+"""The common base of both pools: the pool interface, the errors, the wire protocol, and the worker process."""
 
 from __future__ import annotations
 

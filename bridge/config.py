@@ -1,6 +1,6 @@
-"""The options of a pool: validated as one record, so that an impossible pool is never built.
+"""The options of a pool, validated as one record, so that a pool with invalid options is never built.
 
-Pure. An unknown or impossible option raises ConfigError and names the option, its value and the limit.
+Pure. Raises ConfigError for an unknown or invalid option; the message gives the option, its value and the limit.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
 def module_command(module: str, *words: str) -> tuple[str, ...]:
-    """The command that runs a module of this package. `-P` keeps the current folder off its path, where a file may have
-    the name of any module; the child needs the environment of `bridge.processes.interpreter`, too.
+    """The command that runs a module of this package.
+
+    `-P` keeps the current folder off the module path, because a file there may have the name of any module. The child
+    also needs the environment of `bridge.processes.interpreter`.
     """
     return (sys.executable, "-P", "-m", module, *words)
 
@@ -45,18 +47,21 @@ OPTIONAL_DURATIONS = (
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Options of both pools. Durations are seconds, sizes bytes; None means the pool's own default or no limit.
 
-    `worker_command` is a sequence, or one string that is split like a shell's words (no shell runs);
-    `{worker_id}` in it stands for the worker's id. `env` is added to this process's environment.
-    `state_commands` are the commands that change a session's state, which a handover repeats. `snapshot_commands` are
-    the two with which a worker gives a session's whole state and takes it again; such a snapshot replaces a full log.
-    A worker that does not know them is asked in vain, and nothing else happens.
-    `min_workers` is how far an idle pool shrinks, after `idle_timeout_s`; `max_age_s` ends workers a little earlier,
-    each at another age. `ping_interval_s` is how long a worker is idle before it is asked whether it is well.
-    With `zygote` the workers are forked by one warm process that has the modules of `preload` imported, which implies
-    it; it can fork no other worker than the default one. Importing them counts as a part of the first workers' start.
-    `worker_cpus` are the processors, by number, that workers may run on; by default those of whoever opens the pool.
-    `idle_order` is "rotate" (the longest idle serves next, so that all are used alike) or "hot" (the one that served
-    last, whose caches are warm).
+    `worker_command` is a sequence, or one string that is split like shell words (no shell runs); `{worker_id}` in it is
+    replaced by the worker's id. `env` is added to this process's environment.
+    `state_commands` are the commands that change a session's state; a handover repeats them. `snapshot_commands` are
+    the command that returns a session's whole state and the command that restores it; such a snapshot replaces a full
+    log. If a worker does not know these commands, the request for a snapshot has no effect.
+    `min_workers` is the size to which an idle pool shrinks, after `idle_timeout_s`. `max_age_s` limits a worker's age;
+    workers are retired a little earlier, each at a different age. `ping_interval_s` is the idle time after which a
+    worker gets a health check.
+    With `zygote`, one warm process that has imported the modules of `preload` forks the workers; `preload` implies
+    `zygote`. A zygote can only fork the default worker. The time for the imports counts as part of the first workers'
+    start.
+    `worker_cpus` are the numbers of the processors that workers may run on (default: those of the process that opens
+    the pool).
+    `idle_order` is "rotate" (the worker that was idle longest serves next, so that all workers are used equally) or
+    "hot" (the worker that served last serves next, because its caches are warm).
     """
 
     name: str | None = None
@@ -155,11 +160,11 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def uses_zygote(self) -> bool:
-        """Whether the workers are forked by a zygote."""
+        """Whether a zygote forks the workers."""
         return self.zygote or bool(self.preload)
 
     def command_words(self) -> tuple[str, ...]:
-        """The worker command as words. Raises ConfigError if a string has an open quote."""
+        """Return the worker command as words. Raises ConfigError if a string has an unclosed quote."""
         if not isinstance(self.worker_command, str):
             return tuple(self.worker_command)
         try:
@@ -169,7 +174,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """Build from names and values. Raises ConfigError that names an unknown option and the nearest known one."""
+        """Build from names and values. Raises ConfigError for an unknown option and suggests the nearest one."""
         known = {field.name for field in msgspec.structs.fields(cls)}
         for option in options:
             if option not in known:
@@ -179,7 +184,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         return cls(**options)
 
     def require_defaults(self, options: tuple[str, ...], *, pool: str) -> None:
-        """Raise ConfigError for the first of `options` that was set though `pool` does not support it."""
+        """Raise ConfigError for the first of `options` that is set although `pool` does not support it."""
         for field in msgspec.structs.fields(self):
             default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
             if field.name in options and getattr(self, field.name) != default:
@@ -187,7 +192,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def duration(option: str, *values: float | None) -> float:
-    """The first of `values` that is not None: a number of seconds above 0, at most a year. Raises ConfigError."""
+    """Return the first of `values` that is not None, in seconds. Raises ConfigError unless 0 < value <= one year."""
     value = next((value for value in values if value is not None), None)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 366 * 86400:
         raise ConfigError(f"{option} {value!r}: a number of seconds above 0, at most a year")

@@ -1,6 +1,6 @@
-"""The error tree of every pool: one class for each thing that a caller would do differently.
+"""The errors of every pool: one class for each case that a caller handles differently.
 
-Pure. Knows nothing of processes; what a worker last printed comes in as text.
+Pure, with no process handling; the last lines of a worker's stderr are passed in as text.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Sent(StrEnum):
-    """Whether the request had left for a worker when the call failed."""
+    """Whether the request was sent to a worker before the call failed."""
 
     NO = "no"
     MAYBE = "maybe"
@@ -17,7 +17,7 @@ class Sent(StrEnum):
 
 
 class PoolError(Exception):
-    """Anything that a pool raises; `sent` says whether the request may have been executed."""
+    """The base class of all errors that a pool raises; `sent` says whether the request may have been executed."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class PoolError(Exception):
 
 
 class ConfigError(PoolError, ValueError):
-    """An option is unknown, impossible, or not supported by this pool."""
+    """An option is unknown, invalid, or not supported by this pool."""
 
 
 class PoolNameConflict(PoolError):
@@ -48,22 +48,22 @@ class PoolNameConflict(PoolError):
 
 
 class CommandError(PoolError):
-    """The worker executed the command and answered with an error."""
+    """The worker executed the command and responded with an error."""
 
     def __init__(self, message: str, *, worker_id: int | None = None) -> None:
         super().__init__(message, sent=Sent.YES, worker_id=worker_id)
 
 
 class AnswerError(PoolError):
-    """The worker executed the command, and its answer is not what this command gives."""
+    """The worker executed the command, but its response is not a valid response to this command."""
 
 
 class InvalidRequest(PoolError, ValueError):
-    """The request cannot be put on the wire: it is not JSON, or larger than the limit."""
+    """The request cannot be sent: it is not JSON, or it is larger than the limit."""
 
 
 class CheckoutTimeout(PoolError, TimeoutError):
-    """No worker was free in time; the request was never sent. `holders` tells who had them, and where they were."""
+    """No worker was free in time; the request was never sent. `holders` describes the clients that held workers."""
 
     def __init__(
         self,
@@ -82,15 +82,15 @@ class CheckoutTimeout(PoolError, TimeoutError):
 
 
 class CallTimeout(PoolError, TimeoutError):
-    """The worker did not answer by the call's deadline."""
+    """The worker did not respond before the call's deadline."""
 
 
 class WorkerCrashed(PoolError):
-    """The worker died, or broke the protocol, before it answered."""
+    """The worker died, or violated the protocol, before it responded."""
 
 
 class StartFailed(PoolError):
-    """A worker did not answer its init ping in time, or died before it did."""
+    """A worker died before it answered its init ping, or did not answer it in time."""
 
 
 class Cancelled(PoolError):
@@ -98,7 +98,7 @@ class Cancelled(PoolError):
 
 
 class QueueFull(PoolError):
-    """As many calls as allowed were waiting already."""
+    """The maximum number of calls was already waiting."""
 
 
 class PoolClosed(PoolError):
@@ -110,7 +110,7 @@ class CircuitOpen(PoolError):
 
 
 class SessionLost(PoolError):
-    """The session's state went with its worker and cannot be rebuilt."""
+    """The session's state was lost with its worker and cannot be rebuilt."""
 
 
 class LeaseError(PoolError):
@@ -118,8 +118,8 @@ class LeaseError(PoolError):
 
 
 class HookError(PoolError):
-    """A hook raised, or returned what the pool does not accept."""
+    """A hook raised, or returned a value that the pool does not accept."""
 
 
 class ProtocolError(Exception):
-    """The bytes that arrived are not the wire's; a channel maps it to WorkerCrashed."""
+    """The received bytes do not follow the wire protocol; a channel maps this error to WorkerCrashed."""

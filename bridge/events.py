@@ -1,9 +1,9 @@
-"""What a pool tells its observer: the steps of every call and of every worker.
+"""The events that a pool reports to its observer: the steps of every call and of every worker.
 
-Pure. An observer is called outside the pool's locks, in a thread of the pool's choice, and must return soon; what it
-raises is logged and dropped. A pool may tell of a step a little later than it was taken, and of the steps of one call
-together: `at_ns` says when each was taken, so whoever wants the order of time sorts by it. All events have been
-delivered when `close` returns. Guarantees G1–G27 are decided from these events.
+Pure. The pool calls the observer outside its locks, in any of its threads. The observer must return soon; exceptions
+that it raises are logged and dropped. A pool may report a step later than it happened, and may report the steps of one
+call together. `at_ns` is the time of each step, so sort by `at_ns` to get the order. All events have been delivered
+when `close` returns. Guarantees G1–G27 are checked with these events.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 
 class EventKind(StrEnum):
-    """One word for each step. The first eight belong to calls, the rest to workers and the pool."""
+    """The kind of a step. The first eight belong to calls, the rest to workers and the pool."""
 
     ENQUEUE = "enqueue"
     OFFER = "offer"
@@ -36,11 +36,11 @@ class EventKind(StrEnum):
 class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One step at `at_ns` (time.monotonic_ns).
 
-    `call` is the pool's number for the call. `correlation`, on a call's ENQUEUE, is what CORRELATION held when the call
-    began: the caller's own number for it.
-    `worker` is the worker's id, which a pool never uses twice, so it is the epoch too.
-    `detail` is the outcome's name on DONE, the reason on KILL, the exit status on REAP, and on OFFER for how many
-    microseconds the call has had its place in the queue, if the pool tells.
+    `call` is the pool's number for the call. `correlation`, on a call's ENQUEUE, is the caller's own number for the
+    call: the value of CORRELATION when the call began.
+    `worker` is the worker's id. A pool never reuses an id, so the id also serves as an epoch.
+    `detail` is the outcome's name on DONE, the reason on KILL, and the exit status on REAP. On OFFER it is the time in
+    microseconds that the call has spent in the queue, if the pool reports that.
     """
 
     kind: EventKind
@@ -53,9 +53,9 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ServiceInterval(msgspec.Struct, frozen=True, gc=False):
-    """When a worker was at work on one request, by its own journal. Times are time.monotonic_ns.
+    """The time that a worker spent on one request, from the worker's journal. Times are time.monotonic_ns.
 
-    `end_ns` and `ok` are None if the worker never finished it.
+    `end_ns` and `ok` are None if the worker never finished the request.
     """
 
     worker_id: int
@@ -70,4 +70,4 @@ class ServiceInterval(msgspec.Struct, frozen=True, gc=False):
 
 Observer = Callable[[Event], None]
 CORRELATION: ContextVar[int | None] = ContextVar("poolproof_correlation", default=None)
-"""The number that the calls begun in this context have for their caller; it returns in their ENQUEUE events."""
+"""The caller's own number for the calls that begin in this context; their ENQUEUE events carry it."""

@@ -1,6 +1,6 @@
-"""The one interface of both pools, and the values that cross it.
+"""The common interface of both pools, and the values that cross it.
 
-Pure: a protocol and frozen records. It refuses to know how a pool does its work.
+Pure: a protocol and frozen records, independent of how a pool is implemented.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ OUTCOMES = (
     "InvalidRequest",
     "HookError",
 )
-"""Every way a call can end (G3): a result, or the name of the one error that its caller saw."""
+"""Every outcome of a call (G3): a result, or the name of the one error that the caller got."""
 
 
 class Capability(StrEnum):
-    """What a scenario may need from a pool."""
+    """A feature of a pool that a scenario may need."""
 
     SESSIONS = "sessions"
     KILL = "kill"
@@ -48,7 +48,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Conserved (G27): submitted = in_flight + the sum of outcomes, in every snapshot."""
+    """Call counts. Invariant (G27): in every snapshot, submitted = in_flight + the sum of outcomes."""
 
     submitted: int
     in_flight: int
@@ -78,7 +78,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the pool can serve at its full size now, and if not, why in sentences."""
+    """Whether the pool can serve at its full size now; if not, `reasons` has one sentence per reason."""
 
     healthy: bool
     live: int
@@ -90,8 +90,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 class Pool(Protocol):
     """A pool of worker processes. All methods may be called from any thread.
 
-    Timeouts are in seconds, counted from the entry of the call; None takes the pool's configured default.
-    Whatever goes wrong is one error of `poolproof.bridge.errors` that says whether the request was sent.
+    Timeouts are in seconds from the entry of the call; None means the pool's configured default. Every failure raises
+    one error of `poolproof.bridge.errors`, which says whether the request was sent.
     """
 
     version: str
@@ -99,7 +99,7 @@ class Pool(Protocol):
 
     @property
     def name(self) -> str:
-        """The pool's name, unique among the living pools of this user's machine."""
+        """The pool's name, unique among this user's living pools on this machine."""
         ...
 
     def execute(
@@ -123,7 +123,7 @@ class Pool(Protocol):
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """The same, with the state of the session `session_id`, which is begun by its first call."""
+        """`execute` with the state of the session `session_id`. The first call of a session begins it."""
         ...
 
     def execute_anonymous(
@@ -134,31 +134,31 @@ class Pool(Protocol):
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """The same, outside any session."""
+        """`execute` outside any session."""
         ...
 
     def end_session(self, session_id: str) -> bool:
-        """Forget the session and its state; False if there was none."""
+        """Forget the session and its state. Returns False if the session did not exist."""
         ...
 
     def sessions(self) -> tuple[SessionStatus, ...]:
-        """The sessions that have not ended."""
+        """Return the sessions that have not ended."""
         ...
 
     def status(self) -> PoolStatus:
-        """A consistent snapshot."""
+        """Return a consistent snapshot of the pool."""
         ...
 
     def health_check(self) -> Health:
-        """Whether the pool can serve at its full size now."""
+        """Return whether the pool can serve at its full size now."""
         ...
 
     def warm_up(self, n: int | None = None) -> int:
-        """Start workers until `n` (the pool's size, unless given) are ready; how many there are."""
+        """Start workers until `n` are ready (default: the pool's size). Returns the number of ready workers."""
         ...
 
     def close(self, grace_s: float | None = None) -> None:
-        """End the pool: waiters get PoolClosed at once, leased workers have `grace_s` to finish. Idempotent."""
+        """Close the pool: waiting calls get PoolClosed at once, leased workers get `grace_s` seconds. Idempotent."""
         ...
 
     def __enter__(self) -> Self: ...

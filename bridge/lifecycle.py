@@ -1,11 +1,11 @@
-"""The states of a worker, as one table: what may follow what.
+"""The states of a worker as a transition table.
 
-Pure. Knows no process and no pool; an illegal step raises and is never mended.
+Pure, with no process or pool. An illegal step raises ValueError.
 
 Rules
-1. A worker is leased only from idle, so it has one owner at a time.
-2. A worker that is dying never comes back; only its end follows.
-3. Every state but gone counts as living.
+1. A worker can be leased only from idle, so it has one owner at a time.
+2. A dying worker never becomes usable again; it can only become gone.
+3. Every state except gone counts as living.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import StrEnum
 
 
 class WorkerState(StrEnum):
-    """Where a worker is in its life."""
+    """The state of a worker."""
 
     STARTING = "starting"
     IDLE = "idle"
@@ -24,7 +24,7 @@ class WorkerState(StrEnum):
 
 
 class WorkerStep(StrEnum):
-    """What can happen to a worker."""
+    """The steps that change a worker's state."""
 
     READY = "ready"
     CHECKOUT = "checkout"
@@ -46,7 +46,7 @@ TRANSITIONS: dict[tuple[WorkerState, WorkerStep], WorkerState] = {
 
 
 def advance(state: WorkerState, step: WorkerStep) -> WorkerState:
-    """The state that follows. Raises ValueError for a step that the table does not have."""
+    """Return the state after the step. Raises ValueError if the table does not have this step."""
     try:
         return TRANSITIONS[state, step]
     except KeyError:

@@ -1,6 +1,6 @@
-"""Keeps credentials out of what is written down: which fields hold them, and how they are taken out.
+"""Keeps credentials out of histories, reprs and errors: which fields hold credentials, and how they are replaced.
 
-Pure. It refuses to know who writes: histories, reprs and errors all ask it.
+Pure, and independent of the code that writes the output.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ SECRET_FIELDS = frozenset(
         "vertex_credentials",
     }
 )
-"""Arguments, at any depth, whose value is a credential."""
+"""Argument names, at any depth, whose value is a credential."""
 SHORTEST_BYTES = 6
-"""A shorter secret is only hidden where its field names it: to blank it in any text would blank words."""
+"""A shorter secret is redacted only in its own field: replacing it in any text would also replace ordinary words."""
 
 
 def redact(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """A copy of a JSON value in which every credential is `[redacted]`."""
+    """Return a copy of a JSON value in which every credential is replaced by `[redacted]`."""
     if isinstance(value, dict):
         return {key: REDACTED if _is_secret(key, held) else redact(held) for key, held in value.items()}
     if isinstance(value, list | tuple):
@@ -35,7 +35,7 @@ def redact(value: Any) -> Any:  # noqa: ANN401 - any JSON
 
 
 def secrets_in(value: Any) -> set[str]:  # noqa: ANN401 - any JSON
-    """The credentials that a JSON value holds, those that are too short to be told from words left out."""
+    """Return the credentials in a JSON value, except those shorter than SHORTEST_BYTES."""
     if isinstance(value, dict):
         own = {held for key, held in value.items() if _is_secret(key, held) and isinstance(held, str)}
         inner = (secrets_in(held) for held in value.values())
@@ -46,14 +46,14 @@ def secrets_in(value: Any) -> set[str]:  # noqa: ANN401 - any JSON
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """The text with each of these secrets replaced, the longest first."""
+    """Return the text with each of `secrets` replaced, the longest first."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, REDACTED)
     return text
 
 
 def hide_in(value: Any, secrets: Iterable[str]) -> Any:  # noqa: ANN401 - any JSON
-    """A copy of a JSON value whose strings have each of these secrets replaced, keys included."""
+    """Return a copy of a JSON value with each of `secrets` replaced in all strings, including keys."""
     if isinstance(value, str):
         return hide(value, secrets)
     if isinstance(value, dict):

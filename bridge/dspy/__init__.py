@@ -1,1 +1,1 @@
-"""Programs on real DSPy in a worker, and the typed adapter for their callers."""
+"""Real DSPy programs in a worker, and the typed adapter for their callers."""

@@ -1,6 +1,6 @@
-"""Typed program calls over any pool: `ProgramAdapter` speaks the legacy commands, and answers with records.
+"""Typed program calls over any pool: `ProgramAdapter` sends the legacy commands and returns records.
 
-Pure but for the pool's own calls. It refuses to know what runs the programs, and which of the pools it is over.
+Pure except for the pool's own calls. Independent of the engine that runs the programs and of the pool's version.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from poolproof.bridge.interface import Health, Pool, PoolStatus
 
 DEFAULT_SESSION = "programs"
 DSPY_ENVIRONMENT = {"POOLPROOF_PROGRAMS": "dspy"}
-"""What a pool's `env` needs so that its workers run DSPy, and not the stand-in."""
+"""The `env` option for pools whose workers run DSPy instead of the stand-in."""
 DSPY_PRELOAD = ("poolproof.bridge.dspy.engine",)
-"""What V2's `preload` needs so that DSPy is imported once, by the zygote; with "litellm" too, if models need that."""
+"""V2's `preload` option to import DSPy once, in the zygote; add "litellm" if the models need it."""
 Answer = TypeVar("Answer", bound=msgspec.Struct)
 
 
 class ModelConfigured(msgspec.Struct, frozen=True, kw_only=True):
-    """The session's model now. Its key is told nowhere."""
+    """The session's current model, without its key."""
 
     status: str
     model: str
@@ -37,7 +37,7 @@ class FieldNames(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProgramCreated(msgspec.Struct, frozen=True, kw_only=True):
-    """A new program of its session."""
+    """A new program of a session."""
 
     program_id: str
     status: str
@@ -61,16 +61,16 @@ class Programs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProgramDeleted(msgspec.Struct, frozen=True, kw_only=True):
-    """A program that is gone."""
+    """A deleted program."""
 
     program_id: str
     status: str
 
 
 class ProgramInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a program; times are ISO 8601.
+    """Details of a program; times are ISO 8601.
 
-    `execution_count` and `last_executed` are of the worker that the session is on: a handover creates the program
+    `execution_count` and `last_executed` count on the session's current worker only: a handover creates the program
     anew. `fields` has the whole signature, with types and descriptions.
     """
 
@@ -84,7 +84,7 @@ class ProgramInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker has counted; `uptime` is in seconds, `memory_usage` its largest resident size in bytes."""
+    """The counts of one worker; `uptime` is in seconds, `memory_usage` is its largest resident size in bytes."""
 
     programs_count: int
     command_count: int
@@ -95,21 +95,21 @@ class WorkerStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AdapterStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """The pool, and the worker that the session is on."""
+    """The status of the pool, and the counts of the session's worker."""
 
     pool: PoolStatus
     worker: WorkerStatistics
 
 
 class ProgramAdapter:
-    """The programs of one session of `pool`. May be used from any thread; it holds nothing that must be closed.
+    """The programs of one session of `pool`. May be used from any thread; needs no closing.
 
-    A session runs one call at a time, on whichever worker it meets. For calls side by side take a `session_adapter`
-    each; they share no program and no model. `timeout_s` is the default for every call, in seconds.
+    A session runs one call at a time, on any worker. For concurrent calls, create a `session_adapter` for each; they
+    share no program and no model. `timeout_s` is the default for every call, in seconds.
 
-    Every method raises what `Pool.execute` raises: CommandError with the worker's reason (an unknown program, a
-    missing input, no model, a provider that failed), SessionLost, the timeouts; and AnswerError if the worker
-    answered something else than the command gives.
+    Every method raises the errors of `Pool.execute`: CommandError with the worker's reason (an unknown program, a
+    missing input, no model, a provider that failed), SessionLost, the timeouts; and AnswerError if the worker's
+    response does not fit the command.
     """
 
     def __init__(self, pool: Pool, session_id: str = DEFAULT_SESSION, *, timeout_s: float | None = None) -> None:
@@ -118,7 +118,7 @@ class ProgramAdapter:
         self.timeout_s = timeout_s
 
     def session_adapter(self, session_id: str) -> ProgramAdapter:
-        """The same pool, with the programs and the model of another session."""
+        """Return an adapter for another session of the same pool, with its own programs and model."""
         return ProgramAdapter(self.pool, session_id, timeout_s=self.timeout_s)
 
     def configure_lm(
@@ -139,7 +139,7 @@ class ProgramAdapter:
         answers: dict[str, dict[str, Any]] | None = None,
         timeout_s: float | None = None,
     ) -> ModelConfigured:
-        """Set the session's model, as `openai/gpt-4o-mini`; see docs/dspy.md.
+        """Set the session's model, such as `openai/gpt-4o-mini`; see docs/dspy.md.
 
         `api_key_env` and `api_base_env` name variables of the worker's environment, so that a key is not sent.
         `request_timeout_s` limits one request to the provider, `timeout_s` this call.
@@ -173,8 +173,9 @@ class ProgramAdapter:
     ) -> ProgramCreated:
         """Create a program: predict, chain_of_thought or react.
 
-        `signature` is `question, notes: list[str] -> answer` or {inputs, outputs, instructions}, whose fields are
-        names or {name, type, description}. `tools` (package.module:function) and `max_iters` are for react.
+        `signature` is a string such as `question, notes: list[str] -> answer`, or {inputs, outputs, instructions},
+        whose fields are names or {name, type, description}. `tools` (package.module:function) and `max_iters` are for
+        react.
         """
         options: dict[str, Any] = {"id": program_id, "signature": signature, "program_type": program_type}
         options |= {"tools": tools, "max_iters": max_iters}
@@ -187,11 +188,11 @@ class ProgramAdapter:
         return self._ask("execute_program", {"program_id": program_id, "inputs": inputs or {}}, Execution, timeout_s)
 
     def list_programs(self, *, timeout_s: float | None = None) -> Programs:
-        """The session's programs."""
+        """Return the session's programs."""
         return self._ask("list_programs", {}, Programs, timeout_s)
 
     def get_program_info(self, program_id: str, *, timeout_s: float | None = None) -> ProgramInfo:
-        """What is known of a program."""
+        """Return the details of a program."""
         return self._ask("get_program_info", {"program_id": program_id}, ProgramInfo, timeout_s)
 
     def delete_program(self, program_id: str, *, timeout_s: float | None = None) -> ProgramDeleted:
@@ -199,16 +200,16 @@ class ProgramAdapter:
         return self._ask("delete_program", {"program_id": program_id}, ProgramDeleted, timeout_s)
 
     def get_stats(self, *, timeout_s: float | None = None) -> AdapterStatistics:
-        """The pool's status, and the counts of the worker that the session is on."""
+        """Return the pool's status, and the counts of the session's worker."""
         worker = self._ask("get_stats", {}, WorkerStatistics, timeout_s)
         return AdapterStatistics(pool=self.pool.status(), worker=worker)
 
     def health_check(self) -> Health:
-        """Whether the pool can serve at its full size now."""
+        """Return whether the pool can serve at its full size now."""
         return self.pool.health_check()
 
     def end_session(self) -> bool:
-        """Forget the session with its programs and its model; False if there was none."""
+        """Forget the session with its programs and its model. Returns False if the session did not exist."""
         return self.pool.end_session(self.session_id)
 
     def _ask(self, command: str, options: dict[str, Any], kind: type[Answer], timeout_s: float | None) -> Answer:

@@ -12,7 +12,7 @@ import os
 import socket
 from typing import Any
 
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or else importing litellm asks the network
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise the import of litellm accesses the network
 
 import dspy
 from pydantic import TypeAdapter, ValidationError
@@ -27,25 +27,25 @@ MOST_ITERATIONS = 1000
 DEFAULT_ITERATIONS = 20
 LONGEST_REASON = 500
 SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
-"""A variable of the environment whose name ends so may hold a credential, which a provider may tell again."""
+"""An environment variable with such a name may hold a credential, which a provider's error may repeat."""
 ADAPTERS = {"chat": "ChatAdapter", "json": "JSONAdapter", "xml": "XMLAdapter"}
 
 
 class DspyEngine:
-    """DSPy's Predict, ChainOfThought and ReAct. What it makes of a session is kept in the session's `made`."""
+    """DSPy's Predict, ChainOfThought and ReAct. The built objects are kept in the session's `made`."""
 
     name = "dspy"
 
     def configure(self, args: dict[str, Any]) -> dict[str, Any]:
-        """See docs/dspy.md for what may be said of a model."""
+        """Return the model as JSON; docs/dspy.md lists its options."""
         return configure(args)
 
     def make(self, session: Session, program: Program) -> None:
-        """Build it: a type or a tool that is not there is found now, and not by its first execution."""
+        """Build the program now, so that an unknown type or tool is found before its first execution."""
         session.made[f"program {program.program_id}"] = _build(program)
 
     def run(self, session: Session, program: Program, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Every output that the prediction has, and a chain's `reasoning`, a ReAct's `trajectory`."""
+        """Return every output of the prediction, and a chain's `reasoning` or a ReAct's `trajectory`."""
         if not session.model:
             raise HandlerError(f"program {program.program_id!r}: no model is configured in this session; configure_lm")
         secrets = secrets_in(session.model) | _secrets_of_environment()
@@ -106,7 +106,7 @@ def _signature(program: Program) -> Any:  # noqa: ANN401
 
 
 def _parsed(program: Program, text: str, field: dict[str, Any]) -> None:
-    # One field by itself, so that an error can name the one that is wrong.
+    # Convert each field separately, so that an error can name the wrong field.
     try:
         dspy.Signature(text)
     except Exception as error:
@@ -127,7 +127,7 @@ def _react(program: Program, signature: Any) -> Any:  # noqa: ANN401
 
 
 def _tool(name: object) -> Any:  # noqa: ANN401
-    # Who may send commands has started this worker, and may name any function that it can import.
+    # The sender of commands has started this worker, so it may name any function that the worker can import.
     module_name, _, path = name.partition(":") if isinstance(name, str) else ("", "", "")
     if not module_name or not path:
         raise HandlerError(f"argument 'tools': package.module:function is needed, not {name!r}")
@@ -160,7 +160,7 @@ def _as_json(program: Program, name: str, value: Any) -> Any:  # noqa: ANN401
 
 
 def _failure(program: Program, model: dict[str, Any], error: Exception) -> str:
-    # What failed, in one line: the model's provider, or the program's own code.
+    # Describes the failure in one line: the model's provider, or the program's own code.
     name, whole = model["model"], type(error).__mro__
     told = _tell(error)
     if any(kind.__name__ == "AdapterParseError" for kind in whole):
@@ -182,7 +182,7 @@ def _tell(error: Exception) -> str:
 
 
 def _rehearse() -> None:
-    # What DSPy imports and reads at a first call is done once, by the zygote. It reaches no host and starts no thread.
+    # Does once, in the zygote, what DSPy imports and reads at a first call. Contacts no host and starts no thread.
     program = Program("rehearsal", "chain_of_thought", ["question"], ["answer"])
     program.details = {
         "inputs": [{"name": "question", "type": "str", "description": ""}],
@@ -194,7 +194,7 @@ def _rehearse() -> None:
     session.model = configure({"model": "dummy", "provider": "dummy", "answers": {"rehearse": answer}})
     engine = DspyEngine()
     engine.run(session, program, {"question": "rehearse"})
-    # The way to a provider, as far as a port on which nobody listens.
+    # Runs the code up to the provider, against a port on which no server listens.
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"
@@ -203,7 +203,7 @@ def _rehearse() -> None:
         session.model |= {"api_base": address, "api_key": "none"}
         with contextlib.suppress(HandlerError):
             engine.run(session, program, {"question": "rehearse"})
-    with contextlib.suppress(ImportError, AttributeError):  # DSPy's table of prices, as long as it has one
+    with contextlib.suppress(ImportError, AttributeError):  # DSPy's table of prices, if it has one
         importlib.import_module("dspy.clients.model_metadata").source_info()
 
 

@@ -1,6 +1,6 @@
-"""The models of DSPy programs: what may be said of one is checked, kept as JSON, and made into DSPy's object.
+"""The models of DSPy programs: checks the options, keeps them as JSON, and makes DSPy's model object.
 
-`provider` is the part before the "/" of a model's name. `dummy` is DSPy's own DummyLM, which asks nobody.
+`provider` is the part of a model's name before the "/". `dummy` is DSPy's own DummyLM, which contacts no provider.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ BACKENDS = ("auto", "litellm")
 ADAPTERS = ("chat", "json", "xml")
 TEXTS = ("api_base", "api_base_env", "api_key", "api_key_env")
 FROM_ENVIRONMENT = ("api_base_env", "api_key_env")
-"""These name a variable of the worker's environment, whose value is meant."""
+"""Options that name a variable of the worker's environment; the variable's value is used."""
 
 
 def configure(args: dict[str, Any]) -> dict[str, Any]:
-    """The model as JSON. Raises HandlerError that names the argument; it never tells a key."""
+    """Return the model as JSON. Raises HandlerError that names the argument and never contains a key."""
     name = text(args, "model")
     provider, mark, rest = name.partition("/")
     if args.get("provider") is not None:
@@ -61,12 +61,12 @@ def configure(args: dict[str, Any]) -> dict[str, Any]:
     if provider == DUMMY:
         model["answers"] = _answers(args["answers"])
     else:
-        make_model(model)  # what DSPy refuses is refused now
+        make_model(model)  # options that DSPy refuses are refused now
     return model
 
 
 def make_model(model: dict[str, Any]) -> Any:  # noqa: ANN401 - DSPy's object
-    """DSPy's model, of what `configure` gave. No answer is taken from a cache: each is the model's own."""
+    """Make DSPy's model from the result of `configure`. Caching is off: every response comes from the model."""
     if model["provider"] == DUMMY:
         return DummyLM(model["answers"])
     options: dict[str, Any] = {"temperature": model["temperature"], "cache": False}
@@ -88,7 +88,7 @@ def make_model(model: dict[str, Any]) -> Any:  # noqa: ANN401 - DSPy's object
 
 
 def _chooses_backend() -> bool:
-    # DSPy before 3.4 has litellm alone.
+    # DSPy before 3.4 only supports litellm.
     return "engine" in inspect.signature(dspy.LM.__init__).parameters
 
 

@@ -1,6 +1,6 @@
-"""The legacy program commands. What makes and runs a program is the worker's engine: DSPy, or a stand-in without it.
+"""The legacy program commands. The worker's engine makes and runs programs: DSPy, or a stand-in without DSPy.
 
-Programs and the model belong to their session. Whatever is wrong is an error that names it, never a success.
+Programs and the model belong to their session. Every problem is an error that names the cause, never a success.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ MODEL_ARGUMENTS = frozenset(
 )
 PROGRAM_OPTIONS = ("tools", "max_iters")
 MADE_OF_MODEL = ("model", "adapter")
-"""What an engine keeps of a session's model; what it keeps of a program is `program ID`."""
+"""The keys of an engine's objects for a session's model; a program's key is `program ID`."""
 
 
 def configure_lm(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Set the session's model. What may be said of it is in docs/dspy.md; a key is never told again."""
+    """Set the session's model. docs/dspy.md lists the options; a key is never returned."""
     for name in args:
         if name not in MODEL_ARGUMENTS:
             near = difflib.get_close_matches(name, MODEL_ARGUMENTS, n=1)
@@ -93,7 +93,7 @@ def execute_program(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN
 
 
 def list_programs(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """The session's programs, sorted by id."""
+    """Return the session's programs, sorted by id."""
     names = sorted(context.session(args).programs)
     return with_nonce(args, programs=names, total_count=len(names))
 
@@ -108,7 +108,7 @@ def delete_program(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN4
 
 
 def get_program_info(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """What is known of the program `program_id`; `fields` has the types and descriptions of its signature."""
+    """Return details of the program `program_id`; `fields` has the types and descriptions of its signature."""
     program = _find(context, args)
     return with_nonce(
         args,

@@ -1,6 +1,6 @@
-"""What a program takes and gives: fields with a name, a type and a description, read from JSON or from a string.
+"""A program's signature: inputs and outputs with a name, a type and a description, read from JSON or a string.
 
-Pure. It refuses to know how a program is run; a type is a word that the program's engine understands.
+Pure and independent of how a program is run; the program's engine interprets the types.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ TYPE_ALIASES = {
     "object": "dict",
     "any": "Any",
 }
-"""Names of types that JSON and the legacy bridge use, in Python's words."""
+"""Type names of JSON and of the legacy bridge, mapped to Python's names."""
 FIELD_KEYS = frozenset({"name", "type", "description", "desc"})
 SIDES = ("inputs", "outputs")
 
 
 class Field(NamedTuple):
-    """One input or output. `type` is Python's notation, as `list[str]`."""
+    """One input or output. `type` is in Python's notation, such as `list[str]`."""
 
     name: str
     type: str = "str"
@@ -33,14 +33,14 @@ class Field(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """The fields of a program, and what it is told to do with them."""
+    """The fields of a program, and its instructions."""
 
     inputs: tuple[Field, ...]
     outputs: tuple[Field, ...]
     instructions: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON values; `read_signature` reads them."""
+        """Return the signature as JSON values, which `read_signature` can read."""
         return {
             "inputs": [field._asdict() for field in self.inputs],
             "outputs": [field._asdict() for field in self.outputs],
@@ -49,10 +49,10 @@ class Signature(NamedTuple):
 
 
 def read_signature(value: object) -> Signature:
-    """The signature that an argument describes. Raises HandlerError that says what is wrong with it.
+    """Parse an argument as a signature. Raises HandlerError that says what is wrong.
 
-    It is an object {inputs, outputs, instructions}, whose fields are names or {name, type, description}; or a string
-    as `question, notes: list[str] -> answer: float`.
+    The argument is an object {inputs, outputs, instructions}, whose fields are names or {name, type, description}; or a
+    string such as `question, notes: list[str] -> answer: float`.
     """
     if isinstance(value, str):
         return _from_string(value)
@@ -66,7 +66,7 @@ def read_signature(value: object) -> Signature:
 
 
 def _from_list(value: dict[str, Any], side: str) -> tuple[Field, ...]:
-    # The legacy form is a list of {"name": …}; plain names are taken too.
+    # The legacy form is a list of {"name": …}; plain names are also accepted.
     found = value.get(side)
     if not isinstance(found, list) or not found:
         raise HandlerError(f"argument 'signature': {side} must be a list of fields, not {found!r}")
@@ -108,7 +108,7 @@ def _typed(part: str, side: str) -> Field:
 
 
 def _split(side: str) -> list[str]:
-    # At the commas that stand in no bracket and in no quotes.
+    # Splits at the commas outside brackets and quotes.
     parts, depth, quote = [""], 0, ""
     for letter in side:
         if quote:

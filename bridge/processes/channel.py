@@ -1,11 +1,11 @@
-"""One blocking exchange on one worker: write a request, read its response, both to one absolute deadline.
+"""One blocking exchange with one worker: write a request, read its response, both before one absolute deadline.
 
-Knows nothing of queues. It owns no descriptor and reaps nothing: whatever goes wrong it raises, and it stays `dirty`.
-A worker that broke its stream is killed, so that its stderr ends; one that is only late is its pool's to kill.
+Independent of queues. A channel owns no descriptor and reaps nothing; it raises every failure and stays `dirty`. It
+kills a worker that broke the protocol, so that its stderr ends; a worker that is only late is killed by its pool.
 
-Two ways to keep a deadline. By itself a channel looks at the clock before each read (a poll). A *watched* channel reads
-without a look, which saves a system call a call: its watcher, another thread, calls `cut_off` at the deadline, and
-`wake_reader` if the worker has ended while a stranger still holds its stdout.
+A deadline is kept in two ways. A normal channel checks the clock before each read (a poll). A *watched* channel reads
+without this check, which saves a system call per call: another thread, the watcher, calls `cut_off` at the deadline. It
+calls `wake_reader` if the worker has ended while another process still holds the worker's stdout.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ READ_BYTES = 64 * 1024
 TAIL_WAIT_S = 0.1
 LONGEST_POLL_MS = 1e9
 REPLY_LOOK_S = 0.05
-"""How often a client that nobody watches looks whether the worker has ended that should answer its reply pipe."""
+"""How often an unwatched client at a reply pipe checks whether the worker has ended, in seconds."""
 WAKING_BYTE = b"\0"
 _size_of = Struct(">I").unpack_from
 
 
 class Channel:
-    """The wire to one worker, used by one thread at a time: the one that holds its lease.
+    """The channel to one worker, used by one thread at a time: the thread that holds the lease.
 
-    Invariant: `dirty` is true from the first byte written until the whole response with the request's own id was
-    read, and for ever after a failure. A dirty channel's worker is never used again.
+    Invariant: `dirty` is true from the first written byte until the whole response with the request's id was read, and
+    for ever after a failure. A dirty channel's worker is never used again.
     """
 
     __slots__ = (
@@ -72,7 +72,7 @@ class Channel:
         self.request_fd = process.stdin_fd
         self.answer_fd = process.stdout_fd
         self.receiver = Receiver(limit_bytes=limit_bytes)
-        # The pidfd tells of a worker's death even while a stranger holds the other end of its stdout.
+        # The pidfd reports a worker's death even while another process holds the other end of the worker's stdout.
         self._read_poll = select.poll()
         self._read_poll.register(process.stdout_fd, select.POLLIN)
         self._read_poll.register(process.pidfd, select.POLLIN)
@@ -83,9 +83,9 @@ class Channel:
     def exchange(
         self, request_id: int, frame: bytearray, *, deadline_ns: int, on_sent: Callable[[], None] = lambda: None
     ) -> Response:
-        """Send `frame` and give the response to `request_id`; `on_sent` is called when the last byte has left.
+        """Send `frame` and return the response to `request_id`; `on_sent` is called when the last byte was sent.
 
-        Raises CallTimeout at the deadline and WorkerCrashed for a dead worker or a broken stream. Both say what was
+        Raises CallTimeout at the deadline, and WorkerCrashed for a dead worker or a broken stream. Both say what was
         sent; after WorkerCrashed with Sent.NO the request can go to another worker.
         """
         for _ in send(BLOCKING, self, frame, deadline_ns):
@@ -93,7 +93,7 @@ class Channel:
         on_sent()
         return run(receive(BLOCKING, self, request_id, deadline_ns))
 
-    # The worker as a whole: see poolproof.bridge.wire.transport.
+    # The Transport protocol: see poolproof.bridge.wire.transport.
 
     @property
     def pid(self) -> int:
@@ -102,49 +102,50 @@ class Channel:
 
     @property
     def exit_fd(self) -> int:
-        """A descriptor that is readable once the worker has ended."""
+        """A descriptor that becomes readable when the worker has ended."""
         return self.process.pidfd
 
     def kill(self) -> None:
-        """SIGKILL to the worker's process group, now."""
+        """Send SIGKILL to the worker's process group now."""
         self.process.kill()
 
     def retire(self) -> None:
-        """Close the worker's stdin, which asks it to leave; while nobody writes."""
+        """Close the worker's stdin, which asks the worker to exit. Only while no thread writes."""
         self.process.end_input()
 
     def exited(self) -> bool:
-        """Whether the process has ended."""
+        """Return whether the process has ended."""
         return self.process.exited()
 
     def reap(self) -> bool:
-        """Collect its exit status if it has ended. True once that is done."""
+        """Collect the worker's exit status if it has ended. Returns True once that is done."""
         return self.process.reap()
 
     def close(self) -> None:
-        """Close what this process holds of a worker that was reaped."""
+        """Close this process's descriptors of a reaped worker."""
         self.process.close()
 
     def describe_exit(self) -> str:
-        """How it ended, in words."""
+        """Describe how the worker ended."""
         return self.process.describe_exit()
 
     def last_words(self) -> str:
-        """The end of what it printed to stderr."""
+        """Return the last lines of the worker's stderr."""
         return self.tail.text()
 
-    # The watcher's side, from another thread.
+    # These methods are called by the watcher, from another thread.
 
     def cut_off(self) -> None:
-        """The deadline has passed: end the worker, and so whatever waits for it. The exchange raises CallTimeout."""
+        """End the worker at the deadline, and so every wait for it. The exchange raises CallTimeout."""
         self.overdue = True
         self.process.kill()
 
     def wake_reader(self) -> None:
-        """The worker has ended, and the thread that reads from it has not noticed: somebody else holds its stdout, or
-        it reads from a reply pipe, which ends with no worker.
+        """Wake a thread that has not noticed that its worker has ended.
 
-        A pipe can be opened for writing by its read end's name in /proc, so one byte ends the wait.
+        That happens if another process holds the worker's stdout, or if the thread reads from a reply pipe, which stays
+        open after the worker's end. The read end of a pipe can be opened for writing under /proc, so one byte ends the
+        wait.
         """
         self.abandoned = True
         pipe = self.reply_pipe
@@ -158,7 +159,7 @@ class Channel:
                 os.close(fd)
 
     def handshake(self, *, deadline_ns: int) -> None:
-        """Ping the worker with id 0 and wait for the answer. Raises StartFailed."""
+        """Ping the worker with id 0 and wait for the response. Raises StartFailed."""
         start = self.new_start()
         start.begin()
         while not start.done:
@@ -171,19 +172,19 @@ class Channel:
             start.advance()
 
     def new_start(self) -> Handshake:
-        """The same in steps, for a thread that starts several workers at once."""
+        """Return the handshake in steps, for a thread that starts several workers at once."""
         return Handshake(self.process, self.tail, limit_bytes=self.limit_bytes)
 
     def write_some(self, data: memoryview | bytearray) -> int:
-        """As many bytes as the worker's stdin takes at once; how many. A worker that is gone takes none."""
+        """Write as many bytes as the worker's stdin accepts at once. Returns their number; 0 if the worker is gone."""
         self.dirty = True
         try:
             return os.write(self.request_fd, data)
-        except OSError:  # full, or closed: reading, or `write`, tells
+        except OSError:  # full or closed: the read or `write` reports it
             return 0
 
     def write(self, left: memoryview, sent: Sent, deadline_ns: int) -> None:
-        """All of these bytes, of which `sent` had left before. Raises CallTimeout and WorkerCrashed."""
+        """Write all bytes of `left`; `sent` says what was sent before. Raises CallTimeout or WorkerCrashed."""
         self.dirty = True
         while True:
             if now_ns() > deadline_ns or not _ready(self._write_poll, self.request_fd, deadline_ns):
@@ -197,14 +198,14 @@ class Channel:
             except OSError as error:  # EPIPE: the worker has closed its end
                 raise self.crashed("does not read its requests", sent=sent) from error
             if written:
-                # Some bytes have left, but a request that is not whole is never executed.
+                # Some bytes were sent, but a worker never executes an incomplete request.
                 sent = Sent.MAYBE
                 left = left[written:]
                 if not left:
                     return
 
     def take_in(self) -> str:
-        """Read once and feed the receiver; empty, or what the worker did in place of sending something.
+        """Read once and feed the receiver. Returns an empty string, or what the worker did instead of sending.
 
         Blocks if there is nothing to read. Raises ProtocolError.
         """
@@ -213,17 +214,17 @@ class Channel:
             if not self.abandoned or pipe.ready(0.0):
                 self.take_reply(os.read(pipe.fd, READ_BYTES))
                 return ""
-            self.reply_pipe = pipe = None  # if the worker has answered before its end, it did so on its stdout
+            self.reply_pipe = pipe = None  # if the worker responded before its end, it did so on stdout
             if not _ready(self._read_poll, self.answer_fd, 0):
                 return receiver.describe_gap()
         if not receiver.partial:
             data = os.read(self.answer_fd, READ_BYTES)
             size = len(data) - HEADER_BYTES
             if size >= 0 and not receiver.torn and _size_of(data)[0] == size <= self.limit_bytes and not self.abandoned:
-                receiver.payloads.append(data[HEADER_BYTES:])  # one whole frame, as nearly always
+                receiver.payloads.append(data[HEADER_BYTES:])  # the usual case: one whole frame
                 return ""
             if self.abandoned:
-                data = data.rstrip(WAKING_BYTE)  # with which an answer does not end
+                data = data.rstrip(WAKING_BYTE)  # no response ends with this byte
             if not data:
                 return receiver.describe_gap()
             try:
@@ -238,7 +239,7 @@ class Channel:
         return ""
 
     def take_reply(self, data: bytes) -> None:
-        """Take what has come through the reply pipe: the answer, word that it comes by stdout, or nothing."""
+        """Take bytes from the reply pipe: the response, a note that it comes through stdout, or nothing."""
         size = len(data) - HEADER_BYTES
         if size >= 0 and _size_of(data)[0] == size:
             self.receiver.payloads.append(data[HEADER_BYTES:])
@@ -248,15 +249,15 @@ class Channel:
             self.reply_pipe = None
         elif data:
             whole = len(data) > HEADER_BYTES and _size_of(data)[0] == len(data) - HEADER_BYTES
-            self.receiver.payloads.append(data[HEADER_BYTES:] if whole else data)  # what is no frame is no response
+            self.receiver.payloads.append(data[HEADER_BYTES:] if whole else data)  # not a frame: no response
 
     def await_answer(self, deadline_ns: int) -> None:
-        """Wait until the worker has sent something. Raises CallTimeout and WorkerCrashed."""
+        """Wait until the worker has sent bytes. Raises CallTimeout or WorkerCrashed."""
         pipe = self.reply_pipe
         if pipe is not None:
             while not pipe.ready(min(remaining_s(deadline_ns), REPLY_LOOK_S)):
                 if self.process.exited() and not pipe.ready(0.0):
-                    self.abandoned = True  # `take_in` looks at its stdout
+                    self.abandoned = True  # `take_in` then checks the worker's stdout
                     return
                 if now_ns() > deadline_ns:
                     raise self.unanswered(Sent.YES)
@@ -265,11 +266,11 @@ class Channel:
             raise self.unanswered(Sent.YES)
 
     def unanswered(self, sent: Sent) -> CallTimeout | WorkerCrashed:
-        """The error at the deadline: CallTimeout, or WorkerCrashed if the worker has ended."""
+        """Return the error at the deadline: CallTimeout, or WorkerCrashed if the worker has ended."""
         return self.crashed("died before it answered", sent=sent) if self.process.exited() else self.late(sent)
 
     def late(self, sent: Sent) -> CallTimeout:
-        """The error that says that the deadline has passed."""
+        """Return the error that says that the deadline has passed."""
         what = "did not answer" if sent is Sent.YES else "did not take the whole request"
         return CallTimeout(
             f"worker {self.process.worker_id} {what} by the call's deadline",
@@ -278,13 +279,13 @@ class Channel:
         )
 
     def await_last_words(self, wait_s: float) -> bool:
-        """Wait at most so many seconds for the end of what it printed to stderr; whether that has come."""
+        """Wait at most `wait_s` seconds for the end of the worker's stderr. Returns whether it has ended."""
         return self.tail.await_end(wait_s)
 
     def crashed(self, what: str, *, sent: Sent = Sent.YES, wait_s: float = TAIL_WAIT_S) -> CallTimeout | WorkerCrashed:
-        """The error that says what the worker did; the worker is killed. CallTimeout if it was cut off.
+        """Kill the worker and return the error that says what it did; CallTimeout if it was cut off.
 
-        Waits at most `wait_s` seconds for the end of its stderr, whose last lines are a part of the error.
+        Waits at most `wait_s` seconds for the end of the worker's stderr; its last lines are part of the error.
         """
         if self.overdue:
             return self.late(sent)
@@ -299,12 +300,12 @@ class Channel:
 
 
 class Blocking:
-    """How a thread waits for a worker: each wait is over when it was made."""
+    """How a thread waits for a worker: each method blocks until the wait is over."""
 
     def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
         """See poolproof.bridge.wire.exchange.Io."""
         if transport.receiver.torn and now_ns() > deadline_ns:
-            raise transport.unanswered(Sent.YES)  # bytes that never stop coming must not stretch the deadline (G11)
+            raise transport.unanswered(Sent.YES)  # a worker that never stops sending must not extend the deadline (G11)
         if not transport.watched:
             transport.await_answer(deadline_ns)
         gap = transport.take_in()
@@ -329,7 +330,7 @@ BLOCKING = Blocking()
 class Handshake:
     """The init ping of one starting worker, in steps that never block.
 
-    Whatever is not the answer is ignored; the deadline is the caller's, one and absolute (F4).
+    Other output than the response is ignored. The caller has one absolute deadline (F4).
     """
 
     __slots__ = ("_limit_bytes", "_process", "_receiver", "_tail", "done")
@@ -342,14 +343,14 @@ class Handshake:
         self.done = False
 
     def begin(self) -> None:
-        """Write the ping. Raises StartFailed if the worker is gone already."""
+        """Write the ping. Raises StartFailed if the worker is already gone."""
         try:
             os.write(self._process.stdin_fd, encode_request(INIT_ID, "ping", {}, limit_bytes=self._limit_bytes))
         except OSError as error:
             raise self.failed("died before it answered its init ping") from error
 
     def advance(self) -> bool:
-        """Read once, when there is something to read. True once the worker has answered. Raises StartFailed."""
+        """Read once, when there is something to read. Returns True once the worker responded. Raises StartFailed."""
         data = os.read(self._process.stdout_fd, READ_BYTES)
         if not data:
             raise self.failed("ended its stream")
@@ -369,7 +370,7 @@ class Handshake:
         return self.done
 
     def failed(self, what: str) -> StartFailed:
-        """The error that says why this worker did not start."""
+        """Return the error that says why this worker did not start."""
         self._process.kill()
         return StartFailed(
             f"worker {self._process.worker_id} (pid {self._process.pid}) {what}",
@@ -379,7 +380,7 @@ class Handshake:
 
 
 def _ready(poll: select.poll, fd: int, deadline_ns: int) -> bool:
-    """Wait until `fd` has an event. False at the deadline, or when the worker has ended without one on `fd`."""
+    """Wait until `fd` has an event. Returns False at the deadline, or if the worker ended without an event on `fd`."""
     while True:
         wait_ms = min((deadline_ns - now_ns()) / 1e6, LONGEST_POLL_MS)
         events = poll.poll(max(wait_ms, 0))
@@ -387,5 +388,5 @@ def _ready(poll: select.poll, fd: int, deadline_ns: int) -> bool:
             continue
         if any(ready == fd for ready, _ in events):
             return True
-        # At the deadline, or with the worker dead: what it wrote between two looks still counts.
+        # At the deadline, or if the worker is dead: bytes that it wrote between the two polls still count.
         return any(ready == fd for ready, _ in poll.poll(0))

@@ -1,7 +1,7 @@
-"""Messages between two processes of one program over a socket, with open descriptors attached.
+"""Sends messages between two processes of one program over a socket, with open descriptors attached.
 
-Knows nothing of what they mean. Both ends run the same interpreter, so `marshal` may carry them: it is quick, and takes
-any text that an environment may hold. The socket keeps the messages apart (SOCK_SEQPACKET).
+Independent of the messages' meaning. Both ends run the same interpreter, so `marshal` may encode the messages: it is
+fast, and accepts any text of an environment. The socket keeps message boundaries (SOCK_SEQPACKET).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Sequence
 MOST_BYTES = 64 * 1024
 MOST_DESCRIPTORS = 4
 SOCKET_FD = 8
-"""Under this number the program at the other end finds its socket."""
+"""The descriptor number of the socket in the started program."""
 Message = tuple[object, ...]
 
 
 def encode(*message: object) -> bytes:
-    """The words of a message, as bytes. Raises ValueError if they are more than a receiver takes."""
+    """Encode a message as bytes. Raises ValueError if it is larger than a receiver accepts."""
     data = marshal.dumps(message)  # type: ignore[arg-type]
     if len(data) > MOST_BYTES:
         raise ValueError(f"a message of {len(data)} bytes; the limit is {MOST_BYTES}")
@@ -35,11 +35,11 @@ def send(connection: socket.socket, data: bytes, fds: Sequence[int] = (), *, fla
 
 
 def receive(connection: socket.socket, *, flags: int = 0) -> tuple[Message, list[int]] | None:
-    """The next message, with descriptors that are the caller's to close; None at the stream's end. Raises OSError."""
+    """Return the next message and its descriptors, which the caller must close; None at the end. Raises OSError."""
     room = socket.CMSG_SPACE(MOST_DESCRIPTORS * array.array("i").itemsize)
     try:
         data, rights, state, _ = connection.recvmsg(MOST_BYTES, room, flags | socket.MSG_CMSG_CLOEXEC)
-    except ConnectionResetError:  # the other end has left what it was sent unread
+    except ConnectionResetError:  # the other end closed without reading everything
         return None
     fds = array.array("i")
     for level, kind, numbers in rights:
@@ -47,7 +47,7 @@ def receive(connection: socket.socket, *, flags: int = 0) -> tuple[Message, list
             fds.frombytes(numbers[: len(numbers) - len(numbers) % fds.itemsize])
     if not data:
         return None
-    if state & socket.MSG_CTRUNC:  # this process has no descriptor left, so some of them are lost
+    if state & socket.MSG_CTRUNC:  # this process has no free descriptor, so some were lost
         close_all(fds)
         fds = array.array("i")
     message: Message = marshal.loads(data)
@@ -55,7 +55,7 @@ def receive(connection: socket.socket, *, flags: int = 0) -> tuple[Message, list
 
 
 def close_all(fds: Sequence[int]) -> None:
-    """Close each of them that is open."""
+    """Close each of these descriptors that is open."""
     for fd in fds:
         with contextlib.suppress(OSError):
             os.close(fd)

@@ -1,15 +1,15 @@
-"""A worker that a zygote forks: its process, as its pool sees it, from before it exists until it is reaped.
+"""The pool's view of a worker that a zygote forks: from the fork request until the worker is reaped.
 
-Decides nothing, and knows nothing of what the zygote has in hand: it is told of the fork, or that there will be none.
+Makes no decisions, and does not know the zygote's other work: the zygote's keeper reports the fork or its failure.
 
 Rules
-1. Its kin: the worker is the zygote's child, so only the zygote can reap it, and does so when it is asked. Until then
-   the pid belongs to the worker, dead or alive. After the zygote has died this is so only while the worker lives.
-2. `pidfd` is an epoll descriptor from the first day, which tells of the real one once that has come. So whoever
-   watches it need not know when the fork was.
-3. The end of the lifeline kills: the kernel sends SIGKILL to the group that was tied to it, whoever has reaped what.
-   The parent keeps a read end too, so that this holds even for children of a dead worker that closed theirs.
-4. A worker that was killed before it was forked counts as ended. If it is forked after all, it finds its lifeline cut.
+1. The worker is a child of the zygote, so only the zygote can reap it, and does so on request. Until then the pid
+   belongs to the worker, dead or alive. After the zygote has died, this holds only while the worker lives.
+2. `pidfd` is an epoll descriptor from the beginning, which reports the events of the real pidfd once that exists. So a
+   watcher of `pidfd` need not know when the fork happened.
+3. Closing the lifeline kills: the kernel sends SIGKILL to the group that is tied to it, whatever was reaped. The parent
+   also keeps a read end, so that this holds even for children of a dead worker that closed theirs.
+4. A worker that was killed before its fork counts as ended. If it is forked anyway, it finds its lifeline closed.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from poolproof.bridge.processes.descriptors import close_all, send
 from poolproof.bridge.processes.process import NO_FORK, WorkerProcess, open_pipe
 
 PID_PATIENCE_S = 1.0
-"""How long who asks for the pid waits for a zygote that was asked to fork and is warm."""
+"""How long a reader of the pid waits for a warm zygote that was asked to fork, in seconds."""
 Collect = Callable[[int], int | None]
 
 
 class ForkedWorker(WorkerProcess):
-    """A worker process that was ordered from a zygote. Until it is forked its pid is 0.
+    """A worker process that was requested from a zygote. Until it is forked, its pid is 0.
 
-    Lock order: a zygote may take the lock of a worker that is not forked yet, and a worker that is forked may ask its
-    zygote under its own lock; so never both ways at once.
+    Lock order: a zygote may take the lock of a worker that is not forked yet, and a forked worker may call its zygote
+    under its own lock. So the two orders never occur at the same time.
     """
 
     __slots__ = (
@@ -60,7 +60,8 @@ class ForkedWorker(WorkerProcess):
                 stdout_read, stdout_write = open_pipe(opened, child_end=1)
                 stderr_read, stderr_write = open_pipe(opened, child_end=1)
                 lifeline_read, lifeline_write = open_pipe(opened, child_end=0)
-                # A dying process closes by number: the write end must go first, while the kernel knows whom to signal.
+                # A dying process closes descriptors by number: the write end must go first, while the kernel knows whom
+                # to signal.
                 opened.append(fcntl.fcntl(lifeline_read, fcntl.F_DUPFD_CLOEXEC, lifeline_write + 1))
                 os.set_blocking(stdin_write, False)
                 return cls(
@@ -89,7 +90,7 @@ class ForkedWorker(WorkerProcess):
         self._ordered = False
         self._told = threading.Event()
         self._child_ends = child_ends
-        self._stderr_end = stderr_end  # stays until the fork, for a word on why there is none
+        self._stderr_end = stderr_end  # kept until the fork, to write why there is none
         self._kept_read = kept_read
         self._leader_fd = -1
         self._wakes = wakes
@@ -107,7 +108,7 @@ class ForkedWorker(WorkerProcess):
 
     @property
     def pid(self) -> int:
-        """The worker's pid, or 0 as long as it is not forked. Waits a moment if it is about to be."""
+        """The worker's pid, or 0 as long as it is not forked. Waits briefly if the fork is imminent."""
         self._await_fork()
         return self._forked_pid
 
@@ -115,16 +116,16 @@ class ForkedWorker(WorkerProcess):
     def pid(self, pid: int) -> None:
         self._forked_pid = pid
 
-    # The zygote's side, in this process.
+    # Called for the zygote, in this process.
 
     def order(self, connection: socket.socket, data: bytes) -> bool:
-        """Send the order with the child's ends. False if it is not wanted any more. Raises OSError."""
+        """Send the fork request with the child's ends. Returns False if the worker is unwanted. Raises OSError."""
         with self._lock:
             if self._told.is_set() or self._closed:
                 return False
             stdin_read, stdout_write, lifeline_read = self._child_ends
             ends = (stdin_read, stdout_write, self._stderr_end, lifeline_read)
-            self._ordered = True  # before it is: the worker may answer its first request before this thread goes on
+            self._ordered = True  # set before sending: the worker may respond before this thread continues
             try:
                 send(connection, data, ends, flags=socket.MSG_DONTWAIT)
             except OSError:
@@ -135,7 +136,7 @@ class ForkedWorker(WorkerProcess):
             return True
 
     def begun(self, pid: int, leader_fd: int, collect: Collect) -> bool:
-        """It was forked; `leader_fd`, its pidfd, is now this object's. False if it is not wanted any more."""
+        """Record the fork and take over `leader_fd`, its pidfd. Returns False if the worker is no longer wanted."""
         with self._lock:
             if self._told.is_set() or self._closed:
                 return False
@@ -147,7 +148,7 @@ class ForkedWorker(WorkerProcess):
             return True
 
     def fail(self, reason: str) -> None:
-        """It will not be forked; `reason` is put where its stderr is read."""
+        """Record that the worker will not be forked; `reason` is written to its stderr."""
         with self._lock:
             self._give_up(reason)
 
@@ -156,16 +157,16 @@ class ForkedWorker(WorkerProcess):
             with contextlib.suppress(OSError):
                 os.write(self._stderr_end, f"{reason}\n".encode())
             self._cut_lifeline()
-            with contextlib.suppress(FileExistsError):  # an interrupt came before all of this was done
-                self._wakes.register(self._kept_read, 0)  # its write end is closed, so it hangs up for ever
+            with contextlib.suppress(FileExistsError):  # an earlier attempt was interrupted
+                self._wakes.register(self._kept_read, 0)  # its write end is closed, so it reports POLLHUP for ever
             self._settle()
 
     def _settle(self) -> None:
         self._close_child_ends()
         self._told.set()
 
-    # A client's thread may come here to kill, and be interrupted after any call: so a descriptor is forgotten before it
-    # is closed. Closed a second time it might be another's by then.
+    # A client's thread may run this to kill a worker, and be interrupted after any call. So a descriptor is forgotten
+    # before it is closed: closed a second time, its number might belong to another file.
 
     def _close_child_ends(self) -> None:
         ends, self._child_ends = [*self._child_ends, self._stderr_end], []
@@ -179,17 +180,17 @@ class ForkedWorker(WorkerProcess):
         if fd >= 0:
             os.close(fd)
 
-    # What differs from a worker that is this process's own child.
+    # The differences from a worker that is this process's own child.
 
     def kill(self) -> None:
-        """SIGKILL to the worker's whole process group, now; one that is not forked yet never will be."""
-        self._await_fork()  # it may have answered before the zygote's word of it was read
+        """Send SIGKILL to the worker's process group now; a worker that is not forked yet never will be."""
+        self._await_fork()  # the worker may respond before the zygote's report was read
         super().kill()
 
     def _await_fork(self) -> None:
         if self._ordered and not self._told.is_set():
             self._told.wait(PID_PATIENCE_S)
-            self._ordered = False  # a zygote that is as slow as this is not waited for again
+            self._ordered = False  # do not wait again for such a slow zygote
 
     def _kill_group(self) -> None:
         self._give_up("it was ended before its zygote had forked it")
@@ -204,14 +205,14 @@ class ForkedWorker(WorkerProcess):
                 signal.pidfd_send_signal(self._leader_fd, signal.SIGKILL)
 
     def orphaned(self) -> None:
-        """The zygote has died: the pid is the worker's only as long as it lives."""
+        """Record that the zygote has died: from now on the pid is the worker's only as long as it lives."""
         self._collector = None
 
     def _collect(self) -> int | None:
         if self._collector is not None:
             return self._collector(self.worker_id)
         if self._forked_pid:
-            # A program that takes in orphans (the first of a container, a subreaper) has become its parent.
+            # If this program adopts orphans (as the first process of a container or a subreaper), it is now the parent.
             with contextlib.suppress(ChildProcessError):
                 pid, status = os.waitpid(self._forked_pid, os.WNOHANG)
                 return os.waitstatus_to_exitcode(status) if pid else None

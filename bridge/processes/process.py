@@ -1,11 +1,11 @@
-"""One worker process: spawned in a group of its own, signalled as a group, reaped exactly once.
+"""One worker process: spawned in its own process group, signalled as a group, reaped exactly once.
 
-Knows nothing of requests, queues or leases. Linux only: pidfd, and a pipe whose closing kills (the lifeline).
+Independent of requests, queues and leases. Linux only: needs pidfd, and a pipe whose closing kills (the lifeline).
 
-The lifeline. The worker inherits the read end of a pipe that only its parent can write to. On that end the
-kernel is told to send SIGKILL to the worker's process group when the pipe's state changes. So whatever ends the
-parent, SIGKILL included, ends the worker and its own children too, in any language and however busy they are. What
-leaves the group (setsid) or closes the pipe escapes it.
+The lifeline. The worker inherits the read end of a pipe that only its parent can write to. The kernel is told to send
+SIGKILL to the worker's process group when the state of this pipe changes. So any end of the parent, including SIGKILL,
+also ends the worker and its children, in any language and however busy they are. A process that leaves the group
+(setsid) or closes the pipe escapes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ LIFELINE_FD = 9
 _FIRST_FREE_FD = 10
 _LIVING: set[WorkerProcess] = set()
 NO_FORK = threading.RLock()
-"""Held while descriptors are open that `_LIVING` does not have yet; a fork waits for it, so its child can close all."""
+"""Held while descriptors are open that `_LIVING` does not list yet. A fork waits for it, so its child can close all."""
 
 
 class WorkerProcess:
-    """A running worker and the parent's ends of its pipes.
+    """A running worker process and the parent's ends of its pipes.
 
-    Invariant: `kill` signals only while the process is not reaped, so its pid cannot have been given to another.
-    The descriptors stay open until `close`, which the owner calls when no thread can be using them.
-    `stderr_fd` is handed over to a drain, which closes it.
+    Invariant: `kill` signals only while the process is not reaped, so its pid cannot belong to another process. The
+    descriptors stay open until `close`, which the owner calls when no thread can be using them. `stderr_fd` is passed
+    to a drain, which closes it.
     """
 
     __slots__ = (
@@ -85,8 +85,8 @@ class WorkerProcess:
     ) -> WorkerProcess:
         """Start `command`, in which `{worker_id}` is replaced. Raises StartFailed if it cannot be executed.
 
-        `also` maps numbers below 10 to descriptors from 10 on, which the program finds under these numbers. `cpus` are
-        the processors that it and its children may run on; none: those of this thread.
+        `also` maps descriptor numbers below 10 in the child to descriptors of this process from 10 on. `cpus` are the
+        processors that the worker and its children may run on; if empty, those of this thread.
         """
         words = [word.replace("{worker_id}", str(worker_id)) for word in command]
         with NO_FORK:
@@ -120,7 +120,7 @@ class WorkerProcess:
             )
             tie(lifeline_read, pid)
             if cpus:
-                os.sched_setaffinity(pid, cpus)  # it lives, or is a zombie, until somebody reaps it
+                os.sched_setaffinity(pid, cpus)  # the pid is valid until the process is reaped
             os.set_blocking(stdin_write, False)
             process = cls(
                 worker_id,
@@ -130,7 +130,7 @@ class WorkerProcess:
                 stderr_fd=stderr_read,
                 lifeline_fd=lifeline_write,
             )
-        except (OSError, ValueError) as error:  # ValueError: a word or a variable that no program can get
+        except (OSError, ValueError) as error:  # ValueError: a word or a variable that no program can receive
             if pid:
                 with contextlib.suppress(OSError):
                     os.killpg(pid, signal.SIGKILL)
@@ -146,21 +146,21 @@ class WorkerProcess:
         return process
 
     def kill(self) -> None:
-        """SIGKILL to the worker's whole process group, now. Nothing happens once it is reaped."""
+        """Send SIGKILL to the worker's process group now. No effect once the worker is reaped."""
         with self._lock:
             if not self.reaped:
                 self._kill_group()
                 self._kill_leader()
 
     def end_input(self) -> None:
-        """Close the worker's stdin, which asks it to leave. Call it only while no thread writes."""
+        """Close the worker's stdin, which asks the worker to exit. Call it only while no thread writes."""
         with self._lock:
             if self.stdin_fd >= 0:
                 os.close(self.stdin_fd)
                 self.stdin_fd = -1
 
     def exited(self, timeout_s: float = 0.0) -> bool:
-        """Whether the process has ended; waits at most `timeout_s` for it. A reaped process has."""
+        """Return whether the process has ended; waits at most `timeout_s` seconds. True for a reaped process."""
         if self.reaped:
             return True
         poll = select.poll()
@@ -168,7 +168,7 @@ class WorkerProcess:
         return bool(poll.poll(timeout_s * 1000))
 
     def reap(self) -> bool:
-        """Collect the exit status if the process has ended, with what is left of its group. True once it is reaped."""
+        """Collect the exit status if the process has ended, and kill the rest of its group. True once reaped."""
         with self._lock:
             if self.reaped:
                 return True
@@ -182,7 +182,7 @@ class WorkerProcess:
             return True
 
     def close(self) -> None:
-        """Close the parent's ends. Idempotent; the process must be reaped or given up."""
+        """Close the parent's ends. Idempotent; the process must be reaped or abandoned."""
         with self._lock:
             if self._closed:
                 return
@@ -190,7 +190,7 @@ class WorkerProcess:
             self._release()
 
     def describe_exit(self) -> str:
-        """How it ended, in words."""
+        """Describe how the process ended."""
         if not self.reaped or self.exit_status is None:
             return "is gone"
         if self.exit_status < 0:
@@ -201,26 +201,26 @@ class WorkerProcess:
         return f"exited with status {self.exit_status}"
 
     def _close_in_child(self) -> None:
-        # A forked child must not keep the lifeline of its parent's workers, nor their pipes.
+        # A forked child must not keep the lifelines and pipes of its parent's workers.
         if not self._closed:
             self._closed = True
             self._release()
         self.reaped = True
 
-    # What differs between the ways to start a worker; called with the lock held, or in a forked child.
+    # The methods that depend on how a worker was started; called with the lock held, or in a forked child.
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def _kill_leader(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # it may have left its own group
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # the worker may have left its group
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def _collect(self) -> int | None:
         try:
             _, status = os.waitpid(self.pid, 0)
-        except ChildProcessError:  # someone in this program waits for any child
+        except ChildProcessError:  # other code in this program waits for any child
             return None
         return os.waitstatus_to_exitcode(status)
 
@@ -232,13 +232,13 @@ class WorkerProcess:
 
 
 def kill_living() -> None:
-    """SIGKILL to every worker that this process has started and not reaped."""
+    """Send SIGKILL to every worker that this process has started and not reaped."""
     for process in list(_LIVING):
         process.kill()
 
 
 def open_pipe(opened: list[int], *, child_end: int) -> tuple[int, int]:
-    """A pipe, added to `opened`, whose child's end is above every number that a child's descriptors are moved to."""
+    """Open a pipe and add it to `opened`. The child's end gets a number above all numbers that a child uses."""
     ends = list(os.pipe2(os.O_CLOEXEC))
     opened += ends
     low = ends[child_end]
@@ -250,12 +250,12 @@ def open_pipe(opened: list[int], *, child_end: int) -> tuple[int, int]:
 
 
 def tie(lifeline_read: int, pid: int) -> None:
-    """Let SIGKILL go to the group that `pid` leads when the write end of this pipe is closed.
+    """Let the kernel send SIGKILL to the group of leader `pid` when the write end of this pipe is closed.
 
-    Nothing is sent for an end that was closed before; POLLHUP tells of that.
+    If the write end is already closed, no signal is sent; POLLHUP reports that.
     """
     fcntl.fcntl(lifeline_read, fcntl.F_SETOWN, -pid)
-    fcntl.fcntl(lifeline_read, 10, signal.SIGKILL)  # F_SETSIG, which the fcntl module does not name
+    fcntl.fcntl(lifeline_read, 10, signal.SIGKILL)  # F_SETSIG, which the fcntl module does not define
     fcntl.fcntl(lifeline_read, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
 
 

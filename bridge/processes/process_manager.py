@@ -1,6 +1,6 @@
-"""The processes of one pool: how each is started, recorded in the pool's run directory, and buried.
+"""The worker processes of one pool: starts them, records them in the pool's run directory, and cleans up after them.
 
-Decides nothing: when to start or end a worker is the pool's business.
+Makes no decisions: the pool decides when to start or end a worker.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _CREWS: weakref.WeakSet[ProcessManager] = weakref.WeakSet()
 
 
 def unique_name(version: str) -> str:
-    """A pool name that nobody else on this machine has: version, pid, counter and 32 random bits."""
+    """Return a pool name that is unique on this machine: version, pid, counter and 32 random bits."""
     return f"{version}-{os.getpid()}-{next(_counter)}-{secrets.token_hex(4)}"
 
 
 class ProcessManager:
     """Owns the pool's name, its run directory, the drain of its workers' stderr, and its zygote if it has one.
 
-    Raises PoolNameConflict if a living pool has the name. Worker ids are never used twice.
+    Raises PoolNameConflict if a living pool has the name. Worker ids are never reused.
     """
 
     def __init__(self, config: PoolConfig, *, version: str) -> None:
@@ -56,7 +56,7 @@ class ProcessManager:
         self._cpus = _usable_cpus(config.worker_cpus)
         self._run_dir = RunDir.claim(self.name, version=version)
         self.reply_dir = ""
-        """Where its workers find reply pipes; empty if they may know of none (`poolproof.bridge.wire.replies`)."""
+        """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if workers do not support them."""
         if self._command == DEFAULT_WORKER_COMMAND:
             self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.path.absolute())
         try:
@@ -65,7 +65,7 @@ class ProcessManager:
             self._run_dir.release()
             raise
         self.zygote: Zygote | None = None
-        if config.uses_zygote:  # begun now, so that it is warm when the first worker is wanted, or soon after
+        if config.uses_zygote:  # started early, so that it is warm when the first worker is needed
             self.zygote = Zygote(
                 self.name,
                 self._env,
@@ -77,13 +77,14 @@ class ProcessManager:
         _CREWS.add(self)
 
     def next_id(self) -> int:
-        """A worker id that this pool has not used."""
+        """Return an unused worker id."""
         return next(self._ids)
 
     def spawn(self, worker_id: int) -> Channel:
-        """Start one worker process, which has yet to answer its init ping. Raises StartFailed.
+        """Start one worker process; its init ping is still to be done. Raises StartFailed.
 
-        With a zygote it is only ordered, so that nobody waits for an import: its pid may still be 0.
+        With a zygote the worker is only requested, so that the caller does not wait for an import: its pid may still be
+        0.
         """
         process: WorkerProcess
         if self.zygote is not None:
@@ -104,13 +105,13 @@ class ProcessManager:
         return tail
 
     def bury(self, transport: Transport) -> None:
-        """Forget a reaped worker and close what the parent held of it. No thread may be using it."""
-        if transport.pid:  # else it was never forked
+        """Close the parent's descriptors of a reaped worker, and drop its record. No thread may be using it."""
+        if transport.pid:  # otherwise it was never forked
             self._run_dir.remove_worker(transport.pid)
         transport.close()
 
     def disband(self) -> None:
-        """Release the name, with all workers buried. Idempotent."""
+        """Release the pool's name, after all workers are reaped. Idempotent."""
         self._disbanded = True
         if self.zygote is not None:
             self.zygote.close()
@@ -123,13 +124,14 @@ class ProcessManager:
             raise PoolClosed(f"pool {self.name!r} belongs to process {self._owner_pid}, not to its forked child")
 
     def _leave_at_exit(self) -> None:
-        # The interpreter ends with the pool open. The lifeline would end the workers too, but not clear the directory.
+        # The interpreter exits while the pool is open. The lifeline would end the workers, but not remove the
+        # directory.
         if not self._disbanded and os.getpid() == self._owner_pid:
             kill_living()
             self._run_dir.remove()
 
     def _abandon_in_child(self) -> None:
-        # Only this copy's descriptors are closed; nothing that the parent owns is touched.
+        # Closes only this copy's descriptors; the parent's resources are not affected.
         self.in_child = True
         if not self._disbanded:
             self._disbanded = True  # a fork of this fork has nothing left to close
@@ -149,7 +151,8 @@ def _usable(log_dir: str | None) -> Path | None:
 
 
 def _usable_cpus(wanted: Collection[int] | None) -> frozenset[int]:
-    # Tried in a thread of its own, whose placement ends with it: what may be used, the kernel and a cpuset say.
+    # Tried in a separate thread, whose affinity ends with it: the kernel and a cpuset decide which processors are
+    # usable.
     if wanted is None:
         return frozenset()
     granted: set[int] = set()

@@ -1,6 +1,6 @@
-"""Tells one process from another that has got the same pid later, by reading /proc.
+"""Distinguishes a process from a later process with the same pid, by reading /proc.
 
-Knows nothing of pools. A zombie counts as gone: it can do nothing any more.
+Independent of pools. A zombie counts as gone, because it can do nothing any more.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def start_ticks(pid: int) -> int | None:
-    """When the process began, in clock ticks since boot; None if there is no such living process.
+    """Return when the process started, in clock ticks since boot; None if there is no such living process.
 
     Source: proc(5), fields 3 (state) and 22 (starttime) of /proc/PID/stat.
     """
@@ -22,21 +22,21 @@ def start_ticks(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    # The second field is the program's name in brackets, which may itself hold blanks and brackets.
+    # The second field is the program's name in brackets, which may itself contain blanks and brackets.
     fields = stat[stat.rindex(b")") + 2 :].split()
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 def is_alive(pid: int, ticks: int) -> bool:
-    """Whether the process that began at `ticks` still lives under `pid`."""
+    """Return whether the process that started at `ticks` still lives under `pid`."""
     return start_ticks(pid) == ticks
 
 
 def kill_groups(processes: Iterable[tuple[int, int]], *, timeout_s: float) -> tuple[int, ...]:
-    """SIGKILL those (pid, ticks) that still live, with the groups that they lead; wait at most `timeout_s` seconds.
+    """Send SIGKILL to the living ones of these (pid, ticks) and their groups; wait at most `timeout_s` seconds.
 
-    Returns the pids that were signalled. A pid that belongs to another process by now is left alone: the process is
-    pinned by a pidfd before it is compared.
+    Returns the signalled pids. A pid that now belongs to another process is not signalled: the process is pinned by a
+    pidfd before the comparison.
     """
     killed: dict[int, int] = {}
     for pid, ticks in processes:
@@ -52,7 +52,7 @@ def kill_groups(processes: Iterable[tuple[int, int]], *, timeout_s: float) -> tu
                 os.killpg(pid, signal.SIGKILL)
             else:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        except OSError:  # it has ended since
+        except OSError:  # it has ended meanwhile
             os.close(pidfd)
             continue
         killed[pid] = pidfd

@@ -1,17 +1,17 @@
-"""Run directories: they make a pool's name real, so that it has one owner on this machine, and its workers are known.
+"""Run directories: each gives a pool's name one owner on this machine, and records the pool's workers.
 
-Knows nothing of what a pool does. Layout of `<base>/pools/<name>/`:
+Independent of what a pool does. Layout of `<base>/pools/<name>/`:
 
     lock            locked (flock) by the owner for as long as it lives
-    manifest.json   the name, the pool's version, the owner's pid and start, when it was made
-    workers         one line a step: "+<pid> <start>" for a worker begun, "-<pid>" for one buried
-    reply-<n>       pipes that answers come through (`poolproof.bridge.wire.replies`), if clients have waited
+    manifest.json   the name, the pool's version, the owner's pid and start, the creation time
+    workers         one line per step: "+<pid> <start>" for a started worker, "-<pid>" for a reaped one
+    reply-<n>       pipes for responses (`poolproof.bridge.wire.replies`), if clients have waited
 
 Rules
-1. Whoever holds the lock of the directory that is *now* under the name owns the name.
-2. A directory whose lock is free, or whose owner is dead, is a dead pool's: its living workers may be ended.
-   It never gets a new owner: it is first moved aside, in one step, under a name with a dot that no pool can have.
-3. A process is known by pid and start, so a pid that was given to another process is never signalled.
+1. The process that holds the lock of the directory that is *now* under the name owns the name.
+2. A directory whose lock is free, or whose owner is dead, belongs to a dead pool: its living workers may be ended. It
+   never gets a new owner: it is first renamed, atomically, to a name with a dot that no pool can have.
+3. A process is identified by pid and start, so a pid that now belongs to another process is never signalled.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ REAP_TIMEOUT_S = 2.0
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """Who owns a pool's name."""
+    """The owner of a pool's name."""
 
     name: str
     version: str
@@ -46,7 +46,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool of this machine as its directory tells it; `worker_pids` are those that live."""
+    """A pool of this machine, as recorded in its directory; `worker_pids` are the living workers."""
 
     name: str
     version: str
@@ -57,7 +57,7 @@ class PoolRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reaped(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead pool that was cleared away, with the workers that had outlived it."""
+    """A dead pool that was removed, with the workers that had outlived it."""
 
     name: str
     owner_pid: int
@@ -65,7 +65,7 @@ class Reaped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def pools_dir() -> Path:
-    """Where this user's pools have their directories, made if need be. Raises ConfigError if it is not private."""
+    """Return the directory of this user's pools; create it if needed. Raises ConfigError if it is not private."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.environ.get(BASE_VARIABLE):
         base = Path(os.environ[BASE_VARIABLE])
@@ -95,7 +95,7 @@ class RunDir:
 
     @classmethod
     def claim(cls, name: str, *, version: str) -> RunDir:
-        """Own `name`. Raises PoolNameConflict if a living pool has it; a dead pool's directory is cleared first."""
+        """Claim `name`. Raises PoolNameConflict if a living pool has it; a dead pool's directory is removed first."""
         path = pools_dir() / name
         doomed: list[Path] = []
         lock_fd = None
@@ -124,45 +124,45 @@ class RunDir:
                 _clear(old)
 
     def add_worker(self, pid: int) -> None:
-        """Record a worker that was begun."""
+        """Record a worker that was started."""
         self._append(f"+{pid} {start_ticks(pid) or 0}\n")
 
     def remove_worker(self, pid: int) -> None:
-        """Record that a worker was buried."""
+        """Record that a worker was reaped."""
         self._append(f"-{pid}\n")
 
     def _append(self, line: str) -> None:
-        # A full disk must not cost a worker: then `reap` knows less, and the lifeline still holds.
+        # A full disk must not cost a worker: then `reap_orphans` knows less, but the lifeline still works.
         with contextlib.suppress(OSError):
             os.write(self._workers_fd, line.encode())
 
     def release(self) -> None:
-        """Give the name up and remove the directory. Idempotent."""
+        """Release the name and remove the directory. Idempotent."""
         if not self._released:
             self._released = True
             self.remove()
             self.abandon_in_child()
 
     def remove(self) -> None:
-        """Remove the directory; the descriptors stay open, for whoever may still use them."""
+        """Remove the directory; the descriptors stay open for threads that may still use them."""
         with contextlib.suppress(OSError):
             for old in _set_aside(self.path, _read_manifest(self.path)):
                 shutil.rmtree(old, ignore_errors=True)
 
     def abandon_in_child(self) -> None:
-        """Close this copy's descriptors; in a forked child the name stays the parent's."""
+        """Close this copy's descriptors in a forked child; the parent keeps the name."""
         os.close(self._workers_fd)
         os.close(self._lock_fd)
 
 
 def list_pools() -> list[PoolRecord]:
-    """The pools of this user on this machine, by name; dead ones too, until they are reaped."""
+    """Return this user's pools on this machine, by name, including dead pools that are not reaped yet."""
     found = (_read_record(path) for path in sorted(pools_dir().iterdir()) if not path.name.startswith("."))
     return [record for record in found if record is not None]
 
 
 def reap_orphans() -> list[Reaped]:
-    """End the workers of pools whose owner is gone, and remove what those pools left. No other process is touched."""
+    """End the workers of pools whose owner is gone, and remove these pools' files. Affects no other process."""
     reaped = []
     for path in sorted(pools_dir().iterdir()):
         record = _read_record(path)
@@ -171,8 +171,8 @@ def reap_orphans() -> list[Reaped]:
         manifest = _read_manifest(path)
         lock_fd = _lock(path, create=False)
         if lock_fd is None and manifest is None:
-            continue  # being made or removed at this moment
-        # Without the lock: a forked child of the dead owner holds it.
+            continue  # the directory is being created or removed at this moment
+        # Without the lock: a forked child of the dead owner may hold it.
         reaped += [
             Reaped(name=record.name, owner_pid=record.owner_pid, killed=_clear(old))
             for old in _set_aside(path, manifest)
@@ -190,7 +190,7 @@ def _is_new(path: Path) -> bool:
 
 
 def _set_aside(path: Path, manifest: Manifest | None) -> list[Path]:
-    # Where the directory is now, if it still is the one with this manifest, else nothing.
+    # Returns the new path in a list; an empty list if the directory no longer has this manifest.
     doomed = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         if _read_manifest(path) != manifest:
@@ -221,7 +221,7 @@ def _write_manifest(path: Path, name: str, version: str) -> None:
 
 
 def _read_record(path: Path) -> PoolRecord | None:
-    # None for a directory that vanished meanwhile.
+    # Returns None for a directory that has vanished meanwhile.
     manifest = _read_manifest(path)
     living = tuple(pid for pid, ticks in _recorded_workers(path) if is_alive(pid, ticks))
     if manifest is not None:
@@ -244,14 +244,15 @@ def _read_record(path: Path) -> PoolRecord | None:
 
 
 def _lock(path: Path, *, create: bool) -> int | None:
-    # The locked descriptor, or None if a living process holds it (or, without `create`, if there is nothing to lock).
+    # Returns the locked descriptor. None if a living process holds the lock or, without `create`, if there is no lock
+    # file.
     while True:
         try:
             if create:
                 path.mkdir(mode=0o700, exist_ok=True)
             fd = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
         except (FileNotFoundError, FileExistsError):
-            # Its former owner may have removed it between two of these steps.
+            # The former owner may have removed it between two of these steps.
             if not create:
                 return None
             if _no_place(path):
@@ -265,13 +266,13 @@ def _lock(path: Path, *, create: bool) -> int | None:
         with contextlib.suppress(FileNotFoundError):
             if os.stat(path / "lock").st_ino == os.fstat(fd).st_ino:
                 return fd
-        os.close(fd)  # the directory was removed while this waited for its lock
+        os.close(fd)  # the directory was removed during the wait for its lock
         if not create:
             return None
 
 
 def _no_place(path: Path) -> bool:
-    # Whether no directory can be made here: something else is in the way, or there is nowhere to make it.
+    # Returns whether no directory can be created here: a file is in the way, or the parent does not exist.
     try:
         return not stat.S_ISDIR(path.lstat().st_mode)
     except FileNotFoundError:
@@ -298,5 +299,5 @@ def _recorded_workers(path: Path) -> list[tuple[int, int]]:
             case "-", [pid] if pid.isdecimal():
                 found.pop(int(pid), None)
             case _:
-                continue  # torn by a full disk
+                continue  # truncated by a full disk
     return list(found.items())

@@ -1,6 +1,6 @@
 """Drains the stderr of a pool's workers: the last bytes stay in memory, the rest goes to a capped log file.
 
-Knows nothing of frames: what a worker prints is never part of the wire, and a flood of it never blocks a worker.
+Independent of frames: stderr is never part of the wire protocol, and a flood of it never blocks a worker.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ READ_BYTES = 64 * 1024
 class StderrTail:
     """The last `ring_bytes` of one worker's stderr, with a log file of at most `log_bytes`.
 
-    Written by the drain's thread alone; `text` may be read from any thread. A log that cannot be written
-    costs the log, never the worker: `log_errors` counts what was lost.
+    Only the drain's thread writes; `text` may be read from any thread. If the log cannot be written, only log data is
+    lost, never the worker: `log_errors` counts the losses.
     """
 
     def __init__(self, *, ring_bytes: int, log_path: Path | None = None, log_bytes: int = 0) -> None:
@@ -32,7 +32,7 @@ class StderrTail:
         self.log_errors = 0
 
     def append(self, data: bytes) -> None:
-        """Take what the worker wrote."""
+        """Append the worker's output."""
         self.total_bytes += len(data)
         if self._ring_bytes:
             self._chunks.append(data[-self._ring_bytes :])
@@ -53,20 +53,20 @@ class StderrTail:
             self.log_errors += 1
 
     def finish(self) -> None:
-        """Say that no more can come."""
+        """Record that no more output can come."""
         self._ended.set()
 
     @property
     def ended(self) -> bool:
-        """Whether no more can come."""
+        """Whether no more output can come."""
         return self._ended.is_set()
 
     def await_end(self, wait_s: float) -> bool:
-        """Wait at most `wait_s` seconds until no more can come; whether that is so."""
+        """Wait at most `wait_s` seconds until no more output can come. Returns whether that is so."""
         return self._ended.is_set() if wait_s <= 0 else self._ended.wait(wait_s)
 
     def text(self, *, lines: int = 12, wait_s: float = 0.0) -> str:
-        """The last lines as text; waits at most `wait_s` seconds for the stream's end first."""
+        """Return the last lines as text; waits at most `wait_s` seconds for the stream's end first."""
         if wait_s > 0:
             self._ended.wait(wait_s)
         data = b"".join(list(self._chunks))[-self._ring_bytes :]
@@ -90,14 +90,14 @@ class StderrDrain:
         self._thread.start()
 
     def watch(self, fd: int, tail: StderrTail) -> None:
-        """Own `fd`, a pipe's read end, from now until its end."""
+        """Take over `fd`, a pipe's read end, and read it until its end."""
         os.set_blocking(fd, False)
         with self._lock:
             self._tails[fd] = tail
             self._epoll.register(fd, select.EPOLLIN)
 
     def close(self) -> None:
-        """Stop; what is still unread is read once more. Idempotent."""
+        """Stop, after one last read of the unread output. Idempotent."""
         with self._lock:
             if self._closing:
                 return

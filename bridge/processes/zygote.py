@@ -1,14 +1,14 @@
-"""The zygote, as its pool sees it: kept alive by a thread of its own, asked for workers, and ended with the pool.
+"""The pool's view of the zygote: a separate thread keeps it alive, forwards fork requests, and ends it with the pool.
 
-Decides nothing about workers. Nobody waits here for a fork: an order is put down, and the worker that it is for is told
-how it went. So a zygote that is slow, stopped or still importing delays no one but the workers that it has yet to fork.
+Makes no decisions about workers. No caller waits here for a fork: a fork request is queued, and its ForkedWorker gets
+the result. So a zygote that is slow, stopped or still importing delays only the workers that it has yet to fork.
 
 Rules
-1. The zygote is begun with the pool. When it dies after it has forked something it is begun again at once, else with
-   the next order: a module that cannot be imported is tried again once a start, not in a loop.
-2. Its death costs the starts that it had been sent; those that it had not been sent go to the next. When it dies before
-   it is ready, all that wait have failed.
-3. Its workers live on. What it cannot tell any more, how they end, is unknown then.
+1. The zygote is started with the pool. If it dies after it has forked a worker, it is restarted at once; otherwise with
+   the next fork request. So a module that cannot be imported is tried again once per start, not in a loop.
+2. The zygote's death fails the starts that it had been sent. Requests that were not sent go to the next zygote. If it
+   dies before it is ready, all waiting requests fail.
+3. Its workers live on, but their exit statuses are unknown from then on.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from poolproof.bridge.processes.stderr import StderrTail
 
 COMMAND = module_command("poolproof.bridge.processes.zygote_main")
 REAP_PATIENCE_S = 0.25
-"""How long a worker's exit status is waited for; without it, it is unknown."""
+"""How long to wait for a worker's exit status, in seconds; afterwards it is unknown."""
 END_PATIENCE_S = 2.0
 TAIL_WAIT_S = 0.1
 logger = logging.getLogger(__name__)
@@ -44,8 +44,9 @@ _LIVING: weakref.WeakSet[Zygote] = weakref.WeakSet()
 class Zygote:
     """Forks the workers of one pool, with `preload` imported and `env` as their environment, to run on `cpus`.
 
-    `watch_stderr` takes a descriptor over and gives what is read from it; `on_fork` is told the pid of each worker.
-    Invariant: `_orders` has the orders that no zygote was sent, `_sent` those that the present one has not answered.
+    `watch_stderr` takes over a descriptor and returns what is read from it; `on_fork` gets the pid of each worker.
+    Invariant: `_orders` has the fork requests that no zygote was sent, `_sent` those that the present zygote has not
+    answered.
     """
 
     def __init__(
@@ -90,13 +91,13 @@ class Zygote:
 
     @property
     def ready(self) -> bool:
-        """Whether it has imported what it should, and forks at once."""
+        """Whether the zygote has imported its modules, and forks at once."""
         return self._ready
 
     def spawn(self, worker_id: int, env: Mapping[str, str] | None = None) -> ForkedWorker:
-        """Action a worker, with `env` as its whole environment if it is not the pool's. Never waits for the fork.
+        """Request a worker, with `env` as its whole environment (default: the pool's). Never waits for the fork.
 
-        Raises StartFailed if the order cannot be put down; that a worker was not forked is told by its end.
+        Raises StartFailed if the request cannot be queued. If the fork fails later, the worker counts as ended.
         """
         try:
             order = encode("fork", worker_id, {} if env is None else _changes(self._env, env))
@@ -118,7 +119,7 @@ class Zygote:
         return worker
 
     def close(self) -> None:
-        """End the zygote, with whatever it has not reaped, and wait for it. Idempotent."""
+        """End the zygote and all workers that it has not reaped, and wait for it. Idempotent."""
         with self._lock:
             self._closing = True
             self._wanted.set()
@@ -127,10 +128,10 @@ class Zygote:
         self._thread.join()
 
     def abandon(self) -> None:
-        """Begin no zygote again: this program ends."""
+        """Start no zygote again, because this program ends."""
         self._closing = True
 
-    # With the lock held.
+    # These methods need the lock.
 
     def _send_orders(self) -> None:
         assert self._connection is not None
@@ -140,7 +141,8 @@ class Zygote:
                 if worker.order(self._connection, order):
                     self._sent[worker.worker_id] = worker
             except OSError:
-                # The zygote has its hands full, or is gone: there is an answer to come, or an end. Without, it is said.
+                # The zygote is busy or gone. If a reply or its end is still to come, wait for that; otherwise fail the
+                # worker.
                 if not self._sent and not self._forked:
                     worker.fail("the zygote cannot be sent an order")
                     self._orders.popleft()
@@ -148,7 +150,7 @@ class Zygote:
                 return
             self._orders.popleft()
 
-    # A worker's thread.
+    # Called for a ForkedWorker, in its caller's thread.
 
     def _collect(self, worker_id: int) -> int | None:
         answer: SimpleQueue[int | None] = SimpleQueue()
@@ -161,15 +163,15 @@ class Zygote:
         try:
             return answer.get(timeout=patience_s)
         except Empty:
-            self._prompt = False  # until it answers again
+            self._prompt = False  # until it replies again
             return None
 
     def _tell(self, *message: object) -> None:
         assert self._connection is not None
-        with contextlib.suppress(OSError):  # it is gone, or stopped for very long
+        with contextlib.suppress(OSError):  # the zygote is gone, or has been stopped for very long
             send(self._connection, encode(*message), flags=socket.MSG_DONTWAIT)
 
-    # The keeper's thread.
+    # These methods run in the keeper's thread.
 
     def _keep(self) -> None:
         while True:
@@ -216,7 +218,7 @@ class Zygote:
         return ours, process, self._watch_stderr(process.stderr_fd)
 
     def _listen(self, connection: socket.socket) -> str:
-        # Until the zygote is gone. Why it could not get ready, if it has said so.
+        # Runs until the zygote is gone. Returns why it could not get ready, if it has reported that.
         poll = select.poll()
         poll.register(connection, select.POLLIN)
         failure = ""
@@ -266,14 +268,14 @@ class Zygote:
             fds.clear()
             self._on_fork(pid)
             return
-        worker.fail("this process has no descriptor left for it")  # unless it is not wanted any more
+        worker.fail("this process has no descriptor left for it")  # no effect if the worker is no longer wanted
         with self._lock:
             del self._forked[worker_id]
             self._tell("discard", worker_id)
 
     def _bury(self, connection: socket.socket, process: WorkerProcess, tail: StderrTail, failure: str) -> None:
         if self._closing and not self._ready:
-            process.kill()  # it is importing, and has nobody to end
+            process.kill()  # it is still importing and has no workers to end
         if not process.exited(END_PATIENCE_S):
             process.kill()
             process.exited(END_PATIENCE_S)
@@ -321,13 +323,13 @@ class Zygote:
 
 
 def _changes(base: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str | None]:
-    """What makes `wanted` of `base`; None for a variable that goes."""
+    """Return the changes that turn `base` into `wanted`; None for a variable to remove."""
     changes: dict[str, str | None] = dict.fromkeys(base.keys() - wanted.keys())
     return changes | {name: value for name, value in wanted.items() if base.get(name) != value}
 
 
 def abandon_all() -> None:
-    """Let no zygote of this program be begun again."""
+    """Start no zygote of this program again."""
     for zygote in list(_LIVING):
         zygote.abandon()
 

@@ -1,14 +1,14 @@
-"""The zygote's program: imports what the workers need once, then forks a worker whenever it is asked to.
+"""The zygote's program: imports the workers' modules once, then forks a worker on each request.
 
-Knows nothing of pools. It is started by exec and has one thread, so that its forks are safe. It reaps a worker only
-when it is asked to, so that nobody else gets the pid meanwhile. When its socket ends it ends its workers and leaves.
+Independent of pools. It is started by exec and has one thread, so that its forks are safe. It reaps a worker only on
+request, so that no other process gets the pid meanwhile. When its socket ends, it ends its workers and exits.
 
-Once it has nothing else to do it forks one process in advance, the spare, which waits for the next order with its pages
-already its own; so whoever replaces a worker waits for no fork. A spare is no worker: it leaves with its zygote.
+When it is idle, it forks one process in advance, the spare, which waits for the next request with its memory pages
+already copied. So a replacement of a worker does not wait for a fork. A spare is no worker: it exits with its zygote.
 
 Messages in: ("fork", worker id, changes of the environment) with the worker's stdin, stdout, stderr and lifeline;
-("reap", worker id) for one that has ended; ("discard", worker id) for one that nobody wants. Messages out: ("ready",)
-or ("failed", module, error); ("forked", worker id, pid) with its pidfd, or ("refused", worker id, why);
+("reap", worker id) for a worker that has ended; ("discard", worker id) for a worker that is no longer wanted. Messages
+out: ("ready",) or ("failed", module, error); ("forked", worker id, pid) with its pidfd, or ("refused", worker id, why);
 ("reaped", worker id, exit status).
 """
 
@@ -38,21 +38,21 @@ from poolproof.bridge.worker.handlers import Context, find_handler
 PRELOAD_STATUS = 4
 DYING_PAUSE_MS = 10
 SPARE_PAUSE_MS = 20
-"""How long nothing is asked before a spare is forked: who is starting workers has the processors to itself."""
+"""The idle time before a spare is forked, so that a burst of worker starts has the processors to itself."""
 WORKER_FDS = (0, 1, 2, LIFELINE_FD)
 REHEARSAL = b'{"id": 0, "command": "ping", "args": {}, "timestamp": "1970-01-01T00:00:00Z"}'
 
 
 @dataclass(frozen=True)
 class Spare:
-    """A forked process that waits at the other end of `order` for what it should be."""
+    """A forked process that waits at the other end of `order` for the request to become a worker."""
 
     pid: int
     pidfd: int
     order: socket.socket
 
     def send(self, data: bytes, ends: Sequence[int]) -> bool:
-        """Have it become a worker. False if it is gone."""
+        """Send the request to become a worker. Returns False if the spare is gone."""
         try:
             send(self.order, data, ends, flags=socket.MSG_DONTWAIT)
         except OSError:
@@ -60,13 +60,13 @@ class Spare:
         return True
 
     def close(self) -> None:
-        """Close what the zygote has of it, upon which one that has no order leaves."""
+        """Close the zygote's descriptors of the spare. A spare without a request then exits."""
         self.order.close()
         os.close(self.pidfd)
 
 
 class Zygote:
-    """Forks workers; `children` are those that it has not reaped."""
+    """Forks workers; `children` are the workers that it has not reaped."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -76,7 +76,7 @@ class Zygote:
         self._foreign_fds: list[int] = []
 
     def warm_up(self, modules: Sequence[str]) -> bool:
-        """Import `modules`. False, with the reason sent, if one of them cannot be imported."""
+        """Import `modules`. Returns False, after reporting the reason, if one of them cannot be imported."""
         for name in modules:
             try:
                 importlib.import_module(name)
@@ -90,11 +90,11 @@ class Zygote:
             sys.stderr.write(
                 f"zygote: an imported module has started {', '.join(threads)}; no worker has these threads\n"
             )
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # were it ignored, the workers would be reaped unasked
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it were ignored, the kernel would reap the workers
         _rehearse()
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()  # what is buffered here would be printed by each worker
-        # What a module has opened is a part of it, and so the worker's.
+            stream.flush()  # otherwise each worker would print what is buffered here
+        # Descriptors that a module has opened belong to it, and so to the worker.
         fds = {int(fd) for fd in os.listdir("/proc/self/fd")} - {*WORKER_FDS, self._connection.fileno()}
         self._foreign_fds = sorted(fd for fd in fds if _is_open(fd))
         gc.collect()
@@ -102,7 +102,7 @@ class Zygote:
         return True
 
     def serve(self) -> Callable[[], int]:
-        """Do what is asked. What is left to be done in this process, which after a fork is the worker."""
+        """Serve requests. Returns what is left to do in this process, which after a fork is the worker."""
         send(self._connection, encode("ready"))
         asked = select.poll()
         asked.register(self._connection, select.POLLIN)
@@ -153,7 +153,7 @@ class Zygote:
                     os._exit(1)
             self.children[worker_id] = pid
             with contextlib.suppress(OSError):
-                os.setpgid(pid, pid)  # as the worker does itself: whoever comes first
+                os.setpgid(pid, pid)  # the worker does the same; either may come first
             pidfd = os.pidfd_open(pid)
             send(self._connection, encode("forked", worker_id, pid), [pidfd])
         except (BrokenPipeError, ConnectionResetError):
@@ -168,7 +168,7 @@ class Zygote:
         return None
 
     def _hand_over(self, worker_id: int, changes: dict[str, str | None], ends: list[int]) -> bool:
-        # Whether the spare is this worker now.
+        # Returns whether the spare has become this worker.
         spare, self._spare = self._spare, None
         if spare is None:
             return False
@@ -182,7 +182,7 @@ class Zygote:
         return True
 
     def _fork_spare(self) -> Callable[[], int] | None:
-        # None in the zygote, and also when there can be no spare: the next order is then forked for.
+        # Returns None in the zygote, also if there can be no spare: then the next request forks.
         with contextlib.suppress(OSError):
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
@@ -201,13 +201,13 @@ class Zygote:
             try:
                 self._spare = Spare(pid, os.pidfd_open(pid), ours)
             except OSError:
-                ours.close()  # upon which it leaves
+                ours.close()  # then the spare exits
                 os.waitpid(pid, 0)
                 raise
         return None
 
     def _wait_to_become(self, order: socket.socket) -> Callable[[], int]:
-        # In the spare.
+        # The code of the spare.
         os.setpgid(0, 0)
         self._connection.detach()
         self._close_all_but({*WORKER_FDS[:3], order.fileno(), *self._foreign_fds})
@@ -224,11 +224,11 @@ class Zygote:
         return self._become(worker_id, changes, ends)
 
     def _become(self, worker_id: int, changes: dict[str, str | None], ends: list[int]) -> Callable[[], int]:
-        # In the worker. First of all it is made sure that it ends with its parent.
+        # The code of the worker. First it ensures that it ends with its parent.
         os.setpgid(0, 0)
         tie(ends[-1], os.getpid())
         if _is_cut(ends[-1]):
-            os._exit(0)  # it came too late
+            os._exit(0)  # the parent has already closed the lifeline
         for fd, number in zip(ends, WORKER_FDS, strict=True):
             os.dup2(fd, number)
         self._close_all_but({*WORKER_FDS, *self._foreign_fds})
@@ -240,7 +240,7 @@ class Zygote:
                 os.environ[name] = value
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if "numpy.random" in sys.modules:
-            sys.modules["numpy.random"].seed()  # else every worker draws the same numbers; `random` does this by itself
+            sys.modules["numpy.random"].seed()  # otherwise every worker draws the same numbers; `random` reseeds itself
         return lambda: worker.run(worker_id)
 
     @staticmethod
@@ -259,7 +259,7 @@ class Zygote:
                 self._doomed.discard(worker_id)
 
     def end(self) -> int:
-        """End every worker that is left, and reap it."""
+        """End every remaining worker, and reap it."""
         pids = list(self.children.values())
         if self._spare is not None:
             pids.append(self._spare.pid)
@@ -286,18 +286,18 @@ def _is_open(fd: int) -> bool:
     try:
         os.fstat(fd)
     except OSError:
-        return False  # the descriptor with which the list was read
+        return False  # the descriptor used to read the list
     return True
 
 
 def _rehearse() -> None:
-    # What is done once here is done, and imported, in every worker.
+    # What is done and imported here once is ready in every worker.
     request = decode_request(REHEARSAL)
     encode_success(request.id, find_handler(request.command)(Context(0, "pool-worker", lambda _: None), request.args))
 
 
 def main(modules: Sequence[str]) -> int:
-    """Be a zygote, and afterwards perhaps a worker. The exit status."""
+    """Run a zygote, and after a fork possibly a worker. Returns the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
     os.dup2(2, 1)

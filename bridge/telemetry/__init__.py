@@ -1,7 +1,7 @@
-"""Observers for any pool: what its events say, as log records, metrics and spans.
+"""Observers for any pool: turn its events into log records, metrics and spans.
 
-Nothing here is needed by a pool, and no pool imports it. `poolproof.bridge.telemetry.prometheus` and
-`poolproof.bridge.telemetry.opentelemetry` need `poolproof[telemetry]` and are imported by who uses them.
+No pool needs or imports this package. `poolproof.bridge.telemetry.prometheus` and
+`poolproof.bridge.telemetry.opentelemetry` need `poolproof[telemetry]`; applications import them directly.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
-"""What a pool's events add up to: calls by outcome, workers by state, and how long things took.
+"""Aggregates a pool's events: calls by outcome, workers by state, and durations.
 
-Pure: no threads and no clock; times come in with the events. Not thread-safe: its owner holds a lock.
+Pure: no threads and no clock; times come with the events. Not thread-safe: the owner holds a lock.
 
 Rules
-1. A call is in flight from ENQUEUE to DONE, and is remembered only so long. What comes later changes no call: the
-   legacy manager works on after its caller gave up.
+1. A call is in flight from ENQUEUE to DONE, and is remembered only that long. Later events change no call: the legacy
+   manager continues after its caller gave up.
 2. submitted = in flight + Σ outcomes, by construction (G27).
-3. A call waits until it is offered or accepts a worker, or withdraws. Events of two threads may come in the wrong
-   order, so an offer to a call that no longer waits is old, and does nothing.
-4. A worker lives from SPAWN to REAP. It is leased to one call, which alone gives it back; dying is for ever.
+3. A call waits until it is offered a worker, accepts one, or withdraws. Events of two threads may come in the wrong
+   order, so an offer to a call that no longer waits is outdated, and is ignored.
+4. A worker lives from SPAWN to REAP. It is leased to one call, and only that call gives it back. A dying worker stays
+   dying.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from poolproof.bridge.lifecycle import WorkerState
 BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """The upper bounds of the histograms' buckets, in seconds."""
 MOST_WORDS = 64
-"""How many outcomes or reasons are told apart; the others are counted as `other`."""
+"""The maximum number of distinct outcomes or reasons; further ones are counted as `other`."""
 DIED = "died"
-"""The reason of a worker's end that the pool did not bring about."""
-# As globals, since CPython 3.11 takes 0.2 µs to find a member in its Enum class, and events come in hot paths.
+"""The reason for a worker that ended by itself."""
+# Module-level aliases: CPython 3.11 takes 0.2 µs to find a member in its Enum class, and events come in hot paths.
 ENQUEUE, OFFER, ACCEPT, WITHDRAW = EventKind.ENQUEUE, EventKind.OFFER, EventKind.ACCEPT, EventKind.WITHDRAW
 SEND, RECEIVE, CHECKIN, DONE = EventKind.SEND, EventKind.RECEIVE, EventKind.CHECKIN, EventKind.DONE
 SPAWN, READY, KILL, REAP, CLOSE = EventKind.SPAWN, EventKind.READY, EventKind.KILL, EventKind.REAP, EventKind.CLOSE
@@ -39,7 +40,7 @@ LIVING = (STARTING, IDLE, LEASED, DYING)
 
 
 class Durations(msgspec.Struct, frozen=True):
-    """A histogram: `counts[i]` durations were at most `bounds_s[i]` and over the bound before; the last is the rest."""
+    """A histogram: `counts[i]` counts durations above `bounds_s[i - 1]` and up to `bounds_s[i]`, the last the rest."""
 
     bounds_s: tuple[float, ...]
     counts: tuple[int, ...]
@@ -47,15 +48,15 @@ class Durations(msgspec.Struct, frozen=True):
 
     @property
     def count(self) -> int:
-        """How many durations there were."""
+        """The number of durations."""
         return sum(self.counts)
 
 
 class AggregatorSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The sums at one moment.
+    """The aggregated values at one moment.
 
-    `queue_wait` is from ENQUEUE until the call had its worker, or was over without one; `service` from SEND to RECEIVE,
-    of calls that were answered; `response` from ENQUEUE to DONE. `ended` counts workers' ends by reason.
+    `queue_wait` is from ENQUEUE until the call got a worker or ended without one; `service` from SEND to RECEIVE, of
+    answered calls; `response` from ENQUEUE to DONE. `ended` counts workers' ends by reason.
     """
 
     submitted: int
@@ -109,9 +110,9 @@ class _Histogram:
 
 
 class Aggregator:
-    """Adds up the events of one pool. Bounded: an entry for each call in flight and each living worker.
+    """Aggregates the events of one pool. Bounded: one entry for each call in flight and each living worker.
 
-    `bounds_s` are the histograms' upper bounds in seconds. Raises ValueError if there is none, or they do not rise.
+    `bounds_s` are the histograms' upper bounds in seconds. Raises ValueError if it is empty or not rising.
     """
 
     def __init__(self, *, bounds_s: Sequence[float] = BOUNDS_S) -> None:
@@ -129,7 +130,7 @@ class Aggregator:
         self._response = _Histogram(bounds)
 
     def add(self, event: Event) -> None:
-        """Take one event into account. What it has to do with a call comes first, then with a worker."""
+        """Add one event: first its effect on a call, then on a worker."""
         if event.call is not None:
             self._add_call(event, event.call)
         if event.worker is not None:
@@ -163,7 +164,7 @@ class Aggregator:
             call.waits = False
 
     def _finish(self, event: Event, number: int) -> None:
-        # An interrupt may have swallowed the call's ENQUEUE; its outcome counts all the same.
+        # An interrupt may have prevented the call's ENQUEUE; its outcome still counts.
         call = self._calls.pop(number, None)
         _count(self._outcomes, event.detail)
         if call is not None:
@@ -202,7 +203,7 @@ class Aggregator:
             worker.state, worker.call = LEASED, call
 
     def snapshot(self) -> AggregatorSnapshot:
-        """The sums of the events so far."""
+        """Return the aggregated values of the events so far."""
         workers = Counter(worker.state for worker in list(self._workers.values()))
         return AggregatorSnapshot(
             submitted=sum(self._outcomes.values()) + len(self._calls),

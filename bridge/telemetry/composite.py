@@ -1,6 +1,6 @@
-"""Several observers as one.
+"""Combines several observers into one.
 
-Knows nothing of what they do; one that raises harms no other.
+An observer that raises does not affect the others.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 def fan_out(*observers: Observer) -> Observer:
-    """An observer that tells each of `observers`, in their order, in the thread that took the step.
+    """Return an observer that calls each of `observers`, in order, in the thread that calls it.
 
-    What one raises is logged and dropped. An interrupt (a BaseException that is no Exception) is raised again, after
-    the rest were told: otherwise the end of a call would be lost to them.
+    An exception of an observer is logged and dropped. An interrupt (a BaseException that is no Exception) is raised
+    again after the other observers were called; otherwise they would miss the end of a call.
     """
 
     def tell(event: Event) -> None:

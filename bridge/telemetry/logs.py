@@ -1,6 +1,6 @@
-"""A pool's events as log records, for whatever handlers the application has.
+"""Logs a pool's events as log records, for the application's handlers.
 
-Decides which level an event has; knows nothing of formats and files.
+Decides the level of each event; independent of formats and files.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import logging
 from poolproof.bridge.events import Event, EventKind
 
 EXPECTED_ENDS = frozenset({"retired", "close"})
-"""The reasons on KILL that belong to a pool's ordinary life; any other is a warning."""
-# As globals, since CPython 3.11 takes 0.2 µs to find a member in its Enum class, and events come in hot paths.
+"""The normal reasons of a KILL; any other reason is logged as a warning."""
+# Module-level aliases: CPython 3.11 takes 0.2 µs to find a member in its Enum class, and events come in hot paths.
 SPAWN, READY, CLOSE = EventKind.SPAWN, EventKind.READY, EventKind.CLOSE
 KILL, REAP = EventKind.KILL, EventKind.REAP
 SENTENCES = {
@@ -24,11 +24,11 @@ CALL_SENTENCE = "pool %s: call %s: %s, worker %s %s"
 
 
 class LoggingObserver:
-    """One record an event: what happens to workers and to the pool at INFO or WARNING, calls at DEBUG.
+    """Logs one record per event: events of workers and of the pool at INFO or WARNING, calls at DEBUG.
 
-    A warning is a worker that was ended for anything but `EXPECTED_ENDS`, or that died by itself. Every record has the
-    fields event, call, worker, pid, detail and pool (`extra`). Where the level is off nothing is formatted.
-    `logger` is `poolproof.events` unless given. Thread-safe; remembers only the workers that are being ended.
+    A warning is a worker that was ended for a reason other than `EXPECTED_ENDS`, or that died by itself. Every record
+    has the fields event, call, worker, pid, detail and pool (`extra`). If the level is disabled, nothing is formatted.
+    `logger` defaults to `poolproof.events`. Thread-safe; remembers only the workers that are being ended.
     """
 
     def __init__(self, pool: str, *, logger: logging.Logger | None = None) -> None:

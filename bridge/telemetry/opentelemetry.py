@@ -1,6 +1,6 @@
-"""A pool's calls as OpenTelemetry spans. Needs `poolproof[telemetry]`.
+"""Exports a pool's calls as OpenTelemetry spans. Needs `poolproof[telemetry]`.
 
-Knows nothing of exporters and sampling: the application's tracer provider decides.
+Independent of exporters and sampling: the application's tracer provider decides.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ except ModuleNotFoundError as error:
     message = "OpenTelemetryObserver needs opentelemetry-api: pip install 'poolproof[telemetry]'"
     raise ModuleNotFoundError(message, name=error.name) from error
 
-# As globals, since CPython 3.11 takes 0.2 µs to find a member in its Enum class, and events come in hot paths.
+# Module-level aliases: CPython 3.11 takes 0.2 µs to find a member in its Enum class, and events come in hot paths.
 ENQUEUE, ACCEPT, SEND = EventKind.ENQUEUE, EventKind.ACCEPT, EventKind.SEND
 RECEIVE, DONE = EventKind.RECEIVE, EventKind.DONE
 SPAN_NAME = "poolproof.call"
@@ -25,7 +25,7 @@ RESULT = "result"
 
 
 class _OpenSpan:
-    """A call's span and its times. Ended once; what comes after that is dropped."""
+    """A call's span and its times. A span is ended once; later events are dropped."""
 
     __slots__ = ("accepted_ns", "ended", "enqueued_ns", "lock", "offset_ns", "sent_ns", "span")
 
@@ -40,12 +40,12 @@ class _OpenSpan:
 
 
 class OpenTelemetryObserver:
-    """One span a call, from its ENQUEUE to its DONE, with its other steps as the span's events.
+    """Makes one span per call, from its ENQUEUE to its DONE, with its other steps as the span's events.
 
-    The span's parent is what is current in the calling thread. Its attributes: poolproof.pool, .call, .worker,
-    .worker_pid, .queue_wait_s, .service_s and .outcome, and error.type where the outcome is not a result; then its
-    status is an error too. Thread-safe; remembers only the recording spans of calls in flight.
-    `tracer_provider` is the application's global one unless given.
+    The span's parent is the current span of the calling thread. Its attributes: poolproof.pool, .call, .worker,
+    .worker_pid, .queue_wait_s, .service_s and .outcome. If the outcome is not a result, the span has error.type and an
+    error status. Thread-safe; remembers only the recording spans of calls in flight. `tracer_provider` defaults to the
+    application's global one.
     """
 
     def __init__(self, pool: str, *, tracer_provider: trace.TracerProvider | None = None) -> None:
@@ -55,7 +55,7 @@ class OpenTelemetryObserver:
 
     @property
     def open_spans(self) -> int:
-        """How many spans have begun and not ended."""
+        """Return the number of spans that have begun and not ended."""
         return len(self._open)
 
     def __call__(self, event: Event) -> None:
@@ -74,7 +74,7 @@ class OpenTelemetryObserver:
                 self._fill(event, found)
 
     def _begin(self, event: Event, call: int) -> None:
-        offset_ns = time.time_ns() - now_ns()  # each span anew: the two clocks drift
+        offset_ns = time.time_ns() - now_ns()  # computed per span, because the two clocks drift
         span = self._tracer.start_span(
             SPAN_NAME,
             kind=trace.SpanKind.CLIENT,
@@ -85,7 +85,7 @@ class OpenTelemetryObserver:
             self._open[call] = _OpenSpan(span, event.at_ns, offset_ns)
 
     def _fill(self, event: Event, found: _OpenSpan) -> None:
-        with found.lock:  # the legacy manager may tell of a call that its caller is just giving up
+        with found.lock:  # the legacy manager may report a call while its caller gives up
             if found.ended:
                 return
             span, kind = found.span, event.kind

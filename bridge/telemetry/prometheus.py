@@ -1,6 +1,6 @@
-"""A pool's events as Prometheus metrics. Needs `poolproof[telemetry]`.
+"""Exports a pool's events as Prometheus metrics. Needs `poolproof[telemetry]`.
 
-Adds up as events come and makes the metrics when they are asked for, so that every scrape is consistent in itself.
+Aggregates events as they come and makes the metrics on request, so that every scrape is consistent.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ DURATIONS = {
 
 
 class PrometheusObserver:
-    """Counts what one pool does. Thread-safe; memory for each call in flight and each living worker only.
+    """Counts the events of one pool. Thread-safe; uses memory only for each call in flight and each living worker.
 
-    `pool` is the label by which the pools of a registry are told apart, `registry` the client library's own unless
-    given, `bounds_s` the upper bounds of the histograms' buckets in seconds. Raises ValueError if an open pool is
-    observed under that label already; that of a closed one is taken over.
+    `pool` is the label that distinguishes the pools of a registry. `registry` defaults to the client library's global
+    one. `bounds_s` are the upper bounds of the histograms' buckets in seconds. Raises ValueError if an open pool is
+    already observed under that label; the label of a closed pool is taken over.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class PrometheusObserver:
     ) -> None:
         self.pool = pool
         self._tally = Aggregator(bounds_s=bounds_s)
-        # Re-entrant: a signal handler that uses the pool in the middle of an update must not wait for itself.
+        # Re-entrant: a signal handler that uses the pool during an update must not deadlock.
         self._lock = threading.RLock()
         self._collector = _collector_of(REGISTRY if registry is None else registry)
         self._collector.add(self)
@@ -51,17 +51,17 @@ class PrometheusObserver:
             self._tally.add(event)
 
     def snapshot(self) -> AggregatorSnapshot:
-        """The sums of the events so far, consistent in itself."""
+        """Return a consistent snapshot of the aggregated events."""
         with self._lock:
             return self._tally.snapshot()
 
     def unregister(self) -> None:
-        """Take this pool's metrics out of the registry. Idempotent."""
+        """Remove this pool's metrics from the registry. Idempotent."""
         self._collector.remove(self)
 
 
 class _PoolCollector(Collector):
-    """Makes the metrics of all observed pools of one registry: a name may be announced only once a scrape."""
+    """Makes the metrics of all observed pools of one registry, because a name may appear only once per scrape."""
 
     def __init__(self) -> None:
         self._observers: dict[str, PrometheusObserver] = {}
@@ -127,7 +127,7 @@ def _metrics(pools: dict[str, AggregatorSnapshot]) -> Iterator[Metric]:
 
 
 def _buckets(durations: Durations) -> list[tuple[str, float]]:
-    # In Prometheus a bucket holds what the buckets below it hold too.
+    # In Prometheus, the buckets are cumulative.
     names = [*map(str, durations.bounds_s), "+Inf"]
     below = 0
     buckets: list[tuple[str, float]] = []

@@ -1,1 +1,1 @@
-"""The wire: frames, messages, and the exchange of requests and responses."""
+"""The wire protocol: frames, messages, and the exchange of requests and responses."""

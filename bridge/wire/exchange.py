@@ -1,11 +1,11 @@
-"""Requests to one worker and its responses: written once, for threads and tasks, single calls, batches and streams.
+"""Exchanges with one worker, written once for threads and tasks, and for single calls, batches and streams.
 
-Each function is a generator of *steps*. A step is a wait: `Io` says how to make it. For a thread the wait is over when
-the step is made, so that `run` drives the generator to its result at once; a task awaits what the steps give.
+Each function is a generator of *steps*. A step is a wait; `Io` defines how to wait. For a thread, the wait is over when
+the step has been made, so `run` drives the generator to its result without a pause. A task awaits each step.
 
-Whatever goes wrong is raised as CallTimeout or WorkerCrashed, which say what was sent; the channel stays dirty then,
-and its worker is never used again. Invariant: a channel is dirty from the first byte of a request until the last
-response that is due was read whole, with nothing behind it.
+Every failure is raised as CallTimeout or WorkerCrashed, which say what was sent. Then the channel stays dirty, and its
+worker is never used again. Invariant: a channel is dirty from the first byte of a request until the last response that
+is due was read completely, with no bytes behind it.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from poolproof.bridge.wire.messages import Response, decode_response, ends_strea
 from poolproof.bridge.wire.transport import Transport
 
 MOST_AHEAD = 64
-"""How many requests may wait in a worker's stdin."""
+"""The maximum number of requests that wait in a worker's stdin."""
 
 T = TypeVar("T")
 Steps = Generator[Any, Any, T]
-"""What is still to be waited for, one wait after another, and then the result."""
+"""The remaining waits, one after another, and then the result."""
 
 
 class Io(Protocol):
-    """How to wait for a worker. Each method begins the wait and gives what is left of it, to be delegated to."""
+    """How to wait for a worker. Each method begins the wait and returns the rest of it, for `yield from`."""
 
     def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
-        """Wait until the worker has sent something, and take it in. Raises CallTimeout and WorkerCrashed."""
+        """Wait until the worker has sent bytes, and receive them. Raises CallTimeout or WorkerCrashed."""
         ...
 
     def write(self, transport: Transport, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
-        """Write all of these bytes, of which `sent` had left before. Raises CallTimeout and WorkerCrashed."""
+        """Write all bytes of `left`; `sent` says what was sent before. Raises CallTimeout or WorkerCrashed."""
         ...
 
     def await_last_words(self, transport: Transport) -> Iterable[Any]:
-        """Wait for a moment until the stderr of a worker that was killed has ended."""
+        """Wait briefly until the stderr of a killed worker has ended."""
         ...
 
 
 def run(steps: Steps[T]) -> T:
-    """The result of steps whose every wait is over when it is made."""
+    """Run steps whose waits block, and return their result."""
     try:
         next(steps)
     except StopIteration as end:
@@ -54,13 +54,13 @@ def run(steps: Steps[T]) -> T:
 
 
 def exchange(io: Io, transport: Transport, request_id: int, frame: bytearray, deadline_ns: int) -> Steps[Response]:
-    """Send `frame` and give the response to `request_id`."""
+    """Send `frame` and return the response to `request_id`."""
     yield from send(io, transport, frame, deadline_ns)
     return (yield from receive(io, transport, request_id, deadline_ns))
 
 
 def send(io: Io, transport: Transport, frame: bytearray, deadline_ns: int, ahead: int = 0) -> Iterable[Any]:
-    """Send one request, of which `ahead` bytes were written before; what is still to be waited for."""
+    """Send one request, of which `ahead` bytes were already written. Returns the remaining waits."""
     transport.dirty = True
     written = ahead or transport.write_some(frame)
     if written == len(frame):
@@ -71,7 +71,7 @@ def send(io: Io, transport: Transport, frame: bytearray, deadline_ns: int, ahead
 def receive(
     io: Io, transport: Transport, request_id: int, deadline_ns: int, *, parts: bool = False, last: bool = True
 ) -> Steps[Response]:
-    """The response to this request, or the next part of it. After the `last` that is due nothing may be left."""
+    """Return the response to this request, or its next part. After the `last` response due, no bytes may remain."""
     try:
         while (response := take(transport, request_id, parts, last)) is None:
             yield from io.read(transport, deadline_ns)
@@ -81,9 +81,9 @@ def receive(
 
 
 def take(transport: Transport, request_id: int, parts: bool = False, last: bool = True) -> Response | None:
-    """The response to this request, or a part of it where `parts` were asked for; None if it has not come whole.
+    """Return the response to this request, or a part if `parts` is set; None if it is not complete yet.
 
-    After the `last` that is due nothing may be left. Raises ProtocolError that says what the worker did instead.
+    After the `last` response due, no bytes may remain. Raises ProtocolError that says what the worker did instead.
     """
     receiver = transport.receiver
     payloads = receiver.payloads
@@ -98,7 +98,7 @@ def take(transport: Transport, request_id: int, parts: bool = False, last: bool 
 
 
 def check(payload: bytes | bytearray, request_id: int, parts: bool = False) -> Response:
-    """The response to this request; a part of one only where `parts` were asked for.
+    """Decode the response to this request; a part of a response is accepted only if `parts` is set.
 
     Raises ProtocolError that says what the worker did instead.
     """
@@ -118,9 +118,9 @@ def exchange_all(
     on_sent: Callable[[int], None],
     on_answer: Callable[[int, Response], None],
 ) -> Steps[None]:
-    """Send these requests (id and frame), each before the last is answered, and take the responses in order.
+    """Send these requests (id and frame), pipelined, and receive the responses in order.
 
-    `on_sent` is called with the id when the last byte of a request has left, `on_answer` with each response.
+    `on_sent` is called with the id when the last byte of a request was sent, `on_answer` with each response.
     """
     sent = answered = 0
     left = memoryview(b"")
@@ -131,7 +131,7 @@ def exchange_all(
             begun = len(left) < len(requests[sent][1])
             written = transport.write_some(left)
             left = left[written:]
-            if left and sent == answered:  # nothing is on its way, so nobody else will make room
+            if left and sent == answered:  # no response is due, so no other event makes room
                 yield from io.write(transport, left, Sent.MAYBE if begun or written else Sent.NO, deadline_ns)
                 left = left[len(left) :]
             if left:
@@ -145,7 +145,7 @@ def exchange_all(
 
 
 def crashed(io: Io, transport: Transport, what: str, sent: Sent = Sent.YES) -> Steps[PoolError]:
-    """The error that says what the worker did. The worker is killed; CallTimeout if it was cut off at the deadline."""
+    """Kill the worker and return the error that says what it did; CallTimeout if it was cut off at the deadline."""
     if not transport.overdue:
         transport.kill()
         yield from io.await_last_words(transport)

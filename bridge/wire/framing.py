@@ -1,6 +1,6 @@
-"""Erlang's `{packet, 4}`: a 4-byte big-endian unsigned length, then that many bytes.
+"""Erlang's `{packet, 4}` framing: a 4-byte big-endian unsigned length, then that many bytes.
 
-Pure: bytes in, bytes out. It refuses to know what a frame means and where it came from.
+Pure: bytes in, bytes out, independent of the frames' contents and source.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from poolproof.bridge.errors import ProtocolError
 HEADER_BYTES = 4
 MAX_WIRE_BYTES = 2**32 - 1
 FRAME_LIMIT_VARIABLE = "POOLPROOF_MAX_FRAME_BYTES"
-"""How a pool tells its workers the largest frame, in bytes."""
+"""The environment variable with which a pool sets its workers' frame limit, in bytes."""
 
 
 def encode_frame(payload: bytes | bytearray | memoryview, *, limit_bytes: int = MAX_WIRE_BYTES) -> bytes:
@@ -32,9 +32,9 @@ def frame_size(header: bytes | bytearray | memoryview, *, limit_bytes: int) -> i
 
 
 class FrameDecoder:
-    """Cuts a stream of bytes into payloads, however the bytes arrive.
+    """Splits a stream of bytes into payloads, in whatever chunks the bytes arrive.
 
-    Invariant: the buffer starts at a frame's header. After a ProtocolError the stream is lost for good.
+    Invariant: the buffer starts at a frame's header. After a ProtocolError the stream cannot be used again.
     """
 
     __slots__ = ("_buffer", "_limit_bytes")
@@ -44,7 +44,7 @@ class FrameDecoder:
         self._limit_bytes = limit_bytes
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take more bytes; give every payload that is now complete, in order."""
+        """Take more bytes. Returns every payload that is now complete, in order."""
         buffer = self._buffer
         buffer += data
         payloads = []
@@ -62,5 +62,5 @@ class FrameDecoder:
 
     @property
     def pending_bytes(self) -> int:
-        """How many bytes of an unfinished frame are held; 0 at a frame's boundary."""
+        """The number of buffered bytes of an unfinished frame; 0 at a frame boundary."""
         return len(self._buffer)

@@ -1,6 +1,6 @@
-"""The wire's two messages as JSON: a request to a worker, a response from it.
+"""The two messages of the wire protocol as JSON: a request to a worker, and a response from it.
 
-Pure. A response *is* the content of `result`: it is unwrapped once, whatever JSON it is.
+Pure. A pool returns the content of `result` verbatim: it is unwrapped once, whatever JSON it is.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ INIT_ID = 0
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What goes to a worker. `id` is a whole number ≥ 0; `timestamp` is ISO 8601 on the wire, and informs people.
+    """A request to a worker. `id` is a whole number ≥ 0; `timestamp` is ISO 8601 and only informative.
 
-    `stream` asks for the parts of the result as they are made, each in a response of its own. `reply_to` is the number
-    of the pipe that its answer is to come through (`poolproof.bridge.wire.replies`).
+    `stream` asks for the parts of the result as they are made, each in its own response. `reply_to` is the number of
+    the reply pipe for the response (`poolproof.bridge.wire.replies`).
     """
 
     id: int
@@ -40,9 +40,9 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """What comes back. Exactly one of `result` (success) and `error` (no success) is meant.
+    """A response of a worker. Exactly one of `result` (on success) and `error` (otherwise) applies.
 
-    `more` is set in the responses of a stream only: true with each part, false with the one that ends it.
+    `more` is set only in the responses of a stream: true in each part, false in the response that ends the stream.
     """
 
     id: int
@@ -54,7 +54,7 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class _Success(msgspec.Struct, frozen=True, gc=False):
-    # A response as it is sent: twice as quick to make and to encode as a dict.
+    # A response as sent: twice as fast to create and to encode as a dict.
     id: int
     success: bool
     result: object
@@ -77,20 +77,20 @@ def encode_request(
     stream: bool | UnsetType = UNSET,
     reply_to: int | UnsetType = UNSET,
 ) -> bytearray:
-    """One framed request, ready to write. Raises InvalidRequest if it is not JSON or over `limit_bytes`."""
+    """Encode one framed request, ready to write. Raises InvalidRequest if it is not JSON or over `limit_bytes`."""
     frame = bytearray(128)
     try:
         _encoder.encode_into(Request(request_id, command, args, _now(UTC), stream, reply_to), frame, HEADER_BYTES)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequest(f"the arguments of {command!r} are not JSON: {error}") from error
-    if frame.find(b"null") >= 0:  # twice as quick as `in`
+    if frame.find(b"null") >= 0:  # twice as fast as `in`
         try:
             _require_finite(args)
         except ValueError as error:
             raise InvalidRequest(f"the arguments of {command!r} are not JSON: {error}") from error
     size = len(frame) - HEADER_BYTES
     if size > limit_bytes:
-        told = size if reply_to is UNSET else size - len(f',"reply_to":{reply_to}')  # that is the pool's own
+        told = size if reply_to is UNSET else size - len(f',"reply_to":{reply_to}')  # the pool adds this part
         if told > limit_bytes:
             raise InvalidRequest(f"the request {command!r} has {told} bytes; the limit is {limit_bytes}")
     _put_size(frame, 0, size)
@@ -98,14 +98,14 @@ def encode_request(
 
 
 def session_args(args: dict[str, Any], session_id: str) -> dict[str, Any]:
-    """The arguments of a call in this session. Raises InvalidRequest for an id that is empty or no string."""
+    """Return the arguments of a call in this session. Raises InvalidRequest if the id is empty or no string."""
     if not isinstance(session_id, str) or not session_id:
         raise InvalidRequest(f"a session id is a string of at least one character, not {session_id!r}")
     return {**args, "session_id": session_id}
 
 
 def decode_request(payload: bytes | bytearray) -> Request:
-    """A worker's reading of a request. Raises ProtocolError with what is wrong."""
+    """Decode a request, in a worker. Raises ProtocolError that says what is wrong."""
     try:
         request = _request_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -116,7 +116,7 @@ def decode_request(payload: bytes | bytearray) -> Request:
 
 
 def decode_response(payload: bytes | bytearray) -> Response:
-    """A pool's reading of a response; `.result` is verbatim. Raises ProtocolError with what is wrong."""
+    """Decode a response, in a pool; `.result` is verbatim. Raises ProtocolError that says what is wrong."""
     try:
         response = _response_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -130,13 +130,13 @@ def decode_response(payload: bytes | bytearray) -> Response:
 
 
 def ends_stream(response: Response) -> bool:
-    """Whether this is the last of a stream: a failure, `more` false, or one plain response."""
+    """Return whether this response ends its stream: a failure, `more` false, or a single plain response."""
     return not response.success or response.more is not True
 
 
 def encode_success(request_id: int, result: object) -> bytes:
-    """A worker's answer. Raises TypeError or ValueError if `result` is not JSON."""
-    if result is UNSET:  # which a struct would leave out
+    """Encode a worker's successful response. Raises TypeError or ValueError if `result` is not JSON."""
+    if result is UNSET:  # a struct would omit it
         raise TypeError("Encoding UNSET as a result is unsupported")
     payload = _encoder.encode(_Success(request_id, True, result, _now(UTC)))
     if payload.find(b"null") >= 0:
@@ -145,7 +145,7 @@ def encode_success(request_id: int, result: object) -> bytes:
 
 
 def encode_part(request_id: int, result: object, *, more: bool) -> bytes:
-    """A part of a worker's answer that is sent as it is made; without `more` the end. Raises as encode_success."""
+    """Encode one part of a streamed response; without `more`, the last one. Raises like encode_success."""
     if result is UNSET:
         raise TypeError("Encoding UNSET as a result is unsupported")
     payload = _encoder.encode(
@@ -157,12 +157,12 @@ def encode_part(request_id: int, result: object, *, more: bool) -> bytes:
 
 
 def encode_failure(request_id: int, error: str) -> bytes:
-    """A worker's refusal, with one sentence why."""
+    """Encode a worker's failure response, with one sentence that says why."""
     return _encoder.encode({"id": request_id, "success": False, "error": error, "timestamp": _now(UTC)})
 
 
 def _require_finite(value: object) -> None:
-    # The encoder writes null for a number that JSON has none for: a value would change on its way, in silence.
+    # The encoder writes null for a number that JSON cannot represent; then the value would change silently.
     left = [value]
     while left:
         one = left.pop()

@@ -1,10 +1,9 @@
-"""What one worker sends, cut into payloads. Sans I/O: it is told which bytes have come, and says what they are.
+"""Splits the bytes from one worker into payloads. Sans I/O: the caller reads the bytes and passes them in.
 
-Pure. One receiver serves a worker for its whole life, through every way in: single calls, batches and streams, threads
-and tasks. Rules:
+Pure. One receiver serves a worker for its whole life, for single calls, batches and streams, threads and tasks. Rules:
 
-1. Payloads are given whole and in the order in which they came, however the bytes were cut.
-2. The rest of a frame of which a part has come is read straight into its place: `room` says where.
+1. Payloads are returned complete and in the order of arrival, in whatever chunks the bytes arrive.
+2. The rest of a partly received frame is read straight into its final buffer: `room` returns that buffer.
 3. After a ProtocolError nothing more can be read from this worker.
 """
 
@@ -16,27 +15,27 @@ from poolproof.bridge.wire.framing import HEADER_BYTES, frame_size
 
 
 class Receiver:
-    """The bytes of one worker's stdout. Payloads of more than `limit_bytes` are refused."""
+    """Receives the bytes of one worker's stdout. Payloads of more than `limit_bytes` are refused."""
 
     __slots__ = ("_filled", "_head", "_limit_bytes", "_rest", "partial", "payloads", "torn")
 
     def __init__(self, *, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self.payloads: deque[bytes | bytearray] = deque()
-        """Those that have come whole and were not taken, the first in front."""
-        self._head = b""  # less than a header
-        self._rest: bytearray | None = None  # a payload of which `_filled` bytes have come
+        """The complete payloads that were not taken yet, the oldest first."""
+        self._head = b""  # an incomplete header
+        self._rest: bytearray | None = None  # a payload of which `_filled` bytes were received
         self._filled = 0
         self.partial = False
-        """Whether the rest of a frame is missing, for which there is `room`; otherwise `feed` takes what comes."""
+        """Whether the rest of a frame is missing and must be read into `room`; otherwise pass the bytes to `feed`."""
         self.torn = False
-        """Whether a part of a frame has come."""
+        """Whether a frame was received only partly."""
 
     def feed(self, data: bytes) -> None:
-        """These bytes have come, at least one. Raises ProtocolError for an oversize header."""
+        """Take received bytes, at least one. Raises ProtocolError for an oversize header."""
         view = memoryview(data)
         rest = self._rest
-        if rest is not None:  # a caller that did not ask for `room`
+        if rest is not None:  # the caller did not use `room`
             count = min(len(view), len(rest) - self._filled)
             rest[self._filled : self._filled + count] = view[:count]
             self.fill(count)
@@ -59,12 +58,12 @@ class Receiver:
         self.torn = self.partial or bool(view)
 
     def room(self) -> memoryview:
-        """Where the rest of a frame of which a `partial` payload has come is to be read to."""
+        """Return the buffer for the rest of a `partial` frame."""
         assert self._rest is not None, "only a frame that has begun has room"
         return memoryview(self._rest)[self._filled :]
 
     def fill(self, count: int) -> None:
-        """So many bytes were read into `room`."""
+        """Record that `count` bytes were read into `room`."""
         rest = self._rest
         assert rest is not None, "only a frame that has begun has room"
         self._filled += count
@@ -74,7 +73,7 @@ class Receiver:
             self.partial = self.torn = False
 
     def describe_gap(self) -> str:
-        """What is missing, if the stream ends now."""
+        """Describe what is missing if the stream ends now."""
         if self._rest is None:
             return "ended its stream before it answered"
         return f"ended its stream {len(self._rest) - self._filled} bytes short of a frame of {len(self._rest)}"

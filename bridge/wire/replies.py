@@ -1,15 +1,15 @@
-"""Reply pipes: a request may say by number which pipe its answer is to come through, in place of its worker's stdout.
+"""Reply pipes: a request may name by number the pipe for its response, instead of the worker's stdout.
 
-So a client that waits for a worker, and lets another write its request, sleeps once for both: at its own pipe, where
-its answer wakes it. A reply pipe is a FIFO in a directory that the workers are told in their environment. It has one
-reader, its client, and any worker of the pool that was sent its number in `reply_to` writes to it.
+So a client that waits for a worker, and lets another thread write its request, sleeps only once: at its own pipe, where
+the response wakes it. A reply pipe is a FIFO in a directory that the workers know from their environment. It has one
+reader, its client. Any worker of the pool that got its number in `reply_to` writes to it.
 
-What goes through it, each written at once and never torn, being no more than PIPE_BUF bytes
+Contents, each written at once and atomically, because it has at most PIPE_BUF bytes:
 1. a frame, as on stdout;
-2. ELSEWHERE: the frame is larger than that, and comes through the worker's stdout;
-3. POKE, from the pool itself: the client should look at what has become of its call. One may come for nothing.
+2. ELSEWHERE: the frame is larger than PIPE_BUF, and comes through the worker's stdout;
+3. POKE, from the pool itself: the client should check the state of its call. A POKE may be spurious.
 
-A frame's first byte is 0, as it is small, and its last ends an object; so none of the three can be taken for another.
+The first byte of such a small frame is 0, and its last byte ends a JSON object, so the three cannot be confused.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ import select
 from contextlib import suppress
 
 REPLY_DIR_VARIABLE = "POOLPROOF_REPLY_DIR"
-"""How a pool tells its workers where the reply pipes are."""
+"""The environment variable that gives workers the directory of the reply pipes."""
 LARGEST_REPLY_BYTES = select.PIPE_BUF
 POKE = b"\xff"
 ELSEWHERE = b"\xfe"
 NO_FD = -1
 MOST_OPEN = 64
-"""A client gives its pipe up after an error, so a worker would collect those that nobody reads from."""
+"""The maximum number of open pipes per worker. Clients drop pipes after errors, so unread pipes would accumulate."""
 FLAGS = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def reply_path(directory: str, number: int) -> str:
-    """Where the reply pipe of this number is."""
+    """Return the path of the reply pipe with this number."""
     return f"{directory}/reply-{number}"
 
 
 class ReplyPipe:
-    """A client's end. It is closed, and its name removed, once nobody refers to it any more. Raises OSError.
+    """The client's end of a reply pipe. It is closed and its file removed when it is garbage-collected.
 
-    After an error it is never used again: an answer might still come. (A pipe takes 65,536 pokes that nobody has read
-    before `poke` would wait.)
+    Raises OSError if it cannot be made. After an error a pipe is never reused, because a response might still arrive.
+    (`poke` would wait only after 65,536 unread pokes.)
     """
 
     __slots__ = ("__weakref__", "_owner_pid", "_path", "_poll", "fd", "number")
@@ -52,34 +52,34 @@ class ReplyPipe:
         self._poll: select.poll | None = None
         os.mkfifo(self._path, 0o600)
         try:
-            self.fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)  # for reading and writing, so it never ends
+            self.fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)  # read and write, so the stream never ends
         except OSError:
             os.unlink(self._path)
             raise
 
     def __del__(self) -> None:
-        fd = getattr(self, "fd", NO_FD)  # an interrupt may have come into the first line of __init__
+        fd = getattr(self, "fd", NO_FD)  # an interrupt may have come during __init__
         if fd < 0:
             return
         try:
-            with suppress(OSError):  # gone with the pool's directory, where a later pool may have one of the same name
+            with suppress(OSError):  # removed with the directory; a later pool may reuse the path
                 if self._owner_pid == os.getpid() and os.path.samestat(os.stat(self._path), os.fstat(fd)):
                     os.unlink(self._path)
         finally:
             os.close(fd)
 
     def abandon(self) -> None:
-        """Close the descriptor, in a forked child."""
+        """Close the descriptor in a forked child."""
         fd, self.fd = self.fd, NO_FD
         if fd >= 0:
             os.close(fd)
 
     def poke(self) -> None:
-        """Let the client that waits here go on. From any thread."""
+        """Wake the client that waits at this pipe. May be called from any thread."""
         os.write(self.fd, POKE)
 
     def ready(self, timeout_s: float) -> bool:
-        """Wait at most so long, at least 0 and at most a day, until there is something to read; whether there is."""
+        """Wait at most `timeout_s` seconds (0 to one day) for bytes. Returns whether there are any."""
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(self.fd, select.POLLIN)
@@ -87,10 +87,10 @@ class ReplyPipe:
 
 
 class ReplyWriters(dict[int, int]):
-    """A worker's ends: the descriptors that it writes to, by number; each is opened when it is first wanted.
+    """A worker's write descriptors by pipe number; each is opened at its first use.
 
-    That raises OSError; at once if nobody reads from the pipe any more. Where no descriptor is left, the others are
-    closed first.
+    The first use raises OSError if the pipe cannot be opened, at once if the pipe has no reader any more. If no
+    descriptor is left, the other pipes are closed first.
     """
 
     def __init__(self, directory: str) -> None:

@@ -1,8 +1,8 @@
-"""What V2 needs of a worker, wherever it is: to start it, send to it, receive from it, interrupt it, have it leave.
+"""The transport protocol: what V2 needs from a worker, to start it, exchange with it, interrupt it and retire it.
 
-Pure: two protocols. `bridge.processes.channel` fulfils them for a process of this machine, which
-`bridge.processes.process` has started by posix_spawn or a zygote has forked (`poolproof.bridge.processes.forked`); a
-worker on another host needs the same few things.
+Pure: protocols only. `bridge.processes.channel` implements them for a local process, started with posix_spawn
+(`bridge.processes.process`) or forked by a zygote (`poolproof.bridge.processes.forked`). A worker on another host would
+need the same methods.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from poolproof.bridge.wire.receiver import Receiver
 
 
 class Start(Protocol):
-    """The init ping of one worker that starts, in steps that never block."""
+    """The init ping of one starting worker, in steps that never block."""
 
     done: bool
 
     def begin(self) -> None:
-        """Ask. Raises StartFailed."""
+        """Send the init ping. Raises StartFailed."""
         ...
 
     def advance(self) -> bool:
-        """Take what has come; True once the worker has answered. Raises StartFailed."""
+        """Read what has arrived. Returns True once the worker has responded. Raises StartFailed."""
         ...
 
     def failed(self, what: str) -> StartFailed:
-        """The error that says why this worker did not start. The worker is ended."""
+        """End the worker and return the error that says why it did not start."""
         ...
 
 
@@ -38,21 +38,21 @@ class ReplyEnd(Protocol):
     number: int
 
     def poke(self) -> None:
-        """Let the client that waits here go on. From any thread."""
+        """Wake the client that waits at this pipe. May be called from any thread."""
         ...
 
     def ready(self, timeout_s: float) -> bool:
-        """Wait at most so long until there is something to read; whether there is."""
+        """Wait at most `timeout_s` seconds for bytes. Returns whether there are any."""
         ...
 
 
 class Transport(Protocol):
-    """The way to one worker. One client at a time uses it: the one that holds the worker.
+    """The transport to one worker. Only the client that holds the worker uses it.
 
-    `dirty`: something is outstanding, or went wrong, so the worker may not be used again. `overdue`: it was cut off.
-    `watched`: somebody calls `cut_off` at the deadline, so that a read need not look at the clock. `receiver` has what
-    the worker has sent. `reply_pipe` is where the answer that is due comes, if it does not come from `answer_fd`; only
-    a dirty transport has one. `abandoned`: its reader was woken, as the worker has ended.
+    `dirty`: a response is outstanding or something failed, so the worker must not be used again. `overdue`: the worker
+    was cut off at its deadline. `watched`: another thread calls `cut_off` at the deadline, so a read need not check the
+    clock. `receiver` has the received bytes. `reply_pipe` is the pipe of the response that is due, if it does not come
+    from `answer_fd`; only a dirty transport has one. `abandoned`: the reader was woken because the worker has ended.
     """
 
     dirty: bool
@@ -64,98 +64,98 @@ class Transport(Protocol):
 
     @property
     def pid(self) -> int:
-        """Its process id, or 0 as long as it has none."""
+        """The worker's process id, or 0 as long as it has none."""
         ...
 
     @property
     def exit_fd(self) -> int:
-        """A descriptor that is readable once the worker has ended."""
+        """A descriptor that becomes readable when the worker has ended."""
         ...
 
     @property
     def answer_fd(self) -> int:
-        """A descriptor that is readable when the worker has sent something."""
+        """A descriptor that becomes readable when the worker has sent bytes."""
         ...
 
     @property
     def request_fd(self) -> int:
-        """The descriptor that requests are written to; a write never blocks."""
+        """The descriptor for writing requests; a write never blocks."""
         ...
 
     def new_start(self) -> Start:
-        """Start it, in steps."""
+        """Return the worker's init ping, in steps."""
         ...
 
     def write_some(self, data: memoryview | bytearray) -> int:
-        """Write as many of these bytes as the worker takes at once; how many."""
+        """Write as many of these bytes as the worker accepts at once. Returns their number."""
         ...
 
     def take_in(self) -> str:
-        """Read once and feed the receiver; empty, or what the worker did in place of sending something.
+        """Read once and feed the receiver. Returns an empty string, or what the worker did instead of sending.
 
         Raises ProtocolError.
         """
         ...
 
     def take_reply(self, data: bytes) -> None:
-        """Take what was read from the reply pipe: the answer, word that it comes by stdout, or nothing."""
+        """Take bytes from the reply pipe: the response, a note that it comes through stdout, or nothing."""
         ...
 
     def await_answer(self, deadline_ns: int) -> None:
-        """Wait until the worker has sent something. Raises CallTimeout and WorkerCrashed."""
+        """Wait until the worker has sent bytes. Raises CallTimeout or WorkerCrashed."""
         ...
 
     def write(self, left: memoryview, sent: Sent, deadline_ns: int) -> None:
-        """Write all of these bytes, of which `sent` had left before. Raises CallTimeout and WorkerCrashed."""
+        """Write all bytes of `left`; `sent` says what was sent before. Raises CallTimeout or WorkerCrashed."""
         ...
 
     def crashed(self, what: str, *, sent: Sent = Sent.YES, wait_s: float = 0.0) -> PoolError:
-        """The error that says what the worker did; the worker is killed. CallTimeout if it was cut off.
+        """Kill the worker and return the error that says what it did; CallTimeout if it was cut off.
 
-        Waits at most `wait_s` seconds for the end of its stderr.
+        Waits at most `wait_s` seconds for the end of the worker's stderr.
         """
         ...
 
     def unanswered(self, sent: Sent) -> PoolError:
-        """The error at the deadline: CallTimeout, or WorkerCrashed if the worker has ended."""
+        """Return the error at the deadline: CallTimeout, or WorkerCrashed if the worker has ended."""
         ...
 
     def await_last_words(self, wait_s: float) -> bool:
-        """Wait at most so many seconds for the end of what it printed to stderr; whether that has come."""
+        """Wait at most `wait_s` seconds for the end of the worker's stderr. Returns whether it has ended."""
         ...
 
     def cut_off(self) -> None:
-        """Interrupt: end the worker at its call's deadline, and so whatever waits for it. From any thread."""
+        """End the worker at its call's deadline, and so every wait for it. May be called from any thread."""
         ...
 
     def wake_reader(self) -> None:
-        """End the wait of a client whose worker has ended unnoticed. From any thread."""
+        """End the wait of a client whose worker has ended unnoticed. May be called from any thread."""
         ...
 
     def kill(self) -> None:
-        """End the worker now. From any thread."""
+        """Kill the worker now. May be called from any thread."""
         ...
 
     def retire(self) -> None:
-        """Ask the worker to leave; while no client uses it."""
+        """Ask the worker to exit. Only while no client uses it."""
         ...
 
     def exited(self) -> bool:
-        """Whether it has ended."""
+        """Return whether the worker has ended."""
         ...
 
     def reap(self) -> bool:
-        """Collect what is left of a worker that has ended. True once that is done."""
+        """Reap a worker that has ended. Returns True once that is done."""
         ...
 
     def close(self) -> None:
-        """Close what this process holds of a worker that was reaped."""
+        """Close this process's descriptors of a reaped worker."""
         ...
 
     def describe_exit(self) -> str:
-        """How it ended, in words."""
+        """Describe how the worker ended."""
         ...
 
     def last_words(self) -> str:
-        """The end of what it printed to stderr."""
+        """Return the last lines of the worker's stderr."""
         ...

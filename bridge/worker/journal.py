@@ -1,7 +1,7 @@
-"""A worker's own journal: when it was at work on which request, one JSON line at each begin and each end.
+"""A worker's own journal: which request it worked on and when, with one JSON line at each begin and each end.
 
-The pool under test has no part in it, so it can contradict the pool. Reading is tolerant: a worker may be killed in
-the middle of a line.
+The pool under test does not write it, so it can contradict the pool. Reading is tolerant, because a worker may be
+killed in the middle of a line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ JOURNAL_VARIABLE = "POOLPROOF_JOURNAL_DIR"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One line: the begin of a request if `end_ns` is None, else its end."""
+    """One line: the begin of a request if `end_ns` is None, otherwise its end."""
 
     request_id: int
     command: str
@@ -40,7 +40,7 @@ class Journal:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def begin(self, request_id: int, command: str, nonce: object) -> Entry | None:
-        """A request is taken up; give the entry to `end`."""
+        """Record the begin of a request. Returns the entry for `end`."""
         if self._fd < 0:
             return None
         known = nonce if isinstance(nonce, str | int) and not isinstance(nonce, bool) else None
@@ -49,7 +49,7 @@ class Journal:
         return entry
 
     def end(self, entry: Entry | None, *, ok: bool) -> None:
-        """It was answered, with success or not. A child that its handler has forked answers nothing."""
+        """Record the end of a request, with success or not. A child forked by the handler records nothing."""
         if entry is not None and os.getpid() == self._owner_pid:
             self._write(msgspec.structs.replace(entry, end_ns=now_ns(), ok=ok))
 
@@ -58,12 +58,12 @@ class Journal:
 
 
 def read_journals(directory: Path) -> list[ServiceInterval]:
-    """Every interval that the journals in `directory` tell, by start. Files of other names are left alone."""
+    """Return every interval of the journals in `directory`, sorted by start. Ignores files with other names."""
     return sorted(walk_journals(directory), key=lambda interval: interval.start_ns)
 
 
 def walk_journals(directory: Path) -> Iterator[ServiceInterval]:
-    """The same, journal by journal, with one of them in memory at a time."""
+    """Yield the intervals of `read_journals` journal by journal, with only one journal in memory at a time."""
     for path in sorted(directory.glob("*-*.jsonl")):
         pid, _, worker_id = path.stem.partition("-")
         if pid.isdecimal() and worker_id.isdecimal():

@@ -1,8 +1,8 @@
 """The worker's program: reads a request, runs its handler, writes the response, until its input ends.
 
-Knows nothing of pools. Frames go over duplicates of descriptors 0 and 1; 0 then reads nothing and 1 writes to stderr,
-so nothing that a handler prints, in any language, can reach the stream. A child that a handler forks has no part in it.
-A request may name another way for its answer (`poolproof.bridge.wire.replies`).
+Independent of pools. Frames go over duplicates of descriptors 0 and 1. Then descriptor 0 reads nothing and 1 writes to
+stderr, so output of a handler, in any language, cannot reach the stream. A child that a handler forks never writes
+responses. A request may name a reply pipe for its response (`poolproof.bridge.wire.replies`).
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, Journal
 
 DEFAULT_FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 ORPHAN_GRACE_S = 1.0
-"""How long a busy worker goes on after its pool has hung up."""
+"""How long a busy worker continues after its pool has hung up, in seconds."""
 READ_BYTES = 64 * 1024
 LARGE_BYTES = 256 * 1024
-"""From here on a response is not copied behind its header."""
+"""From this size on, header and payload are written separately, so that the payload is not copied."""
 KEPT_BYTES = 4 * 1024 * 1024
-"""Freed memory up to this is used again, in place of being given back and faulted in anew at each call."""
+"""Freed memory up to this size is kept for reuse, instead of being returned and faulted in again at each call."""
 BAD_INPUT_STATUS = 3
 MOST_UNREAD_BYTES = 32 * 1024
-"""What a pipe surely takes."""
+"""A size that fits in any pipe."""
 REPLY_TO_BYTES = 32
-"""How much longer than the limit a request is with the number of its reply pipe, which the pool adds, at most."""
+"""The maximum size of the reply pipe's number, which the pool adds to a request beyond the frame limit."""
 _size_of = Struct(">I").unpack_from
 
 
 class Wire:
-    """The two descriptors that frames go over, and the reply pipe of the request in hand, if it has one."""
+    """The two descriptors for frames, and the reply pipe of the current request, if it has one."""
 
     def __init__(self, read_fd: int, write_fd: int, *, limit_bytes: int) -> None:
         self.read_fd = read_fd
@@ -56,13 +56,13 @@ class Wire:
         self._reply_fd = NO_FD
         self._most_bytes = limit_bytes + REPLY_TO_BYTES if reply_dir else limit_bytes
         self.unread = 0
-        """If above 0: how many bytes an answer may have, since nobody reads it before this process ends."""
+        """If above 0: the maximum size of a response that no client reads before this process ends."""
         self._held = b""
         self._owner_pid = os.getpid()
 
     @classmethod
     def take(cls, *, limit_bytes: int) -> Wire:
-        """Duplicate descriptors 0 and 1 and put harmless ones in their place."""
+        """Duplicate descriptors 0 and 1 and replace them with harmless ones."""
         wire = cls(os.dup(0), os.dup(1), limit_bytes=limit_bytes)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
@@ -71,16 +71,16 @@ class Wire:
         return wire
 
     def watch(self) -> None:
-        """From now on end this process if the pool hangs up, however busy it is then."""
+        """From now on, end this process if the pool hangs up, even while it is busy."""
         threading.Thread(target=watch_for_hang_up, args=(self.read_fd, ORPHAN_GRACE_S), daemon=True).start()
 
     def read(self) -> bytes | bytearray | None:
-        """The next payload, or None at the end of the stream. Raises ProtocolError for an oversize header."""
+        """Return the next payload, or None at the end of the stream. Raises ProtocolError for an oversize header."""
         held = self._held
         if not held:
             held = os.read(self.read_fd, READ_BYTES)
             if len(held) >= HEADER_BYTES and len(held) - HEADER_BYTES == _size_of(held)[0] <= self._most_bytes:
-                return held[HEADER_BYTES:]  # one whole request, as nearly always
+                return held[HEADER_BYTES:]  # the usual case: one whole request
         while len(held) < HEADER_BYTES:
             more = os.read(self.read_fd, READ_BYTES)
             if not more:
@@ -95,7 +95,7 @@ class Wire:
         return self._read_rest(held, size)
 
     def _read_rest(self, held: bytes, size: int) -> bytearray | None:
-        # Straight into the payload's own memory: what is large is never copied.
+        # Reads straight into the payload's own memory, so that large payloads are never copied.
         payload = bytearray(size)
         view = memoryview(payload)
         have = len(held) - HEADER_BYTES
@@ -108,13 +108,13 @@ class Wire:
         return payload
 
     def reply_to(self, number: int) -> None:
-        """The next answer goes through the reply pipe of this number. Raises OSError; then it goes as always."""
+        """Send the next response through this reply pipe. Raises OSError; then the response goes through stdout."""
         self._reply_fd = self._replies[number]
 
     def write(self, payload: bytes) -> None:
-        """One frame. Raises ProtocolError if it is over the limit.
+        """Write one frame. Raises ProtocolError if it is over the limit.
 
-        A child that a handler has forked ends here: the answer is its parent's to give, and so is the next request.
+        A child that a handler has forked exits here: only its parent responds and reads the next request.
         """
         if os.getpid() != self._owner_pid:
             for stream in (sys.stdout, sys.stderr):
@@ -133,7 +133,7 @@ class Wire:
             self.write_raw(encode_frame(payload, limit_bytes=self._limit_bytes))
 
     def write_raw(self, data: bytes) -> None:
-        """These bytes, whatever they are, to where answers go as always."""
+        """Write these bytes, without a frame, to the normal response stream."""
         if self._reply_fd >= 0:
             fd, self._reply_fd = self._reply_fd, NO_FD
             os.write(fd, ELSEWHERE)
@@ -145,11 +145,11 @@ class Wire:
 
 
 PLAIN = frozenset({str, int, float, bool, dict, list, tuple, type(None)})
-"""What most handlers return: it is no iterator, which takes longer to find out."""
+"""The types that most handlers return: they are no iterators, and this test is faster."""
 
 
 def serve(wire: Wire, context: Context, journal: Journal) -> int:
-    """Answer requests until the input ends or a handler says to leave. The exit status."""
+    """Respond to requests until the input ends or a handler asks to exit. Returns the exit status."""
     watched = False
     while not context.leaving:
         try:
@@ -172,13 +172,13 @@ def serve(wire: Wire, context: Context, journal: Journal) -> int:
         if first and request.id != INIT_ID:
             wire.watch()
         _answer(wire, context, journal, request)
-        if first and request.id == INIT_ID:  # its answer is waited for: a thread takes longer to start than to answer
+        if first and request.id == INIT_ID:  # the pool waits for the init ping, and starting a thread is slower
             wire.watch()
     return 0
 
 
 def _turn_to(number: int | UnsetType, wire: Wire, context: Context) -> None:
-    # Without its pipe the client looks for the answer on stdout, once this process has ended.
+    # If its pipe cannot be opened, the client looks for the response on stdout after this process has ended.
     if number is not UNSET:
         try:
             wire.reply_to(number)
@@ -215,7 +215,7 @@ def _answer(wire: Wire, context: Context, journal: Journal, request: Request) ->
 
 
 def _stream(wire: Wire, request: Request, parts: Iterator[object]) -> bytes:
-    # Each part goes out when it is made, as fast as the pool reads; who has not asked for parts gets all in a list.
+    # Each part is sent when it is ready, as fast as the pool reads. A client that did not ask for parts gets a list.
     if request.stream is not True:
         return encode_success(request.id, list(parts))
     for part in parts:
@@ -224,7 +224,7 @@ def _stream(wire: Wire, request: Request, parts: Iterator[object]) -> bytes:
 
 
 def _salvage_id(payload: bytes | bytearray) -> int:
-    # A request that is not one may still say which it was.
+    # An invalid request may still contain its id.
     found = re.search(rb'"id"\s*:\s*(\d{1,18})', payload)
     return int(found[1]) if found else 0
 
@@ -235,16 +235,16 @@ def _salvage_reply_to(payload: bytes | bytearray) -> int | UnsetType:
 
 
 def watch_for_hang_up(fd: int, grace_s: float) -> None:
-    """End this process `grace_s` seconds after the other end of `fd` is closed, however busy it is."""
+    """End this process `grace_s` seconds after the other end of `fd` is closed, even while it is busy."""
     poll = select.poll()
-    poll.register(fd, 0)  # POLLHUP and POLLERR are always told
+    poll.register(fd, 0)  # POLLHUP and POLLERR are always reported
     poll.poll()
     threading.Event().wait(grace_s)
     os._exit(0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Be a worker: `--worker-id N [--mode NAME]`. The exit status."""
+    """Run a worker: `--worker-id N [--mode NAME]`. Returns the exit status."""
     options = _parse(argv)
     return run(options.worker_id, options.mode)
 
@@ -259,13 +259,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run(worker_id: int, mode: str = "pool-worker") -> int:
-    """Be a worker on descriptors 0, 1 and 2 until the input ends. The exit status."""
+    """Run a worker on descriptors 0, 1 and 2 until the input ends. Returns the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit_bytes = int(os.environ.get(FRAME_LIMIT_VARIABLE, DEFAULT_FRAME_LIMIT_BYTES))
     wire = Wire.take(limit_bytes=limit_bytes)
-    bytes(KEPT_BYTES)  # glibc raises its threshold to the largest block that was freed, see mallopt(3)
+    bytes(KEPT_BYTES)  # glibc raises its threshold to the largest freed block, see mallopt(3)
     try:
-        engine = load_engine(os.environ.get(PROGRAMS_VARIABLE, ""))  # its imports are a part of the start
+        engine = load_engine(os.environ.get(PROGRAMS_VARIABLE, ""))  # its imports count as part of the start
     except HandlerError as error:
         sys.stderr.write(f"worker {worker_id}: {error}\n")
         return BAD_INPUT_STATUS
@@ -273,7 +273,7 @@ def run(worker_id: int, mode: str = "pool-worker") -> int:
     try:
         return serve(wire, context, Journal(worker_id, os.environ.get(JOURNAL_VARIABLE)))
     except BrokenPipeError:
-        return 0  # the pool has left without waiting for the answer
+        return 0  # the pool has closed its end without waiting for the response
 
 
 if __name__ == "__main__":

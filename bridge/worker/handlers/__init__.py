@@ -1,7 +1,7 @@
 """The commands of the shipped worker, by name.
 
-A handler gets the worker's context and the request's arguments, and returns any JSON value or raises. One that returns
-an iterator of JSON values streams: each goes to a client that asked for parts as soon as it is made.
+A handler gets the worker's context and the request's arguments, and returns any JSON value or raises. A handler that
+returns an iterator of JSON values streams: each value is sent at once to a client that asked for parts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COMMANDS: dict[str, Handler] = {
 
 
 def find_handler(command: str) -> Handler:
-    """The handler of `command`. Raises HandlerError that names it and the nearest that exists."""
+    """Return the handler of `command`. Raises HandlerError with the command and the nearest known one."""
     handler = COMMANDS.get(command)
     if handler is None:
         near = difflib.get_close_matches(command, COMMANDS, n=1)

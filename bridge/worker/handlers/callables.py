@@ -1,7 +1,7 @@
-"""Commands that run what another Python has pickled: initialize, call.
+"""Commands that run pickled calls of another Python process: initialize, call.
 
-Reading a pickle can run any code: the one who may send these commands is the one who has started this worker. Whatever
-is needed for pickles is imported at the first of them, so that a worker without them starts as quickly as ever.
+Reading a pickle can run any code: the sender of these commands is the process that has started this worker. Modules for
+pickles are imported at the first of these commands, so that other workers start as fast as before.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _runners: WeakKeyDictionary[Context, Runner] = WeakKeyDictionary()
 def initialize(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     """Adopt the sender's `setting` (see `bridge.worker.handlers.pickles`), then run its `initializer`, if there is one.
 
-    Both are pickles in base64. Answers like `call`, with None for a result. Until this has succeeded, no call that
-    `needs_initialize` is run.
+    Both are pickles in base64. Responds like `call`, with None as the result. Until this has succeeded, a call with
+    `needs_initialize` is not run.
     """
     from poolproof.bridge.worker.handlers.pickles import Runner, Setting
 
@@ -35,11 +35,11 @@ def initialize(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def call(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Run `call`, a pickle in base64 of (function, arguments, named arguments). One of these is the answer:
+    """Run `call`, a pickle in base64 of (function, arguments, named arguments).
 
-    `value`, the pickled result · `raised`, the pickled exception, with `traceback` · `unpicklable`, which says what
-    could not be pickled or read, with `reason`, `traceback`, and whether the call `ran` · `uninitialized`: nothing was
-    run, since the call `needs_initialize`. What was pickled is base64 on the wire.
+    The response is one of: `value`, the pickled result · `raised`, the pickled exception, with `traceback` ·
+    `unpicklable`, which says what could not be pickled or read, with `reason`, `traceback`, and whether the call `ran`
+    · `uninitialized`: the call was not run, because it `needs_initialize`. Pickles are base64 on the wire.
     """
     runner = _runners.get(context)
     if runner is None:
@@ -52,14 +52,14 @@ def call(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def run_chunk(function: Any, chunk: list[tuple[Any, ...]]) -> list[Any]:  # noqa: ANN401 - any callable
-    """Several calls of one function as one: the results, in order; the first exception ends them."""
+    """Run several calls of one function as one call. Returns the results in order; the first exception ends it."""
     return [function(*positional) for positional in chunk]
 
 
 def _data(args: dict[str, Any], name: str) -> bytes:
     try:
         return binascii.a2b_base64(text(args, name))
-    except ValueError as error:  # no base64, or not even ASCII
+    except ValueError as error:  # not base64, or not even ASCII
         raise HandlerError(f"argument {name!r}: base64 is needed; {error}") from error
 
 

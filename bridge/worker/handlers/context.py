@@ -1,6 +1,6 @@
-"""What a worker remembers between requests, and how handlers read their arguments.
+"""The state of a worker between requests, and helpers to read arguments.
 
-Knows nothing of frames, except that an injury may write raw bytes in place of one.
+Independent of frames, except that an injury command may write raw bytes instead of a frame.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any, Protocol
 
 
 class HandlerError(Exception):
-    """The request cannot be fulfilled; the message is the answer."""
+    """The request cannot be fulfilled; the message is the error of the response."""
 
 
 class Program:
-    """A program: its signature and what was done with it.
+    """A program: its signature and its execution counts.
 
-    `inputs` and `outputs` are the names of its fields; `details` is the whole signature as JSON, `options` are those
-    of its type.
+    `inputs` and `outputs` are the names of its fields; `details` is the whole signature as JSON; `options` are the
+    options of the program's type.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class Program:
         self.execution_count = 0
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """Return the program as JSON values."""
         return dict(vars(self))
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Program:
-        """The program that `to_json` gave. Raises HandlerError."""
+        """Build a program from the result of `to_json`. Raises HandlerError."""
         program = cls("", "", [], [])
         if not isinstance(state, dict) or state.keys() != vars(program).keys():
             raise HandlerError(f"not the state of a program: {state!r:.100}")
@@ -55,7 +55,7 @@ class Program:
 
 
 class Session:
-    """One session's state in this worker. `made` is what an engine has built from it, and can build again."""
+    """One session's state in this worker. `made` has the objects that an engine built from it and can rebuild."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -65,27 +65,27 @@ class Session:
 
 
 class ProgramEngine(Protocol):
-    """Runs the programs of a worker. Every method raises HandlerError that names what was wrong."""
+    """Runs the programs of a worker. Every method raises HandlerError that names the problem."""
 
     name: str
 
     def configure(self, args: dict[str, Any]) -> dict[str, Any]:
-        """The model that `args` describe, as JSON: at least model, provider and temperature."""
+        """Return the model that `args` describe, as JSON: at least model, provider and temperature."""
         ...
 
     def make(self, session: Session, program: Program) -> None:
-        """Get a new program ready to run. Raises if it cannot be."""
+        """Prepare a new program to run. Raises if that fails."""
         ...
 
     def run(self, session: Session, program: Program, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The outputs, as JSON; `inputs` has every input of the program."""
+        """Return the outputs, as JSON; `inputs` has every input of the program."""
         ...
 
 
 class Context:
-    """One worker's memory. `write_raw` puts bytes on the response pipe without a frame.
+    """One worker's state. `write_raw` writes bytes to the response pipe without a frame.
 
-    `request_id` is the id of the request that is being answered. `engine` runs the programs; None is the stand-in.
+    `request_id` is the id of the current request. `engine` runs the programs; None is the stand-in.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Context:
         self.request_id = 0
 
     def session(self, args: dict[str, Any]) -> Session:
-        """The session that `args` name; without a name, the anonymous one."""
+        """Return the session that `args` name; without a name, the anonymous session."""
         name = args.get("session_id")
         if name is not None and not isinstance(name, str):
             raise HandlerError(f"session_id {name!r} is not a string")
@@ -117,12 +117,12 @@ class Context:
 
     @property
     def uptime_s(self) -> float:
-        """Seconds since the worker began."""
+        """Return the seconds since the worker began."""
         return time.monotonic() - self.started_s
 
 
 def text(args: dict[str, Any], name: str) -> str:
-    """A string argument that must be there and not empty. Raises HandlerError."""
+    """Return a required string argument. Raises HandlerError if it is missing or empty."""
     value = args.get(name)
     if not isinstance(value, str) or not value:
         raise HandlerError(f"argument {name!r}: a string is needed, not {value!r}")
@@ -130,7 +130,7 @@ def text(args: dict[str, Any], name: str) -> str:
 
 
 def number(args: dict[str, Any], name: str, *, most: float, default: float | None = None) -> float:
-    """A number from 0 to `most`. Raises HandlerError."""
+    """Return a number argument from 0 to `most`. Raises HandlerError."""
     value = args.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         raise HandlerError(f"argument {name!r}: a number from 0 to {most:g} is needed, not {value!r}")
@@ -138,5 +138,5 @@ def number(args: dict[str, Any], name: str, *, most: float, default: float | Non
 
 
 def with_nonce(args: dict[str, Any], **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
-    """The answer's fields, with the request's nonce if it has one."""
+    """Return the response's fields, with the request's nonce if it has one."""
     return {**fields, "nonce": args["nonce"]} if "nonce" in args else fields

@@ -1,6 +1,6 @@
-"""What runs programs: the stand-in that needs no model, and how a worker finds the one it was asked for.
+"""The program engines of a worker: finds an engine by name; the stand-in needs no model.
 
-`POOLPROOF_PROGRAMS` in a worker's environment names it: `template` (the default) or `dspy`.
+`POOLPROOF_PROGRAMS` in a worker's environment names the engine: `template` (the default) or `dspy`.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ NEEDED = "pip install 'poolproof[dspy]'"
 
 
 class Templates:
-    """The stand-in: the same program with the same inputs gives the same outputs, and no model is asked."""
+    """The stand-in: the same program with the same inputs gives the same outputs, without a model."""
 
     name = "template"
 
     def configure(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Only names the model; nothing is loaded."""
+        """Return the model's name, provider and temperature; nothing is loaded."""
         model = text(args, "model")
         temperature = number(args, "temperature", most=HOTTEST, default=0.7)
         return {"model": model, "provider": str(args.get("provider", "none")), "temperature": temperature}
 
     def make(self, session: Session, program: Program) -> None:
-        """Every program is ready."""
+        """Do nothing: every program is ready."""
 
     def run(self, session: Session, program: Program, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Each output tells its name and the inputs."""
+        """Return outputs that each contain their name and the inputs."""
         told = ", ".join(f"{name}={inputs[name]}" for name in program.inputs)
         outputs = {name: f"{name} of {told}" for name in program.outputs}
         if program.program_type == "chain_of_thought":
@@ -42,7 +42,7 @@ TEMPLATES = Templates()
 
 
 def load_engine(name: str) -> ProgramEngine:
-    """The engine of that name; what it needs is imported now. Raises HandlerError if that cannot be."""
+    """Return the engine of that name and import its modules. Raises HandlerError if that fails."""
     if name in ("", TEMPLATES.name):
         return TEMPLATES
     if name != "dspy":

@@ -1,6 +1,6 @@
-"""Commands that put a pool to work: echo, sleep, cpu, blob, pid, fail.
+"""Commands that put load on a pool: echo, sleep, cpu, blob, pid, fail.
 
-Their answers carry the request's nonce, except echo, which adds nothing.
+Their responses carry the request's nonce, except echo, which adds nothing.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ LARGEST_BYTES = 2**30
 
 
 def echo(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """The argument `value` as it is; all arguments if there is none."""
+    """Return the argument `value` unchanged; without it, all arguments."""
     return args.get("value", args)
 
 
 def sleep(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Wait `seconds`, as for a model's answer."""
+    """Wait `seconds`, like a wait for a model's response."""
     seconds = number(args, "seconds", most=LONGEST_S)
     time.sleep(seconds)
     return with_nonce(args, slept_s=seconds)
 
 
 def cpu(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Compute for `seconds` of processor time."""
+    """Compute until `seconds` of processor time are used."""
     seconds = number(args, "seconds", most=LONGEST_S)
     end_s = time.process_time() + seconds
     iterations = 0
@@ -38,17 +38,17 @@ def cpu(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def blob(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """A string of `bytes` characters."""
+    """Return a string of `bytes` characters."""
     return with_nonce(args, blob="x" * int(number(args, "bytes", most=LARGEST_BYTES)))
 
 
 def pid(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Who serves."""
+    """Return this worker's id and process id."""
     return with_nonce(args, pid=os.getpid(), worker_id=context.worker_id)
 
 
 def fail(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """An error, with the argument `message`."""
+    """Fail with the error `message`."""
     raise HandlerError(str(args.get("message", "failed as asked")))
 
 

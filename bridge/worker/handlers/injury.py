@@ -1,6 +1,6 @@
-"""Commands with which a worker hurts itself: exits, prints, breaks its frames, leaves a child, uses up what it has.
+"""Commands that make a worker misbehave: exit, print, break its frames, leave a child, exhaust resources.
 
-They exist so that a harness can see what a pool makes of such a worker.
+A harness uses them to observe how a pool handles such a worker.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BROKEN: dict[str, bytes] = {
 
 
 def leave(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Exit in the middle of the call with status `code`; there is no answer."""
+    """Exit in the middle of the call with status `code`, without a response."""
     sys.stderr.write("leaving in the middle of a call, as asked\n")
     sys.stderr.flush()
     os._exit(int(number(args, "code", most=255, default=1)))
@@ -55,7 +55,7 @@ def write(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def bad_frame(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Write bytes of the given `kind` where the answer should be."""
+    """Write bytes of the given `kind` instead of the response."""
     kind = args.get("kind", "garbage")
     if not isinstance(kind, str) or kind not in BROKEN:
         raise HandlerError(f"argument 'kind': one of {', '.join(BROKEN)}, not {kind!r}")
@@ -66,14 +66,14 @@ def bad_frame(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def not_json(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """A result that is no JSON value."""
+    """Return a result that is no JSON value."""
     return with_nonce(args, value=object())
 
 
 def odd_answer(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Answer in a wrong way and exit: `kind` is half (then `seconds` of silence), double (twice) or stale.
+    """Respond incorrectly and exit: `kind` is half (then `seconds` of silence), double (twice) or stale.
 
-    A stale answer is another request's, with a nonce of its own; there is no other.
+    A stale response has the id of another request and its own nonce; no correct response follows.
     """
     kind = args.get("kind")
     if kind not in ("half", "double", "stale"):
@@ -84,7 +84,7 @@ def odd_answer(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
         os._exit(0)
     frame = encode_frame(encode_success(context.request_id, with_nonce(args, kind=kind)))
     if kind == "double":
-        context.write_raw(frame + frame)  # in one write, so that the reader of the first sees the second
+        context.write_raw(frame + frame)  # in one write, so that the reader of the first frame also gets the second
         os._exit(0)
     middle = HEADER_BYTES + (len(frame) - HEADER_BYTES) // 2
     context.write_raw(frame[:middle])
@@ -93,7 +93,7 @@ def odd_answer(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def spawn_child(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Start a child that lives for `seconds`, and leave it behind; with `pipes` it holds this worker's pipes."""
+    """Start a child that lives for `seconds`, and leave it behind; with `pipes` it keeps this worker's pipes open."""
     seconds = number(args, "seconds", most=LONGEST_CHILD_S)
     if args.get("pipes"):
         pid = os.fork()
@@ -106,7 +106,7 @@ def spawn_child(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def hog(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Use memory until none is left: this process may have `bytes` more than it has now. Ends in a MemoryError."""
+    """Use memory up to a limit: this process may use `bytes` more than now. Ends in a MemoryError."""
     most = int(number(args, "bytes", most=LARGEST_HOG_BYTES))
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     with open("/proc/self/statm") as statm:
@@ -114,16 +114,16 @@ def hog(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     held: list[bytes] = []
     resource.setrlimit(resource.RLIMIT_AS, (now_bytes + most, hard))
     try:
-        # What is mapped may be free, so that only as much as all of it is sure to be too much.
+        # Mapped memory may be free, so only the whole mapped size plus the limit is certain to be too much.
         held.extend(b"h" * 2**20 for _number in range((now_bytes + most) // 2**20 + 1))
-        return with_nonce(args, held_bytes=len(held) * 2**20)  # the limit does not hold here
+        return with_nonce(args, held_bytes=len(held) * 2**20)  # the limit has no effect here
     finally:
         held.clear()
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def exhaust_descriptors(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Open descriptors until there are no more, hold them for `seconds`, close them."""
+    """Open descriptors until none is left, hold them for `seconds`, close them."""
     seconds = number(args, "seconds", most=LONGEST_CHILD_S)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     held: list[int] = []

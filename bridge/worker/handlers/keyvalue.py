@@ -17,14 +17,14 @@ def put(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def get(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """The value of `key`; `found` is false if it has none."""
+    """Return the value of `key`; `found` is false if it has none."""
     values = context.session(args).values
     key = text(args, "key")
     return with_nonce(args, value=values.get(key), found=key in values)
 
 
 def append(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Append `value` to the list at `key`; gives the whole list."""
+    """Append `value` to the list at `key`. Returns the whole list."""
     values = context.session(args).values
     key = text(args, "key")
     held = values.setdefault(key, [])
@@ -35,7 +35,7 @@ def append(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def list_keys(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """All keys, sorted."""
+    """Return all keys, sorted."""
     return with_nonce(args, keys=sorted(context.session(args).values))
 
 
@@ -56,14 +56,14 @@ def cleanup_session(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN
 
 
 def snapshot_session(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """The whole state of the session, for `restore_session` on another worker."""
+    """Return the whole state of the session, for `restore_session` on another worker."""
     session = context.session(args)
     programs = [program.to_json() for program in session.programs.values()]
     return {"values": session.values, "programs": programs, "model": session.model}
 
 
 def restore_session(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Replace the session by the `state` that `snapshot_session` gave."""
+    """Replace the session's state with `state`, the result of `snapshot_session`."""
     state = args.get("state")
     if not isinstance(state, dict) or state.keys() != {"values", "programs", "model"}:
         raise HandlerError("argument 'state': what snapshot_session gave is needed")

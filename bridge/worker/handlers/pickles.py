@@ -1,7 +1,8 @@
-"""Runs a pickled call as if it were in its sender's program, and pickles what came of it.
+"""Runs a pickled call as if it were in its sender's program, and pickles the result.
 
-Knows nothing of frames and commands. A call may refer to its sender's main module. That is imported when the first such
-call is read, under the name `__mp_main__`, as multiprocessing does it, so that its guarded part does not run again.
+Independent of frames and commands. A call may refer to its sender's main module. The main module is imported when the
+first such call is read, under the name `__mp_main__`, like in multiprocessing, so that its guarded part does not run
+again.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ PROTOCOL = 5
 
 
 class Setting:
-    """What a callable may need of its sender's program: where it finds modules, its arguments, its main module.
+    """What a callable may need from its sender's program: its module path, its arguments, its main module.
 
-    The main module is known by its name (`python -m name`), or else by its file, or cannot be imported.
+    The main module is identified by its name (`python -m name`) or by its file; otherwise it cannot be imported.
     """
 
     importing = False
@@ -45,11 +46,11 @@ class Setting:
 
     @classmethod
     def of_this_program(cls) -> Setting:
-        """The setting of the process that calls this."""
+        """Return the setting of the current process."""
         main = sys.modules[MAIN]
         name = getattr(getattr(main, "__spec__", None), "name", None)
         path = getattr(main, "__file__", None)
-        # The working directory has no lasting name in the path, so it is named here.
+        # The empty string in the path means the current directory, which may change, so it is replaced here.
         sys_path = [os.fspath(entry) or os.getcwd() for entry in sys.path]
         return cls(
             sys_path=sys_path,
@@ -59,24 +60,24 @@ class Setting:
         )
 
     def write(self) -> bytes:
-        """For `read` in another process."""
+        """Encode the setting for `read` in another process."""
         named = {name: value for name, value in vars(self).items() if not name.startswith("_")}
         return pickle.dumps(named, PROTOCOL)
 
     @classmethod
     def read(cls, data: bytes) -> Setting:
-        """The setting that `write` gave."""
+        """Decode the result of `write`."""
         return cls(**pickle.loads(data))
 
     def adopt(self) -> None:
-        """Find modules where the sender does."""
+        """Use the sender's module path."""
         if self.sys_path is not None:
             sys.path[:] = self.sys_path
         if self.argv is not None:
             sys.argv[:] = self.argv
 
     def import_main(self, wanted: str) -> None:
-        """Have the sender's main module stand for this process's. Raises UnpicklingError if nothing can be imported."""
+        """Import the sender's main module to replace this process's. Raises UnpicklingError if that fails."""
         if self._main_imported:
             return
         if self.main_name is None and self.main_path is None:
@@ -115,41 +116,42 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _load(data: bytes, setting: Setting) -> Any:  # noqa: ANN401 - any pickle
-    # Whatever refers to the main module names it; to look for that costs less than to see every name.
+    # A pickle that refers to the main module contains its name; searching for the name is cheaper than resolving all
+    # names.
     named = MAIN.encode() in data or ALIAS.encode() in data
     return _Unpickler(data, setting).load() if named else pickle.loads(data)
 
 
 class Runner:
-    """Runs pickled calls in one setting. Every method gives an answer as JSON, whatever the callable does."""
+    """Runs pickled calls in one setting. Every method returns a response as JSON, whatever the callable does."""
 
     def __init__(self, setting: Setting | None = None) -> None:
         self.setting = setting or Setting()
 
     def run(self, data: bytes, *, result: bool = True) -> dict[str, Any]:
-        """Read and run (function, arguments, named arguments). Without `result` what it returns is dropped."""
+        """Read and run (function, arguments, named arguments). Without `result`, the return value is dropped."""
         try:
             function, positional, named = _load(data, self.setting)
-        except BaseException as error:  # importing a module can raise anything, SystemExit too
+        except BaseException as error:  # an import can raise anything, even SystemExit
             return _unpicklable("the call cannot be read in the worker", error, ran=False)
         pid = os.getpid()
         try:
             value = function(*positional, **named)
-        except BaseException as error:  # it is the sender's, to whom it is raised again
-            if os.getpid() != pid:  # a child that the callable has forked: it ends by this, and answers nothing
+        except BaseException as error:  # raised again in the sender
+            if os.getpid() != pid:  # a child forked by the callable: the raise ends it
                 raise
             return self.give_up(error)
         return self.give(value if result else None)
 
     def give(self, value: object) -> dict[str, Any]:
-        """The answer with this result."""
+        """Return the response with this result."""
         try:
             return {"value": pickle.dumps(value, PROTOCOL)}
         except Exception as error:
             return _unpicklable("the result cannot be pickled", error)
 
     def give_up(self, error: BaseException) -> dict[str, Any]:
-        """The answer that the callable raised this."""
+        """Return the response that the callable raised this error."""
         told = _describe(error, error.__traceback__.tb_next if error.__traceback__ else None)
         try:
             return {"raised": pickle.dumps(error, PROTOCOL), "traceback": told}
@@ -164,7 +166,7 @@ def _unpicklable(what: str, error: BaseException, *, ran: bool = True) -> dict[s
 
 
 def _describe(error: BaseException, trace: TracebackType | None) -> str:
-    # A lone surrogate, as in the name of a file, is no JSON.
+    # A lone surrogate, as in a file name, is no JSON.
     told = "".join(traceback.format_exception(type(error), error, trace))
     return told.encode(errors="backslashreplace").decode()
 

@@ -10,7 +10,7 @@ from poolproof.bridge.worker.handlers.context import Context, with_nonce
 
 
 def ping(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Whether the worker is well; also its answer at the start."""
+    """Return the worker's status; also used as the init ping."""
     return with_nonce(
         args,
         status="ok",
@@ -24,7 +24,7 @@ def ping(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def get_stats(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """What the worker has counted; `memory_usage` is its largest resident size in bytes."""
+    """Return the worker's counts; `memory_usage` is its largest resident size in bytes."""
     return with_nonce(
         args,
         programs_count=_programs(context),
@@ -37,7 +37,7 @@ def get_stats(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def cleanup(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Remove every program, and keep the rest."""
+    """Remove every program, and keep all other state."""
     removed = _programs(context)
     for session in context.sessions.values():
         session.programs.clear()
@@ -46,7 +46,7 @@ def cleanup(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def reset_state(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Forget every session and start the counts anew."""
+    """Forget every session and reset the counts."""
     cleared = _programs(context)
     context.sessions.clear()
     context.current_session = None
@@ -55,7 +55,7 @@ def reset_state(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def shutdown(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Answer, then leave with status 0."""
+    """Respond, then exit with status 0."""
     context.leaving = True
     return with_nonce(args, status="shutting_down", worker_id=context.worker_id)
 

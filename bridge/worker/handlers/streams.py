@@ -1,4 +1,4 @@
-"""Commands whose answers come in parts."""
+"""Commands whose responses come in parts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LONGEST_S = 3600.0
 
 
 def parts(_: Context, args: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """`count` parts of `bytes` characters, each after `pause_s` seconds; the one at `fail_at` is an error instead.
+    """Yield `count` parts of `bytes` characters, each after `pause_s` seconds; part number `fail_at` fails instead.
 
-    With `exit_at` the worker leaves in place of that part.
+    With `exit_at`, the worker exits instead of sending that part.
     """
     count = int(number(args, "count", most=MOST_PARTS))
     padding = "x" * int(number(args, "bytes", most=LARGEST_BYTES, default=0))
