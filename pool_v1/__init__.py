@@ -1,4 +1,4 @@
-"""The legacy pool: one manager thread, through which all I/O goes."""
+"""The legacy pool: one manager thread does all the I/O."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The manager's mailbox: what callers post, the manager takes, one message at a time and in order.
+"""The manager's mailbox: callers post messages, the manager takes them one at a time and in order.
 
-Knows nothing of workers. A message not yet taken can be withdrawn, by its caller or by the pool's close.
+Independent of workers. A message that was not taken yet can be withdrawn by its caller or by the pool's close.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from poolproof.bridge import PoolClosed
 
 
 class Message:
-    """One request to the manager, and the place where its reply appears.
+    """One request to the manager, with a place for its reply.
 
-    `work` runs in the manager's thread. Exactly one of `value` and `error` is set before `finished` is. One thread
-    waits, on a raw lock: an interrupt in the middle of an Event's own code could leave it locked for ever.
+    `work` runs in the manager's thread. Exactly one of `value` and `error` is set before `finished`. One thread waits,
+    on a raw lock: an interrupt inside the code of threading.Event could leave the Event's lock held for ever.
     """
 
     __slots__ = ("_gate", "error", "finished", "value", "work")
@@ -31,19 +31,19 @@ class Message:
         self._gate.acquire()
 
     def finish(self, value: Any = None, error: BaseException | None = None) -> None:  # noqa: ANN401 - any reply
-        """Give the reply. Once."""
+        """Set the reply. May be called only once."""
         self.value, self.error = value, error
         self.finished = True
         self._gate.release()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the reply at most `timeout_s` seconds; whether it is there."""
+        """Wait for the reply at most `timeout_s` seconds. Returns whether it has arrived."""
         if not self.finished:
             self._gate.acquire(timeout=max(timeout_s, 0.0))
         return self.finished
 
     def result(self) -> Any:  # noqa: ANN401
-        """The reply's value, or raise its error."""
+        """Return the reply's value, or raise its error."""
         if self.error is not None:
             raise self.error
         return self.value
@@ -58,7 +58,7 @@ class Mailbox:
     def __init__(self, name: str) -> None:
         self._name = name
         self._waiting: deque[Message] = deque()
-        # `with` on a raw lock cannot be interrupted between taking it and being sure to give it back.
+        # `with` on a raw lock cannot be interrupted between acquiring it and ensuring its release.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._closed = False
@@ -72,7 +72,7 @@ class Mailbox:
             self._changed.notify()
 
     def take(self) -> Message | None:
-        """The oldest message, waiting for one; None after `close`."""
+        """Wait for the oldest message and take it. Returns None after `close`."""
         with self._lock:
             while not self._waiting:
                 if self._closed:
@@ -81,7 +81,7 @@ class Mailbox:
             return self._waiting.popleft()
 
     def withdraw(self, message: Message) -> bool:
-        """Take a message back. False if the manager has it already."""
+        """Take a message back. Returns False if the manager has already taken it."""
         with self._lock:
             try:
                 self._waiting.remove(message)
@@ -90,7 +90,7 @@ class Mailbox:
             return True
 
     def close(self) -> bool:
-        """Refuse what comes and fail what waits with PoolClosed. False if it was closed before."""
+        """Refuse new messages, and fail waiting messages with PoolClosed. Returns False if it was already closed."""
         with self._lock:
             if self._closed:
                 return False

@@ -1,7 +1,7 @@
-"""V1's manager: the one thread that owns every worker and every session, and does all the I/O itself, blocking.
+"""V1's manager: one thread that owns every worker and every session, and does all the I/O itself, blocking.
 
-This is the legacy architecture on purpose: whatever a call waits for, every other call and the status wait too.
-It refuses to know who called and for how long they will wait.
+This is the legacy architecture, kept on purpose: while one call waits, every other call and the status wait too. The
+manager does not know its callers or their timeouts.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.pool_v1.mailbox import Mailbox, Message
 
 OPERATION_TIMEOUT_S = 30.0
-"""How long the manager waits for one response before it gives the worker up."""
+"""How long the manager waits for a response before it kills the worker, in seconds."""
 KILL_WAIT_S = 5.0
-"""How long the reaping of a killed worker may take."""
+"""How long the reaping of a killed worker may take, in seconds."""
 logger = logging.getLogger(__name__)
 
 
 class ManagedWorker:
-    """A worker in the manager's state."""
+    """The manager's data about one worker."""
 
     __slots__ = ("channel", "served", "worker_id")
 
@@ -49,7 +49,7 @@ class ManagedWorker:
 
 
 class Session:
-    """A session in the manager's state: the worker that has it, and how many of its calls were completed."""
+    """The manager's data about one session: its worker, and the number of its completed calls."""
 
     __slots__ = ("operations", "worker_id")
 
@@ -59,10 +59,10 @@ class Session:
 
 
 class Manager:
-    """One thread and its mailbox. Workers start lazily, one after another, inside that thread.
+    """The manager thread and its mailbox. Workers start lazily, one after another, in that thread.
 
-    Invariant: `_workers`, `_sessions` and all channels are touched by the manager's thread alone; the one exception is
-    `kill_all`, which signals processes so that a blocked read ends.
+    Invariant: only the manager's thread uses `_workers`, `_sessions` and the channels. The one exception is `kill_all`,
+    which signals processes so that a blocked read ends.
     """
 
     def __init__(self, config: PoolConfig, observer: Observer | None) -> None:
@@ -79,14 +79,14 @@ class Manager:
         self._thread.start()
 
     def emit(self, kind: EventKind, **fields: Any) -> None:  # noqa: ANN401 - Event's own fields
-        """Tell the observer, if there is one; what it raises is logged and dropped."""
+        """Send an event to the observer, if there is one. Exceptions of the observer are logged and dropped."""
         if self._observer is not None:
             try:
                 self._observer(Event(kind, now_ns(), **fields))
             except Exception:
                 logger.exception("pool %r: its observer failed at %s", self.process_manager.name, kind)
 
-    # The manager's thread.
+    # These methods run in the manager's thread.
 
     def _run(self) -> None:
         while (message := self.mailbox.take()) is not None:
@@ -101,7 +101,7 @@ class Manager:
             self._end(worker, "close")
 
     def call(self, call: int, frame: bytearray, session_id: str | None) -> Any:  # noqa: ANN401 - any JSON value
-        """Run one call: pick a worker, write, block until it has answered. In the manager's thread."""
+        """Run one call: pick a worker, write, block until it has responded. Runs in the manager's thread."""
         session = None if session_id is None else self._sessions.setdefault(session_id, Session())
         try:
             worker = self._pick(session)
@@ -119,7 +119,7 @@ class Manager:
                 deadline_ns=deadline_ns(OPERATION_TIMEOUT_S),
                 on_sent=lambda: self.emit(EventKind.SEND, **mark),
             )
-        except BaseException as error:  # whatever it is, the exchange broke off
+        except BaseException as error:  # any exception means that the exchange is incomplete
             self._end(worker, type(error).__name__)
             if self.mailbox.closed and isinstance(error, WorkerCrashed):
                 raise PoolClosed(
@@ -171,53 +171,53 @@ class Manager:
         self.emit(EventKind.REAP, worker=worker.worker_id, pid=process.pid, detail=process.describe_exit())
 
     def warm_up(self, n: int) -> int:
-        """Start workers, one after another, until there are `n`. In the manager's thread."""
+        """Start workers, one after another, until there are `n`. Runs in the manager's thread."""
         while len(self._workers) < n:
             self._start()
         return len(self._workers)
 
     def worker_statuses(self) -> tuple[WorkerStatus, ...]:
-        """The workers. In the manager's thread, where none of them is ever in use by another call."""
+        """Return the workers. Runs in the manager's thread, so no other call is using them."""
         return tuple(
             WorkerStatus(worker_id=w.worker_id, pid=w.channel.process.pid, state="idle", served=w.served)
             for w in self._workers
         )
 
     def dead_workers(self) -> list[str]:
-        """A sentence for each worker that has died unnoticed. In the manager's thread."""
+        """Return a sentence for each worker that has died unnoticed. Runs in the manager's thread."""
         return [f"worker {w.worker_id} is dead" for w in self._workers if w.channel.process.exited()]
 
     def session_statuses(self) -> tuple[SessionStatus, ...]:
-        """The sessions. In the manager's thread."""
+        """Return the sessions. Runs in the manager's thread."""
         return tuple(
             SessionStatus(session_id=key, operations=s.operations, version=s.operations, worker_id=s.worker_id)
             for key, s in self._sessions.items()
         )
 
     def forget_session(self, session_id: str) -> bool:
-        """Drop the session from the manager's state. In the manager's thread."""
+        """Drop the session from the manager's state. Runs in the manager's thread."""
         return self._sessions.pop(session_id, None) is not None
 
-    # Any thread.
+    # These methods run in any thread.
 
     def ask(self, work: Callable[[], Any]) -> Message:
-        """Post some work to the mailbox. Raises PoolClosed."""
+        """Post `work` to the mailbox. Returns its message. Raises PoolClosed."""
         self.process_manager.require_owner()
         message = Message(work)
         self.mailbox.post(message)
         return message
 
     def stop(self, grace_s: float) -> None:
-        """Fail what waits, let the running call go on for `grace_s` seconds, then end every worker. Idempotent.
+        """Fail waiting messages, give the running call `grace_s` seconds, then end every worker. Idempotent.
 
-        Who comes second waits for the end too, and brings it about if the first was interrupted.
+        A second caller also waits for the end, and completes it if the first caller was interrupted.
         """
         self.mailbox.close()
         self._thread.join(grace_s)
         give_up = deadline_ns(KILL_WAIT_S)
         while self._thread.is_alive() and now_ns() < give_up:
             for worker in list(self._workers):
-                worker.channel.process.kill()  # the blocked read sees the end of the stream
+                worker.channel.process.kill()  # the blocked read then sees the end of the stream
             self._thread.join(0.05)
         with self._ending:
             if not self._ended:
@@ -227,9 +227,9 @@ class Manager:
 
 
 def stop_in_background(manager: Manager) -> None:
-    """Stop at once, in a thread of its own: a finalizer may run in any thread, the manager's included.
+    """Stop at once in a new thread, because a finalizer may run in any thread, including the manager's.
 
-    A forked child's copy is only forgotten: what it would end is its parent's.
+    In a forked child the copy is only dropped, because the workers belong to the parent.
     """
     try:
         manager.process_manager.require_owner()

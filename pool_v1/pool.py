@@ -1,6 +1,6 @@
-"""V1 behind the common interface: every method is a message to the one manager.
+"""PoolV1: the common pool interface, where every method is a message to the one manager.
 
-Knows nothing of workers. A caller's timeout abandons only its own wait; the manager works on.
+Independent of workers. A caller's timeout ends only the caller's own wait; the manager continues.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from poolproof.pool_v1.mailbox import Message
 from poolproof.pool_v1.manager import Manager, stop_in_background
 
 CALL_TIMEOUT_S = 5.0
-"""The legacy default, which is shorter than the manager's own patience with a worker."""
+"""The legacy default in seconds; it is shorter than the manager's own timeout for a worker."""
 UNSUPPORTED = (
     "zygote",
     "preload",
@@ -63,8 +63,8 @@ UNSUPPORTED = (
 class PoolV1:
     """The legacy pool. Serial by design: one manager thread does all the I/O.
 
-    `observer` is told of every step. Raises ConfigError for an option that only a concurrent pool could honour, and
-    PoolNameConflict if a living pool has the name. `lazy` is always so: a worker starts with the first call.
+    `observer` receives every event. Raises ConfigError for an option that needs a concurrent pool, and PoolNameConflict
+    if a living pool has the same name. `lazy` always applies: a worker starts with the first call.
     """
 
     version = "v1"
@@ -80,11 +80,11 @@ class PoolV1:
         self._submitted = 0
         self._outcomes: Counter[str] = Counter()
         self._finalizer = weakref.finalize(self, stop_in_background, self._manager)
-        self._finalizer.atexit = False  # the lifeline ends the workers with the process
+        self._finalizer.atexit = False  # when the process exits, the lifeline ends the workers
 
     @property
     def name(self) -> str:
-        """The pool's name, unique among the living pools of this user's machine."""
+        """The pool's name, unique among this user's living pools on this machine."""
         return self._manager.process_manager.name
 
     def execute(
@@ -98,8 +98,8 @@ class PoolV1:
     ) -> Any:  # noqa: ANN401 - any JSON value
         """Post the call to the manager and wait for its reply at most `timeout_s` seconds (5 by default).
 
-        Raises CheckoutTimeout if the manager had not begun by then, or by `checkout_timeout_s`, and CallTimeout if it
-        had: then it works on, and the answer is dropped.
+        Raises CheckoutTimeout if the manager has not begun the call by then, or by `checkout_timeout_s`. Raises
+        CallTimeout if it has begun: then the manager continues, and the response is dropped.
         """
         self._manager.process_manager.require_owner()
         entered_ns = now_ns()
@@ -138,7 +138,7 @@ class PoolV1:
         return message.result()
 
     def _post(self, call: int, command: str, args: dict[str, Any], session: str | None) -> Message:
-        # ENQUEUE is told in the order in which the calls have their places; an observer may call the pool meanwhile.
+        # ENQUEUE events come in the order of the queue; an observer may call the pool meanwhile.
         manager = self._manager
         try:
             args = args if session is None else session_args(args, session)
@@ -176,23 +176,23 @@ class PoolV1:
         return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
 
     def end_session(self, session_id: str) -> bool:
-        """Forget the session and its state; False if there was none."""
+        """Forget the session and its state. Returns False if the session did not exist."""
         known = any(status.session_id == session_id for status in self.sessions())
         if known:
             try:
                 self.execute("cleanup_session", session=session_id)
             except PoolError:
-                pass  # a worker without that command keeps what it keeps
+                pass  # a worker without that command keeps its state
             self._ask(lambda manager: manager.forget_session(session_id))
         return known
 
     def sessions(self) -> tuple[SessionStatus, ...]:
-        """The sessions, behind whatever I/O the manager does."""
+        """Return the sessions. Waits for the manager's current I/O."""
         found: tuple[SessionStatus, ...] = self._ask(Manager.session_statuses)
         return found
 
     def status(self) -> PoolStatus:
-        """A snapshot, behind whatever I/O the manager does. Raises CallTimeout if that lasts."""
+        """Return a snapshot. Waits for the manager's current I/O; raises CallTimeout if that takes too long."""
         closed = self._manager.mailbox.closed
         workers = () if closed else self._ask(Manager.worker_statuses)
         sessions = 0 if closed else len(self.sessions())
@@ -213,7 +213,7 @@ class PoolV1:
         )
 
     def health_check(self) -> Health:
-        """Whether the manager answers and its workers live, behind whatever I/O it does."""
+        """Return whether the manager replies and its workers live. Waits for the manager's current I/O."""
         try:
             reasons = self._ask(Manager.dead_workers)
             live = len(self._ask(Manager.worker_statuses)) - len(reasons)
@@ -222,7 +222,7 @@ class PoolV1:
         return Health(healthy=not reasons, live=live, target=self._config.workers, reasons=tuple(reasons))
 
     def warm_up(self, n: int | None = None) -> int:
-        """Start workers one after another until there are `n` (the pool's size, unless given). Raises StartFailed."""
+        """Start workers one after another until there are `n` (default: the pool's size). Raises StartFailed."""
         wanted = min(self._config.workers if n is None else n, self._config.workers)
         limit_s = self._config.start_timeout_s * wanted + CALL_TIMEOUT_S
         ready: int = self._ask(lambda manager: manager.warm_up(wanted), limit_s=limit_s)
@@ -238,7 +238,7 @@ class PoolV1:
         return message.result()
 
     def close(self, grace_s: float | None = None) -> None:
-        """End the pool: waiters get PoolClosed at once, the running call has `grace_s` seconds. Idempotent."""
+        """Close the pool: waiting calls get PoolClosed at once, the running call gets `grace_s` seconds. Idempotent."""
         self._manager.process_manager.require_owner()
         self._manager.stop(self._config.close_grace_s if grace_s is None else grace_s)
 
