@@ -19,7 +19,7 @@ __all__ = ["AsyncPool", "Lease", "Ok", "PoolExecutor", "PoolV2", "Remove", "Skip
 
 
 def __getattr__(name: str) -> object:
-    # Loaded when asked for: they need asyncio and multiprocessing, for which a user of the pool alone does not pay.
+    # Imported on first use: asyncio and multiprocessing are slow to import, and PoolV2 alone needs neither.
     if name == "AsyncPool":
         from poolproof.pool_v2.aio.pool import AsyncPool
 

@@ -1,6 +1,7 @@
-"""V2 behind the common interface: options and timeouts in, one outcome out.
+"""PoolV2: the common pool interface on top of the V2 engine.
 
-Knows nothing of locks and processes; dropping it without `close` ends its workers too.
+Turns options and timeouts into deadlines and returns one result or raises one error per call. Contains no locks and no
+process handling. If the pool object is dropped without `close`, its workers are ended in the background.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ __all__ = ["CALL_TIMEOUT_S", "CHECKOUT_TIMEOUT_S", "PoolV2"]
 
 
 class PoolV2:
-    """The refactored pool: a call holds one worker, and only waits for that worker.
+    """The refactored pool: each client checks out one worker and does its own I/O, without a central manager.
 
-    `observer` is told of every step; `behaviour` has hooks around a worker's life. Raises ConfigError for impossible
-    options and PoolNameConflict if a living pool has the name. Workers start at once and in parallel, unless `lazy`;
-    the constructor does not wait for them. An exception may come at any point of a call, as Ctrl-C does; but a signal's
-    handler must not itself call the pool, since its thread may be under the pool's lock.
+    `observer` receives every event; `behaviour` adds hooks to a worker's life. Raises ConfigError for invalid options
+    and PoolNameConflict if a living pool has the same name. Workers start at once and in parallel, unless `lazy`; the
+    constructor does not wait for them. An exception such as KeyboardInterrupt may interrupt a call at any point. A
+    signal handler must not call the pool, because the interrupted thread may hold the pool's lock.
     """
 
     version = "v2"
@@ -59,11 +60,11 @@ class PoolV2:
         self._limit_ns = int(self._engine.limit_s(None) * 1e9)
         self._wait_ns = min(self._limit_ns, int(self._engine.wait_s(None) * 1e9))
         self._finalizer = weakref.finalize(self, close_in_background, self._engine)
-        self._finalizer.atexit = False  # the lifeline ends the workers with the process
+        self._finalizer.atexit = False  # when the process exits, the lifeline ends the workers
 
     @property
     def name(self) -> str:
-        """The pool's name, unique among the living pools of this user's machine."""
+        """The pool's name, unique among this user's living pools on this machine."""
         return self._engine.process_manager.name
 
     def execute(
@@ -75,11 +76,12 @@ class PoolV2:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401 - any JSON value
-        """Check a worker out, write, read, check it in; all in this thread. Returns `result` verbatim.
+        """Check a worker out, write the request, read the response, check the worker in. Returns `result` verbatim.
 
-        Only the request of a call that had to wait may have been written by the client whose worker it got.
-        `timeout_s` (30 by default) bounds the whole call from its entry: at that time its worker is killed and
-        CallTimeout raised. `checkout_timeout_s` (5 by default) bounds the wait for a worker: CheckoutTimeout.
+        All I/O happens in the calling thread, except that the thread that releases the worker may write the request of
+        a call that waits. `timeout_s` (30 by default) bounds the whole call: at the deadline, the worker is killed and
+        CallTimeout raised. `checkout_timeout_s` (5 by default) bounds the wait for a worker: afterwards,
+        CheckoutTimeout is raised.
         """
         engine = self._engine
         if engine.process_manager.in_child:
@@ -101,11 +103,11 @@ class PoolV2:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> list[Any]:
-        """`execute` for each item's arguments on one worker, each sent before the last is answered; results in order.
+        """Execute `command` once per item on one worker, with pipelined requests. Returns the results in order.
 
-        `timeout_s` bounds all of it. All items are tried; then the first error is raised, with the item's number, or
-        with `return_errors` each error stands in its item's place. If the worker ends, the items that it had not
-        answered have its error, which says whether they were sent. Raises InvalidRequest before anything is sent.
+        `timeout_s` bounds the whole batch. All items are tried; then the first error is raised, with the item's number.
+        With `return_errors`, each error takes the place of its item's result instead. If the worker ends, the
+        unanswered items get an error that says whether they were sent. Raises InvalidRequest before anything is sent.
         """
         engine = self._engine
         engine.process_manager.require_owner()
@@ -122,9 +124,10 @@ class PoolV2:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Stream:
-        """`execute` for an answer that comes in parts: an iterator of them, each as soon as its worker has made it.
+        """`execute` for a response in parts: returns an iterator that yields each part as soon as the worker sends it.
 
-        `timeout_s` bounds the whole stream. Leave it early by `close` or a `with` block; that ends its worker.
+        `timeout_s` bounds the whole stream. To leave the stream early, use `close` or a `with` block; that ends the
+        worker.
         """
         engine = self._engine
         engine.process_manager.require_owner()
@@ -132,7 +135,7 @@ class PoolV2:
         return Stream.begin(engine.streaming, command, args or {}, session, deadline, until)
 
     def _times(self, timeout_s: float | None, checkout_timeout_s: float | None) -> tuple[int, int]:
-        # The deadline of a call and the end of its patience, in nanoseconds.
+        # Returns the call deadline and the checkout deadline, in nanoseconds.
         now = now_ns()
         limit_ns = int(self._engine.limit_s(timeout_s) * 1e9)
         wait_ns = int(self._engine.wait_s(checkout_timeout_s) * 1e9)
@@ -145,10 +148,11 @@ class PoolV2:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Lease:
-        """A worker for the time of a `with` block: `with pool.checkout() as worker: worker.execute(...)`.
+        """Lease a worker for a `with` block: `with pool.checkout() as worker: worker.execute(...)`.
 
-        `command` is for the behaviour's hooks. `timeout_s` bounds the whole lease: then its worker is ended; without
-        it there is no bound. `checkout_timeout_s` (5 by default) bounds the wait: CheckoutTimeout.
+        `command` is passed to the behaviour's hooks. `timeout_s` bounds the whole lease: at the deadline, the worker is
+        ended; None sets no limit. `checkout_timeout_s` (5 by default) bounds the wait: afterwards, CheckoutTimeout is
+        raised.
         """
         engine = self._engine
         engine.process_manager.require_owner()
@@ -157,7 +161,7 @@ class PoolV2:
         return run(engine.leases.open(THREAD, None, command, None, deadline, min(deadline, until)))
 
     def broadcast(self, message: Any) -> int:  # noqa: ANN401 - the application's own
-        """Give `message` to the hook `message` of every worker that is idle now; how many that are."""
+        """Pass `message` to the hook `message` of every idle worker. Returns the number of these workers."""
         self._engine.process_manager.require_owner()
         return self._engine.housekeeper.broadcast(message)
 
@@ -170,7 +174,7 @@ class PoolV2:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """`execute` with the state of the session, one call at a time; a lost worker's state is handed over."""
+        """`execute` in a session, one call at a time. If the session's worker is lost, its state is handed over."""
         return self.execute(
             command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
         )
@@ -187,22 +191,22 @@ class PoolV2:
         return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
 
     def end_session(self, session_id: str) -> bool:
-        """Forget the session and its state; False if there was none."""
+        """Forget the session and its state. Returns False if the session did not exist."""
         self._engine.process_manager.require_owner()
         return run(self._engine.calls.end_session(THREAD, session_id))
 
     def sessions(self) -> tuple[SessionStatus, ...]:
-        """The sessions that have not ended."""
+        """Return the sessions that have not ended."""
         self._engine.process_manager.require_owner()
         return self._engine.sessions.table()
 
     def status(self) -> PoolStatus:
-        """A consistent snapshot; never waits for I/O."""
+        """Return a consistent snapshot of the pool. Never waits for I/O."""
         self._engine.process_manager.require_owner()
         return self._engine.status()
 
     def health_check(self) -> Health:
-        """Whether the pool can serve at its full size now; never waits for I/O."""
+        """Return whether the pool can serve at its full size now. Never waits for I/O."""
         status = self.status()
         live = sum(worker.state in ("idle", "leased") for worker in status.workers)
         target = min(self._engine.coordinator.floor, status.target)
@@ -216,9 +220,9 @@ class PoolV2:
         return Health(healthy=not reasons, live=live, target=status.target, reasons=tuple(reasons))
 
     def warm_up(self, n: int | None = None) -> int:
-        """Start workers in parallel until `n` (the pool's size, unless given) are ready; how many are.
+        """Start workers in parallel until `n` are ready (default: the pool's size). Returns how many are ready.
 
-        Raises CircuitOpen or StartFailed if they do not start, and PoolClosed if the pool is closed first.
+        Raises CircuitOpen or StartFailed if workers do not start, and PoolClosed if the pool is closed first.
         """
         self._engine.process_manager.require_owner()
         wanted = min(self._config.workers if n is None else n, self._config.workers)
@@ -226,7 +230,7 @@ class PoolV2:
         return self.require_ready(ready, wanted)
 
     def require_ready(self, ready: int, wanted: int) -> int:
-        """`ready`, if that many workers are `wanted`. Raises CircuitOpen or StartFailed that say why there are less."""
+        """Return `ready` if it is at least `wanted`. Otherwise raises CircuitOpen or StartFailed with the reason."""
         circuit = self._engine.coordinator.circuit
         if ready < wanted and circuit.refuses(now_ns()):
             raise CircuitOpen(f"pool {self.name!r}: too many workers failed to start; the last: {circuit.last_error}")
@@ -235,7 +239,7 @@ class PoolV2:
         return ready
 
     def close(self, grace_s: float | None = None) -> None:
-        """End the pool: waiters get PoolClosed at once, leased workers have `grace_s` seconds. Idempotent."""
+        """Close the pool: waiting calls get PoolClosed at once, leased workers get `grace_s` seconds. Idempotent."""
         self._engine.process_manager.require_owner()
         self._engine.close(self._config.close_grace_s if grace_s is None else grace_s)
 

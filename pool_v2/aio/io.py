@@ -1,16 +1,18 @@
-"""How a task waits: on its own loop, for a worker and for a worker's pipes. No thread is used for a call.
+"""How an asyncio task waits, on its own loop, for a worker and for a worker's pipes. A call uses no thread.
 
-When a task goes away
-1. Cancelled while it waits, it leaves the queue at once. Cancelled between hand-off and wake-up, the worker goes to the
-   next in the queue. Cancelled in its exchange, the worker is killed and replaced. CancelledError goes on unchanged.
-2. Its loop was closed around it: whoever has a worker for it finds the loop closed, and the supervisor takes the
-   worker back. A worker that it holds already is found by the housekeeper.
-3. Its coroutine is finalized (GeneratorExit). That may happen in the garbage collector, in any thread and under any
-   lock; so what is left to do is appended to a deque, and the supervisor does it.
+When a task ends early
+1. If the task is cancelled while it waits, it leaves the queue at once. If it is cancelled between the grant and its
+   wake-up, the worker goes to the next ticket in the queue. If it is cancelled during its exchange, the worker is
+   killed and replaced. CancelledError is passed on unchanged.
+2. If the task's loop is closed while the task waits, the thread that grants it a worker finds the loop closed, and the
+   supervisor takes the worker back. If the task already holds a worker, the housekeeper finds that worker.
+3. If the task's coroutine is finalized (GeneratorExit), this may happen in the garbage collector, in any thread and
+   under any lock. So the remaining work is appended to a deque, and the supervisor does it.
 
-Nothing here blocks the loop. The read end of a worker's stdout is in blocking mode, since a thread may be the next to
-use it; so it is read only when the loop says that there is something, once, and `read` gives at most what is there. The
-loop watches it only while the task waits, so what the task does not ask for stays in the pipe, and the worker with it.
+Nothing here blocks the loop. The read end of a worker's stdout is in blocking mode, because a thread may use it next.
+So a task reads only after the loop has reported data, only once, and `read` returns at most the available bytes. The
+loop watches the pipe only while the task waits. Data that the task does not ask for stays in the pipe, which makes the
+worker wait.
 """
 
 from __future__ import annotations
@@ -37,14 +39,14 @@ TAIL_LOOK_S = 0.002
 
 @types.coroutine
 def follow(steps: Steps[T]) -> Generator[Any, Any, T]:
-    """Await the waits of these steps, one after another, and give their result."""
+    """Await each wait of `steps`, one after another. Returns the result of `steps`."""
     return (yield from steps)
 
 
 class AsyncTicket(Ticket, kw_only=True):
-    """A ticket whose waiter is a future of the running loop. It also stands for the task where the pool asks who lives.
+    """A ticket whose waiter is a future of the running loop. The pool also uses it to check whether the task is alive.
 
-    `on_dead_loop` is called with the ticket, by the thread that has a worker for it, if its loop was closed.
+    If the loop was closed, the thread that grants a worker calls `on_dead_loop` with the ticket.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -52,12 +54,12 @@ class AsyncTicket(Ticket, kw_only=True):
     future: asyncio.Future[None] | None = None
 
     def arm(self) -> None:
-        """Make its client's next wait last until `wake`."""
+        """Prepare the ticket: the client's next wait lasts until `wake`."""
         Ticket.arm(self)
         self.future = self.loop.create_future()
 
     def wake(self) -> None:
-        """Let the waiting task go on. From any thread; a second time changes nothing."""
+        """Let the waiting task continue. May be called from any thread. A second call has no effect."""
         future = self.future
         if future is None or future.done():
             return
@@ -66,7 +68,7 @@ class AsyncTicket(Ticket, kw_only=True):
             return
         try:
             self.loop.call_soon_threadsafe(self._go_on)
-        except RuntimeError:  # the loop was closed: nobody will ever take the worker
+        except RuntimeError:  # the loop was closed: the task will never take the worker
             self.on_dead_loop(self)
 
     def wait(self, timeout_s: float) -> Iterable[Any]:
@@ -79,7 +81,10 @@ class AsyncTicket(Ticket, kw_only=True):
             timer.cancel()
 
     def is_alive(self) -> bool:
-        """Whether its task may still go on: the loop is open, and does not sleep on an offer past the deadline."""
+        """Return whether the task may still continue.
+
+        False if the loop is closed, or if an offer is past its deadline and the loop does not run.
+        """
         if self.loop.is_closed():
             return False
         overslept = self.state is TicketState.OFFERED and self.deadline_ns <= now_ns()
@@ -91,7 +96,7 @@ class AsyncTicket(Ticket, kw_only=True):
 
 
 class TaskRecord:
-    """What the pool keeps of a task that waits for a worker, or holds one."""
+    """The pool's record of a task that waits for a worker or holds one."""
 
     __slots__ = ("opened", "thread", "ticket")
 
@@ -102,7 +107,7 @@ class TaskRecord:
 
 
 class TaskIo:
-    """How a task waits. One for all tasks of a pool, on whatever loops they run."""
+    """How tasks wait. One instance serves all tasks of a pool, on any number of loops."""
 
     may_sleep = False
 
@@ -120,9 +125,10 @@ class TaskIo:
         request: bytearray | None,
         reply_pipe: ReplyEnd | None = None,
     ) -> Ticket:
-        """A ticket of the current task; the pool keeps a record of it until it owns nothing.
+        """Create a ticket for the current task. The pool keeps a record of the task until the task owns nothing.
 
-        Nobody writes a task's request for it: a task is often cancelled, which may cost no worker before it went on.
+        No other thread writes a task's request: tasks are often cancelled, and a task that is cancelled before it
+        continues must not cost a worker.
         """
         ticket = AsyncTicket(
             call,
@@ -137,19 +143,19 @@ class TaskIo:
         return ticket
 
     def wait(self, ticket: Ticket, until_ns: int) -> Iterable[Any]:
-        """Wait until somebody wakes the ticket, at most until `until_ns`."""
+        """Wait until the ticket is woken, at most until `until_ns`."""
         assert isinstance(ticket, AsyncTicket), "a task waits for a ticket of its own"
         return ticket.wait(remaining_s(until_ns))
 
     def own(self, record: Open) -> None:
-        """Make the current task the owner of this lease's record."""
+        """Make the current task the owner of this lease record."""
         assert isinstance(record.ticket, AsyncTicket), "a task's lease has a task's ticket"
         record.thread = record.ticket
 
     def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
-        """Wait until the worker has sent something, and take it in. Raises CallTimeout and WorkerCrashed."""
+        """Wait until the worker has sent bytes, and receive them. Raises CallTimeout or WorkerCrashed."""
         if transport.receiver.torn and now_ns() > deadline_ns:
-            raise transport.unanswered(Sent.YES)  # bytes that never stop coming must not stretch the deadline (G11)
+            raise transport.unanswered(Sent.YES)  # a worker that never stops sending must not extend the deadline (G11)
         loop, fd = asyncio.get_running_loop(), transport.answer_fd
         readable: asyncio.Future[None] = loop.create_future()
         loop.add_reader(fd, _settle, readable)
@@ -163,12 +169,12 @@ class TaskIo:
             raise (yield from crashed(self, transport, gap))
 
     def write(self, transport: Transport, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
-        """Write all of these bytes, whenever the pipe has room again. Raises CallTimeout and WorkerCrashed."""
+        """Write all bytes of `left`, waiting for room in the pipe as needed. Raises CallTimeout or WorkerCrashed."""
         loop, fd, exit_fd = asyncio.get_running_loop(), transport.request_fd, transport.exit_fd
         while left:
             room: asyncio.Future[None] = loop.create_future()
-            # The supervisor ends a late worker, which ends this, too, unless a stranger holds the other end of the
-            # pipe: hence the clock and the worker's end.
+            # The supervisor kills a late worker, and that normally ends this wait. But if an unrelated process holds
+            # the other end of the pipe, it does not. So this loop also watches the clock and the worker's exit.
             timer = loop.call_later(remaining_s(deadline_ns), _settle, room)
             loop.add_writer(fd, _settle, room)
             loop.add_reader(exit_fd, _settle, room)
@@ -186,7 +192,7 @@ class TaskIo:
             except OSError as error:  # EPIPE: the worker has closed its end
                 raise (yield from crashed(self, transport, "does not read its requests", sent)) from error
             if written:
-                sent = Sent.MAYBE  # some bytes have left, but a request that is not whole is never executed
+                sent = Sent.MAYBE  # some bytes were written, but a worker never executes an incomplete request
                 left = left[written:]
             elif transport.exited():
                 raise (yield from crashed(self, transport, "died before it had read its request", sent))
@@ -194,7 +200,7 @@ class TaskIo:
                 raise transport.unanswered(sent)
 
     def await_last_words(self, transport: Transport) -> Iterable[Any]:
-        """Wait for a moment until the stderr of a worker that was killed has ended."""
+        """Wait briefly until the stderr of a killed worker has ended."""
         deadline = now_ns() + int(TAIL_WAIT_S * 1e9)
         while not transport.await_last_words(0.0) and now_ns() < deadline:
             yield from asyncio.sleep(TAIL_LOOK_S).__await__()

@@ -1,6 +1,6 @@
-"""V2 for asyncio: a task checks a worker out and does its own I/O on its loop; no thread is used for a call.
+"""AsyncPool: V2 for asyncio. A task checks a worker out and does its own I/O on its loop; a call uses no thread.
 
-Knows nothing of how a call is run. One pool serves the tasks of any number of loops, and threads, from one queue.
+`poolproof.pool_v2.calls` runs the calls. One pool serves tasks of any number of loops, and threads, from one queue.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = ["AsyncLease", "AsyncPool", "AsyncStream"]
 class AsyncPool:
     """The refactored pool with `await`: the same arguments, errors, statistics and events as PoolV2.
 
-    `async with AsyncPool(PoolConfig(workers=4)) as pool: await pool.execute("ping")`. It may be built outside any loop,
-    and belongs to none. A `behaviour` is refused with ConfigError, since its hooks would block the loop.
+    `async with AsyncPool(PoolConfig(workers=4)) as pool: await pool.execute("ping")`. The pool may be created outside
+    any loop and is not bound to a loop. Raises ConfigError for a `behaviour`, because its hooks would block the loop.
     """
 
     version = PoolV2.version
@@ -49,7 +49,7 @@ class AsyncPool:
 
     @classmethod
     def over(cls, pool: PoolV2) -> Self:
-        """Another face of a living pool, so that tasks and threads share its workers. Either face closes both.
+        """Wrap a living PoolV2, so that tasks and threads share its workers. Closing either object closes the pool.
 
         Raises ConfigError if the pool has a behaviour.
         """
@@ -68,12 +68,12 @@ class AsyncPool:
 
     @property
     def name(self) -> str:
-        """The pool's name, unique among the living pools of this user's machine."""
+        """The pool's name, unique among this user's living pools on this machine."""
         return self._pool.name
 
     @property
     def threads(self) -> PoolV2:
-        """The same pool for threads."""
+        """The same pool for threads: a PoolV2."""
         return self._pool
 
     async def execute(
@@ -85,11 +85,12 @@ class AsyncPool:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401 - any JSON value
-        """Check a worker out, write, read, check it in; all on this task's loop. Returns `result` verbatim.
+        """Check a worker out, write the request, read the response, check the worker in. Returns `result` verbatim.
 
-        `timeout_s` (30 by default) bounds the whole call: at that time its worker is killed and CallTimeout raised.
-        `checkout_timeout_s` (5 by default) bounds the wait for a worker: CheckoutTimeout. If the task is cancelled in
-        the exchange, the worker is killed and replaced.
+        All I/O happens on this task's loop. `timeout_s` (30 by default) bounds the whole call: at the deadline, the
+        worker is killed and CallTimeout raised. `checkout_timeout_s` (5 by default) bounds the wait for a worker:
+        afterwards, CheckoutTimeout is raised. If the task is cancelled during the exchange, the worker is killed and
+        replaced.
         """
         engine = self._engine
         engine.process_manager.require_owner()
@@ -108,7 +109,7 @@ class AsyncPool:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """`execute` with the state of the session, one call at a time; a lost worker's state is handed over."""
+        """`execute` in a session, one call at a time. If the session's worker is lost, its state is handed over."""
         return await self.execute(
             command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
         )
@@ -134,9 +135,9 @@ class AsyncPool:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> list[Any]:
-        """`execute` for each item's arguments on one worker, each sent before the last is answered; results in order.
+        """Execute `command` once per item on one worker, with pipelined requests. Returns the results in order.
 
-        Timeouts and errors are those of PoolV2.execute_many.
+        Timeouts and errors are the same as for PoolV2.execute_many.
         """
         engine = self._engine
         engine.process_manager.require_owner()
@@ -155,9 +156,9 @@ class AsyncPool:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> AsyncStream:
-        """`execute` for an answer in parts: `async with pool.execute_stream(...) as parts: async for part in parts`.
+        """`execute` in parts: `async with pool.execute_stream(...) as parts: async for part in parts`.
 
-        `timeout_s` bounds the whole stream. To leave it early ends its worker.
+        `timeout_s` bounds the whole stream. Leaving the stream early ends its worker.
         """
         limit_ns, wait_ns = self._limits_ns(timeout_s, checkout_timeout_s)
         return AsyncStream(self._engine, self._io, command, args or {}, session, limit_ns=limit_ns, wait_ns=wait_ns)
@@ -177,10 +178,11 @@ class AsyncPool:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> AsyncLease:
-        """A worker for the time of a block: `async with pool.checkout() as worker: await worker.execute(...)`.
+        """Lease a worker for a block: `async with pool.checkout() as worker: await worker.execute(...)`.
 
-        `timeout_s` bounds the whole block: then its worker is ended; without it there is no bound.
-        `checkout_timeout_s` (5 by default) bounds the wait: CheckoutTimeout. Both count from the entry of the block.
+        `timeout_s` bounds the whole block: at the deadline, the worker is ended; None sets no limit.
+        `checkout_timeout_s` (5 by default) bounds the wait: afterwards, CheckoutTimeout is raised. Both count from the
+        entry of the block.
         """
         if timeout_s is not None:
             self._engine.limit_s(timeout_s)
@@ -188,26 +190,26 @@ class AsyncPool:
         return AsyncLease(self._engine, self._io, command, timeout_s, wait_s)
 
     async def end_session(self, session_id: str) -> bool:
-        """Forget the session and its state; False if there was none."""
+        """Forget the session and its state. Returns False if the session did not exist."""
         self._engine.process_manager.require_owner()
         return await follow(self._engine.calls.end_session(self._io, session_id))
 
     def sessions(self) -> tuple[SessionStatus, ...]:
-        """The sessions that have not ended. Never waits."""
+        """Return the sessions that have not ended. Never waits."""
         return self._pool.sessions()
 
     def status(self) -> PoolStatus:
-        """A consistent snapshot. Never waits."""
+        """Return a consistent snapshot of the pool. Never waits."""
         return self._pool.status()
 
     def health_check(self) -> Health:
-        """Whether the pool can serve at its full size now. Never waits."""
+        """Return whether the pool can serve at its full size now. Never waits."""
         return self._pool.health_check()
 
     async def warm_up(self, n: int | None = None) -> int:
-        """Start workers in parallel until `n` (the pool's size, unless given) are ready; how many are.
+        """Start workers in parallel until `n` are ready (default: the pool's size). Returns how many are ready.
 
-        Raises CircuitOpen or StartFailed if they do not start, and PoolClosed if the pool is closed first.
+        Raises CircuitOpen or StartFailed if workers do not start, and PoolClosed if the pool is closed first.
         """
         engine = self._engine
         engine.process_manager.require_owner()
@@ -220,9 +222,9 @@ class AsyncPool:
         return self._pool.require_ready(ready, wanted)
 
     async def close(self, grace_s: float | None = None) -> None:
-        """End the pool: waiters get PoolClosed at once, leased workers have `grace_s` seconds. Idempotent.
+        """Close the pool: waiting calls get PoolClosed at once, leased workers get `grace_s` seconds. Idempotent.
 
-        The loop goes on meanwhile, so its tasks can finish. If this task is cancelled, the pool is closed all the same.
+        The loop keeps running meanwhile, so its tasks can finish. If this task is cancelled, the pool is still closed.
         """
         self._engine.process_manager.require_owner()
         await _beside(lambda: self._pool.close(grace_s), name=f"{self.name}-close")
@@ -237,10 +239,10 @@ class AsyncPool:
 
 
 class AsyncLease:
-    """What `AsyncPool.checkout` gives: a worker that one task holds from the entry of its block to the end.
+    """The result of `AsyncPool.checkout`: a worker that one task holds from the entry to the exit of the block.
 
-    If the block raises, the worker is ended and replaced, and the exception goes on unchanged. After that, and after a
-    call that was cancelled, `execute` raises LeaseError.
+    If the block raises, the worker is ended and replaced, and the exception is passed on unchanged. After that, and
+    after a cancelled call, `execute` raises LeaseError.
     """
 
     def __init__(
@@ -263,20 +265,20 @@ class AsyncLease:
 
     @property
     def worker_id(self) -> int:
-        """The worker's id. Raises LeaseError before the entry and after the end."""
+        """The worker's id. Raises LeaseError before the block is entered and after it has ended."""
         return self._require()[0].worker_id
 
     @property
     def pid(self) -> int:
-        """The worker's process id. Raises LeaseError before the entry and after the end."""
+        """The worker's process id. Raises LeaseError before the block is entered and after it has ended."""
         return self._require()[0].pid
 
     async def execute(self, command: str, args: dict[str, Any] | None = None, *, timeout_s: float | None = None) -> Any:  # noqa: ANN401
-        """Run one command on this worker; the result verbatim.
+        """Run one command on this worker. Returns the result verbatim.
 
-        `timeout_s` (30 by default) bounds the call, and the lease's own timeout does too. Raises as AsyncPool.execute
-        does, and LeaseError, also while another task's call is in flight, and on another loop. After CallTimeout or
-        WorkerCrashed the worker is gone and the lease useless.
+        `timeout_s` (30 by default) bounds the call; the lease's own timeout applies too. Raises the errors of
+        AsyncPool.execute, and LeaseError if the lease has ended, if another task's call is in flight, or on another
+        loop. After CallTimeout or WorkerCrashed the worker is gone and the lease can no longer be used.
         """
         lease, ticket = self._require()
         if self._busy is not None or ticket.loop is not asyncio.get_running_loop():
@@ -307,7 +309,7 @@ class AsyncLease:
     ) -> None:
         lease, ticket = self._require()
         self._lease = None
-        if isinstance(error, GeneratorExit):  # perhaps in the garbage collector: see aio_io
+        if isinstance(error, GeneratorExit):  # may run in the garbage collector: see the module docstring of aio.io
             self._engine.open.dropped.append(lambda: lease.end(error))
             return
         cancelled = None if self._busy is None else await self._break_off(ticket, self._busy)
@@ -316,7 +318,8 @@ class AsyncLease:
             raise cancelled
 
     async def _break_off(self, ticket: AsyncTicket, busy: asyncio.Future[None]) -> asyncio.CancelledError | None:
-        # Another task is in the middle of a call. The worker's end is the call's; only then may its descriptors go.
+        # Another task's call is in flight. Killing the worker ends that call; only then may the worker's descriptors be
+        # closed.
         worker = ticket.worker
         if worker is not None:
             worker.transport.kill()
@@ -341,7 +344,7 @@ class AsyncLease:
 
 
 async def _beside(work: Callable[[], None], *, name: str) -> None:
-    """Do this in a thread of its own, while the loop goes on. What it raises is raised."""
+    """Run `work` in its own thread while the loop keeps running. Raises what `work` raises."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[BaseException | None] = loop.create_future()
 

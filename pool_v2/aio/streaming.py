@@ -1,9 +1,9 @@
-"""Answers in parts for a task: `poolproof.pool_v2.calls.streaming` with `await`.
+"""Responses in parts for a task: `poolproof.pool_v2.calls.streaming` with `await`.
 
     async with pool.execute_stream("parts", {"count": 3}) as parts:
         async for part in parts: ...
 
-The rules are those of streaming. The worker is checked out at the entry of the block, or with the first part.
+The rules of `calls.streaming` apply. The worker is checked out when the block is entered, or with the first part.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from poolproof.pool_v2.running.engine import Engine
 
 
 class AsyncStream:
-    """The parts of one answer, in order, for the task that asks for them. Errors come as from `PoolV2.execute_stream`.
+    """An asynchronous iterator of the parts of one response, in order. Raises the errors of `PoolV2.execute_stream`.
 
-    A stream that is left before its end (closed, raised out of, dropped, its task cancelled) costs its worker.
+    If a stream is left before its end (closed, left by an exception, dropped, or its task cancelled), its worker is
+    ended.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class AsyncStream:
         limit_ns: int,
         wait_ns: int,
     ) -> None:
-        """`limit_ns` bounds all of it and `wait_ns` the wait for a worker; both count from the begin."""
+        """`limit_ns` bounds the whole stream, `wait_ns` the wait for a worker; both count from the stream's start."""
         self._engine = engine
         self._call = StreamCall(engine.streaming, io, command, args, session_id)
         self._limits_ns = limit_ns, wait_ns
@@ -48,7 +49,7 @@ class AsyncStream:
 
     @property
     def worker_id(self) -> int:
-        """Which worker sends the parts. Raises LeaseError before the begin."""
+        """The id of the worker that sends the parts. Raises LeaseError before the stream has started."""
         if self._call.worker is None:
             raise LeaseError("this stream has no worker yet: use `async with`, or take its first part")
         return self._call.worker.worker_id
@@ -79,10 +80,10 @@ class AsyncStream:
             try:
                 raise failure
             finally:
-                del failure  # it would be a reference of the error to itself
+                del failure  # otherwise the error's traceback would keep a reference to the error
         if response.more is False:
             raise StopAsyncIteration
-        return response.result  # it was no stream
+        return response.result  # a normal response, not a stream
 
     async def _begin(self) -> None:
         self._engine.process_manager.require_owner()
@@ -96,7 +97,7 @@ class AsyncStream:
             raise
 
     async def aclose(self) -> None:
-        """Leave the stream. Before its end that costs its worker. Idempotent."""
+        """Leave the stream. Leaving it before its end ends its worker. Idempotent."""
         self._require_free()
         if self._state == "open":
             self._finish(StreamLeft("before its end"))
@@ -113,7 +114,7 @@ class AsyncStream:
     ) -> None:
         if not isinstance(error, GeneratorExit):
             await self.aclose()
-        elif self._state == "open":  # perhaps in the garbage collector: see aio_io
+        elif self._state == "open":  # may run in the garbage collector: see the module docstring of aio.io
             self._finish(error)
 
     def _require_free(self) -> None:
@@ -121,13 +122,13 @@ class AsyncStream:
             raise LeaseError("this stream is in use by another task, or on another loop")
 
     def _fail(self, error: BaseException) -> None:
-        # Raises what the client is told, if that is not the error itself.
+        # Raises the error for the client, if it is not `error` itself.
         told = self._finish(error)
         if told is not None and told is not error:
             try:
                 raise told from error
             finally:
-                del told  # it would be a reference of the error to itself
+                del told  # otherwise the error's traceback would keep a reference to the error
 
     def _finish(self, error: BaseException | None) -> BaseException | None:
         self._state = "ended"

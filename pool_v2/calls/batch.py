@@ -1,7 +1,7 @@
-"""Many calls of one command on one worker: each request is sent before the answer to the one before it is there.
+"""Many calls of one command on one worker, pipelined: each request is sent before the previous response has arrived.
 
-What a worker and its client wait for each other is paid once in place of once a call. In a session, whose changes are
-kept call by call, the calls follow each other on the one worker without being sent ahead.
+So the waiting time between worker and client occurs once per batch instead of once per call. In a session, whose
+changes are recorded call by call, the calls run one after another on the worker without pipelining.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Request = tuple[int, bytearray]
 
 
 class Round:
-    """The calls of one batch, from before they are sent to their outcomes. For one client.
+    """The calls of one batch, from encoding to their outcomes. Used by one client.
 
-    `in_flight` and `counts` are what its maker enters in the pool's accounts, before and after; `left` are the requests
-    whose last byte has left.
+    The owner of the round enters `in_flight` in the pool's accounts before the calls and `counts` after them. `left`
+    has the requests that were sent completely.
     """
 
     def __init__(self, runtime: Runtime, command: str, items: Sequence[dict[str, Any]], session_id: str | None) -> None:
-        """Raises InvalidRequest for an item that is no request; nothing is counted then."""
+        """Encode the requests. Raises InvalidRequest for an invalid item; then no call is counted."""
         self._runtime = runtime
         self.command = command
         self.requests = [_encode(runtime, command, index, item, session_id) for index, item in enumerate(items)]
@@ -43,11 +43,11 @@ class Round:
         self.left: set[int] = set()
 
     def settled(self) -> None:
-        """Each call has its outcome; one that this was not said of is counted as cancelled."""
+        """Set the outcome of each call in `counts`. Without this, all calls count as cancelled."""
         self.counts = {number: _outcome(self._found[number]) for number, _ in self.requests}
 
     def enqueued(self) -> None:
-        """All of them ask for a worker now."""
+        """Note for the observer that all calls wait for a worker now."""
         if self._runtime.log is not None:
             for number, _ in self.requests:
                 self._runtime.log.enqueued(number)
@@ -58,40 +58,40 @@ class Round:
             self._runtime.tell_done(number, outcome)
 
     def sent(self, number: int, worker: Worker) -> None:
-        """The last byte of this request has left for the worker."""
+        """Record that the last byte of this request was sent to the worker."""
         self.left.add(number)
         if self._runtime.log is not None:
             self._runtime.log.note(EventKind.SEND, number, worker.worker_id, worker.transport.pid)
 
     def received(self, number: int, response: Response, worker: Worker) -> None:
-        """The worker's response to this request has come."""
+        """Record that the worker's response to this request was received."""
         if self._runtime.log is not None:
             self._runtime.log.note(EventKind.RECEIVE, number, worker.worker_id, worker.transport.pid)
         self.answered(number, response)
 
     def answered(self, number: int, response: Response) -> None:
-        """This request has this response."""
+        """Set the response of this request."""
         self._found[number] = response.result if response.success else CommandError(str(response.error))
 
     def served_by(self, worker: Worker) -> None:
-        """Each item counts towards this worker's last request; the checkin that follows counts one."""
+        """Count each item towards this worker's request limit; the checkin that follows counts one."""
         worker.served += len(self.requests) - 1
 
     def may_go_elsewhere(self, error: PoolError, until: int) -> bool:
-        """Whether all of it can be tried on another worker: nothing of it was sent."""
+        """Return whether the whole batch can be tried on another worker: nothing was sent."""
         return not self._found and not self.left and self._runtime.may_go_elsewhere(error, until)
 
     def failed(self, error: PoolError) -> None:
-        """What has no answer will have none. Each has its own error, that says whether it was sent."""
+        """Set an error for each unanswered request. Each request has its own error, which says whether it was sent."""
         told = self._runtime.told(error)
-        reached = told.sent if told.sent is Sent.NO else Sent.MAYBE  # for the one that was on its way
+        reached = told.sent if told.sent is Sent.NO else Sent.MAYBE  # for the request that was partly sent
         for number, _ in self.requests:
             if number not in self._found:
                 self._found[number] = _for_one(told, Sent.YES if number in self.left else reached)
                 reached = reached if number in self.left else Sent.NO
 
     def outcomes(self) -> list[Any]:
-        """For each item its result, or the PoolError that it came to."""
+        """Return, for each item, its result or its PoolError."""
         return [self._found[number] for number, _ in self.requests]
 
 
@@ -112,10 +112,10 @@ class Batch:
         deadline: int,
         until: int,
     ) -> Steps[list[Any]]:
-        """For each item its result, or the PoolError that it came to; the times are absolute, in nanoseconds.
+        """Run a batch. Returns, for each item, its result or its PoolError. Times are absolute, in nanoseconds.
 
-        Each item is one call, with one outcome. If the worker ends, what it had not answered has its error, which says
-        whether it was sent. Raises InvalidRequest, before anything is sent, for an item that is no request.
+        Each item is one call with one outcome. If the worker ends, each unanswered item gets an error that says whether
+        it was sent. Raises InvalidRequest for an invalid item, before anything is sent.
         """
         batch = Round(self._runtime, command, items, session_id)
         if not batch.requests:
@@ -133,7 +133,7 @@ class Batch:
             try:
                 batch.tell_done()
             finally:
-                counted.update(batch.counts)  # at once: an interrupt may come into any call
+                counted.update(batch.counts)  # an atomic step: an interrupt may come during any function call
             self._runtime.tidy(failure)
         return batch.outcomes()
 
@@ -201,7 +201,7 @@ class Batch:
 
 
 def require_all(found: list[Any]) -> list[Any]:
-    """The results; raises the first error that is among them, with the number of its item."""
+    """Return the results. If there is an error among them, raises the first one, with the number of its item."""
     for index, value in enumerate(found):
         if isinstance(value, PoolError):
             error = _for_one(value, value.sent)
@@ -209,7 +209,7 @@ def require_all(found: list[Any]) -> list[Any]:
             try:
                 raise error
             finally:
-                del error  # it would be a reference of the error to itself, as the results are one of its original
+                del error  # otherwise the error's traceback would keep a reference to the error
     return found
 
 

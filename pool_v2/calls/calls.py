@@ -1,10 +1,11 @@
-"""The path of a call through V2, written once: for threads and tasks, in sessions and out of them, observed or not.
+"""The path of a call through V2, written once: for threads and tasks, with or without a session, observed or not.
 
-    encode → under the lock a worker, or a place in the queue → wait for the ticket → write and read, in the client's
-    own thread or task → under the lock the worker goes back, or to the head of the queue → hand it over.
+    encode → under the lock, get a worker or a place in the queue → wait for the ticket → write and read, in the
+    client's own thread or task → under the lock, return the worker or grant it to the next ticket → write that
+    ticket's request.
 
-Each function is a generator of the waits on this path (`poolproof.bridge.wire.exchange`); `io` says how the client
-makes them.
+Each function is a generator of the waits on this path (`poolproof.bridge.wire.exchange`); `io` defines how the client
+waits.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ class Calls:
     def execute(
         self, io: ClientIo, command: str, args: dict[str, Any], session_id: str | None, deadline: int, until: int
     ) -> Steps[Any]:
-        """Make one call, to its one outcome: give the result, or raise what the interface promises.
+        """Make one call with one outcome: return the result, or raise an error of the pool interface.
 
-        `deadline` and `until` are absolute, in nanoseconds: for the whole call, and for the wait for a worker.
+        `deadline` (for the whole call) and `until` (for the wait for a worker) are absolute, in nanoseconds.
         """
         runtime = self._runtime
         number = next(runtime.ids)
@@ -78,8 +79,8 @@ class Calls:
             if runtime.hooks.active:
                 response = yield from self._with_hooks(io, number, frame, command, session, change, deadline, until)
             else:
-                while True:  # again only if a worker was found dead before it took a byte; the call keeps its place
-                    ahead = frame if session is None else None  # a session's worker may lack the session's state
+                while True:  # again only if the worker was found dead before it got a byte
+                    ahead = frame if session is None else None  # a session's worker may need a handover first
                     ticket = io.ticket(number, session, deadline, until, get_ident(), ahead, pipe)
                     try:
                         runtime.enter(ticket, again)
@@ -96,18 +97,18 @@ class Calls:
                         if pipe is not None:
                             if ticket.reply_pipe is not None:
                                 runtime.replies.free.append(pipe)
-                            pipe = ticket.reply_pipe = None  # an error that is kept would keep it
+                            pipe = ticket.reply_pipe = None  # otherwise an error that is kept would keep the pipe
                         elif ahead is not None and ticket.queued_ns and io.may_sleep:
                             runtime.replies.lacking()
                         break
                     except BaseException as error:
                         try:
                             runtime.give_up(ticket, error, reason=_reason(ticket, error))
-                        except BaseException:  # an interrupt came into the very steps that give the worker back
+                        except BaseException:  # an interrupt came during the cleanup itself
                             runtime.supervisor.abandon(ticket)
                             raise
                         if not runtime.may_go_elsewhere(error, until):
-                            pipe = None  # an answer might still come through it
+                            pipe = None  # a response might still arrive through the pipe
                             raise
                         again = True
             if not response.success:
@@ -122,23 +123,23 @@ class Calls:
                     raise told from error
                 raise
             finally:
-                del told  # it would be a reference of the error to itself, and keep the ticket
+                del told  # otherwise the error's traceback would keep a reference to the error and the ticket
         except BaseException as error:
             failure = type(error)
             raise
         finally:
-            try:  # in this order: a session whose call is not in flight may be ended for its age
+            try:  # the order matters: a session without a call in flight may expire
                 if session is not None:
                     runtime.release_session(number, session, failure)
                 if runtime.log is not None:
                     runtime.tell_done(number, outcome)
             finally:
-                calls[number] = outcome  # at once: an interrupt may come into any call
+                calls[number] = outcome  # an atomic step: an interrupt may come during any function call
             if len(calls) > MOST_UNCOUNTED:
                 runtime.tidy(failure)
 
     def end_session(self, io: ClientIo, session_id: str) -> Steps[bool]:
-        """Forget the session, on the worker that has it and in the table; False if there was none."""
+        """Forget the session, on its worker and in the table. Returns False if the session did not exist."""
         runtime = self._runtime
         with runtime.lock:
             session = runtime.coordinator.sessions.get(session_id)
@@ -163,7 +164,7 @@ class Calls:
         deadline: int,
         until: int,
     ) -> Steps[Response]:
-        # The same for an application that has hooks around a worker's life: they see a lease for the time of the call.
+        # The call of an application with hooks: the hooks see a lease for the duration of the call.
         runtime, again = self._runtime, False
         enqueued = runtime.hooks.enqueue(command)
         while True:
@@ -178,7 +179,7 @@ class Calls:
                 else:
                     response = yield from self._handover.use(io, ticket, number, frame, command, change, deadline)
             except BaseException as error:
-                if lease is not None:  # else its worker ended in the checkout hook
+                if lease is not None:  # otherwise the worker ended in the checkout hook
                     lease.end(error)
                 if not runtime.may_go_elsewhere(error, until):
                     raise
@@ -189,7 +190,7 @@ class Calls:
 
 
 def _reason(ticket: Ticket, error: BaseException) -> str:
-    # What a session's worker did for a client that was broken off nobody has acknowledged: that state goes with it.
+    # If a session's call was interrupted, no client acknowledged its effects, so the worker is ended with that state.
     if ticket.session is None or ticket.state is not _ACCEPTED or isinstance(error, PoolError):
         return ""
     return describe(error)

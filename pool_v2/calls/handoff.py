@@ -1,8 +1,10 @@
-"""Hands a worker to the client that it was offered to, whose request is written first: then its worker need not wait
-until the client's thread has woken up; and a client that has a reply pipe need not wake up before its answer comes.
+"""Grants a worker to a waiting client and writes the client's request first.
 
-Interrupts. To take a request out of its claim, to write it and to note how much was written is one step of the
-interpreter, into which no KeyboardInterrupt can come: whoever is broken off before or after it has done nothing or all.
+So the worker need not wait until the client's thread has woken up, and a client with a reply pipe need not wake up
+before its response arrives.
+
+Interrupts. Taking a request out of its claim, writing it and noting how much was written is one atomic step, so no
+KeyboardInterrupt can split it: an interrupted thread has done either nothing or all of it.
 """
 
 from __future__ import annotations
@@ -18,13 +20,13 @@ from poolproof.pool_v2.running.event_log import EventLog
 
 _OFFER, _ACCEPT, _SEND = EventKind.OFFER, EventKind.ACCEPT, EventKind.SEND
 WRITING_S = 0.0005
-"""How soon to look again whether another thread is done with a write that never blocks."""
+"""The interval of checks whether another thread has finished a write that never blocks, in seconds."""
 LONGEST_WRITING_S = 1.0
-"""How long such a write may take on the busiest machine."""
+"""How long such a write may take on a very busy machine, in seconds."""
 
 
 def hand_over(ticket: Ticket, log: EventLog | None) -> None:
-    """Write the ticket's request to the worker that it was offered, if that may be done for it, and wake its client."""
+    """Write the ticket's request to the granted worker, if the ticket allows that, and wake the client if needed."""
     claim, written, worker = ticket.claim, ticket.written, ticket.worker
     if log is not None and worker is not None:
         log.append((_OFFER, now_ns(), ticket.call, worker.worker_id, None, ticket.queued_ns))
@@ -37,18 +39,18 @@ def hand_over(ticket: Ticket, log: EventLog | None) -> None:
                 if ticket.request is not None and written[0] == len(ticket.request):
                     log.append((_SEND, now_ns(), ticket.call, worker.worker_id, worker.pid))
             if ticket.reply_pipe is not None and ticket.request is not None and written[0] == len(ticket.request):
-                return  # its answer wakes it
+                return  # the response wakes the client
         except IndexError:
-            pass  # its own client was quicker
-        except OSError:  # the worker's end is closed: its client will find that
+            pass  # the client took its request first
+        except OSError:  # the worker has closed its end; the client will find that
             written.append(0)
     ticket.wake()
 
 
 def take_back(ticket: Ticket) -> int:
-    """From now on nobody else writes the ticket's request; how many of its bytes another thread has written.
+    """Prevent other threads from writing the ticket's request. Returns how many bytes another thread has written.
 
-    If that thread was broken off in the midst, the worker is killed, and the request counts as written.
+    If that thread was interrupted during the write, the worker is killed, and the request counts as written.
     """
     claim, written = ticket.claim, ticket.written
     if written:
@@ -57,10 +59,10 @@ def take_back(ticket: Ticket) -> int:
         return 0
     if claim:
         try:
-            written.extend(map(is_, (None,), iter(claim.pop, None)))  # False, which is 0
+            written.extend(map(is_, (None,), iter(claim.pop, None)))  # extends by False, which is 0
             return 0
         except IndexError:
-            pass  # another thread was quicker
+            pass  # another thread took the request first
     looks = int(LONGEST_WRITING_S / WRITING_S)
     while not written and looks:
         time.sleep(WRITING_S)

@@ -1,7 +1,6 @@
-"""What a session's call does beside its exchange: what the worker lacks of the session is repeated on it before, and
-what has changed is kept after.
+"""The extra steps of a session's call: before the exchange the handover, after it the record of the change.
 
-Knows nothing of who gets which worker.
+The handover repeats on the worker what it lacks of the session. The coordinator decides which client gets which worker.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Handover:
         return response
 
     def hand_over(self, io: ClientIo, ticket: Ticket, deadline: int) -> Steps[None]:
-        """Repeat what the ticket's worker lacks of its session. The lease makes the caller its only user."""
+        """Repeat on the ticket's worker what it lacks of the session. The lease makes the caller its only user."""
         runtime, session, worker = self._runtime, ticket.session, ticket.worker
         assert session is not None
         assert worker is not None
@@ -66,7 +65,7 @@ class Handover:
             with runtime.lock:
                 session.met(worker.worker_id)
         except BaseException as error:
-            worker.transport.dirty = True  # a handover that stops half-way leaves a state that nobody asked for
+            worker.transport.dirty = True  # an incomplete handover leaves a partial state
             if isinstance(error, InvalidRequest):
                 session.lost = f"it cannot be handed over: {error}"
                 raise self._session_lost(session) from error
@@ -76,7 +75,7 @@ class Handover:
                     session.lost = f"its handover has ended {session.failures} workers; the last: {error.message}"
                     raise self._session_lost(session) from error
             if isinstance(error, PoolError):
-                error.sent = Sent.NO  # only the past was sent, not the call itself
+                error.sent = Sent.NO  # only the repeated changes were sent, not the call itself
             raise
 
     def remember(
@@ -90,7 +89,7 @@ class Handover:
         size_bytes: int,
         deadline: int,
     ) -> Steps[None]:
-        """Count the answered call of the session, and keep its change; a clean-up ends the session."""
+        """Count the answered call of the session, and record its state change; a clean-up ends the session."""
         runtime, session = self._runtime, ticket.session
         assert session is not None
         limit_bytes = runtime.config.session_log_bytes
@@ -99,7 +98,7 @@ class Handover:
             session.operations += 1
             session.failures = 0
             session.met(worker.worker_id)
-            if command == CLEAN_UP and response.success:  # while the lease holds, so that no call comes between
+            if command == CLEAN_UP and response.success:  # during the lease, so that no other call comes between
                 runtime.coordinator.sessions.end(session.session_id, cleaned_on=worker.worker_id)
                 return
             if change is not None and response.success:
@@ -112,7 +111,8 @@ class Handover:
     def _snapshot(
         self, io: ClientIo, session: Session, worker: Worker, deadline: int
     ) -> Steps[tuple[StateChange | None, int]]:
-        # What the worker offers in place of the whole log; nothing, if it offers none.
+        # Returns the worker's snapshot as a change that replaces the whole log, and its size; None if there is no
+        # snapshot.
         if self._runtime.config.snapshot_commands is None:
             return None, 0
         take, restore = self._runtime.config.snapshot_commands
@@ -125,7 +125,7 @@ class Handover:
             args = {"session_id": session.session_id, "state": response.result}
             return StateChange(restore, args), len(encode_request(0, restore, args, limit_bytes=self._limit_bytes))
         except PoolError:
-            return None, 0  # the call itself has its answer; a dirty worker is ended as ever
+            return None, 0  # the call itself succeeded; a dirty worker is ended as usual
 
     def _session_lost(self, session: Session) -> SessionLost:
         return SessionLost(f"session {session.session_id!r}: {session.lost}")
@@ -135,19 +135,19 @@ class Handover:
         coordinator = self._runtime.coordinator
         with self._runtime.lock:
             for worker_id in list(session.held) if isinstance(error, CommandError) else ():
-                coordinator.condemn(coordinator.workers[worker_id], "")  # it does not know how to forget
-            # A worker that keeps something of it cleans up before it meets a session of that name again.
+                coordinator.condemn(coordinator.workers[worker_id], "")  # the worker does not know the clean-up command
+            # A worker that still has state of the session cleans up before it serves a session of that id again.
             coordinator.sessions.end(session.session_id)
         self._runtime.supervisor.look()
 
     def table(self) -> tuple[SessionStatus, ...]:
-        """The sessions' statuses, taken under the lock."""
+        """Return the sessions' statuses, taken under the lock."""
         with self._runtime.lock:
             return self._runtime.coordinator.sessions.statuses()
 
 
 def as_change(command: str, frame: bytearray) -> StateChange:
-    """What a handover repeats: what was sent, whatever the client makes of its own objects later."""
+    """Return the change for a handover, with the arguments as sent, so that later changes of them have no effect."""
     try:
         return StateChange(command, decode_request(bytes(frame[HEADER_BYTES:])).args)
     except ProtocolError as error:

@@ -1,5 +1,7 @@
-"""How a client waits: what differs between a thread and a task. The path of a call is the same
-(`poolproof.pool_v2.calls.calls`)."""
+"""How a client waits: the only difference between a thread and a task.
+
+The path of a call is the same for both (`poolproof.pool_v2.calls.calls`).
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,11 @@ from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket
 
 WATCHED_NS = 2_000_000_000
-"""A thread's wait of more than this is the supervisor's to end, which looks more often: a timer a call costs more."""
+"""The supervisor, not a timer, ends a thread's wait that is longer than this: a timer per call costs more."""
 
 
 class ClientIo(Io, Protocol):
-    """How a client waits for its worker's pipes, and for a worker. `may_sleep`: at a reply pipe, too."""
+    """How a client waits for a worker and for a worker's pipes. `may_sleep`: also at a reply pipe."""
 
     may_sleep: bool
 
@@ -35,25 +37,25 @@ class ClientIo(Io, Protocol):
         request: bytearray | None,
         reply_pipe: ReplyEnd | None = None,
     ) -> Ticket:
-        """A ticket of the current client, whose wait ends at `until_ns`."""
+        """Create a ticket of the current client, whose wait ends at `until_ns`."""
         ...
 
     def wait(self, ticket: Ticket, until_ns: int) -> Iterable[Any]:
-        """Wait until somebody wakes the ticket, at most until `until_ns`; for nothing now and then."""
+        """Wait until the ticket is woken, at most until `until_ns`. May return early."""
         ...
 
     def own(self, record: Open) -> None:
-        """Make the current client the owner of this lease's record."""
+        """Make the current client the owner of this lease record."""
         ...
 
 
 class ThreadTicket(Ticket):
-    """A ticket whose client is a thread, which waits at its reply pipe, or on a lock of its own if it has none."""
+    """A ticket whose client is a thread. The thread waits at its reply pipe or, if it has none, on its own lock."""
 
     gate: threading.Lock | None = None
 
     def arm(self) -> None:
-        """Make its client's next wait last until `wake`."""
+        """Prepare the ticket: the client's next wait lasts until `wake`."""
         if self.reply_pipe is None:
             gate = self.gate = threading.Lock()
             gate.acquire()
@@ -62,7 +64,7 @@ class ThreadTicket(Ticket):
             self.claim = [self.request]
 
     def wake(self) -> None:
-        """Let the waiting thread go on. From any thread; a second time changes nothing."""
+        """Let the waiting thread continue. May be called from any thread. A second call has no effect."""
         gate, pipe = self.gate, self.reply_pipe
         if pipe is not None:
             pipe.poke()
@@ -70,17 +72,17 @@ class ThreadTicket(Ticket):
             try:
                 gate.release()
             except RuntimeError:
-                pass  # it goes on already
+                pass  # the thread continues already
 
 
 class ThreadIo(Blocking):
-    """How a thread waits: each wait is over when it was made."""
+    """How a thread waits: each function blocks until the wait is over."""
 
     ticket = ThreadTicket
     may_sleep = True
 
     def wait(self, ticket: Ticket, until_ns: int) -> Iterable[Any]:
-        """Wait until somebody wakes the ticket, at most until `until_ns`; for nothing now and then."""
+        """Wait until the ticket is woken, at most until `until_ns`. May return early."""
         if ticket.reply_pipe is not None:
             if until_ns - ticket.queued_ns > WATCHED_NS or ticket.reply_pipe.ready(remaining_s(until_ns)):
                 ticket.reply = os.read(ticket.reply_pipe.fd, READ_BYTES)
@@ -93,7 +95,7 @@ class ThreadIo(Blocking):
         return ()
 
     def own(self, record: Open) -> None:
-        """The record is of the current thread from the beginning."""
+        """Do nothing: the record already belongs to the current thread."""
 
 
 THREAD = ThreadIo()

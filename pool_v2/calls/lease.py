@@ -1,16 +1,16 @@
-"""A lease: one worker, held by one client for as long as a `with` block lasts.
+"""A lease: one client holds one worker for the duration of a `with` block.
 
     with pool.checkout("a command for the hooks") as worker:
         worker.execute("put", {"key": "k", "value": 1})
 
 Rules
-1. A worker has one lease at a time, and a lease one user: the thread that opened it. In another, `execute` raises
-   LeaseError.
-2. After its end a lease writes nothing; `execute` raises LeaseError.
-3. If the block raises, the worker is ended and replaced, and the exception goes on unchanged. The same holds if the
-   lease is dropped or its thread ends while it is open: then the pool finds it, and logs where it was opened.
-4. If the worker ends first, by the lease's timeout or by itself, the pool takes its place back at once. `execute` then
-   raises what has happened.
+1. A worker has at most one lease at a time. Only the thread that opened a lease may use it; in another thread,
+   `execute` raises LeaseError.
+2. A lease that has ended writes nothing; `execute` raises LeaseError.
+3. If the block raises, the worker is ended and replaced, and the exception is passed on unchanged. The same happens if
+   an open lease is dropped or its thread ends: then the pool finds the lease and logs where it was opened.
+4. If the worker ends first, by the lease's timeout or by itself, the pool reclaims its slot at once. After that,
+   `execute` raises an error that says how the worker ended.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ _HERE = str(Path(__file__).parents[1]) + os.sep
 
 
 class Client(Protocol):
-    """Who holds a worker: a thread, or a task on a loop."""
+    """The holder of a worker: a thread, or a task on a loop."""
 
     def is_alive(self) -> bool:
-        """Whether it may still give the worker back."""
+        """Return whether the client can still give the worker back."""
         ...
 
 
 class LeaseUse(Protocol):
-    """What a lease asks of its pool."""
+    """The operations that a lease needs from its pool."""
 
     def execute_blocking(
         self, lease: Lease, ticket: Ticket, command: str, args: dict[str, Any], timeout_s: float | None
     ) -> Any:  # noqa: ANN401 - any JSON value
-        """One call on the lease's worker, in this thread."""
+        """Run one call on the lease's worker, in this thread."""
         ...
 
     def update(self, ticket: Ticket, message: Any) -> None:  # noqa: ANN401
-        """Publish something to the worker's state."""
+        """Publish `message` to the worker's state."""
         ...
 
     def end(self, lease: Lease, ticket: Ticket, error: BaseException | None) -> None:
-        """Give the worker back."""
+        """Give the lease's worker back."""
         ...
 
     def interrupted(self, ticket: Ticket, interrupt: BaseException) -> None:
-        """The end of the lease was broken off by this."""
+        """Handle an `interrupt` that was raised while the lease was being ended."""
         ...
 
     def require_owner(self) -> None:
@@ -67,7 +67,7 @@ class LeaseUse(Protocol):
 
 
 class Record(Protocol):
-    """What the pool keeps of one that holds a worker, or will."""
+    """The pool's record of a client that holds a worker or waits for one."""
 
     opened: tuple[str, ...]
     thread: Client
@@ -77,8 +77,8 @@ class Record(Protocol):
 class Open(weakref.ref["Lease"]):
     """The pool's record of an open lease: its ticket, its thread, and where it was opened.
 
-    When the lease is garbage-collected while it is open, this record is appended to a deque by the interpreter itself:
-    a finalizer may run anywhere, under any lock, and so may do no more.
+    If an open lease is garbage-collected, the interpreter itself appends this record to a deque. A finalizer may run
+    anywhere, under any lock, so it must not do more.
     """
 
     __slots__ = ("opened", "thread", "ticket")
@@ -99,12 +99,13 @@ class Open(weakref.ref["Lease"]):
 
 
 class Lease:
-    """What `PoolV2.checkout` gives: the worker that this client holds. `client` is what the checkout hook gave it.
+    """The result of `PoolV2.checkout`: a worker held by this client. `client` is the checkout hook's value for it.
 
-    `owner` is the thread that alone may use it (None: the lease's maker sees to that), `deadline_ns` its end.
-    `busy` says, under the pool's lock, that the owner may be at the worker's descriptors; otherwise a worker that has
-    ended is taken back, and `fate` makes the error that `execute` raises then. `for_one_call`: an error of the pool
-    that ends the block is the call's, and costs a clean worker nothing. `counted`: its calls count in the statistics.
+    `owner` is the only thread that may use the lease (None: the creator of the lease ensures that). `deadline_ns` is
+    the lease's deadline. `busy` is guarded by the pool's lock: while it is set, the owner may be using the worker's
+    descriptors. If it is not set and the worker has ended, the worker is taken back, and `fate` then creates the error
+    that `execute` raises. `for_one_call`: a pool error that ends the block belongs to the call, and a clean worker is
+    kept. `counted`: the lease's calls count in the statistics.
     """
 
     __slots__ = (
@@ -144,7 +145,7 @@ class Lease:
 
     @property
     def ended(self) -> bool:
-        """Whether its client has given the worker back."""
+        """Whether the client has given the worker back."""
         return self._ticket is None
 
     @property
@@ -161,26 +162,27 @@ class Lease:
         return worker.transport.pid
 
     def execute(self, command: str, args: dict[str, Any] | None = None, *, timeout_s: float | None = None) -> Any:  # noqa: ANN401
-        """Run one command on this worker; the result verbatim.
+        """Run one command on this worker. Returns the result verbatim.
 
-        `timeout_s` (30 by default) bounds the call, and the lease's own timeout does too. Raises as PoolV2.execute
-        does, and LeaseError; after CallTimeout or WorkerCrashed the worker is gone and the lease useless.
+        `timeout_s` (30 by default) bounds the call; the lease's own timeout applies too. Raises LeaseError and the
+        errors of PoolV2.execute. After CallTimeout or WorkerCrashed the worker is gone and the lease can no longer be
+        used.
         """
         return self._pool.execute_blocking(self, self.require_mine(), command, args or {}, timeout_s)
 
     def update(self, message: Any) -> None:  # noqa: ANN401
-        """Publish something to the worker's state, by the behaviour's `update`. Raises HookError and LeaseError."""
+        """Publish `message` to the worker's state through the behaviour's `update`. Raises HookError or LeaseError."""
         self._pool.update(self.require_mine(), message)
 
     def require_ticket(self) -> Ticket:
-        """The ticket that holds the worker. Raises LeaseError after the end, and what the worker's own end was."""
+        """Return the ticket. Raises LeaseError after the lease has ended, or the error that ended the worker."""
         ticket = self.require_open()
         if ticket.worker is None:
             raise self.lost()
         return ticket
 
     def lost(self) -> PoolError:
-        """The error that says why the worker is gone."""
+        """Return the error that says why the worker is gone."""
         return LeaseError("this lease has lost its worker") if self.fate is None else self.fate()
 
     def __enter__(self) -> Self:
@@ -192,9 +194,9 @@ class Lease:
         self.end(error)
 
     def end(self, error: BaseException | None = None) -> None:
-        """Check the worker in; with an `error` it is ended instead. Idempotent.
+        """Check the worker in; with an `error`, end the worker instead. Idempotent.
 
-        Raises LeaseError in the middle of a call, which another thread or a signal's handler may have come into.
+        Raises LeaseError during a call, that is, if another thread or a signal handler calls this method meanwhile.
         """
         ticket = self._ticket
         if ticket is None:
@@ -210,13 +212,13 @@ class Lease:
             self._ticket = None
 
     def require_mine(self) -> Ticket:
-        """`require_ticket` for the thread that opened the lease, even if the worker is gone. Raises LeaseError."""
+        """Return the ticket, even if the worker is gone. Raises LeaseError in a thread that did not open the lease."""
         if self.owner is not None and self.owner != threading.get_ident():
             raise LeaseError("this lease belongs to the thread that opened it; check out another one for this thread")
         return self.require_open()
 
     def require_open(self) -> Ticket:
-        """The ticket, whatever has become of its worker. Raises LeaseError after the end."""
+        """Return the ticket, even if the worker is gone. Raises LeaseError after the lease has ended."""
         self._pool.require_owner()
         if self._ticket is None:
             raise LeaseError("this lease has ended; the worker belongs to somebody else")
@@ -224,7 +226,7 @@ class Lease:
 
 
 class _ForeignThread:
-    """A thread that `threading` did not start, and so cannot tell the end of."""
+    """A thread that `threading` did not start and whose end `threading` therefore does not notice."""
 
     __slots__ = ("_native_id",)
 
@@ -241,7 +243,7 @@ def _this_thread() -> Client:
 
 
 def _where() -> tuple[str, ...]:
-    # Where this thread is, outside this package: cheap, since no source line is read.
+    # Where this thread is, outside this package. Fast, because no source line is read.
     found: list[str] = []
     frame = sys._getframe(2)
     while frame is not None and len(found) < MOST_FRAMES:

@@ -1,6 +1,7 @@
-"""V2's leases: a worker for as long as its client wants it, by way of the behaviour's hooks.
+"""V2's leases: a client holds a worker as long as it wants; the behaviour's hooks run at checkout and checkin.
 
-Knows nothing of sessions' state. What a lease lost, and why, is told here; who may hold what, in the coordinator.
+Session state is in `handover`; the coordinator decides which client gets which worker. This module reports why a lease
+lost its worker.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from poolproof.pool_v2.running.runtime import Runtime
 
 
 class Leases:
-    """Opens, uses and ends leases, of threads and tasks. Every method may be used in any thread, and on any loop."""
+    """Opens, uses and ends leases of threads and tasks. Every method may be used in any thread, and on any loop."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.mail: dict[int, Any] = {}
-        """What each worker has yet to hear, by worker: a deque of messages."""
+        """The undelivered messages of each worker: a deque by worker id."""
         self.reasons: dict[int, object] = {}
-        """Why workers end, by worker, for their terminate hooks."""
+        """The reason of each ended worker by worker id, for the terminate hook."""
 
     def open(
         self,
@@ -49,9 +50,9 @@ class Leases:
         enqueued: bool | None = None,
         for_one_call: bool = False,
     ) -> Steps[Lease]:
-        """A worker for this client, by way of the hooks. `deadline` bounds the whole lease, `until` the wait for it.
+        """Open a lease, including the hooks. `deadline` bounds the whole lease, `until` the wait for a worker.
 
-        `enqueued`: the enqueue hook has seen the command; as it has if the call comes `again`, unless given.
+        `enqueued`: the enqueue hook has already seen the command (default: the value of `again`).
         """
         runtime = self._runtime
         number = next(runtime.ids) if number is None else number
@@ -69,9 +70,9 @@ class Leases:
                 if ticket.state not in (TicketState.WITHDRAWN, TicketState.REFUSED) and not isinstance(
                     error, GeneratorExit
                 ):
-                    runtime.supervisor.abandon(ticket)  # an interrupt came into the very steps that give it back
+                    runtime.supervisor.abandon(ticket)  # an interrupt came during the cleanup itself
                 if isinstance(error, CheckoutTimeout) and isinstance(cause, Exception):
-                    raise error from cause  # that is why there was no worker
+                    raise error from cause  # the reason why there was no worker
                 raise
             cause, again = removed.args[0], True  # another worker is tried
 
@@ -85,7 +86,7 @@ class Leases:
         *,
         again: bool,
     ) -> Steps[Removed | None]:
-        # Give the lease a worker that its hooks let it have. Whatever is raised, or if the hooks do not: it has none.
+        # Gives the lease a worker that the hooks accept. If this raises or returns a Removed, the lease has no worker.
         runtime, number, label = self._runtime, ticket.call, name_of(command)
         try:
             if again and remaining_s(until) <= 0:
@@ -98,7 +99,7 @@ class Leases:
             io.own(record)
             runtime.open.by_call[number] = record
             self._keep_watch()
-            self._require_time(ticket, label)  # it may have been held up at the lock
+            self._require_time(ticket, label)  # waiting for the lock may have taken long
             if runtime.hooks.active or not lease.for_one_call:
                 self._introduce(lease, ticket, command)
             return None
@@ -122,12 +123,12 @@ class Leases:
             )
 
     def _keep_watch(self) -> None:
-        # Wake the supervisor if it would sleep for long, so that it finds a lease that is lost.
+        # Wakes the supervisor if it would sleep for long, so that it finds lost leases.
         if self._runtime.coordinator.watch_ns > now_ns() + 2 * HEARTBEAT_NS:
             self._runtime.supervisor.look()
 
     def _introduce(self, lease: Lease, ticket: Ticket, command: Any) -> None:  # noqa: ANN401
-        # The hooks of a checkout. Meanwhile the client is in the application's code: a worker that ends is taken back.
+        # Runs the hooks of a checkout. They are application code, so a worker that ends meanwhile is taken back.
         worker = ticket.worker
         if worker is None or worker.transport.exited():
             raise Removed("exited")
@@ -141,7 +142,7 @@ class Leases:
             raise lease.lost()
 
     def deliver(self, ticket: Ticket) -> None:
-        """Let the ticket's worker hear what was broadcast while it was idle. Raises Removed."""
+        """Run the hook `message` for all undelivered broadcasts of the ticket's worker. Raises Removed."""
         mail = None if ticket.worker_id is None else self.mail.get(ticket.worker_id)
         while mail:
             self._runtime.hooks.message(mail.popleft(), ticket)
@@ -155,11 +156,11 @@ class Leases:
         args: dict[str, Any],
         timeout_s: float | None,
     ) -> Steps[Any]:
-        """One call on a lease's worker. It is told from ENQUEUE, which names its worker, to DONE, with no ACCEPT."""
+        """Run one call on a lease's worker. Its events go from ENQUEUE, with the worker's id, to DONE; no ACCEPT."""
         runtime, worker = self._runtime, ticket.worker
         lost = lease.lost() if worker is None else self.why_lost(lease, worker) if worker.transport.dirty else None
         if isinstance(lost, LeaseError):
-            raise lost  # what a lease cannot do any more is no call
+            raise lost  # a call that the lease no longer allows is not counted
         number = next(runtime.ids)
         if not lease.counted:
             return result_of((yield from self._use(io, lease, ticket, number, command, args, timeout_s)))
@@ -187,7 +188,7 @@ class Leases:
             try:
                 runtime.tell_done(number, outcome)
             finally:
-                runtime.accounts.calls[number] = outcome  # at once: an interrupt may come into any call
+                runtime.accounts.calls[number] = outcome  # atomic: an interrupt may come into any function call
             runtime.tidy(failure)
 
     def execute_blocking(
@@ -206,12 +207,12 @@ class Leases:
         args: dict[str, Any],
         timeout_s: float | None,
     ) -> Steps[Response]:
-        # One exchange, unless the lease has lost its worker or is in the middle of another one.
+        # Runs one exchange. Raises if the lease has lost its worker or another exchange is in progress.
         runtime = self._runtime
         deadline = min(deadline_ns(runtime.limit_s(timeout_s)), lease.deadline_ns)
         frame = encode_request(number, command, args, limit_bytes=runtime.limit_bytes)
         worker, early, dropped = None, False, False
-        try:  # before `busy` is set: an interrupt may come between any two steps
+        try:  # the `try` begins before `busy` is set, because an interrupt may come between any two steps
             with runtime.lock:
                 worker = ticket.worker
                 if worker is not None and not worker.transport.dirty and lease.deadline_ns > now_ns():
@@ -225,7 +226,7 @@ class Leases:
             if early:
                 runtime.supervisor.look()
             response = yield from use(runtime, io, ticket, number, frame, deadline)
-            worker.served += lease.requests > 0  # the checkin counts one
+            worker.served += lease.requests > 0  # the checkin counts the first request
             lease.requests += 1
             return response
         except BaseException as error:
@@ -233,21 +234,21 @@ class Leases:
             if worker is not None and worker.transport.dirty:
                 if isinstance(error, PoolError):
                     self.mark_ended(worker, error)
-                else:  # whatever the block makes of it, nobody can use this worker again
+                else:  # the worker is unusable, even if the block catches this error
                     lease.fate = partial(self.fate, lease.deadline_ns, worker)
                     runtime.give_up(ticket, error)
             raise
         finally:
-            lease.busy = False  # a store, into which no interrupt can come
+            lease.busy = False  # an atomic step that no interrupt can split
             if not dropped:
                 self._set_deadline(ticket, lease.deadline_ns)
 
     def why_lost(self, lease: Lease, worker: Worker) -> PoolError:
-        """The error for a client whose lease has no use any more."""
+        """Return the error for a client whose lease can no longer be used."""
         return self.fate(lease.deadline_ns, worker)
 
     def fate(self, deadline: int, worker: Worker) -> PoolError:
-        """The same, for one that keeps no reference to the lease, which would be a cycle."""
+        """Return the error of `why_lost`, without a reference to the lease, which would be a reference cycle."""
         worker_id = worker.worker_id
         if self._runtime.coordinator.closing:
             return PoolClosed(
@@ -265,7 +266,7 @@ class Leases:
         )
 
     def _set_deadline(self, ticket: Ticket, deadline: int) -> None:
-        # Have the supervisor end the ticket's worker at this time.
+        # Lets the supervisor end the ticket's worker at `deadline`.
         with self._runtime.lock:
             ticket.deadline_ns = deadline
             early = deadline < self._runtime.coordinator.watch_ns
@@ -273,10 +274,10 @@ class Leases:
             self._runtime.supervisor.look()
 
     def end(self, lease: Lease, ticket: Ticket, error: BaseException | None) -> None:
-        """The client is done with its lease; with an error its worker is ended.
+        """End a lease: check its worker in, or end the worker if there is an error.
 
-        Of a lease for one call an error costs a worker only if something is outstanding on it, or if its session's
-        state is in doubt. A worker that is kept is checked in by its hook.
+        In a lease for one call, an error ends the worker only if a response is outstanding, or if the session's state
+        is in doubt. The checkin hook runs for a worker that is kept.
         """
         runtime, worker = self._runtime, ticket.worker
         lease.busy = False
@@ -300,12 +301,12 @@ class Leases:
             runtime.hooks.cancelled("checked_out")
 
     def interrupted(self, ticket: Ticket, interrupt: BaseException) -> None:
-        """The end of a lease was broken off by this: the supervisor takes what it holds."""
+        """Handle an interrupt during the end of a lease: the supervisor takes back what the ticket holds."""
         self.mark_ended(ticket.worker, interrupt)
         self._runtime.supervisor.abandon(ticket)
 
     def update(self, ticket: Ticket, message: Any) -> None:  # noqa: ANN401
-        """Publish something to the worker's state, by the behaviour's `update`. Raises HookError and LeaseError."""
+        """Publish `message` to the worker's state through the behaviour's `update`. Raises HookError or LeaseError."""
         self._runtime.hooks.update(ticket, message)
 
     def require_owner(self) -> None:
@@ -314,17 +315,17 @@ class Leases:
             self._runtime.process_manager.require_owner()
 
     def _end_worker(self, ticket: Ticket, reason: object) -> None:
-        # Give the worker back to be ended for this reason.
+        # Gives the worker back, to be ended for this reason.
         self.mark_ended(ticket.worker, reason)
         self._runtime.give_up(ticket, None, reason=describe(reason) or "removed")
 
     def mark_ended(self, worker: Worker | None, reason: object) -> None:
-        """Keep the reason for the worker's terminate hook, if it is the first."""
+        """Keep the reason for the worker's terminate hook, if it is the first reason."""
         runtime = self._runtime
         if runtime.hooks.active and worker is not None and worker.worker_id in runtime.coordinator.workers:
             self.reasons.setdefault(worker.worker_id, reason)
 
 
 def name_of(command: object) -> str:
-    """What a message calls the command of a checkout, which may be any object."""
+    """Return the name of a checkout's command for messages; the command may be any object."""
     return command[:MOST_CHARACTERS] if isinstance(command, str) else "checkout"

@@ -1,7 +1,7 @@
-"""A pool's reply pipes: how many there are, and which no call uses (`poolproof.bridge.wire.replies`).
+"""A pool's reply pipes (`poolproof.bridge.wire.replies`): keeps the free pipes and limits their number.
 
-Owns descriptors and names, one FIFO each: MOST_PIPES at most, and only as many as clients have waited at a time. Where
-there is none, a client waits on a lock for its worker, and then once more for its answer.
+Owns descriptors and names, one FIFO each: at most MOST_PIPES, and only as many as clients have waited at the same time.
+Without a free pipe, a client waits on a lock for its worker, and then once more for its response.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from collections import deque
 from poolproof.bridge.wire.replies import ReplyPipe
 
 MOST_PIPES = 32
-"""How many clients of one pool may wait so; those beyond wait on a lock."""
+"""How many clients of one pool may wait at reply pipes; further clients wait on a lock."""
 MOST_LOST = 8
-"""After so many pipes of one pool that a worker could not open, no more are made: each has cost a worker."""
+"""After this many pipes that a worker could not open, no more pipes are made: each of them has cost a worker."""
 
 
 class Replies:
-    """Each pipe is used by one call at a time. Every method may be called from any thread.
+    """The reply pipes of one pool; each is used by one call at a time. Every method may be called from any thread.
 
-    `free` has those that no call uses: whoever begins a call takes one, if there is any. They are made in `directory`;
-    empty: this pool's workers know no reply pipes.
+    `free` has the unused pipes: a new call takes one, if there is any. Pipes are made in `directory`; if it is empty,
+    this pool's workers do not support reply pipes.
     """
 
     def __init__(self, directory: str, most: int = MOST_PIPES) -> None:
@@ -39,14 +39,14 @@ class Replies:
         _ALL.add(self)
 
     def take(self) -> ReplyPipe | None:
-        """One that no call uses, if there is any."""
+        """Return an unused pipe, or None if there is none."""
         try:
             return self.free.pop()
         except IndexError:
             return None
 
     def lacking(self) -> None:
-        """A client has waited without one: one is made, unless there are enough."""
+        """Make a pipe after a client has waited without one, unless there are enough."""
         if self._closed or len(self._living) >= self._most:
             return
         with self._lock:
@@ -60,13 +60,13 @@ class Replies:
             self.free.append(pipe)
 
     def lost(self) -> None:
-        """A worker could not open one of them."""
+        """Record that a worker could not open a pipe."""
         self._lost += 1
         if self._lost >= MOST_LOST:
             self.close()
 
     def close(self) -> None:
-        """Close those that are free; each other is closed when its client forgets it. Idempotent."""
+        """Close the free pipes; each other pipe is closed when its client drops it. Idempotent."""
         with self._lock:
             self._closed = True
             closing, self.free = self.free, deque(maxlen=0)
@@ -77,9 +77,9 @@ _ALL: weakref.WeakSet[Replies] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    # The pool is its parent's. Closing the child's copies changes nothing there.
+    # The pool belongs to the parent. Closing the child's copies has no effect there.
     for replies in list(_ALL):
-        replies._lock = threading.Lock()  # whoever held it is in the parent
+        replies._lock = threading.Lock()  # the thread that held it is in the parent
         replies.close()
         for pipe in list(replies._living):
             pipe.abandon()

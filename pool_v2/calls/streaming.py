@@ -1,14 +1,14 @@
-"""Answers in parts: a worker sends each as it is made, and its client takes them one by one.
+"""Responses in parts: a worker sends each part when it is ready, and the client takes the parts one by one.
 
     with pool.execute_stream("parts", {"count": 3}) as parts:
         for part in parts: ...
 
 Rules
-1. A stream holds its worker from the first request to its end. A client that reads slowly slows its worker down;
-   nothing is kept for it but what one read gives.
-2. A stream that is left before its end (closed, raised out of, dropped, its thread or task ended) costs its worker,
-   which is replaced: what it would still send belongs to nobody.
-3. It is one call: it counts once, and ends once, with one outcome.
+1. A stream holds its worker from the request to the end of the stream. A client that reads slowly slows its worker
+   down; only the bytes of one read are buffered.
+2. If a stream is left before its end (closed, left by an exception, dropped, its thread or task ended), its worker is
+   ended and replaced, because no client would read the remaining parts.
+3. A stream is one call: it counts once, and has one outcome.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class StreamLeft(Exception):
 
 
 class Streaming:
-    """Knows which streams are open. Every method may be called from any thread."""
+    """Keeps the open streams of one pool. Every method may be called from any thread."""
 
     def __init__(self, runtime: Runtime, leases: Leases, handover: Handover) -> None:
         self.runtime = runtime
@@ -45,12 +45,12 @@ class Streaming:
         self.open: dict[int, Session | None] = {}
 
     def reclaimed(self, ticket: Ticket) -> None:
-        """The pool has taken back what this ticket held; if that was a stream, it was cancelled."""
+        """Cancel the stream of a ticket whose worker the pool has taken back, if the ticket belongs to a stream."""
         if ticket.call in self.open:
             self.end(ticket.call, GeneratorExit())
 
     def end(self, number: int, error: BaseException | None) -> BaseException | None:
-        """The call's one end, if it has not ended yet. Gives what its client is told of the error."""
+        """End the call, if it has not ended yet. Returns the error for the client."""
         runtime = self.runtime
         told = runtime.told(error) if isinstance(error, PoolError) else error
         if runtime.accounts.calls.get(number) != IN_FLIGHT:
@@ -69,7 +69,7 @@ class Streaming:
 
 
 class StreamCall:
-    """One call whose answer comes in parts, for a thread or a task: from its entry to its one outcome."""
+    """One call with a response in parts, for a thread or a task: from its entry to its one outcome."""
 
     def __init__(
         self, streams: Streaming, io: ClientIo, command: str, args: dict[str, Any], session_id: str | None
@@ -89,7 +89,7 @@ class StreamCall:
         self.worker: Worker | None = None
 
     def begin(self, deadline: int, until: int) -> Steps[None]:
-        """Check a worker out and send it the request; the times are absolute, in nanoseconds."""
+        """Check a worker out and send it the request. Times are absolute, in nanoseconds."""
         runtime = self._runtime
         self.number = next(runtime.ids)
         self._deadline_ns = deadline
@@ -111,7 +111,7 @@ class StreamCall:
         except BaseException as error:
             try:
                 told = self.finish(error)
-            except BaseException:  # an interrupt came into these very steps
+            except BaseException:  # an interrupt came during the cleanup itself
                 self.finish(error)
                 raise
             try:
@@ -119,10 +119,10 @@ class StreamCall:
                     raise
                 raise told from error
             finally:
-                del told  # it would be a reference of the error to itself
+                del told  # otherwise the error's traceback would keep a reference to the error
 
     def _send(self, frame: bytearray, until: int) -> Steps[None]:
-        # Again only if a worker was found dead before it took a byte.
+        # Repeated only if a worker was found dead before it received a byte.
         runtime, again = self._runtime, False
         while True:
             lease: Lease | None = None
@@ -141,7 +141,7 @@ class StreamCall:
                 self.lease, self.worker = lease, worker
                 return
             except BaseException as error:
-                if lease is not None:  # else its worker ended in the checkout hook
+                if lease is not None:  # otherwise the worker ended in the checkout hook
                     lease.busy = False
                     lease.end(error)
                 if not runtime.may_go_elsewhere(error, until):
@@ -149,7 +149,7 @@ class StreamCall:
                 again = True
 
     def next_response(self) -> Steps[Response]:
-        """The next part, or the last response. Raises what ended the stream."""
+        """Return the next part or the last response. Raises the error that ended the stream."""
         lease = self.lease
         assert lease is not None, "a stream that has begun has a lease"
         ticket = lease.require_open()
@@ -185,7 +185,7 @@ class StreamCall:
         return worker
 
     def _lost(self) -> PoolError:
-        # Why the stream has no worker any more.
+        # Returns the error that says why the stream has lost its worker.
         runtime, worker = self._runtime, self.worker
         worker_id = None if worker is None else worker.worker_id
         name = "its worker" if worker is None else f"worker {worker_id}"
@@ -200,9 +200,9 @@ class StreamCall:
         return WorkerCrashed(message, sent=Sent.YES, worker_id=worker_id, stderr_tail=tail)
 
     def finish(self, error: BaseException | None) -> BaseException | None:
-        """Give the worker back, and count the one outcome. Gives what its client is told of the error.
+        """Give the worker back, and count the one outcome. Returns the error for the client.
 
-        An interrupt in these very steps leaves nothing undone.
+        If an interrupt comes during these steps, they are still completed.
         """
         lease, worker = self.lease, self.worker
         try:
@@ -218,10 +218,10 @@ class StreamCall:
 
 
 class Stream:
-    """The parts of one answer, in order, for the thread that asked for them.
+    """An iterator of the parts of one response, in order, for the thread that requested it.
 
-    Iteration raises CommandError where the worker's handler failed, and CallTimeout, WorkerCrashed or PoolClosed where
-    the pool did; the parts before that are good. A command that does not stream gives its one result as the only part.
+    Iteration raises CommandError if the worker's handler failed, and CallTimeout, WorkerCrashed or PoolClosed if the
+    pool failed; the earlier parts are valid. If the command does not stream, its one result is the only part.
     """
 
     __slots__ = ("_call", "_open")
@@ -240,14 +240,14 @@ class Stream:
         deadline: int,
         until: int,
     ) -> Self:
-        """Check a worker out and send it the request; the times are absolute, in nanoseconds."""
+        """Check a worker out and send it the request. Times are absolute, in nanoseconds."""
         call = StreamCall(streams, THREAD, command, args, session_id)
         run(call.begin(deadline, until))
         return cls(call)
 
     @property
     def worker_id(self) -> int:
-        """Which worker sends the parts."""
+        """The id of the worker that sends the parts."""
         worker = self._call.worker
         assert worker is not None, "a stream that has begun has a worker"
         return worker.worker_id
@@ -277,13 +277,13 @@ class Stream:
             try:
                 raise failure
             finally:
-                del failure  # it would be a reference of the error to itself
+                del failure  # otherwise the error's traceback would keep a reference to the error
         if response.more is False:
             raise StopIteration
-        return response.result  # it was no stream
+        return response.result  # a normal response, not a stream
 
     def close(self) -> None:
-        """Leave the stream. Before its end that costs its worker. Idempotent; only for the stream's own thread."""
+        """Leave the stream. Leaving it before its end ends its worker. Idempotent; only for the stream's own thread."""
         if self._open:
             self._require_mine()
             self._finish(StreamLeft("before its end"))

@@ -1,4 +1,4 @@
-"""The steps that every way into V2 takes: have a worker, and exchange with it."""
+"""The common steps of all calls of V2: get a worker, and exchange with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SEND, _RECEIVE = EventKind.SEND, EventKind.RECEIVE
 
 
 def checkout(runtime: Runtime, io: ClientIo, ticket: Ticket, label: str, until: int, again: bool) -> Steps[None]:
-    """Wait for a worker until `until` (ns, absolute). The ticket is ACCEPTED then, or it raises why not."""
+    """Wait for a worker until `until` (ns, absolute). Afterwards the ticket is ACCEPTED; otherwise raises why not."""
     runtime.enter(ticket, again)
     while ticket.state is not _ACCEPTED:
         yield from io.wait(ticket, until)
@@ -25,15 +25,15 @@ def checkout(runtime: Runtime, io: ClientIo, ticket: Ticket, label: str, until: 
 
 
 def accept(runtime: Runtime, ticket: Ticket, label: str, until: int) -> None:
-    """Take what the ticket was offered, now that its client was woken: ACCEPTED, or WAITING still; or raise why not."""
+    """Accept the ticket's offer after a wake-up: ACCEPTED, or still WAITING; otherwise raises the reason."""
     state, now = ticket.state, now_ns()
     if state is _OFFERED and ticket.deadline_ns > now:
         ticket.state = _ACCEPTED
     elif state is _WAITING and now < until:
-        return  # it was woken for nothing
+        return  # a spurious wake-up
     else:
         runtime.settle(ticket, label)
-    if runtime.log is not None and not take_back(ticket):  # else its writer has noted this
+    if runtime.log is not None and not take_back(ticket):  # otherwise the thread that wrote the request has noted this
         runtime.log.note(EventKind.ACCEPT, ticket.call, ticket.worker_id)
 
 
@@ -67,7 +67,7 @@ def use(
     except ProtocolError as error:
         raise (yield from crashed(io, transport, str(error))) from error
     if ticket.reply_pipe is not None:
-        if transport.abandoned and transport.reply_pipe is None:  # the worker could not open it
+        if transport.abandoned and transport.reply_pipe is None:  # the worker could not open the reply pipe
             runtime.replies.lost()
             ticket.reply_pipe = None
         transport.reply_pipe = None

@@ -1,1 +1,1 @@
-"""What V2 decides: the queue, grants, replacement, sessions, the circuit. Pure."""
+"""The decisions of V2: queue, grants, replacement of workers, sessions, circuit. Pure."""

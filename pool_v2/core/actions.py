@@ -1,7 +1,7 @@
-"""What the supervisor is to do next with one worker, found by looking at it and at the ticket that holds it.
+"""The supervisor's next actions for one worker, derived from the state of the worker and of the ticket that holds it.
 
-Pure: nothing is remembered here but in the worker itself, so an order that was lost is found again. Each function adds
-to `times` when it should look again, in nanoseconds.
+Pure: all state is in the worker itself, so an action that was lost is derived again. Each function adds to `times` the
+time of its next check, in nanoseconds.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker, age_limit_ns
 
 RETIRE_GRACE_NS = 2_000_000_000
-"""How long a worker that was asked to leave may take."""
+"""How long a worker may take to exit after it was asked to."""
 STRANGER_GRACE_NS = 20_000_000
-"""How long a worker may be dead before its client is told that its stdout is held by somebody else."""
+"""How long a worker may be dead before its client is woken, because another process holds the worker's stdout open."""
 OFFER_GRACE_NS = 5_000_000
-"""How soon to look again at a call whose deadline passed before it took what it was offered."""
+"""When to check a call again whose deadline passed before it accepted its offer."""
 HEARTBEAT_NS = 500_000_000
-"""How often to look again while workers are held or tickets wait, or at an old worker that cannot be spared."""
+"""The interval of checks while workers are held or tickets wait, or while an old worker cannot be spared."""
 PING_PAUSE_NS = 1_000_000
 
 
 class Act(StrEnum):
-    """What the supervisor is to do."""
+    """The kinds of actions."""
 
     START = "start"
     RETIRE = "retire"
@@ -39,7 +39,7 @@ class Act(StrEnum):
 
 
 class Action(msgspec.Struct, frozen=True):
-    """One thing to do. A START has neither worker nor ticket; `reason` is told with a kill."""
+    """One action of the supervisor. A START has neither worker nor ticket; `reason` is reported with a kill."""
 
     act: Act
     worker: Worker | None = None
@@ -48,18 +48,18 @@ class Action(msgspec.Struct, frozen=True):
 
 
 def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -> list[Action]:
-    """For a worker that is held: wake its client, cut it off at the deadline, or tell its client that it is dead."""
+    """Actions for a held worker: wake its client, cut it off at the deadline, or report its death."""
     orders = []
     if ticket.state is TicketState.OFFERED:
-        orders.append(Action(Act.WAKE, ticket=ticket))  # a second time does no harm
+        orders.append(Action(Act.WAKE, ticket=ticket))  # waking twice does no harm
     if worker.exited_ns:
-        grace_ns = STRANGER_GRACE_NS if ticket.reply_pipe is None else 0  # which does not end with the worker
+        grace_ns = STRANGER_GRACE_NS if ticket.reply_pipe is None else 0  # a reply pipe outlives the worker
         if not worker.woken and now_ns >= worker.exited_ns + grace_ns:
             worker.woken = True
             orders.append(Action(Act.WAKE_READER, worker))
         times.append(NEVER_NS if worker.woken else worker.exited_ns + grace_ns)
     elif ticket.state is TicketState.OFFERED:
-        # It has not begun: its client leaves in time, and the worker is as good as before.
+        # The exchange has not begun: the client gives up in time, and the worker stays usable.
         times.append(max(ticket.deadline_ns, now_ns + OFFER_GRACE_NS))
     elif ticket.deadline_ns <= now_ns and not worker.killed:
         worker.overdue = worker.killed = True
@@ -70,7 +70,7 @@ def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -
 
 
 def watch_queue(waiting: Iterable[Ticket], now_ns: int, times: list[int]) -> list[Action]:
-    """For those who wait: wake each whose wait is over, if it has left that to the supervisor."""
+    """Actions for the queue: wake each client whose wait is over and that relies on the supervisor for that."""
     orders = []
     for ticket in waiting:
         if ticket.until_ns <= now_ns:
@@ -81,7 +81,11 @@ def watch_queue(waiting: Iterable[Ticket], now_ns: int, times: list[int]) -> lis
 
 
 def end_worker(worker: Worker, now_ns: int, times: list[int]) -> list[Action]:
-    """For a dying worker that nobody holds: ask it to leave, kill it if it does not or for a reason, then bury it."""
+    """Actions for a dying worker that no client holds.
+
+    A worker without a `reason` is asked to leave and killed after a grace period; a worker with a `reason` is killed at
+    once. Then the worker is reaped.
+    """
     if worker.exited_ns:
         return [Action(Act.BURY, worker)]
     if worker.killed:
@@ -100,10 +104,10 @@ def end_worker(worker: Worker, now_ns: int, times: list[int]) -> list[Action]:
 def recycle(
     idle: Sequence[Worker], limits: Limits, now_ns: int, times: list[int], *, spare: int, lacking: bool
 ) -> tuple[list[Worker], list[Worker]]:
-    """Which idle workers are to leave, being too old or of no use, and which are to be pinged.
+    """Return the idle workers to retire (too old or not needed), and the idle workers to ping.
 
-    `spare`: how many workers there are beyond the least. `lacking`: the pool lacks a worker already, so that it can
-    spare none that is only old; one at a time leaves.
+    `spare`: the number of workers above the minimum. `lacking`: the pool lacks a worker already, so it retires no
+    worker for its age. At most one worker at a time is retired for its age.
     """
     leaving: list[Worker] = []
     pinged: list[Worker] = []

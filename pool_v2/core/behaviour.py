@@ -1,20 +1,21 @@
-"""What an application may add to the life of a worker: hooks around start, checkout, checkin, messages, pings and end.
+"""The hooks of an application in the life of a worker: start, checkout, checkin, messages, pings and end.
 
 Pure. No hook runs under a lock of the pool.
 
 Rules
-1. `init_pool` runs in the constructor's thread, `terminate_pool` in a thread of its own. The hooks of a call
-   (`enqueue`, `checkout`, `checkin`, `update`, `cancelled`) run in its client's thread, several clients at once; what
-   `pool_state` holds needs a lock of its own. The others run in threads of the pool, one after another, but for
-   `init_worker`, which has a thread for each worker; a `message` that a client outruns is told in its thread.
-2. A hook answers with Ok, Remove, Skip or Stop; each says which of them it may. `terminate_*` and `cancelled` answer
-   nothing; what they raise is logged and dropped.
-3. A hook with a worker (`init_worker`, `checkout`, `checkin`, `message`, `ping`) that raises costs that worker, which
-   is ended with the exception as its reason, and never its client.
-4. An answer that a hook may not give is a HookError that says what was expected and what came. The client gets it from
-   `enqueue`, `update` and `checkout`; from the others it is the reason of the worker's end.
-5. The first reason of a worker's end is the one that `terminate_worker` hears. It hears of every worker that
-   `init_worker` took, once, before `terminate_pool`.
+1. `init_pool` runs in the constructor's thread, `terminate_pool` in its own thread. The hooks of a call (`enqueue`,
+   `checkout`, `checkin`, `update`, `cancelled`) run in the client's thread, for several clients at once; shared data in
+   `pool_state` needs its own lock. The other hooks run in threads of the pool, one after another, except
+   `init_worker`, which has one thread per worker. If a client checks a worker out before the pool has delivered a
+   `message` to it, the hook `message` runs in the client's thread.
+2. A hook returns Ok, Remove, Skip or Stop; each hook's docstring says which of these it may return. `terminate_*` and
+   `cancelled` return nothing; exceptions that they raise are logged and dropped.
+3. If a hook with a worker (`init_worker`, `checkout`, `checkin`, `message`, `ping`) raises, the worker is ended with
+   the exception as its reason. The client is not affected.
+4. If a hook returns a value that it may not return, this is a HookError with the expected and the actual value. For
+   `enqueue`, `update` and `checkout` the client gets the error; for the others it is the reason of the worker's end.
+5. `terminate_worker` gets the first reason of a worker's end. It is called once for every worker that `init_worker`
+   accepted, before `terminate_pool`.
 """
 
 from __future__ import annotations
@@ -29,26 +30,26 @@ MOST_CHARACTERS = 200
 
 
 class Ok(msgspec.Struct, frozen=True):
-    """Go on, with this state (or command, from `enqueue`); `client` is what a checkout gives its client."""
+    """Continue with this state (or command, from `enqueue`); `client` is the value of a checkout for its client."""
 
     state: Any = None
     client: Any = None
 
 
 class Remove(msgspec.Struct, frozen=True):
-    """End this worker for this reason; it is replaced, and a checkout tries another one."""
+    """End this worker for this reason. It is replaced, and a checkout tries another worker."""
 
     reason: Any
 
 
 class Skip(msgspec.Struct, frozen=True):
-    """Raise this in the client; the worker is kept."""
+    """Raise `error` in the client; the worker is kept."""
 
     error: BaseException
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """End the whole pool for this reason."""
+    """Close the whole pool for this reason."""
 
     reason: Any
 
@@ -57,70 +58,73 @@ Answer = Ok | Remove | Skip | Stop
 
 
 class WorkerBehaviour:
-    """The hooks, which do nothing here. `state` is a worker's own, `pool_state` the pool's.
+    """The hooks, with defaults that do nothing. `state` belongs to a worker, `pool_state` to the pool.
 
-    A subclass overrides what it needs. `worker` in `init_worker` and `ping` executes commands as a lease does; these
-    are the pool's own and count in no statistics.
+    A subclass overrides the hooks that it needs. The argument `worker` of `init_worker` and `ping` executes commands
+    like a lease; these calls are the pool's own and count in no statistics.
     """
 
     def init_pool(self) -> Any:  # noqa: ANN401 - the application's own
-        """Once, before the first worker; gives the pool's state. What it raises is raised by the constructor."""
+        """Called once, before the first worker starts. Returns the pool's state; the constructor raises its errors."""
         return None
 
     def init_worker(self, worker: Any, pool_state: Any) -> Answer:  # noqa: ANN401
-        """A worker has answered its init ping. Ok(state); Remove counts as a failed start, which is tried again.
+        """Called after a worker's init ping succeeded. Returns Ok(state), or Remove, which counts as a failed start.
 
-        `start_timeout_s` holds for it anew: a worker whose hook takes longer is ended and replaced.
+        The hook has its own `start_timeout_s`: a worker whose hook takes longer is ended and replaced.
         """
         return Ok()
 
     def enqueue(self, command: Any, pool_state: Any) -> Answer:  # noqa: ANN401
-        """A call comes in. Ok(command), which is what the checkout hook gets; or Skip. The request stays as it is."""
+        """Called when a call comes in. Returns Ok(command), the command for the checkout hook, or Skip.
+
+        The request itself is not changed.
+        """
         return Ok(command)
 
     def checkout(self, command: Any, state: Any, pool_state: Any) -> Answer:  # noqa: ANN401
-        """A client gets this worker. Ok(state, client); Remove, and another worker is tried; or Skip."""
+        """Called when a client gets this worker. Returns Ok(state, client), Skip, or Remove (tries another worker)."""
         return Ok(state)
 
     def checkin(self, client: Any, state: Any, pool_state: Any) -> Answer:  # noqa: ANN401
-        """A client is done with it, and it can serve another. Ok(state) or Remove."""
+        """Called when a client has finished with a worker that can serve again. Returns Ok(state) or Remove."""
         return Ok(state)
 
     def update(self, message: Any, state: Any) -> Answer:  # noqa: ANN401
-        """A client publishes something while it holds the worker. Ok(state)."""
+        """Called when a client publishes a message while it holds the worker. Returns Ok(state)."""
         return Ok(state)
 
     def message(self, message: Any, state: Any) -> Answer:  # noqa: ANN401
-        """A broadcast reaches a worker that was idle, before it serves anybody. Ok(state) or Remove."""
+        """Called with a broadcast for an idle worker, before the worker serves again. Returns Ok(state) or Remove."""
         return Ok(state)
 
     def ping(self, worker: Any, state: Any) -> Answer:  # noqa: ANN401
-        """The worker has been idle for the ping interval. Ok(state), Remove, or Stop.
+        """Called when the worker has been idle for the ping interval. Returns Ok(state), Remove, or Stop.
 
-        `ping_timeout_s` holds for all that it executes: a worker that takes longer is ended.
+        `ping_timeout_s` bounds all commands of the hook together: a worker that takes longer is ended.
         """
         worker.execute("ping", {})
         return Ok(state)
 
     def terminate_worker(self, reason: Any, state: Any) -> None:  # noqa: ANN401
-        """The worker has ended. `reason` is what a client or a hook raised, a hook's own reason, or one of these words.
+        """Called when the worker has ended. `reason` is what a client or a hook raised, a hook's own reason, or a word.
 
-        "down": its client's thread has ended, or the lease was dropped. "exited": it ended by itself while idle.
-        "retired": it has served enough, or is too many. "close": the pool was closed.
+        The words: "down": the client's thread has ended, or the lease was dropped. "exited": the worker ended by itself
+        while idle. "retired": the worker reached a limit, or there were too many workers. "close": the pool was closed.
         """
 
     def terminate_pool(self, reason: Any, pool_state: Any) -> None:  # noqa: ANN401
-        """All workers have ended; `reason` is Stop's, or "close"."""
+        """Called when all workers have ended; `reason` is the reason of a Stop, or "close"."""
 
     def cancelled(self, context: str, pool_state: Any) -> None:  # noqa: ANN401
-        """A client went away: `context` is "queued" (a timeout) or "checked_out" (it raised)."""
+        """Called when a client gives up: `context` is "queued" (a timeout) or "checked_out" (the client raised)."""
 
 
 HOOKS = tuple(name for name in vars(WorkerBehaviour) if not name.startswith("_"))
 
 
 def require_behaviour(behaviour: object) -> None:
-    """Raise ConfigError unless this object has every hook."""
+    """Raise ConfigError unless `behaviour` has every hook."""
     missing = [name for name in HOOKS if not callable(getattr(behaviour, name, None))]
     if isinstance(behaviour, type) or missing:
         lacks = "it is a class, not an object" if isinstance(behaviour, type) else f"it lacks {', '.join(missing)}"
@@ -128,7 +132,7 @@ def require_behaviour(behaviour: object) -> None:
 
 
 def checked(hook: str, answer: object, *allowed: type[Answer]) -> Any:  # noqa: ANN401
-    """The answer, if it is one of the allowed. Raises HookError that says what was expected and what came."""
+    """Return the answer if it is of an allowed type. Raises HookError with the expected and the actual answer."""
     expected = " or ".join(kind.__name__ for kind in allowed)
     if not isinstance(answer, allowed):
         raise HookError(f"the hook {hook!r} must answer {expected}; it answered {told(answer)}")
@@ -138,7 +142,7 @@ def checked(hook: str, answer: object, *allowed: type[Answer]) -> Any:  # noqa: 
 
 
 def told(value: object) -> str:
-    """What came, in so many characters at most; also if it cannot tell itself."""
+    """Return a repr of at most MOST_CHARACTERS characters, or the type's name if repr fails."""
     try:
         return f"{value!r:.{MOST_CHARACTERS}}"
     except Exception:

@@ -1,11 +1,11 @@
-"""When workers may be started: back-off after a failure, and a circuit that opens after several in a row.
+"""When workers may be started: a back-off after a failure, and a circuit that opens after several failures in a row.
 
-Pure: time comes in as nanoseconds.
+Pure: times are passed in as nanoseconds.
 
 Rules
 1. After the n-th failure in a row the next start waits 50 ms · 2ⁿ⁻¹, at most a second.
-2. After `failures_to_open` failures in a row the circuit is open: for `reset_s` seconds nothing is started.
-3. Then one start, the probe, is let through. Its success closes the circuit, its failure opens it again.
+2. After `failures_to_open` failures in a row the circuit is open: for `reset_s` seconds no worker is started.
+3. Then one start, the probe, is allowed. Its success closes the circuit, its failure opens it again.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Circuit:
         return self._failures >= self._failures_to_open
 
     def refuses(self, now_ns: int) -> bool:
-        """Whether the circuit is open at `now_ns`: no start, no probe."""
+        """Return whether the circuit is open at `now_ns`: not even a probe may be started."""
         return self.tripped and now_ns < self.retry_at_ns
 
     def allowed_starts(self, wanted: int, starting: int, now_ns: int) -> int:
-        """How many of `wanted` starts may begin now, while `starting` others are under way."""
+        """Return how many of `wanted` starts may begin now, while `starting` other starts are in progress."""
         if now_ns < self.retry_at_ns:
             return 0
         if self.tripped:
@@ -42,7 +42,7 @@ class Circuit:
         return wanted
 
     def failed(self, error: str, now_ns: int) -> None:
-        """One start failed."""
+        """Record a failed start."""
         self._failures += 1
         self.last_error = error
         if self.tripped:
@@ -52,6 +52,6 @@ class Circuit:
             self.retry_at_ns = now_ns + int(delay_s * 1e9)
 
     def succeeded(self) -> None:
-        """One start succeeded: the circuit is closed."""
+        """Record a successful start: closes the circuit."""
         self._failures = 0
         self.retry_at_ns = 0

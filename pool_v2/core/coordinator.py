@@ -1,20 +1,23 @@
-"""Decides who gets which worker, and what should be done to which worker next.
+"""Decides which client gets which worker, and which action each worker needs next.
 
-Pure: no threads, processes or clock; the pool calls it under its one lock and acts outside it. Clients call `enter`,
-`accept` and `leave`. The supervisor tells what happened to workers and asks `plan` for its orders. `plan` looks at the
-state and not at a list of things to do, so what a client could not say before it was interrupted is found anyway.
+Pure: no threads, processes or clock. The pool calls it under its one lock and does all I/O outside the lock. Clients
+call `enter`, `accept` and `leave`. The supervisor reports events of workers and asks `plan` for its actions. `plan`
+derives the actions from the state and not from a list of events, so it also finds the work of a client that was
+interrupted before it could report.
 
 Rules, true between any two calls that were not interrupted
-1. `held` says who holds a worker, `_idle` which are idle; no worker is in both. A ticket holds at most one.
+1. `held` maps the held workers to their tickets, `_idle` has the idle workers; no worker is in both. A ticket holds at
+   most one worker.
 2. No worker is idle while a compatible ticket waits (work conservation).
-3. Among tickets that are compatible with a worker, the longest waiting gets it (FIFO). A call that lost its worker
-   before anything was sent comes back to its old place.
-4. living = starting + idle + leased + dying, and never more than `workers + overflow`. One that has ended and that
-   nobody holds lives no more, though it may have yet to be buried.
+3. Among the tickets that are compatible with a worker, the one that waits longest gets it (FIFO). A call that lost its
+   worker before anything was sent returns to its old place in the queue.
+4. living = starting + idle + leased + dying, and never more than `workers + overflow`. A worker that has ended and that
+   no ticket holds does not count as living, even if it is not reaped yet.
 5. A session's calls hold at most one worker at a time.
 
-A client may be interrupted between any two steps of a call (Ctrl-C). Then `plan` mends: a living worker that is neither
-held nor idle is ended, a hand-off that was begun is brought to its end or taken back, and nobody else notices.
+A client may be interrupted between any two steps of a call (Ctrl-C). Then `plan` repairs the state: it ends a living
+worker that is neither held nor idle, and completes or takes back a grant that was begun. Other clients are not
+affected.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from poolproof.pool_v2.core.sessions import Session, SessionTable
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker, request_limit
 
-# The members that each call needs: at a member's own class the lookup is a function call.
+# Module-level aliases for the members that each call needs: member access on the class costs a function call.
 _ACCEPTED = TicketState.ACCEPTED
 _OFFERED = TicketState.OFFERED
 _REFUSED = TicketState.REFUSED
@@ -42,8 +45,8 @@ _IDLE = WorkerState.IDLE
 class Affinity(StrEnum):
     """How a session's call chooses among idle workers.
 
-    STRICT waits for the worker that has the session's state, as long as it lives. PREFER takes it if it is idle, else
-    any other, after a handover. NONE takes the first idle worker, after a handover.
+    STRICT waits for the worker that has the session's state, as long as that worker lives. PREFER takes that worker if
+    it is idle, otherwise any other idle worker, after a handover. NONE takes the first idle worker, after a handover.
     """
 
     STRICT = "strict"
@@ -52,7 +55,7 @@ class Affinity(StrEnum):
 
 
 class Coordinator:
-    """The queue, the grants and the replacement of one pool."""
+    """The queue, the grants and the worker replacement of one pool."""
 
     def __init__(self, name: str, circuit: Circuit, limits: Limits, *, max_queue: int | None = None) -> None:
         self.name = name
@@ -65,9 +68,9 @@ class Coordinator:
         self.affinity = Affinity.STRICT
         self.closing = False
         self.attention = False
-        """Whether the supervisor should look now; cleared by `plan`."""
+        """Whether the supervisor should call `plan` now; cleared by `plan`."""
         self.watch_ns = 0
-        """When the supervisor will look by itself."""
+        """When the supervisor will call `plan` without a wake-up."""
         self.sessions = SessionTable()
         self.workers: dict[int, Worker] = {}
         self.held: dict[int, Ticket] = {}
@@ -79,16 +82,16 @@ class Coordinator:
     # Calls.
 
     def enter(self, ticket: Ticket, now_ns: int, *, again: bool = False) -> None:
-        """Give the ticket a worker (ACCEPTED) or a place in the queue (WAITING); its old place, if it comes `again`.
+        """Give the ticket a worker (ACCEPTED) or a place in the queue (WAITING); its old place if called `again`.
 
-        Raises PoolClosed, CircuitOpen, SessionLost, QueueFull, or CheckoutTimeout if its time is over already; then the
-        ticket is REFUSED and owns nothing.
+        Raises PoolClosed, CircuitOpen, SessionLost, QueueFull, or CheckoutTimeout if the call's deadline has passed. In
+        these cases the ticket is REFUSED and owns nothing.
         """
         session = ticket.session
-        # The two common cases, in as few steps as can be.
+        # The two common cases, in as few steps as possible.
         if session is None and not self.closing and now_ns < ticket.deadline_ns:
             idle, queue = self._idle, self._queue
-            if idle and not queue:  # whoever comes may take any worker
+            if idle and not queue:  # any idle worker is compatible
                 worker_id = next(reversed(idle) if self._hot else iter(idle))
                 ticket.worker = idle.pop(worker_id)
                 self.held[worker_id] = ticket
@@ -111,7 +114,7 @@ class Coordinator:
         if ticket.deadline_ns <= now_ns:
             raise CheckoutTimeout(f"pool {self.name!r}: the time of the call was over before it could be served")
         if self._idle and self._queue and self._match():
-            self.attention = True  # an interrupt came before this hand-off: who waits goes first, and `plan` wakes him
+            self.attention = True  # an interrupt prevented this grant: the waiting ticket goes first, `plan` wakes it
         found = self._idle_worker_for(ticket)
         if found is not None:
             self._give(found, ticket)
@@ -132,17 +135,19 @@ class Coordinator:
             self.attention = True
 
     def accept(self, ticket: Ticket) -> None:
-        """The client took what it was offered. A client that was woken may do this by itself, without the lock: nobody
-        else changes the state of an offer whose client lives.
+        """Mark the ticket's offer as accepted.
+
+        A client that was woken may do this itself, without the lock: while the client lives, no other thread changes an
+        offer.
         """
         assert ticket.state in (_OFFERED, _ACCEPTED), f"a ticket {ticket.state} cannot be accepted"
         ticket.state = _ACCEPTED
 
     def leave(self, ticket: Ticket, now_ns: int, *, clean: bool, reason: str = "") -> list[Ticket]:
-        """The client is done with its ticket, in whatever state: it leaves the queue, or its worker is checked in.
+        """End the client's use of its ticket, in whatever state: remove it from the queue, or check its worker in.
 
-        `clean` says that the worker stands at a frame's boundary with nothing outstanding; otherwise it ends. A
-        `reason` ends it too. Gives the tickets that are to be woken.
+        `clean` says that the worker is at a frame boundary with no response outstanding; otherwise the worker is ended.
+        A `reason` also ends the worker. Returns the tickets to wake.
         """
         worker = ticket.worker
         if worker is None:
@@ -151,7 +156,7 @@ class Coordinator:
             return []
         worker_id, held, queue = worker.worker_id, self.held, self._queue
         if held.get(worker_id) is not ticket:
-            # An interrupt came between two steps of the hand-off: the supervisor finds the worker.
+            # An interrupt came between two steps of the grant: the supervisor finds the worker.
             queue.pop(ticket.call, None)
             ticket.worker = None
             ticket.state = _WITHDRAWN
@@ -173,14 +178,14 @@ class Coordinator:
         ticket.worker = None
         session = ticket.session
         if session is not None and session.holder is ticket:
-            session.holder = None  # it would keep the ticket, and a task's ticket keeps its loop
+            session.holder = None  # otherwise the session keeps the ticket alive, and the ticket its loop
         if not keep:
             queue.pop(ticket.call, None)
             self._condemn(worker, reason or ("" if clean else "dirty"))
             return self._match() if self._idle and queue else []
         if queue and not self._idle:
             head = next(iter(queue.values()))
-            if head.session is None and head.worker is None and head is not ticket:  # any worker will do for it
+            if head.session is None and head.worker is None and head is not ticket:  # any worker is compatible with it
                 head.worker = worker
                 held[worker_id] = head
                 del queue[head.call]
@@ -191,14 +196,14 @@ class Coordinator:
         worker.idle_since_ns = now_ns
         self._idle[worker_id] = worker
         if queue:
-            queue.pop(ticket.call, None)  # if an interrupt left it there
+            queue.pop(ticket.call, None)  # if an interrupt left the ticket in the queue
             return self._match()
         if len(self.workers) > self.limits.size:
             self._shrink(worker)
         return []
 
     def take(self, worker: Worker, ticket: Ticket) -> bool:
-        """Lease this very worker to the pool itself, for a ping or a message; False if it is not idle."""
+        """Lease this worker to the pool itself, for a ping or a message. Returns False if the worker is not idle."""
         if self._idle.get(worker.worker_id) is not worker or self.closing:
             return False
         self._give(worker, ticket)
@@ -206,11 +211,11 @@ class Coordinator:
         return True
 
     def put_back(self, ticket: Ticket, now_ns: int, *, since_ns: int, reason: str = "") -> list[Ticket]:
-        """End such a lease; the worker goes back to the place among the idle that it had, or ends for `reason`."""
+        """End a lease of `take`: return the worker to its old place among the idle workers, or end it for `reason`."""
         worker = ticket.worker
         if worker is None:
             return []
-        worker.served -= 1  # it is no request, so that it retires nobody
+        worker.served -= 1  # a ping is no request, so it does not count towards the request limit
         woken = self.leave(ticket, now_ns, clean=not worker.dirty, reason=reason)
         if worker.worker_id in self._idle:
             worker.idle_since_ns = since_ns
@@ -218,20 +223,20 @@ class Coordinator:
         return woken
 
     def suspect(self) -> None:
-        """A client was interrupted in the middle of a step: `plan` will look at everything."""
+        """Record that a client was interrupted in the middle of a step: `plan` will check the whole state."""
         self._suspect = True
         self.attention = True
 
-    # What happened to workers.
+    # Events of workers.
 
     def started(self, worker_id: int, now_ns: int) -> Worker:
-        """A process is being started for `worker_id`, which has yet to answer."""
+        """Record that a process is being started for `worker_id`. Returns the new worker."""
         worker = self.workers[worker_id] = Worker(worker_id, now_ns)
         worker.request_limit = request_limit(self.limits, worker_id)
         return worker
 
     def ready(self, worker: Worker, now_ns: int) -> list[Ticket]:
-        """The worker answered its init ping. Gives the tickets that are to be woken."""
+        """Record that the worker answered its init ping. Returns the tickets to wake."""
         if worker.phase is not WorkerState.STARTING:
             return []
         if self.closing:
@@ -243,25 +248,25 @@ class Coordinator:
         worker.phase = advance(worker.phase, WorkerStep.READY)
         worker.idle_since_ns = worker.pinged_ns = now_ns
         self._idle[worker.worker_id] = worker
-        self.attention = True  # no back-off holds up the other starts now
+        self.attention = True  # the back-off of the other starts is over
         woken = self._match()
         self._shrink(worker)
         return woken
 
     def hold_start(self, worker: Worker, ticket: Ticket) -> None:
-        """Its init hook uses this starting worker; the ticket's deadline holds for it."""
+        """Let the init hook's ticket hold this starting worker, so that the ticket's deadline applies."""
         ticket.worker = worker
         self.held[worker.worker_id] = ticket
 
     def release_start(self, worker: Worker, ticket: Ticket) -> None:
-        """The init hook is done."""
+        """Record that the init hook has ended."""
         if self.held.get(worker.worker_id) is ticket:
             del self.held[worker.worker_id]
         ticket.worker = None
         self.attention = True
 
     def start_failed(self, worker: Worker, error: str, now_ns: int) -> list[Ticket]:
-        """The worker did not start; refuses whoever waits if that opens the circuit and nobody serves."""
+        """Record a failed start. If that opens the circuit and no worker serves, refuses all waiting tickets."""
         if worker.phase is not WorkerState.STARTING:
             return []
         self.circuit.failed(error, now_ns)
@@ -271,22 +276,22 @@ class Coordinator:
         return []
 
     def exited(self, worker: Worker, now_ns: int) -> list[Ticket]:
-        """The worker's process has ended, for whatever reason."""
+        """Record that the worker's process has ended, for any reason. Returns the tickets to wake."""
         worker.exited_ns = now_ns
         self.attention = True
         self.sessions.forget_worker(worker.worker_id)
         if worker.worker_id not in self.held and worker.phase is not WorkerState.DYING:
             self._condemn(worker, "")
-        return self._match()  # its sessions may go elsewhere now
+        return self._match()  # the worker's sessions may go to other workers now
 
     def buried(self, worker: Worker) -> None:
-        """Nothing is left of the worker; its place is free."""
+        """Record that the worker is reaped; its place is free."""
         worker.phase = advance(worker.phase, WorkerStep.BURY)
         del self.workers[worker.worker_id]
         self.attention = True
 
     def condemn(self, worker: Worker, reason: str) -> None:
-        """End this worker as soon as nobody holds it."""
+        """End this worker as soon as no ticket holds it."""
         if worker.worker_id in self._idle:
             self._condemn(worker, reason)
         else:
@@ -295,7 +300,7 @@ class Coordinator:
     # The supervisor.
 
     def plan(self, now_ns: int) -> list[Action]:
-        """Everything that is to be done now. Sets `watch_ns`: when to look again if nothing happens before."""
+        """Return all actions that are due now. Sets `watch_ns`: when to call again if nothing happens before."""
         self.attention = False
         orders: list[Action] = []
         if self._suspect:
@@ -315,10 +320,10 @@ class Coordinator:
         if retry_ns > now_ns:
             times.append(retry_ns)
         self.watch_ns = min(times)
-        return [Action(Act.START)] * self.wanted_starts(now_ns) + orders  # a replacement is waited for, a burial is not
+        return [Action(Act.START)] * self.wanted_starts(now_ns) + orders  # starts first: calls wait for them
 
     def wanted_starts(self, now_ns: int) -> int:
-        """How many workers should be started now. One that has ended, and that nobody holds, needs no place."""
+        """Return how many workers to start now. A worker that has ended and that no ticket holds does not count."""
         if self.closing:
             return 0
         living = sum(not worker.exited_ns or worker.worker_id in self.held for worker in self.workers.values())
@@ -330,9 +335,9 @@ class Coordinator:
         return self.circuit.allowed_starts(wanted, starting, now_ns) if wanted > 0 else 0
 
     def close(self) -> list[Ticket]:
-        """Refuse what comes and what waits, retire what is idle; leased workers go on. Idempotent.
+        """Refuse new and waiting calls, retire idle workers. Leased workers go on. Returns the tickets to wake.
 
-        If it was interrupted, the next one ends what it began.
+        Idempotent: if a call of `close` was interrupted, the next call completes it.
         """
         self.closing = True
         self.attention = True
@@ -343,38 +348,38 @@ class Coordinator:
         return woken
 
     def kill_rest(self) -> list[Action]:
-        """End whatever still lives, leased workers included."""
+        """Return actions that kill all living workers, including leased workers."""
         return [Action(Act.KILL, worker, reason="close") for worker in self.workers.values() if not worker.exited_ns]
 
     def waiting_calls(self) -> list[Ticket]:
-        """The tickets in the queue."""
+        """Return the tickets in the queue."""
         return list(self._queue.values())
 
     def open_calls(self) -> list[Ticket]:
-        """The tickets that hold a worker."""
+        """Return the tickets that hold a worker."""
         return list(self.held.values())
 
     @property
     def waiting(self) -> int:
-        """How many tickets are in the queue."""
+        """The number of tickets in the queue."""
         return len(self._queue)
 
     @property
     def ready_workers(self) -> int:
-        """How many workers are idle or leased and alive."""
+        """The number of living workers that are idle or leased."""
         return sum(worker.phase is WorkerState.IDLE and not worker.exited_ns for worker in self.workers.values())
 
     def idle_workers(self) -> list[Worker]:
-        """The idle workers, the longest idle first."""
+        """Return the idle workers, the longest idle first."""
         return list(self._idle.values())
 
     def state_of(self, worker: Worker) -> WorkerState:
-        """STARTING, IDLE, LEASED or DYING."""
+        """Return the worker's state: STARTING, IDLE, LEASED or DYING."""
         return (
             WorkerState.LEASED if worker.worker_id in self.held and worker.phase is WorkerState.IDLE else worker.phase
         )
 
-    # Within.
+    # Private helpers.
 
     def _serving(self) -> bool:
         return bool(self._idle or self.held)
@@ -384,12 +389,13 @@ class Coordinator:
         return holder is not None and holder.worker is not None and self.held.get(holder.worker.worker_id) is holder
 
     def _own(self, session: Session) -> Worker | None:
-        # The living worker that the session should meet.
+        # Returns the living worker that should serve the session, if any.
         worker = None if session.worker_id is None else self.workers.get(session.worker_id)
         return None if worker is None or not worker.usable else worker
 
     def _bound(self, ticket: Ticket) -> bool:
-        # Whether a new worker could not serve this ticket: it waits for one that lives, or for its own session.
+        # Returns whether a new worker could not serve this ticket: it waits for a certain living worker or for its
+        # session.
         session = ticket.session
         if session is None:
             return False
@@ -412,8 +418,8 @@ class Coordinator:
         return next(reversed(self._idle.values()) if self._hot else iter(self._idle.values()), None)
 
     def _give(self, worker: Worker, ticket: Ticket) -> None:
-        # In this order, so that an interrupt between two lines leaves a worker that is nowhere, and never one in two.
-        # The session's holder counts only once `held` says so.
+        # The order matters: after an interrupt between two lines the worker may be in neither table, but never in both.
+        # The session's holder counts only once `held` has the ticket.
         self._idle.pop(worker.worker_id, None)
         ticket.worker = worker
         if ticket.session is not None:
@@ -424,7 +430,7 @@ class Coordinator:
 
     def _match(self) -> list[Ticket]:
         woken: list[Ticket] = []
-        while self._idle and self._queue:  # as long as the head can have any worker, the rest need not be looked at
+        while self._idle and self._queue:  # while the first ticket can take any worker, the others need no check
             ticket = next(iter(self._queue.values()))
             if ticket.session is not None or ticket.worker is not None:
                 break
@@ -436,7 +442,7 @@ class Coordinator:
             if not self._idle:
                 break
             if ticket.worker is not None and self.held.get(ticket.worker.worker_id) is ticket:
-                continue  # its hand-off was interrupted; `_mend` brings it to its end
+                continue  # its grant was interrupted; `_mend` completes it
             worker = self._idle_worker_for(ticket)
             if worker is not None:
                 self._give(worker, ticket)
@@ -470,7 +476,7 @@ class Coordinator:
         return [*woken, *self._match()]
 
     def abandon(self, ticket: Ticket) -> None:
-        """The client of this ticket is gone, or was interrupted: whatever it holds is taken from it. Idempotent."""
+        """Take back what this ticket holds, because its client is gone or was interrupted. Idempotent."""
         self._queue.pop(ticket.call, None)
         for worker_id, holder in list(self.held.items()):
             if holder is ticket:
@@ -490,14 +496,14 @@ class Coordinator:
         self.attention = True
 
     def _shrink(self, worker: Worker) -> None:
-        # A worker above the size that nobody takes leaves. Those that are dying already do not count.
+        # Retires the worker if it is above the pool's size and no ticket waits. Dying workers do not count.
         if worker.worker_id in self._idle and not self._queue:
             lasting = sum(other.phase is not WorkerState.DYING for other in self.workers.values())
             if lasting > self.limits.size:
                 self._condemn(worker, "")
 
     def _recycle(self, now_ns: int, times: list[int]) -> list[Action]:
-        # Rules 2 and 3 of the roster, for workers that are idle.
+        # Rules 2 and 3 of `worker_table`, for idle workers.
         limits, workers = self.limits, self.workers.values()
         if self.closing or (limits.max_age_ns is limits.idle_timeout_ns is limits.ping_interval_ns is None):
             return []

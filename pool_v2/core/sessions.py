@@ -1,16 +1,16 @@
-"""The table of sessions: whose state lives on which worker, and how to rebuild it on another.
+"""The session table: which worker has which session's state, and how to rebuild it on another worker.
 
 Pure; used under the pool's lock. The table outlives every client thread and every worker.
 
 Rules
-1. A session runs one call at a time, so the order of its calls is the order of its leases.
-2. `version` counts its acknowledged state changes; `held` says which version each worker has. A worker that is behind
-   first repeats what it lacks: the handover. So a session's state is the same on whichever worker it meets.
-3. The changes are kept in a log of bounded size. When it is full, a snapshot of the worker's replaces it, if the worker
-   offers one; otherwise the log is dropped, and the session lives as long as a worker that has its last version.
-   After that its calls end in SessionLost, never in silent emptiness.
-4. A session that ends while calls of it wait is begun anew by them, empty. A worker that still has something of the
-   ended one is `stale`: it cleans up before it serves the new one.
+1. A session runs one call at a time, so its calls run in the order of its leases.
+2. `version` counts the session's acknowledged state changes; `held` has the version that each worker has. A worker with
+   an older version first repeats the missing changes: the handover. So a session has the same state on every worker.
+3. The changes are kept in a log of bounded size. A full log is replaced by a snapshot, if the worker supports that.
+   Otherwise the log is dropped, and the session lives only as long as a worker has its last version. After that, its
+   calls raise SessionLost; a session never silently starts empty.
+4. If a session ends while calls of it wait, these calls begin it anew, empty. A worker that still has state of the
+   ended session is `stale`: it cleans up before it serves the new session.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLEAN_UP = "cleanup_session"
 
 
 class StateChange(msgspec.Struct, frozen=True):
-    """An acknowledged command that a handover repeats; `args` are those that were sent."""
+    """An acknowledged command that a handover repeats; `args` are the arguments as sent."""
 
     command: str
     args: dict[str, Any]
@@ -81,7 +81,7 @@ class Session:
         self.failures = 0
 
     def lacks(self, worker_id: int) -> tuple[StateChange, ...]:
-        """What this worker has to repeat before it has the session's state. Sets `lost` if nobody can know."""
+        """Return the changes that this worker must repeat to get the session's state. Sets `lost` without a log."""
         clean_up: tuple[StateChange, ...] = ()
         if worker_id in self.stale:
             clean_up = (StateChange(CLEAN_UP, {"session_id": self.session_id}),)
@@ -96,13 +96,13 @@ class Session:
         return (*clean_up, *self.log[max(has - self.base_version, 0) :])
 
     def met(self, worker_id: int) -> None:
-        """This worker has the session's last version now."""
+        """Record that this worker now has the session's last version."""
         self.worker_id = worker_id
         self.stale.discard(worker_id)
         self.held[worker_id] = self.version
 
     def changed(self, change: StateChange, size_bytes: int, worker_id: int, *, limit_bytes: int) -> bool:
-        """Record one acknowledged change whose request had `size_bytes`; whether the log is full now."""
+        """Record an acknowledged change whose request had `size_bytes`. Returns whether the log is now full."""
         self.version += 1
         self.held[worker_id] = self.version
         if self.log is None:
@@ -112,7 +112,7 @@ class Session:
         return self.log_bytes > limit_bytes
 
     def condense(self, base: StateChange | None, size_bytes: int, *, limit_bytes: int) -> None:
-        """Replace the full log by a snapshot's restoring command; without one, or if it is too large, drop it."""
+        """Replace the full log with a snapshot's restore command. Without one, or if it is too large, drop the log."""
         if base is None or size_bytes > limit_bytes:
             self.log = self.base = None
             return
@@ -121,7 +121,7 @@ class Session:
 
     @property
     def blank(self) -> bool:
-        """Whether nothing was ever answered in it."""
+        """Whether no call of the session was ever answered."""
         return not self.operations and not self.version and not self.lost
 
 
@@ -129,13 +129,13 @@ class SessionTable:
     """All sessions of a pool, by id."""
 
     def __init__(self, in_flight: Callable[[int], bool] = lambda number: True) -> None:
-        """`in_flight` tells of a call by its number whether it has yet to end."""
+        """`in_flight` returns whether the call with this number has not ended yet."""
         self.in_flight = in_flight
         self._sessions: dict[str, Session] = {}
         self._stale: dict[str, set[int]] = {}
 
     def begin(self, session_id: str, number: int) -> Session:
-        """The session, new if there was none; the call of this number uses it."""
+        """Return the session for the call `number`; create the session if there is none."""
         session = self._sessions.get(session_id)
         if session is None:
             session = self._sessions[session_id] = Session(session_id)
@@ -144,16 +144,16 @@ class SessionTable:
         return session
 
     def release(self, session: Session, number: int, now_ns: int) -> None:
-        """This call uses it no more; a session that is blank goes with the last. Idempotent."""
+        """Record that this call no longer uses the session. Drops a blank session with its last call. Idempotent."""
         session.users.discard(number)
         session.used_ns = now_ns
         if not session.users and session.blank and self._sessions.get(session.session_id) is session:
             self._drop(session)
 
     def end(self, session_id: str, *, cleaned_on: int | None = None) -> bool:
-        """Forget the session's state; calls that wait for it begin it anew. False if there was none.
+        """Forget the session's state; waiting calls begin it anew. Returns False if the session did not exist.
 
-        `cleaned_on` is the worker that has forgotten it too.
+        `cleaned_on` is the worker that has also forgotten the session.
         """
         session = self._sessions.get(session_id)
         if session is None:
@@ -175,15 +175,15 @@ class SessionTable:
             self._stale[session.session_id] = session.stale
 
     def get(self, session_id: str) -> Session | None:
-        """The session, if there is one."""
+        """Return the session, or None if there is none."""
         return self._sessions.get(session_id)
 
     def expired(self, ttl_ns: int, now_ns: int) -> list[str]:
-        """The sessions that nobody has used for `ttl_ns`."""
+        """Return the ids of the sessions that no call has used for `ttl_ns`."""
         return [s.session_id for s in self._sessions.values() if now_ns - s.used_ns >= ttl_ns and not self._used(s)]
 
     def forget_worker(self, worker_id: int) -> None:
-        """The worker is gone, and with it what it had of every session."""
+        """Record that the worker is gone, with the session state that it had."""
         for session in self._sessions.values():
             session.held.pop(worker_id, None)
             session.stale.discard(worker_id)
@@ -199,7 +199,7 @@ class SessionTable:
         return len(self._sessions)
 
     def statuses(self) -> tuple[SessionStatus, ...]:
-        """A snapshot."""
+        """Return a snapshot of all sessions."""
         return tuple(
             SessionStatus(session_id=s.session_id, operations=s.operations, version=s.version, worker_id=s.worker_id)
             for s in self._sessions.values()

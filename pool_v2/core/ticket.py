@@ -1,12 +1,11 @@
-"""A ticket: one client's place in the queue, and the worker that it was given.
+"""A ticket: one client's place in the queue, and the worker that it got.
 
-Pure: whoever waits, or writes to a worker, does so elsewhere. A ticket's state changes under the pool's lock, but for
-one step: a client that was offered a worker takes it without the lock, for nobody else changes an offer whose client
-lives.
+Pure: waiting and writing happen elsewhere. A ticket's state changes under the pool's lock, with one exception: a client
+accepts an offered worker without the lock, because no other thread changes an offer while the client lives.
 
     NEW ─┬─> ACCEPTED                     a worker was idle
          ├─> WAITING ─┬─> OFFERED ─┬─> ACCEPTED    the client woke
-         │            │            └─> WITHDRAWN   the client left between hand-off and wake-up
+         │            │            └─> WITHDRAWN   the client left between grant and wake-up
          │            ├─> WITHDRAWN               the client left the queue
          │            └─> REFUSED                 the pool closed, or cannot start workers
          └─> REFUSED
@@ -25,7 +24,7 @@ from poolproof.pool_v2.core.worker_table import Worker
 
 
 class TicketState(Enum):
-    """Where a ticket is on its way to a worker."""
+    """The state of a ticket."""
 
     NEW = auto()
     WAITING = auto()
@@ -36,15 +35,15 @@ class TicketState(Enum):
 
 
 class Ticket(msgspec.Struct, eq=False):
-    """A client that wants a worker. `worker` is set exactly while the ticket owns one (OFFERED, ACCEPTED).
+    """A client's request for a worker. `worker` is set exactly while the ticket owns one (OFFERED, ACCEPTED).
 
-    `deadline_ns` is when its worker is ended, `until_ns` when the supervisor ends its wait if its client does not,
-    `thread_id` who waits, `queued_ns` since when, or 0 if it never did.
+    At `deadline_ns` the ticket's worker is ended. At `until_ns` the supervisor ends the wait if the client does not.
+    `thread_id` is the waiting thread. `queued_ns` is when the ticket entered the queue, or 0 if it never did.
 
-    `request` is a frame that whoever hands a worker to this client may write for it. While the client waits, `claim`
-    holds it. Invariant: who pops it, which is one step of the interpreter, writes it, and nobody else does; in that
-    same step `written` gets how many bytes were written, 0 if the client popped it itself. If the request names a
-    `reply_pipe`, its client sleeps there, and is woken by its answer: `reply` is what has come.
+    `request` is a frame that the thread which grants a worker may write for this client. While the client waits,
+    `claim` holds the frame. Invariant: only the thread that pops the frame (an atomic step) writes it. In the same step
+    `written` gets the number of written bytes, 0 if the client itself popped the frame. If the request names a
+    `reply_pipe`, the client sleeps there until its response wakes it: `reply` has the received bytes.
     """
 
     call: int
@@ -64,14 +63,14 @@ class Ticket(msgspec.Struct, eq=False):
 
     @property
     def worker_id(self) -> int | None:
-        """The id of the worker that it owns."""
+        """The id of the worker that the ticket owns, or None."""
         return None if self.worker is None else self.worker.worker_id
 
     def arm(self) -> None:
-        """Make its client's next wait last until `wake`. Called before the ticket is put in the queue."""
+        """Prepare the ticket: the client's next wait lasts until `wake`. Called before the ticket enters the queue."""
         if self.request is not None:
             self.written = []
             self.claim = [self.request]
 
     def wake(self) -> None:
-        """Let its client go on. From any thread; a second time changes nothing."""
+        """Let the waiting client continue. May be called from any thread. A second call has no effect."""

@@ -1,12 +1,12 @@
-"""What the pool knows of its workers, and which of them should come, stay and go.
+"""The pool's data about its workers, and the limits for starting, keeping and retiring them.
 
-Pure: time comes in as nanoseconds, and nothing is started or ended here.
+Pure: times are passed in as nanoseconds; no process is started or ended here.
 
 Rules
-1. Whether a worker is leased or idle is said in one place, the coordinator's `held` and `idle`; here is only its phase.
-2. A worker is replaced when it has served `max_requests`, is older than `max_age_s`, or is too large; only between two
-   leases, and by age or size one at a time, so that the pool never loses its capacity at once.
-3. What is above `size` leaves as soon as nobody waits; what is above `floor` leaves after `idle_timeout_s`.
+1. Only the coordinator's `held` and `_idle` say whether a worker is leased or idle; this module has only its phase.
+2. A worker is replaced when it has served `max_requests`, is older than `max_age_s`, or uses too much memory. This
+   happens only between two leases, and for age or memory one worker at a time, so that the pool keeps its capacity.
+3. Workers above `size` are retired as soon as no call waits; workers above `floor` after `idle_timeout_s`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from poolproof.bridge.wire.transport import Transport
 
 NEVER_NS = 2**63
 AGE_SPREAD = 0.1
-"""A worker's age limit is up to this fraction below `max_age_s`, so that those of one birth do not end at once."""
+"""A worker's age limit is up to this fraction below `max_age_s`: workers of the same age do not end together."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The sizes of a pool and the limits of its workers; durations in nanoseconds. None: no limit.
 
-    `hot`: of the idle workers the one that served last is taken, in place of the one that has been idle longest.
+    `hot`: take the idle worker that served last, instead of the worker that has been idle longest.
     """
 
     size: int
@@ -42,11 +42,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Worker:
-    """What the pool knows of one worker.
+    """The pool's data about one worker.
 
-    `phase` is STARTING, READY or DYING. A dying worker is asked to leave, or killed if `reason` is not empty;
-    `told_ns` is when that was ordered. `transport` is how a client
-    reaches it, once it is `reachable`. `pid` is its process, once it is ready. `state` is the behaviour's own.
+    `phase` is STARTING, IDLE or DYING. A dying worker is asked to leave, or killed if `reason` is not empty; `told_ns`
+    is when it was asked. `transport` connects a client to the worker, once it is `reachable`. `pid` is its process id,
+    set when the worker is ready. `state` belongs to the behaviour.
     """
 
     transport: Transport
@@ -92,24 +92,24 @@ class Worker:
 
     @property
     def exited(self) -> bool:
-        """Whether its process has ended."""
+        """Whether the worker's process has ended."""
         return self.exited_ns > 0
 
     @property
     def usable(self) -> bool:
-        """Whether it may be given to somebody."""
+        """Whether the worker may be granted."""
         return self.phase is WorkerState.IDLE and not self.exited_ns and not self.overdue
 
 
 def request_limit(limits: Limits, worker_id: int) -> int:
-    """How many requests this worker may serve: at most `max_requests`, spread so that not all end together."""
+    """Return how many requests this worker may serve: at most `max_requests`, spread so that not all end together."""
     if limits.max_requests is None:
         return NEVER_NS
     return limits.max_requests - limits.max_requests * (worker_id % limits.size) // (4 * limits.size)
 
 
 def age_limit_ns(limits: Limits, worker_id: int) -> int:
-    """How old this worker may become, by rule 2 spread over its id (golden ratio, so neighbours lie apart)."""
+    """Return this worker's age limit: rule 2, spread by its id (golden ratio, so that neighbouring ids differ)."""
     if limits.max_age_ns is None:
         return NEVER_NS
     spread = (worker_id * 0.6180339887498949) % 1.0 * AGE_SPREAD

@@ -1,6 +1,7 @@
-"""What a PoolExecutor puts on the wire for a callable, and what it makes of the answer.
+"""Encodes a callable for the wire and decodes the worker's response, for PoolExecutor.
 
-No I/O, no threads: pickles go out and come in. The other end is `poolproof.bridge.worker.handlers.callables`.
+No I/O and no threads: this module only writes and reads pickles. The worker's side is
+`poolproof.bridge.worker.handlers.callables`.
 """
 
 from __future__ import annotations
@@ -19,42 +20,42 @@ INITIALIZE = "initialize"
 
 
 class NotPicklable(PoolError, pickle.PicklingError):
-    """A callable, its arguments, its result or its exception cannot be pickled, or not be read at the other end.
+    """A callable, its arguments, its result or its exception cannot be pickled, or not unpickled at the other end.
 
-    `sent` tells whether it was run: no (it never left), maybe (the worker could not read it), yes (it has returned).
+    `sent` says whether the callable ran: NO (never sent), MAYBE (the worker could not read it), YES (it has returned).
     """
 
 
 class CallCrashed(WorkerCrashed, BrokenProcessPool):
-    """The worker died while it ran this call. The others go on, and the executor is as good as before."""
+    """The worker died while it ran this call. Other calls are unaffected, and the executor stays usable."""
 
 
 class WorkersUnavailable(CircuitOpen, BrokenProcessPool):
-    """Too many workers in a row have not started. The executor tries again with later calls."""
+    """Too many workers in a row failed to start. The executor tries again with later calls."""
 
 
 class InitializerFailed(PoolError, BrokenProcessPool):
-    """The initializer has raised in the worker that the call was meant for; the call was not run."""
+    """The initializer raised in the worker that was to run the call; the call was not run."""
 
 
 class ExecutorShutdown(PoolClosed, RuntimeError):
-    """The executor was shut down, or its program is ending, or it belongs to another process."""
+    """The executor was shut down, the program is ending, or the executor belongs to another process."""
 
 
 class RemoteTraceback(Exception):
-    """The cause of an exception that a callable has raised: where that was, in the worker, as text."""
+    """The cause of an exception that a callable raised in a worker: the worker's traceback as text."""
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
 
 
 def name_of(function: object) -> str:
-    """A callable as messages name it."""
+    """The name of a callable for messages."""
     return str(getattr(function, "__qualname__", None) or repr(function))
 
 
 def pack(function: Callable[..., Any], positional: Iterable[Any], named: dict[str, Any]) -> bytes:
-    """A call as a pickle. Raises NotPicklable."""
+    """Pickle a call. Raises NotPicklable."""
     try:
         return pickle.dumps((function, tuple(positional), named), PROTOCOL)
     except Exception as error:
@@ -63,28 +64,28 @@ def pack(function: Callable[..., Any], positional: Iterable[Any], named: dict[st
 
 def request_of(call: bytes) -> dict[str, Any]:
     """The arguments of the worker's command CALL."""
-    return {"call": call, "needs_initialize": True}  # bytes become base64 on their way
+    return {"call": call, "needs_initialize": True}  # bytes are sent as base64
 
 
 def initialization(initializer: bytes | None) -> dict[str, Any]:
-    """The arguments of the worker's command INITIALIZE: what this program is like now, and a packed initializer."""
+    """The arguments of the worker's command INITIALIZE: this program's current setting, and a packed initializer."""
     setting = {"setting": Setting.of_this_program().write()}
     return setting if initializer is None else {**setting, "initializer": initializer}
 
 
 def is_uninitialized(answer: object) -> bool:
-    """Whether the worker wants its initialization first; it has not run the call."""
+    """Return whether the worker asks to be initialized first; then it has not run the call."""
     return isinstance(answer, dict) and "uninitialized" in answer
 
 
 def unpack(answer: object, function: object) -> tuple[Any, BaseException | None]:
-    """What a worker's answer says: a result and None, or None and the exception for the call's future."""
+    """Decode a worker's response: a result and None, or None and the exception for the call's future."""
     match answer:
         case {"value": str(text)}:
             return _read(text, f"{name_of(function)}: the result", None)
         case {"raised": str(text), "traceback": str(trace)}:
             raised, problem = _read(text, f"{name_of(function)}: its exception", trace)
-            if problem is None and not isinstance(raised, BaseException):  # a __reduce__ that gives something else
+            if problem is None and not isinstance(raised, BaseException):  # a __reduce__ that returns something else
                 problem = NotPicklable(f"{name_of(function)}: its exception was read as {raised!r:.100}", sent=Sent.YES)
             return None, _caused_by(problem or raised, trace)
         case {"unpicklable": str(what), "reason": str(reason), "traceback": str(trace), "ran": ran}:
@@ -94,7 +95,7 @@ def unpack(answer: object, function: object) -> tuple[Any, BaseException | None]
 
 
 def as_broken(error: BaseException) -> BaseException:
-    """The error of a pool as callers of a process pool expect it: with BrokenProcessPool among its classes."""
+    """Convert a pool error to the error that callers of a process pool expect: a subclass of BrokenProcessPool."""
     match error:
         case WorkerCrashed():
             kind: type[CallCrashed] | type[WorkersUnavailable] = CallCrashed

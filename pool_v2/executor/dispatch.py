@@ -1,12 +1,12 @@
-"""Runs what a PoolExecutor was given: a fixed number of threads, each with one call at a time in the pool.
+"""Runs the calls of a PoolExecutor: a limited number of threads, each of which runs one call at a time in the pool.
 
-Knows nothing of pickles. Rules:
-1. There are as many threads as workers, at most; a waiting call costs a record and no thread.
-   A thread that takes a call and leaves no other idle begins one first: a client's may be interrupted at that.
-2. Whoever takes a call out of `_pending` decides about it, a thread that runs it or a `cancel` that withdraws it.
-3. Calls are taken in the order in which they came. The end is a mark at the end of the queue, so all before it is run.
-4. The last thread to leave closes the pool.
-5. `_lock` is the threads' own. A client takes none, for it may be interrupted anywhere.
+Pickling is in `callables`. Rules:
+1. There are at most as many threads as workers; a waiting call costs a record and no thread. A thread that takes a
+   call and leaves no other thread idle first starts a new one. A client's thread does not, as it may be interrupted.
+2. Removing a call from `_pending` gives the right to decide about it: a thread then runs it, or `cancel` withdraws it.
+3. Calls are taken in the order of submission. Shutdown appends an end mark to the queue, so all calls before it run.
+4. The last thread to exit closes the pool.
+5. Only the dispatch threads take `_lock`. A client takes no lock, because it may be interrupted anywhere.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _ending = threading.Event()
 
 
 class _Pending(Future[Any]):
-    """The future of one call, with the call and the context of its `submit`; a cancel takes it out of the queue."""
+    """The future of one call, with the call and the context of its `submit`. `cancel` removes it from the queue."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class _Pending(Future[Any]):
         self.timeout_s = timeout_s
 
     def cancel(self) -> bool:
-        """Withdraw the call, unless it runs or has ended. Whoever waits for it is told now, not when its turn comes."""
+        """Withdraw the call, unless it runs or has ended. Waiters are notified now, not when the call's turn comes."""
         if not super().cancel():
             return False
         if self._queue.pop(self._number, None) is not None:
@@ -74,13 +74,13 @@ class _Pending(Future[Any]):
 
 
 class Dispatch:
-    """The calls of one executor on their way to its pool. All methods may be called from any thread."""
+    """The queued and running calls of one executor. All methods may be called from any thread."""
 
     def __init__(self, pool: PoolV2, config: PoolConfig, *, initializer: bytes | None) -> None:
         self.pool = pool
         self._owner_pid = os.getpid()
         self._most_threads = config.workers
-        self._leases_only = config.max_requests is not None  # else a first call would count twice
+        self._leases_only = config.max_requests is not None  # otherwise a worker's first call would count twice
         self._initializer = initializer
         self._failures_to_break = config.start_failures_to_open
         self._failures = 0
@@ -103,11 +103,12 @@ class Dispatch:
         kwargs: dict[str, Any],
         timeout_s: float | None,
     ) -> Future[Any]:
-        """Put a call at the end of the queue. Raises ExecutorShutdown, or InitializerFailed if there is no hope."""
+        """Put a call at the end of the queue. Raises ExecutorShutdown, or InitializerFailed after repeated failures."""
         self._require_owner()
         number = next(self._numbers)
         future = _Pending(self._pending, number, function, args, kwargs, timeout_s)
-        # No lock: an interrupt must not leave one taken. What came after the end is found by a second look.
+        # No lock, because an interrupt must not leave a lock held. The second check finds a call queued after the end
+        # mark.
         self._check_open()
         self._pending[number] = future
         self._queue.put(number)
@@ -123,7 +124,7 @@ class Dispatch:
             raise ExecutorShutdown(f"executor {self.pool.name!r}: no call can be submitted after {event}")
 
     def shut_down(self, *, cancel_futures: bool = False) -> None:
-        """Accept nothing more; with `cancel_futures` cancel what waits. Idempotent; waits for nothing."""
+        """Accept no more calls; with `cancel_futures`, cancel the waiting calls. Idempotent; does not wait."""
         self._require_owner()
         self._mark_end()
         if cancel_futures:
@@ -131,18 +132,18 @@ class Dispatch:
                 future.cancel()
 
     def join(self) -> None:
-        """Wait until all was run and the pool is closed; a callback of one of the calls does not wait for itself."""
-        for thread in self._threads:  # one that grows meanwhile is followed to its end
+        """Wait until all calls have run and the pool is closed. If called in a dispatch thread, skips that thread."""
+        for thread in self._threads:  # the loop also visits threads that are appended meanwhile
             if thread is not threading.current_thread():
                 thread.join()
 
     def let_go(self) -> None:
-        """The executor was dropped: run what waits, then end. May be called anywhere, under any lock."""
+        """Handle a dropped executor: run the waiting calls, then end. May be called anywhere, under any lock."""
         if self.owned():
             self._mark_end()
 
     def owned(self) -> bool:
-        """Whether this is the process in which it was made."""
+        """Return whether this process created the executor."""
         return os.getpid() == self._owner_pid
 
     def _require_owner(self) -> None:
@@ -161,7 +162,7 @@ class Dispatch:
         thread.start()
         self._threads.append(thread)
 
-    # The threads.
+    # The dispatch threads.
 
     def _serve(self) -> None:
         while (number := self._queue.get()) is not None:
@@ -171,12 +172,12 @@ class Dispatch:
                 try:
                     self._carry_out(future)
                 except BaseException:
-                    # A callback has raised what is not even an Exception. This thread has nobody to tell.
+                    # A callback raised a BaseException that is no Exception. This thread has no caller to raise it to.
                     logger.exception("executor %r: a callback of a call has failed", self.pool.name)
-                del future  # an idle thread keeps no result
+                del future  # an idle thread keeps no reference to a result
                 with self._lock:
                     self._busy -= 1
-        self._queue.put(None)  # for the next thread
+        self._queue.put(None)  # the end mark for the next thread
         with self._lock:
             self._left += 1
             last = self._left == len(self._threads)
@@ -189,7 +190,7 @@ class Dispatch:
             if self._busy == len(self._threads) < self._most_threads:
                 try:
                     self._start_thread()
-                except RuntimeError as error:  # those that there are do the work
+                except RuntimeError as error:  # the existing threads do the work
                     logger.warning("executor %r has only %d threads: %s", self.pool.name, self._busy, error)
 
     def _carry_out(self, future: _Pending) -> None:
@@ -217,7 +218,7 @@ class Dispatch:
         if timeout_s is None and not self._leases_only:
             answer = self.pool.execute(CALL, request, timeout_s=UNLIMITED_S, checkout_timeout_s=UNLIMITED_S)
         if answer is None or is_uninitialized(answer):
-            # The wait for a worker and its initialization do not count: only a lease can tell them from the call.
+            # The timeout must not include the wait for a worker and its initialization; only a lease can separate them.
             answer = self._run_on_lease(request, UNLIMITED_S if timeout_s is None else timeout_s)
         return unpack(answer, call[0])
 
@@ -231,7 +232,7 @@ class Dispatch:
                         if is_uninitialized(answer):
                             self._initialize(worker)
                             answer = worker.execute(CALL, request, timeout_s=timeout_s)
-                    except (CommandError, InvalidRequest) as error:  # left the block, it would end the worker
+                    except (CommandError, InvalidRequest) as error:  # leaving the block would end the worker
                         refused = error
                 if refused is not None:
                     raise refused
@@ -239,10 +240,10 @@ class Dispatch:
             except WorkerCrashed as error:
                 if error.sent is not Sent.NO:
                     raise
-                # It was found dead before it took a byte, which costs nothing.
+                # The worker was found dead before it received a byte, so the call can be repeated.
 
     def _initialize(self, worker: Lease) -> None:
-        # An exception ends the worker, so that it never runs a call half-initialized.
+        # An exception ends the worker, so a half-initialized worker never runs a call.
         try:
             answer = worker.execute(INITIALIZE, initialization(self._initializer), timeout_s=UNLIMITED_S)
             _, error = unpack(answer, "the initializer")
@@ -269,7 +270,7 @@ class Dispatch:
 
 
 def _finish_all() -> None:
-    # The program ends: what was submitted is run, as the standard library's executors do it.
+    # At the end of the program, run the submitted calls, as the standard library's executors do.
     _ending.set()
     owned = [dispatch for dispatch in list(_living) if dispatch.owned()]
     for dispatch in owned:
@@ -278,5 +279,5 @@ def _finish_all() -> None:
         dispatch.join()
 
 
-# Not `atexit`, which comes after the interpreter has joined its threads and when it begins no new ones.
+# Not `atexit`: its callbacks run after the interpreter has joined its threads, when no new thread can be started.
 threading._register_atexit(_finish_all)  # type: ignore[attr-defined]

@@ -1,11 +1,11 @@
-"""V2 as a `concurrent.futures.Executor`: any callable that can be pickled, in worker processes.
+"""V2 as a `concurrent.futures.Executor`: runs any callable that can be pickled in worker processes.
 
     with PoolExecutor(4) as executor:
         future = executor.submit(pow, 2, 10)
 
-Knows nothing of threads and workers: `poolproof.pool_v2.executor.dispatch` runs what is submitted. It does what
-ProcessPoolExecutor's documentation says, except that a worker's death costs the one call that it was at, and that a
-call may have a deadline.
+`poolproof.pool_v2.executor.dispatch` runs the submitted calls. The executor follows the documentation of
+ProcessPoolExecutor with two exceptions: the death of a worker fails only the call that it ran, and a call may have a
+timeout.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from poolproof.pool_v2.executor.dispatch import Dispatch
 from poolproof.pool_v2.pool import PoolV2
 
 MAX_FRAME_BYTES = 2**30
-"""What a call or a result may have on the wire, where its pickle takes 4/3 of its size."""
+"""The frame limit for a call or a result, in bytes. A pickle takes 4/3 of its size on the wire."""
 MOST_WORKERS = 1024
 FIRST_REQUESTS = 2
-"""What a worker's first call takes besides itself: it is answered that it is to be initialized, and is."""
+"""The extra requests of a worker's first call: the refused request and the initialization."""
 P = ParamSpec("P")
 T = TypeVar("T")
 __all__ = [
@@ -57,16 +57,16 @@ __all__ = [
 
 
 class PoolExecutor(Executor):
-    """Runs callables in at most `max_workers` processes (as many as there are processors), which start on demand.
+    """Runs callables in at most `max_workers` processes (default: the number of processors), which start on demand.
 
-    `initializer(*initargs)` runs once in each worker, before its first call; in a worker that replaces another, too.
-    `max_tasks_per_child` is how many calls a worker runs at most. `timeout_s` is for every call how many seconds it may
-    run: then its worker is killed and replaced, and its future gets CallTimeout; None sets no limit. `config` has the
-    pool's other options (a zygote, an environment, limits on age and memory ...); its `call_timeout_s` is the default
-    of `timeout_s`, its `workers` of `max_workers`. `observer` is told of every step.
+    `initializer(*initargs)` runs once in each worker before its first call, also in a worker that replaces another.
+    `max_tasks_per_child` is the maximum number of calls per worker. `timeout_s` limits the run time of every call in
+    seconds: at the deadline, the worker is killed and replaced, and the future gets CallTimeout; None sets no limit.
+    `config` has the pool's other options (a zygote, an environment, limits on age and memory ...); its `call_timeout_s`
+    is the default of `timeout_s`, its `workers` the default of `max_workers`. `observer` receives every event.
 
-    Raises ConfigError (a ValueError) for what is impossible, TypeError for an initializer that is no callable,
-    NotPicklable for one that cannot be pickled, and RuntimeError in the midst of a worker's import of the main module.
+    Raises ConfigError (a ValueError) for invalid options, TypeError if the initializer is not callable, NotPicklable if
+    it cannot be pickled, and RuntimeError if a worker is importing the main module.
     """
 
     def __init__(
@@ -92,30 +92,31 @@ class PoolExecutor(Executor):
         self._origin = self
         packed = None if initializer is None else pack(initializer, initargs, {})
         self._dispatch = Dispatch(PoolV2(config, observer=observer), config, initializer=packed)
-        weakref.finalize(self, self._dispatch.let_go).atexit = False  # the dispatch has an end of its own
+        weakref.finalize(self, self._dispatch.let_go).atexit = False  # Dispatch handles the end of the program
 
     @property
     def pool(self) -> PoolV2:
-        """The pool underneath: for `status`, `health_check` and `warm_up`."""
+        """The underlying pool, for `status`, `health_check` and `warm_up`."""
         return self._dispatch.pool
 
     def with_timeout(self, timeout_s: float | None) -> Self:
-        """This very executor, but what is submitted through it may run for `timeout_s` seconds; None sets no limit.
+        """A view of this executor whose calls may run for `timeout_s` seconds; None sets no limit.
 
-        It shares everything, its end included: `executor.with_timeout(2.0).submit(work)`. Raises ConfigError.
+        The view shares everything with the executor, including its shutdown: `executor.with_timeout(2.0).submit(work)`.
+        Raises ConfigError if `timeout_s` is invalid.
         """
         other = object.__new__(type(self))
         other._timeout_s = None if timeout_s is None else duration("timeout_s", timeout_s)
-        other._origin = self._origin  # which lives as long as this
+        other._origin = self._origin  # keeps the original executor alive as long as this view
         other._dispatch = self._dispatch
         return other
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have `fn(*args, **kwargs)` run in a worker when its turn comes: first in, first out. It is pickled only then.
+        """Queue `fn(*args, **kwargs)` to run in a worker, first in, first out. The call is pickled when its turn comes.
 
-        Its future's `cancel` withdraws it for good as long as it does not run. Raises RuntimeError after the shutdown,
-        at the end of the program and in a forked child; BrokenProcessPool if the initializer failed in worker after
-        worker.
+        As long as the call does not run, `cancel` of its future withdraws it. Raises RuntimeError after the shutdown,
+        at the end of the program and in a forked child, and BrokenProcessPool if the initializer failed in too many
+        workers in a row.
         """
         return self._dispatch.submit(fn, args, kwargs, self._timeout_s)
 
@@ -127,11 +128,11 @@ class PoolExecutor(Executor):
         chunksize: int = 1,
         buffersize: int | None = None,
     ) -> Iterator[T]:
-        """`map(fn, *iterables)` in workers: the results in order, as they are asked for.
+        """Run `map(fn, *iterables)` in workers. Returns an iterator that yields the results in order.
 
-        `timeout` is in seconds, from now: then `next` raises TimeoutError. `chunksize` items make one call. All of the
-        iterables is read and submitted now, or with `buffersize` only so many calls ahead of what was taken. What still
-        waits is cancelled when the iterator ends, by an exception too. Raises ValueError for sizes below 1.
+        `timeout` is in seconds from now; at the deadline, `next` raises TimeoutError. `chunksize` items form one call.
+        All items are read and submitted now; with `buffersize`, at most that many calls ahead of the consumed results.
+        Waiting calls are cancelled when the iterator ends, also by an exception. Raises ValueError for sizes below 1.
         """
         if chunksize < 1:
             raise ValueError(f"chunksize {chunksize!r}: at least 1")
@@ -148,9 +149,9 @@ class PoolExecutor(Executor):
         return _each(_results(self, partial(run_chunk, fn), calls, buffersize, end_s))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept nothing more, run what was submitted, then end the workers. Idempotent.
+        """Accept no more calls, run the submitted calls, then end the workers. Idempotent.
 
-        With `cancel_futures` what does not run yet is cancelled. Returns at the end of all, or at once without `wait`.
+        With `cancel_futures`, calls that do not run yet are cancelled. Waits for the end, unless `wait` is False.
         """
         self._dispatch.shut_down(cancel_futures=cancel_futures)
         if wait:
@@ -184,9 +185,9 @@ def _results(
     buffersize: int | None,
     end_s: float | None,
 ) -> Iterator[T]:
-    # The first calls are submitted here, and not when the first result is asked for.
+    # The first calls are submitted now, not when the first result is requested.
     futures = deque(executor.submit(function, *call) for call in islice(calls, buffersize))
-    known = weakref.ref(executor)  # an iterator that nobody finishes does not keep the executor
+    known = weakref.ref(executor)  # an unfinished iterator does not keep the executor alive
     del executor
 
     def results() -> Iterator[T]:
@@ -211,11 +212,11 @@ def _result_or_cancel(future: Future[T], end_s: float | None) -> T:
         finally:
             future.cancel()
     finally:
-        del future  # the traceback of an exception would keep it
+        del future  # otherwise the traceback of an exception would keep a reference to the future
 
 
 def _each(chunks: Iterator[list[T]]) -> Iterator[T]:
     for chunk in chunks:
         chunk.reverse()
         while chunk:
-            yield chunk.pop()  # what was taken is not kept
+            yield chunk.pop()  # keep no reference to a consumed result

@@ -1,1 +1,1 @@
-"""A pool that runs: its state, its supervisor and housekeeper, hooks and events."""
+"""A running pool: its state, its supervisor and housekeeper, hooks and events."""

@@ -1,4 +1,4 @@
-"""V2 put together: the runtime, and the ways in that stand on it."""
+"""Assembles V2: the runtime, and the entry points that use it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poolproof.pool_v2.running.runtime import Runtime
 
 
 class Engine(Runtime):
-    """One pool. Its methods may be called from any thread."""
+    """One V2 pool. Its methods may be called from any thread."""
 
     def __init__(self, config: PoolConfig, observer: Observer | None, behaviour: WorkerBehaviour | None) -> None:
         super().__init__(config, observer, behaviour)

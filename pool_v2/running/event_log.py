@@ -1,6 +1,6 @@
-"""Tells the observer what has happened, in a thread of its own: whoever acts only notes it.
+"""Delivers events to the observer in a separate thread; the thread that takes a step only notes it.
 
-Invariant: whatever was noted before `close` has been told when it returns, unless the observer is stuck.
+Invariant: when `close` returns, every event noted before it has been delivered, unless the observer hangs.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from poolproof.bridge.clock import now_ns
 from poolproof.bridge.events import CORRELATION
 
 LOOK_EVERY_S = 0.008
-"""How late the observer hears of a step, at most, unless it is slow itself."""
+"""The maximum delay of an event in seconds, unless the observer itself is slow."""
 END_TIMEOUT_S = 5.0
-"""How long the close waits for an observer that does not return."""
+"""How long `close` waits for an observer that does not return, in seconds."""
 MOST_UNTOLD = 1_000_000
-"""How many steps may wait for an observer that is too slow; those beyond are dropped, the oldest first."""
+"""The maximum number of undelivered events; if the observer is too slow, the oldest events are dropped."""
 Note = tuple[Any, ...]
-"""The first fields of an Event, as many as differ from its defaults; of an ENQUEUE its context in the last place, of an
-OFFER in place of `detail` since when the call has waited, in nanoseconds."""
+"""The first fields of an Event, up to the last one that differs from its default. An ENQUEUE has its context as the
+last field. An OFFER has the time when the call entered the queue, in nanoseconds, instead of `detail`."""
 CONTEXT_AT = 6
 _ENQUEUE, _OFFER = EventKind.ENQUEUE, EventKind.OFFER
 logger = logging.getLogger(__name__)
 
 
 class EventLog:
-    """What one pool tells its observer. To note a step is an append: it waits for nothing, and may come anywhere."""
+    """The undelivered events of one pool. Noting an event is an append: it never waits and may happen anywhere."""
 
     def __init__(self, observer: Observer, name: str) -> None:
         self._observer = observer
@@ -39,7 +39,7 @@ class EventLog:
         self._owner_pid = os.getpid()
         self._notes: deque[Note] = deque(maxlen=MOST_UNTOLD)
         self.append = self._notes.append
-        """`note` without a function of Python's, for the steps that every call takes."""
+        """`note` without a Python function call, for the steps of every call."""
         self._telling = threading.Lock()
         self.closed = False
         self._ended = threading.Event()
@@ -47,7 +47,7 @@ class EventLog:
         self._thread.start()
 
     def enqueued(self, call: int, worker: int | None = None) -> None:
-        """A call begins now. The observer is told in a copy of this context, so that it finds whose call it is."""
+        """Note that a call begins. The observer runs in a copy of this context, so that it can identify the call."""
         self.append((_ENQUEUE, now_ns(), call, worker, None, "", copy_context()))
 
     def note(
@@ -59,23 +59,26 @@ class EventLog:
         detail: str = "",
         at_ns: int | None = None,
     ) -> None:
-        """A step was taken now, or at `at_ns`."""
+        """Note a step that was taken now, or at `at_ns`."""
         self.append((kind, now_ns() if at_ns is None else at_ns, call, worker, pid, detail))
 
     def close(self) -> None:
-        """Tell what is left, and end. Idempotent; in the observer's own thread it only asks for the end."""
+        """Deliver the remaining events and end the thread. Idempotent.
+
+        In the observer's own thread, this only requests the end.
+        """
         self._ended.set()
         self.closed = True
         if self._thread is not threading.current_thread() and os.getpid() == self._owner_pid:
             self._thread.join(END_TIMEOUT_S)
 
     def flush(self) -> None:
-        """Tell what has been noted before, in this thread; what another thread is just telling has been told, too."""
+        """Deliver all events noted so far, in this thread. Waits for a delivery in another thread."""
         with self._telling:
             self._tell_all()
 
     def tell_late(self) -> None:
-        """After the close: tell what was noted since, unless that is just being done. Never waits."""
+        """After the close, deliver the events noted since, unless another thread is delivering. Never waits."""
         if self.closed and self._telling.acquire(blocking=False):
             try:
                 self._tell_all()
@@ -107,5 +110,5 @@ class EventLog:
                         observer(Event(_OFFER, note[1], note[2], note[3], None, str(waited_us)))
                     else:
                         observer(Event(*note))
-            except BaseException:  # whatever it is, the steps after it are to be told
+            except BaseException:  # the events after a failure must still be delivered
                 logger.exception("pool %r: its observer failed at %s", self._name, note and note[0])

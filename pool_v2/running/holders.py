@@ -1,4 +1,4 @@
-"""Who holds the workers that a client has waited for in vain, and where in the application each of them is now.
+"""Describes which clients hold the workers after a checkout timeout, and where in the application each client is now.
 
 Reads the stacks of other threads; changes nothing.
 """
@@ -23,11 +23,11 @@ OWN_DIRS = tuple(str(path) + os.sep for path in (Path(str(bridge.__file__)).pare
 
 
 class _Look:
-    """Taking every thread's frame, by one thread at a time and without a collection of garbage in between.
+    """Reads every thread's frame: one thread at a time, and without a garbage collection meanwhile.
 
-    CPython 3.11 creates the frames under a lock of the whole interpreter. If that sets off a collection, and what is
-    collected closes a descriptor, other threads run, and any of them that starts or ends a thread, or looks too, waits
-    for that lock and lets nobody run (python/cpython#106883): the process stands still for ever.
+    CPython 3.11 creates the frames under a lock of the whole interpreter. If that triggers a collection that closes a
+    descriptor, other threads run. A thread that then starts or ends a thread, or reads the frames too, waits for that
+    lock without releasing the interpreter (python/cpython#106883): the process hangs for ever.
     """
 
     def __init__(self) -> None:
@@ -36,20 +36,20 @@ class _Look:
         os.register_at_fork(after_in_child=self._after_fork_in_child)
 
     def frames(self) -> dict[int, FrameType]:
-        """The frame of each thread, by its ident."""
+        """Return the frame of each thread, by its ident."""
         with self._lock:
             try:
                 self._paused = gc.isenabled()
                 gc.disable()
                 found = sys._current_frames()
-            finally:  # without a function of its own, at whose beginning an interrupt could come
+            finally:  # inlined: an interrupt could come at the beginning of a function
                 if self._paused:
                     self._paused = False
                     gc.enable()
         return found
 
     def _after_fork_in_child(self) -> None:
-        self._lock = threading.Lock()  # whoever held it is in the parent
+        self._lock = threading.Lock()  # the thread that held it is in the parent
         if self._paused:
             self._paused = False
             gc.enable()
@@ -59,7 +59,7 @@ _look = _Look()
 
 
 def describe_holders(tickets: Sequence[Ticket]) -> tuple[str, ...]:
-    """A few of those who hold a worker, in words, each with the innermost frames of the application."""
+    """Describe up to MOST_HOLDERS clients that hold a worker, each with the application's innermost frames."""
     if not tickets:
         return ()
     frames = _look.frames()
@@ -70,11 +70,11 @@ def describe_holders(tickets: Sequence[Ticket]) -> tuple[str, ...]:
             for ticket in tickets[:MOST_HOLDERS]
         )
     finally:
-        frames.clear()  # this function's own is among them, and would keep them all
+        frames.clear()  # they include this function's own frame, which would keep all of them alive
 
 
 def _outside(frame: FrameType | None) -> str:
-    # Where in the pool a client waits for its worker tells nobody anything.
+    # The pool's own frames are omitted, because they do not help the reader.
     stack = traceback.extract_stack(frame) if frame is not None else []
     while stack and stack[-1].filename.startswith(OWN_DIRS):
         stack.pop()

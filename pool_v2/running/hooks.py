@@ -1,6 +1,6 @@
-"""Calls the behaviour's hooks, each in its right thread, and makes of their answers what the pool understands.
+"""Calls the behaviour's hooks, each in the right thread, and converts their results for the pool.
 
-No hook runs under the pool's lock. One that raises costs its worker and never its client; it is told with its reason.
+No hook runs under the pool's lock. If a hook raises, its worker is ended with that reason; the client is not affected.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from poolproof.pool_v2.core.ticket import Ticket
 from poolproof.pool_v2.core.worker_table import Worker
 
 LAST_HOOK_TIMEOUT_S = 5.0
-"""How long the close waits for `terminate_pool`."""
+"""How long `close` waits for `terminate_pool`, in seconds."""
 logger = logging.getLogger(__name__)
 
 
 class Removed(Exception):
-    """The hook wants this worker ended; the reason is its one argument."""
+    """A hook wants its worker ended; the only argument is the reason."""
 
 
 class Spoilt(Removed):
-    """The hook answered junk: the worker is ended, and the client gets the HookError that is the one argument."""
+    """A hook returned an invalid value: the worker is ended, and the client gets the HookError in the only argument."""
 
 
 class Stopped(Exception):
-    """The hook wants the whole pool ended; the reason is its one argument."""
+    """A hook wants the whole pool closed; the only argument is the reason."""
 
 
 class Hooks:
-    """The hooks of one pool. `active` is false if there is no behaviour: then nobody needs to ask.
+    """The hooks of one pool. `active` is false if there is no behaviour: then callers can skip the hooks.
 
     Raises ConfigError for an object that is no behaviour.
     """
@@ -46,26 +46,26 @@ class Hooks:
         self.stop_reason: Any = "close"
 
     def overrides(self, hook: str) -> bool:
-        """Whether the behaviour has a hook of its own by this name."""
+        """Return whether the behaviour overrides this hook."""
         return getattr(getattr(self._behaviour, hook), "__func__", None) is not getattr(WorkerBehaviour, hook)
 
     def init_pool(self) -> None:
-        """Once, in the constructor's thread. What it raises is raised."""
+        """Run `init_pool` once, in the constructor's thread. Raises what the hook raises."""
         self.pool_state = self._behaviour.init_pool()
 
     def init_worker(self, lease: Any, worker: Worker) -> None:  # noqa: ANN401 - a Lease
-        """Set the worker's state. Raises Removed if it is not to be used."""
+        """Run `init_worker` and set the worker's state. Raises Removed if the hook rejects the worker."""
         worker.state = self._ask("init_worker", (Ok, Remove), lease, self.pool_state).state
 
     def enqueue(self, command: Any) -> Any:  # noqa: ANN401
-        """The command to go on with. Raises what the hook skips with, or HookError."""
+        """Run `enqueue` and return the command to continue with. Raises the error of a Skip, or HookError."""
         answer = self._ask_for_client("enqueue", (Ok, Skip), command, self.pool_state)
         if isinstance(answer, Skip):
             raise answer.error
         return answer.state
 
     def checkout(self, command: Any, ticket: Ticket) -> Any:  # noqa: ANN401
-        """What the client gets. Raises Removed, or what the hook skips with."""
+        """Run `checkout` and return the client's value. Raises Removed, or the error of a Skip."""
         worker = _worker_of(ticket)
         answer = self._ask("checkout", (Ok, Remove, Skip), command, worker.state, self.pool_state)
         if isinstance(answer, Skip):
@@ -74,24 +74,24 @@ class Hooks:
         return answer.client
 
     def checkin(self, client: Any, ticket: Ticket) -> None:  # noqa: ANN401
-        """Set the worker's state. Raises Removed."""
+        """Run `checkin` and set the worker's state. Raises Removed."""
         worker = _worker_of(ticket)
         worker.state = self._ask("checkin", (Ok, Remove), client, worker.state, self.pool_state).state
 
     def update(self, ticket: Ticket, message: Any) -> None:  # noqa: ANN401
-        """Set the worker's state. Raises HookError, and LeaseError if the worker is gone."""
+        """Run `update` and set the worker's state. Raises HookError, or LeaseError if the worker is gone."""
         worker = ticket.worker
         if worker is None:
             raise LeaseError("this lease has lost its worker")
         worker.state = self._ask_for_client("update", (Ok,), message, worker.state).state
 
     def message(self, message: Any, ticket: Ticket) -> None:  # noqa: ANN401
-        """Set the worker's state. Raises Removed."""
+        """Run `message` and set the worker's state. Raises Removed."""
         worker = _worker_of(ticket)
         worker.state = self._ask("message", (Ok, Remove), message, worker.state).state
 
     def ping(self, lease: Any, ticket: Ticket) -> None:  # noqa: ANN401
-        """Set the worker's state. Raises Removed or Stopped."""
+        """Run `ping` and set the worker's state. Raises Removed or Stopped."""
         worker = _worker_of(ticket)
         answer = self._ask("ping", (Ok, Remove, Stop), lease, worker.state)
         if isinstance(answer, Stop):
@@ -99,11 +99,11 @@ class Hooks:
         worker.state = answer.state
 
     def terminate_worker(self, reason: Any, state: Any) -> None:  # noqa: ANN401
-        """Tell that the worker has ended."""
+        """Run `terminate_worker` after the worker has ended."""
         self._tell("terminate_worker", reason, state)
 
     def terminate_pool(self) -> None:
-        """Tell that the pool has ended. Whoever closes waits for the hook, but not for ever."""
+        """Run `terminate_pool` after the pool has ended. Waits at most LAST_HOOK_TIMEOUT_S seconds for it."""
         if self.overrides("terminate_pool"):
             args = ("terminate_pool", self.stop_reason, self.pool_state)
             last = threading.Thread(target=self._tell, args=args, name="pool-v2-terminate", daemon=True)
@@ -111,7 +111,7 @@ class Hooks:
             last.join(LAST_HOOK_TIMEOUT_S)
 
     def cancelled(self, context: str) -> None:
-        """Tell that a client went away."""
+        """Run `cancelled` after a client has given up."""
         if self.active:
             self._tell("cancelled", context, self.pool_state)
 
@@ -144,12 +144,12 @@ class Hooks:
 
 def _worker_of(ticket: Ticket) -> Worker:
     if ticket.worker is None:
-        raise Removed("down")  # it has died, and was taken back
+        raise Removed("down")  # the worker has died, and was taken back
     return ticket.worker
 
 
 def describe(reason: object) -> str:
-    """A reason in words, for events and logs."""
+    """Return a reason as text, for events and logs."""
     try:
         words = str(reason)
     except Exception:

@@ -1,7 +1,7 @@
-"""The pool's housekeeper: whatever takes time or runs an application's code, away from the supervisor's thread.
+"""The pool's housekeeper: runs slow jobs and application code outside the supervisor's thread.
 
-It calls the hooks that belong to no client, pings idle workers, ends sessions that nobody uses, weighs workers, and
-finds leases whose client is gone. It has no thread until there is something to do.
+It calls the hooks that belong to no client, pings idle workers, ends unused sessions, checks the memory of workers, and
+finds leases whose client is gone. Its thread starts with the first job.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class Housekeeper(Duties):
-    """Jobs run one after another, in the order in which they came; init hooks each in a thread of its own."""
+    """Runs jobs one after another in the order of arrival; each init hook runs in its own thread."""
 
     def __init__(self, runtime: Runtime, leases: Leases, calls: Calls, streaming: Streaming) -> None:
         self._runtime = runtime
@@ -47,21 +47,21 @@ class Housekeeper(Duties):
         self._streaming = streaming
         self._jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()  # over `_thread` and the two about init hooks
+        self._lock = threading.Lock()  # guards `_thread`, `_initialising` and `_initialised`
         self._starters: list[threading.Thread] = []
         self._stopped = False
         self._next_beat_ns = 0
-        self._due: dict[int, Worker] = {}  # whose ping must wait for another cycle
+        self._due: dict[int, Worker] = {}  # workers whose ping must wait for another cycle
         self._cycle_ends_ns = 0
         self._pings_left = 0
-        self._ending: set[str] = set()  # the sessions whose end is a job already
-        self._initialising: dict[int, bool] = {}  # by worker, whether it has ended meanwhile
+        self._ending: set[str] = set()  # sessions whose end is already queued as a job
+        self._initialising: dict[int, bool] = {}  # by worker id: whether the worker has ended meanwhile
         self._initialised: set[int] = set()
 
-    # In the supervisor's thread: nothing here may wait.
+    # These methods run in the supervisor's thread and must not wait.
 
     def started(self, worker: Worker) -> None:
-        """The worker has answered its init ping; with an init hook it is ready only after that."""
+        """Handle a worker that answered its init ping. With an init hook, the worker is ready only after the hook."""
         hooks = self._runtime.hooks
         if not hooks.overrides("init_worker"):
             if hooks.active:
@@ -79,12 +79,12 @@ class Housekeeper(Duties):
             self._failed(worker, str(error))
 
     def ping(self, worker: Worker) -> None:
-        """The worker has been idle for long enough: it is asked in this cycle, or in one to come."""
+        """Handle a worker that has been idle for the ping interval: ping it in this cycle or in a later one."""
         self._due.setdefault(worker.worker_id, worker)
         self._ping_some(now_ns())
 
     def ended(self, worker: Worker, reason: str) -> None:
-        """The worker has ended: its terminate hook hears of it."""
+        """Handle a worker that has ended: call its terminate hook."""
         worker_id = worker.worker_id
         self._leases.mail.pop(worker_id, None)
         self._due.pop(worker_id, None)
@@ -99,7 +99,7 @@ class Housekeeper(Duties):
             self.post(partial(self._runtime.hooks.terminate_worker, told, worker.state))
 
     def beat(self, now: int) -> int:
-        """Look for lost leases, worn sessions and heavy workers, every half second at most; when to come again."""
+        """Find lost leases; every half second, also expired sessions and large workers. Returns the next time (ns)."""
         while self._runtime.open.lost:
             self._reclaim(self._runtime.open.lost.popleft(), "was dropped")
         while self._runtime.open.dropped:
@@ -136,11 +136,11 @@ class Housekeeper(Duties):
     def _reclaim(self, record: Record, what: str) -> None:
         ticket = record.ticket
         if self._runtime.open.by_call.pop(ticket.call, None) is None:
-            return  # it had ended in order
+            return  # the lease has already ended normally
         self._streaming.reclaimed(ticket)
         if ticket.worker is None:
             if ticket.state is TicketState.WAITING:
-                self._runtime.supervisor.abandon(ticket)  # a task's, whose loop was closed
+                self._runtime.supervisor.abandon(ticket)  # the ticket of a task whose loop was closed
             return
         logger.warning(
             "pool %r: a lease of worker %s %s; it was opened at %s",
@@ -155,11 +155,11 @@ class Housekeeper(Duties):
             self.post(partial(self._runtime.hooks.cancelled, "checked_out"))
 
     def _take_back(self, record: Record, worker: Worker) -> None:
-        # The worker of this lease has ended, and its client does something else meanwhile, perhaps for ever.
+        # The worker of this lease has ended while its client, perhaps for a long time, does something else.
         runtime, ticket = self._runtime, record.ticket
         lease = record() if isinstance(record, Open) else None
         if lease is None or lease.owner is None:
-            return  # dropped, or a task's, which sees to that itself
+            return  # the lease was dropped, or belongs to a task, which handles this itself
         fate = partial(self._leases.fate, lease.deadline_ns, worker)
         why = fate()
         with runtime.lock:
@@ -184,17 +184,18 @@ class Housekeeper(Duties):
         with runtime.lock:
             workers = list(runtime.coordinator.workers.values())
             if not all(worker.usable for worker in workers):
-                return  # one at a time
+                return  # retire one worker at a time
         for worker in workers:
             if _resident_bytes(worker.transport.pid) > limit_bytes:
                 with runtime.lock:
                     if worker.usable:
-                        runtime.coordinator.condemn(worker, "")  # a leased one when it is given back
+                        runtime.coordinator.condemn(worker, "")  # a leased worker is ended at its checkin
                 runtime.supervisor.look()
                 return
 
     def _ping_some(self, now: int) -> None:
-        # A cycle lasts as long as the ping interval and has so many pings; who was not asked comes first in the next.
+        # A cycle lasts one ping interval and has at most `max_idle_pings` pings. The remaining workers come first in
+        # the next.
         config = self._runtime.config
         interval_ns = int((config.ping_interval_s or 0.0) * 1e9)
         if now >= self._cycle_ends_ns:
@@ -211,10 +212,10 @@ class Housekeeper(Duties):
         runtime = self._runtime
         runtime.supervisor.decide(lambda: runtime.coordinator.ready(worker, now_ns()))
 
-    # In the housekeeper's own threads.
+    # These methods run in the housekeeper's own threads, unless stated otherwise.
 
     def post(self, job: Callable[[], object]) -> None:
-        """Have a job done some time soon. From any thread."""
+        """Queue a job for the housekeeper's thread. May be called from any thread."""
         if self._stopped:
             return
         self._jobs.put(job)
@@ -227,7 +228,7 @@ class Housekeeper(Duties):
                     self._thread = thread
 
     def broadcast(self, message: Any) -> int:  # noqa: ANN401 - the application's own
-        """Give the message to every worker that is idle now, before it serves anybody; how many that are."""
+        """Send the message to every idle worker, before it serves again. Returns the number of these workers."""
         runtime = self._runtime
         with runtime.lock:
             if runtime.coordinator.closing:
@@ -241,14 +242,14 @@ class Housekeeper(Duties):
         return len(idle)
 
     def stop(self) -> None:
-        """Do what is still to be done, and end the threads; a hook that does not return is left behind."""
+        """Run the remaining jobs, and end the threads. Does not wait for a hook that hangs."""
         self._stopped = True
         self._jobs.put(None)
-        self._jobs.put(None)  # one more, for the case below
+        self._jobs.put(None)  # a second end mark, for the case below
         deadline = deadline_ns(JOIN_TIMEOUT_S)
         me = threading.current_thread()
         if self._thread is me:
-            self._run()  # a hook closes the pool: the jobs after it are done here
+            self._run()  # a hook closes the pool: run the remaining jobs here
         for thread in [*self._starters, *([self._thread] if self._thread is not None else [])]:
             if thread is not me:
                 thread.join(max(0.0, remaining_s(deadline)))
@@ -257,7 +258,7 @@ class Housekeeper(Duties):
         while (job := self._jobs.get()) is not None:
             try:
                 job()
-            except BaseException:  # nobody but this thread would hear of it
+            except BaseException:  # no other thread would see the error
                 logger.exception("pool %r: a job of its housekeeper failed", self._runtime.process_manager.name)
 
     def _init_worker(self, worker: Worker) -> None:
@@ -280,7 +281,7 @@ class Housekeeper(Duties):
             took = True
         except Removed as removed:
             reason = removed.args[0] or "removed"
-        except BaseException as error:  # nobody but this thread would hear of it
+        except BaseException as error:  # no other thread would see the error
             reason = error
         if took and (worker.transport.dirty or lease.fate is not None):
             reason = lease.lost() if lease.fate is not None else "its init hook broke off a call"
@@ -308,13 +309,14 @@ class Housekeeper(Duties):
         runtime.supervisor.decide(lambda: runtime.coordinator.start_failed(worker, message, now_ns()))
 
     def _with_idle(self, worker: Worker, ping_after_ns: int | None = None) -> None:
-        # Lease the worker to the pool itself for its mail, or for a ping if it has been idle for so long.
+        # Leases the worker to the pool itself to deliver its messages, or for a ping if it was idle for
+        # `ping_after_ns`.
         runtime = self._runtime
         lease, ticket = self._own_lease(runtime.config.ping_timeout_s)
         with runtime.lock:
             since_ns = worker.idle_since_ns
             if ping_after_ns is None and not self._leases.mail.get(worker.worker_id):
-                return  # its clients have heard it
+                return  # its clients have already delivered the messages
             if ping_after_ns is not None and now_ns() - since_ns < ping_after_ns:
                 return
             if not runtime.coordinator.take(worker, ticket):
@@ -333,7 +335,7 @@ class Housekeeper(Duties):
             reason = removed.args[0] or "removed"
         except Stopped as stopped:
             runtime.stop_because(stopped.args[0])
-        except BaseException as error:  # nobody but this thread would hear of it
+        except BaseException as error:  # no other thread would see the error
             reason = error
         if reason is not None:
             self._leases.mark_ended(worker, reason)
@@ -353,13 +355,13 @@ class Housekeeper(Duties):
         try:
             with runtime.lock:
                 worn = runtime.coordinator.sessions.expired(ttl_ns, now_ns())
-            if session_id in worn:  # nobody has used it meanwhile
+            if session_id in worn:  # no call has used it meanwhile
                 run(self._calls.end_session(THREAD, session_id))
         finally:
             self._ending.discard(session_id)
 
     def _own_lease(self, timeout_s: float) -> tuple[Lease, Ticket]:
-        # A lease for the pool itself, which counts in no statistics.
+        # Returns a lease for the pool itself; its calls count in no statistics.
         me, deadline = threading.get_ident(), deadline_ns(timeout_s)
         ticket = Ticket(next(self._runtime.ids), deadline_ns=deadline, thread_id=me)
         ticket.state = TicketState.ACCEPTED

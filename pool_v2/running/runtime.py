@@ -1,11 +1,10 @@
-"""What every way into V2 stands on: the one lock, the coordinator under it, the supervisor, and a worker's way to a
-client and back.
+"""The common base of all entry points of V2: the lock, the coordinator, the supervisor, checkout and checkin.
 
-Refuses to know how a call is made, and the interface's options; the pool in front of it can be dropped without being
-closed.
+Calls are made in `pool_v2.calls`; options are handled by PoolV2. The PoolV2 object in front of the runtime can be
+dropped without being closed.
 
-Interrupts. A KeyboardInterrupt may come between any two steps. Whatever it breaks off ends in `give_up`, which gives
-the worker back, or has the supervisor take it; what it tore in the coordinator's records the next `plan` mends.
+Interrupts. A KeyboardInterrupt may come between any two steps. An interrupted call always reaches `give_up`, which
+gives the worker back or lets the supervisor take it. The next `plan` repairs the coordinator's state.
 """
 
 from __future__ import annotations
@@ -52,30 +51,30 @@ from poolproof.pool_v2.running.supervisor import Duties, Supervisor
 CALL_TIMEOUT_S = 30.0
 CHECKOUT_TIMEOUT_S = 5.0
 LAST_CALLS_S = 0.5
-"""How long the close of an observed pool waits for the outcomes of calls that it has ended."""
+"""How long the close of an observed pool waits for the outcomes of calls that it has ended, in seconds."""
 LAST_CALLS_LOOK_S = 0.001
 END_TIMEOUT_S = 5.0
-"""How long killed workers may take to end at close."""
+"""How long killed workers may take to end at close, in seconds."""
 _ACCEPT, _CHECKIN, _DONE = EventKind.ACCEPT, EventKind.CHECKIN, EventKind.DONE
 _ACCEPTED, _OFFERED, _WAITING = TicketState.ACCEPTED, TicketState.OFFERED, TicketState.WAITING
 
 
 class OpenLeases:
-    """The leases that outlive the function that opened them, and what the interpreter puts down when one is lost."""
+    """The open leases, and the records that the interpreter appends when a lease is lost."""
 
     def __init__(self) -> None:
         self.by_call: dict[int, Record] = {}
         self.lost: deque[Open] = deque()
-        """Leases that were garbage-collected, put here by the interpreter."""
+        """Leases that were garbage-collected, appended by the interpreter."""
         self.dropped: deque[Callable[[], object]] = deque()
-        """What a coroutine's finalizer could not do where it ran, perhaps under the pool's lock."""
+        """The postponed work of coroutine finalizers, which may run under the pool's lock."""
 
 
 class Runtime:
-    """One pool's state and its supervision. Every method may be called from any thread.
+    """The state and supervision of one pool. Every method may be called from any thread.
 
-    Invariant: a worker's transport is used by the one client whose ticket holds the worker, from grant to leave; but
-    its request may be written by the thread that granted it the worker (`poolproof.pool_v2.calls.handoff`).
+    Invariant: from grant to leave, only the client whose ticket holds the worker uses the worker's transport.
+    Exception: the thread that granted the worker may write the client's request (`poolproof.pool_v2.calls.handoff`).
     """
 
     def __init__(self, config: PoolConfig, observer: Observer | None, behaviour: WorkerBehaviour | None) -> None:
@@ -108,7 +107,7 @@ class Runtime:
             raise
 
     def begin(self, duties: Duties) -> None:
-        """Start the supervisor, which leaves `duties` to others. If that fails, nothing of the pool is left."""
+        """Start the supervisor, which delegates slow work to `duties`. If that fails, the whole pool is shut down."""
         self._duties = duties
         try:
             self.supervisor = Supervisor(
@@ -126,29 +125,29 @@ class Runtime:
             self.process_manager.disband()
             raise
 
-    # A worker's way to a client and back.
+    # Checkout and checkin.
 
     def told(self, error: PoolError) -> PoolError:
-        """What the caller is told: a worker that the close has ended did not crash."""
+        """Return the error for the caller: PoolClosed, not WorkerCrashed, for a worker that `close` has ended."""
         if type(error) is WorkerCrashed and self.coordinator.closing and error.sent is not Sent.NO:
             message = f"pool {self.process_manager.name!r} was closed during the call"
             return PoolClosed(message, sent=error.sent, worker_id=error.worker_id)
         return error
 
     def tell_done(self, number: int, outcome: str) -> None:
-        """Note for the observer that the call has this outcome; before it is counted, for which `close` waits."""
+        """Note the call's outcome for the observer, before the outcome is counted, because `close` waits for that."""
         if self.log is not None:
             self.log.append((_DONE, now_ns(), number, None, None, outcome))
-            if self.log.closed:  # a call on a closed pool has its outcome too
+            if self.log.closed:  # deliver the outcome of a call on a closed pool, too
                 self.log.tell_late()
 
     def tidy(self, failure: type[BaseException] | None) -> None:
-        """Add up the calls that have ended, if there are many; `failure` is what ended the last, if no PoolError."""
+        """Sum up ended calls if there are many. `failure` is the type of the error that ended the last call, if any."""
         if len(self.accounts.calls) > MOST_UNCOUNTED and failure is not GeneratorExit:  # see give_up
             self.accounts.sum_up()
 
     def enter(self, ticket: Ticket, again: bool = False) -> None:
-        """Give the ticket a worker (ACCEPTED) or a place in the queue (WAITING), or raise why not."""
+        """Give the ticket a worker (ACCEPTED) or a place in the queue (WAITING). Otherwise raises the reason."""
         with self.lock:
             self.coordinator.enter(ticket, now_ns(), again=again)
         if self.log is not None and ticket.state is _ACCEPTED:
@@ -157,17 +156,17 @@ class Runtime:
             self.supervisor.look()
 
     def settle(self, ticket: Ticket, label: str) -> None:
-        """End the wait of a ticket whose client cannot just take what it was offered: ACCEPTED, or raises why not."""
+        """End the wait of a ticket whose client cannot simply accept an offer: ACCEPTED; otherwise raises why not."""
         with self.lock:
             if ticket.state is _OFFERED:
                 self.coordinator.accept(ticket)
             state = ticket.state
             if state is _WAITING:
-                ticket.claim = None  # whoever offers it a worker from now on sends nothing
+                ticket.claim = None  # threads that grant a worker from now on write no request
             holders = self.coordinator.open_calls() if state is _WAITING else []
         if ticket.error is not None:
             raise ticket.error
-        late = ticket.deadline_ns <= now_ns() and not take_back(ticket)  # no time is left to do anything with it
+        late = ticket.deadline_ns <= now_ns() and not take_back(ticket)  # no time is left to use the worker
         if state is not _ACCEPTED or late:
             self.hooks.cancelled("queued")
             raise CheckoutTimeout(
@@ -176,10 +175,10 @@ class Runtime:
             )
 
     def leave(self, ticket: Ticket, *, reason: str = "") -> None:
-        """Check the worker in: the exchange is over. A `reason` ends it, and so does something that is outstanding."""
+        """Check the worker in after an exchange. The worker is ended for a `reason` or an outstanding response."""
         worker = ticket.worker
         if worker is not None and worker.transport.dirty:
-            self.give_up(ticket, None, reason=reason)  # a snapshot that was not answered
+            self.give_up(ticket, None, reason=reason)  # a snapshot was not answered
             return
         if self.log is not None and worker is not None:
             self.log.append((_CHECKIN, now_ns(), ticket.call, ticket.worker_id))
@@ -193,26 +192,27 @@ class Runtime:
             self.supervisor.look()
 
     def give_up(self, ticket: Ticket, error: BaseException | None, *, reason: str = "") -> None:
-        """Give back what the ticket has, in whatever state, because of this error. It owns nothing then.
+        """Give back what the ticket holds, in whatever state, because of `error`. Afterwards the ticket owns nothing.
 
-        GeneratorExit may come in the garbage collector, under any lock: the supervisor does the work a little later.
+        GeneratorExit may come in the garbage collector, under any lock; then the supervisor does the work a little
+        later.
         """
         if isinstance(error, GeneratorExit):
             self.open.dropped.append(partial(self._give_back, ticket, error, reason))
             return
         try:
             self._give_back(ticket, error, reason)
-        except BaseException:  # an interrupt came into these very steps
+        except BaseException:  # an interrupt came during the cleanup itself
             self.supervisor.abandon(ticket)
             raise
 
     def _give_back(self, ticket: Ticket, error: BaseException | None, reason: str) -> None:
-        written = take_back(ticket)  # whoever may be writing for it is done after this, so what is dirty is known
+        written = take_back(ticket)  # after this no other thread writes for the ticket, so `dirty` is final
         worker, state = ticket.worker, ticket.state
         dirty = worker is not None and worker.reachable and bool(worker.transport.dirty or written)
         if dirty and worker is not None and not worker.killed:
-            self.supervisor.signal(Act.KILL, worker, "dirty")  # before anybody is told of the timeout
-            worker.killed = True  # and not before it was: an interrupt may come between
+            self.supervisor.signal(Act.KILL, worker, "dirty")  # before the client sees the timeout
+            worker.killed = True  # only after the kill, because an interrupt may come between
         if self.log is not None:
             if state in (_WAITING, _OFFERED):
                 self.log.note(EventKind.WITHDRAW, ticket.call, ticket.worker_id)
@@ -222,7 +222,7 @@ class Runtime:
             offered = self.coordinator.leave(ticket, now_ns(), clean=not dirty, reason=reason)
             if error is not None and not isinstance(error, Exception):
                 self.coordinator.suspect()
-        if ticket.reply_pipe is not None:  # so that an error that is kept keeps no descriptor
+        if ticket.reply_pipe is not None:  # so that an error that is kept does not keep a descriptor
             ticket.reply_pipe = None
             if worker is not None and dirty:
                 worker.transport.reply_pipe = None
@@ -234,7 +234,7 @@ class Runtime:
             self.supervisor.look()
 
     def release_session(self, number: int, session: Session, failure: type[BaseException] | None) -> None:
-        """This call uses its session no more; what `give_up` says of GeneratorExit holds here too."""
+        """Record that this call no longer uses its session. Handles GeneratorExit like `give_up`."""
         if failure is GeneratorExit:
             self.open.dropped.append(partial(self.release_session, number, session, None))
             return
@@ -242,7 +242,7 @@ class Runtime:
             self.coordinator.sessions.release(session, number, now_ns())
 
     def may_go_elsewhere(self, error: BaseException, until: int) -> bool:
-        """Whether a call that failed so can be tried on another worker: nothing of it was sent."""
+        """Return whether a call that failed with `error` can be tried on another worker: nothing was sent."""
         if not isinstance(error, WorkerCrashed) or error.sent is not Sent.NO or self.coordinator.closing:
             return False
         return remaining_s(until) > 0
@@ -250,15 +250,18 @@ class Runtime:
     # The pool as a whole.
 
     def limit_s(self, timeout_s: float | None) -> float:
-        """A call's limit in seconds."""
+        """Return the timeout of a call in seconds."""
         return duration("timeout_s", timeout_s, self.config.call_timeout_s, CALL_TIMEOUT_S)
 
     def wait_s(self, checkout_timeout_s: float | None) -> float:
-        """How long a call waits for a worker, in seconds."""
+        """Return the checkout timeout of a call in seconds."""
         return duration("checkout_timeout_s", checkout_timeout_s, self.config.checkout_timeout_s, CHECKOUT_TIMEOUT_S)
 
     def warm_up(self, n: int, deadline: int) -> int:
-        """Wait until `n` workers are ready, or the deadline or an open circuit; how many are. Raises PoolClosed."""
+        """Wait until `n` workers are ready, the deadline, or an open circuit. Returns how many are ready.
+
+        Raises PoolClosed.
+        """
         coordinator = self.coordinator
         with self.lock:
             self._require_open()
@@ -277,11 +280,11 @@ class Runtime:
             raise PoolClosed(f"pool {self.process_manager.name!r} is closed")
 
     def next_id(self) -> int:
-        """A number for a call that nobody has used."""
+        """Return an unused call number."""
         return next(self.ids)
 
     def stop_because(self, reason: object) -> None:
-        """Close the pool from within, for a reason that whoever comes later is told. Only the first reason counts."""
+        """Close the pool from within. Later calls get the reason in their PoolClosed. Only the first reason counts."""
         with self.lock:
             if self.coordinator.closing or self.coordinator.stop_reason:
                 return
@@ -290,7 +293,7 @@ class Runtime:
         threading.Thread(target=self.close, args=(self.config.close_grace_s,), name="pool-v2-stop", daemon=True).start()
 
     def status(self) -> PoolStatus:
-        """A consistent snapshot."""
+        """Return a consistent snapshot."""
         outcomes, in_flight = self.accounts.sum_up()
         coordinator = self.coordinator
         with self.lock:
@@ -302,7 +305,7 @@ class Runtime:
                     served=worker.served,
                 )
                 for worker in coordinator.workers.values()
-                if not worker.exited_ns or worker.worker_id in coordinator.held  # of others nothing lives
+                if not worker.exited_ns or worker.worker_id in coordinator.held  # others have no living process
             )
             return PoolStatus(
                 name=self.process_manager.name,
@@ -318,11 +321,14 @@ class Runtime:
             )
 
     def close(self, grace_s: float) -> None:
-        """Refuse, drain for at most `grace_s` seconds, end, bury. Idempotent; a second caller waits for the first."""
+        """Refuse calls, drain for at most `grace_s` seconds, end and reap workers. Idempotent.
+
+        A second caller waits for the first.
+        """
         deadline = deadline_ns(min(grace_s, 366 * 86400.0))
         with self._closing:
             if self._closed.is_set() or self._close_begun:
-                return  # done; or a hook calls in the middle of a close in this very thread
+                return  # already closed, or a hook calls `close` during the close in this thread
             self._close_begun = True
             try:
                 with self.lock:
@@ -353,7 +359,8 @@ class Runtime:
                 self._close_begun = False
 
     def _let_go(self) -> None:
-        # Nobody watches the workers any more. One may have outlived its kill; its client looks at it and at the clock.
+        # The supervisor no longer watches the workers. If a worker outlived its kill, its client now checks it and the
+        # clock.
         for ticket in self.coordinator.open_calls():
             worker = ticket.worker
             if worker is not None:
@@ -362,7 +369,7 @@ class Runtime:
                 ticket.wake()
 
     def _await_outcomes(self, deadline: int) -> None:
-        # Clients that the close has woken are just about to note what became of their calls.
+        # Clients that the close has woken are about to note the outcomes of their calls.
         while IN_FLIGHT in self.accounts.calls.copy().values() and now_ns() < deadline:
             time.sleep(LAST_CALLS_LOOK_S)
 
@@ -394,9 +401,9 @@ def _ns(seconds: float | None) -> int | None:
 
 
 def close_in_background(runtime: Runtime) -> None:
-    """Close at once, in a thread of its own: a finalizer may run in any thread, under any lock.
+    """Close at once in a new thread, because a finalizer may run in any thread and under any lock.
 
-    A forked child's copy is only forgotten: what it would end is its parent's.
+    In a forked child the copy is only dropped, because the workers belong to the parent.
     """
     try:
         runtime.process_manager.require_owner()

@@ -1,7 +1,7 @@
-"""V2's supervisor: one thread that starts workers, watches them and the calls' deadlines, and buries them.
+"""V2's supervisor: one thread that starts workers, watches them and the calls' deadlines, and reaps them.
 
-It never touches a call but to end its worker: whatever it waits for, clients and their workers go on. It knows nothing
-of the queue; what is to be done it asks the coordinator, under the lock, and does it outside.
+It affects a call only by ending its worker; while it waits, clients and workers go on. It does not use the queue: under
+the lock it asks the coordinator for actions, and carries them out outside the lock.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ from poolproof.pool_v2.core.worker_table import NEVER_NS, Worker
 from poolproof.pool_v2.running.event_log import EventLog
 
 LONGEST_SLEEP_S = 1.0
-"""Even an idle pool looks so often: what the interpreter itself puts down (a lost lease) comes without a sign."""
+"""The maximum sleep of an idle pool's supervisor: the interpreter records a lost lease without a wake-up."""
 ROUNDING_S = 0.0005
 FAULT_PAUSE_S = 0.05
-"""After a fault of its own: what fails again and again must not take a processor and fill the log."""
+"""The pause after an internal error, so that a repeated error does not use a whole processor and fill the log."""
 logger = logging.getLogger(__name__)
 _LIVING: weakref.WeakSet[Supervisor] = weakref.WeakSet()
 
 
 class Duties:
-    """What the supervisor leaves to others, since it may not wait; each may be called from its thread."""
+    """Work that the supervisor delegates, because it must not wait. It calls each method from its own thread."""
 
     def started(self, worker: Worker) -> None:
-        """The worker has answered its init ping."""
+        """Handle a worker that answered its init ping."""
 
     def ping(self, worker: Worker) -> None:
-        """The worker is to be asked whether it is well."""
+        """Check the health of an idle worker."""
 
     def ended(self, worker: Worker, reason: str) -> None:
-        """The worker has ended."""
+        """Handle a worker that has ended."""
 
     def beat(self, now: int) -> int:
-        """Some time has passed; when to be called again at the latest."""
+        """Do periodic work. Returns when to call again at the latest, in nanoseconds."""
         return NEVER_NS
 
     def stop(self) -> None:
-        """The pool closes: do what is still to be done, and end."""
+        """Finish the remaining work when the pool closes, and end."""
 
 
 class Supervisor:
-    """Carries out the coordinator's orders.
+    """Carries out the coordinator's actions.
 
-    Invariant: a worker's descriptors are closed by this thread alone, after the coordinator said BURY, which it says
-    only when nobody holds the worker.
+    Invariant: only this thread closes a worker's descriptors, after the coordinator's BURY action, which comes only
+    when no ticket holds the worker.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Supervisor:
         self.progress = threading.Condition(lock)
         self._abandoned: deque[Ticket] = deque()
         self.refused: list[Ticket] = []
-        """Whom a close refuses. It wakes them itself; but it may be interrupted before it has."""
+        """Tickets that `close` refuses. It wakes them itself, unless it is interrupted first."""
         self._starting: dict[Worker, tuple[Start, int]] = {}
         self._gone: list[Worker] = []
         self._unannounced: list[Worker] = []
@@ -97,11 +97,11 @@ class Supervisor:
         _LIVING.add(self)
 
     def start(self) -> None:
-        """Begin, with the first look at what is to be done."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; every worker should be buried by then. Idempotent."""
+        """End the thread; every worker should be reaped by then. Idempotent."""
         self._stopping = True
         self.look()
         self._thread.join()
@@ -112,38 +112,38 @@ class Supervisor:
                 os.close(self._wake)
 
     def look(self) -> None:
-        """Have it look at what is to be done. From any thread, outside the lock."""
-        # A client that leaves after the end must not write to a descriptor that was given to another by then.
+        """Wake the supervisor to check for due actions. May be called from any thread, outside the lock."""
+        # A client that leaves after the end must not write to a descriptor number that has been reused since.
         with self._ending:
             if not self._ended:
                 os.eventfd_write(self._wake, 1)
 
     def abandon(self, ticket: Ticket) -> None:
-        """The client of this ticket was interrupted, or is gone: take what it holds. Never waits for the lock."""
+        """Take back what this ticket holds, because its client was interrupted or is gone. Never waits for the lock."""
         self._abandoned.append(ticket)
         self.look()
 
     def emit(self, kind: EventKind, worker_id: int, pid: int | None, detail: str = "") -> None:
-        """Note a step of a worker, if somebody observes the pool."""
+        """Note a step of a worker, if the pool has an observer."""
         if self._log is not None:
             self._log.note(kind, None, worker_id, pid, detail)
 
     def wake(self, tickets: list[Ticket]) -> None:
-        """Tell these clients that they have a worker, or none to hope for. Outside the lock."""
+        """Wake the clients of these tickets: each was granted a worker or was refused. Call outside the lock."""
         for ticket in tickets:
             if ticket.worker is not None:
                 hand_over(ticket, self._log)
             else:
                 ticket.wake()
 
-    # The supervisor's thread.
+    # These methods run in the supervisor's thread, unless stated otherwise.
 
     def _run(self) -> None:
         while not self._stopping:
             try:
                 self._turn()
             except Exception:
-                # Without this thread no deadline is kept, so it goes on whatever one turn has met.
+                # Without this thread no deadline is kept, so it continues after any error.
                 logger.exception("pool %r: its supervisor met a fault of its own", self._process_manager.name)
                 time.sleep(FAULT_PAUSE_S)
 
@@ -161,11 +161,11 @@ class Supervisor:
         starts = sum(order.act is Act.START for order in orders)
         failed = self._carry_out_all(orders[:starts])
         while self._gone:
-            self._gone.pop().transport.reap()  # which may wait for the zygote, that forks meanwhile
+            self._gone.pop().transport.reap()  # may wait for the zygote, which forks meanwhile
         failed += self._carry_out_all(orders[starts:])
         self._announce()
         times = [watch_ns, self._duties.beat(now), *(deadline for _, deadline in self._starting.values())]
-        done = any(order.act is not Act.WAKE for order in orders)  # then there may be more; a client wakes by itself
+        done = any(order.act is not Act.WAKE for order in orders)  # then more may be due; a woken client acts by itself
         if failed:
             time.sleep(FAULT_PAUSE_S)
         sleep_s = 0.0 if done else min((min(times) - now_ns()) / 1e9 + ROUNDING_S, LONGEST_SLEEP_S)
@@ -177,14 +177,14 @@ class Supervisor:
                 react(worker)
 
     def decide(self, decision: Callable[[], list[Ticket] | None]) -> None:
-        """Tell the coordinator what happened, and wake whom that concerns. From any thread."""
+        """Report an event to the coordinator, and wake the affected clients. May be called from any thread."""
         with self.lock:
             woken = decision()
             self.progress.notify_all()
         self.wake(woken or [])
 
     def _carry_out_all(self, orders: list[Action]) -> int:
-        # How many of them failed. The coordinator gives most once, so one that fails must not cost those behind it.
+        # Returns how many failed. Most actions come only once, so a failed action must not prevent the later ones.
         failed = 0
         for order in orders:
             try:
@@ -218,7 +218,7 @@ class Supervisor:
                 assert_never(order.act)
 
     def signal(self, act: Act, worker: Worker, reason: str) -> None:
-        """Ask or force a worker to end."""
+        """Ask a worker to exit, or kill it."""
         transport: Transport = worker.transport
         reason = "retired" if act is Act.RETIRE else reason
         self.emit(EventKind.KILL, worker.worker_id, transport.pid, reason)
@@ -243,12 +243,12 @@ class Supervisor:
         worker_id = self._process_manager.next_id()
         with self.lock:
             if self._coordinator.closing:
-                return  # nobody would end it
+                return  # a new worker would never be ended
             worker = self._coordinator.started(worker_id, now_ns())
         try:
             transport: Transport = self._process_manager.spawn(worker_id)
         except Exception as error:
-            # Whatever it is, there is no worker, and its place must be free again.
+            # On any error there is no worker, and its place must become free again.
             message = str(error)
             if not isinstance(error, StartFailed):
                 logger.exception("pool %r: a worker could not be started", self._process_manager.name)
@@ -274,10 +274,10 @@ class Supervisor:
         self._watch(transport.answer_fd, worker, self._on_handshake)
 
     def _announce(self) -> None:
-        # Last of all in a turn: a zygote may take a moment until it can tell the pid.
+        # At the end of a turn, because a zygote may need a moment until it knows the pid.
         while self._unannounced:
             worker = self._unannounced.pop(0)
-            self.emit(EventKind.SPAWN, worker.worker_id, worker.transport.pid or None)  # 0: not yet forked
+            self.emit(EventKind.SPAWN, worker.worker_id, worker.transport.pid or None)  # 0: not forked yet
 
     def _check_starts(self) -> None:
         now = now_ns()
@@ -330,7 +330,7 @@ class Supervisor:
 
 def _after_fork_in_child() -> None:
     for supervisor in list(_LIVING):
-        supervisor._ending = threading.Lock()  # whoever held it is in the parent
+        supervisor._ending = threading.Lock()  # the thread that held it is in the parent
         supervisor._close_in_child()
 
 
