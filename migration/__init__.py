@@ -1,4 +1,7 @@
-"""The migration itself: two pools as one, switched over step by step, and back at once. No tool is imported."""
+"""The migration from v1 to v2: both pools behind one interface, a stepwise switch and an immediate rollback.
+
+Imports no command-line tool.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The statistics of a migrating pool: each call from its entry to its one outcome, however it was served.
+"""Counts the calls of a migrating pool: each call from its entry to its one outcome, whichever pool served it.
 
-Knows nothing of pools: copies and handovers, which no caller made, are not in it. A call is one key of `calls`, set
-once when it begins and once when it ends, each by one step of the interpreter, into which no interrupt can come.
+Independent of pools. Copies and handovers are not counted, because no caller made them. A call is one key of `calls`,
+set once when the call begins and once when it ends. Each assignment is atomic, so no interrupt can split it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MOST_UNCOUNTED = 64
 
 
 class Accounts:
-    """Every call of one pool. `calls` has the outcome of each that is not summed up yet, by number."""
+    """The calls of one pool. `calls` maps the number of each call that is not summed up yet to its outcome."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,9 +24,9 @@ class Accounts:
         self._ended: Counter[str] = Counter()
 
     def sum_up(self) -> Statistics:
-        """All calls so far."""
+        """Return the statistics of all calls so far."""
         with self._lock:
-            for number, outcome in self.calls.copy().items():  # in one step: callers go on without the lock
+            for number, outcome in self.calls.copy().items():  # atomic: callers take no lock
                 if outcome != IN_FLIGHT:
                     self._ended[outcome] += 1
                     del self.calls[number]

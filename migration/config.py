@@ -1,9 +1,9 @@
-"""Reads a migration's plan from code, the environment and a TOML file; what stands first in this row counts.
+"""Reads a migration's plan. Sources by precedence: code, the environment, a TOML file.
 
-Knows nothing of pools. In the environment: POOLPROOF_POOL_VERSION (v1, v2, shadow or canary:25) is `begin`,
-POOLPROOF_MIGRATION_STATE is `state_file`. In TOML: the table `migration` of poolproof.toml, or
-`tool.poolproof.migration` of pyproject.toml, with the table `guardrails` in it. Whatever is not known is an error that
-names the nearest valid one.
+Independent of pools. Environment: POOLPROOF_POOL_VERSION (v1, v2, shadow or canary:25) sets `begin`,
+POOLPROOF_MIGRATION_STATE sets `state_file`. TOML: the table `migration` of poolproof.toml, or
+`tool.poolproof.migration` of pyproject.toml; its sub-table `guardrails` sets the limits. An unknown name is an error
+that suggests the nearest valid name.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def load_plan(
     environ: Mapping[str, str] | None = None,
     **code: Any,  # noqa: ANN401 - the options of Plan
 ) -> Plan:
-    """The plan, whose options may be given as keywords too; `guardrails` as a mapping or as Guardrails.
+    """Load the plan. Keywords are options of Plan; `guardrails` may be a mapping or a Guardrails.
 
-    `toml` is the file to read; if it is not given, poolproof.toml or else pyproject.toml of the current folder, if any.
-    Raises ConfigError that names what is unknown or cannot be, and where it stands.
+    `toml` is the file to read (default: poolproof.toml or else pyproject.toml in the current folder, if it exists).
+    Raises ConfigError for an unknown or invalid option and names its source.
     """
     require_known(code, field_names(Plan), "option")
     options = {**_from_toml(toml), **_from_environment(os.environ if environ is None else environ)}
@@ -87,5 +87,5 @@ def _from_toml(wanted: str | os.PathLike[str] | None) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     if isinstance(state := table.get("state_file"), str):
-        table["state_file"] = str(path.parent / state)  # beside the file that names it
+        table["state_file"] = str(path.parent / state)  # relative to the folder of the TOML file
     return dict(table)

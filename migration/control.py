@@ -1,7 +1,8 @@
-"""Where a migration stands in this process: follows the state file, rolls back at a breach, goes on in time.
+"""The position of a migration in this process: follows the state file, rolls back at a breach, promotes on schedule.
 
-Knows nothing of pools and calls: those read `step`, once for each call, and it is replaced as a whole. A change within
-this process is in force before it is written; one in the file is followed within `plan.poll_s` seconds.
+Independent of pools and calls. Each call reads `step` once; `step` is always replaced as a whole. A rollback takes
+effect in this process before it is written to the state file. A change in the file takes effect within `plan.poll_s`
+seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ AUTOMATIC = "plan"
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What is in force: a position, and the number of the step for the witness. `plain`: v1 serves, nobody watches."""
+    """The active position, with the step's number for the metrics. `plain`: v1 serves alone and nothing is measured."""
 
     position: Position
     epoch: int
@@ -33,7 +34,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """A change of position, as it is told to whoever asked for it."""
+    """A change of position, as reported to the `on_change` callback."""
 
     before: Position
     after: Position
@@ -42,13 +43,13 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Control:
-    """The position of one migrating pool. `look` is called by a thread of its own, again and again."""
+    """Controls the position of one migrating pool. A background thread calls `look` repeatedly."""
 
     def __init__(self, plan: Plan, witness: Witness, on_change: Callable[[Moved], None] | None = None) -> None:
         self._plan = plan
         self._witness = witness
         self._on_change = on_change
-        # Whoever changes the position writes a file too; no call ever takes this lock.
+        # Held while the position changes, which also writes a file. No call ever takes this lock.
         self._changing = threading.RLock()
         self._state = None if plan.state_file is None else StateFile(plan.state_file)
         self._stamp: tuple[int, int, int] | None = None
@@ -67,7 +68,7 @@ class Control:
             if entry is None:
                 try:
                     entry = self._state.write(position, who=whoami(), why="begun as configured", expected=0)
-                except StateConflict:  # another process began at this very moment
+                except StateConflict:  # another process created the file at the same time
                     entry = self._state.read()
                 self._stamp = self._state.stamp()
             if entry is not None:
@@ -78,11 +79,11 @@ class Control:
 
     @property
     def position(self) -> Position:
-        """What is in force."""
+        """The active position."""
         return self.step.position
 
     def change(self, position: Position, *, who: str = "", why: str) -> None:
-        """Put a position in force, and write it down. Raises StateError if it cannot: then nothing changes."""
+        """Write the position to the state file and activate it. If writing fails, raises StateError, without effect."""
         if not why.strip():
             raise ConfigError("why '': a change of a migration needs a reason")
         with self._changing:
@@ -93,7 +94,7 @@ class Control:
             self._set(position, who, why)
 
     def roll_back(self, why: str, *, who: str = "") -> None:
-        """Back to v1, at once: in this process first, and then in the file, whatever stands there."""
+        """Roll back to v1 at once: first in this process, then in the state file, whatever position the file has."""
         with self._changing:
             who = who or whoami()
             self._set(Position(), who, why)
@@ -102,14 +103,14 @@ class Control:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Nothing changes meanwhile. Raises ConfigError unless v1 serves alone."""
+        """Prevent changes during the block. Raises ConfigError unless v1 serves alone."""
         with self._changing:
             if not self.step.plain:
                 raise ConfigError(f"the migration stands at {self.position}, so v2 is in use; roll back first")
             yield
 
     def look(self) -> None:
-        """Follow the file; roll back if a limit is breached; go on if the plan says so."""
+        """Follow the state file, roll back at a breach, and promote if the plan is automatic and a step is due."""
         with self._changing:
             self._follow()
             self._write_down()
@@ -147,7 +148,7 @@ class Control:
     def _take(self, entry: Entry) -> None:
         self._sequence = entry.sequence
         self.trouble = entry.trouble
-        self._unwritten = None  # whoever wrote this knew what was in force
+        self._unwritten = None  # the process that wrote this entry replaced our pending rollback
         if entry.trouble:
             logger.error("the migration falls back to v1: %s", entry.trouble)
             self._set(Position(), "state file", entry.trouble)
@@ -161,7 +162,7 @@ class Control:
         try:
             entry = self._state.write(Position(), who=who, why=why)
         except StateError as error:
-            if self.trouble != str(error):  # it is tried again with each look, and told once
+            if self.trouble != str(error):  # each look tries again, but the error is logged only once
                 self.trouble = str(error)
                 logger.error("the rollback is in force in this process, and could not be written: %s", error)
             return

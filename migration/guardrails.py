@@ -1,9 +1,9 @@
-"""The guardrails of a migration: what v2 did lately, beside v1, and whether that is over a limit.
+"""The guardrails of a migration: compare v2's recent calls with v1's and check them against the limits.
 
-Pure; the caller takes a lock. Times are nanoseconds that come in, so that a test can let a window slide.
+Pure; the caller takes a lock. Times are nanoseconds and are passed in, so that a test can move the window.
 
-A call that is refused for its own fault (InvalidRequest) or that its caller gave up (Cancelled) is not counted. A
-command's own error is, on both sides: only what v2 has above v1 can breach.
+Calls with an invalid request (InvalidRequest) and calls cancelled by the caller (Cancelled) are not counted. A
+command's own error counts as a failure on both sides, because only the excess of v2 over v1 can breach a limit.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from poolproof.harness.history.stats import quantile
 from poolproof.migration.plan import Guardrails, Side
 
 MOST_KEPT = 2000
-"""Of more calls within a window only the last count, so that a look stays cheap."""
+"""The maximum number of calls kept per window (the latest ones), so that evaluation stays cheap."""
 NOT_COUNTED = frozenset({"InvalidRequest", "Cancelled"})
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """What lies in the windows now. Latencies are seconds, None without calls."""
+    """The current contents of the windows. Latencies are seconds; None without calls."""
 
     calls: dict[str, int]
     failed: dict[str, int]
@@ -33,7 +33,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """A copy of the windows of one side. Only calls that succeeded have a duration, in seconds."""
+    """A copy of one side's window. Only successful calls have a duration, in seconds."""
 
     calls: int
     failed: int
@@ -43,7 +43,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """A copy of all windows at one moment, to be judged without haste."""
+    """A copy of all windows at one moment, so that they can be evaluated without the lock."""
 
     v1: Seen
     v2: Seen
@@ -51,7 +51,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     lost: Sequence[str]
 
     def figures(self, limits: Guardrails) -> Figures:
-        """The figures to show."""
+        """Return the figures to show."""
         sides = {Side.V1.value: self.v1, Side.V2.value: self.v2}
         q = limits.latency_quantile
         return Figures(
@@ -66,7 +66,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def find_breach(self, limits: Guardrails, in_flight_s: Sequence[float] = ()) -> str:
-        """Why v2 must not go on, in one sentence; empty if it may. `in_flight_s`: how old its running calls are."""
+        """Return why v2 must stop, in one sentence; empty if no limit is breached.
+
+        `in_flight_s` has the ages of v2's running calls, in seconds.
+        """
         window = f"in the last {limits.window_s:g} s"
         if len(self.lost) > limits.max_lost_sessions:
             names = ", ".join(sorted(set(self.lost))[:3])
@@ -107,7 +110,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             return ""
         before = quantile(self.v1.durations_s, limits.latency_quantile)
         limit = max(before * limits.max_latency_ratio, before + limits.latency_slack_s)
-        late = [age for age in in_flight_s if age > limit]  # whatever becomes of them
+        late = [age for age in in_flight_s if age > limit]  # these calls are too slow, however they end
         if len(self.v2.durations_s) + len(late) < limits.min_calls:
             return ""
         after = quantile([*self.v2.durations_s, *late], limits.latency_quantile)
@@ -120,7 +123,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Window:
-    # What happened on one side: (at_ns, seconds, failed), the oldest first.
+    # The calls of one side as (at_ns, seconds, failed), the oldest first.
 
     def __init__(self) -> None:
         self.calls: deque[tuple[int, float, bool]] = deque(maxlen=MOST_KEPT)
@@ -133,7 +136,7 @@ class _Window:
 
 
 class Guard:
-    """Remembers what both pools did lately."""
+    """Records the recent calls of both pools."""
 
     def __init__(self, window_s: float) -> None:
         self._window_ns = int(window_s * 1e9)
@@ -142,13 +145,16 @@ class Guard:
         self._lost: deque[tuple[int, str]] = deque(maxlen=MOST_KEPT)
 
     def restart(self) -> None:
-        """A new step began: what v2 did before is not held against it. What v1 did goes on to count."""
+        """Start a new step: discard v2's earlier calls, comparisons and lost sessions. v1's calls are kept."""
         self._sides[Side.V2] = _Window()
         self._compared.clear()
         self._lost.clear()
 
     def ended(self, side: Side, at_ns: int, seconds: float, outcome: str) -> bool:
-        """A call ended, as one of poolproof.bridge.OUTCOMES; whether v2 failed, which is worth a look at once."""
+        """Record the end of a call; `outcome` is one of poolproof.bridge.OUTCOMES.
+
+        Returns True if v2 failed, so that the limits should be checked at once.
+        """
         if outcome in NOT_COUNTED:
             return False
         window = self._sides[side]
@@ -162,16 +168,19 @@ class Guard:
         return side is Side.V2
 
     def compared(self, at_ns: int, mismatch: str) -> bool:
-        """A copy was compared; `mismatch` is empty if both pools said the same. Whether that is worth a look."""
+        """Record a comparison; `mismatch` is empty if both pools responded alike.
+
+        Returns True on a mismatch, so that the limits should be checked at once.
+        """
         self._compared.append((at_ns, mismatch))
         return bool(mismatch)
 
     def lost(self, at_ns: int, session_id: str) -> None:
-        """A session that lived on v2, or was on its way from it or to it, ended as lost."""
+        """Record a session that ended as lost on v2, or during a handover from or to v2."""
         self._lost.append((at_ns, session_id))
 
     def view(self, now_ns: int) -> View:
-        """A copy of what lies in the windows now."""
+        """Return a copy of the windows at `now_ns`."""
         from_ns = now_ns - self._window_ns
         for window in self._sides.values():
             while window.calls and window.calls[0][0] < from_ns:

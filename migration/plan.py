@@ -1,9 +1,9 @@
-"""How a migration goes: its modes and steps, what is copied, who keeps which session, and the limits that end it.
+"""The plan of a migration: modes and steps, the calls to copy, the pool of each session, and the limits for a rollback.
 
-Pure. Durations are seconds, rates and shares fractions unless they are called percent.
+Pure. Durations are seconds; rates and shares are fractions unless they are called percent.
 
     v1       v1 serves everything
-    shadow   v1 serves everything; v2 gets copies of some calls, and its answers are compared
+    shadow   v1 serves everything; v2 gets copies of some calls, and its responses are compared
     canary   v2 serves P % of the calls outside sessions, and of the new sessions
     v2       v2 serves everything
 """
@@ -35,14 +35,14 @@ def _number(option: str, value: float, least: float, most: float) -> None:
 
 
 class Side(StrEnum):
-    """Which of the two pools."""
+    """One of the two pools."""
 
     V1 = "v1"
     V2 = "v2"
 
 
 class Mode(StrEnum):
-    """Who serves."""
+    """Which pool serves the calls."""
 
     V1 = "v1"
     SHADOW = "shadow"
@@ -51,7 +51,7 @@ class Mode(StrEnum):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where a migration stands: its mode, and the share of v2 in percent, which only a canary has (1 to 99)."""
+    """The position of a migration: its mode and, for a canary only, v2's share in percent (1 to 99)."""
 
     mode: Mode = Mode.V1
     percent: int = 0
@@ -63,7 +63,7 @@ class Position(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """From "v1", "shadow", "canary:25" or "v2". Raises ConfigError; canary:100 is v2."""
+        """Parse "v1", "shadow", "canary:25" or "v2"; "canary:100" is v2. Raises ConfigError."""
         if found := POSITION_PATTERN.fullmatch(text):
             return cls.canary(int(found[1]))
         if text in (Mode.V1, Mode.SHADOW, Mode.V2):
@@ -72,7 +72,7 @@ class Position(msgspec.Struct, frozen=True):
 
     @classmethod
     def canary(cls, percent: int) -> Position:
-        """A canary of 1 to 100 percent; one of 100 is v2. Raises ConfigError."""
+        """Return a canary position of 1 to 100 percent; 100 percent is v2. Raises ConfigError."""
         if not 1 <= percent <= 100:
             raise ConfigError(f"canary {percent}: a whole number of percent from 1 to 100")
         return cls(Mode.V2) if percent == 100 else cls(Mode.CANARY, percent)
@@ -87,7 +87,7 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Moving(StrEnum):
-    """What becomes of a session whose pool no longer serves: it is handed over, may stay there, or ends as lost."""
+    """What happens to a session whose pool no longer serves: it is handed over, stays on its pool, or ends as lost."""
 
     HANDOVER = "handover"
     STAY = "stay"
@@ -95,13 +95,13 @@ class Moving(StrEnum):
 
 
 class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of v2, each over the last `window_s` seconds. What is over its limit rolls the migration back.
+    """The limits for v2, each over the last `window_s` seconds. A breach of any limit rolls the migration back.
 
-    `max_error_rate`: the share of failed calls, above v1's. `max_failures_in_row`: so many failures without one success
-    between them. `max_latency_ratio`: v2's `latency_quantile` over v1's; less than `latency_slack_s` more never
-    counts. `max_mismatch_rate`: the share of copies that were answered otherwise. `max_lost_sessions`: ends as
-    SessionLost. `max_call_s`: how long a call may be in flight; None: as long as its own timeout.
-    Rates and latencies need `min_calls` calls (copies) in the window, a rate of errors `min_errors` failures too.
+    `max_error_rate`: the share of failed calls above v1's share. `max_failures_in_row`: the number of consecutive
+    failures. `max_latency_ratio`: v2's `latency_quantile` divided by v1's; a difference below `latency_slack_s` never
+    breaches. `max_mismatch_rate`: the share of copies with a different response. `max_lost_sessions`: sessions that
+    ended as SessionLost. `max_call_s`: how long a call may be in flight; None: only the call's own timeout applies.
+    Rates and latencies need `min_calls` calls (copies) in the window; an error rate also needs `min_errors` failures.
     """
 
     window_s: float = 30.0
@@ -135,19 +135,19 @@ class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A migration. Raises ConfigError for what cannot be.
+    """The plan of a migration. Raises ConfigError for invalid options.
 
-    `begin` is where it stands if no state file says otherwise. `state_file` is shared by all processes that migrate
-    together, and outlives them. `ramp` are the canary's steps in percent; with `automatic` a step is left by itself
-    after `step_s` and at least `step_calls` calls (copies) of v2.
-    `idempotent` are the commands that shadow mode may run a second time, on v2; at most `shadow_queue` copies wait for
-    `shadow_threads` threads, and each may take `shadow_timeout_s`.
-    `forward` and `back` say what becomes of sessions on v1 when v2 serves everything, and of those on v2 after a
-    rollback (which cannot stay). A handover repeats the session's acknowledged `state_commands`, of which at most
-    `session_log_bytes` are kept. `undoes_unanswered` are the pools that end the worker of a call without an answer, so
-    that the call leaves no trace in the session; on others such a session cannot be handed over.
-    `session_wait_s` is how long a call waits for its turn within its session, if it has no timeout itself.
-    `fall_back`: a call outside sessions that v2 refused before it was sent is served by v1.
+    `begin` is the position to start from if no state file exists. `state_file` is shared by all processes that migrate
+    together, and outlives them. `ramp` lists the canary's steps in percent. With `automatic`, each step is promoted
+    after `step_s` seconds and at least `step_calls` calls (copies) of v2.
+    `idempotent` are the commands that shadow mode may run a second time, on v2. At most `shadow_queue` copies wait for
+    `shadow_threads` threads, and each copy may take `shadow_timeout_s`.
+    `forward` says what happens to sessions on v1 when v2 serves everything; `back` says what happens to sessions on v2
+    after a rollback (they cannot stay). A handover repeats the session's acknowledged `state_commands`; at most
+    `session_log_bytes` of them are kept. `undoes_unanswered` are the pools that end the worker of an unanswered call,
+    so that the call leaves no trace in the session. On other pools, a session with such a call cannot be handed over.
+    `session_wait_s` is how long a call waits for its turn within its session, if the call has no timeout.
+    `fall_back`: if v2 refuses a call outside sessions before it was sent, v1 serves the call.
     """
 
     begin: str = "v1"
@@ -191,7 +191,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """From names and values, as a TOML table has them. Raises ConfigError that names the nearest valid option."""
+        """Build from option names and values, such as a TOML table.
+
+        Raises ConfigError that suggests the nearest valid option.
+        """
         require_known(options, field_names(cls), "option")
         rails = options.get("guardrails")
         if isinstance(rails, Mapping):
@@ -202,7 +205,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"the migration's options: {error}") from error
 
     def next_step(self, now: Position) -> Position | None:
-        """Where `promote` leads: from v1 to shadow, then along the ramp, at last to v2; None from there."""
+        """Return the next position of `promote`: v1 to shadow, then along the ramp to v2; None from v2."""
         match now.mode:
             case Mode.V1:
                 return Position(Mode.SHADOW)
@@ -213,12 +216,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def field_names(struct: type[msgspec.Struct]) -> list[str]:
-    """The names of its options."""
+    """Return the names of the struct's fields."""
     return [field.name for field in msgspec.structs.fields(struct)]
 
 
 def require_known(names: Iterable[str], known: Iterable[str], what: str) -> None:
-    """Raise ConfigError for the first of `names` that is not `known`; it names the nearest that is."""
+    """Raise ConfigError for the first of `names` that is not in `known`, with the nearest known name."""
     valid = list(known)
     for name in names:
         if name not in valid:

@@ -1,6 +1,6 @@
-"""The two pools of a migration as one pool: the same methods, the same errors, and a position that can be changed.
+"""The two pools of a migration behind the common pool interface, with a position that can be changed.
 
-Knows who serves only through the step that is in force. In v1 mode a call costs its caller nothing but its counting.
+Reads the active step to choose the pool. In v1 mode, the only overhead of a call is that it is counted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ os.register_at_fork(after_in_child=_note_fork)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a migration stands in this process. `last_breach` and `trouble` are sentences, or empty."""
+    """The state of a migration in this process. `last_breach` and `trouble` are sentences, or empty."""
 
     position: str
     windows: Figures
@@ -53,10 +53,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MigratingPool:
-    """v1 and v2 as one pool, of which it becomes the owner: its `close` closes both.
+    """v1 and v2 as one pool. Takes ownership of both: `close` closes both pools.
 
-    `comparing` are the hooks for shadow mode; `on_change` is told of every change of position, in the thread that
-    makes it. Raises ConfigError for a plan that cannot be, StateError if the state file cannot be written.
+    `comparing` has the hooks for shadow mode. `on_change` is called for every change of position, in the thread that
+    makes the change. Raises ConfigError for an invalid plan, StateError if the state file cannot be written.
     """
 
     version = "migrating"
@@ -91,7 +91,7 @@ class MigratingPool:
 
     @property
     def name(self) -> str:
-        """The name of v1, which this pool takes the place of."""
+        """The name of v1, because this pool replaces v1."""
         return self._v1.name
 
     # Calls.
@@ -105,7 +105,7 @@ class MigratingPool:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401 - any JSON value
-        """Run one command on the pool that serves it; timeouts and errors are that pool's, and SessionLost."""
+        """Run one command on the pool that serves it. Timeouts and errors are that pool's; also raises SessionLost."""
         if _forked:
             self._require_owner()
         number = next(self._numbers)
@@ -138,7 +138,7 @@ class MigratingPool:
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """`execute` in the session `session_id`, on the pool that has it."""
+        """`execute` in the session `session_id`, on the pool that has the session."""
         return self.execute(
             command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
         )
@@ -155,21 +155,21 @@ class MigratingPool:
         return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
 
     def end_session(self, session_id: str) -> bool:
-        """Forget the session and its state; False if there was none."""
+        """Forget the session and its state. Returns False if the session did not exist."""
         self._require_owner()
         return self._traffic.end_session(session_id)
 
     def sessions(self) -> tuple[SessionStatus, ...]:
-        """The sessions that have not ended, wherever they are. A worker's id would say nothing: two pools have them."""
+        """Return the sessions of both pools that have not ended. `worker_id` is None: both pools may use an id."""
         self._require_owner()
         return self._traffic.ledger.statuses()
 
     # The pool as a whole.
 
     def status(self) -> PoolStatus:
-        """A snapshot of the pools in use, with the calls of this one; copies and handovers are not among them.
+        """Return a snapshot of the pools in use, with this pool's own calls; copies and handovers are not counted.
 
-        With v1 it waits behind the manager's I/O, as v1's own status does.
+        If v1 is in use, this waits for the manager's I/O, as v1's own status does.
         """
         self._require_owner()
         found = [self._traffic.pools[side].status() for side in self.position.uses]
@@ -185,7 +185,7 @@ class MigratingPool:
         )
 
     def health_check(self) -> Health:
-        """Whether the pools in use can serve at their full size."""
+        """Return whether the pools in use can serve at their full size."""
         self._require_owner()
         found = {side: self._traffic.pools[side].health_check() for side in self.position.uses}
         return Health(
@@ -196,12 +196,12 @@ class MigratingPool:
         )
 
     def warm_up(self, n: int | None = None) -> int:
-        """Start workers until `n` are ready in each pool in use; how many there are in the one that has least."""
+        """Start workers until `n` are ready in each pool in use. Returns the lowest number of ready workers."""
         self._require_owner()
         return min(self._traffic.pools[side].warm_up(n) for side in self.position.uses)
 
     def close(self, grace_s: float | None = None) -> None:
-        """Close both pools at the same time, each with `grace_s` seconds for what runs. Idempotent."""
+        """Close both pools at the same time, each with `grace_s` seconds for running calls. Idempotent."""
         self._require_owner()
         with self._closing:
             self._closed = True
@@ -233,19 +233,19 @@ class MigratingPool:
 
     @property
     def position(self) -> Position:
-        """Where it stands in this process."""
+        """The position of the migration in this process."""
         return self._control.position
 
     def change(self, position: Position | str, *, why: str, who: str = "") -> None:
-        """Put a position in force, here and in the state file; `position` may be text such as "canary:25".
+        """Activate a position here and in the state file; `position` may be text such as "canary:25".
 
-        Calls that have begun end where they are. Raises ConfigError, and StateError if it cannot be written down.
+        Calls that have begun end on their pool. Raises ConfigError, and StateError if the state file cannot be written.
         """
         self._require_owner()
         self._control.change(Position.parse(position) if isinstance(position, str) else position, who=who, why=why)
 
     def promote(self, *, why: str, who: str = "") -> Position:
-        """The plan's next step. Raises ConfigError if there is none."""
+        """Go to the plan's next step and return it. Raises ConfigError if there is none."""
         following = self._plan.next_step(self.position)
         if following is None:
             raise ConfigError("v2 serves everything already; there is no next step")
@@ -253,14 +253,14 @@ class MigratingPool:
         return following
 
     def roll_back(self, *, why: str, who: str = "") -> None:
-        """v1 serves everything from now on, in this process whether or not it can be written down."""
+        """Let v1 serve everything from now on. Succeeds in this process even if the state file cannot be written."""
         self._require_owner()
         self._control.roll_back(why, who=who)
 
     def replace_candidate(self, v2: Pool, *, grace_s: float | None = None) -> None:
-        """Another v2, such as one with a fault mended; the one until now is closed. Only while v1 serves alone.
+        """Replace v2 with another pool, for example a fixed one, and close the old one. Only while v1 serves alone.
 
-        Sessions that lived on it are built up again by their next calls. Raises ConfigError.
+        Sessions that lived on the old pool are rebuilt by their next calls. Raises ConfigError unless v1 serves alone.
         """
         self._require_owner()
         with self._control.hold():
@@ -269,7 +269,7 @@ class MigratingPool:
         old.close(grace_s)
 
     def report(self) -> Report:
-        """Where the migration stands, and what the guardrails see."""
+        """Return the state of the migration and the figures of the guardrails."""
         homes = [record.home.value for record in self._traffic.ledger.records() if record.known]
         return Report(
             position=str(self.position),
@@ -284,5 +284,5 @@ class MigratingPool:
 def _close_candidate(pool: Pool, grace_s: float | None) -> None:
     try:
         pool.close(grace_s)
-    except Exception:  # v1 is closed all the same
+    except Exception:  # v1 is closed anyway
         logger.exception("v2 could not be closed")

@@ -1,11 +1,11 @@
-"""Which pool a call goes to: one table for sessions, one rule for calls outside of them.
+"""Chooses the pool of a call: one table for sessions, one rule for calls outside sessions.
 
-Pure, and without memory: where a session lives is an argument. Rules
+Pure and stateless: the session's current home is an argument. Rules
 
-1. A call goes where the mode says when it enters, and ends there whatever the mode becomes.
-2. A new session is given a pool once, in a canary by the hash of its name. It lives there as long as the mode uses that
-   pool, whatever its share becomes: no session straddles.
-3. Only when its pool serves nobody any more does a session move, with its next call, as the plan says.
+1. The mode at a call's entry decides its pool. The call ends on that pool, even if the mode changes.
+2. A new session is assigned a pool once; in a canary, by the hash of its id. It stays there as long as the mode uses
+   that pool, even if the canary's share changes. So no session is on both pools.
+3. A session moves only if its pool no longer serves, with its next call, as the plan says.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import msgspec
 from poolproof.migration.plan import Mode, Moving, Plan, Position, Side
 
 SPREAD = 61
-"""No common divisor with 100, so any 100 calls in a row go to v2 in exactly the share asked for, well mixed."""
+"""SPREAD and 100 are coprime, so of any 100 calls in a row exactly the requested share goes to v2, well mixed."""
 
 
 class Home(StrEnum):
-    """Where the state of a session is: nowhere yet, in a pool, or only in the log of what was acknowledged."""
+    """Where the state of a session is: nowhere yet, in a pool, or only in the log of acknowledged commands."""
 
     NEW = "new"
     V1 = "v1"
@@ -31,7 +31,7 @@ class Home(StrEnum):
 
 
 class Act(StrEnum):
-    """What becomes of a session before its next call: it stays (or begins) there, is rebuilt there, or is lost."""
+    """What happens to a session before its next call: it begins or stays on the pool, is rebuilt there, or is lost."""
 
     GO = "go"
     REBUILD = "rebuild"
@@ -39,14 +39,14 @@ class Act(StrEnum):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Where a call of a session goes, and what is to be done before."""
+    """The pool of a session's next call, and what must be done first."""
 
     side: Side
     act: Act = Act.GO
 
 
 class Rule(StrEnum):
-    """The entries of the table."""
+    """The rules that TABLE refers to."""
 
     TO_V1 = "to v1"
     TO_V2 = "to v2"
@@ -72,7 +72,7 @@ TABLE: dict[tuple[Mode, Home], Rule] = {
 
 
 def route_session(position: Position, plan: Plan, session_id: str, home: Home) -> Route:
-    """Where the next call of a session goes."""
+    """Return the route of a session's next call."""
     match TABLE[position.mode, home]:
         case Rule.TO_V1:
             side = Side.V1
@@ -88,14 +88,14 @@ def route_session(position: Position, plan: Plan, session_id: str, home: Home) -
 
 
 def route_call(position: Position, number: int) -> Side:
-    """Where a call outside sessions goes: the `number`-th that this process has made."""
+    """Return the pool of a call outside sessions; `number` counts these calls in this process."""
     if position.mode is Mode.CANARY:
         return Side.V2 if number * SPREAD % 100 < position.percent else Side.V1
     return Side.V2 if position.mode is Mode.V2 else Side.V1
 
 
 def bucket(session_id: str) -> int:
-    """0 to 99, the same in every process; a canary of P percent takes the sessions below P."""
+    """Map a session id to 0..99, the same in every process; a canary of P percent takes the sessions below P."""
     return int.from_bytes(hashlib.blake2b(session_id.encode("utf-8", "surrogatepass"), digest_size=4).digest()) % 100
 
 

@@ -1,14 +1,15 @@
-"""The sessions of a migration: which pool has each, and what is needed to build it up on the other.
+"""The sessions of a migration: the pool of each session, and the log to rebuild it on the other pool.
 
-Pure; each record is used by one call at a time, which has its turn. It keeps what was *acknowledged*: the successful
-commands that change state, in their order, as they were sent.
+Pure. Only one call at a time, the holder of the record's turn, uses a record. The log keeps *acknowledged* commands:
+the successful commands that change state, in order, as they were sent.
 
 Rules
-1. A session is handed over only if its log is all there is. It is not if the log outgrew its limit, if the session was
-   there before the migration, or if a call that changes state had no answer and its pool may have carried it out.
-2. What cannot be handed over is lost, says why to every later call, and is lost until it is ended. Nothing is empty in
-   silence.
-3. A pool that had the session once may have something of it still: `traces`. It cleans up before it has it again.
+1. A session is handed over only if its log is complete. The log is incomplete if it outgrew its limit, if the session
+   existed before the migration, or if a command that changes state got no response and may have been executed.
+2. A session that cannot be handed over is lost until it is ended. Every later call raises an error with the reason; a
+   session never silently starts empty.
+3. `traces` are the pools that had the session once and may still have parts of it. Such a pool must forget the session
+   before it gets it again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from poolproof.migration.plan import Side
 from poolproof.migration.router import Home
 
 MOST_FAILURES = 3
-"""So many handovers of one session may fail for a reason that may pass."""
+"""The number of failed handovers, for possibly temporary reasons, after which a session is lost."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -34,7 +35,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 
 class Record:
-    """One session. `turn` is what a call holds while it uses the record; this file knows nothing of locks."""
+    """One session. A call holds `turn` (a lock of the caller's choice) while it uses the record."""
 
     __slots__ = (
         "doubt",
@@ -59,7 +60,7 @@ class Record:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all but the traces: the session is new."""
+        """Forget everything except the traces: the session is new."""
         self.home = Home.NEW
         self.side = Side.V1
         self.epoch = 0
@@ -72,48 +73,48 @@ class Record:
         self.failures = 0
 
     def settled(self, side: Side, epoch: int) -> None:
-        """In this step (of a number above 0) its calls go there, and nothing is to be done before."""
+        """Mark the session as settled: in step `epoch` (above 0), its calls go to `side` without preparation."""
         self.side, self.epoch = side, epoch
 
     def acknowledged(self, command: str, args: bytes, *, limit_bytes: int) -> None:
-        """A command that changes state was answered with success."""
+        """Record that a command that changes state succeeded."""
         self.version += 1
         self.log_bytes += len(command) + len(args)
         if self.log_bytes > limit_bytes:
             self.doubt = self.doubt or f"its log outgrew {limit_bytes} bytes"
         if self.doubt:
-            self.log.clear()  # of no use any more
+            self.log.clear()  # an incomplete log is useless
         else:
             self.log.append(Change(command, args))
 
     def unanswered(self, command: str, error: str) -> None:
-        """A command that changes state may have been carried out, and nobody knows."""
+        """Record that a command that changes state got no response and may have been executed."""
         self.doubt = self.doubt or f"{command!r} ended in {error}, and may have changed it"
         self.log.clear()
 
     def began(self, side: Side) -> None:
-        """Its calls go there from now on."""
+        """Record that the session's calls go to `side` from now on."""
         self.home = Home(side)
         self.traces.add(side)
 
     def moved(self, side: Side) -> None:
-        """It was built up there, all of it."""
+        """Record that the session was completely rebuilt on `side`."""
         self.began(side)
         self.failures = 0
 
     def lose(self, why: str) -> None:
-        """Its state is nowhere."""
+        """Mark the session's state as lost, with the reason."""
         self.lost = why
         self.log.clear()
 
     def handover_failed(self, why: str) -> None:
-        """One handover failed for a reason that may pass; the last one that may is final."""
+        """Record a handover that failed for a possibly temporary reason. The session is lost after MOST_FAILURES."""
         self.failures += 1
         if self.failures >= MOST_FAILURES:
             self.lose(f"its handover failed {self.failures} times; the last: {why}")
 
     def detach(self, side: Side) -> None:
-        """That pool is gone, and what it had."""
+        """Record that the pool `side` is gone, with the session state that it had."""
         self.traces.discard(side)
         if self.home.value == side.value:
             self.home = Home.LOG
@@ -121,44 +122,44 @@ class Record:
 
     @property
     def blank(self) -> bool:
-        """Whether nothing was ever answered in it, and nothing may have changed it."""
+        """Whether no call of the session was ever answered and nothing may have changed it."""
         return not (self.operations or self.version or self.doubt or self.lost or self.log)
 
     @property
     def known(self) -> bool:
-        """Whether there is such a session, for whoever lists them."""
+        """Whether the session exists, for listings."""
         return self.home is not Home.NEW
 
 
 class Ledger:
-    """All sessions of a migrating pool, by id. Each method changes the `table` in one step of the interpreter."""
+    """All sessions of a migrating pool, by id. Each method changes `table` in one atomic step."""
 
     def __init__(self, make_turn: Callable[[], Any]) -> None:
         self._make_turn = make_turn
         self.table: dict[str, Record] = {}
 
     def get(self, session_id: str) -> Record | None:
-        """The record, if there is one."""
+        """Return the record, or None if there is none."""
         return self.table.get(session_id)
 
     def begin(self, session_id: str) -> Record:
-        """The record, new if there was none."""
+        """Return the record; create it if there is none."""
         record = self.table.get(session_id)
         return record or self.table.setdefault(session_id, Record(session_id, self._make_turn()))
 
     def end(self, record: Record, cleaned: set[Side]) -> None:
-        """Forget the session, which these pools have forgotten too. The caller has the turn."""
+        """Forget the session, after the pools in `cleaned` have forgotten it. The caller must hold the turn."""
         record.traces -= cleaned
         record.reset()
         if not record.traces and self.table.get(record.session_id) is record:
             del self.table[record.session_id]
 
     def records(self) -> list[Record]:
-        """All records."""
+        """Return all records."""
         return list(self.table.values())
 
     def statuses(self) -> tuple[SessionStatus, ...]:
-        """The sessions that there are."""
+        """Return the status of every existing session."""
         return tuple(
             SessionStatus(session_id=r.session_id, operations=r.operations, version=r.version, worker_id=None)
             for r in self.records()

@@ -1,12 +1,12 @@
-"""Where a migration stands, for all processes that share it: one small file, and a log of every change beside it.
+"""The position of a migration, shared by all its processes: one small file, and next to it a log of every change.
 
-Knows nothing of pools. Rules
+Independent of pools. Rules
 
-1. The file is replaced in one step, by whoever holds its lock (`NAME.lock`), so a reader sees a whole one.
-2. Every change has the next number. It is written to the log (`NAME.log`, one JSON object a line) before it is in
-   force, with who, when and why; the log only grows.
-3. A file that cannot be read means v1, and says so; the next change mends it. One that was never a state file, since it
-   has no log, is somebody's own and is never replaced.
+1. The file is replaced atomically by the process that holds its lock (`NAME.lock`), so readers see a complete file.
+2. Every change gets the next number. Before it takes effect, it is written to the log (`NAME.log`, one JSON object a
+   line), with the author, time and reason. The log is append-only.
+3. A file that cannot be read means v1, with the reason in `trouble`; the next change repairs the file. A file without
+   a log was never a state file. It belongs to the user and is never replaced.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class StateError(HarnessError):
 
 
 class StateConflict(StateError):
-    """Somebody else changed the state in the meantime."""
+    """Another process changed the state in the meantime."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is in force: number `sequence`, with who brought it about, when (ISO 8601) and why.
+    """The active position as change number `sequence`, with its author, time (ISO 8601) and reason.
 
-    `trouble` is never in the file: it says why the file could not be read, and that v1 is in force for that reason.
+    `trouble` is never in the file: it says why the file could not be read, in which case v1 is active.
     """
 
     format: int = FORMAT
@@ -56,7 +56,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def position(self) -> Position:
-        """The position. Raises ConfigError if there is no such."""
+        """The position. Raises ConfigError if it is invalid."""
         return Position(self.mode, self.percent)
 
 
@@ -72,14 +72,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StateFile:
-    """The state of one migration. Every method may be called from any thread and process."""
+    """The state file of one migration. Every method may be called from any thread and process."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(os.path.realpath(path))
         self.log_path = self.path.with_name(self.path.name + ".log")
 
     def stamp(self) -> tuple[int, int, int] | None:
-        """What changes with every replacement of the file; None if there is none."""
+        """Return a value that changes with every replacement of the file; None if there is no file."""
         try:
             found = self.path.stat()
         except OSError:
@@ -87,7 +87,7 @@ class StateFile:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
     def read(self) -> Entry | None:
-        """What is in force; None if there is no file. Never raises: what cannot be read is v1, with `trouble`."""
+        """Return the active entry; None without a file. Never raises: an unreadable file is v1, with `trouble` set."""
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
@@ -104,7 +104,7 @@ class StateFile:
         return entry
 
     def write(self, position: Position, *, who: str, why: str, expected: int | None = None) -> Entry:
-        """Put a position in force. Raises StateConflict if the number in force is not `expected`, else StateError."""
+        """Activate a position. Raises StateConflict if the active number is not `expected`, otherwise StateError."""
         with self._locked():
             before = self.read()
             number = 0 if before is None else before.sequence
@@ -131,7 +131,7 @@ class StateFile:
             return entry
 
     def log(self) -> list[Change]:
-        """Every change, the oldest first; a line that was cut off is left out."""
+        """Return every change, the oldest first. Skips lines that were cut off."""
         try:
             lines = self.log_path.read_bytes().splitlines()
         except OSError:
@@ -144,7 +144,7 @@ class StateFile:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        if not self.path.parent.is_dir():  # which the lock would make, in a place that somebody has mistyped
+        if not self.path.parent.is_dir():  # the lock would create a mistyped folder
             raise StateError(f"{self.path} cannot be written: there is no folder {self.path.parent}")
         lock = FileLock(f"{self.path}.lock", timeout=LOCK_WAIT_S)
         try:
@@ -162,7 +162,7 @@ class StateFile:
         fd = os.open(self.log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             size = os.fstat(fd).st_size
-            torn = size and os.pread(fd, 1, size - 1) != b"\n"  # whoever wrote last was killed
+            torn = size and os.pread(fd, 1, size - 1) != b"\n"  # the last writer was killed in mid-line
             _write_all(fd, (b"\n" if torn else b"") + line + b"\n")
             os.fsync(fd)
         finally:
@@ -198,10 +198,10 @@ class StateFile:
 
 
 def whoami() -> str:
-    """Who acts: user, host and process."""
+    """Return the author of a change: user, host and process id."""
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):  # no name in the passwd file
+    except (OSError, KeyError):  # the passwd file has no name for this user
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}:{os.getpid()}"
 

@@ -1,6 +1,6 @@
-"""The calls of a migration: each goes to one pool; those of one session one after another, to the pool that has it.
+"""Runs the calls of a migration, each on one pool. Calls of one session run one after another, on the session's pool.
 
-Knows nothing of state files and limits: it reads the step that is in force, once for each call, and tells the witness.
+Independent of state files and limits: reads the active step once per call, and reports to the guardrail metrics.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from poolproof.migration.shadowing.metrics import Witness
 from poolproof.migration.shadowing.shadow import Shadow
 
 REFUSALS = (PoolClosed, CircuitOpen, QueueFull, WorkerCrashed, StartFailed)
-"""If nothing was sent, these say that a pool does not take calls now; another may."""
+"""Errors that, if nothing was sent, mean that this pool takes no calls now; the other pool may."""
 CLEAN_UP = "cleanup_session"
 """The worker's command that forgets a session."""
 LEAST_S = 0.001
-"""What a call has left when its time is over: its pool says so then, in its own words."""
+"""The minimum timeout for a call whose time is over, in seconds: so the pool itself raises the timeout error."""
 _encoder = msgspec.json.Encoder()
 
 
 class Traffic:
-    """Runs the calls on the two pools of `pools`. Every method may be called from any thread."""
+    """Runs calls on the two pools of `pools`. Every method may be called from any thread."""
 
     def __init__(self, pools: dict[Side, Pool], plan: Plan, control: Control, shadow: Shadow, witness: Witness) -> None:
         self.pools = pools
@@ -67,7 +67,7 @@ class Traffic:
     def run(
         self, command: str, args: dict[str, Any] | None, timeout_s: float | None, checkout_timeout_s: float | None
     ) -> Any:  # noqa: ANN401 - any JSON value
-        """One call outside sessions, where something is watched."""
+        """Run one call outside sessions, in a step that is measured."""
         step = self._control.step
         if step.position.mode is Mode.SHADOW:
             if command in self._plan.idempotent:
@@ -116,7 +116,7 @@ class Traffic:
         timeout_s: float | None,
         checkout_timeout_s: float | None,
     ) -> Any:  # noqa: ANN401
-        # One call on one pool, which the witness hears of unless v1 serves alone.
+        # Runs one call on one pool. Reports it to the metrics, unless v1 serves alone.
         pool = self.pools[side]
         if step.plain:  # the position changed while the call entered
             return pool.execute(
@@ -150,16 +150,16 @@ class Traffic:
         timeout_s: float | None,
         checkout_timeout_s: float | None,
     ) -> Any:  # noqa: ANN401
-        """One call of a session, when it is its turn. Few steps, since v1 mode must cost next to nothing."""
+        """Run one call of a session when its turn comes. Kept short, because v1 mode must cost almost nothing."""
         deadline_ns = None if timeout_s is None else now_ns() + int(duration("timeout_s", timeout_s) * 1e9)
         records = self.ledger.table
         record: Record | None = None
-        try:  # an interrupt may come between any two steps, so the turn's end is guarded before its beginning
+        try:  # an interrupt may come at any point, so the `try` begins before the turn is acquired
             record = records.get(session_id)
             if record is None or not record.turn.acquire(False):
                 record = None
                 record = self._take_turn(session_id, timeout_s, checkout_timeout_s)
-            elif records.get(session_id) is not record:  # it ended at this very moment
+            elif records.get(session_id) is not record:  # the session ended at the same time
                 record.turn.release()
                 record = None
                 record = self._take_turn(session_id, timeout_s, checkout_timeout_s)
@@ -191,7 +191,7 @@ class Traffic:
                 _give_up_turn(record)
 
     def _failed(self, record: Record, command: str, error: BaseException) -> None:
-        # A call of the session had no result.
+        # Records that a call of the session failed.
         if isinstance(error, CommandError):
             record.operations += 1
             return
@@ -199,11 +199,12 @@ class Traffic:
         unsent = isinstance(error, PoolError) and error.sent is Sent.NO
         if changes and not unsent and record.side not in self._plan.undoes_unanswered:
             record.unanswered(command, type(error).__name__)
-        elif record.blank:  # it never came to be; the next call begins it anew, wherever that is then
+        elif record.blank:  # the session never started; its next call begins it on the pool of that time
             self.ledger.end(record, {record.side} if unsent else set())
 
     def _take_turn(self, session_id: str, timeout_s: float | None, checkout_timeout_s: float | None) -> Record:
-        # The session's record, with its turn. It may have ended while this call waited: then it is begun anew.
+        # Returns the session's record and holds its turn. If the session ended while this call waited, begins a new
+        # one.
         ledger = self.ledger
         while True:
             record = ledger.begin(session_id)
@@ -222,7 +223,8 @@ class Traffic:
             record.turn.release()
 
     def _settle(self, record: Record, step: Step, deadline_ns: int | None) -> None:
-        # Where the session lives in this step; it is built up there if need be. Raises SessionLost, or why not now.
+        # Settles the session for this step; rebuilds it if needed. Raises SessionLost, or a pool error if it must be
+        # retried.
         if record.lost:
             raise SessionLost(f"session {record.session_id!r}: {record.lost}")
         route = route_session(step.position, self._plan, record.session_id, record.home)
@@ -239,7 +241,7 @@ class Traffic:
         record.settled(route.side, step.epoch)
 
     def _build_up(self, record: Record, side: Side, deadline_ns: int | None) -> None:
-        # Repeat the log on that pool, after it has forgotten what it may still have of the session.
+        # Rebuilds the session on pool `side` from its log, after the pool has forgotten older traces of the session.
         pool = self.pools[side]
         try:
             if side in record.traces:
@@ -253,14 +255,17 @@ class Traffic:
             record.lose(f"its handover to {side} failed: {error.message}")
         except PoolError as error:
             record.handover_failed(f"{type(error).__name__}: {error.message}")
-            error.sent = Sent.NO  # only the past was sent, not the call itself
+            error.sent = Sent.NO  # only the log was sent, not the call itself
             if not record.lost:
                 raise
         else:
             record.moved(side)
 
     def end_session(self, session_id: str) -> bool:
-        """Forget the session; a pool that cannot now, or is not in use, does before it has one of that name again."""
+        """Forget the session. Returns False if the session did not exist.
+
+        A pool that cannot forget it now, or is not in use, does so before it gets a session of that id again.
+        """
         record = self.ledger.get(session_id)
         if record is None or not record.known:
             return False
@@ -273,7 +278,7 @@ class Traffic:
                 try:
                     self.pools[side].end_session(session_id)
                 except PoolError:
-                    continue  # whatever it still has, it forgets before it has a session of that name again
+                    continue  # the pool will forget its traces before it gets a session of that id again
                 cleaned.add(side)
             self.ledger.end(record, cleaned)
             return known
@@ -282,9 +287,9 @@ class Traffic:
                 _give_up_turn(taken)
 
     def replace(self, side: Side, pool: Pool) -> Pool:
-        """Another pool for that side; the one that it had. Sessions there are built up again from their logs.
+        """Replace the pool of `side` and return the old one. Sessions that lived there are rebuilt from their logs.
 
-        Raises ConfigError if a session's call still runs after the plan's session_wait_s; then nothing has changed.
+        Raises ConfigError, without a change, if a session's call still runs after the plan's session_wait_s.
         """
         records = self.ledger.records()
         until_ns = now_ns() + int(self._plan.session_wait_s * 1e9)
@@ -302,13 +307,13 @@ class Traffic:
 
 
 def _give_up_turn(record: Record) -> None:
-    # Whether or not this thread has it: an interrupt may have come before it was acquired.
+    # Suppresses the error if this thread does not hold the turn: an interrupt may have come before it was acquired.
     with contextlib.suppress(RuntimeError):
         record.turn.release()
 
 
 class _Counter:
-    # Numbers from 0 on, each given once.
+    # Thread-safe numbers from 0 on, each returned once.
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -322,7 +327,7 @@ class _Counter:
 
 
 def _freeze(command: str, args: dict[str, Any] | None) -> bytes:
-    # The arguments as they go over the wire, whatever the caller makes of its own objects later.
+    # Encodes the arguments as sent, so that later changes of the caller's objects have no effect.
     try:
         return _encoder.encode(args or {})
     except (TypeError, ValueError, OverflowError, RecursionError) as error:

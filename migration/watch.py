@@ -1,6 +1,6 @@
-"""The thread that looks: every so often, and at once when there is something to see.
+"""A thread that calls `look` of a control: periodically, and at once when `urgent` is set.
 
-Knows nothing of what is looked at, and does not keep it alive: a pool that is dropped without `close` ends this too.
+The thread keeps only a weak reference to the control, so if a pool is dropped without `close`, the thread ends too.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Protocol
 
 logger = logging.getLogger("poolproof.migration")
 PAUSE_S = 0.02
-"""Between two looks, however urgent."""
+"""The minimum pause between two looks in seconds, even if urgent."""
 JOIN_S = 2.0
 
 
 class Looking(Protocol):
-    """What is looked after."""
+    """An object that Watch calls."""
 
     def look(self) -> None:
-        """Once."""
+        """Check once."""
         ...
 
 
 class Watch:
-    """Calls `look` of a control every `poll_s` seconds, and when `urgent` is set."""
+    """Calls `look` of a control every `poll_s` seconds, and at once when `urgent` is set."""
 
     def __init__(self, control: Looking, urgent: threading.Event, poll_s: float) -> None:
         self._urgent = urgent
@@ -51,6 +51,6 @@ def _watch(control: weakref.ref[Looking], urgent: threading.Event, stopped: thre
             return
         try:
             found.look()
-        except Exception:  # the next look may succeed, and without this thread nobody would roll back
+        except Exception:  # the next look may succeed; without this thread there would be no rollback
             logger.exception("a look at the migration failed")
         del found

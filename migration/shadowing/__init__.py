@@ -1,1 +1,1 @@
-"""Shadow mode: copies of calls for the new pool, and what becomes of their answers."""
+"""Shadow mode: sends copies of calls to v2 and compares the responses."""

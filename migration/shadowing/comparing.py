@@ -1,4 +1,4 @@
-"""Compares what v1 answered with what v2 made of a copy of the call, by the rules of the harness's comparison.
+"""Compares v1's response to a call with v2's response to its copy, by the rules of the harness's comparison.
 
 Pure. The hooks compare, ignore and clean of `poolproof.harness.model.intended.Comparing` get whole operations here too.
 """
@@ -19,12 +19,11 @@ ANSWERS = ("result", "CommandError")
 
 
 class TooLarge(Exception):
-    """The value has more parts than the caller of a shadowed call is to wait for."""
+    """The value has too many nodes; copying it would delay the caller of a shadowed call."""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """How a call ended: one of poolproof.bridge.OUTCOMES, with its value or its error's text, and whether it was
-    sent."""
+    """How a call ended: one of poolproof.bridge.OUTCOMES, with the value or the error text, and whether it was sent."""
 
     outcome: str
     value: Any = None
@@ -33,23 +32,23 @@ class Answer(msgspec.Struct, frozen=True):
 
     @classmethod
     def of_error(cls, error: BaseException) -> Answer:
-        """From what a pool raised. What is no error of a pool may have been sent."""
+        """Build from an exception that a pool raised. An exception that is no PoolError counts as possibly sent."""
         sent = error.sent.value if isinstance(error, PoolError) else Sent.MAYBE.value
         return cls(type(error).__name__, error=str(error), sent=sent)
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """What came of one copy: ignored by a hook, or compared; `mismatch` says what differs, empty if nothing does."""
+    """The result for one copy: ignored by a hook, or compared; `mismatch` says what differs, empty if nothing does."""
 
     ignored: bool = False
     mismatch: str = ""
 
 
 def compare_answers(command: str, args: dict[str, Any], one: Answer, other: Answer, comparing: Comparing) -> Compared:
-    """Compare v1's answer with v2's.
+    """Compare v1's response with v2's.
 
-    An error of the pool v2 itself is no answer: it counts as a failure of v2, and not as a mismatch too. A hook that
-    raises is a mismatch that says so: what cannot be compared is never taken to be the same.
+    An error of the pool v2 itself is no response: it counts as a failure of v2, not as a mismatch. If a hook raises,
+    the result is a mismatch that says so: responses that cannot be compared never count as equal.
     """
     before, after = _as_op(command, args, one), _as_op(command, args, other)
     try:
@@ -64,7 +63,7 @@ def compare_answers(command: str, args: dict[str, Any], one: Answer, other: Answ
 
 
 def copy_value(value: Any, most_nodes: int = MOST_NODES) -> Any:  # noqa: ANN401 - any JSON value
-    """A copy that no later change reaches. Raises TooLarge beyond so many parts; the length of texts does not count."""
+    """Return a deep copy. Raises TooLarge above `most_nodes` nodes; the length of texts is not limited."""
     left = [most_nodes]
     return _copy(value, left)
 

@@ -1,7 +1,6 @@
-"""What the threads of a migration tell of v2 and v1, and one guard that remembers it.
+"""The guardrail metrics: a thread-safe front of one Guard, used by all threads of a migration.
 
-Knows nothing of pools. A call belongs to the step in which it began: what an earlier step left running is not held
-against the next one.
+Independent of pools. A call belongs to the step in which it began: calls of an earlier step do not count in the next.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from poolproof.migration.plan import Guardrails, Side
 
 
 class Witness:
-    """Every method may be called from any thread. `urgent` is set when something is worth a look at once."""
+    """Collects the metrics. Every method may be called from any thread. `urgent` is set when a check is due at once."""
 
     def __init__(self, limits: Guardrails) -> None:
         self.urgent = threading.Event()
@@ -26,7 +25,7 @@ class Witness:
         self._in_flight: dict[object, int] = {}
 
     def restart(self) -> int:
-        """A new step began; its number."""
+        """Begin a new step. Returns its number."""
         with self._lock:
             self._epoch += 1
             self._guard.restart()
@@ -35,12 +34,12 @@ class Witness:
             return self._epoch
 
     def began(self, epoch: int, call: object, start_ns: int) -> None:
-        """A call of v2 began, known by any object that is its own."""
+        """Record that a call of v2 began; `call` is an object unique to the call."""
         if epoch == self._epoch:
             self._in_flight[call] = start_ns
 
     def ended(self, epoch: int, side: Side, call: object, start_ns: int, outcome: str) -> None:
-        """A call ended."""
+        """Record that a call ended."""
         with self._lock:
             self._in_flight.pop(call, None)
             if epoch != self._epoch:
@@ -52,21 +51,21 @@ class Witness:
             self.urgent.set()
 
     def compared(self, epoch: int, mismatch: str) -> None:
-        """A copy was compared."""
+        """Record that a copy was compared."""
         with self._lock:
             urgent = epoch == self._epoch and self._guard.compared(now_ns(), mismatch)
         if urgent:
             self.urgent.set()
 
     def lost(self, epoch: int, session_id: str) -> None:
-        """A session ended as lost."""
+        """Record that a session ended as lost."""
         with self._lock:
             if epoch == self._epoch:
                 self._guard.lost(now_ns(), session_id)
         self.urgent.set()
 
     def find_breach(self) -> str:
-        """Why v2 must not go on; empty if it may."""
+        """Return why v2 must stop; empty if no limit is breached."""
         now = now_ns()
         with self._lock:
             view = self._guard.view(now)
@@ -74,7 +73,7 @@ class Witness:
         return view.find_breach(self._limits, [(now - start) / 1e9 for start in started])
 
     def figures(self) -> Figures:
-        """What lies in the windows now."""
+        """Return the current contents of the windows."""
         with self._lock:
             view = self._guard.view(now_ns())
         return view.figures(self._limits)

@@ -1,7 +1,7 @@
-"""Shadow mode's copies: v2 gets them from a bounded queue, in threads of its own, and what it says is compared.
+"""Shadow mode's copies: separate threads take them from a bounded queue, run them on v2 and compare the responses.
 
-Knows nothing of the caller, which only pays for a bounded copy of its arguments and its answer. A v2 that hangs, dies
-or raises costs copies, which are counted as dropped, and nothing else.
+The caller of the original call only pays for a bounded copy of its arguments and its response. If v2 hangs, dies or
+raises, only copies are lost (counted as dropped); callers are not affected.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ logger = logging.getLogger("poolproof.migration")
 
 
 class ShadowFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the calls that may be copied. `last` are the last mismatches, in sentences."""
+    """Counts of the calls that may be copied. `last` has the last mismatches, in sentences."""
 
     copied: int
     dropped: int
@@ -43,7 +43,7 @@ class _Copy(msgspec.Struct, frozen=True):
 
 
 class Shadow:
-    """The copies of one migrating pool. `pool` is v2."""
+    """Runs the copies of one migrating pool. `pool` is v2."""
 
     def __init__(self, pool: Pool, plan: Plan, comparing: Comparing, witness: Witness) -> None:
         self.pool = pool
@@ -66,9 +66,12 @@ class Shadow:
         value: Any = None,  # noqa: ANN401 - any JSON value
         error: str = "",
     ) -> None:
-        """Copy a call that v1 has answered so, if there is room. Never waits, never raises; the caller pays for it."""
+        """Queue a copy of a call and of v1's response, if there is room. Never waits or raises.
+
+        Runs in the caller's thread, so the caller pays for the copying.
+        """
         what = "copied"
-        if len(self._copies.queue) >= self._plan.shadow_queue:  # seen without its lock; the next call may find room
+        if len(self._copies.queue) >= self._plan.shadow_queue:  # read without a lock
             what = "dropped"
         else:
             try:
@@ -107,7 +110,7 @@ class Shadow:
             answer = Answer("result", value)
         except Exception as error:
             answer = Answer.of_error(error)
-        # A command's own error is an answer here: it is compared, and no failure of v2.
+        # A command's own error is a response here: it is compared, and is no failure of v2.
         outcome = "result" if answer.outcome == "CommandError" else answer.outcome
         self._witness.ended(copy.epoch, Side.V2, call, start, outcome)
         found = compare_answers(copy.command, copy.args, copy.answer, answer, self._comparing)
@@ -120,15 +123,15 @@ class Shadow:
             self._witness.compared(copy.epoch, found.mismatch)
 
     def figures(self) -> ShadowFigures:
-        """What became of the copies so far."""
+        """Return the counts so far."""
         with self._lock:
             return ShadowFigures(**self._counts, last=tuple(self._last))
 
     def stop(self) -> None:
-        """Begin no more copies; those under way end with v2. Never waits."""
+        """Start no more copies; running copies end with v2. Never waits."""
         self._stopped = True
         for _ in range(self._plan.shadow_threads):
             try:
                 self._copies.put_nowait(None)
-            except queue.Full:  # then every thread finds a copy, and sees that it is over
+            except queue.Full:  # then every thread finds a copy, and sees that `_stopped` is set
                 return
