@@ -19,12 +19,11 @@ MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "repo
 MAY_IMPORT["migration"] = {"migration", "bridge", "harness"}
 ENTRY_POINT_PATHS = """
     harness/readiness/{documents,validate}
-    harness/{__main__}
     harness/cli/{app}
     harness/cli/commands/{baselines,benches,checks,machine,migrate,options,records,results,runs,shrinks}
     harness/compare/{catalogue}
     harness/faults/{owner}
-    harness/mutation/{check,command,job,roster}
+    harness/mutation/{check,command,job,registry}
     harness/mutation/bugs/{equivalents,faces,kinds,v1,v2,v2_ends,wire}
     harness/mutation/lifecycle_tests/{tasks}
     harness/pytest_plugin/{conformance,plugin,session}
@@ -51,24 +50,24 @@ ALLOWED = {
 PURE_PATHS = """
     bridge/{config,errors,events,interface,lifecycle,redaction}
     bridge/dspy/{adapter}
-    bridge/telemetry/{tally}
+    bridge/telemetry/{aggregator}
     bridge/wire/{exchange,framing,messages,receiver,transport}
     harness/bench/{block,schedules,show}
     harness/bench/statistics/{analysis,claims,figures,histogram,metrics,regression,scalability,slopes,trend,validity}
-    harness/bench/workloads/{answers,works}
+    harness/bench/workloads/{answers,workloads}
     harness/compare/{cells,comparison,differential,judge}
     harness/fakes/backends/{frames,script}
     harness/fakes/models/{answers,service}
-    harness/history/{columns,equality,history,joining,lines,metrics,overlap,picture,recovery,replay,stats,tables}
-    harness/model/{budget,checker,composition,depth,errors,fault,intended,load,op,scenario,verdict,workload}
+    harness/history/{chart_data,codec,columns,equality,history,joining,metrics,overlap,recovery,replay,stats,tables}
+    harness/model/{backend,budget,checker,composition,errors,fault,intended,load,op,scenario,verdict,workload}
     harness/mutation/{journals,markdown,matrix,mutant}
     harness/mutation/lifecycle_tests/{face_probes,probes}
-    harness/readiness/{checklist,page}
+    harness/readiness/{checklist,renderer}
     harness/shrink/{reduction,selection}
     harness/subjects/{programs}
     migration/{guardrails,plan,router,sessions}
     migration/shadowing/{comparing}
-    pool_v2/core/{behaviour,circuit,coordinator,orders,roster,sessions,ticket}
+    pool_v2/core/{actions,behaviour,circuit,coordinator,sessions,ticket,worker_table}
     reports/{calls,charts,covered,lab,section,series,site,view}
 """
 
@@ -128,6 +127,10 @@ def test_pure_files_import_nothing_that_acts_and_no_file_that_does() -> None:
         inner = MODULES[name] & MODULES.keys()
         assert inner <= PURE, f"{name} imports {inner - PURE}, which is not pure"
     assert set(re.findall(r"\brandom\.(\w+)", (ROOT / "harness/model/workload.py").read_text())) == {"Random"}, "a seed"
+
+
+def test_every_module_that_a_rule_names_exists() -> None:
+    assert {*ENTRY_POINTS, *names_of(PURE_PATHS), *ALLOWED} <= MODULES.keys()
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:

@@ -322,10 +322,10 @@ def poolproof_place(request: pytest.FixtureRequest) -> tuple[str, ...]:
     place: tuple[str, ...] = request.param
     marker = request.node.get_closest_marker("depths")
     told = marker.kwargs if marker else {}
-    try:
-        allowed = {Backend(name) for name in marker.args} if marker else set()
-    except ValueError as error:
-        raise pytest.UsageError(f"the marker depths: {error}; one of {', '.join(DEPTHS)}") from error
+    names = marker.args if marker else ()
+    if unknown := [name for name in names if name not in DEPTHS]:
+        raise pytest.UsageError(f"the marker depths: {unknown[0]!r} is not one of {', '.join(DEPTHS)}")
+    allowed = {Backend(name) for name in names}
     reason = why_impossible(
         Backend(place[0]), allowed=allowed, packages=told.get("packages", ()), scripted=bool(told.get("script"))
     )
