@@ -254,7 +254,8 @@ class Traffic:
         except (CommandError, InvalidRequest, SessionLost) as error:
             record.lose(f"its handover to {side} failed: {error.message}")
         except PoolError as error:
-            record.handover_failed(f"{type(error).__name__}: {error.message}")
+            if record.log:  # a session without state has nothing to lose
+                record.handover_failed(f"{type(error).__name__}: {error.message}")
             error.sent = Sent.NO  # only the log was sent, not the call itself
             if not record.lost:
                 raise

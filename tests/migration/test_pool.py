@@ -70,6 +70,19 @@ def test_v1_mode_asks_v1_alone(migrating: Make) -> None:
     assert (len(v1.asked), v2.asked) == (2, [])
 
 
+def test_a_session_that_never_began_cannot_be_lost(migrating: Make) -> None:
+    pool, v1, _ = migrating(begin="v2")
+    pool.change("v1", why="v1 serves again")
+    assert _append(pool, "s") == [1]
+    v1.dead = True
+    assert pool.end_session("s"), "v1 forgets it later"
+    for _ in range(5):
+        with pytest.raises(PoolClosed):
+            _append(pool, "s")
+    v1.dead = False
+    assert _append(pool, "s") == [1], "it is a new session"
+
+
 def test_shadow_compares_copies_and_changes_nothing(migrating: Make, eventually: Eventually) -> None:
     pool, v1, v2 = migrating(begin="shadow", idempotent=frozenset({"echo"}), guardrails=Guardrails(min_calls=5))
     args = {"value": {"a": [1]}}
