@@ -17,7 +17,7 @@ import msgspec
 from poolproof.bridge import ConfigError
 from poolproof.bridge.clock import now_ns
 from poolproof.migration.plan import Mode, Plan, Position
-from poolproof.migration.shadowing.metrics import Witness
+from poolproof.migration.shadowing.metrics import GuardrailMetrics
 from poolproof.migration.state import Entry, StateConflict, StateError, StateFile, whoami
 
 logger = logging.getLogger("poolproof.migration")
@@ -45,9 +45,9 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 class Control:
     """Controls the position of one migrating pool. A background thread calls `look` repeatedly."""
 
-    def __init__(self, plan: Plan, witness: Witness, on_change: Callable[[Moved], None] | None = None) -> None:
+    def __init__(self, plan: Plan, metrics: GuardrailMetrics, on_change: Callable[[Moved], None] | None = None) -> None:
         self._plan = plan
-        self._witness = witness
+        self._metrics = metrics
         self._on_change = on_change
         # Held while the position changes, which also writes a file. No call ever takes this lock.
         self._changing = threading.RLock()
@@ -116,13 +116,13 @@ class Control:
             self._write_down()
             if self.step.plain:
                 return
-            if why := self._witness.find_breach():
+            if why := self._metrics.find_breach():
                 self.last_breach = why
                 self.roll_back(why, who=f"{GUARDRAIL} of {whoami()}")
             elif self._plan.automatic and self._is_due():
                 following = self._plan.next_step(self.position)
                 if following is not None:
-                    told = f"{self._witness.candidate_calls} calls of v2 without a breach"
+                    told = f"{self._metrics.candidate_calls} calls of v2 without a breach"
                     try:
                         self.change(following, who=f"{AUTOMATIC} of {whoami()}", why=told)
                     except StateError as error:
@@ -130,7 +130,7 @@ class Control:
 
     def _is_due(self) -> bool:
         long_enough = now_ns() - self._since_ns >= self._plan.step_s * 1e9
-        return long_enough and self._witness.candidate_calls >= self._plan.step_calls
+        return long_enough and self._metrics.candidate_calls >= self._plan.step_calls
 
     def _follow(self) -> None:
         if self._state is None:
@@ -183,4 +183,4 @@ class Control:
                 logger.exception("the listener of the migration failed at %s", position)
 
     def _make_step(self, position: Position) -> Step:
-        return Step(position, self._witness.restart(), position.mode is Mode.V1)
+        return Step(position, self._metrics.restart(), position.mode is Mode.V1)

@@ -22,7 +22,7 @@ from poolproof.migration.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
 from poolproof.migration.control import Control, Moved
 from poolproof.migration.guardrails import Figures
 from poolproof.migration.plan import Plan, Position, Side
-from poolproof.migration.shadowing.metrics import Witness
+from poolproof.migration.shadowing.metrics import GuardrailMetrics
 from poolproof.migration.shadowing.shadow import Shadow, ShadowFigures
 from poolproof.migration.traffic import Traffic
 from poolproof.migration.watch import Watch
@@ -78,13 +78,13 @@ class MigratingPool:
         self._numbers = itertools.count(1)
         self._accounts = Accounts()
         self._calls = self._accounts.calls
-        self._witness = Witness(self._plan.guardrails)
-        self._control = Control(self._plan, self._witness, on_change)
-        self._shadow = Shadow(v2, self._plan, comparing or Comparing(), self._witness)
+        self._metrics = GuardrailMetrics(self._plan.guardrails)
+        self._control = Control(self._plan, self._metrics, on_change)
+        self._shadow = Shadow(v2, self._plan, comparing or Comparing(), self._metrics)
         self._v1 = v1
         pools = {Side.V1: v1, Side.V2: v2}
-        self._traffic = Traffic(pools, self._plan, self._control, self._shadow, self._witness)
-        self._watch = Watch(self._control, self._witness.urgent, self._plan.poll_s)
+        self._traffic = Traffic(pools, self._plan, self._control, self._shadow, self._metrics)
+        self._watch = Watch(self._control, self._metrics.urgent, self._plan.poll_s)
         self._closing = threading.Lock()
         self._closed = False
         weakref.finalize(self, self._shadow.stop).atexit = False
@@ -273,7 +273,7 @@ class MigratingPool:
         homes = [record.home.value for record in self._traffic.ledger.records() if record.known]
         return Report(
             position=str(self.position),
-            windows=self._witness.figures(),
+            windows=self._metrics.figures(),
             shadow=self._shadow.figures(),
             sessions={home: homes.count(home) for home in sorted(set(homes))},
             last_breach=self._control.last_breach,

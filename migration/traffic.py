@@ -32,7 +32,7 @@ from poolproof.migration.control import Control, Step
 from poolproof.migration.plan import Mode, Plan, Side
 from poolproof.migration.router import Act, Home, route_call, route_session
 from poolproof.migration.sessions import Ledger, Record
-from poolproof.migration.shadowing.metrics import Witness
+from poolproof.migration.shadowing.metrics import GuardrailMetrics
 from poolproof.migration.shadowing.shadow import Shadow
 
 REFUSALS = (PoolClosed, CircuitOpen, QueueFull, WorkerCrashed, StartFailed)
@@ -47,13 +47,15 @@ _encoder = msgspec.json.Encoder()
 class Traffic:
     """Runs calls on the two pools of `pools`. Every method may be called from any thread."""
 
-    def __init__(self, pools: dict[Side, Pool], plan: Plan, control: Control, shadow: Shadow, witness: Witness) -> None:
+    def __init__(
+        self, pools: dict[Side, Pool], plan: Plan, control: Control, shadow: Shadow, metrics: GuardrailMetrics
+    ) -> None:
         self.pools = pools
         self.ledger = Ledger(threading.RLock)
         self._plan = plan
         self._control = control
         self._shadow = shadow
-        self._witness = witness
+        self._metrics = metrics
         self._spread = _Counter()
         self._v1 = pools[Side.V1]
         self._state_commands = plan.state_commands
@@ -122,9 +124,9 @@ class Traffic:
             return pool.execute(
                 command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
             )
-        witness, call, start_ns = self._witness, object(), now_ns()
+        metrics, call, start_ns = self._metrics, object(), now_ns()
         if side is Side.V2:
-            witness.began(step.epoch, call, start_ns)
+            metrics.began(step.epoch, call, start_ns)
         outcome = "Cancelled"
         try:
             value = pool.execute(
@@ -135,10 +137,10 @@ class Traffic:
         except Exception as error:
             outcome = type(error).__name__
             if side is Side.V2 and session_id is not None and isinstance(error, SessionLost):
-                witness.lost(step.epoch, session_id)
+                metrics.lost(step.epoch, session_id)
             raise
         finally:
-            witness.ended(step.epoch, side, call, start_ns, outcome)
+            metrics.ended(step.epoch, side, call, start_ns, outcome)
 
     # Calls of sessions.
 
@@ -236,7 +238,7 @@ class Traffic:
             else:
                 self._build_up(record, route.side, deadline_ns)
             if record.lost:
-                self._witness.lost(step.epoch, record.session_id)
+                self._metrics.lost(step.epoch, record.session_id)
                 raise SessionLost(f"session {record.session_id!r}: {record.lost}")
         record.settled(route.side, step.epoch)
 

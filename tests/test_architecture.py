@@ -104,12 +104,12 @@ PURE = {name for name in MODULES if name in names_of(PURE_PATHS) | {"bridge"} or
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
-def test_imports_point_down_and_only_the_porch_sees_every_room(room: str) -> None:
+def test_imports_point_down_and_only_entry_points_see_every_package(room: str) -> None:
     for name, imports in MODULES.items():
         if name.split(".")[0] == room and name not in ENTRY_POINTS:
             rooms = {other.split(".")[0] for other in imports} & MAY_IMPORT.keys()
             assert rooms <= MAY_IMPORT[room], f"{name} imports {rooms - MAY_IMPORT[room]}"
-            assert not imports & ENTRY_POINTS, f"{name} imports the porch: {imports & ENTRY_POINTS}"
+            assert not imports & ENTRY_POINTS, f"{name} imports an entry point: {imports & ENTRY_POINTS}"
 
 
 def test_a_migration_needs_no_test_tool() -> None:

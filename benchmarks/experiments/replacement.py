@@ -34,7 +34,7 @@ SEND_S = 0.01
 OBSERVED = "these pools of V2 have an observer, which hears when a worker is ready"
 
 
-class Witness:
+class GuardrailMetrics:
     """An observer that records when each worker became ready."""
 
     def __init__(self) -> None:
@@ -68,11 +68,11 @@ def replacement(effort: Effort) -> Result:
     variants = {"V2": False, "V2, zygote": True} if has_zygote() else {"V2": False}
     best = list(variants)[-1]
     for name, zygote in variants.items():
-        witness = Witness()
-        with PoolV2(config(workers=effort.workers, zygote=zygote), observer=witness) as pool:
+        metrics = GuardrailMetrics()
+        with PoolV2(config(workers=effort.workers, zygote=zygote), observer=metrics) as pool:
             pool.warm_up()
             for condition, kill in (("idle worker", kill_idle), ("busy worker", kill_busy)):
-                times = _repeat(partial(kill, pool, witness), effort.repeats, limit)
+                times = _repeat(partial(kill, pool, metrics), effort.repeats, limit)
                 rows.append(_row(condition, name, times))
                 if name == best:
                     figure = middle(times, seed=effort.seed)
@@ -93,15 +93,15 @@ def replacement(effort: Effort) -> Result:
     )
 
 
-def kill_idle(pool: PoolV2, witness: Witness) -> float:
+def kill_idle(pool: PoolV2, metrics: GuardrailMetrics) -> float:
     """Kill an idle worker by SIGKILL; return the milliseconds until its replacement is ready."""
     victim = next(worker.pid for worker in pool.status().workers if worker.state == "idle")
     at_ns = now_ns()
     os.kill(victim, signal.SIGKILL)
-    return _until_full(pool, witness, at_ns)
+    return _until_full(pool, metrics, at_ns)
 
 
-def kill_busy(pool: PoolV2, witness: Witness) -> float:
+def kill_busy(pool: PoolV2, metrics: GuardrailMetrics) -> float:
     """Kill a worker in the middle of a call; return the milliseconds until its replacement is ready.
 
     Raises BenchError if the client of the call does not get WorkerCrashed.
@@ -120,7 +120,7 @@ def kill_busy(pool: PoolV2, witness: Witness) -> float:
     time.sleep(SEND_S)
     at_ns = now_ns()
     os.kill(victim, signal.SIGKILL)
-    took = _until_full(pool, witness, at_ns)
+    took = _until_full(pool, metrics, at_ns)
     client.join(LANDING_TIMEOUT_S)
     if not errors:
         raise BenchError("the client of a killed worker was not told WorkerCrashed")
@@ -196,8 +196,8 @@ def _leased(pool: PoolV2) -> int:
     raise BenchError(f"no worker was leased within {LANDING_TIMEOUT_S:.0f} s of a call")
 
 
-def _until_full(pool: PoolV2, witness: Witness, at_ns: int) -> float:
-    ready_ns = witness.ready_since(at_ns)
+def _until_full(pool: PoolV2, metrics: GuardrailMetrics, at_ns: int) -> float:
+    ready_ns = metrics.ready_since(at_ns)
     end = time.monotonic() + LANDING_TIMEOUT_S
     target = pool.status().target
     while sum(worker.state == "idle" for worker in pool.status().workers) < target:

@@ -30,7 +30,7 @@ def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def adopt() -> None:
-    """Append the parent's path, if the environment has one, to this process's own path."""
+    """Take over the parent's path, if the environment has one. Entries that only this process has stay in front."""
     told = os.environ.get(PATH_VARIABLE)
     if told:
         path = told.split(os.pathsep)

@@ -12,7 +12,7 @@ from poolproof.migration.guardrails import Figures, Guard
 from poolproof.migration.plan import Guardrails, Side
 
 
-class Witness:
+class GuardrailMetrics:
     """Collects the metrics. Every method may be called from any thread. `urgent` is set when a check is due at once."""
 
     def __init__(self, limits: Guardrails) -> None:

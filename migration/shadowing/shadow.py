@@ -18,7 +18,7 @@ from poolproof.bridge.clock import now_ns
 from poolproof.harness.model.intended import Comparing
 from poolproof.migration.plan import Plan, Side
 from poolproof.migration.shadowing.comparing import Answer, TooLarge, compare_answers, copy_value
-from poolproof.migration.shadowing.metrics import Witness
+from poolproof.migration.shadowing.metrics import GuardrailMetrics
 
 logger = logging.getLogger("poolproof.migration")
 
@@ -45,11 +45,11 @@ class _Copy(msgspec.Struct, frozen=True):
 class Shadow:
     """Runs the copies of one migrating pool. `pool` is v2."""
 
-    def __init__(self, pool: Pool, plan: Plan, comparing: Comparing, witness: Witness) -> None:
+    def __init__(self, pool: Pool, plan: Plan, comparing: Comparing, metrics: GuardrailMetrics) -> None:
         self.pool = pool
         self._plan = plan
         self._comparing = comparing
-        self._witness = witness
+        self._metrics = metrics
         self._copies: queue.Queue[_Copy | None] = queue.Queue(plan.shadow_queue)
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -104,7 +104,7 @@ class Shadow:
 
     def _carry_out(self, copy: _Copy) -> None:
         start, call = now_ns(), object()
-        self._witness.began(copy.epoch, call, start)
+        self._metrics.began(copy.epoch, call, start)
         try:
             value = self.pool.execute(copy.command, copy.args, timeout_s=self._plan.shadow_timeout_s)
             answer = Answer("result", value)
@@ -112,7 +112,7 @@ class Shadow:
             answer = Answer.of_error(error)
         # A command's own error is a response here: it is compared, and is no failure of v2.
         outcome = "result" if answer.outcome == "CommandError" else answer.outcome
-        self._witness.ended(copy.epoch, Side.V2, call, start, outcome)
+        self._metrics.ended(copy.epoch, Side.V2, call, start, outcome)
         found = compare_answers(copy.command, copy.args, copy.answer, answer, self._comparing)
         with self._lock:
             self._counts["ignored" if found.ignored else "compared"] += 1
@@ -120,7 +120,7 @@ class Shadow:
                 self._counts["mismatches"] += 1
                 self._last = [*self._last[-4:], found.mismatch]
         if not found.ignored:
-            self._witness.compared(copy.epoch, found.mismatch)
+            self._metrics.compared(copy.epoch, found.mismatch)
 
     def figures(self) -> ShadowFigures:
         """Return the counts so far."""

@@ -84,7 +84,7 @@ class Calls:
                     ticket = io.ticket(number, session, deadline, until, get_ident(), ahead, pipe)
                     try:
                         runtime.enter(ticket, again)
-                        while ticket.state is not _ACCEPTED:
+                        while ticket.state is not _ACCEPTED:  # as in `checkout`, without a generator of its own
                             yield from io.wait(ticket, until)
                             accept(runtime, ticket, command, until)
                         if session is None:

@@ -57,10 +57,9 @@ class EventLog:
         worker: int | None = None,
         pid: int | None = None,
         detail: str = "",
-        at_ns: int | None = None,
     ) -> None:
-        """Note a step that was taken now, or at `at_ns`."""
-        self.append((kind, now_ns() if at_ns is None else at_ns, call, worker, pid, detail))
+        """Note a step that is taken now."""
+        self.append((kind, now_ns(), call, worker, pid, detail))
 
     def close(self) -> None:
         """Deliver the remaining events and end the thread. Idempotent.

@@ -10,7 +10,7 @@ from benchmarks.blocks import BenchError
 from benchmarks.effort import Effort
 from benchmarks.experiments import replacement as module
 from benchmarks.experiments.replacement import (
-    Witness,
+    GuardrailMetrics,
     kill_busy,
     kill_idle,
     rebuild_executor,
@@ -24,12 +24,12 @@ from poolproof.pool_v2 import PoolV2
 
 @pytest.mark.parametrize("kill", [kill_idle, kill_busy])
 def test_another_worker_takes_the_place_of_the_killed(kill: object) -> None:
-    witness = Witness()
-    with PoolV2(config(workers=2), observer=witness) as pool:
+    metrics = GuardrailMetrics()
+    with PoolV2(config(workers=2), observer=metrics) as pool:
         pool.warm_up()
         before = {worker.pid for worker in pool.status().workers}
         assert callable(kill)
-        took_ms = kill(pool, witness)
+        took_ms = kill(pool, metrics)
         after = {worker.pid for worker in pool.status().workers}
     assert took_ms > 0
     assert len(before) == len(after) == 2
@@ -54,16 +54,16 @@ def test_a_row_for_each_condition_and_system(tiny: Effort) -> None:
 
 
 def test_a_witness_gives_what_came_after_the_moment_only() -> None:
-    witness = Witness()
-    witness(Event(EventKind.READY, 10, worker=1, pid=101))
-    witness(Event(EventKind.SPAWN, 25, worker=2, pid=102))
-    late = threading.Timer(0.01, witness, [Event(EventKind.READY, 30, worker=2, pid=102)])
+    metrics = GuardrailMetrics()
+    metrics(Event(EventKind.READY, 10, worker=1, pid=101))
+    metrics(Event(EventKind.SPAWN, 25, worker=2, pid=102))
+    late = threading.Timer(0.01, metrics, [Event(EventKind.READY, 30, worker=2, pid=102)])
     late.start()
-    assert witness.ready_since(20) == 30
+    assert metrics.ready_since(20) == 30
     late.join()
 
 
 def test_a_witness_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LANDING_TIMEOUT_S", 0.05)
     with pytest.raises(BenchError, match="no worker was ready"):
-        Witness().ready_since(0)
+        GuardrailMetrics().ready_since(0)

@@ -77,7 +77,7 @@ def test_a_step_has_its_own_time_and_all_that_was_said_of_it(observe: Callable[.
     before = now_ns()
     log.note(EventKind.SEND, 1, 2, 3, "detail")
     after = now_ns()
-    log.note(EventKind.ACCEPT, 5, at_ns=17)
+    log.append((EventKind.ACCEPT, 17, 5))
     log.flush()
 
     first, second = told
