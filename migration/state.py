@@ -16,13 +16,14 @@ import getpass
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-from filelock import FileLock, Timeout
 
+from poolproof.bridge.processes.file_lock import lock_file
 from poolproof.harness.model.errors import HarnessError
 from poolproof.migration.plan import Mode, Position
 
@@ -146,17 +147,22 @@ class StateFile:
     def _locked(self) -> Iterator[None]:
         if not self.path.parent.is_dir():  # the lock would create a mistyped folder
             raise StateError(f"{self.path} cannot be written: there is no folder {self.path.parent}")
-        lock = FileLock(f"{self.path}.lock", timeout=LOCK_WAIT_S)
+        end_s = time.monotonic() + LOCK_WAIT_S
         try:
-            lock.acquire()
-        except Timeout as error:
-            raise StateError(f"{self.path} was locked by another process for {LOCK_WAIT_S:g} s") from error
+            # Read-only, so that every user who may read the folder can lock; the holder of a lock needs no more.
+            fd = os.open(f"{self.path}.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         except OSError as error:
             raise StateError(f"{self.path} cannot be locked: {error.strerror}") from error
         try:
+            try:
+                locked = lock_file(fd, stop=lambda: time.monotonic() >= end_s)
+            except OSError as error:
+                raise StateError(f"{self.path} cannot be locked: {error.strerror}") from error
+            if not locked:
+                raise StateError(f"{self.path} was locked by another process for {LOCK_WAIT_S:g} s")
             yield
         finally:
-            lock.release()
+            os.close(fd)
 
     def _append(self, line: bytes) -> None:
         fd = os.open(self.log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)

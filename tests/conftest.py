@@ -18,6 +18,10 @@ from typing import Any
 import psutil
 import pytest
 
+from poolproof.bridge.worker.handlers import Context
+from poolproof.harness.faults.commands import fault_environment
+from tests.waiting import wait_until, wait_until_gone
+
 IN_CHILDREN = (
     "bridge/",
     "harness/run/test_job",
@@ -31,6 +35,33 @@ IN_CHILDREN = (
 def gate_of_this_process(tmp_path_factory: pytest.TempPathFactory) -> None:
     """These tests time nothing, so they wait for no bench of this machine, and no other process waits for theirs."""
     os.environ["POOLPROOF_GATE_DIR"] = str(tmp_path_factory.mktemp("gate"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fault_commands_in_workers() -> None:
+    """Many tests need a worker that misbehaves on request, so every worker of theirs has the fault commands."""
+    os.environ.update(fault_environment())
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """Wait until a function returns something true."""
+    return wait_until
+
+
+@pytest.fixture
+def vanish() -> Callable[..., None]:
+    """Wait until a process is gone."""
+    return wait_until_gone
+
+
+@pytest.fixture
+def context() -> Context:
+    """A worker's memory, whose raw bytes are kept in `context.raw`."""
+    raw: list[bytes] = []
+    context = Context(3, "pool-worker", raw.append)
+    context.raw = raw  # type: ignore[attr-defined]
+    return context
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -26,7 +26,7 @@ ENTRY_POINT_PATHS = """
     harness/mutation/{check,command,job,registry}
     harness/mutation/bugs/{equivalents,faces,kinds,v1,v2,v2_ends,wire}
     harness/mutation/lifecycle_tests/{tasks}
-    harness/pytest_plugin/{conformance,plugin,session}
+    harness/pytest_plugin/{bench_fixture,conformance,fixtures,plugin,session,state}
     harness/run/{job,jobserver}
     harness/subjects/{faces,pools}
     harness/subjects/faces/{blocking,executor,migrating,starting,tasks}

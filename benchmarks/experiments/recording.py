@@ -29,7 +29,7 @@ from poolproof.harness.model.checker import Checker, Finding, run_checker
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.model.workload import Step
-from poolproof.harness.run.recorder import Recorder
+from poolproof.harness.run.recording.recorder import Recorder
 from poolproof.harness.run.store import RunFolder
 
 GOAL_RECORD_US = 2.0

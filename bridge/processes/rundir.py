@@ -17,7 +17,6 @@ Rules
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
@@ -29,6 +28,7 @@ from pathlib import Path
 import msgspec
 
 from poolproof.bridge.errors import ConfigError, PoolNameConflict
+from poolproof.bridge.processes.file_lock import lock_file
 from poolproof.bridge.processes.procfs import is_alive, kill_groups, start_ticks
 
 BASE_VARIABLE = "POOLPROOF_RUNTIME_DIR"
@@ -258,9 +258,7 @@ def _lock(path: Path, *, create: bool) -> int | None:
             if _no_place(path):
                 raise
             continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_file(fd):
             os.close(fd)
             return None
         with contextlib.suppress(FileNotFoundError):

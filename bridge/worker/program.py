@@ -24,7 +24,7 @@ from poolproof.bridge.processes.interpreter import adopt
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
 from poolproof.bridge.wire.messages import INIT_ID, Request, decode_request, encode_failure, encode_part, encode_success
 from poolproof.bridge.wire.replies import ELSEWHERE, LARGEST_REPLY_BYTES, NO_FD, REPLY_DIR_VARIABLE, ReplyWriters
-from poolproof.bridge.worker.handlers import Context, HandlerError, find_handler
+from poolproof.bridge.worker.handlers import COMMANDS_VARIABLE, Context, HandlerError, add_commands, find_handler
 from poolproof.bridge.worker.handlers.engine import PROGRAMS_VARIABLE, load_engine
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, Journal
 
@@ -266,6 +266,8 @@ def run(worker_id: int, mode: str = "pool-worker") -> int:
     bytes(KEPT_BYTES)  # glibc raises its threshold to the largest freed block, see mallopt(3)
     try:
         engine = load_engine(os.environ.get(PROGRAMS_VARIABLE, ""))  # its imports count as part of the start
+        if added := os.environ.get(COMMANDS_VARIABLE):
+            add_commands(added)
     except HandlerError as error:
         sys.stderr.write(f"worker {worker_id}: {error}\n")
         return BAD_INPUT_STATUS

@@ -25,7 +25,7 @@ from poolproof.harness.bench.statistics.validity import judge_validity
 from poolproof.harness.bench.workloads.workloads import CALLS, plan_of
 from poolproof.harness.model.budget import Unmeasured, judge_budget, parse_budget
 from poolproof.harness.model.errors import RunError
-from poolproof.harness.run.runner import serving_models
+from poolproof.harness.run.configuring import serving_models
 
 __all__ = ["BenchPlan", "measure"]
 

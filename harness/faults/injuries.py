@@ -29,8 +29,8 @@ from poolproof.bridge.processes.interpreter import environment
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 from poolproof.harness.fakes.models.loopback import LoopbackModels
 from poolproof.harness.model.fault import Fault, FaultKind, FaultRecord
-from poolproof.harness.run.recorder import Recorder
-from poolproof.harness.run.worker_tracker import WorkerTracker
+from poolproof.harness.run.recording.recorder import Recorder
+from poolproof.harness.run.recording.worker_tracker import WorkerTracker
 
 CLOSE_GRACE_S = 5.0
 ANSWER_WAIT_S = 5.0

@@ -20,7 +20,7 @@ import psutil
 from poolproof.bridge.clock import now_ns
 from poolproof.harness.faults.injuries import INJURIES, Stage
 from poolproof.harness.model.fault import CLIENT_FAULTS, COMMAND_FAULTS, START_FAULTS, Fault, FaultKind
-from poolproof.harness.run.recorder import Running
+from poolproof.harness.run.recording.recorder import Running
 
 WAIT_SLICE_S = 0.02
 LOOK_EVERY_S = 0.002

@@ -7,32 +7,20 @@ ledger lines; the controller compares the planned items with the received result
 from __future__ import annotations
 
 import fnmatch
-import os
-import secrets
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from poolproof.bridge import Observer, Pool
-    from poolproof.bridge.dspy.adapter import ProgramAdapter
-    from poolproof.harness.bench.statistics.figures import Bench
-    from poolproof.harness.compare.comparison import RunResult
-    from poolproof.harness.model.backend import Backend
-    from poolproof.harness.model.scenario import Scenario
-    from poolproof.harness.pytest_plugin.collection import ScenarioItem
-    from poolproof.harness.pytest_plugin.ledger import Ledger
-    from poolproof.harness.run.runner import Request, Subject
+from poolproof.harness.pytest_plugin.state import DEPTHS, PROFILE_SCALES, STATE, State
 
-DEFAULT_POOLS = ("v1", "v2")
+if TYPE_CHECKING:
+    from poolproof.harness.pytest_plugin.collection import ScenarioItem
+
+pytest_plugins = ["poolproof.harness.pytest_plugin.fixtures", "poolproof.harness.pytest_plugin.bench_fixture"]
 SCENARIO_FILES = ("scenario_*.py", "scenarios/*.py")
-DEPTHS = ("mock", "wire", "real")
 BENCH_FIXTURE = "run_bench"
-PROFILE_SCALES = {"quick": 1.0, "full": 3.0}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -81,99 +69,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if state.controls:
         config.pluginmanager.register(state.outcomes, "poolproof-outcomes")
         state.require_possible()
-
-
-class State:
-    """The plugin's state of one session, in one process. `controls`: the process is not an xdist worker."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-        told: dict[str, Any] = getattr(config, "workerinput", {})
-        self.controls = not told
-        self.out = Path(told["poolproof_out"]) if "poolproof_out" in told else _out_folder(config)
-        self.outcomes = Outcomes()
-        self.scenarios: dict[tuple[str, str], Scenario] = {}
-        self.summary: list[str] = []
-        self.gated = False
-        self._ledger: Ledger | None = None
-        self._request: Request | None = None
-
-    @property
-    def pool_names(self) -> tuple[str, ...]:
-        """The names of the pools to test, the baseline first."""
-        return tuple(dict.fromkeys(self._config.getoption("poolproof_pool") or DEFAULT_POOLS))
-
-    def subjects(self) -> list[Subject]:
-        """The pools to test, the baseline first. Raises pytest.UsageError for an unknown name."""
-        from poolproof.harness.model.errors import UsageError
-        from poolproof.harness.subjects.pools import find_pool
-
-        try:
-            return [find_pool(name) for name in self.pool_names]
-        except UsageError as error:
-            raise pytest.UsageError(f"--poolproof-pool: {error}") from error
-
-    def stages(self, scenario: Scenario) -> list[tuple[Subject, Request, Backend]]:
-        """Pool, request and depth of each run: depth real, or the deepest of the option's depths that is allowed."""
-        from poolproof.harness.fakes.backends.making import MOCK, at_wire
-        from poolproof.harness.model.backend import Backend
-
-        chosen = [Backend(name) for name in DEPTHS if name in (self._config.getoption("poolproof_adapter") or ["real"])]
-        depth = ([found for found in chosen if found in scenario.depths] or chosen)[-1]
-        if depth is Backend.MOCK:
-            return [(MOCK, self.request, depth)]
-        request = at_wire(self.request) if depth is Backend.WIRE else self.request
-        return [(subject, request, depth) for subject in self.subjects()]
-
-    def require_possible(self) -> None:
-        """Raise pytest.UsageError for a bad option, before anything is collected."""
-        option = self._config.getoption
-        for name, least, most in (("workers", 1, 1024), ("clients", 1, 1024), ("seed", 0, 2**32 - 1)):
-            value = option(f"poolproof_{name}")
-            if not least <= value <= most:
-                raise pytest.UsageError(f"--poolproof-{name} {value}: a whole number from {least} to {most}")
-        if option("poolproof_pool"):
-            self.subjects()
-        if option("poolproof_worker_command"):
-            _ = self.request
-
-    @property
-    def ledger(self) -> Ledger:
-        """The ledger of this process."""
-        if self._ledger is None:
-            from poolproof.harness.pytest_plugin.ledger import Ledger
-
-            self._ledger = Ledger(self.out, os.environ.get("PYTEST_XDIST_WORKER", "main"))
-        return self._ledger
-
-    @property
-    def request(self) -> Request:
-        """The request made from the options. Raises pytest.UsageError if the worker command starts no worker."""
-        if self._request is None:
-            from poolproof.harness.model.errors import UsageError
-            from poolproof.harness.model.workload import Size
-            from poolproof.harness.run.runner import Request
-            from poolproof.harness.subjects.probe import known_commands
-            from poolproof.scenarios import CATALOGUE
-
-            option = self._config.getoption
-            command, known = option("poolproof_worker_command"), None
-            if command is not None:
-                try:
-                    known = known_commands(command, sorted({c for s in CATALOGUE.values() for c in s.commands}))
-                except UsageError as error:
-                    raise pytest.UsageError(f"--poolproof-worker-command: {error}") from error
-            profile = option("poolproof_profile")
-            size = Size(
-                workers=option("poolproof_workers"), clients=option("poolproof_clients"), scale=PROFILE_SCALES[profile]
-            )
-            self._request = Request(
-                seed=option("poolproof_seed"), size=size, profile=profile, worker_command=command, known_commands=known
-            )
-        return self._request
-
-
-STATE = pytest.StashKey[State]()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -268,198 +163,6 @@ def places_of(config: pytest.Config) -> list[tuple[str, ...]]:
     return places
 
 
-# Fixtures.
-
-
-@pytest.fixture
-def poolproof_subject(request: pytest.FixtureRequest) -> Subject:
-    """The pool that this test is run on; one test a --pool."""
-    subject: Subject = request.param
-    return subject
-
-
-@pytest.fixture
-def pool_name(request: pytest.FixtureRequest) -> str:
-    """A pool name that no other test, process or run has."""
-    from poolproof.harness.run.names import pool_name
-
-    return pool_name(request.node.name, "test")
-
-
-@pytest.fixture
-def pool_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Pool]]:
-    """Make pools by `pool_factory(version, observer=None, **options)`; each gets a name of its own, and is closed."""
-    from poolproof.bridge import PoolConfig
-    from poolproof.harness.run.names import pool_name
-    from poolproof.harness.subjects.pools import find_pool
-
-    made: list[Pool] = []
-
-    def make(version: str = "v2", *, observer: Observer | None = None, **options: Any) -> Pool:  # noqa: ANN401
-        options.setdefault("name", pool_name(request.node.name, version))
-        pool = find_pool(version).make(PoolConfig.from_options(options), observer)
-        made.append(pool)
-        return pool
-
-    yield make
-    for pool in made:
-        pool.close()
-
-
-@pytest.fixture
-def pool(poolproof_subject: Subject, pool_factory: Callable[..., Pool], request: pytest.FixtureRequest) -> Pool:
-    """A pool, once for each --pool; `@pytest.mark.pool_options(workers=2)` sets its options."""
-    marker = request.node.get_closest_marker("pool_options")
-    return pool_factory(poolproof_subject.name, **({} if marker is None else marker.kwargs))
-
-
-@pytest.fixture
-def poolproof_place(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """The depth and the pool of this test; skips it with the reason where it makes no sense."""
-    from poolproof.harness.fakes.backends.making import why_impossible
-    from poolproof.harness.model.backend import Backend
-
-    place: tuple[str, ...] = request.param
-    marker = request.node.get_closest_marker("depths")
-    told = marker.kwargs if marker else {}
-    names = marker.args if marker else ()
-    if unknown := [name for name in names if name not in DEPTHS]:
-        raise pytest.UsageError(f"the marker depths: {unknown[0]!r} is not one of {', '.join(DEPTHS)}")
-    allowed = {Backend(name) for name in names}
-    reason = why_impossible(
-        Backend(place[0]), allowed=allowed, packages=told.get("packages", ()), scripted=bool(told.get("script"))
-    )
-    if reason:
-        pytest.skip(reason)
-    return place
-
-
-@pytest.fixture
-def adapter(
-    poolproof_place: tuple[str, ...],
-    pool_factory: Callable[..., Pool],
-    pool_name: str,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-) -> Iterator[ProgramAdapter]:
-    """A ProgramAdapter over a pool of its own, at each depth; markers `depths` and `pool_options` say more."""
-    from poolproof.bridge.dspy.adapter import ProgramAdapter
-    from poolproof.harness.fakes.backends.making import make_mock, options_at
-    from poolproof.harness.fakes.backends.script import Script, ScriptLine
-    from poolproof.harness.model.backend import Backend
-
-    marker = request.node.get_closest_marker("depths")
-    told = marker.kwargs if marker else {}
-    script = Script([ScriptLine(**line) for line in told["script"]]) if told.get("script") else None
-    depth = Backend(poolproof_place[0])
-    if depth is Backend.MOCK:
-        with make_mock(pool_name, script) as mock:
-            yield ProgramAdapter(mock, pool_name)
-        return
-    options = options_at(depth, poolproof_place[1], tmp_path, packages=told.get("packages", ()), script=script)
-    marked = request.node.get_closest_marker("pool_options")
-    options |= {"workers": 2} | ({} if marked is None else marked.kwargs)
-    yield ProgramAdapter(pool_factory(poolproof_place[1], **options), pool_name)
-
-
-@pytest.fixture
-def run_scenario(pytestconfig: pytest.Config) -> Callable[..., RunResult]:
-    """Run by `run_scenario(scenario, pool="v2", seed=1, workers=4, clients=8)`; gives the RunResult, raises nothing."""
-    import msgspec
-
-    from poolproof.harness.run.lock import sharing
-    from poolproof.harness.run.runner import run
-    from poolproof.harness.subjects.pools import find_pool
-
-    state = pytestconfig.stash[STATE]
-
-    def run_it(
-        scenario: Scenario,
-        pool: str = "v2",
-        *,
-        seed: int | None = None,
-        workers: int | None = None,
-        clients: int | None = None,
-    ) -> RunResult:
-        request = state.request
-        size = msgspec.structs.replace(
-            request.size,
-            workers=request.size.workers if workers is None else workers,
-            clients=request.size.clients if clients is None else clients,
-        )
-        request = msgspec.structs.replace(request, size=size, seed=request.seed if seed is None else seed)
-        with sharing():
-            return run(scenario, find_pool(pool), request, state.ledger.runs)
-
-    return run_it
-
-
-@pytest.fixture
-def run_bench(request: pytest.FixtureRequest) -> Callable[..., Bench]:
-    """Measure by `run_bench(scenario=None, baseline="v1", candidate="v2", ...)`, alone on the machine; gives the Bench.
-
-    Without a scenario it is one call, `call`. `load`, `budgets`, `profile` ("quick" or "full"), `rounds`, `block_s`,
-    `margin`, `seed`, `workers` and `clients` are as on the command line. Under xdist no other test runs meanwhile.
-    Its bench.json is kept in the session's folder, entered into the history, and named by the report's property
-    `poolproof_bench`.
-    """
-    from poolproof.harness.bench.bench import BenchPlan
-    from poolproof.harness.bench.records.index import Index
-    from poolproof.harness.bench.report import assemble, write_report
-    from poolproof.harness.bench.running import default_clients
-    from poolproof.harness.bench.running import run_bench as measure
-    from poolproof.harness.bench.schedules import make_schedule
-    from poolproof.harness.bench.workloads.workloads import DEFAULT_CALL, call_scenario
-    from poolproof.harness.model.load import parse_load
-    from poolproof.harness.model.workload import Size
-    from poolproof.harness.run.names import pool_name
-    from poolproof.harness.subjects.pools import find_pool
-
-    option = request.config.getoption
-    out = request.config.stash[STATE].out
-
-    def bench_it(
-        scenario: Scenario | None = None,
-        *,
-        call: str = DEFAULT_CALL,
-        baseline: str = "v1",
-        candidate: str = "v2",
-        load: str | None = None,
-        budgets: Sequence[str] = (),
-        profile: str | None = None,
-        rounds: int | None = None,
-        block_s: float | None = None,
-        margin: float | None = None,
-        seed: int | None = None,
-        workers: int | None = None,
-        clients: int | None = None,
-    ) -> Bench:
-        work = call_scenario(call) if scenario is None else scenario
-        arrivals = parse_load(work.load if load is None else load)
-        many = option("poolproof_workers") if workers is None else workers
-        plan = BenchPlan(
-            scenario=work,
-            baseline=find_pool(baseline),
-            candidate=find_pool(candidate),
-            size=work.fixed_size or Size(workers=many, clients=clients or default_clients(arrivals, many)),
-            load=arrivals,
-            schedule=make_schedule(
-                profile or option("poolproof_profile"), rounds=rounds, block_s=block_s, margin=margin
-            ),
-            seed=option("poolproof_seed") if seed is None else seed,
-            budgets=tuple(budgets),
-            worker_command=option("poolproof_worker_command"),
-        )
-        report = assemble([measure(plan)], command="pytest")
-        path = write_report(report, out / "benches" / pool_name(request.node.name, "bench"))
-        with Index() as index:
-            index.add(report, path)
-        request.node.user_properties.append(("poolproof_bench", str(path)))
-        return report.benches[0]
-
-    return bench_it
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """While a bench runs, no test of another xdist worker runs: each test shares the gate that a bench holds alone."""
@@ -472,17 +175,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 # The end of the session.
-
-
-class Outcomes:
-    """Records each outcome that reaches the controlling process, by node."""
-
-    def __init__(self) -> None:
-        self.seen: dict[str, set[str]] = defaultdict(set)
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Record the outcome of one phase of one item."""
-        self.seen[report.nodeid].add(report.outcome)
 
 
 @pytest.hookimpl(trylast=True)
@@ -516,11 +208,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("poolproof")
         for line in lines:
             terminalreporter.write_line(line)
-
-
-def _out_folder(config: pytest.Config) -> Path:
-    given = config.getoption("poolproof_out")
-    if given:
-        return Path(given).resolve()
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return config.rootpath / "out" / f"pytest-{stamp}-{os.getpid()}-{secrets.token_hex(2)}"

@@ -20,7 +20,7 @@ from poolproof.harness.history.history import Op
 from poolproof.harness.model.face import Way
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.workload import Step
-from poolproof.harness.run.recorder import Recorder, Running
+from poolproof.harness.run.recording.recorder import Recorder, Running
 
 WAIT_SLICE_S = 0.05
 BLOW_SIGNAL = signal.SIGUSR2

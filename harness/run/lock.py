@@ -9,14 +9,13 @@ even by a crash.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
 
+from poolproof.bridge.processes.file_lock import lock_file, unlock_file
 from poolproof.bridge.processes.rundir import pools_dir
 
-POLL_S = 0.02
 SHARING_PATIENCE_S = 600.0
 """After so many seconds of waiting a run continues without the gate: a stuck bench must not stop everything."""
 GATE_VARIABLE = "POOLPROOF_GATE_DIR"
@@ -44,16 +43,16 @@ def quiet_gate(patience_s: float | None) -> Iterator[bool]:
         return end is not None and time.monotonic() >= end
 
     for fd in _covering:  # this process's own share would block the exclusive lock
-        fcntl.flock(fd, fcntl.LOCK_UN)
+        unlock_file(fd)
     turn, lock = _open("measuring.turn"), _open("measuring.lock")
     try:
-        held = _take(turn, fcntl.LOCK_EX, late) and not _INHERITED and _take(lock, fcntl.LOCK_EX, late)
+        held = lock_file(turn, stop=late) and not _INHERITED and lock_file(lock, stop=late)
         yield held
     finally:
         os.close(lock)
         os.close(turn)
         for fd in _covering:
-            fcntl.flock(fd, fcntl.LOCK_SH)
+            lock_file(fd, shared=True, stop=lambda: False)
 
 
 @contextlib.contextmanager
@@ -89,8 +88,8 @@ def covering() -> Iterator[None]:
 def _share(enough: Callable[[], bool]) -> int:
     lock, turn = _open("measuring.lock"), _open("measuring.turn")
     try:
-        if _take(turn, fcntl.LOCK_EX, enough):
-            _take(lock, fcntl.LOCK_SH, enough)
+        if lock_file(turn, stop=enough):
+            lock_file(lock, shared=True, stop=enough)
     finally:
         os.close(turn)
     return lock
@@ -99,16 +98,3 @@ def _share(enough: Callable[[], bool]) -> int:
 def _open(name: str) -> int:
     folder = os.environ.get(GATE_VARIABLE) or pools_dir().parent
     return os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def _take(fd: int, how: int, enough: Callable[[], bool]) -> bool:
-    # Polls, so that the waiting can be stopped.
-    while True:
-        try:
-            fcntl.flock(fd, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if enough():
-                return False
-            time.sleep(POLL_S)
-        else:
-            return True

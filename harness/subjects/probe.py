@@ -16,6 +16,7 @@ from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.wire.messages import Response, encode_request
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
+from poolproof.harness.faults.commands import fault_environment
 from poolproof.harness.model.errors import UsageError
 
 PATIENCE_S = 2.0
@@ -39,7 +40,7 @@ def examine_worker(
         options = {
             "worker_command": worker_command,
             "start_timeout_s": start_timeout_s,
-            "env": {JOURNAL_VARIABLE: journals},
+            "env": {**fault_environment(), JOURNAL_VARIABLE: journals},
         }
         try:
             config = PoolConfig.from_options(options)

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from poolproof.bridge.processes.process import WorkerProcess
 from poolproof.bridge.processes.procfs import start_ticks
 from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
 from poolproof.bridge.wire.framing import HEADER_BYTES, encode_frame
-from poolproof.bridge.worker.handlers import Context
 
 HANG_GUARD_S = 120.0
 LIMIT_BYTES = 16 * 1024 * 1024
@@ -57,31 +55,6 @@ def leave_a_stranger():
         poll.poll(20_000)
         os._exit(0)
 """
-
-
-@pytest.fixture
-def eventually() -> Callable[..., None]:
-    """Look until `holds()` is true; fail with `what` at the deadline."""
-
-    def wait(holds: Callable[[], object], what: str, *, timeout_s: float = HANG_GUARD_S) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        pause = threading.Event()
-        while not holds():
-            if time.monotonic() > deadline_s:
-                pytest.fail(f"not within {timeout_s} s: {what}")
-            pause.wait(0.005)
-
-    return wait
-
-
-@pytest.fixture
-def vanish(eventually: Callable[..., None]) -> Callable[..., None]:
-    """Wait until no process lives under the pid; a zombie is gone too."""
-
-    def wait(pid: int, *, timeout_s: float = HANG_GUARD_S) -> None:
-        eventually(lambda: start_ticks(pid) is None, f"process {pid} is gone", timeout_s=timeout_s)
-
-    return wait
 
 
 @pytest.fixture
@@ -238,15 +211,6 @@ def program(tmp_path: Path) -> Iterator[Callable[..., Speaker]]:
             process.wait(HANG_GUARD_S)  # a worker leaves by itself
         finally:
             process.kill()
-
-
-@pytest.fixture
-def context() -> Context:
-    """A worker's memory, whose raw bytes are kept in `context.raw`."""
-    raw: list[bytes] = []
-    context = Context(3, "pool-worker", raw.append)
-    context.raw = raw  # type: ignore[attr-defined]
-    return context
 
 
 @pytest.fixture

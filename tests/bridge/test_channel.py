@@ -62,12 +62,12 @@ def test_the_last_byte_has_left_when_the_sender_is_told_so(connect: Connect) -> 
 
 
 def test_an_answer_from_before_the_worker_s_end_counts_though_its_reader_was_woken_since(
-    connect: Connect, eventually: Callable[..., None]
+    connect: Connect, until: Callable[..., None]
 ) -> None:
     channel = connect("r = request()\nleave_a_stranger()\nput(success(r['id'], 'early'))\n")
     channel.watched = True
     os.write(channel.process.stdin_fd, encode_request(1, "echo", {}, limit_bytes=1000))
-    eventually(channel.exited, "it has answered and ended")
+    until(channel.exited, "it has answered and ended")
     channel.wake_reader()
 
     assert run(receive(BLOCKING, channel, 1, deadline_ns(10))).result == "early"
@@ -260,9 +260,9 @@ def test_what_a_worker_wrote_before_it_died_counts_though_a_stranger_holds_the_s
     assert _ask(channel, 1) == "last"
 
 
-def test_an_answer_that_is_there_counts_even_at_the_deadline(connect: Connect, eventually: Callable[..., None]) -> None:
+def test_an_answer_that_is_there_counts_even_at_the_deadline(connect: Connect, until: Callable[..., None]) -> None:
     channel = connect("put(success(1, 'early')); rest()")
-    eventually(lambda: select.select([channel.process.stdout_fd], [], [], 0)[0], "the answer is in the pipe")
+    until(lambda: select.select([channel.process.stdout_fd], [], [], 0)[0], "the answer is in the pipe")
     assert _ask(channel, 1, timeout_s=-1.0) == "early"
 
 

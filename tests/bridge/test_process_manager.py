@@ -103,22 +103,22 @@ def test_a_worker_is_told_its_id_the_frame_limit_and_the_pools_variables(
 
 
 def test_what_a_worker_prints_is_logged_in_the_run_directory(
-    process_manager: Callable[..., ProcessManager], eventually: Callable[..., None]
+    process_manager: Callable[..., ProcessManager], until: Callable[..., None]
 ) -> None:
     one = process_manager()
     channel = one.spawn(3)
     log = pools_dir() / one.name / "worker-3.stderr.log"
-    eventually(lambda: log.exists() and log.read_bytes().startswith(b"3 "), "the log has the worker's words")
+    until(lambda: log.exists() and log.read_bytes().startswith(b"3 "), "the log has the worker's words")
     _bury(one, channel)
 
 
 def test_a_log_directory_is_made_and_outlives_the_pool(
-    process_manager: Callable[..., ProcessManager], tmp_path: Path, eventually: Callable[..., None]
+    process_manager: Callable[..., ProcessManager], tmp_path: Path, until: Callable[..., None]
 ) -> None:
     one = process_manager(log_dir=str(tmp_path / "deep" / "logs"), stderr_log_bytes=4)
     channel = one.spawn(3)
     log = tmp_path / "deep" / "logs" / "worker-3.stderr.log"
-    eventually(log.exists, "the log is made")
+    until(log.exists, "the log is made")
     _bury(one, channel)
     one.disband()
     assert log.read_bytes() == b"3 13"
@@ -135,12 +135,12 @@ def test_a_log_directory_that_cannot_be_is_refused_before_the_name_is_taken(
 
 @pytest.mark.parametrize("zygote", [False, True], ids=["spawned", "forked"])
 def test_workers_run_where_they_are_told_to(
-    process_manager: Callable[..., ProcessManager], eventually: Callable[..., None], zygote: bool
+    process_manager: Callable[..., ProcessManager], until: Callable[..., None], zygote: bool
 ) -> None:
     here = os.sched_getaffinity(0)
     one = process_manager(worker_cpus=(max(here),), worker_command=DEFAULT_WORKER_COMMAND, zygote=zygote)
     channel = one.spawn(3)
-    eventually(lambda: channel.pid, "it is there")
+    until(lambda: channel.pid, "it is there")
     assert os.sched_getaffinity(channel.pid) == {max(here)}
     assert os.sched_getaffinity(0) == here, "whoever opens the pool stays where it is"
     _bury(one, channel)

@@ -14,9 +14,9 @@ import pytest
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.wire.messages import Request, decode_request, decode_response
 from poolproof.bridge.worker.handlers import COMMANDS, Context
-from poolproof.bridge.worker.handlers.injury import BROKEN
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, Journal, read_journals
 from poolproof.bridge.worker.program import _answer
+from poolproof.harness.faults.commands import BROKEN
 
 Program = Callable[..., Any]
 VALUES: list[Any] = [None, 0, False, "", [], {}, -1.5, {"result": 1}, {"result": {"result": None}}, "é\n\0", 2**70]

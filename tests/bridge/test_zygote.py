@@ -209,14 +209,14 @@ def _has_socket(pid: int) -> bool:
 
 @pytest.fixture
 def with_spare(
-    team: Callable[..., Team], helper: dict[str, Any], eventually: Callable[..., None]
+    team: Callable[..., Team], helper: dict[str, Any], until: Callable[..., None]
 ) -> Callable[[], tuple[Team, int]]:
     """Make a team that has one worker and a spare; its pid."""
 
     def make() -> tuple[Team, int]:
         one = team(**helper)
         one.start()
-        eventually(lambda: _spare_of(one) is not None, "a spare is forked when nothing else is asked")
+        until(lambda: _spare_of(one) is not None, "a spare is forked when nothing else is asked")
         pid = _spare_of(one)
         assert pid is not None
         return one, pid
@@ -225,7 +225,7 @@ def with_spare(
 
 
 def test_the_next_worker_is_the_spare_and_nobody_could_tell(
-    with_spare: Callable[[], tuple[Team, int]], eventually: Callable[..., None]
+    with_spare: Callable[[], tuple[Team, int]], until: Callable[..., None]
 ) -> None:
     one, spare = with_spare()
     first = one.ask(one.channels[0], "look")
@@ -242,22 +242,22 @@ def test_the_next_worker_is_the_spare_and_nobody_could_tell(
     assert len(second["fds"]) == len(first["fds"])
     assert (second["fds"]["0"], second["fds"]["1"]) == ("/dev/null", second["fds"]["2"])
     assert second["fds"]["2"] != first["fds"]["2"]
-    eventually(lambda: _spare_of(one) not in (None, spare), "the next spare is forked")
+    until(lambda: _spare_of(one) not in (None, spare), "the next spare is forked")
     children = [one.ask(channel, "spawn_child", seconds=60)["pid"] for channel in one.channels]
     one.bury(one.channels[-1])
-    eventually(lambda: start_ticks(children[1]) is None, "its group is tied to the lifeline")
+    until(lambda: start_ticks(children[1]) is None, "its group is tied to the lifeline")
     assert start_ticks(children[0]) is not None
 
 
 def test_a_spare_that_was_killed_costs_no_start(
-    with_spare: Callable[[], tuple[Team, int]], eventually: Callable[..., None]
+    with_spare: Callable[[], tuple[Team, int]], until: Callable[..., None]
 ) -> None:
     one, spare = with_spare()
     os.kill(spare, signal.SIGKILL)
-    eventually(lambda: Path(f"/proc/{spare}/stat").read_text().split()[2] == "Z", "the spare is dead")
+    until(lambda: Path(f"/proc/{spare}/stat").read_text().split()[2] == "Z", "the spare is dead")
     channel = one.start()
     assert one.ask(channel, "pid")["pid"] == channel.process.pid != spare
-    eventually(lambda: start_ticks(spare) is None, "it is reaped")
+    until(lambda: start_ticks(spare) is None, "it is reaped")
 
 
 def test_a_spare_leaves_when_its_zygote_is_killed(
@@ -276,10 +276,10 @@ def test_a_spare_leaves_with_its_pool(with_spare: Callable[[], tuple[Team, int]]
 
 
 def test_an_order_that_is_too_large_is_a_failed_start(
-    team: Callable[..., Team], open_fds: Callable[[], dict[int, str]], eventually: Callable[..., None]
+    team: Callable[..., Team], open_fds: Callable[[], dict[int, str]], until: Callable[..., None]
 ) -> None:
     one = team()
-    eventually(lambda: one.zygote.ready, "the zygote is ready")
+    until(lambda: one.zygote.ready, "the zygote is ready")
     before = open_fds()
     with pytest.raises(StartFailed, match=f"worker 5: .* the limit is {MOST_BYTES}"):
         one.zygote.spawn(5, os.environ | {"LARGE": "x" * MOST_BYTES})
@@ -313,12 +313,12 @@ def test_a_forked_worker_keeps_a_journal(team: Callable[..., Team], tmp_path: Pa
     ids=["retired", "signalled"],
 )
 def test_how_a_forked_worker_ended_is_known(
-    team: Callable[..., Team], end: Callable[[Team, Channel], None], said: str, eventually: Callable[..., None]
+    team: Callable[..., Team], end: Callable[[Team, Channel], None], said: str, until: Callable[..., None]
 ) -> None:
     one = team()
     channel = one.start()
     pid = channel.process.pid
-    eventually(lambda: [record.worker_pids for record in list_pools()] == [(pid,)], "its pid is written down")
+    until(lambda: [record.worker_pids for record in list_pools()] == [(pid,)], "its pid is written down")
     end(one, channel)
     assert channel.process.exited(HANG_GUARD_S)
     assert Path(f"/proc/{pid}").exists(), "nobody else gets the pid before the worker is reaped"
@@ -382,7 +382,7 @@ def test_a_module_that_ends_the_program_fails_the_start_with_its_last_words(
 def test_a_zygote_that_still_imports_delays_nobody_and_is_ended_at_once(
     team: Callable[..., Team],
     module: Callable[..., dict[str, Any]],
-    eventually: Callable[..., None],
+    until: Callable[..., None],
     tmp_path: Path,
 ) -> None:
     begun = tmp_path / "begun"
@@ -394,24 +394,24 @@ def test_a_zygote_that_still_imports_delays_nobody_and_is_ended_at_once(
     assert "before its zygote had forked it" in str(caught.value)
     assert channel.process.exited()
     one.bury(channel)
-    eventually(begun.exists, "the module is being imported")
+    until(begun.exists, "the module is being imported")
     pid = one.zygote.pid
     one.end()
     assert start_ticks(pid) is None
 
 
 def test_threads_of_a_module_are_told_of(
-    team: Callable[..., Team], module: Callable[..., dict[str, Any]], eventually: Callable[..., None]
+    team: Callable[..., Team], module: Callable[..., dict[str, Any]], until: Callable[..., None]
 ) -> None:
     body = "import threading\nthreading.Thread(target=threading.Event().wait, name='ghost', daemon=True).start()\n"
     one = team(**module("threaded", body))
     one.start()
     log = pools_dir() / one.process_manager.name / "zygote.stderr.log"
-    eventually(lambda: log.exists() and "has started ghost;" in log.read_text(), "the log names the thread")
+    until(lambda: log.exists() and "has started ghost;" in log.read_text(), "the log names the thread")
 
 
 def test_workers_outlive_their_zygote_and_the_next_has_a_new_one(
-    team: Callable[..., Team], vanish: Callable[..., None], eventually: Callable[..., None]
+    team: Callable[..., Team], vanish: Callable[..., None], until: Callable[..., None]
 ) -> None:
     one = team()
     first = one.start()
@@ -419,7 +419,7 @@ def test_workers_outlive_their_zygote_and_the_next_has_a_new_one(
     pid = _kill_zygote(one)
     vanish(pid)
     assert one.ask(first, "pid")["pid"] == first.process.pid
-    eventually(lambda: one.zygote.ready and one.zygote.pid != pid, "another zygote is begun without an order")
+    until(lambda: one.zygote.ready and one.zygote.pid != pid, "another zygote is begun without an order")
     assert one.ask(one.start(), "pid")["pid"] != first.process.pid
     first.process.kill()
     assert first.process.exited(HANG_GUARD_S)
@@ -443,7 +443,7 @@ def test_a_worker_that_dies_after_its_zygote_leaves_no_child(
 
 
 def test_a_stopped_zygote_delays_nothing_but_its_forks(
-    team: Callable[..., Team], vanish: Callable[..., None], eventually: Callable[..., None]
+    team: Callable[..., Team], vanish: Callable[..., None], until: Callable[..., None]
 ) -> None:
     one = team()
     first = one.start()
@@ -461,7 +461,7 @@ def test_a_stopped_zygote_delays_nothing_but_its_forks(
     os.kill(one.zygote.pid, signal.SIGCONT)
     second = one.start()
     assert one.ask(second, "echo", value=1) == 1
-    eventually(
+    until(
         lambda: _family_of(one) == {second.process.pid, _spare_of(one)},
         "who is not wanted any more is gone and reaped, and a spare is there",
     )
@@ -498,7 +498,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_zygote_that_cannot_fork_says_why_and_keeps_no_process(
-    team: Callable[..., Team], module: Callable[..., dict[str, Any]], eventually: Callable[..., None], refusal: str
+    team: Callable[..., Team], module: Callable[..., dict[str, Any]], until: Callable[..., None], refusal: str
 ) -> None:
     body, told = REFUSALS[refusal]
     one = team(**module("refusing", body))
@@ -507,7 +507,7 @@ def test_a_zygote_that_cannot_fork_says_why_and_keeps_no_process(
             one.start()
         assert f"the zygote cannot fork: {told}" in str(caught.value)
     family = Path(f"/proc/{one.zygote.pid}/task/{one.zygote.pid}/children")
-    eventually(lambda: family.read_text() == "", "what was forked is gone and reaped")
+    until(lambda: family.read_text() == "", "what was forked is gone and reaped")
 
 
 def test_a_zygote_that_cannot_be_executed_fails_every_start_until_it_can(
@@ -542,7 +542,7 @@ def test_an_order_after_the_end_fails(team: Callable[..., Team]) -> None:
 
 
 def test_many_lives_leave_no_descriptor_no_thread_and_no_process(
-    open_fds: Callable[[], dict[int, str]], eventually: Callable[..., None]
+    open_fds: Callable[[], dict[int, str]], until: Callable[..., None]
 ) -> None:
     pools_dir()
     before, threads = open_fds(), threading.active_count()

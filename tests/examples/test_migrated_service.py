@@ -7,8 +7,7 @@ import importlib.util
 import json
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +19,7 @@ from poolproof.harness.cli.app import main
 from poolproof.migration import Guardrails, MigratingPool, Plan
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolV2
+from tests.waiting import wait_until
 
 FILE = Path(__file__).parent.parent.parent / "examples" / "migrated_service.py"
 HARD_LIMIT_S = 60.0
@@ -109,14 +109,6 @@ class Load:
             assert not thread.is_alive(), "a request never ended"
 
 
-def until(holds: Callable[[], object], what: str) -> None:
-    """Wait for it."""
-    deadline = time.monotonic() + HARD_LIMIT_S
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {HARD_LIMIT_S} s: {what}"
-        time.sleep(0.005)
-
-
 def test_the_service_is_migrated_live_and_only_the_canary_pays_for_a_fault(example: ModuleType, tmp_path: Path) -> None:
     state = str(tmp_path / "migration.json")
     told: list[str] = []
@@ -134,26 +126,28 @@ def test_the_service_is_migrated_live_and_only_the_canary_pays_for_a_fault(examp
         load = Load(service.server_address[1])
 
         def serve(position: str) -> None:
-            until(lambda: str(pool.position) == position, position)
+            wait_until(lambda: str(pool.position) == position, position)
             goal = load.done + MORE
-            until(lambda: load.done >= goal, f"{MORE} requests in {position}")
+            wait_until(lambda: load.done >= goal, f"{MORE} requests in {position}")
 
         serve("v1")
         assert not faulty.served
         migrate("start")
         serve("shadow")
-        until(lambda: pool.report().shadow.compared >= 5, "copies were compared")
+        wait_until(lambda: pool.report().shadow.compared >= 5, "copies were compared")
         assert pool.report().shadow.mismatches == 0
         migrate("canary", "25", "--why", "the shadow agreed")
         serve("canary:25")
-        until(lambda: pool.report().sessions.get("v2"), "a session lives on v2")
+        wait_until(lambda: pool.report().sessions.get("v2"), "a session lives on v2")
         assert not load.failed
 
         faulty.faulty = True
-        until(lambda: str(pool.position) == "v1", "the rollback, which nobody asked for")
+        wait_until(lambda: str(pool.position) == "v1", "the rollback, which nobody asked for")
         assert "errors:" in pool.report().last_breach
         begun = list(load.rounds)
-        until(lambda: all(now > then + 1 for now, then in zip(load.rounds, begun, strict=True)), "what ran has ended")
+        wait_until(
+            lambda: all(now > then + 1 for now, then in zip(load.rounds, begun, strict=True)), "what ran has ended"
+        )
         failed = len(load.failed)
         serve("v1")
         assert set(load.failed) <= faulty.served, "a request failed that was not the canary's"
@@ -169,8 +163,8 @@ def test_the_service_is_migrated_live_and_only_the_canary_pays_for_a_fault(examp
         migrate("promote")
         serve("v2")
         goal = len(mended.served) + MORE
-        until(lambda: len(mended.served) >= goal, "v2 serves")
-        until(lambda: "v1" not in pool.report().sessions, "every session has moved")
+        wait_until(lambda: len(mended.served) >= goal, "v2 serves")
+        wait_until(lambda: "v1" not in pool.report().sessions, "every session has moved")
         load.stop()
         service.shutdown()
         assert len(load.failed) == failed

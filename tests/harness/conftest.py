@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,22 +137,7 @@ def build() -> Build:
 
 
 @pytest.fixture
-def eventually() -> Callable[..., None]:
-    """Look until `holds()` is true; fail with `what` at the deadline."""
-
-    def wait(holds: Callable[[], object], what: str, *, timeout_s: float = HANG_GUARD_S) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        pause = threading.Event()
-        while not holds():
-            if time.monotonic() > deadline_s:
-                pytest.fail(f"not within {timeout_s} s: {what}")
-            pause.wait(0.005)
-
-    return wait
-
-
-@pytest.fixture
-def gone(eventually: Callable[..., None]) -> Callable[..., None]:
+def gone(until: Callable[..., None]) -> Callable[..., None]:
     """Wait until none of these processes is left; a zombie is gone."""
 
     def lives(pid: int) -> bool:
@@ -163,7 +147,7 @@ def gone(eventually: Callable[..., None]) -> Callable[..., None]:
             return False
 
     def wait(*pids: int, timeout_s: float = HANG_GUARD_S) -> None:
-        eventually(lambda: not any(map(lives, pids)), f"processes {pids} end", timeout_s=timeout_s)
+        until(lambda: not any(map(lives, pids)), f"processes {pids} end", timeout_s=timeout_s)
 
     return wait
 

@@ -22,7 +22,7 @@ from poolproof.bridge import (
     WorkerCrashed,
 )
 from poolproof.migration import MigratingPool, Plan
-from tests.harness.conftest import eventually, fake_pool, fake_subject  # noqa: F401 - fixtures
+from tests.harness.conftest import fake_pool, fake_subject  # noqa: F401 - fixtures
 
 
 class Gate:

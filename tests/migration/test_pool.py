@@ -83,7 +83,7 @@ def test_a_session_that_never_began_cannot_be_lost(migrating: Make) -> None:
     assert _append(pool, "s") == [1], "it is a new session"
 
 
-def test_shadow_compares_copies_and_changes_nothing(migrating: Make, eventually: Eventually) -> None:
+def test_shadow_compares_copies_and_changes_nothing(migrating: Make, until: Eventually) -> None:
     pool, v1, v2 = migrating(begin="shadow", idempotent=frozenset({"echo"}), guardrails=Guardrails(min_calls=5))
     args = {"value": {"a": [1]}}
     answer = pool.execute("echo", args)
@@ -92,24 +92,24 @@ def test_shadow_compares_copies_and_changes_nothing(migrating: Make, eventually:
     _append(pool, "s")
     with pytest.raises(CommandError):
         pool.execute("fail")
-    eventually(lambda: pool.report().shadow.compared == 1, "the copy is compared")
+    until(lambda: pool.report().shadow.compared == 1, "the copy is compared")
     assert answer is args["value"]
     assert v2.asked == [("echo", None)], "only what is idempotent, and nothing of sessions"
     assert (pool.report().shadow.mismatches, len(v1.asked)) == (0, 4)
     v2.lies = True
     for _ in range(10):
         assert pool.execute("echo", {"value": "truth"}) == "truth"
-    eventually(lambda: pool.position == Position(), "mismatches roll back")
+    until(lambda: pool.position == Position(), "mismatches roll back")
     assert "mismatches:" in pool.report().last_breach
     assert "echo" in pool.report().shadow.last[-1]
 
 
-def test_the_hooks_of_comparing_are_asked_in_shadow_too(migrating: Make, eventually: Eventually) -> None:
+def test_the_hooks_of_comparing_are_asked_in_shadow_too(migrating: Make, until: Eventually) -> None:
     comparing = Comparing(ignore=lambda one, other: other.value == "a lie")
     pool, _, v2 = migrating(begin="shadow", idempotent=frozenset({"echo"}), comparing=comparing)
     v2.lies = True
     pool.execute("echo", {"value": 1})
-    eventually(lambda: pool.report().shadow.ignored == 1, "it is ignored")
+    until(lambda: pool.report().shadow.ignored == 1, "it is ignored")
     assert pool.report().shadow.mismatches == 0
 
 
@@ -149,7 +149,7 @@ def test_a_canary_shares_calls_and_new_sessions_and_moves_no_old_one(migrating: 
 
 
 def test_a_breach_rolls_back_by_itself_says_why_and_ends_calls_where_they_are(
-    migrating: Make, eventually: Eventually, caplog: pytest.LogCaptureFixture, gate: Callable[[], Any]
+    migrating: Make, until: Eventually, caplog: pytest.LogCaptureFixture, gate: Callable[[], Any]
 ) -> None:
     told: list[Moved] = []
     pool, v1, v2 = migrating(on_change=told.append, fall_back=False)
@@ -164,7 +164,7 @@ def test_a_breach_rolls_back_by_itself_says_why_and_ends_calls_where_they_are(
         v2.crash_next = Sent.YES
         with pytest.raises(WorkerCrashed):
             pool.execute("echo")
-    eventually(lambda: pool.position == Position(), "it rolls back")
+    until(lambda: pool.position == Position(), "it rolls back")
     assert told[-1].why == "errors: the last 5 calls of v2 all failed; the latest in WorkerCrashed"
     assert told[-1].who.startswith("guardrail of ")
     assert any(r.levelno == logging.WARNING and "all failed" in r.getMessage() for r in caplog.records)
@@ -297,7 +297,7 @@ def test_another_candidate_takes_over_the_sessions_of_the_one_before(migrating: 
 
 
 def test_two_pools_share_a_state_file_and_a_rollback_of_one_is_one_of_both(
-    scripted: Any, tmp_path: Path, eventually: Eventually
+    scripted: Any, tmp_path: Path, until: Eventually
 ) -> None:
     plan = Plan(state_file=str(tmp_path / "state"))
     with (
@@ -305,9 +305,9 @@ def test_two_pools_share_a_state_file_and_a_rollback_of_one_is_one_of_both(
         MigratingPool(scripted("b1"), scripted("b2"), plan) as other,
     ):
         StateFile(tmp_path / "state").write(Position.canary(25), who="anna", why="from the command line")
-        eventually(lambda: str(one.position) == str(other.position) == "canary:25", "both follow")
+        until(lambda: str(one.position) == str(other.position) == "canary:25", "both follow")
         one.roll_back(**WHY)
-        eventually(lambda: other.position == Position(), "the other follows")
+        until(lambda: other.position == Position(), "the other follows")
     assert StateFile(tmp_path / "state").log()[-1].why == "a test"
     with MigratingPool(scripted("c1"), scripted("c2"), Plan(begin="v2", state_file=str(tmp_path / "state"))) as third:
         assert third.position == Position(), "what is written outlives the process, and its configuration"
@@ -317,7 +317,7 @@ def test_two_pools_share_a_state_file_and_a_rollback_of_one_is_one_of_both(
 def test_a_spoilt_state_file_falls_back_to_v1_loudly_and_heals(
     scripted: Any,
     tmp_path: Path,
-    eventually: Eventually,
+    until: Eventually,
     caplog: pytest.LogCaptureFixture,
     spoil: Callable[[Path], Any],
 ) -> None:
@@ -325,11 +325,11 @@ def test_a_spoilt_state_file_falls_back_to_v1_loudly_and_heals(
     with MigratingPool(scripted("v1"), scripted("v2"), Plan(begin="v2", state_file=str(path))) as pool:
         assert pool.position == Position(Mode.V2)
         spoil(path)
-        eventually(lambda: pool.position == Position(), "it falls back")
+        until(lambda: pool.position == Position(), "it falls back")
         assert any(r.levelno == logging.ERROR and "falls back to v1" in r.getMessage() for r in caplog.records)
         assert pool.report().trouble
         StateFile(path).write(Position.canary(5), who="anna", why="mended")
-        eventually(lambda: str(pool.position) == "canary:5", "it follows again")
+        until(lambda: str(pool.position) == "canary:5", "it follows again")
         assert pool.report().trouble == ""
 
 
@@ -344,7 +344,7 @@ def test_a_pool_that_begins_with_a_damaged_file_begins_with_v1(
 
 
 def test_a_rollback_holds_though_it_cannot_be_written(
-    scripted: Any, tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    scripted: Any, tmp_path: Path, until: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "state"
     with MigratingPool(scripted("v1"), scripted("v2"), Plan(begin="v2", state_file=str(path))) as pool:
@@ -353,17 +353,17 @@ def test_a_rollback_holds_though_it_cannot_be_written(
         assert pool.position == Position()
         assert "No space left" in pool.report().trouble
         monkeypatch.undo()
-        eventually(lambda: (entry := StateFile(path).read()) and entry.mode is Mode.V1, "it is written later")
+        until(lambda: (entry := StateFile(path).read()) and entry.mode is Mode.V1, "it is written later")
 
 
-def test_a_plan_goes_on_by_itself(migrating: Make, eventually: Eventually) -> None:
+def test_a_plan_goes_on_by_itself(migrating: Make, until: Eventually) -> None:
     pool, _, _ = migrating(automatic=True, step_s=0.01, step_calls=3, ramp=(50, 100), begin="canary:50")
 
     def arrived() -> bool:
         pool.execute("echo")
         return pool.position == Position(Mode.V2)
 
-    eventually(arrived, "v2 serves everything")
+    until(arrived, "v2 serves everything")
 
 
 def test_a_forked_child_is_refused_and_a_closed_pool_too(migrating: Make) -> None:

@@ -31,7 +31,7 @@ NEVER_SLOW = Guardrails(max_latency_ratio=10**6, latency_slack_s=60)
 
 
 @pytest.fixture
-def real(family: Callable[[], set[psutil.Process]], eventually: Eventually) -> Iterator[Callable[..., MigratingPool]]:
+def real(family: Callable[[], set[psutil.Process]], until: Eventually) -> Iterator[Callable[..., MigratingPool]]:
     """Make migrating pools over real ones; closed at the end, with no worker left."""
     before = family()
     made: list[MigratingPool] = []
@@ -45,7 +45,7 @@ def real(family: Callable[[], set[psutil.Process]], eventually: Eventually) -> I
     yield make
     for pool in made:
         pool.close(0.0)
-    eventually(lambda: family() <= before, "no worker is left")
+    until(lambda: family() <= before, "no worker is left")
 
 
 def test_changes_under_load_lose_no_call_and_no_value(real: Callable[..., MigratingPool]) -> None:
@@ -91,7 +91,7 @@ def test_changes_under_load_lose_no_call_and_no_value(real: Callable[..., Migrat
     assert pool.report().shadow.mismatches == 0
 
 
-def test_a_stopped_v2_hurts_no_caller_in_shadow(real: Callable[..., MigratingPool], eventually: Eventually) -> None:
+def test_a_stopped_v2_hurts_no_caller_in_shadow(real: Callable[..., MigratingPool], until: Eventually) -> None:
     plan: dict[str, Any] = {"shadow_queue": 4, "shadow_timeout_s": 0.5, "idempotent": frozenset({"echo"})}
     pool = real(begin="shadow", **plan)
     pool.warm_up()
@@ -102,11 +102,11 @@ def test_a_stopped_v2_hurts_no_caller_in_shadow(real: Callable[..., MigratingPoo
         assert pool.execute("echo", {"value": number}) == number
     assert pool.report().shadow.dropped >= 40
     assert pool.status().statistics.outcomes == {"result": 60}
-    eventually(lambda: pool.report().windows.failed["v2"] >= 1, "the copies end by their own timeout")
+    until(lambda: pool.report().windows.failed["v2"] >= 1, "the copies end by their own timeout")
 
 
 def test_a_v2_whose_workers_cannot_start_is_rolled_back_and_nobody_fails(
-    family: Callable[[], set[psutil.Process]], eventually: Eventually
+    family: Callable[[], set[psutil.Process]], until: Eventually
 ) -> None:
     broken = PoolConfig(workers=1, worker_command="false", start_timeout_s=0.5, start_failures_to_open=1)
     plan = Plan(begin="canary:50", guardrails=NEVER_SLOW)
@@ -116,12 +116,12 @@ def test_a_v2_whose_workers_cannot_start_is_rolled_back_and_nobody_fails(
             assert pool.execute("echo", {"value": 1}, timeout_s=60) == 1
             return pool.position == Position()
 
-        eventually(rolled_back, "it rolls back")
+        until(rolled_back, "it rolls back")
         assert "calls of v2 all failed" in pool.report().last_breach
-    eventually(lambda: not family(), "no worker is left")
+    until(lambda: not family(), "no worker is left")
 
 
-def test_another_process_follows_the_file(tmp_path: Path, eventually: Eventually) -> None:
+def test_another_process_follows_the_file(tmp_path: Path, until: Eventually) -> None:
     path = tmp_path / "state"
     code = (
         "import sys; from poolproof.bridge import PoolConfig\n"
@@ -145,7 +145,7 @@ def test_another_process_follows_the_file(tmp_path: Path, eventually: Eventually
 
 
 def test_a_pool_that_is_dropped_leaves_no_thread_and_no_worker(
-    family: Callable[[], set[psutil.Process]], eventually: Eventually
+    family: Callable[[], set[psutil.Process]], until: Eventually
 ) -> None:
     def use() -> None:
         config = PoolConfig(workers=1)
@@ -154,8 +154,8 @@ def test_a_pool_that_is_dropped_leaves_no_thread_and_no_worker(
         pool.execute("echo", {"value": 1})
 
     use()
-    eventually(lambda: not any(t.name.startswith("migration-") for t in threading.enumerate()), "its threads end")
-    eventually(lambda: not family(), "its workers end")
+    until(lambda: not any(t.name.startswith("migration-") for t in threading.enumerate()), "its threads end")
+    until(lambda: not family(), "its workers end")
 
 
 def _half_way(config: PoolConfig, observer: Observer | None) -> MigratingPool:

@@ -33,6 +33,7 @@ from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker
 from poolproof.pool_v2.running.supervisor import Supervisor
+from tests.waiting import wait_until
 
 HARD_LIMIT_S = 20.0
 
@@ -137,15 +138,6 @@ class Client:
         """Wait for the end."""
         self.thread.join(HARD_LIMIT_S)
         assert not self.thread.is_alive(), "a client hangs"
-
-
-def wait_until(holds: Callable[[], Any], what: str) -> Any:
-    """Look until `holds` gives something true; fails at the hard limit."""
-    deadline = time.monotonic() + HARD_LIMIT_S
-    while not (found := holds()):
-        assert time.monotonic() < deadline, f"not within {HARD_LIMIT_S} s: {what}"
-        time.sleep(0.002)
-    return found
 
 
 def is_gone(pid: int) -> bool:
@@ -303,12 +295,6 @@ def desk() -> type[Desk]:
 def interrupt() -> Callable[[Callable[[], object], int], bool]:
     """Interrupt some work at a certain step."""
     return interrupted
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], Any], str], Any]:
-    """The polling helper."""
-    return wait_until
 
 
 @pytest.fixture

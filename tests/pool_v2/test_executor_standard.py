@@ -9,7 +9,6 @@ import operator
 import os
 import pickle
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import (
@@ -31,6 +30,7 @@ import psutil
 import pytest
 
 from poolproof.pool_v2 import PoolExecutor
+from tests.waiting import wait_until
 
 LIMIT_S = 20.0
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -75,14 +75,6 @@ def make(kind: str, family: Callable[[], set[psutil.Process]]) -> Iterator[Make]
     gc.collect()
     wait_until(lambda: set(threading.enumerate()) <= threads, "no thread is left behind")
     wait_until(lambda: family() <= children, "no process is left behind")
-
-
-def wait_until(holds: Callable[[], object], what: str) -> None:
-    """Look until `holds` gives something true; fails at the limit."""
-    deadline = time.monotonic() + LIMIT_S
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {LIMIT_S} s: {what}"
-        time.sleep(0.002)
 
 
 class Gate:

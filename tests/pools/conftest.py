@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from poolproof.bridge import Event, Pool, PoolConfig
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolV2
+from tests.waiting import wait_until
 
 HARD_LIMIT_S = 20.0
 
@@ -41,21 +41,6 @@ class Client:
         if self.error is not None:
             raise self.error
         return self.value
-
-
-def wait_until(holds: Callable[[], Any], what: str) -> Any:
-    """Look until `holds` gives something true; fails at the hard limit."""
-    deadline = time.monotonic() + HARD_LIMIT_S
-    while not (found := holds()):
-        assert time.monotonic() < deadline, f"not within {HARD_LIMIT_S} s: {what}"
-        time.sleep(0.002)
-    return found
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], Any], str], Any]:
-    """The polling helper."""
-    return wait_until
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -16,9 +15,10 @@ import pytest
 
 from poolproof.bridge import OUTCOMES, CommandError, Event, EventKind, Pool, PoolClosed, PoolConfig, PoolError
 from poolproof.harness.history.history import Leftovers
-from poolproof.harness.run.resource_snapshot import leftovers_since, take_census
+from poolproof.harness.run.recording.resource_snapshot import leftovers_since, take_census
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolV2
+from tests.waiting import wait_until
 
 SEEDS = (11, 29)
 WORKERS = 3
@@ -226,14 +226,6 @@ def join(*threads: threading.Thread) -> None:
     for thread in threads:
         thread.join(HANG_GUARD_S)
         assert not thread.is_alive(), f"{thread.name} hangs"
-
-
-def wait_until(holds: Callable[[], object], what: str) -> None:
-    """Look until `holds` gives something true; fails at the hang guard."""
-    deadline = time.monotonic() + HANG_GUARD_S
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {HANG_GUARD_S} s: {what}"
-        time.sleep(0.005)
 
 
 def make_pool(pool_class: type[PoolV1] | type[PoolV2], watch: Watch) -> Pool:

@@ -1,6 +1,6 @@
 """The state of a worker between requests, and helpers to read arguments.
 
-Independent of frames, except that an injury command may write raw bytes instead of a frame.
+Independent of frames, except that a fault command may write raw bytes instead of a frame.
 """
 
 from __future__ import annotations

@@ -32,13 +32,14 @@ from poolproof.bridge.wire.messages import (
     encode_request,
     encode_success,
 )
-from poolproof.bridge.worker.handlers import COMMANDS, Context, HandlerError, find_handler, injury
+from poolproof.bridge.worker.handlers import COMMANDS, Context, HandlerError, find_handler
 from poolproof.harness.fakes.backends.script import Script
+from poolproof.harness.faults.commands import COMMANDS as FAULT_COMMANDS
 
 NAME = "mock"
 SIZE_LIMIT = 2**32 - 1
 CLEAN_UP = "cleanup_session"
-UNSUITED = frozenset({*injury.COMMANDS, "sleep", "cpu", "initialize", "call", "shutdown", "parts"})
+UNSUITED = frozenset({*FAULT_COMMANDS, "sleep", "cpu", "initialize", "call", "shutdown", "parts"})
 """Commands that need a process or time."""
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import CallTimeout
-from poolproof.bridge.errors import ProtocolError, Sent
+from poolproof.bridge.errors import CallTimeout, ProtocolError, Sent
 from poolproof.bridge.processes import channel as channels
 from poolproof.bridge.processes import process as processes
 from poolproof.bridge.processes.channel import Channel, Handshake

@@ -16,6 +16,7 @@ import psutil
 
 from poolproof.bridge import Pool, PoolConfig
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.harness.faults.commands import fault_environment
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.names import pool_name
@@ -40,7 +41,7 @@ class Bench:
         if self._worker_command is not None:
             options.setdefault("worker_command", self._worker_command)
         name = pool_name(self._name, self.subject.name)
-        env = {JOURNAL_VARIABLE: str(self._journal)}
+        env = {**fault_environment(), JOURNAL_VARIABLE: str(self._journal)}
         config = PoolConfig.from_options({**options, "name": name, "log_dir": str(self.folder), "env": env})
         return self.subject.make(config, None)
 

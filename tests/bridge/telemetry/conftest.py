@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from poolproof.bridge import Event, EventKind, Observer, Pool, PoolConfig
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolV2
+from tests.waiting import wait_until
 
 HARD_LIMIT_S = 20.0
 BASE_NS = 5_000_000_000
@@ -50,14 +50,6 @@ class Client:
         return self.value
 
 
-def wait_until(holds: Callable[[], Any], what: str) -> None:
-    """Look until `holds` gives something true; fails at the hard limit."""
-    deadline = time.monotonic() + HARD_LIMIT_S
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {HARD_LIMIT_S} s: {what}"
-        time.sleep(0.002)
-
-
 @pytest.fixture
 def step() -> Callable[..., Event]:
     """Makes literal events: `step(ms, kind, call, worker, detail)`."""
@@ -81,12 +73,6 @@ def served() -> list[Event]:
         event_at(210, "reap", worker=1, detail="exited with status 0"),
         event_at(211, "close"),
     ]
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], Any], str], None]:
-    """The polling helper."""
-    return wait_until
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from poolproof.bridge import PoolConfig, PoolNameConflict
 from poolproof.harness.faults.injuries import INJURIES, Stage
 from poolproof.harness.history.codec import build_history
 from poolproof.harness.model.fault import DESCRIPTIONS, Fault, FaultKind, FaultRecord
-from poolproof.harness.run.recorder import Recorder
+from poolproof.harness.run.recording.recorder import Recorder
 from poolproof.harness.subjects.pools import find_pool
 
 POOLS = ("v1", "v2")

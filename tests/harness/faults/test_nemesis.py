@@ -21,8 +21,8 @@ from poolproof.harness.faults.nemesis import Nemesis
 from poolproof.harness.history.codec import build_history
 from poolproof.harness.model.fault import Fault, FaultKind, FaultRecord
 from poolproof.harness.model.workload import Step
-from poolproof.harness.run.recorder import Recorder, Running
-from poolproof.harness.run.worker_tracker import WorkerTracker
+from poolproof.harness.run.recording.recorder import Recorder, Running
+from poolproof.harness.run.recording.worker_tracker import WorkerTracker
 
 LIMIT_S = 15.0
 STEP = Step(command="sleep", label="victim")
@@ -120,17 +120,17 @@ def test_a_kill_lasts_until_its_worker_has_ended(stage: Theatre, monkeypatch: py
     assert [record.landed for record in stage.records()] == [True]
 
 
-def test_a_stop_lasts_until_the_run_is_over_at_most(stage: Theatre, eventually: Callable[..., None]) -> None:
+def test_a_stop_lasts_until_the_run_is_over_at_most(stage: Theatre, until: Callable[..., None]) -> None:
     child = stage.child()
     nemesis = stage.nemesis(Fault(kind=FaultKind.STOP, when="victim:sent", for_s=3600))
     stage.send(child.pid)
     nemesis.start()
     process = psutil.Process(child.pid)
-    eventually(lambda: process.status() == psutil.STATUS_STOPPED, "the worker is stopped")
+    until(lambda: process.status() == psutil.STATUS_STOPPED, "the worker is stopped")
     assert not nemesis.join(0.0)
     stage.stop.set()
     assert nemesis.join(LIMIT_S)
-    eventually(lambda: process.status() != psutil.STATUS_STOPPED, "the worker goes on")
+    until(lambda: process.status() != psutil.STATUS_STOPPED, "the worker goes on")
     assert [record.landed for record in stage.records()] == [True]
 
 
@@ -272,11 +272,11 @@ def test_a_worker_that_is_gone_cannot_be_hurt(stage: Theatre) -> None:
     assert record.landed is False
 
 
-def test_a_worker_that_died_by_itself_was_not_hurt(stage: Theatre, eventually: Callable[..., None]) -> None:
+def test_a_worker_that_died_by_itself_was_not_hurt(stage: Theatre, until: Callable[..., None]) -> None:
     child = stage.child()
     os.kill(child.pid, signal.SIGTERM)
     process = psutil.Process(child.pid)
-    eventually(lambda: process.status() == psutil.STATUS_ZOMBIE, "the child ends")
+    until(lambda: process.status() == psutil.STATUS_ZOMBIE, "the child ends")
     (record,) = stage.strike(KILL, begin=lambda: stage.send(child.pid))
     assert (record.landed, record.detail) == (False, f"process {child.pid} had ended already")
 

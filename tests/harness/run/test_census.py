@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from poolproof.harness.history.history import Leftovers
-from poolproof.harness.run.resource_snapshot import leftovers_since, take_census, take_sample
+from poolproof.harness.run.recording.resource_snapshot import leftovers_since, take_census, take_sample
 
 NO_PROCESS = 2**22 + 1
 WAITING = [sys.executable, "-c", "import sys; sys.stdin.read()"]
@@ -47,24 +47,22 @@ def test_a_left_process_is_found_by_its_pid_and_a_former_one_is_not(child: Calla
     assert former.pid not in found
 
 
-def test_a_zombie_is_left_over_because_nobody_reaped_it(
-    child: Callable[..., Any], eventually: Callable[..., None]
-) -> None:
+def test_a_zombie_is_left_over_because_nobody_reaped_it(child: Callable[..., Any], until: Callable[..., None]) -> None:
     before = take_census()
     process = child([sys.executable, "-c", "pass"])
-    eventually(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE, "the child ends")
+    until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE, "the child ends")
     assert leftovers_since(before, patience_s=0.0).processes == (process.pid,)
 
 
-def test_a_child_of_a_child_is_found(child: Callable[..., Any], eventually: Callable[..., None]) -> None:
+def test_a_child_of_a_child_is_found(child: Callable[..., Any], until: Callable[..., None]) -> None:
     before = take_census()
     process = child([sys.executable, "-c", f"import subprocess; subprocess.run({WAITING!r})"])
-    eventually(lambda: psutil.Process(process.pid).children(), "the grandchild starts")
+    until(lambda: psutil.Process(process.pid).children(), "the grandchild starts")
     grandchildren = {grandchild.pid for grandchild in psutil.Process(process.pid).children()}
     assert grandchildren | {process.pid} <= set(leftovers_since(before, patience_s=0.0).processes)
 
 
-def test_a_process_that_has_left_the_family_is_found_if_it_was_seen(eventually: Callable[..., None]) -> None:
+def test_a_process_that_has_left_the_family_is_found_if_it_was_seen(until: Callable[..., None]) -> None:
     before = take_census()
     code = (
         f"import subprocess; print(subprocess.Popen({WAITING!r}, stdin=0, stdout=subprocess.DEVNULL).pid, flush=True)"
@@ -83,7 +81,7 @@ def test_a_process_that_has_left_the_family_is_found_if_it_was_seen(eventually: 
         assert seen.processes == (stray,)
     finally:
         os.close(write_end)  # its input ends, and so does it
-    eventually(lambda: not psutil.pid_exists(stray) or _is_zombie(stray), "the stray ends")
+    until(lambda: not psutil.pid_exists(stray) or _is_zombie(stray), "the stray ends")
     assert leftovers_since(before, patience_s=0.0, extra_pids=frozenset({stray})).processes == ()
 
 

@@ -17,7 +17,7 @@ from poolproof.harness.history.history import History
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.workload import Step
 from poolproof.harness.run.client import Client
-from poolproof.harness.run.recorder import Recorder
+from poolproof.harness.run.recording.recorder import Recorder
 
 LIMIT_S = 15.0
 
@@ -103,7 +103,7 @@ def test_limits_session_and_label_are_passed_on_and_recorded(stage: Stage) -> No
     assert (op.session, op.timeout_s, op.checkout_timeout_s, op.label) == ("s", 2.0, 1.0, "l")
 
 
-def test_a_step_waits_for_the_moment_that_it_names(stage: Stage, eventually: Callable[..., None]) -> None:
+def test_a_step_waits_for_the_moment_that_it_names(stage: Stage, until: Callable[..., None]) -> None:
     stage.recorder.moment("first:done")
     waiting = stage.client(Step(command="echo", after="first:done"), number=1, first=1)
     waiting.start()

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from poolproof.bridge.worker.journal import Entry
-from poolproof.harness.run.journal_reader import JournalReader
-from poolproof.harness.run.worker_tracker import WorkerTracker
+from poolproof.harness.run.recording.journal_reader import JournalReader
+from poolproof.harness.run.recording.worker_tracker import WorkerTracker
 
 
 class Ear:

@@ -119,14 +119,14 @@ def test_a_process_that_is_killed_leaves_a_folder_that_analyses_as_cut_off(
     start: Callable[..., Job],
     scenario_file: Callable[..., Path],
     tmp_path: Path,
-    eventually: Callable[..., None],
+    until: Callable[..., None],
     gone: Callable[..., None],
 ) -> None:
     path = scenario_file("sleep", {"seconds": 0.02}, calls=5000)
     job = start(path)
     out = tmp_path / "out"
     results = b'"outcome":"result"'
-    eventually(lambda: any(f.read_bytes().count(results) >= 3 for f in out.glob("*/history.jsonl")), "calls are made")
+    until(lambda: any(f.read_bytes().count(results) >= 3 for f in out.glob("*/history.jsonl")), "calls are made")
     workers = worker_pids(out)
     job._process.kill()
     result = job.result(LIMIT_S)
@@ -145,11 +145,11 @@ def test_a_run_that_takes_too_long_is_ended_with_its_workers(
     start: Callable[..., Job],
     scenario_file: Callable[..., Path],
     tmp_path: Path,
-    eventually: Callable[..., None],
+    until: Callable[..., None],
     gone: Callable[..., None],
 ) -> None:
     job = start(scenario_file("sleep", {"seconds": 3600}))
-    eventually(lambda: worker_pids(tmp_path / "out"), "the worker is busy")
+    until(lambda: worker_pids(tmp_path / "out"), "the worker is busy")
     workers = worker_pids(tmp_path / "out")
     result = job.result(0.05)
     assert result.verdict is Verdict.UNKNOWN
@@ -161,7 +161,7 @@ def test_a_run_that_takes_too_long_is_ended_with_its_workers(
 def test_the_death_of_the_parent_ends_the_job_and_its_workers(
     scenario_file: Callable[..., Path],
     tmp_path: Path,
-    eventually: Callable[..., None],
+    until: Callable[..., None],
     gone: Callable[..., None],
     pool: str,
 ) -> None:
@@ -171,7 +171,7 @@ def test_the_death_of_the_parent_ends_the_job_and_its_workers(
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         try:
-            eventually(lambda: worker_pids(tmp_path / "out"), "the worker is busy")
+            until(lambda: worker_pids(tmp_path / "out"), "the worker is busy")
             workers = worker_pids(tmp_path / "out")
             assert all(psutil.pid_exists(worker) for worker in workers)
         finally:
@@ -183,10 +183,10 @@ def test_an_interrupt_of_the_terminal_does_not_reach_a_job(
     start: Callable[..., Job],
     scenario_file: Callable[..., Path],
     tmp_path: Path,
-    eventually: Callable[..., None],
+    until: Callable[..., None],
 ) -> None:
     job = start(scenario_file("sleep", {"seconds": 0.3}))
-    eventually(lambda: worker_pids(tmp_path / "out"), "the worker is busy")
+    until(lambda: worker_pids(tmp_path / "out"), "the worker is busy")
     assert os.getpgid(job._process.pid) != os.getpgid(0)
     os.kill(job._process.pid, signal.SIGINT)
     result = job.result(LIMIT_S)
@@ -194,10 +194,10 @@ def test_an_interrupt_of_the_terminal_does_not_reach_a_job(
 
 
 def test_ending_a_job_from_several_threads_gives_each_the_same_answer(
-    start: Callable[..., Job], scenario_file: Callable[..., Path], tmp_path: Path, eventually: Callable[..., None]
+    start: Callable[..., Job], scenario_file: Callable[..., Path], tmp_path: Path, until: Callable[..., None]
 ) -> None:
     job = start(scenario_file("sleep", {"seconds": 3600}))
-    eventually(lambda: worker_pids(tmp_path / "out"), "the worker is busy")
+    until(lambda: worker_pids(tmp_path / "out"), "the worker is busy")
     results: list[RunResult] = []
     told: list[str] = []
     threads = [threading.Thread(target=lambda: results.append(job.result(LIMIT_S)))]

@@ -28,8 +28,8 @@ from poolproof.harness.history.codec import build_history
 from poolproof.harness.history.history import History, Leftovers, OpType
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.workload import Step
-from poolproof.harness.run.recorder import Recorder
-from poolproof.harness.run.worker_tracker import WorkerTracker
+from poolproof.harness.run.recording.recorder import Recorder
+from poolproof.harness.run.recording.worker_tracker import WorkerTracker
 
 STEP = Step(command="echo", label="step")
 
@@ -319,13 +319,13 @@ def test_every_line_of_many_threads_is_written_by_the_close(recorder: Recorder, 
     assert history.torn_lines == 0
 
 
-def test_lines_are_on_disk_before_the_close(recorder: Recorder, path: Path, eventually: Any) -> None:
+def test_lines_are_on_disk_before_the_close(recorder: Recorder, path: Path, until: Any) -> None:
     recorder.mark("begun")
-    eventually(lambda: b"begun" in path.read_bytes(), "the mark is written")
+    until(lambda: b"begun" in path.read_bytes(), "the mark is written")
 
 
-def test_samples_are_taken_along(recorder: Recorder, path: Path, read: Any, eventually: Any) -> None:
-    eventually(lambda: path.read_bytes().count(b'"sample"') >= 4, "two samples are taken")  # its tag and its field
+def test_samples_are_taken_along(recorder: Recorder, path: Path, read: Any, until: Any) -> None:
+    until(lambda: path.read_bytes().count(b'"sample"') >= 4, "two samples are taken")  # its tag and its field
     first, second = read().samples[:2]
     assert first.at_ns < second.at_ns
     assert first.memory_bytes > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from poolproof.bridge import EventKind
-from poolproof.harness.run.worker_tracker import WorkerTracker
+from poolproof.harness.run.recording.worker_tracker import WorkerTracker
 
 
 def test_the_worker_that_has_begun_first_is_the_busiest() -> None:

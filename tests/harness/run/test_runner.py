@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 
-import poolproof.harness.run.runner
 from poolproof.bridge import Capability, EventKind
 from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome, Sessions
 from poolproof.harness.history.history import Leftovers
@@ -212,7 +211,7 @@ def test_the_asked_size_counts_where_the_scenario_fixes_none(tiny: Callable[...,
 def test_a_run_that_leaves_nothing_waits_for_nothing(
     tiny: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: str
 ) -> None:
-    monkeypatch.setattr(poolproof.harness.run.runner, "LEFTOVER_PATIENCE_S", 3600.0)
+    monkeypatch.setattr("poolproof.harness.run.recording.recording.LEFTOVER_PATIENCE_S", 3600.0)
     result = run(tiny(checkers=ALL_CHECKS), find_pool(pool), Request(), tmp_path)
     assert verdicts(result)["nothing_left"] is Verdict.PASS
 

@@ -1,6 +1,7 @@
 """Commands that make a worker misbehave: exit, print, break its frames, leave a child, exhaust resources.
 
-A harness uses them to observe how a pool handles such a worker.
+The shipped worker has these commands only if its environment names this module (`fault_environment`). The harness sets
+that variable for the pools under test; a worker in production does not have it.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import subprocess
 import sys
 import time
 from typing import Any
 
 from poolproof.bridge.wire.framing import HEADER_BYTES, encode_frame
 from poolproof.bridge.wire.messages import encode_success
+from poolproof.bridge.worker.handlers import COMMANDS_VARIABLE
 from poolproof.bridge.worker.handlers.context import Context, HandlerError, number, with_nonce
 
 MOST_PRINTED_BYTES = 2**28
@@ -28,6 +29,12 @@ BROKEN: dict[str, bytes] = {
     "wrong_id": encode_frame(b'{"id": 987654321, "success": true, "result": "stale"}'),
     "truncated": b"\x00\x00\x10\x00{",
 }
+
+
+def fault_environment() -> dict[str, str]:
+    """Return what a worker's environment needs so that the worker has these commands, beside those of the user."""
+    named = [name for name in os.environ.get(COMMANDS_VARIABLE, "").split(",") if name not in ("", __name__)]
+    return {COMMANDS_VARIABLE: ",".join([*named, __name__])}
 
 
 def leave(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -101,6 +108,8 @@ def spawn_child(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
             time.sleep(seconds)
             os._exit(0)
         return with_nonce(args, pid=pid)
+    import subprocess  # slow to import, and this module is imported at the start of every worker under test
+
     child = subprocess.Popen(["sleep", str(seconds)], close_fds=False)
     return with_nonce(args, pid=child.pid)
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from poolproof.bridge.worker.journal import Entry
-from poolproof.harness.run.worker_tracker import WorkerTracker
+from poolproof.harness.run.recording.worker_tracker import WorkerTracker
 
 LOOK_EVERY_S = 0.002
 MOST_BYTES = 1 << 16

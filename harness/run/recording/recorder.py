@@ -36,8 +36,8 @@ from poolproof.harness.history.codec import (
 from poolproof.harness.history.history import Leftovers, Op, OpType
 from poolproof.harness.model.fault import FaultRecord
 from poolproof.harness.model.workload import Step
-from poolproof.harness.run.resource_snapshot import take_sample
-from poolproof.harness.run.worker_tracker import WorkerTracker
+from poolproof.harness.run.recording.resource_snapshot import take_sample
+from poolproof.harness.run.recording.worker_tracker import WorkerTracker
 
 WRITE_EVERY_S = 0.02
 SAMPLE_EVERY_S = 0.1

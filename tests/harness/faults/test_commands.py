@@ -13,8 +13,8 @@ import pytest
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.wire.framing import FrameDecoder
 from poolproof.bridge.wire.messages import decode_response, encode_success
-from poolproof.bridge.worker.handlers import COMMANDS, Context, HandlerError
-from poolproof.bridge.worker.handlers.injury import BROKEN
+from poolproof.bridge.worker.handlers import Context, HandlerError
+from poolproof.harness.faults.commands import BROKEN, COMMANDS
 
 LIMIT_BYTES = 128 * 1024 * 1024
 

@@ -1,0 +1,1 @@
+"""What a run records: calls, events and journals as they happen, worker processes, and resources."""
