@@ -13,11 +13,13 @@ import time
 from multiprocessing.connection import wait
 
 from poolproof.bridge.wire.messages import Request, decode_request, encode_failure, encode_success
-from poolproof.bridge.worker.handlers import COMMANDS, Context, HandlerError, find_handler
+from poolproof.bridge.worker.handlers import COMMANDS, Context, HandlerError, add_commands, find_handler
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, Journal
+from poolproof.harness.faults import commands
+from poolproof.harness.faults.commands import COMMANDS as FAULT_COMMANDS
 
 OF_THE_WIRE = frozenset({"bad_frame", "shutdown"})
-KNOWN = frozenset(COMMANDS) - OF_THE_WIRE
+KNOWN = (frozenset(COMMANDS) | frozenset(FAULT_COMMANDS)) - OF_THE_WIRE
 """The commands of a peer's worker: a peer has no frames that `bad_frame` could break, and ends its own workers."""
 
 
@@ -42,6 +44,7 @@ def begin(env: dict[str, str], log_dir: str | None, limit_bytes: int) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+    add_commands(commands.__name__)
     _services[:] = [Service(limit_bytes)]
     parent = multiprocessing.parent_process()
     if parent is not None:

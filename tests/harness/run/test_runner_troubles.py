@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-import poolproof.harness.run.runner
 from poolproof.bridge import Capability, PoolClosed, PoolError, PoolNameConflict
 from poolproof.harness.checkers import CloseBounded, Conserved, NothingLeft, OneOutcome
 from poolproof.harness.model.fault import Fault, FaultKind
@@ -22,7 +21,7 @@ Subjects = Callable[..., Any]
 
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(poolproof.harness.run.runner, "LEFTOVER_PATIENCE_S", 0.05)
+    monkeypatch.setattr("poolproof.harness.run.recording.recording.LEFTOVER_PATIENCE_S", 0.05)
 
 
 def only(result: Any) -> Verdict:
@@ -191,7 +190,7 @@ def test_a_fault_that_lasts_beyond_the_run_is_a_trouble(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(poolproof.harness.run.runner, "CLOSE_GRACE_S", 0.05)
+    monkeypatch.setattr("poolproof.harness.run.scenario_run.CLOSE_GRACE_S", 0.05)
     release = threading.Event()
     closes: list[float | None] = []
 
