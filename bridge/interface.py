@@ -36,6 +36,7 @@ class Capability(StrEnum):
     EVENTS = "events"
     WARM_UP = "warm_up"
     CHECKOUT = "checkout"
+    OPTIONS = "options"
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """Finds scenarios: those of the catalogue by name, and a user's own in a file. Entry point.
 
-A scenario file is a Python file with at least one module-level `Scenario`; FILE::NAME is one of its scenarios. A file
-whose name ends in .json is a plan that `poolproof shrink` has stored.
+A scenario file is a Python file with at least one module-level `Scenario`; FILE::NAME is one of its scenarios.
+`explore_17` is the generated scenario of number 17. A file whose name ends in .json is a plan that `poolproof shrink`
+has stored.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from types import ModuleType
 import msgspec
 
 from poolproof import scenarios
+from poolproof.harness.explore.generated import generated_scenario
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.run.plan import read_plan
@@ -33,7 +35,8 @@ def all_scenarios(suite: str = DEFAULT_SUITE) -> dict[str, Scenario]:
 
 def is_of_catalogue(scenario: Scenario) -> bool:
     """Return whether this very scenario is in a suite, so that its name alone is enough to find it."""
-    return any(suite.get(scenario.name) is scenario for suite in scenarios.SUITES.values())
+    generated = not scenario.file and generated_scenario(scenario.name) is not None
+    return generated or any(suite.get(scenario.name) is scenario for suite in scenarios.SUITES.values())
 
 
 def find_scenarios(wanted: Sequence[str], *, profile: str = "full", suite: str = DEFAULT_SUITE) -> list[Scenario]:
@@ -63,6 +66,9 @@ def _is_of(scenario: Scenario, profile: str) -> bool:
 def _find(word: str, catalogue: dict[str, Scenario]) -> list[Scenario]:
     if word in catalogue:
         return [catalogue[word]]
+    generated = generated_scenario(word)
+    if generated is not None:
+        return [generated]
     file, _, name = word.partition("::")
     path = Path(file)
     if path.suffix == ".py":

@@ -39,7 +39,7 @@ def fault_environment() -> dict[str, str]:
 
 def leave(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     """Exit in the middle of the call with status `code`, without a response."""
-    sys.stderr.write("leaving in the middle of a call, as asked\n")
+    sys.stderr.write(f"leaving in the middle of a call, as asked; nonce {args.get('nonce')}\n")
     sys.stderr.flush()
     os._exit(int(number(args, "code", most=255, default=1)))
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from poolproof.bridge import Event, ServiceInterval, SessionStatus, Statistics
 from poolproof.harness.history.columns import AT_ONCE, GatheredDocuments, GatheredNumbers, Vocabulary, order_by
-from poolproof.harness.history.history import History, Leftovers, RunInfo, Sample
+from poolproof.harness.history.history import Growth, History, Leftovers, RunInfo, Sample, StatusSample
 from poolproof.harness.history.joining import join_events, join_journals, land
 from poolproof.harness.history.tables import Events, Ops, Services
 from poolproof.harness.model.fault import FaultRecord
@@ -102,7 +102,31 @@ class SessionsLine(msgspec.Struct, frozen=True, tag="sessions"):
     sessions: tuple[SessionStatus, ...]
 
 
-Line = OpLine | EndLine | EventLine | FaultLine | SampleLine | MarkLine | LeftoversLine | StatisticsLine | SessionsLine
+class StatusLine(msgspec.Struct, frozen=True, tag="status"):
+    """The pool's status and health while calls ran."""
+
+    status: StatusSample
+
+
+class GrowthLine(msgspec.Struct, frozen=True, tag="growth"):
+    """What many plain calls added."""
+
+    growth: Growth
+
+
+Line = (
+    OpLine
+    | EndLine
+    | EventLine
+    | FaultLine
+    | SampleLine
+    | MarkLine
+    | LeftoversLine
+    | StatisticsLine
+    | SessionsLine
+    | StatusLine
+    | GrowthLine
+)
 
 _decoder = msgspec.json.Decoder(Line)
 
@@ -123,6 +147,8 @@ class _Reader:
         self.leftovers: Leftovers | None = None
         self.statistics: Statistics | None = None
         self.sessions: tuple[SessionStatus, ...] | None = None
+        self.statuses: list[StatusSample] = []
+        self.growth: Growth | None = None
         self.torn = 0
         self._begun: dict[int, Op] = {}
         self._ended: list[Op] = []
@@ -161,6 +187,10 @@ class _Reader:
                     self.statistics = counted
                 case SessionsLine(sessions):
                     self.sessions = sessions
+                case StatusLine(status):
+                    self.statuses.append(status)
+                case GrowthLine(growth):
+                    self.growth = growth
         if len(self._ended) >= AT_ONCE:
             self._gather()
 
@@ -228,6 +258,8 @@ def build_history(info: RunInfo, lines: Iterable[bytes], services: Iterable[Serv
         finished="finished" in marks,
         trouble="; ".join(reader.trouble),
         complaints=tuple(reader.complaints),
+        statuses=tuple(reader.statuses),
+        growth=reader.growth,
         torn_lines=reader.torn,
     )
 

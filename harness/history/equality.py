@@ -1,10 +1,11 @@
-"""Equality of two JSON values by type and value, so 1 is not 1.0 and not True.
+"""Equality of two JSON values by type and value, so 1 is not 1.0 and not True, and -0.0 is not 0.0.
 
 Pure. `without` removes what differs between two correct runs: times, pids and the like.
 """
 
 from __future__ import annotations
 
+from math import copysign
 from typing import Any
 
 VOLATILE = frozenset(
@@ -35,7 +36,7 @@ def same_json(one: Any, other: Any) -> bool:  # noqa: ANN401 - any JSON
         return one.keys() == other.keys() and all(same_json(value, other[key]) for key, value in one.items())
     if isinstance(one, list):
         return len(one) == len(other) and all(map(same_json, one, other))
-    return bool(one == other)
+    return bool(one == other) and (one != 0 or type(one) is not float or copysign(1, one) == copysign(1, other))
 
 
 def without(value: Any, fields: frozenset[str]) -> Any:  # noqa: ANN401

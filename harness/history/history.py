@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from poolproof.bridge import EventKind, SessionStatus, Statistics
+from poolproof.bridge import EventKind, Health, PoolStatus, SessionStatus, Statistics
 from poolproof.harness.history.columns import NONE, Earliest, Numbers, find_last, order_by
 from poolproof.harness.history.joining import first_service
 from poolproof.harness.history.tables import Events, Ops, Services
@@ -37,12 +38,42 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
     children: int
 
 
+class StatusSample(msgspec.Struct, frozen=True, kw_only=True):
+    """The pool's health between two of its status snapshots, asked for from `began_ns` to `ended_ns`.
+
+    `error` is the exception that one of the three calls raised instead; then the others are None.
+    """
+
+    began_ns: int
+    ended_ns: int
+    status: PoolStatus | None = None
+    health: Health | None = None
+    status_after: PoolStatus | None = None
+    error: str = ""
+
+
+class Growth(msgspec.Struct, frozen=True, kw_only=True):
+    """What equal stretches of `calls` plain calls each added to this process and to the workers.
+
+    `blocks` are the blocks that the interpreter holds after each stretch, `workers_bytes` the resident memory of all
+    worker processes. `descriptors` has, for each process below this one that lived through the whole run, how many
+    descriptors it held at the begin and at the end of the run.
+    """
+
+    calls: int
+    blocks: tuple[int, ...]
+    workers_bytes: tuple[int, ...]
+    descriptors: tuple[tuple[int, int, int], ...] = ()
+
+
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What was run, so that it can be run again. `file` defines the scenario if it is not in the catalogue.
 
     `worker_command` is empty for the shipped worker. `face` is the way in which the pool was called, `observed` whether
     it had an observer, and `baseline` the other pool of a face that needs two pools. `void` are the checkers that do
     not apply because of the face's contract; `uncounted` are the outcomes that it leaves out of the pool's statistics.
+    `options` are the scenario's options of the pool, and `capabilities` those of the pool. A client sends at most
+    `together` calls in one batch.
     """
 
     scenario: str
@@ -63,6 +94,9 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     baseline: str = ""
     void: tuple[str, ...] = ()
     uncounted: tuple[str, ...] = ()
+    options: dict[str, Any] = {}
+    capabilities: tuple[str, ...] = ()
+    together: int = 1
 
 
 class EventsByKind(Mapping[EventKind, Events]):
@@ -107,6 +141,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     finished: bool = False
     trouble: str = ""
     complaints: tuple[str, ...] = ()
+    statuses: tuple[StatusSample, ...] = ()
+    growth: Growth | None = None
     torn_lines: int = 0
 
     def __post_init__(self) -> None:
@@ -206,4 +242,4 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return self.judged_ops if chosen.all() else self.judged_ops.take(chosen)
 
 
-__all__ = ["History", "Leftovers", "Op", "OpType", "RunInfo", "Sample"]
+__all__ = ["Growth", "History", "Leftovers", "Op", "OpType", "RunInfo", "Sample", "StatusSample"]

@@ -38,13 +38,26 @@ class Way:
             command, args, session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
         )
 
+    def execute_step(self, step: Step, args: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+        """Make the call of one step with these arguments. A face that can cancel calls honours `cancel_after_s`."""
+        return self.execute(
+            step.command,
+            args,
+            session=step.session,
+            timeout_s=step.timeout_s,
+            checkout_timeout_s=step.checkout_timeout_s,
+        )
+
     def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
         """Send equal steps together; return the result or the error of each step. Only for a face that `batches`."""
         raise NotImplementedError
 
     def close(self, grace_s: float) -> None:
-        """Close the pool and release what the face itself holds. Idempotent."""
+        """Close the pool; calls go on to be refused. Idempotent."""
         self.pool.close(grace_s)
+
+    def release(self) -> None:
+        """Release what the face itself holds, after the close, when no call is made any more. Idempotent."""
 
     def complaints(self) -> tuple[str, ...]:
         """Return the faults that the face saw and that no call reported; each of them is a failure of the pool."""

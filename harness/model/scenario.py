@@ -31,7 +31,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     `failures` are the failure modes by their catalogue numbers (F1 …), and `guarantees` those that the scenario decides
     (G1 …). `config` holds options of poolproof.bridge.PoolConfig; options of the run, such as workers, take precedence.
-    `budget_s` bounds the whole run in seconds. `warm` starts all workers before the first call. `fixed_size` replaces
+    `budget_s` bounds the whole run in seconds. `warm` starts all workers before the first call. With
+    `probed` the pool's status is read all the time, and after the last call its capacity and growth are measured.
+    `fixed_size` replaces
     the requested size if the scenario needs a certain one. `compare_answers` compares each operation with the other
     pool's, by the hooks of `comparing`. `timed` marks a scenario whose speed counts: it is run in alternating blocks,
     alone on the machine. `load` (as "poisson:400") and `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench;
@@ -58,6 +60,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     depths: frozenset[Backend] = frozenset({Backend.REAL})
     budget_s: float = 30.0
     warm: bool = True
+    probed: bool = False
     fixed_size: Size | None = None
     compare_answers: bool = True
     timed: bool = False

@@ -32,7 +32,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     `label` names the step for faults, for `after` and for checkers; labels may repeat. `after` is "LABEL:sent" or
     "LABEL:done": the step waits for the first such moment. `at_s` is the intended begin in an open loop; None means
     as soon as the client is free, plus `pause_s`. `fault` marks a command that is itself a fault.
-    `own_thread` runs the call in a new thread that ends with the call. The runner adds a nonce to `args` unless
+    `own_thread` runs the call in a new thread that ends with the call. A face whose calls can be cancelled cancels the
+    call after `cancel_after_s` seconds. The runner adds a nonce to `args` unless
     `verbatim` is true: then the arguments are sent unchanged.
     """
 
@@ -47,6 +48,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     pause_s: float = 0.0
     fault: FaultKind | None = None
     own_thread: bool = False
+    cancel_after_s: float | None = None
     verbatim: bool = False
 
 

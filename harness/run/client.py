@@ -60,8 +60,8 @@ class Client(threading.Thread):
         self._landed = False
         self._hit = False
         self._steps = steps
-        self._pool = pool
-        self._batches = pool if batches and isinstance(pool, Way) else None
+        self._way = pool if isinstance(pool, Way) else Way(pool)
+        self._batches = self._way if batches else None
         self._recorder = recorder
         self._first_index = first_index
         self._begin_ns = begin_ns
@@ -162,6 +162,7 @@ class Client(threading.Thread):
         # No correlation: the pool counts a call for each step, and the journals identify these calls by their nonces.
         steps = self._steps[position : position + count]
         running = [self._begin(position + place, step) for place, step in enumerate(steps)]
+        sent = [_as_sent(each.begun.args) for each in running]
         self._recorder.detach()
         try:
             found = way.execute_batch(steps, [each.begun.args for each in running])
@@ -169,29 +170,32 @@ class Client(threading.Thread):
                 found = [AssertionError(f"{count} calls in a batch had {len(found)} answers")] * count
         except BaseException as raised:
             found = [raised] * count
+        for each, told in zip(running, sent, strict=True):
+            self._look_at_arguments(each.begun, told)
         for each, step, value in zip(running, steps, found, strict=True):
             error = value if isinstance(value, BaseException) else None
             self._recorder.complete(each, step, value=None if error else value, error=error)
+
+    def _look_at_arguments(self, begun: Op, sent: bytes | None) -> None:
+        if sent is not None and _as_sent(begun.args) != sent:
+            what = f"the pool has changed the arguments of call {begun.index} ({begun.command}), which are its caller's"
+            self._recorder.mark("complaint", what)
 
     def _call(self, position: int, step: Step) -> None:
         running = self._begin(position, step)
         value: Any = None
         error: BaseException | None = None
         correlation = CORRELATION.set(running.begun.index + 1)
+        sent = _as_sent(running.begun.args)
         try:
             self._in_call = threading.current_thread() is threading.main_thread()
-            value = self._pool.execute(
-                step.command,
-                running.begun.args,
-                session=step.session,
-                timeout_s=step.timeout_s,
-                checkout_timeout_s=step.checkout_timeout_s,
-            )
+            value = self._way.execute_step(step, running.begun.args)
             self._in_call = False
         except BaseException as raised:
             error = raised
         self._in_call = False
         CORRELATION.reset(correlation)
+        self._look_at_arguments(running.begun, sent)
         foreign = isinstance(error, KeyboardInterrupt) and not self._landed  # the user's own Ctrl-C
         if self._landed and isinstance(error, KeyboardInterrupt | SystemExit):
             self._over, self._landed = isinstance(error, SystemExit), False
@@ -201,3 +205,11 @@ class Client(threading.Thread):
         self._recorder.complete(running, step, value=value, error=error)
         if foreign and error is not None and threading.current_thread() is threading.main_thread():
             raise error
+
+
+def _as_sent(args: dict[str, Any]) -> bytes | None:
+    # Arguments as they are before a call; None for arguments that are not JSON, which no pool can send.
+    try:
+        return msgspec.json.encode(args)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return None

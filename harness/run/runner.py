@@ -19,6 +19,7 @@ from poolproof.harness.model.face import Setting
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.analysis import analyze
+from poolproof.harness.run.client import MOST_TOGETHER
 from poolproof.harness.run.configuring import configure, serving_models
 from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.request import PoolFactory, Request, Subject, plan_of, size_of, why_skipped
@@ -68,6 +69,9 @@ def run(
         baseline="" if baseline is None or not face.two_pools else baseline.name,
         void=face.void(scenario, plan_of(scenario, request)),
         uncounted=tuple(sorted(face.uncounted)),
+        options={name: value for name, value in options.items() if name != "env"},
+        capabilities=tuple(sorted(subject.capabilities)),
+        together=MOST_TOGETHER if face.batches else 1,
     )
     folder = RunFolder.create(out, info)
     known = request.known_commands

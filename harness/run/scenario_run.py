@@ -20,6 +20,7 @@ from poolproof.harness.model.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 from poolproof.harness.run.client import Client
+from poolproof.harness.run.probing import Probing
 from poolproof.harness.run.recording.recording import Recording
 from poolproof.harness.run.request import Subject, choices
 from poolproof.harness.run.store import RunFolder
@@ -76,7 +77,10 @@ class ScenarioRun:
             try:
                 self._act(way)
             finally:
-                self._close(way)
+                try:
+                    self._close(way)
+                finally:
+                    way.release()
                 for complaint in way.complaints():
                     recorder.mark("complaint", complaint)
                 del way
@@ -100,6 +104,8 @@ class ScenarioRun:
         if self._follows_journals():
             self._recording.journals.look()
             self._recording.journals.start()
+        probing = Probing(way, recorder, scenario, self._info)
+        probing.start()
         recorder.mark("begun")
         begin_ns = now_ns()
         deadline = time.monotonic() + scenario.budget_s
@@ -139,9 +145,13 @@ class ScenarioRun:
             if not nemesis.join(max(CLOSE_GRACE_S, deadline - time.monotonic())):
                 recorder.mark("trouble", "a fault was still being inflicted when the run was over")
         if not late:
-            self._heal(way, first, begin_ns)
+            first = self._heal(way, first, begin_ns)
+            probing.fill(lambda number, step, index: self._prober(number, (step,), way, index, begin_ns), first)
+            probing.stop()
             self._count(pool)
+            probing.measure_growth()
         else:
+            probing.stop()
             self._close(way)
             deadline = time.monotonic() + CLOSE_GRACE_S
             for client in clients:
@@ -182,18 +192,22 @@ class ScenarioRun:
                 return clients[0]
         return None
 
-    def _heal(self, way: Way, first_index: int, begin_ns: int) -> None:
+    def _prober(self, number: int, steps: tuple[Step, ...], way: Way, first_index: int, begin_ns: int) -> Client:
+        self._stop.clear()  # which has ended the clients of the plan
+        return self._client(len(self._plan) + number, steps, way, first_index, begin_ns)
+
+    def _heal(self, way: Way, first_index: int, begin_ns: int) -> int:
         # Lifts the faults, then makes plain calls and waits for the full size. The recovery is measured from this.
+        # Returns the index of the next operation.
         kinds = {fault.kind for fault in self._scenario.faults}
         injured = kinds or any(step.fault for steps in self._plan for step in steps)
         if kinds & START_FAULTS:
             lift(self._starts)
         if not injured or FaultKind.CLOSE in kinds or not self._probe:
-            return
+            return first_index
         self._recorder.mark("healed")
-        self._stop.clear()
         steps = (Step(command=self._probe, label=PROBE_LABEL),) * (PROBES_PER_WORKER * self._info.workers)
-        prober = self._client(len(self._plan), steps, way, first_index, begin_ns)
+        prober = self._prober(0, steps, way, first_index, begin_ns)
         prober.start()
         prober.join()  # each of the prober's calls has a limit
         self._recorder.mark("probed")
@@ -202,6 +216,7 @@ class ScenarioRun:
             while not _warm(way.pool) and time.monotonic() < deadline:
                 self._stop.wait(HEAL_RETRY_S)
         self._stop.set()
+        return first_index + len(steps)
 
     def _count(self, pool: Pool) -> None:
         try:

@@ -92,6 +92,7 @@ class Runtime:
         self._closed = threading.Event()
         self._closing = threading.RLock()
         self._close_begun = False
+        self._warming = 0
         self.coordinator = Coordinator(
             self.process_manager.name,
             Circuit(failures_to_open=config.start_failures_to_open, reset_s=config.circuit_reset_s),
@@ -265,15 +266,22 @@ class Runtime:
         coordinator = self.coordinator
         with self.lock:
             self._require_open()
+            self._warming += 1
             coordinator.floor = max(coordinator.floor, n)
-        self.supervisor.look()
-        with self.lock:
-            while coordinator.ready_workers < n and not coordinator.circuit.refuses(now_ns()):
-                self._require_open()
-                if remaining_s(deadline) <= 0:
-                    break
-                self.supervisor.progress.wait(remaining_s(deadline))
-            return coordinator.ready_workers
+        try:
+            self.supervisor.look()
+            with self.lock:
+                while coordinator.ready_workers < n and not coordinator.circuit.refuses(now_ns()):
+                    self._require_open()
+                    if remaining_s(deadline) <= 0:
+                        break
+                    self.supervisor.progress.wait(remaining_s(deadline))
+                return coordinator.ready_workers
+        finally:
+            with self.lock:
+                self._warming -= 1
+                if not self._warming:  # afterwards an idle pool may shrink again
+                    coordinator.floor = coordinator.limits.floor
 
     def _require_open(self) -> None:
         if self.coordinator.closing:

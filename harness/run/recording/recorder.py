@@ -25,6 +25,7 @@ from poolproof.harness.history.codec import (
     EndLine,
     EventLine,
     FaultLine,
+    GrowthLine,
     LeftoversLine,
     Line,
     MarkLine,
@@ -32,8 +33,9 @@ from poolproof.harness.history.codec import (
     SampleLine,
     SessionsLine,
     StatisticsLine,
+    StatusLine,
 )
-from poolproof.harness.history.history import Leftovers, Op, OpType
+from poolproof.harness.history.history import Growth, Leftovers, Op, OpType, StatusSample
 from poolproof.harness.model.fault import FaultRecord
 from poolproof.harness.model.workload import Step
 from poolproof.harness.run.recording.resource_snapshot import take_sample
@@ -222,6 +224,14 @@ class Recorder:
     def sessions(self, sessions: tuple[SessionStatus, ...]) -> None:
         """Record the pool's session table."""
         self._append(SessionsLine(sessions))
+
+    def status(self, sample: StatusSample) -> None:
+        """Record the pool's status and health."""
+        self._append(StatusLine(sample))
+
+    def growth(self, growth: Growth) -> None:
+        """Record what many plain calls added."""
+        self._append(GrowthLine(growth))
 
     def close(self) -> None:
         """Write the remaining lines and close the file. Idempotent."""

@@ -7,7 +7,7 @@ from poolproof.harness.subjects.faces.blocking import LEASE, MANY, STREAM
 from poolproof.harness.subjects.faces.executor import EXECUTOR
 from poolproof.harness.subjects.faces.migrating import MIGRATING
 from poolproof.harness.subjects.faces.starting import FOREIGN_WORKER, ZYGOTE
-from poolproof.harness.subjects.faces.tasks import ASYNCIO, UVLOOP
+from poolproof.harness.subjects.faces.tasks import ASYNCIO, ASYNCIO_LEASE, ASYNCIO_MANY, ASYNCIO_STREAM, UVLOOP
 
 ALL_FACES: tuple[Face, ...] = (
     EXECUTE,
@@ -17,6 +17,9 @@ ALL_FACES: tuple[Face, ...] = (
     STREAM,
     ASYNCIO,
     UVLOOP,
+    ASYNCIO_LEASE,
+    ASYNCIO_MANY,
+    ASYNCIO_STREAM,
     EXECUTOR,
     *MIGRATING,
     ZYGOTE,

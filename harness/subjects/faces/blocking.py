@@ -118,17 +118,20 @@ STREAMING = frozenset({"parts"})
 """Commands whose answer is a stream of parts; `execute` returns all parts in a list."""
 
 
-def _refuse_lease(scenario: Scenario, plan: Plan) -> str:
+def refuse_lease(scenario: Scenario, plan: Plan) -> str:
+    """Return why the calls of this plan cannot be made on leases; empty if they can."""
     return refuse_sessions(plan)
 
 
-def _void_lease(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
+def void_lease(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
+    """Return the checkers that do not apply to calls on leases."""
     # The pool counts no call for a refused checkout, and with these faults a call on a lease may end in the same error.
     kinds = {fault.kind for fault in scenario.faults}
     return ("conserved",) if kinds & {FaultKind.CLOSE, *START_FAULTS, *CLIENT_FAULTS} else ()
 
 
-def _void_batch(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
+def void_batch(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
+    """Return the checkers that do not apply to batches."""
     # A batch with one item that is too large is refused before the pool counts any of its items.
     return ("conserved",) if "max_frame_bytes" in scenario.config else ()
 
@@ -141,8 +144,8 @@ LEASE = Face(
     name="lease",
     summary="a worker checked out for each call, and the call on the lease",
     over=_lease,
-    refuses=_refuse_lease,
-    void=_void_lease,
+    refuses=refuse_lease,
+    void=void_lease,
     uncounted=ONLY_A_CHECKOUT,
 )
 MANY = Face(
@@ -150,7 +153,7 @@ MANY = Face(
     summary="execute_many: equal calls that follow each other in one client go out together",
     over=lambda pool, _: Batches(pool),
     batches=True,
-    void=_void_batch,
+    void=void_batch,
 )
 STREAM = Face(
     name="stream", summary="execute_stream, read to its end in place of execute", over=lambda pool, _: Streams(pool)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, cast
 
 import msgspec
 
-from poolproof.bridge import CommandError, Pool, PoolClosed, PoolConfig, Sent, WorkerCrashed
+from poolproof.bridge import CommandError, Pool, PoolClosed, PoolConfig, PoolError, Sent, WorkerCrashed
 from poolproof.bridge.worker.handlers.context import HandlerError
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 from poolproof.harness.model.face import Face, Setting, Way, refuse_sessions
 from poolproof.harness.model.fault import CLIENT_FAULTS, FaultKind
 from poolproof.harness.model.scenario import Scenario
-from poolproof.harness.model.workload import Plan
+from poolproof.harness.model.workload import Plan, Step
 from poolproof.harness.subjects.carried import CARRIED_VARIABLE, COMMANDS, carry_out
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.executor.dispatch import Dispatch
 from poolproof.pool_v2.executor.executor import CallCrashed, ExecutorShutdown, PoolExecutor
+
+CHUNK = 2
+MAY_FAIL = frozenset({"fail"})
 
 
 class ExecutorOver(PoolExecutor):
@@ -49,18 +53,48 @@ class Submissions(Way):
     ) -> Any:  # noqa: ANN401
         """Make one call; `timeout_s` counts from the moment when a worker takes the call, as in the executor."""
         executor = self._executor if timeout_s is None else self._executor.with_timeout(timeout_s)
-        try:
-            return executor.submit(carry_out, next(self._numbers), command, args).result()
-        except HandlerError as error:
-            raise CommandError(str(error)) from error
-        except (CancelledError, ExecutorShutdown) as error:
-            raise PoolClosed(str(error)) from error
-        except CallCrashed as error:
-            raise WorkerCrashed(str(error), sent=Sent.YES) from error
+        value = _ended(executor.submit(carry_out, next(self._numbers), command, args).result)
+        if isinstance(value, PoolError):
+            raise value
+        return value
+
+    def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
+        """Map the function over the arguments of all steps, in chunks; calls that may fail are submitted one by one.
+
+        The first failure ends a map, so the calls after it have no result of their own: they get its error.
+        """
+        first, found = steps[0], list[Any]()
+        executor = self._executor if first.timeout_s is None else self._executor.with_timeout(first.timeout_s)
+        numbers = [next(self._numbers) for _ in steps]
+        if first.command in MAY_FAIL:
+            futures = [
+                executor.submit(carry_out, number, first.command, each)
+                for number, each in zip(numbers, args, strict=True)
+            ]
+            return [_ended(future.result) for future in futures]
+        results = executor.map(carry_out, numbers, [first.command] * len(steps), args, chunksize=CHUNK)
+        for _ in steps:
+            found.append(_ended(results.__next__))
+            if isinstance(found[-1], PoolError):
+                return found + [found[-1]] * (len(steps) - len(found))
+        return found
 
     def close(self, grace_s: float) -> None:
         """Shut down the executor, which closes its pool."""
         self._executor.shutdown(cancel_futures=True)
+
+
+def _ended(result: Callable[[], Any]) -> Any:  # noqa: ANN401 - any JSON value, or a PoolError
+    try:
+        return result()
+    except HandlerError as error:
+        return CommandError(str(error))
+    except (CancelledError, ExecutorShutdown) as error:
+        return PoolClosed(str(error))
+    except CallCrashed as error:
+        return WorkerCrashed(str(error), sent=Sent.YES)
+    except PoolError as error:
+        return error
 
 
 def _keep_own_journal(config: PoolConfig, setting: Setting) -> PoolConfig:
@@ -88,6 +122,7 @@ EXECUTOR = Face(
     summary="PoolExecutor: each call submits a function that carries out the command in the worker",
     over=Submissions,
     configure=_keep_own_journal,
+    batches=True,
     refuses=_refuses,
     tells=False,
     lacks=frozenset({"CheckoutTimeout", "QueueFull"}),  # the executor's queue has no limit of length or time

@@ -40,9 +40,18 @@ ZYGOTE = Face(
     refuses=_refuses_zygote,
     starts=True,
 )
+
+
+def _refuses_command(scenario: Scenario, plan: Plan) -> str:
+    if scenario.config.get("zygote") or scenario.config.get("preload"):
+        return "a zygote forks the shipped worker alone"
+    return ""
+
+
 FOREIGN_WORKER = Face(
     name="foreign_worker",
     summary="execute, with workers that a command line of the user's own starts (--worker-command)",
     configure=_by_command,
+    refuses=_refuses_command,
     starts=True,
 )

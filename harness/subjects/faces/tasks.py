@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
-from poolproof.bridge import Pool
+from poolproof.bridge import Cancelled, CommandError, Pool, PoolError, Sent
 from poolproof.harness.model.face import Face, Setting, Way
+from poolproof.harness.model.workload import Step
+from poolproof.harness.subjects.faces.blocking import ONLY_A_CHECKOUT, joined, refuse_lease, void_batch, void_lease
 from poolproof.pool_v2 import AsyncPool, PoolV2
 
 Value = TypeVar("Value")
+CANCEL_WAIT_S = 5.0
 
 
 class Tasks(Way):
@@ -42,26 +45,149 @@ class Tasks(Way):
             )
         )
 
+    def execute_step(self, step: Step, args: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Make the call of one step; if the step says so, cancel its task after a while."""
+        if step.cancel_after_s is None:
+            return super().execute_step(step, args)
+        work = self._tasks.execute(
+            step.command,
+            args,
+            session=step.session,
+            timeout_s=step.timeout_s,
+            checkout_timeout_s=step.checkout_timeout_s,
+        )
+        return self._run(_cancelled_after(work, step.cancel_after_s))
+
     def close(self, grace_s: float) -> None:
-        """Close the pool from a task, then stop the loop."""
+        """Close the pool from a task."""
+        if not self._loop.is_closed():
+            self._run(self._tasks.close(grace_s))
+
+    def release(self) -> None:
+        """Stop the loop and its thread."""
         with self._lock:
             if self._loop.is_closed():
                 return
-            try:
-                self._run(self._tasks.close(grace_s))
-            finally:
-                self._loop.call_soon_threadsafe(self._loop.stop)
-                self._thread.join()
-                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-                self._loop.close()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, Value]) -> Value:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        over = threading.Event()
+
+        async def run() -> Value:
+            try:
+                return await work
+            finally:
+                over.set()
+
+        future = asyncio.run_coroutine_threadsafe(run(), self._loop)
         try:
             return future.result()
         except BaseException:
-            future.cancel()
+            if future.cancel():
+                over.wait(CANCEL_WAIT_S)  # so that the pool has counted the call when its client goes on
             raise
+
+
+class TaskLeases(Tasks):
+    """Each call is a task that checks a worker out, and makes the call on the lease."""
+
+    def execute(
+        self,
+        command: str,
+        args: dict[str, Any],
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Make one call on a lease of its own; the call's timeout bounds both together."""
+
+        async def on_a_lease() -> Any:  # noqa: ANN401
+            refused: CommandError | None = None
+            value: Any = None
+            async with self._tasks.checkout(
+                command, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+            ) as worker:
+                try:
+                    value = await worker.execute(command, args)
+                except CommandError as error:
+                    refused = error  # raising it inside the block would end the worker
+            if refused is not None:
+                raise refused
+            return value
+
+        return self._run(on_a_lease())
+
+
+class TaskBatches(Tasks):
+    """Calls `execute_many` of AsyncPool: equal steps that follow each other in a client are sent together."""
+
+    def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
+        """Send all steps in one batch."""
+        first = steps[0]
+        return self._run(
+            self._tasks.execute_many(
+                first.command,
+                list(args),
+                session=first.session,
+                return_errors=True,
+                timeout_s=first.timeout_s,
+                checkout_timeout_s=first.checkout_timeout_s,
+            )
+        )
+
+    def execute(
+        self,
+        command: str,
+        args: dict[str, Any],
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Make one call as a batch of one."""
+        step = Step(command=command, session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
+        (value,) = self.execute_batch((step,), (args,))
+        if isinstance(value, PoolError):
+            raise value
+        return value
+
+
+class TaskStreams(Tasks):
+    """Calls `execute_stream` of AsyncPool; returns the parts as a list, or the answer of a command without parts."""
+
+    def execute(
+        self,
+        command: str,
+        args: dict[str, Any],
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Make one call as a stream, read to its end."""
+
+        async def to_the_end() -> list[Any]:
+            async with self._tasks.execute_stream(
+                command, args, session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+            ) as stream:
+                return [part async for part in stream]
+
+        return joined(command, self._run(to_the_end()))
+
+
+async def _cancelled_after(work: Coroutine[Any, Any, Value], after_s: float) -> Value:
+    # The task's own end decides between an answer and Cancelled, since an answer may come before the cancellation does.
+    task = asyncio.ensure_future(work)
+    await asyncio.wait([task], timeout=after_s)
+    task.cancel()
+    try:
+        return await task
+    except asyncio.CancelledError as error:
+        raise Cancelled("the task was cancelled", sent=Sent.MAYBE) from error
 
 
 def _uvloop() -> asyncio.AbstractEventLoop:
@@ -77,6 +203,10 @@ def _on_uvloop(pool: Pool, setting: Setting) -> Way:
     return Tasks(pool, _uvloop)
 
 
+def _over(kind: type[Tasks]) -> Callable[[Pool, Setting], Way]:
+    return lambda pool, _: kind(pool, asyncio.new_event_loop)
+
+
 ASYNCIO = Face(name="asyncio", summary="AsyncPool: each call a task on one loop of asyncio", over=_on_asyncio)
 UVLOOP = Face(
     name="uvloop",
@@ -84,4 +214,24 @@ UVLOOP = Face(
     over=_on_uvloop,
     package="uvloop",
     prepare=lambda: _uvloop().close(),  # the first libuv loop opens a pipe for signals that stays open
+)
+ASYNCIO_LEASE = Face(
+    name="asyncio_lease",
+    summary="AsyncPool: each call a task that checks a worker out, and makes the call on the lease",
+    over=_over(TaskLeases),
+    refuses=refuse_lease,
+    void=void_lease,
+    uncounted=ONLY_A_CHECKOUT,
+)
+ASYNCIO_MANY = Face(
+    name="asyncio_many",
+    summary="AsyncPool.execute_many: equal calls that follow each other in one client go out together",
+    over=_over(TaskBatches),
+    batches=True,
+    void=void_batch,
+)
+ASYNCIO_STREAM = Face(
+    name="asyncio_stream",
+    summary="AsyncPool.execute_stream, read to its end in place of execute",
+    over=_over(TaskStreams),
 )

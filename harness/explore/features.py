@@ -1,0 +1,112 @@
+"""Draws which features a generated run has, and the options of its pool.
+
+Swarm testing (Groce et al., 2012): each run leaves out whole features at random. A run with everything in it tests less
+than many runs that each lack something, because features mask each other: a kill hides what a timeout would show.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import msgspec
+
+from poolproof.harness.model.workload import Size
+
+FEATURES = {
+    "sessions": 0.5,
+    "long_sessions": 0.25,
+    "large": 0.35,
+    "errors": 0.5,
+    "streams": 0.35,
+    "sleeps": 0.6,
+    "deadlines": 0.4,
+    "cancels": 0.25,
+    "crashes": 0.3,
+    "kills": 0.25,
+    "stops": 0.15,
+    "garbage": 0.2,
+    "noise": 0.25,
+    "interrupts": 0.2,
+    "close": 0.12,
+    "bursts": 0.4,
+    "many": 0.4,
+}
+"""Each feature of a workload with the probability that a run has it."""
+OPTIONS = {
+    "lazy": 0.25,
+    "overflow": 0.2,
+    "max_queue": 0.2,
+    "max_requests": 0.25,
+    "min_workers": 0.2,
+    "zygote": 0.25,
+    "idle_order": 0.3,
+    "affinity": 0.35,
+    "session_log": 0.35,
+    "pings": 0.2,
+    "circuit": 0.1,
+}
+"""Each option, or group of options, with the probability that a pool has it if it takes options at all."""
+PLAIN = 0.2
+"""The share of runs whose pool has no option but its size, so that every pool can have them."""
+PATIENT_S = 60.0
+SHORTEST_IDLE_S = 0.15
+OFTEN = 20
+
+
+class Features(msgspec.Struct, frozen=True, kw_only=True):
+    """What one generated run has: names of FEATURES, options of PoolConfig, and the size of the run."""
+
+    names: frozenset[str]
+    config: dict[str, Any]
+    size: Size
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+
+def draw_features(choice: Random) -> Features:
+    """Draw the features of a run. Features that would make every outcome possible are not drawn together."""
+    names = {name for name, chance in FEATURES.items() if choice.random() < chance}
+    if "long_sessions" in names:
+        names.add("sessions")
+    if "close" in names:
+        names -= {"interrupts", "cancels", "stops"}
+        names.add("sleeps")
+    size = Size(workers=choice.randint(1, 4), clients=choice.randint(1, 8))
+    plain = choice.random() < PLAIN
+    chosen = {name for name, chance in OPTIONS.items() if choice.random() < chance and not plain}
+    config: dict[str, Any] = {"call_timeout_s": PATIENT_S, "checkout_timeout_s": PATIENT_S, "close_grace_s": 5.0}
+    for name in OPTIONS:  # in this order, so that a draw does not depend on the order of a set
+        if name in chosen:
+            config |= _option(name, choice, size, names)
+    if config.get("max_requests", OFTEN) < OFTEN:
+        names -= {"many", "long_sessions"}  # each of a few calls starts a process
+    return Features(names=frozenset(names), config=config, size=size)
+
+
+def _option(name: str, choice: Random, size: Size, names: set[str]) -> dict[str, Any]:
+    match name:
+        case "lazy":
+            return {"lazy": True}
+        case "overflow":
+            return {"overflow": choice.randint(1, 2)}
+        case "max_queue":
+            return {"max_queue": choice.randint(0, 3)}
+        case "max_requests":
+            return {"max_requests": choice.choice((1, 2, 3, 5, 8, 20, 50))}
+        case "min_workers":
+            least = choice.randint(0, size.workers)
+            return {"min_workers": least, "idle_timeout_s": choice.uniform(SHORTEST_IDLE_S, 0.4)}
+        case "zygote":
+            return {"zygote": True}
+        case "idle_order":
+            return {"idle_order": choice.choice(("rotate", "hot"))}
+        case "affinity":
+            return {"session_affinity": choice.choice(("strict", "prefer", "none"))}
+        case "session_log":
+            return {"session_log_bytes": choice.choice((0, 200, 1_000, 20_000))}
+        case "pings":
+            return {"ping_interval_s": choice.uniform(0.05, 0.3), "max_idle_pings": choice.randint(1, 3)}
+        case _:
+            return {"start_failures_to_open": choice.randint(2, 4), "circuit_reset_s": 0.2}

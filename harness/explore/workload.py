@@ -1,0 +1,195 @@
+"""Draws the calls of a generated run, and the faults that hit them.
+
+Pure. A call that is meant to fail says so by its command or its label, so that checkers know what it owes:
+
+    fail, unknown_…              CommandError
+    exit, bad_frame              WorkerCrashed
+    label "cancelled…"           the client may cancel it
+    label "interrupted…"         the client may be interrupted in it
+    label "victim…", "stopped…"  its worker may be killed, or stopped for a while
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import msgspec
+
+from poolproof.harness.explore import domain
+from poolproof.harness.explore.features import Features
+from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.workload import Plan, Step
+
+CALLS = (10, 40)
+MANY_CALLS = 250
+LONG_SESSION_CALLS = (40, 90)
+SMALL_BYTES = 2_000
+LARGE_BYTES = 140_000
+MOST_SLEEP_S = 0.04
+STATE_BYTES = 700
+"""The largest value that a session keeps; its whole list travels with each append."""
+BROKEN_FRAMES = ("garbage", "oversize", "not_json", "wrong_id", "truncated")
+NOISE_BYTES = (1, 4_096, 70_000, 300_000)
+GRACE_S = 20.0
+"""The grace of a close in the middle of a run: no call of a run lasts so long, so each one that runs must end well."""
+Draw = Callable[[Random], Step]
+
+
+class Drawing:
+    """The plan and the faults of one run."""
+
+    def __init__(self, features: Features, choice: Random) -> None:
+        self._features = features
+        self._choice = choice
+        self._most_bytes = LARGE_BYTES if "large" in features else SMALL_BYTES
+        self._sessions = choice.sample(domain.identifiers(), choice.randint(1, 6)) if "sessions" in features else []
+        self.faults: list[Fault] = []
+        self.plan: Plan = tuple(tuple(self._client(number)) for number in range(features.size.clients))
+        if "close" in features:
+            self._close_in_the_middle()
+
+    def _client(self, number: int) -> list[Step]:
+        choice, features = self._choice, self._features
+        draws = [self._echo, self._echo, *self._further()]
+        steps = [choice.choice(draws)() for _ in range(choice.randint(*CALLS))]
+        if "many" in features:
+            steps += [self._echo() for _ in range(choice.randint(MANY_CALLS // 2, MANY_CALLS))]
+        if "long_sessions" in features and number < 2:
+            session = choice.choice(self._sessions)
+            steps += [self._in_session(session) for _ in range(choice.randint(*LONG_SESSION_CALLS))]
+        if "bursts" in features:
+            steps = self._bursting(steps)
+        return self._hit(number, steps)
+
+    def _further(self) -> list[Callable[[], Step]]:
+        draws: dict[str, Callable[[], Step]] = {
+            "errors": self._failing,
+            "streams": self._parts,
+            "sleeps": self._sleep,
+            "deadlines": self._tight,
+            "cancels": self._cancelled,
+            "crashes": self._exit,
+            "garbage": self._garbage,
+            "noise": self._noise,
+            "sessions": lambda: self._in_session(self._choice.choice(self._sessions)),
+        }
+        return [draw for name, draw in draws.items() if name in self._features] + [self._blob, self._pid]
+
+    def _echo(self) -> Step:
+        choice = self._choice
+        if choice.random() < 0.3:
+            return Step(command="echo", args=self._arguments())
+        return Step(command="echo", args={"value": domain.value(choice, self._most_bytes)})
+
+    def _arguments(self) -> dict[str, Any]:
+        names = self._choice.sample(("x", "y", "é", "a b", "id", "command", "args", "result"), 2)
+        return {name: domain.value(self._choice, SMALL_BYTES, depth=1) for name in names}
+
+    def _blob(self) -> Step:
+        return Step(command="blob", args={"bytes": domain.size_bytes(self._choice, self._most_bytes)})
+
+    def _pid(self) -> Step:
+        return Step(command="pid")
+
+    def _sleep(self) -> Step:
+        return Step(command="sleep", args={"seconds": self._choice.uniform(0.0, MOST_SLEEP_S)})
+
+    def _failing(self) -> Step:
+        if self._choice.random() < 0.3:
+            return Step(command=f"unknown_{domain.identifier(self._choice)}")
+        return Step(command="fail", args={"message": f"failed: {domain.text(self._choice, SMALL_BYTES)}"})
+
+    def _parts(self) -> Step:
+        choice = self._choice
+        return Step(
+            command="parts",
+            args={"count": choice.choice((0, 1, 2, 3, 17)), "bytes": domain.size_bytes(choice, self._most_bytes // 8)},
+        )
+
+    def _tight(self) -> Step:
+        # Half of these calls can be answered in time; the others cannot, however fast the pool is.
+        choice = self._choice
+        seconds, limit_s = choice.uniform(0.0, 0.1), choice.uniform(0.02, 0.15)
+        if choice.random() < 0.3:
+            return Step(command="sleep", args={"seconds": seconds}, checkout_timeout_s=limit_s)
+        return Step(command="sleep", args={"seconds": seconds}, timeout_s=limit_s)
+
+    def _cancelled(self) -> Step:
+        choice = self._choice
+        return Step(
+            command="sleep",
+            args={"seconds": choice.uniform(0.0, 0.1)},
+            label="cancelled",
+            cancel_after_s=choice.uniform(0.0, 0.08),
+        )
+
+    def _exit(self) -> Step:
+        return Step(command="exit", args={"code": self._choice.randint(0, 255)}, fault=FaultKind.EXIT)
+
+    def _garbage(self) -> Step:
+        kind = self._choice.choice(BROKEN_FRAMES)
+        return Step(command="bad_frame", args={"kind": kind}, fault=FaultKind.GARBAGE)
+
+    def _noise(self) -> Step:
+        choice = self._choice
+        args = {"bytes": choice.choice(NOISE_BYTES), "stream": choice.choice(("stdout", "stderr", "raw"))}
+        return Step(command="print", args=args)
+
+    def _in_session(self, session: str) -> Step:
+        choice = self._choice
+        key = choice.choice(domain.identifiers()[:8])
+        args: dict[str, Any] = {"key": key}
+        command = choice.choice(("put", "put", "get", "get", "append", "append", "delete", "list", "echo", "sleep"))
+        match command:
+            case "put":
+                args["value"] = domain.value(choice, STATE_BYTES, depth=1)
+            case "append":
+                args = {"key": f"list-{key}", "value": domain.value(choice, 40, depth=0)}
+            case "list":
+                args = {}
+            case "echo":
+                args = {"value": domain.value(choice, SMALL_BYTES)}
+            case "sleep":
+                args = {"seconds": choice.uniform(0.0, MOST_SLEEP_S / 4)}
+        return Step(command=command, args=args, session=session)
+
+    def _bursting(self, steps: list[Step]) -> list[Step]:
+        # Some steps are due at a few common times, so that the calls of all clients come together.
+        return [
+            msgspec.structs.replace(step, pause_s=self._choice.uniform(0.0, 0.02)) if place % 7 == 0 else step
+            for place, step in enumerate(steps)
+        ]
+
+    def _hit(self, client: int, steps: list[Step]) -> list[Step]:
+        # Faults that hit a call from outside: each has a label of its own, and a delay from the moment of the sending.
+        kinds: list[tuple[str, str, FaultKind]] = []
+        if "kills" in self._features:
+            kinds.append(("kills", "victim", FaultKind.KILL))
+        if "stops" in self._features:
+            kinds.append(("stops", "stopped", FaultKind.STOP))
+        if "interrupts" in self._features and client == 0:
+            kinds += [("interrupts", "interrupted", FaultKind.CLIENT_INTERRUPT)] * 3
+        for _, word, kind in kinds:
+            place = self._choice.randrange(len(steps) + 1)
+            label = f"{word}-{client}-{len(self.faults)}"
+            seconds = self._choice.uniform(0.01, 0.06)
+            steps.insert(place, Step(command="sleep", args={"seconds": seconds}, label=label))
+            self.faults.append(
+                Fault(
+                    kind=kind,
+                    when=f"{label}:sent",
+                    after_s=self._choice.uniform(0.0, seconds),
+                    for_s=self._choice.uniform(0.05, 0.2) if kind is FaultKind.STOP else 0.0,
+                )
+            )
+        return steps
+
+    def _close_in_the_middle(self) -> None:
+        client = self._choice.randrange(len(self.plan))
+        steps = list(self.plan[client])
+        place = self._choice.randrange(len(steps) + 1)
+        steps.insert(place, Step(command="sleep", args={"seconds": 0.05}, label="closing"))
+        self.plan = (*self.plan[:client], tuple(steps), *self.plan[client + 1 :])
+        self.faults.append(Fault(kind=FaultKind.CLOSE, when="closing:sent", for_s=GRACE_S))

@@ -1,0 +1,16 @@
+"""The reference model: what any pool owes its callers, stated from the specification and not from a pool's code.
+
+Each module states one part as a checker. A checker accepts every outcome that the specification allows at that moment,
+and names what cannot be. Its only inputs are what callers saw, what workers wrote in their journals, which faults were
+injected, and which options the pool was given.
+"""
+
+from __future__ import annotations
+
+from poolproof.harness.oracle.capacity import FullCapacity
+from poolproof.harness.oracle.growth import NoGrowth
+from poolproof.harness.oracle.options import OptionsKept
+from poolproof.harness.oracle.outcomes import ExplainedOutcomes
+from poolproof.harness.oracle.status import TrueStatus
+
+__all__ = ["ExplainedOutcomes", "FullCapacity", "NoGrowth", "OptionsKept", "TrueStatus"]

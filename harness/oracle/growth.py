@@ -1,0 +1,59 @@
+"""States that calls leave nothing behind: neither in this process, nor in the workers, nor in the processes between."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from poolproof.harness.history.history import Growth, History
+from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.verdict import Verdict
+
+LEAST_STRETCHES = 3
+MOST_BLOCKS_A_CALL = 0.2
+MOST_BYTES_A_CALL = 300.0
+MOST_DESCRIPTORS = 6
+"""How many descriptors more a process may hold at the end: those of requests and of forks in progress."""
+
+
+class NoGrowth(msgspec.Struct, frozen=True, kw_only=True):
+    """No stretch of calls adds memory blocks, resident memory of workers, or descriptors of other processes (G21).
+
+    A leak adds in every stretch. A cache that fills, or a garbage collection that comes late, adds in some stretches
+    only, so the smallest growth of all stretches but the first is compared with the bound.
+    """
+
+    name: str = "no_growth"
+    guarantees: tuple[str, ...] = ("G21",)
+
+    def check(self, history: History) -> Finding:
+        """Decide from the measured stretches after the run."""
+        growth = history.growth
+        if growth is None:
+            return finding(self, Verdict.UNKNOWN, "growth was not measured")
+        figures: dict[str, float | int | str] = {}
+        wrong: list[str] = []
+        for what, unit, held, most in (
+            ("this process", "blocks", growth.blocks, MOST_BLOCKS_A_CALL),
+            ("the workers", "bytes", growth.workers_bytes, MOST_BYTES_A_CALL),
+        ):
+            least = _least(growth, held)
+            if least is None:
+                continue
+            figures[f"{unit}_a_call"] = round(least, 3)
+            if least > most:
+                wrong.append(f"each call adds {least:.2f} {unit} to {what}; the limit is {most:g}")
+        serving = set(history.services.pid.tolist())
+        of_clients = history.info.clients + history.info.workers  # a worker may hold a descriptor for each client
+        for pid, before, after in growth.descriptors:
+            if after > before + MOST_DESCRIPTORS + (of_clients if pid in serving else 0):
+                wrong.append(f"process {pid} had {before} descriptors at the begin, and {after} at the end")
+        if wrong:
+            return finding(self, Verdict.FAIL, "calls leave something behind", figures=figures, examples=wrong)
+        return finding(self, Verdict.PASS, "calls leave nothing behind", figures=figures)
+
+
+def _least(growth: Growth, held: tuple[int, ...]) -> float | None:
+    if len(held) <= LEAST_STRETCHES:
+        return None
+    return float(np.diff(held)[1:].min()) / growth.calls

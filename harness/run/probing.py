@@ -1,0 +1,164 @@
+"""Probes a pool from outside: reads its status while calls run, and afterwards measures its capacity and its growth.
+
+Knows nothing of verdicts; everything goes to the recorder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import psutil
+
+from poolproof.bridge import Pool, PoolError
+from poolproof.bridge.clock import now_ns
+from poolproof.harness.history.history import Growth, RunInfo, StatusSample
+from poolproof.harness.model.face import Way
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Step
+from poolproof.harness.oracle.capacity import FULL_LABEL
+from poolproof.harness.run.recording.recorder import Recorder
+
+READ_EVERY_S = 0.01
+STRETCHES = 4
+STRETCH_CALLS = 500
+SETTLE_S = 5.0
+TOGETHER = 1.9
+SETTLED_LOOKS_S = 0.05
+ROUNDS_S = (0.05, 0.3, 1.0, 3.0)
+"""How many seconds the calls of each round last that ask for every worker at once."""
+
+
+class StatusReader:
+    """A thread that reads the pool's status and health every 10 ms, from `start` to `stop`."""
+
+    def __init__(self, pool: Pool, recorder: Recorder) -> None:
+        self._pool = pool
+        self._recorder = recorder
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="status", daemon=True)
+
+    def start(self) -> None:
+        """Read once, and start the thread."""
+        self.read()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread. Idempotent."""
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def read(self) -> StatusSample:
+        """Read the pool's status once more, and record it."""
+        began_ns = now_ns()
+        try:
+            before, health, after = self._pool.status(), self._pool.health_check(), self._pool.status()
+            sample = StatusSample(
+                began_ns=began_ns, ended_ns=now_ns(), status=before, health=health, status_after=after
+            )
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+            sample = StatusSample(began_ns=began_ns, ended_ns=now_ns(), error=told)
+        self._recorder.status(sample)
+        return sample
+
+    def settle(self, most: int) -> None:
+        """Read until at most `most` workers live, at the longest SETTLE_S seconds."""
+        end_s = time.monotonic() + SETTLE_S
+        while time.monotonic() < end_s:
+            status = self.read().status
+            if status is None or len(status.workers) <= most:
+                return
+            time.sleep(SETTLED_LOOKS_S)
+
+    def _run(self) -> None:
+        while not self._ended.wait(READ_EVERY_S):
+            self.read()
+
+
+class Probing:
+    """All probes of one run. They do nothing unless the scenario is `probed`; a pool that was closed is not filled."""
+
+    def __init__(self, way: Way, recorder: Recorder, scenario: Scenario, info: RunInfo) -> None:
+        self._way = way
+        self._recorder = recorder
+        self._info = info
+        self._active = scenario.probed
+        self._open = self._active and all(fault.kind is not FaultKind.CLOSE for fault in scenario.faults)
+        self._reader = StatusReader(way.pool, recorder)
+        self._descriptors = _descriptors() if self._active else {}
+
+    def start(self) -> None:
+        """Begin to read the status."""
+        if self._active:
+            self._reader.start()
+
+    def stop(self) -> None:
+        """Stop reading the status. Idempotent."""
+        self._reader.stop()
+
+    def fill(self, make_client: Callable[[int, Step, int], threading.Thread], first_index: int) -> None:
+        """Ask for every worker at once, in rounds; then wait until an idle pool has its smallest size.
+
+        `make_client` makes a client from its number, its step and its operation's index.
+        """
+        if not self._open:
+            return
+        count = self._info.workers
+        for number, seconds in enumerate(ROUNDS_S):
+            step = Step(command="sleep", args={"seconds": seconds}, label=f"{FULL_LABEL}{number}")
+            places = range(number * count, (number + 1) * count)
+            clients = [make_client(1 + place, step, first_index + place) for place in places]
+            with contextlib.suppress(Exception):
+                self._way.pool.warm_up()  # a pool that shrinks starts all its workers again
+            began_s = time.monotonic()
+            for client in clients:
+                client.start()
+            for client in clients:
+                client.join()  # each of their calls has a limit
+            if time.monotonic() - began_s < TOGETHER * seconds:
+                break  # no two calls were one after another
+        self._reader.settle(self._info.options.get("min_workers", count))
+
+    def measure_growth(self) -> None:
+        """Make stretches of equal calls, and record what is held after each of them."""
+        if not self._open or "max_requests" in self._info.options:  # then every stretch has other workers
+            return
+        now = _descriptors()
+        lived = sorted(self._descriptors.keys() & now.keys())
+        blocks, workers_bytes = [], []
+        for stretch in range(STRETCHES + 1):
+            for number in range(STRETCH_CALLS):
+                with contextlib.suppress(PoolError):
+                    self._way.execute("echo", {"value": number, "nonce": f"growth.{stretch}.{number}"})
+            gc.collect()
+            blocks.append(sys.getallocatedblocks())
+            workers_bytes.append(sum(_memory(psutil.Process().children(recursive=True))))
+        self._recorder.growth(
+            Growth(
+                calls=STRETCH_CALLS,
+                blocks=tuple(blocks),
+                workers_bytes=tuple(workers_bytes),
+                descriptors=tuple((pid, self._descriptors[pid], now[pid]) for pid in lived),
+            )
+        )
+
+
+def _memory(processes: Iterable[psutil.Process]) -> Iterable[int]:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            yield process.memory_info().rss
+
+
+def _descriptors() -> dict[int, int]:
+    found = {}
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            found[process.pid] = process.num_fds()
+    return found
