@@ -6,8 +6,10 @@ Pure. The sections show figures and judge nothing; the comparison decides whethe
 from __future__ import annotations
 
 from poolproof.harness.compare.cells import Cell, FaceCell, count_cells, count_faces, untried_faults
-from poolproof.harness.compare.comparison import Comparison, Cover, FileCover
+from poolproof.harness.compare.comparison import Comparison, Cover, FileCover, RunResult
+from poolproof.harness.compare.power import decided
 from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.verdict import Verdict
 from poolproof.reports.section import Grid, Mark, Section, Tone
 
 
@@ -65,6 +67,48 @@ def faces_section(comparison: Comparison) -> Section | None:
             ),
         ),
     )
+
+
+def explored_section(comparison: Comparison) -> Section | None:
+    """The generated runs: what each had, through which face, and what the reference model found; None without any."""
+    if not comparison.explored:
+        return None
+    calls = sum(result.metrics.ops for result in comparison.explored)
+    failed = sum(result.verdict is Verdict.FAIL for result in comparison.explored)
+    return Section(
+        key="explored",
+        title="Generated runs",
+        sentences=(
+            f"{len(comparison.explored)} runs with {calls} calls were generated from the seed {comparison.seed}: each "
+            "draws the options of the pool, the face, the calls, their values, limits and faults; the reference model "
+            "says what cannot be",
+            f"{failed} of them found something" if failed else "none of them found anything",
+        ),
+        grids=(
+            Grid(
+                caption="Generated runs on the candidate",
+                columns=("scenario", "face", "observed", "calls", "verdict", "what was found", "again"),
+                rows=tuple(_explored(result) for result in comparison.explored),
+            ),
+            Grid(
+                caption="How many of these runs each checker could decide",
+                columns=("checker", "decided", "could not tell"),
+                rows=tuple(
+                    (checker, str(done), str(not_done))
+                    for checker, (done, not_done) in decided(comparison.explored).items()
+                ),
+            ),
+        ),
+    )
+
+
+def _explored(result: RunResult) -> tuple[str | Mark, ...]:
+    failed = [found for found in result.findings if found.verdict is Verdict.FAIL]
+    tone = Tone.BAD if failed else Tone.DOUBT if result.trouble else Tone.GOOD
+    told = "; ".join([f"{found.checker}: {found.claim}" for found in failed] or [result.trouble or "–"])
+    verdict = "fail" if failed else "unknown" if result.trouble else "pass"
+    observed = "yes" if result.observed else "no"
+    return result.scenario, result.face, observed, str(result.metrics.ops), Mark(verdict, tone), told, result.replay
 
 
 def _face_cell(cell: FaceCell) -> tuple[str | Mark, ...]:

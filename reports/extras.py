@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from poolproof.harness.compare.comparison import Comparison
-from poolproof.reports.covered import cells_section, coverage_section, faces_section
+from poolproof.reports.covered import cells_section, coverage_section, explored_section, faces_section
 from poolproof.reports.lab import bench_section, matrix_section, sweep_section
 from poolproof.reports.section import Section
 from poolproof.reports.series import side_names
@@ -23,7 +23,7 @@ SWEEP_FILE = "sweep.json"
 
 def comparison_sections(comparison: Comparison) -> list[Section]:
     """The sections that are built from the comparison itself; a section without data is left out."""
-    found = [cells_section(comparison), faces_section(comparison)]
+    found = [explored_section(comparison), cells_section(comparison), faces_section(comparison)]
     if comparison.coverage is not None:
         found.append(coverage_section(comparison.coverage))
     return [section for section in found if section is not None]

@@ -33,6 +33,7 @@ from poolproof.harness.compare.comparison import (
 from poolproof.harness.compare.differential import Answers, compare_answers
 from poolproof.harness.compare.judge import Beside, compare_scenario, judge
 from poolproof.harness.compare.pairing import choose, everything
+from poolproof.harness.explore.choosing import Chosen
 from poolproof.harness.history.history import History
 from poolproof.harness.model.errors import RecordError, RunError
 from poolproof.harness.model.face import EXECUTE, Face
@@ -206,17 +207,21 @@ def compare(
     command: str = "",
     minimum: Minimum = Minimum(),  # noqa: B008 - frozen
     read_cover: Callable[[], Cover | None] = lambda: None,
+    generated: Sequence[Chosen] = (),
 ) -> Comparison:
     """Compare two pools. `read_cover` is called for the coverage after all scenarios have been run.
+
+    The `generated` runs are made on the candidate alone: the reference model judges them.
 
     Raises UsageError if `out` cannot be written. A KeyboardInterrupt is raised on.
     """
     began = time.monotonic()
     load_before = os.getloadavg()[0]
     runs, missing = plan_comparison(scenarios, baseline, candidate, request, most=MOST_EXTRA.get(request.profile))
-    progress.planned(len(runs) + sum(scenario.timed for scenario in scenarios))
-    results = run_jobs(runs, out, jobs=jobs, start_job=start_job, progress=progress)
-    main, more = sort_results(runs, results)
+    further = [PlannedRun(scenario=one.scenario, subject=candidate, request=one.request, side=1) for one in generated]
+    progress.planned(len(runs) + len(further) + sum(scenario.timed for scenario in scenarios))
+    results = run_jobs([*runs, *further], out, jobs=jobs, start_job=start_job, progress=progress)
+    main, more = sort_results(runs, results[: len(runs)])
     ran = [s for s in scenarios if not any(main[s.name, side].skipped for side in (0, 1))]
     speeds, troubles = measure_speeds(ran, baseline, candidate, request, progress=progress)
     return assemble(
@@ -225,6 +230,7 @@ def compare(
         (baseline.name, candidate.name),
         request,
         more=more,
+        explored=results[len(runs) :],
         not_met=missing,
         speeds=speeds,
         troubles=troubles,
@@ -284,6 +290,7 @@ def assemble(
     request: Request,
     *,
     more: Mapping[tuple[str, int], Sequence[RunResult]] = {},
+    explored: Sequence[RunResult] = (),
     not_met: Sequence[tuple[str, str]] = (),
     speeds: Sequence[Speed] = (),
     troubles: Sequence[str] = (),
@@ -298,7 +305,8 @@ def assemble(
     `more` are the further runs of each side, and `not_met` the pairs of face and kind that no run covers.
     """
     compared = compare_results(scenarios, results, more)
-    judgement = judge(compared, speeds=speeds, troubles=(*troubles, *shortfalls(compared, coverage, minimum)))
+    missed = shortfalls(compared, coverage, minimum)
+    judgement = judge(compared, speeds=speeds, troubles=(*troubles, *missed), explored=explored)
     return Comparison(
         decision=judgement.decision,
         reasons=judgement.reasons,
@@ -311,6 +319,7 @@ def assemble(
         profile=request.profile,
         worker_command=request.worker_command or "",
         scenarios=compared,
+        explored=tuple(explored),
         not_met=tuple(f"{face}: {kind}" for face, kind in not_met),
         speeds=tuple(speeds),
         troubles=tuple(troubles),
@@ -381,29 +390,38 @@ def reanalyze(comparison: Comparison, home: Path, find: Callable[[Sequence[str]]
     results: Main = {}
     more: More = {}
 
-    def again(row: ScenarioComparison, result: RunResult) -> RunResult:
-        if not result.folder:
-            return result
-        moved = home / "runs" / Path(result.folder).name
-        folder = RunFolder(moved if moved.is_dir() else Path(result.folder))
-        return msgspec.structs.replace(analyze(scenarios[row.name], folder), duration_s=result.duration_s)
-
     for row in comparison.scenarios:
         for side, (main, others) in enumerate(row.runs):
-            results[row.name, side] = again(row, main)
-            more[row.name, side] = [again(row, result) for result in others]
+            results[row.name, side] = _judge_again(scenarios[row.name], home, main)
+            more[row.name, side] = [_judge_again(scenarios[row.name], home, result) for result in others]
     ordered = [scenarios[row.name] for row in comparison.scenarios]
     compared = compare_results(ordered, results, more)
     missed = shortfalls(compared, comparison.coverage, comparison.minimum)
-    judgement = judge(compared, speeds=comparison.speeds, troubles=(*comparison.troubles, *missed))
+    explored = tuple(_analyze_again(find, home, result) for result in comparison.explored)
+    troubles = (*comparison.troubles, *missed)
+    judgement = judge(compared, speeds=comparison.speeds, troubles=troubles, explored=explored)
     return msgspec.structs.replace(
         comparison,
         decision=judgement.decision,
         reasons=judgement.reasons,
         warnings=judgement.warnings,
         scenarios=compared,
+        explored=explored,
         schema_version=SCHEMA_VERSION,
     )
+
+
+def _judge_again(scenario: Scenario, home: Path, result: RunResult) -> RunResult:
+    if not result.folder:
+        return result
+    moved = home / "runs" / Path(result.folder).name
+    folder = RunFolder(moved if moved.is_dir() else Path(result.folder))
+    return msgspec.structs.replace(analyze(scenario, folder), duration_s=result.duration_s)
+
+
+def _analyze_again(find: Callable[[Sequence[str]], Sequence[Scenario]], home: Path, result: RunResult) -> RunResult:
+    (scenario,) = find([result.scenario])
+    return _judge_again(scenario, home, result)
 
 
 def describe_machine(load_before: float) -> Machine:

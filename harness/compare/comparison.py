@@ -12,7 +12,7 @@ from poolproof.harness.history.recovery import Recovery
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Decision, Verdict
 
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,7 +219,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """The whole comparison. `reasons` are sentences, the most important first; `warnings` do not change the decision.
 
-    `worker_command` is empty for the shipped worker. `troubles` are measurements that failed. `not_met` are pairs
+    `worker_command` is empty for the shipped worker. `explored` are the generated runs, on the candidate alone. `troubles` are measurements that failed. `not_met` are pairs
     "FACE: KIND" of a face and a kind of fault or workload that no run of this profile covers.
     """
 
@@ -234,6 +234,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     profile: str
     worker_command: str = ""
     scenarios: tuple[ScenarioComparison, ...]
+    explored: tuple[RunResult, ...] = ()
     not_met: tuple[str, ...] = ()
     speeds: tuple[Speed, ...] = ()
     troubles: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ import msgspec
 from poolproof.harness.compare.cells import describe_configuration, describe_workload
 from poolproof.harness.compare.comparison import Difference, RunResult, ScenarioComparison, Speed
 from poolproof.harness.compare.differential import Answers, OpDifference
+from poolproof.harness.compare.power import power
 from poolproof.harness.model.checker import MAX_EXAMPLES
 from poolproof.harness.model.intended import ANSWERS, IntendedDifference, excuse_answer, find_excuse, not_seen, told_end
 from poolproof.harness.model.scenario import Scenario
@@ -142,8 +143,9 @@ def judge(
     *,
     speeds: Sequence[Speed] = (),
     troubles: Sequence[str] = (),
+    explored: Sequence[RunResult] = (),
 ) -> Judgement:
-    """Decide over all scenarios and measured speeds; `troubles` are measurements that failed.
+    """Decide over all scenarios, generated runs and measured speeds; `troubles` are measurements that failed.
 
     The candidate is too slow if the whole interval of its throughput ratio lies below 1 − MARGIN.
     """
@@ -160,6 +162,16 @@ def judge(
                 f"{speed.scenario}: the {speed.metric} ratio lies between {speed.low:.2f} and {speed.high:.2f}, "
                 f"so a loss of {MARGIN:.0%} cannot be excluded"
             )
+    for result in explored:
+        unsafe += [
+            f"{result.scenario}: {result.made_in} fails {found.checker}: {found.claim}; {found.examples[0]}"
+            if found.examples
+            else f"{result.scenario}: {result.made_in} fails {found.checker}: {found.claim}"
+            for found in result.findings
+            if found.verdict is Verdict.FAIL
+        ]
+        if result.trouble:
+            unknown.append(f"{result.scenario} on {result.made_in}: {result.trouble}")
     warnings: list[str] = []
     case: list[str] = []
     for row in compared:
@@ -197,6 +209,8 @@ def judge(
         f"(95 % interval {speed.low:.2f} to {speed.high:.2f})"
         for speed in speeds
     ]
+    if explored:
+        good.append(power(candidate, [*runs, *explored]))
     if operations:
         ignored = sum(row.answers_ignored for row in judged)
         left_out = f"; {ignored} more were left out by the scenarios' own hooks" if ignored else ""

@@ -68,6 +68,8 @@ class _Judge:
         faults = [fault for fault in history.faults if fault.landed]
         self._kinds = {fault.kind for fault in faults}
         self._closes = [fault.at_ns for fault in faults if fault.kind is FaultKind.CLOSE]
+        if history.trouble and history.close_began_ns is not None:
+            self._closes.append(history.close_began_ns)  # the run was given up, so its last calls met the close
         deadly = ops.command.are(*DEADLY) | ops.outcome.are("CallTimeout", "Cancelled")
         self._ended = set(ops.pid[deadly].tolist()) | {f.pid for f in faults if f.kind in DEADLY_FAULTS}
         self._ended -= {NONE, None}

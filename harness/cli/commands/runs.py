@@ -13,6 +13,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from poolproof.harness.bench.records.index import store_folder
 from poolproof.harness.cli.commands.options import (
     JOBS,
     OF_DECISION,
@@ -40,13 +41,20 @@ from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.compare.compare import PlannedRun, StartJob, compare, run_jobs
 from poolproof.harness.compare.comparison import Minimum
 from poolproof.harness.compare.coverage_run import CoverageRun, sources_of
+from poolproof.harness.explore.choosing import choose_runs
+from poolproof.harness.explore.found import Found
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.face import EXECUTE
+from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.job import start_measured_job
 from poolproof.harness.run.jobserver import JobServer
 from poolproof.harness.subjects.pools import find_pool
 from poolproof.reports import publish, view_with_extras, write_reports
 from poolproof.scenarios import DEFAULT_SUITE
+
+EXPLORED = {Profile.SMOKE: 4, Profile.QUICK: 25, Profile.FULL: 300}
+"""By profile: how many generated runs a comparison makes."""
+MOST_EXPLORED = 100_000
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")]
 Candidate = Annotated[str, typer.Option(metavar="POOL", help="The pool that is to replace it.")]
@@ -78,6 +86,12 @@ def compare_command(
         list[str] | None,
         typer.Option(metavar="PACKAGE", help="A package of the candidate, repeatable; its own if none is given."),
     ] = None,
+    explore: Annotated[
+        int | None,
+        typer.Option(
+            help="Make so many generated runs on the candidate; by the profile, and 0 if scenarios are named."
+        ),
+    ] = None,
     least_cells: Annotated[
         int, typer.Option(help="SAFE needs so many passed cells of fault × workload × configuration.")
     ] = 1,
@@ -94,6 +108,17 @@ def compare_command(
         if not _is_there(package):
             raise UsageError(f"--coverage-source {package!r}: there is no such package")
     folder = out or new_folder("compare")
+    if explore is not None and not 0 <= explore <= MOST_EXPLORED:
+        raise UsageError(f"--explore {explore}: a whole number from 0 to {MOST_EXPLORED}")
+    usual = 0 if scenarios or suite != DEFAULT_SUITE or worker_command else EXPLORED[profile]
+    found_before = Found(store_folder())
+    generated = choose_runs(
+        usual if explore is None else explore,
+        other,
+        request,
+        baseline=one,
+        first=found_before.of(other.name) if usual else (),
+    )
     covering = None
     with Keeping(folder), JobServer() as server, Steps(Console(stderr=True), quiet=quiet) as steps:
         start: StartJob = server.start_job
@@ -112,7 +137,11 @@ def compare_command(
             command=shlex.join(["poolproof", *sys.argv[1:]]),
             minimum=minimum,
             read_cover=covering.read if covering is not None else lambda: None,
+            generated=generated,
         )
+        for result in comparison.explored:
+            if result.verdict is Verdict.FAIL:
+                found_before.add(other.name, result.scenario)
         written = write_reports(comparison, folder)
         publish(view_with_extras(comparison, folder), os.environ, sys.stderr)
     if as_json:

@@ -1,0 +1,168 @@
+"""The command that runs generated scenarios on one pool, and shrinks what they find: explore."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from poolproof.harness.bench.records.index import store_folder
+from poolproof.harness.cli.commands.options import (
+    JOBS,
+    POOL_HELP,
+    AsJson,
+    Exit,
+    Jobs,
+    Keeping,
+    Out,
+    Profile,
+    Quiet,
+    Seed,
+    build_request,
+    new_folder,
+)
+from poolproof.harness.cli.commands.shrinks import describe
+from poolproof.harness.cli.terminal import Steps
+from poolproof.harness.compare.compare import PlannedRun, run_jobs
+from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.compare.power import power
+from poolproof.harness.explore.choosing import Chosen, choose_runs
+from poolproof.harness.explore.found import Found
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.run.jobserver import JobServer
+from poolproof.harness.run.request import Request, Subject
+from poolproof.harness.run.store import RunFolder
+from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding
+from poolproof.harness.subjects.pools import find_pool
+
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+MOST_RUNS = 100_000
+LONGEST_S = 7 * 24 * 3600.0
+SHRINK = Bounds(runs=60, seconds=60.0, repeats=2)
+
+Runs = Annotated[int, typer.Option("--runs", help=f"Make so many generated runs, 1 to {MOST_RUNS}.")]
+For = Annotated[
+    str | None, typer.Option("--for", metavar="DURATION", help="Instead, go on for so long, such as 90s, 30m or 1h.")
+]
+ShrinkOption = Annotated[
+    bool, typer.Option("--shrink/--no-shrink", help="Reduce the first failing run of each checker.")
+]
+
+
+def explore_command(
+    pool: Annotated[str, typer.Option(metavar="POOL", help=f"The pool to run on; {POOL_HELP}.")] = "v2",
+    seed: Seed = 1,
+    runs: Runs = 25,
+    lasting: For = None,
+    jobs: Jobs = JOBS,
+    shrink: ShrinkOption = True,
+    out: Out = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Run generated scenarios on one pool: configuration, calls, values, limits and faults are drawn from the seed.
+
+    A reference model says what no pool may do. What is found is reduced to a few calls, can be repeated by one line,
+    and is tried first the next time. Scenarios that found something in this pool before come in addition.
+    """
+    if not 1 <= runs <= MOST_RUNS:
+        raise UsageError(f"--runs {runs}: a whole number from 1 to {MOST_RUNS}")
+    request = build_request((), seed, 4, 8, jobs, Profile.QUICK, None)
+    end_s = None if lasting is None else time.monotonic() + duration_s(lasting)
+    subject, found = find_pool(pool), Found(store_folder())
+    folder = out or new_folder("explore")
+    results: list[RunResult] = []
+    shrunk: list[Shrunk] = []
+    with Keeping(folder), JobServer() as server, Steps(Console(stderr=True), quiet=quiet) as steps:
+        for batch in batches(subject, request, found.of(pool), runs, end_s, jobs):
+            steps.planned(len(batch))
+            planned = [PlannedRun(scenario=one.scenario, subject=subject, request=one.request) for one in batch]
+            made = run_jobs(planned, folder, jobs=jobs, start_job=server.start_job, progress=steps)
+            results += made
+            for result in made:
+                if result.verdict is Verdict.FAIL:
+                    found.add(pool, result.scenario)
+        if shrink:
+            for result, chosen in first_of_each(results, subject, seed):
+                info = RunFolder(Path(result.folder)).read_info()
+                shrinking = Shrinking(
+                    chosen.scenario,
+                    subject,
+                    info,
+                    choose_finding(result, None, lambda _: False),
+                    folder / "shrunk" / result.scenario,
+                    scale=1.0,
+                    bounds=SHRINK,
+                    start_job=server.start_job,
+                    progress=steps,
+                )
+                shrunk.append(shrinking.carry_out())
+    return show(pool, results, shrunk, as_json=as_json)
+
+
+def duration_s(text: str) -> float:
+    """Return the seconds of a duration such as "90s", "30m" or "1h". Raises UsageError."""
+    unit = UNITS_S.get(text[-1:])
+    try:
+        value = float(text[:-1]) * (unit or 0.0)
+    except ValueError:
+        value = 0.0
+    if unit is None or not 0 < value <= LONGEST_S:
+        raise UsageError(f"--for {text!r}: a duration such as 90s, 30m or 1h is expected, at most 168h")
+    return value
+
+
+def batches(
+    subject: Subject, request: Request, first: list[str], runs: int, end_s: float | None, jobs: int
+) -> Iterator[list[Chosen]]:
+    """Yield the runs to make: all of `runs` at once, or a few at a time until `end_s`, a moment of time.monotonic."""
+    if end_s is None:
+        yield choose_runs(runs, subject, request, first=first)
+        return
+    seed = request.seed
+    while time.monotonic() < end_s:
+        yield choose_runs(4 * jobs, subject, msgspec.structs.replace(request, seed=seed), first=first)
+        seed, first = seed + 1, []
+
+
+def first_of_each(results: list[RunResult], subject: Subject, seed: int) -> Iterator[tuple[RunResult, Chosen]]:
+    """Yield the first failing run of each checker, with the scenario that it ran."""
+    seen: set[str] = set()
+    for result in results:
+        failed = [found.checker for found in result.findings if found.verdict is Verdict.FAIL]
+        if failed and failed[0] not in seen:
+            seen.add(failed[0])
+            (chosen,) = choose_runs(0, subject, Request(seed=seed), first=[result.scenario])
+            yield result, chosen
+
+
+def show(pool: str, results: list[RunResult], shrunk: list[Shrunk], *, as_json: bool) -> int:
+    """Print what was found, and return the exit code."""
+    failed = [result for result in results if result.verdict is Verdict.FAIL]
+    troubled = [result for result in results if result.trouble]
+    if as_json:
+        told = {"pool": pool, "runs": len(results), "failed": failed, "troubled": troubled, "shrunk": shrunk}
+        sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
+    else:
+        for result in failed:
+            sys.stdout.write(f"{result.scenario} on {result.made_in}\n")
+            for found in result.findings:
+                if found.verdict is Verdict.FAIL:
+                    sys.stdout.write(f"  {found.checker}: {found.claim}\n")
+                    sys.stdout.writelines(f"    {example}\n" for example in found.examples)
+            sys.stdout.write(f"  again: {result.replay}\n")
+        sys.stdout.writelines(f"{line}\n" for one in shrunk for line in describe(one))
+        sys.stdout.writelines(f"{result.scenario} could not be judged: {result.trouble}\n" for result in troubled)
+        sys.stdout.write(f"{len(failed)} of {len(results)} generated runs found something\n")
+        if results and not failed:
+            sys.stdout.write(f"{power(pool, results)}\n")
+    if failed:
+        return Exit.BAD
+    return Exit.UNDECIDED if troubled or not results else Exit.GOOD

@@ -1,0 +1,65 @@
+"""Chooses generated runs for a pool: which numbers, through which face, observed or not.
+
+Pure. The same seed and pool give the same choice.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from random import Random
+
+import msgspec
+
+from poolproof.harness.explore.generated import NAME, generated_name, generated_scenario
+from poolproof.harness.model.face import EXECUTE
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.run.request import Request, Subject, why_skipped
+
+MOST_TRIED = 20
+"""How many numbers are tried for each run, for a pool that can carry out few of the generated scenarios."""
+SPAN = 100_000
+"""How many numbers belong to each seed."""
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """One generated run: its scenario, and the request with face and observer."""
+
+    scenario: Scenario
+    request: Request
+
+
+def choose_runs(
+    count: int, subject: Subject, request: Request, *, baseline: Subject | None = None, first: Iterable[str] = ()
+) -> list[Chosen]:
+    """Choose `count` runs for the request's seed; scenarios named in `first`, found wrong before, are additional."""
+    chosen = [run for name in first if NAME.fullmatch(name) and (run := _run_of(name, subject, request, baseline))]
+    numbers = range(request.seed * SPAN, request.seed * SPAN + min(count * MOST_TRIED, SPAN))
+    runs = (_run_of(generated_name(number), subject, request, baseline) for number in numbers)
+    return chosen + list(itertools.islice((run for run in runs if run is not None), count))
+
+
+def _run_of(name: str, subject: Subject, request: Request, baseline: Subject | None) -> Chosen | None:
+    scenario = generated_scenario(name)
+    if scenario is None:
+        return None
+    for face, observed in ways_of(name, subject):
+        asked = msgspec.structs.replace(
+            request, face=face, observed=observed, baseline="" if baseline is None else baseline.name
+        )
+        if not why_skipped(scenario, subject, asked, baseline):
+            return Chosen(scenario=scenario, request=asked)
+    return None
+
+
+def ways_of(name: str, subject: Subject) -> Iterator[tuple[str, bool]]:
+    """Yield face and observed of this scenario in random order; half of all runs call `execute` first."""
+    choice = Random(f"way/{name}")
+    others = [face.name for face in subject.faces if face.name != EXECUTE.name]
+    choice.shuffle(others)
+    plain = [(EXECUTE.name, False), (EXECUTE.name, True)]
+    choice.shuffle(plain)
+    parts: list[list[tuple[str, bool]]] = [plain, [(face, False) for face in others]]
+    if choice.random() < 0.5:
+        parts.reverse()
+    yield from itertools.chain(*parts)
