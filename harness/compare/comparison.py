@@ -219,8 +219,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """The whole comparison. `reasons` are sentences, the most important first; `warnings` do not change the decision.
 
-    `worker_command` is empty for the shipped worker. `explored` are the generated runs, on the candidate alone. `troubles` are measurements that failed. `not_met` are pairs
-    "FACE: KIND" of a face and a kind of fault or workload that no run of this profile covers.
+    `worker_command` is empty for the shipped worker. `explored` are the generated runs, on the candidate alone.
+    `troubles` are measurements that failed. `not_met` are pairs "FACE: KIND" of a face and a kind of fault or workload
+    that no run of this profile covers.
     """
 
     decision: Decision

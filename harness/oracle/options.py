@@ -18,6 +18,10 @@ HOUSEKEEPING = frozenset({"ping", "snapshot_session", "restore_session", "initia
 """Commands that a pool sends by itself."""
 
 
+ONE_REQUEST_A_CALL = frozenset({"execute", "main_thread", "zygote", "foreign_worker", "asyncio", "uvloop"})
+"""The faces through which a worker counts exactly the requests that its journal has."""
+
+
 class OptionsKept(msgspec.Struct, frozen=True, kw_only=True):
     """The options `lazy`, `overflow`, `max_requests`, `min_workers` and `zygote` do what they promise (G14 to G16)."""
 
@@ -63,13 +67,8 @@ def _requests_of_workers(history: History) -> Iterator[str]:
             yield f"process {pid} served {count} requests; max_requests is {most}"
     living = {worker.pid for sample in history.statuses[-1:] if sample.status for worker in sample.status.workers}
     shrinks = "min_workers" in history.info.options or "overflow" in history.info.options
-    if (
-        not living
-        or shrinks
-        or history.info.together > 1
-        or not _quiet(history)
-        or (~history.ops.session.are(None)).any()
-    ):
+    in_sessions = bool((~history.ops.session.are(None)).any())
+    if not living or shrinks or in_sessions or history.info.face not in ONE_REQUEST_A_CALL or not _quiet(history):
         return
     last_ns = history.statuses[-1].began_ns
     before = history.services.take(history.services.start_ns < last_ns)
