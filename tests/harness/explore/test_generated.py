@@ -1,0 +1,187 @@
+"""Generated scenarios: the same for the same number, different for others, and each feature and option in some."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from poolproof.bridge import Capability, PoolConfig
+from poolproof.harness.compare.catalogue import find_scenarios, is_of_catalogue
+from poolproof.harness.explore.choosing import choose_runs, ways_of
+from poolproof.harness.explore.domain import NUMBERS, identifiers, text, value
+from poolproof.harness.explore.features import FEATURES, OPTIONS, draw_features
+from poolproof.harness.explore.found import MOST_FIRST, Found
+from poolproof.harness.explore.generated import generated_scenario
+from poolproof.harness.history.equality import same_json
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.fault import COMMAND_FAULTS, FaultKind
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan, Size
+from poolproof.harness.run.request import Request, plan_of
+from poolproof.harness.subjects.pools import find_pool
+
+COUNT = 150
+V1, V2 = find_pool("v1"), find_pool("v2")
+
+
+@cache
+def generated(number: int) -> Scenario:
+    scenario = generated_scenario(f"explore_{number}")
+    assert scenario is not None
+    return scenario
+
+
+def plan(number: int) -> Plan:
+    return plan_of(generated(number), Request())
+
+
+@pytest.mark.parametrize("number", [0, 1, 17, 10**15])
+def test_a_number_always_makes_the_same_scenario(number: int) -> None:
+    again = generated_scenario(f"explore_{number}")
+    assert again is not None
+    one, other = generated(number), again
+    assert (one.config, one.faults, one.fixed_size, one.checkers) == (
+        other.config, other.faults, other.fixed_size, other.checkers,
+    )  # fmt: skip
+    assert msgspec.json.encode(plan_of(one, Request())) == msgspec.json.encode(plan_of(other, Request(seed=5)))
+
+
+@pytest.mark.parametrize("name", ["explore", "explore_", "explore_01", "explore_-1", "explore_x", "xexplore_1"])
+def test_no_other_name_makes_one(name: str) -> None:
+    assert generated_scenario(name) is None
+
+
+def test_the_catalogue_finds_it_by_its_name_alone() -> None:
+    (found,) = find_scenarios(["explore_17"])
+    assert is_of_catalogue(found)
+    with pytest.raises(UsageError, match="explore_x"):
+        find_scenarios(["explore_x"])
+
+
+def test_numbers_make_different_plans() -> None:
+    assert len({msgspec.json.encode(plan(number)) for number in range(COUNT)}) == COUNT
+
+
+def test_each_feature_and_each_option_is_in_some_runs_and_missing_in_others() -> None:
+    drawn = [draw_features(random.Random(f"explore/{number}")) for number in range(COUNT)]
+    features = Counter(name for one in drawn for name in one.names)
+    assert features.keys() == FEATURES.keys()
+    assert all(3 <= count < COUNT for count in features.values())
+    options = Counter(name for one in drawn for name in one.config)
+    expected = {"lazy", "overflow", "max_queue", "max_requests", "min_workers", "zygote", "idle_order"}
+    expected |= {"session_affinity", "session_log_bytes", "ping_interval_s", "start_failures_to_open"}
+    assert expected <= options.keys()
+    assert len(OPTIONS) == len(expected)
+
+
+@pytest.mark.parametrize("number", range(0, COUNT, 10))
+def test_its_options_make_a_pool_and_its_faults_have_their_steps(number: int) -> None:
+    scenario = generated(number)
+    assert PoolConfig.from_options({**scenario.config, "workers": 1 + 3}) is not None
+    labels = {step.label for steps in plan(number) for step in steps}
+    assert {fault.when.partition(":")[0] for fault in scenario.faults} <= labels
+    assert scenario.fixed_size is not None
+    assert len(plan(number)) == scenario.fixed_size.clients
+    commands = {step.command for steps in plan(number) for step in steps if not step.command.startswith("unknown_")}
+    assert commands == set(scenario.commands)
+
+
+def test_a_run_that_needs_an_option_needs_a_pool_that_takes_options() -> None:
+    for number in range(COUNT):
+        scenario = generated(number)
+        assert (Capability.OPTIONS in scenario.needs) == (len(scenario.config) > 3)
+
+
+def test_a_plan_is_refused_for_fewer_clients() -> None:
+    number = next(number for number in range(COUNT) if len(plan(number)) > 1)
+    with pytest.raises(UsageError, match="clients"):
+        generated(number).workload(random.Random(1), Size(workers=1, clients=1))
+
+
+def test_faults_of_clients_hit_the_one_client_that_can_be_interrupted() -> None:
+    for number in range(COUNT):
+        for fault in generated(number).faults:
+            if fault.kind is FaultKind.CLIENT_INTERRUPT:
+                label = fault.when.partition(":")[0]
+                assert any(step.label == label for step in plan(number)[0])
+
+
+def test_steps_that_are_faults_say_so() -> None:
+    kinds = {step.fault for number in range(COUNT) for steps in plan(number) for step in steps if step.fault}
+    assert kinds <= COMMAND_FAULTS
+    assert kinds == {FaultKind.EXIT, FaultKind.GARBAGE}
+
+
+# Values.
+
+
+def test_values_survive_json_and_cover_the_corners() -> None:
+    choice = random.Random(1)
+    drawn = [value(choice, 5_000) for _ in range(2_000)]
+    assert all(same_json(one, msgspec.json.decode(msgspec.json.encode(one))) for one in drawn)
+    for number in NUMBERS:
+        assert any(same_json(number, one) for one in drawn), number
+
+
+def test_a_text_is_never_longer_than_asked() -> None:
+    choice = random.Random(2)
+    drawn = [text(choice, 300) for _ in range(1_000)]
+    assert max(map(len, drawn)) == 300
+    assert min(map(len, drawn)) == 0
+
+
+def test_identifiers_have_near_misses() -> None:
+    names = identifiers()
+    assert len(set(names)) == len(names)
+    assert len({name.casefold() for name in names}) < len(names)
+    assert len({name[:40] for name in names}) < len(names)
+    assert len({name[-8:] for name in names}) < len(names)
+
+
+# Choosing.
+
+
+def test_a_seed_chooses_the_same_runs_and_another_seed_others() -> None:
+    def names(seed: int) -> list[tuple[str, str, bool]]:
+        return [
+            (run.scenario.name, run.request.face, run.request.observed)
+            for run in choose_runs(8, V2, Request(seed=seed))
+        ]
+
+    assert names(1) == names(1)
+    assert len(names(1)) == 8
+    assert not {name for name, _, _ in names(1)} & {name for name, _, _ in names(2)}
+
+
+def test_every_face_is_chosen_for_some_run() -> None:
+    first = Counter(next(iter(ways_of(f"explore_{number}", V2)))[0] for number in range(400))
+    assert first.keys() == {face.name for face in V2.faces}
+    assert first["execute"] > 100
+
+
+def test_a_pool_with_few_capabilities_gets_the_runs_that_it_can_carry_out() -> None:
+    for run in choose_runs(5, V1, Request(seed=3)):
+        assert run.scenario.needs <= V1.capabilities
+
+
+def test_what_was_found_before_is_tried_first() -> None:
+    runs = choose_runs(2, V2, Request(seed=1), first=["explore_5", "no_scenario"])
+    assert runs[0].scenario.name == "explore_5"
+    assert len(runs) == 3
+
+
+def test_findings_are_remembered_by_pool_the_newest_first(tmp_path: Path) -> None:
+    found = Found(tmp_path / "store")
+    assert found.of("v2") == []
+    for number in range(MOST_FIRST + 2):
+        found.add("v2", f"explore_{number}")
+    found.add("v1", "explore_99")
+    found.add("v2", "explore_3")
+    assert found.of("v2")[0] == "explore_3"
+    assert len(found.of("v2")) == MOST_FIRST
+    assert found.of("v1") == ["explore_99"]

@@ -1,0 +1,86 @@
+"""What options promise: literal journals and snapshots that keep the promise, and that break it by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from poolproof.harness.history.history import StatusSample
+from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.oracle import OptionsKept
+from tests.harness.oracle.test_status import status, worker
+
+
+def verdict(history: Any) -> Verdict:
+    return OptionsKept().check(history).verdict
+
+
+def sample(build: Any, ms: float, *workers: Any) -> StatusSample:
+    return StatusSample(began_ns=build.at(ms), ended_ns=build.at(ms), status=status(*workers))
+
+
+def served(build: Any, *pids: int, **fields: Any) -> Any:
+    ops = [build.op(number, number * 10, number * 10 + 5, pid=pid) for number, pid in enumerate(pids)]
+    services = [build.service(pid, n, n * 10 + 1, n * 10 + 4, nonce=f"1.0.{n}") for n, pid in enumerate(pids)]
+    return build.history(*ops, services=services, **fields)
+
+
+@pytest.mark.parametrize(
+    ("pids", "expected"),
+    [((101, 101, 102), Verdict.PASS), ((101, 101, 101), Verdict.FAIL), ((101, 102, 102), Verdict.FAIL)],
+    ids=["two each", "one too many", "replaced too early"],
+)
+def test_a_worker_serves_exactly_max_requests(build: Any, pids: tuple[int, ...], expected: Verdict) -> None:
+    statuses = (sample(build, 500, worker(2)),)
+    assert verdict(served(build, *pids, statuses=statuses, info={"options": {"max_requests": 2}})) is expected
+
+
+def test_a_worker_that_a_fault_ended_may_have_served_fewer(build: Any) -> None:
+    info = {"options": {"max_requests": 2}}
+    statuses = (sample(build, 500, worker(2)),)
+    faults = [build.fault(FaultKind.KILL)]
+    assert verdict(served(build, 101, 102, 102, statuses=statuses, faults=faults, info=info)) is Verdict.PASS
+
+
+def test_a_repetition_in_a_handover_does_not_count(build: Any) -> None:
+    info = {"options": {"max_requests": 1}}
+    again = [build.service(101, 1, 1, 2, nonce="1.0.0"), build.service(102, 2, 6, 7, nonce="1.0.0")]
+    again.append(build.service(102, 3, 8, 9, nonce="1.0.1"))
+    ops = [build.op(0, 0, 5, session="s"), build.op(1, 5, 10, session="s")]
+    assert verdict(build.history(*ops, services=again, info=info)) is Verdict.PASS
+
+
+def test_a_batch_is_served_as_a_whole(build: Any) -> None:
+    info = {"options": {"max_requests": 2}, "together": 2}
+    assert verdict(served(build, 101, 101, 101, info=info)) is Verdict.PASS
+    assert verdict(served(build, 101, 101, 101, 101, info=info)) is Verdict.FAIL
+
+
+def test_a_lazy_pool_has_no_worker_before_its_first_call(build: Any) -> None:
+    def lazy(*workers: Any) -> Any:
+        op = build.op(0, 20, 30)
+        return build.history(op, statuses=(sample(build, 10, *workers),), info={"options": {"lazy": True}})
+
+    assert verdict(lazy()) is Verdict.PASS
+    assert verdict(lazy(worker(1))) is Verdict.FAIL
+
+
+@pytest.mark.parametrize("options", [{"min_workers": 1}, {"overflow": 1}])
+def test_an_idle_pool_shrinks(build: Any, options: dict[str, int]) -> None:
+    most = options.get("min_workers", 2)
+
+    def idle(count: int) -> Any:
+        last = sample(build, 400, *(worker(number) for number in range(count)))
+        return build.history(statuses=(last,), close_began=500, info={"options": options})
+
+    assert verdict(idle(most)) is Verdict.PASS
+    assert verdict(idle(most + 1)) is Verdict.FAIL
+
+
+@pytest.mark.parametrize(("overflow", "expected"), [(0, Verdict.FAIL), (1, Verdict.PASS)])
+def test_no_more_workers_work_than_may_live(build: Any, overflow: int, expected: Verdict) -> None:
+    ops = [build.op(number, 0, 20, pid=101 + number) for number in range(3)]
+    services = [build.service(101 + number, number, 1, 19, nonce=f"1.0.{number}") for number in range(3)]
+    assert verdict(build.history(*ops, services=services, info={"options": {"overflow": overflow}})) is expected
