@@ -20,7 +20,7 @@ MAY_IMPORT["migration"] = {"migration", "bridge", "harness"}
 ENTRY_POINT_PATHS = """
     harness/readiness/{documents,validate}
     harness/cli/{app}
-    harness/cli/commands/{baselines,benches,checks,machine,migrate,options,records,results,runs,shrinks}
+    harness/cli/commands/{baselines,benches,checks,explores,machine,migrate,options,records,results,runs,shrinks}
     harness/compare/{catalogue}
     harness/faults/{owner}
     harness/mutation/{check,command,job,registry}
@@ -40,6 +40,9 @@ ALLOWED = {
     "bridge.wire.messages": "datetime",
     "harness.bench.workloads.workloads": "random",
     "harness.fakes.backends.frames": "datetime",
+    "harness.explore.domain": "random",
+    "harness.explore.features": "random",
+    "harness.explore.workload": "random",
     "harness.model.composition": "random",
     "harness.model.load": "random",
     "harness.model.workload": "random",
@@ -55,13 +58,15 @@ PURE_PATHS = """
     harness/bench/{block,schedules,show}
     harness/bench/statistics/{analysis,claims,figures,histogram,metrics,regression,scalability,slopes,trend,validity}
     harness/bench/workloads/{answers,workloads}
-    harness/compare/{cells,comparison,differential,judge}
+    harness/compare/{cells,comparison,differential,judge,power}
+    harness/explore/{domain,features,workload}
     harness/fakes/backends/{frames,script}
     harness/fakes/models/{answers,service}
     harness/history/{chart_data,codec,columns,equality,history,joining,metrics,overlap,recovery,replay,stats,tables}
     harness/model/{backend,budget,checker,composition,errors,fault,intended,load,op,scenario,verdict,workload}
     harness/mutation/{journals,markdown,matrix,mutant}
     harness/mutation/lifecycle_tests/{face_probes,probes}
+    harness/oracle/{capacity,growth,options,outcomes,status}
     harness/readiness/{checklist,renderer}
     harness/shrink/{reduction,selection}
     harness/subjects/{programs}
