@@ -208,10 +208,12 @@ def compare(
     minimum: Minimum = Minimum(),  # noqa: B008 - frozen
     read_cover: Callable[[], Cover | None] = lambda: None,
     generated: Sequence[Chosen] = (),
+    total: int | None = None,
 ) -> Comparison:
     """Compare two pools. `read_cover` is called for the coverage after all scenarios have been run.
 
-    The `generated` runs are made on the candidate alone: the reference model judges them.
+    The `generated` runs are made on the candidate alone: the reference model judges them. `total` is how many
+    scenarios the suite has.
 
     Raises UsageError if `out` cannot be written. A KeyboardInterrupt is raised on.
     """
@@ -231,6 +233,7 @@ def compare(
         request,
         more=more,
         explored=results[len(runs) :],
+        total=total,
         not_met=missing,
         speeds=speeds,
         troubles=troubles,
@@ -291,6 +294,7 @@ def assemble(
     *,
     more: Mapping[tuple[str, int], Sequence[RunResult]] = {},
     explored: Sequence[RunResult] = (),
+    total: int | None = None,
     not_met: Sequence[tuple[str, str]] = (),
     speeds: Sequence[Speed] = (),
     troubles: Sequence[str] = (),
@@ -306,7 +310,7 @@ def assemble(
     """
     compared = compare_results(scenarios, results, more)
     missed = shortfalls(compared, coverage, minimum)
-    judgement = judge(compared, speeds=speeds, troubles=(*troubles, *missed), explored=explored)
+    judgement = judge(compared, speeds=speeds, troubles=(*troubles, *missed), explored=explored, total=total)
     return Comparison(
         decision=judgement.decision,
         reasons=judgement.reasons,
@@ -320,6 +324,7 @@ def assemble(
         worker_command=request.worker_command or "",
         scenarios=compared,
         explored=tuple(explored),
+        total=total,
         not_met=tuple(f"{face}: {kind}" for face, kind in not_met),
         speeds=tuple(speeds),
         troubles=tuple(troubles),
@@ -399,7 +404,7 @@ def reanalyze(comparison: Comparison, home: Path, find: Callable[[Sequence[str]]
     missed = shortfalls(compared, comparison.coverage, comparison.minimum)
     explored = tuple(_analyze_again(find, home, result) for result in comparison.explored)
     troubles = (*comparison.troubles, *missed)
-    judgement = judge(compared, speeds=comparison.speeds, troubles=troubles, explored=explored)
+    judgement = judge(compared, speeds=comparison.speeds, troubles=troubles, explored=explored, total=comparison.total)
     return msgspec.structs.replace(
         comparison,
         decision=judgement.decision,

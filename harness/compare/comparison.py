@@ -220,6 +220,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """The whole comparison. `reasons` are sentences, the most important first; `warnings` do not change the decision.
 
     `worker_command` is empty for the shipped worker. `explored` are the generated runs, on the candidate alone.
+    `total` is how many scenarios the suite has, if the comparison ran a part of them.
     `troubles` are measurements that failed. `not_met` are pairs "FACE: KIND" of a face and a kind of fault or workload
     that no run of this profile covers.
     """
@@ -235,6 +236,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     profile: str
     worker_command: str = ""
     scenarios: tuple[ScenarioComparison, ...]
+    total: int | None = None
     explored: tuple[RunResult, ...] = ()
     not_met: tuple[str, ...] = ()
     speeds: tuple[Speed, ...] = ()

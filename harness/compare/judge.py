@@ -144,8 +144,10 @@ def judge(
     speeds: Sequence[Speed] = (),
     troubles: Sequence[str] = (),
     explored: Sequence[RunResult] = (),
+    total: int | None = None,
 ) -> Judgement:
-    """Decide over all scenarios, generated runs and measured speeds; `troubles` are measurements that failed.
+    """Decide over all scenarios, generated runs and measured speeds; `troubles` are measurements that failed, and
+    `total` is how many scenarios there are, of which these are a part.
 
     The candidate is too slow if the whole interval of its throughput ratio lies below 1 − MARGIN.
     """
@@ -195,7 +197,10 @@ def judge(
     candidate = judged[0].candidate.pool
     operations = sum(row.answers_compared for row in judged)
     count = len(judged)
-    good = [f"{candidate} passes each of {count} scenarios" if count != 1 else f"{candidate} passes its one scenario"]
+    whole = f"each of {count} scenarios" if count != 1 else "its one scenario"
+    if count < (total or count):
+        whole = f"{count} of {total} scenarios; only {'this one' if count == 1 else 'these'} ran"
+    good = [f"{candidate} passes {whole}"]
     runs = [result for row in judged for result in row.all_runs if result.pool == candidate and not result.skipped]
     faces = {result.face for result in runs}
     if len(runs) > count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -34,8 +35,11 @@ class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
         rows = np.flatnonzero(plain)
         plain[rows] = ops.args[rows].same_text(ops.value[rows], without=b'"value"')
         decided = int(plain.sum())
+        named = _naming_commands(ops.rows("command", "args", "value", at=answered & ~plain))
         for index, *answer in ops.rows("index", *ANSWER, at=answered & ~plain):
             verdict = _belongs(*answer)
+            if verdict is None and answer[0] in named and answer[3].get("nonce") == answer[1]:
+                verdict = False  # other answers to this command have their request's nonce
             decided += verdict is not None
             if verdict is False:
                 command, nonce, _, _, value = answer
@@ -54,6 +58,15 @@ class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
         return finding(
             self, Verdict.PASS, f"each of {decided} answers belongs to its request", figures={"decided": decided}
         )
+
+
+def _naming_commands(rows: Iterable[tuple[str, dict[str, Any], Any]]) -> set[str]:
+    # The commands to which some answer has its request's nonce, so that every answer owes it.
+    return {
+        command
+        for command, args, value in rows
+        if isinstance(value, dict) and "nonce" in args and value.get("nonce") == args["nonce"]
+    }
 
 
 def _belongs(command: str, nonce: str, session: str | None, args: dict[str, Any], value: Any) -> bool | None:  # noqa: ANN401

@@ -85,7 +85,11 @@ class _Replay:
             if op.command not in READ_COMMANDS:
                 self.doubtful.add(key)
             return
-        if op.type is not OpType.OK or not isinstance(op.value, dict):
+        if op.type is not OpType.OK:
+            return
+        if not isinstance(op.value, dict):  # no answer: `own_answer` judges that, and what the call did is unknown
+            if op.command not in READ_COMMANDS:
+                self.doubtful.add(key)
             return
         match op.command:
             case "put":

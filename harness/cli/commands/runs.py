@@ -37,7 +37,7 @@ from poolproof.harness.cli.commands.options import (
 )
 from poolproof.harness.cli.commands.results import show_results
 from poolproof.harness.cli.terminal import Steps, show_decision
-from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios
 from poolproof.harness.compare.compare import PlannedRun, StartJob, compare, run_jobs
 from poolproof.harness.compare.comparison import Minimum
 from poolproof.harness.compare.coverage_run import CoverageRun, sources_of
@@ -138,6 +138,7 @@ def compare_command(
             minimum=minimum,
             read_cover=covering.read if covering is not None else lambda: None,
             generated=generated,
+            total=len(all_scenarios(suite)),
         )
         for result in comparison.explored:
             if result.verdict is Verdict.FAIL:

@@ -64,3 +64,21 @@ def test_answers_that_tell_nothing_are_unknown(build: Any) -> None:
 def test_an_object_without_a_nonce_tells_nothing(build: Any) -> None:
     op = build.op(0, command="ping", args={"nonce": "1.0.0"}, nonce="1.0.0", value={"status": "ok"})
     assert OwnAnswer().check(build.history(op)).verdict is Verdict.UNKNOWN
+
+
+def test_an_answer_without_a_nonce_is_wrong_where_others_have_theirs(build: Any) -> None:
+    def blob(index: int, value: Any) -> Any:
+        args = {"bytes": 1, "nonce": f"1.0.{index}"}
+        return build.op(index, command="put", args=args, value=value)
+
+    own = blob(0, {"nonce": "1.0.0"})
+    found = OwnAnswer().check(build.history(own, blob(1, None)))
+    assert found.verdict is Verdict.FAIL
+    assert found.examples[0].startswith("call 1 ")
+    foreign = OwnAnswer().check(build.history(blob(0, {}), blob(1, {})))  # a worker that never gives nonces back
+    assert foreign.verdict is Verdict.UNKNOWN
+
+
+def test_minus_zero_is_not_zero(build: Any) -> None:
+    echo = build.op(0, args={"value": -0.0, "nonce": "1.0.0"}, value=0.0)
+    assert OwnAnswer().check(build.history(echo)).verdict is Verdict.FAIL

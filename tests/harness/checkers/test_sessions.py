@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.checkers import Sessions
+from poolproof.harness.checkers import OwnAnswer, Sessions
 from poolproof.harness.history.history import OpType
 from poolproof.harness.model.verdict import Verdict
 
@@ -157,3 +157,17 @@ def test_an_append_to_what_is_no_list_begins_a_new_one(script: Script) -> None:
 def test_an_answer_that_is_no_object_and_another_command_tell_nothing(script: Script) -> None:
     script.call("get", {"key": "a"}, "text").call("sleep", {"seconds": 1}, {"slept_s": 1})
     assert script.check().verdict is Verdict.UNKNOWN
+
+
+def test_a_missing_answer_accuses_its_own_call_and_not_a_later_one(build: Any) -> None:
+    def call(index: int, command: str, answer: Any, **args: Any) -> Any:
+        return build.op(
+            index, index * 10, index * 10 + 5, command=command, session="s", args={"key": "k", **args}, value=answer
+        )
+
+    put, missing, read = call(0, "put", {}, value=1), call(1, "put", None, value=2), call(2, "get", {"value": 2})
+    assert Sessions().check(build.history(put, missing, read)).verdict is Verdict.UNKNOWN
+    first = call(0, "put", {"nonce": "1.0.0"}, value=1, nonce="1.0.0")
+    second = call(1, "put", None, value=2, nonce="1.0.1")
+    found = OwnAnswer().check(build.history(first, second, read))
+    assert [example[:7] for example in found.examples] == ["call 1 "]

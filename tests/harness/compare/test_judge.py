@@ -332,3 +332,9 @@ def test_operations_that_hooks_left_out_are_told(decide: Judge) -> None:
     judged = decide(GOOD_V1, GOOD_V2, answers=Answers(compared=4, ignored=2))
     assert "4 operations were compared between the pools" in judged.reasons[1]
     assert judged.reasons[1].endswith("; 2 more were left out by the scenarios' own hooks")
+
+
+def test_a_part_of_the_scenarios_is_not_said_to_be_all(tiny: Callable[..., Any]) -> None:
+    compared = compare_scenario(tiny(), GOOD_V1, GOOD_V2, Answers(compared=7), today=TODAY)
+    assert judge([compared], total=39).reasons[0] == "v2 passes 1 of 39 scenarios; only this one ran"
+    assert judge([compared], total=1).reasons[0] == "v2 passes its one scenario"
