@@ -22,7 +22,8 @@ PLAN_VERSION = "1.0"
 class StoredPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The steps and faults to run, and their scenario. `file` defines the scenario if it is not in the catalogue.
 
-    The plan was reduced for the finding of `checker`, on `pool` with `seed`.
+    The plan was reduced for the finding of `checker`, on `pool` with `seed`. Without `probed`, the pool is not probed
+    even if the scenario says so, since the finding does not need it.
     """
 
     scenario: str
@@ -33,6 +34,7 @@ class StoredPlan(msgspec.Struct, frozen=True, kw_only=True):
     checker: str = ""
     plan: Plan
     faults: tuple[Fault, ...] = ()
+    probed: bool = True
     schema_version: str = PLAN_VERSION
 
     @property
@@ -48,6 +50,7 @@ class StoredPlan(msgspec.Struct, frozen=True, kw_only=True):
             faults=self.faults,
             fixed_size=Size(workers=self.workers, clients=len(self.plan)),
             timed=False,
+            probed=scenario.probed and self.probed,
             file=file,
         )
 

@@ -45,10 +45,14 @@ def ddmin(items: Sequence[Item], holds: Callable[[Sequence[Item]], bool]) -> lis
 
 
 class Reduction:
-    """Reduces a whole plan. `best` is always the smallest selection that has held so far."""
+    """Reduces a whole plan. `best` is always the smallest selection that has held so far.
 
-    def __init__(self, whole: Whole, holds: Callable[[Selection], bool]) -> None:
+    `hints` are selections of operations to try first, the smallest first; reduction goes on from the first that holds.
+    """
+
+    def __init__(self, whole: Whole, holds: Callable[[Selection], bool], hints: Iterable[frozenset[int]] = ()) -> None:
         self._whole = whole
+        self._hints = hints
         self._holds = holds
         self._known: dict[Selection, bool] = {}
         self.best = whole.everything
@@ -56,6 +60,9 @@ class Reduction:
     def carry_out(self) -> str:
         """Reduce until nothing more can be left out (returns ""), or until the test is spent (returns the reason)."""
         try:
+            for ops in self._hints:
+                if self._try(ops=ops & self.best.ops):
+                    break
             while True:
                 before = self.best
                 self._clients()

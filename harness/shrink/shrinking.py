@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.history.history import RunInfo
 from poolproof.harness.history.replay import way_words
 from poolproof.harness.history.stats import Proportion, proportion
+from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Verdict
@@ -30,6 +32,8 @@ from poolproof.harness.run.store import write_whole
 from poolproof.harness.shrink.reduction import Reduction, Spent, size_of
 from poolproof.harness.shrink.selection import Selection, Whole
 
+PROBING_CHECKERS = frozenset({"full_capacity", "no_growth", "true_status", "options_kept"})
+"""Checkers that need what probes record; for the findings of the others a trial is made without probes."""
 PLAN_FILE = "plan.json"
 RECORD_FILE = "shrink.json"
 SURELY = 0.95
@@ -88,8 +92,37 @@ def choose_finding(result: RunResult, checker: str | None, declared: Callable[[s
     return checker
 
 
+NAMED_CALL = re.compile(r"\bcall (\d+)")
+
+
+def hints_from(finding: Finding, whole: Whole) -> list[frozenset[int]]:
+    """Return selections of operations that may be enough for this finding, the smallest first.
+
+    These are the operations that its examples name; with all of their sessions; and with all that their clients did
+    before.
+    """
+    steps = [step for client in whole.plan for step in client]
+    named = {int(word) for text in finding.examples for word in NAMED_CALL.findall(text)} & set(range(len(steps)))
+    if not named:
+        return []
+    sessions = {steps[op].session for op in named} - {None}
+    of_sessions = {op for op, step in enumerate(steps) if step.session in sessions and op <= max(named)}
+    first = min(named)
+    alone = frozenset({first}) | {op for op in of_sessions if steps[op].session == steps[first].session and op <= first}
+    before = frozenset(op for ops in whole.clients() for op in ops if ops & named and op <= max(ops & named))
+    return list(dict.fromkeys((alone, frozenset(named), frozenset(named | of_sessions), before)))
+
+
+def hints_of(
+    result: RunResult, checker: str, info: RunInfo, scenario: Scenario, *, scale: float = 1.0
+) -> list[frozenset[int]]:
+    """Return the hints of the finding of this checker in a run; see `hints_from`."""
+    whole = find_plan(scenario, info, scale=scale)
+    return [hint for found in result.findings if found.checker == checker for hint in hints_from(found, whole)]
+
+
 class Shrinking:
-    """One shrinking of a run. `scale` is the scale of the run's profile."""
+    """One shrinking of a run. `scale` is the scale of the run's profile, `hints` are operations to try alone first."""
 
     def __init__(
         self,
@@ -101,6 +134,7 @@ class Shrinking:
         *,
         scale: float,
         bounds: Bounds,
+        hints: Sequence[frozenset[int]] = (),
         start_job: StartJob,
         progress: Progress,
     ) -> None:
@@ -110,6 +144,7 @@ class Shrinking:
         self._checker = checker
         self._out = out
         self._bounds = bounds
+        self._hints = hints
         self._start_job = start_job
         self._progress = progress
         self._whole = find_plan(scenario, info, scale=scale)
@@ -142,7 +177,7 @@ class Shrinking:
             return self._keep(told)
         self._trials = trials_for(before.count / before.total)
         self._reserve = bounds.repeats
-        reduction = Reduction(self._whole, self._shows)
+        reduction = Reduction(self._whole, self._shows, self._hints)
         stopped = reduction.carry_out()
         path = self._store(reduction.best, PLAN_FILE)
         self._reserve = 0
@@ -224,6 +259,7 @@ class Shrinking:
             checker=self._checker,
             plan=plan,
             faults=faults,
+            probed=self._checker in PROBING_CHECKERS,
         )
         write_plan(self._out / name, stored)
         return (self._out / name).resolve()

@@ -39,13 +39,13 @@ from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.jobserver import JobServer
 from poolproof.harness.run.request import Request, Subject
 from poolproof.harness.run.store import RunFolder
-from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding
+from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding, hints_of
 from poolproof.harness.subjects.pools import find_pool
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 MOST_RUNS = 100_000
 LONGEST_S = 7 * 24 * 3600.0
-SHRINK = Bounds(runs=60, seconds=60.0, repeats=2)
+SHRINK = Bounds(runs=150, seconds=50.0, repeats=2)
 
 Runs = Annotated[int, typer.Option("--runs", help=f"Make so many generated runs, 1 to {MOST_RUNS}.")]
 For = Annotated[
@@ -92,14 +92,16 @@ def explore_command(
         if shrink:
             for result, chosen in first_of_each(results, subject, seed):
                 info = RunFolder(Path(result.folder)).read_info()
+                kept = choose_finding(result, None, lambda _: False)
                 shrinking = Shrinking(
                     chosen.scenario,
                     subject,
                     info,
-                    choose_finding(result, None, lambda _: False),
+                    kept,
                     folder / "shrunk" / result.scenario,
                     scale=1.0,
                     bounds=SHRINK,
+                    hints=hints_of(result, kept, info, chosen.scenario),
                     start_job=server.start_job,
                     progress=steps,
                 )

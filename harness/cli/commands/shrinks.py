@@ -29,7 +29,7 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.intended import find_excuse
 from poolproof.harness.run.job import start_job
 from poolproof.harness.run.store import RunFolder
-from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding
+from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding, hints_of
 from poolproof.harness.subjects.pools import find_pool
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that failed.")]
@@ -75,14 +75,16 @@ def shrink_command(
     )
     where = out or new_folder("shrink")
     with Keeping(where), Steps(Console(stderr=True), quiet=quiet) as steps:
+        scale = FULL_SCALE if info.profile == Profile.FULL else 1.0
         shrunk = Shrinking(
             scenario,
             find_pool(info.pool),
             info,
             kept,
             where,
-            scale=FULL_SCALE if info.profile == Profile.FULL else 1.0,
+            scale=scale,
             bounds=Bounds(runs=max_runs, seconds=max_seconds, repeats=repeats),
+            hints=hints_of(result, kept, info, scenario, scale=scale),
             start_job=start_job,
             progress=steps,
         ).carry_out()

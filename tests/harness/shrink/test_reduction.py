@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.model.workload import Step
 from poolproof.harness.shrink.reduction import Reduction, Spent, ddmin, size_of
 from poolproof.harness.shrink.selection import Selection, Whole
+from poolproof.harness.shrink.shrinking import hints_from
 
 
 @settings(deadline=None, max_examples=60)
@@ -96,3 +99,27 @@ def test_workers_are_reduced_to_what_is_needed_or_near_it(workers: int) -> None:
     reduction = Reduction(whole, lambda selection: selection.workers >= workers)
     assert reduction.carry_out() == ""
     assert workers <= reduction.best.workers <= max(1, 2 * workers)
+
+
+def test_a_hint_that_holds_saves_the_search() -> None:
+    whole = Whole(plan=((Step(command="echo"),) * 300,), faults=(), workers=1)
+    asked: list[int] = []
+
+    def holds(selection: Selection) -> bool:
+        asked.append(len(selection.ops))
+        return 211 in selection.ops
+
+    reduction = Reduction(whole, holds, hints=[frozenset({7}), frozenset({211, 7})])
+    assert reduction.carry_out() == ""
+    assert reduction.best.ops == frozenset({211})
+    assert asked[:2] == [1, 2]
+    assert len(asked) <= 6
+
+
+def test_hints_are_the_named_calls_then_their_sessions_then_what_came_before() -> None:
+    put, get = Step(command="put", session="s"), Step(command="get", session="s")
+    whole = Whole(plan=((put, Step(command="echo"), get), (Step(command="echo"), get)), faults=(), workers=1)
+    found = Finding(checker="sessions", verdict=Verdict.FAIL, claim="", examples=("session 's', call 4: wrong",))
+    assert hints_from(found, whole) == [frozenset({0, 2, 4}), frozenset({4}), frozenset({3, 4})]
+    nameless = Finding(checker="conserved", verdict=Verdict.FAIL, claim="", examples=("2 is not 1",))
+    assert hints_from(nameless, whole) == []
