@@ -9,16 +9,25 @@ import os
 import select
 import threading
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 READ_BYTES = 64 * 1024
+MOST_READS = 16
+"""How often a thread that wants the last lines reads a pipe that another process still floods."""
+
+
+def _nothing() -> None:
+    pass
 
 
 class StderrTail:
     """The last `ring_bytes` of one worker's stderr, with a log file of at most `log_bytes`.
 
-    Only the drain's thread writes; `text` may be read from any thread. If the log cannot be written, only log data is
-    lost, never the worker: `log_errors` counts the losses.
+    `append` is called under the drain's lock; `text` may be read from any thread, and first reads what the worker has
+    written until now, so that what a worker writes before it ends is never missing. If the log cannot be written, only
+    log data is lost, never the worker: `log_errors` counts the losses.
     """
 
     def __init__(self, *, ring_bytes: int, log_path: Path | None = None, log_bytes: int = 0) -> None:
@@ -28,6 +37,8 @@ class StderrTail:
         self._log_path = log_path
         self._log_room_bytes = log_bytes
         self._ended = threading.Event()
+        self.pull: Callable[[], None] = _nothing
+        """Reads what is in the pipe now; set by the drain that reads the pipe."""
         self.total_bytes = 0
         self.log_errors = 0
 
@@ -63,10 +74,12 @@ class StderrTail:
 
     def await_end(self, wait_s: float) -> bool:
         """Wait at most `wait_s` seconds until no more output can come. Returns whether that is so."""
+        self.pull()
         return self._ended.is_set() if wait_s <= 0 else self._ended.wait(wait_s)
 
     def text(self, *, lines: int = 12, wait_s: float = 0.0) -> str:
         """Return the last lines as text; waits at most `wait_s` seconds for the stream's end first."""
+        self.pull()
         if wait_s > 0:
             self._ended.wait(wait_s)
         data = b"".join(list(self._chunks))[-self._ring_bytes :]
@@ -95,6 +108,7 @@ class StderrDrain:
         with self._lock:
             self._tails[fd] = tail
             self._epoll.register(fd, select.EPOLLIN)
+        tail.pull = partial(self._pull, fd, tail)
 
     def close(self) -> None:
         """Stop, after one last read of the unread output. Idempotent."""
@@ -120,22 +134,35 @@ class StderrDrain:
                     self._read(fd)
         for fd in list(self._tails):
             self._read(fd)
-            if fd in self._tails:
-                self._end(fd)
+            with self._lock:
+                if fd in self._tails:
+                    self._end(fd)
+
+    def _pull(self, fd: int, tail: StderrTail) -> None:
+        with self._lock:
+            for _ in range(MOST_READS):
+                if self._tails.get(fd) is not tail or not self._read_once(fd):
+                    return
 
     def _read(self, fd: int) -> None:
+        with self._lock:
+            if fd in self._tails:  # otherwise another thread has read it to its end
+                self._read_once(fd)
+
+    def _read_once(self, fd: int) -> bool:
+        # Under the lock, so that two threads append in the order in which they read. Returns whether there was output.
         try:
             data = os.read(fd, READ_BYTES)
         except BlockingIOError:
-            return
+            return False
         if data:
             self._tails[fd].append(data)
         else:
             self._end(fd)
+        return bool(data)
 
     def _end(self, fd: int) -> None:
-        with self._lock:
-            tail = self._tails.pop(fd)
-            self._epoll.unregister(fd)
+        tail = self._tails.pop(fd)
+        self._epoll.unregister(fd)
         os.close(fd)
         tail.finish()

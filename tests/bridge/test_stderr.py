@@ -196,3 +196,18 @@ drain.close()
 """)
     output, errors = script.communicate(timeout=30)  # type: ignore[attr-defined]
     assert (output, errors) == ("0\nstill here\n", "")
+
+
+def test_what_was_written_is_there_at_once_although_the_drain_has_not_come_to_it() -> None:
+    drain = StderrDrain("late")
+    tail = StderrTail(ring_bytes=1000)
+    read_fd, write_fd = os.pipe()
+    try:
+        drain.watch(read_fd, tail)
+        for number in range(300):
+            os.write(write_fd, f"line {number}\n".encode())
+            assert tail.text(lines=1) == f"line {number}"
+        os.close(write_fd)
+        assert tail.await_end(0.0)
+    finally:
+        drain.close()
