@@ -32,7 +32,7 @@ def _blocks(page: Path, language: str) -> list[str]:
 
 
 def test_the_worker_of_the_wire_page_is_a_worker(tmp_path: Path) -> None:
-    [program] = _blocks(ROOT / "docs" / "wire.md", "python")
+    [program] = _blocks(ROOT / "docs" / "reference" / "wire.md", "python")
     (tmp_path / "that.py").write_text(program)
     command = shlex.join([sys.executable, str(tmp_path / "that.py"), "--worker-id", "{worker_id}"])
     with PoolV2(PoolConfig(workers=2, worker_command=command)) as pool:
@@ -58,7 +58,7 @@ def test_the_scenario_of_the_readme_passes_as_it_stands(tmp_path: Path, monkeypa
 
 
 def test_every_option_of_a_pool_is_on_its_page() -> None:
-    text = (ROOT / "docs" / "options.md").read_text()
+    text = (ROOT / "docs" / "reference" / "options.md").read_text()
     rows = {name: (default, v1) for name, default, v1 in re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) ?\|", text, re.M)}
     assert sorted(rows) == sorted(field.name for field in msgspec.structs.fields(PoolConfig))
     assert {name for name, (_, v1) in rows.items() if not v1} == set(UNSUPPORTED)
@@ -82,13 +82,13 @@ def test_every_command_of_the_readme_exists() -> None:
 
 
 def test_the_migration_of_the_guide_and_of_the_readme_work() -> None:
-    for page in (ROOT / "docs" / "migration-guide.md", ROOT / "README.md"):
+    for page in (ROOT / "docs" / "how-to" / "migration-guide.md", ROOT / "README.md"):
         [program] = [block for block in _blocks(page, "python") if "MigratingPool(" in block]
         exec(program, {})
 
 
 def test_the_pool_of_the_tutorial_is_one_and_migrates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own, migration = _blocks(ROOT / "docs" / "tutorial-bring-your-own-pool.md", "python")
+    own, migration = _blocks(ROOT / "docs" / "tutorials" / "bring-your-own-pool.md", "python")
     (tmp_path / "own_pool.py").write_text(own)
     monkeypatch.syspath_prepend(tmp_path)
     exec(migration, {})
@@ -100,7 +100,7 @@ def test_the_migration_guide_names_every_command_and_option() -> None:
     found = examine_documents(ROOT / "docs", known)
     assert found is not None
     assert found.problems == ()
-    [table] = _blocks(ROOT / "docs" / "migration-guide.md", "toml")
+    [table] = _blocks(ROOT / "docs" / "how-to" / "migration-guide.md", "toml")
     Plan.from_options(tomllib.loads(table)["migration"])
 
 

@@ -37,7 +37,7 @@ class DspyEngine:
     name = "dspy"
 
     def configure(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Return the model as JSON; docs/dspy.md lists its options."""
+        """Return the model as JSON; docs/how-to/dspy.md lists its options."""
         return configure(args)
 
     def make(self, session: Session, program: Program) -> None:

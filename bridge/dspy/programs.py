@@ -40,7 +40,7 @@ MADE_OF_MODEL = ("model", "adapter")
 
 
 def configure_lm(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Set the session's model. docs/dspy.md lists the options; a key is never returned."""
+    """Set the session's model. docs/how-to/dspy.md lists the options; a key is never returned."""
     for name in args:
         if name not in MODEL_ARGUMENTS:
             near = difflib.get_close_matches(name, MODEL_ARGUMENTS, n=1)

@@ -1,7 +1,8 @@
 """The schedules of benches: how many rounds and seconds, fixed before the first block.
 
 Pure. The quick profile finds a difference of 20 % in at most 20 s, the full profile 10 % in at most 90 s;
-docs/measuring.md has the counts. `COMPARING` has the schedules of `poolproof compare` for each timed scenario.
+docs/explanation/measuring.md has the counts. `COMPARING` has the schedules of `poolproof compare` for each timed
+scenario.
 """
 
 from __future__ import annotations

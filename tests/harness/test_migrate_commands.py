@@ -118,7 +118,7 @@ def test_validate_writes_one_page_on_which_not_run_is_not_passed(
     assert code == 3
     assert "pass     scenarios pass on the candidate: 1 scenarios" in out
     assert "not run  error rate: no soak was run" in out
-    assert "not run  documents are current: there is no docs/migration-guide.md" in out
+    assert "not run  documents are current: migration-guide.md is not in the folder docs or below it" in out
     assert "UNKNOWN: v2 for v1" in out
     page = Path("v/checklist.md").read_text()
     assert "| pass | scenarios pass on the candidate | 1 scenarios |" in page

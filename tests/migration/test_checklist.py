@@ -164,7 +164,8 @@ def test_a_declared_weakness_excuses_the_baseline_and_not_the_candidate_alone() 
 
 def test_documents_that_do_not_name_what_there_is_are_not_current(tmp_path: Path) -> None:
     assert examine_documents(tmp_path, ["status"]) is None
-    guide = tmp_path / "migration-guide.md"
+    guide = tmp_path / "how-to" / "migration-guide.md"
+    guide.parent.mkdir()
     named = " ".join(["migrate status", *field_names(Plan), *field_names(Guardrails)])
     guide.write_text(f"{named}\n")
     found = examine_documents(tmp_path, ["status"])

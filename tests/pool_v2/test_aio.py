@@ -201,7 +201,7 @@ def test_a_forked_child_cannot_use_it(make_async_pool: MakeAsyncPool, on_loop: O
 
 
 def test_the_example_of_the_page_works(capsys: pytest.CaptureFixture[str]) -> None:
-    page = Path(__file__).parents[2] / "docs" / "asyncio.md"
+    page = Path(__file__).parents[2] / "docs" / "reference" / "asyncio.md"
     [program] = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
     exec(program, {})
     first, second = capsys.readouterr().out.splitlines()

@@ -162,7 +162,7 @@ def test_the_contract_s_words_are_the_room_s() -> None:
 
 
 def test_the_example_of_the_contract_s_page_works(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (HERE.parent.parent / "docs" / "checkout.md").read_text()
+    page = (HERE.parent.parent / "docs" / "reference" / "checkout.md").read_text()
     programs = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     assert len(programs) == 2
     for program in programs:
@@ -171,6 +171,6 @@ def test_the_example_of_the_contract_s_page_works(capsys: pytest.CaptureFixture[
 
 
 def test_the_page_names_every_hook_and_answer() -> None:
-    page = (HERE.parent.parent / "docs" / "checkout.md").read_text()
+    page = (HERE.parent.parent / "docs" / "reference" / "checkout.md").read_text()
     for word in (*HOOKS, "Ok", "Remove", "Skip", "Stop"):
         assert f"`{word}" in page, word

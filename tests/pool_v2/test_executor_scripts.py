@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 LIMIT_S = 60.0
-PAGE = Path(__file__).parents[2] / "docs" / "executor.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "executor.md"
 GUARDED = """
 import dataclasses, os, sys
 from poolproof.pool_v2 import PoolExecutor

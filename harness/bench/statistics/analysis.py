@@ -41,8 +41,8 @@ Array = npt.NDArray[np.float64]
 RESAMPLES = 3000
 SESSION_SD = 0.01
 """The standard deviation of a ratio's logarithm between sessions on one machine, however long each session is: causes
-are the placement of the processes in memory and other processes. No interval is narrower; docs/measuring.md describes
-how it was measured.
+are the placement of the processes in memory and other processes. No interval is narrower.
+docs/explanation/measuring.md describes how it was measured.
 """
 CONTROL_SHARE = 0.25
 """Half of the control's noise is two standard deviations of one pool's noise."""
