@@ -36,8 +36,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     pool's, by the hooks of `comparing`. `timed` marks a scenario whose speed counts: it is run in alternating blocks,
     alone on the machine. `load` (as "poisson:400") and `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench;
     docs/explanation/measuring.md has both grammars. `config_of` holds options for one pool alone, by the pool's name,
-    such as a zygote that the other pool does not have. With `models` a model server of this behaviour runs beside the pool; its
-    address is in the environment of the workers. If one of `packages` is not installed, the scenario is skipped.
+    such as a zygote that the other pool does not have. With `models` a model server of this behaviour runs beside the
+    pool, and the workers find its address in their environment. The scenario is skipped unless all `packages` are
+    installed.
     `depths` are the backends that the scenario fits: see harness.fakes.backends. `quick` scenarios are in the profile
     quick; those that are also `smoke` are in the profile smoke.
     """

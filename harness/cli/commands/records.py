@@ -39,14 +39,14 @@ class Listed(StrEnum):
 
 
 def list_command(
-    what: Annotated[Listed, typer.Argument(help="What to list.")],
+    what: Annotated[Listed, typer.Argument(help="The kind of thing to list.")],
     suite: Annotated[
-        str | None, typer.Option(metavar="SUITE", help="Scenarios of this suite only: default, dspy.")
+        str | None, typer.Option(metavar="SUITE", help="List the scenarios of this suite only: default, or dspy.")
     ] = None,
 ) -> int:
-    """List the scenarios, pools, faults, checkers or faces that there are."""
+    """List all scenarios, pools, faults, checkers or faces (ways to call a pool), each with one sentence."""
     if suite is not None and what is not Listed.SCENARIOS:
-        raise UsageError(f"--suite {suite!r}: only scenarios are in suites, not {what.value}")
+        raise UsageError(f"--suite {suite!r}: only scenarios belong to suites; {what.value} do not")
     rows: list[tuple[str, ...]]
     match what:
         case Listed.SCENARIOS:

@@ -73,7 +73,7 @@ def test_a_comparison_of_two_good_pools_is_safe_and_leaves_all_reports(
 ) -> None:
     assert main(["compare", write(TINY), "--out", "kept"]) == 0
     told = capsys.readouterr()
-    assert told.out.startswith("SAFE: v2 for v1\n")
+    assert told.out.startswith("SAFE: v2 replacing v1\n")
     assert "report: kept/report.html" in told.out
     assert "tiny (execute, not observed) on v2: pass" in told.err
     kept = tmp_path / "kept"
@@ -98,7 +98,7 @@ def test_a_comparison_of_two_good_pools_is_safe_and_leaves_all_reports(
 def test_an_undeclared_failure_is_unsafe(write: Write, capsys: Capture) -> None:
     assert main(["compare", write(FAILING), "-q"]) == 1
     told = capsys.readouterr()
-    assert told.out.startswith("UNSAFE: v2 for v1\n")
+    assert told.out.startswith("UNSAFE: v2 replacing v1\n")
     assert "failing: v2, face execute, not observed fails one_outcome" in told.out
     assert told.err == ""
 
@@ -115,7 +115,7 @@ def test_run_shows_findings_and_exits_by_the_verdict(write: Write, capsys: Captu
     assert "tiny on v1, face execute, not observed, seed 1: pass" in told
     assert "failing on v1, face execute, not observed, seed 1: fail\n" in told
     assert "declared on v1, face execute, not observed, seed 1: fail, as declared" in told
-    assert "as declared: it never did" in told
+    assert "declared beforehand: it never did" in told
     folder = next(Path("kept").glob("declared-v1-*"))
     assert main(["analyze", str(folder)]) == 0
     assert main(["report", str(folder)]) == 1
@@ -144,7 +144,7 @@ def test_a_pool_of_ones_own_is_named_by_its_factory(
     name = "tiny-my_pools_of_cli_Mine-1"
     assert {folder.name for folder in Path("kept").iterdir()} == {name, f"{name}-unobserved"}
     assert main(["compare", "mine.py", "--baseline", "v2", "--candidate", "my_pools_of_cli:Mine", "-q"]) == 0
-    assert capsys.readouterr().out.startswith("SAFE: my_pools_of_cli:Mine for v2\n")
+    assert capsys.readouterr().out.startswith("SAFE: my_pools_of_cli:Mine replacing v2\n")
 
 
 def test_a_difference_that_was_declared_and_not_seen_is_a_warning_on_every_way_out(
@@ -181,7 +181,7 @@ def test_a_difference_that_was_declared_and_not_seen_is_a_warning_on_every_way_o
         (["bench", "--margin", "5"], "--margin 5: a number from 0.001 to 1; 5 % is 0.05"),
         (["bench", "--block-seconds", "0"], "--block-seconds 0: a number from 0.01 to 600"),
         (["bench", "--call", ""], "the call '': a command and a JSON object"),
-        (["bench", "--call", "sleeep {}"], "--call 'sleeep {}': v1 answers: unknown command"),
+        (["bench", "--call", "sleeep {}"], "--call 'sleeep {}': v1 answered with an error: unknown command"),
         (["bench", "--out", "taken"], "--out taken: there is a file of that name"),
         (["bench", "--out", "taken/in"], "--out taken/in: the folder cannot be made"),
         (["sweep", "--out", "taken"], "--out taken: there is a file of that name"),
@@ -241,7 +241,7 @@ def test_a_fault_of_the_tool_is_one_line_and_no_traceback(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("poolproof.harness.cli.commands.machine.examine", break_down)
     assert main(["doctor"]) == 4
-    assert capsys.readouterr().err == "poolproof: a fault of poolproof itself: RuntimeError: planted | here\n"
+    assert capsys.readouterr().err == "poolproof: internal error (a bug in poolproof): RuntimeError: planted | here\n"
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_list_tells_the_scenarios_of_every_suite_or_of_one(capsys: Capture) -> N
     assert main(["list", "scenarios", "--suite", "dsp"]) == 2
     assert "there is no suite 'dsp'; there are default, dspy" in capsys.readouterr().err
     assert main(["list", "pools", "--suite", "dspy"]) == 2
-    assert "only scenarios are in suites, not pools" in capsys.readouterr().err
+    assert "only scenarios belong to suites; pools do not" in capsys.readouterr().err
 
 
 def test_ps_and_reap_know_the_pools_of_this_machine(
@@ -288,7 +288,7 @@ def test_ps_and_reap_know_the_pools_of_this_machine(
         assert record["owner_alive"] is True
         assert len(record["worker_pids"]) == 1
         assert main(["reap"]) == 0
-        assert capsys.readouterr().out == "nothing to reap\n"
+        assert capsys.readouterr().out == "nothing to do: every pool's owner is alive\n"
         assert pool.execute("echo", {"value": 1}) == 1
 
 
@@ -342,7 +342,7 @@ def test_a_failed_run_is_replayed_and_shrunk(write: Write, capsys: Capture) -> N
     told = capsys.readouterr().out
     replay = f"poolproof run {Path('mine.py').resolve()}::exits --pool v2 --seed 1 --workers 2 --clients 2"
     replay += " --face execute --not-observed"
-    assert f"      again: {replay}\n" in told
+    assert f"      to run it again: {replay}\n" in told
     assert main([*shlex.split(replay)[1:], "-q"]) == 1
     capsys.readouterr()
     bounds = ["--repeats", "1", "--max-runs", "12"]
@@ -351,7 +351,7 @@ def test_a_failed_run_is_replayed_and_shrunk(write: Write, capsys: Capture) -> N
     assert "one_outcome of exits on v2, seed 1: 3 → 1 ops, 2 → 1 clients, 0 → 0 faults, 2 → 1 workers\n" in told
     assert "reproduces in 1 of 1 runs (95 % interval 21% to 100%)" in told
     assert "run 1: the whole plan: shows" in progress
-    again = shlex.split(told.splitlines()[-1].removeprefix("again: "))
+    again = shlex.split(told.splitlines()[-1].removeprefix("to run it again: "))
     assert main([*again[1:], "-q"]) == 1
     assert "call 0 (exit) ended as WorkerCrashed" in capsys.readouterr().out
 

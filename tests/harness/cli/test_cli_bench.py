@@ -80,7 +80,7 @@ def test_a_bench_is_kept_shown_saved_checked_and_remembered(
 
     slower(here / "b" / "bench.json", here / "slow.json")
     assert main(["baseline", "check", "main", "--from", "slow.json"]) == 3
-    assert "once is not enough" in capsys.readouterr().err
+    assert "one measurement does not prove it" in capsys.readouterr().err
     assert main(["baseline", "check", "main", "--from", "slow.json", "--from", "b"]) == 3
     assert main(["baseline", "check", "main", "--from", "slow.json", "--from", "slow.json"]) == 1
     capsys.readouterr()
