@@ -42,7 +42,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--poolproof-pool",
         action="append",
         metavar="POOL",
-        help="pool to test: a name or package.module:factory, repeatable; the first is the baseline",
+        help="a pool to test: v1, v2, another name from `poolproof list pools`, or package.module:factory. May "
+        "be repeated; the first pool is the baseline of the comparison.",
     )
     group.addoption(
         "--poolproof-adapter",
@@ -51,31 +52,64 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="depth of tests with the fixture `adapter`, repeatable: mock (no process), wire (a scripted worker that "
         "checks every frame) or real; all that a test allows if not given. Scenarios are real unless it is given",
     )
-    group.addoption("--poolproof-seed", type=int, default=1, metavar="N", help="decides every workload (default 1)")
-    group.addoption("--poolproof-workers", type=int, default=4, metavar="N", help="workers of a pool (default 4)")
-    group.addoption("--poolproof-clients", type=int, default=8, metavar="N", help="client threads (default 8)")
     group.addoption(
-        "--poolproof-profile", choices=sorted(PROFILE_SCALES), default="quick", help="how thorough runs are"
-    )
-    group.addoption("--poolproof-worker-command", metavar="COMMAND", help="any program that speaks the wire")
-    group.addoption(
-        "--poolproof-out", metavar="DIR", help="where runs and reports go; a new folder in out/ if not given"
+        "--poolproof-seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="the random seed for workloads, faults and orders (default 1)",
     )
     group.addoption(
-        "--poolproof-report", action="append", metavar="FORMAT", help="html, md, junit or json; all if not given"
+        "--poolproof-workers", type=int, default=4, metavar="N", help="worker processes of each pool (default 4)"
     )
-    group.addoption("--poolproof-speed", action="store_true", help="measure timed scenarios when all tests have ended")
-    parser.addini("poolproof_scenarios", "globs of files with scenarios", type="args", default=list(SCENARIO_FILES))
+    group.addoption(
+        "--poolproof-clients", type=int, default=8, metavar="N", help="client threads that make the calls (default 8)"
+    )
+    group.addoption(
+        "--poolproof-profile",
+        choices=sorted(PROFILE_SCALES),
+        default="quick",
+        help="how thorough the runs are: smoke is the quickest, full the most thorough",
+    )
+    group.addoption(
+        "--poolproof-worker-command",
+        metavar="COMMAND",
+        help="the command line of a worker program "
+        "that speaks the wire protocol (default: the worker that poolproof ships)",
+    )
+    group.addoption(
+        "--poolproof-out", metavar="DIR", help="the folder for runs and reports (default: a new folder in out/)"
+    )
+    group.addoption(
+        "--poolproof-report",
+        action="append",
+        metavar="FORMAT",
+        help="a format of the report: html, md, junit or json. May be repeated (default: all four)",
+    )
+    group.addoption(
+        "--poolproof-speed",
+        action="store_true",
+        help="after all tests, measure the speed of both pools on the timed scenarios",
+    )
+    parser.addini(
+        "poolproof_scenarios",
+        "glob patterns of the Python files that define scenarios",
+        type="args",
+        default=list(SCENARIO_FILES),
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Create the session's state."""
-    config.addinivalue_line("markers", "scenario: an item that runs a poolproof scenario on a pool")
-    config.addinivalue_line("markers", "pool_options(**options): options of the fixture `pool`, as of PoolConfig")
+    config.addinivalue_line("markers", "scenario: a poolproof scenario that runs on one pool (set by poolproof itself)")
+    config.addinivalue_line(
+        "markers", "pool_options(**options): fields of PoolConfig for the pool of the fixtures `pool` and `adapter`"
+    )
     config.addinivalue_line(
         "markers",
-        "depths(*names, packages=(), script=()): depths at which a test with `adapter` makes sense, the packages that "
-        "its workers need, as dspy, and what a worker without them is to answer",
+        "depths(*names, packages=(), script=()): the backends (mock, wire, real) on which a test with the fixture "
+        "`adapter` runs, the packages that its real workers need (such as dspy), and the answers of the scripted "
+        "worker",
     )
     config.stash[STATE] = state = State(config)
     if state.controls:
@@ -273,14 +307,14 @@ def places_of(config: pytest.Config) -> list[tuple[str, ...]]:
 
 @pytest.fixture
 def poolproof_subject(request: pytest.FixtureRequest) -> Subject:
-    """The pool that this test is run on; one test a --pool."""
+    """The name of the pool that the test runs on. The test runs once for each --poolproof-pool."""
     subject: Subject = request.param
     return subject
 
 
 @pytest.fixture
 def pool_name(request: pytest.FixtureRequest) -> str:
-    """A pool name that no other test, process or run has."""
+    """A unique pool name, which no other test, process or run uses."""
     from poolproof.harness.run.names import pool_name
 
     return pool_name(request.node.name, "test")
@@ -288,7 +322,10 @@ def pool_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def pool_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Pool]]:
-    """Make pools by `pool_factory(version, observer=None, **options)`; each gets a name of its own, and is closed."""
+    """Make pools by `pool_factory(version, observer=None, **options)`.
+
+    Each pool gets a unique name and is closed after the test. `options` are fields of PoolConfig.
+    """
     from poolproof.bridge import PoolConfig
     from poolproof.harness.run.names import pool_name
     from poolproof.harness.subjects.pools import find_pool
@@ -308,14 +345,20 @@ def pool_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Pool]
 
 @pytest.fixture
 def pool(poolproof_subject: Subject, pool_factory: Callable[..., Pool], request: pytest.FixtureRequest) -> Pool:
-    """A pool, once for each --pool; `@pytest.mark.pool_options(workers=2)` sets its options."""
+    """An open pool. The test runs once for each --poolproof-pool.
+
+    `@pytest.mark.pool_options(workers=2)` sets fields of its PoolConfig.
+    """
     marker = request.node.get_closest_marker("pool_options")
     return pool_factory(poolproof_subject.name, **({} if marker is None else marker.kwargs))
 
 
 @pytest.fixture
 def poolproof_place(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """The depth and the pool of this test; skips it with the reason where it makes no sense."""
+    """The backend (mock, wire or real) and the pool of the current test.
+
+    Skips the test, with the reason, on a backend that its marker `depths` does not name.
+    """
     from poolproof.harness.fakes.backends.making import why_impossible
     from poolproof.harness.model.backend import Backend
 
@@ -342,7 +385,11 @@ def adapter(
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> Iterator[ProgramAdapter]:
-    """A ProgramAdapter over a pool of its own, at each depth; markers `depths` and `pool_options` say more."""
+    """A ProgramAdapter (typed calls of DSPy programs) over a new pool. The test runs once for each backend.
+
+    The backends are mock (no process), wire (a scripted worker) and real. The marker `depths` chooses among them, the
+    marker `pool_options` sets fields of the pool's PoolConfig.
+    """
     from poolproof.bridge.dspy.adapter import ProgramAdapter
     from poolproof.harness.fakes.backends.making import make_mock, options_at
     from poolproof.harness.fakes.backends.script import Script, ScriptLine
@@ -364,7 +411,10 @@ def adapter(
 
 @pytest.fixture
 def run_scenario(pytestconfig: pytest.Config) -> Callable[..., RunResult]:
-    """Run by `run_scenario(scenario, pool="v2", seed=1, workers=4, clients=8)`; gives the RunResult, raises nothing."""
+    """Run a scenario by `run_scenario(scenario, pool="v2", seed=1, workers=4, clients=8)`.
+
+    Returns the RunResult with all findings, and does not raise if a checker fails.
+    """
     import msgspec
 
     from poolproof.harness.run.lock import sharing
@@ -396,11 +446,12 @@ def run_scenario(pytestconfig: pytest.Config) -> Callable[..., RunResult]:
 
 @pytest.fixture
 def run_bench(request: pytest.FixtureRequest) -> Callable[..., Bench]:
-    """Measure by `run_bench(scenario=None, baseline="v1", candidate="v2", ...)`, alone on the machine; gives the Bench.
+    """Time two pools by `run_bench(scenario=None, baseline="v1", candidate="v2", ...)`, and return the Bench.
 
-    Without a scenario it is one call, `call`. `load`, `budgets`, `profile` ("quick" or "full"), `rounds`, `block_s`,
-    `margin`, `seed`, `workers` and `clients` are as on the command line. Under xdist no other test runs meanwhile.
-    Its bench.json is kept in the session's folder, entered into the history, and named by the report's property
+    Without a scenario the worker command in `call` is timed. `load`, `budgets`, `profile` ("quick" or "full"),
+    `rounds`, `block_s`, `margin`, `seed`, `workers` and `clients` are as for `poolproof bench`. Under pytest-xdist no
+    other test runs meanwhile. The file bench.json is kept in the session's folder, listed by `poolproof history`, and
+    named by the report's property
     `poolproof_bench`.
     """
     from poolproof.harness.bench.bench import BenchPlan
@@ -462,7 +513,7 @@ def run_bench(request: pytest.FixtureRequest) -> Callable[..., Bench]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """While a bench runs, no test of another xdist worker runs: each test shares the gate that a bench holds alone."""
+    """Make each test wait while a benchmark of another xdist worker runs, since other tests would disturb it."""
     if not item.config.stash[STATE].gated or BENCH_FIXTURE in getattr(item, "fixturenames", ()):
         return (yield)
     from poolproof.harness.run.lock import covering

@@ -85,8 +85,8 @@ def test_a_pool_without_events_is_skipped_where_nothing_can_be_decided(suite: py
     result.assert_outcomes(passed=1, failed=1, skipped=2, warnings=2)
     result.stdout.fnmatch_lines(
         [
-            "*Undecided: good: *clean_workers: the pool told of no lease*",
-            "SKIPPED*cannot be decided, since test_mine:blind tells of no events: fault_landed*",
+            "*Undecided: good: *clean_workers: the pool reported no lease*",
+            "SKIPPED*cannot be decided, because the pool test_mine:blind reports no events: fault_landed*",
             "SKIPPED*test_mine:blind lacks sessions",
         ]
     )
@@ -110,5 +110,5 @@ def test_what_there_is_not_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match="profile 'slow': one of quick, full"):
         conformance_tests("v2", profile="slow")
     entry = KnownFailure(scenario="gone", checker="fifo", reason="so it is")
-    with pytest.raises(UsageError, match="a known failure of v2 is in the scenario 'gone'"):
+    with pytest.raises(UsageError, match="a known failure of v2 names the scenario 'gone'"):
         conformance_tests("v2", known=[entry])

@@ -99,7 +99,7 @@ def test_what_cannot_be_decided_fails_too(session: pytest.Pytester) -> None:
     session.makepyfile(scenario_mine=OPEN)
     result = _run(session, "-k", "open")
     result.assert_outcomes(failed=2, deselected=2)
-    result.stdout.fnmatch_lines(["open on v1, seed 1: UNKNOWN", "*INCONCLUSIVE: v2 for v1*"])
+    result.stdout.fnmatch_lines(["open on v1, seed 1: UNKNOWN", "*INCONCLUSIVE: v2 replacing v1*"])
 
 
 def test_a_pool_that_lacks_a_capability_is_skipped_with_the_reason(session: pytest.Pytester) -> None:
@@ -230,7 +230,7 @@ def test_answers_that_differ_fail_a_session_whose_items_all_pass(session: pytest
     result = _run(session)
     result.assert_outcomes(passed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["UNSAFE: v2 for v1", "*an undeclared difference in answers*"])
+    result.stdout.fnmatch_lines(["UNSAFE: v2 replacing v1", "*an undeclared difference in answers*"])
 
 
 def test_what_was_declared_and_not_seen_is_told_at_the_end(session: pytest.Pytester) -> None:
