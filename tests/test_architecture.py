@@ -55,7 +55,7 @@ PURE_PATHS = """
     harness/bench/{block,schedules,show}
     harness/bench/statistics/{analysis,claims,figures,histogram,metrics,regression,scalability,slopes,trend,validity}
     harness/bench/workloads/{answers,workloads}
-    harness/compare/{cells,comparison,differential,judge}
+    harness/compare/{cells,comparison,differential,glossary,judge}
     harness/fakes/backends/{frames,script}
     harness/fakes/models/{answers,service}
     harness/history/{chart_data,codec,columns,equality,history,joining,metrics,overlap,recovery,replay,stats,tables}
