@@ -60,11 +60,11 @@ def test_an_answer_that_is_allowed_passes() -> None:
 def test_an_answer_that_is_not_allowed_is_told_with_what_was_expected(junk: Any) -> None:
     with pytest.raises(HookError) as caught:
         checked("checkin", junk, Ok, Remove)
-    assert str(caught.value) == f"the hook 'checkin' must answer Ok or Remove; it answered {junk!r}"
+    assert str(caught.value) == f"the hook 'checkin' must return Ok or Remove; it returned {junk!r}"
 
 
 def test_a_skip_needs_an_exception() -> None:
-    with pytest.raises(HookError, match=r"must skip with an exception; it answered Skip\(error='no'\)"):
+    with pytest.raises(HookError, match=r"must skip with an exception; it returned Skip\(error='no'\)"):
         checked("enqueue", Skip("no"), Ok, Skip)  # type: ignore[arg-type]
 
 

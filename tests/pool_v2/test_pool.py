@@ -65,7 +65,11 @@ def test_a_pool_whose_workers_cannot_be_executed_opens_its_circuit_and_says_why(
 
     with pytest.raises(CircuitOpen, match="/no/such/program"):
         pool.warm_up()
-    with pytest.raises(CircuitOpen, match=r"too many workers failed to start; the last: .*/no/such/program") as caught:
+    with pytest.raises(
+        CircuitOpen,
+        match=r"too many workers failed to start; the last error: "
+        ".*/no/such/program",
+    ) as caught:
         pool.execute("ping")
 
     assert caught.value.sent == "no"
