@@ -43,7 +43,7 @@ def make_schedule(
     `labels` has names of parameters for error messages, such as the option's name.
     """
     if profile not in PROFILES:
-        raise UsageError(f"profile {profile!r}: one of {', '.join(PROFILES)}")
+        raise UsageError(f"profile {profile!r}: must be one of {', '.join(PROFILES)}")
     found = PROFILES[profile]
     for name, value, least, most in (
         ("rounds", rounds, 1, MOST_ROUNDS),
@@ -54,6 +54,8 @@ def make_schedule(
         if value is not None:
             if not least <= value <= most:
                 hint = "; 5 % is 0.05" if name == "margin" else ""
-                raise UsageError(f"{labels.get(name, name)} {value:g}: a number from {least:g} to {most:g}{hint}")
+                raise UsageError(
+                    f"{labels.get(name, name)} {value:g}: must be a number from {least:g} to {most:g}{hint}"
+                )
             found = msgspec.structs.replace(found, **{name: value})
     return found

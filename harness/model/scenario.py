@@ -72,9 +72,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not NAME_PATTERN.fullmatch(self.name):
-            raise UsageError(f"scenario name {self.name!r}: small letters, digits and '_', a letter first, at most 60")
+            raise UsageError(
+                f"scenario name {self.name!r}: use at most 60 small letters, digits and '_', with a letter first"
+            )
         if not self.checkers:
-            raise UsageError(f"scenario {self.name!r} has no checkers, so it could not fail")
+            raise UsageError(f"scenario {self.name!r} has no checkers, so the scenario could never fail")
         if not 0 < self.budget_s <= 3600:
             raise UsageError(f"scenario {self.name!r}: budget_s {self.budget_s!r} is not between 0 and 3600 s")
         parse_load(self.load)

@@ -71,7 +71,7 @@ def conformance_tests(
     exist.
     """
     if profile not in SCALES:
-        raise UsageError(f"profile {profile!r}: one of {', '.join(SCALES)}")
+        raise UsageError(f"profile {profile!r}: must be one of {', '.join(SCALES)}")
     chosen = _choose(scenarios, profile)
     name = pool if isinstance(pool, str) else _name_of(pool)
     strangers = [entry.scenario for entry in known if entry.scenario not in {scenario.name for scenario in chosen}]

@@ -244,7 +244,9 @@ def history_command(
 ) -> int:
     """List the stored benchmark results in time order, and show how one ratio has changed."""
     if metric not in TESTED_CLOSED:
-        raise UsageError(f"--metric {metric!r}: one of {', '.join(TESTED_CLOSED)}{nearest(metric, TESTED_CLOSED)}")
+        raise UsageError(
+            f"--metric {metric!r}: must be one of {', '.join(TESTED_CLOSED)}{nearest(metric, TESTED_CLOSED)}"
+        )
     with Index() as index:
         entries = index.entries(metric=metric, work=work, candidate=candidate, limit=limit)
     if as_json:

@@ -154,9 +154,9 @@ def make_plans(
     """The benches to run. Raises UsageError that names a bad option, its value and its limits."""
     for option, value, least, most in (("--seed", seed, 0, 2**32 - 1), ("--workers", workers, 1, 1024)):
         if not least <= value <= most:
-            raise UsageError(f"{option} {value}: a whole number from {least} to {most}")
+            raise UsageError(f"{option} {value}: must be a whole number from {least} to {most}")
     if clients is not None and not 1 <= clients <= 1024:
-        raise UsageError(f"--clients {clients}: a whole number from 1 to 1024")
+        raise UsageError(f"--clients {clients}: must be a whole number from 1 to 1024")
     if scenarios and call is not None:
         raise UsageError(f"--call {call!r} and scenarios cannot be given together")
     found = (
@@ -252,7 +252,7 @@ def bench_command(
         service_times=service_times,
     )
     if not 0 <= check_yourself_runs <= 1000:
-        raise UsageError(f"--check-yourself {check_yourself_runs}: a whole number from 1 to 1000")
+        raise UsageError(f"--check-yourself {check_yourself_runs}: must be a whole number from 1 to 1000")
     if call is not None:
         try_call(plans[0])
     command = shlex.join(["poolproof", *sys.argv[1:]])
@@ -325,7 +325,7 @@ def sweep_command(
         ("--seed", seed, 0, 2**32 - 1),
     ):
         if not least <= value <= most:
-            raise UsageError(f"{option} {value}: a number from {least} to {most}")
+            raise UsageError(f"{option} {value}: must be a number from {least} to {most}")
     plan = SweepPlan(
         call=call_scenario('sleep {"seconds": 0.1}' if call is None else call),
         pools=tuple(find_pool(name) for name in pool or ["v1", "v2"]),

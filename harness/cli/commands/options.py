@@ -142,7 +142,7 @@ def build_request(
         ("--jobs", jobs, 1, 64),
     ):
         if not least <= value <= most:
-            raise UsageError(f"{option} {value}: a whole number from {least} to {most}")
+            raise UsageError(f"{option} {value}: must be a whole number from {least} to {most}")
     known, journals = None, True
     if worker_command is not None:
         wanted = sorted({command for scenario in scenarios for command in scenario.commands})

@@ -139,9 +139,9 @@ def compare_command(
 
 def _minimum(cells: int, lines: float, *, coverage: bool) -> Minimum:
     if not 0 <= cells <= 100_000:
-        raise UsageError(f"--least-cells {cells}: a whole number from 0 to 100000")
+        raise UsageError(f"--least-cells {cells}: must be a whole number from 0 to 100000")
     if not 0 <= lines <= 100:
-        raise UsageError(f"--least-lines {lines:g}: a number from 0 to 100")
+        raise UsageError(f"--least-lines {lines:g}: must be a number from 0 to 100")
     if lines > 0 and not coverage:
         raise UsageError(f"--least-lines {lines:g}: lines are counted only with --coverage")
     return Minimum(cells=cells, lines=lines)

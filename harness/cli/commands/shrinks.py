@@ -67,7 +67,7 @@ def shrink_command(
         ("--repeats", repeats, 1, 1000),
     ):
         if not least <= value <= most:
-            raise UsageError(f"{option} {value}: a number from {least} to {most}")
+            raise UsageError(f"{option} {value}: must be a number from {least} to {most}")
     if 2 * repeats >= max_runs:
         raise UsageError(
             f"--max-runs {max_runs}: --repeats {repeats} takes {2 * repeats} of them, so no run is "

@@ -77,10 +77,10 @@ def _on_uvloop(pool: Pool, setting: Setting) -> Way:
     return Tasks(pool, _uvloop)
 
 
-ASYNCIO = Face(name="asyncio", summary="AsyncPool: each call a task on one loop of asyncio", over=_on_asyncio)
+ASYNCIO = Face(name="asyncio", summary="AsyncPool: each call is a task on one asyncio event loop", over=_on_asyncio)
 UVLOOP = Face(
     name="uvloop",
-    summary="AsyncPool: each call a task on one loop of uvloop",
+    summary="AsyncPool: each call is a task on one uvloop event loop",
     over=_on_uvloop,
     package="uvloop",
     prepare=lambda: _uvloop().close(),  # the first libuv loop opens a pipe for signals that stays open

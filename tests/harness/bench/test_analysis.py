@@ -94,7 +94,7 @@ def test_counts_are_what_happened_and_absent_figures_say_why(make: Any) -> None:
     value, draws = analysis.look("candidate", "errors")
     assert (value, set(draws)) == (3.0, {3.0})
     assert analysis.look("baseline", "errors")[0] == 0.0
-    with pytest.raises(Unmeasured, match="too few samples"):
+    with pytest.raises(Unmeasured, match="samples are too few"):
         analysis.look("candidate", "rss_slope")
     with pytest.raises(Unmeasured, match="nothing was recorded"):
         analysis.look("candidate", "service_p50")

@@ -122,7 +122,7 @@ def test_run_shows_findings_and_exits_by_the_verdict(write: Write, capsys: Captu
     capsys.readouterr()
     assert main(["run", write(DECLARED.replace("reason=", "until='2020-01-01', reason=")), "--pool", "v1", "-q"]) == 1
     told = capsys.readouterr().out
-    assert "warning: one_outcome: its declaration ran out on 2020-01-01: it never did" in told
+    assert "warning: one_outcome: the declaration of this failure ran out on 2020-01-01: it never did" in told
     assert "as declared" not in told
     assert main(["run", write(OPEN), "-q", "--json"]) == 3
     told = json.loads(capsys.readouterr().out)
@@ -168,18 +168,18 @@ def test_a_difference_that_was_declared_and_not_seen_is_a_warning_on_every_way_o
         (["compare", "paralel_calls"], "there is no scenario 'paralel_calls'; did you mean 'parallel_calls'?"),
         (["compare", "nowhere.py"], "there is no file nowhere.py"),
         (["compare", "--candidate", "v3"], "there is no pool 'v3'; there are v1, v2"),
-        (["compare", "--workers", "0"], "--workers 0: a whole number from 1 to 1024"),
-        (["compare", "--jobs", "65"], "--jobs 65: a whole number from 1 to 64"),
-        (["run", "--clients", "1025"], "--clients 1025: a whole number from 1 to 1024"),
-        (["run", "--seed", "-1"], "--seed -1: a whole number from 0 to 4294967295"),
+        (["compare", "--workers", "0"], "--workers 0: must be a whole number from 1 to 1024"),
+        (["compare", "--jobs", "65"], "--jobs 65: must be a whole number from 1 to 64"),
+        (["run", "--clients", "1025"], "--clients 1025: must be a whole number from 1 to 1024"),
+        (["run", "--seed", "-1"], "--seed -1: must be a whole number from 0 to 4294967295"),
         (
             ["compare", "--workers", "many"],
             "--workers 'many': a whole number is expected (Worker processes of each pool, 1 to 1024)",
         ),
         (["compare", "--seed", "1.5"], "--seed '1.5': a whole number is expected"),
         (["bench", "--margin", "x"], "--margin 'x': a number is expected"),
-        (["bench", "--margin", "5"], "--margin 5: a number from 0.001 to 1; 5 % is 0.05"),
-        (["bench", "--block-seconds", "0"], "--block-seconds 0: a number from 0.01 to 600"),
+        (["bench", "--margin", "5"], "--margin 5: must be a number from 0.001 to 1; 5 % is 0.05"),
+        (["bench", "--block-seconds", "0"], "--block-seconds 0: must be a number from 0.01 to 600"),
         (["bench", "--call", ""], "the call '': a command and a JSON object"),
         (["bench", "--call", "sleeep {}"], "--call 'sleeep {}': v1 answered with an error: unknown command"),
         (["bench", "--out", "taken"], "--out taken: there is a file of that name"),
@@ -193,7 +193,10 @@ def test_a_difference_that_was_declared_and_not_seen_is_a_warning_on_every_way_o
         (["baseline", "save", "x", "--from", "nofile"], "--from nofile: there is no such file"),
         (["baseline", "save", "../x"], "the baseline's name '../x'"),
         (["baseline", "check", "x", "--from", "nofile"], "there is no baseline 'x'"),
-        (["history", "--metric", "p95"], "--metric 'p95': one of throughput, p10, p50, p90, p99; did you mean 'p99'?"),
+        (
+            ["history", "--metric", "p95"],
+            "--metric 'p95': must be one of throughput, p10, p50, p90, p99; did you mean 'p99'?",
+        ),
         (["migrate", "start", "--state", "none/x.json"], "--state none/x.json: there is no folder"),
         (["migrate", "validate", "--docs", "nodir"], "--docs nodir: there is no such folder"),
         (["migrate", "canary", "abc"], "percent 'abc': a whole number is expected"),
@@ -350,7 +353,7 @@ def test_a_failed_run_is_replayed_and_shrunk(write: Write, capsys: Capture) -> N
     told, progress = capsys.readouterr()
     assert "one_outcome of exits on v2, seed 1: 3 → 1 ops, 2 → 1 clients, 0 → 0 faults, 2 → 1 workers\n" in told
     assert "reproduces in 1 of 1 runs (95 % interval 21% to 100%)" in told
-    assert "run 1: the whole plan: shows" in progress
+    assert "run 1: the whole plan: fails" in progress
     again = shlex.split(told.splitlines()[-1].removeprefix("to run it again: "))
     assert main([*again[1:], "-q"]) == 1
     assert "call 0 (exit) ended as WorkerCrashed" in capsys.readouterr().out
@@ -362,7 +365,7 @@ def test_a_failed_run_is_replayed_and_shrunk(write: Write, capsys: Capture) -> N
         (["no_such_folder"], "there is no no_such_folder"),
         (["kept/tiny-v2-1"], "the run of 'tiny' on v2 has no failure to shrink"),
         (["kept/tiny-v2-1", "--max-runs", "10"], "--max-runs 10: --repeats 5 takes 10 of them"),
-        (["kept/tiny-v2-1", "--repeats", "0"], "--repeats 0: a number from 1 to 1000"),
+        (["kept/tiny-v2-1", "--repeats", "0"], "--repeats 0: must be a number from 1 to 1000"),
     ],
 )
 def test_what_cannot_be_shrunk_is_told(write: Write, capsys: Capture, arguments: list[str], told: str) -> None:
@@ -404,7 +407,7 @@ def test_open_shows_the_report_and_writes_it_if_it_is_missing(
 def test_less_than_the_declared_minimum_is_inconclusive(write: Write, capsys: Capture) -> None:
     file = write(TINY)
     assert main(["compare", file, "--out", "few", "--quiet", "--least-cells", "2"]) == 3
-    assert "1 cells of fault × workload × configuration were passed" in capsys.readouterr().out
+    assert "1 cells (combinations of fault, workload and configuration) were passed" in capsys.readouterr().out
     for option, value in (("--least-cells", "-1"), ("--least-lines", "101"), ("--least-lines", "50")):
         assert main(["compare", file, option, value]) == 2
         assert f"{option} {value}" in capsys.readouterr().err

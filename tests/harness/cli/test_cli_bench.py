@@ -105,7 +105,7 @@ def test_a_bench_is_kept_shown_saved_checked_and_remembered(
         (["bench", "--budget", "v3.p99 < 1ms"], "column 1: there is no pool 'v3' in this bench; there are v1, v2"),
         (["bench", "--load", "poison:3"], "the load 'poison:3'"),
         (["bench", "--candidate", "slower:0"], "slower:PERCENT"),
-        (["bench", "--clients", "0"], "--clients 0: a whole number from 1 to 1024"),
+        (["bench", "--clients", "0"], "--clients 0: must be a whole number from 1 to 1024"),
         (["bench", "--rounds", "0"], "rounds 0"),
         (["bench", "nothing"], "nothing"),
         (["bench", "worker_crash"], "inflicts faults"),

@@ -90,7 +90,7 @@ SKIPPED_V2 = result("v2", skipped="v2 lacks kill")
 def test_two_pools_that_pass_everything_are_safe(decide: Judge) -> None:
     judged = decide(GOOD_V1, GOOD_V2, answers=Answers(compared=7))
     assert judged.decision is Decision.SAFE
-    assert judged.reasons[0] == "v2 passes its one scenario"
+    assert judged.reasons[0] == "v2 passes the one scenario that was run"
     assert "7 operations were compared" in judged.reasons[1]
     assert judged.warnings == ()
 
@@ -98,7 +98,7 @@ def test_two_pools_that_pass_everything_are_safe(decide: Judge) -> None:
 def test_a_declared_weakness_of_the_baseline_is_the_case_for_the_migration(decide: Judge) -> None:
     judged = decide(BAD_V1, GOOD_V2, ("v1", "fifo"))
     assert judged.decision is Decision.SAFE
-    assert "v1 fails tiny as declared: v1 is so" in judged.reasons
+    assert "v1 fails tiny, as declared beforehand: v1 is so" in judged.reasons
     assert judged.warnings == ()
 
 
@@ -132,8 +132,8 @@ def test_the_weak_pool_may_not_replace_the_strong_one(decide: Judge) -> None:
 def test_a_pool_with_a_declared_weakness_may_replace_its_like(decide: Judge) -> None:
     judged = decide(BAD_V1, BAD_V1, ("v1", "fifo"))
     assert judged.decision is Decision.SAFE
-    assert judged.reasons[0] == "v1 fails nothing in 1 scenarios that v1 does not fail too"
-    assert not any("passes each" in reason for reason in judged.reasons)
+    assert judged.reasons[0] == "v1 fails only what v1 fails too, in 1 scenarios"
+    assert not any("passes all" in reason for reason in judged.reasons)
 
 
 def test_a_failure_of_both_that_nobody_declared_is_unsafe(decide: Judge) -> None:
@@ -144,14 +144,14 @@ def test_a_failure_of_both_that_nobody_declared_is_unsafe(decide: Judge) -> None
 def test_unknown_is_never_safe(decide: Judge, baseline: RunResult, candidate: RunResult) -> None:
     judged = decide(baseline, candidate, ("v1", "fifo"), ("v2", "fifo"))
     assert judged.decision is Decision.INCONCLUSIVE
-    assert any("cannot tell" in reason for reason in judged.reasons)
+    assert any("could not decide" in reason for reason in judged.reasons)
 
 
 def test_what_is_unsafe_is_told_before_what_is_unknown(decide: Judge) -> None:
     judged = decide(BLIND_V1, BAD_V2)
     assert judged.decision is Decision.UNSAFE
     assert "v2, face execute, observed fails fifo" in judged.reasons[0]
-    assert "v1, face execute, observed: fifo cannot tell" in judged.reasons[1]
+    assert "v1, face execute, observed: the checker fifo could not decide" in judged.reasons[1]
 
 
 def test_a_run_with_trouble_is_inconclusive_though_its_findings_pass(decide: Judge) -> None:
@@ -185,7 +185,7 @@ def test_a_scenario_that_both_pools_skipped_is_a_warning(tiny: Callable[..., Any
     ]
     judged = judge(rows)
     assert judged.decision is Decision.SAFE
-    assert judged.reasons[0] == "v2 passes its one scenario"
+    assert judged.reasons[0] == "v2 passes the one scenario that was run"
     assert judged.warnings == ("other was not run: v2 lacks kill",)
 
 
@@ -213,13 +213,16 @@ def test_a_pool_that_did_not_run_is_not_expected_to_fail(decide: Judge) -> None:
 def test_answers_that_differ_undeclared_are_unsafe(decide: Judge) -> None:
     judged = decide(GOOD_V1, GOOD_V2, answers=WRONG)
     assert judged.decision is Decision.UNSAFE
-    assert "an undeclared difference in answers: 1 of 9 answers differ: operation 3" in judged.reasons[0]
+    assert (
+        "the answers differ, and the scenario does not declare it: 1 of 9 answers differ: operation 3"
+        in judged.reasons[0]
+    )
 
 
 def test_answers_that_were_declared_to_differ_are_part_of_the_case(decide: Judge) -> None:
     judged = decide(GOOD_V1, GOOD_V2, answer_entry(label="one"), answers=WRONG)
     assert judged.decision is Decision.SAFE
-    assert "v1 fails tiny as declared: v1 is so" in judged.reasons
+    assert "v1 fails tiny, as declared beforehand: v1 is so" in judged.reasons
 
 
 def test_a_slow_candidate_is_unsafe(decide: Judge) -> None:
@@ -282,7 +285,7 @@ def test_an_entry_for_answers_excuses_the_operations_that_it_names(decide: Judge
 def test_an_entry_for_answers_excuses_no_others(decide: Judge, fields: dict[str, Any]) -> None:
     judged = decide(GOOD_V1, GOOD_V2, answer_entry(**fields), answers=WRONG)
     assert judged.decision is Decision.UNSAFE
-    assert "an undeclared difference in answers" in judged.reasons[0]
+    assert "the answers differ, and the scenario does not declare it" in judged.reasons[0]
     assert ("ran out on 2026-06-29" in judged.reasons[0]) == ("until" in fields)
 
 
@@ -293,7 +296,7 @@ def test_one_excused_operation_does_not_hide_another(decide: Judge) -> None:
         GOOD_V1, GOOD_V2, answer_entry(label="one"), answers=Answers(compared=9, differences=(first, second))
     )
     assert judged.reasons == (
-        "tiny: an undeclared difference in answers: 1 of 9 answers differ: operation 4 (get): bad",
+        "tiny: the answers differ, and the scenario does not declare it: 1 of 9 answers differ: operation 4 (get): bad",
     )
 
 
@@ -305,9 +308,10 @@ def test_an_entry_counts_up_to_its_last_day_and_says_so_when_it_has_run_out(deci
     judged = decide(BAD_V1, GOOD_V2, entry("2026-06-29"))
     assert judged.decision is Decision.UNSAFE
     assert judged.reasons == (
-        "tiny: v1, face execute, observed, the baseline, fails fifo, undeclared (a scenario's intended_differences "
+        "tiny: v1, face execute, observed, the baseline, fails fifo, and the scenario does not declare it (its "
+        "intended_differences "
         "may declare it): "
-        "fifo claims fail (its declaration ran out on 2026-06-29: v1 is so)",
+        "fifo claims fail (the declaration of this failure ran out on 2026-06-29: v1 is so)",
     )
     assert decide(BAD_V1, GOOD_V2, entry("2026-06-29"), entry("2026-12-31")).decision is Decision.SAFE
 
@@ -316,7 +320,7 @@ def test_answers_that_were_declared_to_differ_and_do_not_are_a_warning(decide: J
     entry = answer_entry(label="gone", kind=DifferenceKind.VALUE, until="2026-01-01")
     judged = decide(GOOD_V1, GOOD_V2, entry, answers=Answers(compared=4))
     assert judged.warnings == (
-        "tiny: v1 was declared to answer otherwise where the label is 'gone' in value, and did not; "
+        "tiny: v1 was declared to give different answers where the label is 'gone' in value, but gave none; "
         "the declaration ran out on 2026-01-01",
     )
     assert decide(GOOD_V1, GOOD_V2, entry).warnings == (), "nothing was compared"
@@ -331,4 +335,4 @@ def test_a_hook_that_broke_leaves_the_comparison_undecided(decide: Judge) -> Non
 def test_operations_that_hooks_left_out_are_told(decide: Judge) -> None:
     judged = decide(GOOD_V1, GOOD_V2, answers=Answers(compared=4, ignored=2))
     assert "4 operations were compared between the pools" in judged.reasons[1]
-    assert judged.reasons[1].endswith("; 2 more were left out by the scenarios' own hooks")
+    assert judged.reasons[1].endswith("; 2 more answers were left out, as the scenarios' comparing hooks demand")

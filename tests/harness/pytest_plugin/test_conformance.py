@@ -77,7 +77,7 @@ test_old = conformance_tests(mine, scenarios=[NEVER], known=[known("never", unti
     result = _run(suite, text)
     result.assert_outcomes(passed=1, xfailed=1, failed=1, warnings=1)
     result.stdout.fnmatch_lines(["*NotSeen: good: test_mine:mine was declared to fail one_outcome, and did not"])
-    result.stdout.fnmatch_lines(["*its declaration ran out on 2020-01-01: it never did"])
+    result.stdout.fnmatch_lines(["*the declaration of this failure ran out on 2020-01-01: it never did"])
 
 
 def test_a_pool_without_events_is_skipped_where_nothing_can_be_decided(suite: pytest.Pytester) -> None:
@@ -107,7 +107,7 @@ def test_the_whole_catalogue_is_collected_if_nothing_is_chosen() -> None:
 def test_what_there_is_not_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match="there is no scenario 'any_jsn'"):
         conformance_tests("v2", scenarios=["any_jsn"])
-    with pytest.raises(UsageError, match="profile 'slow': one of quick, full"):
+    with pytest.raises(UsageError, match="profile 'slow': must be one of quick, full"):
         conformance_tests("v2", profile="slow")
     entry = KnownFailure(scenario="gone", checker="fifo", reason="so it is")
     with pytest.raises(UsageError, match="a known failure of v2 names the scenario 'gone'"):
