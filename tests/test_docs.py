@@ -13,14 +13,17 @@ import pytest
 import typer
 
 from poolproof.bridge import PoolConfig
+from poolproof.harness.checkers import ALL as CHECKERS
 from poolproof.harness.cli.app import app, main
 from poolproof.harness.cli.commands import migrate
 from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.compare.glossary import FAILURES, GUARANTEES, MEANINGS, TERMS
 from poolproof.harness.readiness.documents import examine_documents
 from poolproof.harness.subjects.pools import find_pool
 from poolproof.migration import Plan
 from poolproof.pool_v1.pool import UNSUPPORTED
 from poolproof.pool_v2 import PoolV2
+from poolproof.scenarios import SUITES
 
 ROOT = Path(__file__).parent.parent
 FIRST_PAGES = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CODE_OF_CONDUCT")]
@@ -116,6 +119,22 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     for named in re.findall(r"`((?:\w+/)+[\w.]*)`", page.read_text()):
         if (ROOT / named.split("/")[0]).is_dir() and "NAME" not in named and not named.startswith("out/"):
             assert (ROOT / named).exists(), f"{page.name} names {named}"
+
+
+def test_the_glossary_has_the_terms_and_numbers_of_reports_in_the_same_words() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    assert re.findall(r"^\| ([GF]\d+) \| (.*?) \|$", text, re.M) == [*GUARANTEES.items(), *FAILURES.items()]
+    for term, meaning in TERMS.items():
+        assert f"| **{term}** | {meaning}" in text
+
+
+def test_every_number_of_a_scenario_or_checker_has_a_meaning() -> None:
+    used = [number for suite in SUITES.values() for each in suite.values() for number in each.failures]
+    used += [number for suite in SUITES.values() for each in suite.values() for number in each.guarantees]
+    for checker in CHECKERS:
+        [field] = [field for field in msgspec.structs.fields(checker) if field.name == "guarantees"]
+        used += field.default
+    assert set(FAILURES) <= set(used) <= set(MEANINGS)
 
 
 def test_no_document_names_a_machine() -> None:
