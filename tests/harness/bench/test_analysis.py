@@ -74,7 +74,7 @@ def test_a_quantile_without_enough_calls_is_not_measured_and_is_no_pass(make: An
 def test_too_few_rounds_decide_nothing(make: Any) -> None:
     tests = decided(make, rounds=4, slower=2.0, calls=100)
     assert {test.claim for test in tests.values()} == {Claim.INCONCLUSIVE}
-    assert "at least 5 are needed" in tests["p50"].settle
+    assert "at least 5 rounds are needed" in tests["p50"].settle
 
 
 def test_holm_goes_over_all_tests_together(make: Any) -> None:

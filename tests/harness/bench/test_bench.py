@@ -107,7 +107,7 @@ def test_what_cannot_be_timed_is_refused(tiny: Any) -> None:
         plan_of(scenario, Size(), 1)
     with pytest.raises(BudgetError):
         plan(budgets=("nonsense",))
-    with pytest.raises(UsageError, match="its arguments are no JSON"):
+    with pytest.raises(UsageError, match="its arguments are not valid JSON"):
         call_scenario("sleep {seconds")
     with pytest.raises(UsageError, match="rounds 0: must be a number from 1 to 10000"):
         make_schedule("quick", rounds=0)
@@ -178,7 +178,7 @@ def test_one_bad_answer_of_a_timed_call_is_no_figure_and_fails_the_bench(kind: s
     assert not bench.validity.valid
     assert bench.claim == "inconclusive"
     assert verdict_of(report) is Verdict.FAIL
-    with pytest.raises(UsageError, match="invalid: a wrong answer"):
+    with pytest.raises(UsageError, match="invalid: wrong answer"):
         Baselines().save("bad", report)
     speed = speed_of(bench)
     assert speed.wrong == (wrong,)

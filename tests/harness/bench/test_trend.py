@@ -17,6 +17,6 @@ def test_a_trend_needs_four_benches() -> None:
 
 def test_only_what_stands_out_is_told() -> None:
     before = [1.00, 1.02, 0.98]
-    assert tell_trend([*before, 1.2], low=1.1, high=1.3).startswith("higher than each of the 3 before: +20.0%")
-    assert tell_trend([*before, 0.8], low=0.7, high=0.9).startswith("lower than each of the 3 before: -20.0%")
+    assert tell_trend([*before, 1.2], low=1.1, high=1.3).startswith("higher than each of the 3 earlier values: +20.0%")
+    assert tell_trend([*before, 0.8], low=0.7, high=0.9).startswith("lower than each of the 3 earlier values: -20.0%")
     assert tell_trend([*before, 1.2], low=1.0, high=1.4).startswith("within the range of the 3 earlier values")

@@ -54,4 +54,4 @@ def test_the_machine_is_warned_of(make: Any) -> None:
     busy = make.changed(make.quiet, others=0.5, steal=0.1, clock_ns=4_000_000)
     found = judge_validity([make.block("baseline", [0.01])], busy, CLOSED, governor="powersave", under="coverage")
     assert found.valid
-    assert [warning.split()[0] for warning in found.warnings] == ["others", "the", "the", "the", "coverage"]
+    assert [warning.split()[0] for warning in found.warnings] == ["other", "the", "the", "the", "coverage"]

@@ -105,7 +105,7 @@ def test_a_declared_weakness_of_the_baseline_is_the_case_for_the_migration(decid
 def test_a_weakness_of_the_baseline_that_nobody_declared_is_unsafe(decide: Judge) -> None:
     judged = decide(BAD_V1, GOOD_V2)
     assert judged.decision is Decision.UNSAFE
-    assert "v1, face execute, observed, the baseline, fails fifo, undeclared" in judged.reasons[0]
+    assert "v1, face execute, observed, the baseline, fails fifo, and the scenario does not declare it" in judged.reasons[0]
 
 
 @pytest.mark.parametrize("declared", [("v2", "fifo"), ("v1", "overlap")])
@@ -164,7 +164,7 @@ def test_a_run_with_trouble_is_inconclusive_though_its_findings_pass(decide: Jud
 def test_a_run_in_which_nothing_was_checked_is_inconclusive(decide: Judge) -> None:
     judged = decide(GOOD_V1, result("v2"))
     assert judged.decision is Decision.INCONCLUSIVE
-    assert judged.reasons == ("tiny on v2, face execute, observed: nothing was checked",)
+    assert judged.reasons == ("tiny on v2, face execute, observed: no checker was asked",)
 
 
 @pytest.mark.parametrize(("baseline", "candidate"), [(SKIPPED_V1, GOOD_V2), (GOOD_V1, SKIPPED_V2)])
@@ -173,7 +173,7 @@ def test_a_scenario_that_one_pool_skipped_is_inconclusive(
 ) -> None:
     judged = decide(baseline, candidate)
     assert judged.decision is Decision.INCONCLUSIVE
-    assert "was run on one pool only" in judged.reasons[0]
+    assert "was run on one of the two pools only" in judged.reasons[0]
     assert "lacks kill" in judged.reasons[0]
 
 
@@ -202,7 +202,7 @@ def test_no_scenario_at_all_is_inconclusive() -> None:
 def test_a_difference_that_was_declared_and_not_seen_is_a_warning(decide: Judge) -> None:
     judged = decide(GOOD_V1, GOOD_V2, ("v1", "fifo"))
     assert judged.decision is Decision.SAFE
-    assert judged.warnings == ("tiny: v1 was declared to fail fifo, and did not",)
+    assert judged.warnings == ("tiny: v1 was declared to fail fifo, but did not fail it",)
 
 
 def test_a_pool_that_did_not_run_is_not_expected_to_fail(decide: Judge) -> None:

@@ -45,7 +45,7 @@ def test_times_and_pids_are_not_compared_but_what_is_echoed_is(build: Any) -> No
 
 def test_another_outcome_is_a_difference(build: Any) -> None:
     found = compared(build, build.op(0), build.op(0, outcome="CallTimeout", value=None))
-    assert texts(found) == ("operation 0 (echo): result became CallTimeout",)
+    assert texts(found) == ("operation 0 (echo): the outcome result became CallTimeout",)
 
 
 def test_the_text_of_a_command_error_is_an_answer(build: Any) -> None:

@@ -19,7 +19,7 @@ def entry(**fields: Any) -> IntendedDifference:
     [
         ({"reason": " "}, "v1 in fifo gives no reason"),
         ({"until": "soon"}, "until 'soon' is not a date such as 2026-12-31"),
-        ({"until": "2026-13-01"}, "until '2026-13-01' is no day"),
+        ({"until": "2026-13-01"}, "until '2026-13-01' is not a date"),
         ({"checker": "answers"}, "would excuse every answer; give it a label or a kind"),
         ({"label": "x"}, "only an entry for 'answers' may have a label or a kind"),
         ({"kind": DifferenceKind.VALUE}, "only an entry for 'answers' may have a label or a kind"),
@@ -54,6 +54,6 @@ def test_an_answer_is_excused_by_label_and_kind() -> None:
 def test_what_did_not_show_is_told_for_its_pool_only() -> None:
     entries = [entry(), entry(pool="v2"), entry(checker="overlap", until="2025-01-01")]
     assert not_seen(entries, "v1", {"fifo"}, scenario="tiny", today="2026-01-01") == [
-        "tiny: v1 was declared to fail overlap, and did not; the declaration ran out on 2025-01-01"
+        "tiny: v1 was declared to fail overlap, but did not fail it; the declaration ran out on 2025-01-01"
     ]
     assert not_seen(entries, "v3", set(), scenario="tiny", today="2026-01-01") == []
