@@ -49,8 +49,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--poolproof-adapter",
         action="append",
         choices=DEPTHS,
-        help="depth of tests with the fixture `adapter`, repeatable: mock (no process), wire (a scripted worker that "
-        "checks every frame) or real; all that a test allows if not given. Scenarios are real unless it is given",
+        help="the backend of tests with the fixture `adapter` and of scenarios: mock (no process), wire (a "
+        "scripted worker "
+        "that checks every frame) or real. May be repeated (default: for tests every backend that the test allows, for "
+        "scenarios real)",
     )
     group.addoption(
         "--poolproof-seed",

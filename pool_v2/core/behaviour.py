@@ -132,7 +132,7 @@ def require_behaviour(behaviour: object) -> None:
             if isinstance(behaviour, type)
             else f"the object lacks {', '.join(missing)}"
         )
-        raise ConfigError(f"behaviour {told(behaviour)}: a WorkerBehaviour; {lacks}")
+        raise ConfigError(f"behaviour {told(behaviour)}: must be a WorkerBehaviour; {lacks}")
 
 
 def checked(hook: str, answer: object, *allowed: type[Answer]) -> Any:  # noqa: ANN401

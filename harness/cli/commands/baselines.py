@@ -213,7 +213,7 @@ def list_command() -> int:
     rows = []
     for name in store.names():
         report = store.load(name)
-        works = ", ".join(f"{bench.work} ({bench.candidate} beside {bench.baseline})" for bench in report.benches)
+        works = ", ".join(f"{bench.work} ({bench.candidate} against {bench.baseline})" for bench in report.benches)
         rows.append((name, report.created_at, report.commit or "-", report.claim.value, works))
     show_table(Console(), ("baseline", "saved", "commit", "verdict", "works"), rows)
     return Exit.GOOD

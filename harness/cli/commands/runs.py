@@ -94,7 +94,7 @@ def compare_command(
         ),
     ] = 0.0,
 ) -> int:
-    """Run every scenario on both pools and decide whether the candidate may replace the baseline."""
+    """Run every scenario on both pools, and decide whether the candidate may safely replace the baseline."""
     minimum = _minimum(least_cells, least_lines, coverage=coverage or bool(coverage_source))
     found = find_scenarios(scenarios or [], profile=profile, suite=suite)
     one, other = find_pool(baseline), find_pool(candidate)

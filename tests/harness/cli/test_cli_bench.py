@@ -57,7 +57,7 @@ def test_a_bench_is_kept_shown_saved_checked_and_remembered(
     code = main(["bench", *SHORT, "--out", "b", "--budget", "v2.errors <= v1.errors"])
     shown = capsys.readouterr().out
     assert code in (0, 1, 3)
-    assert "v2 beside v1, short_calls" in shown
+    assert "v2 against v1, workload short_calls" in shown
     assert "budget pass: v2.errors <= v1.errors" in shown
     assert "kept: b/bench.json" in shown
     told = json.loads((here / "b" / "bench.json").read_text())

@@ -105,7 +105,10 @@ def test_a_declared_weakness_of_the_baseline_is_the_case_for_the_migration(decid
 def test_a_weakness_of_the_baseline_that_nobody_declared_is_unsafe(decide: Judge) -> None:
     judged = decide(BAD_V1, GOOD_V2)
     assert judged.decision is Decision.UNSAFE
-    assert "v1, face execute, observed, the baseline, fails fifo, and the scenario does not declare it" in judged.reasons[0]
+    assert (
+        "v1, face execute, observed, the baseline, fails fifo, and the scenario does not declare it"
+        in judged.reasons[0]
+    )
 
 
 @pytest.mark.parametrize("declared", [("v2", "fifo"), ("v1", "overlap")])
