@@ -90,7 +90,7 @@ def test_a_recycled_worker_s_sessions_are_handed_over(make_pool: MakePool) -> No
 def test_a_refused_change_is_no_part_of_the_state(make_pool: MakePool, log: Any) -> None:
     pool = make_pool(log)
     append(pool, 1)
-    pool.execute_in_session("s", "put", {"key": "word", "value": "no list"})
+    pool.execute_in_session("s", "put", {"key": "word", "value": "not a list"})
     with pytest.raises(CommandError, match="is not a list"):
         pool.execute_in_session("s", "append", {"key": "word", "value": 1})
     assert (session(pool).version, session(pool).operations) == (2, 3)

@@ -108,7 +108,7 @@ def test_a_bench_is_kept_shown_saved_checked_and_remembered(
         (["bench", "--clients", "0"], "--clients 0: must be a whole number from 1 to 1024"),
         (["bench", "--rounds", "0"], "rounds 0"),
         (["bench", "nothing"], "nothing"),
-        (["bench", "worker_crash"], "inflicts faults"),
+        (["bench", "worker_crash"], "injects faults"),
         (["bench", "--call", "sleep []"], "a command and a JSON object"),
         (["sweep", "--workers", "0"], "--workers '0'"),
         (["sweep", "--workers", "none", "--clients", "none"], "at least one size"),

@@ -131,7 +131,7 @@ def test_a_process_that_is_killed_leaves_a_folder_that_analyses_as_cut_off(
     job._process.kill()
     result = job.result(LIMIT_S)
     assert result.verdict is Verdict.UNKNOWN
-    assert "the run's process broke" in result.trouble
+    assert "the run's process failed" in result.trouble
     gone(*workers)
     (folder,) = out.iterdir()
     (scenario,) = find_scenarios([str(path)])
