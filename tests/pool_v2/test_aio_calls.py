@@ -141,7 +141,7 @@ def test_an_offer_past_the_call_s_deadline_is_a_checkout_timeout(
 
     async def use() -> None:
         async with pool.checkout():
-            with pytest.raises(CheckoutTimeout, match="was free in time") as caught:
+            with pytest.raises(CheckoutTimeout, match="was free before the checkout deadline") as caught:
                 await pool.execute("ping", timeout_s=0.03)
             assert caught.value.holders
         assert await pool.execute("echo", {"value": 1}) == 1

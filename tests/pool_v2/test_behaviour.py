@@ -87,7 +87,7 @@ def test_an_object_without_every_hook_is_no_behaviour() -> None:
         setattr(Other, hook, lambda self, *args: Ok())
     require_behaviour(Other())
     delattr(Other, "ping")
-    with pytest.raises(ConfigError, match="it lacks ping"):
+    with pytest.raises(ConfigError, match="the object lacks ping"):
         require_behaviour(Other())
 
 

@@ -23,9 +23,9 @@ def test_an_impossible_size_or_behaviour_is_refused_at_construction(size: Any, s
     # N1
     with pytest.raises(ConfigError, match="workers"):
         PoolV2(PoolConfig(workers=size))
-    with pytest.raises(ConfigError, match="it is a class, not an object"):
+    with pytest.raises(ConfigError, match="the argument is a class, not an object"):
         PoolV2(behaviour=WorkerBehaviour)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="it lacks init_pool, init_worker"):
+    with pytest.raises(ConfigError, match="the object lacks init_pool, init_worker"):
         PoolV2(behaviour=object())  # type: ignore[arg-type]
 
     def breaks() -> None:

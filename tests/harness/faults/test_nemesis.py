@@ -159,7 +159,7 @@ def test_a_fault_after_the_victims_answer_did_not_land(stage: Theatre) -> None:
 def test_a_fault_whose_moment_never_came_did_not_land(stage: Theatre) -> None:
     stage.stop.set()
     (record,) = stage.strike(KILL)
-    assert (record.landed, record.detail) == (False, "the moment 'victim:sent' never came")
+    assert (record.landed, record.detail) == (False, "the moment for the fault ('victim:sent') never came")
 
 
 def test_a_fault_that_was_still_to_come_when_the_run_was_over_did_not_land(stage: Theatre) -> None:
