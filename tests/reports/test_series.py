@@ -33,7 +33,7 @@ def test_occupancy_has_a_lane_a_worker_and_a_bar_a_stretch_for_each_pool(make_co
     drawing = series.occupancy(_with(make_comparison(), picture).scenarios[0], SIDES)
     bars = _rows(drawing, "bars")
     assert {bar["title"] for bar in bars} == {
-        f"{s}: at most {n} at work at the same time" for s, n in (("v1", 1), ("v2", 4))
+        f"{s}: at most {n} workers at work at the same time" for s, n in (("v1", 1), ("v2", 4))
     }
     mine = [bar for bar in bars if bar["side"] == "v2"]
     assert [bar["lane"] for bar in mine] == ["worker 1", "worker 2", "worker 3", "worker 4", None]
