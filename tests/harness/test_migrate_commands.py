@@ -91,7 +91,7 @@ def test_a_damaged_file_is_told_and_only_a_rollback_or_a_named_step_mends_it(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("canary", "0"), "canary 0: a whole number of percent from 1 to 100"),
+        (("canary", "0"), "canary 0: must be a whole number of percent from 1 to 100"),
         (("canary", "many"), "percent"),
         (("start", "--why", " "), "needs a reason"),
         (("validate", "--soak-s", "0.5"), "--soak-s 0.5: 0, or a number from 1 to 86400"),

@@ -180,7 +180,7 @@ def test_a_difference_that_was_declared_and_not_seen_is_a_warning_on_every_way_o
         (["bench", "--margin", "x"], "--margin 'x': a number is expected"),
         (["bench", "--margin", "5"], "--margin 5: must be a number from 0.001 to 1; 5 % is 0.05"),
         (["bench", "--block-seconds", "0"], "--block-seconds 0: must be a number from 0.01 to 600"),
-        (["bench", "--call", ""], "the call '': a command and a JSON object"),
+        (["bench", "--call", ""], "the call '': expected a command and a JSON object"),
         (["bench", "--call", "sleeep {}"], "--call 'sleeep {}': v1 answered with an error: unknown command"),
         (["bench", "--out", "taken"], "--out taken: there is a file of that name"),
         (["bench", "--out", "taken/in"], "--out taken/in: the folder cannot be made"),

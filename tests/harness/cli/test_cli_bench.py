@@ -134,6 +134,6 @@ def test_the_bench_puts_itself_to_the_test(here: Path, capsys: Capture) -> None:
     assert main(["bench", *SHORT, "--check-yourself", "1", "--out", "c"]) in (0, 1)
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["equal", "planted"]
-    assert all("of 1 quick benches" in line for line in lines)
+    assert all("of 1 quick measurements" in line for line in lines)
     told = json.loads((here / "c" / "alarms.json").read_text())
     assert [len(check["repetitions"]) for check in told] == [1, 1]
