@@ -67,7 +67,7 @@ def test_an_import_of_the_room_alone_brings_no_asyncio() -> None:
 
 
 def test_a_behaviour_is_refused() -> None:
-    with pytest.raises(ConfigError, match="takes no behaviour"):
+    with pytest.raises(ConfigError, match="takes no `behaviour`"):
         AsyncPool(PoolConfig(), behaviour=WorkerBehaviour())
     with PoolV2(PoolConfig(lazy=True), behaviour=WorkerBehaviour()) as pool:
         with pytest.raises(ConfigError, match="cannot share pool"):
