@@ -101,7 +101,10 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.name is not None and not (isinstance(self.name, str) and NAME_PATTERN.fullmatch(self.name)):
-            raise ConfigError(f"name {self.name!r}: 1 to 120 letters, digits, '.', '_' or '-', no mark in front")
+            raise ConfigError(
+                f"name {self.name!r}: must be 1 to 120 letters, digits, '.', '_' or '-', and begin "
+                "with a letter or a digit"
+            )
         _whole("workers", self.workers, least=1, most=1024)
         _whole("overflow", self.overflow, least=0, most=1024)
         _whole("max_frame_bytes", self.max_frame_bytes, least=1024, most=2**32 - 1)  # an init ping fits
@@ -119,44 +122,50 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
             _whole("max_memory_bytes", self.max_memory_bytes, least=2**20, most=2**50)
         _whole("max_idle_pings", self.max_idle_pings, least=1, most=1024)
         if self.session_affinity not in AFFINITIES:
-            raise ConfigError(f"session_affinity {self.session_affinity!r}: one of {', '.join(AFFINITIES)}")
+            raise ConfigError(f"session_affinity {self.session_affinity!r}: must be one of {', '.join(AFFINITIES)}")
         if self.idle_order not in IDLE_ORDERS:
-            raise ConfigError(f"idle_order {self.idle_order!r}: one of {', '.join(IDLE_ORDERS)}")
+            raise ConfigError(f"idle_order {self.idle_order!r}: must be one of {', '.join(IDLE_ORDERS)}")
         pair = self.snapshot_commands
         if pair is not None and not (
             isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(name, str) and name for name in pair)
         ):
-            raise ConfigError(f"snapshot_commands {pair!r}: None or two command names")
+            raise ConfigError(f"snapshot_commands {pair!r}: must be None or two command names")
         for option in ("start_timeout_s", "close_grace_s", "circuit_reset_s", "ping_timeout_s"):
             duration(option, getattr(self, option))
         for option in OPTIONAL_DURATIONS:
             if getattr(self, option) is not None:
                 duration(option, getattr(self, option))
         if not isinstance(self.lazy, bool):
-            raise ConfigError(f"lazy {self.lazy!r}: True or False")
+            raise ConfigError(f"lazy {self.lazy!r}: must be True or False")
         if not isinstance(self.worker_command, str | tuple | list):
-            raise ConfigError(f"worker_command {self.worker_command!r}: a string or a sequence of words")
+            raise ConfigError(f"worker_command {self.worker_command!r}: must be a string or a sequence of words")
         words = self.command_words()
         if not words or not all(isinstance(word, str) and word and "\0" not in word for word in words):
-            raise ConfigError(f"worker_command {self.worker_command!r}: at least one word, none empty")
+            raise ConfigError(f"worker_command {self.worker_command!r}: must have at least one word, and no empty word")
         if not isinstance(self.zygote, bool):
-            raise ConfigError(f"zygote {self.zygote!r}: True or False")
+            raise ConfigError(f"zygote {self.zygote!r}: must be True or False")
         if not isinstance(self.preload, tuple | list) or not all(_module_name(name) for name in self.preload):
-            raise ConfigError(f"preload {self.preload!r}: a sequence of module names")
+            raise ConfigError(f"preload {self.preload!r}: must be a sequence of module names")
         if self.uses_zygote and words != DEFAULT_WORKER_COMMAND:
             option = f"preload {self.preload!r}" if self.preload else f"zygote {self.zygote!r}"
-            raise ConfigError(f"{option} with worker_command {self.worker_command!r}: it forks the default worker")
+            raise ConfigError(
+                f"{option} with worker_command {self.worker_command!r}: a zygote forks the default worker only"
+            )
         if self.worker_cpus is not None and not _processors(self.worker_cpus):
-            raise ConfigError(f"worker_cpus {self.worker_cpus!r}: None or processors by number, 0 to {MOST_CPUS - 1}")
+            raise ConfigError(
+                f"worker_cpus {self.worker_cpus!r}: must be None or numbers of processors, 0 to {MOST_CPUS - 1}"
+            )
         if not isinstance(self.env, dict) or not all(_variable(k, v) for k, v in self.env.items()):
-            raise ConfigError(f"env {self.env!r}: names and values are strings without NUL, a name has no '='")
+            raise ConfigError(
+                f"env {self.env!r}: names and values must be strings without NUL, and names must not contain '='"
+            )
         if self.log_dir is not None and not (
             isinstance(self.log_dir, str) and self.log_dir and "\0" not in self.log_dir
         ):
-            raise ConfigError(f"log_dir {self.log_dir!r}: None or a path")
+            raise ConfigError(f"log_dir {self.log_dir!r}: must be None or a path")
         commands = self.state_commands
         if not isinstance(commands, frozenset | set) or not all(isinstance(command, str) for command in commands):
-            raise ConfigError(f"state_commands {commands!r}: a set of command names")
+            raise ConfigError(f"state_commands {commands!r}: must be a set of command names")
 
     @property
     def uses_zygote(self) -> bool:
@@ -195,7 +204,7 @@ def duration(option: str, *values: float | None) -> float:
     """Return the first of `values` that is not None, in seconds. Raises ConfigError unless 0 < value <= one year."""
     value = next((value for value in values if value is not None), None)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 366 * 86400:
-        raise ConfigError(f"{option} {value!r}: a number of seconds above 0, at most a year")
+        raise ConfigError(f"{option} {value!r}: must be a number of seconds above 0 and at most one year")
     return value
 
 
@@ -217,4 +226,4 @@ def _variable(name: object, value: object) -> bool:
 
 def _whole(option: str, value: int, *, least: int, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ConfigError(f"{option} {value!r}: a whole number from {least} to {most}")
+        raise ConfigError(f"{option} {value!r}: must be a whole number from {least} to {most}")

@@ -50,4 +50,4 @@ def advance(state: WorkerState, step: WorkerStep) -> WorkerState:
     try:
         return TRANSITIONS[state, step]
     except KeyError:
-        raise ValueError(f"a worker that is {state} cannot take the step {step}") from None
+        raise ValueError(f"a worker that is {state} cannot make the transition {step}") from None

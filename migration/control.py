@@ -106,7 +106,7 @@ class Control:
         """Prevent changes during the block. Raises ConfigError unless v1 serves alone."""
         with self._changing:
             if not self.step.plain:
-                raise ConfigError(f"the migration stands at {self.position}, so v2 is in use; roll back first")
+                raise ConfigError(f"the migration is at the step {self.position}, so v2 is in use; roll back first")
             yield
 
     def look(self) -> None:
@@ -126,7 +126,7 @@ class Control:
                     try:
                         self.change(following, who=f"{AUTOMATIC} of {whoami()}", why=told)
                     except StateError as error:
-                        logger.error("the migration stays at %s: %s", self.position, error)
+                        logger.error("the migration stays at the step %s: %s", self.position, error)
 
     def _is_due(self) -> bool:
         long_enough = now_ns() - self._since_ns >= self._plan.step_s * 1e9
@@ -141,7 +141,7 @@ class Control:
         self._stamp = stamp
         entry = self._state.read()
         if entry is None:
-            entry = Entry(sequence=0, mode=Mode.V1, trouble=f"{self._state.path} has gone")
+            entry = Entry(sequence=0, mode=Mode.V1, trouble=f"{self._state.path} no longer exists")
         if entry.trouble or entry.sequence != self._sequence:
             self._take(entry)
 
@@ -164,7 +164,9 @@ class Control:
         except StateError as error:
             if self.trouble != str(error):  # each look tries again, but the error is logged only once
                 self.trouble = str(error)
-                logger.error("the rollback is in force in this process, and could not be written: %s", error)
+                logger.error(
+                    "the rollback is in effect in this process, but could not be written to the state file: %s", error
+                )
             return
         self.trouble = ""
         self._unwritten = None

@@ -83,14 +83,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     def _errors(self, limits: Guardrails, window: str) -> str:
         v1, v2 = self.v1, self.v2
         if v2.in_row >= limits.max_failures_in_row and v1.in_row < limits.max_failures_in_row:
-            return f"errors: the last {v2.in_row} calls of v2 all failed; the latest in {v2.last}"
+            return f"errors: the last {v2.in_row} calls of v2 all failed; the latest error: {v2.last}"
         usual = v1.failed / v1.calls if v1.calls >= limits.min_calls else 0.0
         rate = v2.failed / max(1, v2.calls)
         if v2.calls < limits.min_calls or v2.failed < limits.min_errors or rate - usual <= limits.max_error_rate:
             return ""
         return (
             f"errors: {v2.failed} of {v2.calls} calls of v2 {window} failed ({rate:.1%}; v1 {usual:.1%}; "
-            f"the limit is {limits.max_error_rate:.1%} above it); the latest in {v2.last}"
+            f"the limit is {limits.max_error_rate:.1%} above v1's rate); the latest error: {v2.last}"
         )
 
     def _mismatches(self, limits: Guardrails, window: str) -> str:
@@ -99,8 +99,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         if total < limits.min_calls or len(wrong) / total <= limits.max_mismatch_rate:
             return ""
         return (
-            f"mismatches: {len(wrong)} of {total} copies {window} were answered otherwise ({len(wrong) / total:.1%}; "
-            f"the limit is {limits.max_mismatch_rate:.1%}); the last: {wrong[-1]}"
+            f"mismatches: {len(wrong)} of {total} copied calls {window} got another answer from v2 than from "
+            f"v1 ({len(wrong) / total:.1%}; "
+            f"the limit is {limits.max_mismatch_rate:.1%}); the last mismatch: {wrong[-1]}"
         )
 
     def _latency(self, limits: Guardrails, window: str, in_flight_s: Sequence[float]) -> str:

@@ -26,12 +26,12 @@ POSITION_PATTERN = re.compile(r"canary:(\d{1,3})")
 
 def _whole(option: str, value: int, least: int, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ConfigError(f"{option} {value!r}: a whole number from {least} to {most}")
+        raise ConfigError(f"{option} {value!r}: must be a whole number from {least} to {most}")
 
 
 def _number(option: str, value: float, least: float, most: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise ConfigError(f"{option} {value!r}: a number from {least:g} to {most:g}")
+        raise ConfigError(f"{option} {value!r}: must be a number from {least:g} to {most:g}")
 
 
 class Side(StrEnum):
@@ -59,7 +59,7 @@ class Position(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         least, most = (1, 99) if self.mode is Mode.CANARY else (0, 0)
         if isinstance(self.percent, bool) or not isinstance(self.percent, int) or not least <= self.percent <= most:
-            raise ConfigError(f"mode {self.mode.value}: percent {self.percent!r} is not from {least} to {most}")
+            raise ConfigError(f"mode {self.mode.value}: percent {self.percent!r} must be from {least} to {most}")
 
     @classmethod
     def parse(cls, text: str) -> Position:
@@ -68,13 +68,13 @@ class Position(msgspec.Struct, frozen=True):
             return cls.canary(int(found[1]))
         if text in (Mode.V1, Mode.SHADOW, Mode.V2):
             return cls(Mode(text))
-        raise ConfigError(f"pool version {text!r}: v1, v2, shadow or canary:PERCENT, such as canary:25")
+        raise ConfigError(f"pool version {text!r}: must be v1, v2, shadow or canary:PERCENT, such as canary:25")
 
     @classmethod
     def canary(cls, percent: int) -> Position:
         """Return a canary position of 1 to 100 percent; 100 percent is v2. Raises ConfigError."""
         if not 1 <= percent <= 100:
-            raise ConfigError(f"canary {percent}: a whole number of percent from 1 to 100")
+            raise ConfigError(f"canary {percent}: must be a whole number of percent from 1 to 100")
         return cls(Mode.V2) if percent == 100 else cls(Mode.CANARY, percent)
 
     @property
@@ -173,7 +173,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         Position.parse(self.begin)
         if not self.ramp or list(self.ramp) != sorted(set(self.ramp)) or self.ramp[0] < 1 or self.ramp[-1] != 100:
-            raise ConfigError(f"ramp {self.ramp!r}: rising percentages from 1 on, of which the last is 100")
+            raise ConfigError(f"ramp {self.ramp!r}: must be rising percentages, the first at least 1 and the last 100")
         for option in ("step_s", "shadow_timeout_s", "session_wait_s", "poll_s"):
             duration(option, getattr(self, option))
         _number("poll_s", self.poll_s, 0.01, 0.5)
@@ -182,12 +182,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         _whole("shadow_threads", self.shadow_threads, 1, 64)
         _whole("session_log_bytes", self.session_log_bytes, 0, 2**40)
         if self.back is Moving.STAY:
-            raise ConfigError("back 'stay': after a rollback v2 serves nobody; handover or lost")
+            raise ConfigError("back 'stay': must be handover or lost, because after a rollback v2 serves no sessions")
         for option in ("idempotent", "state_commands"):
             if not all(isinstance(word, str) and word for word in getattr(self, option)):
-                raise ConfigError(f"{option} {getattr(self, option)!r}: a set of command names")
+                raise ConfigError(f"{option} {getattr(self, option)!r}: must be a set of command names")
         if both := self.idempotent & self.state_commands:
-            raise ConfigError(f"idempotent {sorted(both)!r}: state_commands has it too, and copies have no session")
+            raise ConfigError(
+                f"idempotent {sorted(both)!r}: a command of state_commands cannot be idempotent, "
+                "because the copies of shadow mode have no session"
+            )
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:

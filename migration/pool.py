@@ -71,7 +71,7 @@ class MigratingPool:
         on_change: Callable[[Moved], None] | None = None,
     ) -> None:
         if v1 is v2:
-            raise ConfigError("v1 and v2 are one and the same pool")
+            raise ConfigError("v1 and v2 must be two different pools")
         self._plan = plan or Plan()
         self._pid = os.getpid()
         self.capabilities = (frozenset(v1.capabilities) & frozenset(v2.capabilities)) - NOT_OFFERED
@@ -227,7 +227,7 @@ class MigratingPool:
 
     def _require_owner(self) -> None:
         if os.getpid() != self._pid:
-            raise PoolClosed(f"pool {self.name!r} belongs to process {self._pid}; this is a fork of it")
+            raise PoolClosed(f"pool {self.name!r} belongs to process {self._pid}; this process is a forked child")
 
     # The migration.
 
@@ -248,7 +248,7 @@ class MigratingPool:
         """Go to the plan's next step and return it. Raises ConfigError if there is none."""
         following = self._plan.next_step(self.position)
         if following is None:
-            raise ConfigError("v2 serves everything already; there is no next step")
+            raise ConfigError("v2 serves everything already, so there is no next step")
         self.change(following, who=who, why=why)
         return following
 

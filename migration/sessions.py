@@ -81,7 +81,7 @@ class Record:
         self.version += 1
         self.log_bytes += len(command) + len(args)
         if self.log_bytes > limit_bytes:
-            self.doubt = self.doubt or f"its log outgrew {limit_bytes} bytes"
+            self.doubt = self.doubt or f"the session's log outgrew {limit_bytes} bytes"
         if self.doubt:
             self.log.clear()  # an incomplete log is useless
         else:
@@ -89,7 +89,7 @@ class Record:
 
     def unanswered(self, command: str, error: str) -> None:
         """Record that a command that changes state got no response and may have been executed."""
-        self.doubt = self.doubt or f"{command!r} ended in {error}, and may have changed it"
+        self.doubt = self.doubt or f"{command!r} ended in {error}, and may have changed the session's state"
         self.log.clear()
 
     def began(self, side: Side) -> None:
@@ -111,7 +111,7 @@ class Record:
         """Record a handover that failed for a possibly temporary reason. The session is lost after MOST_FAILURES."""
         self.failures += 1
         if self.failures >= MOST_FAILURES:
-            self.lose(f"its handover failed {self.failures} times; the last: {why}")
+            self.lose(f"the handover of the session failed {self.failures} times; the last error: {why}")
 
     def detach(self, side: Side) -> None:
         """Record that the pool `side` is gone, with the session state that it had."""

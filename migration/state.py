@@ -110,10 +110,15 @@ class StateFile:
             before = self.read()
             number = 0 if before is None else before.sequence
             if expected is not None and number != expected:
-                raise StateConflict(f"{self.path} was changed meanwhile: number {number} is in force, not {expected}")
+                raise StateConflict(
+                    f"{self.path} was changed by another process meanwhile: its entry has the "
+                    f"number {number}, not {expected}"
+                )
             history = self.log()
             if before is not None and before.trouble and not history and self._has_content():
-                raise StateError(f"{self.path} is no state file of a migration, and is left alone; name another one")
+                raise StateError(
+                    f"{self.path} is not the state file of a migration and is left unchanged; name another file"
+                )
             entry = Entry(
                 sequence=max([number, *(change.sequence for change in history[-1:])]) + 1,
                 mode=position.mode,

@@ -62,7 +62,7 @@ class Traffic:
         for status in pools[Side.V1].sessions():
             record = self.ledger.begin(status.session_id)
             record.began(Side.V1)
-            record.doubt = "it began before the migration"
+            record.doubt = "the session began before the migration"
 
     # Calls outside sessions.
 
@@ -215,7 +215,7 @@ class Traffic:
                     wait_s = _shorter(checkout_timeout_s, timeout_s)
                     limit_s = duration("checkout_timeout_s", wait_s, self._plan.session_wait_s)
                     if not record.turn.acquire(timeout=limit_s):
-                        told = f"session {session_id!r}: another call of it was at work for {limit_s:g} s"
+                        told = f"session {session_id!r}: another call of the session was running for {limit_s:g} s"
                         raise CheckoutTimeout(told)
                 if ledger.get(session_id) is record:
                     return record
@@ -232,9 +232,12 @@ class Traffic:
         route = route_session(step.position, self._plan, record.session_id, record.home)
         if record.home is Home.NEW or route.act is not Act.GO:
             if route.act is Act.LOSE:
-                record.lose(f"it lived on {record.home}, which no longer serves, and the plan moves no sessions")
+                record.lose(
+                    f"its state is on {record.home}, which no longer serves calls, and the migration "
+                    "plan moves no sessions"
+                )
             elif record.doubt:
-                record.lose(f"it cannot be handed over from {record.home} to {route.side}: {record.doubt}")
+                record.lose(f"the session cannot be handed over from {record.home} to {route.side}: {record.doubt}")
             else:
                 self._build_up(record, route.side, deadline_ns)
             if record.lost:
@@ -254,7 +257,7 @@ class Traffic:
                 args = msgspec.json.decode(change.args)
                 pool.execute(change.command, args, session=record.session_id, timeout_s=_rest_s(deadline_ns))
         except (CommandError, InvalidRequest, SessionLost) as error:
-            record.lose(f"its handover to {side} failed: {error.message}")
+            record.lose(f"the handover of the session to {side} failed: {error.message}")
         except PoolError as error:
             if record.log:  # a session without state has nothing to lose
                 record.handover_failed(f"{type(error).__name__}: {error.message}")
@@ -299,7 +302,9 @@ class Traffic:
         try:
             for record in records:
                 if not record.turn.acquire(timeout=max(remaining_s(until_ns), 0.0)):
-                    raise ConfigError(f"session {record.session_id!r} has a call at work; {side} is replaced after it")
+                    raise ConfigError(
+                        f"session {record.session_id!r} has a running call; {side} is replaced after that call"
+                    )
             for record in records:
                 record.detach(side)
             old, self.pools[side] = self.pools[side], pool

@@ -52,5 +52,5 @@ def _watch(control: weakref.ref[Looking], urgent: threading.Event, stopped: thre
         try:
             found.look()
         except Exception:  # the next look may succeed; without this thread there would be no rollback
-            logger.exception("a look at the migration failed")
+            logger.exception("reading the state of the migration failed")
         del found

@@ -216,7 +216,7 @@ class PoolV2:
         elif live < target:
             reasons.append(f"{live} of {target} workers are ready")
         if self._engine.coordinator.circuit.tripped:
-            reasons.append(f"workers do not start; the last: {self._engine.coordinator.circuit.last_error}")
+            reasons.append(f"workers fail to start; the last error: {self._engine.coordinator.circuit.last_error}")
         return Health(healthy=not reasons, live=live, target=status.target, reasons=tuple(reasons))
 
     def warm_up(self, n: int | None = None) -> int:
@@ -233,7 +233,9 @@ class PoolV2:
         """Return `ready` if it is at least `wanted`. Otherwise raises CircuitOpen or StartFailed with the reason."""
         circuit = self._engine.coordinator.circuit
         if ready < wanted and circuit.refuses(now_ns()):
-            raise CircuitOpen(f"pool {self.name!r}: too many workers failed to start; the last: {circuit.last_error}")
+            raise CircuitOpen(
+                f"pool {self.name!r}: too many workers failed to start; the last error: {circuit.last_error}"
+            )
         if ready < wanted:
             raise StartFailed(f"pool {self.name!r}: {ready} of {wanted} workers are ready; {circuit.last_error}")
         return ready

@@ -20,7 +20,8 @@ def noted_grid(result: RunResult) -> Grid | None:
         return None
     left = picture.notable - len(picture.noted)
     return Grid(
-        caption=f"{len(picture.noted)} of {picture.notable} calls worth a look, of {result.metrics.ops} in all",
+        caption=f"{len(picture.noted)} of {picture.notable} notable calls (failed, slow, or named in a finding) "
+        f"of {result.metrics.ops} calls in all",
         columns=(
             "call",
             "why",
@@ -28,14 +29,14 @@ def noted_grid(result: RunResult) -> Grid | None:
             "client",
             "worker",
             "ended",
-            "at, s",
+            "start, s",
             "waited, ms",
             "served, ms",
-            "took, ms",
-            "",
+            "whole time, ms",
+            "error",
         ),
         rows=tuple(_noted(one) for one in picture.noted),
-        more=f"{left} more are in {result.folder}/history.jsonl, with every other call" if left else "",
+        more=f"{left} more notable calls, and all other calls, are in {result.folder}/history.jsonl" if left else "",
     )
 
 
@@ -73,13 +74,14 @@ def recovery_grid(row: ScenarioComparison, sides: tuple[str, str]) -> Grid | Non
         return None
     left = len(found) - MOST_RECOVERIES
     return Grid(
-        caption="How each pool came back after each fault",
-        columns=("pool", "fault", "first result after", "full size after", "calls lost"),
+        caption="How each pool recovered after each fault: the time to its first result and to its full size, "
+        "and the calls lost",
+        columns=("pool", "fault", "time to first result", "time to full size", "calls lost"),
         rows=tuple(
             (side, one.kind.value, _after(one.first_ok_s), _after(one.full_size_s), str(one.lost))
             for side, one in found[:MOST_RECOVERIES]
         ),
-        more=f"{left} more are in comparison.json" if left > 0 else "",
+        more=f"{left} more faults are in comparison.json" if left > 0 else "",
     )
 
 
@@ -89,8 +91,9 @@ def runs_grid(row: ScenarioComparison) -> Grid | None:
         return None
     declared = {(d.made_in, d.checker) for d in row.differences if d.reason}
     return Grid(
-        caption="Every run: as shipped, observed, and through the other faces",
-        columns=("pool", "face", "observed", "verdict", "what was found", "again with"),
+        caption="Every run of the scenario: without an observer (as shipped), with an observer, and through the "
+        "other faces",
+        columns=("pool", "face", "observed", "verdict", "findings that did not pass", "command to run it again"),
         rows=tuple(_run(result, declared) for result in row.all_runs if not result.skipped),
     )
 
@@ -110,4 +113,4 @@ def _run(result: RunResult, declared: set[tuple[str, str]]) -> tuple[str | Mark,
 
 
 def _after(seconds: float | None) -> str | Mark:
-    return Mark("not seen", Tone.DOUBT) if seconds is None else f"{seconds * 1e3:.0f} ms"
+    return Mark("not observed", Tone.DOUBT) if seconds is None else f"{seconds * 1e3:.0f} ms"

@@ -60,7 +60,7 @@ def _tips(**titles: str) -> list[alt.Tooltip]:
 
 def _shade(name: str, data: alt.NamedData | None = None) -> Drawn:
     # A fault is a line at the time when it landed, and a shaded area until the pool had recovered.
-    tooltip = _tips(fault="fault", told="what came of it", start="at, s", took="itself again after, s")
+    tooltip = _tips(fault="fault", told="effect", start="time, s", took="recovered after, s")
     chart = alt.Chart(data) if data is not None else alt.Chart()
     chart = chart.transform_filter("isValid(datum.fault)")
     shade = chart.mark_rect(color=FAULT_COLOUR, opacity=0.16).encode(x="start:Q", x2="end:Q", tooltip=tooltip)
@@ -82,11 +82,11 @@ def occupancy(sides: Sides) -> Drawn:
             color=_side(sides, legend=False),
             opacity=alt.Opacity("weight:Q", scale=alt.Scale(domain=[0, 1], range=[0.12, 1]), legend=None),
             tooltip=_tips(
-                lane="who",
-                what="what",
+                lane="worker",
+                what="command",
                 ended="ended",
-                busy="at work",
-                calls="calls begun",
+                busy="share of time at work",
+                calls="calls started",
                 start="from, s",
                 end="to, s",
             ),
@@ -125,7 +125,9 @@ def flow(sides: Sides) -> Drawn:
     """Results per second and response times over the run; faults are shaded."""
     data = alt.NamedData("flow")
     x = alt.X("start:Q", title=None)
-    tooltip = _tips(side="pool", start="from, s", results="results", others="other ends", p50="p50, ms", max="max, ms")
+    tooltip = _tips(
+        side="pool", start="from, s", results="results", others="calls without a result", p50="p50, ms", max="max, ms"
+    )
     rate = (
         alt.Chart(data)
         .mark_line(interpolate="step-after", strokeWidth=2)
@@ -140,10 +142,10 @@ def flow(sides: Sides) -> Drawn:
     )
     seen = alt.Chart(data).transform_filter("isValid(datum.p50)")
     log = alt.Scale(type="log")
-    time = alt.X("start:Q", title="seconds since the run began; a cross: calls that ended without a result")
+    time = alt.X("start:Q", title="seconds since the run began; a cross marks calls that ended without a result")
     band = seen.mark_rule(strokeWidth=3, opacity=0.3).encode(
         x=time,
-        y=alt.Y("p50:Q", title="ms: p50 to max, log", scale=log, axis=FEW),
+        y=alt.Y("p50:Q", title="response time in ms: p50 to max, log scale", scale=log, axis=FEW),
         y2="max:Q",
         color=_side(sides),
         tooltip=tooltip,
@@ -182,9 +184,13 @@ def forest(_: Sides) -> Drawn:
     data = alt.NamedData("ratios")
     what = alt.Y("what:N", title=None, sort=None)
     colour = alt.Color("tone:N", scale=alt.Scale(domain=["good", "doubt", "bad"], range=_TONE_RANGE), legend=None)
-    tooltip = _tips(what="what", ratio="ratio", low="from", high="to", told="which means")
+    tooltip = _tips(what="what", ratio="ratio", low="from", high="to", told="meaning")
     scale = alt.Scale(type="log", nice=False, padding=12)
-    x = alt.X("low:Q", title="candidate over baseline, log scale; dashed: equally fast, dotted: margin", scale=scale)
+    x = alt.X(
+        "low:Q",
+        title="candidate divided by baseline, log scale; dashed line: equally fast, dotted line: margin",
+        scale=scale,
+    )
     interval = alt.Chart(data).mark_rule(strokeWidth=4).encode(x=x, x2="high:Q", y=what, color=colour, tooltip=tooltip)
     point = (
         alt.Chart(data)
@@ -219,7 +225,7 @@ def response(sides: Sides) -> Drawn:
         tooltip=tooltip,
     )
     scale = alt.Scale(type="log")
-    title = "response time in ms, log scale: point p50, tick p90, line to p99"
+    title = "response time in ms, log scale: a point at p50, a tick at p90, a line to p99"
     line = base.mark_rule(strokeWidth=2).encode(x=alt.X("p50:Q", title=title, scale=scale, axis=FEW), x2="p99:Q")
     tick = base.mark_tick(thickness=2, size=8).encode(x=alt.X("p90:Q", scale=scale))
     point = base.mark_point(filled=True, size=40).encode(x=alt.X("p50:Q", scale=scale))
@@ -228,13 +234,13 @@ def response(sides: Sides) -> Drawn:
 
 def overlap(sides: Sides) -> Drawn:
     """The largest number of workers at work at the same time, for both pools in every scenario."""
-    title = "workers at work at the same time, at most"
+    title = "largest number of workers at work at the same time"
     return _bars(alt.X("value:Q", title=title, axis=alt.Axis(format="d", tickMinStep=1)), "overlap", sides)
 
 
 def throughput(sides: Sides) -> Drawn:
     """Results per second of both pools in every scenario, time lost to faults included."""
-    title = "results per second, as run (with faults and pauses), log scale"
+    title = "results per second during the run, faults and pauses included, log scale"
     return _bars(alt.X("value:Q", title=title, scale=alt.Scale(type="log"), axis=FEW), "throughput", sides)
 
 
@@ -277,7 +283,7 @@ def trend(_: Sides) -> Drawn:
         ),
         tooltip=_tips(run="run", when="made", what="what", ratio="ratio", low="from", high="to", decision="decision"),
     )
-    y = alt.Y("ratio:Q", title="throughput, candidate over baseline", scale=alt.Scale(zero=True))
+    y = alt.Y("ratio:Q", title="throughput, candidate divided by baseline", scale=alt.Scale(zero=True))
     return alt.layer(
         base.mark_rule(strokeWidth=3, opacity=0.5).encode(y=alt.Y("low:Q"), y2="high:Q"),
         base.mark_point(filled=True, size=70, opacity=1).encode(y=y),

@@ -22,12 +22,13 @@ def cells_section(comparison: Comparison) -> Section | None:
     kinds = len(FaultKind)
     passed = sum(cell.passed > 0 for cell in cells)
     told = [
-        f"{passed} of {len(cells)} cells that were tried were passed by {comparison.candidate}; "
-        f"the declared minimum for SAFE is {comparison.minimum.cells}",
-        f"{kinds - len(untried)} of {kinds} kinds of faults landed in some scenario",
+        f"{passed} of {len(cells)} tried cells (combinations of fault, workload and configuration) were passed "
+        f"by {comparison.candidate}; "
+        f"SAFE requires at least {comparison.minimum.cells}",
+        f"{kinds - len(untried)} of {kinds} kinds of faults were in effect in at least one scenario",
     ]
     if untried:
-        told.append(f"never landed here: {', '.join(untried)}")
+        told.append(f"kinds of faults that were never in effect here: {', '.join(untried)}")
     return Section(
         key="cells",
         title="What was tried",
@@ -49,15 +50,15 @@ def faces_section(comparison: Comparison) -> Section | None:
         return None
     faces = sorted({cell.face for cell in cells})
     told = [
-        f"{comparison.candidate} was called through {len(faces)} faces: {', '.join(faces)}",
-        "each scenario as shipped and observed through execute; through the others as few as meet each kind of fault "
-        "and of workload (profile full: all)",
+        f"{comparison.candidate} was called in {len(faces)} ways (faces): {', '.join(faces)}",
+        "each scenario ran through the face execute, without an observer (as shipped) and with one; through every "
+        "other face, enough scenarios ran to meet each kind of fault and of workload (with the profile full: all)",
     ]
     if comparison.not_met:
-        told.append(f"never met in this profile: {', '.join(comparison.not_met)}")
+        told.append(f"combinations that no run of this profile covers: {', '.join(comparison.not_met)}")
     return Section(
         key="faces",
-        title="Through which faces",
+        title="Ways to call the pool (faces)",
         sentences=tuple(told),
         grids=(
             Grid(
@@ -152,21 +153,21 @@ def coverage_section(cover: Cover) -> Section:
         sentences=(
             f"the scenarios executed {executed} of {statements} statements ({cover.percent:.1f} %) and {taken} of "
             f"{branches} branches of {', '.join(cover.sources)}, workers included",
-            "what no scenario ever did is listed by file: no verdict here says anything about those lines",
+            "lines that no scenario executed are listed by file; this report says nothing about those lines",
         ),
         grids=(
             Grid(
-                caption="By file, the least covered first: what no scenario ever did",
-                columns=("file", "statements", "branches", "lines that never ran", "branches that were never taken"),
+                caption="By file, the least covered first: lines and branches that no scenario executed",
+                columns=("file", "statements", "branches", "lines never executed", "branches never taken"),
                 rows=tuple(_file(file) for file in sorted(cover.files, key=lambda file: _share(file))),
             ),
             Grid(
-                caption="By scenario: what it executed on the candidate",
-                columns=("scenario", "lines", "branches", "lines that no other executed"),
+                caption="By scenario: lines and branches of the candidate that it executed",
+                columns=("scenario", "lines", "branches", "lines that only this scenario executed"),
                 rows=tuple(
                     (one.scenario, str(one.lines), str(one.branches), str(one.alone)) for one in cover.scenarios
                 ),
-                more="the lines of each scenario are in comparison.json, under coverage.scenarios",
+                more="the executed lines of each scenario are in comparison.json, under coverage.scenarios",
             ),
         ),
     )

@@ -41,7 +41,7 @@ def workflow_commands(view: View) -> list[str]:
     kind = {Decision.SAFE: "notice", Decision.INCONCLUSIVE: "warning", Decision.UNSAFE: "error"}[view.source.decision]
     lines = [_command(kind, f"poolproof: {view.decision}", f"{view.headline} {view.lead}")]
     found = [
-        (cell.tone, f"{row.name} on {cell.pool}: {cell.word}", f"{cell.note}\nagain: {cell.replay}")
+        (cell.tone, f"{row.name} on {cell.pool}: {cell.word}", f"{cell.note}\nto run it again: {cell.replay}")
         for row in view.rows
         for cell in row.cells
         if cell.tone in (Tone.BAD, Tone.DOUBT)
@@ -53,7 +53,7 @@ def workflow_commands(view: View) -> list[str]:
     ]
     left = len(found) - (MOST_ANNOTATIONS - 1)
     if left > 0:
-        lines.append(_command("warning", "poolproof", f"{left} more are in the report"))
+        lines.append(_command("warning", "poolproof", f"{left} more annotations are in the report"))
     return lines
 
 

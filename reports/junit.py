@@ -51,7 +51,7 @@ def _judge(case: Xml.Element, cell: Cell) -> None:
         f"{found.word}  {found.checker}  {found.claim}" + "".join(f"\n    {example}" for example in found.examples)
         for found in cell.findings
     )
-    text = printable(f"{evidence}\nagain with: {cell.replay}".strip())
+    text = printable(f"{evidence}\nto run it again: {cell.replay}".strip())
     match cell.tone:
         case Tone.BAD:
             Xml.SubElement(case, "failure", message=printable(cell.note), type="finding").text = text

@@ -99,9 +99,15 @@ def bench_section(data: bytes) -> Section:
     report = msgspec.json.decode(data, type=_BenchReport)
     rows: list[tuple[str | Mark, ...]] = []
     budgets: list[tuple[str | Mark, ...]] = []
-    told = [f"{report.claim}: over {len(report.benches)} benches, {report.created_at}; {report.command}".rstrip("; ")]
+    told = [
+        f"{report.claim}: the verdict over {len(report.benches)} measurements, {report.created_at}; "
+        f"{report.command}".rstrip("; ")
+    ]
     for bench in report.benches:
-        told += [f"{bench.work}: not to be quoted: {problem}" for problem in bench.validity.problems]
+        told += [
+            f"{bench.work}: invalid, so these figures must not be quoted: {problem}"
+            for problem in bench.validity.problems
+        ]
         told += [f"{bench.work}: {warning}" for warning in bench.validity.warnings]
         for test in bench.tests:
             ratio = test.ratio
@@ -119,7 +125,7 @@ def bench_section(data: bytes) -> Section:
         budgets += [(bench.work, one.text, _word(one.verdict.value), one.why) for one in bench.budgets]
     grids = [
         Grid(
-            caption="Candidate over baseline, each metric with its 95 % interval",
+            caption="Candidate divided by baseline, each metric with its 95 % interval",
             columns=("work", "metric", "verdict", "ratio", "interval", "margin", "what would settle it"),
             rows=tuple(rows),
         )
@@ -160,7 +166,8 @@ def _bench_forest(report: _BenchReport) -> Drawing | None:
             "ratios": Table(("what", "ratio", "low", "high", "tone", "told", "text"), tuple(rows)),
             "limits": limits,
         },
-        caption="Each metric's ratio with its 95 % interval; the table says which side is better, and its margin.",
+        caption="The ratio of each metric with its 95 % interval. The table below says which direction is "
+        "better, and the margin.",
         words="; ".join(f"{row[0]} {row[6]}: {row[5]}" for row in rows),
     )
 
@@ -190,11 +197,11 @@ def sweep_section(data: bytes, sides: tuple[str, str]) -> Section:
     drawing = Drawing(
         kind="curves",
         tables={"curves": Table(("side", "metric", "x", "y", "low", "high"), tuple(rows))},
-        caption=f"How throughput and latency grow with clients and workers: {sweep.call}.",
+        caption=f"How throughput and latency change with the number of clients and workers: {sweep.call}.",
         words="; ".join(f"{curve.pool} by {curve.axis}: {curve.text}" for curve in sweep.curves if curve.text),
     )
     law = Grid(
-        caption="The universal scalability law through the points, and where growth ends",
+        caption="The universal scalability law fitted to the points, and the size at which growth ends",
         columns=("pool", "against", "serial share", "coherency", "peak", "knee"),
         rows=tuple(
             (one.pool, one.axis, *(_figure(value) for value in (one.contention, one.coherency, one.peak, one.knee)))
@@ -249,8 +256,8 @@ def matrix_section(data: bytes) -> Section:
         sentences=tuple(sentences(matrix)),
         grids=(
             Grid(
-                caption="Bugs that were planted to try out the harness, and who found them",
-                columns=("mutant", "about", "breaks", "found with seeds", "by"),
+                caption="Bugs planted on purpose to test the harness, and the checker that found each bug",
+                columns=("mutant", "about", "breaks", "found with so many seeds", "by"),
                 rows=tuple(rows),
             ),
         ),

@@ -104,10 +104,10 @@ def occupancy(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None
         metrics, picture = result.metrics, result.picture
         if not metrics.timeline:
             continue
-        title = f"{side}: at most {metrics.overlap_max} at work at the same time"
+        title = f"{side}: at most {metrics.overlap_max} workers at work at the same time"
         words.append(title)
         if picture.shares:
-            left.append(f"{side}'s {picture.stretches} stretches of work are drawn as shares of time, all of them")
+            left.append(f"the chart of {side} shows all {picture.stretches} stretches of work as shares of time")
             for share in picture.shares:
                 lane = "all other workers" if share.worker == OTHERS else f"worker {share.worker}"
                 at = (round(share.start_s, 4), round(share.end_s, 4), round(share.share, 3), share.calls)
@@ -125,8 +125,8 @@ def occupancy(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None
         tables={"bars": Table(fields, tuple(rows))},
         caption=". ".join(
             (
-                "Who was at work when, by the workers' own journals: a bar is one call being served, paler if it ended "
-                "otherwise than with an answer",
+                "Which worker was at work at which time, by the workers' own journals. A bar is one call; it is paler "
+                "if the call failed",
                 *left,
             )
         )
@@ -178,7 +178,7 @@ def ecdf(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None:
             "steps": Table(("side", "ms", "share"), tuple(steps)),
             "quantiles": Table(("side", "name", "ms", "share"), tuple(marks)),
         },
-        caption="How many of the calls took at most so long; points are p50, p90 and p99.",
+        caption="The share of calls that took at most the given time. The points are p50, p90 and p99.",
         words="; ".join(words),
     )
 
@@ -209,9 +209,9 @@ def flow(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None:
         },
         caption="Throughput and response times over the run"
         + (
-            ": a fault is a dashed line where it landed, shaded until the pool was itself again."
+            ". A dashed line marks a fault; the shaded time after it lasts until the pool had recovered."
             if struck
-            else "; no fault was planned from outside."
+            else ". The scenario injects no fault from outside."
         ),
         words="; ".join(words),
     )
@@ -239,11 +239,11 @@ def levels(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None:
             )
     if not rows:
         return None
-    more = "; of each group of samples the one with the most memory" if thinned else ""
+    more = "; of each group of samples, the sample with the most memory is shown" if thinned else ""
     return Drawing(
         kind="levels",
         tables={"levels": Table(("side", "at", "memory, MB", "descriptors", "threads", "children"), tuple(rows))},
-        caption=f"What the run's own process held: the pool's side of it{more}.",
+        caption=f"Memory, file descriptors, threads and child processes of the process that owns the pool{more}.",
         words="; ".join(words),
     )
 
@@ -274,8 +274,8 @@ def forest(speeds: Sequence[Speed]) -> Drawing | None:
             "ratios": Table(("what", "ratio", "low", "high", "tone", "told", "text"), tuple(rows)),
             "limits": Table(("name", "at"), (("equally fast", 1.0), ("margin", 1 - MARGIN))),
         },
-        caption="How many times the baseline's throughput the candidate has, with its 95 % interval over paired "
-        f"blocks. Dashed: equally fast; dotted: the margin of {MARGIN:.0%}.",
+        caption="The candidate's throughput divided by the baseline's, with its 95 % interval over paired blocks. "
+        f"Dashed line: equally fast; dotted line: the margin of {MARGIN:.0%}.",
         words="; ".join(f"{row[0]}: {row[6]}, {row[5]}" for row in rows),
     )
 
@@ -293,20 +293,27 @@ def response(comparison: Comparison, sides: tuple[str, str]) -> Drawing | None:
     return Drawing(
         kind="response",
         tables={"response": Table(("scenario", "side", "p50", "p90", "p99", "calls"), tuple(rows))},
-        caption="Response times of every scenario, waiting included.",
-        words=f"response times of {len({row[0] for row in rows})} scenarios; each is in its own part as text",
+        caption="Response times of every scenario, including the wait for a worker.",
+        words=f"response times of {len({row[0] for row in rows})} scenarios; the figures are in each scenario's "
+        "part below",
     )
 
 
 def overlap(comparison: Comparison, sides: tuple[str, str]) -> Drawing | None:
     """The largest number of workers at work at the same time in every scenario; None if none was recorded."""
-    caption = "How many workers were at work at the same time, at most."
+    caption = "The largest number of workers at work at the same time, in every scenario."
     return _bars(comparison, sides, "overlap", "overlap_max", caption)
 
 
 def throughput(comparison: Comparison, sides: tuple[str, str]) -> Drawing | None:
     """Results per second of both pools in every scenario; None if none was recorded."""
-    return _bars(comparison, sides, "throughput", "throughput_per_s", "Results per second of every scenario, as run.")
+    return _bars(
+        comparison,
+        sides,
+        "throughput",
+        "throughput_per_s",
+        "Results per second in every scenario, including the time lost to faults and pauses.",
+    )
 
 
 def _bars(comparison: Comparison, sides: tuple[str, str], kind: str, field: str, caption: str) -> Drawing | None:

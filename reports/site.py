@@ -57,10 +57,10 @@ def build_index(found: Sequence[Stored], unread: Sequence[str] = ()) -> Index:
     entries = tuple(_entry(number, one) for number, one in enumerate(runs, 1))
     parts = [part for part in (_trends(runs), *_histories(runs)) if part is not None]
     if not runs:
-        return Index(lead="No run was found.", entries=(), parts=(), unread=tuple(unread))
+        return Index(lead="No stored comparison was found.", entries=(), parts=(), unread=tuple(unread))
     last = runs[-1].comparison
     safe = sum(one.comparison.decision is Decision.SAFE for one in runs)
-    lead = f"{len(runs)} runs, {safe} of them SAFE. The last, of {last.created_at}: {last.decision.value}."
+    lead = f"{len(runs)} comparisons, {safe} of them SAFE. The latest, of {last.created_at}: {last.decision.value}."
     return Index(lead=lead, entries=entries[::-1], parts=tuple(parts), unread=tuple(unread))
 
 
@@ -73,7 +73,7 @@ def _entry(number: int, one: Stored) -> Entry:
         name=one.name,
         page=one.page,
         made=comparison.created_at,
-        title=f"{comparison.candidate} for {comparison.baseline}, seed {comparison.seed}, {comparison.profile}",
+        title=f"{comparison.candidate} replacing {comparison.baseline}, seed {comparison.seed}, {comparison.profile}",
         decision=Mark(comparison.decision.value, _TONES[comparison.decision]),
         speeds="; ".join(f"{s.scenario} {s.ratio:.2f} × ({s.low:.2f} to {s.high:.2f})" for s in comparison.speeds)
         or "–",
@@ -87,7 +87,7 @@ def _trends(runs: Sequence[Stored]) -> Section | None:
         (
             number,
             one.comparison.created_at,
-            f"{speed.scenario}: {one.comparison.candidate} for {one.comparison.baseline}",
+            f"{speed.scenario}: {one.comparison.candidate} replacing {one.comparison.baseline}",
             speed.ratio,
             speed.low,
             speed.high,
@@ -125,10 +125,11 @@ def _histories(runs: Sequence[Stored]) -> list[Section]:
             (name, *(Mark(_SIGNS[tones[name]], tones[name]) if name in tones else "" for _, tones in mine))
             for name in names
         ]
-        left = f"the {len(runs) - len(shown)} runs before are in the table above only" if first > 1 else ""
+        left = f"the {len(runs) - len(shown)} earlier comparisons are in the table above only" if first > 1 else ""
         grids.append(
             Grid(
-                caption=f"What {candidate} made of each scenario, run by run ({candidate} for {baseline})",
+                caption=f"The verdict on {candidate} in each scenario, one column for each comparison "
+                f"({candidate} replacing {baseline})",
                 columns=("scenario", *(str(number) for number, _ in mine)),
                 rows=tuple(rows),
                 more=left,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from poolproof.harness.compare.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
+from poolproof.harness.compare.glossary import MEANINGS, TERMS
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Decision, Verdict
 from poolproof.reports import series
@@ -78,7 +79,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """The whole report. `lead` is the result in one sentence, `hero` the timeline chart that shows it.
 
-    `settles` says what would change the decision. `sections` are present only if there are data for them.
+    `settles` says what would change the decision. `sections` are present only if there are data for them. `terms` and
+    `numbers` (such as G1) are the glossary, each with its meaning.
     """
 
     title: str
@@ -97,11 +99,20 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     overview: tuple[Drawing, ...]
     ledger: Grid | None
     sections: tuple[Section, ...]
+    terms: tuple[tuple[str, str], ...]
+    numbers: tuple[tuple[str, str], ...]
     facts: tuple[tuple[str, str], ...]
     source: Comparison
 
 
-FIGURES = ("calls", "outcomes", "throughput", "response p50 / p90 / p99", "at work at once", "took")
+FIGURES = (
+    "calls",
+    "outcomes",
+    "throughput",
+    "response p50 / p90 / p99",
+    "workers at work at the same time",
+    "duration",
+)
 
 _TONES = {Decision.SAFE: Tone.GOOD, Decision.INCONCLUSIVE: Tone.DOUBT, Decision.UNSAFE: Tone.BAD}
 
@@ -121,10 +132,12 @@ def build_view(comparison: Comparison, sections: Sequence[Section] = ()) -> View
         )
     )
     told = {
-        f"{d.pool} fails {row.name} as declared: {d.reason}" for row in comparison.scenarios for d in row.differences
+        f"{d.pool} fails {row.name}, as declared beforehand: {d.reason}"
+        for row in comparison.scenarios
+        for d in row.differences
     }
     return View(
-        title=f"{comparison.candidate} for {comparison.baseline}",
+        title=f"{comparison.candidate} replacing {comparison.baseline}",
         decision=comparison.decision.value,
         tone=_TONES[comparison.decision],
         headline=_headline(comparison),
@@ -145,9 +158,19 @@ def build_view(comparison: Comparison, sections: Sequence[Section] = ()) -> View
         ),
         ledger=_ledger(comparison),
         sections=tuple(sections),
+        terms=tuple(TERMS.items()),
+        numbers=_numbers(comparison),
         facts=_facts(comparison),
         source=comparison,
     )
+
+
+def _numbers(comparison: Comparison) -> tuple[tuple[str, str], ...]:
+    # The guarantees and failures that the scenarios and findings mention.
+    mentioned = {number for row in comparison.scenarios for number in (*row.failures, *row.guarantees)}
+    results = (result for row in comparison.scenarios for result in row.all_runs)
+    mentioned.update(number for result in results for found in result.findings for number in found.guarantees)
+    return tuple((number, meaning) for number, meaning in MEANINGS.items() if number in mentioned)
 
 
 def _headline(comparison: Comparison) -> str:
@@ -196,16 +219,26 @@ def _lead(comparison: Comparison) -> str:
         )
     before, after = _overlaps(comparison)
     if before is not None and after is not None:
-        serial = f"{one} is serial: never more than one" if before == 1 else f"{one} on up to {before}"
+        serial = (
+            (f"{one} is serial: it never works on more than one call")
+            if before == 1
+            else f"{one} works on up to {before} calls"
+        )
         parts.append(f"works on up to {after} calls at the same time ({serial})")
     told = (", and ".join((", ".join(parts[:-1]), parts[-1])) if len(parts) > 1 else parts[0]) + "."
     match comparison.decision:
         case Decision.SAFE:
             return told
         case Decision.UNSAFE:
-            return f"Against it: {comparison.reasons[0] if comparison.reasons else 'no reason was kept'}. {told}"
+            return (
+                "The most important reason against it: "
+                f"{comparison.reasons[0] if comparison.reasons else 'no reason was kept'}. {told}"
+            )
         case Decision.INCONCLUSIVE:
-            return f"Open: {comparison.reasons[0] if comparison.reasons else 'no reason was kept'}. {told}"
+            return (
+                "The most important open question: "
+                f"{comparison.reasons[0] if comparison.reasons else 'no reason was kept'}. {told}"
+            )
 
 
 def _ledger(comparison: Comparison) -> Grid | None:
@@ -214,7 +247,7 @@ def _ledger(comparison: Comparison) -> Grid | None:
         for found in row.differences:
             status = Mark("declared", Tone.DECLARED) if found.reason else Mark("undeclared", Tone.BAD)
             if found.ran_out:
-                status = Mark("declaration ran out", Tone.BAD)
+                status = Mark("declaration has run out", Tone.BAD)
             what = "answers" if found.kind == "answers" else found.checker
             rows.append(
                 (row.name, found.made_in or found.pool, what, found.text, status, found.reason or found.ran_out or "–")
@@ -223,7 +256,7 @@ def _ledger(comparison: Comparison) -> Grid | None:
     if not rows:
         return None
     return Grid(
-        caption="Everything in which the pools differ, and what was declared and did not show.",
+        caption="All differences between the pools, declared or not, and declared differences that did not occur.",
         columns=("scenario", "pool", "in", "difference", "status", "reason"),
         rows=tuple(rows),
     )
@@ -248,7 +281,7 @@ def _tiles(comparison: Comparison) -> tuple[Tile, ...]:
         serial = " — it is serial" if overlaps[0] == 1 else ""
         tiles.append(
             Tile(
-                label="at work at the same time, at most",
+                label="workers at work at the same time",
                 figure=f"{one}: {overlaps[0]}  {other}: {overlaps[1]}",
                 note=f"of {comparison.workers} workers; {one} never had more than {overlaps[0]}{serial}",
                 tone=Tone.GOOD if (overlaps[1] or 0) >= (overlaps[0] or 0) else Tone.BAD,
@@ -274,7 +307,7 @@ def _tiles(comparison: Comparison) -> tuple[Tile, ...]:
             Tile(
                 label=f"scenarios that {pool} passes",
                 figure=f"{passed} of {len(ran)}",
-                note=", ".join(told) or "none failed, none is in doubt",
+                note=", ".join(told) or "no scenario failed, and none is undecided",
                 tone=Tone.GOOD if passed == len(ran) else Tone.DECLARED if pool == one else Tone.BAD,
             )
         )
@@ -289,34 +322,39 @@ def _what_settles(comparison: Comparison) -> tuple[str, ...]:
     results = [result for row in comparison.scenarios for result in row.all_runs]
     open_ends = [d for row in comparison.scenarios for d in row.differences if not d.reason]
     if any(d.pool == other and d.kind == "finding" for d in open_ends):
-        advice.append(f"each failure of {other} mended, or shown to be the scenario's own mistake; its part replays it")
+        advice.append(
+            f"fix each failure of {other}, or show that the scenario itself is wrong; the scenario's "
+            "part below has the command that runs it again"
+        )
     if any(d.pool == one and d.kind == "finding" for d in open_ends):
         advice.append(
-            f"each undeclared failure of {one} explained: declare it with a reason if it is a known weakness, or run "
-            "again on a quieter machine if it is not"
+            f"explain each undeclared failure of {one}: declare it with a reason if it is a known weakness, "
+            "otherwise run "
+            "the scenario again on a quieter machine"
         )
     if any(d.kind == "answers" for d in open_ends):
-        advice.append("each difference in answers declared with a reason, or gone")
+        advice.append("declare each difference in answers with a reason, or remove it")
     if any(speed.low < 1 <= speed.high for speed in comparison.speeds):
-        advice.append("more pairs of blocks on a quiet machine: --profile full")
+        advice.append("measure more rounds on a quiet machine, with --profile full")
     if any(result.trouble for result in results):
-        advice.append("the runs that broke, run again once what broke them is mended; each says what it was")
+        advice.append("fix the cause of each run that broke, which the run names, and run it again")
     if any(f.checker == "fault_landed" and f.verdict is Verdict.UNKNOWN for r in results for f in r.findings):
-        advice.append("another seed or a quieter machine, so that the fault lands in the middle of a call")
+        advice.append("use another seed or a quieter machine, so that the fault hits a call")
     if any(bool(row.baseline.skipped) != bool(row.candidate.skipped) for row in comparison.scenarios):
-        advice.append("only scenarios that both pools have the capabilities for")
-    return tuple(advice) or ("each open point above, decided by a run that records what its checker needs",)
+        advice.append("choose only scenarios that both pools can run")
+    return tuple(advice) or ("decide each open point above by a run that records what the checker needs",)
 
 
 def _row(row: ScenarioComparison, comparison: Comparison) -> Row:
-    compared = f"{row.answers_compared} answers compared" if row.answers_compared else "answers are not compared"
+    compared = f"{row.answers_compared} answers compared" if row.answers_compared else "no answers compared"
     answers = [d for d in row.differences if d.kind == "answers"]
     if answers:
         compared = "; ".join(
-            f"{d.text} ({f'as declared: {d.reason}' if d.reason else d.ran_out or 'undeclared'})" for d in answers
+            f"{d.text} ({f'as declared beforehand: {d.reason}' if d.reason else d.ran_out or 'undeclared'})"
+            for d in answers
         )
     elif row.answers_compared:
-        compared += ", none differs"
+        compared += ", all equal"
     baseline, candidate = (_cell(result, row, comparison) for result in (row.baseline, row.candidate))
     sides = series.side_names(comparison.baseline, comparison.candidate)
     return Row(
@@ -404,7 +442,7 @@ def _verdict(result: RunResult, findings: tuple[FindingView, ...]) -> tuple[Tone
     if declared:
         return Tone.DECLARED, "fails as declared", declared[0].reason
     if not findings:
-        return Tone.DOUBT, "unknown", "nothing was checked"
+        return Tone.DOUBT, "unknown", "no checker was asked"
     return Tone.GOOD, "passes", ""
 
 
@@ -422,7 +460,7 @@ def figures(metrics: Metrics, duration_s: float) -> tuple[tuple[str, str], ...]:
 def _facts(comparison: Comparison) -> tuple[tuple[str, str], ...]:
     machine = comparison.machine
     return (
-        ("decision", f"{comparison.decision.value}: {comparison.candidate} for {comparison.baseline}"),
+        ("decision", f"{comparison.decision.value}: {comparison.candidate} replacing {comparison.baseline}"),
         ("made", comparison.created_at),
         ("command", comparison.command or "–"),
         ("seed", str(comparison.seed)),

@@ -58,7 +58,7 @@ PURE_PATHS = """
     harness/bench/{block,schedules,show}
     harness/bench/statistics/{analysis,claims,figures,histogram,metrics,regression,scalability,slopes,trend,validity}
     harness/bench/workloads/{answers,workloads}
-    harness/compare/{cells,comparison,differential,judge,power}
+    harness/compare/{cells,comparison,differential,glossary,judge,power}
     harness/explore/{domain,features,workload}
     harness/fakes/backends/{frames,script}
     harness/fakes/models/{answers,service}

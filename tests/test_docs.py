@@ -13,14 +13,17 @@ import pytest
 import typer
 
 from poolproof.bridge import PoolConfig
+from poolproof.harness.checkers import ALL as CHECKERS
 from poolproof.harness.cli.app import app, main
 from poolproof.harness.cli.commands import migrate
 from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.compare.glossary import FAILURES, GUARANTEES, MEANINGS, TERMS
 from poolproof.harness.readiness.documents import examine_documents
 from poolproof.harness.subjects.pools import find_pool
 from poolproof.migration import Plan
 from poolproof.pool_v1.pool import UNSUPPORTED
 from poolproof.pool_v2 import PoolV2
+from poolproof.scenarios import SUITES
 
 ROOT = Path(__file__).parent.parent
 FIRST_PAGES = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CODE_OF_CONDUCT")]
@@ -32,7 +35,7 @@ def _blocks(page: Path, language: str) -> list[str]:
 
 
 def test_the_worker_of_the_wire_page_is_a_worker(tmp_path: Path) -> None:
-    [program] = _blocks(ROOT / "docs" / "wire.md", "python")
+    [program] = _blocks(ROOT / "docs" / "reference" / "wire.md", "python")
     (tmp_path / "that.py").write_text(program)
     command = shlex.join([sys.executable, str(tmp_path / "that.py"), "--worker-id", "{worker_id}"])
     with PoolV2(PoolConfig(workers=2, worker_command=command)) as pool:
@@ -58,7 +61,7 @@ def test_the_scenario_of_the_readme_passes_as_it_stands(tmp_path: Path, monkeypa
 
 
 def test_every_option_of_a_pool_is_on_its_page() -> None:
-    text = (ROOT / "docs" / "options.md").read_text()
+    text = (ROOT / "docs" / "reference" / "options.md").read_text()
     rows = {name: (default, v1) for name, default, v1 in re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) ?\|", text, re.M)}
     assert sorted(rows) == sorted(field.name for field in msgspec.structs.fields(PoolConfig))
     assert {name for name, (_, v1) in rows.items() if not v1} == set(UNSUPPORTED)
@@ -82,13 +85,13 @@ def test_every_command_of_the_readme_exists() -> None:
 
 
 def test_the_migration_of_the_guide_and_of_the_readme_work() -> None:
-    for page in (ROOT / "docs" / "migration-guide.md", ROOT / "README.md"):
+    for page in (ROOT / "docs" / "how-to" / "migration-guide.md", ROOT / "README.md"):
         [program] = [block for block in _blocks(page, "python") if "MigratingPool(" in block]
         exec(program, {})
 
 
 def test_the_pool_of_the_tutorial_is_one_and_migrates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own, migration = _blocks(ROOT / "docs" / "tutorial-bring-your-own-pool.md", "python")
+    own, migration = _blocks(ROOT / "docs" / "tutorials" / "bring-your-own-pool.md", "python")
     (tmp_path / "own_pool.py").write_text(own)
     monkeypatch.syspath_prepend(tmp_path)
     exec(migration, {})
@@ -100,7 +103,7 @@ def test_the_migration_guide_names_every_command_and_option() -> None:
     found = examine_documents(ROOT / "docs", known)
     assert found is not None
     assert found.problems == ()
-    [table] = _blocks(ROOT / "docs" / "migration-guide.md", "toml")
+    [table] = _blocks(ROOT / "docs" / "how-to" / "migration-guide.md", "toml")
     Plan.from_options(tomllib.loads(table)["migration"])
 
 
@@ -116,6 +119,22 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     for named in re.findall(r"`((?:\w+/)+[\w.]*)`", page.read_text()):
         if (ROOT / named.split("/")[0]).is_dir() and "NAME" not in named and not named.startswith("out/"):
             assert (ROOT / named).exists(), f"{page.name} names {named}"
+
+
+def test_the_glossary_has_the_terms_and_numbers_of_reports_in_the_same_words() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    assert re.findall(r"^\| ([GF]\d+) \| (.*?) \|$", text, re.M) == [*GUARANTEES.items(), *FAILURES.items()]
+    for term, meaning in TERMS.items():
+        assert f"| **{term}** | {meaning}" in text
+
+
+def test_every_number_of_a_scenario_or_checker_has_a_meaning() -> None:
+    used = [number for suite in SUITES.values() for each in suite.values() for number in each.failures]
+    used += [number for suite in SUITES.values() for each in suite.values() for number in each.guarantees]
+    for checker in CHECKERS:
+        [field] = [field for field in msgspec.structs.fields(checker) if field.name == "guarantees"]
+        used += field.default
+    assert set(FAILURES) <= set(used) <= set(MEANINGS)
 
 
 def test_no_document_names_a_machine() -> None:

@@ -139,7 +139,7 @@ class ProgramAdapter:
         answers: dict[str, dict[str, Any]] | None = None,
         timeout_s: float | None = None,
     ) -> ModelConfigured:
-        """Set the session's model, such as `openai/gpt-4o-mini`; see docs/dspy.md.
+        """Set the session's model, such as `openai/gpt-4o-mini`; see docs/how-to/dspy.md.
 
         `api_key_env` and `api_base_env` name variables of the worker's environment, so that a key is not sent.
         `request_timeout_s` limits one request to the provider, `timeout_s` this call.

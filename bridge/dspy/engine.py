@@ -37,7 +37,7 @@ class DspyEngine:
     name = "dspy"
 
     def configure(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Return the model as JSON; docs/dspy.md lists its options."""
+        """Return the model as JSON; docs/how-to/dspy.md lists its options."""
         return configure(args)
 
     def make(self, session: Session, program: Program) -> None:
@@ -47,7 +47,9 @@ class DspyEngine:
     def run(self, session: Session, program: Program, inputs: dict[str, Any]) -> dict[str, Any]:
         """Return every output of the prediction, and a chain's `reasoning` or a ReAct's `trajectory`."""
         if not session.model:
-            raise HandlerError(f"program {program.program_id!r}: no model is configured in this session; configure_lm")
+            raise HandlerError(
+                f"program {program.program_id!r}: no model is configured in this session; call configure_lm first"
+            )
         secrets = secrets_in(session.model) | _secrets_of_environment()
         module = _kept(session, f"program {program.program_id}", lambda: _build(program))
         checked = {name: _input(module, program, name, inputs[name]) for name in program.inputs}
@@ -120,7 +122,7 @@ def _react(program: Program, signature: Any) -> Any:  # noqa: ANN401
     names = program.options.get("tools", [])
     most = program.options.get("max_iters", DEFAULT_ITERATIONS)
     if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= MOST_ITERATIONS:
-        raise HandlerError(f"argument 'max_iters': a whole number from 1 to {MOST_ITERATIONS} is needed, not {most!r}")
+        raise HandlerError(f"argument 'max_iters': must be a whole number from 1 to {MOST_ITERATIONS}, not {most!r}")
     if not isinstance(names, list):
         raise HandlerError(f"argument 'tools': a list of package.module:function is needed, not {names!r}")
     return dspy.ReAct(signature, tools=[_tool(name) for name in names], max_iters=most)
@@ -138,7 +140,7 @@ def _tool(name: object) -> Any:  # noqa: ANN401
     except Exception as error:
         raise HandlerError(f"argument 'tools': {name!r} cannot be imported: {_tell(error)}") from error
     if not callable(found):
-        raise HandlerError(f"argument 'tools': {name!r} is no function")
+        raise HandlerError(f"argument 'tools': {name!r} is not a function")
     return found
 
 
@@ -156,7 +158,7 @@ def _as_json(program: Program, name: str, value: Any) -> Any:  # noqa: ANN401
     try:
         return to_jsonable_python(value)
     except PydanticSerializationError as error:
-        raise HandlerError(f"program {program.program_id!r}: the output {name!r} is no JSON: {_tell(error)}") from None
+        raise HandlerError(f"program {program.program_id!r}: the output {name!r} is not JSON: {_tell(error)}") from None
 
 
 def _failure(program: Program, model: dict[str, Any], error: Exception) -> str:

@@ -35,7 +35,7 @@ def configure(args: dict[str, Any]) -> dict[str, Any]:
     elif not mark and name != DUMMY:
         raise HandlerError(f"argument 'model': provider/model is needed, not {name!r}, or the argument 'provider'")
     if mark and not rest:
-        raise HandlerError(f"argument 'model': {name!r} names a provider and no model")
+        raise HandlerError(f"argument 'model': {name!r} names a provider, but no model")
     model: dict[str, Any] = {"model": name, "provider": provider}
     model["temperature"] = number(args, "temperature", most=HOTTEST, default=0.7)
     for option, most in (("max_tokens", MOST_TOKENS), ("num_retries", MOST_RETRIES)):
@@ -51,13 +51,15 @@ def configure(args: dict[str, Any]) -> dict[str, Any]:
     for option, known in (("adapter", ADAPTERS), ("backend", BACKENDS)):
         if args.get(option) is not None:
             if args[option] not in known:
-                raise HandlerError(f"argument {option!r}: one of {', '.join(known)}, not {args[option]!r}")
+                raise HandlerError(f"argument {option!r}: must be one of {', '.join(known)}, not {args[option]!r}")
             model[option] = args[option]
     for option in FROM_ENVIRONMENT:
         if option in model and not os.environ.get(model[option]):
-            raise HandlerError(f"argument {option!r}: the worker has no variable {model[option]!r}")
+            raise HandlerError(f"argument {option!r}: the worker's environment has no variable {model[option]!r}")
     if (provider == DUMMY) != (args.get("answers") is not None):
-        raise HandlerError("argument 'answers': the model of the provider 'dummy' needs it, and no other has it")
+        raise HandlerError(
+            "argument 'answers': required for models of the provider 'dummy', and not allowed for others"
+        )
     if provider == DUMMY:
         model["answers"] = _answers(args["answers"])
     else:
@@ -84,7 +86,7 @@ def make_model(model: dict[str, Any]) -> Any:  # noqa: ANN401 - DSPy's object
     try:
         return dspy.LM(name, **options)
     except Exception as error:
-        raise HandlerError(f"argument 'model': {name!r} cannot be: {type(error).__name__}: {error}") from error
+        raise HandlerError(f"argument 'model': {name!r} cannot be used: {type(error).__name__}: {error}") from error
 
 
 def _chooses_backend() -> bool:
@@ -95,7 +97,7 @@ def _chooses_backend() -> bool:
 def _answers(value: object) -> dict[str, dict[str, Any]]:
     if not isinstance(value, dict) or not all(isinstance(outputs, dict) for outputs in value.values()):
         raise HandlerError(
-            f"argument 'answers': an object of part of a prompt to outputs is needed, not {value!r:.100}"
+            f"argument 'answers': an object that maps a part of the prompt to outputs is needed, not {value!r:.100}"
         )
     return value
 
@@ -103,5 +105,5 @@ def _answers(value: object) -> dict[str, dict[str, Any]]:
 def _whole(args: dict[str, Any], name: str, most: int) -> int:
     value = args[name]
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        raise HandlerError(f"argument {name!r}: a whole number from 0 to {most} is needed, not {value!r}")
+        raise HandlerError(f"argument {name!r}: must be a whole number from 0 to {most}, not {value!r}")
     return value

@@ -40,7 +40,7 @@ MADE_OF_MODEL = ("model", "adapter")
 
 
 def configure_lm(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Set the session's model. docs/dspy.md lists the options; a key is never returned."""
+    """Set the session's model. docs/how-to/dspy.md lists the options; a key is never returned."""
     for name in args:
         if name not in MODEL_ARGUMENTS:
             near = difflib.get_close_matches(name, MODEL_ARGUMENTS, n=1)
@@ -59,11 +59,13 @@ def create_program(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN4
     name = text(args, "id")
     kind = args.get("program_type", "predict")
     if kind not in PROGRAM_TYPES:
-        raise HandlerError(f"argument 'program_type': one of {', '.join(PROGRAM_TYPES)}, not {kind!r}")
+        raise HandlerError(f"argument 'program_type': must be one of {', '.join(PROGRAM_TYPES)}, not {kind!r}")
     signature = read_signature(args.get("signature"))
     options = {option: args[option] for option in PROGRAM_OPTIONS if args.get(option) is not None}
     if options and kind != "react":
-        raise HandlerError(f"argument {next(iter(options))!r}: only a program of the type react has it, not {kind!r}")
+        raise HandlerError(
+            f"argument {next(iter(options))!r}: only programs of the type react have this argument, not {kind!r}"
+        )
     session = context.session(args)
     programs = session.programs
     if name in programs:

@@ -81,7 +81,8 @@ def _field(one: object, side: str) -> Field:
         raise HandlerError(f"argument 'signature': a field of {side} has the name {name!r}")
     if unknown:
         raise HandlerError(
-            f"argument 'signature': the field {name!r} has {unknown[0]!r}; name, type, description may be"
+            f"argument 'signature': the field {name!r} has {unknown[0]!r}; a field may have name, type and "
+            "description only"
         )
     kind = described.get("type") or "str"
     description = described.get("description") or described.get("desc") or ""
@@ -127,6 +128,6 @@ def _checked(signature: Signature) -> Signature:
     seen: set[str] = set()
     for field in (*signature.inputs, *signature.outputs):
         if field.name in seen:
-            raise HandlerError(f"argument 'signature': the field {field.name!r} is there twice")
+            raise HandlerError(f"argument 'signature': the field {field.name!r} is listed twice")
         seen.add(field.name)
     return signature

@@ -357,7 +357,7 @@ class Handshake:
         try:
             self._receiver.feed(data)
         except ProtocolError as error:
-            raise self.failed(f"sent what is no frame: {error}") from error
+            raise self.failed(f"sent bytes that are not a frame: {error}") from error
         while self._receiver.payloads:
             try:
                 response = decode_response(self._receiver.payloads.popleft())

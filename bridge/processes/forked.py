@@ -193,7 +193,7 @@ class ForkedWorker(WorkerProcess):
             self._ordered = False  # do not wait again for such a slow zygote
 
     def _kill_group(self) -> None:
-        self._give_up("it was ended before its zygote had forked it")
+        self._give_up("the worker was ended before its zygote had forked it")
         self._cut_lifeline()
         if self._forked_pid and (self._collector is not None or not self.exited()):
             with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -167,7 +167,9 @@ def _usable_cpus(wanted: Collection[int] | None) -> frozenset[int]:
     thread.join()
     missing = sorted({*wanted} - granted)
     if missing:
-        raise ConfigError(f"worker_cpus {wanted!r}: this process may not use {', '.join(map(str, missing))}")
+        raise ConfigError(
+            f"worker_cpus {wanted!r}: this process may not run on the processors {', '.join(map(str, missing))}"
+        )
     return frozenset(wanted)
 
 

@@ -77,7 +77,10 @@ def pools_dir() -> Path:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = base.stat()
         if found.st_uid != os.getuid() or found.st_mode & 0o022:
-            raise ConfigError(f"{base} is not this user's alone: owner {found.st_uid}, mode {found.st_mode & 0o777:o}")
+            raise ConfigError(
+                f"{base} must belong to this user, and nobody else may have access: its owner is "
+                f"{found.st_uid}, mode {found.st_mode & 0o777:o}"
+            )
         (base / "pools").mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot use {base} for run directories: {error.strerror}") from error
@@ -107,7 +110,9 @@ class RunDir:
                     # A forked child of a dead owner may hold the lock; it owns nothing, and cannot use the pool.
                     if manifest is None or is_alive(manifest.pid, manifest.start_ticks):
                         whom = "another process" if manifest is None else f"process {manifest.pid} ({manifest.version})"
-                        raise PoolNameConflict(f"the pool name {name!r} is taken: {whom} owns it and lives")
+                        raise PoolNameConflict(
+                            f"the pool name {name!r} is taken: {whom} owns a pool of this name and is alive"
+                        )
                 elif _is_new(path):
                     _write_manifest(path, name, version)
                     return cls(path, lock_fd)

@@ -104,7 +104,7 @@ class Zygote:
             worker = ForkedWorker.prepare(worker_id)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            message = f"worker {worker_id}: cannot order it from a zygote: {reason}"
+            message = f"worker {worker_id}: cannot request its start from the zygote: {reason}"
             raise StartFailed(message, worker_id=worker_id) from error
         with self._lock:
             closing = self._closing
@@ -144,7 +144,7 @@ class Zygote:
                 # The zygote is busy or gone. If a reply or its end is still to come, wait for that; otherwise fail the
                 # worker.
                 if not self._sent and not self._forked:
-                    worker.fail("the zygote cannot be sent an order")
+                    worker.fail("no request can be sent to the zygote")
                     self._orders.popleft()
                     continue
                 return
@@ -189,7 +189,7 @@ class Zygote:
             try:
                 failure = self._listen(connection)
             except Exception:
-                logger.exception("pool %r: its zygote's keeper met a fault of its own", self._name)
+                logger.exception("pool %r: internal error in the thread that manages the zygote", self._name)
             self._bury(connection, process, tail, failure)
 
     def _begin(self) -> tuple[socket.socket, WorkerProcess, StderrTail]:
@@ -268,7 +268,9 @@ class Zygote:
             fds.clear()
             self._on_fork(pid)
             return
-        worker.fail("this process has no descriptor left for it")  # no effect if the worker is no longer wanted
+        worker.fail(
+            "this process has no file descriptor left for the worker"
+        )  # no effect if the worker is no longer wanted
         with self._lock:
             del self._forked[worker_id]
             self._tell("discard", worker_id)

@@ -88,7 +88,8 @@ class Zygote:
         threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
         if threads:
             sys.stderr.write(
-                f"zygote: an imported module has started {', '.join(threads)}; no worker has these threads\n"
+                f"zygote: an imported module has started {', '.join(threads)}; these threads will not exist in "
+                "the workers\n"
             )
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it were ignored, the kernel would reap the workers
         _rehearse()
@@ -140,7 +141,7 @@ class Zygote:
         pidfd = -1
         try:
             if len(ends) != len(WORKER_FDS):
-                raise OSError(0, "no descriptor is left in the zygote")
+                raise OSError(0, "no file descriptor is left in the zygote")
             if self._hand_over(worker_id, changes, ends):
                 return None
             pid = os.fork()
@@ -220,7 +221,7 @@ class Zygote:
         assert isinstance(worker_id, int)
         assert isinstance(changes, dict)
         if len(ends) != len(WORKER_FDS):
-            raise OSError(0, "no descriptor is left in the worker")
+            raise OSError(0, "no file descriptor is left in the worker")
         return self._become(worker_id, changes, ends)
 
     def _become(self, worker_id: int, changes: dict[str, str | None], ends: list[int]) -> Callable[[], int]:

@@ -118,7 +118,7 @@ class Aggregator:
     def __init__(self, *, bounds_s: Sequence[float] = BOUNDS_S) -> None:
         bounds = tuple(float(bound) for bound in bounds_s)
         if not bounds or not all(low < high for low, high in pairwise((0.0, *bounds, float("inf")))):
-            raise ValueError(f"bounds_s {bounds!r}: at least one number of seconds above 0, each above the one before")
+            raise ValueError(f"bounds_s {bounds!r}: at least one number of seconds above 0, in rising order")
         self._calls: dict[int, _Call] = {}
         self._workers: dict[int, _Worker] = {}
         self._outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))

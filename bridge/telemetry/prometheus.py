@@ -21,9 +21,9 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(message, name=error.name) from error
 
 DURATIONS = {
-    "queue_wait": "from the entry of a call until it had a worker, or was over without one",
-    "service": "from the last byte of a request to the last of its response",
-    "response": "from the entry of a call to its outcome",
+    "queue_wait": "seconds from the submission of a call until it got a worker, or ended without a worker",
+    "service": "seconds from the last byte of a request to the last byte of its response",
+    "response": "seconds from the submission of a call to its outcome",
 }
 
 
@@ -100,14 +100,14 @@ def _collector_of(registry: CollectorRegistry) -> _PoolCollector:
 
 
 def _metrics(pools: dict[str, AggregatorSnapshot]) -> Iterator[Metric]:
-    submitted = CounterMetricFamily("poolproof_calls_submitted", "calls that entered the pool", labels=["pool"])
-    outcomes = CounterMetricFamily("poolproof_calls", "calls that are over, by outcome", labels=["pool", "outcome"])
-    in_flight = GaugeMetricFamily("poolproof_calls_in_flight", "calls that are not over", labels=["pool"])
-    waiting = GaugeMetricFamily("poolproof_calls_waiting", "calls that wait for a worker", labels=["pool"])
+    submitted = CounterMetricFamily("poolproof_calls_submitted", "calls submitted to the pool", labels=["pool"])
+    outcomes = CounterMetricFamily("poolproof_calls", "calls that have ended, by outcome", labels=["pool", "outcome"])
+    in_flight = GaugeMetricFamily("poolproof_calls_in_flight", "calls submitted that have not ended", labels=["pool"])
+    waiting = GaugeMetricFamily("poolproof_calls_waiting", "calls that are waiting for a worker", labels=["pool"])
     workers = GaugeMetricFamily("poolproof_workers", "living workers, by state", labels=["pool", "state"])
     started = CounterMetricFamily("poolproof_workers_started", "workers that were started", labels=["pool"])
     ended = CounterMetricFamily(
-        "poolproof_workers_ended", "workers that are gone, by reason", labels=["pool", "reason"]
+        "poolproof_workers_ended", "workers that have ended, by reason", labels=["pool", "reason"]
     )
     for pool, sums in pools.items():
         submitted.add_metric([pool], sums.submitted)

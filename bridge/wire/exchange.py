@@ -92,7 +92,7 @@ def take(transport: Transport, request_id: int, parts: bool = False, last: bool 
     response = check(payloads.popleft(), request_id, parts)
     if last and (not parts or ends_stream(response)):
         if payloads or receiver.torn:
-            raise ProtocolError("sent more than its last response")
+            raise ProtocolError("sent more bytes after its last response")
         transport.dirty = False
     return response
 

@@ -168,7 +168,7 @@ def _require_finite(value: object) -> None:
         one = left.pop()
         if isinstance(one, float):
             if not isfinite(one):
-                raise ValueError(f"{one} is no JSON number")
+                raise ValueError(f"{one} is not a JSON number")
         elif isinstance(one, dict):
             left += one.values()
         elif isinstance(one, list | tuple | set | frozenset):

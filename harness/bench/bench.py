@@ -49,7 +49,7 @@ def measure(plan: BenchPlan, *, gate: bool, on_round: Callable[[int, int], None]
             if plan.observes:
                 session.observe()
     except PoolError as error:
-        raise RunError(f"the bench of {plan.scenario.name!r} broke: {error}") from error
+        raise RunError(f"the bench of {plan.scenario.name!r} failed: {error}") from error
     analysis = session.analysis()
     wrong = session.wrong()
     roles = ("baseline", "candidate")
@@ -97,9 +97,9 @@ def _budgets(plan: BenchPlan, analysis: Analysis, validity: Validity) -> tuple[B
 
     def look(pool: str, metric: str) -> tuple[float, Any]:
         if pool not in names:
-            raise Unmeasured(f"there is no pool {pool!r} in this bench; there are {', '.join(names)}")
+            raise Unmeasured(f"there is no pool {pool!r} in this measurement; its pools are {', '.join(names)}")
         if not validity.valid:
-            raise Unmeasured(f"the figures are invalid: {validity.problems[0]}")
+            raise Unmeasured(f"the measurement is invalid: {validity.problems[0]}")
         return analysis.look(names[pool], metric)
 
     texts = dict.fromkeys((*plan.scenario.budgets, *plan.budgets))

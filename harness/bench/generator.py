@@ -203,7 +203,7 @@ def run_block(
     for client in clients:
         if client.broke is not None:
             error = client.broke
-            raise RunError(f"a client of the {arm} broke: {type(error).__name__}: {error}") from error
+            raise RunError(f"a client of the {arm} failed: {type(error).__name__}: {error}") from error
     return _sum_up(arm, clients, begin, None if lead_s is None else moments[1])
 
 

@@ -86,5 +86,5 @@ def read_report(path: Path) -> BenchReport:
     except OSError as error:
         raise RecordError(f"cannot read {file}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f"{file} is damaged, or of another version than {SCHEMA_VERSION}: {error}") from error
+        raise RecordError(f"{file} is damaged, or its schema version is not {SCHEMA_VERSION}: {error}") from error
     return report

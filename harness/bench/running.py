@@ -48,7 +48,7 @@ def run_benches(plans: Sequence[BenchPlan], *, progress: Progress, command: str 
     progress.planned(len(plans))
     benches = []
     for plan in plans:
-        what = f"{plan.scenario.name}: {plan.candidate.name} beside {plan.baseline.name}"
+        what = f"{plan.scenario.name}: {plan.candidate.name} against {plan.baseline.name}"
         progress.began(what)
         bench = run_bench(plan)
         benches.append(bench)

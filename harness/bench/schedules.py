@@ -1,7 +1,8 @@
 """The schedules of benches: how many rounds and seconds, fixed before the first block.
 
 Pure. The quick profile finds a difference of 20 % in at most 20 s, the full profile 10 % in at most 90 s;
-docs/measuring.md has the counts. `COMPARING` has the schedules of `poolproof compare` for each timed scenario.
+docs/explanation/measuring.md has the counts. `COMPARING` has the schedules of `poolproof compare` for each timed
+scenario.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def make_schedule(
     `labels` has names of parameters for error messages, such as the option's name.
     """
     if profile not in PROFILES:
-        raise UsageError(f"profile {profile!r}: one of {', '.join(PROFILES)}")
+        raise UsageError(f"profile {profile!r}: must be one of {', '.join(PROFILES)}")
     found = PROFILES[profile]
     for name, value, least, most in (
         ("rounds", rounds, 1, MOST_ROUNDS),
@@ -53,6 +54,8 @@ def make_schedule(
         if value is not None:
             if not least <= value <= most:
                 hint = "; 5 % is 0.05" if name == "margin" else ""
-                raise UsageError(f"{labels.get(name, name)} {value:g}: a number from {least:g} to {most:g}{hint}")
+                raise UsageError(
+                    f"{labels.get(name, name)} {value:g}: must be a number from {least:g} to {most:g}{hint}"
+                )
             found = msgspec.structs.replace(found, **{name: value})
     return found

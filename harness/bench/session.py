@@ -102,10 +102,13 @@ class Session:
             if schedule.until_width and done >= schedule.least_rounds and done % EVERY_ROUNDS == 0:
                 width = Analysis(self.rounds, seed=self._plan.seed).widest(open_load=self._plan.load.open)
                 if width <= schedule.until_width:
-                    return f"after {done} rounds every interval was within {schedule.until_width:.1%}, the stated rule"
+                    return (
+                        f"after {done} rounds every interval was narrow enough (--until-width "
+                        f"{schedule.until_width:.1%})"
+                    )
             late = time.monotonic() - self._opened >= schedule.limit_s > 0
             if late and LEAST_ROUNDS <= done < schedule.rounds:
-                return f"after {done} rounds its {schedule.limit_s:g} s were over, the stated rule"
+                return f"after {done} rounds the time limit of {schedule.limit_s:g} s was reached"
         return ""
 
     def observe(self) -> None:

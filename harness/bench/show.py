@@ -83,7 +83,7 @@ def tell_interval(estimate: Estimate | None) -> str:
 def headline(bench: Bench) -> str:
     """The bench's claim in one line."""
     mark = "" if bench.validity.valid else " (INVALID)"
-    return f"{bench.claim.value.upper()}{mark}: {bench.candidate} beside {bench.baseline}, {bench.work}"
+    return f"{bench.claim.value.upper()}{mark}: {bench.candidate} against {bench.baseline}, workload {bench.work}"
 
 
 def test_rows(bench: Bench) -> list[tuple[str, ...]]:

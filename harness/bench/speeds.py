@@ -60,11 +60,12 @@ def speed_of(bench: Bench) -> Speed:
     ratio = trial.ratio or Estimate(0.0, 0.0, 0.0)
     noise = 1.0 if trial.control is None else max(trial.control.high, 1 / trial.control.low)
     rates = [pool.figures[METRIC].estimate for pool in bench.pools]
-    notes = [f"{bench.rounds} rounds of 3 blocks: the baseline, the baseline once more as a control, the candidate"]
+    notes = [f"{bench.rounds} rounds of 3 blocks: the baseline, the baseline again as a control, and the candidate"]
     if trial.control is not None:
         notes.append(
             f"the control has {trial.control.value:.2f} times the baseline's {METRIC} "
-            f"(95 % interval {trial.control.low:.2f} to {trial.control.high:.2f}), and no interval here is narrower"
+            f"(95 % interval {trial.control.low:.2f} to {trial.control.high:.2f}), and no interval of this "
+            "measurement is made narrower than that"
         )
     if bench.stopped:
         notes.append(bench.stopped)

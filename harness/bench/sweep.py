@@ -146,7 +146,7 @@ def curve(pool: str, axis: str, points: Sequence[tuple[float, float]]) -> Curve:
     growth, size = rates[-1] / rates[0], sizes[-1] / sizes[0]
     words = f"{growth:.3g} times the throughput with {size:.3g} times the {axis}"
     if bend is not None:
-        words += f"; it stops growing at {bend:g}"
+        words += f"; the throughput stops growing at {bend:g}"
     return Curve(
         pool=pool,
         axis=axis,

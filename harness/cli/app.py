@@ -32,7 +32,7 @@ NUMBERS = {"int_parsing": "a whole number", "int_from_float": "a whole number", 
 
 app = typer.Typer(
     name="poolproof",
-    help="Proves that a new worker pool may replace an old one.",
+    help="Tests whether a new worker pool may replace an old one, and helps to switch over.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -47,10 +47,13 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def about(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version, and exit.", is_eager=True, callback=_print_version)
+        bool,
+        typer.Option(
+            "--version", help="Print the version of poolproof and exit.", is_eager=True, callback=_print_version
+        ),
     ] = False,
 ) -> None:
-    """Proves that a new worker pool may replace an old one."""
+    """Tests whether a new worker pool may replace an old one, and helps to switch over."""
 
 
 app.command("compare")(runs.compare_command)
@@ -100,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error).replace("\n", " | "))
         return Exit.BROKEN
     except BaseException as error:
-        _complain(f"a fault of poolproof itself: {type(error).__name__}: {error}".replace("\n", " | "))
+        _complain(f"internal error (a bug in poolproof): {type(error).__name__}: {error}".replace("\n", " | "))
         return Exit.BROKEN
     return int(code or 0)
 

@@ -52,10 +52,10 @@ def examine() -> list[Examination]:
         ("system", _system),
         ("packages", _packages),
         ("processors and load", _load),
-        ("descriptors", _descriptors),
+        ("file descriptors", _descriptors),
         ("run directories", _run_directories),
         ("a worker starts and answers", _worker),
-        ("a worker ends with its killed parent", _orphan),
+        ("a worker ends when its parent is killed", _orphan),
         ("charts without a network", _charts),
     )
     found = []
@@ -86,24 +86,27 @@ def _packages() -> tuple[bool, str]:
             version(package)
         except PackageNotFoundError:
             lacking.append(package)
-    return not lacking, f"missing: {', '.join(lacking)}" if lacking else f"all {len(PACKAGES)} are there"
+    return (
+        not lacking,
+        f"missing: {', '.join(lacking)}" if lacking else f"all {len(PACKAGES)} needed packages are installed",
+    )
 
 
 def _load() -> tuple[bool, str]:
     load, cpus = os.getloadavg()[0], os.cpu_count() or 1
-    note = "; timings taken now would be noisy" if load > cpus else ""
+    note = "; more than the processors can serve, so timings would be noisy now" if load > cpus else ""
     return True, f"load {load:.2f} on {cpus} processors{note}"
 
 
 def _descriptors() -> tuple[bool, str]:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft >= LEAST_DESCRIPTORS, f"up to {soft}; a worker takes 5"
+    return soft >= LEAST_DESCRIPTORS, f"this process may open {soft} file descriptors; each worker needs 5"
 
 
 def _run_directories() -> tuple[bool, str]:
     path = pools_dir()
     dead = [record.name for record in list_pools() if not record.owner_alive]
-    note = f"; {len(dead)} were left by dead owners: `poolproof reap` clears them" if dead else ""
+    note = f"; {len(dead)} pools there have no living owner: `poolproof reap` removes them" if dead else ""
     return True, f"{path}{note}"
 
 
@@ -115,7 +118,7 @@ def _worker() -> tuple[bool, str]:
         began = time.monotonic()
         channel = process_manager.spawn(process_manager.next_id())
         channel.handshake(deadline_ns=deadline_ns(config.start_timeout_s))
-        return True, f"in {(time.monotonic() - began) * 1e3:.0f} ms"
+        return True, f"the first answer came after {(time.monotonic() - began) * 1e3:.0f} ms"
     except PoolError as error:
         return False, str(error).replace("\n", " | ")
     finally:
@@ -140,12 +143,12 @@ def _orphan() -> tuple[bool, str]:
     began = time.monotonic()
     while start_ticks(pid) is not None:
         if time.monotonic() - began > ORPHAN_PATIENCE_S:
-            return False, f"process {pid} outlived its parent"
+            return False, f"worker process {pid} still ran {ORPHAN_PATIENCE_S:.0f} s after its parent was killed"
         time.sleep(0.005)
-    return True, f"within {(time.monotonic() - began) * 1e3:.0f} ms"
+    return True, f"the worker ended {(time.monotonic() - began) * 1e3:.0f} ms after its parent was killed"
 
 
 def _charts() -> tuple[bool, str]:
     import vl_convert  # the slowest import; only this examination needs it
 
-    return True, f"Vega-Lite {', '.join(vl_convert.get_vegalite_versions()[-1:])} is at hand"
+    return True, f"Vega-Lite {', '.join(vl_convert.get_vegalite_versions()[-1:])} is installed"

@@ -149,26 +149,26 @@ def show_result(console: Console, result: RunResult, declared: dict[str, str], n
         console.print(f"  {mark:<8} {escape(found.checker)}: {escape(found.claim)}", highlight=False, soft_wrap=True)
         if found.verdict is Verdict.FAIL and found.checker in declared:
             console.print(
-                f"      as declared: {declared[found.checker]}", markup=False, highlight=False, soft_wrap=True
+                f"      declared beforehand: {declared[found.checker]}", markup=False, highlight=False, soft_wrap=True
             )
         if found.verdict is not Verdict.PASS:
             for example in found.examples:
                 console.print(f"      {example}", markup=False, highlight=False, soft_wrap=True)
             if result.replay:
-                console.print(f"      again: {result.replay}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"      to run it again: {result.replay}", markup=False, highlight=False, soft_wrap=True)
     if result.unasked:
-        told = f"  asked only of an observed run: {', '.join(result.unasked)}"
+        told = f"  not asked, because these checkers need an observed run: {', '.join(result.unasked)}"
         console.print(told, markup=False, highlight=False, soft_wrap=True)
     for note in notes:
         console.print(f"  warning: {note}", markup=False, highlight=False, soft_wrap=True)
     if result.folder:
-        console.print(f"  kept in {result.folder}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  the records are in {result.folder}", markup=False, highlight=False, soft_wrap=True)
 
 
 def show_decision(console: Console, comparison: Comparison) -> None:
     """Print the decision and its reasons."""
     console.print(
-        f"{styled(comparison.decision.value)}: {escape(comparison.candidate)} for {escape(comparison.baseline)}",
+        f"{styled(comparison.decision.value)}: {escape(comparison.candidate)} replacing {escape(comparison.baseline)}",
         highlight=False,
     )
     for reason in comparison.reasons:
@@ -176,7 +176,9 @@ def show_decision(console: Console, comparison: Comparison) -> None:
     for warning in comparison.warnings:
         console.print(f"  warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     if comparison.decision is Decision.INCONCLUSIVE:
-        console.print("  not decided is not safe: the report says what would settle it", highlight=False)
+        console.print(
+            "  INCONCLUSIVE does not mean safe: the report says what would settle the open questions", highlight=False
+        )
 
 
 def show_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -49,7 +49,9 @@ def find_scenarios(wanted: Sequence[str], *, profile: str = "full", suite: str =
         needed = sorted({package for scenario in found for package in scenario.packages})
         missing = [package for package in needed if importlib.util.find_spec(package) is None]
         if suite != DEFAULT_SUITE and missing:
-            raise UsageError(f"the suite {suite!r} needs {missing[0]}: pip install 'poolproof[{suite}]'")
+            raise UsageError(
+                f"the suite {suite!r} needs the package {missing[0]}; install it by pip install 'poolproof[{suite}]'"
+            )
         return found
     catalogue = {name: scenario for every in scenarios.SUITES.values() for name, scenario in every.items()}
     named: dict[str, Scenario] = {}

@@ -126,14 +126,15 @@ def shortfalls(rows: Sequence[ScenarioComparison], cover: Cover | None, minimum:
     passed = sum(cell.passed > 0 for cell in count_cells(rows))
     if passed < minimum.cells:
         told.append(
-            f"{passed} cells of fault × workload × configuration were passed; the declared minimum is {minimum.cells}"
+            f"{passed} cells (combinations of fault, workload and configuration) were passed; the required "
+            f"minimum is {minimum.cells}"
         )
     if minimum.lines > 0:
         if cover is None:
-            told.append(f"no coverage was measured; the declared minimum is {minimum.lines:g} % of the lines")
+            told.append(f"no coverage was measured, but the required minimum is {minimum.lines:g} % of the lines")
         elif cover.percent < minimum.lines:
             told.append(
-                f"{cover.percent:.1f} % of the candidate's lines were executed; the declared minimum is "
+                f"{cover.percent:.1f} % of the candidate's lines were executed; the required minimum is "
                 f"{minimum.lines:g} %"
             )
     return tuple(told)

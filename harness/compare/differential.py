@@ -68,7 +68,9 @@ def compare_answers(baseline: History, candidate: History, comparing: Comparing 
                 continue
             difference = compare_ops(op, other, comparing)
         except Exception as error:
-            undecided.append(f"{_name(op)}: a comparing hook broke: {type(error).__name__}: {error}")
+            undecided.append(
+                f"{_name(op)}: a comparing hook of the scenario raised an error: {type(error).__name__}: {error}"
+            )
             continue
         compared += 1
         if difference is not None:
@@ -84,7 +86,7 @@ def compare_ops(one: Op, other: Op, comparing: Comparing = USUAL) -> OpDifferenc
     if one.outcome != other.outcome:
         unknown = OpType.INFO in (one.type, other.type)
         kind = DifferenceKind.INDETERMINATE if unknown else DifferenceKind.ERROR_CLASS
-        return _differ(one, kind, f"{one.outcome} became {other.outcome}")
+        return _differ(one, kind, f"the outcome {one.outcome} became {other.outcome}")
     before, after = _answer(one, comparing), _answer(other, comparing)
     if comparing.compare is None and same_json(before, after):
         return None
@@ -103,7 +105,7 @@ def _answer(op: Op, comparing: Comparing) -> object:
 
 
 def _missing(op: Op) -> OpDifference:
-    return _differ(op, DifferenceKind.MISSING, "", told=f"{_name(op)} was not made on both pools")
+    return _differ(op, DifferenceKind.MISSING, "", told=f"{_name(op)} was made on one of the two pools only")
 
 
 def _differ(op: Op, kind: DifferenceKind, what: str, *, told: str = "") -> OpDifference:

@@ -118,9 +118,9 @@ def _judge_answers(
         for (entry, ran_out), ops in groups.items()
     ]
     unseen = [
-        f"{scenario.name}: {entry.pool} was declared to answer otherwise"
+        f"{scenario.name}: {entry.pool} was declared to give different answers"
         f"{f' where the label is {entry.label!r}' if entry.label else ''}{f' in {entry.kind}' if entry.kind else ''}"
-        f", and did not{told_end(entry, today)}"
+        f", but gave none{told_end(entry, today)}"
         for entry in entries
         if entry.checker == ANSWERS
         and entry.pool in pools
@@ -154,14 +154,17 @@ def judge(
     unsafe: list[str] = []
     unknown: list[str] = list(troubles)
     for speed in speeds:
-        unsafe += [f"a wrong answer in a timed block: {sentence}" for sentence in speed.wrong]
+        unsafe += [f"wrong answer while the speed was measured: {sentence}" for sentence in speed.wrong]
         if speed.wrong:
             continue
         if speed.high < 1 - MARGIN:
-            unsafe.append(f"{speed.scenario}: the candidate has {speed.ratio:.2f} times the baseline's {speed.metric}")
+            unsafe.append(
+                f"{speed.scenario}: the candidate reaches only {speed.ratio:.2f} times the baseline's {speed.metric}"
+            )
         elif speed.low < 1 - MARGIN:
             unknown.append(
-                f"{speed.scenario}: the {speed.metric} ratio lies between {speed.low:.2f} and {speed.high:.2f}, "
+                f"{speed.scenario}: the ratio of the candidate's {speed.metric} to the baseline's lies between "
+                f"{speed.low:.2f} and {speed.high:.2f}, "
                 f"so a loss of {MARGIN:.0%} cannot be excluded"
             )
     for result in explored:
@@ -180,7 +183,7 @@ def judge(
         unsafe += _dangers(row)
         unknown += _gaps(row)
         case += [
-            f"{d.pool} fails {row.name} as declared: {d.reason}"
+            f"{d.pool} fails {row.name}, as declared beforehand: {d.reason}"
             for d in row.differences
             if d.reason and d.pool == row.baseline.pool
         ]
@@ -197,20 +200,21 @@ def judge(
     candidate = judged[0].candidate.pool
     operations = sum(row.answers_compared for row in judged)
     count = len(judged)
-    whole = f"each of {count} scenarios" if count != 1 else "its one scenario"
+    whole = f"all {count} scenarios" if count != 1 else "the one scenario that was run"
     if count < (total or count):
         whole = f"{count} of {total} scenarios; only {'this one' if count == 1 else 'these'} ran"
     good = [f"{candidate} passes {whole}"]
     runs = [result for row in judged for result in row.all_runs if result.pool == candidate and not result.skipped]
     faces = {result.face for result in runs}
     if len(runs) > count:
-        good[0] += f", in {len(runs)} runs: as shipped, observed, and through {len(faces)} faces"
+        good[0] += (
+            f", in {len(runs)} runs: without an observer (as shipped), with one, and through {len(faces)} "
+            "ways to call the pool (faces)"
+        )
     if any(row.candidate.verdict is Verdict.FAIL for row in judged):
-        good = [
-            f"{candidate} fails nothing in {len(judged)} scenarios that {judged[0].baseline.pool} does not fail too"
-        ]
+        good = [f"{candidate} fails only what {judged[0].baseline.pool} fails too, in {len(judged)} scenarios"]
     good += [
-        f"{speed.scenario}: {speed.ratio:.2f} times the {speed.metric} "
+        f"{speed.scenario}: the candidate has {speed.ratio:.2f} times the baseline's {speed.metric} "
         f"(95 % interval {speed.low:.2f} to {speed.high:.2f})"
         for speed in speeds
     ]
@@ -218,8 +222,13 @@ def judge(
         good.append(power(candidate, [*runs, *explored]))
     if operations:
         ignored = sum(row.answers_ignored for row in judged)
-        left_out = f"; {ignored} more were left out by the scenarios' own hooks" if ignored else ""
-        good.append(f"{operations} operations were compared between the pools; no undeclared answer differs{left_out}")
+        left_out = (
+            f"; {ignored} more answers were left out, as the scenarios' comparing hooks demand" if ignored else ""
+        )
+        good.append(
+            f"{operations} operations were compared between the pools; all answers agree, apart from "
+            f"declared differences{left_out}"
+        )
     return Judgement(decision=Decision.SAFE, reasons=(*good, *dict.fromkeys(case)), warnings=tuple(warnings))
 
 
@@ -239,12 +248,13 @@ def _dangers(row: ScenarioComparison) -> list[str]:
             continue
         old = f" ({difference.ran_out})" if difference.ran_out else ""
         if difference.kind == ANSWERS:
-            told.append(f"{row.name}: an undeclared difference in answers: {difference.text}{old}")
+            told.append(f"{row.name}: the answers differ, and the scenario does not declare it: {difference.text}{old}")
         elif difference.pool == row.candidate.pool:
             told.append(f"{row.name}: {who} fails {difference.checker}: {difference.text}{old}")
         else:
             told.append(
-                f"{row.name}: {who}, the baseline, fails {difference.checker}, undeclared (a scenario's "
+                f"{row.name}: {who}, the baseline, fails {difference.checker}, and the scenario does not declare "
+                "it (its "
                 f"intended_differences may declare it): {difference.text}{old}"
             )
     return told
@@ -254,7 +264,7 @@ def _gaps(row: ScenarioComparison) -> list[str]:
     told = []
     if bool(row.baseline.skipped) != bool(row.candidate.skipped):
         skipped = row.baseline if row.baseline.skipped else row.candidate
-        told.append(f"{row.name} was run on one pool only: {skipped.skipped}")
+        told.append(f"{row.name} was run on one of the two pools only: {skipped.skipped}")
     told += [f"{row.name}: {sentence}" for sentence in row.undecided]
     for result in row.all_runs:
         if result.skipped:
@@ -262,17 +272,18 @@ def _gaps(row: ScenarioComparison) -> list[str]:
         if result.trouble:
             told.append(f"{row.name} on {result.made_in}: {result.trouble}")
         told += [
-            f"{row.name} on {result.made_in}: {found.checker} cannot tell: {found.claim}"
+            f"{row.name} on {result.made_in}: the checker {found.checker} could not decide: {found.claim}"
             for found in result.findings
             if found.verdict is Verdict.UNKNOWN
         ]
         if not result.findings and not result.trouble:
-            told.append(f"{row.name} on {result.made_in}: nothing was checked")
+            told.append(f"{row.name} on {result.made_in}: no checker was asked")
     for main, more in row.runs:
         asked = {found.checker for result in (main, *more) for found in result.findings}
         if not main.skipped and not main.trouble:
             told += [
-                f"{row.name} on {main.pool}: {checker} was asked in no run, since it needs the pool's events"
+                f"{row.name} on {main.pool}: the checker {checker} was asked in no run, because it needs the "
+                "events that a pool reports"
                 for checker in main.unasked
                 if checker not in asked
             ]

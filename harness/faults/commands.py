@@ -65,7 +65,7 @@ def bad_frame(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     """Write bytes of the given `kind` instead of the response."""
     kind = args.get("kind", "garbage")
     if not isinstance(kind, str) or kind not in BROKEN:
-        raise HandlerError(f"argument 'kind': one of {', '.join(BROKEN)}, not {kind!r}")
+        raise HandlerError(f"argument 'kind': must be one of {', '.join(BROKEN)}, not {kind!r}")
     context.write_raw(BROKEN[kind])
     if kind == "truncated":
         os._exit(1)

@@ -115,7 +115,7 @@ def fork(fault: Fault, stage: Stage) -> None:
     finally:
         os.close(read_fd)
         os.waitpid(pid, 0)
-    stage.tell(fault, landed=True, pid=pid, detail="fork()", seen=told.decode() or "the child hung")
+    stage.tell(fault, landed=True, pid=pid, detail="fork()", seen=told.decode() or "the forked child hung")
 
 
 def _be_the_child(pool: Pool, write_fd: int) -> None:

@@ -61,12 +61,12 @@ class Nemesis:
             moment = stage.recorder.moment(fault.when)
             while not moment.passed.wait(WAIT_SLICE_S):
                 if stage.stop.is_set():
-                    stage.tell(fault, landed=False, detail=f"the moment {fault.when!r} never came")
+                    stage.tell(fault, landed=False, detail=f"the moment for the fault ({fault.when!r}) never came")
                     return
             victim = moment.running
         begin_ns = now_ns() if fault.when else self._begin_ns
         if stage.stop.wait(max(0.0, fault.after_s - (now_ns() - begin_ns) / 1e9)):
-            stage.tell(fault, landed=False, detail="the run was over before its moment")
+            stage.tell(fault, landed=False, detail="the run ended before the moment for the fault")
             return
         try:
             if fault.kind in INJURIES:
@@ -89,7 +89,7 @@ class Nemesis:
             landed=landed,
             worker=victim.worker,
             pid=victim.pid,
-            detail=f"client {client.number}" if landed else "its call was over already",
+            detail=f"client {client.number}" if landed else "the call had ended already",
         )
 
     def _hit_worker(self, fault: Fault, victim: Running | None) -> None:
@@ -137,7 +137,7 @@ class Nemesis:
         try:
             if not busy():
                 if not only_busy:
-                    stage.tell(fault, landed=False, worker=worker, pid=pid, detail="its call was over already")
+                    stage.tell(fault, landed=False, worker=worker, pid=pid, detail="the call had ended already")
                 return False
             signal.pidfd_send_signal(pidfd, signal.SIGKILL if fault.kind is FaultKind.KILL else signal.SIGSTOP)
             stage.tell(fault, landed=True, worker=worker, pid=pid)
@@ -170,7 +170,7 @@ def _pin_child(pid: int) -> int:
     process = psutil.Process(pid)
     parent = process.parent()
     if parent is None or os.getpid() not in (parent.pid, parent.ppid()):
-        raise ProcessLookupError(f"process {pid} is no child of this one")
+        raise ProcessLookupError(f"process {pid} is not a child of this process")
     if process.status() == psutil.STATUS_ZOMBIE:
         raise ProcessLookupError(f"process {pid} had ended already")
     return os.pidfd_open(pid)

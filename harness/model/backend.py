@@ -17,9 +17,9 @@ class Backend(StrEnum):
 
 
 DESCRIPTIONS: dict[Backend, str] = {
-    Backend.MOCK: "no process: the commands are answered where they are called",
-    Backend.WIRE: "a pool, and a scripted worker that checks every frame",
-    Backend.REAL: "a pool and the shipped worker, with DSPy if the test needs it",
+    Backend.MOCK: "no process: the calling thread answers the commands itself",
+    Backend.WIRE: "a pool with scripted workers, which check every frame",
+    Backend.REAL: "a pool with the shipped worker, and DSPy if the test needs it",
 }
 
 
@@ -28,4 +28,4 @@ def why_not(allowed: frozenset[Backend], depth: Backend) -> str:
     if depth in allowed:
         return ""
     wanted = " or ".join(sorted(allowed))
-    return f"it needs the depth {wanted}; this is {depth}: {DESCRIPTIONS[depth]}"
+    return f"the test needs the backend {wanted}; the current backend is {depth}: {DESCRIPTIONS[depth]}"

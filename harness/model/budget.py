@@ -102,7 +102,7 @@ class _Parser:
         self._text = text
         self._pools = pools
         if len(text) > LONGEST or "\n" in text:
-            raise BudgetError(f"a budget of {len(text)} characters: one line of at most {LONGEST}")
+            raise BudgetError(f"a budget of {len(text)} characters: expected one line of at most {LONGEST} characters")
         self._tokens = self._split()
         self._place = 0
 
@@ -117,7 +117,7 @@ class _Parser:
         level = self._level() if self._peek().text == "@" else None
         end = self._next()
         if end.kind != "end":
-            raise self._error(f"nothing more is expected, not {end.text!r}", end.column)
+            raise self._error(f"expected the end of the budget, not {end.text!r}", end.column)
         if not _names(left) and not _names(right):
             raise self._error("a budget needs a metric of a pool, such as v2.p99", 1)
         return Budget(self._text, left, mark.text, right, level)
@@ -251,7 +251,10 @@ def judge_budget(budget: Budget, look: Look) -> BudgetResult:
         return BudgetResult(text=budget.text, verdict=verdict, left=left, right=right)
     held = _holds(lefts, budget.mark, rights)
     share = float(held.mean()) if hasattr(held, "mean") else float(held)
-    verdict, why = Verdict.UNKNOWN, f"it holds in {share:.0%} of the resampled benches; more rounds may settle it"
+    verdict, why = (
+        Verdict.UNKNOWN,
+        f"the budget holds in {share:.0%} of the resampled measurements; more rounds may settle it",
+    )
     if share >= budget.level:
         verdict, why = Verdict.PASS, ""
     elif share <= 1 - budget.level:

@@ -85,4 +85,6 @@ def run_checker(checker: Checker, history: History) -> Finding:
     try:
         return checker.check(history)
     except Exception as error:
-        return finding(checker, Verdict.UNKNOWN, f"the checker broke: {type(error).__name__}: {error}")
+        return finding(
+            checker, Verdict.UNKNOWN, f"the checker itself failed with an error: {type(error).__name__}: {error}"
+        )

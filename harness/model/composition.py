@@ -74,7 +74,7 @@ def bursts(draw: Draw, *, calls: int, every_s: float, count: int) -> Workload:
     _positive("every_s of bursts", every_s)
     for option, value in (("calls", calls), ("count", count)):
         if value < 1:
-            raise UsageError(f"{option} {value!r} of bursts: at least 1")
+            raise UsageError(f"{option} {value!r} of bursts: must be at least 1")
 
     def plan(choice: Random, size: Size) -> Plan:
         times = [burst * every_s for burst in range(size.count(count)) for _ in range(calls)]
@@ -115,7 +115,7 @@ def sessions(workload: Workload, *, count: int, skew: float = 1.0, name: str = "
     usual skew of web traffic, and at 2 the first session has most calls. Steps that have a session already keep it.
     """
     if count < 1:
-        raise UsageError(f"count {count!r} of sessions: at least 1")
+        raise UsageError(f"count {count!r} of sessions: must be at least 1")
     if not 0 <= skew <= 10:
         raise UsageError(f"skew {skew!r} of sessions: from 0 to 10")
     bounds = list(itertools.accumulate((rank + 1) ** -skew for rank in range(count)))

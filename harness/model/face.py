@@ -121,9 +121,11 @@ class Face:
     prepare: Callable[[], object] = lambda: None
 
 
-EXECUTE = Face(name="execute", summary="execute of the pool, from threads that are not the main thread")
+EXECUTE = Face(name="execute", summary="pool.execute, from threads other than the main thread")
 MAIN_THREAD = Face(
-    name="main_thread", summary="execute, with the first client in the main thread of the process", main_thread=True
+    name="main_thread",
+    summary="pool.execute, with the first client in the main thread of the process",
+    main_thread=True,
 )
 USUAL_FACES = (EXECUTE, MAIN_THREAD)
 """The faces that every pool has."""
@@ -132,4 +134,4 @@ USUAL_FACES = (EXECUTE, MAIN_THREAD)
 def refuse_sessions(plan: Plan) -> str:
     """Return a reason if a step of the plan is in a session; else an empty string."""
     in_session = any(step.session is not None for steps in plan for step in steps)
-    return "calls of sessions cannot go this way" if in_session else ""
+    return "this face has no calls of sessions" if in_session else ""

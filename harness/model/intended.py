@@ -47,13 +47,13 @@ class IntendedDifference(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         what = f"the intended difference of {self.pool} in {self.checker}"
         if not self.reason.strip():
-            raise UsageError(f"{what} has no reason")
+            raise UsageError(f"{what} gives no reason")
         if self.until and not DATE_PATTERN.fullmatch(self.until):
-            raise UsageError(f"{what}: until {self.until!r} is no day as 2026-12-31")
+            raise UsageError(f"{what}: until {self.until!r} is not a date such as 2026-12-31")
         if self.checker == ANSWERS and not (self.label or self.kind):
-            raise UsageError(f"{what} would excuse every answer: it needs a label or a kind")
+            raise UsageError(f"{what} would excuse every answer; give it a label or a kind")
         if self.checker != ANSWERS and (self.label or self.kind):
-            raise UsageError(f"{what}: a label and a kind are for {ANSWERS!r} only")
+            raise UsageError(f"{what}: only an entry for {ANSWERS!r} may have a label or a kind")
 
     def ran_out(self, today: str) -> bool:
         """Return whether the entry's last day is before `today`, as 2026-12-31."""
@@ -107,7 +107,7 @@ def not_seen(
 ) -> list[str]:
     """Return a sentence for each entry for this pool's findings whose checker is not among `failed`."""
     return [
-        f"{scenario}: {pool} was declared to fail {entry.checker}, and did not{told_end(entry, today)}"
+        f"{scenario}: {pool} was declared to fail {entry.checker}, but did not fail it{told_end(entry, today)}"
         for entry in entries
         if entry.pool == pool and entry.checker != ANSWERS and entry.checker not in failed
     ]
@@ -123,5 +123,5 @@ def _first(entries: Iterable[IntendedDifference], today: str) -> Excuse:
     for entry in entries:
         if not entry.ran_out(today):
             return Excuse(entry=entry)
-        old = old or f"its declaration ran out on {entry.until}: {entry.reason}"
+        old = old or f"the declaration of this failure ran out on {entry.until}: {entry.reason}"
     return Excuse(ran_out=old)

@@ -64,10 +64,10 @@ def parse_load(text: str) -> Load:
         kind = LoadKind(word)
         values = [float(number) for number in numbers]
     except ValueError:
-        raise UsageError(f"the load {text!r}: one of {SYNTAX}") from None
+        raise UsageError(f"the load {text!r}: expected one of {SYNTAX}") from None
     wanted = {LoadKind.CLOSED: 0, LoadKind.CONSTANT: 1, LoadKind.POISSON: 1, LoadKind.RAMP: 2, LoadKind.BURSTS: 2}
     if len(values) != wanted[kind] or not all(math.isfinite(value) and 0 < value <= 1e6 for value in values):
-        raise UsageError(f"the load {text!r}: one of {SYNTAX}; each number above 0 and at most 1000000")
+        raise UsageError(f"the load {text!r}: expected one of {SYNTAX}; each number is above 0 and at most 1000000")
     match kind:
         case LoadKind.CLOSED:
             return CLOSED
@@ -77,14 +77,18 @@ def parse_load(text: str) -> Load:
             return Load(kind=kind, per_s=values[0], to_per_s=values[1])
         case LoadKind.BURSTS:
             if values[0] != int(values[0]):
-                raise UsageError(f"the load {text!r}: a whole number of calls in a burst, not {values[0]:g}")
+                raise UsageError(
+                    f"the load {text!r}: the number of calls in a burst is a whole number, not {values[0]:g}"
+                )
             return Load(kind=kind, calls=int(values[0]), every_s=values[1])
 
 
 def arrivals(load: Load, for_s: float, *, seed: str) -> tuple[float, ...]:
     """Return the arrival times within `for_s` seconds; none for a closed loop. Raises UsageError for too many."""
     if mean_rate(load) * for_s > MOST_ARRIVALS:
-        raise UsageError(f"the load {load} for {for_s:g} s: at most {MOST_ARRIVALS} calls in a block")
+        raise UsageError(
+            f"the load {load} for {for_s:g} s makes too many calls; at most {MOST_ARRIVALS} calls fit in a block"
+        )
     match load.kind:
         case LoadKind.CLOSED:
             return ()

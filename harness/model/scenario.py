@@ -37,9 +37,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     the requested size if the scenario needs a certain one. `compare_answers` compares each operation with the other
     pool's, by the hooks of `comparing`. `timed` marks a scenario whose speed counts: it is run in alternating blocks,
     alone on the machine. `load` (as "poisson:400") and `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench;
-    docs/measuring.md has both grammars. `config_of` holds options for one pool alone, by the pool's name, such as a
-    zygote that the other pool does not have. With `models` a model server of this behaviour runs beside the pool; its
-    address is in the environment of the workers. If one of `packages` is not installed, the scenario is skipped.
+    docs/explanation/measuring.md has both grammars. `config_of` holds options for one pool alone, by the pool's name,
+    such as a zygote that the other pool does not have. With `models` a model server of this behaviour runs beside the
+    pool, and the workers find its address in their environment. The scenario is skipped unless all `packages` are
+    installed.
     `depths` are the backends that the scenario fits: see harness.fakes.backends. `quick` scenarios are in the profile
     quick; those that are also `smoke` are in the profile smoke.
     """
@@ -74,9 +75,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not NAME_PATTERN.fullmatch(self.name):
-            raise UsageError(f"scenario name {self.name!r}: small letters, digits and '_', a letter first, at most 60")
+            raise UsageError(
+                f"scenario name {self.name!r}: use at most 60 small letters, digits and '_', with a letter first"
+            )
         if not self.checkers:
-            raise UsageError(f"scenario {self.name!r} has no checkers, so it could not fail")
+            raise UsageError(f"scenario {self.name!r} has no checkers, so the scenario could never fail")
         if not 0 < self.budget_s <= 3600:
             raise UsageError(f"scenario {self.name!r}: budget_s {self.budget_s!r} is not between 0 and 3600 s")
         parse_load(self.load)

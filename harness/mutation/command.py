@@ -38,7 +38,7 @@ def run_selfcheck(
     Raises UsageError for a bad number of seeds.
     """
     if not 1 <= seeds <= MOST_SEEDS:
-        raise UsageError(f"--seeds {seeds}: a whole number from 1 to {MOST_SEEDS}")
+        raise UsageError(f"--seeds {seeds}: must be a whole number from 1 to {MOST_SEEDS}")
     chosen = [(request.seed + number) % 2**32 for number in range(seeds)]
     with Steps(Console(stderr=True), quiet=quiet) as steps:
         matrix = selfcheck(mutants, chosen, request, out / "runs", jobs=jobs, progress=steps, exhaustive=exhaustive)

@@ -93,7 +93,7 @@ class ServedInOrder(msgspec.Struct, frozen=True, kw_only=True):
             return finding(self, Verdict.UNKNOWN, f"only {len(sure)} calls surely came after another")
         overtaken = sum(one[1] > other[1] for one, other in sure)
         verdict = Verdict.FAIL if overtaken else Verdict.PASS
-        return finding(self, verdict, f"{overtaken} of {len(sure)} calls were overtaken by the call that came next")
+        return finding(self, verdict, f"{overtaken} of {len(sure)} calls were overtaken by the next call")
 
 
 def _by_process(services: Iterable[ServiceInterval]) -> list[list[ServiceInterval]]:

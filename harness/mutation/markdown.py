@@ -31,8 +31,8 @@ def as_markdown(matrix: KillMatrix) -> str:
     ]
     for title, items in (
         ("False alarms", [alarm_text(alarm) for alarm in matrix.false_alarms]),
-        ("Good runs that nobody could decide", list(matrix.undecided)),
-        ("Declared weaknesses that no run has shown", list(matrix.unseen)),
+        ("Runs of correct pools that could not be decided", list(matrix.undecided)),
+        ("Declared weaknesses that no run showed", list(matrix.unseen)),
     ):
         if items:
             lines += ["", f"## {title}", "", *(f"- {_escape(item)}" for item in items)]
@@ -46,16 +46,16 @@ def sentences(matrix: KillMatrix) -> list[str]:
     said = [
         f"detection: {matrix.detection_rate:.1%} of {len(matrix.rows)} mutants "
         f"({matrix.lowest_detection_rate:.1%} with the worst of {len(matrix.seeds)} seeds)",
-        f"found out by a checker of what they break: {sum(row.by_its_guarantee for row in matrix.rows)}",
-        f"false alarms: {accused} of {matrix.good_runs} runs of good pools ({matrix.false_alarm_rate:.1%})",
-        f"guarantees that a mutant shows to be guarded: {shown} of {len(matrix.guarantees)}; "
+        f"found by a checker of a guarantee that the mutant breaks: {sum(row.by_its_guarantee for row in matrix.rows)}",
+        f"false alarms: {accused} of {matrix.good_runs} runs of correct pools ({matrix.false_alarm_rate:.1%})",
+        f"guarantees for which a mutant was found: {shown} of {len(matrix.guarantees)}; "
         f"fixes: {sum(map(bool, matrix.fixes.values()))} of {len(matrix.fixes)}",
     ]
     said += [f"shortcoming: {text}" for text in matrix.shortcomings]
     if matrix.undecided:
-        said.append(f"{len(matrix.undecided)} runs of good pools could not be decided")
+        said.append(f"{len(matrix.undecided)} runs of correct pools could not be decided")
     if matrix.unseen:
-        said.append(f"declared weaknesses that no run has shown: {', '.join(matrix.unseen)}")
+        said.append(f"declared weaknesses that no run showed: {', '.join(matrix.unseen)}")
     return said
 
 

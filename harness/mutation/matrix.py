@@ -156,10 +156,14 @@ class KillMatrix(msgspec.Struct, frozen=True, kw_only=True):
         """The defects of the harness that the matrix shows; empty if none."""
         found = []
         if self.rows and self.lowest_detection_rate < WANTED_RATE:
-            found.append(f"{self.lowest_detection_rate:.1%} of the mutants were killed; {WANTED_RATE:.0%} must be")
+            found.append(
+                f"{self.lowest_detection_rate:.1%} of the mutants were found; at least {WANTED_RATE:.0%} must be"
+            )
         missing = [name for name, killed in {**self.guarantees, **self.fixes}.items() if not killed]
         if missing:
-            found.append(f"no mutant shows that these are guarded: {', '.join(missing)}")
+            found.append(
+                f"no mutant was found that breaks these guarantees or undoes these fixes: {', '.join(missing)}"
+            )
         broken = [f"{row.pool}.{row.mutant}: {row.broken}" for row in self.rows if row.broken]
         if broken:
             found.append(f"{len(broken)} mutants are broken: {'; '.join(broken)}")
@@ -278,7 +282,7 @@ def _why(survivors: Sequence[Cell], controls: Controls) -> str:
             return f"{cell.scenario}: the unmutated pool did not pass"
         if cell.trouble:
             return f"{cell.scenario}: {cell.trouble}"
-    return "every checker was content" if survivors else ""
+    return "every checker passed" if survivors else ""
 
 
 def _undecided(cell: Cell) -> str:

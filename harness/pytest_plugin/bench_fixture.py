@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def run_bench(request: pytest.FixtureRequest) -> Callable[..., Bench]:
-    """Measure by `run_bench(scenario=None, baseline="v1", candidate="v2", ...)`, alone on the machine; gives the Bench.
+    """Time two pools by `run_bench(scenario=None, baseline="v1", candidate="v2", ...)`, and return the Bench.
 
-    Without a scenario it is one call, `call`. `load`, `budgets`, `profile` ("quick" or "full"), `rounds`, `block_s`,
-    `margin`, `seed`, `workers` and `clients` are as on the command line. Under xdist no other test runs meanwhile.
-    Its bench.json is kept in the session's folder, entered into the history, and named by the report's property
+    Without a scenario the worker command in `call` is timed. `load`, `budgets`, `profile` ("quick" or "full"),
+    `rounds`, `block_s`, `margin`, `seed`, `workers` and `clients` are as for `poolproof bench`. Under pytest-xdist no
+    other test runs meanwhile. The file bench.json is kept in the session's folder, listed by `poolproof history`, and
+    named by the report's property
     `poolproof_bench`.
     """
     from poolproof.harness.bench.bench import BenchPlan

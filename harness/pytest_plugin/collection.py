@@ -126,8 +126,10 @@ def describe(scenario: Scenario, result: RunResult) -> str:
             if old := excuse_finding(scenario, result, found.checker).ran_out:
                 lines.append(f"      {old}")
     if result.replay:
-        lines.append(f"  again: {result.replay}")
+        lines.append(f"  to run it again: {result.replay}")
     if result.folder and any(found.verdict is Verdict.FAIL for found in result.findings):
-        lines.append(f"  smaller: poolproof shrink {shlex.quote(result.folder)}")
-    lines.append(f"  kept in {result.folder}; `poolproof analyze {result.folder}` judges it again")
+        lines.append(f"  to reduce it: poolproof shrink {shlex.quote(result.folder)}")
+    lines.append(
+        f"  the records are in {result.folder}; `poolproof analyze {result.folder}` runs the checkers on them again"
+    )
     return "\n".join(lines)

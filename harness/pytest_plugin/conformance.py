@@ -71,13 +71,13 @@ def conformance_tests(
     exist.
     """
     if profile not in SCALES:
-        raise UsageError(f"profile {profile!r}: one of {', '.join(SCALES)}")
+        raise UsageError(f"profile {profile!r}: must be one of {', '.join(SCALES)}")
     chosen = _choose(scenarios, profile)
     name = pool if isinstance(pool, str) else _name_of(pool)
     strangers = [entry.scenario for entry in known if entry.scenario not in {scenario.name for scenario in chosen}]
     if strangers:
         raise UsageError(
-            f"a known failure of {name} is in the scenario {strangers[0]!r}, which is not among the chosen"
+            f"a known failure of {name} names the scenario {strangers[0]!r}, which is not one of the chosen scenarios"
         )
     size = Size(workers=workers, clients=clients, scale=SCALES[profile])
     request = Request(seed=seed, size=size, profile=profile)
@@ -115,7 +115,7 @@ def judge_item(scenario: Scenario, result: RunResult, *, tells: bool) -> None:
             decided = tuple(found for found in result.findings if found.verdict is not Verdict.UNKNOWN)
             own = [found for found in open_ones if found.checker not in CORE_NAMES]
             if not failed and (own or not decided):
-                pytest.skip(f"cannot be decided, since {result.pool} tells of no events: {told}")
+                pytest.skip(f"cannot be decided, because the pool {result.pool} reports no events: {told}")
             warnings.warn(Undecided(f"{scenario.name}: {told}"), stacklevel=2)
             verdict = Verdict.FAIL if failed else Verdict.PASS
             result = msgspec.structs.replace(result, findings=decided, verdict=verdict)

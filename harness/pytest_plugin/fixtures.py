@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def poolproof_subject(request: pytest.FixtureRequest) -> Subject:
-    """The pool that this test is run on; one test a --pool."""
+    """The name of the pool that the test runs on. The test runs once for each --poolproof-pool."""
     subject: Subject = request.param
     return subject
 
 
 @pytest.fixture
 def pool_name(request: pytest.FixtureRequest) -> str:
-    """A pool name that no other test, process or run has."""
+    """A unique pool name, which no other test, process or run uses."""
     from poolproof.harness.run.names import pool_name
 
     return pool_name(request.node.name, "test")
@@ -35,7 +35,10 @@ def pool_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def pool_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Pool]]:
-    """Make pools by `pool_factory(version, observer=None, **options)`; each gets a name of its own, and is closed."""
+    """Make pools by `pool_factory(version, observer=None, **options)`.
+
+    Each pool gets a unique name and is closed after the test. `options` are fields of PoolConfig.
+    """
     from poolproof.bridge import PoolConfig
     from poolproof.harness.run.names import pool_name
     from poolproof.harness.subjects.pools import find_pool
@@ -55,14 +58,20 @@ def pool_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Pool]
 
 @pytest.fixture
 def pool(poolproof_subject: Subject, pool_factory: Callable[..., Pool], request: pytest.FixtureRequest) -> Pool:
-    """A pool, once for each --pool; `@pytest.mark.pool_options(workers=2)` sets its options."""
+    """An open pool. The test runs once for each --poolproof-pool.
+
+    `@pytest.mark.pool_options(workers=2)` sets fields of its PoolConfig.
+    """
     marker = request.node.get_closest_marker("pool_options")
     return pool_factory(poolproof_subject.name, **({} if marker is None else marker.kwargs))
 
 
 @pytest.fixture
 def poolproof_place(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """The depth and the pool of this test; skips it with the reason where it makes no sense."""
+    """The backend (mock, wire or real) and the pool of the current test.
+
+    Skips the test, with the reason, on a backend that its marker `depths` does not name.
+    """
     from poolproof.harness.fakes.backends.making import why_impossible
     from poolproof.harness.model.backend import Backend
 
@@ -89,7 +98,11 @@ def adapter(
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> Iterator[ProgramAdapter]:
-    """A ProgramAdapter over a pool of its own, at each depth; markers `depths` and `pool_options` say more."""
+    """A ProgramAdapter (typed calls of DSPy programs) over a new pool. The test runs once for each backend.
+
+    The backends are mock (no process), wire (a scripted worker) and real. The marker `depths` chooses among them, the
+    marker `pool_options` sets fields of the pool's PoolConfig.
+    """
     from poolproof.bridge.dspy.adapter import ProgramAdapter
     from poolproof.harness.fakes.backends.making import make_mock, options_at
     from poolproof.harness.fakes.backends.script import Script, ScriptLine
@@ -111,7 +124,10 @@ def adapter(
 
 @pytest.fixture
 def run_scenario(pytestconfig: pytest.Config) -> Callable[..., RunResult]:
-    """Run by `run_scenario(scenario, pool="v2", seed=1, workers=4, clients=8)`; gives the RunResult, raises nothing."""
+    """Run a scenario by `run_scenario(scenario, pool="v2", seed=1, workers=4, clients=8)`.
+
+    Returns the RunResult with all findings, and does not raise if a checker fails.
+    """
     import msgspec
 
     from poolproof.harness.run.lock import sharing

@@ -86,9 +86,9 @@ def reconcile(
     for node in planned:
         seen = outcomes.get(node, frozenset())
         if not seen:
-            kept = "its result is on disk" if node in received else "it has no result"
-            told.append(f"{node} was planned, and no outcome of it was reported; {kept}")
+            kept = "its result is on disk" if node in received else "no result is on disk"
+            told.append(f"{node} was planned, but pytest received no outcome of it; {kept}")
         elif "passed" in seen and not seen & {"failed", "skipped"} and node not in received:
-            told.append(f"{node} is reported as passed, and has no result")
-    told += [f"{node} has a result, and was never planned" for node in received if node not in planned]
+            told.append(f"{node} is reported as passed, but has no result on disk")
+    told += [f"{node} has a result, but was never planned" for node in received if node not in planned]
     return told

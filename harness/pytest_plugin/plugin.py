@@ -30,40 +30,76 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--poolproof-pool",
         action="append",
         metavar="POOL",
-        help="pool to test: a name or package.module:factory, repeatable; the first is the baseline",
+        help="a pool to test: v1, v2, another name from `poolproof list pools`, or package.module:factory. May "
+        "be repeated; the first pool is the baseline of the comparison.",
     )
     group.addoption(
         "--poolproof-adapter",
         action="append",
         choices=DEPTHS,
-        help="depth of tests with the fixture `adapter`, repeatable: mock (no process), wire (a scripted worker that "
-        "checks every frame) or real; all that a test allows if not given. Scenarios are real unless it is given",
-    )
-    group.addoption("--poolproof-seed", type=int, default=1, metavar="N", help="decides every workload (default 1)")
-    group.addoption("--poolproof-workers", type=int, default=4, metavar="N", help="workers of a pool (default 4)")
-    group.addoption("--poolproof-clients", type=int, default=8, metavar="N", help="client threads (default 8)")
-    group.addoption(
-        "--poolproof-profile", choices=sorted(PROFILE_SCALES), default="quick", help="how thorough runs are"
-    )
-    group.addoption("--poolproof-worker-command", metavar="COMMAND", help="any program that speaks the wire")
-    group.addoption(
-        "--poolproof-out", metavar="DIR", help="where runs and reports go; a new folder in out/ if not given"
+        help="the backend of tests with the fixture `adapter` and of scenarios: mock (no process), wire (a "
+        "scripted worker "
+        "that checks every frame) or real. May be repeated (default: for tests every backend that the test allows, for "
+        "scenarios real)",
     )
     group.addoption(
-        "--poolproof-report", action="append", metavar="FORMAT", help="html, md, junit or json; all if not given"
+        "--poolproof-seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="the random seed for workloads, faults and orders (default 1)",
     )
-    group.addoption("--poolproof-speed", action="store_true", help="measure timed scenarios when all tests have ended")
-    parser.addini("poolproof_scenarios", "globs of files with scenarios", type="args", default=list(SCENARIO_FILES))
+    group.addoption(
+        "--poolproof-workers", type=int, default=4, metavar="N", help="worker processes of each pool (default 4)"
+    )
+    group.addoption(
+        "--poolproof-clients", type=int, default=8, metavar="N", help="client threads that make the calls (default 8)"
+    )
+    group.addoption(
+        "--poolproof-profile",
+        choices=sorted(PROFILE_SCALES),
+        default="quick",
+        help="how thorough the runs are: quick, or full with three times as many calls (default quick)",
+    )
+    group.addoption(
+        "--poolproof-worker-command",
+        metavar="COMMAND",
+        help="the command line of a worker program "
+        "that speaks the wire protocol (default: the worker that poolproof ships)",
+    )
+    group.addoption(
+        "--poolproof-out", metavar="DIR", help="the folder for runs and reports (default: a new folder in out/)"
+    )
+    group.addoption(
+        "--poolproof-report",
+        action="append",
+        metavar="FORMAT",
+        help="a format of the report: html, md, junit or json. May be repeated (default: all four)",
+    )
+    group.addoption(
+        "--poolproof-speed",
+        action="store_true",
+        help="after all tests, measure the speed of both pools on the timed scenarios",
+    )
+    parser.addini(
+        "poolproof_scenarios",
+        "glob patterns of the Python files that define scenarios",
+        type="args",
+        default=list(SCENARIO_FILES),
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Create the session's state."""
-    config.addinivalue_line("markers", "scenario: an item that runs a poolproof scenario on a pool")
-    config.addinivalue_line("markers", "pool_options(**options): options of the fixture `pool`, as of PoolConfig")
+    config.addinivalue_line("markers", "scenario: a poolproof scenario that runs on one pool (set by poolproof itself)")
+    config.addinivalue_line(
+        "markers", "pool_options(**options): fields of PoolConfig for the pool of the fixtures `pool` and `adapter`"
+    )
     config.addinivalue_line(
         "markers",
-        "depths(*names, packages=(), script=()): depths at which a test with `adapter` makes sense, the packages that "
-        "its workers need, as dspy, and what a worker without them is to answer",
+        "depths(*names, packages=(), script=()): the backends (mock, wire, real) on which a test with the fixture "
+        "`adapter` runs, the packages that its real workers need (such as dspy), and the answers of the scripted "
+        "worker",
     )
     config.stash[STATE] = state = State(config)
     if state.controls:
@@ -165,7 +201,7 @@ def places_of(config: pytest.Config) -> list[tuple[str, ...]]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """While a bench runs, no test of another xdist worker runs: each test shares the gate that a bench holds alone."""
+    """Make each test wait while a benchmark of another xdist worker runs, since other tests would disturb it."""
     if not item.config.stash[STATE].gated or BENCH_FIXTURE in getattr(item, "fixturenames", ()):
         return (yield)
     from poolproof.harness.run.lock import covering

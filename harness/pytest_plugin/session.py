@@ -69,7 +69,7 @@ def finish(
             folder = ledger.folder if len(subjects) == 2 else ledger.folder / f"{pair[0].name}-{candidate.name}"
             comparison = _compare(compared, known, pair, request, measure=measure)
             failed = failed or comparison.decision is Decision.UNSAFE
-            lines.append(f"{comparison.decision.value}: {comparison.candidate} for {comparison.baseline}")
+            lines.append(f"{comparison.decision.value}: {comparison.candidate} replacing {comparison.baseline}")
             if comparison.decision is not Decision.SAFE:
                 lines += [f"  - {reason}" for reason in comparison.reasons]
             lines += [f"  warning: {warning}" for warning in comparison.warnings]
@@ -112,7 +112,7 @@ def _both(
             pool=item.pool,
             seed=seed,
             verdict=Verdict.UNKNOWN,
-            trouble="it was not run to its end",
+            trouble="the scenario was not run to its end",
         )
     names = dict.fromkeys(name for name, _ in by_name)
     return {
@@ -146,6 +146,9 @@ def _compare(
         command="pytest",
     )
     if not speeds:
-        note = "nothing was timed: no claim about speed is made; --poolproof-speed measures when all tests have ended"
+        note = (
+            "no speed was measured, so the decision says nothing about speed; --poolproof-speed measures it "
+            "after all tests"
+        )
         comparison = msgspec.structs.replace(comparison, warnings=(*comparison.warnings, note))
     return comparison

@@ -70,7 +70,7 @@ class State:
         for name, least, most in (("workers", 1, 1024), ("clients", 1, 1024), ("seed", 0, 2**32 - 1)):
             value = option(f"poolproof_{name}")
             if not least <= value <= most:
-                raise pytest.UsageError(f"--poolproof-{name} {value}: a whole number from {least} to {most}")
+                raise pytest.UsageError(f"--poolproof-{name} {value}: must be a whole number from {least} to {most}")
         if option("poolproof_pool"):
             self.subjects()
         if option("poolproof_worker_command"):

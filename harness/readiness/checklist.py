@@ -134,20 +134,22 @@ def _failures(row: ScenarioComparison, side: int) -> list[str]:
 def _doubts(row: ScenarioComparison, result: RunResult) -> list[str]:
     if result.trouble:
         return [f"{row.name}: {result.trouble}"]
-    found = [f"{row.name}: {f.checker} cannot tell" for f in result.findings if f.verdict is Verdict.UNKNOWN]
-    return found or ([] if result.findings else [f"{row.name}: nothing was checked"])
+    found = [
+        f"{row.name}: the checker {f.checker} could not decide" for f in result.findings if f.verdict is Verdict.UNKNOWN
+    ]
+    return found or ([] if result.findings else [f"{row.name}: no checker was asked"])
 
 
 def _scenarios(name: str, rows: Sequence[ScenarioComparison], side: int) -> Item:
     ran = [row for row in rows if not (row.baseline, row.candidate)[side].skipped]
     if not ran:
-        return _not_run(name, "no such scenario was run")
+        return _not_run(name, "no scenario of this kind was run")
     failed = [text for row in ran for text in _failures(row, side)]
     doubts = [text for row in ran for text in _doubts(row, (row.baseline, row.candidate)[side])]
     declared = sum(
         bool(d.reason) for row in ran for d in row.differences if d.pool == (row.baseline, row.candidate)[side].pool
     )
-    told = f"{len(ran)} scenarios; {declared} weaknesses as declared" if declared else f"{len(ran)} scenarios"
+    told = f"{len(ran)} scenarios; {declared} failures as declared beforehand" if declared else f"{len(ran)} scenarios"
     if skipped := len(rows) - len(ran):
         told += f"; {skipped} skipped"
     return _decide(name, failed, doubts, told)
@@ -172,7 +174,10 @@ def _concurrency(rows: Iterable[ScenarioComparison]) -> Item:
         found = [f for f in row.candidate.findings if f.checker == "overlap"]
         if found:
             one, other = row.baseline.metrics.overlap_max, row.candidate.metrics.overlap_max
-            text = f"{row.name}: {other} workers of the candidate at work at once, {one} of the baseline, by journals"
+            text = (
+                f"{row.name}: {other} workers of the candidate were at work at the same time, and {one} of "
+                "the baseline, by the workers' own journals"
+            )
             return Item(name=name, verdict=found[0].verdict, evidence=text)
     return _not_run(name, "no scenario with the checker overlap was run")
 
@@ -202,7 +207,9 @@ def _load(rows: Iterable[ScenarioComparison], soak: Soak | None) -> Item:
         doubts.append("no soak was run")
     else:
         failed += soak.wrong
-        told += f"; {soak.calls} calls in {soak.seconds:.0f} s, {len(soak.wrong)} wrong, {soak.failed} failed"
+        told += (
+            f"; {soak.calls} calls in {soak.seconds:.0f} s, {len(soak.wrong)} wrong answers, {soak.failed} failed calls"
+        )
         if soak.failed:
             failed.append(", ".join(f"{count} × {kind}" for kind, count in soak.outcomes.items() if kind != "result"))
     return _decide(name, failed, doubts, told)
@@ -223,7 +230,7 @@ def _monitoring(soak: Soak | None) -> Item:
     name = "monitoring is stable"
     if soak is None or not soak.looks:
         return _not_run(name, "no soak was run")
-    told = f"{soak.looks} looks at status and health under load, {len(soak.alarms)} alarms"
+    told = f"{soak.looks} checks of status and health under load, {len(soak.alarms)} of them failed"
     return _decide(name, soak.alarms, (), told)
 
 
@@ -232,9 +239,13 @@ def _error_rate(one: Soak | None, other: Soak | None) -> Item:
     if one is None or other is None:
         return _not_run(name, "no soak was run")
     before, after = (soak.failed / max(1, soak.calls) for soak in (one, other))
-    told = f"{after:.2%} of {other.calls} calls; the baseline {before:.2%} of {one.calls}"
-    failed = [f"more than {MOST_ERROR_RATE:.1%} above it"] if after - before > MOST_ERROR_RATE else []
-    few = [f"{LEAST_CALLS} calls are needed"] if min(one.calls, other.calls) < LEAST_CALLS else []
+    told = (
+        f"{after:.2%} of {other.calls} calls of the candidate failed; {before:.2%} of {one.calls} calls of "
+        "the baseline failed"
+    )
+    limit = f"the limit is {MOST_ERROR_RATE:.1%} above the baseline's error rate"
+    failed = [limit] if after - before > MOST_ERROR_RATE else []
+    few = [f"{LEAST_CALLS} calls of each pool are needed"] if min(one.calls, other.calls) < LEAST_CALLS else []
     return _decide(name, failed, few, told)
 
 
@@ -244,11 +255,12 @@ def _memory(soak: Soak | None) -> Item:
         return _not_run(name, "no soak was run")
     samples = soak.samples[len(soak.samples) // 5 :]  # growth during the warm-up is no leak
     if len(samples) < LEAST_SAMPLES:
-        return _decide(name, (), [f"{LEAST_SAMPLES} are needed"], f"{len(samples)} samples")
+        return _decide(name, (), [f"{LEAST_SAMPLES} samples are needed"], f"{len(samples)} samples")
     slope = theil_sen(samples)
     span_s = samples[-1][0] - samples[0][0]
     told = (
-        f"{slope / 1024:+.0f} KiB/s over {span_s:.0f} s in {len(samples)} samples, at {samples[-1][1] / 2**20:.0f} MiB"
+        f"{slope / 1024:+.0f} KiB/s over {span_s:.0f} s in {len(samples)} samples, with a memory of "
+        f"{samples[-1][1] / 2**20:.0f} MiB"
     )
     grew = slope > MOST_BYTES_PER_S and slope * span_s >= LEAST_GROWTH_BYTES
     return _decide(name, [f"the limit is {MOST_BYTES_PER_S // 1024} KiB/s"] if grew else [], (), told)
@@ -257,6 +269,6 @@ def _memory(soak: Soak | None) -> Item:
 def _documents(documents: Documents | None, why_not: str) -> Item:
     name = "documents are current"
     if documents is None:
-        return _not_run(name, why_not or "no documents were looked at")
-    told = f"{documents.pages} pages: {documents.looked_for} commands, options and links looked for"
+        return _not_run(name, why_not or "no documents were examined")
+    told = f"{documents.pages} pages: {documents.looked_for} commands, options and links were checked"
     return _decide(name, documents.problems, (), told)

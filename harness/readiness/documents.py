@@ -16,19 +16,20 @@ GUIDE = "migration-guide.md"
 
 
 def examine_documents(folder: Path, commands: Iterable[str]) -> Documents | None:
-    """Check that the guide names every command of `poolproof migrate` and every option; None if there is no guide.
+    """Check that the migration guide names every command of `poolproof migrate` and every option of a migration.
 
-    Every page's links must lead to a file, and every `poolproof migrate …` that it shows must be one of `commands`.
+    The guide is the file `migration-guide.md` in `folder` or below it. Returns None if there is no such file.
+    In every page, links must lead to files, and every `poolproof migrate …` that is shown must be one of `commands`.
     """
-    guide = folder / GUIDE
-    if not guide.is_file():
+    guide = next(iter(sorted(folder.rglob(GUIDE))), None)
+    if guide is None:
         return None
     known = set(commands)
     text = guide.read_text()
     wanted = {f"migrate {command}" for command in known} | {*field_names(Plan), *field_names(Guardrails)}
     problems = [f"{GUIDE} does not name {word}" for word in sorted(wanted) if word not in text]
     looked_for = len(wanted)
-    pages = sorted(folder.glob("*.md"))
+    pages = sorted(folder.rglob("*.md"))
     for page in pages:
         text = page.read_text()
         shown = re.findall(r"^\$ poolproof migrate ([a-z]+)", text, flags=re.MULTILINE)

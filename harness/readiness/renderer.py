@@ -10,8 +10,8 @@ from poolproof.harness.readiness.checklist import Checklist
 
 MEANING = {
     Verdict.PASS: "Every line passed.",
-    Verdict.UNKNOWN: "Not every line was decided; not run is not passed.",
-    Verdict.FAIL: "A line failed.",
+    Verdict.UNKNOWN: "At least one line was not decided or not run. Such a line does not count as passed.",
+    Verdict.FAIL: "At least one line failed.",
 }
 
 
@@ -19,7 +19,7 @@ def render_checklist(checklist: Checklist) -> str:
     """The checklist as a Markdown page."""
     rows = [f"| {item.word} | {item.name} | {_cell(item.evidence)} |" for item in checklist.items]
     lines = [
-        f"# Migration checklist: {checklist.candidate} for {checklist.baseline}",
+        f"# Migration checklist: {checklist.candidate} replacing {checklist.baseline}",
         "",
         f"**{checklist.verdict.value.upper()}**. {MEANING[checklist.verdict]}",
         "",
@@ -27,8 +27,8 @@ def render_checklist(checklist: Checklist) -> str:
         "|---|---|---|",
         *rows,
         "",
-        f"Made at {checklist.created_at} by `{checklist.command}`."
-        + (f" The comparison behind it: `{checklist.report}`." if checklist.report else ""),
+        f"Written at {checklist.created_at} by `{checklist.command}`."
+        + (f" The report of the comparison: `{checklist.report}`." if checklist.report else ""),
     ]
     return "\n".join(lines) + "\n"
 

@@ -70,7 +70,9 @@ class _Load:
         for thread in threads:
             thread.join(STOP_WAIT_S)
             if thread.is_alive():
-                raise RunError(f"the soak of {self._subject.name}: a call has not ended {STOP_WAIT_S:g} s after it")
+                raise RunError(
+                    f"the soak of {self._subject.name}: a call was still running {STOP_WAIT_S:g} s after the load's end"
+                )
         return Soak(
             pool=self._subject.name,
             seconds=self._seconds,
@@ -105,7 +107,7 @@ class _Load:
             value = self._pool.execute(command, dict(args), session=session)
             found = value.get("value") if isinstance(value, dict) else value
             if expected is not None and found != expected:
-                told = f"{command} {nonce}: {found!r:.60} in place of its own answer"
+                told = f"{command} {nonce}: {found!r:.60} was returned in place of the call's own answer"
         except PoolError as error:
             outcome = type(error).__name__
         with self._lock:
@@ -121,7 +123,7 @@ class _Load:
             status, health = self._pool.status(), self._pool.health_check()
             counted = status.statistics
             if counted.submitted != counted.in_flight + sum(counted.outcomes.values()):
-                alarm = f"the statistics do not add up: {counted}"
+                alarm = f"the pool's statistics do not add up: {counted}"
             elif not health.healthy:
                 alarm = "; ".join(health.reasons) or "not healthy"
             self._samples.append((time.monotonic() - self._begun, _resident([w.pid for w in status.workers])))

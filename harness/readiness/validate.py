@@ -64,7 +64,10 @@ def validate(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
         items=build_items(
-            comparison, soaks, documents, why_not=None if docs is None else f"there is no {docs / GUIDE}"
+            comparison,
+            soaks,
+            documents,
+            why_not=None if docs is None else f"{GUIDE} is not in the folder {docs} or below it",
         ),
     )
     return checklist, comparison

@@ -52,7 +52,7 @@ def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
 def _complain(history: History) -> tuple[Finding, ...]:
     if not history.complaints:
         return ()
-    claim = f"the face {history.info.face} has seen: {history.complaints[0]}"
+    claim = f"the face {history.info.face} reported: {history.complaints[0]}"
     return (
         Finding(checker=FACE_CHECKER, verdict=Verdict.FAIL, claim=claim, examples=history.complaints[1:MAX_EXAMPLES]),
     )

@@ -115,7 +115,7 @@ class Job:
             errors = self.end()
         if not trouble:
             last = errors.strip().splitlines()[-1:] or [f"status {self._process.returncode}"]
-            trouble = f"the run's process broke: {last[0]}"
+            trouble = f"the run's process failed: {last[0]}"
         return RunResult(
             scenario=self.order.scenario,
             pool=self.order.pool,

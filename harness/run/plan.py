@@ -73,7 +73,7 @@ def read_plan(path: Path) -> StoredPlan:
     try:
         found = msgspec.json.decode(path.read_bytes(), type=StoredPlan)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path} is no plan: {error}") from error
+        raise RecordError(f"{path} is not a plan: {error}") from error
     if found.schema_version.partition(".")[0] != PLAN_VERSION.partition(".")[0]:
         raise RecordError(f"{path} is a plan of version {found.schema_version}; this poolproof reads {PLAN_VERSION}")
     return found

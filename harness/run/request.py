@@ -74,7 +74,7 @@ def why_skipped(scenario: Scenario, subject: Subject, request: Request, baseline
     if face.package and find_spec(face.package) is None:
         return f"{face.package} is not installed"
     if face.two_pools and baseline is None:
-        return f"the face {face.name} needs a baseline too"
+        return f"the face {face.name} needs a baseline pool too"
     offered = subject.capabilities
     if face.two_pools and baseline is not None:
         offered = offered & baseline.capabilities
@@ -84,11 +84,11 @@ def why_skipped(scenario: Scenario, subject: Subject, request: Request, baseline
     if request.observed and not face.tells:
         return f"through the face {face.name} the pool's events belong to no call of a client"
     if not any(asked_in(checker, observed=request.observed) for checker in scenario.checkers):
-        return "every checker of it needs the pool's events"
+        return "every checker of the scenario needs the pool's events"
     if face.starts and (request.worker_command is not None or subject.commands is not None):
-        return f"the face {face.name} is about the shipped worker"
+        return f"the face {face.name} needs the shipped worker"
     if subject.commands is not None and any(fault.kind in START_FAULTS for fault in scenario.faults):
-        return f"{subject.name} has workers of its own, so no fault of their start can be planted"
+        return f"{subject.name} starts its own kind of workers, so no fault can be injected at their start"
     plan = plan_of(scenario, request)
     if reason := _why_blind(scenario, subject, request, plan) or face.refuses(scenario, plan):
         return reason
@@ -127,7 +127,7 @@ def _why_blind(scenario: Scenario, subject: Subject, request: Request, plan: Pla
     if not any(moment.endswith(":sent") for moment in moments):
         return ""
     if not request.observed:
-        return "its workers keep no journal, and a step or a fault waits until a call was sent"
+        return "the workers keep no journal, so the scenario cannot wait until a call was sent"
     if Capability.EVENTS not in subject.capabilities:
-        return f"{subject.name} tells of no events, and a step or a fault waits until a call was sent"
+        return f"{subject.name} reports no events, so the scenario cannot wait until a call was sent"
     return ""

@@ -216,15 +216,15 @@ class Shrinking:
     def _try(self, selection: Selection, what: str) -> bool:
         bounds = self._bounds
         if self._runs + self._reserve >= bounds.runs:
-            raise Spent(f"the bound of {bounds.runs} runs was reached")
+            raise Spent(f"the limit of {bounds.runs} runs was reached")
         if self._reserve and time.monotonic() - self._began_s > bounds.seconds:
-            raise Spent(f"the bound of {bounds.seconds:g} s was reached")
+            raise Spent(f"the limit of {bounds.seconds:g} s was reached")
         self._runs += 1
         path = self._store(selection, f"trial-{self._runs}.json")
         name = f"run {self._runs}: {what}"
         self._progress.began(name)
         shows = self._run(path)
-        self._progress.ended(name, "shows" if shows else "does not show")
+        self._progress.ended(name, "fails" if shows else "does not fail")
         path.unlink()
         return shows
 

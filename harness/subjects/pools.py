@@ -192,7 +192,7 @@ def _adapt(factory: Callable[..., Any], name: str) -> PoolFactory:
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"the pool {name!r}: its arguments cannot be told: {error}") from error
+        raise UsageError(f"the pool {name!r}: its arguments cannot be determined: {error}") from error
 
     def fits(*positional: object, **named: object) -> bool:
         try:
@@ -219,7 +219,7 @@ def _ask(make: PoolFactory, name: str) -> tuple[type, frozenset[Capability]]:
     except PoolError as error:
         raise UsageError(f"the pool {name!r} could not be made: {_tell(error)}") from error
     except Exception as error:
-        raise UsageError(f"the factory of the pool {name!r} broke: {_tell(error)}") from error
+        raise UsageError(f"the factory of the pool {name!r} raised an error: {_tell(error)}") from error
     if not isinstance(pool, Pool):
         raise UsageError(f"the pool {name!r}: the factory gave {pool!r:.80}, which lacks {_missing(pool)} of a pool")
     pool.close()

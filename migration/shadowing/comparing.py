@@ -56,7 +56,7 @@ def compare_answers(command: str, args: dict[str, Any], one: Answer, other: Answ
             return Compared(ignored=True)
         difference = compare_ops(before, after, comparing)
     except Exception as error:
-        return Compared(mismatch=f"{command}: a comparing hook broke: {type(error).__name__}: {error}")
+        return Compared(mismatch=f"{command}: a comparing hook raised an error: {type(error).__name__}: {error}")
     if difference is None or other.outcome not in ANSWERS:
         return Compared()
     return Compared(mismatch=difference.text.replace(f"operation 0 ({command})", command, 1))

@@ -44,7 +44,9 @@ class AsyncPool:
         behaviour: WorkerBehaviour | None = None,
     ) -> None:
         if behaviour is not None:
-            raise ConfigError("AsyncPool takes no behaviour: its hooks would block the loop; use PoolV2 and threads")
+            raise ConfigError(
+                "AsyncPool takes no `behaviour`, because the hooks would block the event loop; use PoolV2 and threads"
+            )
         self._stand_before(PoolV2(config, observer=observer))
 
     @classmethod
@@ -54,7 +56,10 @@ class AsyncPool:
         Raises ConfigError if the pool has a behaviour.
         """
         if pool._engine.hooks.active:
-            raise ConfigError(f"AsyncPool cannot share pool {pool.name!r}: the hooks of its behaviour block the loop")
+            raise ConfigError(
+                f"AsyncPool cannot share pool {pool.name!r}: that pool has a `behaviour`, whose "
+                "hooks would block the event loop"
+            )
         self = cls.__new__(cls)
         self._stand_before(pool)
         return self
@@ -335,9 +340,9 @@ class AsyncLease:
         self._engine.process_manager.require_owner()
         if self._lease is None or self._ticket is None:
             what = (
-                "has ended; the worker belongs to somebody else"
+                "has ended; the worker may serve another client now"
                 if self._entered
-                else "was not entered: use `async with`"
+                else "was not entered; use `async with`"
             )
             raise LeaseError(f"this lease {what}")
         return self._lease, self._ticket

@@ -105,7 +105,7 @@ class AsyncStream:
 
     async def __aenter__(self) -> Self:
         if self._state != "new":
-            raise LeaseError("this stream was begun already; ask for another one")
+            raise LeaseError("this stream was begun already; call execute_stream again for a new stream")
         await self._begin()
         return self
 

@@ -60,19 +60,23 @@ class Handover:
                 frame = encode_request(number, change.command, change.args, limit_bytes=self._limit_bytes)
                 response = yield from exchange(io, worker.transport, number, frame, deadline)
                 if not response.success:
-                    session.lost = f"its handover failed at {change.command!r}: {response.error}"
+                    session.lost = (
+                        f"replaying the session on another worker failed at {change.command!r}: {response.error}"
+                    )
                     raise self._session_lost(session)
             with runtime.lock:
                 session.met(worker.worker_id)
         except BaseException as error:
             worker.transport.dirty = True  # an incomplete handover leaves a partial state
             if isinstance(error, InvalidRequest):
-                session.lost = f"it cannot be handed over: {error}"
+                session.lost = f"the session cannot be handed over to another worker: {error}"
                 raise self._session_lost(session) from error
             if isinstance(error, WorkerCrashed):
                 session.failures += 1
                 if session.failures >= MOST_HANDOVER_FAILURES:
-                    session.lost = f"its handover has ended {session.failures} workers; the last: {error.message}"
+                    session.lost = (
+                        f"replaying the session has ended {session.failures} workers; the last error: {error.message}"
+                    )
                     raise self._session_lost(session) from error
             if isinstance(error, PoolError):
                 error.sent = Sent.NO  # only the repeated changes were sent, not the call itself

@@ -202,7 +202,7 @@ class Lease:
         if ticket is None:
             return
         if self.busy and not self.for_one_call:
-            raise LeaseError("this lease is in the middle of a call, and cannot be ended now")
+            raise LeaseError("this lease is in the middle of a call and cannot be ended now")
         try:
             self._pool.end(self, ticket, error)
         except BaseException as interrupt:
@@ -221,7 +221,7 @@ class Lease:
         """Return the ticket, even if the worker is gone. Raises LeaseError after the lease has ended."""
         self._pool.require_owner()
         if self._ticket is None:
-            raise LeaseError("this lease has ended; the worker belongs to somebody else")
+            raise LeaseError("this lease has ended; the worker may serve another client now")
         return self._ticket
 
 

@@ -91,7 +91,10 @@ class Leases:
         try:
             if again and remaining_s(until) <= 0:
                 runtime.hooks.cancelled("queued")
-                raise CheckoutTimeout(f"{label!r}: no worker of pool {runtime.process_manager.name!r} was fit in time")
+                raise CheckoutTimeout(
+                    f"{label!r}: no worker of pool {runtime.process_manager.name!r} passed its "
+                    "checkout hook before the deadline"
+                )
             self._require_time(ticket, label)
             yield from checkout(runtime, io, ticket, label, until, again)
             lease.busy = lease.for_one_call
@@ -119,7 +122,8 @@ class Leases:
         if ticket.deadline_ns <= now_ns():
             self._runtime.hooks.cancelled("queued")
             raise CheckoutTimeout(
-                f"{label!r}: there was no time left for pool {self._runtime.process_manager.name!r} to serve it"
+                f"{label!r}: the deadline passed before pool {self._runtime.process_manager.name!r} could serve "
+                "the call"
             )
 
     def _keep_watch(self) -> None:
@@ -257,7 +261,7 @@ class Leases:
         if deadline <= now_ns():
             return CallTimeout(f"the lease of worker {worker_id} has passed its deadline", worker_id=worker_id)
         if worker.transport.dirty:
-            return LeaseError(f"a call on worker {worker_id} was not brought to its end; its lease is over")
+            return LeaseError(f"a call on worker {worker_id} was broken off, so its lease has ended")
         return WorkerCrashed(
             f"worker {worker_id} ended between two calls of its lease",
             sent=Sent.NO,

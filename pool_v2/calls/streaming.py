@@ -193,7 +193,7 @@ class StreamCall:
             message = f"pool {runtime.process_manager.name!r} was closed during the call"
             return PoolClosed(message, sent=Sent.YES, worker_id=worker_id)
         if self._deadline_ns <= now_ns():
-            message = f"{name} did not end its stream by the deadline"
+            message = f"{name} did not complete its stream by the deadline"
             return CallTimeout(message, sent=Sent.YES, worker_id=worker_id)
         tail = "" if worker is None else worker.transport.last_words()
         message = f"{name} ended in the middle of its stream"

@@ -127,17 +127,21 @@ def require_behaviour(behaviour: object) -> None:
     """Raise ConfigError unless `behaviour` has every hook."""
     missing = [name for name in HOOKS if not callable(getattr(behaviour, name, None))]
     if isinstance(behaviour, type) or missing:
-        lacks = "it is a class, not an object" if isinstance(behaviour, type) else f"it lacks {', '.join(missing)}"
-        raise ConfigError(f"behaviour {told(behaviour)}: a WorkerBehaviour; {lacks}")
+        lacks = (
+            "the argument is a class, not an object"
+            if isinstance(behaviour, type)
+            else f"the object lacks {', '.join(missing)}"
+        )
+        raise ConfigError(f"behaviour {told(behaviour)}: must be a WorkerBehaviour; {lacks}")
 
 
 def checked(hook: str, answer: object, *allowed: type[Answer]) -> Any:  # noqa: ANN401
     """Return the answer if it is of an allowed type. Raises HookError with the expected and the actual answer."""
     expected = " or ".join(kind.__name__ for kind in allowed)
     if not isinstance(answer, allowed):
-        raise HookError(f"the hook {hook!r} must answer {expected}; it answered {told(answer)}")
+        raise HookError(f"the hook {hook!r} must return {expected}; it returned {told(answer)}")
     if isinstance(answer, Skip) and not isinstance(answer.error, BaseException):
-        raise HookError(f"the hook {hook!r} must skip with an exception; it answered {told(answer)}")
+        raise HookError(f"the hook {hook!r} must skip with an exception; it returned {told(answer)}")
     return answer
 
 

@@ -112,7 +112,7 @@ class Coordinator:
         if session is not None and session.lost:
             raise SessionLost(f"session {session.session_id!r}: {session.lost}")
         if ticket.deadline_ns <= now_ns:
-            raise CheckoutTimeout(f"pool {self.name!r}: the time of the call was over before it could be served")
+            raise CheckoutTimeout(f"pool {self.name!r}: the deadline of the call passed before a worker could serve it")
         if self._idle and self._queue and self._match():
             self.attention = True  # an interrupt prevented this grant: the waiting ticket goes first, `plan` wakes it
         found = self._idle_worker_for(ticket)
@@ -123,7 +123,10 @@ class Coordinator:
         if not self._serving() and self.circuit.refuses(now_ns):
             raise self._circuit_open()
         if not again and self.max_queue is not None and len(self._queue) >= self.max_queue:
-            raise QueueFull(f"pool {self.name!r}: {len(self._queue)} calls wait already; the limit is {self.max_queue}")
+            raise QueueFull(
+                f"pool {self.name!r}: {len(self._queue)} calls are waiting already; the limit "
+                f"(max_queue) is {self.max_queue}"
+            )
         ticket.arm()
         ticket.queued_ns = now_ns
         ticket.state = _WAITING
@@ -526,4 +529,6 @@ class Coordinator:
         return refused
 
     def _circuit_open(self) -> CircuitOpen:
-        return CircuitOpen(f"pool {self.name!r}: too many workers failed to start; the last: {self.circuit.last_error}")
+        return CircuitOpen(
+            f"pool {self.name!r}: too many workers failed to start; the last error: {self.circuit.last_error}"
+        )

@@ -89,7 +89,10 @@ class Session:
         if has == self.version:
             return clean_up
         if self.log is None:
-            self.lost = f"its state went with worker {self.worker_id}, and its log had outgrown the limit"
+            self.lost = (
+                f"its state was lost with worker {self.worker_id}, because the session's log had "
+                "outgrown session_log_bytes"
+            )
             return ()
         if self.base is not None and has < self.base_version:
             return (*clean_up, self.base, *self.log)

@@ -91,7 +91,7 @@ def unpack(answer: object, function: object) -> tuple[Any, BaseException | None]
         case {"unpicklable": str(what), "reason": str(reason), "traceback": str(trace), "ran": ran}:
             sent = Sent.YES if ran else Sent.MAYBE
             return None, _caused_by(NotPicklable(f"{name_of(function)}: {what}: {reason}", sent=sent), trace)
-    return None, CommandError(f"the worker's answer to {CALL!r} is none: {answer!r:.100}")
+    return None, CommandError(f"the worker's answer to {CALL!r} is invalid: {answer!r:.100}")
 
 
 def as_broken(error: BaseException) -> BaseException:

@@ -120,7 +120,7 @@ class Dispatch:
         if self._broken:
             raise InitializerFailed(self._broken)
         if self._shut or _ending.is_set():
-            event = "the program began to end" if _ending.is_set() else "its shutdown"
+            event = "the interpreter began to exit" if _ending.is_set() else "its shutdown"
             raise ExecutorShutdown(f"executor {self.pool.name!r}: no call can be submitted after {event}")
 
     def shut_down(self, *, cancel_futures: bool = False) -> None:
@@ -262,7 +262,9 @@ class Dispatch:
             self._failures += 1
             if self._failures < self._failures_to_break:
                 return
-            self._broken = f"executor {self.pool.name!r}: {self._failures} workers in a row failed; the last: {error}"
+            self._broken = (
+                f"executor {self.pool.name!r}: {self._failures} workers in a row failed; the last error: {error}"
+            )
         for number in list(self._pending):
             future = self._pending.pop(number, None)
             if future is not None and future.set_running_or_notify_cancel():

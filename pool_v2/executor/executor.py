@@ -135,11 +135,11 @@ class PoolExecutor(Executor):
         Waiting calls are cancelled when the iterator ends, also by an exception. Raises ValueError for sizes below 1.
         """
         if chunksize < 1:
-            raise ValueError(f"chunksize {chunksize!r}: at least 1")
+            raise ValueError(f"chunksize {chunksize!r}: must be at least 1")
         if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError(f"buffersize {buffersize!r}: a whole number or None")
+            raise TypeError(f"buffersize {buffersize!r}: must be a whole number or None")
         if buffersize is not None and buffersize < 1:
-            raise ValueError(f"buffersize {buffersize!r}: at least 1, or None")
+            raise ValueError(f"buffersize {buffersize!r}: must be at least 1, or None")
         end_s = None if timeout is None else timeout + time.monotonic()
         items = zip(*iterables, strict=False)
         if chunksize == 1:
@@ -168,7 +168,7 @@ def _configured(config: PoolConfig | None, max_workers: int | None, max_tasks_pe
         changes["workers"] = max_workers
     if max_tasks_per_child is not None:
         if max_tasks_per_child < 1:
-            raise ConfigError(f"max_tasks_per_child {max_tasks_per_child!r}: at least 1, or None")
+            raise ConfigError(f"max_tasks_per_child {max_tasks_per_child!r}: must be at least 1, or None")
         changes["max_requests"] = max_tasks_per_child + FIRST_REQUESTS
     try:
         return msgspec.structs.replace(config, **changes)

@@ -92,7 +92,7 @@ class EventLog:
     def _tell_all(self) -> None:
         if len(self._notes) == MOST_UNTOLD:
             logger.warning(
-                "pool %r: its observer is too slow; the oldest of %d steps are lost", self._name, MOST_UNTOLD
+                "pool %r: its observer is too slow; the oldest of %d events were dropped", self._name, MOST_UNTOLD
             )
         observer, notes, note = self._observer, self._notes, None
         take = notes.popleft

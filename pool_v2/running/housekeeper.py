@@ -120,7 +120,7 @@ class Housekeeper(Duties):
     def _look_around(self, now: int) -> None:
         for record in list(self._runtime.open.by_call.values()):
             if not record.thread.is_alive():
-                self._reclaim(record, "was left behind by its thread")
+                self._reclaim(record, "was not returned before its thread ended")
         runtime = self._runtime
         if runtime.config.session_ttl_s is not None:
             ttl_ns = int(runtime.config.session_ttl_s * 1e9)
@@ -168,7 +168,7 @@ class Housekeeper(Duties):
             lease.fate = fate
             woken: list[Ticket] = []
             if worker.phase is WorkerState.STARTING:
-                woken = runtime.coordinator.start_failed(worker, f"its init hook broke off: {why}", now_ns())
+                woken = runtime.coordinator.start_failed(worker, f"its init hook was interrupted: {why}", now_ns())
             runtime.coordinator.abandon(ticket)
         self._leases.mark_ended(worker, "close" if runtime.coordinator.closing else why)
         runtime.supervisor.wake(woken)
@@ -259,7 +259,7 @@ class Housekeeper(Duties):
             try:
                 job()
             except BaseException:  # no other thread would see the error
-                logger.exception("pool %r: a job of its housekeeper failed", self._runtime.process_manager.name)
+                logger.exception("pool %r: a background task failed", self._runtime.process_manager.name)
 
     def _init_worker(self, worker: Worker) -> None:
         runtime = self._runtime
@@ -284,7 +284,7 @@ class Housekeeper(Duties):
         except BaseException as error:  # no other thread would see the error
             reason = error
         if took and (worker.transport.dirty or lease.fate is not None):
-            reason = lease.lost() if lease.fate is not None else "its init hook broke off a call"
+            reason = lease.lost() if lease.fate is not None else "its init hook left a call unfinished"
         if runtime.log is not None and not worker.transport.dirty and ticket.worker is not None:
             runtime.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
         with runtime.lock:

@@ -171,7 +171,7 @@ class Runtime:
         if state is not _ACCEPTED or late:
             self.hooks.cancelled("queued")
             raise CheckoutTimeout(
-                f"{label!r}: no worker of pool {self.process_manager.name!r} was free in time",
+                f"{label!r}: no worker of pool {self.process_manager.name!r} was free before the checkout deadline",
                 holders=describe_holders(holders),
             )
 

@@ -144,7 +144,7 @@ class Supervisor:
                 self._turn()
             except Exception:
                 # Without this thread no deadline is kept, so it continues after any error.
-                logger.exception("pool %r: its supervisor met a fault of its own", self._process_manager.name)
+                logger.exception("pool %r: internal error in its supervisor", self._process_manager.name)
                 time.sleep(FAULT_PAUSE_S)
 
     def _turn(self) -> None:

@@ -25,7 +25,7 @@ def workload(choice: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="answer_sizes",
-    summary="answers of any size are those of their own requests",
+    summary="answers of every size reach the call that made the request",
     failures=("F20",),
     guarantees=("G1", "G4"),
     workload=workload,

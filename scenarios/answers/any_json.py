@@ -39,7 +39,7 @@ def workload(choice: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="any_json",
-    summary="null, 0, empty and nested results come back exactly as the worker gave them",
+    summary="null, 0, empty and nested results come back exactly as the worker returned them",
     failures=("F7",),
     guarantees=("G1",),
     workload=workload,

@@ -37,7 +37,7 @@ def workload(choice: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="broken_stream",
-    summary="garbage, oversize, truncated and stale frames end their worker and corrupt no other call",
+    summary="a worker that sends garbage, oversize, truncated or stale frames is ended, and no other call is affected",
     failures=("F8", "F20"),
     guarantees=("G1", "G5", "G25"),
     workload=workload,

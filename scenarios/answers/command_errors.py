@@ -29,7 +29,7 @@ def workload(choice: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="command_errors",
-    summary="errors of commands reach their own callers, are counted, and cost no worker",
+    summary="an error of a command reaches the caller of that command, is counted, and costs no worker",
     failures=("F18", "F20"),
     guarantees=("G3", "G27"),
     workload=workload,

@@ -21,7 +21,8 @@ def workload(_: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="double_answer",
-    summary="an answer that comes twice reaches its own caller once at most, and nobody else",
+    summary="if a worker answers a request twice, the caller gets at most one answer, and no other caller gets "
+    "the second",
     failures=("F8", "F20"),
     guarantees=("G1", "G5", "G25"),
     workload=workload,

@@ -28,7 +28,7 @@ def workload(_: random.Random, __: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="half_answer",
-    summary="half a response and then silence is a timeout, and the other half reaches nobody",
+    summary="a worker that sends half a response and then nothing causes a timeout, and no call gets the other half",
     failures=("F8", "F9"),
     guarantees=("G1", "G5", "G11", "G12"),
     workload=workload,

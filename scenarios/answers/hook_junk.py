@@ -9,7 +9,7 @@ from poolproof.harness.model.workload import Size, steady
 
 SCENARIO = Scenario(
     name="hook_junk",
-    summary="hooks that answer junk are told as such to the caller; a pool without hooks has nothing to be told",
+    summary="a hook that returns an invalid value is an error that says so to the caller",
     failures=("F11",),
     guarantees=("G3", "G16"),
     workload=steady("sleep", {"seconds": 0.02}, calls=5, label="load"),

@@ -25,7 +25,8 @@ def workload(_: random.Random, __: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="large_frames",
-    summary="frames of megabytes pass whole, and one over the limit is refused before it is sent",
+    summary="requests and responses of several megabytes arrive complete, and a request above the limit is "
+    "refused before it is sent",
     failures=("F20",),
     guarantees=("G11", "G25"),
     workload=workload,

@@ -27,7 +27,8 @@ def workload(choice: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="noisy_worker",
-    summary="a megabyte on stdout, on stderr and raw on descriptor 1 corrupts and blocks nothing",
+    summary="a worker that prints a megabyte to stdout, to stderr and to file descriptor 1 corrupts no answer "
+    "and blocks no call",
     failures=("F6",),
     guarantees=("G25",),
     workload=workload,

@@ -26,7 +26,7 @@ def workload(_: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="streamed_answers",
-    summary="answers in parts are whole and in order",
+    summary="answers that are sent in parts arrive complete and in order",
     failures=("F7",),
     guarantees=("G1", "G4"),
     workload=workload,

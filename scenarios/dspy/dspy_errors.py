@@ -56,7 +56,8 @@ def workload(_: random.Random, __: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="dspy_errors",
-    summary="unknown programs, missing inputs, no model and providers that fail are errors that name it",
+    summary="an unknown program, a missing input, a missing model or a failing provider is an error that names "
+    "the cause",
     failures=("F18", "F20"),
     guarantees=("G3", "G5"),
     workload=workload,

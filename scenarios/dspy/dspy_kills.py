@@ -27,7 +27,7 @@ from poolproof.harness.subjects.programs import (
 KILLS = 20
 CLIENTS = 8
 ANSWER_S = 0.4
-V1_REASON = "v1 keeps a session's programs and model in one worker's memory, so they are gone with that worker"
+V1_REASON = "v1 keeps a session's programs and model in one worker's memory, so they are lost when that worker dies"
 LOSES = frozenset({"result", "WorkerCrashed", "CommandError"})
 
 
@@ -58,7 +58,7 @@ def of_victim(one: Op, _: Op) -> bool:
 
 SCENARIO = Scenario(
     name="dspy_kills",
-    summary="every session of DSPy programs is alive after 20 worker kills",
+    summary="every session of DSPy programs still works after 20 workers were killed",
     failures=("F14",),
     guarantees=("G17", "G18"),
     workload=workload,

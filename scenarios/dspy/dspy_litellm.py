@@ -29,7 +29,7 @@ def workload(_: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="dspy_litellm",
-    summary="programs whose models are asked by way of litellm",
+    summary="programs that call their models through litellm get the right answers",
     failures=("F1", "F3"),
     guarantees=("G3", "G10"),
     workload=workload,

@@ -59,7 +59,7 @@ def met_outage(one: Op, other: Op) -> bool:
 
 SCENARIO = Scenario(
     name="dspy_outage",
-    summary="a provider's outage fails the calls that meet it, and no worker and no session",
+    summary="an outage of the model's provider fails the calls made during it, but costs no worker and no session",
     failures=("F18",),
     guarantees=("G3", "G5"),
     workload=workload,

@@ -44,7 +44,8 @@ def _asked(choice: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="dspy_retrieval",
-    summary="a RAG-like workload with log-normal latencies and skewed sessions gets the same answers",
+    summary="a RAG-like workload, with log-normal latencies and most calls in a few sessions, gets the same "
+    "answers from both pools",
     failures=("F14",),
     guarantees=("G3", "G17"),
     workload=workload,

@@ -44,7 +44,7 @@ def workload(choice: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="dspy_thought",
-    summary="predictions, chains of thought and agents are answered by the model of their own session",
+    summary="predictions, chains of thought and agents are answered by the model that their session has configured",
     failures=("F14",),
     guarantees=("G1", "G17"),
     workload=workload,

@@ -22,7 +22,7 @@ def workload(_: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="client_death",
-    summary="a client that ends in the middle of its call takes nothing with it",
+    summary="a client that ends in the middle of its call costs no worker and no other client's call",
     failures=("F12", "F13"),
     guarantees=("G3", "G8", "G24"),
     workload=workload,

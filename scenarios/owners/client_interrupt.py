@@ -22,7 +22,7 @@ def workload(_: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="client_interrupt",
-    summary="a client that is interrupted in its call leaves the pool whole, and goes on",
+    summary="a client that is interrupted by Ctrl-C in a call can go on, and the pool keeps its full size",
     failures=("F12", "F13"),
     guarantees=("G3", "G8", "G24"),
     workload=workload,

@@ -15,7 +15,7 @@ UNTOLD_S = 10.0
 
 SCENARIO = Scenario(
     name="close_under_load",
-    summary="a close under load lets running calls finish, and refuses those that wait",
+    summary="closing a busy pool lets running calls finish and refuses the calls that wait",
     failures=("F19", "F22"),
     guarantees=("G20", "G21", "G22"),
     workload=steady("sleep", {"seconds": CALL_S}, calls=4, label="load"),

@@ -20,7 +20,7 @@ def workload(_: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="fork_in_client",
-    summary="a fork in the middle of calls: the child is refused, the parent's calls and workers stay right",
+    summary="after a fork the child cannot use the pool, and the parent's calls and workers are not disturbed",
     guarantees=("G1", "G16", "G23"),
     failures=("F12",),
     workload=workload,

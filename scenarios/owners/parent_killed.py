@@ -12,7 +12,7 @@ GONE_WITHIN_S = 5.0
 
 SCENARIO = Scenario(
     name="parent_killed",
-    summary="the workers of a pool whose process is killed are gone, though they were busy",
+    summary="if the process that owns a pool is killed, the pool's workers end too, even busy ones",
     failures=("F19",),
     guarantees=("G20",),
     workload=steady("echo", calls=4, after="parent_kill:landed"),

@@ -9,7 +9,8 @@ from poolproof.harness.model.workload import Size, steady
 
 SCENARIO = Scenario(
     name="second_owner",
-    summary="a taken name and an unknown option are clear errors, and the pool that lives is not disturbed",
+    summary="a pool name that is in use and an unknown option are clear errors, and the pool that has the name "
+    "is not disturbed",
     failures=("F17", "F21"),
     guarantees=("G16", "G20"),
     workload=steady("sleep", {"seconds": 0.02}, calls=5, label="load"),

@@ -8,11 +8,11 @@ from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Size, steady
 
 NO_LEASE = "no lease"
-"""A pool without leases cannot be misused in this way."""
+"""the pool has no leases, so they cannot be misused"""
 
 SCENARIO = Scenario(
     name="lease_misuse",
-    summary="a lease is of no use after its end, and a lost one is found",
+    summary="an ended lease cannot be used, and the worker of an abandoned lease is recovered",
     failures=("F5", "F12"),
     guarantees=("G2", "G8", "G26"),
     workload=steady("sleep", {"seconds": 0.02}, calls=5, label="load"),

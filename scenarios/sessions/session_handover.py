@@ -11,7 +11,7 @@ from poolproof.harness.model.scenario import PATIENT, IntendedDifference, Scenar
 from poolproof.harness.model.workload import Plan, Size, Step
 
 SESSION = "program-session"
-V1_REASON = "v1 keeps a session's state in one worker's memory, so it is gone with that worker"
+V1_REASON = "v1 keeps a session's state in one worker's memory, so the state is lost when that worker dies"
 
 
 def workload(_: random.Random, __: Size) -> Plan:

@@ -28,7 +28,7 @@ def workload(_: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="session_sizes",
-    summary="sessions get back state of any size as they have put it",
+    summary="sessions read back state of every size exactly as they wrote it",
     failures=("F14",),
     guarantees=("G17", "G18", "G19"),
     workload=workload,

@@ -33,7 +33,7 @@ def workload(choice: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="session_state",
-    summary="each of many sessions sees all of its own state and nothing of another's",
+    summary="each of many sessions sees all of its own state and nothing of another session's state",
     failures=("F14", "F16"),
     guarantees=("G17", "G18", "G19"),
     workload=workload,

@@ -31,7 +31,7 @@ def workload(_: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="session_threads",
-    summary="sessions that are begun and used by threads that end lose nothing",
+    summary="sessions lose no state when the threads that use them end",
     failures=("F15", "F16"),
     guarantees=("G17", "G18", "G19"),
     workload=workload,

@@ -11,7 +11,10 @@ from poolproof.harness.model.workload import Plan, Size, Step
 HOLD_S = 1.0
 PING_WITHIN_S = IDLE_S = 0.75
 """The longest allowed ping, and wait beside an idle worker, on a machine that is busy with other work."""
-V1_REASON = "v1's manager blocks on the first call's response, so every other call waits for it beside idle workers"
+V1_REASON = (
+    "v1's manager blocks on the first call's response, so every other call waits for that response "
+    "although workers are idle"
+)
 
 
 def workload(_: random.Random, size: Size) -> Plan:
@@ -23,7 +26,7 @@ def workload(_: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="blocked_manager",
-    summary="a call that waits must not make other calls wait",
+    summary="one call that takes long does not make other calls wait",
     failures=("F1",),
     guarantees=("G6", "G10"),
     workload=workload,

@@ -11,7 +11,7 @@ MIXED = mix((4, Step(command="sleep", args={"seconds": 0.005})), (1, Step(comman
 
 SCENARIO = Scenario(
     name="bursts",
-    summary="bursts of calls, and then a ramp, are served by the workers that are there",
+    summary="bursts of calls, and then a rising rate of calls, are all served without exceeding the pool's size",
     failures=("F3",),
     guarantees=("G14", "G15", "G16"),
     workload=phases(

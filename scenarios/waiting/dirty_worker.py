@@ -12,7 +12,7 @@ from poolproof.harness.model.workload import Plan, Size, Step
 OPERATION_S = 0.3
 LIMIT_S = 0.1
 ECHOES = 10
-V1_KEEPS = "v1's manager reads the late answer itself and keeps the worker, at the price of making all wait"
+V1_KEEPS = "v1's manager reads the late answer itself and keeps the worker, while all other calls wait"
 
 
 def workload(_: random.Random, __: Size) -> Plan:
@@ -23,7 +23,7 @@ def workload(_: random.Random, __: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="dirty_worker",
-    summary="after a timeout the next ten answers are right, from a new worker",
+    summary="after a call's timeout the next ten calls get right answers, from a new worker",
     failures=("F8", "F9"),
     guarantees=("G1", "G5", "G12"),
     workload=workload,

@@ -8,7 +8,7 @@ from poolproof.harness.model.workload import Size, steady
 
 SCENARIO = Scenario(
     name="fair_queue",
-    summary="twelve clients on two workers are served in the order in which they came",
+    summary="twelve clients of two workers are served in the order of their arrival",
     failures=("F13",),
     guarantees=("G6", "G7"),
     workload=steady("sleep", {"seconds": 0.01}, calls=8),

@@ -20,7 +20,8 @@ def workload(_: random.Random, __: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="long_operation",
-    summary="an operation of 6 s under default timeouts gives its result, and the next call is not delayed",
+    summary="an operation that takes 6 s returns its result under the default timeouts, and does not delay the "
+    "next call",
     failures=("F2",),
     guarantees=("G3", "G11"),
     workload=workload,
@@ -40,7 +41,7 @@ SCENARIO = Scenario(
         IntendedDifference(
             pool="v1",
             checker="prompt:next",
-            reason="v1's manager goes on with the abandoned operation, and the next call waits for it",
+            reason="v1's manager goes on with the abandoned operation, and the next call waits for that operation",
         ),
         IntendedDifference(
             pool="v1",

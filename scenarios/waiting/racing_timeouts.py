@@ -31,7 +31,7 @@ def workload(choice: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="racing_timeouts",
-    summary="clients that give up at the moment of a hand-off lose no worker",
+    summary="if a client gives up at the moment at which it is handed a worker, the worker is not lost",
     failures=("F13",),
     guarantees=("G8", "G9", "G11"),
     workload=workload,

@@ -8,7 +8,7 @@ from poolproof.harness.model.workload import Size, steady
 
 SCENARIO = Scenario(
     name="short_threads",
-    summary="fifty threads that end after one call leave the workers alive",
+    summary="the workers stay alive when fifty threads make one call each and end",
     failures=("F12", "F15"),
     guarantees=("G8", "G16"),
     workload=steady("pid", calls=10, own_thread=True),

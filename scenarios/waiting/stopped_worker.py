@@ -36,7 +36,7 @@ def workload(_: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="stopped_worker",
-    summary="a stopped worker costs its own call, and delays nobody else",
+    summary="a stopped worker (SIGSTOP) costs only the call that it serves, and delays no other call",
     failures=("F1", "F9"),
     guarantees=("G10", "G11", "G12"),
     workload=workload,

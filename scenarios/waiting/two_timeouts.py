@@ -25,7 +25,7 @@ def workload(_: random.Random, __: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="two_timeouts",
-    summary="the wait for a worker and the wait for its answer end in different errors",
+    summary="waiting too long for a worker and waiting too long for an answer are different errors",
     failures=("F10",),
     guarantees=("G3", "G11"),
     workload=workload,

@@ -20,7 +20,8 @@ MIXED = mix(
 
 SCENARIO = Scenario(
     name="chaos",
-    summary="kills and stops at wall-clock times under a mixed and growing load cost no more than their own calls",
+    summary="workers that are killed or stopped at any moment, under a mixed and growing load, cost only the "
+    "calls that they serve",
     failures=("F12", "F18"),
     guarantees=("G3", "G5", "G8"),
     workload=ramp(MIXED, from_per_s=30, to_per_s=70, for_s=0.9),

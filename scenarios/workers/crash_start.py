@@ -11,7 +11,7 @@ CRASHES = 2
 
 SCENARIO = Scenario(
     name="crash_start",
-    summary="two starts that crash are followed by good ones",
+    summary="if two workers crash at their start, the pool starts others, and no call is lost",
     failures=("F3",),
     guarantees=("G8", "G13"),
     workload=steady("echo", calls=4),

@@ -23,7 +23,7 @@ def workload(_: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="exit_in_call",
-    summary="workers that exit in mid-call are replaced, and cost one call each",
+    summary="a worker that exits in the middle of a call is replaced and costs that call only",
     failures=("F12", "F18"),
     guarantees=("G3", "G8", "G27"),
     workload=workload,

@@ -28,7 +28,8 @@ def workload(_: random.Random, __: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="grandchild",
-    summary="a worker's child that holds its pipes hides no death and is gone after the close",
+    summary="a child process that holds its worker's pipes does not hide the worker's death, and is ended with "
+    "the pool",
     failures=("F19",),
     guarantees=("G3", "G20"),
     workload=workload,

@@ -23,7 +23,7 @@ def workload(_: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="greedy_worker",
-    summary="workers that use up their memory and their descriptors tell it, and serve on",
+    summary="workers that use up their memory or file descriptors report it and keep serving",
     failures=("F20",),
     guarantees=("G3", "G16"),
     workload=workload,

@@ -12,7 +12,8 @@ START_TIMEOUT_S = 6.0
 
 SCENARIO = Scenario(
     name="mute_start",
-    summary="a mute worker with steady traffic is given up at the start's limit, and its place is filled",
+    summary="a starting worker that sends frames but never answers its init ping is given up at the start "
+    "timeout and replaced",
     failures=("F4",),
     guarantees=("G8", "G13"),
     workload=steady("echo", calls=4),

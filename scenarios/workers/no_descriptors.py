@@ -25,7 +25,8 @@ def workload(_: random.Random, size: Size) -> Plan:
 
 SCENARIO = Scenario(
     name="no_descriptors",
-    summary="a worker that is lost while no descriptor is free costs one call, and is replaced when there are some",
+    summary="a worker lost while no file descriptor is free costs one call, and is replaced once descriptors are "
+    "free again",
     failures=("F18",),
     guarantees=("G3", "G8", "G21"),
     workload=workload,

@@ -11,7 +11,7 @@ START_S = 2.0
 
 SCENARIO = Scenario(
     name="slow_start",
-    summary="two workers that take 2 s to start begin together, and six clients lose no call",
+    summary="two workers that take 2 s to start are started at the same time, and no call of six clients is lost",
     failures=("F3",),
     guarantees=("G8", "G13"),
     workload=steady("sleep", {"seconds": 0.02}, calls=2),

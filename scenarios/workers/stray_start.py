@@ -9,7 +9,7 @@ from poolproof.harness.model.workload import Size, steady
 
 SCENARIO = Scenario(
     name="stray_start",
-    summary="stray frames during a worker's start are ignored",
+    summary="frames that a worker sends before it answers its init ping are ignored",
     failures=("F4",),
     guarantees=("G13", "G25"),
     workload=steady("echo", calls=4),

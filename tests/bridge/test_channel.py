@@ -210,8 +210,8 @@ def test_a_worker_that_closes_its_stream_and_lives_is_a_crash(connect: Connect) 
         ('frame(b\'{"id": 1, "success": true}\')', "a success without a result"),
         ("success(2, 'stale')", "answered request 2 instead of 1"),
         ("success(0, 'pong')", "answered request 0 instead of 1"),
-        ("success(1, 'a') + success(1, 'a')", "sent more than its last response"),
-        ("success(1, 'a') + b'x'", "sent more than its last response"),
+        ("success(1, 'a') + success(1, 'a')", "sent more bytes after its last response"),
+        ("success(1, 'a') + b'x'", "sent more bytes after its last response"),
     ],
 )
 def test_a_broken_answer_is_a_crash_that_says_how(connect: Connect, answer: str, reason: str) -> None:

@@ -139,7 +139,7 @@ def test_a_worker_that_closes_its_stream_fails(connect: Connect) -> None:
 
 
 def test_an_oversize_header_fails_at_once(connect: Connect) -> None:
-    assert "sent what is no frame" in str(_fail(connect("put(b'hello, I am a worker'); rest()")))
+    assert "sent bytes that are not a frame" in str(_fail(connect("put(b'hello, I am a worker'); rest()")))
 
 
 def test_a_refused_ping_fails_with_the_workers_reason(connect: Connect) -> None:

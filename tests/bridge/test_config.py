@@ -154,7 +154,7 @@ def test_an_unknown_option_that_is_near_to_none_is_refused_alone() -> None:
 
 
 def test_a_config_error_is_a_value_error() -> None:
-    with pytest.raises(ValueError, match="workers 0: a whole number from 1 to 1024"):
+    with pytest.raises(ValueError, match="workers 0: must be a whole number from 1 to 1024"):
         PoolConfig(workers=0)
 
 

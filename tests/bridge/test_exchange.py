@@ -247,9 +247,9 @@ def test_what_was_written_before_is_not_written_again(way: Way, ahead: int) -> N
         ([encode_frame(encode_success(2, 1))], "answered request 2 instead of 1"),
         ([encode_frame(encode_part(1, 1, more=True))], "answered a part of request 1 instead of 1"),
         ([encode_frame(encode_part(1, 1, more=False))], "answered a part of request 1 instead of 1"),
-        ([encode_frame(encode_success(1, 1)) + b"\0"], "sent more than its last response"),
-        ([encode_frame(encode_success(1, 1)) * 2], "sent more than its last response"),
-        ([encode_frame(encode_success(1, 1)) + b"\0\0\0\5ab"], "sent more than its last response"),
+        ([encode_frame(encode_success(1, 1)) + b"\0"], "sent more bytes after its last response"),
+        ([encode_frame(encode_success(1, 1)) * 2], "sent more bytes after its last response"),
+        ([encode_frame(encode_success(1, 1)) + b"\0\0\0\5ab"], "sent more bytes after its last response"),
     ],
 )
 def test_a_worker_that_breaks_the_protocol_is_ended_and_its_request_was_sent(
@@ -330,7 +330,7 @@ def test_something_behind_the_end_of_a_stream_is_a_crash(way: Way, last: bytes) 
 
     transport: Any = Scripted(encode_frame(last) + encode_frame(encode_part(1, 1, more=True)))
     transport.dirty = True
-    with pytest.raises(WorkerCrashed, match="sent more than its last response"):
+    with pytest.raises(WorkerCrashed, match="sent more bytes after its last response"):
         drive(receive(io, transport, 1, DEADLINE_NS, parts=True))
     assert transport.dirty
 
@@ -420,8 +420,8 @@ def test_a_request_that_was_begun_before_a_wait_was_sent_in_part(way: Way) -> No
     [
         (lambda sends: [sends[1], sends[0]], "answered request 11 instead of 10"),
         (lambda sends: [sends[0], sends[0]], "answered request 10 instead of 11"),
-        (lambda sends: [sends[0] + sends[1] + sends[0]], "sent more than its last response"),
-        (lambda sends: [sends[0], sends[1] + b"\0"], "sent more than its last response"),
+        (lambda sends: [sends[0] + sends[1] + sends[0]], "sent more bytes after its last response"),
+        (lambda sends: [sends[0], sends[1] + b"\0"], "sent more bytes after its last response"),
         (lambda sends: [sends[0], b""], "ended its stream before it answered"),
         (lambda sends: [sends[0] + sends[1][:7], b""], "ended its stream"),
         (lambda sends: [sends[0], encode_frame(encode_part(11, 1, more=False))], "answered a part of request 11"),

@@ -86,7 +86,7 @@ def test_what_has_not_come_whole_is_no_response_yet(come: bytes) -> None:
 @pytest.mark.parametrize("parts", [False, True])
 def test_after_the_last_response_that_is_due_nothing_may_be_left(behind: bytes, parts: bool) -> None:
     transport = came(PLAIN, behind=behind)
-    with pytest.raises(ProtocolError, match=r"^sent more than its last response$"):
+    with pytest.raises(ProtocolError, match=r"^sent more bytes after its last response$"):
         take(transport, 7, parts)
     assert transport.dirty
 

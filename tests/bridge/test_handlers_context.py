@@ -53,7 +53,7 @@ def test_a_text_is_given_as_it_is() -> None:
 
 @pytest.mark.parametrize("value", [-1, -0.001, 10.5, True, "1", None, [], float("nan")])
 def test_a_number_outside_its_range_or_of_another_kind_is_refused(value: object) -> None:
-    with pytest.raises(HandlerError, match="argument 'n': a number from 0 to 10 is needed"):
+    with pytest.raises(HandlerError, match="argument 'n': must be a number from 0 to 10"):
         number({"n": value}, "n", most=10)
 
 

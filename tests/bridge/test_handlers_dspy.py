@@ -142,7 +142,7 @@ def test_a_program_needs_a_model_and_all_of_its_inputs(context: Context, models:
     [
         ({"signature": "question: Nothing -> answer"}, "the field 'question' of the type 'Nothing'"),
         ({"signature": "question -> class"}, "the field 'class'"),
-        ({"tools": ["os:getcwd"]}, "argument 'tools': only a program of the type react has it"),
+        ({"tools": ["os:getcwd"]}, "argument 'tools': only programs of the type react have this argument"),
         ({"program_type": "react", "tools": ["os:nothing"]}, "'os:nothing' cannot be imported"),
         ({"program_type": "react", "tools": ["getcwd"]}, "package.module:function is needed, not 'getcwd'"),
         ({"program_type": "react", "tools": "os:getcwd"}, "a list of package.module:function is needed"),
@@ -160,16 +160,19 @@ def test_a_program_that_cannot_be_is_refused_when_it_is_created(
     ("args", "reason"),
     [
         ({"model": "gpt"}, "argument 'model': provider/model is needed, not 'gpt'"),
-        ({"model": "openai/"}, "'openai/' names a provider and no model"),
+        ({"model": "openai/"}, "'openai/' names a provider, but no model"),
         ({"model": "openai/x", "temprature": 1}, "unknown argument 'temprature'; did you mean 'temperature'?"),
         ({"model": "openai/x", "max_tokens": 1.5}, "argument 'max_tokens'"),
         ({"model": "openai/x", "timeout_s": -1}, "argument 'timeout_s'"),
         ({"model": "openai/x", "backend": "curl"}, "one of auto, litellm, not 'curl'"),
         ({"model": "openai/x", "adapter": "yaml"}, "one of chat, json, xml, not 'yaml'"),
         ({"model": "openai/x", "api_key_env": "NO_SUCH_KEY"}, "the worker has no variable 'NO_SUCH_KEY'"),
-        ({"model": "openai/x", "answers": {}}, "the model of the provider 'dummy' needs it, and no other has it"),
+        (
+            {"model": "openai/x", "answers": {}},
+            "required for models of the provider 'dummy', and not allowed for others",
+        ),
         ({"model": "dummy"}, "argument 'answers'"),
-        ({"model": "dummy", "answers": ["a"]}, "an object of part of a prompt to outputs is needed"),
+        ({"model": "dummy", "answers": ["a"]}, "an object that maps a part of the prompt to outputs is needed"),
     ],
 )
 def test_a_model_that_cannot_be_is_refused_and_changes_nothing(

@@ -29,7 +29,7 @@ def test_the_stand_in_is_the_engine_unless_another_is_asked_for() -> None:
 
 
 def test_an_engine_that_there_is_not_is_named() -> None:
-    with pytest.raises(HandlerError, match="POOLPROOF_PROGRAMS 'dspi': one of template, dspy"):
+    with pytest.raises(HandlerError, match="POOLPROOF_PROGRAMS 'dspi': must be one of template, dspy"):
         load_engine("dspi")
 
 
@@ -43,5 +43,8 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 def test_a_worker_with_a_wrong_engine_does_not_start_and_says_why() -> None:
     config = PoolConfig(workers=1, env={PROGRAMS_VARIABLE: "nothing"}, start_failures_to_open=1, circuit_reset_s=60)
-    with PoolV2(config) as pool, pytest.raises(PoolError, match="POOLPROOF_PROGRAMS 'nothing': one of template, dspy"):
+    with (
+        PoolV2(config) as pool,
+        pytest.raises(PoolError, match="POOLPROOF_PROGRAMS 'nothing': must be one of template, dspy"),
+    ):
         pool.warm_up()

@@ -43,7 +43,7 @@ def test_a_list_grows_in_order_and_its_answers_do_not_change_afterwards(context:
 
 def test_what_is_no_list_cannot_be_appended_to(context: Context) -> None:
     _ask(context, "put", key="k", value="text")
-    with pytest.raises(HandlerError, match="the value of 'k' is no list"):
+    with pytest.raises(HandlerError, match="the value of 'k' is not a list"):
         _ask(context, "append", key="k", value=1)
     assert _ask(context, "get", key="k")["value"] == "text"
 

@@ -44,7 +44,7 @@ def test_a_string_is_split_at_the_commas_that_are_in_no_bracket(
         ("q -> a -> b", "one '->'"),
         (" -> a", "inputs must be fields between commas"),
         ("q -> a,,b", "outputs must be fields between commas"),
-        ("q -> q", "the field 'q' is there twice"),
+        ("q -> q", "the field 'q' is listed twice"),
         ({"inputs": [{"name": "q", "kind": "int"}], "outputs": ["a"]}, "the field 'q' has 'kind'"),
         ({"inputs": [{"name": "q", "type": 5}], "outputs": ["a"]}, "type and description of the field 'q' must be"),
         ({"inputs": ["q"], "outputs": ["a"], "instructions": 5}, "instructions must be a string, not 5"),

@@ -27,7 +27,7 @@ def test_a_worker_lives_from_start_to_burial() -> None:
 
 @pytest.mark.parametrize("state", [state for state in WorkerState if state is not WorkerState.IDLE])
 def test_a_worker_is_leased_only_from_idle(state: WorkerState) -> None:
-    with pytest.raises(ValueError, match=f"that is {state} cannot take the step checkout"):
+    with pytest.raises(ValueError, match=f"that is {state} cannot make the transition checkout"):
         advance(state, WorkerStep.CHECKOUT)
 
 

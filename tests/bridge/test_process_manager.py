@@ -150,7 +150,11 @@ def test_processors_that_cannot_be_had_are_refused_before_the_name_is_taken(
     process_manager: Callable[..., ProcessManager],
 ) -> None:
     for cpus in ((1023,), (0, 1023)):
-        with pytest.raises(ConfigError, match=r"worker_cpus \(.*1023.*this process may not use 1023$"):
+        with pytest.raises(
+            ConfigError,
+            match=r"worker_cpus \(.*1023.*this process may not run on the processors "
+            "1023$",
+        ):
             process_manager(name="alpha", worker_cpus=cpus)
     assert list_pools() == []
 

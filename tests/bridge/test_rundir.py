@@ -63,7 +63,11 @@ def test_a_claimed_name_has_a_private_directory_that_tells_its_owner() -> None:
 
 def test_a_second_owner_in_the_same_program_gets_a_conflict() -> None:
     owned = RunDir.claim("alpha", version="v2")
-    with pytest.raises(PoolNameConflict, match=rf"'alpha' is taken: process {os.getpid()} \(v2\) owns it"):
+    with pytest.raises(
+        PoolNameConflict,
+        match=rf"'alpha' is taken: process {os.getpid()} \(v2\) owns a pool of "
+        "this name",
+    ):
         RunDir.claim("alpha", version="v1")
     assert (owned.path / "manifest.json").exists()
     owned.release()
@@ -83,7 +87,7 @@ def test_a_second_owner_in_another_program_gets_a_conflict_until_the_first_is_go
 def test_a_name_that_is_being_made_is_taken_by_another_process() -> None:
     owned = RunDir.claim("alpha", version="v2")
     (owned.path / "manifest.json").unlink()
-    with pytest.raises(PoolNameConflict, match="another process owns it"):
+    with pytest.raises(PoolNameConflict, match="another process owns a pool of this name"):
         RunDir.claim("alpha", version="v2")
     owned.release()
 
@@ -272,7 +276,7 @@ def test_a_base_that_vanishes_meanwhile_is_an_error_and_not_a_long_wait(
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o722])
 def test_a_base_that_others_may_write_to_is_refused(runtime_dir: Path, mode: int) -> None:
     runtime_dir.chmod(mode)
-    with pytest.raises(ConfigError, match=f"is not this user's alone.*mode {mode:o}"):
+    with pytest.raises(ConfigError, match=f"must belong to this user.*mode {mode:o}"):
         pools_dir()
 
 
@@ -286,7 +290,7 @@ def test_a_base_that_only_its_user_may_write_to_is_used(runtime_dir: Path, mode:
 def test_a_base_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     other = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: other)
-    with pytest.raises(ConfigError, match=f"owner {other - 1}"):
+    with pytest.raises(ConfigError, match=f"its owner is {other - 1}"):
         pools_dir()
 
 

@@ -52,9 +52,9 @@ def test_half_an_answer_is_all_that_comes(program: Program) -> None:
     ("command", "args", "told"),
     [
         ("odd_answer", {"kind": "whole"}, "argument 'kind': half, double or stale, not 'whole'"),
-        ("odd_answer", {"kind": "half", "seconds": -1}, "argument 'seconds': a number from 0 to 3600"),
-        ("hog", {"bytes": 2**40}, "argument 'bytes': a number from 0 to 1.07374e+09"),
-        ("exhaust_descriptors", {"seconds": 1e9}, "argument 'seconds': a number from 0 to 3600"),
+        ("odd_answer", {"kind": "half", "seconds": -1}, "argument 'seconds': must be a number from 0 to 3600"),
+        ("hog", {"bytes": 2**40}, "argument 'bytes': must be a number from 0 to 1.07374e+09"),
+        ("exhaust_descriptors", {"seconds": 1e9}, "argument 'seconds': must be a number from 0 to 3600"),
     ],
 )
 def test_an_impossible_injury_is_refused_and_nothing_is_hurt(

@@ -491,7 +491,7 @@ REFUSALS = {
     ),
     "no descriptor": (
         "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (5, 256))\n",
-        "no descriptor is left in the zygote",
+        "no file descriptor is left in the zygote",
     ),
 }
 

@@ -28,7 +28,9 @@ def test_the_scenarios_compare_and_what_was_declared_and_not_seen_is_told(folder
     done = _poolproof(folder, "compare", "my_scenarios.py", "--baseline", "v2", "--candidate", "my_pool:make")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "28 operations were compared" in done.stdout
-    assert "my_pool:make was declared to answer otherwise where the label is 'late' in indeterminate" in done.stdout
+    assert (
+        "my_pool:make was declared to give different answers where the label is 'late' in indeterminate" in done.stdout
+    )
 
 
 def test_the_conformance_tests_pass_as_a_suite_of_ones_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_a_damaged_file_is_told_and_only_a_rollback_or_a_named_step_mends_it(
     code, _, told = migrate("status")
     assert code == 1
     assert "is damaged" in told
-    assert "v1 is in force" in told
+    assert "applications use v1 meanwhile" in told
     assert migrate("promote")[0] == 2
     assert migrate("rollback")[:2] == (0, "v1, number 2\n")
     assert migrate("status")[0] == 0
@@ -91,7 +91,7 @@ def test_a_damaged_file_is_told_and_only_a_rollback_or_a_named_step_mends_it(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("canary", "0"), "canary 0: a whole number of percent from 1 to 100"),
+        (("canary", "0"), "canary 0: must be a whole number of percent from 1 to 100"),
         (("canary", "many"), "percent"),
         (("start", "--why", " "), "needs a reason"),
         (("validate", "--soak-s", "0.5"), "--soak-s 0.5: 0, or a number from 1 to 86400"),
@@ -118,8 +118,8 @@ def test_validate_writes_one_page_on_which_not_run_is_not_passed(
     assert code == 3
     assert "pass     scenarios pass on the candidate: 1 scenarios" in out
     assert "not run  error rate: no soak was run" in out
-    assert "not run  documents are current: there is no docs/migration-guide.md" in out
-    assert "UNKNOWN: v2 for v1" in out
+    assert "not run  documents are current: migration-guide.md is not in the folder docs or below it" in out
+    assert "UNKNOWN: v2 replacing v1" in out
     page = Path("v/checklist.md").read_text()
     assert "| pass | scenarios pass on the candidate | 1 scenarios |" in page
     assert page.count("| not run |") == 8

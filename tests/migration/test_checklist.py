@@ -106,7 +106,7 @@ def test_nothing_that_was_not_run_passes() -> None:
     checklist = Checklist(baseline="v1", candidate="v2", created_at="now", command="c", items=items)
     assert checklist.verdict is Verdict.UNKNOWN
     page = render_checklist(checklist)
-    assert "**UNKNOWN**. Not every line was decided; not run is not passed." in page
+    assert "**UNKNOWN**. At least one line was not decided or not run. Such a line does not count as passed." in page
     assert page.count("| not run |") == 11
 
 
@@ -164,7 +164,8 @@ def test_a_declared_weakness_excuses_the_baseline_and_not_the_candidate_alone() 
 
 def test_documents_that_do_not_name_what_there_is_are_not_current(tmp_path: Path) -> None:
     assert examine_documents(tmp_path, ["status"]) is None
-    guide = tmp_path / "migration-guide.md"
+    guide = tmp_path / "how-to" / "migration-guide.md"
+    guide.parent.mkdir()
     named = " ".join(["migrate status", *field_names(Plan), *field_names(Guardrails)])
     guide.write_text(f"{named}\n")
     found = examine_documents(tmp_path, ["status"])
@@ -186,4 +187,7 @@ def test_a_soak_checks_every_answer_and_looks_at_the_pool(fake_pool: Any, fake_s
     assert found.calls > 10
     assert found.looks >= 1
     lying = fake_subject(make=lambda config, observer: fake_pool(observer, answer=lambda command, args: "a lie"))
-    assert "'a lie' in place of its own answer" in soak(lying, workers=1, clients=1, seconds=0.1).wrong[0]
+    assert (
+        "'a lie' was returned in place of the call's own answer"
+        in soak(lying, workers=1, clients=1, seconds=0.1).wrong[0]
+    )

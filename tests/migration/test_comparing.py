@@ -22,7 +22,7 @@ def _compare(one: Answer, other: Answer, **hooks: Any) -> Compared:
 def test_answers_are_compared_by_type_and_value_without_what_is_volatile() -> None:
     assert _compare(GOOD, Answer("result", {"value": 1, "pid": 8})) == Compared()
     assert _compare(GOOD, Answer("result", {"value": 1.0})).mismatch == "get: {'value': 1} became {'value': 1.0}"
-    assert _compare(GOOD, REFUSED).mismatch == "get: result became CommandError"
+    assert _compare(GOOD, REFUSED).mismatch == "get: the outcome result became CommandError"
     assert _compare(REFUSED, REFUSED) == Compared()
     assert "the error 'no such key' became 'gone'" in _compare(REFUSED, Answer.of_error(CommandError("gone"))).mismatch
 
@@ -39,7 +39,9 @@ def test_hooks_see_whole_operations() -> None:
     assert _compare(GOOD, Answer.of_error(CallTimeout("late", sent=Sent.YES)), ignore=ignore).ignored
     assert _compare(GOOD, REFUSED, compare=lambda one, other: True) == Compared()
     assert _compare(GOOD, Answer("result", {"value": 2}), clean=lambda op: "same") == Compared()
-    assert "a comparing hook broke: ZeroDivisionError" in _compare(GOOD, GOOD, clean=lambda op: 1 / 0).mismatch
+    assert ("a comparing hook raised an error: ZeroDivisionError") in _compare(
+        GOOD, GOOD, clean=lambda op: 1 / 0
+    ).mismatch
 
 
 def test_a_copy_is_reached_by_no_later_change_and_has_a_bounded_cost() -> None:

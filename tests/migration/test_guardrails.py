@@ -59,7 +59,7 @@ def test_failures_in_a_row_breach_before_there_are_many_calls(guard: Guard) -> N
     _calls(guard, Side.V2, 3, outcome="CallTimeout")
     assert _breach(guard) == ""
     _calls(guard, Side.V2, 1, outcome="CallTimeout")
-    assert _breach(guard) == "errors: the last 4 calls of v2 all failed; the latest in CallTimeout"
+    assert _breach(guard) == "errors: the last 4 calls of v2 all failed; the latest error: CallTimeout"
     _calls(guard, Side.V1, 4, outcome="CallTimeout")
     assert _breach(guard) == "", "v1 does no better"
 
@@ -107,8 +107,8 @@ def test_mismatches_need_enough_copies(guard: Guard) -> None:
     assert _breach(guard) == ""
     guard.compared(1 * S, "")
     assert _breach(guard) == (
-        "mismatches: 1 of 10 copies in the last 10 s were answered otherwise (10.0%; the limit is 0.0%); "
-        "the last: echo: 1 became 2"
+        "mismatches: 1 of 10 copied calls in the last 10 s got another answer from v2 than from v1 (10.0%; "
+        "the limit is 0.0%); the last mismatch: echo: 1 became 2"
     )
 
 

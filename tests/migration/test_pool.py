@@ -165,7 +165,7 @@ def test_a_breach_rolls_back_by_itself_says_why_and_ends_calls_where_they_are(
         with pytest.raises(WorkerCrashed):
             pool.execute("echo")
     until(lambda: pool.position == Position(), "it rolls back")
-    assert told[-1].why == "errors: the last 5 calls of v2 all failed; the latest in WorkerCrashed"
+    assert told[-1].why == "errors: the last 5 calls of v2 all failed; the latest error: WorkerCrashed"
     assert told[-1].who.startswith("guardrail of ")
     assert any(r.levelno == logging.WARNING and "all failed" in r.getMessage() for r in caplog.records)
     held.opened.set()
@@ -181,7 +181,7 @@ def test_sessions_end_as_lost_if_the_plan_says_so_and_say_why_until_they_are_end
     _append(pool, "s")
     pool.roll_back(**WHY)
     for _ in range(2):
-        with pytest.raises(SessionLost, match="session 's': it lived on v2, which no longer serves"):
+        with pytest.raises(SessionLost, match="session 's': its state is on v2, which no longer serves calls"):
             pool.execute_in_session("s", "get")
     assert pool.end_session("s")
     assert _append(pool, "s", "new") == ["new"]
@@ -197,9 +197,9 @@ def test_a_session_whose_state_nobody_knows_for_certain_is_lost_rather_than_wron
     for number in range(9):
         _append(pool, "large", number)
     pool.change("v2", **WHY)
-    with pytest.raises(SessionLost, match="'append' ended in WorkerCrashed, and may have changed it"):
+    with pytest.raises(SessionLost, match="'append' ended in WorkerCrashed, and may have changed the session's state"):
         pool.execute_in_session("doubt", "get")
-    with pytest.raises(SessionLost, match="its log outgrew 60 bytes"):
+    with pytest.raises(SessionLost, match="the session's log outgrew 60 bytes"):
         pool.execute_in_session("large", "get")
 
 
@@ -209,7 +209,7 @@ def test_sessions_from_before_the_migration_stay_and_are_never_empty(scripted: A
     with MigratingPool(v1, v2, Plan(begin="canary:99")) as pool:
         assert _append(pool, "old", 2) == [1, 2]
         pool.change("v2", **WHY)
-        with pytest.raises(SessionLost, match="it began before the migration"):
+        with pytest.raises(SessionLost, match="the session began before the migration"):
             _append(pool, "old", 3)
 
 
@@ -222,7 +222,7 @@ def test_a_handover_that_fails_three_times_is_final(migrating: Make) -> None:
         with pytest.raises(PoolClosed) as caught:
             _append(pool, "s")
         assert caught.value.sent is Sent.NO
-    with pytest.raises(SessionLost, match="its handover failed 3 times; the last: PoolClosed"):
+    with pytest.raises(SessionLost, match="the handover of the session failed 3 times; the last error: PoolClosed"):
         _append(pool, "s")
 
 
@@ -232,7 +232,7 @@ def test_calls_of_a_session_take_turns_and_wait_for_a_limited_time(migrating: Ma
     thread = threading.Thread(target=lambda: pool.execute("append", {"value": 1, "nonce": "held"}, session="s"))
     thread.start()
     assert held.arrived.wait(30)
-    with pytest.raises(CheckoutTimeout, match=r"session 's': another call of it was at work for 0\.02 s"):
+    with pytest.raises(CheckoutTimeout, match=r"session 's': another call of the session was running for 0\.02 s"):
         pool.execute("get", session="s", timeout_s=0.02)
     held.opened.set()
     thread.join(30)
@@ -262,7 +262,7 @@ def test_a_candidate_is_not_replaced_under_a_session_s_call(
     thread = threading.Thread(target=lambda: pool.execute("append", {"value": 1, "nonce": "held"}, session="s"))
     thread.start()
     assert held.arrived.wait(30)
-    with pytest.raises(ConfigError, match="session 's' has a call at work; v2 is replaced after it"):
+    with pytest.raises(ConfigError, match="session 's' has a running call; v2 is replaced after that call"):
         pool.replace_candidate(scripted("v2b"))
     assert not v2.closed
     pool.roll_back(**WHY)
@@ -286,7 +286,7 @@ def test_another_candidate_takes_over_the_sessions_of_the_one_before(migrating: 
     pool, _, v2 = migrating(begin="v2")
     _append(pool, "s")
     fresh = scripted("v2b")
-    with pytest.raises(ConfigError, match="stands at v2, so v2 is in use"):
+    with pytest.raises(ConfigError, match="is at the step v2, so v2 is in use"):
         pool.replace_candidate(fresh)
     pool.roll_back(**WHY)
     pool.replace_candidate(fresh)
@@ -369,7 +369,7 @@ def test_a_plan_goes_on_by_itself(migrating: Make, until: Eventually) -> None:
 def test_a_forked_child_is_refused_and_a_closed_pool_too(migrating: Make) -> None:
     pool, v1, v2 = migrating()
     pool._pid = os.getpid() + 1  # as a fork would find it
-    with pytest.raises(PoolClosed, match="this is a fork of it"):
+    with pytest.raises(PoolClosed, match="this process is a forked child"):
         pool.status()
     pool._pid = os.getpid()
     pool.close()
@@ -383,7 +383,7 @@ def test_a_forked_child_is_refused_and_a_closed_pool_too(migrating: Make) -> Non
 
 def test_what_cannot_be_is_refused(migrating: Make, scripted: Any) -> None:
     one = scripted()
-    with pytest.raises(ConfigError, match="one and the same"):
+    with pytest.raises(ConfigError, match="two different pools"):
         MigratingPool(one, one)
     pool, _, _ = migrating(begin="v2")
     with pytest.raises(ConfigError, match="there is no next step"):

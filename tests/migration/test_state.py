@@ -32,7 +32,7 @@ def test_what_is_written_is_read_with_who_and_why(state: StateFile) -> None:
 
 def test_a_change_that_somebody_else_came_before_is_refused(state: StateFile) -> None:
     state.write(Position(Mode.SHADOW), who="anna", why="first")
-    with pytest.raises(StateConflict, match="number 1 is in force, not 0"):
+    with pytest.raises(StateConflict, match="its entry has the number 1, not 0"):
         state.write(Position(Mode.V2), who="ben", why="late", expected=0)
     assert len(state.log()) == 1
 

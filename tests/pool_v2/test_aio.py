@@ -67,7 +67,7 @@ def test_an_import_of_the_room_alone_brings_no_asyncio() -> None:
 
 
 def test_a_behaviour_is_refused() -> None:
-    with pytest.raises(ConfigError, match="takes no behaviour"):
+    with pytest.raises(ConfigError, match="takes no `behaviour`"):
         AsyncPool(PoolConfig(), behaviour=WorkerBehaviour())
     with PoolV2(PoolConfig(lazy=True), behaviour=WorkerBehaviour()) as pool:
         with pytest.raises(ConfigError, match="cannot share pool"):
@@ -201,7 +201,7 @@ def test_a_forked_child_cannot_use_it(make_async_pool: MakeAsyncPool, on_loop: O
 
 
 def test_the_example_of_the_page_works(capsys: pytest.CaptureFixture[str]) -> None:
-    page = Path(__file__).parents[2] / "docs" / "asyncio.md"
+    page = Path(__file__).parents[2] / "docs" / "reference" / "asyncio.md"
     [program] = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
     exec(program, {})
     first, second = capsys.readouterr().out.splitlines()

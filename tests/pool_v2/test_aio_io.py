@@ -121,7 +121,7 @@ def test_a_response_in_two_pieces_is_read_whole_and_the_loop_goes_on_between(
         ("request(); put(b'\\0\\0')", "ended its stream before it answered"),
         ("request(); put(b'\\0\\0\\1\\0xyz')", "ended its stream 253 bytes short of a frame of 256"),
         ("request(); put(b'\\xff\\xff\\xff\\xff')" + REST, "broke the protocol: a frame announces 4294967295 bytes"),
-        ("r = request(); put(frame(r['id'], 1) + b'm')" + REST, "sent more than its last response"),
+        ("r = request(); put(frame(r['id'], 1) + b'm')" + REST, "sent more bytes after its last response"),
         ("r = request(); put(frame(r['id'], 1) + b'more')" + REST, "broke the protocol: a frame announces"),
         ("r = request(); put(frame(7, 1))" + REST, "answered request 7 instead of 1"),
         ("request(); put(b'\\0\\0\\0\\2{]')" + REST, "sent what is not a response"),

@@ -60,11 +60,11 @@ def test_an_answer_that_is_allowed_passes() -> None:
 def test_an_answer_that_is_not_allowed_is_told_with_what_was_expected(junk: Any) -> None:
     with pytest.raises(HookError) as caught:
         checked("checkin", junk, Ok, Remove)
-    assert str(caught.value) == f"the hook 'checkin' must answer Ok or Remove; it answered {junk!r}"
+    assert str(caught.value) == f"the hook 'checkin' must return Ok or Remove; it returned {junk!r}"
 
 
 def test_a_skip_needs_an_exception() -> None:
-    with pytest.raises(HookError, match=r"must skip with an exception; it answered Skip\(error='no'\)"):
+    with pytest.raises(HookError, match=r"must skip with an exception; it returned Skip\(error='no'\)"):
         checked("enqueue", Skip("no"), Ok, Skip)  # type: ignore[arg-type]
 
 
@@ -87,7 +87,7 @@ def test_an_object_without_every_hook_is_no_behaviour() -> None:
         setattr(Other, hook, lambda self, *args: Ok())
     require_behaviour(Other())
     delattr(Other, "ping")
-    with pytest.raises(ConfigError, match="it lacks ping"):
+    with pytest.raises(ConfigError, match="the object lacks ping"):
         require_behaviour(Other())
 
 
@@ -162,7 +162,7 @@ def test_the_contract_s_words_are_the_room_s() -> None:
 
 
 def test_the_example_of_the_contract_s_page_works(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (HERE.parent.parent / "docs" / "checkout.md").read_text()
+    page = (HERE.parent.parent / "docs" / "reference" / "checkout.md").read_text()
     programs = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     assert len(programs) == 2
     for program in programs:
@@ -171,6 +171,6 @@ def test_the_example_of_the_contract_s_page_works(capsys: pytest.CaptureFixture[
 
 
 def test_the_page_names_every_hook_and_answer() -> None:
-    page = (HERE.parent.parent / "docs" / "checkout.md").read_text()
+    page = (HERE.parent.parent / "docs" / "reference" / "checkout.md").read_text()
     for word in (*HOOKS, "Ok", "Remove", "Skip", "Stop"):
         assert f"`{word}" in page, word

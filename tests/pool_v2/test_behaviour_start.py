@@ -23,9 +23,9 @@ def test_an_impossible_size_or_behaviour_is_refused_at_construction(size: Any, s
     # N1
     with pytest.raises(ConfigError, match="workers"):
         PoolV2(PoolConfig(workers=size))
-    with pytest.raises(ConfigError, match="it is a class, not an object"):
+    with pytest.raises(ConfigError, match="the argument is a class, not an object"):
         PoolV2(behaviour=WorkerBehaviour)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="it lacks init_pool, init_worker"):
+    with pytest.raises(ConfigError, match="the object lacks init_pool, init_worker"):
         PoolV2(behaviour=object())  # type: ignore[arg-type]
 
     def breaks() -> None:
@@ -69,16 +69,16 @@ def test_a_hook_that_answers_junk_is_told_what_was_expected_and_what_came(
     for hook, expected in (("enqueue", "Ok or Skip"), ("checkout", "Ok or Remove or Skip")):
         spied.script = {hook: lambda *args: junk}
         for call in (pool.checkout, lambda: pool.execute("ping")):
-            with pytest.raises(HookError, match=f"the hook '{hook}' must answer {expected}; it answered {{}}"):
+            with pytest.raises(HookError, match=f"the hook '{hook}' must return {expected}; it returned {{}}"):
                 call()
     spied.script = {"update": lambda *args: Remove("no")}
     with pool.checkout() as worker:
-        with pytest.raises(HookError, match=r"the hook 'update' must answer Ok; it answered Remove\(reason='no'\)"):
+        with pytest.raises(HookError, match=r"the hook 'update' must return Ok; it returned Remove\(reason='no'\)"):
             worker.update(1)
     spied.script = {}
     assert pool.execute("echo", {"value": 1}) == 1
     assert [str(told[1]) for told in spied.of("terminate_worker")] == 2 * [
-        "the hook 'checkout' must answer Ok or Remove or Skip; it answered {}"
+        "the hook 'checkout' must return Ok or Remove or Skip; it returned {}"
     ]
     all_idle(pool, 1)
     assert pool.status().statistics.outcomes == {"HookError": 2, "result": 1}

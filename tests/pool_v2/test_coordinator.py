@@ -30,7 +30,7 @@ def test_a_call_whose_time_is_over_is_refused_and_owns_nothing(desk: Any, idle: 
     pool = desk(ready=1)
     holders = [pool.lease(call) for call in range(1 - idle)]
     ticket = Ticket(7, None, deadline_ns=NOW_NS)
-    with pytest.raises(CheckoutTimeout, match="over before it could be served"):
+    with pytest.raises(CheckoutTimeout, match="passed before a worker could serve it"):
         pool.core.enter(ticket, NOW_NS)
     assert (ticket.state, ticket.worker, pool.core.waiting) == (TicketState.REFUSED, None, 0)
     assert pool.core.open_calls() == holders
@@ -163,7 +163,7 @@ def test_a_full_queue_refuses_the_next_and_keeps_those_who_wait(desk: Any) -> No
     pool = desk(ready=1, workers=1, max_queue=1)
     holder, head, refused = pool.lease(1), pool.enter(2), Ticket(3)
 
-    with pytest.raises(QueueFull, match="1 calls wait already; the limit is 1"):
+    with pytest.raises(QueueFull, match="1 calls are waiting already"):
         pool.core.enter(refused, NOW_NS)
 
     assert refused.state is TicketState.REFUSED

@@ -157,7 +157,7 @@ def test_news_of_a_start_that_was_given_up_changes_nothing(desk: Any) -> None:
 def test_a_worker_moves_only_along_its_table(desk: Any) -> None:
     pool = desk(ready=1)
 
-    with pytest.raises(ValueError, match="a worker that is idle cannot take the step bury"):
+    with pytest.raises(ValueError, match="a worker that is idle cannot make the transition bury"):
         pool.core.buried(pool.worker(1))
 
 
@@ -292,7 +292,7 @@ def test_an_open_circuit_refuses_who_waits_and_who_comes(desk: Any) -> None:
     assert isinstance(waiting.error, CircuitOpen)
     assert "mute" in str(waiting.error)
     refused = Ticket(2)
-    with pytest.raises(CircuitOpen, match="too many workers failed to start; the last: mute"):
+    with pytest.raises(CircuitOpen, match="too many workers failed to start; the last error: mute"):
         pool.core.enter(refused, NOW_NS + RESET_NS - 1)
     assert (refused.state, pool.core.waiting) == (TicketState.REFUSED, 0)
 

@@ -189,7 +189,7 @@ def test_an_answer_that_is_none_is_told() -> None:
         value, error = unpack(answer, abs)
         assert value is None
         assert isinstance(error, CommandError)
-        assert "the worker's answer to 'call' is none" in str(error)
+        assert "the worker's answer to 'call' is invalid" in str(error)
 
 
 def test_what_has_no_name_is_shown() -> None:

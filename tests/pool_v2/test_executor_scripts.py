@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 LIMIT_S = 60.0
-PAGE = Path(__file__).parents[2] / "docs" / "executor.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "executor.md"
 GUARDED = """
 import dataclasses, os, sys
 from poolproof.pool_v2 import PoolExecutor
@@ -169,7 +169,7 @@ def test_nothing_can_be_submitted_when_the_program_has_begun_to_end(tmp_path: Pa
     out, err = run("-c", LATE, folder=tmp_path)
     first, last = out.splitlines()
     assert first == "1"
-    assert last.endswith("no call can be submitted after the program began to end")
+    assert last.endswith("no call can be submitted after the interpreter began to exit")
     assert err == ""
 
 

@@ -110,7 +110,7 @@ def test_another_thread_may_end_a_lease_between_its_calls_and_not_in_one(
         client(worker.end).result()
         with pytest.raises(LeaseError, match="this lease has ended"):
             worker.execute("ping")
-    assert [str(error) for error in errors] == ["this lease is in the middle of a call, and cannot be ended now"]
+    assert [str(error) for error in errors] == ["this lease is in the middle of a call and cannot be ended now"]
     assert pool.execute("echo", {"value": 2}) == 2
     assert log.of(K.KILL) == []
 
@@ -167,12 +167,12 @@ def test_a_call_s_timeout_within_a_lease_ends_the_worker_and_the_lease(
         with pytest.raises(CallTimeout) as caught:
             worker.execute("sleep", {"seconds": 60}, timeout_s=0.1)
         assert caught.value.sent == "yes"
-        with pytest.raises(LeaseError, match="was not brought to its end"):
+        with pytest.raises(LeaseError, match="was broken off"):
             worker.execute("ping")
         log.wait_for(K.REAP)
         assert gone(pid)
         assert pool.execute("pid")["pid"] != pid, "its place is taken while the block goes on"
-        with pytest.raises(LeaseError, match="was not brought to its end"):
+        with pytest.raises(LeaseError, match="was broken off"):
             worker.execute("ping")
     assert spied.wait_for("terminate_worker")[0] is caught.value
     all_idle(pool, 1)

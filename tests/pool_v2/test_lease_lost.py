@@ -76,7 +76,7 @@ def test_a_lease_whose_thread_has_ended_is_found(reclaimed: Any, client: Any) ->
         client(check_out, pool).result()
 
     lose.__code__ = lose.__code__.replace(co_firstlineno=check_out.__code__.co_firstlineno)
-    reclaimed(lose, what="was left behind by its thread")
+    reclaimed(lose, what="was not returned before its thread ended")
     assert len(kept) == 1
 
 
@@ -94,7 +94,7 @@ def test_a_lease_whose_thread_python_did_not_start_is_found_too(reclaimed: Any) 
         assert done.acquire(timeout=20)
 
     lose.__code__ = lose.__code__.replace(co_firstlineno=check_out.__code__.co_firstlineno)
-    reclaimed(lose, what="was left behind by its thread")
+    reclaimed(lose, what="was not returned before its thread ended")
 
 
 def test_a_lease_that_is_dropped_is_found(reclaimed: Any) -> None:

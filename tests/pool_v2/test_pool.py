@@ -65,7 +65,11 @@ def test_a_pool_whose_workers_cannot_be_executed_opens_its_circuit_and_says_why(
 
     with pytest.raises(CircuitOpen, match="/no/such/program"):
         pool.warm_up()
-    with pytest.raises(CircuitOpen, match=r"too many workers failed to start; the last: .*/no/such/program") as caught:
+    with pytest.raises(
+        CircuitOpen,
+        match=r"too many workers failed to start; the last error: "
+        ".*/no/such/program",
+    ) as caught:
         pool.execute("ping")
 
     assert caught.value.sent == "no"
@@ -113,7 +117,7 @@ def test_a_worker_that_never_answers_fails_its_start_at_the_limit(make_pool: Mak
     ("command", "why"),
     [
         (("sh", "-c", "echo sorry >&2; exit 3"), "sorry"),
-        (("sh", "-c", "printf '\\377\\377\\377\\377'; sleep 60"), "sent what is no frame"),
+        (("sh", "-c", "printf '\\377\\377\\377\\377'; sleep 60"), "sent bytes that are not a frame"),
         (("sh", "-c", "exec 1>&-; sleep 60"), "ended its stream"),
         (("sh", "-c", "sleep 60 & exit 3"), "died before it answered"),  # its child holds its stdout open
     ],
@@ -121,7 +125,7 @@ def test_a_worker_that_never_answers_fails_its_start_at_the_limit(make_pool: Mak
 def test_a_start_that_fails_says_what_the_worker_did(make_pool: MakePool, command: tuple[str, ...], why: str) -> None:
     pool = make_pool(worker_command=command, start_failures_to_open=1, circuit_reset_s=60.0)
 
-    with pytest.raises(CircuitOpen, match=f"(?s)the last: .*{why}"):
+    with pytest.raises(CircuitOpen, match=f"(?s)the last error: .*{why}"):
         pool.warm_up()
 
 
@@ -225,7 +229,7 @@ def test_an_option_that_makes_no_sense_in_a_call_is_refused_and_not_counted(make
 def test_the_defaults_of_the_configuration_hold_for_calls_that_state_none(make_pool: MakePool, held: Any) -> None:
     pool = make_pool(worker_command=MUTE_COMMAND, checkout_timeout_s=0.05, start_timeout_s=20.0)
 
-    with pytest.raises(TimeoutError, match=r"no worker of pool .* was free in time"):
+    with pytest.raises(TimeoutError, match=r"no worker of pool .* was free before the checkout deadline"):
         pool.execute("ping")
 
 

@@ -117,7 +117,7 @@ def test_a_state_larger_than_the_log_may_be_is_lost_with_its_worker_and_says_so(
     append(pool, "x" * 2000)
     assert append(pool, "y")[-1] == "y"
     end_session_worker(pool)
-    with pytest.raises(SessionLost, match="its log had outgrown the limit"):
+    with pytest.raises(SessionLost, match="log had outgrown session_log_bytes"):
         append(pool, "z")
 
 

@@ -99,7 +99,9 @@ def test_a_wait_for_a_worker_ends_at_its_own_limit_and_disturbs_nobody(
     pid = pid_of(pool)
     holder, release = held(pool, pid)
 
-    with pytest.raises(CheckoutTimeout, match=r"'ping': no worker of pool '.*' was free in time") as caught:
+    with pytest.raises(
+        CheckoutTimeout, match=r"'ping': no worker of pool '.*' was free before the checkout deadline"
+    ) as caught:
         pool.execute("ping", checkout_timeout_s=0.05)
 
     assert caught.value.sent == "no"
@@ -124,7 +126,7 @@ def test_a_long_wait_for_a_worker_which_has_no_timer_of_its_own_is_ended_by_the_
 
     def waited_s(way: Callable[..., Any], *args: Any) -> float:
         began_ns = now_ns()
-        with pytest.raises(CheckoutTimeout, match="was free in time"):
+        with pytest.raises(CheckoutTimeout, match="was free before the checkout deadline"):
             way(*args, checkout_timeout_s=WAIT_S)
         return (now_ns() - began_ns) / 1e9
 

@@ -90,8 +90,8 @@ def test_a_recycled_worker_s_sessions_are_handed_over(make_pool: MakePool) -> No
 def test_a_refused_change_is_no_part_of_the_state(make_pool: MakePool, log: Any) -> None:
     pool = make_pool(log)
     append(pool, 1)
-    pool.execute_in_session("s", "put", {"key": "word", "value": "no list"})
-    with pytest.raises(CommandError, match="is no list"):
+    pool.execute_in_session("s", "put", {"key": "word", "value": "not a list"})
+    with pytest.raises(CommandError, match="is not a list"):
         pool.execute_in_session("s", "append", {"key": "word", "value": 1})
     assert (session(pool).version, session(pool).operations) == (2, 3)
     end_worker(pool, log)
@@ -117,7 +117,7 @@ def test_a_log_past_its_limit_ends_in_session_lost_and_never_in_silent_emptiness
     end_worker(pool, log)
 
     for _ in range(2):
-        with pytest.raises(SessionLost, match=r"session 's': its state went with worker 1") as caught:
+        with pytest.raises(SessionLost, match=r"session 's': its state was lost with worker 1") as caught:
             pool.execute_in_session("s", "get", {"key": "k"})
         assert caught.value.sent == "no"
     assert pool.end_session("s")
@@ -134,7 +134,9 @@ def test_a_handover_that_is_refused_ends_in_session_lost_and_leaves_no_half_stat
     assert pool.execute_in_session("s", "put", {"key": "k"}) == "yes"
     end_worker(pool, log)
 
-    with pytest.raises(SessionLost, match="its handover failed at 'put': not again") as caught:
+    with pytest.raises(
+        SessionLost, match="replaying the session on another worker failed at 'put': not again"
+    ) as caught:
         pool.execute_in_session("s", "get", {"key": "k"})
 
     assert caught.value.sent == "no"

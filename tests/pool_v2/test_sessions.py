@@ -141,7 +141,7 @@ def test_a_session_whose_log_was_dropped_is_lost_on_any_other_worker() -> None:
     session.condense(None, 0, limit_bytes=LIMIT)
 
     assert session.lacks(2) == ()
-    assert session.lost == "its state went with worker 1, and its log had outgrown the limit"
+    assert session.lost == "its state was lost with worker 1, because the session's log had outgrown session_log_bytes"
 
 
 def test_versions_go_on_after_the_log_was_dropped_and_it_is_never_full_again() -> None:

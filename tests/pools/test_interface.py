@@ -287,7 +287,7 @@ def test_an_ended_session_begins_anew(make_pool: MakePool) -> None:
 @pytest.mark.parametrize("value", [float("nan"), [1, {"deep": float("-inf")}, None]])
 def test_a_number_that_json_has_not_is_refused_and_never_changed(make_pool: MakePool, value: Any) -> None:
     pool = make_pool()
-    with pytest.raises(InvalidRequest, match="no JSON number"):
+    with pytest.raises(InvalidRequest, match="not a JSON number"):
         pool.execute("echo", {"value": value})
     assert pool.execute("echo", {"value": [None, 1.5]}) == [None, 1.5]
 

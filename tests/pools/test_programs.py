@@ -64,7 +64,7 @@ def test_what_is_wrong_is_an_error_that_names_it(adapter: ProgramAdapter) -> Non
         adapter.delete_program("q")
     with pytest.raises(CommandError, match="one of predict, chain_of_thought, react, not 'guess'"):
         adapter.create_program("q", SIGNATURE, program_type="guess")
-    with pytest.raises(CommandError, match="argument 'temperature': a number from 0 to 2"):
+    with pytest.raises(CommandError, match="argument 'temperature': must be a number from 0 to 2"):
         adapter.configure_lm("openai/some", temperature=3.0)
 
 

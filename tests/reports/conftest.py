@@ -96,7 +96,7 @@ def make_comparison(make_result: MakeResult) -> MakeComparison:
         )
         given: dict[str, Any] = {
             "decision": Decision.SAFE,
-            "reasons": ("v2 passes its one scenario",),
+            "reasons": ("v2 passes the one scenario that was run",),
             "baseline": baseline.pool,
             "candidate": candidate.pool,
             "seed": 1,

@@ -77,7 +77,7 @@ def test_each_file_beside_the_data_is_a_part_with_its_chart(make_comparison: Mak
     assert bench.grids[0].rows[0][:5] == ("echo", "p50", Mark("better", Tone.GOOD), "0.500", "0.400 to 0.600")
     assert bench.grids[0].rows[1][2] == Mark("inconclusive", Tone.DOUBT)
     assert bench.grids[1].rows == (("echo", "p99 < 5 ms", Mark("fail", Tone.BAD), "7 ms"),)
-    assert "echo: not to be quoted: the machine was busy" in bench.sentences
+    assert "echo: invalid, so these figures must not be quoted: the machine was busy" in bench.sentences
     assert [drawing.kind for drawing in (*bench.drawings, *sweep.drawings)] == ["forest", "curves"]
     curve = sweep.drawings[0].tables["curves"].rows
     assert [(row[0], row[2], row[3]) for row in curve if "calls per second" in row[1]] == [
@@ -112,7 +112,7 @@ def test_cells_and_coverage_say_what_was_never_done(make_comparison: MakeCompari
     cells, faces, coverage = comparison_sections(make_comparison(coverage=cover, minimum=Minimum(cells=1, lines=50.0)))
     assert cells.grids[0].rows[0][:4] == ("no fault", "", "", "1")
     assert faces.grids[0].rows[0][:5] == ("execute", "yes", "no fault", "", "1")
-    assert f"0 of {len(FaultKind)} kinds of faults landed in some scenario" in cells.sentences
+    assert f"0 of {len(FaultKind)} kinds of faults were in effect in at least one scenario" in cells.sentences
     assert "14 of 20 statements (70.0 %) and 1 of 4 branches of pool_v2" in coverage.sentences[0]
     assert [row[0] for row in coverage.grids[0].rows] == ["pool_v2/b.py", "pool_v2/a.py"]
     assert coverage.grids[0].rows[0][3:] == ("3-8", "2->3")

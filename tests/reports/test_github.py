@@ -45,7 +45,7 @@ def test_a_failure_is_an_error_and_a_doubt_a_warning(make_comparison: MakeCompar
     lines = stream.getvalue().splitlines()
     assert [line.split(" ", 1)[0] for line in lines] == ["::error", "::error", "::warning"]
     assert "title=parallel_calls on v2%3A fails::overlap: up to 4" in lines[1]
-    assert "%0Aagain: poolproof run parallel_calls --pool v2" in lines[1]
+    assert "%0Ato run it again: poolproof run parallel_calls --pool v2" in lines[1]
     assert workflow_commands(build_view(make_comparison()))[0].startswith("::notice title=poolproof%3A SAFE::")
 
 
@@ -54,7 +54,7 @@ def test_what_is_too_much_for_annotations_is_counted(make_comparison: MakeCompar
     rows = tuple(msgspec.structs.replace(comparison.scenarios[0], name=f"s{n}") for n in range(20))
     lines = workflow_commands(build_view(msgspec.structs.replace(comparison, scenarios=rows)))
     assert len(lines) == MOST_ANNOTATIONS + 1
-    assert lines[-1].endswith("::31 more are in the report")
+    assert lines[-1].endswith("::31 more annotations are in the report")
 
 
 def test_no_text_becomes_a_command(make_comparison: MakeComparison, make_result: MakeResult) -> None:

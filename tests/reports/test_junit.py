@@ -43,7 +43,7 @@ def test_an_undeclared_failure_fails_with_its_evidence_and_replay(
     failure = _case(root, "candidate v2").find("failure")
     assert failure is not None
     assert "fail  overlap  up to 4 workers" in (failure.text or "")
-    assert "again with: poolproof run parallel_calls --pool v2" in (failure.text or "")
+    assert "to run it again: poolproof run parallel_calls --pool v2" in (failure.text or "")
     decision = _case(root, "comparison").find("failure")
     assert decision is not None
     assert decision.get("type") == "UNSAFE"

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from poolproof.harness.compare.comparison import Comparison, RunResult
+from poolproof.harness.compare.glossary import MEANINGS
 from poolproof.harness.model.verdict import Verdict
 from poolproof.reports.render import (
     MOST_MARKDOWN,
@@ -76,6 +77,15 @@ def test_the_page_answers_at_its_top_and_needs_nothing_else(make_comparison: Mak
     assert {drawing["kind"] for drawing in drawings.values()} == json.loads(page.scripts["specs"]).keys()
 
 
+def test_each_number_of_a_guarantee_or_failure_leads_to_its_meaning(make_comparison: MakeComparison) -> None:
+    text = render_html(build_view(make_comparison()))
+    shown = set(re.findall(r'href="#number-([FG]\d+)"', text))
+    assert "F1" in shown
+    assert shown <= MEANINGS.keys()
+    assert set(re.findall(r'id="number-(\w+)"', text)) == shown
+    assert all(MEANINGS[number] in Page(text).text for number in shown)
+
+
 def test_only_the_page_s_own_scripts_may_run(make_comparison: MakeComparison) -> None:
     text = render_html(build_view(make_comparison()))
     page = Page(text)
@@ -115,7 +125,7 @@ def test_markdown_tells_the_decision_the_matrix_and_the_evidence(hostile: Compar
     assert text.startswith("## poolproof: UNSAFE\n")
     assert "| scenario | v1 | v2 | answers |" in text
     assert "#### parallel\\_calls on v2: fails" in text
-    assert "Again with: `poolproof run parallel_calls --pool v2" in text
+    assert "To run it again: `poolproof run parallel_calls --pool v2" in text
 
 
 @pytest.mark.parametrize("template", ["report.html.j2", "report.md.j2", "site.html.j2"])
@@ -134,7 +144,7 @@ def test_markdown_of_a_large_comparison_fits_and_counts_what_it_leaves_out(
     text = render_markdown(build_view(make_comparison(scenarios=tuple(rows))))
     assert 10_000 < len(text) <= MOST_MARKDOWN
     assert "more scenarios are in report.html; 900 of them pass on both pools." in text
-    assert re.search(r"^2\d\d more runs that fail or are in doubt are in report.html\.$", text, flags=re.MULTILINE)
+    assert re.search(r"^2\d\d more runs that fail or are undecided are in report.html\.$", text, flags=re.MULTILINE)
 
 
 def test_the_bundle_cannot_end_its_script_element() -> None:

@@ -33,14 +33,17 @@ def test_occupancy_has_a_lane_a_worker_and_a_bar_a_stretch_for_each_pool(make_co
     drawing = series.occupancy(_with(make_comparison(), picture).scenarios[0], SIDES)
     bars = _rows(drawing, "bars")
     assert {bar["title"] for bar in bars} == {
-        f"{s}: at most {n} at work at the same time" for s, n in (("v1", 1), ("v2", 4))
+        f"{s}: at most {n} workers at work at the same time" for s, n in (("v1", 1), ("v2", 4))
     }
     mine = [bar for bar in bars if bar["side"] == "v2"]
     assert [bar["lane"] for bar in mine] == ["worker 1", "worker 2", "worker 3", "worker 4", None]
     assert (mine[0]["start"], mine[0]["end"], mine[0]["what"], mine[0]["ended"]) == (1.01, 1.06, "sleep", "answered")
     assert (mine[4]["fault"], mine[4]["start"], mine[4]["end"], mine[4]["took"]) == ("kill", 1.5, 2.0, 0.5)
     assert drawing is not None
-    assert drawing.words == "v1: at most 1 at work at the same time; v2: at most 4 at work at the same time"
+    assert (
+        drawing.words
+        == "v1: at most 1 workers at work at the same time; v2: at most 4 workers at work at the same time"
+    )
 
 
 def test_a_large_history_is_drawn_as_shares_and_says_so(make_comparison: MakeComparison) -> None:
@@ -50,7 +53,7 @@ def test_a_large_history_is_drawn_as_shares_and_says_so(make_comparison: MakeCom
     assert [(bar["lane"], bar["busy"]) for bar in mine] == [("worker 2", 0.75), ("all other workers", 0.5)]
     assert (mine[0]["busy"], mine[0]["calls"], mine[0]["what"]) == (0.75, 12, None)
     assert drawing is not None
-    assert "v2's 5000 stretches of work are drawn as shares of time, all of them" in drawing.caption
+    assert "the chart of v2 shows all 5000 stretches of work as shares of time" in drawing.caption
 
 
 def test_the_distribution_has_every_step_and_the_usual_quantiles(make_comparison: MakeComparison) -> None:
@@ -90,7 +93,7 @@ def test_levels_are_megabytes_and_counts(make_comparison: MakeComparison) -> Non
         {"side": "v2", "at": 0.5, "memory, MB": 20.0, "descriptors": 12, "threads": 4, "children": 5}
     ]
     assert drawing is not None
-    assert "of each group of samples the one with the most memory" in drawing.caption
+    assert "of each group of samples, the sample with the most memory is shown" in drawing.caption
 
 
 @pytest.mark.parametrize(

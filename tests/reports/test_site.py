@@ -38,7 +38,7 @@ def test_the_newest_run_is_first_and_trends_begin_with_the_oldest(
         "0 of 1",
         "v2 fails",
     )
-    assert index.lead == "2 runs, 1 of them SAFE. The last, of 2026-01-03T00:00:00+00:00: UNSAFE."
+    assert index.lead == "2 comparisons, 1 of them SAFE. The latest, of 2026-01-03T00:00:00+00:00: UNSAFE."
     trends, histories = index.parts
     [drawing] = trends.drawings
     assert [(row[0], row[3], row[6]) for row in drawing.tables["trend"].rows] == [
@@ -52,7 +52,7 @@ def test_older_histories_are_told_of_and_never_lost_in_silence(make_comparison: 
     index = build_index([_stored(make_comparison(), day) for day in range(1, MOST_COLUMNS + 2)])
     [_, histories] = index.parts
     assert histories.grids[0].columns[:2] == ("scenario", "2")
-    assert "the 1 runs before" in histories.grids[0].more
+    assert "the 1 earlier comparisons" in histories.grids[0].more
     assert len(index.entries) == MOST_COLUMNS + 1
 
 
@@ -83,4 +83,4 @@ def test_hostile_names_stay_text(hostile: Comparison, tmp_path: Path) -> None:
 def test_a_folder_that_is_none_is_a_usage_error_and_an_empty_one_an_empty_index(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no folder"):
         write_site(tmp_path / "none")
-    assert write_site(tmp_path)[1].lead == "No run was found."
+    assert write_site(tmp_path)[1].lead == "No stored comparison was found."

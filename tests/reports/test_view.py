@@ -70,7 +70,7 @@ def test_a_skipped_run_says_why(make_comparison: MakeComparison, make_result: Ma
     view = build_view(make_comparison(candidate=skipped, decision=Decision.INCONCLUSIVE))
     cell = view.rows[0].candidate
     assert (cell.tone, cell.word, cell.note, cell.figures) == (Tone.MUTED, "not run", "v2 lacks sessions", ())
-    assert "only scenarios that both pools have the capabilities for" in view.settles
+    assert "choose only scenarios that both pools can run" in view.settles
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_skipped_run_says_why(make_comparison: MakeComparison, make_result: Ma
     [
         ({"speeds": "wide"}, "--profile full"),
         ({"fault": True}, "another seed"),
-        ({"trouble": True}, "mended"),
+        ({"trouble": True}, "run it again"),
     ],
 )
 def test_an_open_question_says_what_would_settle_it(
@@ -110,15 +110,15 @@ def test_the_replay_line_repeats_the_run(make_comparison: MakeComparison) -> Non
 def test_figures_that_were_not_recorded_are_dashes() -> None:
     shown = dict(figures(Metrics(), 2.0))
     assert tuple(shown) == FIGURES
-    assert shown["throughput"] == shown["at work at once"] == shown["outcomes"] == "–"
+    assert shown["throughput"] == shown["workers at work at the same time"] == shown["outcomes"] == "–"
 
 
 def test_answers_that_differ_are_told_with_their_reason(make_comparison: MakeComparison) -> None:
     comparison = make_comparison()
     row = comparison.scenarios[0]
-    assert build_view(comparison).rows[0].answers == "80 answers compared, none differs"
+    assert build_view(comparison).rows[0].answers == "80 answers compared, all equal"
     difference = msgspec.structs.replace(row.differences[0], kind="answers", checker="answers", text="1 of 80 differ")
-    for reason, told in (("by design", "(as declared: by design)"), ("", "(undeclared)")):
+    for reason, told in (("by design", "(as declared beforehand: by design)"), ("", "(undeclared)")):
         changed = msgspec.structs.replace(row, differences=(msgspec.structs.replace(difference, reason=reason),))
         view = build_view(msgspec.structs.replace(comparison, scenarios=(changed,)))
         assert view.rows[0].answers == f"1 of 80 differ {told}"

@@ -133,7 +133,7 @@ def number(args: dict[str, Any], name: str, *, most: float, default: float | Non
     """Return a number argument from 0 to `most`. Raises HandlerError."""
     value = args.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        raise HandlerError(f"argument {name!r}: a number from 0 to {most:g} is needed, not {value!r}")
+        raise HandlerError(f"argument {name!r}: must be a number from 0 to {most:g}, not {value!r}")
     return value
 
 

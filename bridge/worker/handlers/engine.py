@@ -46,7 +46,7 @@ def load_engine(name: str) -> ProgramEngine:
     if name in ("", TEMPLATES.name):
         return TEMPLATES
     if name != "dspy":
-        raise HandlerError(f"{PROGRAMS_VARIABLE} {name!r}: one of {', '.join(ENGINES)}")
+        raise HandlerError(f"{PROGRAMS_VARIABLE} {name!r}: must be one of {', '.join(ENGINES)}")
     try:
         from poolproof.bridge.dspy.engine import DspyEngine
     except ModuleNotFoundError as error:

@@ -29,7 +29,7 @@ def append(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     key = text(args, "key")
     held = values.setdefault(key, [])
     if not isinstance(held, list):
-        raise HandlerError(f"the value of {key!r} is no list")
+        raise HandlerError(f"the value of {key!r} is not a list")
     held.append(args.get("value"))
     return with_nonce(args, values=list(held))
 
@@ -66,7 +66,7 @@ def restore_session(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN
     """Replace the session's state with `state`, the result of `snapshot_session`."""
     state = args.get("state")
     if not isinstance(state, dict) or state.keys() != {"values", "programs", "model"}:
-        raise HandlerError("argument 'state': what snapshot_session gave is needed")
+        raise HandlerError("argument 'state': the result of snapshot_session is needed")
     session = Session()
     session.values, session.model = dict(state["values"]), dict(state["model"])
     programs = [Program.from_json(program) for program in state["programs"]]

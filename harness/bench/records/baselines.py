@@ -29,7 +29,10 @@ class Baselines:
             self.require_free(name)
         for bench in report.benches:
             if not bench.validity.valid:
-                raise UsageError(f"{bench.work} is no baseline, since it is invalid: {bench.validity.problems[0]}")
+                raise UsageError(
+                    f"{bench.work} cannot be saved as a baseline, because the measurement is "
+                    f"invalid: {bench.validity.problems[0]}"
+                )
         self._folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, msgspec.json.encode(report))
         return path
@@ -37,14 +40,14 @@ class Baselines:
     def require_free(self, name: str) -> None:
         """Raise UsageError if the name is bad or taken."""
         if self._path(name).exists():
-            raise UsageError(f"there is a baseline {name!r} already; --replace puts another in its place")
+            raise UsageError(f"a baseline {name!r} exists already; --replace overwrites it")
 
     def load(self, name: str) -> BenchReport:
         """Read the report of that name. Raises UsageError if there is none, RecordError if its file is damaged."""
         path = self._path(name)
         if not path.exists():
             names = ", ".join(self.names()) or "none"
-            raise UsageError(f"there is no baseline {name!r}; there are: {names}")
+            raise UsageError(f"there is no baseline {name!r}; the saved baselines are: {names}")
         return read_report(path)
 
     def names(self) -> tuple[str, ...]:
@@ -54,6 +57,7 @@ class Baselines:
     def _path(self, name: str) -> Path:
         if not NAME_PATTERN.fullmatch(name):
             raise UsageError(
-                f"the baseline's name {name!r}: 1 to 80 letters, digits, '.', '_' or '-', no mark in front"
+                f"the baseline's name {name!r}: must be 1 to 80 letters, digits, '.', '_' or '-', and begin with "
+                "a letter or a digit"
             )
         return self._folder / f"{name}.json"

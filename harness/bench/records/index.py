@@ -148,7 +148,7 @@ class Index:
     ) -> tuple[Entry, ...]:
         """The last `limit` benches that have the metric, oldest first. Raises UsageError if `limit` is out of range."""
         if not 1 <= limit <= 100_000:
-            raise UsageError(f"limit {limit}: a whole number from 1 to 100000")
+            raise UsageError(f"limit {limit}: must be a whole number from 1 to 100000")
         rows = self._base.execute(
             """
             select b.id, b.created_at, b.machine, b.commit_id, b.work, b.load, b.profile, b.baseline, b.candidate,
@@ -175,4 +175,4 @@ class Index:
             base.execute(f"pragma user_version = {VERSION}")
         base.execute("commit")
         if version not in (0, VERSION):
-            raise sqlite3.DatabaseError(f"it has the version {version}; this poolproof knows {VERSION}")
+            raise sqlite3.DatabaseError(f"it has the version {version}; this version of poolproof supports {VERSION}")

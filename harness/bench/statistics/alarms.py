@@ -19,7 +19,10 @@ from poolproof.harness.bench.statistics.figures import Bench
 from poolproof.harness.run.runner import Subject
 from poolproof.harness.run.store import write_whole
 
-CHECKS = "equal pools and planted latencies (20 % quick, 10 % full); prints the counts."
+CHECKS = (
+    "compare v2 with itself and with a copy made slower (by 20 %, with the profile full 10 %), and print "
+    "how often each verdict came."
+)
 PLANTED = {"quick": 20, "full": 10}
 ALARMS_FILE = "alarms.json"
 
@@ -77,7 +80,7 @@ def check_yourself(
     steps.planned(count * len(kinds))
     for number in range(count):
         for kind, candidate in kinds.items():
-            what = f"{candidate.name} beside {pool.name}, seed {plan.seed + number}"
+            what = f"{candidate.name} against {pool.name}, seed {plan.seed + number}"
             steps.began(what)
             each = msgspec.structs.replace(plan, baseline=pool, candidate=candidate, seed=plan.seed + number)
             (bench,) = assemble([run_bench(each)]).benches
@@ -92,7 +95,10 @@ def check_yourself(
 def tell(check: Check) -> str:
     """The result of one kind in a sentence."""
     counts = ", ".join(f"{count} {word}" for word, count in sorted(check.claims.items()))
-    return f"{counts} of {len(check.repetitions)} {check.profile} benches; {check.wrong} wrong, {check.allowed} allowed"
+    return (
+        f"{counts} of {len(check.repetitions)} {check.profile} measurements; {check.wrong} verdicts were "
+        f"wrong, {check.allowed} may be"
+    )
 
 
 def _shorten(bench: Bench) -> Repetition:

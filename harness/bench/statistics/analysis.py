@@ -41,8 +41,8 @@ Array = npt.NDArray[np.float64]
 RESAMPLES = 3000
 SESSION_SD = 0.01
 """The standard deviation of a ratio's logarithm between sessions on one machine, however long each session is: causes
-are the placement of the processes in memory and other processes. No interval is narrower; docs/measuring.md describes
-how it was measured.
+are the placement of the processes in memory and other processes. No interval is narrower.
+docs/explanation/measuring.md describes how it was measured.
 """
 CONTROL_SHARE = 0.25
 """Half of the control's noise is two standard deviations of one pool's noise."""
@@ -158,14 +158,14 @@ class Analysis:
         found = [getattr(block.workers, field) for block in self._blocks(role) if block.workers is not None]
         values = np.array([value for value in found if value is not None], dtype=float)
         if not len(values):
-            raise Unmeasured(f"{metric} of the {role}: its workers could not be looked at")
+            raise Unmeasured(f"{metric} of the {role}: the memory and descriptors of its workers could not be read")
         picks = self._draw.integers(0, len(values), size=(len(self._picks), len(values)))
         return float(np.median(values)), np.median(values[picks], axis=1)
 
     def _slope(self, role: str, metric: str) -> tuple[float, Array]:
         found = self._slopes.get((role, metric))
         if found is None:
-            raise Unmeasured(f"{metric} of the {role}: too few samples over too short a time")
+            raise Unmeasured(f"{metric} of the {role}: the samples are too few, or cover too short a time")
         sd = (found.high - found.low) / (2 * 1.959964)
         return found.value, found.value + sd * self._draw.normal(size=len(self._picks))
 
@@ -181,7 +181,7 @@ class Analysis:
         if fewest < LEAST_BLOCK_CALLS or total < needed(QUANTILES[metric]):
             raise Unmeasured(
                 f"{metric} needs {needed(QUANTILES[metric])} calls and {LEAST_BLOCK_CALLS} in each block; "
-                f"the {arm} made {total}, and {fewest} in one"
+                f"the {arm} made {total} calls, and only {fewest} in one block"
             )
         return np.log([max((block.p10_s if metric == "p10" else block.p50_s) or 0.0, 1e-9) for block in blocks])
 
@@ -196,8 +196,8 @@ class Analysis:
         numbers = sorted(set().union(*counted))
         total = sum(sum(each.values()) for each in counted)
         if total < needed(q) * enough:
-            nothing = "nothing was recorded" + ("" if kind == "response" else "; --service-times records it")
-            told = f"{total} were made" if total else nothing
+            nothing = "nothing was recorded" + ("" if kind == "response" else "; --service-times records these times")
+            told = f"{total} calls were made" if total else nothing
             raise Unmeasured(f"{name} needs {needed(q)} calls ({kind} of the {arms[0]}); {told}")
         place = {number: column for column, number in enumerate(numbers)}
         matrix = np.zeros((len(counted), len(numbers)))
@@ -232,7 +232,7 @@ class Analysis:
         asked = math.log1p(schedule.margin)
         try:
             if len(self._rounds) < LEAST_ROUNDS:
-                raise Unmeasured(f"{len(self._rounds)} rounds; at least {LEAST_ROUNDS} are needed")
+                raise Unmeasured(f"{len(self._rounds)} rounds were measured; at least {LEAST_ROUNDS} rounds are needed")
             log_ratio, draws = self._ratio(metric, "candidate", ("baseline", "control"))
         except Unmeasured as error:
             return Trial(
@@ -300,15 +300,20 @@ def decide(tests: Sequence[Trial]) -> tuple[Trial, ...]:
 def _settle(position: float, half: float, margin: float, noise: float, asked: float, rounds: int) -> str:
     # Advice on how to decide an undecided test.
     if noise > MOST_NOISE * asked:
-        return f"the baseline differs from itself by up to {math.expm1(noise):.0%}: a quieter machine, or more rounds"
+        return (
+            f"the baseline differs from itself by up to {math.expm1(noise):.0%}: use a quieter machine, or more rounds"
+        )
     gap = abs(position - margin)
     floor = 1.959964 * SESSION_SD
     if gap <= floor:
-        return f"the ratio lies at the margin ({math.expm1(margin):.1%}) itself: only another margin decides it"
+        return (
+            f"the ratio lies at the margin ({math.expm1(margin):.1%}) itself: only another margin would "
+            "decide the verdict"
+        )
     wanted = math.sqrt(max(gap**2 - floor**2, 1e-12))
     now = math.sqrt(max(half**2 - floor**2, 1e-12))
     more = math.ceil(1.5 * rounds * max((now / wanted) ** 2, 1.0))  # half as many again, for Holm's correction
-    return f"about {more} rounds in place of {rounds} would decide it"
+    return f"about {more} rounds instead of {rounds} would probably decide the verdict"
 
 
 def _trimmed(logs: Any) -> Any:  # noqa: ANN401 - a vector gives a number, a matrix one for each row

@@ -38,7 +38,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 def machine_changes(saved: MachineKey, now: MachineKey) -> tuple[str, ...]:
     """A sentence for each property of the machine or the interpreter that has changed."""
     return tuple(
-        f"{told} was {getattr(saved, name)!s:.60} and is {getattr(now, name)!s:.60}"
+        f"{told} was {getattr(saved, name)!s:.60} and is now {getattr(now, name)!s:.60}"
         for name, told in DESCRIBED.items()
         if getattr(saved, name) != getattr(now, name)
     )
@@ -47,7 +47,7 @@ def machine_changes(saved: MachineKey, now: MachineKey) -> tuple[str, ...]:
 def work_changes(saved: Bench, now: Bench) -> tuple[str, ...]:
     """A sentence for each property of the measured work that has changed."""
     return tuple(
-        f"{name.replace('_', ' ')} was {getattr(saved, name)} and is {getattr(now, name)}"
+        f"{name.replace('_', ' ')} was {getattr(saved, name)} and is now {getattr(now, name)}"
         for name in ("work", "load", "baseline", "candidate", "workers", "clients")
         if getattr(saved, name) != getattr(now, name)
     )

@@ -23,12 +23,12 @@ def bars(values: Sequence[float]) -> str:
 def tell_trend(values: Sequence[float], *, low: float, high: float) -> str:
     """Describe the last ratio compared with the earlier ones; `low` and `high` are the ends of its interval."""
     if len(values) < LEAST:
-        return f"{len(values)} benches; a trend needs {LEAST}"
+        return f"{len(values)} stored results; a trend needs at least {LEAST}"
     before = sorted(values[:-1])
     middle = before[len(before) // 2]
     change = values[-1] / middle - 1
     if low > before[-1]:
-        return f"higher than each of the {len(before)} before: {change:+.1%} from their median"
+        return f"higher than each of the {len(before)} earlier values: {change:+.1%} from their median"
     if high < before[0]:
-        return f"lower than each of the {len(before)} before: {change:+.1%} from their median"
-    return f"within what the {len(before)} before have shown ({change:+.1%} from their median)"
+        return f"lower than each of the {len(before)} earlier values: {change:+.1%} from their median"
+    return f"within the range of the {len(before)} earlier values ({change:+.1%} from their median)"

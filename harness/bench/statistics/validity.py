@@ -18,7 +18,7 @@ LAG_WARN_SHARE = 0.5
 """The generator's median lag may be a tenth of the median response, its 99th percentile a half."""
 DROPPED_SHARE = 0.01
 COARSE_CLOCK_NS = 1000
-NO_GATE = "the quiet gate was not held, so other runs may have disturbed it"
+NO_GATE = "the machine-wide measuring lock was not held, so other runs may have disturbed the measurement"
 CAREFUL_GOVERNORS = frozenset({"performance", ""})
 
 
@@ -37,7 +37,7 @@ def judge_validity(
     `restarted` names the arms whose workers were replaced during the bench; `under` names a tool that slows Python,
     such as a debugger; `wrong` has sentences about wrong answers.
     """
-    problems = [f"a wrong answer: {sentence}" for sentence in wrong]
+    problems = [f"wrong answer: {sentence}" for sentence in wrong]
     warnings: list[str] = []
     if not quiet.gate:
         problems.append(NO_GATE)
@@ -56,23 +56,34 @@ def judge_validity(
             dropped, late = sum(block.dropped for block in mine), sum(block.late for block in mine)
             if dropped > DROPPED_SHARE * (calls + dropped + failed):
                 problems.append(
-                    f"{dropped} arrivals of the {arm} were dropped: the load is above what it can serve; lower the rate"
+                    f"{dropped} arrivals of the {arm} were dropped: the load exceeds what the pool can serve; "
+                    "lower the rate"
                 )
             elif late > DROPPED_SHARE * (calls + failed):
                 warnings.append(
                     f"{late} arrivals of the {arm} found all clients busy; their time counts from the intended begin"
                 )
     if quiet.others > OTHERS_SHARE:
-        warnings.append(f"others used {quiet.others:.0%} of the processors: stop them, or expect wider intervals")
+        warnings.append(
+            f"other processes used {quiet.others:.0%} of the processors: stop these processes, or "
+            "expect wider intervals"
+        )
     if quiet.steal > STEAL_SHARE:
-        warnings.append(f"the host took {quiet.steal:.0%} of the processors' time: a machine of one's own is better")
+        warnings.append(
+            f"the host took {quiet.steal:.0%} of the processors' time for other virtual machines "
+            "(steal): a dedicated machine measures better"
+        )
     if quiet.clock_ns > COARSE_CLOCK_NS:
-        warnings.append(f"the clock's resolution is {quiet.clock_ns} ns; measure calls of 1000 times as much")
+        warnings.append(
+            f"the clock's resolution is {quiet.clock_ns} ns; measure calls that take at least 1000 times as long"
+        )
     if governor not in CAREFUL_GOVERNORS:
-        warnings.append(f"the CPU governor is {governor!r}: with 'performance' the clock rate does not wander")
+        warnings.append(
+            f"the CPU governor is {governor!r}: with the governor 'performance' the clock rate stays constant"
+        )
     if under:
         warnings.append(
-            f"{under} is at work in this process and slows every call; absolute times are not the pool's own"
+            f"{under} runs in this process and slows every call; absolute times are longer than the pool's own"
         )
     return Validity(problems=tuple(problems), warnings=tuple(warnings))
 

@@ -39,7 +39,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
     def __str__(self) -> str:
         args, value = (_shorten(repr(each)) for each in (self.args, self.value))
-        return f"the request {self.command} {args} was answered {value}"
+        return f"the request {self.command} {args} was answered with {value}"
 
 
 class Asked:

@@ -37,7 +37,7 @@ def slower(subject: Subject, percent: float, name: str) -> Subject:
         return cast(Pool, SlowerPool(subject.make(config, observer), percent / 100))
 
     return msgspec.structs.replace(
-        subject, name=name, summary=f"{subject.name}, and each call takes {percent:g} % longer", make=make
+        subject, name=name, summary=f"{subject.name}, with each call made {percent:g} % longer", make=make
     )
 
 

@@ -27,9 +27,9 @@ def call_scenario(text: str = DEFAULT_CALL) -> Scenario:
     try:
         args: Any = json.loads(told) if told.strip() else {}
     except ValueError as error:
-        raise UsageError(f"the call {text!r}: its arguments are no JSON: {error}") from None
+        raise UsageError(f"the call {text!r}: its arguments are not valid JSON: {error}") from None
     if not command or not isinstance(args, dict):
-        raise UsageError(f"the call {text!r}: a command and a JSON object, such as {DEFAULT_CALL}")
+        raise UsageError(f"the call {text!r}: expected a command and a JSON object, such as {DEFAULT_CALL}")
     return Scenario(
         name=DEFAULT_NAME if text == DEFAULT_CALL else OTHER_NAME,
         summary=text,
@@ -42,7 +42,9 @@ def call_scenario(text: str = DEFAULT_CALL) -> Scenario:
 def plan_of(scenario: Scenario, size: Size, seed: int) -> Plan:
     """The steps that each client repeats. Raises UsageError if the scenario cannot be timed."""
     if scenario.faults:
-        raise UsageError(f"{scenario.name} inflicts faults, so it has no speed; bench a scenario without them")
+        raise UsageError(
+            f"{scenario.name} injects faults, so its speed cannot be measured; choose a scenario without faults"
+        )
     plan = scenario.workload(random.Random(f"bench/{scenario.name}/{seed}"), size)
     for step in (step for steps in plan for step in steps):
         if step.fault is not None or step.after:

@@ -43,18 +43,26 @@ class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
             decided += verdict is not None
             if verdict is False:
                 command, nonce, _, _, value = answer
-                wrong.append(f"call {index} ({command}, nonce {nonce}) got {str(value)[:120]}")
+                wrong.append(
+                    f"call {index} ({command}, nonce {nonce}) was answered with {str(value)[:120]}, "
+                    "which does not belong to its request"
+                )
         if len(services):
             known = (history.serving >= 0) & ~services.nonce.are(None)[history.serving]
             other = known & (services.nonce.codes_in(ops.nonce)[history.serving] != ops.nonce.codes)
             for op, served in zip(ops.take(other), services.take(history.serving[other]), strict=True):
-                wrong.append(f"call {op.index} has the nonce {op.nonce}; its worker {op.pid} served {served.nonce}")
+                wrong.append(
+                    f"call {op.index} carried the nonce {op.nonce}, but the journal of its worker "
+                    f"(process {op.pid}) shows the nonce {served.nonce}"
+                )
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} answers were not their request's own", examples=wrong)
+            return finding(
+                self, Verdict.FAIL, f"{len(wrong)} answers do not belong to the request of their call", examples=wrong
+            )
         if not decided:
             error = next(filter(None, ops.error.counts()), "")
             told = f"; the first error: {error[:200]}" if error else ""
-            return finding(self, Verdict.UNKNOWN, f"no answer could be matched with its request{told}")
+            return finding(self, Verdict.UNKNOWN, f"no answer shows which request it belongs to{told}")
         return finding(
             self, Verdict.PASS, f"each of {decided} answers belongs to its request", figures={"decided": decided}
         )

@@ -63,11 +63,16 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
             )
         ]
         if wrong:
-            claim = f"{len(wrong)} calls are belied by the workers' journals"
+            claim = f"{len(wrong)} calls contradict the workers' journals"
             return finding(self, Verdict.FAIL, claim, figures=figures, examples=wrong)
         if not decided:
-            return finding(self, Verdict.UNKNOWN, "no call bears a nonce, so none is found in the journals")
-        claim = f"{decided} calls ran at most once; of {ran + not_ran} in doubt {ran} ran and {not_ran} did not"
+            return finding(
+                self, Verdict.UNKNOWN, "no call carried a nonce, so the journals cannot tell which calls ran"
+            )
+        claim = (
+            f"{decided} calls ran at most once; of the {ran + not_ran} calls with an uncertain outcome {ran} "
+            f"ran and {not_ran} did not"
+        )
         return finding(self, Verdict.PASS, claim, figures=figures)
 
 
@@ -80,10 +85,10 @@ def _contradictions(op: Op, found: tuple[ServiceInterval, ...], journalled: bool
     if len(before) > 1:
         told.append(f"{who} ran {len(before)} times: {_places(before)}")
     if found and op.sent == "no":
-        told.append(f"{who} was told that nothing was sent, and ran: {_places(found)}")
+        told.append(f"{who} ended with an error that says nothing was sent, but ran: {_places(found)}")
     if not before and op.type is OpType.OK and journalled:
         of = "" if op.pid is None else f" of process {op.pid}"
-        told.append(f"{who} has an answer{of}, and ran nowhere")
+        told.append(f"{who} has an answer{of}, but is in no worker's journal")
     return told
 
 

@@ -43,7 +43,13 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
                 wrong.append(f"call {op.index} timed out after {took_s:.3f} s; its limit was {limit_s:g} s")
         figures: dict[str, float | int | str] = {"latest_past_limit_s": round(latest_s, 4)}
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} calls missed a limit", figures=figures, examples=wrong)
+            return finding(
+                self,
+                Verdict.FAIL,
+                f"{len(wrong)} calls did not end at their time limit, or timed out too early",
+                figures=figures,
+                examples=wrong,
+            )
         claim = f"each of {len(ops)} calls ended within {self.slack_s:g} s of its limit"
         return finding(self, Verdict.PASS, claim, figures=figures)
 
@@ -72,7 +78,10 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
         worst = "no end" if slowest_s is None else f"{slowest_s:.3f} s"
         figures: dict[str, float | int | str] = {} if slowest_s is None else {"slowest_s": round(slowest_s, 4)}
         if slow:
-            claim = f"{slow} of {len(ops)} calls {self.label!r} took over {self.within_s:g} s; the slowest: {worst}"
+            claim = (
+                f"{slow} of {len(ops)} calls {self.label!r} took longer than {self.within_s:g} s; the "
+                f"slowest one: {worst}"
+            )
             return finding(self, Verdict.FAIL, claim, figures=figures)
-        claim = f"each of {len(ops)} calls {self.label!r} ended within {self.within_s:g} s; the slowest: {worst}"
+        claim = f"each of {len(ops)} calls {self.label!r} ended within {self.within_s:g} s; the slowest one: {worst}"
         return finding(self, Verdict.PASS, claim, figures=figures)

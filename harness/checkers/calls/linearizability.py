@@ -69,10 +69,10 @@ class Linearizable(msgspec.Struct, frozen=True, kw_only=True):
             "visited": visited,
         }
         if not verdicts:
-            return finding(self, Verdict.UNKNOWN, "no answer told anything about a session's state", figures=figures)
+            return finding(self, Verdict.UNKNOWN, "no answer showed the state of a session", figures=figures)
         match worst(verdicts):
             case Verdict.PASS:
-                claim = f"{answered} answers of {sessions} sessions have an order"
+                claim = f"{answered} answers of {sessions} sessions can be explained by one order of the calls"
                 return finding(self, Verdict.PASS, claim, figures=figures)
             case Verdict.UNKNOWN:
                 claim = f"no order within {self.most_visited} steps of search; {placed} of {answered} answers have one"
@@ -116,8 +116,15 @@ def _describe(where: str, found: Found, ops: dict[int, SessionCall]) -> str:
         f"call {index} {ops[index].command}({ops[index].key}) -> {str(ops[index].value)[:80]}"
         for index in found.stuck[:3]
     )
-    kind = "the search was stopped" if found.verdict is Verdict.UNKNOWN else "none of these fits next"
-    return f"{where}: {found.placed} of {found.answered} answers have an order, then {kind}: {stuck}"
+    kind = (
+        "the search reached its limit of steps"
+        if found.verdict is Verdict.UNKNOWN
+        else "none of these calls can come next"
+    )
+    return (
+        f"{where}: {found.placed} of {found.answered} answers can be explained by one order of the calls; "
+        f"after them {kind}: {stuck}"
+    )
 
 
 def _as_call(op: SessionCall) -> Call:

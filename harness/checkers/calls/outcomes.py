@@ -36,21 +36,31 @@ class OneOutcome(msgspec.Struct, frozen=True, kw_only=True):
         counts = ops.outcome.counts()
         good = ops.outcome.are(*self.allowed & set(OUTCOMES)) & (ops.completions == 1)
         wrong = [
-            f"call {op.index} ({op.command}) ended as {op.outcome}, told {op.completions} times: {op.error[:200]}"
+            f"call {op.index} ({op.command}) ended as {op.outcome}, and its end was reported {op.completions} "
+            f"times: {op.error[:200]}"
             for op in ops.take(~good)
         ]
         wrong += [
-            f"{counts[o]} calls ended as {o}; at least {n} must"
+            f"{counts[o]} calls ended as {o}; at least {n} calls must end so"
             for o, n in self.at_least.items()
             if counts[o] < n and history.finished
         ]
-        wrong += [f"{counts[o]} calls ended as {o}; at most {n} may" for o, n in self.at_most.items() if counts[o] > n]
+        wrong += [
+            f"{counts[o]} calls ended as {o}; at most {n} calls may end so"
+            for o, n in self.at_most.items()
+            if counts[o] > n
+        ]
         figures: dict[str, float | int | str] = {"calls": len(ops), **counts}
         if wrong:
-            claim = f"{len(wrong)} findings against exactly one allowed outcome for each of {len(ops)} calls"
+            claim = (
+                f"{len(wrong)} violations of the rule that each of the {len(ops)} calls ends once, with an "
+                "allowed outcome"
+            )
             return finding(self, Verdict.FAIL, claim, figures=figures, examples=wrong)
         told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
-        return finding(self, Verdict.PASS, f"each of {len(ops)} calls had one outcome: {told}", figures=figures)
+        return finding(
+            self, Verdict.PASS, f"each of {len(ops)} calls ended once, with an allowed outcome: {told}", figures=figures
+        )
 
 
 class LabelledOutcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,7 +36,8 @@ class OwnModel(msgspec.Struct, frozen=True, kw_only=True):
             for asked, model, op in _executions(sorted(ops, key=lambda op: op.invoked_ns)):
                 said[asked, model][_bytes(op.value["outputs"])].append(op)
         wrong = [
-            f"call {ops[0].index} and call {others[0].index} ask the same of one model, and got different outputs"
+            f"call {ops[0].index} and call {others[0].index} asked the same question of the same model, but got "
+            "different outputs"
             for answers in said.values()
             for ops, others in [list(answers.values())[:2]] * (len(answers) > 1)
         ]
@@ -47,17 +48,22 @@ class OwnModel(msgspec.Struct, frozen=True, kw_only=True):
             seen: dict[bytes, Op] = {}
             for output, op in answered:
                 if output in seen:
-                    wrong.append(f"call {seen[output].index} and call {op.index} got one answer from different models")
+                    wrong.append(
+                        f"call {seen[output].index} and call {op.index} asked different models, but got the same answer"
+                    )
                 seen[output] = op
         executed = sum(len(ops) for answers in said.values() for ops in answers.values())
         if wrong:
             return finding(
-                self, Verdict.FAIL, f"{len(wrong)} answers were not of their session's model", examples=wrong
+                self, Verdict.FAIL, f"{len(wrong)} answers did not come from the model of their session", examples=wrong
             )
         if not executed:
             return finding(self, Verdict.UNKNOWN, "no program was executed")
         models = len({model for _, model in said})
-        claim = f"{executed} executions in {len(by_session)} sessions were answered by their own of {models} models"
+        claim = (
+            f"{executed} executions in {len(by_session)} sessions were each answered by the model of their "
+            f"session; there were {models} models"
+        )
         return finding(self, Verdict.PASS, claim, figures={"executions": executed, "models": models})
 
 

@@ -50,10 +50,15 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
                 decided += len(told)
                 wrong += [f"session {session!r}, key {key!r}, {text}" for text in told if text]
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} answers were older than acknowledged", examples=wrong)
+            return finding(
+                self,
+                Verdict.FAIL,
+                f"{len(wrong)} answers showed an older state than an earlier acknowledgement",
+                examples=wrong,
+            )
         if not decided:
-            return finding(self, Verdict.UNKNOWN, "no call could see a version that was acknowledged before")
-        claim = f"{decided} answers were as new as acknowledged"
+            return finding(self, Verdict.UNKNOWN, "no call read a state that had been acknowledged before")
+        claim = f"{decided} answers showed a state at least as new as the last one acknowledged before"
         return finding(self, Verdict.PASS, claim, figures={"decided": decided})
 
 
@@ -76,7 +81,13 @@ def _short_lists(ops: list[SessionCall]) -> Iterator[str]:
         if before:
             least = most[before - 1] + (op.command == "append")
             seen = _length(op)
-            yield "" if seen >= least else f"call {op.index} saw version {seen}; {most[before - 1]} was acknowledged"
+            yield (
+                ""
+                if seen >= least
+                else (
+                    f"call {op.index} read version {seen}, but version {most[before - 1]} had been acknowledged before"
+                )
+            )
 
 
 def _stale_values(ops: list[SessionCall], judged: list[SessionCall]) -> Iterator[str]:
@@ -93,7 +104,11 @@ def _stale_values(ops: list[SessionCall], judged: list[SessionCall]) -> Iterator
         if op.command == "get" and before:
             put_ns = ends.get(_canonical(op.value.get("value")), 0)
             stale = put_ns < latest[before - 1]
-            yield f"call {op.index} saw {str(op.value)[:80]}, older than acknowledged" if stale else ""
+            yield (
+                (f"call {op.index} read {str(op.value)[:80]}, which is older than the last acknowledged state")
+                if stale
+                else ""
+            )
 
 
 def _length(op: SessionCall) -> int:

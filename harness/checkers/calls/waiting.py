@@ -90,18 +90,18 @@ class WorkConserving(msgspec.Struct, frozen=True, kw_only=True):
         """Decide from ENQUEUE to OFFER, ACCEPT, WITHDRAW or DONE, and from READY or CHECKIN to the next lease."""
         waiting = waits(history)
         if not len(waiting[0]) or not history.events.kind.are(*IDLE_BEGINS).any():
-            return finding(self, Verdict.UNKNOWN, "no call was seen to wait, or no worker to be idle")
+            return finding(self, Verdict.UNKNOWN, "the events show no waiting call, or no idle worker")
         longer_ns = int(self.epsilon_s * 1e9)
         found = list(idle_beside(waiting, idle_stretches(history, longer_ns), longer_ns))
         longest_s = max((shared for _, shared in found), default=0) / 1e9
         if found:
-            claim = f"{len(found)} times a worker was idle beside a waiting call; the longest: {longest_s:.3f} s"
+            claim = f"{len(found)} times a worker stayed idle while a call waited; the longest time: {longest_s:.3f} s"
             told = [
                 f"worker {stretch[2]} was idle for {shared / 1e9:.3f} s while a call waited"
                 for stretch, shared in found
             ]
             return finding(self, Verdict.FAIL, claim, figures={"longest_s": round(longest_s, 4)}, examples=told)
-        claim = f"no worker was idle for over {self.epsilon_s:g} s while one of {len(waiting[0])} calls waited"
+        claim = f"no worker stayed idle for more than {self.epsilon_s:g} s while one of {len(waiting[0])} calls waited"
         return finding(self, Verdict.PASS, claim, figures={"waits": len(waiting[0])})
 
 
@@ -143,15 +143,24 @@ class HandOff(msgspec.Struct, frozen=True, kw_only=True):
         for place in np.flatnonzero(over | open_).tolist():
             told = f"worker {pairs[place].worker} was offered to pool call {pairs[place].call}"
             if over[place]:
-                told += f" {offered[place]} times, accepted {accepted[place]} and withdrawn {withdrawn[place]} times"
+                told += (
+                    f" {offered[place]} times, and these offers were accepted {accepted[place]} times and "
+                    f"withdrawn {withdrawn[place]} times"
+                )
             else:
-                told += ", neither accepted nor withdrawn"
+                told += ", and the offer was neither accepted nor withdrawn"
             wrong.append(told)
         offers = int(offered.sum())
         figures: dict[str, float | int | str] = {"offers": offers}
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} hand-offs went wrong", figures=figures, examples=wrong)
-        claim = f"each of {offers} offers was accepted or withdrawn, and once"
+            return finding(
+                self,
+                Verdict.FAIL,
+                f"{len(wrong)} offers of a worker did not end in exactly one of accept and withdraw",
+                figures=figures,
+                examples=wrong,
+            )
+        claim = f"each of {offers} offers of a worker was either accepted or withdrawn, exactly once"
         return finding(self, Verdict.PASS, claim, figures=figures)
 
 
@@ -194,17 +203,26 @@ class Independence(msgspec.Struct, frozen=True, kw_only=True):
             delay = op.completed_ns - op.checked_out_ns - own
             most = max(most, delay)
             if delay >= limit_ns:
-                wrong.append(f"call {op.index} was held up on worker {op.worker} for {delay / 1e9:.3f} s")
+                wrong.append(
+                    f"call {op.index} on worker {op.worker} was delayed by {delay / 1e9:.3f} s while "
+                    "another worker was stuck"
+                )
         for stretch, shared in idle_beside(waits(history), idle_stretches(history, limit_ns), limit_ns):
             if beside_one_of(stretch[2], stretch[0], stretch[1]):
-                wrong.append(f"a call waited for {shared / 1e9:.3f} s beside the idle worker {stretch[2]}")
+                wrong.append(
+                    f"a call waited for {shared / 1e9:.3f} s although worker {stretch[2]} was idle, "
+                    "while another worker was stuck"
+                )
         figures: dict[str, float | int | str] = {"stuck": len(stuck), "beside": beside, "most_s": round(most / 1e9, 4)}
         if wrong:
-            claim = f"{len(wrong)} times a stuck worker delayed what others could do"
+            claim = f"{len(wrong)} calls were delayed by a stuck worker, although another worker could serve them"
             return finding(self, Verdict.FAIL, claim, figures=figures, examples=wrong)
         if not beside:
-            return finding(self, Verdict.UNKNOWN, "no call was served beside a stuck worker", figures=figures)
-        claim = f"{beside} calls beside {len(stuck)} stuck workers were delayed by at most {most / 1e9:.3f} s"
+            return finding(self, Verdict.UNKNOWN, "no call was served while another worker was stuck", figures=figures)
+        claim = (
+            f"{beside} calls on other workers, while {len(stuck)} workers were stuck, were delayed by at "
+            f"most {most / 1e9:.3f} s"
+        )
         return finding(self, Verdict.PASS, claim, figures=figures)
 
 

@@ -31,10 +31,10 @@ class CloseBounded(msgspec.Struct, frozen=True, kw_only=True):
         if ended is None:
             # If the run was cut off, it is unknown whether the close would have ended.
             verdict = Verdict.FAIL if history.finished else Verdict.UNKNOWN
-            return finding(self, verdict, "the close never ended")
+            return finding(self, verdict, "closing the pool never ended")
         took_s = (ended - began) / 1e9
         late = [
-            f"call {op.index} was refused {(op.completed_ns - began) / 1e9:.3f} s after the close began"
+            f"call {op.index} was refused {(op.completed_ns - began) / 1e9:.3f} s after close() began"
             for op in history.ops.take(history.ops.outcome.are("PoolClosed") & history.ops.sent.are("no"))
             if op.invoked_ns < began
             and op.completed_ns is not None
@@ -42,9 +42,12 @@ class CloseBounded(msgspec.Struct, frozen=True, kw_only=True):
         ]
         figures: dict[str, float | int | str] = {"close_s": round(took_s, 4)}
         if took_s > self.within_s or late:
-            claim = f"the close took {took_s:.2f} s (limit {self.within_s:g} s), {len(late)} refusals were late"
+            claim = (
+                f"close() took {took_s:.2f} s (the limit is {self.within_s:g} s), and {len(late)} waiting "
+                "calls were refused too late"
+            )
             return finding(self, Verdict.FAIL, claim, figures=figures, examples=late)
-        return finding(self, Verdict.PASS, f"the close took {took_s:.2f} s", figures=figures)
+        return finding(self, Verdict.PASS, f"close() took {took_s:.2f} s", figures=figures)
 
 
 class Conserved(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,17 +69,25 @@ class Conserved(msgspec.Struct, frozen=True, kw_only=True):
             seen.pop(outcome, None)
         told = Counter({outcome: count for outcome, count in counted.outcomes.items() if count})
         wrong = [
-            f"{outcome}: the pool counted {told[outcome]}, its callers {seen[outcome]}"
+            f"{outcome}: the pool counted {told[outcome]} calls with this outcome, its callers saw {seen[outcome]}"
             for outcome in sorted(told.keys() | seen.keys())
             if told[outcome] != seen[outcome]
         ]
         if counted.in_flight:
-            wrong.append(f"{counted.in_flight} calls are in flight by the pool's count, after the last has ended")
+            wrong.append(
+                f"{counted.in_flight} calls are still in flight by the pool's count, although every call has ended"
+            )
         if counted.submitted != counted.in_flight + sum(told.values()):
-            wrong.append(f"{counted.submitted} submitted is not {counted.in_flight} + {sum(told.values())}")
+            wrong.append(f"{counted.submitted} submitted calls are not {counted.in_flight} + {sum(told.values())}")
         if wrong:
-            return finding(self, Verdict.FAIL, "the pool's counts are not those of its callers", examples=wrong)
-        return finding(self, Verdict.PASS, f"the pool counted its {counted.submitted} calls as their callers did")
+            return finding(
+                self, Verdict.FAIL, "the pool's statistics do not agree with what its callers saw", examples=wrong
+            )
+        return finding(
+            self,
+            Verdict.PASS,
+            f"the pool's statistics of its {counted.submitted} calls agree with what its callers saw",
+        )
 
 
 class NothingLeft(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,10 +100,15 @@ class NothingLeft(msgspec.Struct, frozen=True, kw_only=True):
         """Decide from the resource snapshots before and after."""
         left = history.leftovers
         if left is None:
-            return finding(self, Verdict.UNKNOWN, "what was left after the close was not counted")
+            return finding(self, Verdict.UNKNOWN, "nobody counted the resources still held after close()")
         if left == Leftovers():
-            return finding(self, Verdict.PASS, "no process, descriptor or thread was left")
+            return finding(self, Verdict.PASS, "no process, file descriptor or thread was left after close()")
         told = [f"process {pid}" for pid in left.processes]
-        told += [f"descriptor {name}" for name in left.descriptors]
+        told += [f"file descriptor {name}" for name in left.descriptors]
         told += [f"thread {name}" for name in left.threads]
-        return finding(self, Verdict.FAIL, f"{len(told)} things were left after the close", examples=told)
+        return finding(
+            self,
+            Verdict.FAIL,
+            f"{len(told)} processes, file descriptors or threads were left after close()",
+            examples=told,
+        )

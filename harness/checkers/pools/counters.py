@@ -37,13 +37,13 @@ class SessionCounters(msgspec.Struct, frozen=True, kw_only=True):
             decided += least > 0
             if not least <= told.get(session, 0) <= most:
                 calls = str(least) if least == most else f"{least} to {most}"
-                counted = f"counted {told[session]}" if session in told else "does not know the session"
-                wrong.append(f"session {session!r}: the pool {counted}, its callers {calls}")
+                counted = f"counted {told[session]} calls" if session in told else "does not know the session"
+                wrong.append(f"session {session!r}: the pool {counted}; its callers saw {calls} answered calls")
         figures: dict[str, float | int | str] = {"sessions": decided, "calls_in_doubt": sum(doubtful.values())}
         if wrong:
-            claim = f"{len(wrong)} sessions' counters are not their callers'"
+            claim = f"{len(wrong)} sessions have a call counter that does not agree with what the callers saw"
             return finding(self, Verdict.FAIL, claim, figures=figures, examples=wrong)
         if not decided:
-            return finding(self, Verdict.UNKNOWN, "no session that lasted had an answered call", figures=figures)
-        claim = f"the pool counted the calls of {decided} sessions as their callers did"
+            return finding(self, Verdict.UNKNOWN, "no session that still exists had an answered call", figures=figures)
+        claim = f"the call counters of {decided} sessions agree with what the callers saw"
         return finding(self, Verdict.PASS, claim, figures=figures)

@@ -26,10 +26,10 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         """Decide from the records of the faults that landed."""
         landed = [fault for fault in history.faults if fault.kind is self.kind and fault.landed]
         if not landed:
-            return finding(self, Verdict.UNKNOWN, f"the fault {self.kind} never landed")
+            return finding(self, Verdict.UNKNOWN, f"the fault {self.kind} was never in effect")
         wrong = [f"{fault.kind}: {fault.seen} {fault.detail}" for fault in landed if fault.seen not in self.allowed]
         meant = " or ".join(sorted(self.allowed))
         if wrong:
-            claim = f"{len(wrong)} of {len(landed)} faults {self.kind} did not end as: {meant}"
+            claim = f"{len(wrong)} of {len(landed)} faults {self.kind} did not have the expected effect: {meant}"
             return finding(self, Verdict.FAIL, claim, examples=wrong)
-        return finding(self, Verdict.PASS, f"each of {len(landed)} faults {self.kind} ended as: {meant}")
+        return finding(self, Verdict.PASS, f"each of {len(landed)} faults {self.kind} had the expected effect: {meant}")

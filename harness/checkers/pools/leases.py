@@ -67,10 +67,20 @@ class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
         ]
         decided = leases + len(served)
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} overlaps on one worker", examples=wrong)
+            return finding(
+                self,
+                Verdict.FAIL,
+                f"{len(wrong)} times a worker was leased, or at work, for two calls at the same time",
+                examples=wrong,
+            )
         if not decided:
-            return finding(self, Verdict.UNKNOWN, "no lease and no work of a worker was recorded")
-        return finding(self, Verdict.PASS, f"{leases} leases, none overlapping", figures={"leases": leases})
+            return finding(self, Verdict.UNKNOWN, "neither a lease nor the work of any worker was recorded")
+        return finding(
+            self,
+            Verdict.PASS,
+            f"{leases} leases, and no two of them on one worker at the same time",
+            figures={"leases": leases},
+        )
 
 
 class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,12 +112,14 @@ class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
         nameless = int(unnamed.sum())
         asked = sum("nonce" not in args for (args,) in ops.rows("args")) if nameless else 0
         if nameless > asked and ops.session.are(None).all():  # a handover repeats requests of a session
-            wrong.append(f"{nameless} requests without a nonce were served, and {asked} were asked for")
+            wrong.append(f"{nameless} requests without a nonce were served, but callers made {asked} of them")
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} requests went out more than once", examples=wrong)
+            return finding(
+                self, Verdict.FAIL, f"{len(wrong)} requests were sent or served more than once", examples=wrong
+            )
         seen = max(len(sent), len(served) + nameless)
         if not seen:
-            return finding(self, Verdict.UNKNOWN, "no request was seen to be sent or served")
+            return finding(self, Verdict.UNKNOWN, "no request was recorded as sent or served")
         return finding(self, Verdict.PASS, f"{seen} requests, each sent at most once")
 
 
@@ -133,17 +145,22 @@ class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
         last = ~np.append(same_as_before(steps.worker)[1:], False)[: len(steps)]
         broken = int((outstanding & last).sum())
         wrong = [
-            f"worker {worker} was given to pool call {call}; pool call {other} had no answer"
+            f"worker {worker} was given to pool call {call}, although its earlier pool call {other} had no answer yet"
             for worker, call, other in pairs_at(again, steps.worker, steps.call)
         ]
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} dirty workers were used again", examples=wrong)
+            return finding(
+                self,
+                Verdict.FAIL,
+                f"{len(wrong)} workers were used again although an earlier call had no answer (dirty workers)",
+                examples=wrong,
+            )
         if not len(steps):
-            return finding(self, Verdict.UNKNOWN, "the pool told of no lease")
+            return finding(self, Verdict.UNKNOWN, "the pool reported no lease")
         return finding(
             self,
             Verdict.PASS,
-            f"no worker was used after a break; {broken} broke",
+            f"no worker was used again after a call without an answer; {broken} workers had such a call",
             figures={"broken": broken},
         )
 
@@ -171,7 +188,7 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
         """Decide from ENQUEUE to the grant (the first of OFFER and ACCEPT), or to WITHDRAW or DONE."""
         waits = self._waits(history)
         if int(waits.granted.sum()) < 2:
-            return finding(self, Verdict.UNKNOWN, "fewer than two calls were given a worker")
+            return finding(self, Verdict.UNKNOWN, "fewer than two calls got a worker, so no order can be checked")
         slack_ns = int(self.slack_s * 1e9)
         # From each place on, the first grant of all calls that came later; a call whose wait lasted longer was
         # overtaken.
@@ -183,11 +200,14 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
         by = whose[place[overtaken]]
         ms = (waits.came[by] - waits.came[overtaken]) / 1e6
         wrong = [
-            f"pool call {later} overtook pool call {call}, which came {before:.1f} ms before"
+            f"pool call {later} got a worker before pool call {call}, which had entered the queue {before:.1f} "
+            "ms earlier"
             for later, call, before in zip(waits.call[by], waits.call[overtaken], ms, strict=True)
         ]
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} calls were overtaken", examples=wrong)
+            return finding(
+                self, Verdict.FAIL, f"{len(wrong)} calls were overtaken in the queue by a later call", examples=wrong
+            )
         return finding(self, Verdict.PASS, f"{len(waits.call)} calls were served in the order of their arrival")
 
     def _waits(self, history: History) -> _Waits:

@@ -45,7 +45,7 @@ class Lives(msgspec.Struct, frozen=True, kw_only=True):
     def check(self, history: History) -> Finding:
         """Decide from SPAWN, READY, SEND, KILL and REAP."""
         if not len(history.events_by_kind[SPAWN]):
-            return finding(self, Verdict.UNKNOWN, "no worker was seen to start")
+            return finding(self, Verdict.UNKNOWN, "the pool reported no start of a worker")
         complete = history.finished and history.close_ended_ns is not None
         lives = lives_of(history)
         sends = history.steps(EventKind.SEND)
@@ -54,19 +54,29 @@ class Lives(msgspec.Struct, frozen=True, kw_only=True):
                 lives.setdefault(event.worker, []).append(event)
         wrong = [fault for worker, events in lives.items() for fault in self._faults(worker, events, complete)]
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} steps of workers out of their order", examples=wrong)
-        return finding(self, Verdict.PASS, f"{len(lives)} workers lived in order", figures={"workers": len(lives)})
+            return finding(
+                self,
+                Verdict.FAIL,
+                f"{len(wrong)} steps of workers' lives are in the wrong order, repeated or missing",
+                examples=wrong,
+            )
+        return finding(
+            self,
+            Verdict.PASS,
+            f"{len(lives)} workers went through all steps of their lives in the right order",
+            figures={"workers": len(lives)},
+        )
 
     def _faults(self, worker: int, events: list[Event], complete: bool) -> Iterator[str]:
         counts = Counter(event.kind for event in events)
         first = {event.kind: event.at_ns for event in reversed(events)}
         for kind in (SPAWN, READY, REAP):
             if counts[kind] > 1:
-                yield f"worker {worker} has {counts[kind]} times {kind}"
+                yield f"worker {worker} reported {kind} {counts[kind]} times"
         if SPAWN not in first:
-            yield f"worker {worker} was never spawned"
+            yield f"worker {worker} has events, but no SPAWN event"
         elif early := [event for event in events if event.at_ns < first[SPAWN]]:
-            yield f"worker {worker} has {early[0].kind} before it was spawned"
+            yield f"worker {worker} reported {early[0].kind} before it was spawned"
         if REAP in first:
             late = [event for event in events if event.at_ns > first[REAP] + int(self.slack_s * 1e9)]
             for event in late[:1]:
@@ -103,19 +113,31 @@ class TimeoutKills(msgspec.Struct, frozen=True, kw_only=True):
             kill, reap = ends[KILL].get(op.worker), ends[REAP].get(op.worker)
             end = min((ns for ns in (kill, reap) if ns is not None), default=None)
             if end is None:
-                wrong.append(f"worker {op.worker} was not ended after call {op.index} had timed out")
+                wrong.append(f"worker {op.worker} was not ended, although its call {op.index} had timed out")
             elif end > op.completed_ns + int(self.slack_s * 1e9):
                 late_s = (end - op.completed_ns) / 1e9
-                wrong.append(f"worker {op.worker} was killed {late_s:.3f} s after call {op.index} was told")
+                wrong.append(
+                    f"worker {op.worker} was killed {late_s:.3f} s after call {op.index} got its timeout error"
+                )
             elif reap is not None and (reap - end) / 1e9 > self.grace_s:
                 wrong.append(f"worker {op.worker} was reaped {(reap - end) / 1e9:.3f} s after it was killed")
             elif reap is None and history.finished:
-                wrong.append(f"worker {op.worker} was killed and never reaped")
+                wrong.append(f"worker {op.worker} was killed but never reaped")
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} timeouts did not end their worker", examples=wrong)
+            return finding(
+                self,
+                Verdict.FAIL,
+                f"{len(wrong)} call timeouts did not end the worker of the call in time",
+                examples=wrong,
+            )
         if not decided:
             return finding(self, Verdict.UNKNOWN, "no call timed out after it was sent")
-        return finding(self, Verdict.PASS, f"each of {decided} timeouts ended its worker", figures={"decided": decided})
+        return finding(
+            self,
+            Verdict.PASS,
+            f"each of {decided} call timeouts ended the worker of the call in time",
+            figures={"decided": decided},
+        )
 
 
 class BoundedStart(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +159,7 @@ class BoundedStart(msgspec.Struct, frozen=True, kw_only=True):
         """Decide from SPAWN to the first of READY, KILL and REAP; starts that the close interrupted are left out."""
         lives = lives_of(history)
         if not any(events[0].kind is SPAWN for events in lives.values()):
-            return finding(self, Verdict.UNKNOWN, "no worker was seen to start")
+            return finding(self, Verdict.UNKNOWN, "the pool reported no start of a worker")
         latest_s = self.timeout_s * (1 + self.tolerance) + self.slack_s
         close_ns = history.close_began_ns
         last_ns = close_ns or int(history.events.at_ns.max())
@@ -161,10 +183,15 @@ class BoundedStart(msgspec.Struct, frozen=True, kw_only=True):
                 wrong.append(f"worker {worker} was {how} after {took_s:.3f} s; the limit is {self.timeout_s:g} s")
         figures: dict[str, float | int | str] = {"starts": decided, "failed": failed, "longest_s": round(longest_s, 4)}
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} starts missed it", figures=figures, examples=wrong)
+            return finding(
+                self, Verdict.FAIL, f"{len(wrong)} starts of workers took longer", figures=figures, examples=wrong
+            )
         if not decided:
-            return finding(self, Verdict.UNKNOWN, "every start was cut short by the close")
-        claim = f"each of {decided} starts was over after {longest_s:.2f} s at most; {failed} failed"
+            return finding(self, Verdict.UNKNOWN, "every start of a worker was cut short by close()")
+        claim = (
+            f"each of {decided} starts of workers ended, ready or given up, within {longest_s:.2f} s; "
+            f"{failed} starts failed"
+        )
         return finding(self, Verdict.PASS, claim, figures=figures)
 
 
@@ -194,17 +221,22 @@ class Restraint(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             chosen = event.kind is KILL and event.detail in RETIRED and event.worker in staying
             if chosen and len(staying) <= self.at_least:
-                wrong.append(f"worker {event.worker} was let go while {len(staying)} stayed")
+                wrong.append(
+                    f"worker {event.worker} was ended by the pool's choice while only {len(staying)} workers stayed"
+                )
             staying.discard(event.worker)
             if event.kind is REAP:
                 living.discard(event.worker)
         if not most:
-            return finding(self, Verdict.UNKNOWN, "no worker was seen to start")
+            return finding(self, Verdict.UNKNOWN, "the pool reported no start of a worker")
         if most > self.at_most:
-            wrong.insert(0, f"{most} workers lived at once; {self.at_most} were enough")
+            wrong.insert(0, f"{most} workers lived at the same time; {self.at_most} would have been enough")
         if wrong:
             return finding(self, Verdict.FAIL, wrong[0], figures={"max": most}, examples=wrong)
-        claim = f"never more than {most} workers lived, nor fewer than {self.at_least} by the pool's choice"
+        claim = (
+            f"at most {most} workers lived at the same time, and the pool never chose to keep fewer than "
+            f"{self.at_least}"
+        )
         return finding(self, Verdict.PASS, claim, figures={"max": most})
 
 
@@ -224,11 +256,11 @@ class Recycled(msgspec.Struct, frozen=True, kw_only=True):
         """Decide from SEND, the leases, and the kills that the pool itself chose, up to the close."""
         workers = history.events.worker[history.events.kind.are(EventKind.SEND)]
         if not len(workers):
-            return finding(self, Verdict.UNKNOWN, "no request was seen to be sent")
+            return finding(self, Verdict.UNKNOWN, "no request was recorded as sent")
         served = dict(zip(*(column.tolist() for column in np.unique(workers, return_counts=True)), strict=True))
         limit = self.max_requests
         wrong = [
-            f"worker {worker} served {count} calls; the limit is {limit}"
+            f"worker {worker} served {count} calls; it should have been replaced after {limit}"
             for worker, count in served.items()
             if limit is not None and count > limit
         ]
@@ -243,17 +275,32 @@ class Recycled(msgspec.Struct, frozen=True, kw_only=True):
                 recycled += 1
                 holder = holders.get((event.worker, event.at_ns))
                 if holder is not None:
-                    wrong.append(f"worker {event.worker} was let go while pool call {holder} held it")
+                    wrong.append(
+                        f"worker {event.worker} was ended by the pool's choice while pool call {holder} held it"
+                    )
                 if len(ready) == 1 and history.info.workers > 1:
-                    wrong.append(f"worker {event.worker} was let go, the last that was ready")
+                    wrong.append(
+                        f"worker {event.worker} was ended by the pool's choice although no other worker was ready"
+                    )
             ready.discard(event.worker)
         most_served = max(served.values())
         figures: dict[str, float | int | str] = {"most_served": most_served, "recycled": recycled}
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} faults of recycling", figures=figures, examples=wrong)
+            return finding(
+                self,
+                Verdict.FAIL,
+                f"{len(wrong)} workers were recycled too late or at the wrong moment",
+                figures=figures,
+                examples=wrong,
+            )
         if not recycled and (limit is None or most_served < limit):
-            return finding(self, Verdict.UNKNOWN, "no worker came to its limit or was let go", figures=figures)
-        claim = f"{recycled} workers were let go between leases; none served over {most_served} calls"
+            return finding(
+                self,
+                Verdict.UNKNOWN,
+                "no worker reached its limit of calls, and none was ended by the pool's choice",
+                figures=figures,
+            )
+        claim = f"{recycled} workers were replaced between leases; no worker served more than {most_served} calls"
         return finding(self, Verdict.PASS, claim, figures=figures)
 
 

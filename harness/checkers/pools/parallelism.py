@@ -38,12 +38,15 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
         if most < wanted:
             under_way = _calls_under_way(history)
             if under_way is not None and under_way < wanted:
-                claim = f"the clients had at most {under_way} calls under way, which keeps no {wanted} workers at work"
+                claim = (
+                    f"the clients had at most {under_way} calls under way at the same time, too few to keep "
+                    f"{wanted} workers at work"
+                )
                 return finding(self, Verdict.UNKNOWN, claim, figures=figures)
             claim = f"at most {most} of {history.info.workers} workers were at work at the same time"
             return finding(self, Verdict.FAIL, claim, figures=figures)
         if self.at_most is not None and most > self.at_most:
-            claim = f"{most} workers were at work at the same time; at most {self.at_most} may"
+            claim = f"{most} workers were at work at the same time; at most {self.at_most} workers may be"
             return finding(self, Verdict.FAIL, claim, figures=figures)
         claim = f"up to {most} workers were at work at the same time, {mean:.1f} on average"
         return finding(self, Verdict.PASS, claim, figures=figures)

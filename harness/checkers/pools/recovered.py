@@ -28,7 +28,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
         """Decide from the faults that landed, the operations, and READY, KILL and REAP."""
         found = recoveries(history)
         if not found:
-            return finding(self, Verdict.UNKNOWN, "no fault landed before the close")
+            return finding(self, Verdict.UNKNOWN, "no fault was in effect before the pool was closed")
         last_ns = history.close_began_ns or history.ended_ns
         wrong: list[str] = []
         unseen: list[str] = []
@@ -45,14 +45,27 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
                 if took_s is not None and took_s > limit_s:
                     wrong.append(f"after {one.kind} the {what} is {took_s:.3f}; the limit is {limit_s:g}")
                 elif took_s is None and last_ns is not None and (last_ns - one.at_ns) / 1e9 > limit_s:
-                    wrong.append(f"after {one.kind} there is no {what} until the close; the limit is {limit_s:g}")
+                    wrong.append(
+                        f"after {one.kind} there was no {what} before the pool was closed; the limit is {limit_s:g}"
+                    )
                 elif took_s is None:
                     unseen.append(f"after {one.kind} the run ended before {what} was seen")
             if self.lost is not None and one.lost > self.lost:
-                wrong.append(f"after {one.kind} {one.lost} calls had no answer; at most {self.lost} may")
+                wrong.append(f"after {one.kind} {one.lost} calls got no answer; at most {self.lost} calls may get none")
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} limits were missed", figures=figures, examples=wrong)
+            return finding(
+                self,
+                Verdict.FAIL,
+                f"{len(wrong)} limits of the recovery after a fault were exceeded",
+                figures=figures,
+                examples=wrong,
+            )
         if unseen:
-            claim = "the run ended too early to tell"
+            claim = "the run ended too early to decide whether the pool recovered"
             return finding(self, Verdict.UNKNOWN, claim, figures=figures, examples=unseen)
-        return finding(self, Verdict.PASS, f"the pool came back after each of {len(found)} faults", figures=figures)
+        return finding(
+            self,
+            Verdict.PASS,
+            f"the pool recovered within the limits after each of {len(found)} faults",
+            figures=figures,
+        )

@@ -64,8 +64,14 @@ class LeakSlope(msgspec.Struct, frozen=True, kw_only=True):
             if slope > limit and slope * span_s >= least:
                 wrong.append(f"{what} grew by {slope:.2f} a second for {span_s:.1f} s; the limit is {limit:g}")
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} figures grew", figures=figures, examples=wrong)
-        claim = f"nothing grew in {len(samples)} samples over {span_s:.1f} s"
+            return finding(
+                self,
+                Verdict.FAIL,
+                f"{len(wrong)} resource figures grew faster than allowed",
+                figures=figures,
+                examples=wrong,
+            )
+        claim = f"no resource figure grew in {len(samples)} samples over {span_s:.1f} s"
         return finding(self, Verdict.PASS, claim, figures=figures)
 
     def _of_work(self, history: History) -> list[Sample]:

@@ -46,10 +46,12 @@ class Sessions(msgspec.Struct, frozen=True, kw_only=True):
             wrong += replay.wrong
             decided += replay.decided
         if wrong:
-            return finding(self, Verdict.FAIL, f"{len(wrong)} answers did not fit their session", examples=wrong)
+            return finding(
+                self, Verdict.FAIL, f"{len(wrong)} answers do not fit the state of their session", examples=wrong
+            )
         if not decided:
-            return finding(self, Verdict.UNKNOWN, "no answer told anything about a session's state")
-        claim = f"{decided} answers of {len(sessions)} sessions fit their own session's state"
+            return finding(self, Verdict.UNKNOWN, "no answer showed the state of a session")
+        claim = f"{decided} answers of {len(sessions)} sessions fit the state of their own session"
         return finding(self, Verdict.PASS, claim, figures={"decided": decided, "sessions": len(sessions)})
 
 
@@ -118,5 +120,6 @@ class _Replay:
         self.decided += 1
         if not same_json(expected, got):
             self.wrong.append(
-                f"session {self.session!r}, call {op.index}: {what} is {str(got)[:80]}, should be {str(expected)[:80]}"
+                f"session {self.session!r}, call {op.index}: {what} is {str(got)[:80]}, but should be "
+                f"{str(expected)[:80]}"
             )

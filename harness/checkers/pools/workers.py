@@ -24,20 +24,26 @@ class StableWorkers(msgspec.Struct, frozen=True, kw_only=True):
         """Decide from the operations' workers, and from the pool's events if the run was observed."""
         pids = set(history.ops.pid.tolist()) - {NONE}
         if not pids or history.close_began_ns is None:
-            return finding(self, Verdict.UNKNOWN, "nobody was seen to serve, or the close was not recorded")
+            return finding(
+                self, Verdict.UNKNOWN, "no worker is known to have served a call, or close() was not recorded"
+            )
         early = [
-            f"worker {event.worker} ended before the close: {event.detail}"
+            f"worker {event.worker} ended before the pool was closed: {event.detail}"
             for kind in (EventKind.KILL, EventKind.REAP)
             for event in history.events_by_kind[kind]
             if event.at_ns < history.close_began_ns
         ]
         if early:
-            return finding(self, Verdict.FAIL, f"{len(early)} ends of workers before the close", examples=early)
+            return finding(self, Verdict.FAIL, f"{len(early)} workers ended before the pool was closed", examples=early)
         if len(pids) > history.info.workers:
-            return finding(self, Verdict.FAIL, f"{len(pids)} processes served; the pool has {history.info.workers}")
+            return finding(
+                self,
+                Verdict.FAIL,
+                f"{len(pids)} processes served calls, but the pool has {history.info.workers} workers",
+            )
         if not history.info.observed:
-            return finding(self, Verdict.PASS, f"no more than {len(pids)} processes served")
-        return finding(self, Verdict.PASS, f"the same {len(pids)} workers lived until the close")
+            return finding(self, Verdict.PASS, f"at most {len(pids)} processes served calls")
+        return finding(self, Verdict.PASS, f"the same {len(pids)} workers lived until the pool was closed")
 
 
 class Replaced(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,12 +76,14 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True):
                 call = history.ops.index[later.argmax()]
                 wrong.append(f"process {victim.pid} served call {call} after call {victim.index}")
             if victim.pid not in ended and history.info.observed:
-                wrong.append(f"process {victim.pid} was not ended after call {victim.index}")
+                wrong.append(f"process {victim.pid} was still alive after call {victim.index}")
         if wrong:
-            return finding(self, Verdict.FAIL, f"a worker of {self.label!r} was kept", examples=wrong)
+            return finding(
+                self, Verdict.FAIL, f"a worker that served a call {self.label!r} was not replaced", examples=wrong
+            )
         if not history.info.observed:
-            return finding(self, Verdict.PASS, f"no worker of {self.label!r} served any later call")
-        return finding(self, Verdict.PASS, f"each worker of {self.label!r} was ended and replaced")
+            return finding(self, Verdict.PASS, f"no worker served another call after a call {self.label!r}")
+        return finding(self, Verdict.PASS, f"each worker that served a call {self.label!r} was ended and replaced")
 
 
 class LiveBound(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,8 +107,10 @@ class LiveBound(msgspec.Struct, frozen=True, kw_only=True):
         limit = history.info.workers if self.at_most is None else self.at_most
         figures: dict[str, float | int | str] = {"max": most, "limit": limit}
         if most > limit:
-            return finding(self, Verdict.FAIL, f"{most} workers lived at once; the limit is {limit}", figures=figures)
-        return finding(self, Verdict.PASS, f"never more than {most} workers lived", figures=figures)
+            return finding(
+                self, Verdict.FAIL, f"{most} workers lived at the same time; the limit is {limit}", figures=figures
+            )
+        return finding(self, Verdict.PASS, f"at most {most} workers lived at the same time", figures=figures)
 
 
 class FaultLanded(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +126,11 @@ class FaultLanded(msgspec.Struct, frozen=True, kw_only=True):
         missing = [kind.value for kind in self.kinds if kind not in landed]
         if missing:
             told = [f"{fault.kind}: {fault.detail}" for fault in history.faults if not fault.landed]
-            return finding(self, Verdict.UNKNOWN, f"the fault {', '.join(missing)} never landed", examples=told)
+            return finding(
+                self,
+                Verdict.UNKNOWN,
+                f"these kinds of faults were never in effect: {', '.join(missing)}",
+                examples=told,
+            )
         count = sum(kind in self.kinds for kind in landed)
-        return finding(self, Verdict.PASS, f"{count} faults landed", figures={"landed": count})
+        return finding(self, Verdict.PASS, f"{count} faults were in effect", figures={"landed": count})

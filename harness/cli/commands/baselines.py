@@ -64,8 +64,11 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.workload import Size
 from poolproof.harness.subjects.pools import find_pool
 
-baseline_app = typer.Typer(help="Save benches by name, and find regressions against them.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The baseline's name.")]
+baseline_app = typer.Typer(
+    help="Save a benchmark result under a name, and check later results for regressions against it.",
+    no_args_is_help=True,
+)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the saved benchmark result (the baseline).")]
 CHANGE_COLUMNS = ("work", "metric", "verdict", "change", "95 % interval", "margin", "saved ratio", "ratio now")
 
 
@@ -74,9 +77,14 @@ def save_command(
     name: Name,
     scenarios: Scenarios = None,
     source: Annotated[
-        Path | None, typer.Option("--from", metavar="PATH", help="A bench.json, or its folder; measure if not given.")
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="PATH",
+            help="Save this bench.json, or the bench.json in this folder, instead of measuring now.",
+        ),
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="In place of the one of that name.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite a baseline that has the same name.")] = False,
     call: CallOption = None,
     baseline: Baseline = "v1",
     candidate: Candidate = "v2",
@@ -92,7 +100,7 @@ def save_command(
     out: Out = None,
     quiet: Quiet = False,
 ) -> int:
-    """Measure, or take a bench that is there, and keep it under a name."""
+    """Measure the pools, or take a stored result (--from), and save it as a baseline under NAME."""
     store = Baselines()
     if not replace:
         store.require_free(name)
@@ -117,7 +125,7 @@ def save_command(
         )
         report = _measure(plans, out, quiet=quiet)
     path = store.save(name, report, replace=replace)
-    typer.echo(f"saved {name}: {path}")
+    typer.echo(f"baseline {name} saved in {path}")
     return Exit.GOOD
 
 
@@ -126,23 +134,34 @@ def check_command(
     name: Name,
     source: Annotated[
         list[Path] | None,
-        typer.Option("--from", metavar="PATH", help="A bench.json to compare, and once more for its repetition."),
+        typer.Option(
+            "--from",
+            metavar="PATH",
+            help="A bench.json to check instead of measuring. Give --from a second time to add the repetition.",
+        ),
     ] = None,
     allow_machine_change: Annotated[
-        bool, typer.Option("--allow-machine-change", help="Compare even with figures of another machine or Python.")
+        bool,
+        typer.Option(
+            "--allow-machine-change",
+            help="Compare even if the baseline was measured on another machine or Python version.",
+        ),
     ] = False,
     seed: Seed = 1,
     out: Out = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Measure what the baseline measured: 0 no worse, 1 a regression that a repetition confirms, 3 not decided."""
+    """Repeat the baseline's measurement and look for regressions.
+
+    Exit codes: 0 no worse; 1 a regression that a second measurement confirms; 3 not decided.
+    """
     saved = Baselines().load(name)
     for path in source or ():
         _require_there(path)
     taken = [read_report(path) for path in source or ()]
     if len(taken) > 2:
-        raise UsageError(f"--from is given {len(taken)} times; a bench and its repetition are two")
+        raise UsageError(f"--from is given {len(taken)} times; at most two are allowed: one result and its repetition")
     machines = [report.machine for report in taken] or [describe()]
     changed = dict.fromkeys(told for machine in machines for told in machine_changes(saved.machine, machine))
     if changed and not allow_machine_change:
@@ -156,10 +175,16 @@ def check_command(
     changes = changes_between(saved, reports[0])
     if any(change.claim is Claim.WORSE for change in changes):
         if not taken:
-            sys.stderr.write("poolproof: it looks worse; measuring again, since once is not enough\n")
+            sys.stderr.write(
+                "poolproof: the candidate looks slower than the baseline allows; measuring again, "
+                "because one measurement does not prove it\n"
+            )
             reports.append(_measure(plans_of(saved, (seed + 1) % 2**32), out, quiet=quiet, second=True))
         if len(reports) == 1:
-            sys.stderr.write("poolproof: it looks worse; once is not enough, so --from a repetition is needed too\n")
+            sys.stderr.write(
+                "poolproof: the candidate looks slower than the baseline allows, but one "
+                "measurement does not prove it; give a repetition with a second --from\n"
+            )
         changes = confirm(changes, changes_between(saved, reports[1]) if len(reports) == 2 else ())
     invalid = [
         f"{bench.work}: {problem}"
@@ -183,12 +208,12 @@ def check_command(
 
 @baseline_app.command("list")
 def list_command() -> int:
-    """The baselines there are."""
+    """List the saved baselines."""
     store = Baselines()
     rows = []
     for name in store.names():
         report = store.load(name)
-        works = ", ".join(f"{bench.work} ({bench.candidate} beside {bench.baseline})" for bench in report.benches)
+        works = ", ".join(f"{bench.work} ({bench.candidate} against {bench.baseline})" for bench in report.benches)
         rows.append((name, report.created_at, report.commit or "-", report.claim.value, works))
     show_table(Console(), ("baseline", "saved", "commit", "verdict", "works"), rows)
     return Exit.GOOD
@@ -196,7 +221,7 @@ def list_command() -> int:
 
 @baseline_app.command("show")
 def show_command(name: Name, as_json: AsJson = False) -> int:
-    """One baseline, whole."""
+    """Show one baseline with all of its figures."""
     report = Baselines().load(name)
     if as_json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
@@ -207,14 +232,21 @@ def show_command(name: Name, as_json: AsJson = False) -> int:
 
 def history_command(
     metric: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(TESTED_CLOSED)}.")] = "p50",
-    work: Annotated[str | None, typer.Option(metavar="NAME", help="Of this work only.")] = None,
-    candidate: Annotated[str | None, typer.Option(metavar="POOL", help="Of this candidate only.")] = None,
-    limit: Annotated[int, typer.Option(help="The last so many benches, 1 to 100000.")] = 20,
+    work: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Show results of this workload only: a scenario's name, or a call."),
+    ] = None,
+    candidate: Annotated[
+        str | None, typer.Option(metavar="POOL", help="Show results of this candidate pool only.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="The number of most recent results to show, 1 to 100000.")] = 20,
     as_json: AsJson = False,
 ) -> int:
-    """The benches of this folder's store, and how a ratio has moved over them."""
+    """List the stored benchmark results in time order, and show how one ratio has changed."""
     if metric not in TESTED_CLOSED:
-        raise UsageError(f"--metric {metric!r}: one of {', '.join(TESTED_CLOSED)}{nearest(metric, TESTED_CLOSED)}")
+        raise UsageError(
+            f"--metric {metric!r}: must be one of {', '.join(TESTED_CLOSED)}{nearest(metric, TESTED_CLOSED)}"
+        )
     with Index() as index:
         entries = index.entries(metric=metric, work=work, candidate=candidate, limit=limit)
     if as_json:
@@ -247,7 +279,9 @@ def history_command(
         line = f"{its_work}, {load}, {its_candidate} / {its_baseline}: {bars(values)} {told}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if not entries:
-        console.print("no bench yet; `poolproof bench` makes one", markup=False, highlight=False)
+        console.print(
+            "there is no stored benchmark result yet; `poolproof bench` makes one", markup=False, highlight=False
+        )
     return Exit.GOOD
 
 
@@ -282,7 +316,7 @@ def _require_same_works(name: str, saved: BenchReport, now: BenchReport) -> None
     before = {bench.work: bench for bench in saved.benches}
     for bench in now.benches:
         if bench.work not in before:
-            raise UsageError(f"the baseline {name!r} has no work {bench.work!r}; it has {', '.join(before)}")
+            raise UsageError(f"the baseline {name!r} has no workload {bench.work!r}; it has {', '.join(before)}")
         if others := work_changes(before[bench.work], bench):
             raise UsageError(f"{bench.work} is not what the baseline {name!r} measured: {'; '.join(others)}")
 

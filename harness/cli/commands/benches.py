@@ -61,32 +61,65 @@ from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.store import write_whole
 from poolproof.harness.subjects.pools import find_pool
 
-Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool to be compared with; {POOL_HELP}.")]
+Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The reference pool: {POOL_HELP}.")]
 Candidate = Annotated[
-    str, typer.Option(metavar="POOL", help="The pool that is judged; slower:10 is v2 with 10 % more latency.")
+    str,
+    typer.Option(
+        metavar="POOL",
+        help="The pool to judge against the baseline. For a test of the test, slower:10 is v2 with 10 % more latency.",
+    ),
 ]
 ClientsOption = Annotated[
-    int | None, typer.Option(help="Client threads, 1 to 1024; as many as workers, 8 times as many in an open loop.")
+    int | None,
+    typer.Option(help="Client threads, 1 to 1024. Default: the number of workers; with an open load, 8 times as many."),
 ]
 LoadOption = Annotated[
     str | None,
-    typer.Option(metavar="LOAD", help="closed, constant:RATE, poisson:RATE, ramp:RATE:RATE, bursts:CALLS:EVERY_S."),
+    typer.Option(
+        metavar="LOAD",
+        help="When calls are made: closed (each client calls again at once), or an open "
+        "load at a RATE in calls per second: constant:RATE, poisson:RATE, ramp:RATE:RATE, bursts:CALLS:EVERY_S.",
+    ),
 ]
 Budgets = Annotated[
     list[str] | None,
-    typer.Option("--budget", metavar="BUDGET", help="A limit, repeatable, such as 'v2.p99 / v1.p99 < 1.10 @95%'."),
+    typer.Option(
+        "--budget",
+        metavar="BUDGET",
+        help="A limit that a figure must keep, such as 'v2.p99 / v1.p99 < 1.10 @95%'. May be repeated.",
+    ),
 ]
 CallOption = Annotated[
-    str | None, typer.Option(metavar="CALL", help=f"A command and its arguments, in place of scenarios: {DEFAULT_CALL}")
+    str | None,
+    typer.Option(
+        metavar="CALL", help=f"A worker command and its arguments to time instead of scenarios. Default: {DEFAULT_CALL}"
+    ),
 ]
-Rounds = Annotated[int | None, typer.Option(help="Rounds of blocks, in place of the profile's.")]
-BlockSeconds = Annotated[float | None, typer.Option(help="Seconds a block, in place of the profile's.")]
-Margin = Annotated[float | None, typer.Option(help="How much worse is still no worse, as a share; 0.05.")]
+Rounds = Annotated[
+    int | None,
+    typer.Option(
+        help="The number of measuring rounds; each round times every pool once. Default: as the profile says."
+    ),
+]
+BlockSeconds = Annotated[
+    float | None, typer.Option(help="The length of one timed block in seconds. Default: as the profile says.")
+]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        help="The largest slowdown that still counts as 'no worse', as a fraction. Default: 0.05, which is 5 %."
+    ),
+]
 ServiceTimes = Annotated[
-    bool, typer.Option("--service-times", help="Service times and waits too, in rounds of their own with an observer.")
+    bool,
+    typer.Option(
+        "--service-times",
+        help="Also measure service times and waiting times. They need an observer, so they get additional rounds.",
+    ),
 ]
 UntilWidth = Annotated[
-    float | None, typer.Option(help="Stop early once every ratio's half interval is so narrow (0.02 is 2 %).")
+    float | None,
+    typer.Option(help="Stop early once half the interval of every ratio is narrower than this fraction (0.02 is 2 %)."),
 ]
 
 
@@ -121,11 +154,11 @@ def make_plans(
     """The benches to run. Raises UsageError that names a bad option, its value and its limits."""
     for option, value, least, most in (("--seed", seed, 0, 2**32 - 1), ("--workers", workers, 1, 1024)):
         if not least <= value <= most:
-            raise UsageError(f"{option} {value}: a whole number from {least} to {most}")
+            raise UsageError(f"{option} {value}: must be a whole number from {least} to {most}")
     if clients is not None and not 1 <= clients <= 1024:
-        raise UsageError(f"--clients {clients}: a whole number from 1 to 1024")
+        raise UsageError(f"--clients {clients}: must be a whole number from 1 to 1024")
     if scenarios and call is not None:
-        raise UsageError(f"--call {call!r} and scenarios: one of them")
+        raise UsageError(f"--call {call!r} and scenarios cannot be given together")
     found = (
         find_scenarios(scenarios, profile="full")
         if scenarios
@@ -170,7 +203,9 @@ def try_call(plan: BenchPlan) -> None:
             try:
                 pool.execute(step.command, dict(step.args), timeout_s=TRY_S)
             except CommandError as error:
-                raise UsageError(f"--call {plan.scenario.summary!r}: {subject.name} answers: {error}") from error
+                raise UsageError(
+                    f"--call {plan.scenario.summary!r}: {subject.name} answered with an error: {error}"
+                ) from error
 
 
 def bench_command(
@@ -197,7 +232,7 @@ def bench_command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Measure two pools in paired blocks and say whether one is better, no worse or worse than the other."""
+    """Time two pools in paired blocks, and decide whether the candidate is better, no worse or worse."""
     plans = make_plans(
         scenarios,
         call,
@@ -217,7 +252,7 @@ def bench_command(
         service_times=service_times,
     )
     if not 0 <= check_yourself_runs <= 1000:
-        raise UsageError(f"--check-yourself {check_yourself_runs}: a whole number from 1 to 1000")
+        raise UsageError(f"--check-yourself {check_yourself_runs}: must be a whole number from 1 to 1000")
     if call is not None:
         try_call(plans[0])
     command = shlex.join(["poolproof", *sys.argv[1:]])
@@ -260,24 +295,29 @@ def show_report(console: Console, report: BenchReport) -> None:
 
 def sweep_command(
     pool: Annotated[
-        list[str] | None, typer.Option(metavar="POOL", help=f"A pool to sweep, repeatable; {POOL_HELP}.")
+        list[str] | None, typer.Option(metavar="POOL", help=f"A pool to sweep: {POOL_HELP}. May be repeated.")
     ] = None,
     call: CallOption = None,
     workers: Annotated[
-        str, typer.Option(help="Sizes with as many clients as workers, or none.")
+        str, typer.Option(help="Pool sizes to measure, with as many clients as workers, as N,N,N; or none.")
     ] = "1,2,4,8,16,32,64,128",
     clients: Annotated[
-        str, typer.Option(help="Numbers of clients on pools of --at-workers, or none.")
+        str, typer.Option(help="Numbers of clients to measure on a pool of --at-workers workers, as N,N,N; or none.")
     ] = "1,2,4,8,16,32",
-    at_workers: Annotated[int, typer.Option(help="Workers of the pools whose clients vary, 1 to 1024.")] = 8,
-    block_seconds: Annotated[float, typer.Option(help="Seconds a block, 0.05 to 600.")] = 1.0,
-    rounds: Annotated[int, typer.Option(help="Blocks of each pool at each point, in seeded order; 1 to 1000.")] = 2,
+    at_workers: Annotated[
+        int, typer.Option(help="The number of workers while the number of clients varies, 1 to 1024.")
+    ] = 8,
+    block_seconds: Annotated[float, typer.Option(help="The length of one timed block in seconds, 0.05 to 600.")] = 1.0,
+    rounds: Annotated[int, typer.Option(help="Timed blocks of each pool at each point, 1 to 1000.")] = 2,
     seed: Seed = 1,
     out: Out = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Throughput and latency against workers and against clients, with the knee and the scalability law."""
+    """Measure throughput and latency for growing numbers of workers and of clients.
+
+    Names the point from which more clients bring little (the knee), and fits the universal scalability law.
+    """
     for option, value, least, most in (
         ("--at-workers", at_workers, 1, 1024),
         ("--block-seconds", block_seconds, 0.05, 600),
@@ -285,7 +325,7 @@ def sweep_command(
         ("--seed", seed, 0, 2**32 - 1),
     ):
         if not least <= value <= most:
-            raise UsageError(f"{option} {value}: a number from {least} to {most}")
+            raise UsageError(f"{option} {value}: must be a number from {least} to {most}")
     plan = SweepPlan(
         call=call_scenario('sleep {"seconds": 0.1}' if call is None else call),
         pools=tuple(find_pool(name) for name in pool or ["v1", "v2"]),

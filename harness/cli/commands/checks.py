@@ -28,20 +28,28 @@ JOBS = 2
 
 def selfcheck_command(
     mutant: Annotated[
-        list[str] | None, typer.Option(help="A mutant, such as lifo_queue or v2.lifo_queue; all if none is named.")
+        list[str] | None,
+        typer.Option(
+            help="The mutants (pools with a planted bug) to try, such as lifo_queue or v2.lifo_queue. Default: all."
+        ),
     ] = None,
     profile: ProfileOption = Profile.QUICK,
-    seeds: Annotated[int, typer.Option(help="With how many seeds, from --seed on; 1 to 100.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(help="The number of seeds to try each mutant with, beginning at --seed; 1 to 100.")
+    ] = 1,
     seed: Seed = 1,
     exhaustive: Annotated[
-        bool, typer.Option("--exhaustive", help="Lead a mutant on after a checker of what it breaks has found it out.")
+        bool,
+        typer.Option(
+            "--exhaustive", help="Run every scenario on a mutant, even after the right checker has found its bug."
+        ),
     ] = False,
     jobs: Jobs = JOBS,
     out: Out = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Put the harness to the test: planted bugs that it must find, and good pools that it must not accuse."""
+    """Test the test tool itself: it must find planted bugs, and must not accuse correct pools."""
     size = Size()
     request = build_request([], seed, size.workers, size.clients, jobs, profile, None)
     folder = out or new_folder("selfcheck")

@@ -16,7 +16,7 @@ from poolproof.harness.cli.terminal import show_table
 
 
 def ps_command(as_json: AsJson = False) -> int:
-    """List this user's pools on this machine, those of dead owners too."""
+    """List this user's pools on this machine, including pools whose owner process has died."""
     records = list_pools()
     if as_json:
         sys.stdout.write(msgspec.json.encode(records).decode() + "\n")
@@ -37,18 +37,21 @@ def ps_command(as_json: AsJson = False) -> int:
 
 
 def reap_command() -> int:
-    """End the workers of pools whose owner is gone, and clear what those pools left. No other process is touched."""
+    """End the workers of pools whose owner process has died, and remove those pools' files.
+
+    No other process is touched.
+    """
     reaped = reap_orphans()
     for record in reaped:
-        killed = " ".join(map(str, record.killed)) or "none was left"
-        typer.echo(f"{record.name}: owner {record.owner_pid} is gone; workers ended: {killed}")
+        killed = " ".join(map(str, record.killed)) or "none was alive"
+        typer.echo(f"{record.name}: the owner process {record.owner_pid} has died; workers ended: {killed}")
     if not reaped:
-        typer.echo("nothing to reap")
+        typer.echo("nothing to do: every pool's owner is alive")
     return Exit.GOOD
 
 
 def doctor_command() -> int:
-    """Try out whether pools, runs and reports can work on this machine."""
+    """Test whether pools, runs and reports work on this machine."""
     found = examine()
     rows = [("ok" if point.well else "BAD", point.name, point.found) for point in found]
     show_table(Console(), ("", "examined", "found"), rows)
@@ -56,5 +59,8 @@ def doctor_command() -> int:
 
 
 def worker_command(context: typer.Context) -> int:
-    """Be a worker: speak the wire on stdin and stdout (--worker-id N --mode NAME)."""
+    """Run as a worker process that reads requests on stdin and writes responses on stdout.
+
+    Pools start this command themselves. Options: --worker-id N --mode NAME.
+    """
     return worker_main(context.args)

@@ -51,15 +51,19 @@ from poolproof.reports import write_reports
 DEFAULT_STATE = "poolproof-migration.json"
 CHECKLIST_FILE = "checklist.md"
 
-app = typer.Typer(help="Carry an application from v1 to v2, and back.", no_args_is_help=True)
+app = typer.Typer(
+    help="Switch a running application from pool v1 to pool v2 step by step, and back.", no_args_is_help=True
+)
 State = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help=f"The state file; if not given, as configured for the current folder, or {DEFAULT_STATE}."
+        metavar="FILE",
+        help="The migration's state file. Default: the one configured in the current folder, "
+        f"otherwise {DEFAULT_STATE}.",
     ),
 ]
-Why = Annotated[str, typer.Option(help="The reason, for the log.")]
-Who = Annotated[str, typer.Option(help="Who does it, for the log; user, host and process if not given.")]
+Why = Annotated[str, typer.Option(help="The reason for the change; the log keeps it.")]
+Who = Annotated[str, typer.Option(help="Who makes the change; the log keeps it. Default: user, host and process.")]
 P = ParamSpec("P")
 
 
@@ -78,7 +82,10 @@ def _usage(command: Callable[P, int]) -> Callable[P, int]:
 @app.command("status")
 @_usage
 def status_command(state: State = None, as_json: AsJson = False) -> int:
-    """Where the migration stands. Exit code 1 if its file cannot be read, so that v1 is in force."""
+    """Show the current step of the migration.
+
+    Exit code 1 if the state file cannot be read; applications then use v1.
+    """
     file, plan = _open(state)
     entry = file.read()
     if entry is None:
@@ -86,7 +93,7 @@ def status_command(state: State = None, as_json: AsJson = False) -> int:
     if as_json:
         sys.stdout.write(msgspec.json.encode(entry).decode() + "\n")
     elif entry.trouble:
-        sys.stderr.write(f"poolproof: {entry.trouble}; v1 is in force\n")
+        sys.stderr.write(f"poolproof: {entry.trouble}; applications use v1 meanwhile\n")
     else:
         following = plan.next_step(entry.position)
         typer.echo(f"{entry.position}, number {entry.sequence}, since {entry.at} by {entry.who}: {entry.why}")
@@ -97,18 +104,24 @@ def status_command(state: State = None, as_json: AsJson = False) -> int:
 @app.command("start")
 @_usage
 def start_command(state: State = None, why: Why = "begun", who: Who = "") -> int:
-    """Begin: v2 gets copies of idempotent calls (shadow mode). Only from v1."""
+    """Begin the migration with shadow mode: v1 serves every call, v2 gets copies of the idempotent calls.
+
+    Possible only while v1 serves everything.
+    """
     file, _ = _open(state)
     entry = file.read()
     if entry is not None and entry.mode is not Mode.V1:
-        raise UsageError(f"the migration stands at {entry.position} already; promote goes on, rollback goes back")
+        raise UsageError(
+            f"the migration stands at {entry.position} already; `poolproof migrate promote` takes "
+            "the next step, `rollback` returns to v1"
+        )
     return _change(file, entry, Position(Mode.SHADOW), why, who)
 
 
 @app.command("shadow")
 @_usage
-def shadow_command(state: State = None, why: Why = "shadow mode was asked for", who: Who = "") -> int:
-    """v1 serves everything; v2 gets copies of idempotent calls."""
+def shadow_command(state: State = None, why: Why = "shadow mode requested on the command line", who: Who = "") -> int:
+    """Switch to shadow mode: v1 serves every call, v2 gets copies of the idempotent calls."""
     file, _ = _open(state)
     return _change(file, file.read(), Position(Mode.SHADOW), why, who)
 
@@ -116,12 +129,14 @@ def shadow_command(state: State = None, why: Why = "shadow mode was asked for", 
 @app.command("canary")
 @_usage
 def canary_command(
-    percent: Annotated[int, typer.Argument(help="The share of v2, 1 to 100.")],
+    percent: Annotated[
+        int, typer.Argument(help="The percentage of calls and of new sessions that v2 serves, 1 to 100.")
+    ],
     state: State = None,
-    why: Why = "this share was asked for",
+    why: Why = "this percentage was requested on the command line",
     who: Who = "",
 ) -> int:
-    """v2 serves this share of the calls and of the new sessions."""
+    """Let v2 serve PERCENT % of the calls and of the new sessions, and v1 the rest."""
     file, _ = _open(state)
     return _change(file, file.read(), Position.canary(percent), why, who)
 
@@ -129,11 +144,11 @@ def canary_command(
 @app.command("promote")
 @_usage
 def promote_command(state: State = None, why: Why = "promoted", who: Who = "") -> int:
-    """The next step of the plan: shadow, the steps of its ramp, v2."""
+    """Take the next step of the plan: shadow, then each canary percentage in turn, then v2 for everything."""
     file, plan = _open(state)
     entry = file.read()
     if entry is not None and entry.trouble:
-        raise UsageError(f"{entry.trouble}; v1 is in force, and nobody knows what the next step was")
+        raise UsageError(f"{entry.trouble}; applications use v1 meanwhile, and the next step is unknown")
     following = plan.next_step(Position() if entry is None else entry.position)
     if following is None:
         raise UsageError("v2 serves everything already; there is no next step")
@@ -143,7 +158,7 @@ def promote_command(state: State = None, why: Why = "promoted", who: Who = "") -
 @app.command("rollback")
 @_usage
 def rollback_command(state: State = None, why: Why = "rolled back", who: Who = "") -> int:
-    """v1 serves everything, whatever stood there."""
+    """Return to v1 for everything, whatever the current step is."""
     file, _ = _open(state)
     entry = file.write(Position(), who=who or whoami(), why=why)
     return _tell(entry)
@@ -152,7 +167,7 @@ def rollback_command(state: State = None, why: Why = "rolled back", who: Who = "
 @app.command("log")
 @_usage
 def log_command(state: State = None, as_json: AsJson = False) -> int:
-    """Every change, the oldest first, with who, when and why."""
+    """List every change of the migration, oldest first, with who made it, when and why."""
     file, _ = _open(state)
     changes = file.log()
     if as_json:
@@ -167,17 +182,23 @@ def log_command(state: State = None, as_json: AsJson = False) -> int:
 @_usage
 def validate_command(
     scenarios: Scenarios = None,
-    baseline: Annotated[
-        str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")
-    ] = "v1",
-    candidate: Annotated[str, typer.Option(metavar="POOL", help="The pool that is to replace it.")] = "v2",
-    soak_s: Annotated[float, typer.Option(help="How long each pool is loaded, 1 to 86400 s; 0 leaves it out.")] = 10.0,
+    baseline: Annotated[str, typer.Option(metavar="POOL", help=f"The pool to be replaced: {POOL_HELP}.")] = "v1",
+    candidate: Annotated[
+        str, typer.Option(metavar="POOL", help="The new pool, which is to replace the baseline.")
+    ] = "v2",
+    soak_s: Annotated[
+        float,
+        typer.Option(
+            help="How long the soak (a continuous load) lasts on each pool, 1 to 86400 s; 0 leaves the soak out."
+        ),
+    ] = 10.0,
     docs: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The documents that are to be current; docs if not given.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The folder of documents to check against the commands and options. Default: docs."
+        ),
     ] = None,
-    no_docs: Annotated[
-        bool, typer.Option("--no-docs", help="Leave the documents out of the checklist: they are kept elsewhere.")
-    ] = False,
+    no_docs: Annotated[bool, typer.Option("--no-docs", help="Do not check any documents.")] = False,
     seed: Seed = 1,
     workers: Workers = 4,
     clients: Clients = 8,
@@ -187,7 +208,10 @@ def validate_command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Execute the checklist of the migration guide. What was not run is not passed; exit codes as of compare."""
+    """Carry out the checklist of the migration guide on both pools, and write checklist.md.
+
+    A line that was not carried out does not count as passed. Exit codes: as for `poolproof compare`.
+    """
     if soak_s and not 1 <= soak_s <= 86_400:
         raise UsageError(f"--soak-s {soak_s}: 0, or a number from 1 to 86400")
     if docs is not None and (no_docs or not docs.is_dir()):
@@ -224,7 +248,7 @@ def validate_command(
             console.print(f"{item.word:<8}", style=style, end=" ")
             console.print(f"{item.name}: {item.evidence}", markup=False, highlight=False, soft_wrap=True)
         word = checklist.verdict.value
-        console.print(f"{word.upper()}: {other.name} for {one.name}", style=STYLES[word], highlight=False)
+        console.print(f"{word.upper()}: {other.name} replacing {one.name}", style=STYLES[word], highlight=False)
         console.print(f"page: {page}", markup=False, highlight=False, soft_wrap=True)
     return OF_VERDICT[checklist.verdict]
 

@@ -25,7 +25,7 @@ from poolproof.harness.subjects.probe import examine_worker
 FULL_SCALE = 3.0
 JOBS = 6
 DEFAULT_OUT = Path("out")
-POOL_HELP = "a name of `poolproof list pools`, or package.module:factory"
+POOL_HELP = "a name from `poolproof list pools`, or package.module:factory"
 
 
 class Exit(IntEnum):
@@ -56,28 +56,40 @@ OF_DECISION = {Decision.SAFE: Exit.GOOD, Decision.UNSAFE: Exit.BAD, Decision.INC
 OF_VERDICT = {Verdict.PASS: Exit.GOOD, Verdict.FAIL: Exit.BAD, Verdict.UNKNOWN: Exit.UNDECIDED}
 
 Scenarios = Annotated[
-    list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Names of the catalogue, or files; all if none.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[SCENARIO]...",
+        help="Names from `poolproof list scenarios`, or Python files that define scenarios. Default: all scenarios.",
+    ),
 ]
 Suite = Annotated[
-    str, typer.Option(metavar="SUITE", help="All scenarios of this suite, unless some are named: default, dspy.")
+    str, typer.Option(metavar="SUITE", help="The suite to run if no scenario is named: default, or dspy.")
 ]
-Seed = Annotated[int, typer.Option(help="Decides every workload and every order; 0 to 4294967295.")]
+Seed = Annotated[int, typer.Option(help="The random seed for workloads, faults and orders, 0 to 4294967295.")]
 Workers = Annotated[int, typer.Option(help="Worker processes of each pool, 1 to 1024.")]
-Clients = Annotated[int, typer.Option(help="Client threads that call, 1 to 1024.")]
-Jobs = Annotated[int, typer.Option(help="Runs at the same time, 1 to 64. Timings are always taken alone.")]
-ProfileOption = Annotated[Profile, typer.Option(help="How thorough the runs are.")]
+Clients = Annotated[int, typer.Option(help="Client threads that make the calls, 1 to 1024.")]
+Jobs = Annotated[int, typer.Option(help="How many runs go on at the same time, 1 to 64. Timings always run alone.")]
+ProfileOption = Annotated[
+    Profile, typer.Option(help="How thorough the test is: smoke is the quickest, full the most thorough.")
+]
 WorkerCommand = Annotated[
     str | None,
-    typer.Option(metavar="COMMAND", help="Any program that speaks the wire; {worker_id} stands for the worker's id."),
+    typer.Option(
+        metavar="COMMAND",
+        help="The command line of a worker program that speaks the wire protocol; "
+        "{worker_id} becomes the worker's id. Default: the worker that poolproof ships.",
+    ),
 ]
 Out = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Where to keep everything; a new folder in out/ if not given.")
+    Path | None, typer.Option(metavar="DIR", help="The folder for all results. Default: a new folder in out/.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that compare, run or pytest has left.")]
+Run = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A folder with results of `poolproof compare`, `poolproof run` or pytest.")
+]
 
 
 class Keeping:
@@ -107,7 +119,9 @@ class Keeping:
             with contextlib.suppress(OSError):
                 self._folder.rmdir()  # only if it is empty
         if kind is KeyboardInterrupt:
-            kept = "nothing is kept before the end" if self._at_the_end else f"what was recorded is in {self._folder}"
+            kept = f"the runs recorded so far are in {self._folder}"
+            if self._at_the_end:
+                kept = "nothing was kept, because this command writes its results only at the end"
             sys.stderr.write(f"poolproof: interrupted; {kept}\n")
 
 
@@ -128,7 +142,7 @@ def build_request(
         ("--jobs", jobs, 1, 64),
     ):
         if not least <= value <= most:
-            raise UsageError(f"{option} {value}: a whole number from {least} to {most}")
+            raise UsageError(f"{option} {value}: must be a whole number from {least} to {most}")
     known, journals = None, True
     if worker_command is not None:
         wanted = sorted({command for scenario in scenarios for command in scenario.commands})

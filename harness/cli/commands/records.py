@@ -39,14 +39,14 @@ class Listed(StrEnum):
 
 
 def list_command(
-    what: Annotated[Listed, typer.Argument(help="What to list.")],
+    what: Annotated[Listed, typer.Argument(help="The kind of thing to list.")],
     suite: Annotated[
-        str | None, typer.Option(metavar="SUITE", help="Scenarios of this suite only: default, dspy.")
+        str | None, typer.Option(metavar="SUITE", help="List the scenarios of this suite only: default, or dspy.")
     ] = None,
 ) -> int:
-    """List the scenarios, pools, faults, checkers or faces that there are."""
+    """List all scenarios, pools, faults, checkers or faces (ways to call a pool), each with one sentence."""
     if suite is not None and what is not Listed.SCENARIOS:
-        raise UsageError(f"--suite {suite!r}: only scenarios are in suites, not {what.value}")
+        raise UsageError(f"--suite {suite!r}: only scenarios belong to suites; {what.value} do not")
     rows: list[tuple[str, ...]]
     match what:
         case Listed.SCENARIOS:
@@ -75,10 +75,10 @@ def list_command(
 def report_command(
     run: Run,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help=f"One of {', '.join(FORMATS)}; all if not given.")
+        list[str] | None, typer.Option("--format", help=f"The format to write: {', '.join(FORMATS)}. Default: all.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to write; beside the data if not given.")
+        Path | None, typer.Option(metavar="DIR", help="The folder to write to. Default: the folder of the data.")
     ] = None,
 ) -> int:
     """Write the reports of a stored comparison again, or show a stored run's findings."""
@@ -100,7 +100,9 @@ def report_command(
 def open_command(
     run: Annotated[
         Path | None,
-        typer.Argument(metavar="[RUN]", help="A folder that compare or pytest has left; the newest in out/."),
+        typer.Argument(
+            metavar="[RUN]", help="A folder with results of compare or pytest. Default: the newest folder in out/."
+        ),
     ] = None,
 ) -> int:
     """Show the report of a stored comparison, or an index of runs, in the browser; it is written if it is missing."""
@@ -134,12 +136,12 @@ def site_command(
     """Write DIR/index.html: every stored comparison below DIR with its decision, trends and scenario histories."""
     path, index = write_site(folder)
     typer.echo(str(path))
-    sys.stderr.writelines(f"poolproof: left out: {told}\n" for told in index.unread)
+    sys.stderr.writelines(f"poolproof: this folder is left out: {told}\n" for told in index.unread)
     return Exit.GOOD
 
 
 def analyze_command(run: Run, as_json: AsJson = False) -> int:
-    """Run the checkers again on what is on disk: of one run, or of every run of a comparison."""
+    """Run the checkers again on stored records: of one run, or of every run of a comparison."""
     if is_run(run):
         folder = RunFolder(run)
         info = folder.read_info()
@@ -158,9 +160,9 @@ def analyze_command(run: Run, as_json: AsJson = False) -> int:
 
 
 def schema_command(
-    document: Annotated[Document, typer.Argument(help="The file that it describes, without its .json.")] = (
-        Document.COMPARISON
-    ),
+    document: Annotated[
+        Document, typer.Argument(help="The file whose schema to print, without .json: comparison, bench or sweep.")
+    ] = (Document.COMPARISON),
 ) -> int:
     """Print the JSON Schema of comparison.json, bench.json or sweep.json."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(schema_of(document)), indent=2).decode() + "\n")

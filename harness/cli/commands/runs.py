@@ -56,19 +56,17 @@ EXPLORED = {Profile.SMOKE: 4, Profile.QUICK: 25, Profile.FULL: 300}
 """By profile: how many generated runs a comparison makes."""
 MOST_EXPLORED = 100_000
 
-Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")]
-Candidate = Annotated[str, typer.Option(metavar="POOL", help="The pool that is to replace it.")]
+Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool to be replaced: {POOL_HELP}.")]
+Candidate = Annotated[str, typer.Option(metavar="POOL", help="The new pool, which is to replace the baseline.")]
 Pools = Annotated[
-    list[str] | None, typer.Option("--pool", metavar="POOL", help=f"The pool to run on, repeatable; {POOL_HELP}.")
+    list[str] | None, typer.Option("--pool", metavar="POOL", help=f"The pool to run on: {POOL_HELP}. May be repeated.")
 ]
 
 
 def compare_command(
     scenarios: Scenarios = None,
     suite: Suite = DEFAULT_SUITE,
-    baseline: Annotated[
-        str, typer.Option(metavar="POOL", help=f"The pool that is to be replaced; {POOL_HELP}.")
-    ] = "v1",
+    baseline: Annotated[str, typer.Option(metavar="POOL", help=f"The pool to be replaced: {POOL_HELP}.")] = "v1",
     candidate: Candidate = "v2",
     seed: Seed = 1,
     workers: Workers = 4,
@@ -84,7 +82,10 @@ def compare_command(
     ] = False,
     coverage_source: Annotated[
         list[str] | None,
-        typer.Option(metavar="PACKAGE", help="A package of the candidate, repeatable; its own if none is given."),
+        typer.Option(
+            metavar="PACKAGE",
+            help="A package whose lines to measure, may be repeated. Default: the candidate's own package and bridge.",
+        ),
     ] = None,
     explore: Annotated[
         int | None,
@@ -93,13 +94,21 @@ def compare_command(
         ),
     ] = None,
     least_cells: Annotated[
-        int, typer.Option(help="SAFE needs so many passed cells of fault × workload × configuration.")
+        int,
+        typer.Option(
+            help="The smallest number of passed cells (combinations of fault, workload and "
+            "configuration) with which the decision may be SAFE."
+        ),
     ] = 1,
     least_lines: Annotated[
-        float, typer.Option(help="SAFE needs so many percent of the candidate's lines executed; with --coverage.")
+        float,
+        typer.Option(
+            help="The smallest percentage of the candidate's lines executed with which the "
+            "decision may be SAFE. Needs --coverage."
+        ),
     ] = 0.0,
 ) -> int:
-    """Run every scenario on both pools and decide whether the candidate may replace the baseline."""
+    """Run every scenario on both pools, and decide whether the candidate may safely replace the baseline."""
     minimum = _minimum(least_cells, least_lines, coverage=coverage or bool(coverage_source))
     found = find_scenarios(scenarios or [], profile=profile, suite=suite)
     one, other = find_pool(baseline), find_pool(candidate)
@@ -153,16 +162,16 @@ def compare_command(
         console.print(f"report: {written['html']}", markup=False, highlight=False, soft_wrap=True)
     ran = [result for row in comparison.scenarios for result in row.all_runs if not result.skipped]
     if ran and all(result.trouble and not result.findings for result in ran):
-        sys.stderr.write(f"poolproof: no run came to an end; the first: {ran[0].trouble}\n")
+        sys.stderr.write(f"poolproof: no run was completed; the first one failed with: {ran[0].trouble}\n")
         return Exit.BROKEN
     return OF_DECISION[comparison.decision]
 
 
 def _minimum(cells: int, lines: float, *, coverage: bool) -> Minimum:
     if not 0 <= cells <= 100_000:
-        raise UsageError(f"--least-cells {cells}: a whole number from 0 to 100000")
+        raise UsageError(f"--least-cells {cells}: must be a whole number from 0 to 100000")
     if not 0 <= lines <= 100:
-        raise UsageError(f"--least-lines {lines:g}: a number from 0 to 100")
+        raise UsageError(f"--least-lines {lines:g}: must be a number from 0 to 100")
     if lines > 0 and not coverage:
         raise UsageError(f"--least-lines {lines:g}: lines are counted only with --coverage")
     return Minimum(cells=cells, lines=lines)
@@ -172,7 +181,7 @@ def run_command(
     scenarios: Scenarios = None,
     suite: Suite = DEFAULT_SUITE,
     pool: Annotated[
-        list[str] | None, typer.Option(metavar="POOL", help=f"The pool to run on, repeatable; {POOL_HELP}.")
+        list[str] | None, typer.Option(metavar="POOL", help=f"The pool to run on: {POOL_HELP}. May be repeated.")
     ] = None,
     seed: Seed = 1,
     workers: Workers = 4,
@@ -182,22 +191,28 @@ def run_command(
     worker_command: WorkerCommand = None,
     face: Annotated[
         list[str] | None,
-        typer.Option(metavar="FACE", help="A way to call the pool, of `poolproof list faces`; repeatable."),
+        typer.Option(
+            metavar="FACE", help="A way to call the pool (a face): a name from `poolproof list faces`. May be repeated."
+        ),
     ] = None,
     observed: Annotated[
         bool | None,
-        typer.Option("--observed/--not-observed", help="With or without an observer; both if neither is said."),
+        typer.Option(
+            "--observed/--not-observed",
+            help="Run only with, or only without, an observer on the pool. Default: one run of each.",
+        ),
     ] = None,
     baseline: Annotated[
-        str, typer.Option(metavar="POOL", help="The other pool of a face that needs two, as migrating_shadow.")
+        str, typer.Option(metavar="POOL", help="The second pool, for a face that needs two, such as migrating_shadow.")
     ] = "v1",
     out: Out = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Run scenarios on one pool (v2) or several, and show what the checkers found. What was declared is no failure.
+    """Run scenarios on one or more pools (default: v2), and show what the checkers found.
 
-    Each scenario is run as a program uses the pool, and once more with an observer.
+    Failures that a scenario declares for a pool do not count. Each scenario is run as shipped, that is without an
+    observer, and once more with an observer.
     """
     found = find_scenarios(scenarios or [], profile=profile, suite=suite)
     subjects = [find_pool(name) for name in pool or ["v2"]]

@@ -32,13 +32,22 @@ from poolproof.harness.run.store import RunFolder
 from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding, hints_of
 from poolproof.harness.subjects.pools import find_pool
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that failed.")]
-CheckerOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Keep this checker's failure; the first undeclared one if not given.")
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="The folder of a failed run, such as out/compare/runs/NAME.")
 ]
-MaxRuns = Annotated[int, typer.Option(help="Make at most so many runs, 4 to 10000.")]
-MaxSeconds = Annotated[float, typer.Option(help="Begin no smaller plan after so many seconds, 1 to 86400.")]
-Repeats = Annotated[int, typer.Option(help="Runs that measure the rate, before and after, 1 to 1000.")]
+CheckerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The checker whose failure to reproduce. Default: the first one with an undeclared failure.",
+    ),
+]
+MaxRuns = Annotated[int, typer.Option(help="The largest number of runs to make, 4 to 10000.")]
+MaxSeconds = Annotated[float, typer.Option(help="Try no further reduction after this many seconds, 1 to 86400.")]
+Repeats = Annotated[
+    int,
+    typer.Option(help="How many runs measure the failure rate before the reduction, and how many after it; 1 to 1000."),
+]
 
 
 def shrink_command(
@@ -58,11 +67,14 @@ def shrink_command(
         ("--repeats", repeats, 1, 1000),
     ):
         if not least <= value <= most:
-            raise UsageError(f"{option} {value}: a number from {least} to {most}")
+            raise UsageError(f"{option} {value}: must be a number from {least} to {most}")
     if 2 * repeats >= max_runs:
-        raise UsageError(f"--max-runs {max_runs}: --repeats {repeats} takes {2 * repeats} of them, so none is left")
+        raise UsageError(
+            f"--max-runs {max_runs}: --repeats {repeats} takes {2 * repeats} of them, so no run is "
+            "left for the reduction"
+        )
     if not is_run(run):
-        raise UsageError(f"{run} is a comparison; one of its runs is needed, from {run / 'runs'}")
+        raise UsageError(f"{run} is a comparison; name the folder of one of its runs, from {run / 'runs'}")
     folder = RunFolder(run)
     info, result = folder.read_info(), folder.read_result()
     word = f"{info.file}::{info.scenario}" if info.file else info.scenario
@@ -110,8 +122,8 @@ def describe(shrunk: Shrunk) -> list[str]:
         f"{shrunk.runs} runs in {shrunk.seconds:.0f} s",
     ]
     if shrunk.stopped:
-        lines.append(f"not the smallest for certain: {shrunk.stopped}")
-    return [*lines, f"again: {shrunk.replay}"]
+        lines.append(f"a still smaller plan may exist: {shrunk.stopped}")
+    return [*lines, f"to run it again: {shrunk.replay}"]
 
 
 def rate(share: Proportion) -> str:

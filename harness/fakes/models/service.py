@@ -60,7 +60,9 @@ class ModelService(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"sigma {self.sigma!r} of a model service: from 0 to 5")
         for status, share in self.failures:
             if status not in STATUSES:
-                raise UsageError(f"status {status!r} of a model service: one of {', '.join(map(str, STATUSES))}")
+                raise UsageError(
+                    f"status {status!r} of a model service: must be one of {', '.join(map(str, STATUSES))}"
+                )
             if not 0 <= share <= 1:
                 raise UsageError(f"the share {share!r} of status {status}: from 0 to 1")
         if sum(share for _, share in self.failures) > 1:

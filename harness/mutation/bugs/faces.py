@@ -63,7 +63,7 @@ def _migration(mode: Mode) -> Way:
     )
 
 
-SEEN = "the bug is there only while somebody observes the pool"
+SEEN = "the bug is active only while the pool has an observer"
 WAYS = (
     Way(
         name="off_main",
@@ -130,13 +130,13 @@ WAYS = (
     _migration(Mode.V2),
     Way(
         name="observed",
-        about="in a pool that is observed",
+        about="in a pool that has an observer",
         plant=_call(where=lambda runtime, io, ticket: runtime.log is not None),
         observed_because=SEEN,
     ),
     Way(
         name="unobserved",
-        about="in a pool that nobody observes",
+        about="in a pool without an observer",
         plant=_call(where=lambda runtime, io, ticket: runtime.log is None),
     ),
     Way(
@@ -147,7 +147,7 @@ WAYS = (
     ),
     Way(
         name="ahead",
-        about="with a request that was written ahead",
+        about="with a request that was sent before the previous answer was read",
         plant=_call(where=lambda runtime, io, ticket: bool(ticket.written and ticket.written[0])),
         late="late_after_queue",
     ),

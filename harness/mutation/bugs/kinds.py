@@ -33,11 +33,11 @@ WRONG, LOST, SWAPPED, DOUBLED, LATE = (
     "deadline_not_kept",
 )
 KINDS = {
-    WRONG: ("G1", "an answer is another value"),
-    LOST: ("G1", "an answer is lost: None comes in its place"),
-    SWAPPED: ("G1", "a call gets the answer of the call before it"),
+    WRONG: ("G1", "an answer is changed to another value"),
+    LOST: ("G1", "an answer is lost, and the caller gets None instead"),
+    SWAPPED: ("G1", "a call gets the answer of the previous call"),
     DOUBLED: ("G4", "a request is sent twice"),
-    LATE: ("G11", "nobody ends a call at its deadline"),
+    LATE: ("G11", "a call is not ended at its deadline"),
 }
 """The guarantee that each kind breaks, and its description."""
 

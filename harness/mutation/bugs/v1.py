@@ -17,7 +17,7 @@ from poolproof.pool_v1.manager import Manager
 
 REGISTRY = Registry()
 LONG_S = 60.0
-LIVES = "how many workers live at once, only the pool's events tell"
+LIVES = "only the pool's events show how many workers live at the same time"
 
 
 @REGISTRY.bug(V1, breaks=("G3",), scenarios=("two_timeouts",))

@@ -24,8 +24,8 @@ from poolproof.pool_v2.running.supervisor import Supervisor
 REGISTRY = Registry()
 SLEEPY_NS = 400_000_000
 LONG_NS = 60_000_000_000
-LIVES = "how many workers live at once, only the pool's events tell"
-STARTS = "when a worker was started and when it answered, only the pool's events tell"
+LIVES = "only the pool's events show how many workers live at the same time"
+STARTS = "only the pool's events show when a worker was started and when it answered"
 RACE_S = 2.0
 RACE_STEP_S = 0.001
 """The first client that gives up does so after this many seconds, or as soon as a hand-off crosses with it; the client

@@ -64,7 +64,7 @@ def late_after_queue(_: random.Random, __: Size) -> Plan:
 FACE_PROBES: tuple[Scenario, ...] = (
     Scenario(
         name="waiting_echoes",
-        summary="echoes of two sizes, most of which wait for a worker, are their own requests' answers",
+        summary="each echo, small or large, most of them after a wait, is the answer to its own request",
         guarantees=("G1", "G4"),
         workload=waiting_echoes,
         commands=("sleep", "echo"),
@@ -74,7 +74,7 @@ FACE_PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="session_echoes",
-        summary="echoes in sessions are their own requests' answers",
+        summary="each echo in a session is the answer to its own request",
         guarantees=("G1", "G4"),
         workload=session_echoes,
         fixed_size=Size(workers=2, clients=4),
@@ -83,7 +83,7 @@ FACE_PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="parts_and_echoes",
-        summary="answers in parts are whole and in order",
+        summary="answers that are sent in parts arrive complete and in order",
         guarantees=("G1", "G4"),
         workload=parts_and_echoes,
         commands=("parts", "echo"),
@@ -93,7 +93,7 @@ FACE_PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="late_in_session",
-        summary="a call of a session whose worker takes much too long ends at its limit",
+        summary="a session's call ends at its time limit, although its worker takes much longer",
         guarantees=("G11",),
         workload=late_in_session,
         commands=("sleep", "echo"),
@@ -103,7 +103,7 @@ FACE_PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="late_after_queue",
-        summary="a call that had to wait, and whose worker then takes much too long, ends at its limit",
+        summary="a call that first had to wait ends at its time limit, although its worker takes much longer",
         guarantees=("G11",),
         workload=late_after_queue,
         commands=("sleep", "echo"),

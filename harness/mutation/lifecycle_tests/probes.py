@@ -104,7 +104,7 @@ PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="one_by_one",
-        summary="one client's calls on one worker, each with nobody waiting behind it",
+        summary="one client makes calls on one worker while no other call waits",
         guarantees=("G8",),
         workload=steady("pid", calls=4, checkout_timeout_s=2.0),
         commands=("pid",),
@@ -114,7 +114,7 @@ PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="one_holder",
-        summary="while one call holds the only worker no other has it, so that its death costs no other call",
+        summary="while one call uses the only worker no other call does, so the worker's death costs no other call",
         guarantees=("G2",),
         workload=one_holds,
         commands=("sleep", "echo"),
@@ -130,7 +130,7 @@ PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="noisy_call",
-        summary="whatever the only worker prints, its calls have their answers",
+        summary="calls are answered whatever the only worker prints",
         guarantees=("G25",),
         workload=noise,
         commands=("print", "echo"),
@@ -140,7 +140,7 @@ PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="stray_call",
-        summary="frames that come before the answer to a worker's init ping are not taken for it",
+        summary="frames that a worker sends before it answers its init ping are not mistaken for the answer",
         guarantees=("G13", "G25"),
         workload=steady("echo", calls=2),
         faults=(Fault(kind=FaultKind.STRAY_START, for_s=0.2, amount=20),),
@@ -155,7 +155,7 @@ PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="lost_worker",
-        summary="the only worker leaves in the middle of a call, and the next call has another one",
+        summary="the only worker exits in the middle of a call, and the next call gets a new worker",
         guarantees=("G8",),
         workload=lost_and_replaced,
         commands=("exit", "echo"),
@@ -170,7 +170,7 @@ PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="crossed_hand_off",
-        summary="a call gives up before a hand-off, and whoever gets the worker, it is not lost",
+        summary="a call gives up at the moment at which it is handed the worker, and the worker is not lost",
         guarantees=("G9",),
         workload=crossing,
         commands=("sleep", "echo"),
@@ -186,7 +186,7 @@ PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="late_answer",
-        summary="a call whose worker takes much too long ends at its limit",
+        summary="a call ends at its time limit, although its worker takes much longer",
         guarantees=("G11",),
         workload=too_long_an_answer,
         commands=("sleep", "echo"),
@@ -201,7 +201,7 @@ PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="late_worker",
-        summary="a call that would have to wait much too long for a worker gives up at its limit",
+        summary="a call that waits for a worker gives up at its time limit",
         guarantees=("G11",),
         workload=too_long_a_wait,
         commands=("sleep", "echo"),
@@ -215,7 +215,7 @@ PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="work_conserved",
-        summary="of many calls that wait one is served as soon as a worker is free",
+        summary="as soon as a worker is free, one of many waiting calls is served",
         guarantees=("G6",),
         workload=one_call_each,
         commands=("sleep",),
@@ -235,7 +235,7 @@ PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="full_queue",
-        summary="of more calls than may wait the rest is refused",
+        summary="if more calls wait than the queue allows, the pool refuses the rest",
         guarantees=("G14",),
         workload=steady("sleep", {"seconds": 0.2}, calls=1),
         commands=("sleep",),
@@ -261,7 +261,7 @@ PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="recycled_workers",
-        summary="a worker leaves after its last allowed request, and no call is lost",
+        summary="a worker exits after its last allowed request, and no call is lost",
         guarantees=("G16",),
         workload=steady("echo", calls=8),
         needs=ONLY_V2,
@@ -271,7 +271,7 @@ PROBES: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="close_busy",
-        summary="a close ends the workers that are still busy when its grace is over",
+        summary="closing a pool ends the workers that are still busy after the grace period",
         guarantees=("G20", "G22"),
         workload=steady("sleep", {"seconds": BUSY_S}, calls=1, label="busy"),
         commands=("sleep",),

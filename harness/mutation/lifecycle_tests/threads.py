@@ -75,7 +75,11 @@ def session_counters(bench: Bench) -> list[Finding]:
         pool.close()
     wanted = {f"s{number}": THREADS * CALLS // 2 for number in range(2)}
     holds = None if errors else told == wanted
-    return [claim("session_counters", ("G19",), holds, f"the sessions' counters are {told}, their calls {wanted}")]
+    return [
+        claim(
+            "session_counters", ("G19",), holds, f"the sessions' counters are {told}; the sessions made {wanted} calls"
+        )
+    ]
 
 
 def left_grandchild(bench: Bench) -> list[Finding]:
@@ -113,7 +117,7 @@ def killed_parent(bench: Bench) -> list[Finding]:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     if len(told) < 8:
-        return [claim("no_orphan", ("G20",), None, "the program had no pool")]
+        return [claim("no_orphan", ("G20",), None, "the program did not open a pool")]
     pid = int.from_bytes(told, "big")
     gone = wait_until(lambda: not lives(pid), GONE_WITHIN_S)
     if not gone:

@@ -110,7 +110,7 @@ def joined(command: str, parts: list[Any]) -> Any:  # noqa: ANN401
     if command in STREAMING:
         return parts
     if len(parts) != 1:
-        raise AssertionError(f"{command!r} makes one answer, and its stream had {len(parts)} parts")
+        raise AssertionError(f"{command!r} makes one answer, but its stream had {len(parts)} parts")
     return parts[0]
 
 
@@ -142,7 +142,7 @@ def _lease(pool: Pool, setting: Setting) -> Way:
 
 LEASE = Face(
     name="lease",
-    summary="a worker checked out for each call, and the call on the lease",
+    summary="a worker is checked out for each call, and the call is made on the lease",
     over=_lease,
     refuses=refuse_lease,
     void=void_lease,
@@ -150,11 +150,11 @@ LEASE = Face(
 )
 MANY = Face(
     name="many",
-    summary="execute_many: equal calls that follow each other in one client go out together",
+    summary="pool.execute_many: consecutive calls of one client with the same command go out together",
     over=lambda pool, _: Batches(pool),
     batches=True,
     void=void_batch,
 )
 STREAM = Face(
-    name="stream", summary="execute_stream, read to its end in place of execute", over=lambda pool, _: Streams(pool)
+    name="stream", summary="pool.execute_stream instead of execute, read to its end", over=lambda pool, _: Streams(pool)
 )

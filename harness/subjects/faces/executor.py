@@ -109,11 +109,11 @@ def _refuses(scenario: Scenario, plan: Plan) -> str:
     if strange:
         return f"the executor's function cannot carry out {', '.join(strange)}"
     if any(step.checkout_timeout_s is not None for steps in plan for step in steps):
-        return "an executor has no limit for the wait for a worker"
+        return "an executor does not limit the wait for a worker"
     if kinds & CLIENT_FAULTS:
-        return "a call that was submitted goes on when its client is interrupted"
+        return "a submitted call continues when its client is interrupted"
     if kinds & {FaultKind.CLOSE, FaultKind.FORK}:
-        return "an executor's shutdown waits for what runs"
+        return "an executor's shutdown waits for the running calls"
     return refuse_sessions(plan)
 
 

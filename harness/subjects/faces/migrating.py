@@ -53,7 +53,8 @@ class Migration(Way):
             told.append(f"the migration was rolled back: {report.last_breach}")
         if report.shadow.mismatches:
             told.append(
-                f"{report.shadow.mismatches} copies in shadow mode were answered otherwise than by the baseline"
+                f"{report.shadow.mismatches} copies in shadow mode got another answer from the candidate than "
+                "from the baseline"
             )
         return tuple(told)
 
@@ -68,11 +69,11 @@ def _configure(config: PoolConfig, setting: Setting, mode: str) -> PoolConfig:
 
 def _refuses(scenario: Scenario, plan: Plan, mode: str) -> str:
     if mode in SERVED_BY_BASELINE and scenario.intended_differences:
-        return "the baseline serves here, and is declared to fail this scenario"
+        return "the baseline serves the calls here, and is declared to fail this scenario"
     if not {"call_timeout_s", "checkout_timeout_s"} <= scenario.config.keys():
-        return "the two pools have other timeouts of their own"
+        return "the two pools have different default timeouts"
     if mode == "canary" and any(step.checkout_timeout_s is not None for steps in plan for step in steps):
-        return "two pools serve, so a call may have a worker where it would have waited too long for the only one"
+        return "two pools serve, so a call may get a worker at once that in one pool would have waited too long"
     if {fault.kind for fault in scenario.faults} & {FaultKind.STALE_LEASE, FaultKind.LOST_LEASE}:
         return "a migration has no leases"
     return ""

@@ -29,13 +29,13 @@ def _by_command(config: PoolConfig, setting: Setting) -> PoolConfig:
 
 def _refuses_zygote(scenario: Scenario, plan: Plan) -> str:
     if any(fault.kind in START_FAULTS for fault in scenario.faults):
-        return "a zygote forks the shipped worker alone, and faults of a start need a program around it"
+        return "a zygote forks the shipped worker only, and faults at a worker's start need another program"
     return ""
 
 
 ZYGOTE = Face(
     name="zygote",
-    summary="execute, with workers that a zygote forks",
+    summary="pool.execute, with workers that are forked from a warm process (zygote)",
     configure=_with_zygote,
     refuses=_refuses_zygote,
     starts=True,
@@ -50,7 +50,7 @@ def _refuses_command(scenario: Scenario, plan: Plan) -> str:
 
 FOREIGN_WORKER = Face(
     name="foreign_worker",
-    summary="execute, with workers that a command line of the user's own starts (--worker-command)",
+    summary="pool.execute, with workers that are started by a command line (--worker-command)",
     configure=_by_command,
     refuses=_refuses_command,
     starts=True,

@@ -207,10 +207,10 @@ def _over(kind: type[Tasks]) -> Callable[[Pool, Setting], Way]:
     return lambda pool, _: kind(pool, asyncio.new_event_loop)
 
 
-ASYNCIO = Face(name="asyncio", summary="AsyncPool: each call a task on one loop of asyncio", over=_on_asyncio)
+ASYNCIO = Face(name="asyncio", summary="AsyncPool: each call is a task on one asyncio event loop", over=_on_asyncio)
 UVLOOP = Face(
     name="uvloop",
-    summary="AsyncPool: each call a task on one loop of uvloop",
+    summary="AsyncPool: each call is a task on one uvloop event loop",
     over=_on_uvloop,
     package="uvloop",
     prepare=lambda: _uvloop().close(),  # the first libuv loop opens a pipe for signals that stays open

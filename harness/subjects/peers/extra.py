@@ -13,4 +13,6 @@ def require(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UsageError(f"{module} is not installed; `pip install 'poolproof[peers]'` brings it ({error})") from error
+        raise UsageError(
+            f"{module} is not installed; `pip install 'poolproof[peers]'` installs it ({error})"
+        ) from error

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from poolproof.bridge.telemetry.prometheus import PrometheusObserver
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "observability.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "observability.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 

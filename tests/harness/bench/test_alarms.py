@@ -17,7 +17,10 @@ def outcomes(**counts: int) -> list[Repetition]:
 def test_on_equal_pools_better_and_worse_are_alarms() -> None:
     check = judge_repetitions("equal", "quick", outcomes(NO_WORSE=30, INCONCLUSIVE=7, WORSE=2, BETTER=1))
     assert (check.wrong, check.allowed) == (3, 2)
-    assert tell(check) == "1 better, 7 inconclusive, 30 no worse, 2 worse of 40 quick benches; 3 wrong, 2 allowed"
+    assert (
+        tell(check)
+        == "1 better, 7 inconclusive, 30 no worse, 2 worse of 40 quick measurements; 3 verdicts were wrong, 2 may be"
+    )
 
 
 def test_a_planted_latency_must_be_called_worse() -> None:

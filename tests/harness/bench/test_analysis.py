@@ -74,7 +74,7 @@ def test_a_quantile_without_enough_calls_is_not_measured_and_is_no_pass(make: An
 def test_too_few_rounds_decide_nothing(make: Any) -> None:
     tests = decided(make, rounds=4, slower=2.0, calls=100)
     assert {test.claim for test in tests.values()} == {Claim.INCONCLUSIVE}
-    assert "at least 5 are needed" in tests["p50"].settle
+    assert "at least 5 rounds are needed" in tests["p50"].settle
 
 
 def test_holm_goes_over_all_tests_together(make: Any) -> None:
@@ -94,7 +94,7 @@ def test_counts_are_what_happened_and_absent_figures_say_why(make: Any) -> None:
     value, draws = analysis.look("candidate", "errors")
     assert (value, set(draws)) == (3.0, {3.0})
     assert analysis.look("baseline", "errors")[0] == 0.0
-    with pytest.raises(Unmeasured, match="too few samples"):
+    with pytest.raises(Unmeasured, match="samples are too few"):
         analysis.look("candidate", "rss_slope")
     with pytest.raises(Unmeasured, match="nothing was recorded"):
         analysis.look("candidate", "service_p50")

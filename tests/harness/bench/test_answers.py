@@ -71,5 +71,5 @@ def test_a_nonce_that_one_pool_returns_is_demanded_of_the_other() -> None:
 
 
 def test_an_answer_is_told_with_its_request() -> None:
-    assert str(answer({"nonce": 8})) == "the request sleep {'nonce': 7} was answered {'nonce': 8}"
+    assert str(answer({"nonce": 8})) == "the request sleep {'nonce': 7} was answered with {'nonce': 8}"
     assert len(str(answer("x" * 5000))) < 300

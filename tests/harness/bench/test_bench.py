@@ -103,13 +103,13 @@ def test_what_cannot_be_timed_is_refused(tiny: Any) -> None:
     from poolproof.harness.model.fault import Fault, FaultKind
 
     scenario = tiny(faults=(Fault(kind=FaultKind.KILL),))
-    with pytest.raises(UsageError, match="inflicts faults, so it has no speed"):
+    with pytest.raises(UsageError, match="injects faults, so its speed cannot be measured"):
         plan_of(scenario, Size(), 1)
     with pytest.raises(BudgetError):
         plan(budgets=("nonsense",))
-    with pytest.raises(UsageError, match="its arguments are no JSON"):
+    with pytest.raises(UsageError, match="its arguments are not valid JSON"):
         call_scenario("sleep {seconds")
-    with pytest.raises(UsageError, match="rounds 0: a number from 1 to 10000"):
+    with pytest.raises(UsageError, match="rounds 0: must be a number from 1 to 10000"):
         make_schedule("quick", rounds=0)
 
 
@@ -178,7 +178,7 @@ def test_one_bad_answer_of_a_timed_call_is_no_figure_and_fails_the_bench(kind: s
     assert not bench.validity.valid
     assert bench.claim == "inconclusive"
     assert verdict_of(report) is Verdict.FAIL
-    with pytest.raises(UsageError, match="invalid: a wrong answer"):
+    with pytest.raises(UsageError, match="invalid: wrong answer"):
         Baselines().save("bad", report)
     speed = speed_of(bench)
     assert speed.wrong == (wrong,)
@@ -200,4 +200,4 @@ def test_a_schedule_with_a_limit_ends_by_its_rule(runtime_dir: Any) -> None:
     schedule = msgspec.structs.replace(make_schedule("quick", rounds=50, block_s=0.02), warm_s=0.01, limit_s=0.001)
     bench = run_bench(plan(schedule=schedule))
     assert bench.rounds == 5
-    assert bench.stopped == "after 5 rounds its 0.001 s were over, the stated rule"
+    assert bench.stopped == "after 5 rounds the time limit of 0.001 s was reached"

@@ -82,7 +82,7 @@ def test_between_the_two_confidences_it_is_unknown() -> None:
         ("(v2.p99 < 1ms", 9, "')' is expected"),
         ("v2.p99 < 1ms @95", 15, "a confidence above 50% and below 100%"),
         ("v2.p99 < 1ms @5%", 15, "a confidence above 50% and below 100%"),
-        ("v2.p99 < 1ms 2ms", 14, "nothing more is expected, not '2'"),
+        ("v2.p99 < 1ms 2ms", 14, "expected the end of the budget, not '2'"),
         ("v2.p99 + v2.rss < 1ms", 8, "B cannot be added to s"),
         ("v2.p99 $ 1", 8, "'$' is not expected"),
         ("1 < 2", 1, "a budget needs a metric"),

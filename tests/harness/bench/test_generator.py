@@ -179,5 +179,5 @@ def test_failed_calls_are_counted_by_their_error_and_not_timed(fake_pool: Any) -
 
 
 def test_a_call_that_breaks_otherwise_ends_the_bench(fake_pool: Any) -> None:
-    with pytest.raises(RunError, match="a client of the baseline broke: ZeroDivisionError"):
+    with pytest.raises(RunError, match="a client of the baseline failed: ZeroDivisionError"):
         run_block(fake_pool(answer=lambda command, args: 1 / 0), PLAN, arm="baseline", seconds=0.02)

@@ -42,15 +42,15 @@ def test_another_machine_is_named_by_what_is_other(make: Any) -> None:
     other = make.changed(make.machine, cpus=8, interpreter="CPython 3.13.0")
     assert machine_changes(make.machine, make.machine) == ()
     assert machine_changes(make.machine, other) == (
-        "the number of processors was 2 and is 8",
-        "the interpreter was CPython 3.11.7 and is CPython 3.13.0",
+        "the number of processors was 2 and is now 8",
+        "the interpreter was CPython 3.11.7 and is now CPython 3.13.0",
     )
 
 
 def test_another_work_is_named_by_what_is_other(make: Any) -> None:
     saved = make.bench(make.rounds(6))
     assert work_changes(saved, saved) == ()
-    assert work_changes(saved, make.changed(saved, clients=8)) == ("clients was 4 and is 8",)
+    assert work_changes(saved, make.changed(saved, clients=8)) == ("clients was 4 and is now 8",)
 
 
 def test_works_are_paired_by_name(make: Any) -> None:

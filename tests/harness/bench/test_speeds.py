@@ -111,7 +111,9 @@ def test_one_bad_answer_of_the_candidate_is_unsafe_and_named(
     assert troubles == ()
     judged = judge([], speeds=speeds)
     assert judged.decision is Decision.UNSAFE
-    assert judged.reasons[0].startswith(f"a wrong answer in a timed block: tiny on bad: the request {command} {{")
+    assert judged.reasons[0].startswith(
+        f"wrong answer while the speed was measured: tiny on bad: the request {command} {{"
+    )
     assert ("raised CallTimeout" if kind == "failed" else "was answered") in judged.reasons[0]
 
 

@@ -51,10 +51,10 @@ def test_a_baseline_is_kept_by_name_and_not_overwritten_unasked(make: Any, store
     baselines.save("main", report)
     assert Baselines().load("main") == report
     assert baselines.names() == ("main",)
-    with pytest.raises(UsageError, match="there is a baseline 'main' already"):
+    with pytest.raises(UsageError, match="a baseline 'main' exists already"):
         baselines.save("main", report)
     baselines.save("main", report, replace=True)
-    with pytest.raises(UsageError, match="there is no baseline 'other'; there are: main"):
+    with pytest.raises(UsageError, match="there is no baseline 'other'; the saved baselines are: main"):
         baselines.load("other")
     with pytest.raises(UsageError, match=r"the baseline's name '\.\./x'"):
         baselines.load("../x")
@@ -62,7 +62,10 @@ def test_a_baseline_is_kept_by_name_and_not_overwritten_unasked(make: Any, store
 
 def test_invalid_figures_are_no_baseline(make: Any, store: Path) -> None:
     report = assemble([make.bench(make.rounds(6), validity=Validity(problems=("the gate was not held",)))])
-    with pytest.raises(UsageError, match="short_calls is no baseline, since it is invalid: the gate was not held"):
+    with pytest.raises(
+        UsageError,
+        match="short_calls cannot be saved as a baseline, because the measurement is invalid: the gate was not held",
+    ):
         Baselines().save("main", report)
 
 
@@ -100,7 +103,7 @@ def test_a_file_of_another_version_or_of_something_else_is_refused(store: Path) 
     base = sqlite3.connect(store / INDEX_FILE)
     base.execute("pragma user_version = 9")
     base.close()
-    with pytest.raises(RecordError, match="it has the version 9; this poolproof knows 1"):
+    with pytest.raises(RecordError, match="it has the version 9; this version of poolproof supports 1"):
         Index()
     (store / INDEX_FILE).write_bytes(b"no database " * 100)
     with pytest.raises(RecordError, match="cannot be used"):

@@ -28,7 +28,7 @@ def test_a_flat_and_a_linear_pool_are_told_apart() -> None:
     flat = curve("v1", "workers", [(n, 10.0) for n in sizes])
     linear = curve("v2", "workers", [(n, 10.0 * n) for n in sizes])
     assert flat.text == (
-        "v1 against workers: 1 times the throughput with 16 times the workers; it stops growing at 1; "
+        "v1 against workers: 1 times the throughput with 16 times the workers; the throughput stops growing at 1; "
         "100.00% of a call is serial"
     )
     assert (

@@ -12,11 +12,11 @@ def test_bars_go_from_the_lowest_to_the_highest() -> None:
 
 
 def test_a_trend_needs_four_benches() -> None:
-    assert tell_trend([1.0, 1.0, 2.0], low=1.9, high=2.1) == "3 benches; a trend needs 4"
+    assert tell_trend([1.0, 1.0, 2.0], low=1.9, high=2.1) == "3 stored results; a trend needs at least 4"
 
 
 def test_only_what_stands_out_is_told() -> None:
     before = [1.00, 1.02, 0.98]
-    assert tell_trend([*before, 1.2], low=1.1, high=1.3).startswith("higher than each of the 3 before: +20.0%")
-    assert tell_trend([*before, 0.8], low=0.7, high=0.9).startswith("lower than each of the 3 before: -20.0%")
-    assert tell_trend([*before, 1.2], low=1.0, high=1.4).startswith("within what the 3 before have shown")
+    assert tell_trend([*before, 1.2], low=1.1, high=1.3).startswith("higher than each of the 3 earlier values: +20.0%")
+    assert tell_trend([*before, 0.8], low=0.7, high=0.9).startswith("lower than each of the 3 earlier values: -20.0%")
+    assert tell_trend([*before, 1.2], low=1.0, high=1.4).startswith("within the range of the 3 earlier values")

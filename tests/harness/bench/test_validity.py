@@ -18,7 +18,9 @@ def test_a_quiet_bench_has_nothing_to_say(make: Any) -> None:
 
 def test_a_figure_without_the_gate_is_invalid(make: Any) -> None:
     found = judge_validity([make.block("baseline", [0.01])], make.changed(make.quiet, gate=False), CLOSED)
-    assert found.problems == ("the quiet gate was not held, so other runs may have disturbed it",)
+    assert found.problems == (
+        "the machine-wide measuring lock was not held, so other runs may have disturbed the measurement",
+    )
 
 
 def test_workers_that_were_replaced_are_a_problem(make: Any) -> None:
@@ -36,7 +38,7 @@ def test_a_generator_that_lags_is_a_problem_in_an_open_loop_only(make: Any) -> N
 
 def test_dropped_arrivals_are_a_problem_and_late_ones_a_warning(make: Any) -> None:
     (problem,) = judge_validity([make.block("baseline", [0.01] * 50, dropped=5)], make.quiet, OPEN).problems
-    assert problem.startswith("5 arrivals of the baseline were dropped: the load is above what it can serve")
+    assert problem.startswith("5 arrivals of the baseline were dropped: the load exceeds what the pool can serve")
     found = judge_validity([make.block("baseline", [0.01] * 50, late=5)], make.quiet, OPEN)
     assert found.valid
     assert found.warnings[0].startswith("5 arrivals of the baseline found all clients busy")
@@ -52,4 +54,4 @@ def test_the_machine_is_warned_of(make: Any) -> None:
     busy = make.changed(make.quiet, others=0.5, steal=0.1, clock_ns=4_000_000)
     found = judge_validity([make.block("baseline", [0.01])], busy, CLOSED, governor="powersave", under="coverage")
     assert found.valid
-    assert [warning.split()[0] for warning in found.warnings] == ["others", "the", "the", "the", "coverage"]
+    assert [warning.split()[0] for warning in found.warnings] == ["other", "the", "the", "the", "coverage"]

@@ -50,7 +50,7 @@ def test_a_journal_that_tells_of_another_request_fails_though_the_answer_looks_r
     assert OwnAnswer().check(build.history(op, services=[right])).verdict is Verdict.PASS
     found = OwnAnswer().check(build.history(op, services=[wrong]))
     assert found.verdict is Verdict.FAIL
-    assert "served 1.0.3" in found.examples[0]
+    assert "shows the nonce 1.0.3" in found.examples[0]
 
 
 def test_answers_that_tell_nothing_are_unknown(build: Any) -> None:

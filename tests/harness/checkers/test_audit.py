@@ -46,7 +46,9 @@ def test_an_answer_to_what_ran_nowhere_fails(build: Any) -> None:
     ops = [build.op(0, 0, 10, pid=101), build.op(1, 20, 30, pid=101)]
     found = Audit().check(build.history(*ops, services=[build.service(101, 1, 1, 9, nonce="1.0.0")]))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("call 1 (echo, result, nonce 1.0.1) has an answer of process 101, and ran nowhere",)
+    assert found.examples == (
+        "call 1 (echo, result, nonce 1.0.1) has an answer of process 101, but is in no worker's journal",
+    )
 
 
 def test_the_answer_of_a_worker_without_a_journal_is_not_judged(build: Any) -> None:

@@ -65,9 +65,9 @@ def test_counts_that_are_the_callers_pass(build: Any) -> None:
     [
         (counted(2, result=1, CommandError=1), "result: the pool counted 1"),
         (counted(3, result=3), "result: the pool counted 3"),
-        (counted(3, in_flight=1, result=2), "1 calls are in flight"),
-        (counted(5, result=2), "5 submitted is not 0 + 2"),
-        (counted(0), "result: the pool counted 0, its callers 2"),
+        (counted(3, in_flight=1, result=2), "1 calls are still in flight"),
+        (counted(5, result=2), "5 submitted calls are not 0 + 2"),
+        (counted(0), "result: the pool counted 0 calls with this outcome, its callers saw 2"),
     ],
 )
 def test_counts_that_are_not_the_callers_fail(build: Any, statistics: Statistics, told: str) -> None:
@@ -95,7 +95,7 @@ def test_nothing_left_passes(build: Any) -> None:
     ("left", "told"),
     [
         (Leftovers(processes=(4711,)), "process 4711"),
-        (Leftovers(descriptors=("7 -> pipe:[1]",)), "descriptor 7 -> pipe:[1]"),
+        (Leftovers(descriptors=("7 -> pipe:[1]",)), "file descriptor 7 -> pipe:[1]"),
         (Leftovers(threads=("manager",)), "thread manager"),
     ],
 )

@@ -36,13 +36,13 @@ def test_counters_that_are_the_callers_pass(build: Any) -> None:
 def test_a_counter_that_lost_a_call_or_invented_one_fails(build: Any, counted: int) -> None:
     found = SessionCounters().check(build.history(*calls(build, "result", "result"), sessions=table(a=counted)))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == (f"session 'a': the pool counted {counted}, its callers 2",)
+    assert found.examples == (f"session 'a': the pool counted {counted} calls; its callers saw 2 answered calls",)
 
 
 def test_a_session_that_went_with_its_thread_fails(build: Any) -> None:
     found = SessionCounters().check(build.history(*calls(build, "result"), sessions=()))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("session 'a': the pool does not know the session, its callers 1",)
+    assert found.examples == ("session 'a': the pool does not know the session; its callers saw 1 answered calls",)
 
 
 def test_a_session_that_nobody_called_must_count_nothing(build: Any) -> None:

@@ -120,7 +120,7 @@ def test_a_dirty_worker_that_is_given_away_again_fails(build: Any) -> None:
     ]
     found = CleanWorkers().check(build.history(events=events))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("worker 1 was given to pool call 2; pool call 1 had no answer",)
+    assert found.examples == ("worker 1 was given to pool call 2, although its earlier pool call 1 had no answer yet",)
 
 
 def arrivals(build: Any, *calls: tuple[int, float, float], kind: EventKind = ACCEPT) -> list[Any]:
@@ -139,7 +139,9 @@ def test_a_call_that_overtakes_another_fails(build: Any) -> None:
     events = arrivals(build, (1, 0, 80), (2, 10, 40))
     found = Fifo().check(build.history(events=events))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("pool call 2 overtook pool call 1, which came 10.0 ms before",)
+    assert found.examples == (
+        "pool call 2 got a worker before pool call 1, which had entered the queue 10.0 ms earlier",
+    )
 
 
 def test_an_order_within_the_slack_is_no_overtaking(build: Any) -> None:
@@ -181,7 +183,9 @@ def test_a_call_that_gave_up_and_was_overtaken_before_fails(build: Any) -> None:
     ]
     found = Fifo().check(build.history(events=events))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("pool call 2 overtook pool call 1, which came 10.0 ms before",)
+    assert found.examples == (
+        "pool call 2 got a worker before pool call 1, which had entered the queue 10.0 ms earlier",
+    )
 
 
 def test_a_call_whose_time_is_over_may_be_passed_over(build: Any) -> None:
@@ -219,7 +223,9 @@ def test_a_call_with_a_place_in_the_queue_that_is_overtaken_fails_however_close_
     events = [*queued(build, 1, 0, 0.1, 80, 79, 1), *queued(build, 2, 0.2, 0.3, 40, 39, 2)]
     found = Fifo().check(build.history(events=events))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("pool call 2 overtook pool call 1, which came 0.2 ms before",)
+    assert found.examples == (
+        "pool call 2 got a worker before pool call 1, which had entered the queue 0.2 ms earlier",
+    )
 
 
 def test_a_call_that_found_an_idle_worker_had_no_place_to_be_overtaken_at(build: Any) -> None:

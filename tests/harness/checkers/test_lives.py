@@ -36,8 +36,8 @@ def test_lives_in_order_pass(build: Any) -> None:
     ("moments", "told"),
     [
         ({"spawn": 0, "ready": 5}, "worker 1 was never reaped"),
-        ({"ready": 5, "reap": 9}, "worker 1 was never spawned"),
-        ({"ready": 1, "spawn": 5, "reap": 9}, "worker 1 has ready before it was spawned"),
+        ({"ready": 5, "reap": 9}, "worker 1 has events, but no SPAWN event"),
+        ({"ready": 1, "spawn": 5, "reap": 9}, "worker 1 reported ready before it was spawned"),
         ({"spawn": 0, "reap": 5, "ready": 205}, "worker 1 has ready 0.200 s after it was reaped"),
         ({"spawn": 0, "reap": 5, "send": 205}, "worker 1 has send 0.200 s after it was reaped"),
     ],
@@ -51,7 +51,7 @@ def test_a_life_out_of_order_fails(build: Any, moments: dict[str, float], told: 
 
 def test_a_worker_that_is_reaped_twice_fails(build: Any) -> None:
     events = [*life(build, 1, spawn=0, reap=5), build.event(REAP, 6, worker=1)]
-    assert Lives().check(whole(build, *events)).examples == ("worker 1 has 2 times reap",)
+    assert Lives().check(whole(build, *events)).examples == ("worker 1 reported reap 2 times",)
 
 
 def test_a_run_that_was_cut_off_need_not_reap(build: Any) -> None:
@@ -72,10 +72,10 @@ def test_a_worker_that_is_killed_before_its_timeout_is_told_passes(build: Any) -
 @pytest.mark.parametrize(
     ("moments", "told"),
     [
-        ({}, "worker 1 was not ended after call 0 had timed out"),
-        ({"kill": 300, "reap": 310}, "worker 1 was killed 0.200 s after call 0 was told"),
+        ({}, "worker 1 was not ended, although its call 0 had timed out"),
+        ({"kill": 300, "reap": 310}, "worker 1 was killed 0.200 s after call 0 got its timeout error"),
         ({"kill": 99, "reap": 900}, "worker 1 was reaped 0.801 s after it was killed"),
-        ({"kill": 99}, "worker 1 was killed and never reaped"),
+        ({"kill": 99}, "worker 1 was killed but never reaped"),
     ],
 )
 def test_a_worker_that_outlives_its_timeout_fails(build: Any, moments: dict[str, float], told: str) -> None:
@@ -131,13 +131,16 @@ def test_a_pool_that_keeps_its_size_passes(build: Any) -> None:
 def test_a_pool_that_grows_beyond_its_need_fails(build: Any) -> None:
     events = [event for worker in (1, 2, 3) for event in life(build, worker, spawn=worker)]
     found = Restraint(at_most=2).check(whole(build, *events))
-    assert (found.verdict, found.claim) == (Verdict.FAIL, "3 workers lived at once; 2 were enough")
+    assert (found.verdict, found.claim) == (Verdict.FAIL, "3 workers lived at the same time; 2 would have been enough")
 
 
 def test_a_pool_that_shrinks_below_its_least_fails(build: Any) -> None:
     events = [*life(build, 1, spawn=0, kill=500), *life(build, 2, spawn=0, kill=501)]
     found = Restraint(at_most=2, at_least=1).check(whole(build, *events))
-    assert (found.verdict, found.claim) == (Verdict.FAIL, "worker 2 was let go while 1 stayed")
+    assert (found.verdict, found.claim) == (
+        Verdict.FAIL,
+        "worker 2 was ended by the pool's choice while only 1 workers stayed",
+    )
 
 
 def test_a_worker_that_dies_by_itself_is_no_shrinking(build: Any) -> None:
@@ -161,17 +164,21 @@ def test_a_worker_that_serves_beyond_its_limit_fails(build: Any) -> None:
     events = [*build.lease(1, 1, 1, 9), *build.lease(1, 2, 10, 20)]
     found = Recycled(max_requests=1).check(whole(build, *events))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("worker 1 served 2 calls; the limit is 1",)
+    assert found.examples == ("worker 1 served 2 calls; it should have been replaced after 1",)
 
 
 def test_a_worker_that_is_let_go_within_a_lease_fails(build: Any) -> None:
     events = [*life(build, 1, ready=0, kill=5), *life(build, 2, ready=0), *build.lease(1, 1, 1, 9)]
-    assert Recycled().check(whole(build, *events)).examples == ("worker 1 was let go while pool call 1 held it",)
+    assert Recycled().check(whole(build, *events)).examples == (
+        "worker 1 was ended by the pool's choice while pool call 1 held it",
+    )
 
 
 def test_the_last_ready_worker_must_stay(build: Any) -> None:
     events = [*life(build, 1, ready=0, kill=30), *build.lease(1, 1, 1, 9)]
-    assert Recycled().check(whole(build, *events)).examples == ("worker 1 was let go, the last that was ready",)
+    assert Recycled().check(whole(build, *events)).examples == (
+        "worker 1 was ended by the pool's choice although no other worker was ready",
+    )
     assert Recycled().check(whole(build, *events, info={"workers": 1})).verdict is Verdict.PASS
 
 

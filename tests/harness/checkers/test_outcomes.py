@@ -46,14 +46,14 @@ def test_too_few_or_too_many_of_an_outcome_fail(build: Any) -> None:
     few = OneOutcome(allowed=BOTH, at_least={"result": 2}).check(history)
     many = OneOutcome(allowed=BOTH, at_most={"WorkerCrashed": 0}).check(history)
     assert few.verdict is many.verdict is Verdict.FAIL
-    assert few.examples == ("1 calls ended as result; at least 2 must",)
-    assert many.examples == ("1 calls ended as WorkerCrashed; at most 0 may",)
+    assert few.examples == ("1 calls ended as result; at least 2 calls must end so",)
+    assert many.examples == ("1 calls ended as WorkerCrashed; at most 0 calls may end so",)
 
 
 def test_examples_are_few_however_many_calls_failed(build: Any) -> None:
     found = OneOutcome().check(build.history(*(build.op(n, outcome="QueueFull") for n in range(50))))
     assert len(found.examples) == 5
-    assert found.claim.startswith("50 findings")
+    assert found.claim.startswith("50 violations")
 
 
 def test_calls_that_were_under_way_when_the_run_was_cut_off_are_nobodys_fault(build: Any) -> None:

@@ -35,7 +35,9 @@ def test_nothing_is_decided_where_the_clients_never_had_so_many_calls_under_way(
     one_after_another = [build.op(0, 0, 55), build.op(1, 56, 110)]
     found = Overlap().check(build.history(*one_after_another, services=services))
     assert found.verdict is Verdict.UNKNOWN
-    assert found.claim == "the clients had at most 1 calls under way, which keeps no 2 workers at work"
+    assert (
+        found.claim == "the clients had at most 1 calls under way at the same time, too few to keep 2 workers at work"
+    )
     at_once = [build.op(0, 0, 55), build.op(1, 1, 110)]
     assert Overlap().check(build.history(*at_once, services=services)).verdict is Verdict.FAIL
     unanswered = [build.op(0, 0, None), build.op(1, 1, 110)]

@@ -50,14 +50,17 @@ def talk(build: Any) -> Talk:
 def test_each_model_has_its_own_answers(talk: Talk) -> None:
     talk.opening("s", "one").opening("t", "other")
     talk.ask("s", "why", "x").ask("t", "why", "y").ask("s", "why", "x").ask("s", "how", "z")
-    assert talk.verdict() == (Verdict.PASS, "4 executions in 2 sessions were answered by their own of 2 models")
+    assert talk.verdict() == (
+        Verdict.PASS,
+        "4 executions in 2 sessions were each answered by the model of their session; there were 2 models",
+    )
 
 
 def test_an_answer_of_another_sessions_model_is_a_failure(talk: Talk) -> None:
     talk.opening("s", "one").opening("t", "other").ask("s", "why", "x").ask("t", "why", "x")
     verdict, claim = talk.verdict()
     assert verdict is Verdict.FAIL
-    assert claim == "1 answers were not of their session's model"
+    assert claim == "1 answers did not come from the model of their session"
 
 
 def test_two_answers_of_one_model_to_one_question_are_a_failure(talk: Talk) -> None:
@@ -78,7 +81,10 @@ def test_a_model_and_a_program_count_from_their_acknowledgement_on(talk: Talk) -
 def test_after_a_change_that_nobody_knows_of_the_session_is_not_judged(talk: Talk) -> None:
     talk.opening("s", "one").ask("s", "why", "x")
     talk.add("s", "configure_lm", {"model": "other"}, outcome="CallTimeout").ask("s", "why", "y")
-    assert talk.verdict() == (Verdict.PASS, "1 executions in 1 sessions were answered by their own of 1 models")
+    assert talk.verdict() == (
+        Verdict.PASS,
+        "1 executions in 1 sessions were each answered by the model of their session; there were 1 models",
+    )
 
 
 def test_without_an_execution_nobody_knows(talk: Talk) -> None:

@@ -72,7 +72,7 @@ def test_a_session_that_sees_its_own_state_passes(script: Script) -> None:
 def test_state_that_is_gone_fails(script: Script) -> None:
     found = script.put("a", 1).get("a", None).check()
     assert found.verdict is Verdict.FAIL
-    assert "session 's', call 1: a is None, should be 1" in found.examples[0]
+    assert "session 's', call 1: a is None, but should be 1" in found.examples[0]
 
 
 @pytest.mark.parametrize("stale", [1, 2.0, "2", True])

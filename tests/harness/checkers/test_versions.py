@@ -33,7 +33,7 @@ def test_a_list_that_lost_what_was_acknowledged_fails(build: Any) -> None:
     ):
         found = Versions().check(build.history(first, later))
         assert found.verdict is Verdict.FAIL
-        assert found.examples[0].endswith("2 was acknowledged")
+        assert found.examples[0].endswith("version 2 had been acknowledged before")
 
 
 def test_a_value_that_was_overwritten_before_fails(build: Any) -> None:
@@ -43,7 +43,9 @@ def test_a_value_that_was_overwritten_before_fails(build: Any) -> None:
     assert Versions().check(build.history(*puts, right)).verdict is Verdict.PASS
     found = Versions().check(build.history(*puts, right, stale))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("session 's', key 'k', call 4 saw {'value': 'v1'}, older than acknowledged",)
+    assert found.examples == (
+        "session 's', key 'k', call 4 read {'value': 'v1'}, which is older than the last acknowledged state",
+    )
 
 
 def test_overlapping_and_doubtful_puts_may_be_seen_in_any_order(build: Any) -> None:

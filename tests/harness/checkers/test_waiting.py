@@ -84,7 +84,9 @@ def test_an_offer_that_is_both_taken_and_refused_fails(build: Any) -> None:
     events = [build.event(kind, 1, call=1, worker=1) for kind in (OFFER, ACCEPT, WITHDRAW)]
     found = HandOff().check(build.history(events=events))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("worker 1 was offered to pool call 1 1 times, accepted 1 and withdrawn 1 times",)
+    assert found.examples == (
+        "worker 1 was offered to pool call 1 1 times, and these offers were accepted 1 times and withdrawn 1 times",
+    )
 
 
 def test_an_offer_that_nobody_answers_fails(build: Any) -> None:
@@ -96,7 +98,7 @@ def test_an_offer_that_nobody_answers_fails(build: Any) -> None:
     ]
     found = HandOff().check(build.history(events=events, close_began=20))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("worker 1 was offered to pool call 1, neither accepted nor withdrawn",)
+    assert found.examples == ("worker 1 was offered to pool call 1, and the offer was neither accepted nor withdrawn",)
 
 
 def test_a_pool_that_makes_no_offers_is_unknown(build: Any) -> None:
@@ -119,14 +121,14 @@ def test_a_call_beside_a_stuck_worker_that_is_not_delayed_passes(build: Any) -> 
 def test_an_answer_that_is_held_up_by_another_worker_fails(build: Any) -> None:
     found = Independence(epsilon_s=0.1).check(beside(build, end=800))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("call 0 was held up on worker 2 for 0.741 s",)
+    assert found.examples == ("call 0 on worker 2 was delayed by 0.741 s while another worker was stuck",)
 
 
 def test_a_call_that_waits_beside_an_idle_worker_while_another_is_stuck_fails(build: Any) -> None:
     waiting = (build.event(READY, 10, worker=3), build.event(ENQUEUE, 20, call=9), build.event(DONE, 500, call=9))
     found = Independence(epsilon_s=0.1).check(beside(build, end=62, events=waiting))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("a call waited for 0.480 s beside the idle worker 3",)
+    assert found.examples == ("a call waited for 0.480 s although worker 3 was idle, while another worker was stuck",)
 
 
 def test_a_fault_makes_its_worker_stuck_from_its_moment_on(build: Any) -> None:

@@ -25,14 +25,14 @@ def test_a_worker_that_ended_before_the_close_fails(build: Any, kind: EventKind)
     events = [build.event(kind, 99, worker=1, detail="with its client")]
     found = StableWorkers().check(build.history(build.op(0, pid=101), events=events, close_began=100))
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("worker 1 ended before the close: with its client",)
+    assert found.examples == ("worker 1 ended before the pool was closed: with its client",)
 
 
 def test_more_processes_than_workers_fail(build: Any) -> None:
     ops = tuple(build.op(n, pid=100 + n) for n in range(3))
     found = StableWorkers().check(build.history(*ops, close_began=100))
     assert found.verdict is Verdict.FAIL
-    assert found.claim == "3 processes served; the pool has 2"
+    assert found.claim == "3 processes served calls, but the pool has 2 workers"
 
 
 def test_without_a_close_the_workers_end_is_unknown(build: Any) -> None:
@@ -63,7 +63,7 @@ def test_a_worker_that_only_the_close_ended_was_not_replaced(build: Any) -> None
     history = build.history(*victims(build, 102), events=events, close_began=100)
     found = Replaced(label="slow").check(history)
     assert found.verdict is Verdict.FAIL
-    assert found.examples == ("process 101 was not ended after call 0",)
+    assert found.examples == ("process 101 was still alive after call 0",)
 
 
 def test_a_victim_without_a_known_worker_is_unknown(build: Any) -> None:
@@ -88,7 +88,7 @@ def test_a_replacement_that_starts_as_its_predecessor_is_reaped_passes(build: An
 def test_a_replacement_that_starts_while_its_predecessor_lives_fails(build: Any) -> None:
     found = LiveBound().check(build.history(events=lives(build, (0, 50), (0, None), (49, None))))
     assert found.verdict is Verdict.FAIL
-    assert found.claim == "3 workers lived at once; the limit is 2"
+    assert found.claim == "3 workers lived at the same time; the limit is 2"
 
 
 def test_the_limit_may_be_given(build: Any) -> None:
@@ -114,4 +114,4 @@ def test_every_kind_must_land(build: Any) -> None:
     checker = FaultLanded(kinds=(FaultKind.KILL, FaultKind.STOP))
     found = checker.check(build.history(faults=[build.fault(FaultKind.KILL)]))
     assert found.verdict is Verdict.UNKNOWN
-    assert found.claim == "the fault stop never landed"
+    assert found.claim == "these kinds of faults were never in effect: stop"

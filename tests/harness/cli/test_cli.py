@@ -73,7 +73,7 @@ def test_a_comparison_of_two_good_pools_is_safe_and_leaves_all_reports(
 ) -> None:
     assert main(["compare", write(TINY), "--out", "kept"]) == 0
     told = capsys.readouterr()
-    assert told.out.startswith("SAFE: v2 for v1\n")
+    assert told.out.startswith("SAFE: v2 replacing v1\n")
     assert "report: kept/report.html" in told.out
     assert "tiny (execute, not observed) on v2: pass" in told.err
     kept = tmp_path / "kept"
@@ -98,7 +98,7 @@ def test_a_comparison_of_two_good_pools_is_safe_and_leaves_all_reports(
 def test_an_undeclared_failure_is_unsafe(write: Write, capsys: Capture) -> None:
     assert main(["compare", write(FAILING), "-q"]) == 1
     told = capsys.readouterr()
-    assert told.out.startswith("UNSAFE: v2 for v1\n")
+    assert told.out.startswith("UNSAFE: v2 replacing v1\n")
     assert "failing: v2, face execute, not observed fails one_outcome" in told.out
     assert told.err == ""
 
@@ -115,14 +115,14 @@ def test_run_shows_findings_and_exits_by_the_verdict(write: Write, capsys: Captu
     assert "tiny on v1, face execute, not observed, seed 1: pass" in told
     assert "failing on v1, face execute, not observed, seed 1: fail\n" in told
     assert "declared on v1, face execute, not observed, seed 1: fail, as declared" in told
-    assert "as declared: it never did" in told
+    assert "declared beforehand: it never did" in told
     folder = next(Path("kept").glob("declared-v1-*"))
     assert main(["analyze", str(folder)]) == 0
     assert main(["report", str(folder)]) == 1
     capsys.readouterr()
     assert main(["run", write(DECLARED.replace("reason=", "until='2020-01-01', reason=")), "--pool", "v1", "-q"]) == 1
     told = capsys.readouterr().out
-    assert "warning: one_outcome: its declaration ran out on 2020-01-01: it never did" in told
+    assert "warning: one_outcome: the declaration of this failure ran out on 2020-01-01: it never did" in told
     assert "as declared" not in told
     assert main(["run", write(OPEN), "-q", "--json"]) == 3
     told = json.loads(capsys.readouterr().out)
@@ -144,14 +144,14 @@ def test_a_pool_of_ones_own_is_named_by_its_factory(
     name = "tiny-my_pools_of_cli_Mine-1"
     assert {folder.name for folder in Path("kept").iterdir()} == {name, f"{name}-unobserved"}
     assert main(["compare", "mine.py", "--baseline", "v2", "--candidate", "my_pools_of_cli:Mine", "-q"]) == 0
-    assert capsys.readouterr().out.startswith("SAFE: my_pools_of_cli:Mine for v2\n")
+    assert capsys.readouterr().out.startswith("SAFE: my_pools_of_cli:Mine replacing v2\n")
 
 
 def test_a_difference_that_was_declared_and_not_seen_is_a_warning_on_every_way_out(
     write: Write, capsys: Capture
 ) -> None:
     file = write(DECLARED.replace("(NEVER, *CORE)", "(OneOutcome(), *CORE)"))
-    told = "declared: v1 was declared to fail one_outcome, and did not"
+    told = "declared: v1 was declared to fail one_outcome, but did not fail it"
     assert main(["run", file, "--pool", "v1", "-q"]) == 0
     assert f"warning: {told}" in capsys.readouterr().out
     assert main(["run", file, "--pool", "v1", "-q", "--json"]) == 0
@@ -168,20 +168,20 @@ def test_a_difference_that_was_declared_and_not_seen_is_a_warning_on_every_way_o
         (["compare", "paralel_calls"], "there is no scenario 'paralel_calls'; did you mean 'parallel_calls'?"),
         (["compare", "nowhere.py"], "there is no file nowhere.py"),
         (["compare", "--candidate", "v3"], "there is no pool 'v3'; there are v1, v2"),
-        (["compare", "--workers", "0"], "--workers 0: a whole number from 1 to 1024"),
-        (["compare", "--jobs", "65"], "--jobs 65: a whole number from 1 to 64"),
-        (["run", "--clients", "1025"], "--clients 1025: a whole number from 1 to 1024"),
-        (["run", "--seed", "-1"], "--seed -1: a whole number from 0 to 4294967295"),
+        (["compare", "--workers", "0"], "--workers 0: must be a whole number from 1 to 1024"),
+        (["compare", "--jobs", "65"], "--jobs 65: must be a whole number from 1 to 64"),
+        (["run", "--clients", "1025"], "--clients 1025: must be a whole number from 1 to 1024"),
+        (["run", "--seed", "-1"], "--seed -1: must be a whole number from 0 to 4294967295"),
         (
             ["compare", "--workers", "many"],
             "--workers 'many': a whole number is expected (Worker processes of each pool, 1 to 1024)",
         ),
         (["compare", "--seed", "1.5"], "--seed '1.5': a whole number is expected"),
         (["bench", "--margin", "x"], "--margin 'x': a number is expected"),
-        (["bench", "--margin", "5"], "--margin 5: a number from 0.001 to 1; 5 % is 0.05"),
-        (["bench", "--block-seconds", "0"], "--block-seconds 0: a number from 0.01 to 600"),
-        (["bench", "--call", ""], "the call '': a command and a JSON object"),
-        (["bench", "--call", "sleeep {}"], "--call 'sleeep {}': v1 answers: unknown command"),
+        (["bench", "--margin", "5"], "--margin 5: must be a number from 0.001 to 1; 5 % is 0.05"),
+        (["bench", "--block-seconds", "0"], "--block-seconds 0: must be a number from 0.01 to 600"),
+        (["bench", "--call", ""], "the call '': expected a command and a JSON object"),
+        (["bench", "--call", "sleeep {}"], "--call 'sleeep {}': v1 answered with an error: unknown command"),
         (["bench", "--out", "taken"], "--out taken: there is a file of that name"),
         (["bench", "--out", "taken/in"], "--out taken/in: the folder cannot be made"),
         (["sweep", "--out", "taken"], "--out taken: there is a file of that name"),
@@ -193,7 +193,10 @@ def test_a_difference_that_was_declared_and_not_seen_is_a_warning_on_every_way_o
         (["baseline", "save", "x", "--from", "nofile"], "--from nofile: there is no such file"),
         (["baseline", "save", "../x"], "the baseline's name '../x'"),
         (["baseline", "check", "x", "--from", "nofile"], "there is no baseline 'x'"),
-        (["history", "--metric", "p95"], "--metric 'p95': one of throughput, p10, p50, p90, p99; did you mean 'p99'?"),
+        (
+            ["history", "--metric", "p95"],
+            "--metric 'p95': must be one of throughput, p10, p50, p90, p99; did you mean 'p99'?",
+        ),
         (["migrate", "start", "--state", "none/x.json"], "--state none/x.json: there is no folder"),
         (["migrate", "validate", "--docs", "nodir"], "--docs nodir: there is no such folder"),
         (["migrate", "canary", "abc"], "percent 'abc': a whole number is expected"),
@@ -241,7 +244,7 @@ def test_a_fault_of_the_tool_is_one_line_and_no_traceback(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("poolproof.harness.cli.commands.machine.examine", break_down)
     assert main(["doctor"]) == 4
-    assert capsys.readouterr().err == "poolproof: a fault of poolproof itself: RuntimeError: planted | here\n"
+    assert capsys.readouterr().err == "poolproof: internal error (a bug in poolproof): RuntimeError: planted | here\n"
 
 
 @pytest.mark.parametrize(
@@ -271,7 +274,7 @@ def test_list_tells_the_scenarios_of_every_suite_or_of_one(capsys: Capture) -> N
     assert main(["list", "scenarios", "--suite", "dsp"]) == 2
     assert "there is no suite 'dsp'; there are default, dspy" in capsys.readouterr().err
     assert main(["list", "pools", "--suite", "dspy"]) == 2
-    assert "only scenarios are in suites, not pools" in capsys.readouterr().err
+    assert "only scenarios belong to suites; pools do not" in capsys.readouterr().err
 
 
 def test_ps_and_reap_know_the_pools_of_this_machine(
@@ -288,7 +291,7 @@ def test_ps_and_reap_know_the_pools_of_this_machine(
         assert record["owner_alive"] is True
         assert len(record["worker_pids"]) == 1
         assert main(["reap"]) == 0
-        assert capsys.readouterr().out == "nothing to reap\n"
+        assert capsys.readouterr().out == "nothing to do: every pool's owner is alive\n"
         assert pool.execute("echo", {"value": 1}) == 1
 
 
@@ -342,7 +345,7 @@ def test_a_failed_run_is_replayed_and_shrunk(write: Write, capsys: Capture) -> N
     told = capsys.readouterr().out
     replay = f"poolproof run {Path('mine.py').resolve()}::exits --pool v2 --seed 1 --workers 2 --clients 2"
     replay += " --face execute --not-observed"
-    assert f"      again: {replay}\n" in told
+    assert f"      to run it again: {replay}\n" in told
     assert main([*shlex.split(replay)[1:], "-q"]) == 1
     capsys.readouterr()
     bounds = ["--repeats", "1", "--max-runs", "12"]
@@ -350,8 +353,8 @@ def test_a_failed_run_is_replayed_and_shrunk(write: Write, capsys: Capture) -> N
     told, progress = capsys.readouterr()
     assert "one_outcome of exits on v2, seed 1: 3 → 1 ops, 2 → 1 clients, 0 → 0 faults, 2 → 1 workers\n" in told
     assert "reproduces in 1 of 1 runs (95 % interval 21% to 100%)" in told
-    assert "run 1: the whole plan: shows" in progress
-    again = shlex.split(told.splitlines()[-1].removeprefix("again: "))
+    assert "run 1: the whole plan: fails" in progress
+    again = shlex.split(told.splitlines()[-1].removeprefix("to run it again: "))
     assert main([*again[1:], "-q"]) == 1
     assert "call 0 (exit) ended as WorkerCrashed" in capsys.readouterr().out
 
@@ -362,7 +365,7 @@ def test_a_failed_run_is_replayed_and_shrunk(write: Write, capsys: Capture) -> N
         (["no_such_folder"], "there is no no_such_folder"),
         (["kept/tiny-v2-1"], "the run of 'tiny' on v2 has no failure to shrink"),
         (["kept/tiny-v2-1", "--max-runs", "10"], "--max-runs 10: --repeats 5 takes 10 of them"),
-        (["kept/tiny-v2-1", "--repeats", "0"], "--repeats 0: a number from 1 to 1000"),
+        (["kept/tiny-v2-1", "--repeats", "0"], "--repeats 0: must be a number from 1 to 1000"),
     ],
 )
 def test_what_cannot_be_shrunk_is_told(write: Write, capsys: Capture, arguments: list[str], told: str) -> None:
@@ -404,7 +407,7 @@ def test_open_shows_the_report_and_writes_it_if_it_is_missing(
 def test_less_than_the_declared_minimum_is_inconclusive(write: Write, capsys: Capture) -> None:
     file = write(TINY)
     assert main(["compare", file, "--out", "few", "--quiet", "--least-cells", "2"]) == 3
-    assert "1 cells of fault × workload × configuration were passed" in capsys.readouterr().out
+    assert "1 cells (combinations of fault, workload and configuration) were passed" in capsys.readouterr().out
     for option, value in (("--least-cells", "-1"), ("--least-lines", "101"), ("--least-lines", "50")):
         assert main(["compare", file, option, value]) == 2
         assert f"{option} {value}" in capsys.readouterr().err

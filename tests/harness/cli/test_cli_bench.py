@@ -57,7 +57,7 @@ def test_a_bench_is_kept_shown_saved_checked_and_remembered(
     code = main(["bench", *SHORT, "--out", "b", "--budget", "v2.errors <= v1.errors"])
     shown = capsys.readouterr().out
     assert code in (0, 1, 3)
-    assert "v2 beside v1, short_calls" in shown
+    assert "v2 against v1, workload short_calls" in shown
     assert "budget pass: v2.errors <= v1.errors" in shown
     assert "kept: b/bench.json" in shown
     told = json.loads((here / "b" / "bench.json").read_text())
@@ -80,7 +80,7 @@ def test_a_bench_is_kept_shown_saved_checked_and_remembered(
 
     slower(here / "b" / "bench.json", here / "slow.json")
     assert main(["baseline", "check", "main", "--from", "slow.json"]) == 3
-    assert "once is not enough" in capsys.readouterr().err
+    assert "one measurement does not prove it" in capsys.readouterr().err
     assert main(["baseline", "check", "main", "--from", "slow.json", "--from", "b"]) == 3
     assert main(["baseline", "check", "main", "--from", "slow.json", "--from", "slow.json"]) == 1
     capsys.readouterr()
@@ -105,10 +105,10 @@ def test_a_bench_is_kept_shown_saved_checked_and_remembered(
         (["bench", "--budget", "v3.p99 < 1ms"], "column 1: there is no pool 'v3' in this bench; there are v1, v2"),
         (["bench", "--load", "poison:3"], "the load 'poison:3'"),
         (["bench", "--candidate", "slower:0"], "slower:PERCENT"),
-        (["bench", "--clients", "0"], "--clients 0: a whole number from 1 to 1024"),
+        (["bench", "--clients", "0"], "--clients 0: must be a whole number from 1 to 1024"),
         (["bench", "--rounds", "0"], "rounds 0"),
         (["bench", "nothing"], "nothing"),
-        (["bench", "worker_crash"], "inflicts faults"),
+        (["bench", "worker_crash"], "injects faults"),
         (["bench", "--call", "sleep []"], "a command and a JSON object"),
         (["sweep", "--workers", "0"], "--workers '0'"),
         (["sweep", "--workers", "none", "--clients", "none"], "at least one size"),
@@ -134,6 +134,6 @@ def test_the_bench_puts_itself_to_the_test(here: Path, capsys: Capture) -> None:
     assert main(["bench", *SHORT, "--check-yourself", "1", "--out", "c"]) in (0, 1)
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["equal", "planted"]
-    assert all("of 1 quick benches" in line for line in lines)
+    assert all("of 1 quick measurements" in line for line in lines)
     told = json.loads((here / "c" / "alarms.json").read_text())
     assert [len(check["repetitions"]) for check in told] == [1, 1]

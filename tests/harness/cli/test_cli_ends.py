@@ -88,7 +88,7 @@ def test_an_interrupt_exits_130_keeps_what_was_recorded_and_leaves_nobody(
     running.process.send_signal(signal.SIGINT)
     _, told = running.process.communicate(timeout=HANG_GUARD_S)
     assert running.process.returncode == 130
-    assert told.splitlines()[-1] == f"poolproof: interrupted; what was recorded is in {running.out}"
+    assert told.splitlines()[-1] == f"poolproof: interrupted; the runs recorded so far are in {running.out}"
     assert running.survivors(GONE_WITHIN_S) == []
     for folder in (running.out / "runs").iterdir():
         assert main(["analyze", str(folder)]) == 3
@@ -117,6 +117,6 @@ def test_a_killed_family_leaves_pools_that_reap_clears(
     assert len(listed) == 2
     assert all("\tgone\t" in line for line in listed)
     assert main(["reap"]) == 0
-    assert capsys.readouterr().out.count(" is gone; workers ended: ") == 2
+    assert capsys.readouterr().out.count(" has died; workers ended: ") == 2
     assert main(["ps"]) == 0
     assert capsys.readouterr().out == ""

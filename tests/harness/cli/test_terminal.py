@@ -102,7 +102,7 @@ def test_a_result_shows_its_verdict_findings_reasons_and_examples() -> None:
     told = file.getvalue()
     assert "s on v1, face execute, observed, seed 7: fail, as declared" in told
     assert "overlap: at most [1] worked" in told
-    assert "as declared: one manager" in told
+    assert "declared beforehand: one manager" in told
     assert "[red]call 3[/red]" in told
     assert "hidden" not in told
     assert "a trouble" in told

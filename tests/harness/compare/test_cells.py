@@ -58,7 +58,7 @@ def test_less_than_the_minimum_is_told() -> None:
     rows = [_row("a"), _row("b", Verdict.UNKNOWN, "kill")]
     assert shortfalls(rows, None, Minimum()) == ()
     assert shortfalls(rows, cover, Minimum(cells=1, lines=40.0)) == ()
-    assert "1 cells of fault" in shortfalls(rows, None, Minimum(cells=2))[0]
+    assert "1 cells (combinations of fault" in shortfalls(rows, None, Minimum(cells=2))[0]
     assert "no coverage was measured" in shortfalls(rows, None, Minimum(lines=1.0))[0]
     assert "40.0 % of the candidate's lines" in shortfalls(rows, cover, Minimum(lines=41.0))[0]
 

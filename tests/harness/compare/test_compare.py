@@ -271,7 +271,7 @@ def test_two_real_pools_that_differ_undeclared_are_unsafe_and_declared_are_safe(
     declared = tiny(**fields, intended_differences=(reason,))
     judged = assemble([declared], results, ("v1", "v2"), Request(), machine=machine, duration_s=1.0)
     assert judged.decision is Decision.SAFE
-    assert "v1 fails tiny as declared: serial by design" in judged.reasons
+    assert "v1 fails tiny, as declared beforehand: serial by design" in judged.reasons
 
 
 def test_real_jobs_of_a_users_scenario_are_compared_and_judged_again_from_disk(

@@ -90,7 +90,7 @@ SKIPPED_V2 = result("v2", skipped="v2 lacks kill")
 def test_two_pools_that_pass_everything_are_safe(decide: Judge) -> None:
     judged = decide(GOOD_V1, GOOD_V2, answers=Answers(compared=7))
     assert judged.decision is Decision.SAFE
-    assert judged.reasons[0] == "v2 passes its one scenario"
+    assert judged.reasons[0] == "v2 passes the one scenario that was run"
     assert "7 operations were compared" in judged.reasons[1]
     assert judged.warnings == ()
 
@@ -98,14 +98,17 @@ def test_two_pools_that_pass_everything_are_safe(decide: Judge) -> None:
 def test_a_declared_weakness_of_the_baseline_is_the_case_for_the_migration(decide: Judge) -> None:
     judged = decide(BAD_V1, GOOD_V2, ("v1", "fifo"))
     assert judged.decision is Decision.SAFE
-    assert "v1 fails tiny as declared: v1 is so" in judged.reasons
+    assert "v1 fails tiny, as declared beforehand: v1 is so" in judged.reasons
     assert judged.warnings == ()
 
 
 def test_a_weakness_of_the_baseline_that_nobody_declared_is_unsafe(decide: Judge) -> None:
     judged = decide(BAD_V1, GOOD_V2)
     assert judged.decision is Decision.UNSAFE
-    assert "v1, face execute, observed, the baseline, fails fifo, undeclared" in judged.reasons[0]
+    assert (
+        "v1, face execute, observed, the baseline, fails fifo, and the scenario does not declare it"
+        in judged.reasons[0]
+    )
 
 
 @pytest.mark.parametrize("declared", [("v2", "fifo"), ("v1", "overlap")])
@@ -132,8 +135,8 @@ def test_the_weak_pool_may_not_replace_the_strong_one(decide: Judge) -> None:
 def test_a_pool_with_a_declared_weakness_may_replace_its_like(decide: Judge) -> None:
     judged = decide(BAD_V1, BAD_V1, ("v1", "fifo"))
     assert judged.decision is Decision.SAFE
-    assert judged.reasons[0] == "v1 fails nothing in 1 scenarios that v1 does not fail too"
-    assert not any("passes each" in reason for reason in judged.reasons)
+    assert judged.reasons[0] == "v1 fails only what v1 fails too, in 1 scenarios"
+    assert not any("passes all" in reason for reason in judged.reasons)
 
 
 def test_a_failure_of_both_that_nobody_declared_is_unsafe(decide: Judge) -> None:
@@ -144,14 +147,14 @@ def test_a_failure_of_both_that_nobody_declared_is_unsafe(decide: Judge) -> None
 def test_unknown_is_never_safe(decide: Judge, baseline: RunResult, candidate: RunResult) -> None:
     judged = decide(baseline, candidate, ("v1", "fifo"), ("v2", "fifo"))
     assert judged.decision is Decision.INCONCLUSIVE
-    assert any("cannot tell" in reason for reason in judged.reasons)
+    assert any("could not decide" in reason for reason in judged.reasons)
 
 
 def test_what_is_unsafe_is_told_before_what_is_unknown(decide: Judge) -> None:
     judged = decide(BLIND_V1, BAD_V2)
     assert judged.decision is Decision.UNSAFE
     assert "v2, face execute, observed fails fifo" in judged.reasons[0]
-    assert "v1, face execute, observed: fifo cannot tell" in judged.reasons[1]
+    assert "v1, face execute, observed: the checker fifo could not decide" in judged.reasons[1]
 
 
 def test_a_run_with_trouble_is_inconclusive_though_its_findings_pass(decide: Judge) -> None:
@@ -164,7 +167,7 @@ def test_a_run_with_trouble_is_inconclusive_though_its_findings_pass(decide: Jud
 def test_a_run_in_which_nothing_was_checked_is_inconclusive(decide: Judge) -> None:
     judged = decide(GOOD_V1, result("v2"))
     assert judged.decision is Decision.INCONCLUSIVE
-    assert judged.reasons == ("tiny on v2, face execute, observed: nothing was checked",)
+    assert judged.reasons == ("tiny on v2, face execute, observed: no checker was asked",)
 
 
 @pytest.mark.parametrize(("baseline", "candidate"), [(SKIPPED_V1, GOOD_V2), (GOOD_V1, SKIPPED_V2)])
@@ -173,7 +176,7 @@ def test_a_scenario_that_one_pool_skipped_is_inconclusive(
 ) -> None:
     judged = decide(baseline, candidate)
     assert judged.decision is Decision.INCONCLUSIVE
-    assert "was run on one pool only" in judged.reasons[0]
+    assert "was run on one of the two pools only" in judged.reasons[0]
     assert "lacks kill" in judged.reasons[0]
 
 
@@ -185,7 +188,7 @@ def test_a_scenario_that_both_pools_skipped_is_a_warning(tiny: Callable[..., Any
     ]
     judged = judge(rows)
     assert judged.decision is Decision.SAFE
-    assert judged.reasons[0] == "v2 passes its one scenario"
+    assert judged.reasons[0] == "v2 passes the one scenario that was run"
     assert judged.warnings == ("other was not run: v2 lacks kill",)
 
 
@@ -202,7 +205,7 @@ def test_no_scenario_at_all_is_inconclusive() -> None:
 def test_a_difference_that_was_declared_and_not_seen_is_a_warning(decide: Judge) -> None:
     judged = decide(GOOD_V1, GOOD_V2, ("v1", "fifo"))
     assert judged.decision is Decision.SAFE
-    assert judged.warnings == ("tiny: v1 was declared to fail fifo, and did not",)
+    assert judged.warnings == ("tiny: v1 was declared to fail fifo, but did not fail it",)
 
 
 def test_a_pool_that_did_not_run_is_not_expected_to_fail(decide: Judge) -> None:
@@ -213,13 +216,16 @@ def test_a_pool_that_did_not_run_is_not_expected_to_fail(decide: Judge) -> None:
 def test_answers_that_differ_undeclared_are_unsafe(decide: Judge) -> None:
     judged = decide(GOOD_V1, GOOD_V2, answers=WRONG)
     assert judged.decision is Decision.UNSAFE
-    assert "an undeclared difference in answers: 1 of 9 answers differ: operation 3" in judged.reasons[0]
+    assert (
+        "the answers differ, and the scenario does not declare it: 1 of 9 answers differ: operation 3"
+        in judged.reasons[0]
+    )
 
 
 def test_answers_that_were_declared_to_differ_are_part_of_the_case(decide: Judge) -> None:
     judged = decide(GOOD_V1, GOOD_V2, answer_entry(label="one"), answers=WRONG)
     assert judged.decision is Decision.SAFE
-    assert "v1 fails tiny as declared: v1 is so" in judged.reasons
+    assert "v1 fails tiny, as declared beforehand: v1 is so" in judged.reasons
 
 
 def test_a_slow_candidate_is_unsafe(decide: Judge) -> None:
@@ -282,7 +288,7 @@ def test_an_entry_for_answers_excuses_the_operations_that_it_names(decide: Judge
 def test_an_entry_for_answers_excuses_no_others(decide: Judge, fields: dict[str, Any]) -> None:
     judged = decide(GOOD_V1, GOOD_V2, answer_entry(**fields), answers=WRONG)
     assert judged.decision is Decision.UNSAFE
-    assert "an undeclared difference in answers" in judged.reasons[0]
+    assert "the answers differ, and the scenario does not declare it" in judged.reasons[0]
     assert ("ran out on 2026-06-29" in judged.reasons[0]) == ("until" in fields)
 
 
@@ -293,7 +299,7 @@ def test_one_excused_operation_does_not_hide_another(decide: Judge) -> None:
         GOOD_V1, GOOD_V2, answer_entry(label="one"), answers=Answers(compared=9, differences=(first, second))
     )
     assert judged.reasons == (
-        "tiny: an undeclared difference in answers: 1 of 9 answers differ: operation 4 (get): bad",
+        "tiny: the answers differ, and the scenario does not declare it: 1 of 9 answers differ: operation 4 (get): bad",
     )
 
 
@@ -305,9 +311,10 @@ def test_an_entry_counts_up_to_its_last_day_and_says_so_when_it_has_run_out(deci
     judged = decide(BAD_V1, GOOD_V2, entry("2026-06-29"))
     assert judged.decision is Decision.UNSAFE
     assert judged.reasons == (
-        "tiny: v1, face execute, observed, the baseline, fails fifo, undeclared (a scenario's intended_differences "
+        "tiny: v1, face execute, observed, the baseline, fails fifo, and the scenario does not declare it (its "
+        "intended_differences "
         "may declare it): "
-        "fifo claims fail (its declaration ran out on 2026-06-29: v1 is so)",
+        "fifo claims fail (the declaration of this failure ran out on 2026-06-29: v1 is so)",
     )
     assert decide(BAD_V1, GOOD_V2, entry("2026-06-29"), entry("2026-12-31")).decision is Decision.SAFE
 
@@ -316,7 +323,7 @@ def test_answers_that_were_declared_to_differ_and_do_not_are_a_warning(decide: J
     entry = answer_entry(label="gone", kind=DifferenceKind.VALUE, until="2026-01-01")
     judged = decide(GOOD_V1, GOOD_V2, entry, answers=Answers(compared=4))
     assert judged.warnings == (
-        "tiny: v1 was declared to answer otherwise where the label is 'gone' in value, and did not; "
+        "tiny: v1 was declared to give different answers where the label is 'gone' in value, but gave none; "
         "the declaration ran out on 2026-01-01",
     )
     assert decide(GOOD_V1, GOOD_V2, entry).warnings == (), "nothing was compared"
@@ -331,10 +338,10 @@ def test_a_hook_that_broke_leaves_the_comparison_undecided(decide: Judge) -> Non
 def test_operations_that_hooks_left_out_are_told(decide: Judge) -> None:
     judged = decide(GOOD_V1, GOOD_V2, answers=Answers(compared=4, ignored=2))
     assert "4 operations were compared between the pools" in judged.reasons[1]
-    assert judged.reasons[1].endswith("; 2 more were left out by the scenarios' own hooks")
+    assert judged.reasons[1].endswith("; 2 more answers were left out, as the scenarios' comparing hooks demand")
 
 
 def test_a_part_of_the_scenarios_is_not_said_to_be_all(tiny: Callable[..., Any]) -> None:
     compared = compare_scenario(tiny(), GOOD_V1, GOOD_V2, Answers(compared=7), today=TODAY)
     assert judge([compared], total=39).reasons[0] == "v2 passes 1 of 39 scenarios; only this one ran"
-    assert judge([compared], total=1).reasons[0] == "v2 passes its one scenario"
+    assert judge([compared], total=1).reasons[0] == "v2 passes the one scenario that was run"

@@ -45,7 +45,7 @@ def test_times_and_pids_are_not_compared_but_what_is_echoed_is(build: Any) -> No
 
 def test_another_outcome_is_a_difference(build: Any) -> None:
     found = compared(build, build.op(0), build.op(0, outcome="CallTimeout", value=None))
-    assert texts(found) == ("operation 0 (echo): result became CallTimeout",)
+    assert texts(found) == ("operation 0 (echo): the outcome result became CallTimeout",)
 
 
 def test_the_text_of_a_command_error_is_an_answer(build: Any) -> None:
@@ -65,7 +65,7 @@ def test_an_operation_that_only_one_pool_made_is_a_difference_on_either_side(bui
     for pair in ((both, one), (one, both)):
         found = compare_answers(*pair)
         assert found.compared == 1
-        assert texts(found) == ("operation 1 (echo) was not made on both pools",)
+        assert texts(found) == ("operation 1 (echo) was made on one of the two pools only",)
 
 
 def test_an_operation_of_another_command_is_not_compared(build: Any) -> None:
@@ -139,4 +139,4 @@ def test_a_hook_that_breaks_leaves_its_pair_undecided_and_no_other(build: Any) -
     history = build.history(build.op(0, value="7"), build.op(1, value=None))
     found = compare_answers(history, history, Comparing(clean=lambda op: {"7": 7}[op.value]))
     assert (found.compared, found.differences) == (1, ())
-    assert found.undecided == ("operation 1 (echo): a comparing hook broke: KeyError: None",)
+    assert found.undecided == ("operation 1 (echo): a comparing hook of the scenario raised an error: KeyError: None",)

@@ -48,7 +48,11 @@ def decide(tiny: Callable[..., Any]) -> Callable[..., Judgement]:
 def test_good_runs_are_safe_and_counted(decide: Callable[..., Judgement]) -> None:
     judged = decide(made("v2", observed=True), made("v2", face="asyncio"))
     assert judged.decision is Decision.SAFE
-    assert judged.reasons[0] == "v2 passes its one scenario, in 3 runs: as shipped, observed, and through 2 faces"
+    assert (
+        judged.reasons[0]
+        == "v2 passes the one scenario that was run, in 3 runs: without an observer (as shipped), with one, and "
+        "through 2 ways to call the pool (faces)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,9 @@ def test_a_failure_in_one_of_many_runs_is_unsafe_and_named(
 def test_what_one_run_cannot_tell_is_inconclusive(decide: Callable[..., Judgement]) -> None:
     judged = decide(made("v2", Verdict.UNKNOWN, face="stream"))
     assert judged.decision is Decision.INCONCLUSIVE
-    assert judged.reasons == ("tiny on v2, face stream, not observed: own_answer cannot tell: so it is",)
+    assert judged.reasons == (
+        "tiny on v2, face stream, not observed: the checker own_answer could not decide: so it is",
+    )
     broken = decide(made("v2", face="stream", trouble="it broke"))
     assert broken.reasons == ("tiny on v2, face stream, not observed: it broke",)
 
@@ -78,7 +84,9 @@ def test_a_checker_that_was_asked_in_no_run_is_not_passed(decide: Callable[..., 
     shipped = made("v2", unasked=("fifo",))
     judged = decide(main=shipped)
     assert judged.decision is Decision.INCONCLUSIVE
-    assert judged.reasons == ("tiny on v2: fifo was asked in no run, since it needs the pool's events",)
+    assert judged.reasons == (
+        "tiny on v2: the checker fifo was asked in no run, because it needs the events that a pool reports",
+    )
     assert decide(made("v2", checker="fifo", observed=True), main=shipped).decision is Decision.SAFE
 
 

@@ -182,7 +182,7 @@ def test_two_mocks_share_nothing() -> None:
 def test_a_test_is_told_why_it_is_not_run_at_a_depth() -> None:
     assert why_impossible(Backend.MOCK) == ""
     assert why_impossible(Backend.MOCK, allowed={Backend.REAL, Backend.WIRE}).startswith(
-        "it needs the depth real or wire;"
+        "the test needs the backend real or wire;"
     )
     assert why_impossible(Backend.WIRE, packages=("json",)) == "it needs json; at the depth wire the stand-in answers"
     assert why_impossible(Backend.REAL, packages=("json",)) == ""

@@ -61,7 +61,7 @@ def test_a_bad_frame_is_written_raw_before_the_answer(context: Context) -> None:
 
 @pytest.mark.parametrize("kind", ["pretty", None, 5, ["garbage"]])
 def test_a_bad_frame_of_an_unknown_kind_is_refused(context: Context, kind: object) -> None:
-    with pytest.raises(HandlerError, match="argument 'kind': one of garbage, oversize"):
+    with pytest.raises(HandlerError, match="argument 'kind': must be one of garbage, oversize"):
         _ask(context, "bad_frame", kind=kind)
     assert context.raw == []  # type: ignore[attr-defined]
 

@@ -152,14 +152,14 @@ def test_a_stopped_worker_that_the_pool_has_replaced_needs_no_continuing(stage: 
 def test_a_fault_after_the_victims_answer_did_not_land(stage: Theatre) -> None:
     child = stage.child()
     (record,) = stage.strike(KILL, begin=lambda: stage.send(child.pid, answered=True))
-    assert (record.landed, record.detail) == (False, "its call was over already")
+    assert (record.landed, record.detail) == (False, "the call had ended already")
     assert child.poll() is None, "it would have hit another call"
 
 
 def test_a_fault_whose_moment_never_came_did_not_land(stage: Theatre) -> None:
     stage.stop.set()
     (record,) = stage.strike(KILL)
-    assert (record.landed, record.detail) == (False, "the moment 'victim:sent' never came")
+    assert (record.landed, record.detail) == (False, "the moment for the fault ('victim:sent') never came")
 
 
 def test_a_fault_that_was_still_to_come_when_the_run_was_over_did_not_land(stage: Theatre) -> None:
@@ -173,7 +173,9 @@ def test_a_fault_that_was_still_to_come_when_the_run_was_over_did_not_land(stage
     nemesis.start()
     stage.stop.set()
     assert nemesis.join(LIMIT_S)
-    assert [(r.landed, r.detail) for r in stage.records()] == [(False, "the run was over before its moment")] * 2
+    assert [(r.landed, r.detail) for r in stage.records()] == [
+        (False, "the run ended before the moment for the fault")
+    ] * 2
     assert child.poll() is None
     assert stage.pool.closed == []
 
@@ -261,7 +263,7 @@ def test_a_fault_that_breaks_did_not_land(stage: Theatre, monkeypatch: pytest.Mo
 def test_no_stranger_is_ever_signalled(stage: Theatre) -> None:
     (record,) = stage.strike(KILL, begin=lambda: stage.send(os.getppid()))
     assert record.landed is False
-    assert "is no child of this one" in record.detail
+    assert "is not a child of this process" in record.detail
 
 
 def test_a_worker_that_is_gone_cannot_be_hurt(stage: Theatre) -> None:

@@ -70,7 +70,7 @@ def test_each_limit_that_is_missed_fails(build: Any) -> None:
     assert found.examples == (
         "after kill the first_ok_s is 0.150; the limit is 0.1",
         "after kill the full_size_s is 0.300; the limit is 0.2",
-        "after kill 1 calls had no answer; at most 0 may",
+        "after kill 1 calls got no answer; at most 0 calls may get none",
     )
 
 

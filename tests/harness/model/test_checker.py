@@ -29,7 +29,7 @@ class Breaking:
 def test_a_checker_that_breaks_is_unknown_with_the_reason(build: Any, error: Exception) -> None:
     found = run_checker(Breaking(error), build.history())
     assert found.verdict is Verdict.UNKNOWN
-    assert found.claim == f"the checker broke: {type(error).__name__}: {error}"
+    assert found.claim == f"the checker itself failed with an error: {type(error).__name__}: {error}"
     assert found.checker == "breaking"
 
 

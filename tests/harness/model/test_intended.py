@@ -17,12 +17,12 @@ def entry(**fields: Any) -> IntendedDifference:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"reason": " "}, "v1 in fifo has no reason"),
-        ({"until": "soon"}, "until 'soon' is no day as 2026-12-31"),
-        ({"until": "2026-13-01"}, "until '2026-13-01' is no day"),
-        ({"checker": "answers"}, "would excuse every answer: it needs a label or a kind"),
-        ({"label": "x"}, "a label and a kind are for 'answers' only"),
-        ({"kind": DifferenceKind.VALUE}, "a label and a kind are for 'answers' only"),
+        ({"reason": " "}, "v1 in fifo gives no reason"),
+        ({"until": "soon"}, "until 'soon' is not a date such as 2026-12-31"),
+        ({"until": "2026-13-01"}, "until '2026-13-01' is not a date"),
+        ({"checker": "answers"}, "would excuse every answer; give it a label or a kind"),
+        ({"label": "x"}, "only an entry for 'answers' may have a label or a kind"),
+        ({"kind": DifferenceKind.VALUE}, "only an entry for 'answers' may have a label or a kind"),
     ],
 )
 def test_an_impossible_entry_is_refused(fields: dict[str, Any], told: str) -> None:
@@ -36,7 +36,7 @@ def test_an_excuse_is_for_its_own_pool_and_checker_and_until_its_last_day() -> N
     assert find_excuse([kept], {"v2"}, "fifo", today="2026-01-01").reason == ""
     assert find_excuse([kept], {"v1"}, "other", today="2026-01-01").reason == ""
     old = find_excuse([kept], {"v1"}, "fifo", today="2027-01-01")
-    assert (old.reason, old.ran_out) == ("", "its declaration ran out on 2026-12-31: it is so")
+    assert (old.reason, old.ran_out) == ("", "the declaration of this failure ran out on 2026-12-31: it is so")
     assert find_excuse([kept, entry()], {"v1"}, "fifo", today="2027-01-01").reason == "it is so"
 
 
@@ -54,6 +54,6 @@ def test_an_answer_is_excused_by_label_and_kind() -> None:
 def test_what_did_not_show_is_told_for_its_pool_only() -> None:
     entries = [entry(), entry(pool="v2"), entry(checker="overlap", until="2025-01-01")]
     assert not_seen(entries, "v1", {"fifo"}, scenario="tiny", today="2026-01-01") == [
-        "tiny: v1 was declared to fail overlap, and did not; the declaration ran out on 2025-01-01"
+        "tiny: v1 was declared to fail overlap, but did not fail it; the declaration ran out on 2025-01-01"
     ]
     assert not_seen(entries, "v3", set(), scenario="tiny", today="2026-01-01") == []

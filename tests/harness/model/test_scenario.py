@@ -18,7 +18,7 @@ def test_a_name_that_is_no_name_is_refused(tiny: Callable[..., Any], name: str) 
 
 
 def test_a_scenario_without_checkers_is_refused(tiny: Callable[..., Any]) -> None:
-    with pytest.raises(UsageError, match="could not fail"):
+    with pytest.raises(UsageError, match="could never fail"):
         tiny(checkers=())
 
 

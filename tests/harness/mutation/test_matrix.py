@@ -98,7 +98,7 @@ def _made(what: Any, **way: Any) -> Any:
 def test_unknown_kills_nobody() -> None:
     matrix = build([mutant("m", "G1")], cell("m", g1="unknown"), cell(g1="pass"))
     assert matrix.rows[0].survived == (1,)
-    assert matrix.rows[0].why == "every checker was content"
+    assert matrix.rows[0].why == "every checker passed"
 
 
 def test_rates_are_over_mutants_and_seeds_and_the_worst_seed_decides() -> None:
@@ -129,7 +129,7 @@ def test_a_guarantee_is_shown_only_by_a_checker_that_decides_it() -> None:
     matrix = build([mutant("m", "G1", "G2")], cell("m", g1="pass", g2="fail", g3="fail"), cell(g1="pass", g2="pass"))
     assert matrix.rows[0].shows == ("G2",)
     assert matrix.guarantees == {"G1": (), "G2": ("v2.m",)}
-    assert matrix.shortcomings == ("no mutant shows that these are guarded: G1",)
+    assert matrix.shortcomings == ("no mutant was found that breaks these guarantees or undoes these fixes: G1",)
 
 
 def test_pools_are_told_apart() -> None:
@@ -156,7 +156,7 @@ def test_a_good_run_that_nobody_could_decide_leaves_the_whole_undecided() -> Non
 def test_a_declared_weakness_that_never_showed_is_told() -> None:
     matrix = build([], cell(pool="v1", g1="declared pass"), cell(pool="v1", scenario="t", g1="declared"))
     assert matrix.unseen == ("v1: s:g1",)
-    assert sentences(matrix)[-1] == "declared weaknesses that no run has shown: v1: s:g1"
+    assert sentences(matrix)[-1] == "declared weaknesses that no run showed: v1: s:g1"
     assert matrix.verdict is Verdict.PASS
 
 
@@ -182,5 +182,5 @@ def test_the_matrix_survives_json_and_markdown() -> None:
     assert "| G2 | **none** |" in text
     assert "| fix: init not filtered | v2.m |" in text
     assert "## False alarms" in text
-    assert "survived seed 1: every checker was content" in killers_text(matrix.rows[1])
+    assert "survived seed 1: every checker passed" in killers_text(matrix.rows[1])
     assert sentences(matrix)[0].startswith("detection: 50.0% of 2 mutants")

@@ -75,7 +75,7 @@ def _carry_out(scenario: str, pool: str, out: Path) -> RunResult:
     ("words", "told"),
     [
         (["--mutant", "lifo_qeue"], "did you mean 'lifo_queue'"),
-        (["--seeds", "0"], "--seeds 0: a whole number from 1 to 100"),
+        (["--seeds", "0"], "--seeds 0: must be a whole number from 1 to 100"),
         (["--jobs", "65"], "--jobs 65"),
     ],
 )

@@ -51,7 +51,7 @@ def test_a_crashed_item_is_reported_as_failed_and_so_not_missing() -> None:
 def test_every_disagreement_is_told() -> None:
     planned = {ONE.node: ONE, TWO.node: TWO}
     assert reconcile(planned, {ONE.node: RESULT}, {TWO.node: frozenset({"passed"})}) == [
-        "f.py::one[v2] was planned, and no outcome of it was reported; its result is on disk",
-        "f.py::two[v2] is reported as passed, and has no result",
+        "f.py::one[v2] was planned, but pytest received no outcome of it; its result is on disk",
+        "f.py::two[v2] is reported as passed, but has no result on disk",
     ]
-    assert reconcile({}, {ONE.node: RESULT}, {}) == ["f.py::one[v2] has a result, and was never planned"]
+    assert reconcile({}, {ONE.node: RESULT}, {}) == ["f.py::one[v2] has a result, but was never planned"]

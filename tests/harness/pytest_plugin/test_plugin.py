@@ -99,7 +99,7 @@ def test_what_cannot_be_decided_fails_too(session: pytest.Pytester) -> None:
     session.makepyfile(scenario_mine=OPEN)
     result = _run(session, "-k", "open")
     result.assert_outcomes(failed=2, deselected=2)
-    result.stdout.fnmatch_lines(["open on v1, seed 1: UNKNOWN", "*INCONCLUSIVE: v2 for v1*"])
+    result.stdout.fnmatch_lines(["open on v1, seed 1: UNKNOWN", "*INCONCLUSIVE: v2 replacing v1*"])
 
 
 def test_a_pool_that_lacks_a_capability_is_skipped_with_the_reason(session: pytest.Pytester) -> None:
@@ -113,7 +113,7 @@ def test_a_pool_that_lacks_a_capability_is_skipped_with_the_reason(session: pyte
     ("arguments", "told"),
     [
         (["--poolproof-pool", "v9"], "*--poolproof-pool: there is no pool 'v9'; there are v1, v2*"),
-        (["--poolproof-workers", "0"], "*--poolproof-workers 0: a whole number from 1 to 1024*"),
+        (["--poolproof-workers", "0"], "*--poolproof-workers 0: must be a whole number from 1 to 1024*"),
         (
             ["--poolproof-worker-command", "true"],
             "*--poolproof-worker-command: the worker command 'true' starts no worker*",
@@ -230,7 +230,9 @@ def test_answers_that_differ_fail_a_session_whose_items_all_pass(session: pytest
     result = _run(session)
     result.assert_outcomes(passed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["UNSAFE: v2 for v1", "*an undeclared difference in answers*"])
+    result.stdout.fnmatch_lines(
+        ["UNSAFE: v2 replacing v1", "*the answers differ, and the scenario does not declare it*"]
+    )
 
 
 def test_what_was_declared_and_not_seen_is_told_at_the_end(session: pytest.Pytester) -> None:
@@ -238,14 +240,14 @@ def test_what_was_declared_and_not_seen_is_told_at_the_end(session: pytest.Pytes
     for pools in (("v2",), ("v1", "v2")):
         result = _run(session, *(word for pool in pools for word in ("--poolproof-pool", pool)))
         assert result.ret == 0
-        result.stdout.fnmatch_lines(["*warning: declared: v2 was declared to fail one_outcome, and did not"])
+        result.stdout.fnmatch_lines(["*warning: declared: v2 was declared to fail one_outcome, but did not fail it"])
 
 
 def test_a_declaration_that_has_run_out_excuses_no_item(session: pytest.Pytester) -> None:
     session.makepyfile(scenario_mine=DECLARED.replace("reason=", "until='2020-01-01', reason="))
     result = _run(session, "--poolproof-pool", "v2")
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*its declaration ran out on 2020-01-01: it never did"])
+    result.stdout.fnmatch_lines(["*the declaration of this failure ran out on 2020-01-01: it never did"])
 
 
 ADAPTED = """
@@ -279,7 +281,7 @@ def test_the_fixture_adapter_runs_a_test_at_each_depth_or_says_why_not(session: 
             "*::test_anywhere[[]mock] PASSED*",
             "*::test_anywhere[[]wire-v2] PASSED*",
             "*::test_anywhere[[]real-v2] PASSED*",
-            "*SKIPPED*it needs the depth real; this is mock: no process*",
+            "*SKIPPED*the test needs the backend real; the current backend is mock: no process*",
             "*SKIPPED*no_such_package is not installed: pip install 'poolproof[[]no_such_package[]]'*",
         ]
     )
@@ -314,4 +316,6 @@ ANY = make("any_depth", OneOutcome(), depths=frozenset(Backend))
     )
     result = _run(session, "-v", "-rs", "--poolproof-pool", "v2", "--poolproof-adapter", depth)
     result.assert_outcomes(passed=1, skipped=1)
-    result.stdout.fnmatch_lines([f"*{item} PASSED*", f"*it needs the depth real; this is {depth}*"])
+    result.stdout.fnmatch_lines(
+        [f"*{item} PASSED*", f"*the test needs the backend real; the current backend is {depth}*"]
+    )

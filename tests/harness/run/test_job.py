@@ -131,7 +131,7 @@ def test_a_process_that_is_killed_leaves_a_folder_that_analyses_as_cut_off(
     job._process.kill()
     result = job.result(LIMIT_S)
     assert result.verdict is Verdict.UNKNOWN
-    assert "the run's process broke" in result.trouble
+    assert "the run's process failed" in result.trouble
     gone(*workers)
     (folder,) = out.iterdir()
     (scenario,) = find_scenarios([str(path)])
@@ -229,8 +229,8 @@ def test_an_answer_that_is_no_result_is_a_trouble(start: Callable[..., Job], pro
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ("exit 3", "the run's process broke: status 3"),
-        ("read order; echo first >&2; echo last >&2; exit 3", "the run's process broke: last"),
+        ("exit 3", "the run's process failed: status 3"),
+        ("read order; echo first >&2; echo last >&2; exit 3", "the run's process failed: last"),
     ],
 )
 def test_a_process_that_ends_without_an_answer_is_a_trouble(

@@ -48,7 +48,7 @@ def test_a_job_that_cannot_be_carried_out_says_why(server: JobServer, scenario: 
     gone = tmp_path / "out"
     gone.write_text("a file in the way")
     result = server.start_job(scenario, V2, Request(), gone).result(LIMIT_S)
-    assert "the run's process broke" in result.trouble
+    assert "the run's process failed" in result.trouble
     assert "out" in result.trouble
     assert result.verdict is Verdict.UNKNOWN
 

@@ -62,7 +62,7 @@ def test_what_is_no_plan_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no file"):
         find_scenarios([str(path)])
     path.write_text("{}")
-    with pytest.raises(RecordError, match=r"plan\.json is no plan: "):
+    with pytest.raises(RecordError, match=r"plan\.json is not a plan: "):
         find_scenarios([str(path)])
     write_plan(path, stored(schema_version="2.0"))
     with pytest.raises(RecordError, match=r"a plan of version 2\.0; this poolproof reads 1\.0"):

@@ -285,6 +285,6 @@ def test_what_a_pool_of_own_workers_cannot_do_is_skipped(tiny: Callable[..., Any
     slow = tiny(faults=(Fault(kind=FaultKind.SLOW_START, for_s=0.1),))
     assert (
         why_skipped(slow, subject, Request())
-        == "fake has workers of its own, so no fault of their start can be planted"
+        == "fake starts its own kind of workers, so no fault can be injected at their start"
     )
     assert why_skipped(slow, fake_subject(), Request()) == ""

@@ -106,14 +106,14 @@ def test_a_finding_that_shows_now_and_then_is_tried_more_often(shrink: Callable[
 def test_no_more_runs_are_made_than_allowed_and_the_rate_is_still_measured(shrink: Callable[..., Shrunk]) -> None:
     told = shrink(has_bad, runs=8, repeats=3)
     assert told.runs == 8
-    assert told.stopped == "the bound of 8 runs was reached"
+    assert told.stopped == "the limit of 8 runs was reached"
     assert told.after is not None
     assert told.after.total == 3
 
 
 def test_no_smaller_plan_is_begun_after_the_time(shrink: Callable[..., Shrunk]) -> None:
     told = shrink(has_bad, seconds=0.0, repeats=2)
-    assert (told.stopped, told.runs) == ("the bound of 0 s was reached", 4)
+    assert (told.stopped, told.runs) == ("the limit of 0 s was reached", 4)
     assert told.size_after == told.size_before
 
 
