@@ -11,15 +11,12 @@ from collections.abc import Sequence
 import msgspec
 
 from poolproof.harness.compare.cells import describe_configuration, describe_workload
-from poolproof.harness.compare.comparison import Difference, RunResult, ScenarioComparison, Speed
+from poolproof.harness.compare.comparison import MARGIN, Difference, RunResult, ScenarioComparison, Speed
 from poolproof.harness.compare.differential import Answers, OpDifference
 from poolproof.harness.model.checker import MAX_EXAMPLES
 from poolproof.harness.model.intended import ANSWERS, IntendedDifference, excuse_answer, find_excuse, not_seen, told_end
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Decision, Verdict
-
-MARGIN = 0.05
-"""The share of throughput that the candidate may lose and still count as no worse."""
 
 
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +142,7 @@ def judge(
 ) -> Judgement:
     """Decide over all scenarios and measured speeds; `troubles` are measurements that failed.
 
-    The candidate is too slow if the whole interval of its throughput ratio lies below 1 − MARGIN.
+    The candidate is too slow if the whole interval of its throughput ratio lies below its margin.
     """
     unsafe: list[str] = []
     unknown: list[str] = list(troubles)
@@ -153,9 +150,9 @@ def judge(
         unsafe += [f"a wrong answer in a timed block: {sentence}" for sentence in speed.wrong]
         if speed.wrong:
             continue
-        if speed.high < 1 - MARGIN:
+        if speed.too_slow:
             unsafe.append(f"{speed.scenario}: the candidate has {speed.ratio:.2f} times the baseline's {speed.metric}")
-        elif speed.low < 1 - MARGIN:
+        elif not speed.fast_enough:
             unknown.append(
                 f"{speed.scenario}: the {speed.metric} ratio lies between {speed.low:.2f} and {speed.high:.2f}, "
                 f"so a loss of {MARGIN:.0%} cannot be excluded"
