@@ -8,6 +8,7 @@ from poolproof.harness.bench.report import assemble
 from poolproof.harness.bench.statistics.claims import Claim
 from poolproof.harness.bench.statistics.regression import (
     changes_between,
+    claim_of_changes,
     compare_benches,
     confirm,
     machine_changes,
@@ -36,6 +37,27 @@ def test_once_is_not_enough(make: Any) -> None:
     assert Claim.WORSE in {change.claim for change in worse}
     assert Claim.WORSE not in {change.claim for change in confirm(worse, same)}
     assert confirm(worse, worse) == worse
+
+
+def test_what_slows_both_pools_alike_is_not_decided_and_its_own_slowness_beside_itself_is_worse(make: Any) -> None:
+    def bench(slower: float, **fields: Any) -> Any:
+        rounds = make.rounds(44, noise=0.005, drift=0.0)
+        for block in (block for around in rounds for block in around.values()):
+            block.p10_s *= slower
+        return make.bench(rounds, **fields)
+
+    changes = compare_benches(bench(1.0), bench(1.1))
+    assert {change.metric: change.claim for change in changes}["own p10"] is Claim.INCONCLUSIVE
+    assert claim_of_changes(changes) is Claim.INCONCLUSIVE
+    alike = {"baseline": "v2", "candidate": "v2"}
+    assert claim_of_changes(compare_benches(bench(1.0, **alike), bench(1.1, **alike))) is Claim.WORSE
+    assert claim_of_changes(compare_benches(bench(1.0, **alike), bench(1.0, **alike))) is Claim.NO_WORSE
+
+
+def test_thirty_microseconds_more_of_a_bare_call_are_worse(make: Any) -> None:
+    saved = make.bench(make.rounds(20, noise=0.02))
+    now = make.bench(make.rounds(20, noise=0.02, slower=1 + 30 / 150, seed=2))  # a bare call takes about 150 µs
+    assert claim_of_changes(compare_benches(saved, now)) is Claim.WORSE
 
 
 def test_another_machine_is_named_by_what_is_other(make: Any) -> None:
