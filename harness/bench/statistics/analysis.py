@@ -28,6 +28,7 @@ from poolproof.harness.bench.statistics.histogram import QUANTILES, middle_us, n
 from poolproof.harness.bench.statistics.metrics import (
     HIGHER_IS_BETTER,
     LEVELS,
+    MOST_NOISE,
     PRIMARY,
     TESTED_CLOSED,
     TESTED_OPEN,
@@ -55,8 +56,6 @@ MOST_ROUNDS = 1000
 """If more rounds than this were needed, the ratio lies at the margin itself."""
 LEAST_BLOCK_CALLS = 5
 """A block with fewer calls has no median of its own."""
-MOST_NOISE = 2.0
-"""If the control's noise exceeds this many margins, no metric is claimed to be no worse."""
 
 
 _ARMS_OF = {"baseline": ("baseline", "control"), "candidate": ("candidate",)}

@@ -14,7 +14,7 @@ import msgspec
 
 from poolproof.harness.bench.statistics.claims import Claim, overall
 from poolproof.harness.bench.statistics.figures import Bench, BenchReport, Estimate, MachineKey
-from poolproof.harness.bench.statistics.metrics import PRIMARY
+from poolproof.harness.bench.statistics.metrics import MOST_NOISE, PRIMARY
 
 OWN = "own p10"
 DESCRIBED = {
@@ -61,7 +61,10 @@ def work_changes(saved: Bench, now: Bench) -> tuple[str, ...]:
 
 
 def compare_benches(saved: Bench, now: Bench) -> tuple[Change, ...]:
-    """Compare each metric that has a ratio in both benches. Half intervals add up in quadrature, on the log scale."""
+    """Compare each metric that has a ratio in both benches. Half intervals add up in quadrature, on the log scale.
+
+    As in a bench, nothing is no worse where the control's noise exceeds two margins.
+    """
     before = {test.metric: test for test in saved.tests}
     found = []
     for test in now.tests:
@@ -69,7 +72,11 @@ def compare_benches(saved: Bench, now: Bench) -> tuple[Change, ...]:
         if old is None or old.ratio is None or test.ratio is None:
             continue
         sign = 1 if test.better == "lower" else -1
-        found.append(_change(now.work, test.metric, old.ratio, test.ratio, max(test.margin, old.margin), sign=sign))
+        margin = max(test.margin, old.margin)
+        change = _change(now.work, test.metric, old.ratio, test.ratio, margin, sign=sign)
+        if change.claim is Claim.NO_WORSE and math.log1p(margin) > MOST_NOISE * math.log1p(now.schedule.margin):
+            change = msgspec.structs.replace(change, claim=Claim.INCONCLUSIVE)
+        found.append(change)
     own = [_own(bench) for bench in (saved, now)]
     if own[0] is not None and own[1] is not None:
         change = _change(now.work, OWN, own[0], own[1], now.schedule.margin)
@@ -80,11 +87,16 @@ def compare_benches(saved: Bench, now: Bench) -> tuple[Change, ...]:
     return tuple(found)
 
 
-def claim_of_changes(changes: Iterable[Change]) -> Claim:
-    """Worse if any metric is; else what is said of the primary metric and of the candidate's own time in all works."""
+def claim_of_changes(changes: Iterable[Change], works: Iterable[str]) -> Claim:
+    """Worse if any metric is; else what is said of the primary metric and of the candidate's own time in all works.
+
+    A work whose primary metric was not measured is not decided.
+    """
     changes = tuple(changes)
     if any(change.claim is Claim.WORSE for change in changes):
         return Claim.WORSE
+    if set(works) - {change.work for change in changes if change.metric == PRIMARY}:
+        return Claim.INCONCLUSIVE
     return overall(change.claim for change in changes if change.metric in (PRIMARY, OWN))
 
 

@@ -178,7 +178,7 @@ def check_command(
         sys.stdout.write(msgspec.json.encode(changes).decode() + "\n")
     else:
         _show(changes, invalid)
-    claim = claim_of_changes(changes)
+    claim = claim_of_changes(changes, [bench.work for bench in reports[0].benches])
     if any(bench.wrong for report in reports for bench in report.benches):
         return Exit.BAD
     if invalid or claim is Claim.INCONCLUSIVE:

@@ -48,16 +48,31 @@ def test_what_slows_both_pools_alike_is_not_decided_and_its_own_slowness_beside_
 
     changes = compare_benches(bench(1.0), bench(1.1))
     assert {change.metric: change.claim for change in changes}["own p10"] is Claim.INCONCLUSIVE
-    assert claim_of_changes(changes) is Claim.INCONCLUSIVE
+    assert claim_of_changes(changes, ["short_calls"]) is Claim.INCONCLUSIVE
     alike = {"baseline": "v2", "candidate": "v2"}
-    assert claim_of_changes(compare_benches(bench(1.0, **alike), bench(1.1, **alike))) is Claim.WORSE
-    assert claim_of_changes(compare_benches(bench(1.0, **alike), bench(1.0, **alike))) is Claim.NO_WORSE
+    assert claim_of_changes(compare_benches(bench(1.0, **alike), bench(1.1, **alike)), ["short_calls"]) is Claim.WORSE
+    assert (
+        claim_of_changes(compare_benches(bench(1.0, **alike), bench(1.0, **alike)), ["short_calls"]) is Claim.NO_WORSE
+    )
 
 
 def test_thirty_microseconds_more_of_a_bare_call_are_worse(make: Any) -> None:
     saved = make.bench(make.rounds(20, noise=0.02))
     now = make.bench(make.rounds(20, noise=0.02, slower=1 + 30 / 150, seed=2))  # a bare call takes about 150 µs
-    assert claim_of_changes(compare_benches(saved, now)) is Claim.WORSE
+    assert claim_of_changes(compare_benches(saved, now), ["short_calls"]) is Claim.WORSE
+
+
+def test_a_work_whose_primary_metric_was_not_measured_is_not_decided(make: Any) -> None:
+    changes = compare_benches(
+        make.bench(make.rounds(20, noise=0.005)), make.bench(make.rounds(20, noise=0.005, seed=2))
+    )
+    assert claim_of_changes(changes, ["short_calls"]) is Claim.NO_WORSE
+    assert claim_of_changes(changes, ["short_calls", "bare_calls"]) is Claim.INCONCLUSIVE
+
+
+def test_nothing_is_no_worse_where_the_control_is_too_noisy(make: Any) -> None:
+    benches = [make.bench(make.rounds(20, noise=0.3, seed=seed)) for seed in (1, 2)]
+    assert not {change.claim for change in compare_benches(*benches)} & {Claim.NO_WORSE}
 
 
 def test_another_machine_is_named_by_what_is_other(make: Any) -> None:
