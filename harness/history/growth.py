@@ -30,7 +30,7 @@ MOST_POINTS = 300
 """More samples than this are replaced by the lowest of each group, since the slope is taken over all pairs."""
 MOST_CORRELATED = 0.95
 LONG = 40
-"""From this many samples on, one more cosine is used."""
+"""From this many samples on, one more cosine is used for a line."""
 MOST_SCALES = 4.0
 """A residual counts as no more than this many standard deviations."""
 FALL = 0.5
@@ -80,7 +80,7 @@ def long_run_variance(rest: Sequence[float] | Array, *, line: bool) -> tuple[flo
     missed = (3 + 4 * max(seen, 0.0)) if line else (1 + 3 * max(seen, 0.0))
     correlated = min(max(seen + missed / count, 0.0), MOST_CORRELATED)
     white = x[1:] - correlated * x[:-1]
-    cosines = first + (1 if count < LONG else 2)
+    cosines = first + 1 + (line and count >= LONG)
     waves = np.arange(first, first + cosines)[:, None] * (np.arange(count - 1) + 0.5) * (math.pi / (count - 1))
     weights = np.cos(waves) @ (white - white.mean()) * math.sqrt(2 / (count - 1))
     return float((weights**2).mean()) / (1 - correlated) ** 2, cosines

@@ -229,8 +229,8 @@ class Analysis:
             self._drift = np.zeros(len(self._picked))
             if len(self._rounds) >= LEAST_DRIFTING:
                 with suppress(Unmeasured):
-                    found = robust_mean([self._levels(arm, "throughput").tolist() for arm in ARMS])
-                    self._drift = _slow_error(found.influences, self._draw, len(self._picked))
+                    level = np.mean([self._levels(arm, "throughput") for arm in ARMS], axis=0)
+                    self._drift = _slow_error(level - np.mean(level), self._draw, len(self._picked))
         return self._drift
 
     # Two arms compared.
@@ -320,12 +320,10 @@ def claim_of(tests: Sequence[Trial]) -> Claim:
     return overall(test.claim for test in tests if test.metric == PRIMARY)
 
 
-def _slow_error(influences: Sequence[float], draw: np.random.Generator, count: int) -> Array:
+def _slow_error(rest: Array, draw: np.random.Generator, count: int) -> Array:
     # Draws of what the mean of autocorrelated rounds is off by, beyond the error of as many independent rounds.
-    size = len(influences)
-    variance, freedom = long_run_variance(influences, line=False)
-    alone = math.fsum(each**2 for each in influences) / size
-    return math.sqrt(max(variance - alone, 0.0) / size) * draw.standard_t(freedom, count)
+    variance, freedom = long_run_variance(rest, line=False)
+    return math.sqrt(max(variance - float((rest**2).mean()), 0.0) / len(rest)) * draw.standard_t(freedom, count)
 
 
 def _estimate(found: Location) -> Estimate:
