@@ -55,7 +55,8 @@ MOST_FREEDOM = 100
 MOST_ROUNDS = 1000
 """If more rounds than this were needed, the ratio lies at the margin itself."""
 LEAST_BLOCK_CALLS = 5
-"""A block with fewer calls has no median of its own."""
+"""A block with fewer calls has no median of its own. A quarter of the blocks may have fewer: a busy machine stops some."""
+STARVED = 4
 
 
 _ARMS_OF = {"baseline": ("baseline", "control"), "candidate": ("candidate",)}
@@ -177,18 +178,21 @@ class Analysis:
     def _levels(self, arm: str, metric: str) -> Array:
         # The logarithm of the level of each round.
         blocks = [around[arm] for around in self._rounds]
-        fewest = min(block.calls for block in blocks)
         if metric == "throughput":
-            if not fewest:
+            if not all(block.calls for block in blocks):
                 raise Unmeasured(f"throughput: a block of the {arm} has no calls")
             return np.log([block.throughput for block in blocks])
         total = sum(block.calls for block in blocks)
+        fewest = sorted(block.calls for block in blocks)[len(blocks) // STARVED]
         if fewest < LEAST_BLOCK_CALLS or total < needed(QUANTILES[metric]):
             raise Unmeasured(
-                f"{metric} needs {needed(QUANTILES[metric])} calls and {LEAST_BLOCK_CALLS} in each block; "
-                f"the {arm} made {total}, and {fewest} in one"
+                f"{metric} needs {needed(QUANTILES[metric])} calls and {LEAST_BLOCK_CALLS} in three blocks of four; "
+                f"the {arm} made {total}, and {fewest} in the quarter with the fewest"
             )
-        return np.log([max((block.p10_s if metric == "p10" else block.p50_s) or 0.0, 1e-9) for block in blocks])
+        levels = [block.p10_s if metric == "p10" else block.p50_s for block in blocks]
+        # A block without a call has waited at least as long as it lasted.
+        found = [block.seconds if level is None else level for block, level in zip(blocks, levels, strict=True)]
+        return np.log(np.maximum(found, 1e-9))
 
     def _tail(self, kind: str, name: str, arms: Sequence[str], *, enough: float = 1.0) -> tuple[float, Array]:
         q = QUANTILES[name]

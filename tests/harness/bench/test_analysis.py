@@ -57,6 +57,18 @@ def test_a_quantile_without_enough_calls_is_not_measured_and_is_no_pass(make: An
     assert tests["p90"].ratio is not None
 
 
+def test_a_block_that_the_machine_stopped_leaves_the_median_measured(make: Any) -> None:
+    rounds = make.rounds(20, noise=0.01)
+    rounds[3]["candidate"] = make.block("candidate", [0.2, 0.2])
+    p50 = {test.metric: test for test in Analysis(rounds, seed=1).tests(QUICK, open_load=False)}["p50"]
+    assert p50.ratio is not None
+    assert p50.ratio.low < 1 < p50.ratio.high < 1.05
+    for around in rounds[:7]:
+        around["candidate"] = make.block("candidate", [0.2, 0.2])
+    p50 = {test.metric: test for test in Analysis(rounds, seed=1).tests(QUICK, open_load=False)}["p50"]
+    assert "5 in three blocks of four" in p50.settle
+
+
 def test_too_few_rounds_decide_nothing(make: Any) -> None:
     tests = decided(make, rounds=4, slower=2.0, calls=100)
     assert {test.claim for test in tests.values()} == {Claim.INCONCLUSIVE}
