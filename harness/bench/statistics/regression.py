@@ -13,8 +13,8 @@ from collections.abc import Iterable
 import msgspec
 
 from poolproof.harness.bench.statistics.claims import Claim, overall
-from poolproof.harness.bench.statistics.figures import Bench, BenchReport, Estimate, MachineKey
-from poolproof.harness.bench.statistics.metrics import MOST_NOISE, PRIMARY
+from poolproof.harness.bench.statistics.figures import Bench, BenchReport, Estimate, MachineKey, Trial
+from poolproof.harness.bench.statistics.metrics import PRIMARY
 
 OWN = "own p10"
 DESCRIBED = {
@@ -63,7 +63,8 @@ def work_changes(saved: Bench, now: Bench) -> tuple[str, ...]:
 def compare_benches(saved: Bench, now: Bench) -> tuple[Change, ...]:
     """Compare each metric that has a ratio in both benches. Half intervals add up in quadrature, on the log scale.
 
-    As in a bench, nothing is no worse where the control's noise exceeds two margins.
+    The margin is the schedule's, or what two pools of the baseline certainly differ by. The control's whole noise would
+    count twice, since the intervals have it already.
     """
     before = {test.metric: test for test in saved.tests}
     found = []
@@ -72,11 +73,8 @@ def compare_benches(saved: Bench, now: Bench) -> tuple[Change, ...]:
         if old is None or old.ratio is None or test.ratio is None:
             continue
         sign = 1 if test.better == "lower" else -1
-        margin = max(test.margin, old.margin)
-        change = _change(now.work, test.metric, old.ratio, test.ratio, margin, sign=sign)
-        if change.claim is Claim.NO_WORSE and math.log1p(margin) > MOST_NOISE * math.log1p(now.schedule.margin):
-            change = msgspec.structs.replace(change, claim=Claim.INCONCLUSIVE)
-        found.append(change)
+        margin = max(now.schedule.margin, _apart(test), _apart(old))
+        found.append(_change(now.work, test.metric, old.ratio, test.ratio, margin, sign=sign))
     own = [_own(bench) for bench in (saved, now)]
     if own[0] is not None and own[1] is not None:
         change = _change(now.work, OWN, own[0], own[1], now.schedule.margin)
@@ -117,6 +115,13 @@ def confirm(first: tuple[Change, ...], second: tuple[Change, ...]) -> tuple[Chan
         else change
         for change in first
     )
+
+
+def _apart(test: Trial) -> float:
+    # What the two pools of the baseline differ by at least.
+    if test.control is None:
+        return 0.0
+    return max(test.control.low, 1 / test.control.high, 1.0) - 1
 
 
 def _own(bench: Bench) -> Estimate | None:

@@ -70,9 +70,12 @@ def test_a_work_whose_primary_metric_was_not_measured_is_not_decided(make: Any) 
     assert claim_of_changes(changes, ["short_calls", "bare_calls"]) is Claim.INCONCLUSIVE
 
 
-def test_nothing_is_no_worse_where_the_control_is_too_noisy(make: Any) -> None:
-    benches = [make.bench(make.rounds(20, noise=0.3, seed=seed)) for seed in (1, 2)]
-    assert not {change.claim for change in compare_benches(*benches)} & {Claim.NO_WORSE}
+def test_a_noisy_control_widens_the_interval_and_not_the_margin_too(make: Any) -> None:
+    saved, now = (make.bench(make.rounds(20, noise=0.15, slower=slower, seed=2)) for slower in (1.0, 2.0))
+    (change,) = (change for change in compare_benches(saved, now) if change.metric == "p50")
+    assert (change.claim, change.margin) == (Claim.WORSE, 0.05)
+    (same,) = (change for change in compare_benches(saved, saved) if change.metric == "p50")
+    assert same.claim is Claim.INCONCLUSIVE
 
 
 def test_another_machine_is_named_by_what_is_other(make: Any) -> None:
