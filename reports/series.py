@@ -11,8 +11,7 @@ from typing import Any
 
 import msgspec
 
-from poolproof.harness.compare.comparison import Comparison, Metrics, RunResult, ScenarioComparison, Speed
-from poolproof.harness.compare.judge import MARGIN
+from poolproof.harness.compare.comparison import MARGIN, Comparison, Metrics, RunResult, ScenarioComparison, Speed
 from poolproof.harness.history.chart_data import OTHERS
 
 LEAST_MS = 0.001
@@ -248,13 +247,13 @@ def levels(row: ScenarioComparison, sides: tuple[str, str]) -> Drawing | None:
     )
 
 
-def speed_tone(low: float, high: float) -> tuple[str, str]:
+def speed_tone(speed: Speed) -> tuple[str, str]:
     """The tone of a speed ratio's interval, and its meaning in words."""
-    if low >= 1:
+    if speed.low >= 1:
         return "good", "faster, or at least as fast"
-    if high < 1 - MARGIN:
-        return "bad", f"slower by more than {MARGIN:.0%}"
-    if low >= 1 - MARGIN:
+    if speed.too_slow:
+        return "bad", f"slower by more than {speed.margin:.0%}"
+    if speed.fast_enough:
         return "good", f"no worse than by {MARGIN:.0%}"
     return "doubt", f"a loss of {MARGIN:.0%} cannot be excluded"
 
@@ -265,7 +264,7 @@ def forest(speeds: Sequence[Speed]) -> Drawing | None:
         return None
     rows = []
     for one in speeds:
-        tone, told = speed_tone(one.low, one.high)
+        tone, told = speed_tone(one)
         text = f"{one.ratio:.2f} × ({one.low:.2f} to {one.high:.2f})"
         rows.append((one.scenario, one.ratio, one.low, one.high, tone, told, text))
     return Drawing(

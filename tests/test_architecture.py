@@ -56,13 +56,13 @@ PURE_PATHS = """
     bridge/telemetry/{aggregator}
     bridge/wire/{exchange,framing,messages,receiver,transport}
     harness/bench/{block,schedules,show}
-    harness/bench/statistics/{analysis,claims,figures,histogram,metrics,regression,scalability,slopes,trend,validity}
+    harness/bench/statistics/{analysis,claims,figures,histogram,metrics,regression,scalability,trend,validity}
     harness/bench/workloads/{answers,workloads}
     harness/compare/{cells,comparison,differential,glossary,judge,power}
     harness/explore/{domain,features,workload}
     harness/fakes/backends/{frames,script}
     harness/fakes/models/{answers,service}
-    harness/history/{chart_data,codec,columns,equality,history,joining,metrics,overlap,recovery,replay,stats,tables}
+    harness/history/{chart_data,codec,columns,equality,growth,history,joining,metrics,overlap,recovery,replay,stats,tables}
     harness/model/{backend,budget,checker,composition,errors,fault,intended,load,op,scenario,verdict,workload}
     harness/mutation/{journals,markdown,matrix,mutant}
     harness/mutation/lifecycle_tests/{face_probes,probes}

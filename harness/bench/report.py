@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from poolproof.harness.bench.machine import describe
-from poolproof.harness.bench.statistics.analysis import decide
+from poolproof.harness.bench.statistics.analysis import claim_of, decide
 from poolproof.harness.bench.statistics.claims import Claim, overall
 from poolproof.harness.bench.statistics.figures import SCHEMA_VERSION, Bench, BenchReport
 from poolproof.harness.model.errors import RecordError
@@ -25,14 +25,13 @@ GIT_TIMEOUT_S = 5.0
 
 def assemble(benches: Sequence[Bench], *, command: str = "") -> BenchReport:
     """The report of the benches; Holm's correction decides the claims over all tests of all benches."""
-    decided = iter(decide(list(itertools.chain.from_iterable(bench.tests for bench in benches))))
+    tests = list(itertools.chain.from_iterable(bench.tests for bench in benches))
+    decided = iter(decide(tests))
     found = []
     for bench in benches:
-        tests = tuple(itertools.islice(decided, len(bench.tests)))
-        word = overall(test.claim for test in tests if test.ratio is not None)
-        if not bench.validity.valid:
-            word = Claim.INCONCLUSIVE
-        found.append(msgspec.structs.replace(bench, tests=tests, claim=word))
+        mine = tuple(itertools.islice(decided, len(bench.tests)))
+        word = claim_of(mine) if bench.validity.valid else Claim.INCONCLUSIVE
+        found.append(msgspec.structs.replace(bench, tests=mine, claim=word))
     budgets = [result.verdict for bench in found for result in bench.budgets]
     return BenchReport(
         claim=overall(bench.claim for bench in found),

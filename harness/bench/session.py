@@ -21,10 +21,10 @@ from poolproof.harness.bench.statistics.analysis import LEAST_ROUNDS, Analysis
 from poolproof.harness.bench.statistics.figures import PoolFigures, Sample, Schedule
 from poolproof.harness.bench.statistics.histogram import histogram
 from poolproof.harness.bench.statistics.metrics import UNITS
-from poolproof.harness.bench.statistics.slopes import Slope, slope
 from poolproof.harness.bench.watch import Watch
 from poolproof.harness.bench.workloads.answers import find_wrong
 from poolproof.harness.fakes.models.loopback import LoopbackModels
+from poolproof.harness.history.growth import Slope, slope
 from poolproof.harness.model.budget import parse_budget
 from poolproof.harness.model.load import Load, arrivals
 from poolproof.harness.model.scenario import Scenario

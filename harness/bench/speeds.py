@@ -6,7 +6,7 @@ from poolproof.harness.bench.bench import BenchPlan, measure
 from poolproof.harness.bench.schedules import COMPARING
 from poolproof.harness.bench.statistics.figures import Bench, Estimate
 from poolproof.harness.bench.statistics.validity import NO_GATE
-from poolproof.harness.compare.comparison import Speed
+from poolproof.harness.compare.comparison import MARGIN, Speed
 from poolproof.harness.model.errors import RunError, UsageError
 from poolproof.harness.model.load import CLOSED
 from poolproof.harness.model.scenario import Scenario
@@ -40,7 +40,7 @@ def measure_speed(scenario: Scenario, baseline: Subject, candidate: Subject, req
 
 
 def speed_of(bench: Bench) -> Speed:
-    """The throughput of the bench. Its interval is at least as wide as the control's (the baseline against itself).
+    """The throughput of the bench. Its margin is at least the control's noise (the baseline against itself).
 
     A call that fails on the candidate but not on the baseline counts as a wrong answer. Raises RunError if a call of
     the baseline fails or the figures are not valid.
@@ -58,14 +58,13 @@ def speed_of(bench: Bench) -> Speed:
     if trial.ratio is None and not wrong:
         raise RunError(f"the speed of {bench.work!r} could not be measured: {trial.settle}")
     ratio = trial.ratio or Estimate(0.0, 0.0, 0.0)
-    noise = 1.0 if trial.control is None else max(trial.control.high, 1 / trial.control.low)
     rates = [pool.figures[METRIC].estimate for pool in bench.pools]
     notes = [f"{bench.rounds} rounds of 3 blocks: the baseline, the baseline again as a control, and the candidate"]
     if trial.control is not None:
         notes.append(
             f"the control has {trial.control.value:.2f} times the baseline's {METRIC} "
-            f"(95 % interval {trial.control.low:.2f} to {trial.control.high:.2f}), and no interval of this "
-            "measurement is made narrower than that"
+            f"(95 % interval {trial.control.low:.2f} to {trial.control.high:.2f}), and no margin of this measurement "
+            "is narrower than that"
         )
     if bench.stopped:
         notes.append(bench.stopped)
@@ -77,8 +76,9 @@ def speed_of(bench: Bench) -> Speed:
         baseline=rates[0].value if rates[0] else 0.0,
         candidate=rates[1].value if rates[1] else 0.0,
         ratio=ratio.value,
-        low=min(ratio.low, ratio.value / noise),
-        high=max(ratio.high, ratio.value * noise),
+        low=ratio.low,
+        high=ratio.high,
+        margin=max(MARGIN, 1 - 1 / (1 + trial.margin)),
         blocks=bench.rounds,
         notes=tuple(notes),
         wrong=wrong,

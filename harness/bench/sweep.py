@@ -25,7 +25,7 @@ from poolproof.harness.bench.machine import QuietWatch, describe
 from poolproof.harness.bench.running import GATE_PATIENCE_S, Progress
 from poolproof.harness.bench.statistics.figures import Curve, SweepPoint, SweepReport
 from poolproof.harness.bench.statistics.histogram import QUANTILES, quantile_us
-from poolproof.harness.bench.statistics.scalability import LEAST_POINTS, fit, knee
+from poolproof.harness.bench.statistics.scalability import LEAST_POINTS, Scalability, fit, knee
 from poolproof.harness.bench.statistics.validity import judge_validity
 from poolproof.harness.bench.workloads.answers import find_wrong
 from poolproof.harness.bench.workloads.workloads import plan_of
@@ -157,8 +157,16 @@ def curve(pool: str, axis: str, points: Sequence[tuple[float, float]]) -> Curve:
         peak=law.peak,
         knee=bend,
         growth=growth,
-        text=f"{pool} against {axis}: {words}; {min(law.contention, 1.0):.2%} of a call is serial",
+        intervals=law.intervals,
+        text=f"{pool} against {axis}: {words}; {_serial(law)}",
     )
+
+
+def _serial(law: Scalability) -> str:
+    told = f"{min(law.contention, 1.0):.2%} of a call is serial"
+    if found := law.intervals.get("contention"):
+        told += f" (95 % interval {min(found.low, 1.0):.2%} to {min(found.high, 1.0):.2%})"
+    return told
 
 
 def _wrong(plan: SweepPlan, blocks: Sequence[Block]) -> tuple[str, ...]:

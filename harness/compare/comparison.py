@@ -187,11 +187,16 @@ class Minimum(msgspec.Struct, frozen=True, kw_only=True):
     lines: float = 0.0
 
 
+MARGIN = 0.05
+"""The share of throughput that the candidate may lose and still count as no worse."""
+
+
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
     """The candidate's figure divided by the baseline's, with a 95 % interval over paired blocks.
 
-    `metric` is "throughput" (higher is better). `notes` say what limits the measurement. `wrong` has a sentence for
-    each wrong answer of a timed call, which makes the figures worthless.
+    `metric` is "throughput" (higher is better). `margin` is the share that the candidate may lose before it is too
+    slow: `MARGIN`, or the control's noise if that is more. `notes` say what limits the measurement. `wrong` has a
+    sentence for each wrong answer of a timed call, which makes the figures worthless.
     """
 
     scenario: str
@@ -202,8 +207,19 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
     low: float
     high: float
     blocks: int
+    margin: float = MARGIN
     notes: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
+
+    @property
+    def too_slow(self) -> bool:
+        """Whether the whole interval lies below the margin."""
+        return self.high < 1 - self.margin
+
+    @property
+    def fast_enough(self) -> bool:
+        """Whether the whole interval lies above `MARGIN`, whatever the noise."""
+        return self.low >= 1 - MARGIN
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

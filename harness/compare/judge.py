@@ -11,16 +11,13 @@ from collections.abc import Sequence
 import msgspec
 
 from poolproof.harness.compare.cells import describe_configuration, describe_workload
-from poolproof.harness.compare.comparison import Difference, RunResult, ScenarioComparison, Speed
+from poolproof.harness.compare.comparison import MARGIN, Difference, RunResult, ScenarioComparison, Speed
 from poolproof.harness.compare.differential import Answers, OpDifference
 from poolproof.harness.compare.power import power
 from poolproof.harness.model.checker import MAX_EXAMPLES
 from poolproof.harness.model.intended import ANSWERS, IntendedDifference, excuse_answer, find_excuse, not_seen, told_end
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Decision, Verdict
-
-MARGIN = 0.05
-"""The share of throughput that the candidate may lose and still count as no worse."""
 
 
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,7 +146,7 @@ def judge(
     """Decide over all scenarios, generated runs and measured speeds; `troubles` are measurements that failed, and
     `total` is how many scenarios there are, of which these are a part.
 
-    The candidate is too slow if the whole interval of its throughput ratio lies below 1 − MARGIN.
+    The candidate is too slow if the whole interval of its throughput ratio lies below its margin.
     """
     unsafe: list[str] = []
     unknown: list[str] = list(troubles)
@@ -157,11 +154,11 @@ def judge(
         unsafe += [f"wrong answer while the speed was measured: {sentence}" for sentence in speed.wrong]
         if speed.wrong:
             continue
-        if speed.high < 1 - MARGIN:
+        if speed.too_slow:
             unsafe.append(
                 f"{speed.scenario}: the candidate reaches only {speed.ratio:.2f} times the baseline's {speed.metric}"
             )
-        elif speed.low < 1 - MARGIN:
+        elif not speed.fast_enough:
             unknown.append(
                 f"{speed.scenario}: the ratio of the candidate's {speed.metric} to the baseline's lies between "
                 f"{speed.low:.2f} and {speed.high:.2f}, "

@@ -13,12 +13,18 @@ import msgspec
 
 from poolproof.harness.model.errors import UsageError
 
-TRIM = 0.2
-"""The share of the lowest values, and of the highest values, that a trimmed mean leaves out."""
+STEPS = 100
+MANY = 30
+"""From this many rounds on, a robust mean estimates the scale from the third of the values nearest to the median."""
+FEW_BOUND, FEW_NEAREST, FEW_Z = 0.8, 0.5, 0.674490
+MANY_BOUND, MANY_NEAREST, MANY_Z = 0.4, 0.35, 0.453762
+"""Values are pulled in to BOUND standard deviations of the undisturbed values. The share NEAREST of the values, those
+nearest to the median, estimates that standard deviation: this share of a normal distribution lies within Z of them.
+"""
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """The trimmed geometric mean of paired ratios, with the ends of its confidence interval."""
+    """The robust geometric mean of paired ratios, with the ends of its confidence interval."""
 
     ratio: float
     low: float
@@ -34,6 +40,22 @@ def quantile(values: Sequence[float], q: float) -> float:
     below = min(int(position), len(ordered) - 2) if len(ordered) > 1 else 0
     low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
     return float(low + (high - low) * (position - below))
+
+
+class Location(msgspec.Struct, frozen=True):
+    """A robust mean with its standard error, the degrees of freedom of Student's t, and the pull of each round.
+
+    `influences` are the rounds' deviations: their mean is 0, and the error follows from their squares.
+    """
+
+    value: float
+    error: float
+    freedom: int
+    influences: tuple[float, ...]
+
+    def half(self, level: float = 0.95) -> float:
+        """Half of the width of the confidence interval."""
+        return t_quantile(level, self.freedom) * self.error
 
 
 class Proportion(msgspec.Struct, frozen=True):
@@ -62,7 +84,7 @@ def proportion(count: int, total: int, *, z: float = 1.959964) -> Proportion:
 
 
 def paired_ratio(baseline: Sequence[float], candidate: Sequence[float], *, level: float = 0.95) -> Ratio:
-    """Return candidate / baseline over pairs: the 20 % trimmed mean of the log ratios, with Student's t.
+    """Return candidate / baseline over pairs: the robust mean of the log ratios, with Student's t.
 
     For few pairs the interval of a bootstrap is too narrow. One pair has no interval: 0 to infinity.
     Raises UsageError for no pairs, unequal lengths or values that are not above 0.
@@ -74,31 +96,52 @@ def paired_ratio(baseline: Sequence[float], candidate: Sequence[float], *, level
     logs = [math.log(other) - math.log(one) for one, other in zip(baseline, candidate, strict=True)]
     if len(logs) == 1:
         return Ratio(math.exp(logs[0]), 0.0, math.inf)
-    mean, error, freedom = trimmed_mean([logs])
-    half = t_quantile(level, freedom) * error
-    return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+    found = robust_mean([logs])
+    half = found.half(level)
+    return Ratio(math.exp(found.value), math.exp(found.value - half), math.exp(found.value + half))
 
 
-def trimmed_mean(rows: Sequence[Sequence[float]]) -> tuple[float, float, int]:
-    """Return the mean of the rows' 20 % trimmed means, its standard error, and the degrees of freedom of Student's t.
+def robust_mean(rows: Sequence[Sequence[float]]) -> Location:
+    """Return the mean of the rows' robust means (Huber 1964). Each row has one value for each of at least two rounds.
 
-    Each row has one value for each of at least two rounds. Each row is trimmed by itself. Variation that the rows have
-    in common counts once, since the error is that of the mean of the winsorized rows. Source: Yuen 1974.
+    Each row is pulled in by itself, about its own mean. Variation that the rows have in common counts once, since the
+    error is that of the rounds' mean influence; it has Huber's correction for few rounds (Huber 1981, 7.6). The degrees
+    of freedom are 0.7 (rounds − 1), since the scale is estimated from some of the values only.
     """
     size = len(rows[0])
-    cut = int(TRIM * size)
-    kept = size - 2 * cut
-    mean = 0.0
-    winsorized = [0.0] * size
+    bound, nearest, z = (FEW_BOUND, FEW_NEAREST, FEW_Z) if size < MANY else (MANY_BOUND, MANY_NEAREST, MANY_Z)
+    value, kept = 0.0, 0.0
+    pulls = [0.0] * size
     for row in rows:
-        ordered = sorted(row)
-        low, high = ordered[cut], ordered[size - 1 - cut]
-        mean += math.fsum(ordered[cut : size - cut]) / kept / len(rows)
-        clipped = (min(max(value, low), high) / len(rows) for value in row)
-        winsorized = [one + other for one, other in zip(winsorized, clipped, strict=True)]
-    middle = math.fsum(winsorized) / size
-    squares = math.fsum((value - middle) ** 2 for value in winsorized)
-    return mean, math.sqrt(squares / (kept * (kept - 1))), kept - 1
+        middle = quantile(row, 0.5)
+        limit = bound * quantile([abs(each - middle) for each in row], nearest) / z
+        mean = _pulled_mean(row, middle, limit) if limit > 0 else middle
+        inside = max(sum(abs(each - mean) <= limit for each in row) / size, 1 / size)
+        value += mean / len(rows)
+        kept += inside / len(rows)
+        for place, each in enumerate(row):
+            pulls[place] += min(max(each - mean, -limit), limit) / inside / len(rows)
+    corrected = 1 + (1 - kept) / kept / size
+    influences = tuple(pull * corrected for pull in pulls)
+    error = math.sqrt(math.fsum(each**2 for each in influences) / (size * (size - 1)))
+    return Location(value, error, max(math.floor(0.7 * (size - 1)), 1), influences)
+
+
+def _pulled_mean(row: Sequence[float], middle: float, limit: float) -> float:
+    # The number about which the values' deviations, pulled in to the limit, add up to 0: Newton's steps between bounds.
+    low, high, mean = min(row), max(row), middle
+    for _ in range(STEPS):
+        rest = [each - mean for each in row]
+        total = sum(min(max(each, -limit), limit) for each in rest)
+        inside = sum(-limit <= each <= limit for each in rest)
+        low, high = (mean, high) if total > 0 else (low, mean)
+        better = mean + total / inside if inside else (low + high) / 2
+        if not low <= better <= high:
+            better = (low + high) / 2
+        if abs(better - mean) <= 1e-9 * limit:
+            return better
+        mean = better
+    return mean
 
 
 @cache
@@ -107,12 +150,12 @@ def t_quantile(level: float, freedom: int) -> float:
     low, high = 0.0, 1e6
     for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if _t_share(middle, freedom) < level else (low, middle)
+        low, high = (middle, high) if t_share(middle, freedom) < level else (low, middle)
     return (low + high) / 2
 
 
-def _t_share(t: float, freedom: int) -> float:
-    # The share of the distribution between −t and t. Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4.
+def t_share(t: float, freedom: int) -> float:
+    """Return the share of Student's distribution between −t and t (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4)."""
     angle = math.atan2(t, math.sqrt(freedom))
     odd = freedom % 2
     term = math.cos(angle) if odd else 1.0

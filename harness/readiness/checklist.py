@@ -9,16 +9,14 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from poolproof.harness.checkers.pools.resources import theil_sen
 from poolproof.harness.compare.comparison import Comparison, RunResult, ScenarioComparison
-from poolproof.harness.compare.judge import MARGIN
+from poolproof.harness.history.growth import find_growth
 from poolproof.harness.model.verdict import Verdict, worst
 
 MOST_ERROR_RATE = 0.001
 """How much the candidate's share of failed calls may exceed the baseline's."""
 LEAST_CALLS = 500
 LEAST_SAMPLES = 20
-MOST_BYTES_PER_S = 1 << 20
 LEAST_GROWTH_BYTES = 8 << 20
 MOST_NAMED = 3
 SESSION_GUARANTEES = frozenset({"G17", "G18", "G19"})
@@ -190,8 +188,8 @@ def _performance(comparison: Comparison | None) -> Item:
         f"{s.scenario}: {s.ratio:.2f} times the {s.metric} (95 % interval {s.low:.2f} to {s.high:.2f})"
         for s in comparison.speeds
     )
-    slow = [s.scenario for s in comparison.speeds if s.high < 1 - MARGIN]
-    open_ones = [*comparison.troubles, *(s.scenario for s in comparison.speeds if s.low < 1 - MARGIN <= s.high)]
+    slow = [s.scenario for s in comparison.speeds if s.too_slow]
+    open_ones = [*comparison.troubles, *(s.scenario for s in comparison.speeds if not (s.too_slow or s.fast_enough))]
     return _decide(name, slow, open_ones, told)
 
 
@@ -256,14 +254,16 @@ def _memory(soak: Soak | None) -> Item:
     samples = soak.samples[len(soak.samples) // 5 :]  # growth during the warm-up is no leak
     if len(samples) < LEAST_SAMPLES:
         return _decide(name, (), [f"{LEAST_SAMPLES} samples are needed"], f"{len(samples)} samples")
-    slope = theil_sen(samples)
+    found = find_growth(*zip(*samples, strict=True), least=LEAST_GROWTH_BYTES)
+    slope = found.slope.value if found.slope is not None else 0.0
     span_s = samples[-1][0] - samples[0][0]
     told = (
         f"{slope / 1024:+.0f} KiB/s over {span_s:.0f} s in {len(samples)} samples, with a memory of "
         f"{samples[-1][1] / 2**20:.0f} MiB"
     )
-    grew = slope > MOST_BYTES_PER_S and slope * span_s >= LEAST_GROWTH_BYTES
-    return _decide(name, [f"the limit is {MOST_BYTES_PER_S // 1024} KiB/s"] if grew else [], (), told)
+    limit = f"the limit is {LEAST_GROWTH_BYTES >> 20} MiB in all of that time"
+    failed = [limit] if found.verdict is Verdict.FAIL else []
+    return _decide(name, failed, [found.why] if found.verdict is Verdict.UNKNOWN else [], told)
 
 
 def _documents(documents: Documents | None, why_not: str) -> Item:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from poolproof.harness.compare.comparison import Comparison, Metrics, RunResult
+from poolproof.harness.compare.comparison import Comparison, Metrics, RunResult, Speed
 from poolproof.harness.history.chart_data import OTHERS, ChartData, Flow, Level, Share, Step, Struck
 from poolproof.reports import series
 
@@ -106,7 +106,9 @@ def test_levels_are_megabytes_and_counts(make_comparison: MakeComparison) -> Non
     ],
 )
 def test_an_interval_is_judged_by_the_margin(low: float, high: float, tone: str, told: str) -> None:
-    found, meaning = series.speed_tone(low, high)
+    found, meaning = series.speed_tone(
+        Speed(scenario="s", metric="throughput", baseline=1, candidate=1, ratio=1, low=low, high=high, blocks=6)
+    )
     assert found == tone
     assert told in meaning
 

@@ -10,7 +10,7 @@ import msgspec
 
 from poolproof.harness.bench.statistics.claims import Claim
 from poolproof.harness.bench.statistics.histogram import Histogram
-from poolproof.harness.bench.statistics.slopes import Slope
+from poolproof.harness.history.growth import Slope
 from poolproof.harness.model.load import Load
 from poolproof.harness.model.verdict import Verdict
 
@@ -250,7 +250,10 @@ class SweepPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
-    """One pool along one axis ("workers" or "clients"): its fit of the scalability law and its measured knee."""
+    """One pool along one axis ("workers" or "clients"): its fit of the scalability law and its measured knee.
+
+    `intervals` are the 95 % intervals of `rate`, `contention` and `coherency`.
+    """
 
     pool: str
     axis: str
@@ -262,6 +265,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     knee: float | None = None
     growth: float | None = None
     text: str = ""
+    intervals: dict[str, Estimate] = {}
 
 
 class SweepReport(msgspec.Struct, frozen=True, kw_only=True):

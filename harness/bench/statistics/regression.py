@@ -1,18 +1,22 @@
 """Decides whether a bench is worse than a saved bench of the same work on the same machine, by more than the margin.
 
-Pure. Compares the candidate / baseline ratios of the two sessions: machine effects on both pools cancel out. Worse is
-reported only if a repetition confirms it.
+Pure. Compares the candidate / baseline ratios of the two sessions: machine effects on both pools cancel out. What slows
+both pools alike cancels out too, so the candidate's own p10 is compared as well. It shows no regression beside another
+pool, since the machine may be the cause, but then nothing is decided. Worse is reported only if a repetition confirms.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import msgspec
 
-from poolproof.harness.bench.statistics.claims import Claim
-from poolproof.harness.bench.statistics.figures import Bench, BenchReport, Estimate, MachineKey
+from poolproof.harness.bench.statistics.claims import Claim, overall
+from poolproof.harness.bench.statistics.figures import Bench, BenchReport, Estimate, MachineKey, Trial
+from poolproof.harness.bench.statistics.metrics import PRIMARY
 
+OWN = "own p10"
 DESCRIBED = {
     "processor": "the processor",
     "cpus": "the number of processors",
@@ -24,7 +28,10 @@ DESCRIBED = {
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric compared with its saved value: `change` above 1 is worse. `saved` and `now` are the two ratios."""
+    """One metric compared with its saved value: `change` above 1 is worse. `saved` and `now` are the two ratios.
+
+    Those of the metric `OWN` are the candidate's own p10, in seconds.
+    """
 
     work: str
     metric: str
@@ -54,37 +61,41 @@ def work_changes(saved: Bench, now: Bench) -> tuple[str, ...]:
 
 
 def compare_benches(saved: Bench, now: Bench) -> tuple[Change, ...]:
-    """Compare each metric that has a ratio in both benches. Half intervals add up in quadrature, on the log scale."""
+    """Compare each metric that has a ratio in both benches. Half intervals add up in quadrature, on the log scale.
+
+    The margin is the schedule's, or what two pools of the baseline certainly differ by. The control's whole noise would
+    count twice, since the intervals have it already.
+    """
     before = {test.metric: test for test in saved.tests}
     found = []
     for test in now.tests:
         old = before.get(test.metric)
         if old is None or old.ratio is None or test.ratio is None:
             continue
-        sign = 1.0 if test.better == "lower" else -1.0
-        moved = sign * (math.log(test.ratio.value) - math.log(old.ratio.value))
-        half = math.hypot(_half(test.ratio), _half(old.ratio))
-        margin = max(test.margin, old.margin)
-        limit = math.log1p(margin)
-        word = Claim.INCONCLUSIVE
-        if moved - half > limit:
-            word = Claim.WORSE
-        elif moved + half < -limit:
-            word = Claim.BETTER
-        elif moved + half < limit:
-            word = Claim.NO_WORSE
-        found.append(
-            Change(
-                work=now.work,
-                metric=test.metric,
-                saved=old.ratio,
-                now=test.ratio,
-                change=Estimate(math.exp(moved), math.exp(moved - half), math.exp(moved + half)),
-                margin=margin,
-                claim=word,
-            )
-        )
+        sign = 1 if test.better == "lower" else -1
+        margin = max(now.schedule.margin, _apart(test), _apart(old))
+        found.append(_change(now.work, test.metric, old.ratio, test.ratio, margin, sign=sign))
+    own = [_own(bench) for bench in (saved, now)]
+    if own[0] is not None and own[1] is not None:
+        change = _change(now.work, OWN, own[0], own[1], now.schedule.margin)
+        if change.claim is Claim.WORSE and now.baseline != now.candidate:
+            change = msgspec.structs.replace(change, claim=Claim.INCONCLUSIVE)
+        if change.claim is not Claim.INCONCLUSIVE or change.change.low > 1 + now.schedule.margin:
+            found.append(change)
     return tuple(found)
+
+
+def claim_of_changes(changes: Iterable[Change], works: Iterable[str]) -> Claim:
+    """Worse if any metric is; else what is said of the primary metric and of the candidate's own time in all works.
+
+    A work whose primary metric was not measured is not decided.
+    """
+    changes = tuple(changes)
+    if any(change.claim is Claim.WORSE for change in changes):
+        return Claim.WORSE
+    if set(works) - {change.work for change in changes if change.metric == PRIMARY}:
+        return Claim.INCONCLUSIVE
+    return overall(change.claim for change in changes if change.metric in (PRIMARY, OWN))
 
 
 def changes_between(saved: BenchReport, now: BenchReport) -> tuple[Change, ...]:
@@ -104,6 +115,33 @@ def confirm(first: tuple[Change, ...], second: tuple[Change, ...]) -> tuple[Chan
         else change
         for change in first
     )
+
+
+def _apart(test: Trial) -> float:
+    # What the two pools of the baseline differ by at least.
+    if test.control is None:
+        return 0.0
+    return max(test.control.low, 1 / test.control.high, 1.0) - 1
+
+
+def _own(bench: Bench) -> Estimate | None:
+    figures = (pool.figures.get("p10") for pool in bench.pools if pool.role == "candidate")
+    return next((figure.estimate for figure in figures if figure is not None), None)
+
+
+def _change(work: str, metric: str, saved: Estimate, now: Estimate, margin: float, *, sign: int = 1) -> Change:
+    moved = sign * (math.log(now.value) - math.log(saved.value))
+    half = math.hypot(_half(now), _half(saved))
+    limit = math.log1p(margin)
+    word = Claim.INCONCLUSIVE
+    if moved - half > limit:
+        word = Claim.WORSE
+    elif moved + half < -limit:
+        word = Claim.BETTER
+    elif moved + half < limit:
+        word = Claim.NO_WORSE
+    change = Estimate(math.exp(moved), math.exp(moved - half), math.exp(moved + half))
+    return Change(work=work, metric=metric, saved=saved, now=now, change=change, margin=margin, claim=word)
 
 
 def _half(ratio: Estimate) -> float:

@@ -16,8 +16,11 @@ from poolproof.harness.model.workload import Plan, Size, steady
 
 DEFAULT_CALL = 'sleep {"seconds": 0.003}'
 DEFAULT_NAME = "short_calls"
+BARE_CALL = 'echo {"value": 1}'
+BARE_NAME = "bare_calls"
+"""Calls without work, by one client: they show the pool's own time, which longer calls hide."""
 OTHER_NAME = "one_call"
-CALLS = frozenset({DEFAULT_NAME, OTHER_NAME})
+CALLS = frozenset({DEFAULT_NAME, BARE_NAME, OTHER_NAME})
 """Names of works that are not scenarios."""
 
 
@@ -31,7 +34,7 @@ def call_scenario(text: str = DEFAULT_CALL) -> Scenario:
     if not command or not isinstance(args, dict):
         raise UsageError(f"the call {text!r}: expected a command and a JSON object, such as {DEFAULT_CALL}")
     return Scenario(
-        name=DEFAULT_NAME if text == DEFAULT_CALL else OTHER_NAME,
+        name={DEFAULT_CALL: DEFAULT_NAME, BARE_CALL: BARE_NAME}.get(text, OTHER_NAME),
         summary=text,
         workload=steady(command, args, calls=1),
         commands=(command,),

@@ -102,13 +102,44 @@ def _judged(ops: Sequence[SessionCall], unseen: set[str]) -> Iterator[SessionCal
 def _parts(ops: Iterable[SessionCall]) -> Iterator[tuple[str, list[Call]]]:
     ops = list(ops)
     if any(op.command in WHOLE_COMMANDS for op in ops):
-        yield "", [_as_call(op) for op in ops]
+        yield "", _as_calls(ops)
         return
-    keys: dict[str, list[Call]] = defaultdict(list)
+    keys: dict[str, list[SessionCall]] = defaultdict(list)
     for op in ops:
-        keys[op.key].append(_as_call(op))
-    for key, calls in keys.items():
-        yield f", key {key!r}", calls
+        keys[op.key].append(op)
+    for key, of_key in keys.items():
+        yield f", key {key!r}", _as_calls(of_key)
+
+
+def _as_calls(ops: Sequence[SessionCall]) -> list[Call]:
+    # Leaves out the unanswered puts that no answer shows. If such a put is in an order that explains all answers, the
+    # order without it explains them too, so that leaving it out changes no verdict; but it shortens the search.
+    read: set[tuple[str, bytes]] = set()
+    there: set[str] = set()  # keys that an answer shows to be there, without their value
+    appended = {op.key for op in ops if op.command == "append"}
+    for op in ops:
+        if op.type is not OpType.OK:
+            continue
+        value = op.value if isinstance(op.value, dict) else {}
+        match op.command:
+            case "get" if "value" in value:
+                read.add((op.key, _canonical(value["value"])))
+            case "get":
+                there |= {op.key} if value.get("found") is not False else set()
+            case "delete":
+                there |= {op.key} if value.get("deleted") is not False else set()
+            case "list":
+                there.update(value.get("keys") or ())
+            case "snapshot_session":
+                read.update(_state_of(value.get("values")) or ())
+    kept = []
+    for op in ops:
+        if op.command == "put" and op.type is OpType.INFO and op.key not in there:
+            stored = _canonical(op.args.get("value"))
+            if (op.key, stored) not in read and not (op.key in appended and stored.startswith(b"[")):
+                continue
+        kept.append(_as_call(op))
+    return kept
 
 
 def _describe(where: str, found: Found, ops: dict[int, SessionCall]) -> str:

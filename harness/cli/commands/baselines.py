@@ -25,12 +25,13 @@ from poolproof.harness.bench.statistics.metrics import TESTED_CLOSED, nearest
 from poolproof.harness.bench.statistics.regression import (
     Change,
     changes_between,
+    claim_of_changes,
     confirm,
     machine_changes,
     work_changes,
 )
 from poolproof.harness.bench.statistics.trend import bars, tell_trend
-from poolproof.harness.bench.workloads.workloads import call_scenario
+from poolproof.harness.bench.workloads.workloads import BARE_CALL, call_scenario
 from poolproof.harness.cli.commands.benches import (
     Baseline,
     BlockSeconds,
@@ -61,6 +62,7 @@ from poolproof.harness.cli.commands.options import (
 from poolproof.harness.cli.terminal import Steps, show_table
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.load import CLOSED
 from poolproof.harness.model.workload import Size
 from poolproof.harness.subjects.pools import find_pool
 
@@ -123,6 +125,11 @@ def save_command(
             block_s=block_seconds,
             margin=margin,
         )
+        if not scenarios and call is None and clients is None:
+            bare = Size(workers=plans[0].size.workers, clients=1)
+            plans.append(
+                msgspec.structs.replace(plans[0], scenario=call_scenario(BARE_CALL), size=bare, load=CLOSED, budgets=())
+            )
         report = _measure(plans, out, quiet=quiet)
     path = store.save(name, report, replace=replace)
     typer.echo(f"baseline {name} saved in {path}")
@@ -196,14 +203,12 @@ def check_command(
         sys.stdout.write(msgspec.json.encode(changes).decode() + "\n")
     else:
         _show(changes, invalid)
-    claims = {change.claim for change in changes}
+    claim = claim_of_changes(changes, [bench.work for bench in reports[0].benches])
     if any(bench.wrong for report in reports for bench in report.benches):
         return Exit.BAD
-    if invalid or not claims:
+    if invalid or claim is Claim.INCONCLUSIVE:
         return Exit.UNDECIDED
-    if Claim.WORSE in claims:
-        return Exit.BAD
-    return Exit.UNDECIDED if Claim.INCONCLUSIVE in claims else Exit.GOOD
+    return Exit.BAD if claim is Claim.WORSE else Exit.GOOD
 
 
 @baseline_app.command("list")

@@ -184,14 +184,14 @@ def test_one_bad_answer_of_a_timed_call_is_no_figure_and_fails_the_bench(kind: s
     assert speed.wrong == (wrong,)
 
 
-def test_a_sound_bench_gives_a_speed_that_is_not_surer_than_its_control(runtime_dir: Any) -> None:
+def test_a_sound_bench_gives_a_speed_whose_margin_is_at_least_its_control(runtime_dir: Any) -> None:
     (bench,) = assemble([run_bench(plan())]).benches
     speed = speed_of(bench)
     (trial,) = (test for test in bench.tests if test.metric == "throughput")
     assert trial.control is not None
-    noise = max(trial.control.high, 1 / trial.control.low)
-    assert speed.low <= speed.ratio / noise
-    assert speed.high >= speed.ratio * noise
+    assert trial.ratio is not None
+    assert (speed.low, speed.high) == (trial.ratio.low, trial.ratio.high)
+    assert speed.margin >= 1 - 1 / max(trial.control.high, 1 / trial.control.low) - 1e-9
     assert (speed.blocks, speed.wrong) == (5, ())
     assert "5 rounds of 3 blocks" in speed.notes[0]
 

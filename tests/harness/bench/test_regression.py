@@ -8,6 +8,7 @@ from poolproof.harness.bench.report import assemble
 from poolproof.harness.bench.statistics.claims import Claim
 from poolproof.harness.bench.statistics.regression import (
     changes_between,
+    claim_of_changes,
     compare_benches,
     confirm,
     machine_changes,
@@ -36,6 +37,45 @@ def test_once_is_not_enough(make: Any) -> None:
     assert Claim.WORSE in {change.claim for change in worse}
     assert Claim.WORSE not in {change.claim for change in confirm(worse, same)}
     assert confirm(worse, worse) == worse
+
+
+def test_what_slows_both_pools_alike_is_not_decided_and_its_own_slowness_beside_itself_is_worse(make: Any) -> None:
+    def bench(slower: float, **fields: Any) -> Any:
+        rounds = make.rounds(44, noise=0.005, drift=0.0)
+        for block in (block for around in rounds for block in around.values()):
+            block.p10_s *= slower
+        return make.bench(rounds, **fields)
+
+    changes = compare_benches(bench(1.0), bench(1.1))
+    assert {change.metric: change.claim for change in changes}["own p10"] is Claim.INCONCLUSIVE
+    assert claim_of_changes(changes, ["short_calls"]) is Claim.INCONCLUSIVE
+    alike = {"baseline": "v2", "candidate": "v2"}
+    assert claim_of_changes(compare_benches(bench(1.0, **alike), bench(1.1, **alike)), ["short_calls"]) is Claim.WORSE
+    assert (
+        claim_of_changes(compare_benches(bench(1.0, **alike), bench(1.0, **alike)), ["short_calls"]) is Claim.NO_WORSE
+    )
+
+
+def test_thirty_microseconds_more_of_a_bare_call_are_worse(make: Any) -> None:
+    saved = make.bench(make.rounds(20, noise=0.02))
+    now = make.bench(make.rounds(20, noise=0.02, slower=1 + 30 / 150, seed=2))  # a bare call takes about 150 µs
+    assert claim_of_changes(compare_benches(saved, now), ["short_calls"]) is Claim.WORSE
+
+
+def test_a_work_whose_primary_metric_was_not_measured_is_not_decided(make: Any) -> None:
+    changes = compare_benches(
+        make.bench(make.rounds(20, noise=0.005)), make.bench(make.rounds(20, noise=0.005, seed=2))
+    )
+    assert claim_of_changes(changes, ["short_calls"]) is Claim.NO_WORSE
+    assert claim_of_changes(changes, ["short_calls", "bare_calls"]) is Claim.INCONCLUSIVE
+
+
+def test_a_noisy_control_widens_the_interval_and_not_the_margin_too(make: Any) -> None:
+    saved, now = (make.bench(make.rounds(20, noise=0.15, slower=slower, seed=2)) for slower in (1.0, 2.0))
+    (change,) = (change for change in compare_benches(saved, now) if change.metric == "p50")
+    assert (change.claim, change.margin) == (Claim.WORSE, 0.05)
+    (same,) = (change for change in compare_benches(saved, saved) if change.metric == "p50")
+    assert same.claim is Claim.INCONCLUSIVE
 
 
 def test_another_machine_is_named_by_what_is_other(make: Any) -> None:

@@ -44,6 +44,13 @@ def test_no_coefficient_is_below_0_even_where_growth_is_more_than_linear() -> No
     assert found.coherency >= 0
 
 
+def test_exact_points_have_intervals_without_width() -> None:
+    found = fit(SIZES, [law(n, 40.0, 0.02, 0.0005) for n in SIZES])
+    for name, value in (("rate", 40.0), ("contention", 0.02), ("coherency", 0.0005)):
+        assert found.intervals[name].low == pytest.approx(value, rel=1e-4)
+        assert found.intervals[name].high == pytest.approx(value, rel=1e-4)
+
+
 def test_growth_that_has_not_ended_has_no_knee() -> None:
     assert knee([1, 2, 4], [10, 20, 40]) is None
     assert knee([1, 2, 4, 8], [10, 20, 39, 40]) == 4

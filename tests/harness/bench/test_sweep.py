@@ -29,11 +29,11 @@ def test_a_flat_and_a_linear_pool_are_told_apart() -> None:
     linear = curve("v2", "workers", [(n, 10.0 * n) for n in sizes])
     assert flat.text == (
         "v1 against workers: 1 times the throughput with 16 times the workers; the throughput stops growing at 1; "
-        "100.00% of a call is serial"
+        "100.00% of a call is serial (95 % interval 100.00% to 100.00%)"
     )
-    assert (
-        linear.text
-        == "v2 against workers: 16 times the throughput with 16 times the workers; 0.00% of a call is serial"
+    assert linear.text == (
+        "v2 against workers: 16 times the throughput with 16 times the workers; 0.00% of a call is serial "
+        "(95 % interval 0.00% to 0.00%)"
     )
     assert linear.knee is None
     assert curve_rows([linear])[0][:3] == ("v2", "workers", "10/s")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from poolproof.harness.checkers import Linearizable
+from poolproof.harness.checkers.calls.calls import calls_by_session
+from poolproof.harness.checkers.calls.linearizability import _as_call, _as_calls
+from poolproof.harness.checkers.calls.search import find_order
 from poolproof.harness.history.history import OpType
 from poolproof.harness.model.verdict import Verdict
 
@@ -117,6 +122,44 @@ def test_sessions_do_not_share_their_state(kv: Kv) -> None:
 
 def test_a_value_of_another_type_is_another_value(kv: Kv) -> None:
     assert kv.put(0, 1, 1).get(2, 3, True).check().verdict is Verdict.FAIL
+
+
+def test_unanswered_writes_that_nobody_read_hide_no_violation(kv: Kv) -> None:
+    for number in range(14):
+        kv.put(0, None, f"doubtful {number}", type=OpType.INFO, outcome="CallTimeout")
+    found = kv.put(1, 2, "old").put(3, 4, "new").get(5, 6, "old").check(Linearizable(most_visited=1000))
+    assert found.verdict is Verdict.FAIL
+
+
+def test_an_unanswered_write_that_a_delete_or_a_list_shows_is_kept(kv: Kv) -> None:
+    kv.put(0, None, 1, type=OpType.INFO, outcome="CallTimeout").call("delete", 5, 6, {"deleted": True}, key="k")
+    assert kv.check().verdict is Verdict.PASS
+    kv.put(7, None, 2, type=OpType.INFO, outcome="CallTimeout").call("list", 8, 9, {"keys": ["k"]})
+    assert kv.check().verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_leaving_out_unread_writes_changes_no_verdict(build: Any, seed: int) -> None:
+    draw, kv = random.Random(seed), Kv(build)
+    for place in range(draw.randint(4, 8)):
+        begin, end = place, place + draw.choice((0.5, 2.5, 4.5))
+        match draw.choice(("put", "put", "lost", "lost", "get", "get", "delete", "append", "list")):
+            case "put":
+                kv.put(begin, end, draw.choice((1, 2, [3])))
+            case "lost":
+                kv.put(begin, None, draw.choice((1, 2, 5, [3])), type=OpType.INFO, outcome="CallTimeout")
+            case "get":
+                kv.get(begin, end, draw.choice((1, 2, [3], [3, 4], None)))
+            case "delete":
+                kv.call("delete", begin, end, {"deleted": draw.random() < 0.5}, key="k")
+            case "append":
+                kv.append(begin, end, 4, draw.choice(([4], [3, 4])))
+            case _:
+                kv.call("list", begin, end, {"keys": draw.choice(([], ["k"]))})
+    calls = [calls for _, calls in calls_by_session(build.history(*kv.ops), np.ones(len(kv.ops), dtype=bool))]
+    every = [find_order([_as_call(op) for op in ops], most_visited=10**6) for ops in calls]
+    kept = [find_order(_as_calls(ops), most_visited=10**6) for ops in calls]
+    assert [found.verdict for found in kept] == [found.verdict for found in every]
 
 
 def test_the_bound_is_unknown_with_the_partial_evidence(kv: Kv) -> None:

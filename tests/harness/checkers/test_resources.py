@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from poolproof.harness.checkers import LeakSlope
-from poolproof.harness.checkers.pools.resources import theil_sen
 from poolproof.harness.history.history import Sample
 from poolproof.harness.model.verdict import Verdict
 
@@ -23,13 +22,6 @@ def sampled(build: Any, count: int = 50, **growth: Callable[[int], int]) -> Any:
         for n in range(count)
     ]
     return LeakSlope().check(build.history(samples=tuple(samples), begun=0, ended=200 * count))
-
-
-def test_the_slope_of_a_line_is_its_own_whatever_one_point_says() -> None:
-    points = [(float(x), 3.0 * x) for x in range(20)]
-    assert theil_sen(points) == 3.0
-    assert theil_sen([*points, (7.5, 1e9)]) == 3.0
-    assert theil_sen([(1.0, 2.0), (1.0, 5.0)]) == 0.0
 
 
 def test_what_stays_as_it_is_passes(build: Any) -> None:
@@ -49,6 +41,20 @@ def test_what_grows_steadily_fails(build: Any, what: str, a_sample: int) -> None
 
 def test_one_step_is_no_slope(build: Any) -> None:
     assert sampled(build, descriptors=lambda n: 1 if n > 40 else 0).verdict is Verdict.PASS
+
+
+def test_memory_that_falls_now_and_then_is_no_leak(build: Any) -> None:
+    assert sampled(build, 200, memory_bytes=lambda n: 2 * MEGABYTE * (n % 40)).verdict is Verdict.PASS
+
+
+def test_memory_that_has_fallen_once_cannot_be_told(build: Any) -> None:
+    found = sampled(build, 100, memory_bytes=lambda n: MEGABYTE * ((n + 30) % 80))
+    assert found.verdict is Verdict.UNKNOWN
+    assert "it rose and fell; 3 falls tell" in found.examples[0]
+
+
+def test_a_slow_leak_of_a_long_run_fails(build: Any) -> None:
+    assert sampled(build, 1500, memory_bytes=lambda n: n * MEGABYTE // 10).verdict is Verdict.FAIL
 
 
 def test_too_few_samples_are_unknown(build: Any) -> None:

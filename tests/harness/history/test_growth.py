@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from poolproof.harness.bench.statistics.slopes import slope
+from poolproof.harness.history.growth import slope
 
 
 def test_a_straight_line_has_its_slope() -> None:
