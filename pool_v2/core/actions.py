@@ -60,7 +60,7 @@ def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -
         times.append(NEVER_NS if worker.woken else worker.exited_ns + grace_ns)
     elif ticket.state is TicketState.OFFERED:
         # The exchange has not begun: the client gives up in time, and the worker stays usable.
-        times.append(max(ticket.deadline_ns, now_ns + OFFER_GRACE_NS))
+        times.append(ticket.deadline_ns if now_ns < ticket.deadline_ns else now_ns + OFFER_GRACE_NS)
     elif ticket.deadline_ns <= now_ns and not worker.killed:
         worker.overdue = worker.killed = True
         orders.append(Action(Act.CUT_OFF, worker, reason="CallTimeout"))
