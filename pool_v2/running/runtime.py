@@ -221,12 +221,12 @@ class Runtime:
         if dirty and worker is not None and not worker.killed:
             self.supervisor.signal(Act.KILL, worker, "dirty")  # before the client sees the timeout
             worker.killed = True  # only after the kill, because an interrupt may come between
-        if self.log is not None:
-            if state in (_WAITING, _OFFERED):
-                self.log.note(EventKind.WITHDRAW, ticket.call, ticket.worker_id)
-            elif worker is not None and not dirty:
-                self.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
+        waits = state in (_WAITING, _OFFERED)
+        if self.log is not None and not waits and worker is not None and not dirty:
+            self.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
         with self.lock:
+            if self.log is not None and waits:  # under the lock: a waiting ticket may have got an offer meanwhile
+                self.log.note(EventKind.WITHDRAW, ticket.call, ticket.worker_id)
             offered = self.coordinator.leave(ticket, self.now_ns(), clean=not dirty, reason=reason)
             if error is not None and not isinstance(error, Exception):
                 self.coordinator.suspect()

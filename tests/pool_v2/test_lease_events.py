@@ -14,6 +14,7 @@ from poolproof.harness.checkers import AtMostOnce, CleanWorkers, Conserved, Excl
 from poolproof.harness.history.history import History, Op, RunInfo
 from poolproof.harness.model.verdict import Verdict
 from poolproof.pool_v2 import Ok, PoolV2
+from poolproof.pool_v2.core.worker_table import NEVER_NS
 
 MakePool = Callable[..., PoolV2]
 K = EventKind
@@ -151,3 +152,33 @@ def test_the_checkers_of_the_harness_find_leases_among_calls_in_order(
     done = Counter(event.detail for event in log.of(K.DONE))
     assert done == seen
     assert len(log.of(K.ENQUEUE)) == len(ops)
+
+
+class Meanwhile:
+    """A lock; before it is taken for the first time, another client acts."""
+
+    def __init__(self, lock: Any, act: Callable[[], object]) -> None:
+        self._lock = lock
+        self._acts = [act]
+
+    def __enter__(self) -> None:
+        while self._acts:
+            self._acts.pop()()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_an_offer_that_crosses_with_its_client_giving_up_is_withdrawn(make_pool: MakePool, log: Any) -> None:
+    pool = make_pool(log)
+    pool.warm_up()
+    engine, holder = pool._engine, pool.checkout()
+    ticket = engine.io.ticket(99, None, NEVER_NS, NEVER_NS, 0, None)
+    engine.enter(ticket)
+    engine.lock = Meanwhile(engine.lock, holder.end)
+
+    engine.give_up(ticket, None)
+
+    assert steps(log, 99) == [(K.OFFER, 1), (K.WITHDRAW, 1)]
+    assert pool.execute("ping")["status"] == "ok"
