@@ -166,8 +166,6 @@ class Runtime:
     def settle(self, ticket: Ticket, label: str) -> None:
         """End the wait of a ticket whose client cannot simply accept an offer: ACCEPTED; otherwise raises why not."""
         with self.lock:
-            if ticket.state is _OFFERED:
-                self.coordinator.accept(ticket)
             state = ticket.state
             if state is _WAITING:
                 ticket.claim = None  # threads that grant a worker from now on write no request
@@ -175,7 +173,9 @@ class Runtime:
         if ticket.error is not None:
             raise ticket.error
         late = ticket.deadline_ns <= self.now_ns() and not take_back(ticket)  # no time is left to use the worker
-        if state is not _ACCEPTED or late:
+        if state is _OFFERED and not late:
+            self.coordinator.accept(ticket)
+        elif state is not _ACCEPTED or late:
             self.hooks.cancelled("queued")
             raise CheckoutTimeout(
                 f"{label!r}: no worker of pool {self.process_manager.name!r} was free in time",
