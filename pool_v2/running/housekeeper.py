@@ -51,6 +51,7 @@ class Housekeeper(Duties):
         self._due: dict[int, Worker] = {}  # workers whose ping must wait for another cycle
         self._cycle_ends_ns = 0
         self._pings_left = 0
+        self._pinged: set[int] = set()  # workers whose ping is queued as a job or in progress
         self._ending: set[str] = set()  # sessions whose end is already queued as a job
         self._initialising: dict[int, bool] = {}  # by worker id: whether the worker has ended meanwhile
         self._initialised: set[int] = set()
@@ -201,9 +202,10 @@ class Housekeeper(Duties):
         while self._due and self._pings_left > 0:
             worker = self._due.pop(next(iter(self._due)))
             idle = worker.usable and worker.worker_id not in self._runtime.coordinator.held
-            if idle and now - worker.idle_since_ns >= interval_ns:
+            if idle and now - worker.idle_since_ns >= interval_ns and worker.worker_id not in self._pinged:
                 self._pings_left -= 1
-                self.post(partial(self._with_idle, worker, interval_ns))
+                self._pinged.add(worker.worker_id)
+                self.post(partial(self._ping, worker, interval_ns))
 
     def _ready(self, worker: Worker) -> None:
         runtime = self._runtime
@@ -286,6 +288,12 @@ class Housekeeper(Duties):
     def _failed(self, worker: Worker, message: str) -> None:
         runtime = self._runtime
         runtime.supervisor.decide(lambda: runtime.coordinator.start_failed(worker, message, runtime.now_ns()))
+
+    def _ping(self, worker: Worker, interval_ns: int) -> None:
+        try:
+            self._with_idle(worker, interval_ns)
+        finally:
+            self._pinged.discard(worker.worker_id)
 
     def _with_idle(self, worker: Worker, ping_after_ns: int | None = None) -> None:
         # Leases the worker to the pool itself to deliver its messages, or for a ping if it was idle for

@@ -116,6 +116,7 @@ def test_a_worker_that_has_ended_in_its_lease_is_none_above_the_size(desk: Any) 
 
     assert idle(pool) == [1], "with worker 3 it makes two"
 
+
 def test_an_idle_pool_shrinks_to_its_floor_and_no_further(desk: Any) -> None:
     pool = desk(ready=4, workers=4, floor=2, idle_timeout_ns=5 * S)
 
