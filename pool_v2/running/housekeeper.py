@@ -132,9 +132,9 @@ class Housekeeper(Duties):
             self._weigh(runtime.config.max_memory_bytes)
 
     def _reclaim(self, record: Record, what: str) -> None:
-        ticket = record.ticket
-        if self._runtime.open.by_call.pop(ticket.call, None) is None:
-            return  # the lease has already ended normally
+        ticket, by_call = record.ticket, self._runtime.open.by_call
+        if by_call.get(ticket.call) is not record or by_call.pop(ticket.call, None) is None:
+            return  # the lease has already ended normally, or has another worker meanwhile
         self._streaming.reclaimed(ticket)
         if ticket.worker is None:
             if ticket.state is TicketState.WAITING:
