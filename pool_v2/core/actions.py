@@ -59,7 +59,7 @@ def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -
             worker.woken = True
             orders.append(Action(Act.WAKE_READER, worker))
         times.append(NEVER_NS if worker.woken else wake_ns)
-    elif ticket.state is TicketState.OFFERED:
+    elif ticket.state is TicketState.OFFERED and not (ticket.written and ticket.written[0]):
         # The exchange has not begun: the client gives up in time, and the worker stays usable.
         times.append(ticket.deadline_ns if now_ns < ticket.deadline_ns else now_ns + OFFER_GRACE_NS)
     elif ticket.deadline_ns <= now_ns and not worker.killed:

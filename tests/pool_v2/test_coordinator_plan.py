@@ -57,6 +57,16 @@ def test_a_deadline_that_is_near_is_checked_on_time_though_its_offer_was_not_acc
     assert pool.core.watch_ns == NOW_NS + 7
 
 
+def test_a_call_whose_request_was_written_for_it_is_cut_off_on_time_though_it_sleeps(desk: Any) -> None:
+    pool = desk(ready=1, workers=1)
+    holder = pool.lease(1)
+    late = pool.enter(2, deadline_ns=NOW_NS)
+    pool.leave(holder)
+    late.written = [7]
+
+    assert pool.plan(NOW_NS) == [("wake", 2), ("cut_off", 1)]
+
+
 def test_a_client_of_a_dead_worker_is_woken_by_its_deadline_though_a_stranger_holds_the_stdout(desk: Any) -> None:
     pool = desk(ready=1, workers=1)
     pool.lease(1, deadline_ns=NOW_NS + 7)
