@@ -287,6 +287,7 @@ class Coordinator:
     def buried(self, worker: Worker) -> None:
         """Record that the worker is reaped; its place is free."""
         worker.phase = advance(worker.phase, WorkerStep.BURY)
+        self.sessions.forget_worker(worker.worker_id)  # a client may have met it after its end
         del self.workers[worker.worker_id]
         self.attention = True
 
