@@ -14,7 +14,17 @@ from typing import Annotated, Any
 import typer
 
 from poolproof.bridge import PoolError
-from poolproof.harness.cli.commands import baselines, benches, checks, machine, migrate, records, runs, shrinks
+from poolproof.harness.cli.commands import (
+    baselines,
+    benches,
+    checks,
+    machine,
+    migrate,
+    records,
+    runs,
+    shrinks,
+    simulations,
+)
 from poolproof.harness.cli.commands.options import Exit
 from poolproof.harness.model.errors import HarnessError, UsageError
 
@@ -47,6 +57,7 @@ app.command("compare")(runs.compare_command)
 app.command("run")(runs.run_command)
 app.command("shrink")(shrinks.shrink_command)
 app.command("selfcheck")(checks.selfcheck_command)
+app.command("simulate")(simulations.simulate_command)
 app.command("bench")(benches.bench_command)
 app.command("sweep")(benches.sweep_command)
 app.add_typer(baselines.baseline_app, name="baseline")
