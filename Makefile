@@ -6,14 +6,16 @@ VENV ?= $(if $(LOCK),.venv,.venv-newest)
 OUT ?= out/compare
 JOBS ?= 3
 BENCH ?=
+FOR ?= 60s
 BIN = $(VENV)/bin
 
-.PHONY: compare compare-dspy test lint bench setup lock dspy clean help
+.PHONY: compare compare-dspy test simulate lint bench setup lock dspy clean help
 
 help:
 	@echo "make compare   compare the two pools and write the report into $(OUT)"
 	@echo "make compare-dspy  install the extra dspy and compare the pools on real DSPy programs, report in $(OUT)-dspy"
 	@echo "make test      run the tests, with branch coverage"
+	@echo "make simulate  run V2 in virtual time from fresh seeds, FOR=60s, and check the guarantees (docs/explanation/simulation.md)"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     measure V2 beside a bare pipe, V1 and other pools (BENCH=--quick: 2 minutes)"
 	@echo "make lock      write lock.txt anew: the newest releases that pyproject.toml allows"
@@ -35,6 +37,9 @@ dspy:
 test: setup
 	@sh tools/browser "$(VENV)"
 	@sh tools/test "$(BIN)" -n "$(JOBS)"
+
+simulate: setup
+	$(BIN)/poolproof simulate --for "$(FOR)"
 
 lint: setup
 	$(BIN)/ruff check .

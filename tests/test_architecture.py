@@ -20,7 +20,7 @@ MAY_IMPORT["migration"] = {"migration", "bridge", "harness"}
 ENTRY_POINT_PATHS = """
     harness/readiness/{documents,validate}
     harness/cli/{app}
-    harness/cli/commands/{baselines,benches,checks,explores,machine,migrate,options,records,results,runs,shrinks}
+    harness/cli/commands/{baselines,benches,checks,explores,machine,migrate,options,records,results,runs,shrinks,simulations}
     harness/compare/{catalogue}
     harness/faults/{owner}
     harness/mutation/{check,command,job,registry}
@@ -28,6 +28,7 @@ ENTRY_POINT_PATHS = """
     harness/mutation/lifecycle_tests/{tasks}
     harness/pytest_plugin/{bench_fixture,conformance,fixtures,plugin,session,state}
     harness/run/{job,jobserver}
+    harness/simulation/{clients,command,io,platform,power,run,shrinking,world}
     harness/subjects/{faces,pools}
     harness/subjects/faces/{blocking,executor,migrating,starting,tasks}
 """
@@ -46,6 +47,7 @@ ALLOWED = {
     "harness.model.composition": "random",
     "harness.model.load": "random",
     "harness.model.workload": "random",
+    "harness.simulation.plan": "random",
     "harness.mutation.lifecycle_tests.face_probes": "random",
     "harness.mutation.lifecycle_tests.probes": "random",
 }
@@ -69,6 +71,8 @@ PURE_PATHS = """
     harness/oracle/{capacity,growth,options,outcomes,status}
     harness/readiness/{checklist,renderer}
     harness/shrink/{reduction,selection}
+    harness/simulation/{plan}
+    harness/simulation/properties/{calls,closing,observed,queue,sessions,starts,workers}
     harness/subjects/{programs}
     migration/{guardrails,plan,router,sessions}
     migration/shadowing/{comparing}

@@ -14,6 +14,7 @@ import contextlib
 import os
 import select
 from collections.abc import Callable, Iterable
+from functools import partial
 from struct import Struct
 from typing import Any
 
@@ -53,6 +54,7 @@ class Channel:
         "limit_bytes",
         "overdue",
         "process",
+        "put",
         "receiver",
         "reply_pipe",
         "request_fd",
@@ -70,6 +72,7 @@ class Channel:
         self.reply_pipe: ReplyEnd | None = None
         self.limit_bytes = limit_bytes
         self.request_fd = process.stdin_fd
+        self.put = partial(os.write, process.stdin_fd)
         self.answer_fd = process.stdout_fd
         self.receiver = Receiver(limit_bytes=limit_bytes)
         # The pidfd reports a worker's death even while another process holds the other end of the worker's stdout.

@@ -43,13 +43,14 @@ class Response(msgspec.Struct, frozen=True):
     """A response of a worker. Exactly one of `result` (on success) and `error` (otherwise) applies.
 
     `more` is set only in the responses of a stream: true in each part, false in the response that ends the stream.
+    `timestamp` is only informative: the legacy worker sends seconds since 1970, the shipped one ISO 8601.
     """
 
     id: int
     success: bool
     result: Any = UNSET
     error: str | UnsetType = UNSET
-    timestamp: str | None = None
+    timestamp: Any = None
     more: bool | UnsetType = UNSET
 
 

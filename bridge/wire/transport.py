@@ -7,6 +7,7 @@ need the same methods.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from poolproof.bridge.errors import PoolError, Sent, StartFailed
@@ -80,6 +81,14 @@ class Transport(Protocol):
     @property
     def request_fd(self) -> int:
         """The descriptor for writing requests; a write never blocks."""
+        ...
+
+    @property
+    def put(self) -> Callable[[bytearray], int]:
+        """Writes a request as far as there is room, in one step of the interpreter. Returns the number of bytes.
+
+        Raises OSError.
+        """
         ...
 
     def new_start(self) -> Start:
@@ -158,4 +167,32 @@ class Transport(Protocol):
 
     def last_words(self) -> str:
         """Return the last lines of the worker's stderr."""
+        ...
+
+
+class Processes(Protocol):
+    """The worker processes of one pool. `in_child`: this is a copy in a forked child, which owns nothing."""
+
+    name: str
+    reply_dir: str
+    in_child: bool
+
+    def next_id(self) -> int:
+        """Return an unused worker id."""
+        ...
+
+    def spawn(self, worker_id: int) -> Transport:
+        """Start one worker process; its init ping is still to be done. Raises StartFailed."""
+        ...
+
+    def bury(self, transport: Transport) -> None:
+        """Forget a reaped worker. No thread may be using it."""
+        ...
+
+    def disband(self) -> None:
+        """Release the pool's name, after all workers are reaped. Idempotent."""
+        ...
+
+    def require_owner(self) -> None:
+        """Raise PoolClosed in a forked child."""
         ...

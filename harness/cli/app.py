@@ -24,6 +24,7 @@ from poolproof.harness.cli.commands import (
     records,
     runs,
     shrinks,
+    simulations,
 )
 from poolproof.harness.cli.commands.options import Exit
 from poolproof.harness.model.errors import HarnessError, UsageError
@@ -61,6 +62,7 @@ app.command("run")(runs.run_command)
 app.command("explore")(explores.explore_command)
 app.command("shrink")(shrinks.shrink_command)
 app.command("selfcheck")(checks.selfcheck_command)
+app.command("simulate")(simulations.simulate_command)
 app.command("bench")(benches.bench_command)
 app.command("sweep")(benches.sweep_command)
 app.add_typer(baselines.baseline_app, name="baseline")

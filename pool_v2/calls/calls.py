@@ -16,7 +16,6 @@ from typing import Any
 from msgspec import UNSET
 
 from poolproof.bridge import CommandError, PoolError
-from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.wire.exchange import Steps
 from poolproof.bridge.wire.messages import Response, encode_request, session_args
 from poolproof.bridge.wire.replies import ReplyPipe
@@ -146,8 +145,8 @@ class Calls:
             if session is None:
                 return False
         try:
-            limit = deadline_ns(runtime.limit_s(None))
-            until = min(limit, deadline_ns(runtime.wait_s(None)))
+            limit = runtime.clock.deadline_ns(runtime.limit_s(None))
+            until = min(limit, runtime.clock.deadline_ns(runtime.wait_s(None)))
             yield from self.execute(io, CLEAN_UP, {}, session_id, limit, until)
         except PoolError as error:
             self._handover.forget(session, error)

@@ -9,12 +9,10 @@ KeyboardInterrupt can split it: an interrupted thread has done either nothing or
 
 from __future__ import annotations
 
-import os
 import time
-from operator import is_
+from operator import call, is_
 
 from poolproof.bridge import EventKind
-from poolproof.bridge.clock import now_ns
 from poolproof.pool_v2.core.ticket import Ticket
 from poolproof.pool_v2.running.event_log import EventLog
 
@@ -29,15 +27,15 @@ def hand_over(ticket: Ticket, log: EventLog | None) -> None:
     """Write the ticket's request to the granted worker, if the ticket allows that, and wake the client if needed."""
     claim, written, worker = ticket.claim, ticket.written, ticket.worker
     if log is not None and worker is not None:
-        log.append((_OFFER, now_ns(), ticket.call, worker.worker_id, None, ticket.queued_ns))
+        log.append((_OFFER, log.now_ns(), ticket.call, worker.worker_id, None, ticket.queued_ns))
     if claim and written is not None and worker is not None and worker.reachable:
-        began_ns = now_ns() if log is not None else 0
+        began_ns = log.now_ns() if log is not None else 0
         try:
-            written.extend(map(os.write, (worker.transport.request_fd,), iter(claim.pop, None)))
+            written.extend(map(call, (worker.transport.put,), iter(claim.pop, None)))
             if log is not None:
                 log.append((_ACCEPT, began_ns, ticket.call, worker.worker_id))
                 if ticket.request is not None and written[0] == len(ticket.request):
-                    log.append((_SEND, now_ns(), ticket.call, worker.worker_id, worker.pid))
+                    log.append((_SEND, log.now_ns(), ticket.call, worker.worker_id, worker.pid))
             if ticket.reply_pipe is not None and ticket.request is not None and written[0] == len(ticket.request):
                 return  # the response wakes the client
         except IndexError:

@@ -101,7 +101,7 @@ class Handover:
         with runtime.lock:
             session.operations += 1
             session.failures = 0
-            session.met(worker.worker_id)
+            session.answered(worker.worker_id)
             if command == CLEAN_UP and response.success:  # during the lease, so that no other call comes between
                 runtime.coordinator.sessions.end(session.session_id, cleaned_on=worker.worker_id)
                 return

@@ -11,10 +11,9 @@ from threading import get_ident
 from typing import Any
 
 from poolproof.bridge import CallTimeout, CheckoutTimeout, LeaseError, PoolClosed, PoolError, Sent, WorkerCrashed
-from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
 from poolproof.bridge.wire.exchange import Steps, run
 from poolproof.bridge.wire.messages import Response, encode_request
-from poolproof.pool_v2.calls.io import THREAD, ClientIo
+from poolproof.pool_v2.calls.io import ClientIo
 from poolproof.pool_v2.calls.lease import Lease, Open
 from poolproof.pool_v2.calls.transfer import checkout, use
 from poolproof.pool_v2.core.accounts import IN_FLIGHT, result_of
@@ -89,7 +88,7 @@ class Leases:
         # Gives the lease a worker that the hooks accept. If this raises or returns a Removed, the lease has no worker.
         runtime, number, label = self._runtime, ticket.call, name_of(command)
         try:
-            if again and remaining_s(until) <= 0:
+            if again and runtime.clock.remaining_s(until) <= 0:
                 runtime.hooks.cancelled("queued")
                 raise CheckoutTimeout(
                     f"{label!r}: no worker of pool {runtime.process_manager.name!r} passed its "
@@ -119,7 +118,7 @@ class Leases:
             raise
 
     def _require_time(self, ticket: Ticket, label: str) -> None:
-        if ticket.deadline_ns <= now_ns():
+        if ticket.deadline_ns <= self._runtime.now_ns():
             self._runtime.hooks.cancelled("queued")
             raise CheckoutTimeout(
                 f"{label!r}: the deadline passed before pool {self._runtime.process_manager.name!r} could serve "
@@ -128,7 +127,7 @@ class Leases:
 
     def _keep_watch(self) -> None:
         # Wakes the supervisor if it would sleep for long, so that it finds lost leases.
-        if self._runtime.coordinator.watch_ns > now_ns() + 2 * HEARTBEAT_NS:
+        if self._runtime.coordinator.watch_ns > self._runtime.now_ns() + 2 * HEARTBEAT_NS:
             self._runtime.supervisor.look()
 
     def _introduce(self, lease: Lease, ticket: Ticket, command: Any) -> None:  # noqa: ANN401
@@ -199,7 +198,7 @@ class Leases:
         self, lease: Lease, ticket: Ticket, command: str, args: dict[str, Any], timeout_s: float | None
     ) -> Any:  # noqa: ANN401 - any JSON value
         """`execute` in this thread."""
-        return run(self.execute(THREAD, lease, ticket, command, args, timeout_s))
+        return run(self.execute(self._runtime.io, lease, ticket, command, args, timeout_s))
 
     def _use(
         self,
@@ -213,13 +212,13 @@ class Leases:
     ) -> Steps[Response]:
         # Runs one exchange. Raises if the lease has lost its worker or another exchange is in progress.
         runtime = self._runtime
-        deadline = min(deadline_ns(runtime.limit_s(timeout_s)), lease.deadline_ns)
+        deadline = min(runtime.clock.deadline_ns(runtime.limit_s(timeout_s)), lease.deadline_ns)
         frame = encode_request(number, command, args, limit_bytes=runtime.limit_bytes)
         worker, early, dropped = None, False, False
         try:  # the `try` begins before `busy` is set, because an interrupt may come between any two steps
             with runtime.lock:
                 worker = ticket.worker
-                if worker is not None and not worker.transport.dirty and lease.deadline_ns > now_ns():
+                if worker is not None and not worker.transport.dirty and lease.deadline_ns > runtime.now_ns():
                     lease.busy = True
                     ticket.deadline_ns = deadline
                     early = deadline < runtime.coordinator.watch_ns
@@ -258,7 +257,7 @@ class Leases:
             return PoolClosed(
                 f"pool {self._runtime.process_manager.name!r} was closed during the lease", worker_id=worker_id
             )
-        if deadline <= now_ns():
+        if deadline <= self._runtime.now_ns():
             return CallTimeout(f"the lease of worker {worker_id} has passed its deadline", worker_id=worker_id)
         if worker.transport.dirty:
             return LeaseError(f"a call on worker {worker_id} was broken off, so its lease has ended")

@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from poolproof.bridge import CallTimeout, CommandError, EventKind, PoolClosed, PoolError, Sent, WorkerCrashed
-from poolproof.bridge.clock import now_ns
 from poolproof.bridge.wire.exchange import Steps, receive, run, send
 from poolproof.bridge.wire.messages import Response, encode_request, ends_stream, session_args
 from poolproof.pool_v2.calls.handover import Handover, as_change
@@ -192,7 +191,7 @@ class StreamCall:
         if runtime.coordinator.closing:
             message = f"pool {runtime.process_manager.name!r} was closed during the call"
             return PoolClosed(message, sent=Sent.YES, worker_id=worker_id)
-        if self._deadline_ns <= now_ns():
+        if self._deadline_ns <= runtime.now_ns():
             message = f"{name} did not complete its stream by the deadline"
             return CallTimeout(message, sent=Sent.YES, worker_id=worker_id)
         tail = "" if worker is None else worker.transport.last_words()

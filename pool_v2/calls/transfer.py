@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from poolproof.bridge import EventKind
-from poolproof.bridge.clock import now_ns
 from poolproof.bridge.errors import ProtocolError, Sent
 from poolproof.bridge.wire.exchange import Steps, crashed, receive, take
 from poolproof.bridge.wire.messages import Response
@@ -26,7 +25,7 @@ def checkout(runtime: Runtime, io: ClientIo, ticket: Ticket, label: str, until: 
 
 def accept(runtime: Runtime, ticket: Ticket, label: str, until: int) -> None:
     """Accept the ticket's offer after a wake-up: ACCEPTED, or still WAITING; otherwise raises the reason."""
-    state, now = ticket.state, now_ns()
+    state, now = ticket.state, runtime.now_ns()
     if state is _OFFERED and ticket.deadline_ns > now:
         ticket.state = _ACCEPTED
     elif state is _WAITING and now < until:
@@ -58,7 +57,7 @@ def use(
         if written != size:
             yield from io.write(transport, memoryview(frame)[written:], Sent.MAYBE if written else Sent.NO, deadline)
         if log is not None and ahead != size:
-            log.append((_SEND, now_ns(), number, worker.worker_id, worker.pid))
+            log.append((_SEND, log.now_ns(), number, worker.worker_id, worker.pid))
         if not ticket.reply or not transport.receiver.payloads:
             yield from io.read(transport, deadline)
         response = take(transport, number)
@@ -72,5 +71,5 @@ def use(
             ticket.reply_pipe = None
         transport.reply_pipe = None
     if log is not None:
-        log.append((_RECEIVE, now_ns(), number, worker.worker_id, worker.pid))
+        log.append((_RECEIVE, log.now_ns(), number, worker.worker_id, worker.pid))
     return response

@@ -54,13 +54,14 @@ def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -
         orders.append(Action(Act.WAKE, ticket=ticket))  # waking twice does no harm
     if worker.exited_ns:
         grace_ns = STRANGER_GRACE_NS if ticket.reply_pipe is None else 0  # a reply pipe outlives the worker
-        if not worker.woken and now_ns >= worker.exited_ns + grace_ns:
+        wake_ns = min(worker.exited_ns + grace_ns, ticket.deadline_ns)
+        if not worker.woken and now_ns >= wake_ns:
             worker.woken = True
             orders.append(Action(Act.WAKE_READER, worker))
-        times.append(NEVER_NS if worker.woken else worker.exited_ns + grace_ns)
-    elif ticket.state is TicketState.OFFERED:
+        times.append(NEVER_NS if worker.woken else wake_ns)
+    elif ticket.state is TicketState.OFFERED and not (ticket.written and ticket.written[0]):
         # The exchange has not begun: the client gives up in time, and the worker stays usable.
-        times.append(max(ticket.deadline_ns, now_ns + OFFER_GRACE_NS))
+        times.append(ticket.deadline_ns if now_ns < ticket.deadline_ns else now_ns + OFFER_GRACE_NS)
     elif ticket.deadline_ns <= now_ns and not worker.killed:
         worker.overdue = worker.killed = True
         orders.append(Action(Act.CUT_OFF, worker, reason="CallTimeout"))

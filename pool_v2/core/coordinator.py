@@ -290,6 +290,7 @@ class Coordinator:
     def buried(self, worker: Worker) -> None:
         """Record that the worker is reaped; its place is free."""
         worker.phase = advance(worker.phase, WorkerStep.BURY)
+        self.sessions.forget_worker(worker.worker_id)  # a client may have met it after its end
         del self.workers[worker.worker_id]
         self.attention = True
 
@@ -499,11 +500,16 @@ class Coordinator:
         self.attention = True
 
     def _shrink(self, worker: Worker) -> None:
-        # Retires the worker if it is above the pool's size and no ticket waits. Dying workers do not count.
-        if worker.worker_id in self._idle and not self._queue:
-            lasting = sum(other.phase is not WorkerState.DYING for other in self.workers.values())
-            if lasting > self.limits.size:
-                self._condemn(worker, "")
+        # Retires the worker if it is above the pool's size and no ticket waits.
+        if worker.worker_id in self._idle and not self._queue and self._lasting() > self.limits.size:
+            self._condemn(worker, "")
+
+    def _lasting(self) -> int:
+        # Counts the workers that will go on to serve, that is without the dying and those that have ended in a lease.
+        return sum(
+            worker.phase is not WorkerState.DYING and not (worker.exited_ns or worker.killed or worker.overdue)
+            for worker in self.workers.values()
+        )
 
     def _recycle(self, now_ns: int, times: list[int]) -> list[Action]:
         # Rules 2 and 3 of `worker_table`, for idle workers.
@@ -511,8 +517,7 @@ class Coordinator:
         if self.closing or (limits.max_age_ns is limits.idle_timeout_ns is limits.ping_interval_ns is None):
             return []
         lacking = len(self.workers) < self.floor or any(worker.phase is not _IDLE for worker in workers)
-        lasting = sum(worker.phase is not WorkerState.DYING for worker in workers)
-        spare = 0 if self._queue else lasting - self.floor
+        spare = 0 if self._queue else self._lasting() - self.floor
         leaving, pinged = recycle(list(self._idle.values()), limits, now_ns, times, spare=spare, lacking=lacking)
         orders = [Action(Act.PING, worker) for worker in pinged]
         for worker in leaving:

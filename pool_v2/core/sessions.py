@@ -104,10 +104,19 @@ class Session:
         self.stale.discard(worker_id)
         self.held[worker_id] = self.version
 
+    def answered(self, worker_id: int) -> None:
+        """Record that this worker, which had the last version, has answered a call.
+
+        If the session has ended during the call, the worker still has state from before: it stays stale.
+        """
+        if worker_id not in self.stale:
+            self.met(worker_id)
+
     def changed(self, change: StateChange, size_bytes: int, worker_id: int, *, limit_bytes: int) -> bool:
         """Record an acknowledged change whose request had `size_bytes`. Returns whether the log is now full."""
         self.version += 1
-        self.held[worker_id] = self.version
+        if worker_id not in self.stale:
+            self.held[worker_id] = self.version
         if self.log is None:
             return False
         self.log.append(change)

@@ -10,14 +10,21 @@ from poolproof.pool_v2.calls.leases import Leases
 from poolproof.pool_v2.calls.streaming import Streaming
 from poolproof.pool_v2.core.behaviour import WorkerBehaviour
 from poolproof.pool_v2.running.housekeeper import Housekeeper
+from poolproof.pool_v2.running.platform import MACHINE, Platform
 from poolproof.pool_v2.running.runtime import Runtime
 
 
 class Engine(Runtime):
     """One V2 pool. Its methods may be called from any thread."""
 
-    def __init__(self, config: PoolConfig, observer: Observer | None, behaviour: WorkerBehaviour | None) -> None:
-        super().__init__(config, observer, behaviour)
+    def __init__(
+        self,
+        config: PoolConfig,
+        observer: Observer | None,
+        behaviour: WorkerBehaviour | None,
+        platform: Platform = MACHINE,
+    ) -> None:
+        super().__init__(config, observer, behaviour, platform)
         self.leases = Leases(self)
         self.sessions = Handover(self)
         self.calls = Calls(self, self.leases, self.sessions)

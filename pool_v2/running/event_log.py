@@ -13,8 +13,8 @@ from contextvars import copy_context
 from typing import Any
 
 from poolproof.bridge import Event, EventKind, Observer
-from poolproof.bridge.clock import now_ns
 from poolproof.bridge.events import CORRELATION
+from poolproof.pool_v2.running.platform import MACHINE, Platform
 
 LOOK_EVERY_S = 0.008
 """The maximum delay of an event in seconds, unless the observer itself is slow."""
@@ -33,9 +33,10 @@ logger = logging.getLogger(__name__)
 class EventLog:
     """The undelivered events of one pool. Noting an event is an append: it never waits and may happen anywhere."""
 
-    def __init__(self, observer: Observer, name: str) -> None:
+    def __init__(self, observer: Observer, name: str, platform: Platform = MACHINE) -> None:
         self._observer = observer
         self._name = name
+        self.now_ns = platform.clock.now_ns
         self._owner_pid = os.getpid()
         self._notes: deque[Note] = deque(maxlen=MOST_UNTOLD)
         self.append = self._notes.append
@@ -43,12 +44,12 @@ class EventLog:
         self._telling = threading.Lock()
         self.closed = False
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"{name}-events", daemon=True)
+        self._thread = platform.thread(self._run, f"{name}-events")
         self._thread.start()
 
     def enqueued(self, call: int, worker: int | None = None) -> None:
         """Note that a call begins. The observer runs in a copy of this context, so that it can identify the call."""
-        self.append((_ENQUEUE, now_ns(), call, worker, None, "", copy_context()))
+        self.append((_ENQUEUE, self.now_ns(), call, worker, None, "", copy_context()))
 
     def note(
         self,
@@ -59,7 +60,7 @@ class EventLog:
         detail: str = "",
     ) -> None:
         """Note a step that is taken now."""
-        self.append((kind, now_ns(), call, worker, pid, detail))
+        self.append((kind, self.now_ns(), call, worker, pid, detail))
 
     def close(self) -> None:
         """Deliver the remaining events and end the thread. Idempotent.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from poolproof.bridge import EventKind, PoolClosed
-from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
 from poolproof.bridge.lifecycle import WorkerState
 from poolproof.bridge.wire.exchange import run
 from poolproof.pool_v2.calls.calls import Calls
-from poolproof.pool_v2.calls.io import THREAD
 from poolproof.pool_v2.calls.lease import Lease, Open, Record
 from poolproof.pool_v2.calls.leases import Leases
 from poolproof.pool_v2.calls.streaming import Streaming
@@ -45,15 +42,16 @@ class Housekeeper(Duties):
         self._leases = leases
         self._calls = calls
         self._streaming = streaming
-        self._jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()  # guards `_thread`, `_initialising` and `_initialised`
+        self._jobs = runtime.platform.jobs(f"{runtime.process_manager.name}-housekeeper", self._run)
+        self.post = self._jobs.post
+        """Queue a job for the housekeeper's thread. May be called from any thread."""
+        self._lock = threading.Lock()  # guards `_initialising` and `_initialised`
         self._starters: list[threading.Thread] = []
-        self._stopped = False
         self._next_beat_ns = 0
         self._due: dict[int, Worker] = {}  # workers whose ping must wait for another cycle
         self._cycle_ends_ns = 0
         self._pings_left = 0
+        self._pinged: set[int] = set()  # workers whose ping is queued as a job or in progress
         self._ending: set[str] = set()  # sessions whose end is already queued as a job
         self._initialising: dict[int, bool] = {}  # by worker id: whether the worker has ended meanwhile
         self._initialised: set[int] = set()
@@ -68,7 +66,7 @@ class Housekeeper(Duties):
                 self._initialised.add(worker.worker_id)
             self._ready(worker)
             return
-        starter = threading.Thread(target=self._init_worker, args=(worker,), name="pool-v2-init", daemon=True)
+        starter = self._runtime.platform.thread(partial(self._init_worker, worker), "pool-v2-init")
         self._starters = [thread for thread in self._starters if thread.is_alive()] + [starter]
         self._initialising[worker.worker_id] = False
         try:
@@ -81,7 +79,7 @@ class Housekeeper(Duties):
     def ping(self, worker: Worker) -> None:
         """Handle a worker that has been idle for the ping interval: ping it in this cycle or in a later one."""
         self._due.setdefault(worker.worker_id, worker)
-        self._ping_some(now_ns())
+        self._ping_some(self._runtime.now_ns())
 
     def ended(self, worker: Worker, reason: str) -> None:
         """Handle a worker that has ended: call its terminate hook."""
@@ -134,9 +132,9 @@ class Housekeeper(Duties):
             self._weigh(runtime.config.max_memory_bytes)
 
     def _reclaim(self, record: Record, what: str) -> None:
-        ticket = record.ticket
-        if self._runtime.open.by_call.pop(ticket.call, None) is None:
-            return  # the lease has already ended normally
+        ticket, by_call = record.ticket, self._runtime.open.by_call
+        if by_call.get(ticket.call) is not record or by_call.pop(ticket.call, None) is None:
+            return  # the lease has already ended normally, or has another worker meanwhile
         self._streaming.reclaimed(ticket)
         if ticket.worker is None:
             if ticket.state is TicketState.WAITING:
@@ -168,7 +166,9 @@ class Housekeeper(Duties):
             lease.fate = fate
             woken: list[Ticket] = []
             if worker.phase is WorkerState.STARTING:
-                woken = runtime.coordinator.start_failed(worker, f"its init hook was interrupted: {why}", now_ns())
+                woken = runtime.coordinator.start_failed(
+                    worker, f"its init hook was interrupted: {why}", runtime.now_ns()
+                )
             runtime.coordinator.abandon(ticket)
         self._leases.mark_ended(worker, "close" if runtime.coordinator.closing else why)
         runtime.supervisor.wake(woken)
@@ -204,28 +204,16 @@ class Housekeeper(Duties):
         while self._due and self._pings_left > 0:
             worker = self._due.pop(next(iter(self._due)))
             idle = worker.usable and worker.worker_id not in self._runtime.coordinator.held
-            if idle and now - worker.idle_since_ns >= interval_ns:
+            if idle and now - worker.idle_since_ns >= interval_ns and worker.worker_id not in self._pinged:
                 self._pings_left -= 1
-                self.post(partial(self._with_idle, worker, interval_ns))
+                self._pinged.add(worker.worker_id)
+                self.post(partial(self._ping, worker, interval_ns))
 
     def _ready(self, worker: Worker) -> None:
         runtime = self._runtime
-        runtime.supervisor.decide(lambda: runtime.coordinator.ready(worker, now_ns()))
+        runtime.supervisor.decide(lambda: runtime.coordinator.ready(worker, runtime.now_ns()))
 
     # These methods run in the housekeeper's own threads, unless stated otherwise.
-
-    def post(self, job: Callable[[], object]) -> None:
-        """Queue a job for the housekeeper's thread. May be called from any thread."""
-        if self._stopped:
-            return
-        self._jobs.put(job)
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None:
-                    name = f"{self._runtime.process_manager.name}-housekeeper"
-                    thread = threading.Thread(target=self._run, name=name, daemon=True)
-                    thread.start()
-                    self._thread = thread
 
     def broadcast(self, message: Any) -> int:  # noqa: ANN401 - the application's own
         """Send the message to every idle worker, before it serves again. Returns the number of these workers."""
@@ -243,23 +231,18 @@ class Housekeeper(Duties):
 
     def stop(self) -> None:
         """Run the remaining jobs, and end the threads. Does not wait for a hook that hangs."""
-        self._stopped = True
-        self._jobs.put(None)
-        self._jobs.put(None)  # a second end mark, for the case below
-        deadline = deadline_ns(JOIN_TIMEOUT_S)
-        me = threading.current_thread()
-        if self._thread is me:
-            self._run()  # a hook closes the pool: run the remaining jobs here
-        for thread in [*self._starters, *([self._thread] if self._thread is not None else [])]:
-            if thread is not me:
-                thread.join(max(0.0, remaining_s(deadline)))
+        clock = self._runtime.clock
+        deadline = clock.deadline_ns(JOIN_TIMEOUT_S)
+        for thread in self._starters:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, clock.remaining_s(deadline)))
+        self._jobs.stop(max(0.0, clock.remaining_s(deadline)))
 
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                job()
-            except BaseException:  # no other thread would see the error
-                logger.exception("pool %r: a background task failed", self._runtime.process_manager.name)
+    def _run(self, job: Callable[[], object]) -> None:
+        try:
+            job()
+        except BaseException:  # no other thread would see the error
+            logger.exception("pool %r: a background task failed", self._runtime.process_manager.name)
 
     def _init_worker(self, worker: Worker) -> None:
         runtime = self._runtime
@@ -306,7 +289,13 @@ class Housekeeper(Duties):
 
     def _failed(self, worker: Worker, message: str) -> None:
         runtime = self._runtime
-        runtime.supervisor.decide(lambda: runtime.coordinator.start_failed(worker, message, now_ns()))
+        runtime.supervisor.decide(lambda: runtime.coordinator.start_failed(worker, message, runtime.now_ns()))
+
+    def _ping(self, worker: Worker, interval_ns: int) -> None:
+        try:
+            self._with_idle(worker, interval_ns)
+        finally:
+            self._pinged.discard(worker.worker_id)
 
     def _with_idle(self, worker: Worker, ping_after_ns: int | None = None) -> None:
         # Leases the worker to the pool itself to deliver its messages, or for a ping if it was idle for
@@ -317,7 +306,7 @@ class Housekeeper(Duties):
             since_ns = worker.idle_since_ns
             if ping_after_ns is None and not self._leases.mail.get(worker.worker_id):
                 return  # its clients have already delivered the messages
-            if ping_after_ns is not None and now_ns() - since_ns < ping_after_ns:
+            if ping_after_ns is not None and self._runtime.now_ns() - since_ns < ping_after_ns:
                 return
             if not runtime.coordinator.take(worker, ticket):
                 return
@@ -344,7 +333,7 @@ class Housekeeper(Duties):
             runtime.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
         told = "" if reason is None else describe(reason) or "removed"
         with runtime.lock:
-            woken = runtime.coordinator.put_back(ticket, now_ns(), since_ns=since_ns, reason=told)
+            woken = runtime.coordinator.put_back(ticket, self._runtime.now_ns(), since_ns=since_ns, reason=told)
         self._runtime.open.by_call.pop(ticket.call, None)
         runtime.supervisor.wake(woken)
         if runtime.coordinator.attention:
@@ -354,15 +343,15 @@ class Housekeeper(Duties):
         runtime = self._runtime
         try:
             with runtime.lock:
-                worn = runtime.coordinator.sessions.expired(ttl_ns, now_ns())
+                worn = runtime.coordinator.sessions.expired(ttl_ns, self._runtime.now_ns())
             if session_id in worn:  # no call has used it meanwhile
-                run(self._calls.end_session(THREAD, session_id))
+                run(self._calls.end_session(self._runtime.io, session_id))
         finally:
             self._ending.discard(session_id)
 
     def _own_lease(self, timeout_s: float) -> tuple[Lease, Ticket]:
         # Returns a lease for the pool itself; its calls count in no statistics.
-        me, deadline = threading.get_ident(), deadline_ns(timeout_s)
+        me, deadline = threading.get_ident(), self._runtime.clock.deadline_ns(timeout_s)
         ticket = Ticket(next(self._runtime.ids), deadline_ns=deadline, thread_id=me)
         ticket.state = TicketState.ACCEPTED
         return Lease(self._leases, ticket, counted=False, owner=me, deadline_ns=deadline), ticket

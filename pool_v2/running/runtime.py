@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -28,13 +27,10 @@ from poolproof.bridge import (
     WorkerCrashed,
     WorkerStatus,
 )
-from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
 from poolproof.bridge.config import duration
 from poolproof.bridge.events import EventKind
-from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.pool_v2.calls.handoff import hand_over, take_back
 from poolproof.pool_v2.calls.lease import Open, Record
-from poolproof.pool_v2.calls.replies import Replies
 from poolproof.pool_v2.core.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
 from poolproof.pool_v2.core.actions import Act
 from poolproof.pool_v2.core.behaviour import WorkerBehaviour
@@ -46,6 +42,7 @@ from poolproof.pool_v2.core.worker_table import Limits
 from poolproof.pool_v2.running.event_log import EventLog
 from poolproof.pool_v2.running.holders import describe_holders
 from poolproof.pool_v2.running.hooks import Hooks, describe
+from poolproof.pool_v2.running.platform import MACHINE, Platform
 from poolproof.pool_v2.running.supervisor import Duties, Supervisor
 
 CALL_TIMEOUT_S = 30.0
@@ -77,13 +74,23 @@ class Runtime:
     Exception: the thread that granted the worker may write the client's request (`poolproof.pool_v2.calls.handoff`).
     """
 
-    def __init__(self, config: PoolConfig, observer: Observer | None, behaviour: WorkerBehaviour | None) -> None:
+    def __init__(
+        self,
+        config: PoolConfig,
+        observer: Observer | None,
+        behaviour: WorkerBehaviour | None,
+        platform: Platform = MACHINE,
+    ) -> None:
         self.config = config
+        self.platform = platform
+        self.clock = platform.clock
+        self.now_ns = platform.clock.now_ns
+        self.io = platform.io
         self.hooks = Hooks(behaviour)
         self.hooks.init_pool()
-        self.process_manager = ProcessManager(config, version="v2")
-        self.replies = Replies(self.process_manager.reply_dir)
-        self.lock = threading.Lock()
+        self.process_manager = platform.processes(config)
+        self.replies = platform.replies(self.process_manager.reply_dir)
+        self.lock = platform.lock()
         self.ids = itertools.count(1)
         self.limit_bytes = config.max_frame_bytes
         self.accounts = Accounts(self.lock)
@@ -102,7 +109,7 @@ class Runtime:
         self.coordinator.affinity = Affinity(config.session_affinity)
         self.coordinator.sessions.in_flight = self.accounts.in_flight
         try:
-            self.log = None if observer is None else EventLog(observer, self.process_manager.name)
+            self.log = None if observer is None else EventLog(observer, self.process_manager.name, platform)
         except BaseException:
             self.process_manager.disband()
             raise
@@ -118,6 +125,7 @@ class Runtime:
                 duties,
                 start_timeout_s=self.config.start_timeout_s,
                 log=self.log,
+                platform=self.platform,
             )
             self.supervisor.start()
         except BaseException:
@@ -138,7 +146,7 @@ class Runtime:
     def tell_done(self, number: int, outcome: str) -> None:
         """Note the call's outcome for the observer, before the outcome is counted, because `close` waits for that."""
         if self.log is not None:
-            self.log.append((_DONE, now_ns(), number, None, None, outcome))
+            self.log.append((_DONE, self.now_ns(), number, None, None, outcome))
             if self.log.closed:  # deliver the outcome of a call on a closed pool, too
                 self.log.tell_late()
 
@@ -150,25 +158,25 @@ class Runtime:
     def enter(self, ticket: Ticket, again: bool = False) -> None:
         """Give the ticket a worker (ACCEPTED) or a place in the queue (WAITING). Otherwise raises the reason."""
         with self.lock:
-            self.coordinator.enter(ticket, now_ns(), again=again)
+            self.coordinator.enter(ticket, self.now_ns(), again=again)
         if self.log is not None and ticket.state is _ACCEPTED:
-            self.log.append((_ACCEPT, now_ns(), ticket.call, ticket.worker_id))
+            self.log.append((_ACCEPT, self.now_ns(), ticket.call, ticket.worker_id))
         if self.coordinator.attention:
             self.supervisor.look()
 
     def settle(self, ticket: Ticket, label: str) -> None:
         """End the wait of a ticket whose client cannot simply accept an offer: ACCEPTED; otherwise raises why not."""
         with self.lock:
-            if ticket.state is _OFFERED:
-                self.coordinator.accept(ticket)
             state = ticket.state
             if state is _WAITING:
                 ticket.claim = None  # threads that grant a worker from now on write no request
             holders = self.coordinator.open_calls() if state is _WAITING else []
         if ticket.error is not None:
             raise ticket.error
-        late = ticket.deadline_ns <= now_ns() and not take_back(ticket)  # no time is left to use the worker
-        if state is not _ACCEPTED or late:
+        late = ticket.deadline_ns <= self.now_ns() and not take_back(ticket)  # no time is left to use the worker
+        if state is _OFFERED and not late:
+            self.coordinator.accept(ticket)
+        elif state is not _ACCEPTED or late:
             self.hooks.cancelled("queued")
             raise CheckoutTimeout(
                 f"{label!r}: no worker of pool {self.process_manager.name!r} was free before the checkout deadline",
@@ -182,9 +190,9 @@ class Runtime:
             self.give_up(ticket, None, reason=reason)  # a snapshot was not answered
             return
         if self.log is not None and worker is not None:
-            self.log.append((_CHECKIN, now_ns(), ticket.call, ticket.worker_id))
+            self.log.append((_CHECKIN, self.now_ns(), ticket.call, ticket.worker_id))
         with self.lock:
-            offered = self.coordinator.leave(ticket, now_ns(), clean=True, reason=reason)
+            offered = self.coordinator.leave(ticket, self.now_ns(), clean=True, reason=reason)
         if self._open_leases:
             self._open_leases.pop(ticket.call, None)
         for waiter in offered:
@@ -214,13 +222,13 @@ class Runtime:
         if dirty and worker is not None and not worker.killed:
             self.supervisor.signal(Act.KILL, worker, "dirty")  # before the client sees the timeout
             worker.killed = True  # only after the kill, because an interrupt may come between
-        if self.log is not None:
-            if state in (_WAITING, _OFFERED):
-                self.log.note(EventKind.WITHDRAW, ticket.call, ticket.worker_id)
-            elif worker is not None and not dirty:
-                self.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
+        waits = state in (_WAITING, _OFFERED)
+        if self.log is not None and not waits and worker is not None and not dirty:
+            self.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
         with self.lock:
-            offered = self.coordinator.leave(ticket, now_ns(), clean=not dirty, reason=reason)
+            if self.log is not None and waits:  # under the lock: a waiting ticket may have got an offer meanwhile
+                self.log.note(EventKind.WITHDRAW, ticket.call, ticket.worker_id)
+            offered = self.coordinator.leave(ticket, self.now_ns(), clean=not dirty, reason=reason)
             if error is not None and not isinstance(error, Exception):
                 self.coordinator.suspect()
         if ticket.reply_pipe is not None:  # so that an error that is kept does not keep a descriptor
@@ -240,13 +248,13 @@ class Runtime:
             self.open.dropped.append(partial(self.release_session, number, session, None))
             return
         with self.lock:
-            self.coordinator.sessions.release(session, number, now_ns())
+            self.coordinator.sessions.release(session, number, self.now_ns())
 
     def may_go_elsewhere(self, error: BaseException, until: int) -> bool:
         """Return whether a call that failed with `error` can be tried on another worker: nothing was sent."""
         if not isinstance(error, WorkerCrashed) or error.sent is not Sent.NO or self.coordinator.closing:
             return False
-        return remaining_s(until) > 0
+        return self.clock.remaining_s(until) > 0
 
     # The pool as a whole.
 
@@ -271,11 +279,11 @@ class Runtime:
         try:
             self.supervisor.look()
             with self.lock:
-                while coordinator.ready_workers < n and not coordinator.circuit.refuses(now_ns()):
+                while coordinator.ready_workers < n and not coordinator.circuit.refuses(self.now_ns()):
                     self._require_open()
-                    if remaining_s(deadline) <= 0:
+                    if self.clock.remaining_s(deadline) <= 0:
                         break
-                    self.supervisor.progress.wait(remaining_s(deadline))
+                    self.supervisor.progress.wait(self.clock.remaining_s(deadline))
                 return coordinator.ready_workers
         finally:
             with self.lock:
@@ -333,7 +341,7 @@ class Runtime:
 
         A second caller waits for the first.
         """
-        deadline = deadline_ns(min(grace_s, 366 * 86400.0))
+        deadline = self.clock.deadline_ns(min(grace_s, 366 * 86400.0))
         with self._closing:
             if self._closed.is_set() or self._close_begun:
                 return  # already closed, or a hook calls `close` during the close in this thread
@@ -351,7 +359,7 @@ class Runtime:
                     for order in orders:
                         if order.worker is not None and order.worker.reachable:
                             self.supervisor.signal(order.act, order.worker, order.reason)
-                    self._await_burials(deadline_ns(END_TIMEOUT_S))
+                    self._await_burials(self.clock.deadline_ns(END_TIMEOUT_S))
                 self._duties.stop()
                 self.supervisor.stop()
                 self._let_go()
@@ -361,7 +369,7 @@ class Runtime:
                 self._closed.set()
                 if self.log is not None:
                     self.log.note(EventKind.CLOSE)
-                    self._await_outcomes(deadline_ns(LAST_CALLS_S))
+                    self._await_outcomes(self.clock.deadline_ns(LAST_CALLS_S))
                     self.log.close()
             finally:
                 self._close_begun = False
@@ -378,13 +386,13 @@ class Runtime:
 
     def _await_outcomes(self, deadline: int) -> None:
         # Clients that the close has woken are about to note the outcomes of their calls.
-        while IN_FLIGHT in self.accounts.calls.copy().values() and now_ns() < deadline:
-            time.sleep(LAST_CALLS_LOOK_S)
+        while IN_FLIGHT in self.accounts.calls.copy().values() and self.now_ns() < deadline:
+            self.clock.sleep(LAST_CALLS_LOOK_S)
 
     def _await_burials(self, deadline: int) -> bool:
         with self.lock:
-            while self.coordinator.workers and remaining_s(deadline) > 0:
-                self.supervisor.progress.wait(remaining_s(deadline))
+            while self.coordinator.workers and self.clock.remaining_s(deadline) > 0:
+                self.supervisor.progress.wait(self.clock.remaining_s(deadline))
             return not self.coordinator.workers
 
 

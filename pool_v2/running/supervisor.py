@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import assert_never
 
 from poolproof.bridge import EventKind, StartFailed
-from poolproof.bridge.clock import deadline_ns, now_ns
-from poolproof.bridge.processes.process_manager import ProcessManager
-from poolproof.bridge.wire.transport import Start, Transport
+from poolproof.bridge.wire.transport import Processes, Start, Transport
 from poolproof.pool_v2.calls.handoff import hand_over
 from poolproof.pool_v2.core.actions import Act, Action
 from poolproof.pool_v2.core.coordinator import Coordinator
 from poolproof.pool_v2.core.ticket import Ticket
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Worker
 from poolproof.pool_v2.running.event_log import EventLog
+from poolproof.pool_v2.running.platform import MACHINE, Platform
 
 LONGEST_SLEEP_S = 1.0
 """The maximum sleep of an idle pool's supervisor: the interpreter records a lost lease without a wake-up."""
@@ -67,11 +65,12 @@ class Supervisor:
         self,
         coordinator: Coordinator,
         lock: threading.Lock,
-        process_manager: ProcessManager,
+        process_manager: Processes,
         duties: Duties,
         *,
         start_timeout_s: float,
         log: EventLog | None,
+        platform: Platform = MACHINE,
     ) -> None:
         self._coordinator = coordinator
         self._process_manager = process_manager
@@ -79,21 +78,19 @@ class Supervisor:
         self._start_timeout_s = start_timeout_s
         self._log = log
         self.lock = lock
-        self.progress = threading.Condition(lock)
+        self.progress = platform.condition(lock)
+        self._clock = platform.clock
         self._abandoned: deque[Ticket] = deque()
         self.refused: list[Ticket] = []
         """Tickets that `close` refuses. It wakes them itself, unless it is interrupted first."""
         self._starting: dict[Worker, tuple[Start, int]] = {}
         self._gone: list[Worker] = []
         self._unannounced: list[Worker] = []
-        self._fds: dict[int, tuple[Worker, Callable[[Worker], None]]] = {}
-        self._epoll = select.epoll()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._epoll.register(self._wake, select.EPOLLIN)
+        self.watch = platform.watch()
+        self.look = self.watch.wake
+        """Wake the supervisor to check for due actions. May be called from any thread, outside the lock."""
         self._stopping = False
-        self._ended = False
-        self._ending = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name=f"{process_manager.name}-supervisor", daemon=True)
+        self._thread = platform.thread(self._run, f"{process_manager.name}-supervisor")
         _LIVING.add(self)
 
     def start(self) -> None:
@@ -105,18 +102,7 @@ class Supervisor:
         self._stopping = True
         self.look()
         self._thread.join()
-        with self._ending:
-            if not self._ended:
-                self._ended = True
-                self._epoll.close()
-                os.close(self._wake)
-
-    def look(self) -> None:
-        """Wake the supervisor to check for due actions. May be called from any thread, outside the lock."""
-        # A client that leaves after the end must not write to a descriptor number that has been reused since.
-        with self._ending:
-            if not self._ended:
-                os.eventfd_write(self._wake, 1)
+        self.watch.close()
 
     def abandon(self, ticket: Ticket) -> None:
         """Take back what this ticket holds, because its client was interrupted or is gone. Never waits for the lock."""
@@ -141,20 +127,21 @@ class Supervisor:
     def _run(self) -> None:
         while not self._stopping:
             try:
-                self._turn()
+                self.watch.wait(self.turn())
             except Exception:
                 # Without this thread no deadline is kept, so it continues after any error.
                 logger.exception("pool %r: internal error in its supervisor", self._process_manager.name)
-                time.sleep(FAULT_PAUSE_S)
+                self._clock.sleep(FAULT_PAUSE_S)
 
-    def _turn(self) -> None:
+    def turn(self) -> float:
+        """Carry out all actions that are due. Returns for how many seconds to watch at most before the next turn."""
         while self._abandoned:
             ticket = self._abandoned.popleft()
             self.decide(lambda ticket=ticket: self._coordinator.abandon(ticket))  # type: ignore[misc]
         for ticket in self.refused:
             ticket.wake()
         self._check_starts()
-        now = now_ns()
+        now = self._clock.now_ns()
         with self.lock:
             orders = self._coordinator.plan(now)
             watch_ns = self._coordinator.watch_ns
@@ -167,14 +154,8 @@ class Supervisor:
         times = [watch_ns, self._duties.beat(now), *(deadline for _, deadline in self._starting.values())]
         done = any(order.act is not Act.WAKE for order in orders)  # then more may be due; a woken client acts by itself
         if failed:
-            time.sleep(FAULT_PAUSE_S)
-        sleep_s = 0.0 if done else min((min(times) - now_ns()) / 1e9 + ROUNDING_S, LONGEST_SLEEP_S)
-        for fd, _ in self._epoll.poll(max(sleep_s, 0.0)):
-            if fd == self._wake:
-                os.eventfd_read(self._wake)
-            elif fd in self._fds:
-                worker, react = self._fds[fd]
-                react(worker)
+            self._clock.sleep(FAULT_PAUSE_S)
+        return 0.0 if done else min(self._clock.remaining_s(min(times)) + ROUNDING_S, LONGEST_SLEEP_S)
 
     def decide(self, decision: Callable[[], list[Ticket] | None]) -> None:
         """Report an event to the coordinator, and wake the affected clients. May be called from any thread."""
@@ -232,8 +213,8 @@ class Supervisor:
     def _bury(self, worker: Worker) -> None:
         transport: Transport = worker.transport
         self._starting.pop(worker, None)
-        self._unwatch(transport.answer_fd)
-        self._unwatch(transport.exit_fd)
+        self.watch.remove(transport.answer_fd)
+        self.watch.remove(transport.exit_fd)
         self._process_manager.bury(worker.transport)
         self.emit(EventKind.REAP, worker.worker_id, transport.pid, transport.describe_exit())
         self._duties.ended(worker, worker.reason)
@@ -244,7 +225,7 @@ class Supervisor:
         with self.lock:
             if self._coordinator.closing:
                 return  # a new worker would never be ended
-            worker = self._coordinator.started(worker_id, now_ns())
+            worker = self._coordinator.started(worker_id, self._clock.now_ns())
         try:
             transport: Transport = self._process_manager.spawn(worker_id)
         except Exception as error:
@@ -253,8 +234,8 @@ class Supervisor:
             if not isinstance(error, StartFailed):
                 logger.exception("pool %r: a worker could not be started", self._process_manager.name)
             with self.lock:
-                woken = self._coordinator.start_failed(worker, message, now_ns())
-                woken += self._coordinator.exited(worker, now_ns())  # there is no process to end
+                woken = self._coordinator.start_failed(worker, message, self._clock.now_ns())
+                woken += self._coordinator.exited(worker, self._clock.now_ns())  # there is no process to end
                 self._coordinator.buried(worker)
                 self.progress.notify_all()
             self.wake(woken)
@@ -264,14 +245,14 @@ class Supervisor:
         worker.reachable = True
         self._unannounced.append(worker)
         handshake = transport.new_start()
-        self._starting[worker] = handshake, deadline_ns(self._start_timeout_s)
-        self._watch(transport.exit_fd, worker, self._on_exit)
+        self._starting[worker] = handshake, self._clock.deadline_ns(self._start_timeout_s)
+        self.watch.add(transport.exit_fd, partial(self._on_exit, worker))
         try:
             handshake.begin()
         except StartFailed as error:
             self._fail_start(worker, error)
             return
-        self._watch(transport.answer_fd, worker, self._on_handshake)
+        self.watch.add(transport.answer_fd, partial(self._on_handshake, worker))
 
     def _announce(self) -> None:
         # At the end of a turn, because a zygote may need a moment until it knows the pid.
@@ -280,18 +261,10 @@ class Supervisor:
             self.emit(EventKind.SPAWN, worker.worker_id, worker.transport.pid or None)  # 0: not forked yet
 
     def _check_starts(self) -> None:
-        now = now_ns()
+        now = self._clock.now_ns()
         for worker, (handshake, deadline) in list(self._starting.items()):
             if now >= deadline:
                 self._fail_start(worker, handshake.failed("did not answer its init ping in time"))
-
-    def _watch(self, fd: int, worker: Worker, react: Callable[[Worker], None]) -> None:
-        self._fds[fd] = worker, react
-        self._epoll.register(fd, select.EPOLLIN)
-
-    def _unwatch(self, fd: int) -> None:
-        if self._fds.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
 
     def _on_handshake(self, worker: Worker) -> None:
         handshake, _ = self._starting[worker]
@@ -301,7 +274,7 @@ class Supervisor:
             self._fail_start(worker, error)
             return
         if done:
-            self._unwatch(worker.transport.answer_fd)
+            self.watch.remove(worker.transport.answer_fd)
             del self._starting[worker]
             worker.pid = worker.transport.pid
             self.emit(EventKind.READY, worker.worker_id, worker.pid)
@@ -309,29 +282,22 @@ class Supervisor:
 
     def _fail_start(self, worker: Worker, error: StartFailed) -> None:
         self._starting.pop(worker, None)
-        self._unwatch(worker.transport.answer_fd)
-        self.decide(lambda: self._coordinator.start_failed(worker, str(error), now_ns()))
+        self.watch.remove(worker.transport.answer_fd)
+        self.decide(lambda: self._coordinator.start_failed(worker, str(error), self._clock.now_ns()))
 
     def _on_exit(self, worker: Worker) -> None:
         transport: Transport = worker.transport
         if worker in self._starting:
             handshake, _ = self._starting[worker]
             self._fail_start(worker, handshake.failed("died before it answered its init ping"))
-        self._unwatch(transport.exit_fd)
+        self.watch.remove(transport.exit_fd)
         self._gone.append(worker)
-        self.decide(lambda: self._coordinator.exited(worker, now_ns()))
-
-    def _close_in_child(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self._epoll.close()
-            os.close(self._wake)
+        self.decide(lambda: self._coordinator.exited(worker, self._clock.now_ns()))
 
 
 def _after_fork_in_child() -> None:
     for supervisor in list(_LIVING):
-        supervisor._ending = threading.Lock()  # the thread that held it is in the parent
-        supervisor._close_in_child()
+        supervisor.watch.close_in_child()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -114,6 +114,12 @@ def test_arguments_that_are_not_json_are_refused(make: Any) -> None:
         encode_request(1, "echo", {"value": make()}, limit_bytes=LIMIT_BYTES)
 
 
+@pytest.mark.parametrize("timestamp", ["1795971836.88", "null", '"2026-01-01T00:00:00Z"'])
+def test_a_response_may_carry_any_timestamp_as_the_legacy_workers_do_in_seconds(timestamp: str) -> None:
+    response = decode_response(f'{{"id": 4, "success": true, "result": "ok", "timestamp": {timestamp}}}'.encode())
+    assert (response.id, response.result) == (4, "ok")
+
+
 @pytest.mark.parametrize(
     ("payload", "cause"),
     [

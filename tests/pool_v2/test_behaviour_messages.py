@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import EventKind, PoolClosed
+from poolproof.bridge import EventKind, PoolClosed, PoolConfig
 from poolproof.bridge.clock import now_ns
 from poolproof.pool_v2 import Ok, PoolV2, Remove, Skip, Stop
 from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.running.engine import Engine
+from poolproof.pool_v2.running.platform import Platform
 
 MakePool = Callable[..., PoolV2]
 K = EventKind
@@ -116,6 +118,32 @@ def test_only_workers_that_are_idle_for_the_interval_are_pinged(make_pool: MakeP
     served = len(idle_ns)
     spied.wait_for("ping", count=served + 4)
     assert min(idle_ns) >= INTERVAL_NS
+
+
+class Kept:
+    """Jobs that nobody runs."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Any] = []
+        self.post = self.jobs.append
+
+    def stop(self, timeout_s: float) -> None:
+        """Nothing to end."""
+
+
+def test_a_ping_that_has_to_wait_for_its_turn_is_not_made_again_for_each_interval(until: Any) -> None:
+    platform, kept = Platform(), Kept()
+    platform.jobs = lambda *_: kept
+    engine = Engine(PoolConfig(workers=1, ping_interval_s=0.001), None, None, platform)
+    try:
+        until(lambda: kept.jobs, "a ping is due")
+        (worker,) = engine.coordinator.workers.values()
+        for _ in range(3):
+            planned_ns = worker.pinged_ns
+            until(lambda planned_ns=planned_ns: worker.pinged_ns > planned_ns, "the next is due")
+        assert len(kept.jobs) == 1
+    finally:
+        engine.close(0.0)
 
 
 def test_a_worker_that_is_held_is_not_pinged(make_pool: MakePool, spy: Any) -> None:

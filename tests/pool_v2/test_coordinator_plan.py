@@ -47,6 +47,36 @@ def test_a_worker_that_was_cut_off_is_never_handed_on_though_its_client_leaves_c
     assert pool.plan() == [("start", None)]
 
 
+def test_a_deadline_that_is_near_is_checked_on_time_though_its_offer_was_not_accepted_yet(desk: Any) -> None:
+    pool = desk(ready=1, workers=1)
+    holder = pool.lease(1)
+    pool.enter(2, deadline_ns=NOW_NS + 7)
+    pool.leave(holder)
+
+    assert pool.plan(NOW_NS) == [("wake", 2)]
+    assert pool.core.watch_ns == NOW_NS + 7
+
+
+def test_a_call_whose_request_was_written_for_it_is_cut_off_on_time_though_it_sleeps(desk: Any) -> None:
+    pool = desk(ready=1, workers=1)
+    holder = pool.lease(1)
+    late = pool.enter(2, deadline_ns=NOW_NS)
+    pool.leave(holder)
+    late.written = [7]
+
+    assert pool.plan(NOW_NS) == [("wake", 2), ("cut_off", 1)]
+
+
+def test_a_client_of_a_dead_worker_is_woken_by_its_deadline_though_a_stranger_holds_the_stdout(desk: Any) -> None:
+    pool = desk(ready=1, workers=1)
+    pool.lease(1, deadline_ns=NOW_NS + 7)
+    pool.exit(1, NOW_NS)
+
+    assert pool.plan(NOW_NS) == []
+    assert pool.core.watch_ns == NOW_NS + 7
+    assert pool.plan(NOW_NS + 7) == [("wake_reader", 1)]
+
+
 def test_an_offer_is_never_cut_off_and_its_worker_serves_the_next(desk: Any) -> None:
     pool = desk(ready=1, workers=1)
     holder = pool.lease(1)

@@ -105,6 +105,18 @@ def test_the_only_worker_of_a_pool_is_recycled_too(desk: Any) -> None:
 # Shrinking.
 
 
+def test_a_worker_that_has_ended_in_its_lease_is_none_above_the_size(desk: Any) -> None:
+    pool = desk(ready=2, workers=2, overflow=1)
+    first = pool.lease(1)
+    pool.lease(2)
+    pool.enter(3)
+    pool.start(3)
+    pool.exit(2)
+    pool.leave(first)
+
+    assert idle(pool) == [1], "with worker 3 it makes two"
+
+
 def test_an_idle_pool_shrinks_to_its_floor_and_no_further(desk: Any) -> None:
     pool = desk(ready=4, workers=4, floor=2, idle_timeout_ns=5 * S)
 

@@ -222,3 +222,15 @@ def test_what_a_dead_worker_had_of_a_session_is_forgotten(desk: Any) -> None:
     pool.exit(1)
 
     assert session.held == {}
+
+
+def test_a_session_does_not_keep_a_dead_worker_that_its_client_met_after_its_end(desk: Any) -> None:
+    pool = desk(ready=1)
+    session = pool.core.sessions.begin("s", 1)
+    holder = pool.lease(1, session)
+    pool.exit(1)
+    session.met(1)  # its last response came before its end was noticed
+    pool.leave(holder, clean=False)
+    pool.core.buried(pool.worker(1))
+
+    assert session.held == {}

@@ -7,12 +7,14 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from poolproof.bridge import EventKind
+from poolproof.bridge.clock import now_ns
 from poolproof.pool_v2.calls import handoff
 from poolproof.pool_v2.calls.handoff import hand_over, take_back
 from poolproof.pool_v2.core.ticket import Ticket
@@ -28,6 +30,7 @@ class Pipe:
 
     def __init__(self) -> None:
         self.read_fd, self.request_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.put = partial(os.write, self.request_fd)
         fcntl.fcntl(self.request_fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self.pid = 99
         self.killed = 0
@@ -76,6 +79,8 @@ class WokenTicket(Ticket, kw_only=True):
 class Notes:
     """Keeps the kinds of what is noted."""
 
+    now_ns = staticmethod(now_ns)
+
     def __init__(self) -> None:
         self.kinds: list[EventKind] = []
 
@@ -120,12 +125,12 @@ def slow_writes(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threa
     """A write has begun, and may go on: as if the machine were busy in between."""
     begun, go_on = threading.Event(), threading.Event()
 
-    def write(fd: int, data: bytearray) -> int:
+    def write(put: Callable[[bytearray], int], data: bytearray) -> int:
         begun.set()
         assert go_on.wait(HARD_LIMIT_S)
-        return os.write(fd, data)
+        return put(data)
 
-    monkeypatch.setattr(handoff, "os", SimpleNamespace(write=write))
+    monkeypatch.setattr(handoff, "call", write)
     return begun, go_on
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import CallTimeout, CommandError, EventKind, PoolError, WorkerCrashed
+from poolproof.bridge import CallTimeout, CheckoutTimeout, CommandError, EventKind, PoolError, WorkerCrashed
 from poolproof.harness.checkers import AtMostOnce, CleanWorkers, Conserved, ExclusiveLease
 from poolproof.harness.history.history import History, Op, RunInfo
 from poolproof.harness.model.verdict import Verdict
 from poolproof.pool_v2 import Ok, PoolV2
+from poolproof.pool_v2.core.worker_table import NEVER_NS
 
 MakePool = Callable[..., PoolV2]
 K = EventKind
@@ -151,3 +152,50 @@ def test_the_checkers_of_the_harness_find_leases_among_calls_in_order(
     done = Counter(event.detail for event in log.of(K.DONE))
     assert done == seen
     assert len(log.of(K.ENQUEUE)) == len(ops)
+
+
+class Meanwhile:
+    """A lock; before it is taken for the first time, another client acts."""
+
+    def __init__(self, lock: Any, act: Callable[[], object]) -> None:
+        self._lock = lock
+        self._acts = [act]
+
+    def __enter__(self) -> None:
+        while self._acts:
+            self._acts.pop()()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_an_offer_that_comes_too_late_is_withdrawn_and_does_not_count_as_served(make_pool: MakePool, log: Any) -> None:
+    pool = make_pool(log)
+    pool.warm_up()
+    engine, holder = pool._engine, pool.checkout()
+    ticket = engine.io.ticket(99, None, engine.clock.deadline_ns(0.001), NEVER_NS, 0, None)
+    engine.enter(ticket)
+    holder.end()
+    engine.clock.sleep(0.002)
+
+    with pytest.raises(CheckoutTimeout):
+        engine.settle(ticket, "late")
+    engine.give_up(ticket, None)
+
+    assert steps(log, 99) == [(K.OFFER, 1), (K.WITHDRAW, 1)]
+    assert [worker.served for worker in pool.status().workers] == [1], "the lease before it"
+
+
+def test_an_offer_that_crosses_with_its_client_giving_up_is_withdrawn(make_pool: MakePool, log: Any) -> None:
+    pool = make_pool(log)
+    pool.warm_up()
+    engine, holder = pool._engine, pool.checkout()
+    ticket = engine.io.ticket(99, None, NEVER_NS, NEVER_NS, 0, None)
+    engine.enter(ticket)
+    engine.lock = Meanwhile(engine.lock, holder.end)
+
+    engine.give_up(ticket, None)
+
+    assert steps(log, 99) == [(K.OFFER, 1), (K.WITHDRAW, 1)]
+    assert pool.execute("ping")["status"] == "ok"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from poolproof.bridge import EventKind
-from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2 import Ok, PoolV2, Remove
 from poolproof.pool_v2.calls import leases
 from poolproof.pool_v2.core import coordinator
 from poolproof.pool_v2.running import housekeeper
@@ -56,6 +56,21 @@ def reclaimed(
         del kept
 
     return check
+
+
+def test_a_lease_that_got_its_worker_at_the_second_attempt_is_found_too(
+    make_pool: MakePool, spy: Any, until: Any, all_idle: Any
+) -> None:
+    answers = iter([Remove("unfit")])
+    pool = make_pool(behaviour=spy(checkout=lambda _, state, __: next(answers, Ok(state))), workers=2)
+    pool.warm_up()
+    lease = pool.checkout()
+    housekeeping = pool._engine.housekeeper
+    for _ in range(2):  # so that the record of the first attempt was looked at
+        looked = housekeeping._next_beat_ns
+        until(lambda looked=looked: housekeeping._next_beat_ns > looked, "it has looked around")
+    del lease
+    all_idle(pool, 2)
 
 
 def here_of(lose: Callable[..., object]) -> int:

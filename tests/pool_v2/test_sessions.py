@@ -241,6 +241,20 @@ def test_a_session_that_ends_while_calls_of_it_wait_is_begun_anew_by_them() -> N
     assert session.lacks(1) == (FORGET,)
 
 
+def test_a_worker_on_which_a_call_goes_on_while_the_session_ends_cleans_up_too() -> None:
+    table = Table()
+    session = table.begin("s")
+    session.met(1)
+    changed(session, 1, 1)
+    table.end("s")
+    session.answered(1)
+    changed(session, 1, 2)
+
+    assert session.lacks(1) == (FORGET, change(2)), "it still has what came before the end"
+    assert session.lacks(2) == (change(2),)
+    assert session.worker_id is None, "nobody need wait for it"
+
+
 def test_what_is_stale_stays_so_through_several_ends() -> None:
     table = Table()
     session = table.begin("s")

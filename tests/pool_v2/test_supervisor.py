@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from poolproof.bridge import CallTimeout, Event, EventKind, StartFailed, WorkerCrashed
+from poolproof.bridge.clock import Clock
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.core.actions import Act
 from poolproof.pool_v2.running.supervisor import FAULT_PAUSE_S, Duties, Supervisor
@@ -142,7 +143,7 @@ def test_an_order_that_fails_costs_no_order_behind_it_and_a_pause(
     supervise: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("poolproof.pool_v2.running.supervisor.time.sleep", pauses.append)
+    monkeypatch.setattr(Clock, "sleep", staticmethod(pauses.append))
     pool, supervisor = supervise(ProcessManager(), workers=3, ready=3)
     doors = [FaultyDoor(faulty=True), FaultyDoor(faulty=False), FaultyDoor(faulty=False)]
     for worker_id, door in enumerate(doors, start=1):
@@ -153,7 +154,7 @@ def test_an_order_that_fails_costs_no_order_behind_it_and_a_pause(
     pool.leave(pool.lease(3), clean=False)
 
     with caplog.at_level(logging.ERROR):
-        supervisor._turn()
+        supervisor.turn()
 
     assert [door.told for door in doors] == [[], ["cut_off"], ["kill"]]
     assert pauses == [FAULT_PAUSE_S], "what fails again and again takes no whole processor"
@@ -169,7 +170,7 @@ def test_an_abandoned_ticket_is_taken_back_without_waiting_for_the_lock(supervis
     with supervisor.lock:
         supervisor.abandon(holder)
         assert pool.core.held == {1: holder}
-    supervisor._turn()
+    supervisor.turn()
 
     assert (holder.worker, pool.core.held) == (None, {})
     assert door.told == ["kill"]
@@ -183,7 +184,7 @@ def test_a_hand_off_that_was_torn_is_made_good_in_one_turn(supervise: Any) -> No
     pool.leave(holder)  # and nobody was told
 
     assert waiting.gate.locked()
-    supervisor._turn()
+    supervisor.turn()
 
     assert not waiting.gate.locked(), "it is woken"
 
@@ -192,7 +193,7 @@ def test_an_order_about_a_worker_that_has_no_process_yet_is_nothing(supervise: A
     pool, supervisor = supervise(ProcessManager(), ready=1)
     pool.core.condemn(pool.worker(1), "heavy")
 
-    supervisor._turn()
+    supervisor.turn()
 
     assert pool.states() == {1: "dying"}
 
@@ -210,7 +211,7 @@ def test_looking_and_stopping_after_the_end_does_nothing(supervise: Any) -> None
 def test_a_forked_child_closes_its_copies_of_the_descriptors_and_the_parent_goes_on(supervise: Any) -> None:
     duties = Clumsy(0)
     _, supervisor = supervise(ProcessManager(), duties, floor=0)
-    fds = [supervisor._epoll.fileno(), supervisor._wake]
+    fds = [supervisor.watch._epoll.fileno(), supervisor.watch._wake]
     pid = os.fork()
     if pid == 0:
         left = 0

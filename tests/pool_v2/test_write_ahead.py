@@ -8,7 +8,6 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,11 +35,11 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Write], list[int]]:
     def replace(write: Write) -> list[int]:
         threads: list[int] = []
 
-        def told(fd: int, data: Any) -> int:
+        def told(put: Any, data: Any) -> int:
             threads.append(threading.get_ident())
-            return write(fd, data)
+            return write(put.args[0], data)
 
-        monkeypatch.setattr(handoff, "os", SimpleNamespace(write=told))
+        monkeypatch.setattr(handoff, "call", told)
         return threads
 
     return replace

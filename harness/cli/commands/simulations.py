@@ -1,0 +1,81 @@
+"""The command `simulate`: V2 in virtual time, from seeds, with scripted workers and injected faults."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from poolproof.harness.cli.commands.options import Quiet
+from poolproof.harness.model.errors import UsageError
+from poolproof.harness.simulation.command import numbers, simulate
+from poolproof.harness.simulation.shrinking import Cut
+
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+LARGEST_SEED = 2**53
+
+SeedOption = Annotated[
+    int | None,
+    typer.Option(help="The first seed, 0 to 9007199254740992; a fresh one if not given. Alone: only this seed."),
+]
+ForOption = Annotated[
+    str | None, typer.Option("--for", metavar="TIME", help="For so long: 60s, 5m, 1h. 10s if not given.")
+]
+CallsOption = Annotated[int | None, typer.Option(help="At least so many calls, 1 to 1000000000.")]
+Ops = Annotated[str | None, typer.Option(metavar="N,N", help="Only these operations of the seed's plan: a replay.")]
+Starts = Annotated[str, typer.Option(metavar="N,N", help="With --ops: only these faults at starts.")]
+Deaths = Annotated[str, typer.Option(metavar="N,N", help="With --ops: only these deaths of workers.")]
+Plain = Annotated[str, typer.Option(metavar="NAME,NAME", help="With --ops: without these options of the pool.")]
+
+
+def simulate_command(
+    seed: SeedOption = None,
+    for_: ForOption = None,
+    calls: CallsOption = None,
+    ops: Ops = None,
+    starts: Starts = "-",
+    deaths: Deaths = "-",
+    plain: Plain = "-",
+    quiet: Quiet = False,
+) -> int:
+    """Run V2's own code under a seeded scheduler in virtual time, and check the guarantees (docs/explanation/simulation.md).
+
+    Exit code 1 if something impossible was found: its seed, the smallest plan and the line that replays it are told.
+    """
+    if seed is not None and not 0 <= seed <= LARGEST_SEED:
+        raise UsageError(f"--seed {seed}: from 0 to {LARGEST_SEED}")
+    if calls is not None and not 1 <= calls <= 10**9:
+        raise UsageError(f"--calls {calls}: from 1 to {10**9}")
+    if ops is not None and seed is None:
+        raise UsageError("--ops is for the plan of a --seed")
+    cut = None
+    if ops is not None:
+        kept = () if plain == "-" else tuple(plain.split(","))
+        cut = Cut(
+            tuple(_numbers("--ops", ops)),
+            tuple(_numbers("--starts", starts)),
+            tuple(_numbers("--deaths", deaths)),
+            kept,
+        )
+    return simulate(
+        seed=seed,
+        seconds=None if for_ is None else _seconds(for_),
+        calls=calls,
+        cut=cut,
+        say=(lambda _: None) if quiet else typer.echo,
+    )
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if found is None or not float(found[1]):
+        raise UsageError(f"--for {text!r}: a time such as 60s, 5m or 1h")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(numbers(text))
+    except ValueError:
+        raise UsageError(f"{option} {text!r}: numbers, separated by commas") from None

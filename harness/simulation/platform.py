@@ -1,0 +1,311 @@
+"""The simulated platform of a pool: its locks, threads, waits, jobs, reply pipes and processes, in one thread.
+
+What a pool would do in threads of its own (its supervisor, its housekeeper's jobs, the delivery of events) are steps of
+the scheduler; a wait inside such a step makes other steps until it is over.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import cast
+
+from poolproof.bridge import PoolConfig, StartFailed
+from poolproof.bridge.wire.transport import Processes, Transport
+from poolproof.harness.simulation.io import BlockingIo
+from poolproof.harness.simulation.plan import MS
+from poolproof.harness.simulation.state import State
+from poolproof.harness.simulation.transport import SimPipe, SimTransport
+from poolproof.harness.simulation.workers import SimWorker
+from poolproof.pool_v2.calls.io import ClientIo
+from poolproof.pool_v2.calls.replies import Replies
+from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.running.platform import Jobs, Platform, Watch
+
+MOST_PIPES = 4
+
+
+class SimLock:
+    """A lock of the pool: where another step may come between, and where an interrupt may come."""
+
+    def __init__(self, world: State) -> None:
+        self._world = world
+        self._held = False
+
+    def __enter__(self) -> bool:
+        world = self._world
+        if world.points:
+            world.point()
+            points, world.points = world.points, 0  # an interrupt is for this client only
+            world.scheduler.preempt()
+            world.points = points
+        else:
+            world.scheduler.preempt()
+        assert not self._held, "a thread takes a lock that it holds"
+        self._held = True
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        self._held = False
+        if self._world.points:
+            self._world.point()
+
+    acquire = __enter__
+
+    def release(self) -> None:
+        """As `threading.Lock`."""
+        self._held = False
+
+
+class SimCondition:
+    """A condition of the pool; a wait makes other steps."""
+
+    def __init__(self, world: State, lock: SimLock) -> None:
+        self._world = world
+        self._lock = lock
+        self._news = 0
+
+    def notify_all(self) -> None:
+        """As `threading.Condition`."""
+        self._news += 1
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As `threading.Condition`."""
+        world, seen = self._world, self._news
+        self._lock.release()
+        until_ns = world.now_ns() + int((timeout if timeout is not None else 1e6) * 1e9)
+        told = world.block(lambda: self._news != seen, until_ns)
+        self._lock.acquire()
+        return told
+
+
+class SimThread(threading.Thread):
+    """A thread of the pool that the scheduler does not run: its target runs at the latest when it is joined."""
+
+    def start(self) -> None:
+        """As `threading.Thread`."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """As `threading.Thread`."""
+        self.run()
+
+    def is_alive(self) -> bool:
+        """As `threading.Thread`."""
+        return True
+
+
+class SimWatch:
+    """What wakes the supervisor, whose turns are steps."""
+
+    def __init__(self, world: State) -> None:
+        self._world = world
+        self._reactions: dict[int, Callable[[], object]] = {}
+        self._ready: dict[int, None] = {}
+        self._due_ns = 2**63
+        self._asked = False
+
+    def add(self, fd: int, react: Callable[[], object]) -> None:
+        """See poolproof.pool_v2.running.platform.Watch."""
+        self._reactions[fd] = react
+        if self._world.is_readable(fd):
+            self.ready(fd)
+
+    def remove(self, fd: int) -> None:
+        """See poolproof.pool_v2.running.platform.Watch."""
+        self._reactions.pop(fd, None)
+
+    def ready(self, fd: int) -> None:
+        """The descriptor has become readable."""
+        if fd in self._reactions:
+            self._ready[fd] = None
+            self.wake()
+
+    def wake(self) -> None:
+        """See poolproof.pool_v2.running.platform.Watch."""
+        if not self._asked:
+            self._asked = True
+            world = self._world
+            if world.late_ns:
+                world.scheduler.at(world.now_ns() + world.late_ns, self._turn, None)
+            else:
+                world.scheduler.soon(self._turn, None)
+
+    def wait(self, timeout_s: float) -> None:
+        """See poolproof.pool_v2.running.platform.Watch."""
+
+    def close(self) -> None:
+        """See poolproof.pool_v2.running.platform.Watch."""
+        self._reactions.clear()
+
+    def close_in_child(self) -> None:
+        """See poolproof.pool_v2.running.platform.Watch."""
+
+    def _turn_at(self, due_ns: int) -> None:
+        if due_ns == self._due_ns and not self._asked:
+            self._asked = True
+            self._turn(None)
+
+    def _turn(self, _: None) -> None:
+        world = self._world
+        if world.ended:
+            return
+        if world.supervising:  # this step came between two steps of the supervisor itself
+            world.scheduler.at(world.now_ns(), self._turn, None)
+            return
+        world.supervising = True
+        self._asked = False
+        try:
+            for fd in list(self._ready):
+                del self._ready[fd]
+                if fd in self._reactions:
+                    self._reactions[fd]()
+            sleep_s = world.engine.supervisor.turn()
+        finally:
+            world.supervising = False
+        if sleep_s <= 0:
+            self.wake()
+        elif not self._asked:
+            due_ns = world.now_ns() + int(sleep_s * 1e9)
+            if due_ns != self._due_ns or due_ns <= world.now_ns():
+                self._due_ns = due_ns
+                world.scheduler.at(due_ns, self._turn_at, due_ns)
+
+
+class SimJobs:
+    """The housekeeper's jobs, each a step."""
+
+    def __init__(self, world: State, run: Callable[[Callable[[], object]], None]) -> None:
+        self._world = world
+        self._run = run
+        self._jobs: deque[Callable[[], object]] = deque()
+        self._busy = False
+
+    def post(self, job: Callable[[], object]) -> None:
+        """See poolproof.pool_v2.running.platform.Jobs."""
+        self._jobs.append(job)
+        self._world.scheduler.soon(self._step, None)
+
+    def stop(self, timeout_s: float) -> None:
+        """See poolproof.pool_v2.running.platform.Jobs."""
+        while self._jobs:
+            self._run(self._jobs.popleft())
+
+    def _step(self, _: None) -> None:
+        if self._busy or self._world.scheduler.nested:  # one after another, and never in the middle of a step
+            self._world.scheduler.at(self._world.now_ns() + MS, self._step, None)
+        elif self._jobs:
+            self._busy = True
+            try:
+                self._run(self._jobs.popleft())
+            finally:
+                self._busy = False
+
+
+class SimReplies:
+    """The pool's reply pipes."""
+
+    def __init__(self, world: State) -> None:
+        self._world = world
+        self.free: deque[SimPipe] = deque()
+
+    def take(self) -> SimPipe | None:
+        """See poolproof.pool_v2.calls.replies.Replies."""
+        return self.free.pop() if self.free else None
+
+    def lacking(self) -> None:
+        """See poolproof.pool_v2.calls.replies.Replies."""
+        pipes = self._world.pipes
+        if self._world.reply_pipes and len(pipes) < MOST_PIPES:
+            pipe = pipes[len(pipes) + 1] = SimPipe(self._world, len(pipes) + 1)
+            self.free.append(pipe)
+
+    def lost(self) -> None:
+        """See poolproof.pool_v2.calls.replies.Replies."""
+
+    def close(self) -> None:
+        """See poolproof.pool_v2.calls.replies.Replies."""
+        self.free = deque(maxlen=0)
+
+
+class SimProcesses:
+    """The pool's processes: scripted workers."""
+
+    def __init__(self, world: State, config: PoolConfig) -> None:
+        self._world = world
+        self._config = config
+        self.name = "simulated"
+        self.reply_dir = ""
+        self.in_child = False
+        self._count = 0
+
+    def next_id(self) -> int:
+        """See poolproof.bridge.wire.transport.Processes."""
+        self._count += 1
+        return self._count
+
+    def spawn(self, worker_id: int) -> Transport:
+        """See poolproof.bridge.wire.transport.Processes."""
+        world = self._world
+        fault = world.plan.starts.get(worker_id, "")
+        world.note("spawn", worker_id)
+        if fault in ("error", "crash"):
+            world.note("startfail", worker_id)
+            world.note("exit", worker_id)
+            world.note("bury", worker_id)
+            raise StartFailed("no such program") if fault == "error" else OSError("no descriptor is left")
+        worker = world.workers[worker_id] = SimWorker(world, worker_id, fault)
+        return SimTransport(world, worker, self._config.max_frame_bytes)
+
+    def bury(self, transport: Transport) -> None:
+        """See poolproof.bridge.wire.transport.Processes."""
+        assert isinstance(transport, SimTransport)
+        self._world.note("bury", transport.worker.worker_id)
+        transport.close()
+
+    def disband(self) -> None:
+        """See poolproof.bridge.wire.transport.Processes."""
+
+    def require_owner(self) -> None:
+        """See poolproof.bridge.wire.transport.Processes."""
+
+
+class HeldTable(dict[int, Ticket]):
+    """The coordinator's table of held workers, with a note of each change: who owns which worker when."""
+
+    def __init__(self, world: State) -> None:
+        super().__init__()
+        self._note = world.note
+        self._workers = world.workers
+
+    def __setitem__(self, worker_id: int, ticket: Ticket) -> None:
+        self._note("grant", worker_id, ticket.call)
+        super().__setitem__(worker_id, ticket)
+
+    def __delitem__(self, worker_id: int) -> None:
+        worker = self._workers.get(worker_id)
+        unread = worker is not None and bool(worker.transport.stdout or worker.transport.receiver.torn)
+        self._note("free", worker_id, self[worker_id].call, int(unread))
+        super().__delitem__(worker_id)
+
+
+class SimPlatform(Platform):
+    """The platform of a simulated pool."""
+
+    def __init__(self, world: State) -> None:
+        self._world = world
+        self.clock = world.scheduler.clock
+        self.io = cast(ClientIo, BlockingIo(world))
+        self.lock = lambda: cast(threading.Lock, SimLock(world))
+        self.condition = lambda lock: cast(threading.Condition, SimCondition(world, cast(SimLock, lock)))
+        self.watch = lambda: cast(Watch, world.watch)
+        self.jobs = lambda name, run: cast(Jobs, SimJobs(world, run))
+        self.replies = lambda directory: cast(Replies, SimReplies(world))
+
+    def processes(self, config: PoolConfig) -> Processes:
+        """See Platform."""
+        return SimProcesses(self._world, config)
+
+    def thread(self, target: Callable[[], object], name: str) -> threading.Thread:
+        """See Platform."""
+        return SimThread(target=target, name=name, daemon=True)

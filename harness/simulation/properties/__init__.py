@@ -1,0 +1,45 @@
+"""What must hold in every simulated history, written from the guarantees G1–G27 and N1–N47, not from the code. Pure.
+
+A history is a list of notes: a kind, a virtual time in nanoseconds, and what the kind tells. `observed` builds from it
+what an observer from outside knows: workers, calls, the queue. Each rule looks at that and at the plan, and says what
+is impossible. The kinds are the methods of `observed.Observed` and of the rules, without their `on_`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from poolproof.harness.simulation.plan import Plan
+from poolproof.harness.simulation.properties.calls import CallRules
+from poolproof.harness.simulation.properties.closing import ClosingRules
+from poolproof.harness.simulation.properties.observed import Observed, Rules, Violation
+from poolproof.harness.simulation.properties.queue import QueueRules
+from poolproof.harness.simulation.properties.sessions import SessionRules
+from poolproof.harness.simulation.properties.starts import StartRules
+from poolproof.harness.simulation.properties.workers import WorkerRules
+
+RULES: tuple[type[Rules], ...] = (CallRules, QueueRules, WorkerRules, StartRules, SessionRules, ClosingRules)
+__all__ = ["Violation", "violations"]
+
+
+def violations(plan: Plan, history: Sequence[tuple[Any, ...]]) -> list[Violation]:
+    """Return what is impossible in this history, the earliest first."""
+    observed = Observed(plan)
+    rules = [rule(observed) for rule in RULES]
+    react: dict[str, list[Any]] = {}
+    for note in history:
+        kind = note[0]
+        found = react.get(kind)
+        if found is None:
+            name = f"on_{kind.replace(' ', '_')}"
+            told = [getattr(rule, name) for rule in rules if hasattr(rule, name)]
+            if hasattr(observed, name):
+                told.append(getattr(observed, name))  # last: the rules see the state before
+            found = react[kind] = told
+        observed.now_ns = note[1]
+        for each in found:
+            each(*note[2:])
+    for rule in rules:
+        rule.at_end()
+    return observed.found

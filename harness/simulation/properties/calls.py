@@ -1,0 +1,239 @@
+"""The rules of calls: one outcome, the own answer, at most once, the truth about what was sent, and deadlines. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from poolproof.bridge.interface import OUTCOMES
+from poolproof.harness.simulation.plan import ITEMS, MS
+from poolproof.harness.simulation.properties.observed import Rules, SeenOp
+
+STATE = ("put", "append")
+NEVER_SENT = ("CheckoutTimeout", "QueueFull", "CircuitOpen", "SessionLost", "InvalidRequest")
+NO_RESULT = (
+    *("garbage", "wrong_id", "part", "oversize", "die_at_once", "die_while", "die_after", "die_partial"),
+    *("hang", "deaf", "trickle", "twice"),
+)
+"""Faults after which a worker has given no valid answer."""
+
+
+class CallRules(Rules):
+    """G1, G3, G4, G11, G12, G25, G27."""
+
+    def prepare(self) -> None:
+        """See Rules."""
+        self.unsent: dict[int, str] = {}
+        self.executed: dict[int, int] = {}
+        self.counts: Counter[str] = Counter()
+        self.cancelled = 0
+        self.items: dict[int, int] = {}
+        self.torn: set[int] = set()
+        self.own_ends = 0
+        self.leases_cancelled = 0
+
+    def on_item(self, index: int, item: int) -> None:
+        """A call of a lease begins."""
+        self.items[index] = self.seen.now_ns
+
+    def on_write(self, worker_id: int, number: int) -> None:
+        """A request is written that does not fit into the pipe, or by nobody who holds the worker."""
+        if number < 0:
+            if self.seen.workers[worker_id].ready_ns:
+                self.wrong("G2", f"worker {worker_id} is written to, and nobody holds it")
+        else:
+            self.torn.add(number)
+
+    def on_arrive(self, worker_id: int, request_id: int, nonce: int, command: str, session: str | None) -> None:
+        """See Observed."""
+        seen = self.seen
+        if nonce < 0:
+            return
+        op = seen.op_of(nonce)
+        worker = seen.workers[worker_id]
+        if op is None:
+            self.wrong("G1", f"worker {worker_id} got request {nonce}, which nobody has made")
+            return
+        ids = seen.arrived.get(nonce)
+        repeated = ids is not None
+        if repeated and not (command in STATE and op.op.session is not None and self.executed.get(nonce)):
+            self.wrong("G4", f"call {nonce} was sent twice")
+        if nonce in self.unsent and not repeated:
+            self.wrong("G4", f"call {nonce} reached worker {worker_id} after its client was told {self.unsent[nonce]}")
+        holder = worker.holder
+        if holder is not None and not repeated:
+            by = seen.by_number.get(holder)
+            if by is not None and by.op.index != op.op.index:
+                self.wrong("G2", f"worker {worker_id} got call {nonce} while operation {by.op.index} holds it")
+
+    def on_unreadable(self, worker_id: int, error: str) -> None:
+        """A worker cannot read a request."""
+        self.wrong("G1", f"worker {worker_id} got what is no request: {error}")
+
+    def on_execute(self, worker_id: int, request_id: int, nonce: int, command: str, session: str | None) -> None:
+        """A worker has executed a request."""
+        if nonce >= 0:
+            self.executed[nonce] = self.executed.get(nonce, 0) + 1
+
+    def on_no_lease(self, index: int, outcome: str, sent: str) -> None:
+        """A client got no lease."""
+        op = self.seen.seen[index]
+        if sent != "no":
+            self.wrong("G4", f"operation {index} got no lease, and says sent={sent}")
+        self._in_time(op, outcome, op.deadline_ns)
+
+    def on_outcome(self, index: int, item: int, outcome: str, sent: str, value: Any) -> None:  # noqa: ANN401
+        """See Observed."""
+        seen = self.seen
+        op = seen.seen[index]
+        if item in op.outcomes and not (op.op.kind == "lease" and outcome == "Cancelled"):
+            self.wrong("G3", f"call {item} of operation {index} has two outcomes: {op.outcomes[item]} and {outcome}")
+        if outcome not in OUTCOMES:
+            self.wrong("G3", f"operation {index} ended with {outcome}")
+        nonce = index * ITEMS + item
+        self._count(op, outcome)
+        deadline = op.deadline_ns
+        if op.op.kind == "lease":
+            deadline = self.items.get(index, op.invoked_ns) + op.op.timeout_ms * MS
+            if index % 3:
+                deadline = min(deadline, op.deadline_ns)
+        self._in_time(op, outcome, deadline)
+        if outcome == "result":
+            self._result(op, nonce, item, value)
+        elif outcome == "CommandError":
+            if op.op.kind != "fail":
+                self.wrong("G1", f"call {nonce} ({op.op.kind}) got CommandError")
+            if not self.executed.get(nonce):
+                self.wrong("G4", f"call {nonce} got an error, and no worker executed it")
+        elif outcome != "Cancelled":
+            self._failed(op, nonce, outcome, sent, value)
+
+    def _count(self, op: SeenOp, outcome: str) -> None:
+        if outcome != "Cancelled":
+            self.counts[outcome] += 1
+            return
+        self.cancelled += op.op.count if op.op.kind.startswith("batch") else 1
+        if op.op.kind == "lease":
+            self.leases_cancelled += 1
+        elif op.op.kind not in ("end", "status"):
+            self.counts[outcome] += op.op.count if op.op.kind.startswith("batch") else 1
+
+    def _in_time(self, op: SeenOp, outcome: str, deadline_ns: int) -> None:
+        now, slack = self.seen.now_ns, self.seen.slack_ns
+        where = f"operation {op.op.index} ({op.op.kind}) got {outcome}"
+        if op.op.kind == "end":
+            return
+        latest_ns = max(deadline_ns, self.items.get(op.op.index, 0), op.entered_ns) + slack
+        if op.granted_ns is not None and op.granted_ns >= deadline_ns - slack:
+            latest_ns += self.seen.grace_ns
+        if outcome != "Cancelled" and now > latest_ns:
+            self.wrong("G11", f"{where} {(now - deadline_ns) / 1e6:.3f} ms after its deadline")
+        if outcome == "CheckoutTimeout":
+            if now > max(op.until_ns, op.entered_ns) + slack:
+                self.wrong("G11", f"{where} {(now - op.until_ns) / 1e6:.3f} ms after the time for its wait")
+            if now < min(op.until_ns, deadline_ns):
+                self.wrong("G11", f"{where} {(op.until_ns - now) / 1e6:.3f} ms too early")
+        elif outcome == "CallTimeout" and now < deadline_ns and now < op.deadline_ns:
+            self.wrong("G11", f"{where} {(deadline_ns - now) / 1e6:.3f} ms too early")
+
+    def _result(self, op: SeenOp, nonce: int, item: int, value: Any) -> None:  # noqa: ANN401
+        kind = op.op.kind
+        if kind == "get":
+            fits = isinstance(value, list) and value[:1] == [nonce]
+        elif kind == "stream":
+            fits = value == [[nonce, part] for part in range(op.op.count)]
+        else:
+            fits = value == nonce
+        if not fits:
+            self.wrong("G1", f"call {nonce} ({kind}) got the answer {value!r}")
+        if not self.executed.get(nonce):
+            self.wrong("G1", f"call {nonce} got an answer, and no worker executed it")
+        if item == 0 and op.op.fault in NO_RESULT and kind != "stream" and (kind == "echo" or op.op.fault != "twice"):
+            self.wrong("G25", f"call {nonce} got a result from a worker whose fault was {op.op.fault}")
+
+    def _failed(self, op: SeenOp, nonce: int, outcome: str, sent: str, worker_id: int | None) -> None:
+        seen = self.seen
+        arrived = nonce in seen.arrived
+        if outcome in NEVER_SENT and sent != "no":
+            self.wrong("G4", f"call {nonce} got {outcome} and sent={sent}")
+        if sent == "no":
+            if arrived:
+                self.wrong("G4", f"call {nonce} got {outcome} and sent=no, and a worker has it")
+            if op.op.session is None and op.op.kind in ("echo", "fail", "big") and op.number in self.torn:
+                self.wrong("G4", f"call {nonce} got {outcome} and sent=no, and a part of it was written")
+            self.unsent[nonce] = f"{outcome}, sent=no"
+        worker = seen.workers.get(worker_id or 0)
+        if sent == "yes" and not arrived and (worker is None or not (worker.exited_ns or worker.killed_ns)):
+            self.wrong("G4", f"call {nonce} got {outcome} and sent=yes, and no worker has it")
+        if sent == "maybe" and seen.closing_ns is None and op.op.kind == "echo" and op.op.session is None:
+            small = op.op.size < 300 and seen.plan.traits["pipe_bytes"] > 1000 and op.number not in self.torn
+            if small and not seen.interrupted:
+                self.wrong("G4", f"call {nonce} got {outcome} and sent=maybe, and its request fits into the pipe")
+        if outcome == "CallTimeout" and sent != "no" and (worker is None or not (worker.killed_ns or worker.exited_ns)):
+            self.wrong("G12", f"call {nonce} got CallTimeout, and worker {worker_id} was not killed")
+        cut_off = op.op.kind == "lease" and worker is not None and worker.killed_ns is not None
+        if outcome == "WorkerCrashed" and seen.plan.calm and seen.closing_ns is None and not cut_off:
+            self.wrong("G25", f"call {nonce} got WorkerCrashed, and nothing has gone wrong")
+        if outcome == "PoolClosed" and seen.closing_ns is None:
+            self.wrong("G22", f"call {nonce} got PoolClosed from an open pool")
+        if outcome == "InvalidRequest" or outcome == "HookError":
+            self.wrong("G3", f"call {nonce} got {outcome}")
+
+    def on_ended(self, index: int, session: str, found: int) -> None:
+        """A session was ended."""
+        self.own_ends += found
+
+    def on_status(
+        self, submitted: int, in_flight: int, outcomes: dict[str, int], workers: list[Any], waiting: int
+    ) -> None:
+        """A client has asked for the status."""
+        seen = self.seen
+        if submitted != in_flight + sum(outcomes.values()):
+            self.wrong("G27", f"{submitted} calls were submitted: {in_flight} and {outcomes}")
+        if len(workers) > seen.most:
+            self.wrong("G14", f"{len(workers)} workers live")
+        if not seen.interrupted and seen.exact and not self.own_ends:
+            for outcome, count in self.counts.items():
+                if outcomes.get(outcome, 0) < count:
+                    self.wrong("G27", f"{count} calls got {outcome}, and the statistics say {outcomes}")
+        if (
+            seen.exact
+            and not seen.interrupted
+            and seen.closing_ns is None
+            and not (
+                sum(not op.doubtful for op in seen.waiting.values())
+                <= waiting
+                <= len(seen.waiting) + len(seen.own_waiting)
+            )
+        ):
+            self.wrong("G27", f"{len(seen.waiting)} calls wait, and the status says {waiting}")
+
+    def on_final(
+        self, submitted: int, in_flight: int, outcomes: dict[str, int], sessions: list[Any], state: str
+    ) -> None:
+        """The pool is closed, and every client has ended."""
+        seen = self.seen
+        if in_flight or submitted != sum(outcomes.values()):
+            self.wrong("G27", f"{submitted} calls were submitted, {in_flight} are in flight after the end: {outcomes}")
+        if any(op.kind == "end" for op in seen.plan.ops) or seen.config.session_ttl_s is not None:
+            return  # the ends of sessions are calls too
+        told, counted = sum(outcomes.values()), sum(self.counts.values())
+        if not counted <= told <= counted + self.leases_cancelled:
+            self.wrong("G27", f"clients have {counted} outcomes, {dict(self.counts)}; the pool counts {outcomes}")
+        differing = sum(abs(outcomes.get(name, 0) - self.counts[name]) for name in {*outcomes, *self.counts})
+        if differing > 2 * self.cancelled:
+            self.wrong("G27", f"clients have the outcomes {dict(self.counts)}; the pool counts {outcomes}")
+
+    def at_end(self) -> None:
+        """See Rules."""
+        for op in self.seen.seen.values():
+            kind = op.op.kind
+            if not op.ended:
+                self.wrong("G3", f"operation {op.op.index} has not ended")
+            wanted = op.op.count if kind.startswith("batch") else 0 if kind in ("lease", "status", "end") else 1
+            if len(op.outcomes) < wanted and "Cancelled" not in op.outcomes.values():
+                self.wrong("G3", f"operation {op.op.index} ({kind}) has {len(op.outcomes)} of {wanted} outcomes")
+        for nonce, times in self.executed.items():
+            op_of = self.seen.op_of(nonce)
+            if times > 1 and (op_of is None or op_of.op.session is None):
+                self.wrong("G4", f"call {nonce} was executed {times} times")

@@ -1,0 +1,308 @@
+"""The simulated transport to one worker: `poolproof.bridge.wire.transport` without a kernel.
+
+It does to the production receiver what `poolproof.bridge.processes.channel` does, from buffers instead of pipes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from poolproof.bridge.errors import CallTimeout, PoolError, ProtocolError, Sent, StartFailed, WorkerCrashed
+from poolproof.bridge.wire.framing import HEADER_BYTES
+from poolproof.bridge.wire.messages import INIT_ID, decode_response, encode_request
+from poolproof.bridge.wire.receiver import Receiver
+from poolproof.bridge.wire.transport import ReplyEnd
+from poolproof.harness.simulation.state import State
+from poolproof.harness.simulation.workers import SimWorker
+
+READ_BYTES = 4096
+POKE, ELSEWHERE = b"\xff", b"\xfe"
+
+
+class SimPipe:
+    """A reply pipe: its client sleeps until somebody writes."""
+
+    def __init__(self, world: State, number: int) -> None:
+        self.number = self.fd = number
+        self.data = b""
+        self.client: Any = None
+        self._world = world
+
+    def write(self, data: bytes) -> None:
+        """Write to the pipe."""
+        self.data += data
+        if self.client is not None:
+            self.client.wake_up()
+
+    def poke(self) -> None:
+        """See poolproof.bridge.wire.transport.ReplyEnd."""
+        self.write(POKE)
+
+    def ready(self, timeout_s: float) -> bool:
+        """See poolproof.bridge.wire.transport.ReplyEnd."""
+        return bool(self.data)
+
+    def read(self) -> bytes:
+        """Return what was written."""
+        data, self.data = self.data, b""
+        return data
+
+
+class SimTransport:
+    """One worker's transport. `put` and the rest of the protocol are used by the pool, `deliver` by the worker."""
+
+    def __init__(self, world: State, worker: SimWorker, limit_bytes: int) -> None:
+        self.world = world
+        self.worker = worker
+        worker.transport = self
+        self.limit_bytes = limit_bytes
+        self.receiver = Receiver(limit_bytes=limit_bytes)
+        self.reply_pipe: ReplyEnd | None = None
+        self.dirty = self.overdue = self.watched = self.abandoned = False
+        self.pid = worker.worker_id + 10_000
+        self.exit_fd = worker.worker_id * 4 + 1
+        self.answer_fd = worker.worker_id * 4 + 2
+        self.request_fd = worker.worker_id * 4 + 3
+        self.stdout = b""
+        self.eof = False
+        self.reaped = self.closed = False
+        self.reader: Any = None
+        self.writer: Any = None
+        self._whole_bytes = 0  # the size of a frame that is larger than the pipe
+
+    # What the worker does.
+
+    def deliver(self, data: bytes) -> None:
+        """The worker writes to its stdout."""
+        if self.worker.alive:
+            self.stdout += data
+            self._wake()
+
+    def on_exit(self) -> None:
+        """The worker has ended; its stdout ends too, unless a stranger holds it."""
+        if not self.worker.stranger:
+            self.eof = True
+            self._wake()
+        if self.writer is not None:
+            self.writer.wake_up()
+        self.world.watch.ready(self.exit_fd)
+
+    def make_room(self, whole_bytes: int) -> None:
+        """The worker reads from its stdin; a frame of `whole_bytes` is larger than the pipe."""
+        self._whole_bytes = whole_bytes
+        if self.writer is not None:
+            self.writer.wake_up()
+
+    def _wake(self) -> None:
+        if self.reader is not None:
+            self.reader.wake_up()
+        else:
+            self.world.watch.ready(self.answer_fd)
+
+    def readable(self) -> bool:
+        """Whether a read would return at once."""
+        return bool(self.stdout) or self.eof or self.abandoned
+
+    # What the pool does.
+
+    def _room(self) -> int:
+        return max(self.worker.room(), self._whole_bytes - len(self.worker.stdin))
+
+    def put(self, data: bytearray) -> int:
+        """See poolproof.bridge.wire.transport.Transport."""
+        return self._write(data)
+
+    def _write(self, data: bytearray | memoryview) -> int:
+        worker = self.worker
+        if not worker.alive or worker.stdin_closed:
+            raise BrokenPipeError("the worker has closed its stdin")
+        room = self._room()
+        if room <= 0:
+            raise BlockingIOError("the pipe is full")
+        size = len(data)
+        self.world.on_write(worker.worker_id, room < size)
+        if room >= size:
+            worker.receive(data)
+            return size
+        worker.receive(data[:room])
+        return room
+
+    def write_some(self, data: memoryview | bytearray) -> int:
+        """See poolproof.bridge.wire.transport.Transport."""
+        self.dirty = True
+        try:
+            return self._write(data)
+        except OSError:
+            return 0
+
+    def can_write(self) -> bool:
+        """Whether a write would do something at once."""
+        worker = self.worker
+        return not worker.alive or worker.stdin_closed or self._room() > 0
+
+    def take_in(self) -> str:
+        """See poolproof.bridge.wire.transport.Transport."""
+        receiver, pipe = self.receiver, self.reply_pipe
+        if pipe is not None:
+            if not self.abandoned or pipe.ready(0.0):
+                assert isinstance(pipe, SimPipe)
+                self.take_reply(pipe.read())
+                return ""
+            self.reply_pipe = None
+            if not self.stdout and not self.eof:
+                return receiver.describe_gap()
+        if receiver.partial:
+            room = receiver.room()
+            count = min(len(room), len(self.stdout))
+            if not count:
+                return receiver.describe_gap()
+            room[:count] = self.stdout[:count]
+            self.stdout = self.stdout[count:]
+            receiver.fill(count)
+            return ""
+        data, self.stdout = self.stdout[:READ_BYTES], self.stdout[READ_BYTES:]
+        size = len(data) - HEADER_BYTES
+        if size >= 0 and not receiver.torn and int.from_bytes(data[:4], "big") == size <= self.limit_bytes:
+            receiver.payloads.append(data[HEADER_BYTES:])
+            return ""
+        if not data:
+            return receiver.describe_gap()
+        try:
+            receiver.feed(data)
+        except ProtocolError as error:
+            raise ProtocolError(f"broke the protocol: {error}") from error
+        return ""
+
+    def take_reply(self, data: bytes) -> None:
+        """See poolproof.bridge.wire.transport.Transport."""
+        data = data.strip(POKE)
+        if data == ELSEWHERE:
+            self.reply_pipe = None
+        elif data:
+            whole = int.from_bytes(data[:4], "big") == len(data) - HEADER_BYTES
+            self.receiver.payloads.append(data[HEADER_BYTES:] if whole else data)
+
+    def await_answer(self, deadline_ns: int) -> None:
+        """Never called: the simulated clients wait by themselves."""
+        raise AssertionError("a simulated client waits by itself")
+
+    def write(self, left: memoryview, sent: Sent, deadline_ns: int) -> None:
+        """Never called: the simulated clients wait by themselves."""
+        raise AssertionError("a simulated client waits by itself")
+
+    def crashed(self, what: str, *, sent: Sent = Sent.YES, wait_s: float = 0.0) -> PoolError:
+        """See poolproof.bridge.wire.transport.Transport."""
+        if self.overdue:
+            return self._late(sent)
+        self.kill()
+        worker_id = self.worker.worker_id
+        return WorkerCrashed(f"worker {worker_id} {what}", sent=sent, worker_id=worker_id)
+
+    def unanswered(self, sent: Sent) -> PoolError:
+        """See poolproof.bridge.wire.transport.Transport."""
+        return self._late(sent) if self.worker.alive else self.crashed("died before it answered", sent=sent)
+
+    def _late(self, sent: Sent) -> CallTimeout:
+        return CallTimeout("the deadline has passed", sent=sent, worker_id=self.worker.worker_id)
+
+    def await_last_words(self, wait_s: float) -> bool:
+        """See poolproof.bridge.wire.transport.Transport."""
+        return True
+
+    def cut_off(self) -> None:
+        """See poolproof.bridge.wire.transport.Transport."""
+        self.overdue = True
+        self.kill()
+
+    def wake_reader(self) -> None:
+        """See poolproof.bridge.wire.transport.Transport."""
+        self.abandoned = True
+        if self.reply_pipe is not None:
+            self.reply_pipe.poke()
+        self._wake()
+
+    def kill(self) -> None:
+        """See poolproof.bridge.wire.transport.Transport."""
+        worker, world = self.worker, self.world
+        if worker.alive:
+            world.note("kill", worker.worker_id)
+            if world.kill_ns:
+                world.scheduler.at(world.now_ns() + world.kill_ns, worker.exit, None)
+            else:
+                worker.exit(None)
+
+    def retire(self) -> None:
+        """See poolproof.bridge.wire.transport.Transport."""
+        self.world.note("retire", self.worker.worker_id)
+        self.worker.close_input()
+
+    def exited(self) -> bool:
+        """See poolproof.bridge.wire.transport.Transport."""
+        return not self.worker.alive
+
+    def reap(self) -> bool:
+        """See poolproof.bridge.wire.transport.Transport."""
+        self.reaped = not self.worker.alive
+        return self.reaped
+
+    def close(self) -> None:
+        """See poolproof.bridge.wire.transport.Transport."""
+        self.closed = True
+
+    def describe_exit(self) -> str:
+        """See poolproof.bridge.wire.transport.Transport."""
+        return "ended"
+
+    def last_words(self) -> str:
+        """See poolproof.bridge.wire.transport.Transport."""
+        return ""
+
+    def new_start(self) -> SimStart:
+        """See poolproof.bridge.wire.transport.Transport."""
+        return SimStart(self)
+
+
+class SimStart:
+    """The init ping of one starting worker."""
+
+    def __init__(self, transport: SimTransport) -> None:
+        self._transport = transport
+        self._receiver = Receiver(limit_bytes=transport.limit_bytes)
+        self.done = False
+
+    def begin(self) -> None:
+        """See poolproof.bridge.wire.transport.Start."""
+        frame = encode_request(INIT_ID, "ping", {}, limit_bytes=self._transport.limit_bytes)
+        try:
+            self._transport.put(frame)
+        except OSError as error:
+            raise self.failed("died before it answered its init ping") from error
+
+    def advance(self) -> bool:
+        """See poolproof.bridge.wire.transport.Start."""
+        transport, receiver = self._transport, self._receiver
+        data, transport.stdout = transport.stdout, b""
+        if not data:
+            raise self.failed("ended its stream")
+        try:
+            receiver.feed(data)
+        except ProtocolError as error:
+            raise self.failed(f"sent what is no frame: {error}") from error
+        while receiver.payloads:
+            try:
+                response = decode_response(receiver.payloads.popleft())
+            except ProtocolError:
+                continue
+            if response.id == INIT_ID:
+                if not response.success:
+                    raise self.failed(f"refused its init ping: {response.error}")
+                self.done = True
+                transport.world.note("ready", transport.worker.worker_id)
+        return self.done
+
+    def failed(self, what: str) -> StartFailed:
+        """See poolproof.bridge.wire.transport.Start."""
+        worker_id = self._transport.worker.worker_id
+        self._transport.world.note("startfail", worker_id)
+        self._transport.kill()
+        return StartFailed(f"worker {worker_id} {what}", worker_id=worker_id)
