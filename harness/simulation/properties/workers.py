@@ -20,8 +20,7 @@ class WorkerRules(Rules):
         self.last_change_ns = 0
 
     def on_warm(self, ready: int, wanted: int) -> None:
-        """`warm_up` has returned."""
-        self.floor = max(self.floor, wanted)
+        """`warm_up` has returned. From then on an idle pool may shrink to its own size again."""
         if ready > self.seen.most:
             self.wrong("G14", f"{ready} workers are ready")
 
