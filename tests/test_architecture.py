@@ -24,6 +24,7 @@ ENTRY_POINT_PATHS = """
     harness/compare/{catalogue}
     harness/faults/{owner}
     harness/mutation/{check,command,job,registry}
+    harness/mutation/generated/{command,hunt,killers,smoke,survey,target,tree}
     harness/mutation/bugs/{equivalents,faces,kinds,v1,v2,v2_ends,wire}
     harness/mutation/lifecycle_tests/{tasks}
     harness/pytest_plugin/{conformance,plugin,session}
@@ -43,6 +44,7 @@ ALLOWED = {
     "harness.model.composition": "random",
     "harness.model.load": "random",
     "harness.model.workload": "random",
+    "harness.mutation.generated.draw": "random",
     "harness.mutation.lifecycle_tests.face_probes": "random",
     "harness.mutation.lifecycle_tests.probes": "random",
 }
@@ -61,6 +63,8 @@ PURE_PATHS = """
     harness/history/{chart_data,codec,columns,equality,history,joining,metrics,overlap,recovery,replay,stats,tables}
     harness/model/{backend,budget,checker,composition,errors,fault,intended,load,op,scenario,verdict,workload}
     harness/mutation/{journals,markdown,matrix,mutant}
+    harness/mutation/generated/{draw,equivalents,hunted,page,verdicts}
+    harness/mutation/operators/{arguments,blocks,comparisons,conditions,constants,places,source,statements}
     harness/mutation/lifecycle_tests/{face_probes,probes}
     harness/readiness/{checklist,renderer}
     harness/shrink/{reduction,selection}

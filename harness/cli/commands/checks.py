@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,8 +20,10 @@ from poolproof.harness.cli.commands.options import (
     build_request,
     new_folder,
 )
+from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.workload import Size
 from poolproof.harness.mutation.command import run_selfcheck
+from poolproof.harness.mutation.generated.command import run_generated, verdict_of
 from poolproof.harness.mutation.registry import find_mutants
 
 JOBS = 2
@@ -36,6 +39,26 @@ def selfcheck_command(
     exhaustive: Annotated[
         bool, typer.Option("--exhaustive", help="Lead a mutant on after a checker of what it breaks has found it out.")
     ] = False,
+    generated: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Plant N mutants that operators make at random places, in place of named ones."),
+    ] = None,
+    package: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --generated: mutate this package only, repeatable: pool_v2, bridge, pool_v1, migration."
+        ),
+    ] = None,
+    survey: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="With --generated: the folder `survey` of an earlier call, in place of a new one."
+        ),
+    ] = None,
+    every_killer: Annotated[
+        bool,
+        typer.Option("--every-killer", help="With --generated: try every killer, also on a mutant that is killed."),
+    ] = False,
     jobs: Jobs = JOBS,
     out: Out = None,
     quiet: Quiet = False,
@@ -45,6 +68,24 @@ def selfcheck_command(
     size = Size()
     request = build_request([], seed, size.workers, size.clients, jobs, profile, None)
     folder = out or new_folder("selfcheck")
+    if generated is None and (package or survey or every_killer):
+        raise UsageError("--package, --survey and --every-killer are for --generated")
+    if generated is not None:
+        if mutant or exhaustive or seeds != 1:
+            raise UsageError("--mutant, --seeds and --exhaustive are not for --generated")
+        with Keeping(folder):
+            found = run_generated(
+                request,
+                folder,
+                count=generated,
+                packages=package or (),
+                survey_folder=survey,
+                every_killer=every_killer,
+                jobs=jobs,
+                quiet=quiet,
+                as_json=as_json,
+            )
+        return OF_VERDICT[verdict_of(found)]
     with Keeping(folder):
         matrix = run_selfcheck(
             find_mutants(mutant or []),
