@@ -55,6 +55,9 @@ class Tree:
         self._files = files
 
     def __enter__(self) -> Self:
+        for name in self._files:
+            if not (package_folder() / name).is_file():
+                raise KeyError(f"the package has no file {name}")
         self._folder = tempfile.TemporaryDirectory(prefix="pp-", ignore_cleanup_errors=True)
         self.path = Path(self._folder.name)
         copy = self.path / PACKAGE
@@ -62,8 +65,6 @@ class Tree:
         shutil.copytree(package_folder(), copy, ignore=shutil.ignore_patterns("*.png", ".*"))
         for name, text in self._files.items():
             file = copy / name
-            if not file.is_file():
-                raise KeyError(f"the package has no file {name}")
             for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
                 compiled.unlink()
             file.write_text(text)

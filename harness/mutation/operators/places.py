@@ -93,7 +93,7 @@ def find_places(file: str, text: str) -> list[Place]:
         for name, operator in OPERATORS.items()
         for edits in operator(source, node)
     ]
-    return sorted(found, key=lambda place: (place.line, place.operator, place.edits))
+    return sorted(found, key=lambda place: (place.line, place.operator, place.edits[0].start))
 
 
 def mutate(text: str, place: Place) -> str | None:
@@ -107,7 +107,6 @@ def mutate(text: str, place: Place) -> str | None:
 
 
 def _walk(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
     left_out: list[object] = []
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef():
@@ -122,6 +121,7 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
             return
         case ast.Assign(targets=[ast.Name(id="__all__")]):
             return
+    yield node
     for child in ast.iter_child_nodes(node):
         if not any(child is each for each in left_out):
             yield from _walk(child)
