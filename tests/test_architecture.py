@@ -27,6 +27,7 @@ ENTRY_POINT_PATHS = """
     harness/mutation/generated/{command,hunt,killers,smoke,survey,target,tree}
     harness/mutation/bugs/{equivalents,faces,kinds,v1,v2,v2_ends,wire}
     harness/mutation/lifecycle_tests/{tasks}
+    harness/mutation/loosened/{check,command,kills}
     harness/pytest_plugin/{conformance,plugin,session}
     harness/run/{job,jobserver}
     harness/subjects/{faces,pools}
@@ -64,6 +65,7 @@ PURE_PATHS = """
     harness/model/{backend,budget,checker,composition,errors,fault,intended,load,op,scenario,verdict,workload}
     harness/mutation/{journals,markdown,matrix,mutant}
     harness/mutation/generated/{draw,equivalents,hunted,page,verdicts}
+    harness/mutation/loosened/{findings,loosenings,pairs,reasons}
     harness/mutation/operators/{arguments,blocks,comparisons,conditions,constants,places,source,statements}
     harness/mutation/lifecycle_tests/{face_probes,probes}
     harness/readiness/{checklist,renderer}

@@ -24,6 +24,8 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.workload import Size
 from poolproof.harness.mutation.command import run_selfcheck
 from poolproof.harness.mutation.generated.command import run_generated, verdict_of
+from poolproof.harness.mutation.loosened.command import run_checkers
+from poolproof.harness.mutation.loosened.command import verdict_of as verdict_of_checkers
 from poolproof.harness.mutation.registry import find_mutants
 
 JOBS = 2
@@ -59,6 +61,16 @@ def selfcheck_command(
         bool,
         typer.Option("--every-killer", help="With --generated: try every killer, also on a mutant that is killed."),
     ] = False,
+    checkers: Annotated[
+        bool, typer.Option("--checkers", help="Loosen each checker, and look whether a test or a planted bug notices.")
+    ] = False,
+    recorded: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="With --checkers: what an earlier selfcheck has left, in place of a new one."),
+    ] = None,
+    tests: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --checkers: the folder with the checkers' tests.")
+    ] = None,
     jobs: Jobs = JOBS,
     out: Out = None,
     quiet: Quiet = False,
@@ -70,6 +82,10 @@ def selfcheck_command(
     folder = out or new_folder("selfcheck")
     if generated is None and (package or survey or every_killer):
         raise UsageError("--package, --survey and --every-killer are for --generated")
+    if not checkers and (recorded or tests):
+        raise UsageError("--recorded and --tests are for --checkers")
+    if checkers and (generated is not None or (recorded and (mutant or exhaustive or seeds != 1))):
+        raise UsageError("--checkers --recorded judges the runs of an earlier selfcheck, and makes none")
     if generated is not None:
         if mutant or exhaustive or seeds != 1:
             raise UsageError("--mutant, --seeds and --exhaustive are not for --generated")
@@ -86,6 +102,10 @@ def selfcheck_command(
                 as_json=as_json,
             )
         return OF_VERDICT[verdict_of(found)]
+    if recorded is not None:
+        with Keeping(folder):
+            loosened = run_checkers(recorded, folder, tests=tests, jobs=jobs, quiet=quiet, as_json=as_json)
+        return OF_VERDICT[verdict_of_checkers(loosened)]
     with Keeping(folder):
         matrix = run_selfcheck(
             find_mutants(mutant or []),
@@ -95,6 +115,9 @@ def selfcheck_command(
             jobs=jobs,
             exhaustive=exhaustive,
             quiet=quiet,
-            as_json=as_json,
+            as_json=as_json and not checkers,
         )
+        if checkers:
+            loosened = run_checkers(folder, folder, tests=tests, jobs=jobs, quiet=quiet, as_json=as_json)
+            return max(OF_VERDICT[matrix.verdict], OF_VERDICT[verdict_of_checkers(loosened)])
     return OF_VERDICT[matrix.verdict]

@@ -7,7 +7,8 @@ in no run, or is no bug of the product.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -84,13 +85,13 @@ class Place(msgspec.Struct, frozen=True):
         return self.operator, self.file, self.statement, self.change
 
 
-def find_places(file: str, text: str) -> list[Place]:
+def find_places(file: str, text: str, operators: Mapping[str, Operator] = MappingProxyType(OPERATORS)) -> list[Place]:
     """Find all mutations of a file. Some few may not be valid Python, which `mutate` finds out."""
     source = Source(text)
     found = [
         _as_place(source, file, name, node, edits)
         for node in _walk(source.tree)
-        for name, operator in OPERATORS.items()
+        for name, operator in operators.items()
         for edits in operator(source, node)
     ]
     return sorted(found, key=lambda place: (place.line, place.operator, place.edits[0].start))
