@@ -27,13 +27,16 @@ def broken_rules(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
     told += [f"nobody checks that the fault {kind} lands" for kind in sorted(str(k) for k in inflicted - checked)]
     decided = {guarantee for checker in scenario.checkers for guarantee in checker.guarantees}
     told += [f"no checker decides {guarantee}" for guarantee in scenario.guarantees if guarantee not in decided]
-    if not any(isinstance(checker, OneOutcome) for checker in scenario.checkers):
+    outcomes = [checker for checker in scenario.checkers if isinstance(checker, OneOutcome)]
+    if not outcomes:
         told.append("nobody says which outcomes are allowed")
     judged = {label for checker in scenario.checkers if (label := getattr(checker, "label", ""))}
-    victims = {fault.when.partition(":")[0] for fault in scenario.faults if fault.kind in HITTING}
-    victims |= {step.label for steps in plan for step in steps if step.fault is not None}
     labels = {step.label for steps in plan for step in steps if step.label}
-    told += [f"nobody judges the calls {label!r}, which a fault hits" for label in sorted(victims & labels - judged)]
+    victims = {fault.when.partition(":")[0] for fault in scenario.faults if fault.kind in HITTING} & labels
+    victims |= {step.label for steps in plan for step in steps if step.label and step.fault is not None}
+    bounded = judged and any(checker.at_most for checker in outcomes)
+    if victims and not victims & judged and not bounded:
+        told.append(f"nobody judges a call that a fault hits: {', '.join(sorted(victims))}")
     return tuple(told)
 
 

@@ -116,8 +116,6 @@ def test_only_what_a_test_or_a_recorded_run_shows_is_noticed(tmp_path: Path) -> 
     noticed = {one.change: one.failed for one in found.loosenings if one.noticed}
     changes = ("0.02 -> ((0.02) * 10)", "0.02 -> ((0.02) / 10)")
     assert noticed == dict.fromkeys(changes, "test_deadlines.py::test_the_module_is_as_shipped")
-        ("0.02 -> ((0.02) * 10)", "0.02 -> ((0.02) / 10)"), "test_deadlines.py::test_the_module_is_as_shipped"
-    )
     assert len(found.unnoticed) == len(found.loosenings) - 2
     assert verdict_of(found) is Verdict.FAIL
 
@@ -188,7 +186,7 @@ def test_a_scenario_needs_its_checkers_by_rules() -> None:
     assert told["one_outcome"] == ("nobody says which outcomes are allowed",)
     assert told["deadlines"] == ("no checker decides G11",)
     assert told["fault_landed"] == ("nobody checks that the fault kill lands",)
-    assert told["outcome:victim"] == ("nobody judges the calls 'victim', which a fault hits",)
+    assert told["outcome:victim"] == ("nobody judges a call that a fault hits: victim",)
     assert told["outcome:other"] == ()
     assert told["own_answer"] == ("the checker own_answer of every scenario is missing",)
 
