@@ -23,7 +23,7 @@ from poolproof.harness.cli.commands.options import (
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.workload import Size
 from poolproof.harness.mutation.command import run_selfcheck
-from poolproof.harness.mutation.generated.command import run_generated, verdict_of
+from poolproof.harness.mutation.generated.command import MOST_RUNS, run_generated, verdict_of
 from poolproof.harness.mutation.loosened.command import run_checkers
 from poolproof.harness.mutation.loosened.command import verdict_of as verdict_of_checkers
 from poolproof.harness.mutation.registry import find_mutants
@@ -61,6 +61,9 @@ def selfcheck_command(
         bool,
         typer.Option("--every-killer", help="With --generated: try every killer, also on a mutant that is killed."),
     ] = False,
+    most_runs: Annotated[
+        int, typer.Option(help="With --generated: so many runs of the comparison for each mutant; 0 for all of them.")
+    ] = MOST_RUNS,
     checkers: Annotated[
         bool, typer.Option("--checkers", help="Loosen each checker, and look whether a test or a planted bug notices.")
     ] = False,
@@ -97,6 +100,7 @@ def selfcheck_command(
                 packages=package or (),
                 survey_folder=survey,
                 every_killer=every_killer,
+                most_runs=most_runs or None,
                 jobs=jobs,
                 quiet=quiet,
                 as_json=as_json,

@@ -24,6 +24,8 @@ from poolproof.harness.run.store import write_whole
 HUNT_FILE = "generated-mutants.json"
 PAGE_FILE = "generated-mutants.md"
 MOST_MUTANTS = 10_000
+MOST_RUNS = 50
+"""How many runs of the comparison a mutant that survives has to survive, if nothing else is said."""
 
 
 def run_generated(
@@ -34,14 +36,15 @@ def run_generated(
     packages: Sequence[str] = (),
     survey_folder: Path | None = None,
     every_killer: bool = False,
+    most_runs: int | None = MOST_RUNS,
     jobs: int,
     quiet: bool = False,
     as_json: bool = False,
 ) -> Hunt:
     """Plant `count` mutants drawn with the request's seed in `packages` (default: all), and store the results in `out`.
 
-    `survey_folder` holds a survey of an earlier call with the same sources, profile and seed. Raises UsageError for a
-    bad option.
+    `survey_folder` holds a survey of an earlier call with the same sources, profile and seed. The comparison makes at
+    most `most_runs` runs for a mutant (None: all that execute its place). Raises UsageError for a bad option.
     """
     if not 1 <= count <= MOST_MUTANTS:
         raise UsageError(f"--generated {count}: a whole number from 1 to {MOST_MUTANTS}")
@@ -61,7 +64,7 @@ def run_generated(
             sources,
             survey,
             planned,
-            all_killers(request.seed),
+            all_killers(request.seed, most_runs),
             out / "runs",
             count=count,
             seed=request.seed,

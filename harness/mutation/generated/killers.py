@@ -97,17 +97,22 @@ class Related:
 
 
 class Whole:
-    """Makes every other run of the comparison that executes the place, then compares the pools' answers.
+    """Makes the other runs of the comparison that execute the place, then compares the pools' answers.
 
     Runs that do not execute the place are those of the unmutated pools, so their results are taken from the survey.
+    At most `most_runs` runs are made (None: all), so that each scenario and each face is among them.
     """
 
     name = "comparison"
 
+    def __init__(self, most_runs: int | None = None) -> None:
+        self._most_runs = most_runs
+
     def attack(self, target: Target) -> Attack:
         """Make the runs and compare the answers, scenario by scenario."""
         began = time.monotonic()
-        outcome, why, runs = target.try_runs(target.executing)
+        chosen = choose_related(target.executing, len(target.executing) if self._most_runs is None else self._most_runs)
+        outcome, why, runs = target.try_runs(chosen)
         if outcome not in (Outcome.KILLED, Outcome.TIMEOUT):
             told, reason = self._compare(target)
             if told is Outcome.KILLED:
@@ -133,15 +138,21 @@ class Whole:
 
 
 def choose_related(executing: Sequence[SurveyedRun], most: int) -> list[SurveyedRun]:
-    """Choose the most related runs: the first of each scenario, then the others."""
-    firsts = {run.result.scenario: run for run in reversed(executing)}
-    ordered = [run for run in executing if firsts[run.result.scenario] is run]
-    return [*ordered, *(run for run in executing if firsts[run.result.scenario] is not run)][:most]
+    """Choose the most related runs: the first of each scenario, then the first of each further face, then the others."""
+    ordered: list[SurveyedRun] = []
+    for kind in ("scenario", "face"):
+        seen = {getattr(run.result, kind) for run in ordered}
+        for run in executing:
+            if getattr(run.result, kind) not in seen and run not in ordered:
+                seen.add(getattr(run.result, kind))
+                ordered.append(run)
+    keys = {run.key for run in ordered}
+    return [*ordered, *(run for run in executing if run.key not in keys)][:most]
 
 
-def all_killers(seed: int) -> tuple[Killer, ...]:
-    """Every killer, the cheapest first."""
-    return Smoke(), Simulator(seed), Related(), Whole()
+def all_killers(seed: int, most_runs: int | None = None) -> tuple[Killer, ...]:
+    """Every killer, the cheapest first; the comparison makes at most `most_runs` runs (None: all)."""
+    return Smoke(), Simulator(seed), Related(), Whole(most_runs)
 
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:
