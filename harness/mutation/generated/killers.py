@@ -138,7 +138,7 @@ class Whole:
 
 
 def choose_related(executing: Sequence[SurveyedRun], most: int) -> list[SurveyedRun]:
-    """Choose the most related runs: the first of each scenario, then the first of each further face, then the others."""
+    """Choose the most related runs: the first of each scenario, then of each further face, then the others."""
     ordered: list[SurveyedRun] = []
     for kind in ("scenario", "face"):
         seen = {getattr(run.result, kind) for run in ordered}

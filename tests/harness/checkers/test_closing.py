@@ -103,3 +103,15 @@ def test_anything_left_fails_and_is_named(build: Any, left: Leftovers, told: str
     found = NothingLeft().check(build.history(leftovers=left))
     assert found.verdict is Verdict.FAIL
     assert found.examples == (told,)
+
+
+@pytest.mark.parametrize(("ended", "verdict"), [(1190, Verdict.PASS), (1210, Verdict.FAIL)])
+def test_a_close_takes_its_bound_at_most(build: Any, ended: float, verdict: Verdict) -> None:
+    history = build.history(close_began=200, close_ended=ended)
+    assert CloseBounded(within_s=1.0).check(history).verdict is verdict
+
+
+@pytest.mark.parametrize(("refusal", "verdict"), [(690, Verdict.PASS), (710, Verdict.FAIL)])
+def test_a_waiter_hears_of_the_close_within_half_a_second(build: Any, refusal: float, verdict: Verdict) -> None:
+    history = build.history(refused(build, refusal), close_began=200, close_ended=900)
+    assert CloseBounded(within_s=1.0).check(history).verdict is verdict
