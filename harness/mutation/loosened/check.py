@@ -9,9 +9,10 @@ import ast
 import contextlib
 import os
 import pickle
+import re
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -120,7 +121,9 @@ def check_checkers(
             return msgspec.structs.replace(told, failed="it is not valid Python")
         module = module_of(place.file)
         numbers = tuple(number for number, kill in enumerate(again) if kill.module in affected[module])
-        trial = Trial(module=module, text=text, again=numbers, tests=find_tests(place.file, tests))
+        trial = Trial(
+            module=module, text=text, again=numbers, tests=find_tests(place.file, tests, files, affected[module])
+        )
         servers = idle.get()
         try:
             verdicts = servers[not module.startswith(PREFIX)].try_out(trial)
@@ -192,12 +195,21 @@ def find_affected(files: Mapping[str, str]) -> dict[str, set[str]]:
     return affected
 
 
-def find_tests(file: str, tests: Path | None) -> tuple[str, ...]:
-    """The test files to run for a loosened file: its own first, then those of all checkers."""
+def find_tests(file: str, tests: Path | None, files: Mapping[str, str], affected: Iterable[str]) -> tuple[str, ...]:
+    """The test files that can notice a loosened file, its own first: those that name something of what it affects.
+
+    `affected` are the modules of `files` that the file affects. A test that names nothing of them does not run them.
+    """
     if tests is None:
         return ()
     stem = Path(file).stem
     if not file.startswith(FOLDER):
         return tuple(str(path) for path in sorted(tests.parent.rglob(f"test_{stem}.py")))
-    own = tests / f"test_{stem}.py"
-    return (*([str(own)] if own.is_file() else []), str(tests))
+    names = {"ALL", "CORE"}
+    for other, text in files.items():
+        if module_of(other) in affected:
+            body = ast.parse(text).body
+            names |= {node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    words = re.compile(rf"\b({'|'.join(sorted(names))})\b")
+    found = [path for path in sorted(tests.glob("test_*.py")) if words.search(path.read_text())]
+    return tuple(str(path) for path in sorted(found, key=lambda path: path.stem != f"test_{stem}"))

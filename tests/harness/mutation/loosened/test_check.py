@@ -197,17 +197,24 @@ def test_each_pair_of_the_catalogue_is_left_out_once() -> None:
     assert all(pair.noticed for pair in pairs if pair.checker in {checker.name for checker in CORE})
 
 
-def test_a_checkers_own_tests_are_run_first(tmp_path: Path) -> None:
+def test_a_checkers_own_tests_are_run_first_and_then_those_that_name_what_it_affects(tmp_path: Path) -> None:
     tests = tmp_path / "checkers"
     tests.mkdir()
-    (tests / "test_lives.py").touch()
+    for name, text in (("own", "Own"), ("a_user", "import User"), ("all", "for checker in ALL"), ("other", "Other")):
+        (tests / f"test_{name}.py").write_text(text)
     budget = tmp_path / "bench"
     budget.mkdir()
     (budget / "test_budget.py").touch()
-    assert find_tests("harness/checkers/pools/lives.py", tests) == (str(tests / "test_lives.py"), str(tests))
-    assert find_tests("harness/checkers/calls/calls.py", tests) == (str(tests),)
-    assert find_tests("harness/model/budget.py", tests) == (str(budget / "test_budget.py"),)
-    assert find_tests("harness/model/budget.py", None) == ()
+    files = {
+        "harness/checkers/own.py": "class Own: ...\n",
+        "harness/checkers/user.py": "class User: ...\n",
+        "harness/checkers/other.py": "class Other: ...\n",
+    }
+    affected = {"poolproof.harness.checkers.own", "poolproof.harness.checkers.user"}
+    found = find_tests("harness/checkers/own.py", tests, files, affected)
+    assert [Path(path).name for path in found] == ["test_own.py", "test_a_user.py", "test_all.py"]
+    assert find_tests("harness/model/budget.py", tests, files, ()) == (str(budget / "test_budget.py"),)
+    assert find_tests("harness/model/budget.py", None, files, ()) == ()
 
 
 @pytest.mark.parametrize(
