@@ -197,3 +197,10 @@ def test_keys_that_are_judged_together_keep_their_own_values(kv: Kv) -> None:
 def test_a_state_that_nobody_can_read_restores_nothing_that_is_known(kv: Kv) -> None:
     kv.put(0, 1, 1).call("restore_session", 2, 3, {}, state="junk").get(4, 5, 1)
     assert kv.check().verdict is Verdict.PASS
+
+
+def test_only_what_has_no_order_is_an_example(kv: Kv) -> None:
+    found = kv.put(0, 1, 1, key="good").get(2, 3, 1, key="good").put(4, 5, 1).get(6, 7, 2).check()
+    assert found.verdict is Verdict.FAIL
+    assert len(found.examples) == 1
+    assert "key 'k'" in found.examples[0]
