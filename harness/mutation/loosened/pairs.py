@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome
+from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome, Seen
 from poolproof.harness.model.checker import Checker
 from poolproof.harness.model.fault import CLIENT_FAULTS, FaultKind
 from poolproof.harness.model.scenario import Scenario
@@ -16,6 +16,19 @@ from poolproof.harness.model.workload import Plan
 
 HITTING = frozenset({FaultKind.KILL, FaultKind.STOP, *CLIENT_FAULTS})
 """Faults that hit the call, or the worker or client of the call, for which they wait."""
+
+TELLING = frozenset(
+    {
+        FaultKind.BAD_OPTION,
+        FaultKind.FORK,
+        FaultKind.HOOK_JUNK,
+        FaultKind.LOST_LEASE,
+        FaultKind.PARENT_KILL,
+        FaultKind.SECOND_OWNER,
+        FaultKind.STALE_LEASE,
+    }
+)
+"""Faults whose record says what the one who was hit saw."""
 
 
 def broken_rules(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
@@ -25,6 +38,9 @@ def broken_rules(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
     inflicted = {fault.kind for fault in scenario.faults} | {step.fault for steps in plan for step in steps} - {None}
     checked = {kind for checker in scenario.checkers if isinstance(checker, FaultLanded) for kind in checker.kinds}
     told += [f"nobody checks that the fault {kind} lands" for kind in sorted(str(k) for k in inflicted - checked)]
+    seen = {checker.kind for checker in scenario.checkers if isinstance(checker, Seen)}
+    untold = sorted(kind.value for kind in {fault.kind for fault in scenario.faults} & TELLING - seen)
+    told += [f"nobody judges what the victim of the fault {kind} saw" for kind in untold]
     decided = {guarantee for checker in scenario.checkers for guarantee in checker.guarantees}
     told += [f"no checker decides {guarantee}" for guarantee in scenario.guarantees if guarantee not in decided]
     outcomes = [checker for checker in scenario.checkers if isinstance(checker, OneOutcome)]

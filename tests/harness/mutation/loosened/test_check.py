@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome
+from poolproof.harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Seen
 from poolproof.harness.cli.app import main
 from poolproof.harness.history.history import RunInfo
 from poolproof.harness.model.fault import Fault, FaultKind
@@ -171,11 +171,12 @@ def test_a_scenario_needs_its_checkers_by_rules() -> None:
         summary="",
         workload=lambda _, __: steps,
         guarantees=("G3", "G11"),
-        faults=(Fault(kind=FaultKind.KILL, when="victim:sent"),),
+        faults=(Fault(kind=FaultKind.KILL, when="victim:sent"), Fault(kind=FaultKind.FORK)),
         checkers=(
             OneOutcome(),
             Deadlines(slack_s=1.0),
-            FaultLanded(kinds=(FaultKind.KILL,)),
+            FaultLanded(kinds=(FaultKind.KILL, FaultKind.FORK)),
+            Seen(kind=FaultKind.FORK, allowed=frozenset({"ForkError"})),
             LabelledOutcome(label="victim", outcomes=frozenset({"WorkerCrashed"})),
             LabelledOutcome(label="other", outcomes=frozenset({"result"})),
             *CORE,
@@ -185,7 +186,11 @@ def test_a_scenario_needs_its_checkers_by_rules() -> None:
     told = {checker.name: broken_rules(without(scenario, checker), steps) for checker in scenario.checkers}
     assert told["one_outcome"] == ("nobody says which outcomes are allowed",)
     assert told["deadlines"] == ("no checker decides G11",)
-    assert told["fault_landed"] == ("nobody checks that the fault kill lands",)
+    assert told["fault_landed"] == (
+        "nobody checks that the fault fork lands",
+        "nobody checks that the fault kill lands",
+    )
+    assert told["seen:fork"] == ("nobody judges what the victim of the fault fork saw",)
     assert told["outcome:victim"] == ("nobody judges a call that a fault hits: victim",)
     assert told["outcome:other"] == ()
     assert told["own_answer"] == ("the checker own_answer of every scenario is missing",)
