@@ -70,6 +70,8 @@ class Tree:
             file.write_text(text)
         self.runtime = self.path / "run"
         self.runtime.mkdir(mode=0o700)
+        self.work = self.path / "work"
+        self.work.mkdir()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,13 +93,14 @@ class Tree:
         return self.run_program(*module_command(module, *words)[1:], timeout_s=timeout_s)
 
     def run_program(self, *words: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
-        """Run Python with these words, as `run` does."""
+        """Run Python with these words, as `run` does; what it writes into its folder is deleted with the copy."""
         process = subprocess.Popen(
             (*fence(), sys.executable, *words),
             env={**os.environ, **environment(), **self.variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            cwd=self.work,
             text=True,
             process_group=0,
         )

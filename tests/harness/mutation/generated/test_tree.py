@@ -105,3 +105,9 @@ def test_a_program_that_does_not_end_is_ended_with_all_that_it_started(tree: Tre
 def test_pools_of_the_copy_keep_their_names_to_themselves(tree: Tree) -> None:
     assert tree.variables["XDG_RUNTIME_DIR"] == str(tree.runtime)
     assert tree.variables["PYTHONPATH"].split(os.pathsep)[0] == str(tree.path)
+
+
+def test_what_a_program_writes_into_its_folder_is_deleted_with_the_copy(tree: Tree) -> None:
+    done = tree.run_program("-c", "import os; open('left', 'w').close(); print(os.getcwd())", timeout_s=60.0)
+    assert Path(done.stdout.strip()) == tree.work
+    assert (tree.work / "left").exists()
