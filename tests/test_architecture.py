@@ -24,8 +24,10 @@ ENTRY_POINT_PATHS = """
     harness/compare/{catalogue}
     harness/faults/{owner}
     harness/mutation/{check,command,job,registry}
+    harness/mutation/generated/{command,hunt,killers,smoke,survey,target,tree}
     harness/mutation/bugs/{equivalents,faces,kinds,v1,v2,v2_ends,wire}
     harness/mutation/lifecycle_tests/{tasks}
+    harness/mutation/loosened/{check,command,kills}
     harness/pytest_plugin/{bench_fixture,conformance,fixtures,plugin,session,state}
     harness/run/{job,jobserver}
     harness/simulation/{clients,command,io,platform,power,run,shrinking,world}
@@ -48,6 +50,7 @@ ALLOWED = {
     "harness.model.load": "random",
     "harness.model.workload": "random",
     "harness.simulation.plan": "random",
+    "harness.mutation.generated.draw": "random",
     "harness.mutation.lifecycle_tests.face_probes": "random",
     "harness.mutation.lifecycle_tests.probes": "random",
 }
@@ -67,6 +70,9 @@ PURE_PATHS = """
     harness/history/{chart_data,codec,columns,equality,growth,history,joining,metrics,overlap,recovery,replay,stats,tables}
     harness/model/{backend,budget,checker,composition,errors,fault,intended,load,op,scenario,verdict,workload}
     harness/mutation/{journals,markdown,matrix,mutant}
+    harness/mutation/generated/{draw,equivalents,hunted,page,verdicts}
+    harness/mutation/loosened/{findings,loosenings,pairs,reasons}
+    harness/mutation/operators/{arguments,blocks,comparisons,conditions,constants,places,source,statements}
     harness/mutation/lifecycle_tests/{face_probes,probes}
     harness/oracle/{capacity,growth,options,outcomes,status}
     harness/readiness/{checklist,renderer}

@@ -75,10 +75,8 @@ class CoverageRun:
         import coverage  # every job imports this module and none needs coverage
 
         outfile = self._folder / "coverage.json"
-        for command in (self._coverage("combine"), self._coverage("json", "--show-contexts", "-o", str(outfile))):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                raise RecordError(f"no coverage in {self._folder}: {(done.stdout + done.stderr).strip()}")
+        self._run("combine")
+        self._run("json", "--show-contexts", "-o", str(outfile))
         with closing(coverage.CoverageData(basename=str(self._folder / DATA_FILE))) as data:
             try:
                 told = json.loads(outfile.read_text())
@@ -86,6 +84,30 @@ class CoverageRun:
             except (coverage.CoverageException, OSError, ValueError) as error:
                 raise RecordError(f"no coverage in {self._folder}: {error}") from error
             return _cover(self._sources, data, told["files"])
+
+    def read_lines(self) -> dict[str, dict[str, frozenset[int]]]:
+        """Read, in place of `read`, the executed lines of each context and file.
+
+        Raises RecordError if nothing was recorded.
+        """
+        import coverage
+
+        self._run("combine")
+        with closing(coverage.CoverageData(basename=str(self._folder / DATA_FILE))) as data:
+            try:
+                data.read()
+            except coverage.CoverageException as error:
+                raise RecordError(f"no coverage in {self._folder}: {error}") from error
+            found: dict[str, dict[str, frozenset[int]]] = {}
+            for context in sorted(name for name in data.measured_contexts() if name):
+                data.set_query_context(context)
+                found[context] = {file: frozenset(data.lines(file) or ()) for file in data.measured_files()}
+            return found
+
+    def _run(self, command: str, *words: str) -> None:
+        done = subprocess.run(self._coverage(command, *words), capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RecordError(f"no coverage in {self._folder}: {(done.stdout + done.stderr).strip()}")
 
 
 def _cover(sources: tuple[str, ...], data: coverage.CoverageData, files: dict[str, Any]) -> Cover:

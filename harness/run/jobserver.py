@@ -14,7 +14,9 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from poolproof.bridge.config import module_command
@@ -29,7 +31,15 @@ END_WAIT_S = 5.0
 
 
 class JobServer:
-    """The job server, as its parent sees it. A context manager; `start_job` may be called from any thread."""
+    """The job server, as its parent sees it. A context manager; `start_job` may be called from any thread.
+
+    `prefix` are words in front of the server's command, of a program that runs it; `variables` are added to its
+    environment. So the server and all of its jobs may run in another namespace, or with another copy of the package.
+    """
+
+    def __init__(self, *, prefix: Sequence[str] = (), variables: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._prefix = tuple(prefix)
+        self._variables = variables
 
     def __enter__(self) -> Self:
         self._lock = threading.Lock()
@@ -37,10 +47,10 @@ class JobServer:
         added = {name: value for name, value in ONE_THREAD.items() if name not in os.environ}
         with other:
             self._process = subprocess.Popen(
-                module_command("poolproof.harness.run.jobserver", *added),
+                (*self._prefix, *module_command("poolproof.harness.run.jobserver", *added)),
                 stdin=other.fileno(),
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, **environment(), **added},
+                env={**os.environ, **environment(), **added, **self._variables},
                 process_group=0,  # Ctrl-C is for the parent, which ends its jobs in order
             )
         return self

@@ -32,7 +32,7 @@ SCENARIO = Scenario(
     checkers=(
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"})),
         LabelledOutcome(label="double", outcomes=frozenset({"WorkerCrashed"})),
-        LabelledOutcome(label="echo", outcomes=frozenset({"result"})),
+        LabelledOutcome(label="echo", outcomes=frozenset({"result"}), guarantees=("G3", "G25")),
         FaultLanded(kinds=(FaultKind.DUPLICATED,)),
         *CORE,
     ),

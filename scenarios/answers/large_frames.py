@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import CORE, LabelledOutcome, OneOutcome
+from poolproof.harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutcome
 from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 
@@ -35,9 +35,10 @@ SCENARIO = Scenario(
     fixed_size=Size(workers=2, clients=2),
     checkers=(
         OneOutcome(allowed=frozenset({"result", "InvalidRequest"})),
-        LabelledOutcome(label="large", outcomes=frozenset({"result"})),
+        LabelledOutcome(label="large", outcomes=frozenset({"result"}), guarantees=("G3", "G25")),
         LabelledOutcome(label="oversize", outcomes=frozenset({"InvalidRequest"})),
         LabelledOutcome(label="after", outcomes=frozenset({"result"})),
+        Deadlines(slack_s=1.0),
         *CORE,
     ),
 )

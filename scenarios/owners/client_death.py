@@ -33,7 +33,7 @@ SCENARIO = Scenario(
     checkers=(
         OneOutcome(allowed=frozenset({"result", "Cancelled"}), at_most={"Cancelled": 1}),
         LabelledOutcome(label="victim", outcomes=frozenset({"Cancelled"})),
-        LabelledOutcome(label="other", outcomes=frozenset({"result"})),
+        LabelledOutcome(label="other", outcomes=frozenset({"result"}), guarantees=("G3", "G24")),
         FaultLanded(kinds=(FaultKind.CLIENT_DEATH,)),
         *CORE,
     ),

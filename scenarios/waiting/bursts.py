@@ -13,7 +13,7 @@ SCENARIO = Scenario(
     name="bursts",
     summary="bursts of calls, and then a rising rate of calls, are all served without exceeding the pool's size",
     failures=("F3",),
-    guarantees=("G14", "G15", "G16"),
+    guarantees=("G14", "G16"),
     workload=phases(
         (0.0, bursts(MIXED, calls=24, every_s=0.2, count=3)),
         (0.6, ramp(MIXED, from_per_s=20, to_per_s=80, for_s=0.4)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import CORE, LabelledOutcome, OneOutcome, Prompt
+from poolproof.harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutcome, Prompt
 from poolproof.harness.model.scenario import IntendedDifference, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 
@@ -30,6 +30,7 @@ SCENARIO = Scenario(
         OneOutcome(allowed=frozenset({"result", "CallTimeout"})),
         LabelledOutcome(label="long", outcomes=frozenset({"result"})),
         Prompt(label="next", within_s=NEXT_WITHIN_S),
+        Deadlines(slack_s=1.0),
         *CORE,
     ),
     intended_differences=(

@@ -40,7 +40,7 @@ SCENARIO = Scenario(
     config=PATIENT,
     checkers=(
         OneOutcome(allowed=frozenset({"result", "CheckoutTimeout"}), at_least={"result": 1}),
-        LabelledOutcome(label="last", outcomes=frozenset({"result"})),
+        LabelledOutcome(label="last", outcomes=frozenset({"result"}), guarantees=("G3", "G9")),
         Deadlines(slack_s=1.0),
         Audit(),
         *CORE,

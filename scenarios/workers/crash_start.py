@@ -22,7 +22,10 @@ SCENARIO = Scenario(
     checkers=(
         # A pool that starts a worker inside a call can report a failed start to that call's client only.
         OneOutcome(
-            allowed=frozenset({"result", "WorkerCrashed"}), at_least={"result": 1}, at_most={"WorkerCrashed": CRASHES}
+            allowed=frozenset({"result", "WorkerCrashed"}),
+            at_least={"result": 1},
+            at_most={"WorkerCrashed": CRASHES},
+            guarantees=("G3", "G13"),
         ),
         FaultLanded(kinds=(FaultKind.CRASH_START,)),
         *CORE,

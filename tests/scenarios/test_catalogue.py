@@ -16,6 +16,7 @@ from poolproof.harness.checkers import ALL, CORE, FaultLanded
 from poolproof.harness.model.fault import COMMAND_FAULTS, START_FAULTS, USED_COMMANDS, FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Size
+from poolproof.harness.mutation.loosened.pairs import broken_rules
 from poolproof.harness.subjects.pools import SUBJECTS
 from poolproof.scenarios import CATALOGUE, DEFAULT_SUITE, SUITES
 
@@ -137,6 +138,11 @@ def test_every_scenario_checks_what_always_holds_under_names_of_its_own(scenario
     assert len(set(names)) == len(names)
     assert {checker.name for checker in CORE} <= set(names)
     assert all(type(checker) in ALL for checker in scenario.checkers)
+
+
+@every
+def test_every_checker_that_a_rule_asks_for_is_there(scenario: Scenario) -> None:
+    assert broken_rules(scenario, plan_of(scenario)) == ()
 
 
 @every

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,8 +20,12 @@ from poolproof.harness.cli.commands.options import (
     build_request,
     new_folder,
 )
+from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.workload import Size
 from poolproof.harness.mutation.command import run_selfcheck
+from poolproof.harness.mutation.generated.command import MOST_RUNS, run_generated, verdict_of
+from poolproof.harness.mutation.loosened.command import run_checkers
+from poolproof.harness.mutation.loosened.command import verdict_of as verdict_of_checkers
 from poolproof.harness.mutation.registry import find_mutants
 
 JOBS = 2
@@ -44,6 +49,39 @@ def selfcheck_command(
             "--exhaustive", help="Run every scenario on a mutant, even after the right checker has found its bug."
         ),
     ] = False,
+    generated: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Plant N mutants that operators make at random places, in place of named ones."),
+    ] = None,
+    package: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --generated: mutate this package only, repeatable: pool_v2, bridge, pool_v1, migration."
+        ),
+    ] = None,
+    survey: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="With --generated: the folder `survey` of an earlier call, in place of a new one."
+        ),
+    ] = None,
+    every_killer: Annotated[
+        bool,
+        typer.Option("--every-killer", help="With --generated: try every killer, also on a mutant that is killed."),
+    ] = False,
+    most_runs: Annotated[
+        int, typer.Option(help="With --generated: so many runs of the comparison for each mutant; 0 for all of them.")
+    ] = MOST_RUNS,
+    checkers: Annotated[
+        bool, typer.Option("--checkers", help="Loosen each checker, and look whether a test or a planted bug notices.")
+    ] = False,
+    recorded: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="With --checkers: what an earlier selfcheck has left, in place of a new one."),
+    ] = None,
+    tests: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --checkers: the folder with the checkers' tests.")
+    ] = None,
     jobs: Jobs = JOBS,
     out: Out = None,
     quiet: Quiet = False,
@@ -53,6 +91,33 @@ def selfcheck_command(
     size = Size()
     request = build_request([], seed, size.workers, size.clients, jobs, profile, None)
     folder = out or new_folder("selfcheck")
+    if generated is None and (package or survey or every_killer):
+        raise UsageError("--package, --survey and --every-killer are for --generated")
+    if not checkers and (recorded or tests):
+        raise UsageError("--recorded and --tests are for --checkers")
+    if checkers and (generated is not None or (recorded and (mutant or exhaustive or seeds != 1))):
+        raise UsageError("--checkers --recorded judges the runs of an earlier selfcheck, and makes none")
+    if generated is not None:
+        if mutant or exhaustive or seeds != 1:
+            raise UsageError("--mutant, --seeds and --exhaustive are not for --generated")
+        with Keeping(folder):
+            found = run_generated(
+                request,
+                folder,
+                count=generated,
+                packages=package or (),
+                survey_folder=survey,
+                every_killer=every_killer,
+                most_runs=most_runs or None,
+                jobs=jobs,
+                quiet=quiet,
+                as_json=as_json,
+            )
+        return OF_VERDICT[verdict_of(found)]
+    if recorded is not None:
+        with Keeping(folder):
+            loosened = run_checkers(recorded, folder, tests=tests, jobs=jobs, quiet=quiet, as_json=as_json)
+        return OF_VERDICT[verdict_of_checkers(loosened)]
     with Keeping(folder):
         matrix = run_selfcheck(
             find_mutants(mutant or []),
@@ -62,6 +127,9 @@ def selfcheck_command(
             jobs=jobs,
             exhaustive=exhaustive,
             quiet=quiet,
-            as_json=as_json,
+            as_json=as_json and not checkers,
         )
+        if checkers:
+            loosened = run_checkers(folder, folder, tests=tests, jobs=jobs, quiet=quiet, as_json=as_json)
+            return max(OF_VERDICT[matrix.verdict], OF_VERDICT[verdict_of_checkers(loosened)])
     return OF_VERDICT[matrix.verdict]

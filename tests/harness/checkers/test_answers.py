@@ -82,3 +82,42 @@ def test_an_answer_without_a_nonce_is_wrong_where_others_have_theirs(build: Any)
 def test_minus_zero_is_not_zero(build: Any) -> None:
     echo = build.op(0, args={"value": -0.0, "nonce": "1.0.0"}, value=0.0)
     assert OwnAnswer().check(build.history(echo)).verdict is Verdict.FAIL
+
+
+def part(index: int, padding: str = "xx") -> dict[str, Any]:
+    return {"index": index, "padding": padding}
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        ([part(0), part(1)], Verdict.PASS),
+        ([part(0)], Verdict.FAIL),
+        ([part(1), part(0)], Verdict.FAIL),
+        ([part(0), part(1), part(1)], Verdict.FAIL),
+        ([part(0), part(1, "x")], Verdict.FAIL),
+        ([part(0), "part"], Verdict.FAIL),
+        (None, Verdict.FAIL),
+    ],
+)
+def test_parts_must_be_complete_in_order_and_whole(build: Any, value: Any, verdict: Verdict) -> None:
+    op = build.op(0, command="parts", args={"count": 2, "bytes": 2, "nonce": "1.0.0"}, value=value)
+    assert OwnAnswer().check(build.history(op)).verdict is verdict
+
+
+@pytest.mark.parametrize(("blob", "verdict"), [("xxx", Verdict.PASS), ("xx", Verdict.FAIL), (None, Verdict.FAIL)])
+def test_a_blob_has_the_bytes_that_were_asked_for(build: Any, blob: Any, verdict: Verdict) -> None:
+    args = {"bytes": 3, "nonce": "1.0.0"}
+    op = build.op(0, command="blob", args=args, value={"blob": blob, "nonce": "1.0.0"})
+    assert OwnAnswer().check(build.history(op)).verdict is verdict
+
+
+def test_a_nonce_that_was_not_sent_is_not_asked_for(build: Any) -> None:
+    op = build.op(0, command="ping", args={}, value={"nonce": "another"})
+    assert OwnAnswer().check(build.history(op)).verdict is Verdict.UNKNOWN
+
+
+def test_a_call_that_no_journal_holds_is_not_held_against_anothers(build: Any) -> None:
+    ops = (build.op(0, pid=101, call=7), build.op(1, pid=101, call=8))
+    services = [build.service(101, 7, 0, 5, nonce="1.0.0")]
+    assert OwnAnswer().check(build.history(*ops, services=services)).verdict is Verdict.PASS

@@ -16,8 +16,8 @@ def counted(submitted: int, in_flight: int = 0, **outcomes: int) -> Statistics:
     return Statistics(submitted=submitted, in_flight=in_flight, outcomes=outcomes)
 
 
-def refused(build: Any, end: float, **fields: Any) -> Any:
-    return build.op(0, fields.pop("start", 0.0), end, outcome="PoolClosed", **{"sent": "no", **fields})
+def refused(build: Any, end: float | None, **fields: Any) -> Any:
+    return build.op(0, fields.pop("start", 0.0), end, **{"outcome": "PoolClosed", "sent": "no", **fields})
 
 
 def test_a_close_within_its_bound_passes(build: Any) -> None:
@@ -103,3 +103,26 @@ def test_anything_left_fails_and_is_named(build: Any, left: Leftovers, told: str
     found = NothingLeft().check(build.history(leftovers=left))
     assert found.verdict is Verdict.FAIL
     assert found.examples == (told,)
+
+
+@pytest.mark.parametrize(("ended", "verdict"), [(1190, Verdict.PASS), (1210, Verdict.FAIL)])
+def test_a_close_takes_its_bound_at_most(build: Any, ended: float, verdict: Verdict) -> None:
+    history = build.history(close_began=200, close_ended=ended)
+    assert CloseBounded(within_s=1.0).check(history).verdict is verdict
+
+
+@pytest.mark.parametrize(("refusal", "verdict"), [(690, Verdict.PASS), (710, Verdict.FAIL)])
+def test_a_waiter_hears_of_the_close_within_half_a_second(build: Any, refusal: float, verdict: Verdict) -> None:
+    history = build.history(refused(build, refusal), close_began=200, close_ended=900)
+    assert CloseBounded(within_s=1.0).check(history).verdict is verdict
+
+
+def test_what_was_not_recorded_is_unknown(build: Any) -> None:
+    history = build.history(build.op(0))
+    for checker in (CloseBounded(within_s=1.0), Conserved(), NothingLeft()):
+        assert checker.check(history).verdict is Verdict.UNKNOWN
+
+
+def test_a_waiter_that_never_heard_of_the_close_is_no_late_refusal(build: Any) -> None:
+    history = build.history(refused(build, None), close_began=100, close_ended=200)
+    assert CloseBounded(within_s=1.0).check(history).verdict is Verdict.PASS

@@ -86,3 +86,23 @@ def test_a_labelled_call_without_an_end_is_slow(build: Any) -> None:
 def test_without_a_call_of_the_label_it_is_unknown(build: Any) -> None:
     found = Prompt(label="ping", within_s=0.5).check(build.history(build.op(0, label="other")))
     assert found.verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(("ms", "verdict"), [(285, Verdict.PASS), (275, Verdict.FAIL)])
+def test_a_timeout_may_be_early_by_what_clocks_differ_and_no_more(build: Any, ms: float, verdict: Verdict) -> None:
+    op = build.op(0, 0, ms, outcome="CallTimeout", timeout_s=0.3)
+    assert Deadlines(slack_s=1.0).check(build.history(op)).verdict is verdict
+
+
+@pytest.mark.parametrize(("ms", "verdict"), [(1250, Verdict.PASS), (1350, Verdict.FAIL)])
+def test_a_call_may_be_late_by_the_slack_and_no_more(build: Any, ms: float, verdict: Verdict) -> None:
+    found = Deadlines(slack_s=0.3).check(build.history(build.op(0, 0, ms, timeout_s=1.0)))
+    assert found.verdict is verdict
+    assert found.examples == (("call 0 (echo) took 1.350 s; its limit was 1 s",) if ms > 1300 else ())
+
+
+@pytest.mark.parametrize(("ms", "verdict"), [(95, Verdict.PASS), (105, Verdict.FAIL)])
+def test_a_prompt_call_takes_its_bound_at_most(build: Any, ms: float, verdict: Verdict) -> None:
+    found = Prompt(label="ping", within_s=0.1).check(build.history(build.op(0, 0, ms, label="ping")))
+    assert found.verdict is verdict
+    assert f"the slowest: {ms / 1000:.3f} s" in found.claim

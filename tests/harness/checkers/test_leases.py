@@ -232,3 +232,33 @@ def test_a_call_that_found_an_idle_worker_had_no_place_to_be_overtaken_at(build:
     at_once = [build.event(EventKind.ENQUEUE, 0, call=3), build.event(ACCEPT, 90, call=3, worker=3)]
     events = [*at_once, *queued(build, 1, 1, 2, 30, 29, 1), *queued(build, 2, 10, 11, 40, 39, 2)]
     assert Fifo().check(build.history(events=events)).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(("apart", "verdict"), [(1.9, Verdict.PASS), (2.1, Verdict.FAIL)])
+def test_calls_are_in_no_order_within_two_milliseconds(build: Any, apart: float, verdict: Verdict) -> None:
+    close_arrivals = arrivals(build, (1, 0, 80), (2, apart, 40))
+    close_grants = arrivals(build, (1, 0, 40 + apart), (2, 10, 40))
+    for events in (close_arrivals, close_grants):
+        assert Fifo().check(build.history(events=events)).verdict is verdict
+
+
+def test_a_worker_that_is_given_to_its_next_call_in_the_moment_of_its_checkin_is_held_once(build: Any) -> None:
+    events = [*build.lease(1, 1, 0, 10), *build.lease(1, 2, 10, 20)]
+    assert ExclusiveLease().check(build.history(events=events)).verdict is Verdict.PASS
+    services = [build.service(101, 1, 0, 10), build.service(101, 2, 10, 20), build.service(102, 3, 5, 15)]
+    assert ExclusiveLease().check(build.history(services=services)).verdict is Verdict.PASS
+
+
+def test_requests_without_a_nonce_are_counted_against_the_calls_that_have_none(build: Any) -> None:
+    asked = [build.op(0, args={}), build.op(1, 20, 30, args={})]
+    for count, verdict in ((2, Verdict.PASS), (3, Verdict.FAIL)):
+        services = [build.service(101, number, 10 * number, 10 * number + 5) for number in range(count)]
+        assert AtMostOnce().check(build.history(*asked, services=services)).verdict is verdict
+        of_session = [build.op(0, args={}, session="s"), build.op(1, 20, 30, args={})]
+        assert AtMostOnce().check(build.history(*of_session, services=services)).verdict is Verdict.PASS
+
+
+def test_what_nobody_sent_or_leased_is_unknown(build: Any) -> None:
+    history = build.history(build.op(0))
+    for checker in (ExclusiveLease(), AtMostOnce(), CleanWorkers()):
+        assert checker.check(history).verdict is Verdict.UNKNOWN

@@ -175,3 +175,76 @@ def test_sessions_without_an_answer_are_unknown(kv: Kv) -> None:
 
 def test_a_call_that_changes_every_session_leaves_it_unknown(kv: Kv) -> None:
     assert kv.put(0, 1, 1).call("reset_state", 2, 3, {}, session=None).check().verdict is Verdict.UNKNOWN
+
+
+def test_an_order_that_is_found_needs_no_example(kv: Kv) -> None:
+    assert kv.put(0, 1, 1).get(2, 3, 1).check().examples == ()
+
+
+def test_a_call_that_was_under_way_at_the_loss_may_have_run_after_it(kv: Kv) -> None:
+    kv.put(0, 1, 1).get(4, 9, None).call("get", 5, 6, None, key="k", outcome="SessionLost", type=OpType.FAIL)
+    assert kv.check().verdict is Verdict.PASS
+
+
+def test_a_write_that_failed_did_not_happen_before_a_loss_either(kv: Kv) -> None:
+    kv.put(0, 1, 1).put(3, 9, 2, outcome="CheckoutTimeout").get(4, 4.5, 2)
+    kv.call("get", 5, 6, None, key="k", outcome="SessionLost", type=OpType.FAIL)
+    assert kv.check().verdict is Verdict.FAIL
+
+
+def test_a_doubtful_call_without_a_nonce_is_in_no_journal_and_may_have_happened(kv: Kv, build: Any) -> None:
+    kv.put(0, 1, "first").put(2, 3, "doubtful", outcome="WorkerCrashed").get(4, 5, "doubtful")
+    del kv.ops[1].args["nonce"]
+    assert kv.check(services=[build.service(101, 0, 0, 1, nonce="1.0.0")]).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("command", "value", "verdict"),
+    [
+        ("get", {"found": True}, Verdict.PASS),
+        ("get", {"found": False}, Verdict.FAIL),
+        ("get", {"value": [1]}, Verdict.PASS),
+        ("get", {"value": [2]}, Verdict.FAIL),
+        ("append", {}, Verdict.PASS),
+        ("append", {"values": [1, 2]}, Verdict.PASS),
+        ("append", {"values": [2]}, Verdict.FAIL),
+        ("delete", {}, Verdict.PASS),
+        ("delete", {"deleted": True}, Verdict.PASS),
+        ("delete", {"deleted": False}, Verdict.FAIL),
+    ],
+)
+def test_an_answer_is_judged_by_the_fields_that_it_has(kv: Kv, command: str, value: Any, verdict: Verdict) -> None:
+    kv.put(0, 1, [1]).call(command, 2, 3, value, key="k", value_=None)._set(2)
+    assert kv.check().verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("command", "value", "verdict"),
+    [
+        ("get", {"found": True}, Verdict.FAIL),
+        ("get", {"found": False}, Verdict.PASS),
+        ("delete", {"deleted": True}, Verdict.FAIL),
+        ("delete", {"deleted": False}, Verdict.PASS),
+    ],
+)
+def test_what_was_never_put_is_not_found(kv: Kv, command: str, value: Any, verdict: Verdict) -> None:
+    assert kv.call(command, 0, 1, value, key="k").check().verdict is verdict
+
+
+def test_keys_that_are_judged_together_keep_their_own_values(kv: Kv) -> None:
+    kv.put(0, 1, 1, key="a").put(2, 3, 2, key="b").call("list", 4, 5, {"keys": ["a", "b"]}).get(6, 7, 2, key="b")
+    assert kv.check().verdict is Verdict.PASS
+    kv.call("delete", 8, 9, {"deleted": True}, key="a").call("list", 10, 11, {"keys": ["b"]})
+    assert kv.check().verdict is Verdict.PASS
+
+
+def test_a_state_that_nobody_can_read_restores_nothing_that_is_known(kv: Kv) -> None:
+    kv.put(0, 1, 1).call("restore_session", 2, 3, {}, state="junk").get(4, 5, 1)
+    assert kv.check().verdict is Verdict.PASS
+
+
+def test_only_what_has_no_order_is_an_example(kv: Kv) -> None:
+    found = kv.put(0, 1, 1, key="good").get(2, 3, 1, key="good").put(4, 5, 1).get(6, 7, 2).check()
+    assert found.verdict is Verdict.FAIL
+    assert len(found.examples) == 1
+    assert "key 'k'" in found.examples[0]

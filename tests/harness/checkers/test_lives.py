@@ -184,3 +184,68 @@ def test_the_last_ready_worker_must_stay(build: Any) -> None:
 
 def test_a_run_in_which_nobody_came_to_a_limit_is_unknown(build: Any) -> None:
     assert Recycled(max_requests=9).check(whole(build, *build.lease(1, 1, 1, 9))).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(("ms", "verdict"), [(95, Verdict.PASS), (110, Verdict.FAIL)])
+def test_a_send_may_be_told_a_tenth_of_a_second_late(build: Any, ms: float, verdict: Verdict) -> None:
+    events = life(build, 1, spawn=0, ready=1, reap=5, send=5 + ms)
+    assert Lives().check(whole(build, *events)).verdict is verdict
+
+
+@pytest.mark.parametrize(("killed", "verdict"), [(145, Verdict.PASS), (160, Verdict.FAIL)])
+def test_a_kill_may_be_recorded_a_twentieth_of_a_second_after_its_timeout(
+    build: Any, killed: float, verdict: Verdict
+) -> None:
+    assert timeout(build, *life(build, 1, kill=killed, reap=killed + 1)).verdict is verdict
+
+
+@pytest.mark.parametrize(("reaped", "verdict"), [(590, Verdict.PASS), (610, Verdict.FAIL)])
+def test_a_killed_worker_is_reaped_within_the_grace(build: Any, reaped: float, verdict: Verdict) -> None:
+    assert timeout(build, *life(build, 1, kill=100, reap=reaped)).verdict is verdict
+
+
+@pytest.mark.parametrize(("ms", "verdict"), [(640, Verdict.PASS), (660, Verdict.FAIL)])
+def test_a_start_has_its_limit_a_tenth_of_it_and_a_tenth_of_a_second(build: Any, ms: float, verdict: Verdict) -> None:
+    found = BoundedStart(timeout_s=0.5).check(whole(build, *life(build, 1, spawn=0, ready=ms)))
+    assert found.verdict is verdict
+
+
+@pytest.mark.parametrize(("ms", "verdict"), [(460, Verdict.PASS), (440, Verdict.FAIL)])
+def test_a_mute_start_is_given_up_a_tenth_of_its_limit_early_at_most(build: Any, ms: float, verdict: Verdict) -> None:
+    events = life(build, 1, spawn=0, kill=ms)
+    assert BoundedStart(timeout_s=0.5, mute=True).check(whole(build, *events)).verdict is verdict
+    assert BoundedStart(timeout_s=0.5).check(whole(build, *events)).verdict is Verdict.PASS
+
+
+def test_a_worker_that_died_or_was_ready_early_was_not_given_up_early(build: Any) -> None:
+    events = [*life(build, 1, spawn=0, reap=100), *life(build, 2, spawn=0, ready=100)]
+    assert BoundedStart(timeout_s=0.5, mute=True).check(whole(build, *events)).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(2, Verdict.PASS), (3, Verdict.FAIL)])
+def test_a_pool_grows_to_its_bound_and_no_further(build: Any, count: int, verdict: Verdict) -> None:
+    events = [event for worker in range(count) for event in life(build, worker, spawn=worker)]
+    assert Restraint(at_most=2).check(whole(build, *events)).verdict is verdict
+
+
+def test_what_ends_at_the_close_is_no_shrinking_and_no_recycling(build: Any) -> None:
+    events = [*life(build, 1, spawn=0, ready=1, kill=910), *life(build, 2, spawn=0, ready=1, kill=911)]
+    assert Restraint(at_most=2, at_least=2).check(whole(build, *events)).verdict is Verdict.PASS
+    served = [*events, *build.lease(1, 1, 2, 9)]
+    assert Recycled(max_requests=1).check(whole(build, *served)).figures == {"most_served": 1, "recycled": 0}
+
+
+def test_a_worker_that_was_killed_for_another_reason_is_not_recycled(build: Any) -> None:
+    events = [
+        *life(build, 1, ready=0),
+        build.event(KILL, 5, worker=1, detail="its call timed out"),
+        *build.lease(1, 1, 1, 9),
+    ]
+    found = Recycled(max_requests=1).check(whole(build, *events))
+    assert (found.verdict, found.figures) == (Verdict.PASS, {"most_served": 1, "recycled": 0})
+
+
+@pytest.mark.parametrize(("served", "verdict"), [(1, Verdict.UNKNOWN), (2, Verdict.PASS), (3, Verdict.FAIL)])
+def test_a_worker_serves_up_to_its_limit(build: Any, served: int, verdict: Verdict) -> None:
+    events = [event for call in range(served) for event in build.lease(1, call, 10 * call, 10 * call + 9)]
+    assert Recycled(max_requests=2).check(whole(build, *events)).verdict is verdict

@@ -80,3 +80,19 @@ def test_workers_that_start_one_by_one_fail(build: Any) -> None:
 
 def test_a_worker_that_never_was_ready_tells_nothing(build: Any) -> None:
     assert ParallelStart().check(build.history(events=starts(build, (0, None)))).verdict is Verdict.UNKNOWN
+
+
+def test_two_workers_that_start_at_once_are_enough_if_nothing_else_is_said(build: Any) -> None:
+    for second, verdict in ((50, Verdict.PASS), (150, Verdict.FAIL)):
+        events = starts(build, (0, 100), (second, 200), (300, 400))
+        assert ParallelStart().check(build.history(events=events)).verdict is verdict
+
+
+def test_a_start_lasts_until_the_worker_is_ready_or_ended_or_the_pool_closes(build: Any) -> None:
+    for kind in (EventKind.KILL, EventKind.REAP):
+        events = [*starts(build, (0, None), (50, 90)), build.event(kind, 40, worker=0)]
+        assert ParallelStart().check(build.history(events=events)).verdict is Verdict.FAIL
+        later = [*starts(build, (0, None), (50, 90)), build.event(kind, 60, worker=0)]
+        assert ParallelStart().check(build.history(events=later)).verdict is Verdict.PASS
+    found = ParallelStart().check(build.history(events=starts(build, (0, None), (50, None)), close_began=900))
+    assert found.verdict is Verdict.PASS

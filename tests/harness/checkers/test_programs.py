@@ -90,3 +90,21 @@ def test_after_a_change_that_nobody_knows_of_the_session_is_not_judged(talk: Tal
 def test_without_an_execution_nobody_knows(talk: Talk) -> None:
     talk.opening("s", "one").ask("s", "why", None, outcome="WorkerCrashed")
     assert talk.verdict() == (Verdict.UNKNOWN, "no program was executed")
+
+
+def test_calls_outside_sessions_and_other_commands_are_left_out(talk: Talk) -> None:
+    talk.opening("s", "one").ask("s", "why", "x").add("t", "echo", {"program_id": "p"}, value={"outputs": "y"})
+    outside: Any = None
+    talk.opening(outside, "one").ask(outside, "why", "another")
+    assert talk.verdict() == (Verdict.PASS, "1 executions in 1 sessions were answered by their own of 1 models")
+
+
+def test_an_execution_in_doubt_changes_nothing(talk: Talk) -> None:
+    talk.opening("s", "one").ask("s", "why", "x").ask("s", "why", None, outcome="CallTimeout").ask("s", "why", "y")
+    assert talk.verdict()[0] is Verdict.FAIL
+
+
+def test_an_execution_before_its_program_or_model_is_known_tells_nothing(talk: Talk) -> None:
+    talk.ask("s", "why", "x").add("t", "configure_lm", {"model": "one"}).ask("t", "why", "x")
+    talk.add("u", "create_program", {"id": "p", "signature": "q -> a"}).ask("u", "why", "x")
+    assert talk.verdict() == (Verdict.UNKNOWN, "no program was executed")

@@ -102,3 +102,27 @@ def _fits(order: Sequence[Call]) -> bool:
         if state is None:
             return False
     return True
+
+
+def test_the_bound_holds_for_calls_that_overlap_too() -> None:
+    calls = [Call(number, 0, 100, write(b"a")) for number in range(6)]
+    assert search(*calls, Call(6, 101, 102, read(b"b")), most_visited=5)[0] is Verdict.UNKNOWN
+
+
+def test_a_doubtful_call_that_does_not_fit_is_not_taken() -> None:
+    def strict(state: State) -> State | None:
+        assert state is not None
+        return None if state else (("k", b"a"),)
+
+    assert search(Call(0, 0, 9, read(None)), Call(1, 0, None, strict), Call(2, 1, 8, write(b"b")))[0] is Verdict.PASS
+
+
+def test_the_evidence_names_the_calls_that_do_not_fit_after_the_longest_prefix() -> None:
+    calls = [
+        Call(0, 0, 9, write(b"a")),
+        Call(1, 0, 9, write(b"b")),
+        Call(2, 10, 12, read(b"c")),
+        Call(3, 11, 13, read(b"d")),
+    ]
+    found = find_order(calls, most_visited=1000)
+    assert (found.verdict, found.placed, found.stuck) == (Verdict.FAIL, 2, (2, 3))

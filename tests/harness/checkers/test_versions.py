@@ -68,3 +68,49 @@ def test_what_follows_a_loss_or_a_deletion_is_not_judged(build: Any) -> None:
     assert Versions().check(build.history(*ops)).verdict is Verdict.FAIL
     assert Versions().check(build.history(*ops, lost)).verdict is Verdict.UNKNOWN
     assert Versions().check(build.history(*ops, gone)).verdict is Verdict.UNKNOWN
+
+
+def test_a_put_that_failed_is_no_version(build: Any) -> None:
+    puts = [
+        call(build, 0, "put", 0, 5, {"stored": True}, sent="a"),
+        call(build, 1, "put", 10, 15, None, sent="b", outcome="CheckoutTimeout"),
+    ]
+    stale = [call(build, 2, "get", 20, 25, {"value": "b"})]
+    assert Versions().check(build.history(*puts, *stale)).verdict is Verdict.FAIL
+    right = [call(build, 2, "get", 20, 25, {"value": "a"})]
+    assert Versions().check(build.history(*puts, *right)).verdict is Verdict.PASS
+
+
+def test_a_put_in_doubt_may_take_effect_long_after_its_error(build: Any) -> None:
+    puts = [
+        call(build, 0, "put", 0, 5, None, sent="a", outcome="CallTimeout"),
+        call(build, 1, "put", 10, 15, {"stored": True}, sent="b"),
+    ]
+    assert Versions().check(build.history(*puts, call(build, 2, "get", 20, 25, {"value": "a"}))).verdict is Verdict.PASS
+
+
+def test_an_answer_in_doubt_acknowledges_nothing(build: Any) -> None:
+    ops = [
+        call(build, 0, "append", 0, 10, {"values": ["a"]}),
+        call(build, 1, "append", 11, 12, {"values": ["a", "b"]}, outcome="CallTimeout"),
+        call(build, 2, "get", 20, 25, {"value": ["a"]}),
+    ]
+    assert Versions().check(build.history(*ops)).verdict is Verdict.PASS
+
+
+def test_reading_a_longer_list_acknowledges_nothing_to_calls_that_began_before(build: Any) -> None:
+    ops = [
+        call(build, 0, "append", 0, 10, {"values": ["a"]}),
+        call(build, 1, "get", 11, 12, {"value": ["a", "b"]}),
+        call(build, 2, "get", 20, 25, {"value": ["a"]}),
+    ]
+    assert Versions().check(build.history(*ops)).verdict is Verdict.PASS
+
+
+def test_keys_that_are_put_and_appended_to_are_not_judged(build: Any) -> None:
+    ops = [
+        call(build, 0, "put", 0, 5, {"stored": True}, sent=["a"]),
+        call(build, 1, "append", 10, 15, {"values": ["a", "b"]}, sent="b"),
+        call(build, 2, "get", 20, 25, {"value": ["a", "b"]}),
+    ]
+    assert Versions().check(build.history(*ops)).verdict is Verdict.UNKNOWN

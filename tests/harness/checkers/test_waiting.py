@@ -143,3 +143,70 @@ def test_a_call_on_the_stuck_worker_itself_is_none_beside_it(build: Any) -> None
     events = [build.event(ACCEPT, 0, call=1, worker=1), build.event(KILL, 900, worker=1)]
     history = build.history(op, events=events, services=[build.service(101, 1, 2, 5)])
     assert Independence(epsilon_s=0.1).check(history).verdict is Verdict.UNKNOWN
+
+
+def test_a_worker_may_be_idle_beside_a_call_for_epsilon_and_no_longer(build: Any) -> None:
+    for until, verdict in ((58, Verdict.PASS), (62, Verdict.FAIL)):
+        events = [build.event(READY, 0, worker=2), build.event(ENQUEUE, 10, call=1), *build.lease(2, 1, until, 200)]
+        assert CONSERVING.check(build.history(events=events, close_began=900)).verdict is verdict
+
+
+def test_a_call_that_waits_at_the_end_and_a_worker_that_is_idle_until_the_close_are_seen(build: Any) -> None:
+    events = [build.event(ENQUEUE, 0, call=1), build.event(DONE, 300, call=1), build.event(READY, 10, worker=1)]
+    found = CONSERVING.check(build.history(events=events, close_began=200))
+    assert found.examples == ("worker 1 was idle for 0.190 s while a call waited",)
+    for close_began in (50, None):
+        fields = {} if close_began is None else {"close_began": close_began}
+        assert CONSERVING.check(build.history(events=events, **fields)).verdict is Verdict.PASS
+
+
+def test_a_worker_that_becomes_idle_after_the_close_began_is_not_judged(build: Any) -> None:
+    events = [build.event(ENQUEUE, 0, call=1), build.event(DONE, 900, call=1), build.event(READY, 500, worker=1)]
+    events.append(build.event(KILL, 890, worker=1))
+    assert CONSERVING.check(build.history(events=events, close_began=400)).verdict is Verdict.PASS
+
+
+def test_a_call_without_an_end_is_no_wait(build: Any) -> None:
+    events = [build.event(READY, 0, worker=1), build.event(ENQUEUE, 1, call=1)]
+    assert CONSERVING.check(build.history(events=events, close_began=900)).verdict is Verdict.UNKNOWN
+
+
+def test_an_accept_without_an_offer_is_no_hand_off(build: Any) -> None:
+    events = [
+        build.event(OFFER, 0, call=1, worker=1),
+        build.event(WITHDRAW, 1, call=1, worker=1),
+        build.event(DONE, 9, call=1),
+        build.event(OFFER, 2, call=2, worker=2),
+        build.event(ACCEPT, 3, call=2, worker=2),
+        build.event(ACCEPT, 5, call=2, worker=3),
+        build.event(DONE, 9, call=2),
+    ]
+    found = HandOff().check(build.history(events=events, close_began=20))
+    assert (found.verdict, found.figures) == (Verdict.PASS, {"offers": 2})
+
+
+def test_a_call_may_be_delayed_by_less_than_epsilon_and_no_more(build: Any) -> None:
+    for end, verdict in ((157, Verdict.PASS), (161, Verdict.FAIL)):
+        assert Independence(epsilon_s=0.1).check(beside(build, end=end)).verdict is verdict
+
+
+def test_a_worker_is_stuck_from_a_fifth_of_a_second_on(build: Any) -> None:
+    for killed, verdict in ((205, Verdict.PASS), (195, Verdict.UNKNOWN)):
+        op = build.op(0, 50, 62, call=2, worker=2, pid=102, checked_out_ns=build.at(51))
+        events = [build.event(ACCEPT, 0, call=1, worker=1), build.event(KILL, killed, worker=1)]
+        history = build.history(op, events=events, services=[build.service(102, 2, 52, 60)], close_began=950)
+        assert Independence(epsilon_s=0.1).check(history).verdict is verdict
+
+
+def test_a_call_whose_work_is_not_known_to_have_ended_is_not_judged(build: Any) -> None:
+    stuck = [build.event(ACCEPT, 0, call=1, worker=1), build.event(KILL, 900, worker=1)]
+    fields: dict[str, Any] = {"call": 2, "worker": 2, "pid": 102}
+    for op, services in (
+        (build.op(0, 50, 800, checked_out_ns=build.at(51), **fields), [build.service(102, 2, 52, None)]),
+        (build.op(0, 50, 800, checked_out_ns=build.at(51), **fields), [build.service(103, 2, 52, 60)]),
+        (build.op(0, 50, 800, **fields), [build.service(102, 2, 52, 60)]),
+        (build.op(0, 50, None, checked_out_ns=build.at(51), **fields), [build.service(102, 2, 52, 60)]),
+        (build.op(0, 50, 800, checked_out_ns=build.at(51), session="s", **fields), [build.service(102, 2, 52, 60)]),
+    ):
+        history = build.history(op, events=stuck, services=services, close_began=950)
+        assert Independence(epsilon_s=0.1).check(history).verdict is Verdict.UNKNOWN

@@ -115,3 +115,38 @@ def test_every_kind_must_land(build: Any) -> None:
     found = checker.check(build.history(faults=[build.fault(FaultKind.KILL)]))
     assert found.verdict is Verdict.UNKNOWN
     assert found.claim == "these kinds of faults were never in effect: stop"
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(2, Verdict.PASS), (3, Verdict.FAIL)])
+def test_as_many_workers_as_the_limit_may_live_and_no_more(build: Any, count: int, verdict: Verdict) -> None:
+    history = build.history(events=lives(build, *((0, None) for _ in range(count))), info={"workers": 1})
+    assert LiveBound(at_most=2).check(history).verdict is verdict
+    usual = build.history(events=lives(build, *((0, None) for _ in range(count))))
+    assert LiveBound().check(usual).verdict is verdict
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(2, Verdict.PASS), (3, Verdict.FAIL)])
+def test_as_many_processes_as_workers_may_serve_and_no_more(build: Any, count: int, verdict: Verdict) -> None:
+    ops = [build.op(n, pid=100 + n) for n in range(count)]
+    for observed in (True, False):
+        found = StableWorkers().check(build.history(*ops, close_began=100, info={"observed": observed}))
+        assert found.verdict is verdict
+
+
+def test_a_victim_of_a_run_without_an_observer_need_only_serve_no_more(build: Any) -> None:
+    for later_pid, verdict in ((102, Verdict.PASS), (101, Verdict.FAIL)):
+        history = build.history(*victims(build, later_pid), close_began=100, info={"observed": False})
+        assert Replaced(label="slow").check(history).verdict is verdict
+
+
+def test_what_a_victim_served_before_is_no_later_call(build: Any) -> None:
+    before = build.op(0, 0, 10, pid=101)
+    victim = build.op(1, 20, 30, outcome="CallTimeout", label="slow", pid=101)
+    events = [build.event(KILL, 31, worker=1, pid=101)]
+    history = build.history(before, victim, events=events, close_began=100)
+    assert Replaced(label="slow").check(history).verdict is Verdict.PASS
+
+
+def test_a_worker_that_nobody_saw_serve_or_start_is_unknown(build: Any) -> None:
+    assert StableWorkers().check(build.history(build.op(0), close_began=100)).verdict is Verdict.UNKNOWN
+    assert LiveBound().check(build.history(build.op(0))).verdict is Verdict.UNKNOWN

@@ -1,0 +1,62 @@
+"""Rules by which a scenario needs each of its checkers, so that a checker that is left out is noticed.
+
+Pure. `broken_rules` is empty for every scenario of the catalogue, which a test asserts; so a checker without which a
+rule is broken cannot be removed unnoticed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome, Seen
+from poolproof.harness.model.checker import Checker
+from poolproof.harness.model.fault import CLIENT_FAULTS, FaultKind
+from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.workload import Plan
+
+HITTING = frozenset({FaultKind.KILL, FaultKind.STOP, *CLIENT_FAULTS})
+"""Faults that hit the call, or the worker or client of the call, for which they wait."""
+
+TELLING = frozenset(
+    {
+        FaultKind.BAD_OPTION,
+        FaultKind.FORK,
+        FaultKind.HOOK_JUNK,
+        FaultKind.LOST_LEASE,
+        FaultKind.PARENT_KILL,
+        FaultKind.SECOND_OWNER,
+        FaultKind.STALE_LEASE,
+    }
+)
+"""Faults whose record says what the one who was hit saw."""
+
+
+def broken_rules(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
+    """What a scenario lacks, in a sentence each; `plan` are the steps of its clients."""
+    names = {checker.name for checker in scenario.checkers}
+    told = [f"the checker {checker.name} of every scenario is missing" for checker in CORE if checker.name not in names]
+    inflicted = {fault.kind for fault in scenario.faults} | {step.fault for steps in plan for step in steps} - {None}
+    checked = {kind for checker in scenario.checkers if isinstance(checker, FaultLanded) for kind in checker.kinds}
+    told += [f"nobody checks that the fault {kind} lands" for kind in sorted(str(k) for k in inflicted - checked)]
+    seen = {checker.kind for checker in scenario.checkers if isinstance(checker, Seen)}
+    untold = sorted(kind.value for kind in {fault.kind for fault in scenario.faults} & TELLING - seen)
+    told += [f"nobody judges what the victim of the fault {kind} saw" for kind in untold]
+    decided = {guarantee for checker in scenario.checkers for guarantee in checker.guarantees}
+    told += [f"no checker decides {guarantee}" for guarantee in scenario.guarantees if guarantee not in decided]
+    outcomes = [checker for checker in scenario.checkers if isinstance(checker, OneOutcome)]
+    if not outcomes:
+        told.append("nobody says which outcomes are allowed")
+    judged = {label for checker in scenario.checkers if (label := getattr(checker, "label", ""))}
+    labels = {step.label for steps in plan for step in steps if step.label}
+    victims = {fault.when.partition(":")[0] for fault in scenario.faults if fault.kind in HITTING} & labels
+    victims |= {step.label for steps in plan for step in steps if step.label and step.fault is not None}
+    bounded = judged and any(checker.at_most for checker in outcomes)
+    if victims and not victims & judged and not bounded:
+        told.append(f"nobody judges a call that a fault hits: {', '.join(sorted(victims))}")
+    return tuple(told)
+
+
+def without(scenario: Scenario, checker: Checker) -> Scenario:
+    """The scenario with this checker left out."""
+    left = tuple(each for each in scenario.checkers if each is not checker)
+    return msgspec.structs.replace(scenario, checkers=left)
