@@ -55,7 +55,7 @@ MOST_FREEDOM = 100
 MOST_ROUNDS = 1000
 """If more rounds than this were needed, the ratio lies at the margin itself."""
 LEAST_BLOCK_CALLS = 5
-"""A block with fewer calls has no median of its own. A quarter of the blocks may have fewer: a busy machine stops some."""
+"""A block with fewer calls has no median of its own. A quarter of the blocks may have fewer: some are stopped."""
 STARVED = 4
 
 
