@@ -39,7 +39,7 @@ def simulate_command(
     plain: Plain = "-",
     quiet: Quiet = False,
 ) -> int:
-    """Run V2's own code under a seeded scheduler in virtual time, and check the guarantees (docs/explanation/simulation.md).
+    """Run V2's own code under a seeded scheduler in virtual time, and check the guarantees.
 
     Exit code 1 if something impossible was found: its seed, the smallest plan and the line that replays it are told.
     """
