@@ -98,24 +98,22 @@ WAYS = (
     ),
     Way(
         name="task_lease",
+        face="asyncio_lease",
         about="in a task's lease",
         plant=_call(module=leases, where=lambda runtime, io, ticket: isinstance(io, TaskIo)),
-        kinds=(WRONG,),
-        answers="task_ways",
     ),
     Way(
         name="task_many",
+        face="asyncio_many",
         about="in a task's execute_many",
         plant=partial(in_batch, tasks=True),
-        kinds=(SWAPPED,),
-        answers="task_ways",
     ),
     Way(
         name="task_stream",
+        face="asyncio_stream",
         about="in a task's execute_stream",
         plant=partial(in_stream, tasks=True),
-        kinds=(LOST,),
-        answers="task_ways",
+        answers="parts_and_echoes",
     ),
     Way(name="executor", face="executor", about="in PoolExecutor", plant=in_executor),
     Way(

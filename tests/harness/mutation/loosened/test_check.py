@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from poolproof.harness.run.recorder import Recorder
-from poolproof.harness.run.worker_tracker import WorkerTracker
+from poolproof.harness.run.recording.recorder import Recorder
+from poolproof.harness.run.recording.worker_tracker import WorkerTracker
 
 from poolproof.harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Seen
 from poolproof.harness.cli.app import main
