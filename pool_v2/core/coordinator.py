@@ -316,6 +316,9 @@ class Coordinator:
         orders += watch_queue(self._queue.values(), now_ns, times)
         for worker_id, ticket in self.held.items():
             orders += watch_lease(self.workers[worker_id], ticket, now_ns, times)
+        if len(self.workers) > self.limits.size and not self._queue:  # some became idle while a ticket waited
+            for worker in list(self._idle.values())[: max(self._lasting() - self.limits.size, 0)]:
+                self._condemn(worker, "")
         for worker in list(self.workers.values()):
             if worker.phase is WorkerState.DYING and worker.worker_id not in self.held:
                 orders += end_worker(worker, now_ns, times)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from poolproof.pool_v2.core.actions import HEARTBEAT_NS
+from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket
 from poolproof.pool_v2.core.worker_table import NEVER_NS, age_limit_ns
 
@@ -103,6 +104,21 @@ def test_the_only_worker_of_a_pool_is_recycled_too(desk: Any) -> None:
 
 
 # Shrinking.
+
+
+def test_workers_above_the_size_that_became_idle_while_a_call_waited_go_when_none_waits(desk: Any) -> None:
+    pool, session = desk(ready=1, workers=1, overflow=2), Session("s")
+    first, second, third = pool.lease(1), pool.enter(2), pool.enter(3, session)
+    pool.start(2)
+    pool.start(3)
+    waiting = pool.enter(4, session)
+    pool.leave(first)
+    pool.leave(second)
+    assert third.worker_id == 3
+    assert [order for order in pool.plan() if order[0] == "retire"] == [], "a call waits"
+
+    pool.leave(waiting)
+    assert [order for order in pool.plan() if order[0] == "retire"] == [("retire", 1), ("retire", 2)]
 
 
 def test_a_worker_that_has_ended_in_its_lease_is_none_above_the_size(desk: Any) -> None:
