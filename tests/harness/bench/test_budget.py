@@ -108,3 +108,57 @@ def test_a_scenario_with_a_budget_that_cannot_be_read_is_none(tiny: Any) -> None
     assert scenario.budgets == ("v2.p99 < 1s",)
     with pytest.raises(BudgetError, match="column 1"):
         tiny(budgets=("?",))
+
+
+@pytest.mark.parametrize(
+    ("mark", "below", "equal", "above"),
+    [
+        ("<", Verdict.PASS, Verdict.FAIL, Verdict.FAIL),
+        ("<=", Verdict.PASS, Verdict.PASS, Verdict.FAIL),
+        (">", Verdict.FAIL, Verdict.FAIL, Verdict.PASS),
+        (">=", Verdict.FAIL, Verdict.PASS, Verdict.PASS),
+    ],
+)
+def test_each_comparison_is_its_own(mark: str, below: Verdict, equal: Verdict, above: Verdict) -> None:
+    for value, verdict in ((0.009, below), (0.010, equal), (0.011, above)):
+        for level in ("", " @95%"):
+            found = judge_budget(parse_budget(f"v2.p99 {mark} 10ms{level}"), lambda *_, v=value: (v, np.full(9, v)))
+            assert found.verdict is verdict
+
+
+def test_a_budget_is_one_line_of_a_bounded_length() -> None:
+    text = "v2.p99 < 10ms"
+    assert parse_budget(text + " " * (400 - len(text)))
+    for wrong in (text + " " * (401 - len(text)), "v2.p99 <\n10ms"):
+        with pytest.raises(BudgetError, match="one line of at most 400"):
+            parse_budget(wrong)
+
+
+def test_a_pool_that_is_not_in_the_bench_is_told_where_the_bench_is_known() -> None:
+    assert parse_budget("v3.p99 < 1ms")
+    assert parse_budget("v2.p99 < candidate.p99", ["v1", "v2"])
+    with pytest.raises(BudgetError, match="there is no pool 'v3' in this bench; there are v1, v2, baseline, candidate"):
+        parse_budget("v3.p99 < 1ms", ["v1", "v2"])
+
+
+@pytest.mark.parametrize(
+    "text", ["v2.p99 < 1ms @v2.p99", "v2.p99 < 1ms @(95%)", "v2.p99 < 1ms @95", "v2.p99 < 1ms @50%"]
+)
+def test_a_confidence_is_a_percentage_above_a_half(text: str) -> None:
+    with pytest.raises(BudgetError, match="a confidence above 50% and below 100% is expected"):
+        parse_budget(text)
+
+
+@pytest.mark.parametrize(("mark", "told"), [("+", "cannot be added to"), ("-", "cannot be taken from")])
+def test_what_cannot_be_added_is_told_by_its_own_word(mark: str, told: str) -> None:
+    with pytest.raises(BudgetError, match=told):
+        parse_budget(f"v2.p99 {mark} v2.rss < 1ms")
+
+
+def test_a_value_that_is_no_number_is_unknown_on_either_side() -> None:
+    def none(pool: str, metric: str) -> tuple[float, Any]:
+        value = float("nan") if pool == "v1" else 1.0
+        return value, np.full(9, value)
+
+    for text in ("v1.p99 < v2.p99", "v2.p99 < v1.p99"):
+        assert judge_budget(parse_budget(text), none).verdict is Verdict.UNKNOWN

@@ -76,3 +76,8 @@ def test_without_a_table_or_an_answer_nothing_is_known(build: Any) -> None:
     assert SessionCounters().check(build.history(*calls(build, "result"))).verdict is Verdict.UNKNOWN
     ops = calls(build, "WorkerCrashed")
     assert SessionCounters().check(build.history(*ops, sessions=table(a=1))).verdict is Verdict.UNKNOWN
+
+
+def test_a_doubtful_count_is_told_as_a_range(build: Any) -> None:
+    found = SessionCounters().check(build.history(*calls(build, "result", "CallTimeout"), sessions=table(a=5)))
+    assert found.examples == ("session 'a': the pool counted 5, its callers 1 to 2",)

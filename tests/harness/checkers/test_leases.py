@@ -262,3 +262,30 @@ def test_what_nobody_sent_or_leased_is_unknown(build: Any) -> None:
     history = build.history(build.op(0))
     for checker in (ExclusiveLease(), AtMostOnce(), CleanWorkers()):
         assert checker.check(history).verdict is Verdict.UNKNOWN
+
+
+def test_what_belongs_to_no_call_is_neither_a_lease_nor_outstanding(build: Any) -> None:
+    pings = [build.event(ACCEPT, 0, worker=1), build.event(SEND, 1, worker=1), *build.lease(1, 1, 2, 9)]
+    history = build.history(events=pings)
+    assert ExclusiveLease().check(history).verdict is Verdict.PASS
+    assert CleanWorkers().check(history).verdict is Verdict.PASS
+
+
+def test_a_call_that_waits_for_one_worker_alone_or_has_no_number_is_in_no_queue(build: Any) -> None:
+    for bound in (
+        build.event(EventKind.ENQUEUE, 0, call=1, worker=1),
+        build.event(EventKind.ENQUEUE, 0),
+    ):
+        late = build.event(ACCEPT, 80, call=1, worker=1)
+        events = [bound, late, *arrivals(build, (2, 10, 40), (3, 50, 60))]
+        assert Fifo().check(build.history(events=events)).verdict is Verdict.PASS
+
+
+def test_a_call_that_the_pool_gave_no_number_is_named_so(build: Any) -> None:
+    events = [build.event(SEND, ms, call=None, worker=1) for ms in (1, 2)]
+    assert AtMostOnce().check(build.history(events=events)).examples == ("pool call None was sent 2 times",)
+
+
+def test_a_request_without_a_nonce_must_have_been_asked_for_so(build: Any) -> None:
+    services = [build.service(101, 1, 0, 5)]
+    assert AtMostOnce().check(build.history(build.op(0), services=services)).verdict is Verdict.FAIL

@@ -249,3 +249,18 @@ def test_a_worker_that_was_killed_for_another_reason_is_not_recycled(build: Any)
 def test_a_worker_serves_up_to_its_limit(build: Any, served: int, verdict: Verdict) -> None:
     events = [event for call in range(served) for event in build.lease(1, call, 10 * call, 10 * call + 9)]
     assert Recycled(max_requests=2).check(whole(build, *events)).verdict is verdict
+
+
+def test_a_timeout_that_was_never_sent_or_has_no_worker_or_no_end_is_not_judged(build: Any) -> None:
+    sent = build.at(1)
+    for op in (
+        build.op(0, 0, 100, outcome="CallTimeout", worker=1),
+        build.op(0, 0, 100, outcome="CallTimeout", sent_ns=sent),
+        build.op(0, 0, None, outcome="CallTimeout", worker=1, sent_ns=sent),
+    ):
+        assert TimeoutKills(grace_s=0.5).check(build.history(op)).verdict is Verdict.UNKNOWN
+
+
+def test_a_pool_whose_close_did_not_end_need_not_have_reaped(build: Any) -> None:
+    events = life(build, 1, spawn=0, ready=1)
+    assert Lives().check(build.history(events=events, close_began=900)).verdict is Verdict.PASS
