@@ -66,7 +66,7 @@ def _requests_of_workers(history: History) -> Iterator[str]:
         if count > most + history.info.together - 1:  # a batch goes to one worker as a whole
             yield f"process {pid} served {count} requests; max_requests is {most}"
     living = {worker.pid for sample in history.statuses[-1:] if sample.status for worker in sample.status.workers}
-    shrinks = "min_workers" in history.info.options or "overflow" in history.info.options
+    shrinks = bool({"min_workers", "overflow", "max_age_s"} & history.info.options.keys())
     in_sessions = bool((~history.ops.session.are(None)).any())
     if not living or shrinks or in_sessions or history.info.face not in ONE_REQUEST_A_CALL or not _quiet(history):
         return

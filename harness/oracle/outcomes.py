@@ -175,7 +175,7 @@ class _Judge:
 
     def _session_lost(self, op: Op) -> Iterator[str]:
         options = self._history.info.options
-        recycled = "max_requests" in options or "min_workers" in options
+        recycled = bool({"max_requests", "min_workers", "max_age_s", "overflow"} & options.keys())
         if op.session is None:
             yield "the call is in no session"
         elif not self._some_end and not recycled:

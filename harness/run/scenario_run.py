@@ -21,11 +21,14 @@ from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 from poolproof.harness.run.client import Client
 from poolproof.harness.run.probing import Probing
+from poolproof.harness.run.recording.internal_errors import InternalErrors
 from poolproof.harness.run.recording.recording import Recording
 from poolproof.harness.run.request import Subject, choices
 from poolproof.harness.run.store import RunFolder
 
 CLOSE_GRACE_S = 5.0
+NOISY_FAULTS = frozenset({FaultKind.FD_EXHAUSTION, FaultKind.HOOK_JUNK, FaultKind.FORK})
+"""Faults after which a pool may log errors: it has no descriptors, or its hooks fail."""
 PROBE_LABEL = "probe"
 PROBES_PER_WORKER = 2
 HEAL_PATIENCE_S = 5.0
@@ -64,6 +67,14 @@ class ScenarioRun:
 
     def carry_out(self) -> None:
         """Do all steps of the run; whatever happens, the pool is closed and the history is complete."""
+        with InternalErrors() as internal:
+            self._carry_out()
+            if not NOISY_FAULTS & {fault.kind for fault in self._scenario.faults}:
+                for text in internal.found:
+                    self._recorder.mark("complaint", text)
+        self._recorder.close()
+
+    def _carry_out(self) -> None:
         recorder = self._recorder
         try:
             self._plan = self._scenario.workload(choices(self._info.scenario, self._info.seed), self._size)
@@ -88,8 +99,6 @@ class ScenarioRun:
             recorder.mark("finished")
         except Exception as error:
             recorder.mark("trouble", f"{type(error).__name__}: {error}")
-        finally:
-            recorder.close()
 
     def _act(self, way: Way) -> None:
         recorder, scenario, pool = self._recorder, self._scenario, way.pool

@@ -26,6 +26,7 @@ class Tasks(Way):
         self._tasks = AsyncPool.over(cast("PoolV2", pool))
         self._loop = new_loop()
         self._lock = threading.Lock()
+        self._left: tuple[str, ...] = ()
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
         self._thread.start()
 
@@ -70,8 +71,13 @@ class Tasks(Way):
                 return
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
+            self._left = _left_on(self._loop)
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
+
+    def complaints(self) -> tuple[str, ...]:
+        """Return what the pool has left on the loop: descriptors that the loop still watches, and timers."""
+        return self._left
 
     def _run(self, work: Coroutine[Any, Any, Value]) -> Value:
         over = threading.Event()
@@ -177,6 +183,18 @@ class TaskStreams(Tasks):
                 return [part async for part in stream]
 
         return joined(command, self._run(to_the_end()))
+
+
+def _left_on(loop: asyncio.AbstractEventLoop) -> tuple[str, ...]:
+    # Only loops of asyncio itself can be asked, by attributes that no release of CPython has changed so far.
+    selector, own = getattr(loop, "_selector", None), getattr(loop, "_ssock", None)
+    if selector is None or own is None:
+        return ()
+    watched = [key.fd for key in selector.get_map().values() if key.fd != own.fileno()]
+    timers = [handle for handle in getattr(loop, "_scheduled", ()) if not handle.cancelled()]
+    told = [f"its loop still watches {len(watched)} descriptors after the close"] if watched else []
+    told += [f"its loop still has {len(timers)} timers after the close: {timers[0]!r:.120}"] if timers else []
+    return tuple(told)
 
 
 async def _cancelled_after(work: Coroutine[Any, Any, Value], after_s: float) -> Value:

@@ -88,7 +88,9 @@ def test_who_ran_a_call_is_known_from_the_answer_or_else_only_if_nobody_observed
         found = Audit().check(history)
         assert found.verdict is verdict, (observed, pid)
         if pid is None and found.examples:
-            assert found.examples == ("call 1 (echo, result, nonce 1.0.1) has an answer, but is in no worker's journal",)
+            assert found.examples == (
+                "call 1 (echo, result, nonce 1.0.1) has an answer, but is in no worker's journal",
+            )
 
 
 def test_only_a_sessions_answered_call_may_run_again_and_only_after_its_answer(build: Any) -> None:

@@ -96,7 +96,10 @@ def test_calls_outside_sessions_and_other_commands_are_left_out(talk: Talk) -> N
     talk.opening("s", "one").ask("s", "why", "x").add("t", "echo", {"program_id": "p"}, value={"outputs": "y"})
     outside: Any = None
     talk.opening(outside, "one").ask(outside, "why", "another")
-    assert talk.verdict() == (Verdict.PASS, "1 executions in 1 sessions were each answered by the model of their session; there were 1 models")
+    assert talk.verdict() == (
+        Verdict.PASS,
+        "1 executions in 1 sessions were each answered by the model of their session; there were 1 models",
+    )
 
 
 def test_an_execution_in_doubt_changes_nothing(talk: Talk) -> None:

@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from poolproof.harness.run.recording.recorder import Recorder
-from poolproof.harness.run.recording.worker_tracker import WorkerTracker
 
 from poolproof.harness.checkers import CORE, Deadlines, FaultLanded, LabelledOutcome, OneOutcome, Seen
 from poolproof.harness.cli.app import main
@@ -28,6 +26,8 @@ from poolproof.harness.mutation.loosened.pairs import broken_rules, without
 from poolproof.harness.mutation.loosened.reasons import HARMLESS
 from poolproof.harness.mutation.matrix import Cell, Judgement, build_matrix
 from poolproof.harness.mutation.registry import all_stages, find_mutants
+from poolproof.harness.run.recording.recorder import Recorder
+from poolproof.harness.run.recording.worker_tracker import WorkerTracker
 from poolproof.harness.run.store import RunFolder
 
 CLOSING = "harness/checkers/pools/closing.py"
