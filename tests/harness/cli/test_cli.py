@@ -250,7 +250,7 @@ def test_a_fault_of_the_tool_is_one_line_and_no_traceback(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("what", "expected"),
     [
-        ("scenarios", "parallel_calls\tF1 G6 G10"),
+        ("scenarios", "parallel_calls\tF1 G10"),
         ("pools", "v1\t"),
         ("faults", "kill\t"),
         ("checkers", "OneOutcome\t"),
