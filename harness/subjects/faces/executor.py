@@ -59,7 +59,7 @@ class Submissions(Way):
         return value
 
     def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
-        """Map the function over the arguments of all steps, in chunks; calls that may fail are submitted one by one.
+        """Submit the first call, and map the function over the others in chunks; calls that may fail are all submitted.
 
         The first failure ends a map, so the calls after it have no result of their own: they get its error.
         """
@@ -72,8 +72,11 @@ class Submissions(Way):
                 for number, each in zip(numbers, args, strict=True)
             ]
             return [_ended(future.result) for future in futures]
-        results = executor.map(carry_out, numbers, [first.command] * len(steps), args, chunksize=CHUNK)
-        for _ in steps:
+        submitted = executor.submit(carry_out, numbers[0], first.command, args[0])
+        commands = [first.command] * (len(steps) - 1)
+        results = executor.map(carry_out, numbers[1:], commands, args[1:], chunksize=CHUNK)
+        found.append(_ended(submitted.result))
+        for _ in commands:
             found.append(_ended(results.__next__))
             if isinstance(found[-1], PoolError):
                 return found + [found[-1]] * (len(steps) - len(found))
