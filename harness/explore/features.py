@@ -44,7 +44,6 @@ OPTIONS = {
     "affinity": 0.35,
     "session_log": 0.35,
     "pings": 0.2,
-    "max_age": 0.15,
     "circuit": 0.1,
 }
 """Each option, or group of options, with the probability that a pool has it if it takes options at all."""
@@ -109,7 +108,5 @@ def _option(name: str, choice: Random, size: Size, names: set[str]) -> dict[str,
             return {"session_log_bytes": choice.choice((0, 200, 1_000, 20_000))}
         case "pings":
             return {"ping_interval_s": choice.uniform(0.05, 0.3), "max_idle_pings": choice.randint(1, 3)}
-        case "max_age":
-            return {"max_age_s": choice.uniform(0.3, 1.0)}
         case _:
             return {"start_failures_to_open": choice.randint(2, 4), "circuit_reset_s": 0.2}

@@ -80,9 +80,10 @@ class Tasks(Way):
         return self._left
 
     def _run(self, work: Coroutine[Any, Any, Value]) -> Value:
-        over = threading.Event()
+        begun, over = threading.Event(), threading.Event()
 
         async def run() -> Value:
+            begun.set()  # in the same step of the loop, the pool counts the call
             try:
                 return await work
             finally:
@@ -92,8 +93,9 @@ class Tasks(Way):
         try:
             return future.result()
         except BaseException:
+            begun.wait(CANCEL_WAIT_S)  # a task that never begins is a call that the pool has never seen
             if future.cancel():
-                over.wait(CANCEL_WAIT_S)  # so that the pool has counted the call when its client goes on
+                over.wait(CANCEL_WAIT_S)  # so that the pool has counted the outcome when its client goes on
             raise
 
 

@@ -74,7 +74,7 @@ def test_each_feature_and_each_option_is_in_some_runs_and_missing_in_others() ->
     assert all(3 <= count < COUNT for count in features.values())
     options = Counter(name for one in drawn for name in one.config)
     expected = {"lazy", "overflow", "max_queue", "max_requests", "min_workers", "zygote", "idle_order"}
-    expected |= {"session_affinity", "session_log_bytes", "ping_interval_s", "start_failures_to_open", "max_age_s"}
+    expected |= {"session_affinity", "session_log_bytes", "ping_interval_s", "start_failures_to_open"}
     assert expected <= options.keys()
     assert len(OPTIONS) == len(expected)
 
