@@ -13,8 +13,9 @@ from typing import Any, cast
 from poolproof.bridge import CommandError, LeaseError, PoolError
 from poolproof.bridge.wire.messages import ends_stream
 from poolproof.harness.simulation.io import SimIo
-from poolproof.harness.simulation.plan import ITEMS, KEYS, MS, Op
+from poolproof.harness.simulation.plan import ITEMS, KEYS, MS, Op, fails_in_lease
 from poolproof.harness.simulation.state import State
+from poolproof.harness.simulation.workers import BAD_KEY
 from poolproof.pool_v2.calls.io import ClientIo
 from poolproof.pool_v2.calls.lease import Lease
 from poolproof.pool_v2.calls.streaming import StreamCall, StreamLeft
@@ -22,7 +23,8 @@ from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.worker_table import NEVER_NS
 
 Steps = Generator[Any, Any, Any]
-BIG_BYTES = 150_000
+LARGEST_PIPE_BYTES = 4000
+"""Requests are larger than a pipe only if the pipe is no larger than this."""
 
 
 class SimClient(SimIo):
@@ -178,12 +180,17 @@ class SimClient(SimIo):
 
     def _request(self, op: Op, item: int) -> tuple[str, dict[str, Any]]:
         nonce = op.index * ITEMS + item
-        command = "put" if op.kind == "batch_put" else op.kind if op.kind in COMMANDS else "echo"
+        command = "put" if op.kind in ("batch_put", "bad_put") else op.kind if op.kind in COMMANDS else "echo"
+        if op.kind == "lease" and fails_in_lease(op.index, item):
+            command = "fail"
         args: dict[str, Any] = {"n": nonce}
         if command in ("put", "append"):
-            args["key"] = f"k{nonce % KEYS}"
-        if op.size or op.kind == "big":
-            args["pad"] = "x" * (BIG_BYTES if op.kind == "big" else op.size)
+            args["key"] = BAD_KEY if op.kind == "bad_put" else f"k{nonce % KEYS}"
+        size = op.size
+        if op.kind == "big":  # about as large as the pipe, or a few times as large
+            size = int(min(self.world.pipe_bytes, LARGEST_PIPE_BYTES) * (0.8 + op.index % 4))
+        if size:
+            args["pad"] = "x" * size
         return command, args
 
     def batch(self, op: Op, deadline: int, until: int) -> Steps:
@@ -217,6 +224,9 @@ class SimClient(SimIo):
                 except LeaseError:
                     self.world.note("not called", op.index, item)
                     break
+                except CommandError as error:
+                    self._failed(op, error, item)
+                    continue
                 except PoolError as error:
                     self._failed(op, error, item)
                     break

@@ -19,7 +19,7 @@ KEYS = 3
 """The number of keys in a session's state."""
 ITEMS = 64
 """The most calls of one operation; the nonce of a call is its operation's index times ITEMS, plus its place."""
-CALLS = ("echo", "fail")
+IN_SESSION = ("put", "append", "get", "end", "batch_put", "bad_put", "stream", "sleep")
 WORKER_FAULTS = (
     "die_at_once",
     "die_while",
@@ -99,6 +99,11 @@ class Plan(msgspec.Struct, frozen=True):
         )
 
 
+def fails_in_lease(index: int, item: int) -> bool:
+    """Whether this call of a lease is the command that always fails."""
+    return index % 4 == 0 and item == 1
+
+
 def make_plan(seed: int, calls: int = 250) -> Plan:
     """Draw the plan of this seed, with about so many calls."""
     rng = Random(f"plan {seed}")
@@ -115,7 +120,7 @@ def make_plan(seed: int, calls: int = 250) -> Plan:
     if one_in(2):
         kinds += _some(rng, ("fail", "batch", "lease", "stream", "status", "big"))
     if one_in(2):
-        kinds += ["put", "append", "get", *_some(rng, ("end", "batch_put", "stream", "sleep"))]
+        kinds += ["put", "append", "get", *_some(rng, ("end", "batch_put", "bad_put", "stream", "sleep"))]
         sessions = 1 + int(random() * 3)
     clients = 1 + int(random() * (3 * options["workers"] if one_in(2) else 12))
     hurry = rng.choice((0, 0, 1, 4, 20))
@@ -127,7 +132,7 @@ def make_plan(seed: int, calls: int = 250) -> Plan:
     left = calls
     while left > 0:
         kind = kinds[int(random() * len(kinds))]
-        in_session = sessions and kind in ("put", "append", "get", "end", "batch_put", "stream", "sleep")
+        in_session = sessions and kind in IN_SESSION
         fault = faults[int(random() * len(faults))] if faults and one_in(fault_in) else ""
         interrupt = interrupts[int(random() * len(interrupts))] if interrupts and one_in(interrupt_in) else ""
         count = 1 + int(random() * 8) if kind in ("batch", "batch_put", "lease", "stream") else 1
@@ -163,11 +168,12 @@ def make_plan(seed: int, calls: int = 250) -> Plan:
         span = rng.choice((20, 100, 2 * calls))
         deaths = tuple((int(random() * span), rng.choice(kinds_of_death)) for _ in range(1 + int(random() * 20)))
     traits = {
-        "pipe_bytes": rng.choice((65536, 65536, 65536, 400)),
+        "pipe_bytes": rng.choice((65536, 65536, 4000, 400)),
         "kill_us": rng.choice((0, 0, 300)),
         "start_ms": rng.choice((0, 1, 1, 20)),
         "leave_ms": rng.choice((0, 1, 5)),
         "late_us": rng.choice((0, 0, 0, 700)),
+        "lazy_turns": int(one_in(2)),
         "observed": int(one_in(4)),
         "tasks": int(one_in(3)),
         "reply_pipes": int(one_in(2)),

@@ -14,7 +14,7 @@ from typing import cast
 from poolproof.bridge import PoolConfig, StartFailed
 from poolproof.bridge.wire.transport import Processes, Transport
 from poolproof.harness.simulation.io import BlockingIo
-from poolproof.harness.simulation.plan import MS
+from poolproof.harness.simulation.plan import MS, Plan
 from poolproof.harness.simulation.state import State
 from poolproof.harness.simulation.transport import SimPipe, SimTransport
 from poolproof.harness.simulation.workers import SimWorker
@@ -128,6 +128,8 @@ class SimWatch:
             world = self._world
             if world.late_ns:
                 world.scheduler.at(world.now_ns() + world.late_ns, self._turn, None)
+            elif world.plan.traits["lazy_turns"]:
+                world.scheduler.last(self._turn, None)
             else:
                 world.scheduler.soon(self._turn, None)
 
@@ -289,6 +291,11 @@ class HeldTable(dict[int, Ticket]):
         super().__delitem__(worker_id)
 
 
+def plan_is_whole(plan: Plan) -> bool:
+    """Whether no other step and no interrupt comes at a lock in this plan."""
+    return not plan.traits["preempt_every"] and not any(op.interrupt in ("point", "twice") for op in plan.ops)
+
+
 class SimPlatform(Platform):
     """The platform of a simulated pool."""
 
@@ -296,7 +303,10 @@ class SimPlatform(Platform):
         self._world = world
         self.clock = world.scheduler.clock
         self.io = cast(ClientIo, BlockingIo(world))
-        self.lock = lambda: cast(threading.Lock, SimLock(world))
+        if plan_is_whole(world.plan):
+            self.lock = threading.Lock  # nothing ever comes between: the real lock is faster
+        else:
+            self.lock = lambda: cast(threading.Lock, SimLock(world))
         self.condition = lambda lock: cast(threading.Condition, SimCondition(world, cast(SimLock, lock)))
         self.watch = lambda: cast(Watch, world.watch)
         self.jobs = lambda name, run: cast(Jobs, SimJobs(world, run))

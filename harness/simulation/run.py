@@ -25,7 +25,7 @@ SETTLE_NS = 4_000 * MS
 """How long the pool may take after the last call to reach its size again."""
 LONGEST_NS = 4 * 3600 * 10**9
 STAMP = datetime(2026, 1, 1, tzinfo=UTC)
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
 class Result(msgspec.Struct, frozen=True):

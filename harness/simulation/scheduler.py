@@ -47,6 +47,7 @@ class Scheduler:
         self.steps = 0
         self._timers: list[tuple[int, int, Step, Any]] = []
         self._ready: list[tuple[Step, Any]] = []
+        self._last: list[tuple[Step, Any]] = []
         self._count = 0
         self.nested = 0
         self._every = preempt_every
@@ -56,6 +57,10 @@ class Scheduler:
     def soon(self, step: Step, argument: object) -> None:
         """Make this step possible now."""
         self._ready.append((step, argument))
+
+    def last(self, step: Step, argument: object) -> None:
+        """Make this step when nothing else can happen at the moment."""
+        self._last.append((step, argument))
 
     def at(self, at_ns: int, step: Step, argument: object) -> None:
         """Make this step possible at this time."""
@@ -67,19 +72,19 @@ class Scheduler:
         clock, ready, random = self.clock, self._ready, self.random
         while not done():
             if ready:
-                self._make_one(ready, random)
+                self.steps += 1
+                chosen = int(random() * len(ready))
+                step, argument = ready[chosen]
+                ready[chosen] = ready[-1]
+                ready.pop()
+                step(argument)
+            elif self._last:
+                step, argument = self._last.pop()
+                step(argument)
             elif not self._advance(until_ns):
                 clock.at_ns = max(clock.at_ns, until_ns)
                 return done()
         return True
-
-    def _make_one(self, ready: list[tuple[Step, Any]], random: Callable[[], float]) -> None:
-        self.steps += 1
-        chosen = int(random() * len(ready))
-        step, argument = ready[chosen]
-        ready[chosen] = ready[-1]
-        ready.pop()
-        step(argument)
 
     def _advance(self, until_ns: int) -> bool:
         # Moves the clock to the next timers and makes their steps possible. Returns False if that is after `until_ns`.
@@ -93,7 +98,7 @@ class Scheduler:
             return False
         if at_ns > self.clock.at_ns:
             self.on_quiet()
-            if self._ready:
+            if self._ready or self._last:
                 return True
             self.clock.at_ns = at_ns
         while timers and timers[0][0] <= at_ns:
@@ -109,8 +114,10 @@ class Scheduler:
         self._until_next = self._draw()
         if self._ready and self.nested < MOST_NESTED:
             self.nested += 1
+            self.steps += 1
+            step, argument = self._ready.pop(int(self.random() * len(self._ready)))
             try:
-                self._make_one(self._ready, self.random)
+                step(argument)
             finally:
                 self.nested -= 1
 

@@ -68,7 +68,6 @@ class SimTransport:
         self.reaped = self.closed = False
         self.reader: Any = None
         self.writer: Any = None
-        self._whole_bytes = 0  # the size of a frame that is larger than the pipe
 
     # What the worker does.
 
@@ -87,9 +86,8 @@ class SimTransport:
             self.writer.wake_up()
         self.world.watch.ready(self.exit_fd)
 
-    def make_room(self, whole_bytes: int) -> None:
-        """The worker reads from its stdin; a frame of `whole_bytes` is larger than the pipe."""
-        self._whole_bytes = whole_bytes
+    def make_room(self) -> None:
+        """The worker reads from its stdin."""
         if self.writer is not None:
             self.writer.wake_up()
 
@@ -105,9 +103,6 @@ class SimTransport:
 
     # What the pool does.
 
-    def _room(self) -> int:
-        return max(self.worker.room(), self._whole_bytes - len(self.worker.stdin))
-
     def put(self, data: bytearray) -> int:
         """See poolproof.bridge.wire.transport.Transport."""
         return self._write(data)
@@ -116,7 +111,7 @@ class SimTransport:
         worker = self.worker
         if not worker.alive or worker.stdin_closed:
             raise BrokenPipeError("the worker has closed its stdin")
-        room = self._room()
+        room = worker.room()
         if room <= 0:
             raise BlockingIOError("the pipe is full")
         size = len(data)
@@ -138,7 +133,7 @@ class SimTransport:
     def can_write(self) -> bool:
         """Whether a write would do something at once."""
         worker = self.worker
-        return not worker.alive or worker.stdin_closed or self._room() > 0
+        return not worker.alive or worker.stdin_closed or worker.room() > 0
 
     def take_in(self) -> str:
         """See poolproof.bridge.wire.transport.Transport."""

@@ -19,6 +19,8 @@ from poolproof.harness.simulation.plan import ITEMS, MS
 from poolproof.harness.simulation.state import State
 
 LARGEST_REPLY_BYTES = 4096
+BAD_KEY = "bad"
+"""A key that a worker refuses."""
 
 
 class FarEnd(Protocol):
@@ -32,8 +34,8 @@ class FarEnd(Protocol):
         """Tell the pool that the worker has ended."""
         ...
 
-    def make_room(self, whole_bytes: int) -> None:
-        """Tell the pool that the worker reads its stdin; a frame of `whole_bytes` is larger than the pipe."""
+    def make_room(self) -> None:
+        """Tell the pool that the worker has read from its stdin."""
         ...
 
 
@@ -46,6 +48,9 @@ class SimWorker:
         self.start_fault = start_fault
         self.transport: FarEnd
         self.stdin = bytearray()
+        self.taken = bytearray()
+        """The part of a request that the worker has read already."""
+        self.reading = False
         self.reads = True
         self.stdin_closed = False
         self.busy = False
@@ -76,18 +81,32 @@ class SimWorker:
     def _read_next(self) -> None:
         # Reads one whole request, if there is one; reading makes room in the pipe.
         stdin = self.stdin
-        if not self.alive or self.hung or not self.reads or len(stdin) < HEADER_BYTES:
+        if not self.alive or self.hung or not self.reads:
+            return
+        if self.taken:
+            stdin = self.taken + stdin
+        if len(stdin) < HEADER_BYTES:
             return
         end = HEADER_BYTES + int.from_bytes(stdin[:HEADER_BYTES], "big")
         if len(stdin) < end:
-            if end > self.world.pipe_bytes:  # larger than the pipe: it is read in pieces
-                self.transport.make_room(end)
+            if self.stdin and not self.reading:  # the rest does not fit into the pipe: it is read in pieces
+                self.reading = True
+                self.world.scheduler.at(self.world.now_ns() + MS, self._take_piece, None)
             return
         payload = bytes(stdin[HEADER_BYTES:end])
-        del stdin[:end]
-        self.transport.make_room(0)
+        self.stdin = stdin[end:]
+        self.taken = bytearray()
+        self.transport.make_room()
         self.busy = True
         self._begin(payload)
+
+    def _take_piece(self, _: None) -> None:
+        self.reading = False
+        if self.alive and self.reads and not self.busy:
+            self.taken += self.stdin
+            self.stdin.clear()
+            self.transport.make_room()
+            self._read_next()
 
     def _begin(self, payload: bytes) -> None:
         world = self.world
@@ -198,6 +217,8 @@ class SimWorker:
             self.sessions[session] = dict(args["state"])
             return "restored"
         state = self.sessions.setdefault(session, {})
+        if args.get("key") == BAD_KEY:
+            raise ValueError("no such key")
         if command == "put":
             state[args["key"]] = nonce
         elif command == "append":

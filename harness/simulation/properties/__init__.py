@@ -33,13 +33,13 @@ def violations(plan: Plan, history: Sequence[tuple[Any, ...]]) -> list[Violation
         found = react.get(kind)
         if found is None:
             name = f"on_{kind.replace(' ', '_')}"
-            told = [getattr(rule, name) for rule in rules if hasattr(rule, name)]
+            found = react[kind] = [getattr(rule, name) for rule in rules if hasattr(rule, name)]
             if hasattr(observed, name):
-                told.append(getattr(observed, name))  # last: the rules see the state before
-            found = react[kind] = told
+                found.append(getattr(observed, name))  # last: the rules see the state before
         observed.now_ns = note[1]
+        told = note[2:]
         for each in found:
-            each(*note[2:])
+            each(*told)
     for rule in rules:
         rule.at_end()
     return observed.found

@@ -6,10 +6,12 @@ from collections import Counter
 from typing import Any
 
 from poolproof.bridge.interface import OUTCOMES
-from poolproof.harness.simulation.plan import ITEMS, MS
+from poolproof.harness.simulation.plan import ITEMS, MS, fails_in_lease
 from poolproof.harness.simulation.properties.observed import Rules, SeenOp
 
 STATE = ("put", "append")
+INNOCENT = ("echo", "big", "put", "get", "fail")
+"""The operations after which it is clear whether their worker has misbehaved."""
 NEVER_SENT = ("CheckoutTimeout", "QueueFull", "CircuitOpen", "SessionLost", "InvalidRequest")
 NO_RESULT = (
     *("garbage", "wrong_id", "part", "oversize", "die_at_once", "die_while", "die_after", "die_partial"),
@@ -29,6 +31,8 @@ class CallRules(Rules):
         self.cancelled = 0
         self.items: dict[int, int] = {}
         self.torn: set[int] = set()
+        self.guilty: set[int] = set()
+        """The workers that have misbehaved, or died by themselves."""
         self.own_ends = 0
         self.leases_cancelled = 0
 
@@ -54,6 +58,15 @@ class CallRules(Rules):
         if op is None:
             self.wrong("G1", f"worker {worker_id} got request {nonce}, which nobody has made")
             return
+        if op.op.fault:
+            self.guilty.add(worker_id)
+        granted_ns = op.granted_ns
+        prompt = op.op.kind in ("echo", "fail") and op.op.session is None and op.op.size < 100
+        if prompt and granted_ns is not None and seen.now_ns - granted_ns > seen.slack_ns:
+            waited_ms = (seen.now_ns - granted_ns) / 1e6
+            self.wrong(
+                "G6", f"call {nonce} has had worker {worker_id} for {waited_ms:.3f} ms before it sends its request"
+            )
         ids = seen.arrived.get(nonce)
         repeated = ids is not None
         if repeated and not (command in STATE and op.op.session is not None and self.executed.get(nonce)):
@@ -65,6 +78,15 @@ class CallRules(Rules):
             by = seen.by_number.get(holder)
             if by is not None and by.op.index != op.op.index:
                 self.wrong("G2", f"worker {worker_id} got call {nonce} while operation {by.op.index} holds it")
+
+    def on_misbehave(self, worker_id: int) -> None:
+        """A worker has closed its stdin."""
+        self.guilty.add(worker_id)
+
+    def on_exit(self, worker_id: int) -> None:
+        """See Observed."""
+        if self.seen.workers[worker_id].killed_ns is None:
+            self.guilty.add(worker_id)
 
     def on_unreadable(self, worker_id: int, error: str) -> None:
         """A worker cannot read a request."""
@@ -101,7 +123,9 @@ class CallRules(Rules):
         if outcome == "result":
             self._result(op, nonce, item, value)
         elif outcome == "CommandError":
-            if op.op.kind != "fail":
+            if op.op.kind not in ("fail", "bad_put") and not (
+                op.op.kind == "lease" and fails_in_lease(op.op.index, item)
+            ):
                 self.wrong("G1", f"call {nonce} ({op.op.kind}) got CommandError")
             if not self.executed.get(nonce):
                 self.wrong("G4", f"call {nonce} got an error, and no worker executed it")
@@ -138,6 +162,8 @@ class CallRules(Rules):
 
     def _result(self, op: SeenOp, nonce: int, item: int, value: Any) -> None:  # noqa: ANN401
         kind = op.op.kind
+        if kind in ("fail", "bad_put") or (kind == "lease" and fails_in_lease(op.op.index, item)):
+            self.wrong("G1", f"call {nonce} has failed in its worker, and got the result {value!r}")
         if kind == "get":
             fits = isinstance(value, list) and value[:1] == [nonce]
         elif kind == "stream":
@@ -169,11 +195,27 @@ class CallRules(Rules):
             small = op.op.size < 300 and seen.plan.traits["pipe_bytes"] > 1000 and op.number not in self.torn
             if small and not seen.interrupted:
                 self.wrong("G4", f"call {nonce} got {outcome} and sent=maybe, and its request fits into the pipe")
-        if outcome == "CallTimeout" and sent != "no" and (worker is None or not (worker.killed_ns or worker.exited_ns)):
+        ends_later = op.op.kind == "lease"  # its worker is cut off, or ended with the lease
+        if (
+            outcome == "CallTimeout"
+            and sent != "no"
+            and not ends_later
+            and (worker is None or not (worker.killed_ns or worker.exited_ns))
+        ):
             self.wrong("G12", f"call {nonce} got CallTimeout, and worker {worker_id} was not killed")
         cut_off = op.op.kind == "lease" and worker is not None and worker.killed_ns is not None
         if outcome == "WorkerCrashed" and seen.plan.calm and seen.closing_ns is None and not cut_off:
             self.wrong("G25", f"call {nonce} got WorkerCrashed, and nothing has gone wrong")
+        innocent = worker is not None and worker.worker_id not in self.guilty and op.op.kind in INNOCENT
+        if outcome == "WorkerCrashed" and innocent and seen.closing_ns is None:
+            self.wrong("G25", f"call {nonce} got WorkerCrashed, and worker {worker_id} did nothing wrong")
+        if outcome == "CallTimeout" and innocent and not op.op.fault and op.granted_ns is not None:
+            pieces = 6 if op.op.kind == "big" else 1
+            served_ns = max(op.granted_ns, op.entered_ns) + (op.op.service_ms + pieces) * MS + seen.slack_ns
+            if op.op.session is None and served_ns < op.deadline_ns:
+                self.wrong(
+                    "G25", f"call {nonce} got CallTimeout from worker {worker_id}, which would have answered in time"
+                )
         if outcome == "PoolClosed" and seen.closing_ns is None:
             self.wrong("G22", f"call {nonce} got PoolClosed from an open pool")
         if outcome == "InvalidRequest" or outcome == "HookError":

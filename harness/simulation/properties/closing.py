@@ -32,15 +32,10 @@ class ClosingRules(Rules):
         op = seen.seen[index]
         if op.invoked_ns > close_ns and outcome not in ("PoolClosed", "Cancelled") and op.op.kind != "lease":
             self.wrong("G22", f"operation {index} began after the close and got {outcome}")
-        if (
-            index in self.waited
-            and not op.outcomes
-            and outcome == "PoolClosed"
-            and seen.now_ns > close_ns + seen.late_ns
-        ):
-            self.wrong("G22", f"operation {index} waited, and got {outcome} {(seen.now_ns - close_ns) / 1e6} ms late")
-        late = seen.now_ns > close_ns + seen.late_ns
-        if index in self.waited and not op.outcomes and outcome not in ("PoolClosed", "Cancelled") and late:
+        late_ns = seen.now_ns - close_ns
+        if index in self.waited and not op.outcomes and outcome == "PoolClosed" and late_ns > seen.late_ns:
+            self.wrong("G22", f"operation {index} waited, and got {outcome} {late_ns / 1e6} ms late")
+        if index in self.waited and not op.outcomes and outcome not in ("PoolClosed", "Cancelled") and late_ns:
             self.wrong("G22", f"operation {index} waited at the close, and got {outcome}")
 
     def on_free(self, worker_id: int, number: int, unread: int) -> None:

@@ -128,6 +128,10 @@ class QueueRules(Rules):
             if number in self.ended:
                 self.home[session] = UNKNOWN
 
+    def on_own(self, number: int, session: str) -> None:
+        """See Observed."""
+        self.on_ended(-1, session, 1)
+
     def on_ended(self, index: int, session: str, found: int) -> None:
         """A client has ended a session, perhaps in the middle of a call on its worker."""
         self.home[session] = UNKNOWN
@@ -145,9 +149,10 @@ class QueueRules(Rules):
         """Nothing more happens at this time, and somebody waits."""
         seen, now = self.seen, self.seen.now_ns
         still: dict[tuple[int, int], int] = {}
-        for number, op in seen.waiting.items():
-            for worker in seen.living.values():
-                if worker.idle and self._fits(op, worker):
+        idle = [worker for worker in seen.living.values() if worker.idle]
+        for number, op in seen.waiting.items() if idle else ():
+            for worker in idle:
+                if self._fits(op, worker):
                     pair = number, worker.worker_id
                     since = still[pair] = self.idle_since.get(pair, now)
                     if now - since > seen.slack_ns:
@@ -176,7 +181,8 @@ class QueueRules(Rules):
             if op is not None and op.op.interrupt:
                 continue  # interrupted while it gave up, it could not tell
             self.wrong("G9", f"the offer to call {call} was neither accepted nor withdrawn")
-        for at_ns, other in self.order:
+        order = [] if self.seen.plan.traits["no_cleanup"] else self.order  # else a leased worker may be condemned
+        for at_ns, other in order:
             ends = [other.exited_ns, other.killed_ns, other.retired_ns]
             leaving = [end for end in ends if end is not None and end - at_ns <= self.seen.slack_ns]
             if not leaving:

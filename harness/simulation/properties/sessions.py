@@ -30,7 +30,7 @@ class Known:
         """A worker has made a change; its client may never know."""
         made = [(_changed(state, nonce, command), open_ | {nonce}) for state, open_ in self.states]
         self.unsettled.append((nonce, command))
-        self.states = _distinct([*self.states, *made])
+        self.states = _distinct([*self.states, *made]) if len(made) > 1 else [*self.states, *made]
 
     def settle(self, nonce: int, *, made: bool) -> None:
         """The client has an outcome that says whether the change was made."""
@@ -82,6 +82,12 @@ class SessionRules(Rules):
             if self.ttl_ns is not None and self.seen.now_ns - known.used_ns >= self.ttl_ns:
                 known.may_be_empty()
 
+    def on_own(self, number: int, session: str) -> None:
+        """The pool ends a session that nobody uses."""
+        idle_ns = self.seen.now_ns - self._session(session).used_ns
+        if self.ttl_ns is None or idle_ns < self.ttl_ns:
+            self.wrong("G17", f"session {session} is ended after {idle_ns / 1e6} ms without a call")
+
     def on_execute(self, worker_id: int, request_id: int, nonce: int, command: str, session: str | None) -> None:
         """A worker has executed a request."""
         if session is None:
@@ -97,7 +103,7 @@ class SessionRules(Rules):
             return  # a handover repeats a change
         if self.ending.get(session):
             known.may_be_empty()
-        if command in ("put", "append"):
+        if command in ("put", "append") and self.seen.ops[nonce // ITEMS].kind != "bad_put":
             known.change(nonce, command)
         elif command == "get":
             self.expected[nonce] = [state for state, _ in known.states]
@@ -123,6 +129,8 @@ class SessionRules(Rules):
             known_states = self.expected.get(nonce, [])
             if state not in known_states and len(known_states) < MOST_STATES and not self.ending.get(op.session):
                 self.wrong("G18", f"session {op.session} shows {state}; it may be {known_states[:3]}")
+            if self.seen.exact:  # what was seen once stays
+                known.states = [each for each in known.states if each[0] == state] or known.states
         elif outcome == "SessionLost":
             small = self.seen.config.session_log_bytes < 2**20
             if not small and len(self.seen.plan.deaths) < 3 and not self.seen.plan.traits["no_cleanup"]:
@@ -174,8 +182,7 @@ def _changed(state: State, nonce: int, command: str) -> State:
 
 
 def _distinct(states: list[tuple[State, frozenset[int]]]) -> list[tuple[State, frozenset[int]]]:
-    found: list[tuple[State, frozenset[int]]] = []
-    for each in states:
-        if each not in found:
-            found.append(each)
-    return found[-MOST_STATES:]
+    if len(states) == 1:
+        return states
+    found = {(frozenset(state.items()), open_): (state, open_) for state, open_ in states}
+    return list(found.values())[-MOST_STATES:]

@@ -18,6 +18,7 @@ class WorkerRules(Rules):
         self.floor = self.seen.floor
         self.pings: list[int] = []
         self.last_change_ns = 0
+        self.excess: dict[int, int] = {}
 
     def on_warm(self, ready: int, wanted: int) -> None:
         """`warm_up` has returned. From then on an idle pool may shrink to its own size again."""
@@ -53,8 +54,31 @@ class WorkerRules(Rules):
         limit = self.seen.config.max_requests
         return limit is not None and 4 * (worker.served + worker.leases) >= 3 * limit
 
+    def on_free(self, worker_id: int, number: int, unread: int) -> None:
+        """See Observed."""
+        seen = self.seen
+        sure = [w for w in seen.living.values() if not (w.killed_ns or w.retired_ns or w.failed_ns)]
+        sure = [w for w in sure if w.worker_id not in self.excess]  # those are about to leave
+        if seen.waiting or seen.own_waiting or seen.closing_ns is not None or len(sure) <= max(seen.size, self.floor):
+            return
+        worker = seen.workers[worker_id]
+        sound = not (unread or worker.outstanding or worker.killed_ns or worker.exited_ns)
+        if seen.exact and sound and number in seen.by_number:
+            self.excess[worker_id] = seen.now_ns
+
+    def _not_excess(self, worker_id: int) -> None:
+        since_ns = self.excess.pop(worker_id, None)
+        if since_ns is not None and self.seen.now_ns - since_ns > self.seen.slack_ns:
+            self.wrong("G15", f"worker {worker_id} is above the pool's size, and was kept while no call waited")
+
+    def at_end(self) -> None:
+        """See Rules."""
+        for worker_id in list(self.excess):
+            self._not_excess(worker_id)
+
     def on_retire(self, worker_id: int) -> None:
         """See Observed."""
+        self._not_excess(worker_id)
         seen, config = self.seen, self.seen.config
         worker = seen.workers[worker_id]
         self.last_change_ns = seen.now_ns
@@ -68,7 +92,8 @@ class WorkerRules(Rules):
             w
             for w in (*seen.living.values(), *seen.gone)
             if (w.killed_ns or recent_ns) >= recent_ns <= (w.exited_ns or recent_ns)
-            and not (w.retired_ns or w.failed_ns)
+            and not w.failed_ns
+            and w.retired_ns in (None, seen.now_ns)  # decided together with others of this moment
         ]
         reasons = [
             config.max_requests is not None and 4 * (worker.served + worker.leases) >= 3 * config.max_requests,
@@ -82,6 +107,7 @@ class WorkerRules(Rules):
 
     def on_grant(self, worker_id: int, number: int) -> None:
         """See Observed."""
+        self._not_excess(worker_id)
         seen = self.seen
         if number in seen.by_number or number in seen.own:
             return
@@ -100,6 +126,7 @@ class WorkerRules(Rules):
 
     def on_exit(self, worker_id: int) -> None:
         """See Observed."""
+        self._not_excess(worker_id)
         self.last_change_ns = self.seen.now_ns
 
     def on_settled(self, workers: list[tuple[int, str]], floor: int, waiting: int, held: list[int]) -> None:
@@ -113,6 +140,8 @@ class WorkerRules(Rules):
         if floor < self.floor:
             self.wrong("G8", f"the pool wants {floor} workers; {self.floor} are asked for")
         for worker in seen.workers.values():
+            if worker.retired_ns and not worker.exited_ns and now - worker.retired_ns > RECOVERY_NS:
+                self.wrong("G12", f"worker {worker.worker_id} does not leave, and was not killed")
             if worker.exited_ns and not worker.buried_ns and now - worker.exited_ns > 100 * MS:
                 self.wrong("G12", f"worker {worker.worker_id} has ended and was not reaped")
         if now - self.last_change_ns < RECOVERY_NS or config.max_age_s is not None:

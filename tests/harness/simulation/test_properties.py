@@ -12,7 +12,7 @@ from poolproof.harness.simulation.properties import violations
 T0 = 10**12
 TRAITS = {
     **dict.fromkeys(("kill_us", "start_ms", "leave_ms", "late_us", "observed", "tasks", "reply_pipes"), 0),
-    **dict.fromkeys(("preempt_every", "by_the_book", "close_ms", "grace_ms", "warm_up", "no_cleanup"), 0),
+    **dict.fromkeys(("preempt_every", "by_the_book", "close_ms", "grace_ms", "warm_up", "no_cleanup", "lazy_turns"), 0),
     "pipe_bytes": 65536,
 }
 Note = tuple[Any, ...]
