@@ -13,4 +13,7 @@ from poolproof.harness.oracle.options import OptionsKept
 from poolproof.harness.oracle.outcomes import ExplainedOutcomes
 from poolproof.harness.oracle.status import TrueStatus
 
-__all__ = ["ExplainedOutcomes", "FullCapacity", "NoGrowth", "OptionsKept", "TrueStatus"]
+PARTS: tuple[type, ...] = (ExplainedOutcomes, FullCapacity, NoGrowth, OptionsKept, TrueStatus)
+"""Every part of the model."""
+
+__all__ = ["PARTS", "ExplainedOutcomes", "FullCapacity", "NoGrowth", "OptionsKept", "TrueStatus"]

@@ -20,6 +20,7 @@ from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios
 from poolproof.harness.compare.compare import reanalyze
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.fault import DESCRIPTIONS
+from poolproof.harness.oracle import PARTS
 from poolproof.harness.run.runner import analyze
 from poolproof.harness.run.store import COMPARISON_FILE, RunFolder, read_comparison
 from poolproof.harness.subjects.faces import ALL_FACES
@@ -63,7 +64,7 @@ def list_command(
             rows = [(kind.value, "", text) for kind, text in DESCRIPTIONS.items()]
         case Listed.CHECKERS:
             columns = ("checker", "", "about")
-            rows = [(kind.__name__, "", (kind.__doc__ or "").strip().splitlines()[0]) for kind in ALL]
+            rows = [(kind.__name__, "", (kind.__doc__ or "").strip().splitlines()[0]) for kind in (*ALL, *PARTS)]
         case Listed.FACES:
             columns = ("face", "of", "about")
             had = {face.name: [s.name for s in SUBJECTS.values() if face in s.faces] for face in ALL_FACES}
