@@ -13,7 +13,7 @@ from typing import Any, cast
 from poolproof.bridge import CommandError, LeaseError, PoolError
 from poolproof.bridge.wire.messages import ends_stream
 from poolproof.harness.simulation.io import SimIo
-from poolproof.harness.simulation.plan import ITEMS, KEYS, MS, Op, fails_in_lease
+from poolproof.harness.simulation.plan import ITEMS, KEYS, MS, Op, must_fail
 from poolproof.harness.simulation.state import State
 from poolproof.harness.simulation.workers import BAD_KEY
 from poolproof.pool_v2.calls.io import ClientIo
@@ -181,7 +181,7 @@ class SimClient(SimIo):
     def _request(self, op: Op, item: int) -> tuple[str, dict[str, Any]]:
         nonce = op.index * ITEMS + item
         command = "put" if op.kind in ("batch_put", "bad_put") else op.kind if op.kind in COMMANDS else "echo"
-        if op.kind == "lease" and fails_in_lease(op.index, item):
+        if op.kind == "lease" and must_fail(op, item):
             command = "fail"
         args: dict[str, Any] = {"n": nonce}
         if command in ("put", "append"):
@@ -245,6 +245,7 @@ class SimClient(SimIo):
                 return  # dropped
             if op.index % 11 == 9:
                 failure = ValueError("of the block")
+                self.world.note("raised", op.index, lease.require_mine().worker_id or 0)
             lease.end(failure)
         except BaseException as error:
             if not lease.ended:
@@ -256,7 +257,7 @@ class SimClient(SimIo):
         call = StreamCall(
             self.world.engine.streaming,
             self.io,
-            "parts",
+            "fail" if must_fail(op, 0) else "parts",
             {"n": op.index * ITEMS, "count": op.count},
             op.session,
         )

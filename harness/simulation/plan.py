@@ -99,9 +99,11 @@ class Plan(msgspec.Struct, frozen=True):
         )
 
 
-def fails_in_lease(index: int, item: int) -> bool:
-    """Whether this call of a lease is the command that always fails."""
-    return index % 4 == 0 and item == 1
+def must_fail(op: Op, item: int) -> bool:
+    """Whether a worker refuses this call of an operation."""
+    if op.kind == "lease":
+        return op.index % 4 == 0 and item == 1
+    return op.kind in ("fail", "bad_put") or (op.kind == "stream" and op.index % 7 == 5)
 
 
 def make_plan(seed: int, calls: int = 250) -> Plan:

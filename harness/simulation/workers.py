@@ -256,9 +256,11 @@ class SimWorker:
         elif fault == "twice":
             transport.deliver(whole + whole)
         elif fault == "split":
-            cuts = sorted(
-                int(world.scheduler.random() * len(whole)) for _ in range(1 + int(world.scheduler.random() * 4))
-            )
+            random = world.scheduler.random
+            cuts = [int(random() * len(whole)) for _ in range(1 + int(random() * 4))]
+            if random() < 0.5:
+                cuts.append(1 + int(random() * 3))  # in the middle of the header
+            cuts.sort()
             for place, (start, end) in enumerate(zip([0, *cuts], [*cuts, len(whole)], strict=True)):
                 if start < end:
                     world.scheduler.at(now + place * MS, transport.deliver, whole[start:end])

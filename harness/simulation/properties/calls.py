@@ -6,10 +6,12 @@ from collections import Counter
 from typing import Any
 
 from poolproof.bridge.interface import OUTCOMES
-from poolproof.harness.simulation.plan import ITEMS, MS, fails_in_lease
+from poolproof.harness.simulation.plan import ITEMS, MS, must_fail
 from poolproof.harness.simulation.properties.observed import Rules, SeenOp
 
 STATE = ("put", "append")
+PROMPT = ("garbage", "wrong_id", "part", "oversize", "die_at_once", "die_while", "die_after", "die_partial")
+"""Faults that a client finds as soon as they happen."""
 INNOCENT = ("echo", "big", "put", "get", "fail")
 """The operations after which it is clear whether their worker has misbehaved."""
 NEVER_SENT = ("CheckoutTimeout", "QueueFull", "CircuitOpen", "SessionLost", "InvalidRequest")
@@ -58,7 +60,7 @@ class CallRules(Rules):
         if op is None:
             self.wrong("G1", f"worker {worker_id} got request {nonce}, which nobody has made")
             return
-        if op.op.fault:
+        if op.op.fault not in ("", "split"):
             self.guilty.add(worker_id)
         granted_ns = op.granted_ns
         prompt = op.op.kind in ("echo", "fail") and op.op.session is None and op.op.size < 100
@@ -123,9 +125,7 @@ class CallRules(Rules):
         if outcome == "result":
             self._result(op, nonce, item, value)
         elif outcome == "CommandError":
-            if op.op.kind not in ("fail", "bad_put") and not (
-                op.op.kind == "lease" and fails_in_lease(op.op.index, item)
-            ):
+            if not must_fail(op.op, item):
                 self.wrong("G1", f"call {nonce} ({op.op.kind}) got CommandError")
             if not self.executed.get(nonce):
                 self.wrong("G4", f"call {nonce} got an error, and no worker executed it")
@@ -162,7 +162,7 @@ class CallRules(Rules):
 
     def _result(self, op: SeenOp, nonce: int, item: int, value: Any) -> None:  # noqa: ANN401
         kind = op.op.kind
-        if kind in ("fail", "bad_put") or (kind == "lease" and fails_in_lease(op.op.index, item)):
+        if must_fail(op.op, item):
             self.wrong("G1", f"call {nonce} has failed in its worker, and got the result {value!r}")
         if kind == "get":
             fits = isinstance(value, list) and value[:1] == [nonce]
@@ -209,8 +209,15 @@ class CallRules(Rules):
         innocent = worker is not None and worker.worker_id not in self.guilty and op.op.kind in INNOCENT
         if outcome == "WorkerCrashed" and innocent and seen.closing_ns is None:
             self.wrong("G25", f"call {nonce} got WorkerCrashed, and worker {worker_id} did nothing wrong")
-        if outcome == "CallTimeout" and innocent and not op.op.fault and op.granted_ns is not None:
-            pieces = 6 if op.op.kind == "big" else 1
+        if outcome == "CallTimeout" and op.op.fault in PROMPT and op.op.kind == "echo" and op.granted_ns is not None:
+            told_ns = max(op.granted_ns, op.entered_ns) + (op.op.service_ms + 1) * MS + seen.slack_ns
+            by_stdout = not seen.plan.traits["reply_pipes"]  # else its client may sleep where nothing comes
+            if by_stdout and told_ns < op.deadline_ns and worker is not None and not seen.plan.deaths:
+                self.wrong(
+                    "G25", f"call {nonce} got CallTimeout, and worker {worker_id} broke the protocol long before"
+                )
+        if outcome == "CallTimeout" and innocent and op.op.fault in ("", "split") and op.granted_ns is not None:
+            pieces = 6 if op.op.kind == "big" or op.op.fault else 1
             served_ns = max(op.granted_ns, op.entered_ns) + (op.op.service_ms + pieces) * MS + seen.slack_ns
             if op.op.session is None and served_ns < op.deadline_ns:
                 self.wrong(

@@ -64,7 +64,7 @@ class ClosingRules(Rules):
         if seen.now_ns - close_ns > bound_ns and not seen.config.ping_interval_s:
             self.wrong("G22", f"close took {(seen.now_ns - close_ns) / 1e6} ms; its grace was {self.grace_ns / 1e6} ms")
         latest_ns = max(close_ns, self.last_ns) + 2 * seen.slack_ns + seen.plan.traits["leave_ms"] * MS
-        if seen.plan.calm and seen.now_ns > latest_ns and not seen.config.ping_interval_s:
+        if not seen.plan.deaths and seen.now_ns > latest_ns and not seen.config.ping_interval_s:
             self.wrong("G22", f"close waited {(seen.now_ns - latest_ns) / 1e6} ms after the last worker was given back")
         for worker in seen.workers.values():
             if worker.exited_ns is None:

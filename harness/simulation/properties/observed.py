@@ -177,6 +177,11 @@ class Observed:
                         worker.served += 1
                     ids.append(request_id)
 
+    def on_raised(self, index: int, worker_id: int) -> None:
+        """The block of a lease has raised, so its worker may not serve again."""
+        if worker_id:
+            self.workers[worker_id].dirty = True
+
     def on_answer(self, worker_id: int, nonce: int) -> None:
         """A worker has written whatever it wrote for a request."""
         self.workers[worker_id].outstanding -= 1

@@ -13,7 +13,7 @@ import pytest
 from poolproof.harness.cli.app import main
 from poolproof.harness.simulation.command import simulate
 from poolproof.harness.simulation.plan import make_plan
-from poolproof.harness.simulation.power import read_mutations, simulate_planted
+from poolproof.harness.simulation.power import SOURCES, read_mutations, simulate_planted
 from poolproof.harness.simulation.run import run_plan
 from poolproof.harness.simulation.scheduler import Scheduler, Stuck
 from poolproof.harness.simulation.shrinking import shrink
@@ -118,7 +118,21 @@ def test_invalid_usage_is_told_in_one_line(arguments: list[str], told: str, caps
     assert told in capsys.readouterr().err
 
 
-FOUND_BY_SEED: dict[str, int] = {}
+FOUND_BY_SEED = {
+    "queue_one_more": 4,
+    "dirty_kept": 2,
+    "last_waiter_first": 2,
+    "one_worker_too_many": 2,
+    "back_off_missing": 3,
+    "cut_off_late": 2,
+    "handover_skips_first": 1,
+    "log_loses_change": 1,
+    "outcome_not_counted": 1,
+    "batch_wrong_order": 2,
+    "id_not_checked": 4,
+    "head_lost": 5,
+}
+"""Some of the planted bugs, with a seed whose plan finds each of them."""
 
 
 @pytest.mark.parametrize("name", FOUND_BY_SEED)
@@ -130,8 +144,6 @@ def test_a_planted_bug_is_found(name: str) -> None:
 
 
 def test_every_planted_bug_has_its_place_in_the_sources() -> None:
-    from poolproof.harness.simulation.power import SOURCES
-
     mutations = read_mutations()
     assert len(mutations) > 100
     assert [m.name for m in mutations if (SOURCES / m.file).read_text().count(m.old) != 1] == []
