@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 
 from poolproof import scenarios
-from poolproof.bridge.worker.handlers import COMMANDS
 from poolproof.harness.checkers import ALL, CORE, FaultLanded
 from poolproof.harness.model.fault import COMMAND_FAULTS, START_FAULTS, USED_COMMANDS, FaultKind
 from poolproof.harness.model.scenario import Scenario
@@ -100,10 +99,10 @@ def test_nothing_is_declared_for_the_candidate(scenario: Scenario) -> None:
 
 @every
 def test_the_commands_are_those_of_the_shipped_worker_and_of_the_workload(scenario: Scenario) -> None:
-    assert set(scenario.commands) <= set(COMMANDS)
+    assert set(scenario.commands) <= KNOWN
     used = {step.command for client in plan_of(scenario) for step in client}
     used |= {USED_COMMANDS[fault.kind] for fault in scenario.faults if fault.kind in USED_COMMANDS}
-    assert used & set(COMMANDS) == set(scenario.commands)
+    assert used & KNOWN == set(scenario.commands)
 
 
 @every
