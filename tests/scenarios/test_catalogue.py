@@ -12,6 +12,7 @@ import pytest
 
 from poolproof import scenarios
 from poolproof.harness.checkers import ALL, CORE, FaultLanded
+from poolproof.harness.faults.commands import COMMANDS as FAULT_COMMANDS
 from poolproof.harness.model.fault import COMMAND_FAULTS, START_FAULTS, USED_COMMANDS, FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Size
@@ -19,6 +20,7 @@ from poolproof.harness.mutation.loosened.pairs import broken_rules
 from poolproof.harness.subjects.pools import SUBJECTS
 from poolproof.scenarios import CATALOGUE, DEFAULT_SUITE, SUITES
 
+KNOWN = {*COMMANDS, *FAULT_COMMANDS}
 SIZES = (Size(), Size(workers=1, clients=1), Size(workers=2, clients=12, scale=0.1), Size(scale=3.0))
 
 EVERYTHING = {name: scenario for suite in SUITES.values() for name, scenario in suite.items()}
