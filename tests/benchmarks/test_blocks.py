@@ -73,7 +73,7 @@ def test_a_failing_call_fails_the_figure(error: Exception) -> None:
 
 def test_one_answer_that_is_not_its_requests_fails_the_figure() -> None:
     numbers = itertools.count()
-    with pytest.raises(BenchError, match=r"a: a wrong answer: the request echo .* was answered \[-1, "):
+    with pytest.raises(BenchError, match=r"a: a wrong answer: the request echo .* was answered with \[-1, "):
         measure(lambda command, args: [-1, "x"] if next(numbers) == 5 else args["value"], seconds=0.05)
 
 

@@ -117,5 +117,6 @@ def test_a_worker_that_cannot_have_its_commands_does_not_start_and_says_why(
     monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     monkeypatch.setenv(COMMANDS_VARIABLE, named)
-    with PoolV2(PoolConfig(workers=1)) as pool, pytest.raises(PoolError, match=f"{COMMANDS_VARIABLE} '{named}'"):
-        pool.execute("echo", timeout_s=20.0)
+    config = PoolConfig(workers=1, start_failures_to_open=1, checkout_timeout_s=60.0, call_timeout_s=60.0)
+    with PoolV2(config) as pool, pytest.raises(PoolError, match=f"{COMMANDS_VARIABLE} '{named}'"):
+        pool.execute("echo")

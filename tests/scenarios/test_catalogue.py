@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from poolproof import scenarios
+from poolproof.bridge.worker.handlers import COMMANDS
 from poolproof.harness.checkers import ALL, CORE, FaultLanded
 from poolproof.harness.faults.commands import COMMANDS as FAULT_COMMANDS
 from poolproof.harness.model.fault import COMMAND_FAULTS, START_FAULTS, USED_COMMANDS, FaultKind

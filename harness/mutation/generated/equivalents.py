@@ -39,7 +39,7 @@ EQUIVALENTS: tuple[Equivalent, ...] = (
     Equivalent(
         operator="shift_boundary",
         file="pool_v2/running/runtime.py",
-        statement="while IN_FLIGHT in self.accounts.calls.copy().values() and now_ns() < deadline:",
+        statement="while IN_FLIGHT in self.accounts.calls.copy().values() and self.now_ns() < deadline:",
         change="< -> <=",
         reason="the close waits one nanosecond longer for outcomes that nobody tells",
     ),

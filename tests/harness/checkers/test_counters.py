@@ -80,4 +80,4 @@ def test_without_a_table_or_an_answer_nothing_is_known(build: Any) -> None:
 
 def test_a_doubtful_count_is_told_as_a_range(build: Any) -> None:
     found = SessionCounters().check(build.history(*calls(build, "result", "CallTimeout"), sessions=table(a=5)))
-    assert found.examples == ("session 'a': the pool counted 5, its callers 1 to 2",)
+    assert found.examples == ("session 'a': the pool counted 5 calls; its callers saw 1 to 2 answered calls",)

@@ -31,7 +31,7 @@ def test_what_is_wrong_is_told_point_by_point(monkeypatch: pytest.MonkeyPatch, t
         "a worker ends when its parent is killed",
     }
     assert found["packages"].found == "missing: no-such-package"
-    assert "up to 64" in found["file descriptors"].found
+    assert "may open 64 " in found["file descriptors"].found
     assert found["a worker ends when its parent is killed"].found.startswith("ValueError")
 
 

@@ -113,7 +113,7 @@ def test_each_face_of_v2_meets_answers_of_every_size(profile: str, uses: Callabl
     for face in faces:
         met = {name for one, name in pairs(cover) if one == face.name}
         assert {"answer_sizes", "streamed_answers"} <= met
-        assert "session_sizes" in met or face.name in {"lease", "executor"}
+        assert "session_sizes" in met or face.name in {"lease", "asyncio_lease", "executor"}
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_a_scenario_is_a_test_with_its_findings(suite: pytest.Pytester) -> None:
             "*again: poolproof run never --pool test_mine:mine --seed 1 --workers 1 --clients 1 --face execute*",
         ]
     )
-    result.stdout.fnmatch_lines(["*unknown fault_landed: the fault kill never landed"])
+    result.stdout.fnmatch_lines(["*unknown fault_landed: these kinds of faults were never in effect: kill"])
 
 
 def test_known_failures_are_expected_until_their_day_and_told_when_they_are_gone(suite: pytest.Pytester) -> None:

@@ -121,7 +121,7 @@ def test_a_factory_may_say_what_it_is(own: str) -> None:
     ("path", "told"),
     [
         ("no_pool", "gave <object object at .*, which lacks capabilities, close, end_session"),
-        ("broken", "the factory of the pool .* broke: RuntimeError: no disk"),
+        ("broken", "the factory of the pool .* raised an error: RuntimeError: no disk"),
         ("nothing", r"factory\(config, observer\) is needed, not nothing\(\)"),
         ("NUMBER", "is no factory of pools but 7"),
         ("Mne", "has no Mne; did you mean 'Mine'?"),
