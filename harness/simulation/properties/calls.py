@@ -12,7 +12,7 @@ from poolproof.harness.simulation.properties.observed import Rules, SeenOp
 STATE = ("put", "append")
 PROMPT = ("garbage", "wrong_id", "part", "oversize", "die_at_once", "die_while", "die_after", "die_partial")
 """Faults that a client finds as soon as they happen."""
-INNOCENT = ("echo", "big", "put", "get", "fail")
+INNOCENT = ("echo", "big", "put", "get", "fail", "stream")
 """The operations after which it is clear whether their worker has misbehaved."""
 NEVER_SENT = ("CheckoutTimeout", "QueueFull", "CircuitOpen", "SessionLost", "InvalidRequest")
 NO_RESULT = (
