@@ -5,6 +5,7 @@ Every wait of a pool that is not a step of a call goes through here, so a simula
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import select
@@ -81,11 +82,9 @@ class Jobs:
         self._stopped = False
 
     def post(self, job: Callable[[], object]) -> None:
-        """Queue a job, unless the jobs were stopped. May be called from any thread."""
-        if self._stopped:
-            return
+        """Queue a job. May be called from any thread. After `stop` only a further `stop` runs it."""
         self._jobs.put(job)
-        if self._thread is None:
+        if self._thread is None and not self._stopped:
             with self._lock:
                 if self._thread is None:
                     thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -93,7 +92,7 @@ class Jobs:
                     self._thread = thread
 
     def stop(self, timeout_s: float) -> None:
-        """Run the remaining jobs, and end the thread. Waits at most `timeout_s` seconds for a job."""
+        """Run the remaining jobs, and end the thread. Waits at most `timeout_s` seconds for a job. May be repeated."""
         self._stopped = True
         self._jobs.put(None)
         self._jobs.put(None)  # a second end mark, for the case below
@@ -101,6 +100,13 @@ class Jobs:
             self._run()  # a job closes the pool: run the remaining jobs here
         elif self._thread is not None:
             self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                return  # a job hangs; those behind it are lost
+        with contextlib.suppress(queue.Empty):
+            while True:
+                job = self._jobs.get_nowait()
+                if job is not None:
+                    self._run_one(job)
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:

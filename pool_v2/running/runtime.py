@@ -362,6 +362,7 @@ class Runtime:
                     self._await_burials(self.clock.deadline_ns(END_TIMEOUT_S))
                 self._duties.stop()
                 self.supervisor.stop()
+                self._duties.stop()  # the supervisor may have handed over a job meanwhile, such as the last hooks
                 self._let_go()
                 self.replies.close()
                 self.hooks.terminate_pool()

@@ -35,7 +35,9 @@ def test_a_suite_that_there_is_not_is_named() -> None:
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"the suite 'dspy' needs the package dspy; install it by pip install 'poolproof\[dspy\]'"):
+    with pytest.raises(
+        UsageError, match=r"the suite 'dspy' needs the package dspy; install it by pip install 'poolproof\[dspy\]'"
+    ):
         find_scenarios([], suite="dspy")
 
 
