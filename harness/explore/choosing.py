@@ -19,8 +19,8 @@ from poolproof.harness.run.request import Request, Subject, why_skipped
 MOST_TRIED = 20
 """How many numbers are tried for each run, for a pool that can carry out few of the generated scenarios."""
 TASKS = ("asyncio", "uvloop")
-"""Faces whose clients record an answer later than the loop that has it. A session that wanders may be repeated on another
-worker in between, and the journals cannot tell that from a request that was sent twice."""
+"""Faces whose clients record an answer later than the loop that has it. A session that wanders may be repeated on
+another worker in between, and the journals cannot tell that from a request that was sent twice."""
 SPAN = 100_000
 """How many numbers belong to each seed."""
 
