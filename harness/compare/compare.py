@@ -21,7 +21,6 @@ import msgspec
 from poolproof.harness.bench.speeds import measure_speed
 from poolproof.harness.compare.cells import shortfalls
 from poolproof.harness.compare.comparison import (
-    SCHEMA_VERSION,
     Comparison,
     Cover,
     Machine,
@@ -39,7 +38,7 @@ from poolproof.harness.model.errors import RecordError, RunError
 from poolproof.harness.model.face import EXECUTE, Face
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.run.lock import sharing
-from poolproof.harness.run.runner import Request, Subject, analyze, plan_of, why_skipped
+from poolproof.harness.run.runner import Request, Subject, plan_of, why_skipped
 from poolproof.harness.run.store import RunFolder
 
 FULL = "full"
@@ -384,49 +383,6 @@ class _Histories:
         if result.folder not in self._read:
             self._read[result.folder] = RunFolder(Path(result.folder)).read_history()
         return self._read[result.folder]
-
-
-def reanalyze(comparison: Comparison, home: Path, find: Callable[[Sequence[str]], Sequence[Scenario]]) -> Comparison:
-    """Judge a comparison again from its run folders; `home` is the folder from which the comparison was read.
-
-    Timings are taken over unchanged. Raises RecordError for a missing run folder, UsageError for a missing scenario.
-    """
-    scenarios = {scenario.name: scenario for row in comparison.scenarios for scenario in find([row.file or row.name])}
-    results: Main = {}
-    more: More = {}
-
-    for row in comparison.scenarios:
-        for side, (main, others) in enumerate(row.runs):
-            results[row.name, side] = _judge_again(scenarios[row.name], home, main)
-            more[row.name, side] = [_judge_again(scenarios[row.name], home, result) for result in others]
-    ordered = [scenarios[row.name] for row in comparison.scenarios]
-    compared = compare_results(ordered, results, more)
-    missed = shortfalls(compared, comparison.coverage, comparison.minimum)
-    explored = tuple(_analyze_again(find, home, result) for result in comparison.explored)
-    troubles = (*comparison.troubles, *missed)
-    judgement = judge(compared, speeds=comparison.speeds, troubles=troubles, explored=explored, total=comparison.total)
-    return msgspec.structs.replace(
-        comparison,
-        decision=judgement.decision,
-        reasons=judgement.reasons,
-        warnings=judgement.warnings,
-        scenarios=compared,
-        explored=explored,
-        schema_version=SCHEMA_VERSION,
-    )
-
-
-def _judge_again(scenario: Scenario, home: Path, result: RunResult) -> RunResult:
-    if not result.folder:
-        return result
-    moved = home / "runs" / Path(result.folder).name
-    folder = RunFolder(moved if moved.is_dir() else Path(result.folder))
-    return msgspec.structs.replace(analyze(scenario, folder), duration_s=result.duration_s)
-
-
-def _analyze_again(find: Callable[[Sequence[str]], Sequence[Scenario]], home: Path, result: RunResult) -> RunResult:
-    (scenario,) = find([result.scenario])
-    return _judge_again(scenario, home, result)
 
 
 def describe_machine(load_before: float) -> Machine:

@@ -17,7 +17,7 @@ from poolproof.harness.cli.commands.options import DEFAULT_OUT, OF_DECISION, AsJ
 from poolproof.harness.cli.commands.results import show_results
 from poolproof.harness.cli.terminal import show_decision, show_table
 from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios
-from poolproof.harness.compare.compare import reanalyze
+from poolproof.harness.compare.reanalysis import reanalyze
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.fault import DESCRIPTIONS
 from poolproof.harness.oracle import PARTS

@@ -79,7 +79,17 @@ def test_twenty_samples_after_the_first_second_are_enough(build: Any, count: int
 
 def test_what_grows_in_the_first_second_or_after_the_calls_is_left_out(build: Any) -> None:
     assert sampled(build, threads=lambda n: min(n, 4)).verdict is Verdict.PASS
-    samples = [Sample(build.at(200 * n), 0, 9 + 5 * max(0, n - 30), 5, 4) for n in range(60)]
-    for ended, verdicts in ((6000, {Verdict.PASS}), (12000, {Verdict.FAIL, Verdict.UNKNOWN})):
+    samples = [Sample(build.at(200 * n), 0, 9 + 5 * max(0, n - 30), 5, 4) for n in range(400)]
+    for ended, verdict in ((6000, Verdict.PASS), (80_000, Verdict.FAIL)):
         history = build.history(samples=tuple(samples), begun=0, ended=ended)
-        assert LeakSlope().check(history).verdict in verdicts
+        assert LeakSlope().check(history).verdict is verdict
+
+
+@pytest.mark.parametrize(("what", "least"), [("descriptors", 3), ("threads", 2), ("children", 2)])
+def test_a_slow_growth_is_a_leak_if_it_reaches_its_bound_in_all(build: Any, what: str, least: int) -> None:
+    def grown(in_all: float) -> Verdict:
+        found: Verdict = sampled(build, 400, **{what: lambda n: round(n / 400 * in_all)}).verdict
+        return found
+
+    assert grown(0.7 * least) is Verdict.PASS
+    assert grown(4 * least) is Verdict.FAIL

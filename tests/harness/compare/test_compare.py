@@ -20,10 +20,10 @@ from poolproof.harness.compare.compare import (
     compare_results,
     describe_machine,
     measure_speeds,
-    reanalyze,
     run_jobs,
 )
 from poolproof.harness.compare.comparison import Comparison, RunResult, Speed
+from poolproof.harness.compare.reanalysis import reanalyze
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.errors import RecordError, RunError
 from poolproof.harness.model.scenario import IntendedDifference
