@@ -21,6 +21,10 @@ CANCEL_WAIT_S = 5.0
 class Tasks(Way):
     """An AsyncPool on a loop that `new_loop` makes. A client waits for its task, and cancels it if interrupted."""
 
+    cancels = True
+    """Whether calls are cancelled where their step says so. In a lease, a batch or a stream, the pool may have counted
+    the call already, or not yet, so that its outcome cannot be compared."""
+
     def __init__(self, pool: Pool, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
         super().__init__(pool)
         self._tasks = AsyncPool.over(cast("PoolV2", pool))
@@ -40,24 +44,18 @@ class Tasks(Way):
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
         """Make one call as a task."""
-        return self._run(
-            self._tasks.execute(
-                command, args, session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-            )
-        )
+        step = Step(command=command, session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
+        return self.execute_step(step, args)
 
     def execute_step(self, step: Step, args: dict[str, Any]) -> Any:  # noqa: ANN401
         """Make the call of one step; if the step says so, cancel its task after a while."""
-        if step.cancel_after_s is None:
-            return super().execute_step(step, args)
-        work = self._tasks.execute(
-            step.command,
-            args,
-            session=step.session,
-            timeout_s=step.timeout_s,
-            checkout_timeout_s=step.checkout_timeout_s,
-        )
-        return self._run(_cancelled_after(work, step.cancel_after_s))
+        work = self.call(step, args)
+        after_s = step.cancel_after_s if self.cancels else None
+        return self._run(work if after_s is None else _cancelled_after(work, after_s))
+
+    async def call(self, step: Step, args: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Make the call, on the loop. Each face has its own way."""
+        return await self._tasks.execute(step.command, args, session=step.session, **_limits(step))
 
     def close(self, grace_s: float) -> None:
         """Close the pool from a task."""
@@ -102,89 +100,57 @@ class Tasks(Way):
 class TaskLeases(Tasks):
     """Each call is a task that checks a worker out, and makes the call on the lease."""
 
-    def execute(
-        self,
-        command: str,
-        args: dict[str, Any],
-        *,
-        session: str | None = None,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
+    cancels = False
+
+    async def call(self, step: Step, args: dict[str, Any]) -> Any:  # noqa: ANN401
         """Make one call on a lease of its own; the call's timeout bounds both together."""
-
-        async def on_a_lease() -> Any:  # noqa: ANN401
-            refused: CommandError | None = None
-            value: Any = None
-            async with self._tasks.checkout(
-                command, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-            ) as worker:
-                try:
-                    value = await worker.execute(command, args)
-                except CommandError as error:
-                    refused = error  # raising it inside the block would end the worker
-            if refused is not None:
-                raise refused
-            return value
-
-        return self._run(on_a_lease())
+        refused: CommandError | None = None
+        value: Any = None
+        async with self._tasks.checkout(step.command, **_limits(step)) as worker:
+            try:
+                value = await worker.execute(step.command, args)
+            except CommandError as error:
+                refused = error  # raising it inside the block would end the worker
+        if refused is not None:
+            raise refused
+        return value
 
 
 class TaskBatches(Tasks):
     """Calls `execute_many` of AsyncPool: equal steps that follow each other in a client are sent together."""
 
-    def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
-        """Send all steps in one batch."""
-        first = steps[0]
-        return self._run(
-            self._tasks.execute_many(
-                first.command,
-                list(args),
-                session=first.session,
-                return_errors=True,
-                timeout_s=first.timeout_s,
-                checkout_timeout_s=first.checkout_timeout_s,
-            )
-        )
+    cancels = False
 
-    def execute(
-        self,
-        command: str,
-        args: dict[str, Any],
-        *,
-        session: str | None = None,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
+    async def call(self, step: Step, args: dict[str, Any]) -> Any:  # noqa: ANN401
         """Make one call as a batch of one."""
-        step = Step(command=command, session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
-        (value,) = self.execute_batch((step,), (args,))
+        (value,) = await self._call_many(step, [args])
         if isinstance(value, PoolError):
             raise value
         return value
+
+    def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
+        """Send all steps in one batch."""
+        return self._run(self._call_many(steps[0], args))
+
+    async def _call_many(self, step: Step, args: Sequence[dict[str, Any]]) -> list[Any]:
+        return await self._tasks.execute_many(
+            step.command, list(args), session=step.session, return_errors=True, **_limits(step)
+        )
 
 
 class TaskStreams(Tasks):
     """Calls `execute_stream` of AsyncPool; returns the parts as a list, or the answer of a command without parts."""
 
-    def execute(
-        self,
-        command: str,
-        args: dict[str, Any],
-        *,
-        session: str | None = None,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
+    cancels = False
+
+    async def call(self, step: Step, args: dict[str, Any]) -> Any:  # noqa: ANN401
         """Make one call as a stream, read to its end."""
+        async with self._tasks.execute_stream(step.command, args, session=step.session, **_limits(step)) as stream:
+            return joined(step.command, [part async for part in stream])
 
-        async def to_the_end() -> list[Any]:
-            async with self._tasks.execute_stream(
-                command, args, session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-            ) as stream:
-                return [part async for part in stream]
 
-        return joined(command, self._run(to_the_end()))
+def _limits(step: Step) -> dict[str, float | None]:
+    return {"timeout_s": step.timeout_s, "checkout_timeout_s": step.checkout_timeout_s}
 
 
 def _left_on(loop: asyncio.AbstractEventLoop) -> tuple[str, ...]:
