@@ -211,7 +211,17 @@ class Channel:
         """Read once and feed the receiver. Returns an empty string, or what the worker did instead of sending.
 
         Blocks if there is nothing to read. Raises ProtocolError.
+
+        Some event loops (libuv's, which uvloop runs) put each descriptor that they watch in non-blocking mode and leave
+        it so. Then a read of an empty pipe fails once: the mode is set back, and the caller waits again.
         """
+        try:
+            return self._take_in()
+        except BlockingIOError:
+            os.set_blocking(self.answer_fd, True)
+            return ""
+
+    def _take_in(self) -> str:
         receiver, pipe = self.receiver, self.reply_pipe
         if pipe is not None:
             if not self.abandoned or pipe.ready(0.0):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import uvloop
 
 from poolproof.bridge import CheckoutTimeout, EventKind
 from poolproof.pool_v2.aio.pool import AsyncPool
@@ -112,6 +115,30 @@ def test_an_offer_to_a_loop_that_stands_still_is_taken_back_at_the_deadline(
     assert pool.threads.execute("echo", {"value": 1}, checkout_timeout_s=20.0) == 1
     with pytest.raises(CheckoutTimeout):
         loop.run_until_complete(task)
+
+
+class UnblockingLoop(asyncio.SelectorEventLoop):
+    """A loop that, as libuv's does, puts each descriptor that it watches in non-blocking mode and leaves it so."""
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
+        os.set_blocking(fd, False)
+        return super().add_reader(fd, callback, *args)
+
+
+@pytest.mark.parametrize("loop_factory", [UnblockingLoop, uvloop.new_event_loop])
+def test_a_loop_that_unblocks_the_pipes_leaves_them_usable_by_threads(
+    make_async_pool: MakeAsyncPool, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    pool = make_async_pool()
+    with contextlib.closing(loop_factory()) as loop:
+        for seconds in (0.02, 0.05):
+            assert loop.run_until_complete(pool.execute("sleep", {"seconds": seconds})) == {"slept_s": seconds}
+            assert pool.threads.execute("sleep", {"seconds": seconds}) == {"slept_s": seconds}
+            with pool.threads.checkout() as lease:
+                assert lease.execute("sleep", {"seconds": seconds}) == {"slept_s": seconds}
+    status = pool.status()
+    assert status.statistics.outcomes == {"result": 6}
+    assert [worker.served for worker in status.workers] == [6], "no worker was replaced"
 
 
 KINDS = ["waiting", "exchange", "session", "lease", "lease's call", "batch", "session's batch", "stream", "part"]

@@ -11,6 +11,7 @@ import os
 import re
 import threading
 import time
+import traceback
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ class Recorder:
         running.value = value
         if error is not None:
             running.type, running.outcome, running.sent = _judge(error)
-            running.error = str(error)
+            running.error = str(error) if isinstance(error, PoolError) else f"{error} ({_origin(error)})"
         self._here.running = None
         self._append(running)
         if step.fault is not None:
@@ -324,6 +325,14 @@ def _line(item: Line | Op | Running | Event) -> Line:
 def _as_text(op: Op) -> Op:
     told = {"not_json": ascii(op.args)}
     return msgspec.structs.replace(op, args=told)
+
+
+def _origin(error: BaseException) -> str:
+    """Describe where an error that is none of a pool's was raised: the innermost function that a traceback names."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "never raised"
+    return f"raised in {frames[-1].name}, {Path(frames[-1].filename).name}:{frames[-1].lineno}"
 
 
 def _judge(error: BaseException) -> tuple[OpType, str, str]:

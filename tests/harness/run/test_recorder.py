@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +117,18 @@ def test_a_pool_that_gives_no_number_tells_in_the_thread_of_its_client(
     for running in runnings:
         recorder.complete(running, STEP, value=1, error=None)
     assert [(op.call, op.sent_ns, op.pid) for op in read().ops] == [(1, 50, 44), (2, None, None)]
+
+
+def test_an_error_that_is_none_of_a_pools_says_where_it_was_raised(recorder: Recorder, build: Any, read: Any) -> None:
+    running = recorder.invoke(STEP, build.op(0, 0, None))
+    try:
+        os.close(-1)
+    except OSError as error:
+        recorder.complete(running, STEP, value=None, error=error)
+    (op,) = read().ops
+    assert op.outcome == "foreign OSError"
+    assert "Bad file descriptor (raised in test_an_error" in op.error
+    assert f"{Path(__file__).name}:" in op.error
 
 
 def test_the_events_of_a_batch_belong_to_no_single_operation(recorder: Recorder, build: Any, read: Any) -> None:
