@@ -144,7 +144,7 @@ class Session:
 
 
 class SessionTable:
-    """All sessions of a pool, by id, those first that were not used for the longest time."""
+    """All sessions of a pool, by id, and in the order of their last use."""
 
     def __init__(
         self,
@@ -154,7 +154,8 @@ class SessionTable:
         """`in_flight` returns whether a call has not ended yet, `has_worker` whether there is a worker of this id."""
         self.in_flight = in_flight
         self.has_worker = has_worker
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._sessions: dict[str, Session] = {}
+        self._by_use: OrderedDict[str, Session] = OrderedDict()  # those that were not used for the longest time first
         self._stale: dict[int, set[str]] = {}  # by worker: ended sessions of which it still has state
 
     def begin(self, session_id: str, number: int) -> Session:
@@ -163,6 +164,7 @@ class SessionTable:
         if session is None:
             session = self._sessions[session_id] = Session(session_id)
             session.stale = self._take_stale(session_id)
+            self._use(session)
         elif len(session.held) + len(session.stale) > MOST_KNOWN_WORKERS:
             session.held = {one: version for one, version in session.held.items() if self.has_worker(one)}
             session.stale = frozenset(filter(self.has_worker, session.stale))
@@ -178,7 +180,7 @@ class SessionTable:
         if not session.users and session.blank:
             self._drop(session)
         else:
-            self._sessions.move_to_end(session.session_id)
+            self._use(session)
 
     def end(self, session_id: str, *, cleaned_on: int | None = None) -> bool:
         """Forget the session's state; waiting calls begin it anew. Returns False if the session did not exist.
@@ -200,8 +202,14 @@ class SessionTable:
             session.users = frozenset(filter(self.in_flight, session.users))
         return bool(session.users)
 
+    def _use(self, session: Session) -> None:
+        # Each step is atomic, and does its part again if an interrupt prevented it before.
+        self._by_use[session.session_id] = session
+        self._by_use.move_to_end(session.session_id)
+
     def _drop(self, session: Session) -> None:
         del self._sessions[session.session_id]
+        self._by_use.pop(session.session_id, None)
         for worker_id in filter(self.has_worker, session.stale):
             self._stale.setdefault(worker_id, set()).add(session.session_id)
 
@@ -225,17 +233,20 @@ class SessionTable:
         """
         found: list[Session] = []
         for _ in range(most):
-            session = next(iter(self._sessions.values()), None)
+            session = next(iter(self._by_use.values()), None)
             if session is None or now_ns - session.used_ns < ttl_ns:
                 return found, False
-            session.used_ns = now_ns
-            self._sessions.move_to_end(session.session_id)
-            if self._used(session):
+            if self._sessions.get(session.session_id) is not session:  # an interrupt came while it was dropped
+                del self._by_use[session.session_id]
                 continue
-            if any(map(self.has_worker, session.held)):
+            used = session.users and self._used(session)
+            if not used and not any(map(self.has_worker, session.held)):
+                self._drop(session)
+                continue
+            session.used_ns = now_ns
+            self._use(session)
+            if not used:
                 found.append(session)
-            else:
-                self.end(session.session_id)
         return found, True
 
     def is_unused(self, session: Session, since_ns: int) -> bool:

@@ -401,6 +401,22 @@ def test_sessions_that_a_worker_must_forget_are_returned_a_few_at_a_time() -> No
     assert table.end_expired(100, 250, 10) == ([one], False)
 
 
+def test_a_session_whose_drop_or_use_was_interrupted_is_put_in_order_by_the_next_step() -> None:
+    table = Table()
+    for name in ("dropped", "lost", "kept"):
+        session = table.begin(name)
+        session.operations = 1
+        table.release(session, 1)
+    del table._sessions["dropped"]  # the interrupt came before the second step of the drop
+    lost = table._by_use.pop("lost")  # and here before the first step of a use
+    table.begin("lost", 9)
+    table.release(lost, 9, 2)
+    assert list(table._by_use) == ["dropped", "kept", "lost"]
+    assert table.end_expired(10, 12, 10) == ([], False)
+    assert not table._by_use
+    assert len(table) == 0
+
+
 def test_no_step_takes_longer_for_a_hundred_thousand_sessions() -> None:
     table, few = Table(), Table()
     for one, count in ((few, 100), (table, 100_000)):
