@@ -104,9 +104,11 @@ class Housekeeper(Duties):
             self._reclaim(self._runtime.open.lost.popleft(), "was dropped")
         while self._runtime.open.dropped:
             self._runtime.open.dropped.popleft()()
-        for record in list(self._runtime.open.by_call.values()):
-            worker = record.ticket.worker
-            if worker is not None and worker.exited:
+        coordinator, by_call = self._runtime.coordinator, self._runtime.open.by_call
+        for worker in list(coordinator.workers.values()):
+            ticket = coordinator.held.get(worker.worker_id) if worker.exited else None
+            record = None if ticket is None else by_call.get(ticket.call)
+            if record is not None:
                 self._take_back(record, worker)
         if self._due:
             self._ping_some(now)
