@@ -6,14 +6,13 @@ No I/O and no threads: this module only writes and reads pickles. The worker's s
 
 from __future__ import annotations
 
-import binascii
 import pickle
 from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from poolproof.bridge import CircuitOpen, CommandError, PoolClosed, PoolError, Sent, WorkerCrashed
-from poolproof.bridge.worker.handlers.pickles import PROTOCOL, Setting
+from poolproof.bridge.worker.handlers.pickles import Pickled, Setting, dump
 
 CALL = "call"
 INITIALIZE = "initialize"
@@ -54,23 +53,27 @@ def name_of(function: object) -> str:
     return str(getattr(function, "__qualname__", None) or repr(function))
 
 
-def pack(function: Callable[..., Any], positional: Iterable[Any], named: dict[str, Any]) -> bytes:
+def pack(function: Callable[..., Any], positional: Iterable[Any], named: dict[str, Any]) -> Pickled:
     """Pickle a call. Raises NotPicklable."""
     try:
-        return pickle.dumps((function, tuple(positional), named), PROTOCOL)
+        return dump((function, tuple(positional), named))
     except Exception as error:
         raise NotPicklable(f"{name_of(function)}: the call cannot be pickled: {_summary(error)}") from error
 
 
-def request_of(call: bytes) -> dict[str, Any]:
+def request_of(call: Pickled) -> dict[str, Any]:
     """The arguments of the worker's command CALL."""
-    return {"call": call, "needs_initialize": True}  # bytes are sent as base64
+    data, outside = call
+    return {"call": data, "buffers": outside, "needs_initialize": True}
 
 
-def initialization(initializer: bytes | None) -> dict[str, Any]:
+def initialization(initializer: Pickled | None) -> dict[str, Any]:
     """The arguments of the worker's command INITIALIZE: this program's current setting, and a packed initializer."""
     setting = {"setting": Setting.of_this_program().write()}
-    return setting if initializer is None else {**setting, "initializer": initializer}
+    if initializer is None:
+        return setting
+    data, outside = initializer
+    return {**setting, "initializer": data, "buffers": outside}
 
 
 def is_uninitialized(answer: object) -> bool:
@@ -78,13 +81,13 @@ def is_uninitialized(answer: object) -> bool:
     return isinstance(answer, dict) and "uninitialized" in answer
 
 
-def unpack(answer: object, function: object) -> tuple[Any, BaseException | None]:
+def unpack(answer: Any, function: object) -> tuple[Any, BaseException | None]:  # noqa: ANN401 - any JSON
     """Decode a worker's response: a result and None, or None and the exception for the call's future."""
     match answer:
-        case {"value": str(text)}:
-            return _read(text, f"{name_of(function)}: the result", None)
-        case {"raised": str(text), "traceback": str(trace)}:
-            raised, problem = _read(text, f"{name_of(function)}: its exception", trace)
+        case {"value": bytes(data)}:
+            return _read(data, answer.get("buffers", ()), f"{name_of(function)}: the result", None)
+        case {"raised": bytes(data), "traceback": str(trace)}:
+            raised, problem = _read(data, answer.get("buffers", ()), f"{name_of(function)}: its exception", trace)
             if problem is None and not isinstance(raised, BaseException):  # a __reduce__ that returns something else
                 problem = NotPicklable(f"{name_of(function)}: its exception was read as {raised!r:.100}", sent=Sent.YES)
             return None, _caused_by(problem or raised, trace)
@@ -108,9 +111,9 @@ def as_broken(error: BaseException) -> BaseException:
     return told
 
 
-def _read(text: str, what: str, trace: str | None) -> tuple[Any, BaseException | None]:
+def _read(data: bytes, buffers: Iterable[memoryview], what: str, trace: str | None) -> tuple[Any, BaseException | None]:
     try:
-        return pickle.loads(binascii.a2b_base64(text)), None
+        return pickle.loads(data, buffers=buffers), None
     except Exception as error:
         told = NotPicklable(f"{what} cannot be read: {_summary(error)}", sent=Sent.YES)
         if trace is None:

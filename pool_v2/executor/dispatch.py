@@ -23,6 +23,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from poolproof.bridge import CommandError, InvalidRequest, PoolConfig, PoolError, Sent, WorkerCrashed
+from poolproof.bridge.worker.handlers.pickles import Pickled
 from poolproof.pool_v2.calls.lease import Lease
 from poolproof.pool_v2.executor.callables import (
     CALL,
@@ -76,7 +77,7 @@ class _Pending(Future[Any]):
 class Dispatch:
     """The queued and running calls of one executor. All methods may be called from any thread."""
 
-    def __init__(self, pool: PoolV2, config: PoolConfig, *, initializer: bytes | None) -> None:
+    def __init__(self, pool: PoolV2, config: PoolConfig, *, initializer: Pickled | None) -> None:
         self.pool = pool
         self._owner_pid = os.getpid()
         self._most_threads = config.workers
@@ -214,6 +215,8 @@ class Dispatch:
         self, call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]], timeout_s: float | None
     ) -> tuple[Any, BaseException | None]:
         request = request_of(pack(*call))
+        if not self.pool.takes_buffers:
+            self._ask_for_buffers()
         answer: Any = None
         if timeout_s is None and not self._leases_only:
             answer = self.pool.execute(CALL, request, timeout_s=UNLIMITED_S, checkout_timeout_s=UNLIMITED_S)
@@ -221,6 +224,14 @@ class Dispatch:
             # The timeout must not include the wait for a worker and its initialization; only a lease can separate them.
             answer = self._run_on_lease(request, UNLIMITED_S if timeout_s is None else timeout_s)
         return unpack(answer, call[0])
+
+    def _ask_for_buffers(self) -> None:
+        # The workers of another command say what they can do when the first of them starts.
+        self.pool.execute("ping", timeout_s=UNLIMITED_S, checkout_timeout_s=UNLIMITED_S)
+        if not self.pool.takes_buffers:
+            raise CommandError(
+                f"executor {self.pool.name!r}: its workers do not take bytes, so they cannot run callables"
+            )
 
     def _run_on_lease(self, request: dict[str, Any], timeout_s: float) -> Any:  # noqa: ANN401 - any JSON value
         while True:

@@ -93,6 +93,7 @@ class Runtime:
         self.lock = platform.lock()
         self.ids = itertools.count(1)
         self.limit_bytes = config.max_frame_bytes
+        self.abilities = self.process_manager.abilities
         self.accounts = Accounts(self.lock)
         self.open = OpenLeases()
         self._open_leases = self.open.by_call
