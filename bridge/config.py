@@ -79,6 +79,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     preload: tuple[str, ...] = ()
     worker_cpus: tuple[int, ...] | None = None
     max_frame_bytes: int = 128 * 1024 * 1024
+    shared_memory_bytes: int = 256 * 1024 * 1024
     stderr_ring_bytes: int = 64 * 1024
     stderr_log_bytes: int = 16 * 1024 * 1024
     log_dir: str | None = None
@@ -108,6 +109,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         _whole("workers", self.workers, least=1, most=1024)
         _whole("overflow", self.overflow, least=0, most=1024)
         _whole("max_frame_bytes", self.max_frame_bytes, least=1024, most=2**32 - 1)  # an init ping fits
+        _whole("shared_memory_bytes", self.shared_memory_bytes, least=0, most=2**40)
         _whole("stderr_ring_bytes", self.stderr_ring_bytes, least=0, most=2**30)
         _whole("stderr_log_bytes", self.stderr_log_bytes, least=0, most=2**40)
         _whole("session_log_bytes", self.session_log_bytes, least=0, most=2**40)

@@ -57,8 +57,10 @@ class ProcessManager:
         self._run_dir = RunDir.claim(self.name, version=version)
         self.reply_dir = ""
         """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if workers do not support them."""
-        self.abilities = Abilities(takes_buffers=self._command == DEFAULT_WORKER_COMMAND)
+        self.abilities = Abilities()
         if self._command == DEFAULT_WORKER_COMMAND:
+            most = config.workers + config.overflow
+            self.abilities = Abilities(takes_buffers=True, most_kept_bytes=config.shared_memory_bytes // most)
             self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.path.absolute())
         try:
             self._drain = StderrDrain(self.name)
