@@ -21,7 +21,8 @@ from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.processes.interpreter import environment
 from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.processes.procfs import start_ticks
-from poolproof.bridge.processes.rundir import list_pools, pools_dir
+from poolproof.bridge.processes.rundir import list_pools
+from poolproof.bridge.processes.runtime_base import pools_dir
 
 LEAST_PYTHON = (3, 11)
 LEAST_DESCRIPTORS = 256
