@@ -13,14 +13,13 @@ import jinja2
 import msgspec
 import pytest
 
+from poolproof.bridge.safe_text import escape_markdown, printable
 from poolproof.harness.compare.comparison import Comparison, RunResult
 from poolproof.harness.compare.glossary import MEANINGS
 from poolproof.harness.model.verdict import Verdict
 from poolproof.reports.render import (
     MOST_MARKDOWN,
     _environment,
-    escape_markdown,
-    printable,
     render_html,
     render_markdown,
     vega_bundle,
@@ -153,5 +152,5 @@ def test_the_bundle_cannot_end_its_script_element() -> None:
 
 
 def test_control_characters_are_made_visible_and_line_breaks_kept() -> None:
-    assert printable("a\x00b\x1b\n\tc\ud800") == "a\\x00b\\x1b\n\tc\\xd800"
+    assert printable("a\x00b\x1b\n\tc\ud800") == "a\\x00b\\x1b\n\tc\\ud800"
     assert escape_markdown("a|b\nc<d>@e") == "a\\|b c\\<d\\>@\u200be"

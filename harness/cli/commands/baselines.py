@@ -9,7 +9,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
 from poolproof.harness.bench.bench import BenchPlan
 from poolproof.harness.bench.machine import describe
@@ -59,6 +58,7 @@ from poolproof.harness.cli.commands.options import (
     Workers,
     new_folder,
 )
+from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.terminal import Steps, show_table
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.model.errors import UsageError
@@ -132,7 +132,7 @@ def save_command(
             )
         report = _measure(plans, out, quiet=quiet)
     path = store.save(name, report, replace=replace)
-    typer.echo(f"baseline {name} saved in {path}")
+    say(f"baseline {name} saved in {path}")
     return Exit.GOOD
 
 
@@ -182,15 +182,15 @@ def check_command(
     changes = changes_between(saved, reports[0])
     if any(change.claim is Claim.WORSE for change in changes):
         if not taken:
-            sys.stderr.write(
+            warn(
                 "poolproof: the candidate looks slower than the baseline allows; measuring again, "
-                "because one measurement does not prove it\n"
+                "because one measurement does not prove it"
             )
             reports.append(_measure(plans_of(saved, (seed + 1) % 2**32), out, quiet=quiet, second=True))
         if len(reports) == 1:
-            sys.stderr.write(
+            warn(
                 "poolproof: the candidate looks slower than the baseline allows, but one "
-                "measurement does not prove it; give a repetition with a second --from\n"
+                "measurement does not prove it; give a repetition with a second --from"
             )
         changes = confirm(changes, changes_between(saved, reports[1]) if len(reports) == 2 else ())
     invalid = [
@@ -200,7 +200,7 @@ def check_command(
         for problem in bench.validity.problems
     ]
     if as_json:
-        sys.stdout.write(msgspec.json.encode(changes).decode() + "\n")
+        say_json(changes)
     else:
         _show(changes, invalid)
     claim = claim_of_changes(changes, [bench.work for bench in reports[0].benches])
@@ -220,7 +220,7 @@ def list_command() -> int:
         report = store.load(name)
         works = ", ".join(f"{bench.work} ({bench.candidate} against {bench.baseline})" for bench in report.benches)
         rows.append((name, report.created_at, report.commit or "-", report.claim.value, works))
-    show_table(Console(), ("baseline", "saved", "commit", "verdict", "works"), rows)
+    show_table(Terminal(), ("baseline", "saved", "commit", "verdict", "works"), rows)
     return Exit.GOOD
 
 
@@ -229,9 +229,9 @@ def show_command(name: Name, as_json: AsJson = False) -> int:
     """Show one baseline with all of its figures."""
     report = Baselines().load(name)
     if as_json:
-        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        say_json(report)
     else:
-        show_report(Console(), report)
+        show_report(Terminal(), report)
     return Exit.GOOD
 
 
@@ -255,9 +255,9 @@ def history_command(
     with Index() as index:
         entries = index.entries(metric=metric, work=work, candidate=candidate, limit=limit)
     if as_json:
-        sys.stdout.write(msgspec.json.encode(entries).decode() + "\n")
+        say_json(entries)
         return Exit.GOOD
-    console = Console()
+    console = Terminal()
     rows = [
         (
             entry.created_at,
@@ -335,14 +335,14 @@ def _measure(plans: list[BenchPlan], out: Path | None, *, quiet: bool, second: b
     folder = out or new_folder("bench")
     if second and out is not None:
         folder = out / "again"
-    with Keeping(folder, at_the_end=True), Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(folder, at_the_end=True), Steps(Terminal(stderr=True), quiet=quiet) as steps:
         report = run_benches(plans, progress=steps, command=shlex.join(["poolproof", *sys.argv[1:]]))
     keep(report, folder)
     return report
 
 
 def _show(changes: tuple[Change, ...], invalid: list[str]) -> None:
-    console = Console()
+    console = Terminal()
     rows = [
         (
             change.work,

@@ -51,6 +51,7 @@ from poolproof.harness.cli.commands.options import (
     Workers,
     new_folder,
 )
+from poolproof.harness.cli.output import Terminal, say, say_stored_json
 from poolproof.harness.cli.terminal import Steps, show_table
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.model.budget import parse_budget
@@ -257,16 +258,16 @@ def bench_command(
         try_call(plans[0])
     command = shlex.join(["poolproof", *sys.argv[1:]])
     folder = out or new_folder("bench")
-    console = Console()
-    with Keeping(folder, at_the_end=True), Steps(Console(stderr=True), quiet=quiet) as steps:
+    console = Terminal()
+    with Keeping(folder, at_the_end=True), Steps(Terminal(stderr=True), quiet=quiet) as steps:
         if check_yourself_runs:
             checks = check_yourself(plans[0], check_yourself_runs, folder, steps=steps, find_pool=find_pool)
-            sys.stdout.writelines(f"{check.kind}: {tell(check)}\n" for check in checks)
+            say(*(f"{check.kind}: {tell(check)}" for check in checks))
             return Exit.BAD if any(check.wrong > check.allowed for check in checks) else Exit.GOOD
         report = run_benches(plans, progress=steps, command=command)
     path = keep(report, folder)
     if as_json:
-        sys.stdout.write(path.read_text())
+        say_stored_json(path.read_bytes())
     else:
         show_report(console, report)
         console.print(f"kept: {path}", markup=False, highlight=False, soft_wrap=True)
@@ -336,15 +337,15 @@ def sweep_command(
         seed=seed,
     )
     folder = out or new_folder("sweep")
-    with Keeping(folder, at_the_end=True), Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(folder, at_the_end=True), Steps(Terminal(stderr=True), quiet=quiet) as steps:
         report = carry_out_sweep(plan, progress=steps, command=shlex.join(["poolproof", *sys.argv[1:]]))
     data = msgspec.json.format(msgspec.json.encode(report), indent=1)
     write_whole(folder / "sweep.json", data)
     write_whole(folder / "sweep.md", sweep_markdown(report).encode())
     if as_json:
-        sys.stdout.write(data.decode() + "\n")
+        say_stored_json(data + b"\n")
         return Exit.GOOD
-    console = Console()
+    console = Terminal()
     show_table(console, SWEEP_COLUMNS, sweep_rows(report.points))
     show_table(console, CURVE_COLUMNS, curve_rows(report.curves))
     for text in (

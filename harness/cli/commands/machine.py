@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
-import msgspec
 import typer
-from rich.console import Console
 
 from poolproof.bridge.processes.rundir import list_pools, reap_orphans
 from poolproof.bridge.worker.program import main as worker_main
 from poolproof.harness.cli.commands.options import AsJson, Exit
 from poolproof.harness.cli.doctor import examine
+from poolproof.harness.cli.output import Terminal, say, say_json
 from poolproof.harness.cli.terminal import show_table
 
 
@@ -19,7 +16,7 @@ def ps_command(as_json: AsJson = False) -> int:
     """List this user's pools on this machine, including pools whose owner process has died."""
     records = list_pools()
     if as_json:
-        sys.stdout.write(msgspec.json.encode(records).decode() + "\n")
+        say_json(records)
         return Exit.GOOD
     rows = [
         (
@@ -32,7 +29,7 @@ def ps_command(as_json: AsJson = False) -> int:
         )
         for record in records
     ]
-    show_table(Console(), ("pool", "version", "owner", "owner is", "since", "workers"), rows)
+    show_table(Terminal(), ("pool", "version", "owner", "owner is", "since", "workers"), rows)
     return Exit.GOOD
 
 
@@ -44,9 +41,9 @@ def reap_command() -> int:
     reaped = reap_orphans()
     for record in reaped:
         killed = " ".join(map(str, record.killed)) or "none was alive"
-        typer.echo(f"{record.name}: the owner process {record.owner_pid} has died; workers ended: {killed}")
+        say(f"{record.name}: the owner process {record.owner_pid} has died; workers ended: {killed}")
     if not reaped:
-        typer.echo("nothing to do: every pool's owner is alive")
+        say("nothing to do: every pool's owner is alive")
     return Exit.GOOD
 
 
@@ -54,7 +51,7 @@ def doctor_command() -> int:
     """Test whether pools, runs and reports work on this machine."""
     found = examine()
     rows = [("ok" if point.well else "BAD", point.name, point.found) for point in found]
-    show_table(Console(), ("", "examined", "found"), rows)
+    show_table(Terminal(), ("", "examined", "found"), rows)
     return Exit.GOOD if all(point.well for point in found) else Exit.BAD
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from poolproof.harness.cli.output import warn
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Decision, Verdict
@@ -122,7 +122,7 @@ class Keeping:
             kept = f"the runs recorded so far are in {self._folder}"
             if self._at_the_end:
                 kept = "nothing was kept, because this command writes its results only at the end"
-            sys.stderr.write(f"poolproof: interrupted; {kept}\n")
+            warn(f"poolproof: interrupted; {kept}")
 
 
 def build_request(

@@ -11,7 +11,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
 from poolproof.harness.bench.records.index import store_folder
 from poolproof.harness.cli.commands.options import (
@@ -36,6 +35,7 @@ from poolproof.harness.cli.commands.options import (
     new_folder,
 )
 from poolproof.harness.cli.commands.results import show_results
+from poolproof.harness.cli.output import Terminal, say_stored_json, warn
 from poolproof.harness.cli.terminal import Steps, show_decision
 from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios
 from poolproof.harness.compare.compare import PlannedRun, StartJob, compare, run_jobs
@@ -129,7 +129,7 @@ def compare_command(
         first=found_before.of(other.name) if usual else (),
     )
     covering = None
-    with Keeping(folder), JobServer() as server, Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(folder), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
         start: StartJob = server.start_job
         if coverage or coverage_source:
             covering = CoverageRun(folder / "coverage", coverage_source or sources_of(other.name))
@@ -155,14 +155,14 @@ def compare_command(
         written = write_reports(comparison, folder)
         publish(view_with_extras(comparison, folder), os.environ, sys.stderr)
     if as_json:
-        sys.stdout.write(written["json"].read_text())
+        say_stored_json(written["json"].read_bytes())
     else:
-        console = Console()
+        console = Terminal()
         show_decision(console, comparison)
         console.print(f"report: {written['html']}", markup=False, highlight=False, soft_wrap=True)
     ran = [result for row in comparison.scenarios for result in row.all_runs if not result.skipped]
     if ran and all(result.trouble and not result.findings for result in ran):
-        sys.stderr.write(f"poolproof: no run was completed; the first one failed with: {ran[0].trouble}\n")
+        warn(f"poolproof: no run was completed; the first one failed with: {ran[0].trouble}")
         return Exit.BROKEN
     return OF_DECISION[comparison.decision]
 
@@ -230,7 +230,7 @@ def run_command(
         for watched in ((False, True) if observed is None else (observed,))
         if watched is observed or not watched or subject.face(name).tells
     ]
-    with Keeping(folder), JobServer() as server, Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(folder), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
         steps.planned(len(runs))
         results = run_jobs(runs, folder, jobs=jobs, start_job=server.start_job, progress=steps)
     return show_results(results, {scenario.name: scenario for scenario in found}, as_json=as_json)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
-from rich.console import Console
 
 from poolproof.harness.cli.commands.options import (
     FULL_SCALE,
@@ -22,6 +19,7 @@ from poolproof.harness.cli.commands.options import (
     is_run,
     new_folder,
 )
+from poolproof.harness.cli.output import Terminal, say, say_json
 from poolproof.harness.cli.terminal import Steps
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.history.stats import Proportion
@@ -86,7 +84,7 @@ def shrink_command(
         lambda name: bool(find_excuse(scenario.intended_differences, {info.pool}, name, today=today).reason),
     )
     where = out or new_folder("shrink")
-    with Keeping(where), Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(where), Steps(Terminal(stderr=True), quiet=quiet) as steps:
         scale = FULL_SCALE if info.profile == Profile.FULL else 1.0
         shrunk = Shrinking(
             scenario,
@@ -101,9 +99,9 @@ def shrink_command(
             progress=steps,
         ).carry_out()
     if as_json:
-        sys.stdout.write(msgspec.json.encode(shrunk).decode() + "\n")
+        say_json(shrunk)
     else:
-        sys.stdout.writelines(f"{line}\n" for line in describe(shrunk))
+        say(*describe(shrunk))
     return Exit.GOOD if shrunk.after is not None and shrunk.after.count else Exit.UNDECIDED
 
 
