@@ -24,6 +24,7 @@ from poolproof.bridge.processes.process import WorkerProcess, kill_living
 from poolproof.bridge.processes.rundir import RunDir
 from poolproof.bridge.processes.stderr import StderrDrain, StderrLogs, StderrTail
 from poolproof.bridge.processes.zygote import Zygote, abandon_all
+from poolproof.bridge.safe_text import one_line
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
 from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE
 from poolproof.bridge.wire.transport import Transport
@@ -93,7 +94,7 @@ class ProcessManager:
         except ConfigError as error:
             if self._config.name is not None:
                 raise
-            logger.warning("pool %s works without a run directory: %s", self.name, error)
+            logger.warning("pool %s works without a run directory: %s", self.name, one_line(error))
             return None
 
     def _add_worker(self, pid: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from poolproof.bridge.safe_text import one_line
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.model.backend import Backend, why_not
 from poolproof.harness.model.intended import Excuse, find_excuse
@@ -132,4 +133,4 @@ def describe(scenario: Scenario, result: RunResult) -> str:
     lines.append(
         f"  the records are in {result.folder}; `poolproof analyze {result.folder}` runs the checkers on them again"
     )
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
