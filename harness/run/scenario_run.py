@@ -60,7 +60,7 @@ class ScenarioRun:
         self._models = models
         self._starts = str(folder.starts)
         self._plan: Plan = ()
-        self._recording = Recording(folder)
+        self._recording = Recording(folder, setting.config.env)
         self._recorder = self._recording.recorder
         self._pids: set[int] = set()
         self._stop = threading.Event()

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from poolproof.bridge.redaction import redact_words
 from poolproof.harness.bench.bench import BenchPlan
 from poolproof.harness.bench.machine import describe
 from poolproof.harness.bench.records.baselines import Baselines
@@ -48,6 +49,7 @@ from poolproof.harness.cli.commands.benches import (
 from poolproof.harness.cli.commands.options import (
     AsJson,
     Exit,
+    Imports,
     Keeping,
     Out,
     Profile,
@@ -60,10 +62,11 @@ from poolproof.harness.cli.commands.options import (
 )
 from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.terminal import Steps, show_table
-from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.compare.catalogue import find_stored
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.load import CLOSED
 from poolproof.harness.model.workload import Size
+from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
 
 baseline_app = typer.Typer(
@@ -154,6 +157,7 @@ def check_command(
             help="Compare even if the baseline was measured on another machine or Python version.",
         ),
     ] = False,
+    imports: Imports = None,
     seed: Seed = 1,
     out: Out = None,
     quiet: Quiet = False,
@@ -163,7 +167,7 @@ def check_command(
 
     Exit codes: 0 no worse; 1 a regression that a second measurement confirms; 3 not decided.
     """
-    saved = Baselines().load(name)
+    saved, named = Baselines().load(name), Named(imports or ())
     for path in source or ():
         _require_there(path)
     taken = [read_report(path) for path in source or ()]
@@ -176,7 +180,7 @@ def check_command(
             f"the baseline {name!r} is of another machine: {'; '.join(changed)}. Save one here, or compare all the "
             "same with --allow-machine-change"
         )
-    reports = taken or [_measure(plans_of(saved, seed), out, quiet=quiet)]
+    reports = taken or [_measure(plans_of(saved, seed, named), out, quiet=quiet)]
     for report in reports:
         _require_same_works(name, saved, report)
     changes = changes_between(saved, reports[0])
@@ -186,7 +190,7 @@ def check_command(
                 "poolproof: the candidate looks slower than the baseline allows; measuring again, "
                 "because one measurement does not prove it"
             )
-            reports.append(_measure(plans_of(saved, (seed + 1) % 2**32), out, quiet=quiet, second=True))
+            reports.append(_measure(plans_of(saved, (seed + 1) % 2**32, named), out, quiet=quiet, second=True))
         if len(reports) == 1:
             warn(
                 "poolproof: the candidate looks slower than the baseline allows, but one "
@@ -290,7 +294,7 @@ def history_command(
     return Exit.GOOD
 
 
-def plans_of(saved: BenchReport, seed: int) -> list[BenchPlan]:
+def plans_of(saved: BenchReport, seed: int, named: Named) -> list[BenchPlan]:
     """Plans that repeat the baseline's benches. Raises UsageError if a scenario no longer exists."""
     plans = []
     for bench in saved.benches:
@@ -298,7 +302,9 @@ def plans_of(saved: BenchReport, seed: int) -> list[BenchPlan]:
             scenario = call_scenario(bench.call)
         else:
             word = f"{bench.file}::{bench.work}" if bench.file else bench.work
-            (scenario,) = find_scenarios([word], profile="full")
+            (scenario,) = find_stored(word, named)
+        named.require_pool(bench.baseline)
+        named.require_pool(bench.candidate)
         schedule = bench.schedule
         plans.append(
             BenchPlan(
@@ -336,7 +342,7 @@ def _measure(plans: list[BenchPlan], out: Path | None, *, quiet: bool, second: b
     if second and out is not None:
         folder = out / "again"
     with Keeping(folder, at_the_end=True), Steps(Terminal(stderr=True), quiet=quiet) as steps:
-        report = run_benches(plans, progress=steps, command=shlex.join(["poolproof", *sys.argv[1:]]))
+        report = run_benches(plans, progress=steps, command=shlex.join(redact_words(["poolproof", *sys.argv[1:]])))
     keep(report, folder)
     return report
 

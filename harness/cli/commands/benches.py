@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from poolproof.bridge import CommandError, PoolConfig
+from poolproof.bridge.redaction import redact_words
 from poolproof.harness.bench.bench import BenchPlan
 from poolproof.harness.bench.records.index import Index
 from poolproof.harness.bench.report import BENCH_FILE, verdict_of, write_report
@@ -60,6 +61,7 @@ from poolproof.harness.model.load import parse_load
 from poolproof.harness.model.workload import Size
 from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.store import write_whole
+from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The reference pool: {POOL_HELP}.")]
@@ -161,7 +163,7 @@ def make_plans(
     if scenarios and call is not None:
         raise UsageError(f"--call {call!r} and scenarios cannot be given together")
     found = (
-        find_scenarios(scenarios, profile="full")
+        find_scenarios(scenarios, profile="full", named=Named(scenarios))
         if scenarios
         else [call_scenario(DEFAULT_CALL if call is None else call)]
     )
@@ -256,7 +258,7 @@ def bench_command(
         raise UsageError(f"--check-yourself {check_yourself_runs}: must be a whole number from 1 to 1000")
     if call is not None:
         try_call(plans[0])
-    command = shlex.join(["poolproof", *sys.argv[1:]])
+    command = shlex.join(redact_words(["poolproof", *sys.argv[1:]]))
     folder = out or new_folder("bench")
     console = Terminal()
     with Keeping(folder, at_the_end=True), Steps(Terminal(stderr=True), quiet=quiet) as steps:
@@ -338,7 +340,7 @@ def sweep_command(
     )
     folder = out or new_folder("sweep")
     with Keeping(folder, at_the_end=True), Steps(Terminal(stderr=True), quiet=quiet) as steps:
-        report = carry_out_sweep(plan, progress=steps, command=shlex.join(["poolproof", *sys.argv[1:]]))
+        report = carry_out_sweep(plan, progress=steps, command=shlex.join(redact_words(["poolproof", *sys.argv[1:]])))
     data = msgspec.json.format(msgspec.json.encode(report), indent=1)
     write_whole(folder / "sweep.json", data)
     write_whole(folder / "sweep.md", sweep_markdown(report).encode())

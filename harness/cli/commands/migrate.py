@@ -16,6 +16,7 @@ import msgspec
 import typer
 
 from poolproof.bridge import ConfigError
+from poolproof.bridge.redaction import redact_words
 from poolproof.harness.cli.commands.options import (
     JOBS,
     OF_VERDICT,
@@ -42,6 +43,7 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.readiness.renderer import render_checklist
 from poolproof.harness.readiness.validate import validate
 from poolproof.harness.run.job import start_job
+from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
 from poolproof.migration.config import load_plan
 from poolproof.migration.plan import Mode, Plan, Position
@@ -216,7 +218,7 @@ def validate_command(
         raise UsageError(f"--soak-s {soak_s}: 0, or a number from 1 to 86400")
     if docs is not None and (no_docs or not docs.is_dir()):
         raise UsageError(f"--docs {docs}: {'--no-docs leaves them out' if no_docs else 'there is no such folder'}")
-    found = find_scenarios(scenarios or [], profile=profile)
+    found = find_scenarios(scenarios or [], profile=profile, named=Named(scenarios or ()))
     one, other = find_pool(baseline), find_pool(candidate)
     request = build_request(found, seed, workers, clients, jobs, profile, None)
     folder = out or new_folder("validate")
@@ -233,7 +235,7 @@ def validate_command(
             soak_s=soak_s,
             docs=None if no_docs else docs or Path("docs"),
             commands=[command.name or "" for command in app.registered_commands],
-            command=shlex.join(["poolproof", *sys.argv[1:]]),
+            command=shlex.join(redact_words(["poolproof", *sys.argv[1:]])),
         )
         report = write_reports(comparison, folder)["html"]
     checklist = msgspec.structs.replace(checklist, report=str(report))

@@ -80,6 +80,15 @@ WorkerCommand = Annotated[
         "{worker_id} becomes the worker's id. Default: the worker that poolproof ships.",
     ),
 ]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        metavar="NAME",
+        help="A Python file (or a pool package.module:factory) that stored results or a stored plan name, and that may "
+        "be imported. May be repeated. Nothing that only they name is imported.",
+    ),
+]
 Out = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The folder for all results. Default: a new folder in out/.")
 ]

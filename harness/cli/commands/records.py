@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from poolproof.harness.checkers import ALL
-from poolproof.harness.cli.commands.options import DEFAULT_OUT, OF_DECISION, AsJson, Exit, Run, is_run
+from poolproof.harness.cli.commands.options import DEFAULT_OUT, OF_DECISION, AsJson, Exit, Imports, Run, is_run
 from poolproof.harness.cli.commands.results import show_results
 from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.terminal import show_decision, show_table
-from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios
+from poolproof.harness.compare.catalogue import all_scenarios, find_stored
 from poolproof.harness.compare.reanalysis import reanalyze
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.fault import DESCRIPTIONS
@@ -22,6 +22,7 @@ from poolproof.harness.oracle import PARTS
 from poolproof.harness.run.runner import analyze
 from poolproof.harness.run.store import COMPARISON_FILE, RunFolder, read_comparison
 from poolproof.harness.subjects.faces import ALL_FACES
+from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import SUBJECTS, offered_pools
 from poolproof.reports import FORMATS, INDEX_FILE, Document, schema_of, write_reports, write_site
 from poolproof.scenarios import SUITES
@@ -139,18 +140,20 @@ def site_command(
     return Exit.GOOD
 
 
-def analyze_command(run: Run, as_json: AsJson = False) -> int:
+def analyze_command(run: Run, imports: Imports = None, as_json: AsJson = False) -> int:
     """Run the checkers again on stored records: of one run, or of every run of a comparison."""
+    named = Named(imports or ())
     if is_run(run):
         folder = RunFolder(run)
         info = folder.read_info()
-        scenarios = {scenario.name: scenario for scenario in find_scenarios([info.file or info.scenario])}
+        scenarios = {scenario.name: scenario for scenario in find_stored(info.file or info.scenario, named)}
         if info.scenario not in scenarios:
             raise UsageError(f"{info.file} no longer defines the scenario {info.scenario!r}")
         result = analyze(scenarios[info.scenario], folder)
         folder.write_result(result)
         return show_results([result], scenarios, as_json=as_json)
-    comparison = reanalyze(read_comparison(run), run if run.is_dir() else run.parent, find_scenarios)
+    home = run if run.is_dir() else run.parent
+    comparison = reanalyze(read_comparison(run), home, lambda word: find_stored(word, named))
     if as_json:
         say_json(comparison)
     else:

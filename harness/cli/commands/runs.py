@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from poolproof.bridge.redaction import redact_words
 from poolproof.harness.bench.records.index import store_folder
 from poolproof.harness.cli.commands.options import (
     JOBS,
@@ -20,6 +21,7 @@ from poolproof.harness.cli.commands.options import (
     AsJson,
     Clients,
     Exit,
+    Imports,
     Jobs,
     Keeping,
     Out,
@@ -48,6 +50,7 @@ from poolproof.harness.model.face import EXECUTE
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.job import start_measured_job
 from poolproof.harness.run.jobserver import JobServer
+from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
 from poolproof.reports import publish, view_with_extras, write_reports
 from poolproof.scenarios import DEFAULT_SUITE
@@ -74,6 +77,7 @@ def compare_command(
     jobs: Jobs = JOBS,
     profile: ProfileOption = Profile.QUICK,
     worker_command: WorkerCommand = None,
+    imports: Imports = None,
     out: Out = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -110,7 +114,8 @@ def compare_command(
 ) -> int:
     """Run every scenario on both pools, and decide whether the candidate may safely replace the baseline."""
     minimum = _minimum(least_cells, least_lines, coverage=coverage or bool(coverage_source))
-    found = find_scenarios(scenarios or [], profile=profile, suite=suite)
+    named = Named([*(scenarios or ()), *(imports or ())])
+    found = find_scenarios(scenarios or [], profile=profile, suite=suite, named=named)
     one, other = find_pool(baseline), find_pool(candidate)
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     for package in coverage_source or ():
@@ -143,7 +148,7 @@ def compare_command(
             jobs=jobs,
             start_job=start,
             progress=steps,
-            command=shlex.join(["poolproof", *sys.argv[1:]]),
+            command=shlex.join(redact_words(["poolproof", *sys.argv[1:]])),
             minimum=minimum,
             read_cover=covering.read if covering is not None else lambda: None,
             generated=generated,
@@ -189,6 +194,7 @@ def run_command(
     jobs: Jobs = JOBS,
     profile: ProfileOption = Profile.QUICK,
     worker_command: WorkerCommand = None,
+    imports: Imports = None,
     face: Annotated[
         list[str] | None,
         typer.Option(
@@ -214,7 +220,8 @@ def run_command(
     Failures that a scenario declares for a pool do not count. Each scenario is run as shipped, that is without an
     observer, and once more with an observer.
     """
-    found = find_scenarios(scenarios or [], profile=profile, suite=suite)
+    named = Named([*(scenarios or ()), *(imports or ())])
+    found = find_scenarios(scenarios or [], profile=profile, suite=suite, named=named)
     subjects = [find_pool(name) for name in pool or ["v2"]]
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     folder = out or new_folder("run")

@@ -6,28 +6,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from poolproof.harness.cli.commands.options import (
     FULL_SCALE,
     AsJson,
     Exit,
+    Imports,
     Keeping,
     Out,
     Profile,
     Quiet,
+    WorkerCommand,
     is_run,
     new_folder,
 )
 from poolproof.harness.cli.output import Terminal, say, say_json
 from poolproof.harness.cli.terminal import Steps
-from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.compare.catalogue import find_stored
 from poolproof.harness.history.stats import Proportion
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.intended import find_excuse
 from poolproof.harness.run.job import start_job
 from poolproof.harness.run.store import RunFolder
 from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding, hints_of
+from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
 
 RunArgument = Annotated[
@@ -54,6 +58,8 @@ def shrink_command(
     max_runs: MaxRuns = 80,
     max_seconds: MaxSeconds = 300.0,
     repeats: Repeats = 5,
+    imports: Imports = None,
+    worker_command: WorkerCommand = None,
     out: Out = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -76,7 +82,13 @@ def shrink_command(
     folder = RunFolder(run)
     info, result = folder.read_info(), folder.read_result()
     word = f"{info.file}::{info.scenario}" if info.file else info.scenario
-    (scenario,) = find_scenarios([word])
+    named = Named([*(imports or ()), *([worker_command] if worker_command else [])])
+    for pool in filter(None, (info.pool, info.baseline)):
+        named.require_pool(pool)
+    named.require_command(info.worker_command)
+    if worker_command:
+        info = msgspec.structs.replace(info, worker_command=worker_command)
+    (scenario,) = find_stored(word, named)
     today = datetime.now(UTC).date().isoformat()
     kept = choose_finding(
         result,
