@@ -58,7 +58,7 @@ def redact(value: Any) -> Any:  # noqa: ANN401 - any JSON
     if isinstance(value, dict):
         return {key: REDACTED if _is_secret(key, held) else redact(held) for key, held in value.items()}
     if isinstance(value, list | tuple):
-        return [redact(held) for held in value]
+        return type(value)([redact(held) for held in value])
     return value
 
 
@@ -72,7 +72,7 @@ def redact_text(text: str) -> str:
 
 def redact_words(words: Sequence[str]) -> list[str]:
     """Return the words of a command, without the credentials in its options, variables and URLs."""
-    told = [redact_text(word) for word in words]
+    told = [redact_command(word) if " " in word else redact_text(word) for word in words]  # a word may be a command
     for place, word in enumerate(words[:-1]):
         if word.startswith("-") and "=" not in word and is_secret_name(word):
             told[place + 1] = REDACTED

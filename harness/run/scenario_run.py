@@ -58,6 +58,7 @@ class ScenarioRun:
         self._size = size
         self._probe = probe
         self._models = models
+        self._folder = folder
         self._starts = str(folder.starts)
         self._plan: Plan = ()
         self._recording = Recording(folder, setting.config.env)
@@ -73,6 +74,7 @@ class ScenarioRun:
                 for text in internal.found:
                     self._recorder.mark("complaint", text)
         self._recorder.close()
+        self._recorder.redact_files(self._folder.stderr)
 
     def _carry_out(self) -> None:
         recorder = self._recorder

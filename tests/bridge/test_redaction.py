@@ -81,7 +81,8 @@ NAMES = [
     "credentials",
 ]
 ORDINARY = """max_tokens maxTokens tokens prompt_tokens token_count tokenizer key keys value session session_id
-    secretary model password_file secret-path cookie_store token_limit monkey author path user name _ 1 keyboard passage"""
+    secretary model password_file secret-path cookie_store
+    token_limit monkey author path user name _ 1 keyboard passage"""
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -20,7 +20,15 @@ import msgspec
 
 from poolproof.bridge import Event, EventKind, PoolError, SessionStatus, Statistics
 from poolproof.bridge.clock import now_ns
-from poolproof.bridge.redaction import MAY_HOLD_A_SECRET, hide_in, redact, secrets_in, secrets_of
+from poolproof.bridge.redaction import (
+    MAY_HOLD_A_SECRET,
+    hide,
+    hide_in,
+    redact,
+    redact_text,
+    secrets_in,
+    secrets_of,
+)
 from poolproof.harness.history.codec import (
     End,
     EndLine,
@@ -242,6 +250,14 @@ class Recorder:
             self._stop.set()
             self._thread.join()
             os.close(self._fd)
+
+    def redact_files(self, folder: Path) -> None:
+        """Take the credentials out of what the workers of this run have printed; `folder` has these files."""
+        for path in folder.iterdir():
+            data = path.read_bytes()
+            if MAY_HOLD_A_SECRET.search(data) or any(secret in data for secret in self._secret_bytes):
+                text = data.decode(errors="surrogateescape")
+                path.write_bytes(hide(redact_text(text), self._secrets).encode(errors="surrogateescape"))
 
     def _reach(self, label: str, state: str, running: Running) -> None:
         if label:
