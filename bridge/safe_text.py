@@ -9,6 +9,7 @@ characters, line separators, surrogates, and what Unicode has not assigned.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~#&$])")
@@ -46,7 +47,7 @@ def json_text(encoded: bytes) -> str:
 
 
 def _shown(sign: str) -> str:
-    if sign.isprintable() or sign in SHORT:
+    if sign.isprintable() or sign in SHORT or unicodedata.category(sign) == "Zs":
         return SHORT.get(sign, sign)
     number = ord(sign)
     if number < 0x100:
