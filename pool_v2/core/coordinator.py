@@ -71,8 +71,8 @@ class Coordinator:
         """Whether the supervisor should call `plan` now; cleared by `plan`."""
         self.watch_ns = 0
         """When the supervisor will call `plan` without a wake-up."""
-        self.sessions = SessionTable()
         self.workers: dict[int, Worker] = {}
+        self.sessions = SessionTable(has_worker=self.workers.__contains__)
         self.held: dict[int, Ticket] = {}
         self._idle: dict[int, Worker] = {}  # in the order in which they became idle
         self._queue: dict[int, Ticket] = {}  # by call, in the order of arrival
@@ -282,7 +282,6 @@ class Coordinator:
         """Record that the worker's process has ended, for any reason. Returns the tickets to wake."""
         worker.exited_ns = now_ns
         self.attention = True
-        self.sessions.forget_worker(worker.worker_id)
         if worker.worker_id not in self.held and worker.phase is not WorkerState.DYING:
             self._condemn(worker, "")
         return self._match()  # the worker's sessions may go to other workers now
@@ -290,7 +289,7 @@ class Coordinator:
     def buried(self, worker: Worker) -> None:
         """Record that the worker is reaped; its place is free."""
         worker.phase = advance(worker.phase, WorkerStep.BURY)
-        self.sessions.forget_worker(worker.worker_id)  # a client may have met it after its end
+        self.sessions.forget_worker(worker.worker_id)
         del self.workers[worker.worker_id]
         self.attention = True
 

@@ -226,7 +226,8 @@ class Runtime:
         if self.log is not None and not waits and worker is not None and not dirty:
             self.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
         with self.lock:
-            if self.log is not None and waits:  # under the lock: a waiting ticket may have got an offer meanwhile
+            if self.log is not None and waits and not written:  # the thread that wrote the request noted an ACCEPT
+                # Under the lock, because a waiting ticket may have got an offer meanwhile.
                 self.log.note(EventKind.WITHDRAW, ticket.call, ticket.worker_id)
             offered = self.coordinator.leave(ticket, self.now_ns(), clean=not dirty, reason=reason)
             if error is not None and not isinstance(error, Exception):
