@@ -88,6 +88,7 @@ class StateFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)
         self.path = Path(os.path.realpath(path.parent)) / path.name
+        self.lock_path = self.path.with_name(self.path.name + ".lock")
         self.log_path = self.path.with_name(self.path.name + ".log")
 
     def stamp(self) -> tuple[int, int, int] | None:
@@ -173,7 +174,7 @@ class StateFile:
         try:
             # Read-only, so that every user who may read the folder can lock; the holder of a lock needs no more.
             flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-            fd = os.open(f"{self.path}.lock", flags, 0o644)
+            fd = os.open(self.lock_path, flags, 0o644)
         except OSError as error:
             raise StateError(f"{self.path} cannot be locked: {_reason(error)}{self._lock_owner()}") from error
         self._share(fd, 0o444)
@@ -245,10 +246,10 @@ class StateFile:
 
     def _lock_owner(self) -> str:
         try:
-            found = os.lstat(f"{self.path}.lock")
+            found = self.lock_path.lstat()
         except OSError:
             return ""
-        return f" ({self.path.name}.lock belongs to user {found.st_uid} and has the mode {found.st_mode & 0o777:o})"
+        return f" ({self.lock_path.name} belongs to user {found.st_uid} and has the mode {found.st_mode & 0o777:o})"
 
     def _has_content(self) -> bool:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from poolproof.bridge.processes.rundir import list_pools, reap_orphans
@@ -10,6 +12,8 @@ from poolproof.harness.cli.commands.options import AsJson, Exit
 from poolproof.harness.cli.doctor import examine
 from poolproof.harness.cli.output import Terminal, say, say_json
 from poolproof.harness.cli.terminal import show_table
+from poolproof.migration.config import load_plan
+from poolproof.migration.state import StateFile
 
 
 def ps_command(as_json: AsJson = False) -> int:
@@ -49,10 +53,26 @@ def reap_command() -> int:
 
 def doctor_command() -> int:
     """Test whether pools, runs and reports work on this machine."""
-    found = examine()
+    found = examine((("state of the migration", _migration),))
     rows = [("ok" if point.well else "BAD", point.name, point.found) for point in found]
     show_table(Terminal(), ("", "examined", "found"), rows)
     return Exit.GOOD if all(point.well for point in found) else Exit.BAD
+
+
+def _migration() -> tuple[bool, str]:
+    # Whether this user can change the step, in an emergency for instance.
+    path = load_plan().state_file
+    if path is None:
+        return True, "no state file is configured in this folder"
+    file = StateFile(path)
+    entry = file.read()
+    if entry is not None and entry.trouble:
+        return False, entry.trouble
+    needed = [(file.path.parent, os.W_OK), (file.lock_path, os.R_OK), (file.log_path, os.R_OK | os.W_OK)]
+    refused = [str(one) for one, mode in needed if os.path.lexists(one) and not os.access(one, mode)]
+    if refused or not file.path.parent.is_dir():
+        return False, f"{path} cannot be changed by this user: no access to {', '.join(refused) or file.path.parent}"
+    return True, f"{path}: {'not begun' if entry is None else entry.position}"
 
 
 def worker_command(context: typer.Context) -> int:
