@@ -118,6 +118,7 @@ class StateFile:
 
     def write(self, position: Position, *, who: str, why: str, expected: int | None = None) -> Entry:
         """Activate a position. Raises StateConflict if the active number is not `expected`, otherwise StateError."""
+        self._require_regular()
         with self._locked():
             before = self.read()
             number = 0 if before is None else before.sequence
@@ -126,8 +127,6 @@ class StateFile:
                     f"{self.path} was changed by another process meanwhile: its entry has the "
                     f"number {number}, not {expected}"
                 )
-            if self.path.is_symlink():
-                raise StateError(f"{self.path} is a link; name the file that it leads to")
             history = self.log()
             if before is not None and before.trouble and not history and self._has_content():
                 raise StateError(
@@ -251,12 +250,21 @@ class StateFile:
             return ""
         return f" ({self.lock_path.name} belongs to user {found.st_uid} and has the mode {found.st_mode & 0o777:o})"
 
+    def _require_regular(self) -> None:
+        try:
+            mode = self.path.lstat().st_mode
+        except OSError:  # there is no file yet; any other trouble will come again
+            return
+        if stat.S_ISLNK(mode):
+            raise StateError(f"{self.path} is a link; name the file that it leads to")
+        if not stat.S_ISREG(mode):
+            raise StateError(f"{self.path} is not a regular file and is left unchanged; name another file")
+
     def _has_content(self) -> bool:
         try:
-            found = self.path.lstat()
+            return self.path.lstat().st_size > 0
         except OSError:
             return False
-        return found.st_size > 0 or not stat.S_ISREG(found.st_mode)
 
 
 def whoami() -> str:

@@ -142,13 +142,15 @@ class RunDir:
         ticks = start_ticks(pid) or 0
         with self._lock:
             self._workers[pid] = ticks
-            self._append(f"+{pid} {ticks}\n")
+            if not self._released:
+                self._append(f"+{pid} {ticks}\n")
 
     def remove_worker(self, pid: int) -> None:
         """Record that a worker was reaped."""
         with self._lock:
             self._workers.pop(pid, None)
-            self._append(f"-{pid}\n")
+            if not self._released:
+                self._append(f"-{pid}\n")
 
     def _append(self, line: str) -> None:
         # A full disk must not cost a worker: then `reap_orphans` knows less, but the lifeline still works.
@@ -173,9 +175,10 @@ class RunDir:
 
     def release(self) -> None:
         """Release the name and remove the directory. Idempotent."""
-        if not self._released:
-            self.remove()
-            self._close()
+        with self._lock:
+            if not self._released:
+                self.remove()
+                self._close()
 
     def remove(self) -> None:
         """Remove the directory, unless another one is under its name now; the descriptors stay open."""
@@ -357,6 +360,7 @@ def _living_workers(fd: int) -> list[tuple[int, int]]:
 def _after_fork_in_child() -> None:
     # The parent keeps the name: the lock belongs to the open file, which this copy shares.
     for owned in list(_OWNED):
+        owned._lock = threading.Lock()  # the thread that held it is in the parent
         owned._close()
 
 

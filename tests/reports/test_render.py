@@ -20,6 +20,7 @@ from poolproof.harness.compare.comparison import Comparison, RunResult
 from poolproof.harness.compare.glossary import MEANINGS
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Verdict
+from poolproof.reports.export import render_json
 from poolproof.reports.github import workflow_commands
 from poolproof.reports.junit import render_junit
 from poolproof.reports.render import (
@@ -189,3 +190,10 @@ def test_no_report_has_a_character_that_hides_or_controls(
     tables = [told["tables"] for told in json.loads(Page(render_html(view)).scripts["drawings"]).values()]
     assert tables
     assert not {"\x9b", "\u202e", "\u2066"} & set(json.dumps(tables, ensure_ascii=False))
+
+
+def test_the_stored_comparison_keeps_its_texts_and_shows_none_that_controls(make_comparison: MakeComparison) -> None:
+    attack = ATTACK.replace("\udcff", "")
+    told = render_json(build_view(msgspec.structs.replace(make_comparison(), warnings=(attack,))))
+    assert json.loads(told)["warnings"] == [attack]
+    assert not {unicodedata.category(sign) for sign in told.rstrip("\n")} & {"Cc", "Cf"}
