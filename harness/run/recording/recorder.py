@@ -21,9 +21,9 @@ import msgspec
 from poolproof.bridge import Event, EventKind, PoolError, SessionStatus, Statistics
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.redaction import (
-    MAY_HOLD_A_SECRET,
     hide,
     hide_in,
+    may_hold_a_secret,
     redact,
     redact_text,
     secrets_in,
@@ -255,7 +255,7 @@ class Recorder:
         """Take the credentials out of what the workers of this run have printed; `folder` has these files."""
         for path in folder.iterdir():
             data = path.read_bytes()
-            if MAY_HOLD_A_SECRET.search(data) or any(secret in data for secret in self._secret_bytes):
+            if self._may_tell(data):
                 text = data.decode(errors="surrogateescape")
                 path.write_bytes(hide(redact_text(text), self._secrets).encode(errors="surrogateescape"))
 
@@ -298,9 +298,14 @@ class Recorder:
             data = self._encoder.encode_lines([_line(item) for item in batch])
         except Exception:  # one line cannot be encoded; encode each by itself
             data = b"".join(self._encode_one(item) + b"\n" for item in batch)
-        if MAY_HOLD_A_SECRET.search(data) or any(secret in data for secret in self._secret_bytes):
-            return b"".join(self._without_secrets(line) + b"\n" for line in data.splitlines())
-        return data
+        if not self._may_tell(data):
+            return data
+        return b"".join(
+            (self._without_secrets(line) if self._may_tell(line) else line) + b"\n" for line in data.split(b"\n")[:-1]
+        )
+
+    def _may_tell(self, data: bytes) -> bool:
+        return may_hold_a_secret(data) or any(secret in data for secret in self._secret_bytes)
 
     def _without_secrets(self, line: bytes) -> bytes:
         # A secret becomes known from the call that sends it, and is then removed from all later lines too.
