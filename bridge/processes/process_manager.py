@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import itertools
+import logging
 import os
 import secrets
 import threading
@@ -21,12 +22,14 @@ from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.interpreter import environment
 from poolproof.bridge.processes.process import WorkerProcess, kill_living
 from poolproof.bridge.processes.rundir import RunDir
-from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
+from poolproof.bridge.processes.stderr import StderrDrain, StderrLogs, StderrTail
 from poolproof.bridge.processes.zygote import Zygote, abandon_all
+from poolproof.bridge.safe_text import one_line
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
 from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE
 from poolproof.bridge.wire.transport import Abilities, Transport
 
+logger = logging.getLogger(__name__)
 _counter = itertools.count(1)
 _CREWS: weakref.WeakSet[ProcessManager] = weakref.WeakSet()
 
@@ -39,7 +42,9 @@ def unique_name(version: str) -> str:
 class ProcessManager:
     """Owns the pool's name, its run directory, the drain of its workers' stderr, and its zygote if it has one.
 
-    Raises PoolNameConflict if a living pool has the name. Worker ids are never reused.
+    A pool that was given no name also works where no run directory can be made: then `poolproof ps` does not list it,
+    and there are no logs and reply pipes. Raises PoolNameConflict if a living pool has the name. Worker ids are never
+    reused.
     """
 
     def __init__(self, config: PoolConfig, *, version: str) -> None:
@@ -54,19 +59,25 @@ class ProcessManager:
         self._command = config.command_words()
         self._log_dir = _usable(config.log_dir)
         self._cpus = _usable_cpus(config.worker_cpus)
-        self._run_dir = RunDir.claim(self.name, version=version)
+        self._run_dir = self._claim(version)
         self.reply_dir = ""
-        """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if workers do not support them."""
+        """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if there can be none."""
+        self._env.pop(REPLY_DIR_VARIABLE, None)  # of a pool in whose worker this pool is
         self.abilities = Abilities()
         if self._command == DEFAULT_WORKER_COMMAND:
             most = config.workers + config.overflow
             self.abilities = Abilities(takes_buffers=True, most_kept_bytes=config.shared_memory_bytes // most)
-            self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.path.absolute())
         try:
+            if self._run_dir is not None and self._command == DEFAULT_WORKER_COMMAND:
+                self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.make_reply_dir())
             self._drain = StderrDrain(self.name)
         except BaseException:
-            self._run_dir.release()
+            if self._run_dir is not None:
+                self._run_dir.release()
             raise
+        self._logs = None
+        if self._log_dir is None and self._run_dir is not None:
+            self._logs = StderrLogs(self._run_dir.fd)
         self.zygote: Zygote | None = None
         if config.uses_zygote:  # started early, so that it is warm when the first worker is needed
             self.zygote = Zygote(
@@ -75,9 +86,24 @@ class ProcessManager:
                 tuple(config.preload),
                 cpus=self._cpus,
                 watch_stderr=lambda fd: self._watch_stderr(fd, "zygote"),
-                on_fork=self._run_dir.add_worker,
+                on_fork=self._add_worker,
             )
         _CREWS.add(self)
+
+    def _claim(self, version: str) -> RunDir | None:
+        # Nobody else can want a name that this process has just drawn, so such a pool also works without a directory:
+        # on a read-only file system, on a full disk, or where the directory is not safe.
+        try:
+            return RunDir.claim(self.name, version=version)
+        except ConfigError as error:
+            if self._config.name is not None:
+                raise
+            logger.warning("pool %s works without a run directory: %s", self.name, one_line(error))
+            return None
+
+    def _add_worker(self, pid: int) -> None:
+        if self._run_dir is not None:
+            self._run_dir.add_worker(pid)
 
     def next_id(self) -> int:
         """Return an unused worker id."""
@@ -94,22 +120,26 @@ class ProcessManager:
             process = self.zygote.spawn(worker_id)
         else:
             process = WorkerProcess.spawn(worker_id, self._command, self._env, cpus=self._cpus)
-            self._run_dir.add_worker(process.pid)
+            self._add_worker(process.pid)
         tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
         return Channel(process, tail, limit_bytes=self._config.max_frame_bytes, abilities=self.abilities)
 
     def _watch_stderr(self, fd: int, name: str) -> StderrTail:
+        log_path = None
+        if self._log_dir is not None or self._logs is not None:
+            log_path = (self._log_dir or Path()) / f"{name}.stderr.log"
         tail = StderrTail(
             ring_bytes=self._config.stderr_ring_bytes,
-            log_path=(self._log_dir or self._run_dir.path) / f"{name}.stderr.log",
+            log_path=log_path,
             log_bytes=self._config.stderr_log_bytes,
+            logs=self._logs,
         )
         self._drain.watch(fd, tail)
         return tail
 
     def bury(self, transport: Transport) -> None:
         """Close the parent's descriptors of a reaped worker, and drop its record. No thread may be using it."""
-        if transport.pid:  # otherwise it was never forked
+        if transport.pid and self._run_dir is not None:  # without a pid it was never forked
             self._run_dir.remove_worker(transport.pid)
         transport.close()
 
@@ -119,7 +149,8 @@ class ProcessManager:
         if self.zygote is not None:
             self.zygote.close()
         self._drain.close()
-        self._run_dir.release()
+        if self._run_dir is not None:
+            self._run_dir.release()
 
     def require_owner(self) -> None:
         """Raise PoolClosed in a forked child, whose copy of the pool owns nothing."""
@@ -131,7 +162,8 @@ class ProcessManager:
         # directory.
         if not self._disbanded and os.getpid() == self._owner_pid:
             kill_living()
-            self._run_dir.remove()
+            if self._run_dir is not None:
+                self._run_dir.remove()
 
     def _abandon_in_child(self) -> None:
         # Closes only this copy's descriptors; the parent's resources are not affected.
@@ -139,7 +171,6 @@ class ProcessManager:
         if not self._disbanded:
             self._disbanded = True  # a fork of this fork has nothing left to close
             self._drain.close_in_child()
-            self._run_dir.abandon_in_child()
 
 
 def _usable(log_dir: str | None) -> Path | None:
