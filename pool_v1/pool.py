@@ -248,4 +248,5 @@ class PoolV1:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if not self._manager.process_manager.in_child:  # a forked child that leaves the block has nothing to close
+            self.close()

@@ -6,6 +6,7 @@ process handling. If the pool object is dropped without `close`, its workers are
 
 from __future__ import annotations
 
+import signal
 import weakref
 from collections.abc import Iterable
 from types import TracebackType
@@ -66,6 +67,11 @@ class PoolV2:
     def name(self) -> str:
         """The pool's name, unique among this user's living pools on this machine."""
         return self._engine.process_manager.name
+
+    @property
+    def size(self) -> int:
+        """The number of workers that the pool has at most, without the overflow: `workers` of its options."""
+        return self._engine.coordinator.limits.size
 
     def execute(
         self,
@@ -245,10 +251,19 @@ class PoolV2:
         self._engine.process_manager.require_owner()
         self._engine.close(self._config.close_grace_s if grace_s is None else grace_s)
 
+    def end_workers(self, signum: signal.Signals) -> None:
+        """Accept no more calls, retire idle workers, and send `signum` to each leased worker. Does not wait.
+
+        Waiting calls get PoolClosed, and so do the calls whose workers the signal ends. `close` does the rest.
+        """
+        self._engine.process_manager.require_owner()
+        self._engine.end_workers(signum)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if not self._engine.process_manager.in_child:  # a forked child that leaves the block has nothing to close
+            self.close()

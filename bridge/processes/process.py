@@ -150,7 +150,16 @@ class WorkerProcess:
         with self._lock:
             if not self.reaped:
                 self._kill_group()
-                self._kill_leader()
+                self._signal_leader(signal.SIGKILL)
+
+    def signal(self, signum: int) -> None:
+        """Send a signal to the worker itself, and SIGKILL as `kill` does. No effect once the worker is reaped."""
+        if signum == signal.SIGKILL:
+            self.kill()
+            return
+        with self._lock:
+            if not self.reaped:
+                self._signal_leader(signum)
 
     def end_input(self) -> None:
         """Close the worker's stdin, which asks the worker to exit. Call it only while no thread writes."""
@@ -213,9 +222,9 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    def _kill_leader(self) -> None:
+    def _signal_leader(self, signum: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # the worker may have left its group
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            signal.pidfd_send_signal(self.pidfd, signum)
 
     def _collect(self) -> int | None:
         try:

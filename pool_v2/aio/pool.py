@@ -240,7 +240,8 @@ class AsyncPool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        if not self._engine.process_manager.in_child:  # a forked child that leaves the block has nothing to close
+            await self.close()
 
 
 class AsyncLease:
@@ -312,6 +313,8 @@ class AsyncLease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._engine.process_manager.in_child:
+            return
         lease, ticket = self._require()
         self._lease = None
         if isinstance(error, GeneratorExit):  # may run in the garbage collector: see the module docstring of aio.io

@@ -10,6 +10,7 @@ gives the worker back or lets the supervisor take it. The next `plan` repairs th
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -336,6 +337,24 @@ class Runtime:
                 ),
             )
 
+    def stop_serving(self) -> None:
+        """Refuse new and waiting calls, and retire idle workers. Idempotent; does not wait."""
+        with self.lock:
+            self.supervisor.refused += self.coordinator.waiting_calls()
+            woken = self.coordinator.close()
+            self.supervisor.progress.notify_all()
+        self.supervisor.wake(woken)
+        self.supervisor.look()
+
+    def end_workers(self, signum: signal.Signals) -> None:
+        """`stop_serving`, and send `signum` to each leased worker."""
+        self.stop_serving()
+        with self.lock:
+            leased = [ticket.worker for ticket in self.coordinator.open_calls()]
+        for worker in leased:
+            if worker is not None and worker.reachable:
+                worker.transport.signal(signum)
+
     def close(self, grace_s: float) -> None:
         """Refuse calls, drain for at most `grace_s` seconds, end and reap workers. Idempotent.
 
@@ -347,12 +366,7 @@ class Runtime:
                 return  # already closed, or a hook calls `close` during the close in this thread
             self._close_begun = True
             try:
-                with self.lock:
-                    self.supervisor.refused += self.coordinator.waiting_calls()
-                    woken = self.coordinator.close()
-                    self.supervisor.progress.notify_all()
-                self.supervisor.wake(woken)
-                self.supervisor.look()
+                self.stop_serving()
                 if not self._await_burials(deadline):
                     with self.lock:
                         orders = self.coordinator.kill_rest()

@@ -151,6 +151,27 @@ def test_the_interpreter_ends_when_all_was_run(tmp_path: Path, ending: str) -> N
     assert (tmp_path / "done").exists()
 
 
+OWN = """
+import os, sys
+from poolproof.pool_v2 import PoolExecutor
+
+def write(name):
+    os.mkdir(name)
+
+if __name__ == "__main__":
+    executor = PoolExecutor(2)
+    for name in ("a", "b", "c", "done"):
+        executor.submit(write, name)
+"""
+
+
+@pytest.mark.parametrize("words", [("script.py",), ("-m", "script")], ids=["by its file", "by its name"])
+def test_calls_of_the_main_module_run_although_the_script_has_ended(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "script.py").write_text(OWN)
+    assert run(*words, folder=tmp_path) == ("", "")
+    assert sorted(path.name for path in tmp_path.iterdir() if len(path.name) in (1, 4)) == ["a", "b", "c", "done"]
+
+
 LATE = """
 import atexit
 from poolproof.pool_v2 import PoolExecutor
@@ -169,7 +190,7 @@ def test_nothing_can_be_submitted_when_the_program_has_begun_to_end(tmp_path: Pa
     out, err = run("-c", LATE, folder=tmp_path)
     first, last = out.splitlines()
     assert first == "1"
-    assert last.endswith("no call can be submitted after the interpreter began to exit")
+    assert last == "cannot schedule new futures after interpreter shutdown"
     assert err == ""
 
 
@@ -188,3 +209,38 @@ if pid:
 def test_a_forked_child_ends_at_once_and_by_itself(tmp_path: Path) -> None:
     out, err = run("-W", "ignore::DeprecationWarning", "-c", FORKED, folder=tmp_path)
     assert (out.split(), err) == (["1", "2"], "")
+
+
+LEAVING = """
+import os, sys
+from poolproof.bridge import PoolConfig
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v2 import PoolExecutor, PoolV2
+
+def leave_in_child():
+    pid = os.fork()
+    if not pid:
+        sys.exit(int(sys.argv[1]))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == int(sys.argv[1])
+
+with PoolV1(PoolConfig(workers=1)) as pool:
+    pool.execute("ping")
+    leave_in_child()
+with PoolV2(PoolConfig(workers=1)) as pool, pool.checkout() as worker:
+    leave_in_child()
+    worker.execute("ping")
+with PoolV2(PoolConfig(workers=1)) as pool, pool.execute_stream("parts", {"count": 2}) as parts:
+    next(parts)
+    leave_in_child()
+    assert len(list(parts)) == 1
+with PoolExecutor(1) as executor:
+    executor.submit(abs, -1).result(30)
+    leave_in_child()
+    executor.submit(abs, -1).result(30)
+print("the end")
+"""
+
+
+@pytest.mark.parametrize("status", ["0", "3"])
+def test_a_forked_child_that_exits_within_a_with_block_shows_no_traceback(tmp_path: Path, status: str) -> None:
+    assert run("-W", "ignore::DeprecationWarning", "-c", LEAVING, status, folder=tmp_path) == ("the end\n", "")
