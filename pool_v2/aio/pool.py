@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from poolproof.bridge import ConfigError, Health, LeaseError, Observer, PoolConfig, PoolStatus, SessionStatus
 from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
@@ -23,6 +24,7 @@ from poolproof.pool_v2.pool import WARM_UP_ROUNDS, PoolV2
 from poolproof.pool_v2.running.engine import Engine
 
 WARM_UP_LOOK_S = 0.005
+T = TypeVar("T")
 __all__ = ["AsyncLease", "AsyncPool", "AsyncStream"]
 
 
@@ -218,13 +220,27 @@ class AsyncPool:
         """
         engine = self._engine
         engine.process_manager.require_owner()
-        wanted = min(engine.config.workers if n is None else n, engine.config.workers)
+        wanted = min(self._pool.size if n is None else n, self._pool.size)
         limit = deadline_ns(engine.config.start_timeout_s * WARM_UP_ROUNDS)
         while (ready := engine.warm_up(wanted, now_ns())) < wanted and remaining_s(limit) > 0:
             if engine.coordinator.circuit.refuses(now_ns()):
                 break
             await asyncio.sleep(WARM_UP_LOOK_S)
         return self._pool.require_ready(ready, wanted)
+
+    def resize(self, n: int) -> None:
+        """Change the pool's size to `n` workers, 1 to 1024, as PoolV2.resize does. Never waits."""
+        self._pool.resize(n)
+
+    async def drain(self, timeout_s: float | None = None) -> bool:
+        """Accept no more calls, let all calls and leases that have begun end, waiting calls too, then close the pool.
+
+        New calls get PoolClosed. After `timeout_s` seconds (None: no limit) the pool is closed anyway, and the calls
+        that have not ended get PoolClosed. Returns whether all have ended. The loop keeps running meanwhile. If this
+        task is cancelled, the pool is still drained and closed.
+        """
+        self._engine.process_manager.require_owner()
+        return await _beside(lambda: self._pool.drain(timeout_s), name=f"{self.name}-drain")
 
     async def close(self, grace_s: float | None = None) -> None:
         """Close the pool: waiting calls get PoolClosed at once, leased workers get `grace_s` seconds. Idempotent.
@@ -351,29 +367,28 @@ class AsyncLease:
         return self._lease, self._ticket
 
 
-async def _beside(work: Callable[[], None], *, name: str) -> None:
-    """Run `work` in its own thread while the loop keeps running. Raises what `work` raises."""
+async def _beside(work: Callable[[], T], *, name: str) -> T:
+    """Run `work` in its own thread while the loop keeps running. Returns its result, or raises what it raises."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[BaseException | None] = loop.create_future()
+    done: asyncio.Future[Future[T]] = loop.create_future()
 
-    def settle(error: BaseException | None) -> None:
+    def settle(ended: Future[T]) -> None:
         if not done.done():
-            done.set_result(error)
+            done.set_result(ended)
 
     def run() -> None:
-        error: BaseException | None = None
+        ended: Future[T] = Future()
         try:
-            work()
-        except BaseException as raised:
-            error = raised
+            ended.set_result(work())
+        except BaseException as error:
+            ended.set_exception(error)
         try:
-            loop.call_soon_threadsafe(settle, error)
+            loop.call_soon_threadsafe(settle, ended)
         except RuntimeError:
             pass  # the loop was closed meanwhile
 
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
-    error = await done
+    ended = await done
     thread.join()
-    if error is not None:
-        raise error
+    return ended.result()

@@ -46,7 +46,7 @@ class Worker:
 
     `phase` is STARTING, IDLE or DYING. A dying worker is asked to leave, or killed if `reason` is not empty; `told_ns`
     is when it was asked. `transport` connects a client to the worker, once it is `reachable`. `pid` is its process id,
-    set when the worker is ready. `state` belongs to the behaviour.
+    set when the worker is ready. `state` belongs to the behaviour. A `request_limit` of 0: no further lease.
     """
 
     transport: Transport

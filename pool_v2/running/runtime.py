@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from poolproof.bridge import (
     CheckoutTimeout,
     Observer,
@@ -39,7 +41,7 @@ from poolproof.pool_v2.core.circuit import Circuit
 from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
-from poolproof.pool_v2.core.worker_table import Limits
+from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits
 from poolproof.pool_v2.running.event_log import EventLog
 from poolproof.pool_v2.running.holders import describe_holders
 from poolproof.pool_v2.running.hooks import Hooks, describe
@@ -51,6 +53,8 @@ CHECKOUT_TIMEOUT_S = 5.0
 LAST_CALLS_S = 0.5
 """How long the close of an observed pool waits for the outcomes of calls that it has ended, in seconds."""
 LAST_CALLS_LOOK_S = 0.001
+DRAIN_LOOK_S = 0.01
+"""How often `drain` checks whether all calls have ended, in seconds."""
 END_TIMEOUT_S = 5.0
 """How long killed workers may take to end at close, in seconds."""
 _ACCEPT, _CHECKIN, _DONE = EventKind.ACCEPT, EventKind.CHECKIN, EventKind.DONE
@@ -101,6 +105,7 @@ class Runtime:
         self._closing = threading.RLock()
         self._close_begun = False
         self._warming = 0
+        self._min_workers = config.min_workers
         self.coordinator = Coordinator(
             self.process_manager.name,
             Circuit(failures_to_open=config.start_failures_to_open, reset_s=config.circuit_reset_s),
@@ -280,8 +285,10 @@ class Runtime:
         try:
             self.supervisor.look()
             with self.lock:
-                while coordinator.ready_workers < n and not coordinator.circuit.refuses(self.now_ns()):
+                while coordinator.ready_workers < min(n, coordinator.limits.size):
                     self._require_open()
+                    if coordinator.circuit.refuses(self.now_ns()):
+                        break
                     if self.clock.remaining_s(deadline) <= 0:
                         break
                     self.supervisor.progress.wait(self.clock.remaining_s(deadline))
@@ -293,8 +300,42 @@ class Runtime:
                     coordinator.floor = coordinator.limits.floor
 
     def _require_open(self) -> None:
-        if self.coordinator.closing:
-            raise PoolClosed(f"pool {self.process_manager.name!r} is closed")
+        if self.coordinator.refusing:
+            what = "closed" if self.coordinator.closing else "draining"
+            raise PoolClosed(f"pool {self.process_manager.name!r} is {what}")
+
+    def resize(self, n: int) -> None:
+        """Change the pool's size to `n` workers. Does not wait. Raises ConfigError and PoolClosed."""
+        floor = None if self._min_workers is None else min(self._min_workers, n)
+        config = msgspec.structs.replace(self.config, workers=n, min_workers=None)  # checks `n` first
+        config = msgspec.structs.replace(config, min_workers=floor)
+        with self.lock:
+            self._require_open()
+            self.config = config
+            woken = self.coordinator.resize(_limits(config))
+            if self._warming:  # it stays warm until the last `warm_up` has returned
+                self.coordinator.floor = n
+            self.supervisor.progress.notify_all()
+        self.supervisor.wake(woken)
+        self.supervisor.look()
+
+    def drain(self, timeout_s: float | None) -> bool:
+        """Refuse new calls, wait until those that have begun have ended, then close. Returns whether all have ended."""
+        until = NEVER_NS if timeout_s is None else self.clock.deadline_ns(duration("timeout_s", timeout_s))
+        with self.lock:
+            self.coordinator.drain()
+        last = next(self.ids)  # later calls are refused
+        while not (done := self._is_drained(last)) and not self.coordinator.closing and self.now_ns() < until:
+            self.clock.sleep(DRAIN_LOOK_S)
+        self.close(self.config.close_grace_s if done else 0.0)
+        return done
+
+    def _is_drained(self, last: int) -> bool:
+        calls = self.accounts.calls.copy()
+        if any(number < last and outcome == IN_FLIGHT for number, outcome in calls.items()):
+            return False
+        with self.lock:
+            return self.coordinator.drained
 
     def next_id(self) -> int:
         """Return an unused call number."""
@@ -327,7 +368,7 @@ class Runtime:
             return PoolStatus(
                 name=self.process_manager.name,
                 version="v2",
-                state="closed" if self._closed.is_set() else "closing" if coordinator.closing else "open",
+                state=self._state(),
                 target=coordinator.limits.size,
                 workers=workers,
                 waiting=coordinator.waiting,
@@ -336,6 +377,13 @@ class Runtime:
                     submitted=sum(outcomes.values()) + in_flight, in_flight=in_flight, outcomes=outcomes
                 ),
             )
+
+    def _state(self) -> str:
+        if self._closed.is_set():
+            return "closed"
+        if self.coordinator.closing:
+            return "closing"
+        return "draining" if self.coordinator.refusing else "open"
 
     def stop_serving(self) -> None:
         """Refuse new and waiting calls, and retire idle workers. Idempotent; does not wait."""
