@@ -118,7 +118,7 @@ def test_tasks_drain_a_pool_while_their_loop_goes_on(
     async def work() -> list[Any]:
         await pool.warm_up()
         calls = [asyncio.create_task(pool.execute("echo", {"value": n})) for n in range(20)]
-        await soon(lambda: pool.status().statistics.in_flight == 20, "all calls have begun")
+        await soon(lambda: pool.status().statistics.submitted == 20, "all calls have begun")
         assert await pool.drain(60.0) is True
         with pytest.raises(PoolClosed):
             await pool.execute("ping")
