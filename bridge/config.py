@@ -32,6 +32,7 @@ DEFAULT_WORKER_COMMAND = module_command("poolproof.bridge.worker.program", "--wo
 STATE_COMMANDS = frozenset({"put", "append", "delete", "configure_lm", "create_program", "delete_program"})
 """The commands of the shipped worker that change a session's state."""
 MOST_CPUS = 1024
+OUTPUTS = (None, "forward", "log", "keep", "drop")
 IDLE_ORDERS = ("rotate", "hot")
 AFFINITIES = ("strict", "prefer", "none")
 OPTIONAL_DURATIONS = (
@@ -60,6 +61,10 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     start.
     `worker_cpus` are the numbers of the processors that workers may run on (default: those of the process that opens
     the pool).
+    `worker_output` is what becomes of what workers print: "forward" (to this process's stdout and stderr), "log" (one
+    record a line, by the logger `poolproof.workers`), "keep" (in the files of `log_dir` or of the pool's run
+    directory), or "drop". None means "keep" for pools and "forward" for PoolExecutor. The last lines of stderr are part
+    of the error of a worker that dies in any case.
     `idle_order` is "rotate" (the worker that was idle longest serves next, so that all workers are used equally) or
     "hot" (the worker that served last serves next, because its caches are warm).
     """
@@ -82,6 +87,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     stderr_ring_bytes: int = 64 * 1024
     stderr_log_bytes: int = 16 * 1024 * 1024
     log_dir: str | None = None
+    worker_output: str | None = None
     min_workers: int | None = None
     idle_timeout_s: float | None = None
     max_requests: int | None = None
@@ -123,6 +129,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         _whole("max_idle_pings", self.max_idle_pings, least=1, most=1024)
         if self.session_affinity not in AFFINITIES:
             raise ConfigError(f"session_affinity {self.session_affinity!r}: must be one of {', '.join(AFFINITIES)}")
+        if self.worker_output not in OUTPUTS:
+            raise ConfigError(f"worker_output {self.worker_output!r}: must be None or one of {', '.join(OUTPUTS[1:])}")
         if self.idle_order not in IDLE_ORDERS:
             raise ConfigError(f"idle_order {self.idle_order!r}: must be one of {', '.join(IDLE_ORDERS)}")
         pair = self.snapshot_commands

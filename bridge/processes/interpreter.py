@@ -14,6 +14,8 @@ from pathlib import Path
 
 PATH_VARIABLE = "POOLPROOF_PATH"
 """The environment variable with the parent's `sys.path`."""
+OUTPUT_VARIABLE = "POOLPROOF_OUTPUT"
+"""The environment variable of a worker whose output is shown: the descriptor of its parent's stdout, or "log"."""
 _HOME = str(Path(__file__).parents[3])
 """The folder that contains the package."""
 

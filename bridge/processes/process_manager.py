@@ -13,13 +13,15 @@ import secrets
 import threading
 import weakref
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.interpreter import environment
-from poolproof.bridge.processes.process import WorkerProcess, kill_living
+from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, environment
+from poolproof.bridge.processes.output import Output
+from poolproof.bridge.processes.process import STDOUT_FD, WorkerProcess, kill_living
 from poolproof.bridge.processes.rundir import RunDir
 from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
 from poolproof.bridge.processes.zygote import Zygote, abandon_all
@@ -54,14 +56,23 @@ class ProcessManager:
         self._command = config.command_words()
         self._log_dir = _usable(config.log_dir)
         self._cpus = _usable_cpus(config.worker_cpus)
+        self._forwards = config.worker_output == "forward" and self._command == DEFAULT_WORKER_COMMAND
+        self._env.pop(OUTPUT_VARIABLE, None)
+        if config.worker_output in ("forward", "log"):
+            self._env[OUTPUT_VARIABLE] = str(STDOUT_FD) if self._forwards else "log"
         self._run_dir = RunDir.claim(self.name, version=version)
         self.reply_dir = ""
         """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if workers do not support them."""
         if self._command == DEFAULT_WORKER_COMMAND:
             self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.path.absolute())
+        self._output: Output | None = None
         try:
+            if config.worker_output in ("forward", "log"):
+                self._output = Output(self.name, log=config.worker_output == "log")
             self._drain = StderrDrain(self.name)
         except BaseException:
+            if self._output is not None:
+                self._output.close()
             self._run_dir.release()
             raise
         self.zygote: Zygote | None = None
@@ -71,6 +82,7 @@ class ProcessManager:
                 self._env,
                 tuple(config.preload),
                 cpus=self._cpus,
+                share_stdout=self._forwards,
                 watch_stderr=lambda fd: self._watch_stderr(fd, "zygote"),
                 on_fork=self._run_dir.add_worker,
             )
@@ -90,16 +102,20 @@ class ProcessManager:
         if self.zygote is not None:
             process = self.zygote.spawn(worker_id)
         else:
-            process = WorkerProcess.spawn(worker_id, self._command, self._env, cpus=self._cpus)
+            process = WorkerProcess.spawn(
+                worker_id, self._command, self._env, cpus=self._cpus, share_stdout=self._forwards
+            )
             self._run_dir.add_worker(process.pid)
         tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
         return Channel(process, tail, limit_bytes=self._config.max_frame_bytes)
 
     def _watch_stderr(self, fd: int, name: str) -> StderrTail:
+        dropped = self._config.worker_output == "drop"
         tail = StderrTail(
             ring_bytes=self._config.stderr_ring_bytes,
-            log_path=(self._log_dir or self._run_dir.path) / f"{name}.stderr.log",
+            log_path=None if dropped else (self._log_dir or self._run_dir.path) / f"{name}.stderr.log",
             log_bytes=self._config.stderr_log_bytes,
+            show=None if self._output is None else partial(self._output.show, name),
         )
         self._drain.watch(fd, tail)
         return tail
@@ -116,6 +132,8 @@ class ProcessManager:
         if self.zygote is not None:
             self.zygote.close()
         self._drain.close()
+        if self._output is not None:
+            self._output.close()
         self._run_dir.release()
 
     def require_owner(self) -> None:

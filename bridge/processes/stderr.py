@@ -25,12 +25,21 @@ def _nothing() -> None:
 class StderrTail:
     """The last `ring_bytes` of one worker's stderr, with a log file of at most `log_bytes`.
 
+    `show` gets all bytes, and empty bytes at the end; it must not wait.
     `append` is called under the drain's lock; `text` may be read from any thread, and first reads what the worker has
     written until now, so that what a worker writes before it ends is never missing. If the log cannot be written, only
     log data is lost, never the worker: `log_errors` counts the losses.
     """
 
-    def __init__(self, *, ring_bytes: int, log_path: Path | None = None, log_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        ring_bytes: int,
+        log_path: Path | None = None,
+        log_bytes: int = 0,
+        show: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self._show = show
         self._ring_bytes = ring_bytes
         self._chunks: deque[bytes] = deque()
         self._held_bytes = 0
@@ -51,6 +60,8 @@ class StderrTail:
             while self._held_bytes - len(self._chunks[0]) >= self._ring_bytes:
                 self._held_bytes -= len(self._chunks.popleft())
         self._log(data)
+        if self._show is not None:
+            self._show(data)
 
     def _log(self, data: bytes) -> None:
         if self._log_path is None or self._log_room_bytes <= 0:
@@ -65,6 +76,8 @@ class StderrTail:
 
     def finish(self) -> None:
         """Record that no more output can come."""
+        if self._show is not None:
+            self._show(b"")
         self._ended.set()
 
     @property

@@ -8,6 +8,8 @@ responses. A request may name a reply pipe for its response (`poolproof.bridge.w
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import re
 import select
@@ -20,7 +22,7 @@ from struct import Struct
 from msgspec import UNSET, UnsetType
 
 from poolproof.bridge.errors import ProtocolError
-from poolproof.bridge.processes.interpreter import adopt
+from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, adopt
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
 from poolproof.bridge.wire.messages import INIT_ID, Request, decode_request, encode_failure, encode_part, encode_success
 from poolproof.bridge.wire.replies import ELSEWHERE, LARGEST_REPLY_BYTES, NO_FD, REPLY_DIR_VARIABLE, ReplyWriters
@@ -68,6 +70,7 @@ class Wire:
         os.dup2(null, 0)
         os.close(null)
         os.dup2(2, 1)
+        _show_output()
         return wire
 
     def watch(self) -> None:
@@ -142,6 +145,19 @@ class Wire:
             left = memoryview(data)[written:]
             while left:
                 left = left[os.write(self._write_fd, left) :]
+
+
+def _show_output() -> None:
+    # A pool that shows its workers' output wants each line when it is printed, and forwards stdout to its own.
+    shown = os.environ.pop(OUTPUT_VARIABLE, "")
+    if not shown:
+        return
+    if shown.isdigit():
+        with contextlib.suppress(OSError):  # the pool's program has no stdout
+            os.dup2(int(shown), 1)
+            os.close(int(shown))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 PLAIN = frozenset({str, int, float, bool, dict, list, tuple, type(None)})

@@ -67,6 +67,7 @@ class PoolExecutor(Executor):
     `max_tasks_per_child` is the maximum number of calls per worker. `timeout_s` limits the run time of every call in
     seconds: at the deadline, the worker is killed and replaced, and the future gets CallTimeout; None sets no limit.
     With `cancel_running`, `cancel` of a future kills and replaces the worker that runs the call.
+    What workers print appears on this process's stdout and stderr, unless `worker_output` of `config` says otherwise.
     `config` has the pool's other options (a zygote, an environment, limits on age and memory ...); its `call_timeout_s`
     is the default of `timeout_s`, its `workers` the default of `max_workers`. `observer` receives every event.
 
@@ -209,6 +210,8 @@ def _configured(config: PoolConfig | None, max_workers: int | None, max_tasks_pe
     if config is None:
         config = PoolConfig(lazy=True, max_frame_bytes=MAX_FRAME_BYTES)
         changes["workers"] = min(os.cpu_count() or 1, MOST_WORKERS)
+    if config.worker_output is None:
+        changes["worker_output"] = "forward"
     config.require_defaults(("max_queue", "checkout_timeout_s"), pool="PoolExecutor")
     # The texts are those of the standard library.
     if max_workers is not None:
