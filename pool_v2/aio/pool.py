@@ -33,6 +33,9 @@ class AsyncPool:
 
     `async with AsyncPool(PoolConfig(workers=4)) as pool: await pool.execute("ping")`. The pool may be created outside
     any loop and is not bound to a loop. Raises ConfigError for a `behaviour`, because its hooks would block the loop.
+
+    A call that is cancelled while its worker is at work ends the worker. With `keep_on_cancel` the worker goes on, its
+    response is dropped, and then it serves the next call; the deadline of the cancelled call still ends it.
     """
 
     version = PoolV2.version
@@ -44,15 +47,16 @@ class AsyncPool:
         *,
         observer: Observer | None = None,
         behaviour: WorkerBehaviour | None = None,
+        keep_on_cancel: bool = False,
     ) -> None:
         if behaviour is not None:
             raise ConfigError(
                 "AsyncPool takes no `behaviour`, because the hooks would block the event loop; use PoolV2 and threads"
             )
-        self._stand_before(PoolV2(config, observer=observer))
+        self._stand_before(PoolV2(config, observer=observer), keep_on_cancel)
 
     @classmethod
-    def over(cls, pool: PoolV2) -> Self:
+    def over(cls, pool: PoolV2, *, keep_on_cancel: bool = False) -> Self:
         """Wrap a living PoolV2, so that tasks and threads share its workers. Closing either object closes the pool.
 
         Raises ConfigError if the pool has a behaviour.
@@ -63,13 +67,13 @@ class AsyncPool:
                 "hooks would block the event loop"
             )
         self = cls.__new__(cls)
-        self._stand_before(pool)
+        self._stand_before(pool, keep_on_cancel)
         return self
 
-    def _stand_before(self, pool: PoolV2) -> None:
+    def _stand_before(self, pool: PoolV2, keep_on_cancel: bool) -> None:
         self._pool = pool
         self._engine: Engine = pool._engine
-        self._io = TaskIo(self._engine.open, self._engine.supervisor.abandon)
+        self._io = TaskIo(self._engine.open, self._engine.supervisor.abandon, keep_on_cancel=keep_on_cancel)
         self._limit_ns = int(self._engine.limit_s(None) * 1e9)
         self._wait_ns = int(self._engine.wait_s(None) * 1e9)
 
