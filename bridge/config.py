@@ -42,6 +42,7 @@ OPTIONAL_DURATIONS = (
     "max_age_s",
     "ping_interval_s",
     "session_ttl_s",
+    "term_grace_s",
 )
 
 
@@ -53,6 +54,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     `state_commands` are the commands that change a session's state; a handover repeats them. `snapshot_commands` are
     the command that returns a session's whole state and the command that restores it; such a snapshot replaces a full
     log. If a worker does not know these commands, the request for a snapshot has no effect.
+    `term_grace_s` is how long before the deadline of a call its worker gets SIGTERM, which it can catch; at the
+    deadline, it is killed. In the shipped worker, SIGTERM then raises SoftTimeout in the handler that runs.
     `min_workers` is the size to which an idle pool shrinks, after `idle_timeout_s`. `max_age_s` limits a worker's age;
     workers are retired a little earlier, each at a different age. `ping_interval_s` is the idle time after which a
     worker gets a health check.
@@ -76,6 +79,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_queue: int | None = None
     call_timeout_s: float | None = None
     checkout_timeout_s: float | None = None
+    term_grace_s: float | None = None
     start_timeout_s: float = 10.0
     close_grace_s: float = 5.0
     worker_command: tuple[str, ...] | str = DEFAULT_WORKER_COMMAND
@@ -143,6 +147,10 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         for option in OPTIONAL_DURATIONS:
             if getattr(self, option) is not None:
                 duration(option, getattr(self, option))
+        if (self.term_grace_s or 0.0) >= (self.call_timeout_s or float("inf")):
+            raise ConfigError(
+                f"term_grace_s {self.term_grace_s!r}: must be less than call_timeout_s {self.call_timeout_s!r}"
+            )
         if not isinstance(self.lazy, bool):
             raise ConfigError(f"lazy {self.lazy!r}: must be True or False")
         if not isinstance(self.worker_command, str | tuple | list):

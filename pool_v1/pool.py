@@ -57,6 +57,7 @@ UNSUPPORTED = (
     "start_failures_to_open",
     "circuit_reset_s",
     "session_log_bytes",
+    "term_grace_s",
 )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, environment
+from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, environment
 from poolproof.bridge.processes.output import Output
 from poolproof.bridge.processes.process import STDOUT_FD, WorkerProcess, kill_living
 from poolproof.bridge.processes.rundir import RunDir
@@ -58,6 +58,9 @@ class ProcessManager:
         self._cpus = _usable_cpus(config.worker_cpus)
         self._forwards = config.worker_output == "forward" and self._command == DEFAULT_WORKER_COMMAND
         self._env.pop(OUTPUT_VARIABLE, None)
+        self._env.pop(TERM_VARIABLE, None)
+        if config.term_grace_s is not None:
+            self._env[TERM_VARIABLE] = "raise"
         if config.worker_output in ("forward", "log"):
             self._env[OUTPUT_VARIABLE] = str(STDOUT_FD) if self._forwards else "log"
         self._run_dir = RunDir.claim(self.name, version=version)

@@ -74,6 +74,8 @@ class Coordinator:
         """Whether the supervisor should call `plan` now; cleared by `plan`."""
         self.watch_ns = 0
         """When the supervisor will call `plan` without a wake-up."""
+        self.look_ns = 0
+        """A call with an earlier deadline needs the supervisor before `watch_ns`: for its signal or its end."""
         self.sessions = SessionTable()
         self.workers: dict[int, Worker] = {}
         self.held: dict[int, Ticket] = {}
@@ -99,7 +101,7 @@ class Coordinator:
                 ticket.worker = idle.pop(worker_id)
                 self.held[worker_id] = ticket
                 ticket.state = _ACCEPTED
-                if ticket.deadline_ns < self.watch_ns:
+                if ticket.deadline_ns < self.look_ns:
                     self.attention = True
                 return
             if not idle and not again and self.max_queue is None and len(self.held) == self._most:  # all are busy
@@ -196,7 +198,7 @@ class Coordinator:
                 held[worker_id] = head
                 del queue[head.call]
                 head.state = _OFFERED
-                if head.deadline_ns < self.watch_ns:
+                if head.deadline_ns < self.look_ns:
                     self.attention = True
                 return [head]
         worker.idle_since_ns = now_ns
@@ -321,7 +323,7 @@ class Coordinator:
             times.append(now_ns + HEARTBEAT_NS)
         orders += watch_queue(self._queue.values(), now_ns, times)
         for worker_id, ticket in self.held.items():
-            orders += watch_lease(self.workers[worker_id], ticket, now_ns, times)
+            orders += watch_lease(self.workers[worker_id], ticket, now_ns, times, self.limits.term_grace_ns)
         if len(self.workers) > self.limits.size and not self._queue:  # some became idle while a ticket waited
             for worker in list(self._idle.values())[: max(self._lasting() - self.limits.size, 0)]:
                 self._condemn(worker, "")
@@ -333,6 +335,7 @@ class Coordinator:
         if retry_ns > now_ns:
             times.append(retry_ns)
         self.watch_ns = min(times)
+        self.look_ns = self.watch_ns + self.limits.term_grace_ns
         return [Action(Act.START)] * self.wanted_starts(now_ns) + orders  # starts first: calls wait for them
 
     def wanted_starts(self, now_ns: int) -> int:
@@ -470,7 +473,7 @@ class Coordinator:
         if ticket.session is not None:
             ticket.session.holder = ticket
         self.held[worker.worker_id] = ticket
-        if ticket.deadline_ns < self.watch_ns:
+        if ticket.deadline_ns < self.look_ns:
             self.attention = True
 
     def _match(self) -> list[Ticket]:

@@ -493,6 +493,7 @@ def _limits(config: PoolConfig) -> Limits:
         ping_interval_ns=_ns(config.ping_interval_s),
         max_idle_pings=config.max_idle_pings,
         hot=config.idle_order == "hot",
+        term_grace_ns=_ns(config.term_grace_s) or 0,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import weakref
 from collections import deque
@@ -206,6 +207,9 @@ class Supervisor:
             case Act.PING:
                 assert worker is not None
                 self._duties.ping(worker)
+            case Act.TERM:
+                assert worker is not None
+                worker.transport.signal(signal.SIGTERM)
             case Act.WAKE_READER:
                 assert worker is not None
                 worker.transport.wake_reader()
