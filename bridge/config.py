@@ -33,6 +33,7 @@ DEFAULT_WORKER_COMMAND = module_command("poolproof.bridge.worker.program", "--wo
 STATE_COMMANDS = frozenset({"put", "append", "delete", "configure_lm", "create_program", "delete_program"})
 """The commands of the shipped worker that change a session's state."""
 MOST_CPUS = 1024
+OUTPUTS = (None, "forward", "log", "keep", "drop")
 IDLE_ORDERS = ("rotate", "hot")
 AFFINITIES = ("strict", "prefer", "none")
 OPTIONAL_DURATIONS = (
@@ -42,6 +43,7 @@ OPTIONAL_DURATIONS = (
     "max_age_s",
     "ping_interval_s",
     "session_ttl_s",
+    "term_grace_s",
 )
 
 
@@ -53,6 +55,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     `state_commands` are the commands that change a session's state; a handover repeats them. `snapshot_commands` are
     the command that returns a session's whole state and the command that restores it; such a snapshot replaces a full
     log. If a worker does not know these commands, the request for a snapshot has no effect.
+    `term_grace_s` is how long before the deadline of a call its worker gets SIGTERM, which it can catch; at the
+    deadline, it is killed. In the shipped worker, SIGTERM then raises SoftTimeout in the handler that runs.
     `min_workers` is the size to which an idle pool shrinks, after `idle_timeout_s`. `max_age_s` limits a worker's age;
     workers are retired a little earlier, each at a different age. `ping_interval_s` is the idle time after which a
     worker gets a health check.
@@ -61,6 +65,10 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     start.
     `worker_cpus` are the numbers of the processors that workers may run on (default: those of the process that opens
     the pool).
+    `worker_output` is what becomes of what workers print: "forward" (to this process's stdout and stderr), "log" (one
+    record a line, by the logger `poolproof.workers`), "keep" (in the files of `log_dir` or of the pool's run
+    directory), or "drop". None means "keep" for pools and "forward" for PoolExecutor. The last lines of stderr are part
+    of the error of a worker that dies in any case.
     `idle_order` is "rotate" (the worker that was idle longest serves next, so that all workers are used equally) or
     "hot" (the worker that served last serves next, because its caches are warm).
     """
@@ -72,6 +80,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_queue: int | None = None
     call_timeout_s: float | None = None
     checkout_timeout_s: float | None = None
+    term_grace_s: float | None = None
     start_timeout_s: float = 10.0
     close_grace_s: float = 5.0
     worker_command: tuple[str, ...] | str = DEFAULT_WORKER_COMMAND
@@ -84,6 +93,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     stderr_ring_bytes: int = 64 * 1024
     stderr_log_bytes: int = 16 * 1024 * 1024
     log_dir: str | None = None
+    worker_output: str | None = None
     min_workers: int | None = None
     idle_timeout_s: float | None = None
     max_requests: int | None = None
@@ -126,6 +136,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         _whole("max_idle_pings", self.max_idle_pings, least=1, most=1024)
         if self.session_affinity not in AFFINITIES:
             raise ConfigError(f"session_affinity {self.session_affinity!r}: must be one of {', '.join(AFFINITIES)}")
+        if self.worker_output not in OUTPUTS:
+            raise ConfigError(f"worker_output {self.worker_output!r}: must be None or one of {', '.join(OUTPUTS[1:])}")
         if self.idle_order not in IDLE_ORDERS:
             raise ConfigError(f"idle_order {self.idle_order!r}: must be one of {', '.join(IDLE_ORDERS)}")
         pair = self.snapshot_commands
@@ -138,6 +150,10 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         for option in OPTIONAL_DURATIONS:
             if getattr(self, option) is not None:
                 duration(option, getattr(self, option))
+        if (self.term_grace_s or 0.0) >= (self.call_timeout_s or float("inf")):
+            raise ConfigError(
+                f"term_grace_s {self.term_grace_s!r}: must be less than call_timeout_s {self.call_timeout_s!r}"
+            )
         if not isinstance(self.lazy, bool):
             raise ConfigError(f"lazy {self.lazy!r}: must be True or False")
         if not isinstance(self.worker_command, str | tuple | list):

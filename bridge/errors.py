@@ -18,6 +18,10 @@ class Sent(StrEnum):
     YES = "yes"
 
 
+class SoftTimeout(TimeoutError):
+    """Raised in a handler or callable of the shipped worker `term_grace_s` before its call's deadline."""
+
+
 class PoolError(Exception):
     """The base class of all errors that a pool raises; `sent` says whether the request may have been executed."""
 

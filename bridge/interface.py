@@ -57,7 +57,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A consistent snapshot of a pool. `state` is one of open, closing, closed.
+    """A consistent snapshot of a pool. `state` is one of open, draining, closing, closed.
 
     `shared_memory_bytes` is the memory that the pool shares with its workers for large buffers.
     """

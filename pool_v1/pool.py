@@ -57,6 +57,7 @@ UNSUPPORTED = (
     "start_failures_to_open",
     "circuit_reset_s",
     "session_log_bytes",
+    "term_grace_s",
 )
 
 
@@ -254,4 +255,5 @@ class PoolV1:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if not self._manager.process_manager.in_child:  # a forked child that leaves the block has nothing to close
+            self.close()

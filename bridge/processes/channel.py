@@ -129,6 +129,10 @@ class Channel:
         """Send SIGKILL to the worker's process group now."""
         self.process.kill()
 
+    def signal(self, signum: int) -> None:
+        """Send the worker a signal: SIGKILL also to its children."""
+        self.process.signal(signum)
+
     def retire(self) -> None:
         """Close the worker's stdin, which asks the worker to exit. Only while no thread writes."""
         self.process.end_input()

@@ -14,13 +14,15 @@ import secrets
 import threading
 import weakref
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.interpreter import environment
-from poolproof.bridge.processes.process import WorkerProcess, kill_living
+from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, environment
+from poolproof.bridge.processes.output import Output
+from poolproof.bridge.processes.process import STDOUT_FD, WorkerProcess, kill_living
 from poolproof.bridge.processes.rundir import RunDir
 from poolproof.bridge.processes.stderr import StderrDrain, StderrLogs, StderrTail
 from poolproof.bridge.processes.zygote import Zygote, abandon_all
@@ -59,6 +61,13 @@ class ProcessManager:
         self._command = config.command_words()
         self._log_dir = _usable(config.log_dir)
         self._cpus = _usable_cpus(config.worker_cpus)
+        self._forwards = config.worker_output == "forward" and self._command == DEFAULT_WORKER_COMMAND
+        self._env.pop(OUTPUT_VARIABLE, None)
+        self._env.pop(TERM_VARIABLE, None)
+        if config.term_grace_s is not None:
+            self._env[TERM_VARIABLE] = "raise"
+        if config.worker_output in ("forward", "log"):
+            self._env[OUTPUT_VARIABLE] = str(STDOUT_FD) if self._forwards else "log"
         self._run_dir = self._claim(version)
         self.reply_dir = ""
         """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if there can be none."""
@@ -67,11 +76,16 @@ class ProcessManager:
         if self._command == DEFAULT_WORKER_COMMAND:
             most = config.workers + config.overflow
             self.abilities = Abilities(takes_buffers=True, most_kept_bytes=config.shared_memory_bytes // most)
+        self._output: Output | None = None
         try:
             if self._run_dir is not None and self._command == DEFAULT_WORKER_COMMAND:
                 self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.make_reply_dir())
+            if config.worker_output in ("forward", "log"):
+                self._output = Output(self.name, log=config.worker_output == "log")
             self._drain = StderrDrain(self.name)
         except BaseException:
+            if self._output is not None:
+                self._output.close()
             if self._run_dir is not None:
                 self._run_dir.release()
             raise
@@ -85,6 +99,7 @@ class ProcessManager:
                 self._env,
                 tuple(config.preload),
                 cpus=self._cpus,
+                share_stdout=self._forwards,
                 watch_stderr=lambda fd: self._watch_stderr(fd, "zygote"),
                 on_fork=self._add_worker,
             )
@@ -119,20 +134,23 @@ class ProcessManager:
         if self.zygote is not None:
             process = self.zygote.spawn(worker_id)
         else:
-            process = WorkerProcess.spawn(worker_id, self._command, self._env, cpus=self._cpus)
+            process = WorkerProcess.spawn(
+                worker_id, self._command, self._env, cpus=self._cpus, share_stdout=self._forwards
+            )
             self._add_worker(process.pid)
         tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
         return Channel(process, tail, limit_bytes=self._config.max_frame_bytes, abilities=self.abilities)
 
     def _watch_stderr(self, fd: int, name: str) -> StderrTail:
         log_path = None
-        if self._log_dir is not None or self._logs is not None:
+        if self._config.worker_output != "drop" and (self._log_dir is not None or self._logs is not None):
             log_path = (self._log_dir or Path()) / f"{name}.stderr.log"
         tail = StderrTail(
             ring_bytes=self._config.stderr_ring_bytes,
             log_path=log_path,
             log_bytes=self._config.stderr_log_bytes,
             logs=self._logs,
+            show=None if self._output is None else partial(self._output.show, name),
         )
         self._drain.watch(fd, tail)
         return tail
@@ -149,6 +167,8 @@ class ProcessManager:
         if self.zygote is not None:
             self.zygote.close()
         self._drain.close()
+        if self._output is not None:
+            self._output.close()
         if self._run_dir is not None:
             self._run_dir.release()
 

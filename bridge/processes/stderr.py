@@ -70,14 +70,22 @@ class StderrTail:
     """The last `ring_bytes` of one worker's stderr, with a log file of at most `log_bytes`.
 
     `log_path` is in the directory of `logs`, which limit all logs together; without `logs` it is a path of its own.
+    `show` gets all bytes, and empty bytes at the end; it must not wait.
     `append` is called under the drain's lock; `text` may be read from any thread, and first reads what the worker has
     written until now, so that what a worker writes before it ends is never missing. If the log cannot be written, only
     log data is lost, never the worker: `log_errors` counts the losses.
     """
 
     def __init__(
-        self, *, ring_bytes: int, log_path: Path | None = None, log_bytes: int = 0, logs: StderrLogs | None = None
+        self,
+        *,
+        ring_bytes: int,
+        log_path: Path | None = None,
+        log_bytes: int = 0,
+        logs: StderrLogs | None = None,
+        show: Callable[[bytes], None] | None = None,
     ) -> None:
+        self._show = show
         self._ring_bytes = ring_bytes
         self._chunks: deque[bytes] = deque()
         self._held_bytes = 0
@@ -100,6 +108,8 @@ class StderrTail:
             while self._held_bytes - len(self._chunks[0]) >= self._ring_bytes:
                 self._held_bytes -= len(self._chunks.popleft())
         self._log(data)
+        if self._show is not None:
+            self._show(data)
 
     def _log(self, data: bytes) -> None:
         if self._log_path is None or self._log_room_bytes <= 0:
@@ -124,6 +134,8 @@ class StderrTail:
         """Record that no more output can come. Called once, under the drain's lock."""
         if self._logs is not None and self._log_path is not None and self._logged_bytes:
             self._logs.end(self._log_path, self._logged_bytes)
+        if self._show is not None:
+            self._show(b"")
         self._ended.set()
 
     @property

@@ -57,6 +57,7 @@ class Zygote:
         preload: tuple[str, ...],
         *,
         cpus: Collection[int] = (),
+        share_stdout: bool = False,
         watch_stderr: Callable[[int], StderrTail],
         on_fork: Callable[[int], None],
     ) -> None:
@@ -64,6 +65,7 @@ class Zygote:
         self._env = dict(env)
         self._preload = tuple(preload)
         self._cpus = cpus
+        self._share_stdout = share_stdout
         self._watch_stderr = watch_stderr
         self._on_fork = on_fork
         self._lock = threading.Lock()
@@ -205,7 +207,9 @@ class Zygote:
                 raise StartFailed(f"the zygote cannot be started: {error.strerror}") from error
             try:
                 words = (*COMMAND, *self._preload)
-                process = WorkerProcess.spawn(0, words, self._env, also={SOCKET_FD: high}, cpus=self._cpus)
+                process = WorkerProcess.spawn(
+                    0, words, self._env, also={SOCKET_FD: high}, cpus=self._cpus, share_stdout=self._share_stdout
+                )
             except StartFailed:
                 ours.close()
                 raise

@@ -167,6 +167,10 @@ class Transport(Protocol):
         """Kill the worker now. May be called from any thread."""
         ...
 
+    def signal(self, signum: int) -> None:
+        """Send the worker a signal: SIGKILL also to its children. May be called from any thread."""
+        ...
+
     def retire(self) -> None:
         """Ask the worker to exit. Only while no client uses it."""
         ...

@@ -8,6 +8,8 @@ responses. A request may name a reply pipe for its response (`poolproof.bridge.w
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import re
 import select
@@ -16,12 +18,13 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from struct import Struct
+from types import FrameType
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from poolproof.bridge.errors import ProtocolError
-from poolproof.bridge.processes.interpreter import adopt
+from poolproof.bridge.errors import ProtocolError, SoftTimeout
+from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, adopt
 from poolproof.bridge.processes.segment import Segment
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
 from poolproof.bridge.wire.messages import (
@@ -81,6 +84,7 @@ class Wire:
         os.dup2(null, 0)
         os.close(null)
         os.dup2(2, 1)
+        _show_output()
         return wire
 
     def watch(self) -> None:
@@ -157,6 +161,21 @@ class Wire:
                 left = left[os.write(self._write_fd, left) :]
 
 
+def _show_output() -> None:
+    # A pool that shows its workers' output wants each line when it is printed, and forwards stdout to its own.
+    shown = os.environ.pop(OUTPUT_VARIABLE, "")
+    if not shown:
+        return
+    if shown.isdigit():
+        with contextlib.suppress(OSError):  # the pool's program has no stdout
+            os.dup2(int(shown), 1)
+            os.close(int(shown))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+
+
+_NO_HANDLERS = frozenset({"poolproof.bridge.worker.journal", "poolproof.bridge.wire.messages"})
+"""The modules of the functions that `_answer` calls besides a handler."""
 PLAIN = frozenset({str, int, float, bool, dict, list, tuple, type(None)})
 """The types that most handlers return: they are no iterators, and this test is faster."""
 
@@ -270,6 +289,20 @@ def watch_for_hang_up(fd: int, grace_s: float) -> None:
     os._exit(0)
 
 
+def raise_in_handler(_: int, frame: FrameType | None) -> None:
+    """The handler of SIGTERM: raise SoftTimeout in the command that runs.
+
+    No effect between two commands, and while a response is being written, which must be whole.
+    """
+    inner: FrameType | None = None
+    while frame is not None and frame.f_code is not _answer.__code__:
+        if frame.f_code in (Wire.write.__code__, Wire.write_raw.__code__):
+            return
+        inner, frame = frame, frame.f_back
+    if frame is not None and inner is not None and inner.f_globals.get("__name__") not in _NO_HANDLERS:
+        raise SoftTimeout("the deadline of this call is near: the worker got SIGTERM")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a worker: `--worker-id N [--mode NAME]`. Returns the exit status."""
     options = _parse(argv)
@@ -288,6 +321,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def run(worker_id: int, mode: str = "pool-worker") -> int:
     """Run a worker on descriptors 0, 1 and 2 until the input ends. Returns the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if os.environ.pop(TERM_VARIABLE, ""):
+        signal.signal(signal.SIGTERM, raise_in_handler)
     limit_bytes = int(os.environ.get(FRAME_LIMIT_VARIABLE, DEFAULT_FRAME_LIMIT_BYTES))
     wire = Wire.take(limit_bytes=limit_bytes)
     bytes(KEPT_BYTES)  # glibc raises its threshold to the largest freed block, see mallopt(3)

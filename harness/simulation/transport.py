@@ -235,6 +235,10 @@ class SimTransport:
             else:
                 worker.exit(None)
 
+    def signal(self, signum: int) -> None:
+        """See poolproof.bridge.wire.transport.Transport. A simulated worker catches no signal."""
+        self.kill()
+
     def retire(self) -> None:
         """See poolproof.bridge.wire.transport.Transport."""
         self.world.note("retire", self.worker.worker_id)

@@ -105,7 +105,8 @@ class Calls:
                         break
                     except BaseException as error:
                         try:
-                            runtime.give_up(ticket, error, reason=_reason(ticket, error))
+                            if not (ticket.outlives(error) and runtime.await_answer(ticket)):
+                                runtime.give_up(ticket, error, reason=_reason(ticket, error))
                         except BaseException:  # an interrupt came during the cleanup itself
                             runtime.supervisor.abandon(ticket)
                             raise

@@ -228,7 +228,7 @@ class Leases:
                 if worker is not None and not worker.transport.dirty and lease.deadline_ns > runtime.now_ns():
                     lease.busy = True
                     ticket.deadline_ns = deadline
-                    early = deadline < runtime.coordinator.watch_ns
+                    early = deadline < runtime.coordinator.look_ns
             if worker is None:
                 raise lease.lost()
             if not lease.busy:
@@ -279,7 +279,7 @@ class Leases:
         # Lets the supervisor end the ticket's worker at `deadline`.
         with self._runtime.lock:
             ticket.deadline_ns = deadline
-            early = deadline < self._runtime.coordinator.watch_ns
+            early = deadline < self._runtime.coordinator.look_ns
         if early:
             self._runtime.supervisor.look()
 

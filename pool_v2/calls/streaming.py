@@ -87,6 +87,11 @@ class StreamCall:
         self.lease: Lease | None = None
         self.worker: Worker | None = None
 
+    @property
+    def in_child(self) -> bool:
+        """Whether this is the copy in a forked child, whose parent has the stream."""
+        return self._runtime.process_manager.in_child
+
     def begin(self, deadline: int, until: int) -> Steps[None]:
         """Check a worker out and send it the request. Times are absolute, in nanoseconds."""
         runtime = self._runtime
@@ -308,4 +313,5 @@ class Stream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if not self._call.in_child:
+            self.close()

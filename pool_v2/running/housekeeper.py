@@ -37,7 +37,10 @@ logger = logging.getLogger(__name__)
 
 
 class Housekeeper(Duties):
-    """Runs jobs one after another in the order of arrival; each init hook runs in its own thread."""
+    """Runs jobs one after another in the order of arrival, and so the terminate hooks, in a second thread.
+
+    Each init hook runs in its own thread.
+    """
 
     def __init__(self, runtime: Runtime, leases: Leases, calls: Calls, streaming: Streaming) -> None:
         self._runtime = runtime
@@ -45,6 +48,8 @@ class Housekeeper(Duties):
         self._calls = calls
         self._streaming = streaming
         self._jobs = runtime.platform.jobs(f"{runtime.process_manager.name}-housekeeper", self._run)
+        # A slow terminate hook must not delay the pings and messages of other workers.
+        self._farewells = runtime.platform.jobs(f"{runtime.process_manager.name}-farewells", self._run)
         self.post = self._jobs.post
         """Queue a job for the housekeeper's thread. May be called from any thread."""
         self._lock = threading.Lock()  # guards `_initialising` and `_initialised`
@@ -96,7 +101,7 @@ class Housekeeper(Duties):
                 self._initialising[worker_id] = True
         if known:
             told = kept if kept is not None else reason or self._plain_reason(worker)
-            self.post(partial(self._runtime.hooks.terminate_worker, told, worker.state))
+            self._farewells.post(partial(self._runtime.hooks.terminate_worker, told, worker.state))
 
     def beat(self, now: int) -> int:
         """Find lost leases; every half second, also expired sessions and large workers. Returns the next time (ns)."""
@@ -235,7 +240,8 @@ class Housekeeper(Duties):
         for thread in self._starters:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, clock.remaining_s(deadline)))
-        self._jobs.stop(max(0.0, clock.remaining_s(deadline)))
+        for jobs in (self._jobs, self._farewells):
+            jobs.stop(max(0.0, clock.remaining_s(deadline)))
 
     def _run(self, job: Callable[[], object]) -> None:
         try:
@@ -279,7 +285,7 @@ class Housekeeper(Duties):
             if took and not gone:
                 self._initialised.add(worker.worker_id)
         if took and gone:
-            self.post(partial(runtime.hooks.terminate_worker, reason, worker.state))
+            self._farewells.post(partial(runtime.hooks.terminate_worker, reason, worker.state))
         if reason is None:
             self._ready(worker)
         else:
