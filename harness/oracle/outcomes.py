@@ -194,7 +194,9 @@ class _Judge:
             yield "it ran when the close began, and the close gives running calls time"
 
 
-_CANNOT_FAIL = frozenset({"echo", "sleep", "blob", "pid", "parts", "put", "get", "delete", "list", "print", "ping"})
+_CANNOT_FAIL = frozenset(
+    {"echo", "sleep", "blob", "binary", "pid", "parts", "put", "get", "delete", "list", "print", "ping"}
+)
 _RULES: dict[str, Callable[[_Judge, Op], Iterator[str]]] = {
     "result": _Judge._result,
     "CommandError": _Judge._command_error,
