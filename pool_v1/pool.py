@@ -143,7 +143,13 @@ class PoolV1:
         manager = self._manager
         try:
             args = args if session is None else session_args(args, session)
-            frame = encode_request(call, command, args, limit_bytes=self._config.max_frame_bytes)
+            frame = encode_request(
+                call,
+                command,
+                args,
+                limit_bytes=self._config.max_frame_bytes,
+                takes_buffers=manager.process_manager.abilities.takes_buffers,
+            )
         except InvalidRequest:
             manager.emit(EventKind.ENQUEUE, call=call, correlation=CORRELATION.get())
             raise

@@ -206,6 +206,11 @@ class PoolV2:
         self._engine.process_manager.require_owner()
         return self._engine.sessions.table()
 
+    @property
+    def takes_buffers(self) -> bool:
+        """Whether arguments may have bytes. Workers of another command say so when the first of them has started."""
+        return self._engine.process_manager.abilities.takes_buffers
+
     def status(self) -> PoolStatus:
         """Return a consistent snapshot of the pool. Never waits for I/O."""
         self._engine.process_manager.require_owner()

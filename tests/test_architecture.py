@@ -59,7 +59,7 @@ PURE_PATHS = """
     bridge/{config,errors,events,interface,lifecycle,redaction}
     bridge/dspy/{adapter}
     bridge/telemetry/{aggregator}
-    bridge/wire/{exchange,framing,messages,receiver,transport}
+    bridge/wire/{buffers,exchange,framing,messages,receiver,transport}
     harness/bench/{block,schedules,show}
     harness/bench/statistics/{analysis,claims,figures,histogram,metrics,regression,scalability,trend,validity}
     harness/bench/workloads/{answers,workloads}

@@ -27,7 +27,7 @@ from poolproof.bridge.wire.framing import HEADER_BYTES
 from poolproof.bridge.wire.messages import INIT_ID, Response, decode_response, encode_request
 from poolproof.bridge.wire.receiver import Receiver
 from poolproof.bridge.wire.replies import ELSEWHERE, POKE
-from poolproof.bridge.wire.transport import ReplyEnd, Transport
+from poolproof.bridge.wire.transport import Abilities, ReplyEnd, Transport
 
 READ_BYTES = 64 * 1024
 TAIL_WAIT_S = 0.1
@@ -49,6 +49,7 @@ class Channel:
         "_read_poll",
         "_write_poll",
         "abandoned",
+        "abilities",
         "answer_fd",
         "dirty",
         "limit_bytes",
@@ -62,9 +63,18 @@ class Channel:
         "watched",
     )
 
-    def __init__(self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int, watched: bool = False) -> None:
+    def __init__(
+        self,
+        process: WorkerProcess,
+        tail: StderrTail,
+        *,
+        limit_bytes: int,
+        watched: bool = False,
+        abilities: Abilities | None = None,
+    ) -> None:
         self.process = process
         self.tail = tail
+        self.abilities = abilities or Abilities()
         self.dirty = False
         self.watched = watched
         self.overdue = False
@@ -180,7 +190,7 @@ class Channel:
 
     def new_start(self) -> Handshake:
         """Return the handshake in steps, for a thread that starts several workers at once."""
-        return Handshake(self.process, self.tail, limit_bytes=self.limit_bytes)
+        return Handshake(self.process, self.tail, limit_bytes=self.limit_bytes, abilities=self.abilities)
 
     def write_some(self, data: memoryview | bytearray) -> int:
         """Write as many bytes as the worker's stdin accepts at once. Returns their number; 0 if the worker is gone."""
@@ -350,9 +360,12 @@ class Handshake:
     Other output than the response is ignored. The caller has one absolute deadline (F4).
     """
 
-    __slots__ = ("_limit_bytes", "_process", "_receiver", "_tail", "done")
+    __slots__ = ("_abilities", "_limit_bytes", "_process", "_receiver", "_tail", "done")
 
-    def __init__(self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int) -> None:
+    def __init__(
+        self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int, abilities: Abilities | None = None
+    ) -> None:
+        self._abilities = abilities or Abilities()
         self._process = process
         self._tail = tail
         self._receiver = Receiver(limit_bytes=limit_bytes)
@@ -383,6 +396,8 @@ class Handshake:
             if response.id == INIT_ID:
                 if not response.success:
                     raise self.failed(f"refused its init ping: {response.error}")
+                if response.takes_buffers is True:
+                    self._abilities.takes_buffers = True
                 self.done = True
         return self.done
 

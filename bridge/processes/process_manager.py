@@ -27,7 +27,7 @@ from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
 from poolproof.bridge.processes.zygote import Zygote, abandon_all
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
 from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE
-from poolproof.bridge.wire.transport import Transport
+from poolproof.bridge.wire.transport import Abilities, Transport
 
 _counter = itertools.count(1)
 _CREWS: weakref.WeakSet[ProcessManager] = weakref.WeakSet()
@@ -66,6 +66,7 @@ class ProcessManager:
         self._run_dir = RunDir.claim(self.name, version=version)
         self.reply_dir = ""
         """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if workers do not support them."""
+        self.abilities = Abilities(takes_buffers=self._command == DEFAULT_WORKER_COMMAND)
         if self._command == DEFAULT_WORKER_COMMAND:
             self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.path.absolute())
         self._output: Output | None = None
@@ -110,7 +111,7 @@ class ProcessManager:
             )
             self._run_dir.add_worker(process.pid)
         tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
-        return Channel(process, tail, limit_bytes=self._config.max_frame_bytes)
+        return Channel(process, tail, limit_bytes=self._config.max_frame_bytes, abilities=self.abilities)
 
     def _watch_stderr(self, fd: int, name: str) -> StderrTail:
         dropped = self._config.worker_output == "drop"

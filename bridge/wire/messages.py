@@ -1,12 +1,12 @@
-"""The two messages of the wire protocol as JSON: a request to a worker, and a response from it.
+"""The two messages of the wire protocol: a request to a worker, and a response from it. JSON, with buffers if needed.
 
-Pure. A pool returns the content of `result` verbatim: it is unwrapped once, whatever JSON it is.
+Pure. A pool returns the content of `result` verbatim: it is unwrapped once, whatever it is. What would arrive as
+another value is refused (`poolproof.bridge.wire.buffers`).
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from math import isfinite
 from struct import Struct
 from typing import Any
 
@@ -15,6 +15,22 @@ from msgspec import UNSET, UnsetType
 
 from poolproof.bridge.errors import InvalidRequest, ProtocolError
 from poolproof.bridge.redaction import redact
+from poolproof.bridge.wire.buffers import (
+    PREFIX_BYTES,
+    SCALARS,
+    Buffer,
+    Found,
+    NotJsonError,
+    append,
+    attach,
+    describe,
+    detach,
+    find_inexact,
+    has_buffers,
+    is_plain,
+    json_of,
+    require_exact,
+)
 from poolproof.bridge.wire.framing import HEADER_BYTES
 
 INIT_ID = 0
@@ -25,7 +41,7 @@ class Request(msgspec.Struct, frozen=True):
     """A request to a worker. `id` is a whole number ≥ 0; `timestamp` is ISO 8601 and only informative.
 
     `stream` asks for the parts of the result as they are made, each in its own response. `reply_to` is the number of
-    the reply pipe for the response (`poolproof.bridge.wire.replies`).
+    the reply pipe for the response (`poolproof.bridge.wire.replies`). `buffers` are the bytes-like parts of `args`.
     """
 
     id: int
@@ -34,6 +50,7 @@ class Request(msgspec.Struct, frozen=True):
     timestamp: Any = None
     stream: bool | UnsetType = UNSET
     reply_to: int | UnsetType = UNSET
+    buffers: list[Buffer] | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return f"Request({self.id}, {self.command!r}, {redact(self.args)!r})"
@@ -43,7 +60,9 @@ class Response(msgspec.Struct, frozen=True):
     """A response of a worker. Exactly one of `result` (on success) and `error` (otherwise) applies.
 
     `more` is set only in the responses of a stream: true in each part, false in the response that ends the stream.
-    `timestamp` is only informative: the legacy worker sends seconds since 1970, the shipped one ISO 8601.
+    `timestamp` is only informative: the legacy worker sends seconds since 1970, the shipped one ISO 8601. `buffers` are
+    the bytes-like parts of `result`. `takes_buffers` is true in the response to the init ping of a worker that reads
+    requests with buffers.
     """
 
     id: int
@@ -52,6 +71,8 @@ class Response(msgspec.Struct, frozen=True):
     error: str | UnsetType = UNSET
     timestamp: Any = None
     more: bool | UnsetType = UNSET
+    buffers: list[Buffer] | UnsetType = UNSET
+    takes_buffers: Any = False
 
 
 class _Success(msgspec.Struct, frozen=True, gc=False):
@@ -77,18 +98,33 @@ def encode_request(
     limit_bytes: int,
     stream: bool | UnsetType = UNSET,
     reply_to: int | UnsetType = UNSET,
+    takes_buffers: bool = True,
 ) -> bytearray:
-    """Encode one framed request, ready to write. Raises InvalidRequest if it is not JSON or over `limit_bytes`."""
+    """Encode one framed request, ready to write.
+
+    Raises InvalidRequest if it is over `limit_bytes`, or has a value that cannot be carried unchanged: bytes and their
+    like can only if the worker `takes_buffers`.
+    """
     frame = bytearray(128)
+    found: Found = []
+    start = HEADER_BYTES
+    buffers: list[Buffer] | UnsetType = UNSET
+    sent = args
     try:
-        _encoder.encode_into(Request(request_id, command, args, _now(UTC), stream, reply_to), frame, HEADER_BYTES)
+        if not is_plain(args):
+            sent, found = detach(args, "args")
+            if found:
+                if not takes_buffers:
+                    raise NotJsonError(f"{describe(found)[0].describe('args')}, and the workers take plain JSON only")
+                start, buffers = HEADER_BYTES + PREFIX_BYTES, describe(found)
+        _encoder.encode_into(Request(request_id, command, sent, _now(UTC), stream, reply_to, buffers), frame, start)
+        if frame.find(b"null", start) >= 0:  # twice as fast as `in`
+            require_exact(sent, "args")
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidRequest(f"the arguments of {command!r} are not JSON: {error}") from error
-    if frame.find(b"null") >= 0:  # twice as fast as `in`
-        try:
-            _require_finite(args)
-        except ValueError as error:
-            raise InvalidRequest(f"the arguments of {command!r} are not JSON: {error}") from error
+        why = find_inexact(args, "args") if isinstance(error, UnicodeEncodeError) else str(error)
+        raise InvalidRequest(f"the arguments of {command!r} are not JSON: {why}") from error
+    if found:
+        append(frame, HEADER_BYTES, found)
     size = len(frame) - HEADER_BYTES
     if size > limit_bytes:
         told = size if reply_to is UNSET else size - len(f',"reply_to":{reply_to}')  # the pool adds this part
@@ -108,7 +144,11 @@ def session_args(args: dict[str, Any], session_id: str) -> dict[str, Any]:
 def decode_request(payload: bytes | bytearray) -> Request:
     """Decode a request, in a worker. Raises ProtocolError that says what is wrong."""
     try:
-        request = _request_decoder.decode(payload)
+        if has_buffers(payload):
+            request = _request_decoder.decode(json_of(payload))
+            attach(request.args, request.buffers or [], payload)
+        else:
+            request = _request_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"not a request: {error}") from error
     if request.id < 0:
@@ -119,7 +159,12 @@ def decode_request(payload: bytes | bytearray) -> Request:
 def decode_response(payload: bytes | bytearray) -> Response:
     """Decode a response, in a pool; `.result` is verbatim. Raises ProtocolError that says what is wrong."""
     try:
-        response = _response_decoder.decode(payload)
+        if has_buffers(payload):
+            response = _response_decoder.decode(json_of(payload))
+            result = attach(response.result, response.buffers or [], payload)
+            response = msgspec.structs.replace(response, result=result)
+        else:
+            response = _response_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"sent what is not a response: {error}; it begins {payload[:60]!r}") from error
     if response.success:
@@ -135,42 +180,49 @@ def ends_stream(response: Response) -> bool:
     return not response.success or response.more is not True
 
 
-def encode_success(request_id: int, result: object) -> bytes:
-    """Encode a worker's successful response. Raises TypeError or ValueError if `result` is not JSON."""
-    if result is UNSET:  # a struct would omit it
-        raise TypeError("Encoding UNSET as a result is unsupported")
+def encode_success(request_id: int, result: object) -> bytes | bytearray:
+    """Encode a worker's successful response. Raises TypeError or ValueError if `result` cannot be carried unchanged."""
+    if type(result) not in SCALARS:
+        if result is UNSET:  # a struct would omit it
+            raise TypeError("Encoding UNSET as a result is unsupported")
+        sent, found = (result, None) if type(result) is dict and is_plain(result) else detach(result, "result")
+        if found:
+            return _with_buffers({"id": request_id, "success": True, "result": sent, "timestamp": _now(UTC)}, found)
     payload = _encoder.encode(_Success(request_id, True, result, _now(UTC)))
     if payload.find(b"null") >= 0:
-        _require_finite(result)
+        require_exact(result, "result")
     return payload
 
 
-def encode_part(request_id: int, result: object, *, more: bool) -> bytes:
+def encode_init(request_id: int, result: object) -> bytes:
+    """Encode a worker's response to its init ping, which says that it reads requests with buffers."""
+    return _encoder.encode(
+        {"id": request_id, "success": True, "result": result, "timestamp": _now(UTC), "takes_buffers": True}
+    )
+
+
+def encode_part(request_id: int, result: object, *, more: bool) -> bytes | bytearray:
     """Encode one part of a streamed response; without `more`, the last one. Raises like encode_success."""
     if result is UNSET:
         raise TypeError("Encoding UNSET as a result is unsupported")
-    payload = _encoder.encode(
-        {"id": request_id, "success": True, "result": result, "more": more, "timestamp": _now(UTC)}
-    )
+    sent, found = detach(result, "result")
+    message = {"id": request_id, "success": True, "result": sent, "more": more, "timestamp": _now(UTC)}
+    if found:
+        return _with_buffers(message, found)
+    payload = _encoder.encode(message)
     if b"null" in payload:
-        _require_finite(result)
+        require_exact(result, "result")
+    return payload
+
+
+def _with_buffers(message: dict[str, Any], found: Found) -> bytearray:
+    require_exact(message["result"], "result")
+    payload = bytearray(128)
+    _encoder.encode_into({**message, "buffers": describe(found)}, payload, PREFIX_BYTES)
+    append(payload, 0, found)
     return payload
 
 
 def encode_failure(request_id: int, error: str) -> bytes:
     """Encode a worker's failure response, with one sentence that says why."""
     return _encoder.encode({"id": request_id, "success": False, "error": error, "timestamp": _now(UTC)})
-
-
-def _require_finite(value: object) -> None:
-    # The encoder writes null for a number that JSON cannot represent; then the value would change silently.
-    left = [value]
-    while left:
-        one = left.pop()
-        if isinstance(one, float):
-            if not isfinite(one):
-                raise ValueError(f"{one} is not a JSON number")
-        elif isinstance(one, dict):
-            left += one.values()
-        elif isinstance(one, list | tuple | set | frozenset):
-            left += one

@@ -14,6 +14,14 @@ from poolproof.bridge.errors import PoolError, Sent, StartFailed
 from poolproof.bridge.wire.receiver import Receiver
 
 
+class Abilities:
+    """What the workers of one pool can do, as the first of them has said in its response to the init ping."""
+
+    def __init__(self, *, takes_buffers: bool = False) -> None:
+        self.takes_buffers = takes_buffers
+        """Whether they read requests with buffers (`poolproof.bridge.wire.buffers`)."""
+
+
 class Start(Protocol):
     """The init ping of one starting worker, in steps that never block."""
 
@@ -179,6 +187,7 @@ class Processes(Protocol):
 
     name: str
     reply_dir: str
+    abilities: Abilities
     in_child: bool
 
     def next_id(self) -> int:

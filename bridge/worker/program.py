@@ -25,7 +25,15 @@ from msgspec import UNSET, UnsetType
 from poolproof.bridge.errors import ProtocolError, SoftTimeout
 from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, adopt
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
-from poolproof.bridge.wire.messages import INIT_ID, Request, decode_request, encode_failure, encode_part, encode_success
+from poolproof.bridge.wire.messages import (
+    INIT_ID,
+    Request,
+    decode_request,
+    encode_failure,
+    encode_init,
+    encode_part,
+    encode_success,
+)
 from poolproof.bridge.wire.replies import ELSEWHERE, LARGEST_REPLY_BYTES, NO_FD, REPLY_DIR_VARIABLE, ReplyWriters
 from poolproof.bridge.worker.handlers import COMMANDS_VARIABLE, Context, HandlerError, add_commands, find_handler
 from poolproof.bridge.worker.handlers.engine import PROGRAMS_VARIABLE, load_engine
@@ -115,7 +123,7 @@ class Wire:
         """Send the next response through this reply pipe. Raises OSError; then the response goes through stdout."""
         self._reply_fd = self._replies[number]
 
-    def write(self, payload: bytes) -> None:
+    def write(self, payload: bytes | bytearray) -> None:
         """Write one frame. Raises ProtocolError if it is over the limit.
 
         A child that a handler has forked exits here: only its parent responds and reads the next request.
@@ -136,7 +144,7 @@ class Wire:
         else:
             self.write_raw(encode_frame(payload, limit_bytes=self._limit_bytes))
 
-    def write_raw(self, data: bytes) -> None:
+    def write_raw(self, data: bytes | bytearray) -> None:
         """Write these bytes, without a frame, to the normal response stream."""
         if self._reply_fd >= 0:
             fd, self._reply_fd = self._reply_fd, NO_FD
@@ -216,7 +224,9 @@ def _answer(wire: Wire, context: Context, journal: Journal, request: Request) ->
     ok = False
     try:
         result = find_handler(request.command)(context, request.args)
-        if type(result) not in PLAIN and isinstance(result, Iterator):
+        if request.id == INIT_ID:
+            response: bytes | bytearray = encode_init(request.id, result)
+        elif type(result) not in PLAIN and isinstance(result, Iterator):
             response = _stream(wire, request, result)
         else:
             response = encode_success(request.id, result)
@@ -233,7 +243,7 @@ def _answer(wire: Wire, context: Context, journal: Journal, request: Request) ->
         wire.write(encode_failure(request.id, f"the response is too large: {error}"))
 
 
-def _stream(wire: Wire, request: Request, parts: Iterator[object]) -> bytes:
+def _stream(wire: Wire, request: Request, parts: Iterator[object]) -> bytes | bytearray:
     # Each part is sent when it is ready, as fast as the pool reads. A client that did not ask for parts gets a list.
     if request.stream is not True:
         return encode_success(request.id, list(parts))

@@ -69,6 +69,7 @@ class Calls:
                 args,
                 limit_bytes=runtime.limit_bytes,
                 reply_to=UNSET if pipe is None else pipe.number,
+                takes_buffers=runtime.abilities.takes_buffers,
             )
             if session_id is not None:
                 if command in runtime.config.state_commands:

@@ -213,7 +213,9 @@ class Leases:
         # Runs one exchange. Raises if the lease has lost its worker or another exchange is in progress.
         runtime = self._runtime
         deadline = min(runtime.clock.deadline_ns(runtime.limit_s(timeout_s)), lease.deadline_ns)
-        frame = encode_request(number, command, args, limit_bytes=runtime.limit_bytes)
+        frame = encode_request(
+            number, command, args, limit_bytes=runtime.limit_bytes, takes_buffers=runtime.abilities.takes_buffers
+        )
         worker, early, dropped = None, False, False
         try:  # the `try` begins before `busy` is set, because an interrupt may come between any two steps
             with runtime.lock:

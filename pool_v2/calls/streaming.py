@@ -103,7 +103,14 @@ class StreamCall:
             if runtime.log is not None:
                 runtime.log.enqueued(self.number)
             args = self._args if self._session_id is None else session_args(self._args, self._session_id)
-            frame = encode_request(self.number, self._command, args, limit_bytes=runtime.limit_bytes, stream=True)
+            frame = encode_request(
+                self.number,
+                self._command,
+                args,
+                limit_bytes=runtime.limit_bytes,
+                stream=True,
+                takes_buffers=runtime.abilities.takes_buffers,
+            )
             self._request_bytes = len(frame)
             if self._session_id is not None:
                 if self._command in runtime.config.state_commands:

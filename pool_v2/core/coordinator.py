@@ -76,8 +76,8 @@ class Coordinator:
         """When the supervisor will call `plan` without a wake-up."""
         self.look_ns = 0
         """A call with an earlier deadline needs the supervisor before `watch_ns`: for its signal or its end."""
-        self.sessions = SessionTable()
         self.workers: dict[int, Worker] = {}
+        self.sessions = SessionTable(has_worker=self.workers.__contains__)
         self.held: dict[int, Ticket] = {}
         self._idle: dict[int, Worker] = {}  # in the order in which they became idle
         self._queue: dict[int, Ticket] = {}  # by call, in the order of arrival
@@ -290,7 +290,6 @@ class Coordinator:
         """Record that the worker's process has ended, for any reason. Returns the tickets to wake."""
         worker.exited_ns = now_ns
         self.attention = True
-        self.sessions.forget_worker(worker.worker_id)
         if worker.worker_id not in self.held and worker.phase is not WorkerState.DYING:
             self._condemn(worker, "")
         return self._match()  # the worker's sessions may go to other workers now
@@ -298,7 +297,7 @@ class Coordinator:
     def buried(self, worker: Worker) -> None:
         """Record that the worker is reaped; its place is free."""
         worker.phase = advance(worker.phase, WorkerStep.BURY)
-        self.sessions.forget_worker(worker.worker_id)  # a client may have met it after its end
+        self.sessions.forget_worker(worker.worker_id)
         del self.workers[worker.worker_id]
         self.attention = True
 

@@ -6,7 +6,6 @@ No I/O and no threads: this module only writes and reads pickles. The worker's s
 
 from __future__ import annotations
 
-import binascii
 import pickle
 from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
@@ -14,7 +13,7 @@ from multiprocessing import context, reduction, resource_sharer
 from typing import Any
 
 from poolproof.bridge import CircuitOpen, CommandError, PoolClosed, PoolError, Sent, WorkerCrashed
-from poolproof.bridge.worker.handlers.pickles import PROTOCOL, Setting
+from poolproof.bridge.worker.handlers.pickles import PROTOCOL, Pickled, Setting, dump
 
 _CAUSE: Any = BaseException.__dict__["__cause__"]
 """Sets the cause of an exception that refuses `__cause__ =`."""
@@ -63,20 +62,21 @@ def pack(
     named: dict[str, Any],
     *,
     caught: type[BaseException] = Exception,
-) -> bytes:
+) -> Pickled:
     """Pickle a call. Raises NotPicklable.
 
     `caught` is BaseException in a thread that no interrupt can reach: there a SystemExit comes from a `__reduce__`.
     """
     try:
-        return pickle.dumps((function, tuple(positional), named), PROTOCOL)
+        return dump((function, tuple(positional), named))
     except caught as error:
         raise NotPicklable(f"{name_of(function)}: the call cannot be pickled: {_why(error)}") from error
 
 
-def request_of(call: bytes) -> dict[str, Any]:
+def request_of(call: Pickled) -> dict[str, Any]:
     """The arguments of the worker's command CALL."""
-    return {"call": call, "needs_initialize": True}  # bytes are sent as base64
+    data, outside = call
+    return {"call": data, "buffers": outside, "needs_initialize": True}
 
 
 class Initialization:
@@ -91,7 +91,8 @@ class Initialization:
         """Raises NotPicklable."""
         self._main = Setting.of_this_program()
         self._call: tuple[Any, ...] | None = None if initializer is None else (initializer, tuple(initargs), {})
-        self._packed = b"" if self._call is None else self._pack()
+        self._once = False
+        self._packed = None if self._call is None else self._pack(self._call)
 
     def request(self) -> dict[str, Any]:
         """The arguments of the worker's command INITIALIZE, for one worker. Raises NotPicklable."""
@@ -100,19 +101,21 @@ class Initialization:
         setting = {"setting": now.write()}
         if self._call is None:
             return setting
-        packed = self._packed or self._pack()
-        if _HandOver.MARK in packed:
-            self._packed = b""  # a descriptor is handed over once
-        return {**setting, "initializer": packed}
+        data, outside = packed = self._packed or self._pack(self._call)
+        self._packed = None if self._once else packed
+        return {**setting, "initializer": data, "buffers": outside}
 
-    def _pack(self) -> bytes:
+    def _pack(self, call: tuple[Any, ...]) -> Pickled:
+        try:
+            return dump(call)
+        except Exception:
+            self._once = True  # what is handed over, such as a descriptor, is so once
         former = context.get_spawning_popen()
         context.set_spawning_popen(_HandOver())  # type: ignore[arg-type]
         try:
-            return bytes(reduction.ForkingPickler.dumps(self._call, PROTOCOL))
+            return bytes(reduction.ForkingPickler.dumps(call, PROTOCOL)), []
         except Exception as error:
-            assert self._call is not None, "there is an initializer"
-            raise NotPicklable(f"{name_of(self._call[0])}: the call cannot be pickled: {_why(error)}") from error
+            raise NotPicklable(f"{name_of(call[0])}: the call cannot be pickled: {_why(error)}") from error
         finally:
             context.set_spawning_popen(former)
 
@@ -120,7 +123,6 @@ class Initialization:
 class _HandOver:
     """Stands for a process that multiprocessing starts, so that its locks and queues let themselves be pickled."""
 
-    MARK = b"multiprocessing.resource_sharer"
     DupFd = staticmethod(resource_sharer.DupFd)
 
     def duplicate_for_child(self, fd: int) -> int:
@@ -133,13 +135,13 @@ def is_uninitialized(answer: object) -> bool:
     return isinstance(answer, dict) and "uninitialized" in answer
 
 
-def unpack(answer: object, function: object) -> tuple[Any, BaseException | None]:
+def unpack(answer: Any, function: object) -> tuple[Any, BaseException | None]:  # noqa: ANN401 - any JSON
     """Decode a worker's response: a result and None, or None and the exception for the call's future."""
     match answer:
-        case {"value": str(text)}:
-            return _read(text, f"{name_of(function)}: the result", None)
-        case {"raised": str(text), "traceback": str(trace)}:
-            raised, problem = _read(text, f"{name_of(function)}: its exception", trace)
+        case {"value": bytes(data)}:
+            return _read(data, answer.get("buffers", ()), f"{name_of(function)}: the result", None)
+        case {"raised": bytes(data), "traceback": str(trace)}:
+            raised, problem = _read(data, answer.get("buffers", ()), f"{name_of(function)}: its exception", trace)
             if problem is None and not isinstance(raised, BaseException):  # a __reduce__ that returns something else
                 problem = NotPicklable(f"{name_of(function)}: its exception was read as {raised!r:.100}", sent=Sent.YES)
             return None, _caused_by(problem or raised, trace)
@@ -163,9 +165,9 @@ def as_broken(error: BaseException) -> BaseException:
     return told
 
 
-def _read(text: str, what: str, trace: str | None) -> tuple[Any, BaseException | None]:
+def _read(data: bytes, buffers: Iterable[memoryview], what: str, trace: str | None) -> tuple[Any, BaseException | None]:
     try:
-        return pickle.loads(binascii.a2b_base64(text)), None
+        return pickle.loads(data, buffers=buffers), None
     except BaseException as error:  # a `__setstate__` can raise anything; no interrupt can reach this thread
         told = NotPicklable(f"{what} cannot be read: {_summary(error)}", sent=Sent.YES)
         if trace is None:

@@ -259,6 +259,8 @@ class Dispatch:
         future: _Pending,
     ) -> tuple[Any, BaseException | None]:
         request = request_of(pack(*call, caught=BaseException))
+        if not self.pool.takes_buffers:
+            self._ask_for_buffers()
         answer: Any = None
         if timeout_s is None and not self._leases_only and not self._cancel_running:
             answer = self.pool.execute(CALL, request, timeout_s=UNLIMITED_S, checkout_timeout_s=UNLIMITED_S)
@@ -266,6 +268,14 @@ class Dispatch:
             # The timeout must not include the wait for a worker and its initialization; only a lease can separate them.
             answer = self._run_on_lease(request, UNLIMITED_S if timeout_s is None else timeout_s, future)
         return unpack(answer, call[0])
+
+    def _ask_for_buffers(self) -> None:
+        # The workers of another command say what they can do when the first of them starts.
+        self.pool.execute("ping", timeout_s=UNLIMITED_S, checkout_timeout_s=UNLIMITED_S)
+        if not self.pool.takes_buffers:
+            raise CommandError(
+                f"executor {self.pool.name!r}: its workers do not take bytes, so they cannot run callables"
+            )
 
     def _run_on_lease(self, request: dict[str, Any], timeout_s: float, future: _Pending) -> Any:  # noqa: ANN401
         while True:

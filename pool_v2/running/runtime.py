@@ -98,6 +98,7 @@ class Runtime:
         self.lock = platform.lock()
         self.ids = itertools.count(1)
         self.limit_bytes = config.max_frame_bytes
+        self.abilities = self.process_manager.abilities
         self.accounts = Accounts(self.lock)
         self.open = OpenLeases()
         self._open_leases = self.open.by_call
@@ -232,7 +233,8 @@ class Runtime:
         if self.log is not None and not waits and worker is not None and not dirty:
             self.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
         with self.lock:
-            if self.log is not None and waits:  # under the lock: a waiting ticket may have got an offer meanwhile
+            if self.log is not None and waits and not written:  # the thread that wrote the request noted an ACCEPT
+                # Under the lock, because a waiting ticket may have got an offer meanwhile.
                 self.log.note(EventKind.WITHDRAW, ticket.call, ticket.worker_id)
             offered = self.coordinator.leave(ticket, self.now_ns(), clean=not dirty, reason=reason)
             if error is not None and not isinstance(error, Exception):

@@ -13,14 +13,36 @@ import pickle
 import runpy
 import sys
 import traceback
+from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 MAIN = "__main__"
 ALIAS = "__mp_main__"
 PROTOCOL = 5
 _MULTIPROCESSING = "multiprocessing.process"
+SMALLEST_OUTSIDE_BYTES = 1024
+"""From this size on, a buffer of a pickled object (an array's memory) is sent beside the pickle, without a copy."""
+Pickled: TypeAlias = tuple[bytes, list[memoryview]]
+"""A pickle, and the buffers outside it, in the order in which it refers to them."""
+
+
+def dump(value: object) -> Pickled:
+    """Pickle a value. Raises whatever its reduction raises."""
+    outside: list[memoryview] = []
+
+    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # its memory is not in one piece
+            return True
+        if raw.nbytes < SMALLEST_OUTSIDE_BYTES:
+            return True
+        outside.append(raw)
+        return False
+
+    return pickle.dumps(value, PROTOCOL, buffer_callback=keep_inside), outside
 
 
 class Setting:
@@ -127,8 +149,8 @@ def _no_main(wanted: str, why: str) -> pickle.UnpicklingError:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, setting: Setting) -> None:
-        super().__init__(io.BytesIO(data))
+    def __init__(self, data: bytes, buffers: Sequence[memoryview], setting: Setting) -> None:
+        super().__init__(io.BytesIO(data), buffers=buffers)
         self._setting = setting
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
@@ -137,26 +159,26 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _load(data: bytes, setting: Setting) -> Any:  # noqa: ANN401 - any pickle
+def _load(data: bytes, buffers: Sequence[memoryview], setting: Setting) -> Any:  # noqa: ANN401 - any pickle
     # A pickle that refers to the main module contains its name; searching for the name is cheaper than resolving all
     # names.
     named = MAIN.encode() in data or ALIAS.encode() in data
     setting.share_key(needed=b"multiprocessing" in data)
-    call = _Unpickler(data, setting).load() if named else pickle.loads(data)
+    call = _Unpickler(data, buffers, setting).load() if named else pickle.loads(data, buffers=buffers)
     setting.share_key()  # the modules of the call may have imported multiprocessing
     return call
 
 
 class Runner:
-    """Runs pickled calls in one setting. Every method returns a response as JSON, whatever the callable does."""
+    """Runs pickled calls in one setting. Every method returns a response, whatever the callable does."""
 
     def __init__(self, setting: Setting | None = None) -> None:
         self.setting = setting or Setting()
 
-    def run(self, data: bytes, *, result: bool = True) -> dict[str, Any]:
+    def run(self, data: bytes, buffers: Sequence[memoryview] = (), *, result: bool = True) -> dict[str, Any]:
         """Read and run (function, arguments, named arguments). Without `result`, the return value is dropped."""
         try:
-            function, positional, named = _load(data, self.setting)
+            function, positional, named = _load(data, buffers, self.setting)
         except BaseException as error:  # an import can raise anything, even SystemExit
             return _unpicklable("the call cannot be read in the worker", error, ran=False)
         pid = os.getpid()
@@ -171,7 +193,8 @@ class Runner:
     def give(self, value: object) -> dict[str, Any]:
         """Return the response with this result."""
         try:
-            return {"value": pickle.dumps(value, PROTOCOL)}
+            data, outside = dump(value)
+            return {"value": data, "buffers": outside} if outside else {"value": data}
         except BaseException as error:  # a `__reduce__` can raise anything, even SystemExit
             return _unpicklable("the result cannot be pickled", error)
 
@@ -180,7 +203,8 @@ class Runner:
         trace = sys.exc_info()[2]  # not an attribute of the error, which may refuse to be asked
         told = _describe(error, trace.tb_next if trace else None)
         try:
-            return {"raised": pickle.dumps(error, PROTOCOL), "traceback": told}
+            data, outside = dump(error)
+            return {"raised": data, "buffers": outside, "traceback": told}
         except BaseException as problem:
             answer = _unpicklable(f"{_summary(error)}: this exception cannot be pickled", problem)
             return {**answer, "traceback": told}

@@ -41,7 +41,7 @@ from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios
 from poolproof.harness.compare.compare import PlannedRun, StartJob, compare, run_jobs
 from poolproof.harness.compare.comparison import Minimum
 from poolproof.harness.compare.coverage_run import CoverageRun, sources_of
-from poolproof.harness.explore.choosing import choose_runs
+from poolproof.harness.explore.choosing import EXPLORED, choose_runs
 from poolproof.harness.explore.found import Found
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.face import EXECUTE
@@ -52,8 +52,6 @@ from poolproof.harness.subjects.pools import find_pool
 from poolproof.reports import publish, view_with_extras, write_reports
 from poolproof.scenarios import DEFAULT_SUITE
 
-EXPLORED = {Profile.SMOKE: 4, Profile.QUICK: 25, Profile.FULL: 300}
-"""By profile: how many generated runs a comparison makes."""
 MOST_EXPLORED = 100_000
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool to be replaced: {POOL_HELP}.")]
