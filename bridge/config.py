@@ -15,6 +15,7 @@ from typing import Any, Self
 import msgspec
 
 from poolproof.bridge.errors import ConfigError
+from poolproof.bridge.redaction import redact_command, redact_text, redact_words
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
@@ -88,6 +89,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     preload: tuple[str, ...] = ()
     worker_cpus: tuple[int, ...] | None = None
     max_frame_bytes: int = 128 * 1024 * 1024
+    shared_memory_bytes: int = 256 * 1024 * 1024
     stderr_ring_bytes: int = 64 * 1024
     stderr_log_bytes: int = 16 * 1024 * 1024
     log_dir: str | None = None
@@ -118,6 +120,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         _whole("workers", self.workers, least=1, most=1024)
         _whole("overflow", self.overflow, least=0, most=1024)
         _whole("max_frame_bytes", self.max_frame_bytes, least=1024, most=2**32 - 1)  # an init ping fits
+        _whole("shared_memory_bytes", self.shared_memory_bytes, least=0, most=2**40)
         _whole("stderr_ring_bytes", self.stderr_ring_bytes, least=0, most=2**30)
         _whole("stderr_log_bytes", self.stderr_log_bytes, least=0, most=2**40)
         _whole("session_log_bytes", self.session_log_bytes, least=0, most=2**40)
@@ -154,10 +157,10 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         if not isinstance(self.lazy, bool):
             raise ConfigError(f"lazy {self.lazy!r}: must be True or False")
         if not isinstance(self.worker_command, str | tuple | list):
-            raise ConfigError(f"worker_command {self.worker_command!r}: must be a string or a sequence of words")
+            raise ConfigError(f"worker_command {self._told_command()}: must be a string or a sequence of words")
         words = self.command_words()
         if not words or not all(isinstance(word, str) and word and "\0" not in word for word in words):
-            raise ConfigError(f"worker_command {self.worker_command!r}: must have at least one word, and no empty word")
+            raise ConfigError(f"worker_command {self._told_command()}: must have at least one word, and no empty word")
         if not isinstance(self.zygote, bool):
             raise ConfigError(f"zygote {self.zygote!r}: must be True or False")
         if not isinstance(self.preload, tuple | list) or not all(_module_name(name) for name in self.preload):
@@ -165,7 +168,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.uses_zygote and words != DEFAULT_WORKER_COMMAND:
             option = f"preload {self.preload!r}" if self.preload else f"zygote {self.zygote!r}"
             raise ConfigError(
-                f"{option} with worker_command {self.worker_command!r}: a zygote forks the default worker only"
+                f"{option} with worker_command {self._told_command()}: a zygote forks the default worker only"
             )
         if self.worker_cpus is not None and not _processors(self.worker_cpus):
             raise ConfigError(
@@ -173,7 +176,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
             )
         if not isinstance(self.env, dict) or not all(_variable(k, v) for k, v in self.env.items()):
             raise ConfigError(
-                f"env {self.env!r}: names and values must be strings without NUL, and names must not contain '='"
+                f"env {_bad_variable(self.env)}: names and values must be strings without NUL, and names "
+                "must not contain '='"
             )
         if self.log_dir is not None and not (
             isinstance(self.log_dir, str) and self.log_dir and "\0" not in self.log_dir
@@ -195,7 +199,16 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return tuple(shlex.split(self.worker_command))
         except ValueError as error:
-            raise ConfigError(f"worker_command {self.worker_command!r}: {error}") from error
+            raise ConfigError(f"worker_command {self._told_command()}: {error}") from error
+
+    def _told_command(self) -> str:
+        # For an error: without the credentials in options such as --api-key.
+        command: object = self.worker_command
+        if isinstance(command, str):
+            return repr(redact_command(command))
+        if isinstance(command, tuple | list) and all(isinstance(word, str) for word in command):
+            return repr(type(command)(redact_words(command)))
+        return f"of the type {type(command).__name__}"
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
@@ -232,6 +245,15 @@ def _processors(numbers: object) -> bool:
     if not isinstance(numbers, tuple | list | set | frozenset | range) or not numbers:
         return False
     return all(isinstance(cpu, int) and not isinstance(cpu, bool) and 0 <= cpu < MOST_CPUS for cpu in numbers)
+
+
+def _bad_variable(env: object) -> str:
+    # Which variable is wrong; its value may be a credential.
+    if not isinstance(env, dict):
+        return f"of the type {type(env).__name__}"
+    name = next(name for name, value in env.items() if not _variable(name, value))
+    shown = repr(redact_text(name)) if isinstance(name, str) else f"of the type {type(name).__name__}"
+    return f"with the variable {shown} of a {type(env[name]).__name__}"
 
 
 def _variable(name: object, value: object) -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from poolproof.bridge.safe_text import printable
+
 
 class Sent(StrEnum):
     """Whether the request was sent to a worker before the call failed."""
@@ -38,9 +40,10 @@ class PoolError(Exception):
         self.stderr_tail = stderr_tail
 
     def __str__(self) -> str:
+        # A traceback shows this text on a terminal or in a log; `message` and `stderr_tail` have the worker's own text.
         if not self.stderr_tail:
-            return self.message
-        return f"{self.message}\nlast lines of the worker's stderr:\n{self.stderr_tail}"
+            return printable(self.message)
+        return printable(f"{self.message}\nlast lines of the worker's stderr:\n{self.stderr_tail}")
 
 
 class ConfigError(PoolError, ValueError):
@@ -82,7 +85,7 @@ class CheckoutTimeout(PoolError, TimeoutError):
         self.holders = holders
 
     def __str__(self) -> str:
-        return "\n".join((super().__str__(), *self.holders))
+        return "\n".join((super().__str__(), *map(printable, self.holders)))
 
 
 class CallTimeout(PoolError, TimeoutError):

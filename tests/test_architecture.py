@@ -56,7 +56,7 @@ ALLOWED = {
 }
 """What a pure module may import all the same: a type, or what is seeded."""
 PURE_PATHS = """
-    bridge/{config,errors,events,interface,lifecycle,redaction}
+    bridge/{config,errors,events,interface,lifecycle,redaction,safe_text}
     bridge/dspy/{adapter}
     bridge/telemetry/{aggregator}
     bridge/wire/{buffers,exchange,framing,messages,receiver,transport}

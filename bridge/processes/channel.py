@@ -21,10 +21,11 @@ from typing import Any
 from poolproof.bridge.clock import now_ns, remaining_s
 from poolproof.bridge.errors import CallTimeout, ProtocolError, Sent, StartFailed, WorkerCrashed
 from poolproof.bridge.processes.process import WorkerProcess
+from poolproof.bridge.processes.segment import Segment
 from poolproof.bridge.processes.stderr import StderrTail
 from poolproof.bridge.wire.exchange import receive, run, send
 from poolproof.bridge.wire.framing import HEADER_BYTES
-from poolproof.bridge.wire.messages import INIT_ID, Response, decode_response, encode_request
+from poolproof.bridge.wire.messages import INIT_ID, Memory, Response, decode_response, encode_request
 from poolproof.bridge.wire.receiver import Receiver
 from poolproof.bridge.wire.replies import ELSEWHERE, POKE
 from poolproof.bridge.wire.transport import Abilities, ReplyEnd, Transport
@@ -46,6 +47,7 @@ class Channel:
     """
 
     __slots__ = (
+        "_new_memory",
         "_read_poll",
         "_write_poll",
         "abandoned",
@@ -53,6 +55,7 @@ class Channel:
         "answer_fd",
         "dirty",
         "limit_bytes",
+        "memory",
         "overdue",
         "process",
         "put",
@@ -60,6 +63,7 @@ class Channel:
         "reply_pipe",
         "request_fd",
         "tail",
+        "wants_memory",
         "watched",
     )
 
@@ -85,6 +89,9 @@ class Channel:
         self.put = partial(os.write, process.stdin_fd)
         self.answer_fd = process.stdout_fd
         self.receiver = Receiver(limit_bytes=limit_bytes)
+        self.memory: Memory | None = None
+        self._new_memory: Segment | None = None
+        self.wants_memory = False
         # The pidfd reports a worker's death even while another process holds the other end of the worker's stdout.
         self._read_poll = select.poll()
         self._read_poll.register(process.stdout_fd, select.POLLIN)
@@ -141,6 +148,29 @@ class Channel:
     def close(self) -> None:
         """Close this process's descriptors of a reaped worker."""
         self.process.close()
+        for memory in (self.memory, self._new_memory):
+            if memory is not None:
+                memory.close()
+
+    def new_memory(self) -> tuple[int, int] | None:
+        """Create the memory to share, and return the process and the descriptor that have it; None if there is none."""
+        if not self.abilities.most_kept_bytes:
+            return None
+        try:
+            self._new_memory = Segment.create(most_kept_bytes=self.abilities.most_kept_bytes)
+        except OSError:
+            return None
+        return os.getpid(), self._new_memory.fd
+
+    def keep_memory(self, *, shared: bool) -> None:
+        """Use the new memory from now on, or never again, in the whole pool, if the worker cannot."""
+        memory, self._new_memory = self._new_memory, None
+        assert memory is not None, "it was created before"
+        if shared:
+            self.memory = memory
+        else:
+            self.abilities.most_kept_bytes = 0
+            memory.close()
 
     def describe_exit(self) -> str:
         """Describe how the worker ended."""

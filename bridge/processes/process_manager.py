@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import itertools
+import logging
 import os
 import secrets
 import threading
@@ -23,12 +24,14 @@ from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABL
 from poolproof.bridge.processes.output import Output
 from poolproof.bridge.processes.process import STDOUT_FD, WorkerProcess, kill_living
 from poolproof.bridge.processes.rundir import RunDir
-from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
+from poolproof.bridge.processes.stderr import StderrDrain, StderrLogs, StderrTail
 from poolproof.bridge.processes.zygote import Zygote, abandon_all
+from poolproof.bridge.safe_text import one_line
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
 from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE
 from poolproof.bridge.wire.transport import Abilities, Transport
 
+logger = logging.getLogger(__name__)
 _counter = itertools.count(1)
 _CREWS: weakref.WeakSet[ProcessManager] = weakref.WeakSet()
 
@@ -41,7 +44,9 @@ def unique_name(version: str) -> str:
 class ProcessManager:
     """Owns the pool's name, its run directory, the drain of its workers' stderr, and its zygote if it has one.
 
-    Raises PoolNameConflict if a living pool has the name. Worker ids are never reused.
+    A pool that was given no name also works where no run directory can be made: then `poolproof ps` does not list it,
+    and there are no logs and reply pipes. Raises PoolNameConflict if a living pool has the name. Worker ids are never
+    reused.
     """
 
     def __init__(self, config: PoolConfig, *, version: str) -> None:
@@ -63,22 +68,30 @@ class ProcessManager:
             self._env[TERM_VARIABLE] = "raise"
         if config.worker_output in ("forward", "log"):
             self._env[OUTPUT_VARIABLE] = str(STDOUT_FD) if self._forwards else "log"
-        self._run_dir = RunDir.claim(self.name, version=version)
+        self._run_dir = self._claim(version)
         self.reply_dir = ""
-        """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if workers do not support them."""
-        self.abilities = Abilities(takes_buffers=self._command == DEFAULT_WORKER_COMMAND)
+        """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if there can be none."""
+        self._env.pop(REPLY_DIR_VARIABLE, None)  # of a pool in whose worker this pool is
+        self.abilities = Abilities()
         if self._command == DEFAULT_WORKER_COMMAND:
-            self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.path.absolute())
+            most = config.workers + config.overflow
+            self.abilities = Abilities(takes_buffers=True, most_kept_bytes=config.shared_memory_bytes // most)
         self._output: Output | None = None
         try:
+            if self._run_dir is not None and self._command == DEFAULT_WORKER_COMMAND:
+                self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.make_reply_dir())
             if config.worker_output in ("forward", "log"):
                 self._output = Output(self.name, log=config.worker_output == "log")
             self._drain = StderrDrain(self.name)
         except BaseException:
             if self._output is not None:
                 self._output.close()
-            self._run_dir.release()
+            if self._run_dir is not None:
+                self._run_dir.release()
             raise
+        self._logs = None
+        if self._log_dir is None and self._run_dir is not None:
+            self._logs = StderrLogs(self._run_dir.fd)
         self.zygote: Zygote | None = None
         if config.uses_zygote:  # started early, so that it is warm when the first worker is needed
             self.zygote = Zygote(
@@ -88,9 +101,24 @@ class ProcessManager:
                 cpus=self._cpus,
                 share_stdout=self._forwards,
                 watch_stderr=lambda fd: self._watch_stderr(fd, "zygote"),
-                on_fork=self._run_dir.add_worker,
+                on_fork=self._add_worker,
             )
         _CREWS.add(self)
+
+    def _claim(self, version: str) -> RunDir | None:
+        # Nobody else can want a name that this process has just drawn, so such a pool also works without a directory:
+        # on a read-only file system, on a full disk, or where the directory is not safe.
+        try:
+            return RunDir.claim(self.name, version=version)
+        except ConfigError as error:
+            if self._config.name is not None:
+                raise
+            logger.warning("pool %s works without a run directory: %s", self.name, one_line(error))
+            return None
+
+    def _add_worker(self, pid: int) -> None:
+        if self._run_dir is not None:
+            self._run_dir.add_worker(pid)
 
     def next_id(self) -> int:
         """Return an unused worker id."""
@@ -109,16 +137,19 @@ class ProcessManager:
             process = WorkerProcess.spawn(
                 worker_id, self._command, self._env, cpus=self._cpus, share_stdout=self._forwards
             )
-            self._run_dir.add_worker(process.pid)
+            self._add_worker(process.pid)
         tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
         return Channel(process, tail, limit_bytes=self._config.max_frame_bytes, abilities=self.abilities)
 
     def _watch_stderr(self, fd: int, name: str) -> StderrTail:
-        dropped = self._config.worker_output == "drop"
+        log_path = None
+        if self._config.worker_output != "drop" and (self._log_dir is not None or self._logs is not None):
+            log_path = (self._log_dir or Path()) / f"{name}.stderr.log"
         tail = StderrTail(
             ring_bytes=self._config.stderr_ring_bytes,
-            log_path=None if dropped else (self._log_dir or self._run_dir.path) / f"{name}.stderr.log",
+            log_path=log_path,
             log_bytes=self._config.stderr_log_bytes,
+            logs=self._logs,
             show=None if self._output is None else partial(self._output.show, name),
         )
         self._drain.watch(fd, tail)
@@ -126,7 +157,7 @@ class ProcessManager:
 
     def bury(self, transport: Transport) -> None:
         """Close the parent's descriptors of a reaped worker, and drop its record. No thread may be using it."""
-        if transport.pid:  # otherwise it was never forked
+        if transport.pid and self._run_dir is not None:  # without a pid it was never forked
             self._run_dir.remove_worker(transport.pid)
         transport.close()
 
@@ -138,7 +169,8 @@ class ProcessManager:
         self._drain.close()
         if self._output is not None:
             self._output.close()
-        self._run_dir.release()
+        if self._run_dir is not None:
+            self._run_dir.release()
 
     def require_owner(self) -> None:
         """Raise PoolClosed in a forked child, whose copy of the pool owns nothing."""
@@ -150,7 +182,8 @@ class ProcessManager:
         # directory.
         if not self._disbanded and os.getpid() == self._owner_pid:
             kill_living()
-            self._run_dir.remove()
+            if self._run_dir is not None:
+                self._run_dir.remove()
 
     def _abandon_in_child(self) -> None:
         # Closes only this copy's descriptors; the parent's resources are not affected.
@@ -158,7 +191,6 @@ class ProcessManager:
         if not self._disbanded:
             self._disbanded = True  # a fork of this fork has nothing left to close
             self._drain.close_in_child()
-            self._run_dir.abandon_in_child()
 
 
 def _usable(log_dir: str | None) -> Path | None:

@@ -31,6 +31,7 @@ from poolproof.bridge.processes.descriptors import SOCKET_FD, Message, close_all
 from poolproof.bridge.processes.forked import ForkedWorker
 from poolproof.bridge.processes.process import NO_FORK, WorkerProcess
 from poolproof.bridge.processes.stderr import StderrTail
+from poolproof.bridge.safe_text import one_line
 
 COMMAND = module_command("poolproof.bridge.processes.zygote_main")
 REAP_PATIENCE_S = 0.25
@@ -295,7 +296,7 @@ class Zygote:
         when = "" if was_ready else " before it was ready"
         reason = failure or f"the zygote (pid {process.pid}) {process.describe_exit()}{when}"
         if not self._closing:
-            logger.warning("pool %r: %s", self._name, reason)
+            logger.warning("pool %r: %s", self._name, one_line(reason))
             if not failure:
                 reason = "\n".join(filter(None, (reason, tail.text(wait_s=TAIL_WAIT_S))))
         self._lose(reason, all_of_them=self._closing or not was_ready)

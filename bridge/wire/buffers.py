@@ -8,6 +8,9 @@ Pure. A payload with buffers begins with a zero byte, with which no JSON begins:
     buffers    each after zero bytes up to the next multiple of ALIGNMENT, counted from the payload's first byte
     1 byte     END
 
+Buffers of SMALLEST_SHARED_BYTES and more in all may lie in memory that both sides share instead (`bridge.processes.
+segment`): then the field `shared` is true, and the payload ends after its JSON.
+
 The place of a buffer is a path of keys and indexes below the message's `args` or `result`, which has null there.
 
 Nothing changes on the way: a value that would arrive as another is refused. So dictionaries have string keys, and there
@@ -16,6 +19,7 @@ are no tuples, no sets, and no objects that JSON does not have.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from math import isfinite
 from struct import Struct
 from typing import Any, Literal, TypeAlias
@@ -32,7 +36,10 @@ SCALARS = frozenset({str, int, float, bool, type(None)})
 """Types that JSON carries unchanged."""
 BYTES_LIKE = (bytes, bytearray, memoryview)
 Path: TypeAlias = tuple[str | int, ...]
-Found: TypeAlias = list[tuple[Path, bytes | bytearray | memoryview]]
+Part: TypeAlias = bytes | bytearray | memoryview
+Found: TypeAlias = list[tuple[Path, Part]]
+SMALLEST_SHARED_BYTES = 256 * 1024
+"""From this size on, buffers go through shared memory if there is some."""
 _size_at = Struct(">I").unpack_from
 _put_size = Struct(">I").pack_into
 
@@ -149,11 +156,16 @@ def describe(found: Found) -> list[Buffer]:
     return [Buffer(list(path), type(part).__name__, len(part)) for path, part in found]  # type: ignore[arg-type]
 
 
-def append(frame: bytearray, start: int, found: Found) -> None:
+def total_bytes(found: Found) -> int:
+    """Return the size of these parts in all."""
+    return sum(len(part) for _, part in found)
+
+
+def append(frame: bytearray, start: int, parts: Iterable[Part]) -> None:
     """Complete a payload that begins at `start` of `frame` with room for its prefix, and has only its JSON yet."""
     frame[start : start + PREFIX_BYTES] = bytes(PREFIX_BYTES)
     _put_size(frame, start + 4, len(frame) - start - PREFIX_BYTES)
-    for _, part in found:
+    for part in parts:
         frame += bytes(-(len(frame) - start) % ALIGNMENT)
         frame += part
     frame += END
@@ -173,29 +185,37 @@ def json_of(payload: bytes | bytearray) -> memoryview:
     raise ProtocolError(f"a payload of {len(payload)} bytes is no JSON, and no JSON with buffers")
 
 
-def attach(root: Any, buffers: list[Buffer], payload: bytes | bytearray) -> Any:  # noqa: ANN401
-    """Put each buffer of the payload at its place below `root`, and return that. Raises ProtocolError.
+def read_parts(buffers: Sequence[Buffer], payload: bytes | bytearray) -> list[Any]:
+    """Return the buffers of a payload. A memoryview is a part of the payload itself, and writable.
 
-    A memoryview is a part of the payload itself, and writable.
+    Raises ProtocolError.
     """
     if any(buffer.type == "memoryview" for buffer in buffers) and isinstance(payload, bytes):
         payload = bytearray(payload)
     view = memoryview(payload)
     at = PREFIX_BYTES + len(json_of(payload))
+    found = []
     for buffer in buffers:
         at += -at % ALIGNMENT
         end = at + buffer.size
         if buffer.size < 0 or end >= len(payload):
             raise ProtocolError(f"a buffer of {buffer.size} bytes at {at} is beyond its payload of {len(payload)}")
-        part = view[at:end]
-        root = _put(root, buffer.at, _AS[buffer.type](part))
+        found.append(AS_TYPE[buffer.type](view[at:end]))
         at = end
     if at + len(END) != len(payload):
         raise ProtocolError(f"{len(payload) - at - len(END)} bytes of a payload belong to no buffer")
+    return found
+
+
+def attach(root: Any, buffers: Sequence[Buffer], parts: Sequence[Any]) -> Any:  # noqa: ANN401
+    """Put each part at its buffer's place below `root`, and return that. Raises ProtocolError."""
+    for buffer, part in zip(buffers, parts, strict=True):
+        root = _put(root, buffer.at, part)
     return root
 
 
-_AS: dict[str, Any] = {"bytes": bytes, "bytearray": bytearray, "memoryview": lambda part: part}
+AS_TYPE: dict[str, Callable[[Any], Any]] = {"bytes": bytes, "bytearray": bytearray, "memoryview": memoryview}
+"""How a buffer becomes a value of its type. A memoryview is no copy."""
 
 
 def _put(root: Any, path: list[str | int], value: Any) -> Any:  # noqa: ANN401

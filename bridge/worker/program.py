@@ -19,13 +19,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from struct import Struct
 from types import FrameType
+from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from poolproof.bridge.errors import ProtocolError, SoftTimeout
 from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, adopt
+from poolproof.bridge.processes.segment import Segment
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
 from poolproof.bridge.wire.messages import (
+    ATTACH,
     INIT_ID,
     Request,
     decode_request,
@@ -68,6 +71,8 @@ class Wire:
         self._most_bytes = limit_bytes + REPLY_TO_BYTES if reply_dir else limit_bytes
         self.unread = 0
         """If above 0: the maximum size of a response that no client reads before this process ends."""
+        self.memory: Segment | None = None
+        """What is shared with the pool, for large buffers."""
         self._held = b""
         self._owner_pid = os.getpid()
 
@@ -187,7 +192,7 @@ def serve(wire: Wire, context: Context, journal: Journal) -> int:
         if payload is None:
             return 0
         try:
-            request = decode_request(payload)
+            request = decode_request(payload, wire.memory)
         except ProtocolError as error:
             context.error_count += 1
             _turn_to(_salvage_reply_to(payload), wire, context)
@@ -198,10 +203,22 @@ def serve(wire: Wire, context: Context, journal: Journal) -> int:
         first, watched = not watched, True
         if first and request.id != INIT_ID:
             wire.watch()
+        if request.id == INIT_ID and request.command == ATTACH:
+            wire.write(_attach(wire, request.args))
+            continue
         _answer(wire, context, journal, request)
         if first and request.id == INIT_ID:  # the pool waits for the init ping, and starting a thread is slower
             wire.watch()
     return 0
+
+
+def _attach(wire: Wire, args: dict[str, Any]) -> bytes | bytearray:
+    # Opens the memory that the pool offers. If that is not possible, both go on without.
+    try:
+        wire.memory = Segment.open(int(args["pid"]), int(args["fd"]))
+    except OSError as error:
+        return encode_failure(INIT_ID, f"the pool's memory cannot be opened: {error.strerror}")
+    return encode_success(INIT_ID, True)
 
 
 def _turn_to(number: int | UnsetType, wire: Wire, context: Context) -> None:
@@ -229,7 +246,7 @@ def _answer(wire: Wire, context: Context, journal: Journal, request: Request) ->
         elif type(result) not in PLAIN and isinstance(result, Iterator):
             response = _stream(wire, request, result)
         else:
-            response = encode_success(request.id, result)
+            response = encode_success(request.id, result, wire.memory if request.inline is UNSET else None)
         ok = True
     except HandlerError as error:
         response = encode_failure(request.id, str(error))

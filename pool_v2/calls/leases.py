@@ -214,7 +214,12 @@ class Leases:
         runtime = self._runtime
         deadline = min(runtime.clock.deadline_ns(runtime.limit_s(timeout_s)), lease.deadline_ns)
         frame = encode_request(
-            number, command, args, limit_bytes=runtime.limit_bytes, takes_buffers=runtime.abilities.takes_buffers
+            number,
+            command,
+            args,
+            limit_bytes=runtime.limit_bytes,
+            takes_buffers=runtime.abilities.takes_buffers,
+            share=runtime.abilities.most_kept_bytes > 0,
         )
         worker, early, dropped = None, False, False
         try:  # the `try` begins before `busy` is set, because an interrupt may come between any two steps

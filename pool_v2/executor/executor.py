@@ -41,7 +41,7 @@ from poolproof.pool_v2.executor.dispatch import Dispatch
 from poolproof.pool_v2.pool import PoolV2
 
 MAX_FRAME_BYTES = 2**30
-"""The frame limit for a call or a result, in bytes. A pickle takes 4/3 of its size on the wire."""
+"""The frame limit for a call or a result, in bytes."""
 MOST_WORKERS = 1024
 FIRST_REQUESTS = 2
 """The extra requests of a worker's first call: the refused request and the initialization."""

@@ -396,6 +396,11 @@ class Runtime:
                 workers=workers,
                 waiting=coordinator.waiting,
                 sessions=len(coordinator.sessions),
+                shared_memory_bytes=sum(
+                    worker.transport.memory.size
+                    for worker in coordinator.workers.values()
+                    if worker.reachable and worker.transport.memory is not None
+                ),
                 statistics=Statistics(
                     submitted=sum(outcomes.values()) + in_flight, in_flight=in_flight, outcomes=outcomes
                 ),

@@ -16,7 +16,7 @@ import pytest
 
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.process import WorkerProcess
-from poolproof.bridge.processes.procfs import start_ticks
+from poolproof.bridge.processes.procfs import pid_space, start_ticks
 from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
 from poolproof.bridge.wire.buffers import has_buffers
 from poolproof.bridge.wire.framing import HEADER_BYTES, MAX_WIRE_BYTES, encode_frame
@@ -287,15 +287,20 @@ def orphan() -> Iterator[Callable[[], tuple[int, int]]]:
 def dead_pool(runtime_dir: Path, dead_process: tuple[int, int]) -> Callable[..., Path]:
     """Make the run directory of a pool whose owner is gone, with the given lines about its workers."""
 
-    def make(name: str, workers: str = "", *, lock: bool = True, manifest: bytes | None = None) -> Path:
+    def make(name: str, workers: str = "", *, manifest: bytes | None = None) -> Path:
         path = runtime_dir / "pools" / name
         path.mkdir(parents=True)
         pid, ticks = dead_process
-        record = {"name": name, "version": "v9", "pid": pid, "start_ticks": ticks, "created_at": "2020-01-01"}
+        record = {
+            "name": name,
+            "version": "v9",
+            "pid": pid,
+            "start_ticks": ticks,
+            "created_at": "2020-01-01",
+            "pid_space": pid_space(),
+        }
         (path / "manifest.json").write_bytes(msgspec.json.encode(record) if manifest is None else manifest)
         (path / "workers").write_text(workers)
-        if lock:
-            (path / "lock").touch()
         return path
 
     return make
