@@ -130,6 +130,36 @@ class _HandOver:
         return fd
 
 
+def request_of_each(function: Callable[..., Any], calls: list[tuple[Any, ...]], limit_s: float) -> dict[str, Any]:
+    """The arguments of CALL for several calls of one function, in one process, for about `limit_s` seconds.
+
+    Raises NotPicklable.
+    """
+    try:
+        data, outside = dump((function, calls))
+    except BaseException as error:
+        raise NotPicklable(f"{name_of(function)}: the calls cannot be pickled: {_why(error)}") from error
+    return {"call": data, "buffers": outside, "needs_initialize": True, "each_s": limit_s}
+
+
+def unpack_each(answer: Any, function: object) -> list[tuple[Any, BaseException | None]] | None:  # noqa: ANN401
+    """Decode a worker's answers to the first of several calls, as `unpack` does; None if no call was run."""
+    match answer:
+        case {"values": bytes(data), "sizes": list(sizes)}:
+            found, at = [], 0
+            what = f"{name_of(function)}: the result"
+            with memoryview(data) as view:
+                for size in sizes:
+                    found.append(_read(view[at : at + size], (), what, None))
+                    at += size
+            return found
+        case {"each": list(answers)}:
+            return [unpack(one, function) for one in answers]
+        case {"unpicklable": _, "ran": False}:
+            return None
+    return [unpack(answer, function)]
+
+
 def is_uninitialized(answer: object) -> bool:
     """Return whether the worker asks to be initialized first; then it has not run the call."""
     return isinstance(answer, dict) and "uninitialized" in answer
@@ -165,7 +195,9 @@ def as_broken(error: BaseException) -> BaseException:
     return told
 
 
-def _read(data: bytes, buffers: Iterable[memoryview], what: str, trace: str | None) -> tuple[Any, BaseException | None]:
+def _read(
+    data: bytes | memoryview, buffers: Iterable[memoryview], what: str, trace: str | None
+) -> tuple[Any, BaseException | None]:
     try:
         return pickle.loads(data, buffers=buffers), None
     except BaseException as error:  # a `__setstate__` can raise anything; no interrupt can reach this thread
