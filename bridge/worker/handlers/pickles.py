@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 MAIN = "__main__"
 ALIAS = "__mp_main__"
 PROTOCOL = 5
+_MULTIPROCESSING = "multiprocessing.process"
 SMALLEST_OUTSIDE_BYTES = 1024
 """From this size on, a buffer of a pickled object (an array's memory) is sent beside the pickle, without a copy."""
 Pickled: TypeAlias = tuple[bytes, list[memoryview]]
@@ -43,9 +44,6 @@ def dump(value: object) -> Pickled:
         return False
 
     return pickle.dumps(value, PROTOCOL, buffer_callback=keep_inside), outside
-
-
-_MULTIPROCESSING = "multiprocessing.process"
 
 
 class Setting:
