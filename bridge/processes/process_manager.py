@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import secrets
+import sys
 import threading
 import weakref
 from collections.abc import Collection
@@ -18,7 +19,7 @@ from pathlib import Path
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.interpreter import environment
+from poolproof.bridge.processes.interpreter import environment, variables, with_flags
 from poolproof.bridge.processes.process import WorkerProcess, kill_living
 from poolproof.bridge.processes.rundir import RunDir
 from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
@@ -39,7 +40,8 @@ def unique_name(version: str) -> str:
 class ProcessManager:
     """Owns the pool's name, its run directory, the drain of its workers' stderr, and its zygote if it has one.
 
-    Raises PoolNameConflict if a living pool has the name. Worker ids are never reused.
+    Raises PoolNameConflict if a living pool has the name, and ConfigError if this program cannot start the default
+    worker. Worker ids are never reused.
     """
 
     def __init__(self, config: PoolConfig, *, version: str) -> None:
@@ -49,16 +51,17 @@ class ProcessManager:
         self.in_child = False
         self._disbanded = False
         self._ids = itertools.count(1)
-        env = os.environ | config.env
-        self._env = env | environment(env) | {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes)}
+        self._own_env = {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes)}
         self._command = config.command_words()
+        if self._command == DEFAULT_WORKER_COMMAND:
+            _require_interpreter()
         self._log_dir = _usable(config.log_dir)
         self._cpus = _usable_cpus(config.worker_cpus)
         self._run_dir = RunDir.claim(self.name, version=version)
         self.reply_dir = ""
         """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if workers do not support them."""
         if self._command == DEFAULT_WORKER_COMMAND:
-            self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.path.absolute())
+            self.reply_dir = self._own_env[REPLY_DIR_VARIABLE] = str(self._run_dir.path.absolute())
         try:
             self._drain = StderrDrain(self.name)
         except BaseException:
@@ -68,7 +71,7 @@ class ProcessManager:
         if config.uses_zygote:  # started early, so that it is warm when the first worker is needed
             self.zygote = Zygote(
                 self.name,
-                self._env,
+                self._environment(),
                 tuple(config.preload),
                 cpus=self._cpus,
                 watch_stderr=lambda fd: self._watch_stderr(fd, "zygote"),
@@ -88,12 +91,18 @@ class ProcessManager:
         """
         process: WorkerProcess
         if self.zygote is not None:
-            process = self.zygote.spawn(worker_id)
+            process = self.zygote.spawn(worker_id, self._environment())
         else:
-            process = WorkerProcess.spawn(worker_id, self._command, self._env, cpus=self._cpus)
+            command = with_flags(self._command)
+            process = WorkerProcess.spawn(worker_id, command, self._environment(), cpus=self._cpus)
             self._run_dir.add_worker(process.pid)
         tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
         return Channel(process, tail, limit_bytes=self._config.max_frame_bytes)
+
+    def _environment(self) -> dict[str, str]:
+        # Read for each start, so that a worker has the variables and the path that its pool's process has then.
+        env = variables() | self._config.env
+        return env | environment(env) | self._own_env
 
     def _watch_stderr(self, fd: int, name: str) -> StderrTail:
         tail = StderrTail(
@@ -137,6 +146,16 @@ class ProcessManager:
             self._disbanded = True  # a fork of this fork has nothing left to close
             self._drain.close_in_child()
             self._run_dir.abandon_in_child()
+
+
+def _require_interpreter() -> None:
+    # A frozen application would start itself again for each worker.
+    if getattr(sys, "frozen", False) or not sys.executable:
+        what = "this application is frozen" if sys.executable else "this program has no Python interpreter"
+        raise ConfigError(
+            f"worker_command {' '.join(DEFAULT_WORKER_COMMAND)!r}: {what}, so {sys.executable!r} cannot run the "
+            "default worker; set worker_command to a command that runs `python -P -m poolproof.bridge.worker.program`"
+        )
 
 
 def _usable(log_dir: str | None) -> Path | None:

@@ -29,6 +29,7 @@ from poolproof.bridge.config import module_command
 from poolproof.bridge.errors import StartFailed
 from poolproof.bridge.processes.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
 from poolproof.bridge.processes.forked import ForkedWorker
+from poolproof.bridge.processes.interpreter import with_flags
 from poolproof.bridge.processes.process import NO_FORK, WorkerProcess
 from poolproof.bridge.processes.stderr import StderrTail
 
@@ -203,7 +204,7 @@ class Zygote:
             except OSError as error:
                 raise StartFailed(f"the zygote cannot be started: {error.strerror}") from error
             try:
-                words = (*COMMAND, *self._preload)
+                words = (*with_flags(COMMAND), *self._preload)
                 process = WorkerProcess.spawn(0, words, self._env, also={SOCKET_FD: high}, cpus=self._cpus)
             except StartFailed:
                 ours.close()
