@@ -106,7 +106,9 @@ class Manager:
         try:
             worker = self._pick(session)
         except StartFailed as error:
-            raise WorkerCrashed(error.message, worker_id=error.worker_id, stderr_tail=error.stderr_tail) from error
+            raise WorkerCrashed(
+                error.message, worker_id=error.worker_id, stderr_tail=error.stderr_tail, ended=error.ended
+            ) from error
         if session is not None:
             session.worker_id = worker.worker_id
         pid = worker.channel.process.pid

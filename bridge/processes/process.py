@@ -18,10 +18,12 @@ import signal
 import threading
 from collections.abc import Collection, Mapping, Sequence
 
-from poolproof.bridge.errors import StartFailed
+from poolproof.bridge.errors import UNKNOWN_END, End, StartFailed
+from poolproof.bridge.machine.cgroups import oom_kills
 
 LIFELINE_FD = 9
 _FIRST_FREE_FD = 10
+LONGEST_REAP_S = 1.0
 _LIVING: set[WorkerProcess] = set()
 NO_FORK = threading.RLock()
 """Held while descriptors are open that `_LIVING` does not list yet. A fork waits for it, so its child can close all."""
@@ -39,7 +41,9 @@ class WorkerProcess:
         "_closed",
         "_lifeline_fd",
         "_lock",
+        "_oom_kills",
         "exit_status",
+        "killed",
         "pid",
         "pidfd",
         "reaped",
@@ -67,7 +71,10 @@ class WorkerProcess:
         self.stderr_fd = stderr_fd
         self.pidfd = os.pidfd_open(pid) if pidfd is None else pidfd
         self.reaped = False
+        self.killed = False
+        """Whether this process was alive when its pool killed it."""
         self.exit_status: int | None = None
+        self._oom_kills = oom_kills()
         self._lifeline_fd = lifeline_fd
         self._lock = threading.Lock()
         self._closed = False
@@ -149,8 +156,14 @@ class WorkerProcess:
         """Send SIGKILL to the worker's process group now. No effect once the worker is reaped."""
         with self._lock:
             if not self.reaped:
+                self.killed = self.killed or not self.exited()
                 self._kill_group()
                 self._kill_leader()
+
+    @property
+    def forking(self) -> bool:
+        """Whether another process was asked a moment ago to fork this one, so its pid is about to be known."""
+        return False
 
     def end_input(self) -> None:
         """Close the worker's stdin, which asks the worker to exit. Call it only while no thread writes."""
@@ -167,8 +180,11 @@ class WorkerProcess:
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(timeout_s * 1000))
 
-    def reap(self) -> bool:
-        """Collect the exit status if the process has ended, and kill the rest of its group. True once reaped."""
+    def reap(self, wait_s: float = LONGEST_REAP_S) -> bool:
+        """Collect the exit status if the process has ended, and kill the rest of its group. True once reaped.
+
+        Waits at most `wait_s` seconds, where another process has to tell the status.
+        """
         with self._lock:
             if self.reaped:
                 return True
@@ -176,7 +192,8 @@ class WorkerProcess:
                 return False
             # The dead leader still holds its pid, so this signal can only reach the worker's own children.
             self._kill_group()
-            self.exit_status = self._collect()
+            if not self._collect(wait_s):
+                return False
             self.reaped = True
             _LIVING.discard(self)
             return True
@@ -188,6 +205,17 @@ class WorkerProcess:
                 return
             self._closed = True
             self._release()
+
+    def end(self) -> End:
+        """Return how the process ended by itself; unknown if it is not reaped, or if its pool has killed it."""
+        status = self.exit_status
+        if not self.reaped or status is None or self.killed:
+            return UNKNOWN_END
+        if status >= 0:
+            return End(self.describe_exit(), exit_status=status)
+        starved = -status == signal.SIGKILL and oom_kills() > self._oom_kills
+        told = "was killed by the kernel's out-of-memory killer (SIGKILL)" if starved else self.describe_exit()
+        return End(told, signal=-status, out_of_memory=starved)
 
     def describe_exit(self) -> str:
         """Describe how the process ended."""
@@ -217,12 +245,11 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # the worker may have left its group
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
-    def _collect(self) -> int | None:
-        try:
+    def _collect(self, wait_s: float) -> bool:
+        with contextlib.suppress(ChildProcessError):  # other code in this program waits for any child
             _, status = os.waitpid(self.pid, 0)
-        except ChildProcessError:  # other code in this program waits for any child
-            return None
-        return os.waitstatus_to_exitcode(status)
+            self.exit_status = os.waitstatus_to_exitcode(status)
+        return True
 
     def _release(self) -> None:
         for fd in (self.stdin_fd, self.stdout_fd, self.pidfd, self._lifeline_fd):

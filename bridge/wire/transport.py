@@ -10,17 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from poolproof.bridge.errors import PoolError, Sent, StartFailed
+from poolproof.bridge.errors import End, PoolError, Sent, StartFailed
 from poolproof.bridge.wire.receiver import Receiver
 
 
 class Start(Protocol):
-    """The init ping of one starting worker, in steps that never block."""
+    """The init ping of one starting worker, in steps that never block.
+
+    `done`: the worker has responded. `cut`: its stream has ended; it is probably about to exit.
+    """
 
     done: bool
+    cut: bool
 
     def begin(self) -> None:
-        """Send the init ping. Raises StartFailed."""
+        """Send the init ping. If the worker is gone, `cut` becomes true, or StartFailed is raised."""
         ...
 
     def advance(self) -> bool:
@@ -28,7 +32,7 @@ class Start(Protocol):
         ...
 
     def failed(self, what: str) -> StartFailed:
-        """End the worker and return the error that says why it did not start."""
+        """End the worker and return the error that says why it did not start. Never waits."""
         ...
 
 
@@ -66,6 +70,11 @@ class Transport(Protocol):
     @property
     def pid(self) -> int:
         """The worker's process id, or 0 as long as it has none."""
+        ...
+
+    @property
+    def forking(self) -> bool:
+        """Whether the pid is about to be known: a zygote was asked for the worker a moment ago."""
         ...
 
     @property
@@ -118,15 +127,23 @@ class Transport(Protocol):
         """Write all bytes of `left`; `sent` says what was sent before. Raises CallTimeout or WorkerCrashed."""
         ...
 
-    def crashed(self, what: str, *, sent: Sent = Sent.YES, wait_s: float = 0.0) -> PoolError:
+    def crashed(self, what: str, *, sent: Sent = Sent.YES, wait_s: float = 0.0, gone: bool = False) -> PoolError:
         """Kill the worker and return the error that says what it did; CallTimeout if it was cut off.
 
-        Waits at most `wait_s` seconds for the end of the worker's stderr.
+        Waits at most `wait_s` seconds for the end of the worker's stderr, and for its own end if it seems `gone`.
         """
         ...
 
     def unanswered(self, sent: Sent) -> PoolError:
         """Return the error at the deadline: CallTimeout, or WorkerCrashed if the worker has ended."""
+        ...
+
+    def await_end(self, wait_s: float) -> bool:
+        """Wait at most `wait_s` seconds until the worker has ended and is reaped. Returns whether that is so."""
+        ...
+
+    def end(self) -> End:
+        """Return how the worker ended by itself, as far as that is known."""
         ...
 
     def await_last_words(self, wait_s: float) -> bool:
@@ -154,7 +171,7 @@ class Transport(Protocol):
         ...
 
     def reap(self) -> bool:
-        """Reap a worker that has ended. Returns True once that is done."""
+        """Reap a worker that has ended. Returns True once that is done; never waits."""
         ...
 
     def close(self) -> None:
