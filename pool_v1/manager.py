@@ -76,7 +76,11 @@ class Manager:
         self._ending = threading.Lock()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=f"{self.process_manager.name}-manager", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self.process_manager.disband()
+            raise
 
     def emit(self, kind: EventKind, **fields: Any) -> None:  # noqa: ANN401 - Event's own fields
         """Send an event to the observer, if there is one. Exceptions of the observer are logged and dropped."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import resource
 import select
 import signal
 import threading
@@ -89,19 +90,27 @@ class WorkerProcess:
         *,
         also: Mapping[int, int] | None = None,
         cpus: Collection[int] = (),
+        memory_bytes: int | None = None,
     ) -> WorkerProcess:
         """Start `command`, in which `{worker_id}` is replaced. Raises StartFailed if it cannot be executed.
 
         `also` maps descriptor numbers below 10 in the child to descriptors of this process from 10 on. `cpus` are the
-        processors that the worker and its children may run on; if empty, those of this thread.
+        processors that the worker and its children may run on; if empty, those of this thread. `memory_bytes` limits
+        the private memory of each of them.
         """
         words = [word.replace("{worker_id}", str(worker_id)) for word in command]
         with NO_FORK:
-            return cls._spawn(worker_id, words, env, also or {}, cpus)
+            return cls._spawn(worker_id, words, env, also or {}, cpus, memory_bytes)
 
     @classmethod
     def _spawn(
-        cls, worker_id: int, words: list[str], env: Mapping[str, str], also: Mapping[int, int], cpus: Collection[int]
+        cls,
+        worker_id: int,
+        words: list[str],
+        env: Mapping[str, str],
+        also: Mapping[int, int],
+        cpus: Collection[int],
+        memory_bytes: int | None,
     ) -> WorkerProcess:
         pipes: list[int] = []
         pid = 0
@@ -128,6 +137,7 @@ class WorkerProcess:
             tie(lifeline_read, pid)
             if cpus:
                 os.sched_setaffinity(pid, cpus)  # the pid is valid until the process is reaped
+            limit_memory(pid, memory_bytes)
             os.set_blocking(stdin_write, False)
             process = cls(
                 worker_id,
@@ -256,6 +266,12 @@ class WorkerProcess:
             if fd >= 0:
                 os.close(fd)
         self.stdin_fd = -1
+
+
+def limit_memory(pid: int, most_bytes: int | None) -> None:
+    """Limit the private memory of this process, and of those that it starts from now on."""
+    if most_bytes is not None:
+        resource.prlimit(pid, resource.RLIMIT_DATA, (most_bytes, most_bytes))
 
 
 def kill_living() -> None:

@@ -16,11 +16,11 @@ import weakref
 from collections.abc import Collection
 from pathlib import Path
 
-from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, THREAD_VARIABLES, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.interpreter import environment, variables, with_flags
-from poolproof.bridge.processes.process import WorkerProcess, kill_living
+from poolproof.bridge.processes.process import WorkerProcess, kill_living, limit_memory
 from poolproof.bridge.processes.rundir import RunDir
 from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
 from poolproof.bridge.processes.zygote import Zygote, abandon_all
@@ -62,21 +62,21 @@ class ProcessManager:
         """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if workers do not support them."""
         if self._command == DEFAULT_WORKER_COMMAND:
             self.reply_dir = self._own_env[REPLY_DIR_VARIABLE] = str(self._run_dir.path.absolute())
-        try:
-            self._drain = StderrDrain(self.name)
-        except BaseException:
-            self._run_dir.release()
-            raise
         self.zygote: Zygote | None = None
-        if config.uses_zygote:  # started early, so that it is warm when the first worker is needed
-            self.zygote = Zygote(
-                self.name,
-                self._environment(),
-                tuple(config.preload),
-                cpus=self._cpus,
-                watch_stderr=lambda fd: self._watch_stderr(fd, "zygote"),
-                on_fork=self._run_dir.add_worker,
-            )
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._run_dir.release)
+            self._drain = StderrDrain(self.name)
+            opened.callback(self._drain.close)
+            if config.uses_zygote:  # started early, so that it is warm when the first worker is needed
+                self.zygote = Zygote(
+                    self.name,
+                    self._environment(),
+                    tuple(config.preload),
+                    cpus=self._cpus,
+                    watch_stderr=lambda fd: self._watch_stderr(fd, "zygote"),
+                    on_fork=self._on_fork,
+                )
+            opened.pop_all()
         _CREWS.add(self)
 
     def next_id(self) -> int:
@@ -94,14 +94,23 @@ class ProcessManager:
             process = self.zygote.spawn(worker_id, self._environment())
         else:
             command = with_flags(self._command)
-            process = WorkerProcess.spawn(worker_id, command, self._environment(), cpus=self._cpus)
+            process = WorkerProcess.spawn(
+                worker_id, command, self._environment(), cpus=self._cpus, memory_bytes=self._config.hard_memory_bytes
+            )
             self._run_dir.add_worker(process.pid)
         tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
         return Channel(process, tail, limit_bytes=self._config.max_frame_bytes)
 
+    def _on_fork(self, pid: int) -> None:
+        self._run_dir.add_worker(pid)
+        with contextlib.suppress(ProcessLookupError):
+            limit_memory(pid, self._config.hard_memory_bytes)
+
     def _environment(self) -> dict[str, str]:
         # Read for each start, so that a worker has the variables and the path that its pool's process has then.
-        env = variables() | self._config.env
+        count = self._config.threads_per_worker
+        threads = {} if count is None else dict.fromkeys(THREAD_VARIABLES, str(count))
+        env = threads | variables() | self._config.env
         return env | environment(env) | self._own_env
 
     def _watch_stderr(self, fd: int, name: str) -> StderrTail:

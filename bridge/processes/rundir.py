@@ -114,14 +114,20 @@ class RunDir:
                             f"the pool name {name!r} is taken: {whom} owns a pool of this name and is alive"
                         )
                 elif _is_new(path):
-                    _write_manifest(path, name, version)
-                    return cls(path, lock_fd)
+                    try:
+                        _write_manifest(path, name, version)
+                        return cls(path, lock_fd)
+                    except OSError:
+                        doomed += _set_aside(path, _read_manifest(path))
+                        raise
                 doomed += _set_aside(path, manifest)
                 if lock_fd is not None:
                     os.close(lock_fd)
                     lock_fd = None
         except OSError as error:
             if lock_fd is not None:
+                if not any((path / name).exists() for name in ("manifest.json", "workers")):
+                    _remove(path)  # this call has made it
                 os.close(lock_fd)
             raise ConfigError(f"cannot use {path} as a run directory: {error.strerror}") from error
         finally:
@@ -152,7 +158,7 @@ class RunDir:
         """Remove the directory; the descriptors stay open for threads that may still use them."""
         with contextlib.suppress(OSError):
             for old in _set_aside(self.path, _read_manifest(self.path)):
-                shutil.rmtree(old, ignore_errors=True)
+                _remove(old)
 
     def abandon_in_child(self) -> None:
         """Close this copy's descriptors in a forked child; the parent keeps the name."""
@@ -208,8 +214,18 @@ def _set_aside(path: Path, manifest: Manifest | None) -> list[Path]:
 
 def _clear(path: Path) -> tuple[int, ...]:
     killed = kill_groups(_recorded_workers(path), timeout_s=REAP_TIMEOUT_S)
-    shutil.rmtree(path, ignore_errors=True)
+    _remove(path)
     return killed
+
+
+def _remove(path: Path) -> None:
+    # Also where no descriptor is left, which listing a directory would need.
+    with contextlib.suppress(OSError):
+        for name in ("lock", "workers", "manifest.json", f".manifest.{os.getpid()}"):
+            (path / name).unlink(missing_ok=True)
+        path.rmdir()
+        return
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_manifest(path: Path, name: str, version: str) -> None:
@@ -256,7 +272,11 @@ def _lock(path: Path, *, create: bool) -> int | None:
             if create:
                 path.mkdir(mode=0o700, exist_ok=True)
             fd = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
-        except (FileNotFoundError, FileExistsError):
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError | FileExistsError):
+                with contextlib.suppress(OSError):
+                    path.rmdir()  # only if nobody has put a lock into it
+                raise
             # The former owner may have removed it between two of these steps.
             if not create:
                 return None

@@ -10,7 +10,6 @@ timeout.
 
 from __future__ import annotations
 
-import os
 import time
 import weakref
 from collections import deque
@@ -24,6 +23,7 @@ import msgspec
 
 from poolproof.bridge import ConfigError, Observer, PoolConfig
 from poolproof.bridge.config import duration
+from poolproof.bridge.machine.processors import usable_processors
 from poolproof.bridge.worker.handlers.callables import run_chunk
 from poolproof.bridge.worker.handlers.pickles import Setting
 from poolproof.pool_v2.executor.callables import (
@@ -57,7 +57,8 @@ __all__ = [
 
 
 class PoolExecutor(Executor):
-    """Runs callables in at most `max_workers` processes (default: the number of processors), which start on demand.
+    """Runs callables in at most `max_workers` processes (default: the number of processors that this
+    program may use, by its affinity and its control groups), which start on demand.
 
     `initializer(*initargs)` runs once in each worker before its first call, also in a worker that replaces another.
     `max_tasks_per_child` is the maximum number of calls per worker. `timeout_s` limits the run time of every call in
@@ -91,7 +92,12 @@ class PoolExecutor(Executor):
         self._timeout_s = config.call_timeout_s if timeout_s is None else duration("timeout_s", timeout_s)
         self._origin = self
         packed = None if initializer is None else pack(initializer, initargs, {})
-        self._dispatch = Dispatch(PoolV2(config, observer=observer), config, initializer=packed)
+        pool = PoolV2(config, observer=observer)
+        try:
+            self._dispatch = Dispatch(pool, config, initializer=packed)
+        except BaseException:
+            pool.close()
+            raise
         weakref.finalize(self, self._dispatch.let_go).atexit = False  # Dispatch handles the end of the program
 
     @property
@@ -162,7 +168,7 @@ def _configured(config: PoolConfig | None, max_workers: int | None, max_tasks_pe
     changes: dict[str, Any] = {}
     if config is None:
         config = PoolConfig(lazy=True, max_frame_bytes=MAX_FRAME_BYTES)
-        changes["workers"] = min(os.cpu_count() or 1, MOST_WORKERS)
+        changes["workers"] = min(usable_processors(), MOST_WORKERS)
     config.require_defaults(("max_queue", "checkout_timeout_s"), pool="PoolExecutor")
     if max_workers is not None:
         changes["workers"] = max_workers

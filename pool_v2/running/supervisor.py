@@ -105,8 +105,12 @@ class Supervisor:
         _LIVING.add(self)
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the thread. If that fails, nothing is left open."""
+        try:
+            self._thread.start()
+        except BaseException:
+            self.watch.close()
+            raise
 
     def stop(self) -> None:
         """End the thread; every worker should be reaped by then. Idempotent."""

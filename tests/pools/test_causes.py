@@ -138,7 +138,9 @@ def test_a_worker_that_ends_between_two_calls_of_a_lease_says_how(config: PoolCo
         [status] = pool.status().workers
         os.kill(status.pid, signal.SIGTERM)
         wait_until_gone(status.pid)
-        wait_until(lambda: worker.worker_id is None or pool._engine.coordinator.workers[status.worker_id].exited, "noticed")
+        wait_until(
+            lambda: worker.worker_id is None or pool._engine.coordinator.workers[status.worker_id].exited, "noticed"
+        )
         worker.execute("echo", {"value": 1})
     check(caught.value, "was ended by SIGTERM", None, signal.SIGTERM)
 

@@ -48,15 +48,15 @@ class StartRules(Rules):
         if self.unlucky >= config.start_failures_to_open:
             delay_ns = max(delay_ns, int(config.circuit_reset_s * 1e9))
         self.early_until_ns = self.seen.now_ns + delay_ns + 2 * self.seen.slack_ns
+        if not any(worker.ready_ns for worker in self.seen.living.values()):
+            for op in self.seen.waiting.values():
+                op.doubtful = True
 
     def on_exit(self, worker_id: int) -> None:
         """See Observed."""
         worker, seen = self.seen.workers[worker_id], self.seen
         if worker.ready_ns is not None and not worker.leases and seen.now_ns - worker.ready_ns < EARLY_NS:
             self._note_early_end()
-            if not any(other.ready_ns for other in seen.living.values()):
-                for op in seen.waiting.values():
-                    op.doubtful = True
 
     def on_spawn(self, worker_id: int) -> None:
         """See Observed."""
@@ -103,6 +103,8 @@ class StartRules(Rules):
             self.wrong("G13", f"worker {worker_id} was ready after {took / 1e6} ms, too late")
         if seen.plan.starts.get(worker_id, "") in ("refuse", "garbage", "hang", "exit", "orphan"):
             self.wrong("G13", f"worker {worker_id} counts as ready, and its start has failed")
+        if seen.workers[worker_id].exited_ns:  # its answer was read after its end
+            self._note_early_end()
         self.burst = 0
         self.refused = set()
         if self.tripped:
