@@ -34,6 +34,8 @@ OPERATION_TIMEOUT_S = 30.0
 """How long the manager waits for a response before it kills the worker, in seconds."""
 KILL_WAIT_S = 5.0
 """How long the reaping of a killed worker may take, in seconds."""
+ADOPTED_WAIT_S = 0.2
+"""How long the end of a killed worker's children may take, if this program adopts them, in seconds."""
 logger = logging.getLogger(__name__)
 
 
@@ -174,6 +176,7 @@ class Manager:
         process.exited(KILL_WAIT_S)
         process.reap()
         self.process_manager.bury(worker.channel)
+        self.process_manager.tidy(ADOPTED_WAIT_S)
         self.emit(EventKind.REAP, worker=worker.worker_id, pid=process.pid, detail=process.describe_exit())
 
     def warm_up(self, n: int) -> int:

@@ -5,7 +5,8 @@ Independent of requests, queues and leases. Linux only: needs pidfd, and a pipe 
 The lifeline. The worker inherits the read end of a pipe that only its parent can write to. The kernel is told to send
 SIGKILL to the worker's process group when the state of this pipe changes. So any end of the parent, including SIGKILL,
 also ends the worker and its children, in any language and however busy they are. A process that leaves the group
-(setsid) or closes the pipe escapes.
+(setsid) or closes the pipe escapes that. So the pool, as long as it lives, also looks for the processes below a worker
+before it ends the worker, and ends those that have left the group.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import resource
 import select
 import signal
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from poolproof.bridge.errors import UNKNOWN_END, End, StartFailed
 from poolproof.bridge.machine.cgroups import oom_kills
+from poolproof.bridge.machine.tree import descendants
+from poolproof.bridge.processes.procfs import kill_groups, start_ticks
 
 LIFELINE_FD = 9
 _FIRST_FREE_FD = 10
@@ -43,6 +46,7 @@ class WorkerProcess:
         "_lifeline_fd",
         "_lock",
         "_oom_kills",
+        "_strays",
         "exit_status",
         "killed",
         "pid",
@@ -76,6 +80,7 @@ class WorkerProcess:
         """Whether this process was alive when its pool killed it."""
         self.exit_status: int | None = None
         self._oom_kills = oom_kills()
+        self._strays: dict[int, int] = {}
         self._lifeline_fd = lifeline_fd
         self._lock = threading.Lock()
         self._closed = False
@@ -167,8 +172,10 @@ class WorkerProcess:
         with self._lock:
             if not self.reaped:
                 self.killed = self.killed or not self.exited()
+                self._look_for_strays()
                 self._kill_group()
                 self._kill_leader()
+                self._kill_strays()
 
     @property
     def forking(self) -> bool:
@@ -179,6 +186,7 @@ class WorkerProcess:
         """Close the worker's stdin, which asks the worker to exit. Call it only while no thread writes."""
         with self._lock:
             if self.stdin_fd >= 0:
+                self._look_for_strays()
                 os.close(self.stdin_fd)
                 self.stdin_fd = -1
 
@@ -202,11 +210,20 @@ class WorkerProcess:
                 return False
             # The dead leader still holds its pid, so this signal can only reach the worker's own children.
             self._kill_group()
+            self._kill_strays()
             if not self._collect(wait_s):
                 return False
             self.reaped = True
             _LIVING.discard(self)
             return True
+
+    def reap_adopted(self) -> bool:
+        """Reap what this program has adopted of the ended worker's processes. Returns whether none is left.
+
+        A program adopts orphans as the first process of a container (PID 1), or as a subreaper (prctl(2)).
+        """
+        left = reap_adopted(self._strays.items())
+        return not left and not (self.pid and _is_left(-self.pid))
 
     def close(self) -> None:
         """Close the parent's ends. Idempotent; the process must be reaped or abandoned."""
@@ -245,6 +262,17 @@ class WorkerProcess:
             self._release()
         self.reaped = True
 
+    def _look_for_strays(self) -> None:
+        # The living processes below the worker that are not in its group. Later their parent may be unknown.
+        pid = self.pid
+        for child, ticks in descendants(pid) if pid else ():
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpgid(child) != pid:
+                    self._strays[child] = ticks
+
+    def _kill_strays(self) -> None:
+        kill_groups(self._strays.items(), timeout_s=0.0)
+
     # The methods that depend on how a worker was started; called with the lock held, or in a forked child.
 
     def _kill_group(self) -> None:
@@ -266,6 +294,22 @@ class WorkerProcess:
             if fd >= 0:
                 os.close(fd)
         self.stdin_fd = -1
+
+
+def reap_adopted(processes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Reap those of these (pid, start) that have ended and are this program's children. Returns its living children."""
+    return [(pid, ticks) for pid, ticks in processes if start_ticks(pid, zombie=True) == ticks and _is_left(pid)]
+
+
+def _is_left(who: int) -> bool:
+    # Reaps the ended children of this process among `who`, a pid or the negative of a group. Returns whether one lives.
+    try:
+        while os.waitpid(who, os.WNOHANG) != (0, 0):
+            if who > 0:
+                return False
+    except ChildProcessError:  # somebody else's children
+        return False
+    return True
 
 
 def limit_memory(pid: int, most_bytes: int | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import itertools
+import logging
 import os
 import secrets
 import sys
@@ -16,11 +17,14 @@ import weakref
 from collections.abc import Collection
 from pathlib import Path
 
+from poolproof.bridge.clock import CLOCK, deadline_ns, now_ns
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, THREAD_VARIABLES, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
+from poolproof.bridge.machine.tree import POOL_VARIABLE, started_in
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.interpreter import environment, variables, with_flags
-from poolproof.bridge.processes.process import WorkerProcess, kill_living, limit_memory
+from poolproof.bridge.processes.process import WorkerProcess, kill_living, limit_memory, reap_adopted
+from poolproof.bridge.processes.procfs import kill_groups
 from poolproof.bridge.processes.rundir import RunDir
 from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
 from poolproof.bridge.processes.zygote import Zygote, abandon_all
@@ -28,6 +32,9 @@ from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
 from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE
 from poolproof.bridge.wire.transport import Transport
 
+END_STRAYS_S = 1.0
+LOOK_S = 0.002
+logger = logging.getLogger(__name__)
 _counter = itertools.count(1)
 _CREWS: weakref.WeakSet[ProcessManager] = weakref.WeakSet()
 
@@ -51,7 +58,8 @@ class ProcessManager:
         self.in_child = False
         self._disbanded = False
         self._ids = itertools.count(1)
-        self._own_env = {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes)}
+        self._own_env = {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes), POOL_VARIABLE: self.name}
+        self._ended: list[WorkerProcess] = []
         self._command = config.command_words()
         if self._command == DEFAULT_WORKER_COMMAND:
             _require_interpreter()
@@ -127,12 +135,38 @@ class ProcessManager:
         if transport.pid:  # otherwise it was never forked
             self._run_dir.remove_worker(transport.pid)
         transport.close()
+        if isinstance(transport, Channel):
+            self._ended.append(transport.process)
+
+    def tidy(self, wait_s: float = 0.0) -> None:
+        """Reap what this program has adopted from workers that have ended; waits at most `wait_s` seconds for that."""
+        deadline = deadline_ns(wait_s)
+        while self._ended:
+            self._ended = [process for process in self._ended if not process.reap_adopted()]
+            if not self._ended or now_ns() >= deadline:
+                return
+            CLOCK.sleep(LOOK_S)
+
+    def _end_strays(self) -> None:
+        # What a worker has started in a session of its own, if the worker has crashed or has left it behind.
+        strays = started_in(self.name)
+        kill_groups(strays, timeout_s=END_STRAYS_S)
+        reap_adopted(strays)
+        self.tidy(END_STRAYS_S)
+        if left := started_in(self.name):
+            pids = ", ".join(str(pid) for pid, _ in left)
+            logger.warning("pool %r: it cannot end what its workers have started: processes %s", self.name, pids)
 
     def disband(self) -> None:
-        """Release the pool's name, after all workers are reaped. Idempotent."""
-        self._disbanded = True
-        if self.zygote is not None:
-            self.zygote.close()
+        """Release the pool's name, after all workers are reaped. Idempotent.
+
+        What workers have started is ended too, in whatever session it runs; what cannot be ended is logged.
+        """
+        if not self._disbanded:
+            self._disbanded = True
+            if self.zygote is not None:
+                self.zygote.close()
+            self._end_strays()
         self._drain.close()
         self._run_dir.release()
 
@@ -146,6 +180,7 @@ class ProcessManager:
         # directory.
         if not self._disbanded and os.getpid() == self._owner_pid:
             kill_living()
+            kill_groups(started_in(self.name), timeout_s=0.0)
             self._run_dir.remove()
 
     def _abandon_in_child(self) -> None:

@@ -28,6 +28,7 @@ from pathlib import Path
 import msgspec
 
 from poolproof.bridge.errors import ConfigError, PoolNameConflict
+from poolproof.bridge.machine.tree import started_in
 from poolproof.bridge.processes.file_lock import lock_file
 from poolproof.bridge.processes.procfs import is_alive, kill_groups, start_ticks
 
@@ -213,7 +214,8 @@ def _set_aside(path: Path, manifest: Manifest | None) -> list[Path]:
 
 
 def _clear(path: Path) -> tuple[int, ...]:
-    killed = kill_groups(_recorded_workers(path), timeout_s=REAP_TIMEOUT_S)
+    name = path.name.removeprefix(".").rpartition(".")[0]
+    killed = kill_groups({*_recorded_workers(path), *started_in(name)}, timeout_s=REAP_TIMEOUT_S)
     _remove(path)
     return killed
 

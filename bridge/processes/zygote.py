@@ -196,7 +196,11 @@ class Zygote:
             try:
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 with theirs:
-                    high = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, SOCKET_FD + 2)
+                    try:
+                        high = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, SOCKET_FD + 2)
+                    except OSError:
+                        ours.close()
+                        raise
             except OSError as error:
                 raise StartFailed(f"the zygote cannot be started: {error.strerror}") from error
             try:

@@ -206,6 +206,10 @@ class Processes(Protocol):
         """Forget a reaped worker. No thread may be using it."""
         ...
 
+    def tidy(self) -> None:
+        """Reap what this program has adopted from workers that have ended. Never waits."""
+        ...
+
     def disband(self) -> None:
         """Release the pool's name, after all workers are reaped. Idempotent."""
         ...

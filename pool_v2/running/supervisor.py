@@ -156,6 +156,7 @@ class Supervisor:
         for ticket in self.refused:
             ticket.wake()
         self._reap_all()
+        self._process_manager.tidy()
         self._check_starts()
         now = self._clock.now_ns()
         with self.lock:

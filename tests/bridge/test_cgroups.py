@@ -26,6 +26,11 @@ def machine(root: Path, own: str, files: dict[str, str]) -> Path:
     return root
 
 
+def cfs(folder: str, quota: int, period: int) -> dict[str, str]:
+    """The files of a group of version 1."""
+    return {f"{folder}/cpu.cfs_quota_us": f"{quota}\n", f"{folder}/cpu.cfs_period_us": f"{period}\n"}
+
+
 @pytest.mark.parametrize(
     ("own", "files", "quota"),
     [
@@ -35,14 +40,14 @@ def machine(root: Path, own: str, files: dict[str, str]) -> Path:
         ("0::/a/b\n", {"a/b/cpu.max": "400000 100000\n", "a/cpu.max": "50000 100000\n"}, 0.5),
         ("0::/of/the/host\n", {"cpu.max": "300000 100000\n"}, 3.0),
         ("0::/../outside\n", {"cpu.max": "100000 100000\n"}, 1.0),
-        ("4:cpu:/x\n0::/\n", {"unified/cpu.max": "max 1", "cpu/x/cpu.cfs_quota_us": "20", "cpu/x/cpu.cfs_period_us": "10"}, 2),
-        (V1, {"cpu,cpuacct/docker/abc/cpu.cfs_quota_us": "70000\n", "cpu,cpuacct/docker/abc/cpu.cfs_period_us": "100000\n"}, 0.7),
-        (V1, {"cpu,cpuacct/docker/abc/cpu.cfs_quota_us": "-1\n", "cpu,cpuacct/docker/abc/cpu.cfs_period_us": "100000\n"}, None),
-        (V1, {"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.5),
+        ("4:cpu:/x\n0::/\n", {"unified/cpu.max": "max 1", **cfs("cpu/x", 20, 10)}, 2.0),
+        (V1, cfs("cpu,cpuacct/docker/abc", 70000, 100000), 0.7),
+        (V1, cfs("cpu,cpuacct/docker/abc", -1, 100000), None),
+        (V1, cfs("cpu", 250000, 100000), 2.5),
         ("0::/\n", {"cpu.max": "nonsense\n"}, None),
         ("0::/\n", {}, None),
     ],
-)  # fmt: skip
+)
 def test_the_smallest_quota_of_all_groups_counts(
     tmp_path: Path, own: str, files: dict[str, str], quota: float | None
 ) -> None:

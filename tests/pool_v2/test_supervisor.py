@@ -36,6 +36,9 @@ class ProcessManager:
             self._changed.notify_all()
             return self.spawned
 
+    def tidy(self) -> None:
+        pass
+
     def spawn(self, worker_id: int) -> Any:
         raise self._errors.pop(0) if self._errors else StartFailed("no such program")
 

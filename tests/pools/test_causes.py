@@ -134,15 +134,19 @@ def test_a_crash_says_how_the_worker_ended(
 
 
 def test_a_worker_that_ends_between_two_calls_of_a_lease_says_how(config: PoolConfig) -> None:
-    with PoolV2(config) as pool, pytest.raises(WorkerCrashed) as caught, pool.checkout() as worker:
+    with PoolV2(config) as pool, pool.checkout() as worker:
         [status] = pool.status().workers
         os.kill(status.pid, signal.SIGTERM)
         wait_until_gone(status.pid)
-        wait_until(
-            lambda: worker.worker_id is None or pool._engine.coordinator.workers[status.worker_id].exited, "noticed"
-        )
-        worker.execute("echo", {"value": 1})
+        wait_until(lambda: _ended(pool, status.worker_id), "the pool has noticed")
+        with pytest.raises(WorkerCrashed) as caught:
+            worker.execute("echo", {"value": 1})
     check(caught.value, "was ended by SIGTERM", None, signal.SIGTERM)
+
+
+def _ended(pool: PoolV2, worker_id: int) -> bool:
+    worker = pool._engine.coordinator.workers.get(worker_id)
+    return worker is None or worker.exited
 
 
 @pytest.mark.parametrize("kind", [PoolV1, PoolV2])

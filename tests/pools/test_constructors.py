@@ -15,7 +15,7 @@ from poolproof import AsyncPool, PoolConfig, PoolExecutor, PoolV1, PoolV2
 from poolproof.bridge.processes.rundir import pools_dir
 from tests.waiting import wait_until
 
-NAME = "constructed-again"
+NAME = f"constructed-again-{os.getpid()}"
 MOST_STEPS = 40
 
 
