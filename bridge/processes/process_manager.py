@@ -20,6 +20,7 @@ from pathlib import Path
 from poolproof.bridge.clock import CLOCK, deadline_ns, now_ns
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, THREAD_VARIABLES, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
+from poolproof.bridge.machine.patched import require_real_threads
 from poolproof.bridge.machine.tree import POOL_VARIABLE, started_in
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.interpreter import environment, variables, with_flags
@@ -48,10 +49,11 @@ class ProcessManager:
     """Owns the pool's name, its run directory, the drain of its workers' stderr, and its zygote if it has one.
 
     Raises PoolNameConflict if a living pool has the name, and ConfigError if this program cannot start the default
-    worker. Worker ids are never reused.
+    worker or has no real threads. Worker ids are never reused.
     """
 
     def __init__(self, config: PoolConfig, *, version: str) -> None:
+        require_real_threads()
         self.name = config.name or unique_name(version)
         self._config = config
         self._owner_pid = os.getpid()
