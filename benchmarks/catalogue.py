@@ -20,6 +20,7 @@ from benchmarks.experiments.programs import programs
 from benchmarks.experiments.readiness import start_up
 from benchmarks.experiments.replacement import replacement
 from benchmarks.experiments.runs import runs
+from benchmarks.experiments.sessions import sessions
 from benchmarks.machine import describe, quietly_timed
 from benchmarks.records import Report, Result
 from poolproof.bridge import PoolError
@@ -36,6 +37,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "start-up": start_up,
     "payload": payload,
     "deadline": deadline,
+    "sessions": sessions,
     "programs": programs,
 }
 

@@ -17,7 +17,8 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
 
     `rounds` blocks of `block_s` for each system and condition; `repeats` killed workers and late calls for each
     condition; `starts` pools of `start_workers`; `crowd` workers and clients for the efficiency; `runs` programs of
-    `run_s`. `limit_s` ends an experiment; `total_s` is the limit of all experiments together.
+    `run_s`; `session_rounds` tables of `sessions` sessions, and a pool with `pool_sessions`. `limit_s` ends an
+    experiment; `total_s` is the limit of all experiments together.
     """
 
     name: str
@@ -39,6 +40,9 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
     transfer_rounds: int
     largest_bytes: int = 64 * MB
     late_calls: int
+    sessions: int
+    session_rounds: int = 5
+    pool_sessions: int = 8000
     late_clients: tuple[int, ...] = (1, 8)
     limit_s: float
     total_s: float
@@ -60,6 +64,7 @@ def quick(seed: int) -> Effort:
         run_s=0.3,
         transfer_rounds=5,
         late_calls=24,
+        sessions=100_000,
         limit_s=20,
         total_s=115,
     )
@@ -81,6 +86,7 @@ def full(seed: int) -> Effort:
         run_s=1.0,
         transfer_rounds=15,
         late_calls=64,
+        sessions=1_000_000,
         limit_s=100,
         total_s=470,
     )

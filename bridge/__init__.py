@@ -24,6 +24,7 @@ from poolproof.bridge.errors import (
     QueueFull,
     Sent,
     SessionLost,
+    SoftTimeout,
     StartFailed,
     WorkerCrashed,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "ServiceInterval",
     "SessionLost",
     "SessionStatus",
+    "SoftTimeout",
     "StartFailed",
     "Statistics",
     "WorkerCrashed",

@@ -15,6 +15,7 @@ from typing import Any, Self
 import msgspec
 
 from poolproof.bridge.errors import ConfigError
+from poolproof.bridge.redaction import redact_command, redact_text, redact_words
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
@@ -37,6 +38,7 @@ THREAD_VARIABLES = (
     *("NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"),
 )
 """The environment variables that limit the threads of numerical libraries."""
+OUTPUTS = (None, "forward", "log", "keep", "drop")
 IDLE_ORDERS = ("rotate", "hot")
 AFFINITIES = ("strict", "prefer", "none")
 OPTIONAL_DURATIONS = (
@@ -46,6 +48,7 @@ OPTIONAL_DURATIONS = (
     "max_age_s",
     "ping_interval_s",
     "session_ttl_s",
+    "term_grace_s",
 )
 
 
@@ -57,6 +60,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     `state_commands` are the commands that change a session's state; a handover repeats them. `snapshot_commands` are
     the command that returns a session's whole state and the command that restores it; such a snapshot replaces a full
     log. If a worker does not know these commands, the request for a snapshot has no effect.
+    `term_grace_s` is how long before the deadline of a call its worker gets SIGTERM, which it can catch; at the
+    deadline, it is killed. In the shipped worker, SIGTERM then raises SoftTimeout in the handler that runs.
     `min_workers` is the size to which an idle pool shrinks, after `idle_timeout_s`. `max_age_s` limits a worker's age;
     workers are retired a little earlier, each at a different age. `ping_interval_s` is the idle time after which a
     worker gets a health check.
@@ -70,6 +75,10 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     MemoryError.
     `threads_per_worker` is the number of threads that numerical libraries start in a worker (`THREAD_VARIABLES`); a
     variable that is set already, in `env` or in this process's environment, keeps its value.
+    `worker_output` is what becomes of what workers print: "forward" (to this process's stdout and stderr), "log" (one
+    record a line, by the logger `poolproof.workers`), "keep" (in the files of `log_dir` or of the pool's run
+    directory), or "drop". None means "keep" for pools and "forward" for PoolExecutor. The last lines of stderr are part
+    of the error of a worker that dies in any case.
     `idle_order` is "rotate" (the worker that was idle longest serves next, so that all workers are used equally) or
     "hot" (the worker that served last serves next, because its caches are warm).
     """
@@ -81,6 +90,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_queue: int | None = None
     call_timeout_s: float | None = None
     checkout_timeout_s: float | None = None
+    term_grace_s: float | None = None
     start_timeout_s: float = 10.0
     close_grace_s: float = 5.0
     worker_command: tuple[str, ...] | str = DEFAULT_WORKER_COMMAND
@@ -90,9 +100,11 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     worker_cpus: tuple[int, ...] | None = None
     threads_per_worker: int | None = None
     max_frame_bytes: int = 128 * 1024 * 1024
+    shared_memory_bytes: int = 256 * 1024 * 1024
     stderr_ring_bytes: int = 64 * 1024
     stderr_log_bytes: int = 16 * 1024 * 1024
     log_dir: str | None = None
+    worker_output: str | None = None
     min_workers: int | None = None
     idle_timeout_s: float | None = None
     max_requests: int | None = None
@@ -120,6 +132,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         _whole("workers", self.workers, least=1, most=1024)
         _whole("overflow", self.overflow, least=0, most=1024)
         _whole("max_frame_bytes", self.max_frame_bytes, least=1024, most=2**32 - 1)  # an init ping fits
+        _whole("shared_memory_bytes", self.shared_memory_bytes, least=0, most=2**40)
         _whole("stderr_ring_bytes", self.stderr_ring_bytes, least=0, most=2**30)
         _whole("stderr_log_bytes", self.stderr_log_bytes, least=0, most=2**40)
         _whole("session_log_bytes", self.session_log_bytes, least=0, most=2**40)
@@ -139,6 +152,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         _whole("max_idle_pings", self.max_idle_pings, least=1, most=1024)
         if self.session_affinity not in AFFINITIES:
             raise ConfigError(f"session_affinity {self.session_affinity!r}: must be one of {', '.join(AFFINITIES)}")
+        if self.worker_output not in OUTPUTS:
+            raise ConfigError(f"worker_output {self.worker_output!r}: must be None or one of {', '.join(OUTPUTS[1:])}")
         if self.idle_order not in IDLE_ORDERS:
             raise ConfigError(f"idle_order {self.idle_order!r}: must be one of {', '.join(IDLE_ORDERS)}")
         pair = self.snapshot_commands
@@ -151,13 +166,17 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         for option in OPTIONAL_DURATIONS:
             if getattr(self, option) is not None:
                 duration(option, getattr(self, option))
+        if (self.term_grace_s or 0.0) >= (self.call_timeout_s or float("inf")):
+            raise ConfigError(
+                f"term_grace_s {self.term_grace_s!r}: must be less than call_timeout_s {self.call_timeout_s!r}"
+            )
         if not isinstance(self.lazy, bool):
             raise ConfigError(f"lazy {self.lazy!r}: must be True or False")
         if not isinstance(self.worker_command, str | tuple | list):
-            raise ConfigError(f"worker_command {self.worker_command!r}: must be a string or a sequence of words")
+            raise ConfigError(f"worker_command {self._told_command()}: must be a string or a sequence of words")
         words = self.command_words()
         if not words or not all(isinstance(word, str) and word and "\0" not in word for word in words):
-            raise ConfigError(f"worker_command {self.worker_command!r}: must have at least one word, and no empty word")
+            raise ConfigError(f"worker_command {self._told_command()}: must have at least one word, and no empty word")
         if not isinstance(self.zygote, bool):
             raise ConfigError(f"zygote {self.zygote!r}: must be True or False")
         if not isinstance(self.preload, tuple | list) or not all(_module_name(name) for name in self.preload):
@@ -165,7 +184,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.uses_zygote and words != DEFAULT_WORKER_COMMAND:
             option = f"preload {self.preload!r}" if self.preload else f"zygote {self.zygote!r}"
             raise ConfigError(
-                f"{option} with worker_command {self.worker_command!r}: a zygote forks the default worker only"
+                f"{option} with worker_command {self._told_command()}: a zygote forks the default worker only"
             )
         if self.worker_cpus is not None and not _processors(self.worker_cpus):
             raise ConfigError(
@@ -173,7 +192,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
             )
         if not isinstance(self.env, dict) or not all(_variable(k, v) for k, v in self.env.items()):
             raise ConfigError(
-                f"env {self.env!r}: names and values must be strings without NUL, and names must not contain '='"
+                f"env {_bad_variable(self.env)}: names and values must be strings without NUL, and names "
+                "must not contain '='"
             )
         if self.log_dir is not None and not (
             isinstance(self.log_dir, str) and self.log_dir and "\0" not in self.log_dir
@@ -195,7 +215,16 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return tuple(shlex.split(self.worker_command))
         except ValueError as error:
-            raise ConfigError(f"worker_command {self.worker_command!r}: {error}") from error
+            raise ConfigError(f"worker_command {self._told_command()}: {error}") from error
+
+    def _told_command(self) -> str:
+        # For an error: without the credentials in options such as --api-key.
+        command: object = self.worker_command
+        if isinstance(command, str):
+            return repr(redact_command(command))
+        if isinstance(command, tuple | list) and all(isinstance(word, str) for word in command):
+            return repr(type(command)(redact_words(command)))
+        return f"of the type {type(command).__name__}"
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
@@ -232,6 +261,15 @@ def _processors(numbers: object) -> bool:
     if not isinstance(numbers, tuple | list | set | frozenset | range) or not numbers:
         return False
     return all(isinstance(cpu, int) and not isinstance(cpu, bool) and 0 <= cpu < MOST_CPUS for cpu in numbers)
+
+
+def _bad_variable(env: object) -> str:
+    # Which variable is wrong; its value may be a credential.
+    if not isinstance(env, dict):
+        return f"of the type {type(env).__name__}"
+    name = next(name for name, value in env.items() if not _variable(name, value))
+    shown = repr(redact_text(name)) if isinstance(name, str) else f"of the type {type(name).__name__}"
+    return f"with the variable {shown} of a {type(env[name]).__name__}"
 
 
 def _variable(name: object, value: object) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from poolproof.bridge.safe_text import printable
+
 
 class Sent(StrEnum):
     """Whether the request was sent to a worker before the call failed."""
@@ -35,6 +37,10 @@ UNKNOWN_END = End()
 """The end of a worker that is not known, or that the pool has caused."""
 
 
+class SoftTimeout(TimeoutError):
+    """Raised in a handler or callable of the shipped worker `term_grace_s` before its call's deadline."""
+
+
 class PoolError(Exception):
     """The base class of all errors that a pool raises; `sent` says whether the request may have been executed."""
 
@@ -53,9 +59,10 @@ class PoolError(Exception):
         self.stderr_tail = stderr_tail
 
     def __str__(self) -> str:
+        # A traceback shows this text on a terminal or in a log; `message` and `stderr_tail` have the worker's own text.
         if not self.stderr_tail:
-            return self.message
-        return f"{self.message}\nlast lines of the worker's stderr:\n{self.stderr_tail}"
+            return printable(self.message)
+        return printable(f"{self.message}\nlast lines of the worker's stderr:\n{self.stderr_tail}")
 
 
 class ConfigError(PoolError, ValueError):
@@ -97,7 +104,7 @@ class CheckoutTimeout(PoolError, TimeoutError):
         self.holders = holders
 
     def __str__(self) -> str:
-        return "\n".join((super().__str__(), *self.holders))
+        return "\n".join((super().__str__(), *map(printable, self.holders)))
 
 
 class CallTimeout(PoolError, TimeoutError):

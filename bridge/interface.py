@@ -57,7 +57,10 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A consistent snapshot of a pool. `state` is one of open, closing, closed."""
+    """A consistent snapshot of a pool. `state` is one of open, draining, closing, closed.
+
+    `shared_memory_bytes` is the memory that the pool shares with its workers for large buffers.
+    """
 
     name: str
     version: str
@@ -67,6 +70,7 @@ class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     sessions: int
     statistics: Statistics
+    shared_memory_bytes: int = 0
 
 
 class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):

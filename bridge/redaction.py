@@ -1,54 +1,131 @@
-"""Keeps credentials out of histories, reprs and errors: which fields hold credentials, and how they are replaced.
+"""Keeps credentials out of histories, reprs and errors: which names hold credentials, and how they are replaced.
 
-Pure, and independent of the code that writes the output.
+Pure, and independent of the code that writes the output. A name is that of an argument, an HTTP header, an environment
+variable, an option of a command or a parameter of a URL, however its words are joined: `api_key`, `apiKey` and
+`X-Api-Key` are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 REDACTED = "[redacted]"
-SECRET_FIELDS = frozenset(
-    {
-        "api_key",
-        "authorization",
-        "aws_access_key_id",
-        "aws_secret_access_key",
-        "aws_session_token",
-        "azure_ad_token",
-        "vertex_credentials",
-    }
-)
-"""Argument names, at any depth, whose value is a credential."""
 SHORTEST_BYTES = 6
 """A shorter secret is redacted only in its own field: replacing it in any text would also replace ordinary words."""
+_WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
+_ANYWHERE = re.compile(
+    r"password|passwd|passphrase|secret(?!ar)|authorization|credential|cookie|azureadtoken"
+    r"|(?:api|access|private|secret|signing|encryption|account)key"
+)
+_AT_THE_END = re.compile(r"(?:token|pwd|passcode|jwt|bearer)$")
+_HARMLESS = frozenset({"dir", "file", "path", "store", "count", "length", "limit", "type", "ttl", "expiry", "policy"})
+# Each pattern begins at a boundary, so a long word is scanned only once.
+_ASSIGNED = re.compile(
+    r"(?<![A-Za-z0-9_.-])([A-Za-z_-][A-Za-z0-9_.-]*)(\\?[\"']?\s?[=:]\s?)"
+    r"(\\?\"[^\"]*\"?|\\?'[^']*'?|(?:(?:bearer|basic|token)\s+)?[^\s\"'&;,<>\\]+)",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"\b(bearer)(\s+)([A-Za-z0-9._~+/=-]{8,})", re.IGNORECASE)
+_IN_URL = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]*://)([^\s/?#\"'<>:@]*)(:[^\s/?#\"'<>@]*)?@")
+_QUICK = b"passw passphrase passcode secret authorization credential cookie token pwd jwt bearer".split()
+_BEFORE_KEY = re.compile(rb"(?:api|access|private|signing|encryption|account)[-_. ]?$")
+MOST_KEYS = 10_000
+
+
+def may_hold_a_secret(data: bytes) -> bool:
+    """Whether `redact` could find a credential in this text or JSON: a quick test, some nanoseconds a byte."""
+    low = data.lower()
+    if any(word in low for word in _QUICK) or (b"://" in low and b"@" in low):
+        return True
+    at = low.find(b"key")
+    for _ in range(MOST_KEYS):
+        if at < 0:
+            return False
+        if _BEFORE_KEY.search(low, max(0, at - 12), at):
+            return True
+        at = low.find(b"key", at + 3)
+    return True
+
+
+@lru_cache(maxsize=4096)
+def is_secret_name(name: str) -> bool:
+    """Whether a value of this name is a credential."""
+    words = [word.lower() for word in _WORDS.findall(name)]
+    joined = "".join(words)
+    if not words or words[-1] in _HARMLESS:
+        return False
+    return bool(_ANYWHERE.search(joined) or _AT_THE_END.search(joined))
 
 
 def redact(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Return a copy of a JSON value in which every credential is replaced by `[redacted]`."""
+    """Return a copy of a JSON value in which every credential is replaced by `[redacted]`, also within texts."""
+    if isinstance(value, str):
+        return redact_text(value)
     if isinstance(value, dict):
         return {key: REDACTED if _is_secret(key, held) else redact(held) for key, held in value.items()}
     if isinstance(value, list | tuple):
-        return [redact(held) for held in value]
+        return type(value)([redact(held) for held in value])
     return value
+
+
+def redact_text(text: str) -> str:
+    """Return the text with the credentials that its form shows: in URLs, headers, and after a name with `=` or `:`."""
+    if not may_hold_a_secret(text.encode(errors="replace")):
+        return text
+    if "@" in text:
+        text = _IN_URL.sub(_without_login, text)
+    text = _BEARER.sub(rf"\1\2{REDACTED}", text)
+    return _ASSIGNED.sub(lambda it: f"{it[1]}{it[2]}{REDACTED}" if is_secret_name(it[1]) else it[0], text)
+
+
+def redact_words(words: Sequence[str]) -> list[str]:
+    """Return the words of a command, without the credentials in its options, variables and URLs."""
+    told = [redact_command(word) if " " in word else redact_text(word) for word in words]  # a word may be a command
+    for place, word in enumerate(words[:-1]):
+        if word.startswith("-") and "=" not in word and is_secret_name(word):
+            told[place + 1] = REDACTED
+    return told
+
+
+def redact_command(command: str) -> str:
+    """Return a command line without its credentials; unchanged if it has none."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return redact_text(command)
+    told = redact_words(words)
+    return command if told == words else shlex.join(told)
 
 
 def secrets_in(value: Any) -> set[str]:  # noqa: ANN401 - any JSON
     """Return the credentials in a JSON value, except those shorter than SHORTEST_BYTES."""
-    if isinstance(value, dict):
-        own = {held for key, held in value.items() if _is_secret(key, held) and isinstance(held, str)}
-        inner = (secrets_in(held) for held in value.values())
-        return {held for held in own if len(held) >= SHORTEST_BYTES and held != REDACTED}.union(*inner)
-    if isinstance(value, list | tuple):
-        return set().union(*map(secrets_in, value))
-    return set()
+    found: set[str] = set()
+    if isinstance(value, str):
+        found = {part[1:] for _, user, part in _IN_URL.findall(value)} | {it[2] for it in _BEARER.findall(value)}
+        found |= {held.strip("\\\"'") for name, _, held in _ASSIGNED.findall(value) if is_secret_name(name)}
+    elif isinstance(value, dict):
+        for key, held in value.items():
+            found |= _leaves(held) if _is_secret(key, held) else secrets_in(held)
+    elif isinstance(value, list | tuple):
+        found.update(*map(secrets_in, value))
+    return {held for held in found if len(held) >= SHORTEST_BYTES and REDACTED not in held}
+
+
+def secrets_of(environment: Mapping[str, str]) -> set[str]:
+    """Return the credentials among environment variables, except those shorter than SHORTEST_BYTES."""
+    return secrets_in(dict(environment))
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with each of `secrets` replaced, the longest first."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, REDACTED)
+    """Return the text with each of `secrets` replaced, also where it is quoted for JSON, Python or a URL."""
+    for form in sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True):
+        text = text.replace(form, REDACTED)
     return text
 
 
@@ -63,5 +140,26 @@ def hide_in(value: Any, secrets: Iterable[str]) -> Any:  # noqa: ANN401 - any JS
     return value
 
 
+@lru_cache(maxsize=1024)
+def _forms(secret: str) -> tuple[str, ...]:
+    quoted = (quote(secret, safe="", errors="replace"), quote_plus(secret, errors="replace"))
+    return (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], *quoted)
+
+
+def _leaves(value: Any) -> set[str]:  # noqa: ANN401 - any JSON
+    if isinstance(value, dict):
+        return set().union(*map(_leaves, value.values()))
+    if isinstance(value, list | tuple):
+        return set().union(*map(_leaves, value))
+    return set() if value is None or isinstance(value, bool) else {str(value)}
+
+
+def _without_login(found: re.Match[str]) -> str:
+    scheme, user, password = found[1], found[2], found[3]
+    if password is None and not scheme.lower().startswith("http"):
+        return found[0]  # a mere name, as in ssh://git@host
+    return f"{scheme}{REDACTED}@" if password is None else f"{scheme}{user}:{REDACTED}@"
+
+
 def _is_secret(key: object, held: object) -> bool:
-    return isinstance(key, str) and key.lower() in SECRET_FIELDS and held is not None
+    return isinstance(key, str) and held is not None and is_secret_name(key)

@@ -16,6 +16,7 @@ import msgspec
 
 from poolproof.bridge import ConfigError
 from poolproof.bridge.clock import now_ns
+from poolproof.bridge.safe_text import one_line
 from poolproof.migration.plan import Mode, Plan, Position
 from poolproof.migration.shadowing.metrics import GuardrailMetrics
 from poolproof.migration.state import Entry, StateConflict, StateError, StateFile, whoami
@@ -126,7 +127,7 @@ class Control:
                     try:
                         self.change(following, who=f"{AUTOMATIC} of {whoami()}", why=told)
                     except StateError as error:
-                        logger.error("the migration stays at the step %s: %s", self.position, error)
+                        logger.error("the migration stays at the step %s: %s", self.position, one_line(error))
 
     def _is_due(self) -> bool:
         long_enough = now_ns() - self._since_ns >= self._plan.step_s * 1e9
@@ -150,7 +151,7 @@ class Control:
         self.trouble = entry.trouble
         self._unwritten = None  # the process that wrote this entry replaced our pending rollback
         if entry.trouble:
-            logger.error("the migration falls back to v1: %s", entry.trouble)
+            logger.error("the migration falls back to v1: %s", one_line(entry.trouble))
             self._set(Position(), "state file", entry.trouble)
         elif entry.position != self.position:
             self._set(entry.position, entry.who, entry.why)
@@ -165,7 +166,8 @@ class Control:
             if self.trouble != str(error):  # each look tries again, but the error is logged only once
                 self.trouble = str(error)
                 logger.error(
-                    "the rollback is in effect in this process, but could not be written to the state file: %s", error
+                    "the rollback is in effect in this process, but could not be written to the state file: %s",
+                    one_line(error),
                 )
             return
         self.trouble = ""
@@ -177,7 +179,7 @@ class Control:
         self.step = self._make_step(position)
         self._since_ns = now_ns()
         level = logging.WARNING if position.mode is Mode.V1 and before.mode is not Mode.V1 else logging.INFO
-        logger.log(level, "migration: %s to %s by %s: %s", before, position, who, why)
+        logger.log(level, "migration: %s to %s by %s: %s", before, position, one_line(who), one_line(why))
         if self._on_change is not None:
             try:
                 self._on_change(Moved(before=before, after=position, who=who, why=why))

@@ -223,7 +223,8 @@ class MigratingPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if os.getpid() == self._pid:  # a forked child that leaves the block has nothing to close
+            self.close()
 
     def _require_owner(self) -> None:
         if os.getpid() != self._pid:

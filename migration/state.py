@@ -4,17 +4,24 @@ Independent of pools. Rules
 
 1. The file is replaced atomically by the process that holds its lock (`NAME.lock`), so readers see a complete file.
 2. Every change gets the next number. Before it takes effect, it is written to the log (`NAME.log`, one JSON object a
-   line), with the author, time and reason. The log is append-only.
+   line), with the author, time and reason. The log is append-only; only a change that could not take effect, such as
+   on a full disk, is taken back before the lock is released.
 3. A file that cannot be read means v1, with the reason in `trouble`; the next change repairs the file. A file without
    a log was never a state file. It belongs to the user and is never replaced.
+4. Links are not followed, so the rules hold for one file. What is no regular file is never opened for longer than it
+   takes to see that.
+5. Files that root makes belong to the owner of the state file, or else of the folder, so that a change made with sudo
+   does not lock the application out.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import getpass
 import os
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,12 +31,15 @@ from pathlib import Path
 import msgspec
 
 from poolproof.bridge.processes.file_lock import lock_file
+from poolproof.bridge.regular_file import read_regular, write_all
 from poolproof.harness.model.errors import HarnessError
 from poolproof.migration.plan import Mode, Position
 
 FORMAT = 1
 LOCK_WAIT_S = 5.0
 LONGEST_BYTES = 64 * 1024
+LONGEST_LOG_BYTES = 64 * 1024 * 1024
+LOG_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class StateError(HarnessError):
@@ -76,13 +86,15 @@ class StateFile:
     """The state file of one migration. Every method may be called from any thread and process."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(os.path.realpath(path))
+        path = Path(path)
+        self.path = Path(os.path.realpath(path.parent)) / path.name
+        self.lock_path = self.path.with_name(self.path.name + ".lock")
         self.log_path = self.path.with_name(self.path.name + ".log")
 
     def stamp(self) -> tuple[int, int, int] | None:
         """Return a value that changes with every replacement of the file; None if there is no file."""
         try:
-            found = self.path.stat()
+            found = self.path.lstat()
         except OSError:
             return None
         return found.st_mtime_ns, found.st_ino, found.st_size
@@ -90,13 +102,13 @@ class StateFile:
     def read(self) -> Entry | None:
         """Return the active entry; None without a file. Never raises: an unreadable file is v1, with `trouble` set."""
         try:
-            data = self.path.read_bytes()
+            data = read_regular(self.path, LONGEST_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
-            return _fallen(f"{self.path} cannot be read: {error.strerror}")
+            return _fallen(f"{self.path} cannot be read: {_reason(error)}")
         try:
-            entry = msgspec.json.decode(data[:LONGEST_BYTES], type=Entry)
+            entry = msgspec.json.decode(data, type=Entry)
             if entry.format != FORMAT or entry.sequence < 1 or entry.trouble:
                 raise ValueError(f"format {entry.format}, sequence {entry.sequence}")
             entry.position  # noqa: B018 - it raises
@@ -106,6 +118,7 @@ class StateFile:
 
     def write(self, position: Position, *, who: str, why: str, expected: int | None = None) -> Entry:
         """Activate a position. Raises StateConflict if the active number is not `expected`, otherwise StateError."""
+        self._require_regular()
         with self._locked():
             before = self.read()
             number = 0 if before is None else before.sequence
@@ -130,18 +143,22 @@ class StateFile:
             told = "none" if before is None else "damaged" if before.trouble else str(before.position)
             change = Change(sequence=entry.sequence, at=entry.at, who=who, why=why, before=told, after=str(position))
             try:
-                self._append(msgspec.json.encode(change))
-                self._replace(msgspec.json.format(msgspec.json.encode(entry)) + b"\n")
+                self._put(msgspec.json.encode(change), msgspec.json.format(msgspec.json.encode(entry)) + b"\n")
             except OSError as error:
                 raise StateError(f"{self.path} cannot be written: {error.strerror}") from error
             return entry
 
     def log(self) -> list[Change]:
-        """Return every change, the oldest first. Skips lines that were cut off."""
+        """Return every change, the oldest first; lines that were cut off are skipped.
+
+        Raises StateError if the log cannot be read.
+        """
         try:
-            lines = self.log_path.read_bytes().splitlines()
-        except OSError:
+            lines = read_regular(self.log_path, LONGEST_LOG_BYTES).splitlines()
+        except FileNotFoundError:
             return []
+        except OSError as error:
+            raise StateError(f"{self.log_path} cannot be read: {_reason(error)}") from error
         found = []
         for line in lines:
             with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
@@ -155,9 +172,11 @@ class StateFile:
         end_s = time.monotonic() + LOCK_WAIT_S
         try:
             # Read-only, so that every user who may read the folder can lock; the holder of a lock needs no more.
-            fd = os.open(f"{self.path}.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            fd = os.open(self.lock_path, flags, 0o644)
         except OSError as error:
-            raise StateError(f"{self.path} cannot be locked: {error.strerror}") from error
+            raise StateError(f"{self.path} cannot be locked: {_reason(error)}{self._lock_owner()}") from error
+        self._share(fd, 0o444)
         try:
             try:
                 locked = lock_file(fd, stop=lambda: time.monotonic() >= end_s)
@@ -169,43 +188,83 @@ class StateFile:
         finally:
             os.close(fd)
 
-    def _append(self, line: bytes) -> None:
-        fd = os.open(self.log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    def _put(self, line: bytes, data: bytes) -> None:
+        # Whatever fails, the log has the change exactly if the file has it. All that needs space comes first.
+        draft = self._prepare(data)
         try:
-            size = os.fstat(fd).st_size
-            torn = size and os.pread(fd, 1, size - 1) != b"\n"  # the last writer was killed in mid-line
-            _write_all(fd, (b"\n" if torn else b"") + line + b"\n")
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+            fd = os.open(self.log_path, LOG_FLAGS, 0o644)
+            try:
+                self._share(fd, 0o600)
+                size = os.fstat(fd).st_size
+                torn = size and os.pread(fd, 1, size - 1) != b"\n"  # the last writer was killed in mid-line
+                try:
+                    write_all(fd, (b"\n" if torn else b"") + line + b"\n")
+                    os.fsync(fd)
+                    os.replace(draft, self.path)
+                except BaseException:
+                    os.ftruncate(fd, size)
+                    raise
+            finally:
+                os.close(fd)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(draft)
+            raise
 
-    def _replace(self, data: bytes) -> None:
-        mode = 0o644 if (found := self._mode()) is None else found
+    def _prepare(self, data: bytes) -> str:
+        # The content of the state file under another name, with the mode and the owner of the present file.
+        mode = 0o644
+        with contextlib.suppress(OSError):
+            mode = self.path.stat().st_mode & 0o777
         fd, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
         try:
             try:
                 os.fchmod(fd, mode)
-                _write_all(fd, data)
+                self._share(fd, 0)
+                write_all(fd, data)
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            os.replace(name, self.path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(name)
             raise
+        return name
+
+    def _share(self, fd: int, needed: int) -> None:
+        # Gives a file that root has made to the application's user, and permits what a narrow umask forbade.
+        found = os.fstat(fd)
+        if found.st_uid != os.geteuid():
+            return
+        with contextlib.suppress(OSError):
+            if found.st_mode & needed != needed:
+                os.fchmod(fd, found.st_mode & 0o777 | needed)
+            if os.geteuid() == 0:
+                owner = (self.path if self.path.exists() else self.path.parent).stat()
+                os.fchown(fd, owner.st_uid, owner.st_gid)
+
+    def _lock_owner(self) -> str:
+        try:
+            found = self.lock_path.lstat()
+        except OSError:
+            return ""
+        return f" ({self.lock_path.name} belongs to user {found.st_uid} and has the mode {found.st_mode & 0o777:o})"
+
+    def _require_regular(self) -> None:
+        try:
+            mode = self.path.lstat().st_mode
+        except OSError:  # there is no file yet; any other trouble will come again
+            return
+        if stat.S_ISLNK(mode):
+            raise StateError(f"{self.path} is a link; name the file that it leads to")
+        if not stat.S_ISREG(mode):
+            raise StateError(f"{self.path} is not a regular file and is left unchanged; name another file")
 
     def _has_content(self) -> bool:
         try:
-            return self.path.stat().st_size > 0
+            return self.path.lstat().st_size > 0
         except OSError:
             return False
-
-    def _mode(self) -> int | None:
-        try:
-            return self.path.stat().st_mode & 0o777
-        except OSError:
-            return None
 
 
 def whoami() -> str:
@@ -221,7 +280,5 @@ def _fallen(trouble: str) -> Entry:
     return Entry(sequence=0, mode=Mode.V1, trouble=trouble)
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+def _reason(error: OSError) -> str:
+    return "it is a link" if error.errno == errno.ELOOP else str(error.strerror)

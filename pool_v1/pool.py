@@ -57,6 +57,7 @@ UNSUPPORTED = (
     "start_failures_to_open",
     "circuit_reset_s",
     "session_log_bytes",
+    "term_grace_s",
 )
 
 
@@ -142,7 +143,13 @@ class PoolV1:
         manager = self._manager
         try:
             args = args if session is None else session_args(args, session)
-            frame = encode_request(call, command, args, limit_bytes=self._config.max_frame_bytes)
+            frame = encode_request(
+                call,
+                command,
+                args,
+                limit_bytes=self._config.max_frame_bytes,
+                takes_buffers=manager.process_manager.abilities.takes_buffers,
+            )
         except InvalidRequest:
             manager.emit(EventKind.ENQUEUE, call=call, correlation=CORRELATION.get())
             raise
@@ -248,4 +255,5 @@ class PoolV1:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if not self._manager.process_manager.in_child:  # a forked child that leaves the block has nothing to close
+            self.close()

@@ -6,6 +6,7 @@ process handling. If the pool object is dropped without `close`, its workers are
 
 from __future__ import annotations
 
+import signal
 import weakref
 from collections.abc import Iterable
 from types import TracebackType
@@ -66,6 +67,11 @@ class PoolV2:
     def name(self) -> str:
         """The pool's name, unique among this user's living pools on this machine."""
         return self._engine.process_manager.name
+
+    @property
+    def size(self) -> int:
+        """The number of workers that the pool has at most, without the overflow: `workers` of its options."""
+        return self._engine.coordinator.limits.size
 
     def execute(
         self,
@@ -200,6 +206,11 @@ class PoolV2:
         self._engine.process_manager.require_owner()
         return self._engine.sessions.table()
 
+    @property
+    def takes_buffers(self) -> bool:
+        """Whether arguments may have bytes. Workers of another command say so when the first of them has started."""
+        return self._engine.process_manager.abilities.takes_buffers
+
     def status(self) -> PoolStatus:
         """Return a consistent snapshot of the pool. Never waits for I/O."""
         self._engine.process_manager.require_owner()
@@ -226,12 +237,13 @@ class PoolV2:
         Raises CircuitOpen or StartFailed if workers do not start, and PoolClosed if the pool is closed first.
         """
         self._engine.process_manager.require_owner()
-        wanted = min(self._config.workers if n is None else n, self._config.workers)
+        wanted = min(self.size if n is None else n, self.size)
         ready = self._engine.warm_up(wanted, deadline_ns(self._config.start_timeout_s * WARM_UP_ROUNDS))
         return self.require_ready(ready, wanted)
 
     def require_ready(self, ready: int, wanted: int) -> int:
         """Return `ready` if it is at least `wanted`. Otherwise raises CircuitOpen or StartFailed with the reason."""
+        wanted = min(wanted, self.size)  # the pool may have been resized meanwhile
         circuit = self._engine.coordinator.circuit
         if ready < wanted and circuit.refuses(now_ns()):
             raise CircuitOpen(
@@ -241,10 +253,38 @@ class PoolV2:
             raise StartFailed(f"pool {self.name!r}: {ready} of {wanted} workers are ready; {circuit.last_error}")
         return ready
 
+    def resize(self, n: int) -> None:
+        """Change the pool's size to `n` workers, 1 to 1024. Returns at once; `warm_up` waits for the new workers.
+
+        More workers start as at the beginning: now, or with `lazy` or `min_workers` when calls need them. Fewer: idle
+        workers exit now, leased workers after their lease, so no call is interrupted. `overflow` and `min_workers` stay
+        as they are; a `min_workers` above `n` counts as `n`. Raises ConfigError, and PoolClosed after `drain` or
+        `close`.
+        """
+        self._engine.process_manager.require_owner()
+        self._engine.resize(n)
+
+    def drain(self, timeout_s: float | None = None) -> bool:
+        """Accept no more calls, let all calls and leases that have begun end, waiting calls too, then close the pool.
+
+        New calls get PoolClosed. After `timeout_s` seconds (None: no limit) the pool is closed anyway, and the calls
+        that have not ended get PoolClosed. Returns whether all have ended. May be called from several threads.
+        """
+        self._engine.process_manager.require_owner()
+        return self._engine.drain(timeout_s)
+
     def close(self, grace_s: float | None = None) -> None:
         """Close the pool: waiting calls get PoolClosed at once, leased workers get `grace_s` seconds. Idempotent."""
         self._engine.process_manager.require_owner()
         self._engine.close(self._config.close_grace_s if grace_s is None else grace_s)
+
+    def end_workers(self, signum: signal.Signals) -> None:
+        """Accept no more calls, retire idle workers, and send `signum` to each leased worker. Does not wait.
+
+        Waiting calls get PoolClosed, and so do the calls whose workers the signal ends. `close` does the rest.
+        """
+        self._engine.process_manager.require_owner()
+        self._engine.end_workers(signum)
 
     def __enter__(self) -> Self:
         return self
@@ -252,4 +292,5 @@ class PoolV2:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if not self._engine.process_manager.in_child:  # a forked child that leaves the block has nothing to close
+            self.close()

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from poolproof.bridge.safe_text import json_text
 from poolproof.harness.compare.comparison import Comparison
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.run.store import COMPARISON_FILE, read_comparison, write_whole
@@ -23,7 +24,7 @@ from poolproof.reports.view import View, build_view
 
 def render_json(view: View) -> str:
     """The comparison itself, as JSON of the published schema."""
-    return msgspec.json.encode(view.source).decode() + "\n"
+    return json_text(msgspec.json.encode(view.source)) + "\n"
 
 
 INDEX_FILE = "index.html"

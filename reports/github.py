@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
+from poolproof.bridge.safe_text import one_line
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.verdict import Decision
-from poolproof.reports.render import printable, render_markdown
+from poolproof.reports.render import render_markdown
 from poolproof.reports.section import Tone
 from poolproof.reports.view import View
 
@@ -64,4 +65,4 @@ def _command(kind: str, title: str, text: str) -> str:
 def _escape(text: str, more: str = "") -> str:
     for sign in "%\r\n" + more:
         text = text.replace(sign, f"%{ord(sign):02X}")
-    return printable(text)
+    return one_line(text)

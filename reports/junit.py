@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as Xml
 
+from poolproof.bridge.safe_text import printable
 from poolproof.harness.model.verdict import Decision
-from poolproof.reports.render import printable
 from poolproof.reports.section import Tone
 from poolproof.reports.view import Cell, View
 
@@ -24,7 +24,7 @@ def render_junit(view: View) -> str:
         suite.set("name", f"{side} {pool}")
         properties = Xml.SubElement(suite, "properties")
         for name, value in (("pool", pool), ("side", side), *view.facts):
-            Xml.SubElement(properties, "property", name=printable(name), value=printable(value))
+            Xml.SubElement(properties, "property", name=name, value=value)
         for row, (cell, duration_s) in zip(view.rows, cells, strict=True):
             case = Xml.SubElement(
                 suite, "testcase", classname=f"poolproof.{pool}", name=row.name, time=f"{duration_s:.3f}"
@@ -34,6 +34,9 @@ def render_junit(view: View) -> str:
         _count(suite)
     _add_decision(root, view)
     _count(root)
+    for element in root.iter():  # everything here may come from a worker, and XML allows no control character
+        element.text = element.text and printable(element.text)
+        element.attrib.update({name: printable(value) for name, value in element.items()})
     Xml.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + Xml.tostring(root, encoding="unicode") + "\n"
 
@@ -43,7 +46,7 @@ def _tell(case: Xml.Element, cell: Cell, tags: tuple[str, ...]) -> None:
     told = [("shows", " ".join(tags)), ("replay", cell.replay), ("folder", cell.folder), *cell.figures]
     for name, value in told:
         if value:
-            Xml.SubElement(properties, "property", name=printable(name), value=printable(value))
+            Xml.SubElement(properties, "property", name=name, value=value)
 
 
 def _judge(case: Xml.Element, cell: Cell) -> None:
@@ -51,16 +54,16 @@ def _judge(case: Xml.Element, cell: Cell) -> None:
         f"{found.word}  {found.checker}  {found.claim}" + "".join(f"\n    {example}" for example in found.examples)
         for found in cell.findings
     )
-    text = printable(f"{evidence}\nto run it again: {cell.replay}".strip())
+    text = f"{evidence}\nto run it again: {cell.replay}".strip()
     match cell.tone:
         case Tone.BAD:
-            Xml.SubElement(case, "failure", message=printable(cell.note), type="finding").text = text
+            Xml.SubElement(case, "failure", message=cell.note, type="finding").text = text
         case Tone.DOUBT:
-            Xml.SubElement(case, "error", message=printable(cell.note), type="unknown").text = text
+            Xml.SubElement(case, "error", message=cell.note, type="unknown").text = text
         case Tone.DECLARED:
-            Xml.SubElement(case, "skipped", message=printable(f"fails as declared: {cell.note}"))
+            Xml.SubElement(case, "skipped", message=f"fails as declared: {cell.note}")
         case Tone.MUTED:
-            Xml.SubElement(case, "skipped", message=printable(cell.note))
+            Xml.SubElement(case, "skipped", message=cell.note)
         case Tone.GOOD:
             return
     Xml.SubElement(case, "system-out").text = text
@@ -69,7 +72,7 @@ def _judge(case: Xml.Element, cell: Cell) -> None:
 def _add_decision(root: Xml.Element, view: View) -> None:
     suite = Xml.SubElement(root, "testsuite", name="comparison", timestamp=view.source.created_at)
     case = Xml.SubElement(suite, "testcase", classname="poolproof.comparison", name=view.title, time="0")
-    text = printable("\n".join((*view.reasons, *(f"warning: {warning}" for warning in view.warnings))))
+    text = "\n".join((*view.reasons, *(f"warning: {warning}" for warning in view.warnings)))
     if view.source.decision is not Decision.SAFE:
         kind = "failure" if view.source.decision is Decision.UNSAFE else "error"
         Xml.SubElement(case, kind, message=f"{view.decision}: {view.headline}", type=view.decision).text = text

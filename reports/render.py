@@ -1,13 +1,13 @@
 """A view as text: HTML and Markdown by Jinja2 templates; an undefined variable in a template raises an error.
 
-All text from a worker is untrusted: the templates escape it in HTML, the filter `md` in Markdown. Writes nothing.
+All text from a worker is untrusted: the templates escape it in HTML, the filter `md` in Markdown, and
+`poolproof.bridge.safe_text` shows what is not printable. Writes nothing.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
@@ -16,6 +16,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
+from poolproof.bridge.safe_text import code_span, escape_markdown, printable
 from poolproof.reports.section import Section, Tone
 from poolproof.reports.series import Drawing, side_names
 from poolproof.reports.site import Index
@@ -23,19 +24,6 @@ from poolproof.reports.view import View
 
 MOST_MARKDOWN = 60_000
 """The comment limit of a pull request is 65,536 characters; a job's summary may be longer."""
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~#])")
-
-
-def printable(text: str) -> str:
-    """The text with each control character, which neither HTML nor XML allows, shown as `\\xNN`."""
-    return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
-def escape_markdown(text: object) -> str:
-    """The text as one line, escaped so that Markdown and HTML show it as plain text."""
-    line = " ".join(printable(str(text)).split())
-    return _MARKDOWN.sub(r"\\\1", line).replace("@", "@\u200b")
 
 
 def render_html(view: View) -> str:
@@ -67,7 +55,10 @@ def render_page(template: str, drawings: Mapping[str, Drawing], **values: object
         .render(
             **values,
             drawings={
-                name: {"kind": drawing.kind, "tables": {key: table.columns() for key, table in drawing.tables.items()}}
+                name: {
+                    "kind": drawing.kind,
+                    "tables": {key: _shown(table.columns()) for key, table in drawing.tables.items()},
+                }
                 for name, drawing in drawings.items()
             },
             specs=charts.build_specs((drawing.kind for drawing in drawings.values()), sides),
@@ -103,6 +94,14 @@ def _drawings(view: View) -> dict[str, Drawing]:
     return found | _of_sections(view.sections)
 
 
+def _shown(columns: Any) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(columns, str):
+        return printable(columns)
+    if isinstance(columns, Mapping):
+        return {_shown(key): _shown(held) for key, held in columns.items()}
+    return list(map(_shown, columns)) if isinstance(columns, list | tuple) else columns
+
+
 def _of_sections(parts: Iterable[Section]) -> dict[str, Drawing]:
     return {f"{part.key}/{number}": drawing for part in parts for number, drawing in enumerate(part.drawings, 1)}
 
@@ -136,7 +135,7 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters: dict[str, Any] = {"md": escape_markdown, "printable": printable}
+    filters: dict[str, Any] = {"md": escape_markdown, "code_span": code_span}
     environment.filters.update(filters)
     if autoescape:
         environment.finalize = lambda value: printable(value) if type(value) is str else value

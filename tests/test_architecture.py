@@ -56,10 +56,10 @@ ALLOWED = {
 }
 """What a pure module may import all the same: a type, or what is seeded."""
 PURE_PATHS = """
-    bridge/{config,errors,events,interface,lifecycle,redaction}
+    bridge/{config,errors,events,interface,lifecycle,redaction,safe_text}
     bridge/dspy/{adapter}
     bridge/telemetry/{aggregator}
-    bridge/wire/{exchange,framing,messages,receiver,transport}
+    bridge/wire/{buffers,exchange,framing,messages,receiver,transport}
     harness/bench/{block,schedules,show}
     harness/bench/statistics/{analysis,claims,figures,histogram,metrics,regression,scalability,trend,validity}
     harness/bench/workloads/{answers,workloads}

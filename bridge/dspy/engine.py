@@ -19,14 +19,13 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from poolproof.bridge.dspy.models import configure, make_model
-from poolproof.bridge.redaction import SHORTEST_BYTES, hide, secrets_in
+from poolproof.bridge.redaction import hide, secrets_in, secrets_of
 from poolproof.bridge.worker.handlers.context import HandlerError, Program, Session
 
 REHEARSED = "openai/gpt-4o-mini"
 MOST_ITERATIONS = 1000
 DEFAULT_ITERATIONS = 20
 LONGEST_REASON = 500
-SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 """An environment variable with such a name may hold a credential, which a provider's error may repeat."""
 ADAPTERS = {"chat": "ChatAdapter", "json": "JSONAdapter", "xml": "XMLAdapter"}
 
@@ -50,7 +49,7 @@ class DspyEngine:
             raise HandlerError(
                 f"program {program.program_id!r}: no model is configured in this session; call configure_lm first"
             )
-        secrets = secrets_in(session.model) | _secrets_of_environment()
+        secrets = secrets_in(session.model) | secrets_of(os.environ)
         module = _kept(session, f"program {program.program_id}", lambda: _build(program))
         checked = {name: _input(module, program, name, inputs[name]) for name in program.inputs}
         try:
@@ -170,10 +169,6 @@ def _failure(program: Program, model: dict[str, Any], error: Exception) -> str:
     if any(kind.__name__ in ("LMError", "APIError", "APIConnectionError", "OpenAIError") for kind in whole):
         return f"program {program.program_id!r}: the model {name!r} failed: {told}"
     return f"program {program.program_id!r} failed: {told}"
-
-
-def _secrets_of_environment() -> set[str]:
-    return {held for name, held in os.environ.items() if name.endswith(SECRET_ENDINGS) and len(held) >= SHORTEST_BYTES}
 
 
 def _tell(error: Exception) -> str:

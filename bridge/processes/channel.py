@@ -21,13 +21,14 @@ from typing import Any
 from poolproof.bridge.clock import now_ns, remaining_s
 from poolproof.bridge.errors import CallTimeout, End, ProtocolError, Sent, StartFailed, WorkerCrashed
 from poolproof.bridge.processes.process import WorkerProcess
+from poolproof.bridge.processes.segment import Segment
 from poolproof.bridge.processes.stderr import StderrTail
 from poolproof.bridge.wire.exchange import receive, run, send
 from poolproof.bridge.wire.framing import HEADER_BYTES
-from poolproof.bridge.wire.messages import INIT_ID, Response, decode_response, encode_request
+from poolproof.bridge.wire.messages import INIT_ID, Memory, Response, decode_response, encode_request
 from poolproof.bridge.wire.receiver import Receiver
 from poolproof.bridge.wire.replies import ELSEWHERE, POKE
-from poolproof.bridge.wire.transport import ReplyEnd, Transport
+from poolproof.bridge.wire.transport import Abilities, ReplyEnd, Transport
 
 READ_BYTES = 64 * 1024
 TAIL_WAIT_S = 0.1
@@ -48,12 +49,15 @@ class Channel:
     """
 
     __slots__ = (
+        "_new_memory",
         "_read_poll",
         "_write_poll",
         "abandoned",
+        "abilities",
         "answer_fd",
         "dirty",
         "limit_bytes",
+        "memory",
         "overdue",
         "process",
         "put",
@@ -61,12 +65,22 @@ class Channel:
         "reply_pipe",
         "request_fd",
         "tail",
+        "wants_memory",
         "watched",
     )
 
-    def __init__(self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int, watched: bool = False) -> None:
+    def __init__(
+        self,
+        process: WorkerProcess,
+        tail: StderrTail,
+        *,
+        limit_bytes: int,
+        watched: bool = False,
+        abilities: Abilities | None = None,
+    ) -> None:
         self.process = process
         self.tail = tail
+        self.abilities = abilities or Abilities()
         self.dirty = False
         self.watched = watched
         self.overdue = False
@@ -77,6 +91,9 @@ class Channel:
         self.put = partial(os.write, process.stdin_fd)
         self.answer_fd = process.stdout_fd
         self.receiver = Receiver(limit_bytes=limit_bytes)
+        self.memory: Memory | None = None
+        self._new_memory: Segment | None = None
+        self.wants_memory = False
         # The pidfd reports a worker's death even while another process holds the other end of the worker's stdout.
         self._read_poll = select.poll()
         self._read_poll.register(process.stdout_fd, select.POLLIN)
@@ -119,6 +136,10 @@ class Channel:
         """Send SIGKILL to the worker's process group now."""
         self.process.kill()
 
+    def signal(self, signum: int) -> None:
+        """Send the worker a signal: SIGKILL also to its children."""
+        self.process.signal(signum)
+
     def retire(self) -> None:
         """Close the worker's stdin, which asks the worker to exit. Only while no thread writes."""
         self.process.end_input()
@@ -134,6 +155,29 @@ class Channel:
     def close(self) -> None:
         """Close this process's descriptors of a reaped worker."""
         self.process.close()
+        for memory in (self.memory, self._new_memory):
+            if memory is not None:
+                memory.close()
+
+    def new_memory(self) -> tuple[int, int] | None:
+        """Create the memory to share, and return the process and the descriptor that have it; None if there is none."""
+        if not self.abilities.most_kept_bytes:
+            return None
+        try:
+            self._new_memory = Segment.create(most_kept_bytes=self.abilities.most_kept_bytes)
+        except OSError:
+            return None
+        return os.getpid(), self._new_memory.fd
+
+    def keep_memory(self, *, shared: bool) -> None:
+        """Use the new memory from now on, or never again, in the whole pool, if the worker cannot."""
+        memory, self._new_memory = self._new_memory, None
+        assert memory is not None, "it was created before"
+        if shared:
+            self.memory = memory
+        else:
+            self.abilities.most_kept_bytes = 0
+            memory.close()
 
     def await_end(self, wait_s: float) -> bool:
         """Wait at most `wait_s` seconds until the worker has ended and is reaped. Returns whether that is so."""
@@ -190,7 +234,7 @@ class Channel:
 
     def new_start(self) -> Handshake:
         """Return the handshake in steps, for a thread that starts several workers at once."""
-        return Handshake(self.process, self.tail, limit_bytes=self.limit_bytes)
+        return Handshake(self.process, self.tail, limit_bytes=self.limit_bytes, abilities=self.abilities)
 
     def write_some(self, data: memoryview | bytearray) -> int:
         """Write as many bytes as the worker's stdin accepts at once. Returns their number; 0 if the worker is gone."""
@@ -375,9 +419,12 @@ class Handshake:
     Other output than the response is ignored. The caller has one absolute deadline (F4).
     """
 
-    __slots__ = ("_limit_bytes", "_process", "_receiver", "_tail", "cut", "done")
+    __slots__ = ("_abilities", "_limit_bytes", "_process", "_receiver", "_tail", "cut", "done")
 
-    def __init__(self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int) -> None:
+    def __init__(
+        self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int, abilities: Abilities | None = None
+    ) -> None:
+        self._abilities = abilities or Abilities()
         self._process = process
         self._tail = tail
         self._receiver = Receiver(limit_bytes=limit_bytes)
@@ -413,6 +460,8 @@ class Handshake:
             if response.id == INIT_ID:
                 if not response.success:
                     raise self.failed(f"refused its init ping: {response.error}")
+                if response.takes_buffers is True:
+                    self._abilities.takes_buffers = True
                 self.done = True
         return self.done
 

@@ -202,10 +202,10 @@ class ForkedWorker(WorkerProcess):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._forked_pid, signal.SIGKILL)
 
-    def _kill_leader(self) -> None:
+    def _signal_leader(self, signum: int) -> None:
         if self._leader_fd >= 0:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                signal.pidfd_send_signal(self._leader_fd, signal.SIGKILL)
+                signal.pidfd_send_signal(self._leader_fd, signum)
 
     def orphaned(self) -> None:
         """Record that the zygote has died: from now on the pid is the worker's only as long as it lives."""

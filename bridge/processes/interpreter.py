@@ -18,6 +18,10 @@ from pathlib import Path
 
 PATH_VARIABLE = "POOLPROOF_PATH"
 """The environment variable with the parent's `sys.path`."""
+OUTPUT_VARIABLE = "POOLPROOF_OUTPUT"
+"""The environment variable of a worker whose output is shown: the descriptor of its parent's stdout, or "log"."""
+TERM_VARIABLE = "POOLPROOF_TERM"
+"""The environment variable of a worker in which SIGTERM raises SoftTimeout in the handler that runs."""
 _HOME = str(Path(__file__).parents[3])
 """The folder that contains the package."""
 

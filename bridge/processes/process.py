@@ -26,6 +26,8 @@ from poolproof.bridge.machine.tree import descendants
 from poolproof.bridge.processes.procfs import kill_groups, start_ticks
 
 LIFELINE_FD = 9
+STDOUT_FD = 7
+"""Where a worker that shares this process's stdout finds it."""
 _FIRST_FREE_FD = 10
 LONGEST_REAP_S = 1.0
 _LIVING: set[WorkerProcess] = set()
@@ -96,16 +98,27 @@ class WorkerProcess:
         also: Mapping[int, int] | None = None,
         cpus: Collection[int] = (),
         memory_bytes: int | None = None,
+        share_stdout: bool = False,
     ) -> WorkerProcess:
         """Start `command`, in which `{worker_id}` is replaced. Raises StartFailed if it cannot be executed.
 
         `also` maps descriptor numbers below 10 in the child to descriptors of this process from 10 on. `cpus` are the
         processors that the worker and its children may run on; if empty, those of this thread. `memory_bytes` limits
-        the private memory of each of them.
+        the private memory of each of them. With `share_stdout`, STDOUT_FD of the child is this process's stdout, if it
+        is open.
         """
         words = [word.replace("{worker_id}", str(worker_id)) for word in command]
         with NO_FORK:
-            return cls._spawn(worker_id, words, env, also or {}, cpus, memory_bytes)
+            shared = -1
+            if share_stdout:
+                with contextlib.suppress(OSError):
+                    shared = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
+            try:
+                more = {STDOUT_FD: shared} if shared >= 0 else {}
+                return cls._spawn(worker_id, words, env, {**(also or {}), **more}, cpus, memory_bytes)
+            finally:
+                if shared >= 0:
+                    os.close(shared)
 
     @classmethod
     def _spawn(
@@ -174,13 +187,22 @@ class WorkerProcess:
                 self.killed = self.killed or not self.exited()
                 self._look_for_strays()
                 self._kill_group()
-                self._kill_leader()
+                self._signal_leader(signal.SIGKILL)
                 self._kill_strays()
 
     @property
     def forking(self) -> bool:
         """Whether another process was asked a moment ago to fork this one, so its pid is about to be known."""
         return False
+
+    def signal(self, signum: int) -> None:
+        """Send a signal to the worker itself, and SIGKILL as `kill` does. No effect once the worker is reaped."""
+        if signum == signal.SIGKILL:
+            self.kill()
+            return
+        with self._lock:
+            if not self.reaped:
+                self._signal_leader(signum)
 
     def end_input(self) -> None:
         """Close the worker's stdin, which asks the worker to exit. Call it only while no thread writes."""
@@ -279,9 +301,9 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    def _kill_leader(self) -> None:
+    def _signal_leader(self, signum: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # the worker may have left its group
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            signal.pidfd_send_signal(self.pidfd, signum)
 
     def _collect(self, wait_s: float) -> bool:
         with contextlib.suppress(ChildProcessError):  # other code in this program waits for any child

@@ -15,6 +15,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 from poolproof.bridge.clock import CLOCK, deadline_ns, now_ns
@@ -23,15 +24,23 @@ from poolproof.bridge.errors import ConfigError, PoolClosed
 from poolproof.bridge.machine.patched import require_real_threads
 from poolproof.bridge.machine.tree import POOL_VARIABLE, started_in
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.interpreter import environment, variables, with_flags
-from poolproof.bridge.processes.process import WorkerProcess, kill_living, limit_memory, reap_adopted
+from poolproof.bridge.processes.interpreter import (
+    OUTPUT_VARIABLE,
+    TERM_VARIABLE,
+    environment,
+    variables,
+    with_flags,
+)
+from poolproof.bridge.processes.output import Output
+from poolproof.bridge.processes.process import STDOUT_FD, WorkerProcess, kill_living, limit_memory, reap_adopted
 from poolproof.bridge.processes.procfs import kill_groups
 from poolproof.bridge.processes.rundir import RunDir
-from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
+from poolproof.bridge.processes.stderr import StderrDrain, StderrLogs, StderrTail
 from poolproof.bridge.processes.zygote import Zygote, abandon_all
+from poolproof.bridge.safe_text import one_line
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
 from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE
-from poolproof.bridge.wire.transport import Transport
+from poolproof.bridge.wire.transport import Abilities, Transport
 
 END_STRAYS_S = 1.0
 LOOK_S = 0.002
@@ -48,8 +57,9 @@ def unique_name(version: str) -> str:
 class ProcessManager:
     """Owns the pool's name, its run directory, the drain of its workers' stderr, and its zygote if it has one.
 
-    Raises PoolNameConflict if a living pool has the name, and ConfigError if this program cannot start the default
-    worker or has no real threads. Worker ids are never reused.
+    A pool that was given no name also works where no run directory can be made: then `poolproof ps` does not list it,
+    and there are no logs and reply pipes. Raises PoolNameConflict if a living pool has the name, and ConfigError if
+    this program cannot start the default worker or has no real threads. Worker ids are never reused.
     """
 
     def __init__(self, config: PoolConfig, *, version: str) -> None:
@@ -67,14 +77,31 @@ class ProcessManager:
             _require_interpreter()
         self._log_dir = _usable(config.log_dir)
         self._cpus = _usable_cpus(config.worker_cpus)
-        self._run_dir = RunDir.claim(self.name, version=version)
+        self._forwards = config.worker_output == "forward" and self._command == DEFAULT_WORKER_COMMAND
+        if config.term_grace_s is not None:
+            self._own_env[TERM_VARIABLE] = "raise"
+        if config.worker_output in ("forward", "log"):
+            self._own_env[OUTPUT_VARIABLE] = str(STDOUT_FD) if self._forwards else "log"
+        self._run_dir = self._claim(version)
         self.reply_dir = ""
-        """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if workers do not support them."""
+        """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if there can be none."""
+        self.abilities = Abilities()
         if self._command == DEFAULT_WORKER_COMMAND:
-            self.reply_dir = self._own_env[REPLY_DIR_VARIABLE] = str(self._run_dir.path.absolute())
+            most = config.workers + config.overflow
+            self.abilities = Abilities(takes_buffers=True, most_kept_bytes=config.shared_memory_bytes // most)
+        self._output: Output | None = None
+        self._logs = None
         self.zygote: Zygote | None = None
         with contextlib.ExitStack() as opened:
-            opened.callback(self._run_dir.release)
+            if self._run_dir is not None:
+                opened.callback(self._run_dir.release)
+                if self._command == DEFAULT_WORKER_COMMAND:
+                    self.reply_dir = self._own_env[REPLY_DIR_VARIABLE] = str(self._run_dir.make_reply_dir())
+                if self._log_dir is None:
+                    self._logs = StderrLogs(self._run_dir.fd)
+            if config.worker_output in ("forward", "log"):
+                self._output = Output(self.name, log=config.worker_output == "log")
+                opened.callback(self._output.close)
             self._drain = StderrDrain(self.name)
             opened.callback(self._drain.close)
             if config.uses_zygote:  # started early, so that it is warm when the first worker is needed
@@ -83,11 +110,27 @@ class ProcessManager:
                     self._environment(),
                     tuple(config.preload),
                     cpus=self._cpus,
+                    share_stdout=self._forwards,
                     watch_stderr=lambda fd: self._watch_stderr(fd, "zygote"),
                     on_fork=self._on_fork,
                 )
             opened.pop_all()
         _CREWS.add(self)
+
+    def _claim(self, version: str) -> RunDir | None:
+        # Nobody else can want a name that this process has just drawn, so such a pool also works without a directory:
+        # on a read-only file system, on a full disk, or where the directory is not safe.
+        try:
+            return RunDir.claim(self.name, version=version)
+        except ConfigError as error:
+            if self._config.name is not None:
+                raise
+            logger.warning("pool %s works without a run directory: %s", self.name, one_line(error))
+            return None
+
+    def _add_worker(self, pid: int) -> None:
+        if self._run_dir is not None:
+            self._run_dir.add_worker(pid)
 
     def next_id(self) -> int:
         """Return an unused worker id."""
@@ -103,16 +146,20 @@ class ProcessManager:
         if self.zygote is not None:
             process = self.zygote.spawn(worker_id, self._environment())
         else:
-            command = with_flags(self._command)
             process = WorkerProcess.spawn(
-                worker_id, command, self._environment(), cpus=self._cpus, memory_bytes=self._config.hard_memory_bytes
+                worker_id,
+                with_flags(self._command),
+                self._environment(),
+                cpus=self._cpus,
+                memory_bytes=self._config.hard_memory_bytes,
+                share_stdout=self._forwards,
             )
-            self._run_dir.add_worker(process.pid)
+            self._add_worker(process.pid)
         tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
-        return Channel(process, tail, limit_bytes=self._config.max_frame_bytes)
+        return Channel(process, tail, limit_bytes=self._config.max_frame_bytes, abilities=self.abilities)
 
     def _on_fork(self, pid: int) -> None:
-        self._run_dir.add_worker(pid)
+        self._add_worker(pid)
         with contextlib.suppress(ProcessLookupError):
             limit_memory(pid, self._config.hard_memory_bytes)
 
@@ -121,20 +168,27 @@ class ProcessManager:
         count = self._config.threads_per_worker
         threads = {} if count is None else dict.fromkeys(THREAD_VARIABLES, str(count))
         env = threads | variables() | self._config.env
+        for name in (OUTPUT_VARIABLE, TERM_VARIABLE, REPLY_DIR_VARIABLE):
+            env.pop(name, None)  # of a pool in whose worker this pool is
         return env | environment(env) | self._own_env
 
     def _watch_stderr(self, fd: int, name: str) -> StderrTail:
+        log_path = None
+        if self._config.worker_output != "drop" and (self._log_dir is not None or self._logs is not None):
+            log_path = (self._log_dir or Path()) / f"{name}.stderr.log"
         tail = StderrTail(
             ring_bytes=self._config.stderr_ring_bytes,
-            log_path=(self._log_dir or self._run_dir.path) / f"{name}.stderr.log",
+            log_path=log_path,
             log_bytes=self._config.stderr_log_bytes,
+            logs=self._logs,
+            show=None if self._output is None else partial(self._output.show, name),
         )
         self._drain.watch(fd, tail)
         return tail
 
     def bury(self, transport: Transport) -> None:
         """Close the parent's descriptors of a reaped worker, and drop its record. No thread may be using it."""
-        if transport.pid:  # otherwise it was never forked
+        if transport.pid and self._run_dir is not None:  # without a pid it was never forked
             self._run_dir.remove_worker(transport.pid)
         transport.close()
         if isinstance(transport, Channel):
@@ -170,7 +224,10 @@ class ProcessManager:
                 self.zygote.close()
             self._end_strays()
         self._drain.close()
-        self._run_dir.release()
+        if self._output is not None:
+            self._output.close()
+        if self._run_dir is not None:
+            self._run_dir.release()
 
     def require_owner(self) -> None:
         """Raise PoolClosed in a forked child, whose copy of the pool owns nothing."""
@@ -183,7 +240,8 @@ class ProcessManager:
         if not self._disbanded and os.getpid() == self._owner_pid:
             kill_living()
             kill_groups(started_in(self.name), timeout_s=0.0)
-            self._run_dir.remove()
+            if self._run_dir is not None:
+                self._run_dir.remove()
 
     def _abandon_in_child(self) -> None:
         # Closes only this copy's descriptors; the parent's resources are not affected.
@@ -191,7 +249,6 @@ class ProcessManager:
         if not self._disbanded:
             self._disbanded = True  # a fork of this fork has nothing left to close
             self._drain.close_in_child()
-            self._run_dir.abandon_in_child()
 
 
 def _require_interpreter() -> None:

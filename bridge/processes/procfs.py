@@ -29,6 +29,18 @@ def start_ticks(pid: int, *, zombie: bool = False) -> int | None:
     return None if fields[0] in (b"Z", b"X") and not zombie else int(fields[19])
 
 
+def pid_space() -> str:
+    """Return a text that is the same for two processes exactly if a pid means the same process to both.
+
+    It names the boot and the PID namespace. Source: proc(5), random(4), pid_namespaces(7).
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return ""
+
+
 def is_alive(pid: int, ticks: int) -> bool:
     """Return whether the process that started at `ticks` still lives under `pid`."""
     return start_ticks(pid) == ticks

@@ -33,6 +33,7 @@ from poolproof.bridge.processes.forked import Answer, ForkedWorker
 from poolproof.bridge.processes.interpreter import with_flags
 from poolproof.bridge.processes.process import NO_FORK, WorkerProcess
 from poolproof.bridge.processes.stderr import StderrTail
+from poolproof.bridge.safe_text import one_line
 
 COMMAND = module_command("poolproof.bridge.processes.zygote_main")
 REAP_PATIENCE_S = 0.25
@@ -58,6 +59,7 @@ class Zygote:
         preload: tuple[str, ...],
         *,
         cpus: Collection[int] = (),
+        share_stdout: bool = False,
         watch_stderr: Callable[[int], StderrTail],
         on_fork: Callable[[int], None],
     ) -> None:
@@ -65,6 +67,7 @@ class Zygote:
         self._env = dict(env)
         self._preload = tuple(preload)
         self._cpus = cpus
+        self._share_stdout = share_stdout
         self._watch_stderr = watch_stderr
         self._on_fork = on_fork
         self._lock = threading.Lock()
@@ -205,7 +208,9 @@ class Zygote:
                 raise StartFailed(f"the zygote cannot be started: {error.strerror}") from error
             try:
                 words = (*with_flags(COMMAND), *self._preload)
-                process = WorkerProcess.spawn(0, words, self._env, also={SOCKET_FD: high}, cpus=self._cpus)
+                process = WorkerProcess.spawn(
+                    0, words, self._env, also={SOCKET_FD: high}, cpus=self._cpus, share_stdout=self._share_stdout
+                )
             except StartFailed:
                 ours.close()
                 raise
@@ -291,7 +296,7 @@ class Zygote:
         when = "" if was_ready else " before it was ready"
         reason = failure or f"the zygote (pid {process.pid}) {process.describe_exit()}{when}"
         if not self._closing:
-            logger.warning("pool %r: %s", self._name, reason)
+            logger.warning("pool %r: %s", self._name, one_line(reason))
             if not failure:
                 reason = "\n".join(filter(None, (reason, tail.text(wait_s=TAIL_WAIT_S))))
         self._lose(reason, all_of_them=self._closing or not was_ready)

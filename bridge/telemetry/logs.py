@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 
 from poolproof.bridge.events import Event, EventKind
+from poolproof.bridge.safe_text import one_line
 
 EXPECTED_ENDS = frozenset({"retired", "close"})
 """The normal reasons of a KILL; any other reason is logged as a warning."""
@@ -41,20 +42,21 @@ class LoggingObserver:
         level = self._level(event)
         if not self._logger.isEnabledFor(level):
             return
+        detail = one_line(event.detail)
         words: tuple[object, ...]
         if event.kind is CLOSE:
             sentence, words = "pool %s: closed", (self._pool,)
         elif event.kind in SENTENCES:
             sentence = SENTENCES[event.kind]
-            words = (self._pool, event.worker, event.pid, event.detail)[: sentence.count("%s")]
+            words = (self._pool, event.worker, event.pid, detail)[: sentence.count("%s")]
         else:
-            sentence, words = CALL_SENTENCE, (self._pool, event.call, event.kind, event.worker, event.detail)
+            sentence, words = CALL_SENTENCE, (self._pool, event.call, event.kind, event.worker, detail)
         extra = {
             "event": event.kind.value,
             "call": event.call,
             "worker": event.worker,
             "pid": event.pid,
-            "detail": event.detail,
+            "detail": detail,
             "pool": self._pool,
         }
         self._logger.log(level, sentence, *words, extra=extra)

@@ -10,13 +10,23 @@ is due was read completely, with no bytes behind it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from msgspec import UNSET
 
 from poolproof.bridge.errors import PoolError, ProtocolError, Sent
-from poolproof.bridge.wire.messages import Response, decode_response, ends_stream
+from poolproof.bridge.wire.buffers import SMALLEST_SHARED_BYTES
+from poolproof.bridge.wire.messages import (
+    INIT_ID,
+    Memory,
+    Parcel,
+    Response,
+    decode_response,
+    encode_attach,
+    ends_stream,
+)
 from poolproof.bridge.wire.transport import Transport
 
 MOST_AHEAD = 64
@@ -72,6 +82,34 @@ def send(io: Io, transport: Transport, frame: bytearray, deadline_ns: int, ahead
     return io.write(transport, memoryview(frame)[written:], Sent.MAYBE if written else Sent.NO, deadline_ns)
 
 
+def share(io: Io, transport: Transport, deadline_ns: int) -> Steps[Memory | None]:
+    """Return the memory that the transport shares with its worker, or None if they cannot share any.
+
+    The first call gives it to the worker. If that fails, the request itself was not sent.
+    """
+    transport.wants_memory = False
+    if transport.memory is None:
+        place = transport.new_memory()
+        if place is not None:
+            try:
+                response = yield from exchange(io, transport, INIT_ID, encode_attach(*place), deadline_ns)
+            except PoolError as error:
+                error.sent = Sent.NO
+                raise
+            transport.keep_memory(shared=response.success)
+    return transport.memory
+
+
+def load(io: Io, transport: Transport, parcel: Parcel, deadline_ns: int) -> Steps[bytearray]:
+    """Put the parcel's parts into shared memory, and return the frame to send; without memory, the parts inline."""
+    memory = yield from share(io, transport, deadline_ns)
+    if memory is not None:
+        with contextlib.suppress(OSError):  # there is no more memory to share
+            memory.put(parcel.parts)
+            return parcel
+    return parcel.inline()
+
+
 def receive(
     io: Io, transport: Transport, request_id: int, deadline_ns: int, *, parts: bool = False, last: bool = True
 ) -> Steps[Response]:
@@ -93,7 +131,10 @@ def take(transport: Transport, request_id: int, parts: bool = False, last: bool 
     payloads = receiver.payloads
     if not payloads:
         return None
-    response = check(payloads.popleft(), request_id, parts)
+    payload = payloads.popleft()
+    response = check(payload, request_id, parts, transport.memory)
+    if response.buffers is not UNSET and len(payload) >= SMALLEST_SHARED_BYTES:
+        transport.wants_memory = True
     if last and (not parts or ends_stream(response)):
         if payloads or receiver.torn:
             raise ProtocolError("sent more bytes after its last response")
@@ -101,12 +142,12 @@ def take(transport: Transport, request_id: int, parts: bool = False, last: bool 
     return response
 
 
-def check(payload: bytes | bytearray, request_id: int, parts: bool = False) -> Response:
+def check(payload: bytes | bytearray, request_id: int, parts: bool = False, memory: Memory | None = None) -> Response:
     """Decode the response to this request; a part of a response is accepted only if `parts` is set.
 
     Raises ProtocolError that says what the worker did instead.
     """
-    response = decode_response(payload)
+    response = decode_response(payload, memory)
     if response.id != request_id or (response.more is not UNSET and not parts):
         what = "" if response.more is UNSET else "a part of "
         raise ProtocolError(f"answered {what}request {response.id} instead of {request_id}")

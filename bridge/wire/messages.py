@@ -1,31 +1,57 @@
-"""The two messages of the wire protocol as JSON: a request to a worker, and a response from it.
+"""The two messages of the wire protocol: a request to a worker, and a response from it. JSON, with buffers if needed.
 
-Pure. A pool returns the content of `result` verbatim: it is unwrapped once, whatever JSON it is.
+Pure. A pool returns the content of `result` verbatim: it is unwrapped once, whatever it is. What would arrive as
+another value is refused (`poolproof.bridge.wire.buffers`).
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from math import isfinite
+from functools import partial
 from struct import Struct
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from poolproof.bridge.errors import InvalidRequest, ProtocolError
 from poolproof.bridge.redaction import redact
-from poolproof.bridge.wire.framing import HEADER_BYTES
+from poolproof.bridge.wire.buffers import (
+    PREFIX_BYTES,
+    SCALARS,
+    SMALLEST_SHARED_BYTES,
+    Buffer,
+    Found,
+    NotJsonError,
+    Part,
+    append,
+    attach,
+    describe,
+    detach,
+    find_inexact,
+    has_buffers,
+    is_plain,
+    json_of,
+    read_parts,
+    require_exact,
+    total_bytes,
+)
+from poolproof.bridge.wire.framing import HEADER_BYTES, MAX_WIRE_BYTES
 
 INIT_ID = 0
-"""The request id of the init ping."""
+"""The request id of the init ping, and of ATTACH: no call has it."""
+ATTACH = "attach_memory"
+"""The command that gives a worker the memory to share with its pool; the shipped worker alone gets it."""
 
 
 class Request(msgspec.Struct, frozen=True):
     """A request to a worker. `id` is a whole number ≥ 0; `timestamp` is ISO 8601 and only informative.
 
     `stream` asks for the parts of the result as they are made, each in its own response. `reply_to` is the number of
-    the reply pipe for the response (`poolproof.bridge.wire.replies`).
+    the reply pipe for the response (`poolproof.bridge.wire.replies`). `buffers` are the bytes-like parts of `args`,
+    and `shared` says that they are in shared memory. `inline` forbids the worker to answer there.
     """
 
     id: int
@@ -34,6 +60,9 @@ class Request(msgspec.Struct, frozen=True):
     timestamp: Any = None
     stream: bool | UnsetType = UNSET
     reply_to: int | UnsetType = UNSET
+    buffers: list[Buffer] | UnsetType = UNSET
+    shared: bool | UnsetType = UNSET
+    inline: bool | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return f"Request({self.id}, {self.command!r}, {redact(self.args)!r})"
@@ -43,7 +72,11 @@ class Response(msgspec.Struct, frozen=True):
     """A response of a worker. Exactly one of `result` (on success) and `error` (otherwise) applies.
 
     `more` is set only in the responses of a stream: true in each part, false in the response that ends the stream.
-    `timestamp` is only informative: the legacy worker sends seconds since 1970, the shipped one ISO 8601.
+    `timestamp` is only informative: the legacy worker sends seconds since 1970, the shipped one ISO 8601. `buffers` are
+    the bytes-like parts of `result`, and `shared` says that they are in shared memory.
+
+    `takes_buffers` is true in the response to the init ping of a worker that reads
+    requests with buffers.
     """
 
     id: int
@@ -52,6 +85,38 @@ class Response(msgspec.Struct, frozen=True):
     error: str | UnsetType = UNSET
     timestamp: Any = None
     more: bool | UnsetType = UNSET
+    buffers: list[Buffer] | UnsetType = UNSET
+    shared: bool | UnsetType = UNSET
+    takes_buffers: Any = False
+
+
+class Memory(Protocol):
+    """The shared memory of a client and a worker (`poolproof.bridge.processes.segment`). `size` is in bytes."""
+
+    size: int
+
+    def put(self, parts: Sequence[Part]) -> None:
+        """Copy these parts in. Raises OSError."""
+        ...
+
+    def take(self, buffers: Sequence[Buffer]) -> list[Any]:
+        """Copy the parts out. Raises ProtocolError."""
+        ...
+
+    def shrink(self) -> None:
+        """Free the memory if it is more than what may be kept between calls."""
+        ...
+
+    def close(self) -> None:
+        """Close this side of it."""
+        ...
+
+
+class Parcel(bytearray):
+    """A framed request whose `parts` are to be put into shared memory first; without such, send `inline()` instead."""
+
+    parts: list[Part]
+    inline: Callable[[], bytearray]
 
 
 class _Success(msgspec.Struct, frozen=True, gc=False):
@@ -77,24 +142,51 @@ def encode_request(
     limit_bytes: int,
     stream: bool | UnsetType = UNSET,
     reply_to: int | UnsetType = UNSET,
+    inline: bool | UnsetType = UNSET,
+    takes_buffers: bool = True,
+    share: bool = False,
 ) -> bytearray:
-    """Encode one framed request, ready to write. Raises InvalidRequest if it is not JSON or over `limit_bytes`."""
-    frame = bytearray(128)
+    """Encode one framed request, ready to write. With `share`, large buffers make it a Parcel.
+
+    Raises InvalidRequest if it is over `limit_bytes`, or has a value that cannot be carried unchanged: bytes and their
+    like can only if the worker `takes_buffers`.
+    """
+    found: Found = []
+    start, size = HEADER_BYTES, 0
+    buffers: list[Buffer] | UnsetType = UNSET
+    frame, shared = bytearray(128), False
+    sent = args
     try:
-        _encoder.encode_into(Request(request_id, command, args, _now(UTC), stream, reply_to), frame, HEADER_BYTES)
+        if not is_plain(args):
+            sent, found = detach(args, "args")
+            if found:
+                buffers = describe(found)
+                if not takes_buffers:
+                    raise NotJsonError(f"{buffers[0].describe('args')}, and the workers take plain JSON only")
+                size = total_bytes(found)
+                start, shared = HEADER_BYTES + PREFIX_BYTES, share and size >= SMALLEST_SHARED_BYTES
+        request = Request(
+            request_id, command, sent, _now(UTC), stream, reply_to, buffers, True if shared else UNSET, inline
+        )
+        _encoder.encode_into(request, frame, start)
+        if frame.find(b"null", start) >= 0:  # twice as fast as `in`
+            require_exact(sent, "args")
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidRequest(f"the arguments of {command!r} are not JSON: {error}") from error
-    if frame.find(b"null") >= 0:  # twice as fast as `in`
-        try:
-            _require_finite(args)
-        except ValueError as error:
-            raise InvalidRequest(f"the arguments of {command!r} are not JSON: {error}") from error
-    size = len(frame) - HEADER_BYTES
+        why = find_inexact(args, "args") if isinstance(error, UnicodeEncodeError) else str(error)
+        raise InvalidRequest(f"the arguments of {command!r} are not JSON: {why}") from error
+    if found:
+        parts = [part for _, part in found]
+        append(frame, HEADER_BYTES, () if shared else parts)
+        if shared:
+            frame = Parcel(frame)
+            frame.parts = parts
+            frame.inline = partial(encode_request, request_id, command, args, limit_bytes=limit_bytes, inline=inline)
+    size = len(frame) - HEADER_BYTES + (size if shared else 0)
     if size > limit_bytes:
         told = size if reply_to is UNSET else size - len(f',"reply_to":{reply_to}')  # the pool adds this part
         if told > limit_bytes:
             raise InvalidRequest(f"the request {command!r} has {told} bytes; the limit is {limit_bytes}")
-    _put_size(frame, 0, size)
+    _put_size(frame, 0, len(frame) - HEADER_BYTES)
     return frame
 
 
@@ -105,10 +197,14 @@ def session_args(args: dict[str, Any], session_id: str) -> dict[str, Any]:
     return {**args, "session_id": session_id}
 
 
-def decode_request(payload: bytes | bytearray) -> Request:
+def decode_request(payload: bytes | bytearray, memory: Memory | None = None) -> Request:
     """Decode a request, in a worker. Raises ProtocolError that says what is wrong."""
     try:
-        request = _request_decoder.decode(payload)
+        if has_buffers(payload):
+            request = _request_decoder.decode(json_of(payload))
+            attach(request.args, request.buffers or [], _parts_of(request, payload, memory))
+        else:
+            request = _request_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"not a request: {error}") from error
     if request.id < 0:
@@ -116,10 +212,23 @@ def decode_request(payload: bytes | bytearray) -> Request:
     return request
 
 
-def decode_response(payload: bytes | bytearray) -> Response:
+def _parts_of(message: Request | Response, payload: bytes | bytearray, memory: Memory | None) -> list[Any]:
+    if message.shared is UNSET:
+        return read_parts(message.buffers or [], payload)
+    if memory is None:
+        raise ProtocolError("a message refers to shared memory, and there is none")
+    return memory.take(message.buffers or [])
+
+
+def decode_response(payload: bytes | bytearray, memory: Memory | None = None) -> Response:
     """Decode a response, in a pool; `.result` is verbatim. Raises ProtocolError that says what is wrong."""
     try:
-        response = _response_decoder.decode(payload)
+        if has_buffers(payload):
+            response = _response_decoder.decode(json_of(payload))
+            result = attach(response.result, response.buffers or [], _parts_of(response, payload, memory))
+            response = msgspec.structs.replace(response, result=result)
+        else:
+            response = _response_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"sent what is not a response: {error}; it begins {payload[:60]!r}") from error
     if response.success:
@@ -135,42 +244,64 @@ def ends_stream(response: Response) -> bool:
     return not response.success or response.more is not True
 
 
-def encode_success(request_id: int, result: object) -> bytes:
-    """Encode a worker's successful response. Raises TypeError or ValueError if `result` is not JSON."""
-    if result is UNSET:  # a struct would omit it
-        raise TypeError("Encoding UNSET as a result is unsupported")
+def encode_success(request_id: int, result: object, memory: Memory | None = None) -> bytes | bytearray:
+    """Encode a worker's successful response; large buffers go into `memory`, if there is one.
+
+    Raises TypeError or ValueError if `result` cannot be carried unchanged.
+    """
+    if type(result) not in SCALARS:
+        if result is UNSET:  # a struct would omit it
+            raise TypeError("Encoding UNSET as a result is unsupported")
+        sent, found = (result, None) if type(result) is dict and is_plain(result) else detach(result, "result")
+        if found:
+            message = {"id": request_id, "success": True, "result": sent, "timestamp": _now(UTC)}
+            return _with_buffers(message, found, memory)
     payload = _encoder.encode(_Success(request_id, True, result, _now(UTC)))
     if payload.find(b"null") >= 0:
-        _require_finite(result)
+        require_exact(result, "result")
     return payload
 
 
-def encode_part(request_id: int, result: object, *, more: bool) -> bytes:
+def encode_init(request_id: int, result: object) -> bytes:
+    """Encode a worker's response to its init ping, which says that it reads requests with buffers."""
+    return _encoder.encode(
+        {"id": request_id, "success": True, "result": result, "timestamp": _now(UTC), "takes_buffers": True}
+    )
+
+
+def encode_part(request_id: int, result: object, *, more: bool) -> bytes | bytearray:
     """Encode one part of a streamed response; without `more`, the last one. Raises like encode_success."""
     if result is UNSET:
         raise TypeError("Encoding UNSET as a result is unsupported")
-    payload = _encoder.encode(
-        {"id": request_id, "success": True, "result": result, "more": more, "timestamp": _now(UTC)}
-    )
+    sent, found = detach(result, "result")
+    message = {"id": request_id, "success": True, "result": sent, "more": more, "timestamp": _now(UTC)}
+    if found:
+        return _with_buffers(message, found)
+    payload = _encoder.encode(message)
     if b"null" in payload:
-        _require_finite(result)
+        require_exact(result, "result")
     return payload
+
+
+def _with_buffers(message: dict[str, Any], found: Found, memory: Memory | None = None) -> bytearray:
+    require_exact(message["result"], "result")
+    message["buffers"] = describe(found)
+    parts = [part for _, part in found]
+    if memory is not None and total_bytes(found) >= SMALLEST_SHARED_BYTES:
+        with contextlib.suppress(OSError):  # there is no more memory to share
+            memory.put(parts)
+            message["shared"], parts = True, []
+    payload = bytearray(128)
+    _encoder.encode_into(message, payload, PREFIX_BYTES)
+    append(payload, 0, parts)
+    return payload
+
+
+def encode_attach(pid: int, fd: int) -> bytearray:
+    """Encode the request that gives the worker the shared memory that process `pid` has open as `fd`."""
+    return encode_request(INIT_ID, ATTACH, {"pid": pid, "fd": fd}, limit_bytes=MAX_WIRE_BYTES)
 
 
 def encode_failure(request_id: int, error: str) -> bytes:
     """Encode a worker's failure response, with one sentence that says why."""
     return _encoder.encode({"id": request_id, "success": False, "error": error, "timestamp": _now(UTC)})
-
-
-def _require_finite(value: object) -> None:
-    # The encoder writes null for a number that JSON cannot represent; then the value would change silently.
-    left = [value]
-    while left:
-        one = left.pop()
-        if isinstance(one, float):
-            if not isfinite(one):
-                raise ValueError(f"{one} is not a JSON number")
-        elif isinstance(one, dict):
-            left += one.values()
-        elif isinstance(one, list | tuple | set | frozenset):
-            left += one

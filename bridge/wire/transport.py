@@ -11,7 +11,18 @@ from collections.abc import Callable
 from typing import Protocol
 
 from poolproof.bridge.errors import End, PoolError, Sent, StartFailed
+from poolproof.bridge.wire.messages import Memory
 from poolproof.bridge.wire.receiver import Receiver
+
+
+class Abilities:
+    """What the workers of one pool can do, as the first of them has said in its response to the init ping."""
+
+    def __init__(self, *, takes_buffers: bool = False, most_kept_bytes: int = 0) -> None:
+        self.takes_buffers = takes_buffers
+        """Whether they read requests with buffers (`poolproof.bridge.wire.buffers`)."""
+        self.most_kept_bytes = most_kept_bytes
+        """How much memory each of them may share with the pool between calls; 0 if they cannot share memory."""
 
 
 class Start(Protocol):
@@ -58,6 +69,7 @@ class Transport(Protocol):
     was cut off at its deadline. `watched`: another thread calls `cut_off` at the deadline, so a read need not check the
     clock. `receiver` has the received bytes. `reply_pipe` is the pipe of the response that is due, if it does not come
     from `answer_fd`; only a dirty transport has one. `abandoned`: the reader was woken because the worker has ended.
+    `memory` is shared with the worker, which has been given it. `wants_memory`: a large response came without it.
     """
 
     dirty: bool
@@ -66,6 +78,16 @@ class Transport(Protocol):
     receiver: Receiver
     reply_pipe: ReplyEnd | None
     abandoned: bool
+    memory: Memory | None
+    wants_memory: bool
+
+    def new_memory(self) -> tuple[int, int] | None:
+        """Create the memory to share, and return the process and the descriptor that have it; None if there is none."""
+        ...
+
+    def keep_memory(self, *, shared: bool) -> None:
+        """Use the new memory from now on, or never again if the worker cannot."""
+        ...
 
     @property
     def pid(self) -> int:
@@ -162,6 +184,10 @@ class Transport(Protocol):
         """Kill the worker now. May be called from any thread."""
         ...
 
+    def signal(self, signum: int) -> None:
+        """Send the worker a signal: SIGKILL also to its children. May be called from any thread."""
+        ...
+
     def retire(self) -> None:
         """Ask the worker to exit. Only while no client uses it."""
         ...
@@ -192,6 +218,7 @@ class Processes(Protocol):
 
     name: str
     reply_dir: str
+    abilities: Abilities
     in_child: bool
 
     def next_id(self) -> int:

@@ -8,6 +8,8 @@ responses. A request may name a reply pipe for its response (`poolproof.bridge.w
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import re
 import select
@@ -16,13 +18,25 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from struct import Struct
+from types import FrameType
+from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from poolproof.bridge.errors import ProtocolError
-from poolproof.bridge.processes.interpreter import adopt
+from poolproof.bridge.errors import ProtocolError, SoftTimeout
+from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, adopt
+from poolproof.bridge.processes.segment import Segment
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
-from poolproof.bridge.wire.messages import INIT_ID, Request, decode_request, encode_failure, encode_part, encode_success
+from poolproof.bridge.wire.messages import (
+    ATTACH,
+    INIT_ID,
+    Request,
+    decode_request,
+    encode_failure,
+    encode_init,
+    encode_part,
+    encode_success,
+)
 from poolproof.bridge.wire.replies import ELSEWHERE, LARGEST_REPLY_BYTES, NO_FD, REPLY_DIR_VARIABLE, ReplyWriters
 from poolproof.bridge.worker.handlers import COMMANDS_VARIABLE, Context, HandlerError, add_commands, find_handler
 from poolproof.bridge.worker.handlers.engine import PROGRAMS_VARIABLE, load_engine
@@ -57,6 +71,8 @@ class Wire:
         self._most_bytes = limit_bytes + REPLY_TO_BYTES if reply_dir else limit_bytes
         self.unread = 0
         """If above 0: the maximum size of a response that no client reads before this process ends."""
+        self.memory: Segment | None = None
+        """What is shared with the pool, for large buffers."""
         self._held = b""
         self._owner_pid = os.getpid()
 
@@ -68,6 +84,7 @@ class Wire:
         os.dup2(null, 0)
         os.close(null)
         os.dup2(2, 1)
+        _show_output()
         return wire
 
     def watch(self) -> None:
@@ -111,7 +128,7 @@ class Wire:
         """Send the next response through this reply pipe. Raises OSError; then the response goes through stdout."""
         self._reply_fd = self._replies[number]
 
-    def write(self, payload: bytes) -> None:
+    def write(self, payload: bytes | bytearray) -> None:
         """Write one frame. Raises ProtocolError if it is over the limit.
 
         A child that a handler has forked exits here: only its parent responds and reads the next request.
@@ -132,7 +149,7 @@ class Wire:
         else:
             self.write_raw(encode_frame(payload, limit_bytes=self._limit_bytes))
 
-    def write_raw(self, data: bytes) -> None:
+    def write_raw(self, data: bytes | bytearray) -> None:
         """Write these bytes, without a frame, to the normal response stream."""
         if self._reply_fd >= 0:
             fd, self._reply_fd = self._reply_fd, NO_FD
@@ -144,6 +161,21 @@ class Wire:
                 left = left[os.write(self._write_fd, left) :]
 
 
+def _show_output() -> None:
+    # A pool that shows its workers' output wants each line when it is printed, and forwards stdout to its own.
+    shown = os.environ.pop(OUTPUT_VARIABLE, "")
+    if not shown:
+        return
+    if shown.isdigit():
+        with contextlib.suppress(OSError):  # the pool's program has no stdout
+            os.dup2(int(shown), 1)
+            os.close(int(shown))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+
+
+_NO_HANDLERS = frozenset({"poolproof.bridge.worker.journal", "poolproof.bridge.wire.messages"})
+"""The modules of the functions that `_answer` calls besides a handler."""
 PLAIN = frozenset({str, int, float, bool, dict, list, tuple, type(None)})
 """The types that most handlers return: they are no iterators, and this test is faster."""
 
@@ -160,7 +192,7 @@ def serve(wire: Wire, context: Context, journal: Journal) -> int:
         if payload is None:
             return 0
         try:
-            request = decode_request(payload)
+            request = decode_request(payload, wire.memory)
         except ProtocolError as error:
             context.error_count += 1
             _turn_to(_salvage_reply_to(payload), wire, context)
@@ -171,10 +203,22 @@ def serve(wire: Wire, context: Context, journal: Journal) -> int:
         first, watched = not watched, True
         if first and request.id != INIT_ID:
             wire.watch()
+        if request.id == INIT_ID and request.command == ATTACH:
+            wire.write(_attach(wire, request.args))
+            continue
         _answer(wire, context, journal, request)
         if first and request.id == INIT_ID:  # the pool waits for the init ping, and starting a thread is slower
             wire.watch()
     return 0
+
+
+def _attach(wire: Wire, args: dict[str, Any]) -> bytes | bytearray:
+    # Opens the memory that the pool offers. If that is not possible, both go on without.
+    try:
+        wire.memory = Segment.open(int(args["pid"]), int(args["fd"]))
+    except OSError as error:
+        return encode_failure(INIT_ID, f"the pool's memory cannot be opened: {error.strerror}")
+    return encode_success(INIT_ID, True)
 
 
 def _turn_to(number: int | UnsetType, wire: Wire, context: Context) -> None:
@@ -197,10 +241,12 @@ def _answer(wire: Wire, context: Context, journal: Journal, request: Request) ->
     ok = False
     try:
         result = find_handler(request.command)(context, request.args)
-        if type(result) not in PLAIN and isinstance(result, Iterator):
+        if request.id == INIT_ID:
+            response: bytes | bytearray = encode_init(request.id, result)
+        elif type(result) not in PLAIN and isinstance(result, Iterator):
             response = _stream(wire, request, result)
         else:
-            response = encode_success(request.id, result)
+            response = encode_success(request.id, result, wire.memory if request.inline is UNSET else None)
         ok = True
     except HandlerError as error:
         response = encode_failure(request.id, str(error))
@@ -214,7 +260,7 @@ def _answer(wire: Wire, context: Context, journal: Journal, request: Request) ->
         wire.write(encode_failure(request.id, f"the response is too large: {error}"))
 
 
-def _stream(wire: Wire, request: Request, parts: Iterator[object]) -> bytes:
+def _stream(wire: Wire, request: Request, parts: Iterator[object]) -> bytes | bytearray:
     # Each part is sent when it is ready, as fast as the pool reads. A client that did not ask for parts gets a list.
     if request.stream is not True:
         return encode_success(request.id, list(parts))
@@ -243,6 +289,20 @@ def watch_for_hang_up(fd: int, grace_s: float) -> None:
     os._exit(0)
 
 
+def raise_in_handler(_: int, frame: FrameType | None) -> None:
+    """The handler of SIGTERM: raise SoftTimeout in the command that runs.
+
+    No effect between two commands, and while a response is being written, which must be whole.
+    """
+    inner: FrameType | None = None
+    while frame is not None and frame.f_code is not _answer.__code__:
+        if frame.f_code in (Wire.write.__code__, Wire.write_raw.__code__):
+            return
+        inner, frame = frame, frame.f_back
+    if frame is not None and inner is not None and inner.f_globals.get("__name__") not in _NO_HANDLERS:
+        raise SoftTimeout("the deadline of this call is near: the worker got SIGTERM")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a worker: `--worker-id N [--mode NAME]`. Returns the exit status."""
     options = _parse(argv)
@@ -261,6 +321,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def run(worker_id: int, mode: str = "pool-worker") -> int:
     """Run a worker on descriptors 0, 1 and 2 until the input ends. Returns the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if os.environ.pop(TERM_VARIABLE, ""):
+        signal.signal(signal.SIGTERM, raise_in_handler)
     limit_bytes = int(os.environ.get(FRAME_LIMIT_VARIABLE, DEFAULT_FRAME_LIMIT_BYTES))
     wire = Wire.take(limit_bytes=limit_bytes)
     bytes(KEPT_BYTES)  # glibc raises its threshold to the largest freed block, see mallopt(3)

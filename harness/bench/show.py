@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from poolproof.bridge.safe_text import escape_markdown
 from poolproof.harness.bench.statistics.figures import (
     Bench,
     BenchReport,
@@ -143,8 +144,9 @@ def markdown(report: BenchReport) -> str:
     """The whole report as Markdown."""
     lines = []
     for bench in report.benches:
-        lines += [f"## {headline(bench)}", "", describe(bench), "", *table(COLUMNS, test_rows(bench)), ""]
-        lines += [f"- {note}" for note in notes(bench)]
+        lines += [f"## {escape_markdown(headline(bench))}", "", escape_markdown(describe(bench)), ""]
+        lines += [*table(COLUMNS, test_rows(bench)), ""]
+        lines += [f"- {escape_markdown(note)}" for note in notes(bench)]
         lines += ["", *table(("figure", bench.baseline, bench.candidate, "why not"), figure_rows(bench)), ""]
     machine = report.machine
     lines.append(
@@ -195,18 +197,17 @@ def curve_rows(curves: Sequence[Curve]) -> list[tuple[str, ...]]:
 
 def sweep_markdown(report: SweepReport) -> str:
     """The sweep as Markdown."""
-    lines = [f"## Sweep: {report.call}", "", *table(SWEEP_COLUMNS, sweep_rows(report.points)), ""]
+    lines = [f"## Sweep: {escape_markdown(report.call)}", "", *table(SWEEP_COLUMNS, sweep_rows(report.points)), ""]
     lines += [*table(CURVE_COLUMNS, curve_rows(report.curves)), ""]
-    lines += [f"- {curve.text}" for curve in report.curves]
-    lines += [f"- invalid: {problem}" for problem in report.validity.problems]
-    lines += [f"- warning: {warning}" for warning in report.validity.warnings]
+    lines += [f"- {escape_markdown(curve.text)}" for curve in report.curves]
+    lines += [f"- invalid: {escape_markdown(problem)}" for problem in report.validity.problems]
+    lines += [f"- warning: {escape_markdown(warning)}" for warning in report.validity.warnings]
     return "\n".join(lines) + "\n"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table."""
-    told = [tuple(cell.replace("|", "\\|") for cell in row) for row in (columns, *rows)]
-    lines = ["| " + " | ".join(row) + " |" for row in told]
+    lines = ["| " + " | ".join(map(escape_markdown, row)) + " |" for row in (columns, *rows)]
     return [lines[0], "|" + "---|" * len(columns), *lines[1:]]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from poolproof.harness.checkers.calls import (
     Audit,
     Deadlines,
+    Fifo,
     HandOff,
     Independence,
     LabelledOutcome,
@@ -24,7 +25,6 @@ from poolproof.harness.checkers.pools import (
     Conserved,
     ExclusiveLease,
     FaultLanded,
-    Fifo,
     LeakSlope,
     LiveBound,
     Lives,

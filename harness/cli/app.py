@@ -6,7 +6,6 @@ Exit codes: 0 SAFE or passed, 1 UNSAFE or failed, 2 invalid usage, 3 INCONCLUSIV
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Annotated, Any
@@ -27,6 +26,7 @@ from poolproof.harness.cli.commands import (
     simulations,
 )
 from poolproof.harness.cli.commands.options import Exit
+from poolproof.harness.cli.output import warn
 from poolproof.harness.model.docstring import docstring_of
 from poolproof.harness.model.errors import HarnessError, UsageError
 
@@ -100,17 +100,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return Exit.USAGE
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("poolproof: interrupted\n")
+        warn("poolproof: interrupted")
         return Exit.INTERRUPTED
     except SystemExit as left:
         if left.code == 1:  # the reader of the output has gone, so this is no verdict on the pools
             return Exit.READER_GONE
         return left.code if isinstance(left.code, int) else Exit.BROKEN
     except (HarnessError, PoolError, OSError) as error:
-        _complain(str(error).replace("\n", " | "))
+        _complain(str(error))
         return Exit.BROKEN
     except BaseException as error:
-        _complain(f"internal error (a bug in poolproof): {type(error).__name__}: {error}".replace("\n", " | "))
+        _complain(f"internal error (a bug in poolproof): {type(error).__name__}: {error}")
         return Exit.BROKEN
     return int(code or 0)
 
@@ -129,4 +129,4 @@ def _tell(error: typer.TyperException) -> str:
 
 
 def _complain(text: str) -> None:
-    sys.stderr.write(f"poolproof: {text}\n")
+    warn(f"poolproof: {text}".replace("\n", " | "))

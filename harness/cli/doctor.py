@@ -10,19 +10,22 @@ import platform
 import resource
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 
-from poolproof.bridge import PoolConfig, PoolError
+from poolproof.bridge import ConfigError, PoolConfig, PoolError
 from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.processes.interpreter import environment
-from poolproof.bridge.processes.process_manager import ProcessManager
+from poolproof.bridge.processes.process_manager import ProcessManager, unique_name
 from poolproof.bridge.processes.procfs import start_ticks
-from poolproof.bridge.processes.rundir import list_pools, pools_dir
+from poolproof.bridge.processes.rundir import RunDir, list_pools
+from poolproof.bridge.processes.runtime_base import BASE_VARIABLE, pools_dir
 
+Check = Callable[[], tuple[bool, str]]
 LEAST_PYTHON = (3, 11)
 LEAST_DESCRIPTORS = 256
 ORPHAN_PATIENCE_S = 3.0
@@ -45,19 +48,26 @@ class Examination(msgspec.Struct, frozen=True):
     found: str
 
 
-def examine() -> list[Examination]:
-    """Run every examination; later ones may depend on earlier ones."""
-    checks: tuple[tuple[str, Callable[[], tuple[bool, str]]], ...] = (
+def examine(more: Sequence[tuple[str, Check]] = ()) -> list[Examination]:
+    """Run every examination, and then `more`; later ones may depend on earlier ones."""
+    checks: tuple[tuple[str, Check], ...] = (
         ("Python", _python),
         ("system", _system),
         ("packages", _packages),
         ("processors and load", _load),
         ("file descriptors", _descriptors),
         ("run directories", _run_directories),
+        ("temporary folder", _temporary_folder),
         ("a worker starts and answers", _worker),
         ("a worker ends when its parent is killed", _orphan),
         ("charts without a network", _charts),
+        *more,
     )
+    return run_checks(checks)
+
+
+def run_checks(checks: Sequence[tuple[str, Check]]) -> list[Examination]:
+    """Run these checks; one that raises has found something."""
     found = []
     for name, check in checks:
         try:
@@ -104,10 +114,32 @@ def _descriptors() -> tuple[bool, str]:
 
 
 def _run_directories() -> tuple[bool, str]:
-    path = pools_dir()
+    try:
+        path = pools_dir()
+        owned = RunDir.claim(unique_name("doctor"), version="doctor")
+        try:
+            os.mkfifo(owned.make_reply_dir() / "pipe")
+        finally:
+            owned.release()
+    except (ConfigError, OSError) as error:
+        return False, (
+            f"{error}; pools with a name cannot be opened, and those without one have no reply pipes and no logs: let "
+            f"{BASE_VARIABLE} name a directory of this user's own"
+        )
     dead = [record.name for record in list_pools() if not record.owner_alive]
     note = f"; {len(dead)} pools there have no living owner: `poolproof reap` removes them" if dead else ""
+    if os.geteuid() == 0 and (user := os.environ.get("SUDO_USER")):
+        note += f"; these are root's own: `sudo -u {user} poolproof ps` lists the pools of {user}"
     return True, f"{path}{note}"
+
+
+def _temporary_folder() -> tuple[bool, str]:
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"x")
+            return True, tempfile.gettempdir()
+    except OSError as error:
+        return False, f"{error.strerror}; tests and runs need one: let TMPDIR name a folder that can be written"
 
 
 def _worker() -> tuple[bool, str]:

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,6 +22,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from poolproof.bridge.safe_text import one_line
+from poolproof.harness.cli.output import shown
 from poolproof.harness.compare.comparison import Comparison, RunResult
 from poolproof.harness.model.verdict import Decision, Verdict
 
@@ -89,23 +90,22 @@ class Steps:
                 self._outcomes.setdefault(pool, Counter())[outcome] += 1
             if self._bar is not None:
                 self._bar.advance(self._task)
-                self._bar.console.print(f"  {escape(what)}: {styled(outcome)}", highlight=False)
+                self._bar.console.print(f"  {shown(what)}: {styled(outcome)}", highlight=False)
             elif not self._quiet:
-                line = f"[{self._done}/{self._total}] {what}: {outcome}"
-                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+                print_line(self._console, f"[{self._done}/{self._total}] {what}: {outcome}")
             self._show()
 
     def _show(self) -> None:
         if self._bar is not None:
             names = list(self._running)
             more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-            described = escape(", ".join(names[:MOST_NAMED]) + more)
+            described = shown(", ".join(names[:MOST_NAMED]) + more)
             self._bar.update(self._task, description=described, figures=self._figures())
 
     def _figures(self) -> str:
         # "v1 12 pass 2 fail · v2 14 pass", with each outcome in its colour.
         return " · ".join(
-            f"[bold]{escape(pool)}[/] " + " ".join(f"{count} {styled(word)}" for word, count in sorted(found.items()))
+            f"[bold]{shown(pool)}[/] " + " ".join(f"{count} {styled(word)}" for word, count in sorted(found.items()))
             for pool, found in sorted(self._outcomes.items())
         )
 
@@ -121,10 +121,15 @@ class Steps:
             self._bar.stop()
 
 
+def print_line(console: Console, text: str) -> None:
+    """Print the text as one line, as it is."""
+    console.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
+
+
 def styled(word: str) -> str:
     """The word in its colour, as console markup."""
     style = STYLES.get(word)
-    return f"[{style}]{escape(word)}[/]" if style else escape(word)
+    return f"[{style}]{shown(word)}[/]" if style else shown(word)
 
 
 def show_result(console: Console, result: RunResult, declared: dict[str, str], notes: Sequence[str] = ()) -> None:
@@ -135,46 +140,44 @@ def show_result(console: Console, result: RunResult, declared: dict[str, str], n
         word = "fail, as declared"
     said = "fail" if word.startswith("fail") else word
     console.print(
-        f"[bold]{escape(result.scenario)}[/] on [bold]{escape(result.pool)}[/], face {escape(result.face)}, "
+        f"[bold]{shown(result.scenario)}[/] on [bold]{shown(result.pool)}[/], face {shown(result.face)}, "
         f"{'observed' if result.observed else 'not observed'}, seed {result.seed}: "
         f"[{STYLES.get('declared' if ',' in word else said, '')}]{word}[/]",
         highlight=False,
         soft_wrap=True,
     )
     for text in (result.skipped, result.trouble):
-        if text:
-            console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+        for line in text.splitlines():
+            print_line(console, f"  {line}")
     for found in result.findings:
         mark = styled(found.verdict.value)
-        console.print(f"  {mark:<8} {escape(found.checker)}: {escape(found.claim)}", highlight=False, soft_wrap=True)
+        console.print(f"  {mark:<8} {shown(found.checker)}: {shown(found.claim)}", highlight=False, soft_wrap=True)
         if found.verdict is Verdict.FAIL and found.checker in declared:
-            console.print(
-                f"      declared beforehand: {declared[found.checker]}", markup=False, highlight=False, soft_wrap=True
-            )
+            print_line(console, f"      declared beforehand: {declared[found.checker]}")
         if found.verdict is not Verdict.PASS:
             for example in found.examples:
-                console.print(f"      {example}", markup=False, highlight=False, soft_wrap=True)
+                print_line(console, f"      {example}")
             if result.replay:
-                console.print(f"      to run it again: {result.replay}", markup=False, highlight=False, soft_wrap=True)
+                print_line(console, f"      to run it again: {result.replay}")
     if result.unasked:
         told = f"  not asked, because these checkers need an observed run: {', '.join(result.unasked)}"
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, told)
     for note in notes:
-        console.print(f"  warning: {note}", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"  warning: {note}")
     if result.folder:
-        console.print(f"  the records are in {result.folder}", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"  the records are in {result.folder}")
 
 
 def show_decision(console: Console, comparison: Comparison) -> None:
     """Print the decision and its reasons."""
     console.print(
-        f"{styled(comparison.decision.value)}: {escape(comparison.candidate)} replacing {escape(comparison.baseline)}",
+        f"{styled(comparison.decision.value)}: {shown(comparison.candidate)} replacing {shown(comparison.baseline)}",
         highlight=False,
     )
     for reason in comparison.reasons:
-        console.print(f"  - {reason}", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"  - {reason}")
     for warning in comparison.warnings:
-        console.print(f"  warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"  warning: {warning}")
     if comparison.decision is Decision.INCONCLUSIVE:
         console.print(
             "  INCONCLUSIVE does not mean safe: the report says what would settle the open questions", highlight=False
@@ -185,9 +188,9 @@ def show_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence
     """Print a table; without a terminal, print lines with tabs for scripts."""
     if not console.is_terminal:
         for row in rows:
-            console.file.write("\t".join(row) + "\n")  # the console would turn tabs into spaces
+            console.file.write("\t".join(map(one_line, row)) + "\n")  # the console would turn tabs into spaces
         return
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    table = Table(*map(shown, columns), box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(shown(cell) for cell in row))
     console.print(table)

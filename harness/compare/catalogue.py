@@ -23,6 +23,7 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.run.plan import read_plan
 from poolproof.harness.subjects.imports import importing_from
+from poolproof.harness.subjects.named import Named
 from poolproof.scenarios import DEFAULT_SUITE
 
 
@@ -39,9 +40,12 @@ def is_of_catalogue(scenario: Scenario) -> bool:
     return generated or any(suite.get(scenario.name) is scenario for suite in scenarios.SUITES.values())
 
 
-def find_scenarios(wanted: Sequence[str], *, profile: str = "full", suite: str = DEFAULT_SUITE) -> list[Scenario]:
+def find_scenarios(
+    wanted: Sequence[str], *, profile: str = "full", suite: str = DEFAULT_SUITE, named: Named | None = None
+) -> list[Scenario]:
     """Find scenarios by name (in any suite) or in files; if `wanted` is empty, all of the suite and the profile.
 
+    A stored plan may say which Python file has its scenario; with `named`, only what the user has named is imported.
     Raises UsageError, which names what was not found and the nearest name, or what the suite needs.
     """
     if not wanted:
@@ -54,18 +58,24 @@ def find_scenarios(wanted: Sequence[str], *, profile: str = "full", suite: str =
             )
         return found
     catalogue = {name: scenario for every in scenarios.SUITES.values() for name, scenario in every.items()}
-    named: dict[str, Scenario] = {}
+    by_name: dict[str, Scenario] = {}
     for word in wanted:
-        for scenario in _find(word, catalogue):
-            named[scenario.name] = scenario
-    return list(named.values())
+        for scenario in _find(word, catalogue, named):
+            by_name[scenario.name] = scenario
+    return list(by_name.values())
 
 
 def _is_of(scenario: Scenario, profile: str) -> bool:
     return profile == "full" or (scenario.smoke if profile == "smoke" else scenario.quick)
 
 
-def _find(word: str, catalogue: dict[str, Scenario]) -> list[Scenario]:
+def find_stored(word: str, named: Named) -> list[Scenario]:
+    """Find the scenarios that stored results name; only a file that the user has named is imported."""
+    named.require_scenario(word)
+    return find_scenarios([word], named=named)
+
+
+def _find(word: str, catalogue: dict[str, Scenario], named: Named | None) -> list[Scenario]:
     if word in catalogue:
         return [catalogue[word]]
     generated = generated_scenario(word)
@@ -81,7 +91,9 @@ def _find(word: str, catalogue: dict[str, Scenario]) -> list[Scenario]:
         return _only(found, name, file) if name else found
     if path.suffix == ".json":
         stored = read_plan(path)
-        (origin,) = _find(stored.origin, catalogue)
+        if named is not None:
+            named.require_scenario(stored.origin)
+        (origin,) = _find(stored.origin, catalogue, named)
         return _only([stored.as_scenario(origin, str(path.resolve()))], name or origin.name, file)
     near = difflib.get_close_matches(word, catalogue, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "; see `poolproof list scenarios`"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from poolproof.bridge.redaction import redact
 from poolproof.harness.compare.comparison import Cover, Minimum, RunResult, ScenarioComparison
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.scenario import Scenario
@@ -41,7 +42,7 @@ def describe_workload(scenario: Scenario) -> str:
 
 def describe_configuration(scenario: Scenario) -> str:
     """Describe how the scenario's pool differs from the usual one."""
-    parts = [f"{name}={value!r}" for name, value in sorted(scenario.config.items())]
+    parts = [f"{name}={value!r}" for name, value in sorted(redact(scenario.config).items())]
     if scenario.fixed_size is not None:
         parts.append(f"{scenario.fixed_size.workers} workers, {scenario.fixed_size.clients} clients")
     if not scenario.warm:

@@ -18,6 +18,7 @@ from typing import Protocol
 
 import msgspec
 
+from poolproof.bridge.redaction import redact_command
 from poolproof.harness.bench.speeds import measure_speed
 from poolproof.harness.compare.cells import shortfalls
 from poolproof.harness.compare.comparison import (
@@ -320,7 +321,7 @@ def assemble(
         workers=request.size.workers,
         clients=request.size.clients,
         profile=request.profile,
-        worker_command=request.worker_command or "",
+        worker_command=redact_command(request.worker_command or ""),
         scenarios=compared,
         explored=tuple(explored),
         total=total,

@@ -15,7 +15,7 @@ from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.run.analysis import analyze
 from poolproof.harness.run.store import RunFolder
 
-Find = Callable[[Sequence[str]], Sequence[Scenario]]
+Find = Callable[[str], Sequence[Scenario]]
 
 
 def reanalyze(comparison: Comparison, home: Path, find: Find) -> Comparison:
@@ -23,7 +23,7 @@ def reanalyze(comparison: Comparison, home: Path, find: Find) -> Comparison:
 
     Timings are taken over unchanged. Raises RecordError for a missing run folder, UsageError for a missing scenario.
     """
-    scenarios = {scenario.name: scenario for row in comparison.scenarios for scenario in find([row.file or row.name])}
+    scenarios = {scenario.name: scenario for row in comparison.scenarios for scenario in find(row.file or row.name)}
     results: Main = {}
     more: More = {}
 
@@ -57,5 +57,5 @@ def _judge_again(scenario: Scenario, home: Path, result: RunResult) -> RunResult
 
 
 def _analyze_again(find: Find, home: Path, result: RunResult) -> RunResult:
-    (scenario,) = find([result.scenario])
+    (scenario,) = find(result.scenario)
     return _judge_again(scenario, home, result)

@@ -21,6 +21,8 @@ MOST_TRIED = 20
 TASKS = ("asyncio", "uvloop")
 """Faces whose clients record an answer later than the loop that has it. A session that wanders may be repeated on
 another worker in between, and the journals cannot tell that from a request that was sent twice."""
+EXPLORED = {"smoke": 4, "quick": 25, "full": 300}
+"""How many generated runs a comparison makes, by its profile."""
 SPAN = 100_000
 """How many numbers belong to each seed."""
 

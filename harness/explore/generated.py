@@ -6,7 +6,7 @@ import re
 from random import Random
 
 from poolproof.bridge import Capability
-from poolproof.harness.checkers import CORE, Audit, Deadlines, Linearizable, SessionCounters
+from poolproof.harness.checkers import CORE, Audit, Deadlines, Fifo, HandOff, Linearizable, SessionCounters
 from poolproof.harness.explore.features import PATIENT_S, Features, draw_features
 from poolproof.harness.explore.workload import Drawing
 from poolproof.harness.model.checker import Checker
@@ -92,6 +92,8 @@ def _checkers(features: Features) -> tuple[Checker, ...]:
         *(() if "close" in features else (FullCapacity(),)),
         *(() if "close" in features or "max_requests" in features.config else (NoGrowth(),)),
         OptionsKept(),
+        HandOff(),
+        Fifo(),
         Audit(),
         Deadlines(slack_s=LATE_S),
         *(of_sessions if "sessions" in features else ()),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
 
+from poolproof.harness.cli.output import Terminal, say_json
 from poolproof.harness.cli.terminal import Steps, show_table
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.mutation.check import selfcheck
@@ -40,15 +40,15 @@ def run_selfcheck(
     if not 1 <= seeds <= MOST_SEEDS:
         raise UsageError(f"--seeds {seeds}: must be a whole number from 1 to {MOST_SEEDS}")
     chosen = [(request.seed + number) % 2**32 for number in range(seeds)]
-    with Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Steps(Terminal(stderr=True), quiet=quiet) as steps:
         matrix = selfcheck(mutants, chosen, request, out / "runs", jobs=jobs, progress=steps, exhaustive=exhaustive)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / MATRIX_FILE, msgspec.json.format(msgspec.json.encode(matrix)))
     write_whole(out / MARKDOWN_FILE, as_markdown(matrix).encode())
     if as_json:
-        sys.stdout.write(msgspec.json.encode(matrix).decode() + "\n")
+        say_json(matrix)
     else:
-        show_matrix(Console(), matrix, out / MARKDOWN_FILE)
+        show_matrix(Terminal(), matrix, out / MARKDOWN_FILE)
     return matrix
 
 

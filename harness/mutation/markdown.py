@@ -5,6 +5,7 @@ Pure: a matrix in, text out.
 
 from __future__ import annotations
 
+from poolproof.bridge.safe_text import escape_markdown
 from poolproof.harness.mutation.matrix import FalseAlarm, KillMatrix, Row, way_text
 
 MOST_KILLERS = 4
@@ -22,7 +23,7 @@ def as_markdown(matrix: KillMatrix) -> str:
         "",
         "| mutant | breaks | killed | by |",
         "|---|---|---|---|",
-        *(f"| {' | '.join(map(_escape, row_text(row)))} |" for row in matrix.rows),
+        *(f"| {' | '.join(map(escape_markdown, row_text(row)))} |" for row in matrix.rows),
         "",
         "| guarantee | mutants that show it |",
         "|---|---|",
@@ -35,7 +36,7 @@ def as_markdown(matrix: KillMatrix) -> str:
         ("Declared weaknesses that no run showed", list(matrix.unseen)),
     ):
         if items:
-            lines += ["", f"## {title}", "", *(f"- {_escape(item)}" for item in items)]
+            lines += ["", f"## {title}", "", *(f"- {escape_markdown(item)}" for item in items)]
     return "\n".join(lines) + "\n"
 
 
@@ -80,7 +81,3 @@ def alarm_text(alarm: FalseAlarm) -> str:
     pool = f"{alarm.pool}.{alarm.equivalent}" if alarm.equivalent else alarm.pool
     way = way_text(alarm.face, observed=alarm.observed)
     return f"{alarm.scenario} on {pool}{way}, seed {alarm.seed}: {alarm.checker}: {alarm.claim}"
-
-
-def _escape(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from poolproof.bridge.safe_text import one_line
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.model.backend import Backend, why_not
 from poolproof.harness.model.intended import Excuse, find_excuse
@@ -116,6 +117,7 @@ def excuse_finding(scenario: Scenario, result: RunResult, checker: str) -> Excus
 
 def describe(scenario: Scenario, result: RunResult) -> str:
     """The findings with their evidence, and the command that repeats the run."""
+    imports = ["--import", scenario.file] if scenario.file.endswith(".py") else []
     lines = [f"{scenario.name} on {result.pool}, seed {result.seed}: {result.verdict.value.upper()}"]
     if result.trouble:
         lines.append(f"  trouble: {result.trouble}")
@@ -128,8 +130,10 @@ def describe(scenario: Scenario, result: RunResult) -> str:
     if result.replay:
         lines.append(f"  to run it again: {result.replay}")
     if result.folder and any(found.verdict is Verdict.FAIL for found in result.findings):
-        lines.append(f"  to reduce it: poolproof shrink {shlex.quote(result.folder)}")
+        words = [result.folder, *(["--import", result.pool] if ":" in result.pool else []), *imports]
+        lines.append(f"  to reduce it: poolproof shrink {shlex.join(words)}")
     lines.append(
-        f"  the records are in {result.folder}; `poolproof analyze {result.folder}` runs the checkers on them again"
+        f"  the records are in {result.folder}; `poolproof analyze {shlex.join([result.folder, *imports])}` runs the "
+        "checkers on them again"
     )
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from poolproof.bridge.safe_text import one_line
 from poolproof.harness.pytest_plugin.state import DEPTHS, PROFILE_SCALES, STATE, State
 
 if TYPE_CHECKING:
@@ -243,4 +244,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if lines:
         terminalreporter.section("poolproof")
         for line in lines:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(one_line(line))

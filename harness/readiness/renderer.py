@@ -5,6 +5,7 @@ Pure. A new format is one more function.
 
 from __future__ import annotations
 
+from poolproof.bridge.safe_text import code_span, escape_markdown
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.readiness.checklist import Checklist
 
@@ -17,21 +18,18 @@ MEANING = {
 
 def render_checklist(checklist: Checklist) -> str:
     """The checklist as a Markdown page."""
-    rows = [f"| {item.word} | {item.name} | {_cell(item.evidence)} |" for item in checklist.items]
+    rows = [(item.word, escape_markdown(item.name), escape_markdown(item.evidence)) for item in checklist.items]
+    candidate, baseline = escape_markdown(checklist.candidate), escape_markdown(checklist.baseline)
     lines = [
-        f"# Migration checklist: {checklist.candidate} replacing {checklist.baseline}",
+        f"# Migration checklist: {candidate} replacing {baseline}",
         "",
         f"**{checklist.verdict.value.upper()}**. {MEANING[checklist.verdict]}",
         "",
         "| | line | evidence |",
         "|---|---|---|",
-        *rows,
+        *(f"| {' | '.join(row)} |" for row in rows),
         "",
-        f"Written at {checklist.created_at} by `{checklist.command}`."
-        + (f" The report of the comparison: `{checklist.report}`." if checklist.report else ""),
+        f"Written at {checklist.created_at} by {code_span(checklist.command)}."
+        + (f" The report of the comparison: {code_span(checklist.report)}." if checklist.report else ""),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -23,6 +23,7 @@ import msgspec
 
 from poolproof.bridge.config import module_command
 from poolproof.bridge.processes.interpreter import adopt, environment, with_flags
+from poolproof.bridge.redaction import hide, redact_text, secrets_of
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.compare.coverage_run import CoverageRun
@@ -115,7 +116,8 @@ class Job:
             errors = self.end()
         if not trouble:
             last = errors.strip().splitlines()[-1:] or [f"status {self._process.returncode}"]
-            trouble = f"the run's process failed: {last[0]}"
+            told = hide(redact_text(last[0]), secrets_of(os.environ))
+            trouble = f"the run's process failed: {told}"
         return RunResult(
             scenario=self.order.scenario,
             pool=self.order.pool,

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from poolproof.bridge.processes.file_lock import lock_file, unlock_file
-from poolproof.bridge.processes.rundir import pools_dir
+from poolproof.bridge.processes.runtime_base import pools_dir
 
 SHARING_PATIENCE_S = 600.0
 """After so many seconds of waiting a run continues without the gate: a stuck bench must not stop everything."""

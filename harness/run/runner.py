@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from poolproof.bridge.clock import now_ns
+from poolproof.bridge.redaction import redact, redact_command
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.history.history import History, RunInfo
 from poolproof.harness.model.face import Setting
@@ -63,13 +64,13 @@ def run(
         started_ns=now_ns(),
         call_timeout_s=float(options.get("call_timeout_s") or subject.call_timeout_s),
         checkout_timeout_s=float(options.get("checkout_timeout_s") or subject.checkout_timeout_s),
-        worker_command=request.worker_command or "",
+        worker_command=redact_command(request.worker_command or ""),
         face=face.name,
         observed=request.observed,
         baseline="" if baseline is None or not face.two_pools else baseline.name,
         void=face.void(scenario, plan_of(scenario, request)),
         uncounted=tuple(sorted(face.uncounted)),
-        options={name: value for name, value in options.items() if name != "env"},
+        options=redact({name: value for name, value in options.items() if name != "env"}),
         capabilities=tuple(sorted(subject.capabilities)),
         together=MOST_TOGETHER if face.batches else 1,
     )

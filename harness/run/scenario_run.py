@@ -58,9 +58,10 @@ class ScenarioRun:
         self._size = size
         self._probe = probe
         self._models = models
+        self._folder = folder
         self._starts = str(folder.starts)
         self._plan: Plan = ()
-        self._recording = Recording(folder)
+        self._recording = Recording(folder, setting.config.env)
         self._recorder = self._recording.recorder
         self._pids: set[int] = set()
         self._stop = threading.Event()
@@ -73,6 +74,7 @@ class ScenarioRun:
                 for text in internal.found:
                     self._recorder.mark("complaint", text)
         self._recorder.close()
+        self._recorder.redact_files(self._folder.stderr)
 
     def _carry_out(self) -> None:
         recorder = self._recorder

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from poolproof.bridge.redaction import redact_command
 from poolproof.harness.compare.compare import JOB_EXTRA_S, Progress, StartJob
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.history.history import RunInfo
@@ -267,8 +268,10 @@ class Shrinking:
     def _replay(self, path: Path) -> str:
         words = ["poolproof", "run", str(path), "--pool", self._info.pool, "--seed", str(self._info.seed)]
         if self._info.worker_command:
-            words += ["--worker-command", self._info.worker_command]
+            words += ["--worker-command", redact_command(self._info.worker_command)]
         words += way_words(self._info)
+        if self._scenario.file.endswith(".py"):
+            words += ["--import", self._scenario.file]
         return shlex.join(words)
 
     def _keep(self, told: Shrunk) -> Shrunk:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
+from poolproof.harness.cli.output import say
 from poolproof.harness.simulation.plan import Plan, make_plan
 from poolproof.harness.simulation.run import Result, run_plan
 from poolproof.harness.simulation.shrinking import Cut, shrink
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seconds=told.seconds,
         calls=told.calls,
         shrinking=not told.no_shrink,
-        say=lambda line: sys.stdout.write(f"{line}\n"),
+        say=say,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import cast
 
 from poolproof.bridge import PoolConfig, StartFailed
-from poolproof.bridge.wire.transport import Processes, Transport
+from poolproof.bridge.wire.transport import Abilities, Processes, Transport
 from poolproof.harness.simulation.io import BlockingIo
 from poolproof.harness.simulation.plan import MS, Plan
 from poolproof.harness.simulation.state import State
@@ -238,6 +238,7 @@ class SimProcesses:
         self._config = config
         self.name = "simulated"
         self.reply_dir = ""
+        self.abilities = Abilities(takes_buffers=True)
         self.in_child = False
         self._count = 0
 

@@ -18,7 +18,7 @@ from poolproof.bridge.errors import (
     WorkerCrashed,
 )
 from poolproof.bridge.wire.framing import HEADER_BYTES
-from poolproof.bridge.wire.messages import INIT_ID, decode_response, encode_request
+from poolproof.bridge.wire.messages import INIT_ID, Memory, decode_response, encode_request
 from poolproof.bridge.wire.receiver import Receiver
 from poolproof.bridge.wire.transport import ReplyEnd
 from poolproof.harness.simulation.state import State
@@ -67,7 +67,8 @@ class SimTransport:
         self.limit_bytes = limit_bytes
         self.receiver = Receiver(limit_bytes=limit_bytes)
         self.reply_pipe: ReplyEnd | None = None
-        self.dirty = self.overdue = self.watched = self.abandoned = False
+        self.dirty = self.overdue = self.watched = self.abandoned = self.wants_memory = False
+        self.memory: Memory | None = None
         self.pid = worker.worker_id + 10_000
         self.forking = False
         self.exit_fd = worker.worker_id * 4 + 1
@@ -78,6 +79,14 @@ class SimTransport:
         self.reaped = self.closed = False
         self.reader: Any = None
         self.writer: Any = None
+
+    def new_memory(self) -> tuple[int, int] | None:
+        """See poolproof.bridge.wire.transport.Transport: simulated workers share no memory."""
+        return None
+
+    def keep_memory(self, *, shared: bool) -> None:
+        """See poolproof.bridge.wire.transport.Transport."""
+        raise AssertionError("there is no memory to keep")
 
     # What the worker does.
 
@@ -243,6 +252,10 @@ class SimTransport:
                 world.scheduler.at(world.now_ns() + world.kill_ns, worker.exit, None)
             else:
                 worker.exit(None)
+
+    def signal(self, signum: int) -> None:
+        """See poolproof.bridge.wire.transport.Transport. A simulated worker catches no signal."""
+        self.kill()
 
     def retire(self) -> None:
         """See poolproof.bridge.wire.transport.Transport."""

@@ -174,7 +174,7 @@ class SimWorker:
             self.exit(None)
             return
         if failure:
-            payloads = [encode_failure(request_id, failure)]
+            payloads: list[bytes | bytearray] = [encode_failure(request_id, failure)]
         elif stream and command == "parts":
             count = args["count"]
             payloads = [encode_part(request_id, [nonce, part], more=True) for part in range(count)]
@@ -227,7 +227,7 @@ class SimWorker:
             return [nonce, dict(state)]
         return nonce
 
-    def _answer_by_pipe(self, number: int, payload: bytes) -> None:
+    def _answer_by_pipe(self, number: int, payload: bytes | bytearray) -> None:
         frame = encode_frame(payload)
         if len(frame) > LARGEST_REPLY_BYTES:
             self.world.pipes[number].write(b"\xfe")
@@ -235,7 +235,7 @@ class SimWorker:
         else:
             self.world.pipes[number].write(frame)
 
-    def _answer_badly(self, fault: str, request_id: int, payloads: list[bytes]) -> None:
+    def _answer_badly(self, fault: str, request_id: int, payloads: list[bytes | bytearray]) -> None:
         world, transport = self.world, self.transport
         whole = b"".join(encode_frame(payload) for payload in payloads)
         now = world.now_ns()

@@ -3,7 +3,8 @@
 When a task ends early
 1. If the task is cancelled while it waits, it leaves the queue at once. If it is cancelled between the grant and its
    wake-up, the worker goes to the next ticket in the queue. If it is cancelled during its exchange, the worker is
-   killed and replaced. CancelledError is passed on unchanged.
+   killed and replaced; with `keep_on_cancel`, the supervisor reads the response instead, and the worker is kept.
+   CancelledError is passed on unchanged.
 2. If the task's loop is closed while the task waits, the thread that grants it a worker finds the loop closed, and the
    supervisor takes the worker back. If the task already holds a worker, the housekeeper finds that worker.
 3. If the task's coroutine is finalized (GeneratorExit), this may happen in the garbage collector, in any thread and
@@ -51,7 +52,12 @@ class AsyncTicket(Ticket, kw_only=True):
 
     loop: asyncio.AbstractEventLoop
     on_dead_loop: Callable[[Ticket], None]
+    keep_on_cancel: bool = False
     future: asyncio.Future[None] | None = None
+
+    def outlives(self, error: BaseException) -> bool:
+        """Return whether the pool shall wait for the response of a call that `error` has ended, and keep the worker."""
+        return self.keep_on_cancel and isinstance(error, asyncio.CancelledError)
 
     def arm(self) -> None:
         """Prepare the ticket: the client's next wait lasts until `wake`."""
@@ -111,7 +117,11 @@ class TaskIo:
 
     may_sleep = False
 
-    def __init__(self, opened: OpenLeases, on_dead_loop: Callable[[Ticket], None]) -> None:
+    def __init__(
+        self, opened: OpenLeases, on_dead_loop: Callable[[Ticket], None], *, keep_on_cancel: bool = False
+    ) -> None:
+        """With `keep_on_cancel`, a cancelled call does not end its worker."""
+        self._keep_on_cancel = keep_on_cancel
         self._open = opened
         self._on_dead_loop = on_dead_loop
 
@@ -138,6 +148,7 @@ class TaskIo:
             thread_id,
             loop=asyncio.get_running_loop(),
             on_dead_loop=self._on_dead_loop,
+            keep_on_cancel=self._keep_on_cancel,
         )
         self._open.by_call[call] = TaskRecord(ticket)
         return ticket
@@ -180,6 +191,9 @@ class TaskIo:
             loop.add_reader(exit_fd, _settle, room)
             try:
                 yield from room
+            except asyncio.CancelledError:
+                transport.kill()  # nobody will write the rest of the request
+                raise
             finally:
                 timer.cancel()
                 if not loop.is_closed():

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from poolproof.bridge import ConfigError, Health, LeaseError, Observer, PoolConfig, PoolStatus, SessionStatus
 from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
@@ -23,6 +24,7 @@ from poolproof.pool_v2.pool import WARM_UP_ROUNDS, PoolV2
 from poolproof.pool_v2.running.engine import Engine
 
 WARM_UP_LOOK_S = 0.005
+T = TypeVar("T")
 __all__ = ["AsyncLease", "AsyncPool", "AsyncStream"]
 
 
@@ -31,6 +33,9 @@ class AsyncPool:
 
     `async with AsyncPool(PoolConfig(workers=4)) as pool: await pool.execute("ping")`. The pool may be created outside
     any loop and is not bound to a loop. Raises ConfigError for a `behaviour`, because its hooks would block the loop.
+
+    A call that is cancelled while its worker is at work ends the worker. With `keep_on_cancel` the worker goes on, its
+    response is dropped, and then it serves the next call; the deadline of the cancelled call still ends it.
     """
 
     version = PoolV2.version
@@ -42,15 +47,16 @@ class AsyncPool:
         *,
         observer: Observer | None = None,
         behaviour: WorkerBehaviour | None = None,
+        keep_on_cancel: bool = False,
     ) -> None:
         if behaviour is not None:
             raise ConfigError(
                 "AsyncPool takes no `behaviour`, because the hooks would block the event loop; use PoolV2 and threads"
             )
-        self._stand_before(PoolV2(config, observer=observer))
+        self._stand_before(PoolV2(config, observer=observer), keep_on_cancel)
 
     @classmethod
-    def over(cls, pool: PoolV2) -> Self:
+    def over(cls, pool: PoolV2, *, keep_on_cancel: bool = False) -> Self:
         """Wrap a living PoolV2, so that tasks and threads share its workers. Closing either object closes the pool.
 
         Raises ConfigError if the pool has a behaviour.
@@ -61,13 +67,13 @@ class AsyncPool:
                 "hooks would block the event loop"
             )
         self = cls.__new__(cls)
-        self._stand_before(pool)
+        self._stand_before(pool, keep_on_cancel)
         return self
 
-    def _stand_before(self, pool: PoolV2) -> None:
+    def _stand_before(self, pool: PoolV2, keep_on_cancel: bool) -> None:
         self._pool = pool
         self._engine: Engine = pool._engine
-        self._io = TaskIo(self._engine.open, self._engine.supervisor.abandon)
+        self._io = TaskIo(self._engine.open, self._engine.supervisor.abandon, keep_on_cancel=keep_on_cancel)
         self._limit_ns = int(self._engine.limit_s(None) * 1e9)
         self._wait_ns = int(self._engine.wait_s(None) * 1e9)
 
@@ -218,13 +224,27 @@ class AsyncPool:
         """
         engine = self._engine
         engine.process_manager.require_owner()
-        wanted = min(engine.config.workers if n is None else n, engine.config.workers)
+        wanted = min(self._pool.size if n is None else n, self._pool.size)
         limit = deadline_ns(engine.config.start_timeout_s * WARM_UP_ROUNDS)
         while (ready := engine.warm_up(wanted, now_ns())) < wanted and remaining_s(limit) > 0:
             if engine.coordinator.circuit.refuses(now_ns()):
                 break
             await asyncio.sleep(WARM_UP_LOOK_S)
         return self._pool.require_ready(ready, wanted)
+
+    def resize(self, n: int) -> None:
+        """Change the pool's size to `n` workers, 1 to 1024, as PoolV2.resize does. Never waits."""
+        self._pool.resize(n)
+
+    async def drain(self, timeout_s: float | None = None) -> bool:
+        """Accept no more calls, let all calls and leases that have begun end, waiting calls too, then close the pool.
+
+        New calls get PoolClosed. After `timeout_s` seconds (None: no limit) the pool is closed anyway, and the calls
+        that have not ended get PoolClosed. Returns whether all have ended. The loop keeps running meanwhile. If this
+        task is cancelled, the pool is still drained and closed.
+        """
+        self._engine.process_manager.require_owner()
+        return await _beside(lambda: self._pool.drain(timeout_s), name=f"{self.name}-drain")
 
     async def close(self, grace_s: float | None = None) -> None:
         """Close the pool: waiting calls get PoolClosed at once, leased workers get `grace_s` seconds. Idempotent.
@@ -240,7 +260,8 @@ class AsyncPool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        if not self._engine.process_manager.in_child:  # a forked child that leaves the block has nothing to close
+            await self.close()
 
 
 class AsyncLease:
@@ -312,6 +333,8 @@ class AsyncLease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._engine.process_manager.in_child:
+            return
         lease, ticket = self._require()
         self._lease = None
         if isinstance(error, GeneratorExit):  # may run in the garbage collector: see the module docstring of aio.io
@@ -348,29 +371,28 @@ class AsyncLease:
         return self._lease, self._ticket
 
 
-async def _beside(work: Callable[[], None], *, name: str) -> None:
-    """Run `work` in its own thread while the loop keeps running. Raises what `work` raises."""
+async def _beside(work: Callable[[], T], *, name: str) -> T:
+    """Run `work` in its own thread while the loop keeps running. Returns its result, or raises what it raises."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[BaseException | None] = loop.create_future()
+    done: asyncio.Future[Future[T]] = loop.create_future()
 
-    def settle(error: BaseException | None) -> None:
+    def settle(ended: Future[T]) -> None:
         if not done.done():
-            done.set_result(error)
+            done.set_result(ended)
 
     def run() -> None:
-        error: BaseException | None = None
+        ended: Future[T] = Future()
         try:
-            work()
-        except BaseException as raised:
-            error = raised
+            ended.set_result(work())
+        except BaseException as error:
+            ended.set_exception(error)
         try:
-            loop.call_soon_threadsafe(settle, error)
+            loop.call_soon_threadsafe(settle, ended)
         except RuntimeError:
             pass  # the loop was closed meanwhile
 
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
-    error = await done
+    ended = await done
     thread.join()
-    if error is not None:
-        raise error
+    return ended.result()

@@ -112,6 +112,8 @@ class AsyncStream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._engine.process_manager.in_child:
+            return
         if not isinstance(error, GeneratorExit):
             await self.aclose()
         elif self._state == "open":  # may run in the garbage collector: see the module docstring of aio.io

@@ -227,6 +227,13 @@ def _encode(runtime: Runtime, command: str, index: int, item: dict[str, Any], se
     number = next(runtime.ids)
     try:
         args = item if session_id is None else session_args(item, session_id)
-        return number, encode_request(number, command, args, limit_bytes=runtime.limit_bytes)
+        return number, encode_request(
+            number,
+            command,
+            args,
+            limit_bytes=runtime.limit_bytes,
+            inline=True,  # the next request may be written before this one's result is read
+            takes_buffers=runtime.abilities.takes_buffers,
+        )
     except InvalidRequest as error:
         raise InvalidRequest(f"item {index}: {error.message}") from error

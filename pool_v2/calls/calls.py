@@ -69,6 +69,8 @@ class Calls:
                 args,
                 limit_bytes=runtime.limit_bytes,
                 reply_to=UNSET if pipe is None else pipe.number,
+                takes_buffers=runtime.abilities.takes_buffers,
+                share=runtime.abilities.most_kept_bytes > 0 and command not in runtime.config.state_commands,
             )
             if session_id is not None:
                 if command in runtime.config.state_commands:
@@ -79,7 +81,8 @@ class Calls:
                 response = yield from self._with_hooks(io, number, frame, command, session, change, deadline, until)
             else:
                 while True:  # again only if the worker was found dead before it got a byte
-                    ahead = frame if session is None else None  # a session's worker may need a handover first
+                    # A session's worker may need a handover first, and a parcel its worker's memory.
+                    ahead = frame if session is None and type(frame) is bytearray else None
                     ticket = io.ticket(number, session, deadline, until, get_ident(), ahead, pipe)
                     try:
                         runtime.enter(ticket, again)
@@ -102,7 +105,8 @@ class Calls:
                         break
                     except BaseException as error:
                         try:
-                            runtime.give_up(ticket, error, reason=_reason(ticket, error))
+                            if not (ticket.outlives(error) and runtime.await_answer(ticket)):
+                                runtime.give_up(ticket, error, reason=_reason(ticket, error))
                         except BaseException:  # an interrupt came during the cleanup itself
                             runtime.supervisor.abandon(ticket)
                             raise

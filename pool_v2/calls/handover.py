@@ -5,6 +5,8 @@ The handover repeats on the worker what it lacks of the session. The coordinator
 
 from __future__ import annotations
 
+import itertools
+
 from poolproof.bridge import CommandError, InvalidRequest, PoolError, Sent, SessionLost, SessionStatus, WorkerCrashed
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.wire.exchange import Steps, exchange
@@ -16,6 +18,8 @@ from poolproof.pool_v2.core.sessions import CLEAN_UP, MOST_HANDOVER_FAILURES, Se
 from poolproof.pool_v2.core.ticket import Ticket
 from poolproof.pool_v2.core.worker_table import Worker
 from poolproof.pool_v2.running.runtime import Runtime
+
+STATUSES_AT_ONCE = 256
 
 
 class Handover:
@@ -138,16 +142,21 @@ class Handover:
         """End a session whose clean-up failed with this error."""
         coordinator = self._runtime.coordinator
         with self._runtime.lock:
-            for worker_id in list(session.held) if isinstance(error, CommandError) else ():
+            for worker_id in session.held.keys() & coordinator.workers if isinstance(error, CommandError) else ():
                 coordinator.condemn(coordinator.workers[worker_id], "")  # the worker does not know the clean-up command
             # A worker that still has state of the session cleans up before it serves a session of that id again.
             coordinator.sessions.end(session.session_id)
         self._runtime.supervisor.look()
 
     def table(self) -> tuple[SessionStatus, ...]:
-        """Return the sessions' statuses, taken under the lock."""
-        with self._runtime.lock:
-            return self._runtime.coordinator.sessions.statuses()
+        """Return the sessions' statuses. The lock is held for a few hundred sessions at a time."""
+        table = self._runtime.coordinator.sessions
+        sessions = iter(table.all_sessions())
+        found: list[SessionStatus] = []
+        while some := list(itertools.islice(sessions, STATUSES_AT_ONCE)):
+            with self._runtime.lock:
+                found += table.statuses(some)
+        return tuple(found)
 
 
 def as_change(command: str, frame: bytearray) -> StateChange:

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from poolproof.bridge import LeaseError, PoolError
+from poolproof.bridge import LeaseError, PoolClosed, PoolError
 from poolproof.pool_v2.core.ticket import Ticket
 from poolproof.pool_v2.core.worker_table import NEVER_NS
 
@@ -170,6 +170,13 @@ class Lease:
         """
         return self._pool.execute_blocking(self, self.require_mine(), command, args or {}, timeout_s)
 
+    def kill(self) -> None:
+        """Kill the worker, which ends a call in flight. May be called from any thread; no effect after the end."""
+        ticket = self._ticket
+        worker = None if ticket is None else ticket.worker
+        if worker is not None:
+            worker.transport.kill()
+
     def update(self, message: Any) -> None:  # noqa: ANN401
         """Publish `message` to the worker's state through the behaviour's `update`. Raises HookError or LeaseError."""
         self._pool.update(self.require_mine(), message)
@@ -191,6 +198,10 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            self._pool.require_owner()
+        except PoolClosed:  # a forked child leaves the block: the worker is the parent's
+            self._ticket = None
         self.end(error)
 
     def end(self, error: BaseException | None = None) -> None:

@@ -213,7 +213,14 @@ class Leases:
         # Runs one exchange. Raises if the lease has lost its worker or another exchange is in progress.
         runtime = self._runtime
         deadline = min(runtime.clock.deadline_ns(runtime.limit_s(timeout_s)), lease.deadline_ns)
-        frame = encode_request(number, command, args, limit_bytes=runtime.limit_bytes)
+        frame = encode_request(
+            number,
+            command,
+            args,
+            limit_bytes=runtime.limit_bytes,
+            takes_buffers=runtime.abilities.takes_buffers,
+            share=runtime.abilities.most_kept_bytes > 0,
+        )
         worker, early, dropped = None, False, False
         try:  # the `try` begins before `busy` is set, because an interrupt may come between any two steps
             with runtime.lock:
@@ -221,7 +228,7 @@ class Leases:
                 if worker is not None and not worker.transport.dirty and lease.deadline_ns > runtime.now_ns():
                     lease.busy = True
                     ticket.deadline_ns = deadline
-                    early = deadline < runtime.coordinator.watch_ns
+                    early = deadline < runtime.coordinator.look_ns
             if worker is None:
                 raise lease.lost()
             if not lease.busy:
@@ -274,7 +281,7 @@ class Leases:
         # Lets the supervisor end the ticket's worker at `deadline`.
         with self._runtime.lock:
             ticket.deadline_ns = deadline
-            early = deadline < self._runtime.coordinator.watch_ns
+            early = deadline < self._runtime.coordinator.look_ns
         if early:
             self._runtime.supervisor.look()
 

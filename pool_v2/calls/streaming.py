@@ -88,6 +88,11 @@ class StreamCall:
         self.lease: Lease | None = None
         self.worker: Worker | None = None
 
+    @property
+    def in_child(self) -> bool:
+        """Whether this is the copy in a forked child, whose parent has the stream."""
+        return self._runtime.process_manager.in_child
+
     def begin(self, deadline: int, until: int) -> Steps[None]:
         """Check a worker out and send it the request. Times are absolute, in nanoseconds."""
         runtime = self._runtime
@@ -99,7 +104,14 @@ class StreamCall:
             if runtime.log is not None:
                 runtime.log.enqueued(self.number)
             args = self._args if self._session_id is None else session_args(self._args, self._session_id)
-            frame = encode_request(self.number, self._command, args, limit_bytes=runtime.limit_bytes, stream=True)
+            frame = encode_request(
+                self.number,
+                self._command,
+                args,
+                limit_bytes=runtime.limit_bytes,
+                stream=True,
+                takes_buffers=runtime.abilities.takes_buffers,
+            )
             self._request_bytes = len(frame)
             if self._session_id is not None:
                 if self._command in runtime.config.state_commands:
@@ -303,4 +315,5 @@ class Stream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if not self._call.in_child:
+            self.close()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from poolproof.bridge import EventKind
 from poolproof.bridge.errors import ProtocolError, Sent
-from poolproof.bridge.wire.exchange import Steps, crashed, receive, take
-from poolproof.bridge.wire.messages import Response
+from poolproof.bridge.wire.exchange import Steps, crashed, load, receive, share, take
+from poolproof.bridge.wire.messages import Parcel, Response
 from poolproof.pool_v2.calls.handoff import take_back
 from poolproof.pool_v2.calls.io import ClientIo
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
@@ -42,10 +42,15 @@ def use(
     """Exchange a request with the worker that the ticket holds."""
     worker, log = ticket.worker, runtime.log
     assert worker is not None, "only a ticket that owns a worker can use it"
-    transport, size = worker.transport, len(frame)
+    transport = worker.transport
     written = ahead = 0
     if ticket.written is not None:
         written = ahead = ticket.written[0] if ticket.written else take_back(ticket)
+    if type(frame) is Parcel:
+        frame = yield from load(io, transport, frame, deadline)
+    elif transport.wants_memory and not ahead:
+        yield from share(io, transport, deadline)
+    size = len(frame)
     transport.dirty = True
     if ticket.reply_pipe is not None:
         transport.reply_pipe = ticket.reply_pipe
@@ -70,6 +75,8 @@ def use(
             runtime.replies.lost()
             ticket.reply_pipe = None
         transport.reply_pipe = None
+    if transport.memory is not None:
+        transport.memory.shrink()
     if log is not None:
         log.append((_RECEIVE, log.now_ns(), number, worker.worker_id, worker.pid))
     return response

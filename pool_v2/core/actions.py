@@ -32,6 +32,7 @@ class Act(StrEnum):
     RETIRE = "retire"
     KILL = "kill"
     CUT_OFF = "cut_off"
+    TERM = "term"
     WAKE_READER = "wake_reader"
     BURY = "bury"
     WAKE = "wake"
@@ -47,8 +48,11 @@ class Action(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -> list[Action]:
-    """Actions for a held worker: wake its client, cut it off at the deadline, or report its death."""
+def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int], term_grace_ns: int = 0) -> list[Action]:
+    """Actions for a held worker: wake its client, cut it off at the deadline, or report its death.
+
+    With `term_grace_ns`, the worker gets SIGTERM that long before the deadline, once for each deadline.
+    """
     orders = []
     if ticket.state is TicketState.OFFERED:
         orders.append(Action(Act.WAKE, ticket=ticket))  # waking twice does no harm
@@ -67,6 +71,13 @@ def watch_lease(worker: Worker, ticket: Ticket, now_ns: int, times: list[int]) -
         orders.append(Action(Act.CUT_OFF, worker, reason="CallTimeout"))
     elif not worker.killed:
         times.append(ticket.deadline_ns)
+        term_ns = ticket.deadline_ns - term_grace_ns
+        if term_grace_ns and worker.term_deadline_ns != ticket.deadline_ns:
+            if now_ns < term_ns:
+                times.append(term_ns)
+            else:
+                worker.term_deadline_ns = ticket.deadline_ns
+                orders.append(Action(Act.TERM, worker))
     return orders
 
 

@@ -5,9 +5,10 @@ Pure. No hook runs under a lock of the pool.
 Rules
 1. `init_pool` runs in the constructor's thread, `terminate_pool` in its own thread. The hooks of a call (`enqueue`,
    `checkout`, `checkin`, `update`, `cancelled`) run in the client's thread, for several clients at once; shared data in
-   `pool_state` needs its own lock. The other hooks run in threads of the pool, one after another, except
-   `init_worker`, which has one thread per worker. If a client checks a worker out before the pool has delivered a
-   `message` to it, the hook `message` runs in the client's thread.
+   `pool_state` needs its own lock. The other hooks run in threads of the pool: each `init_worker` in its own, the
+   `terminate_worker` hooks one after another in a second thread, `message` and `ping` one after another in a third. If
+   a client checks a worker out before the pool has delivered a `message` to it, the hook `message` runs in the client's
+   thread.
 2. A hook returns Ok, Remove, Skip or Stop; each hook's docstring says which of these it may return. `terminate_*` and
    `cancelled` return nothing; exceptions that they raise are logged and dropped.
 3. If a hook with a worker (`init_worker`, `checkout`, `checkin`, `message`, `ping`) raises, the worker is ended with

@@ -12,7 +12,8 @@ Rules, true between any two calls that were not interrupted
 3. Among the tickets that are compatible with a worker, the one that waits longest gets it (FIFO). A call that lost its
    worker before anything was sent returns to its old place in the queue.
 4. living = starting + idle + leased + dying, and never more than `workers + overflow`. A worker that has ended and that
-   no ticket holds does not count as living, even if it is not reaped yet.
+   no ticket holds does not count as living, even if it is not reaped yet. After a `resize` to fewer, the workers too
+   many leave without a further lease, and no worker is started before there are fewer than the new limit.
 5. A session's calls hold at most one worker at a time.
 
 A client may be interrupted between any two steps of a call (Ctrl-C). Then `plan` repairs the state: it ends a living
@@ -67,13 +68,17 @@ class Coordinator:
         self._hot = limits.hot
         self._most = limits.most
         self.affinity = Affinity.STRICT
+        self.refusing = False
+        """Whether new calls are refused: while the pool drains, and when it closes."""
         self.closing = False
         self.attention = False
         """Whether the supervisor should call `plan` now; cleared by `plan`."""
         self.watch_ns = 0
         """When the supervisor will call `plan` without a wake-up."""
-        self.sessions = SessionTable()
+        self.look_ns = 0
+        """A call with an earlier deadline needs the supervisor before `watch_ns`: for its signal or its end."""
         self.workers: dict[int, Worker] = {}
+        self.sessions = SessionTable(has_worker=self.workers.__contains__)
         self.held: dict[int, Ticket] = {}
         self._idle: dict[int, Worker] = {}  # in the order in which they became idle
         self._queue: dict[int, Ticket] = {}  # by call, in the order of arrival
@@ -90,14 +95,14 @@ class Coordinator:
         """
         session = ticket.session
         # The two common cases, in as few steps as possible.
-        if session is None and not self.closing and now_ns < ticket.deadline_ns:
+        if session is None and not self.refusing and now_ns < ticket.deadline_ns:
             idle, queue = self._idle, self._queue
             if idle and not queue:  # any idle worker is compatible
                 worker_id = next(reversed(idle) if self._hot else iter(idle))
                 ticket.worker = idle.pop(worker_id)
                 self.held[worker_id] = ticket
                 ticket.state = _ACCEPTED
-                if ticket.deadline_ns < self.watch_ns:
+                if ticket.deadline_ns < self.look_ns:
                     self.attention = True
                 return
             if not idle and not again and self.max_queue is None and len(self.held) == self._most:  # all are busy
@@ -107,9 +112,9 @@ class Coordinator:
                 queue[ticket.call] = ticket
                 return
         ticket.state = _REFUSED
-        if self.closing:
+        if self.closing or (self.refusing and not again):  # a drain lets a call that has begun try another worker
             why = f": {self.stop_reason}" if self.stop_reason else ""
-            raise PoolClosed(f"pool {self.name!r} is closed{why}")
+            raise PoolClosed(f"pool {self.name!r} is {'closed' if self.closing else 'draining'}{why}")
         if session is not None and session.lost:
             raise SessionLost(f"session {session.session_id!r}: {session.lost}")
         if ticket.deadline_ns <= now_ns:
@@ -176,7 +181,7 @@ class Coordinator:
             and not worker.exited_ns
             and not worker.overdue
             and not self.closing
-            and worker.served < worker.request_limit
+            and (worker.served < worker.request_limit or (not worker.request_limit and self._may_stay(worker)))
         )
         del held[worker_id]
         ticket.worker = None
@@ -194,7 +199,7 @@ class Coordinator:
                 held[worker_id] = head
                 del queue[head.call]
                 head.state = _OFFERED
-                if head.deadline_ns < self.watch_ns:
+                if head.deadline_ns < self.look_ns:
                     self.attention = True
                 return [head]
         worker.idle_since_ns = now_ns
@@ -246,6 +251,9 @@ class Coordinator:
         if self.closing:
             self._condemn(worker, "close")
             return []
+        if not worker.request_limit and not self._may_stay(worker):
+            self._condemn(worker, "")
+            return []
         if worker.exited_ns or worker.overdue:
             return self.start_failed(worker, "ended during its init hook", now_ns)
         self.circuit.succeeded()
@@ -286,7 +294,6 @@ class Coordinator:
         """
         worker.exited_ns = now_ns
         self.attention = True
-        self.sessions.forget_worker(worker.worker_id)
         refused: list[Ticket] = []
         if worker.worker_id not in self.held and worker.phase is not WorkerState.DYING:
             early = worker.phase is _IDLE and not worker.served and now_ns - worker.idle_since_ns < EARLY_NS
@@ -300,7 +307,7 @@ class Coordinator:
     def buried(self, worker: Worker) -> None:
         """Record that the worker is reaped; its place is free."""
         worker.phase = advance(worker.phase, WorkerStep.BURY)
-        self.sessions.forget_worker(worker.worker_id)  # a client may have met it after its end
+        self.sessions.forget_worker(worker.worker_id)
         del self.workers[worker.worker_id]
         self.attention = True
 
@@ -325,7 +332,7 @@ class Coordinator:
             times.append(now_ns + HEARTBEAT_NS)
         orders += watch_queue(self._queue.values(), now_ns, times)
         for worker_id, ticket in self.held.items():
-            orders += watch_lease(self.workers[worker_id], ticket, now_ns, times)
+            orders += watch_lease(self.workers[worker_id], ticket, now_ns, times, self.limits.term_grace_ns)
         if len(self.workers) > self.limits.size and not self._queue:  # some became idle while a ticket waited
             for worker in list(self._idle.values())[: max(self._lasting() - self.limits.size, 0)]:
                 self._condemn(worker, "")
@@ -339,6 +346,7 @@ class Coordinator:
         if retry_ns > now_ns:
             times.append(retry_ns)
         self.watch_ns = min(times)
+        self.look_ns = self.watch_ns + self.limits.term_grace_ns
         return [Action(Act.START)] * self.wanted_starts(now_ns) + orders  # starts first: calls wait for them
 
     def _look_for_proof(self, now_ns: int, times: list[int]) -> None:
@@ -363,12 +371,44 @@ class Coordinator:
         wanted = min(max(self.floor - living, unserved), self.limits.most - living)
         return self.circuit.allowed_starts(wanted, starting, now_ns) if wanted > 0 else 0
 
+    def resize(self, limits: Limits) -> list[Ticket]:
+        """Use these limits from now on. No call is interrupted: of the leased workers, the first to be returned leave.
+
+        Returns the tickets to wake.
+        """
+        self.limits, self._most, self.floor = limits, limits.most, limits.floor
+        self.attention = True
+        for worker in list(self._idle.values())[: max(self._lasting() - limits.most, 0)]:
+            self._condemn(worker, "")
+        marked = self._lasting() > limits.most  # then a worker is looked at again when its lease or its start ends
+        for worker in self.workers.values():
+            worker.request_limit = 0 if marked else request_limit(limits, worker.worker_id)
+        return self._match()
+
+    def _may_stay(self, worker: Worker) -> bool:
+        # Decides about a worker that `resize` has marked. Once there are no more workers than allowed, no worker is
+        # marked any longer.
+        excess = self._lasting() - self.limits.most
+        if excess <= 1:
+            for other in self.workers.values():
+                other.request_limit = request_limit(self.limits, other.worker_id)
+        return excess <= 0 and worker.served < worker.request_limit
+
+    def drain(self) -> None:
+        """Refuse new calls from now on; those that have begun go on, and so do the waiting calls. Idempotent."""
+        self.refusing = True
+
+    @property
+    def drained(self) -> bool:
+        """Whether no ticket waits, and no ticket holds a worker that has started."""
+        return not self._queue and all(self.workers[i].phase is WorkerState.STARTING for i in self.held)
+
     def close(self) -> list[Ticket]:
         """Refuse new and waiting calls, retire idle workers. Leased workers go on. Returns the tickets to wake.
 
         Idempotent: if a call of `close` was interrupted, the next call completes it.
         """
-        self.closing = True
+        self.refusing = self.closing = True
         self.attention = True
         woken = self._refuse_all(lambda: PoolClosed(f"pool {self.name!r} was closed before the call began"))
         for worker in list(self.workers.values()):
@@ -454,7 +494,7 @@ class Coordinator:
         if ticket.session is not None:
             ticket.session.holder = ticket
         self.held[worker.worker_id] = ticket
-        if ticket.deadline_ns < self.watch_ns:
+        if ticket.deadline_ns < self.look_ns:
             self.attention = True
 
     def _match(self) -> list[Ticket]:

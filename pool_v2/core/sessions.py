@@ -11,11 +11,14 @@ Rules
    calls raise SessionLost; a session never silently starts empty.
 4. If a session ends while calls of it wait, these calls begin it anew, empty. A worker that still has state of the
    ended session is `stale`: it cleans up before it serves the new session.
+5. Every step takes the same time, however many sessions there are. The sessions are in the order of their last use, so
+   the expired ones come first, and what is known of a worker that has ended is dropped when it is next met.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -24,6 +27,8 @@ from poolproof.bridge import SessionStatus
 from poolproof.bridge.redaction import redact
 
 MOST_HANDOVER_FAILURES = 3
+MOST_KNOWN_WORKERS = 16
+"""A session that knows of more workers forgets those that have ended."""
 CLEAN_UP = "cleanup_session"
 """The worker's command that forgets a session."""
 
@@ -61,10 +66,10 @@ class Session:
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        self.users: set[int] = set()
+        self.users: frozenset[int] = frozenset()
         self.holder: Any = None
         self.used_ns = 0
-        self.stale: set[int] = set()
+        self.stale: frozenset[int] = frozenset()
         self.reset()
 
     def reset(self) -> None:
@@ -101,7 +106,8 @@ class Session:
     def met(self, worker_id: int) -> None:
         """Record that this worker now has the session's last version."""
         self.worker_id = worker_id
-        self.stale.discard(worker_id)
+        if self.stale:
+            self.stale -= {worker_id}
         self.held[worker_id] = self.version
 
     def answered(self, worker_id: int) -> None:
@@ -138,29 +144,43 @@ class Session:
 
 
 class SessionTable:
-    """All sessions of a pool, by id."""
+    """All sessions of a pool, by id, and in the order of their last use."""
 
-    def __init__(self, in_flight: Callable[[int], bool] = lambda number: True) -> None:
-        """`in_flight` returns whether the call with this number has not ended yet."""
+    def __init__(
+        self,
+        in_flight: Callable[[int], bool] = lambda number: True,
+        has_worker: Callable[[int], bool] = lambda worker_id: True,
+    ) -> None:
+        """`in_flight` returns whether a call has not ended yet, `has_worker` whether there is a worker of this id."""
         self.in_flight = in_flight
+        self.has_worker = has_worker
         self._sessions: dict[str, Session] = {}
-        self._stale: dict[str, set[int]] = {}
+        self._by_use: OrderedDict[str, Session] = OrderedDict()  # those that were not used for the longest time first
+        self._stale: dict[int, set[str]] = {}  # by worker: ended sessions of which it still has state
 
     def begin(self, session_id: str, number: int) -> Session:
         """Return the session for the call `number`; create the session if there is none."""
         session = self._sessions.get(session_id)
         if session is None:
             session = self._sessions[session_id] = Session(session_id)
-            session.stale = self._stale.pop(session_id, set())
-        session.users.add(number)
+            session.stale = self._take_stale(session_id)
+            self._use(session)
+        elif len(session.held) + len(session.stale) > MOST_KNOWN_WORKERS:
+            session.held = {one: version for one, version in session.held.items() if self.has_worker(one)}
+            session.stale = frozenset(filter(self.has_worker, session.stale))
+        session.users |= {number}
         return session
 
     def release(self, session: Session, number: int, now_ns: int) -> None:
         """Record that this call no longer uses the session. Drops a blank session with its last call. Idempotent."""
-        session.users.discard(number)
+        session.users -= {number}
         session.used_ns = now_ns
-        if not session.users and session.blank and self._sessions.get(session.session_id) is session:
+        if self._sessions.get(session.session_id) is not session:
+            return
+        if not session.users and session.blank:
             self._drop(session)
+        else:
+            self._use(session)
 
     def end(self, session_id: str, *, cleaned_on: int | None = None) -> bool:
         """Forget the session's state; waiting calls begin it anew. Returns False if the session did not exist.
@@ -178,31 +198,65 @@ class SessionTable:
 
     def _used(self, session: Session) -> bool:
         # A call that was interrupted in its last step may have ended without a release.
-        session.users = {number for number in session.users if self.in_flight(number)}
+        if session.users:
+            session.users = frozenset(filter(self.in_flight, session.users))
         return bool(session.users)
+
+    def _use(self, session: Session) -> None:
+        # Each step is atomic, and does its part again if an interrupt prevented it before.
+        self._by_use[session.session_id] = session
+        self._by_use.move_to_end(session.session_id)
 
     def _drop(self, session: Session) -> None:
         del self._sessions[session.session_id]
-        if session.stale:
-            self._stale[session.session_id] = session.stale
+        self._by_use.pop(session.session_id, None)
+        for worker_id in filter(self.has_worker, session.stale):
+            self._stale.setdefault(worker_id, set()).add(session.session_id)
+
+    def _take_stale(self, session_id: str) -> frozenset[int]:
+        if not self._stale:
+            return frozenset()
+        found = frozenset(worker_id for worker_id, ended in self._stale.items() if session_id in ended)
+        for worker_id in found:
+            self._stale[worker_id].remove(session_id)
+        return found
 
     def get(self, session_id: str) -> Session | None:
         """Return the session, or None if there is none."""
         return self._sessions.get(session_id)
 
-    def expired(self, ttl_ns: int, now_ns: int) -> list[str]:
-        """Return the ids of the sessions that no call has used for `ttl_ns`."""
-        return [s.session_id for s in self._sessions.values() if now_ns - s.used_ns >= ttl_ns and not self._used(s)]
+    def end_expired(self, ttl_ns: int, now_ns: int, most: int) -> tuple[list[Session], bool]:
+        """End sessions that no call has used for `ttl_ns`. Looks at `most` sessions.
+
+        Returns those whose state a worker must forget first, and whether there may be more to look at. These, and those
+        that a call is using, count as used now, so they are next looked at after `ttl_ns`.
+        """
+        found: list[Session] = []
+        for _ in range(most):
+            session = next(iter(self._by_use.values()), None)
+            if session is None or now_ns - session.used_ns < ttl_ns:
+                return found, False
+            if self._sessions.get(session.session_id) is not session:  # an interrupt came while it was dropped
+                del self._by_use[session.session_id]
+                continue
+            used = session.users and self._used(session)
+            if not used and not any(map(self.has_worker, session.held)):
+                self._drop(session)
+                continue
+            session.used_ns = now_ns
+            self._use(session)
+            if not used:
+                found.append(session)
+        return found, True
+
+    def is_unused(self, session: Session, since_ns: int) -> bool:
+        """Return whether the session has not ended, and no call has used it since `end_expired` returned it."""
+        known = self._sessions.get(session.session_id) is session
+        return known and session.used_ns == since_ns and not self._used(session)
 
     def forget_worker(self, worker_id: int) -> None:
-        """Record that the worker is gone, with the session state that it had."""
-        for session in self._sessions.values():
-            session.held.pop(worker_id, None)
-            session.stale.discard(worker_id)
-        for session_id, stale in list(self._stale.items()):
-            stale.discard(worker_id)
-            if not stale:
-                del self._stale[session_id]
+        """Record that the worker is gone, with the state of ended sessions that it had."""
+        self._stale.pop(worker_id, None)
 
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._sessions
@@ -210,9 +264,14 @@ class SessionTable:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def statuses(self) -> tuple[SessionStatus, ...]:
-        """Return a snapshot of all sessions."""
-        return tuple(
+    def all_sessions(self) -> list[Session]:
+        """Return all sessions as they are now. A single step of the interpreter: needs no lock."""
+        return list(self._sessions.values())
+
+    def statuses(self, sessions: Iterable[Session]) -> list[SessionStatus]:
+        """Return the statuses of those of `sessions` that have not ended."""
+        return [
             SessionStatus(session_id=s.session_id, operations=s.operations, version=s.version, worker_id=s.worker_id)
-            for s in self._sessions.values()
-        )
+            for s in sessions
+            if self._sessions.get(s.session_id) is s
+        ]

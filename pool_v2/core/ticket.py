@@ -72,5 +72,9 @@ class Ticket(msgspec.Struct, eq=False):
             self.written = []
             self.claim = [self.request]
 
+    def outlives(self, error: BaseException) -> bool:
+        """Return whether the pool shall wait for the response of a call that `error` has ended, and keep the worker."""
+        return False
+
     def wake(self) -> None:
         """Let the waiting client continue. May be called from any thread. A second call has no effect."""

@@ -26,6 +26,7 @@ AGE_SPREAD = 0.1
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The sizes of a pool and the limits of its workers; durations in nanoseconds. None: no limit.
 
+    `term_grace_ns`: how long before its call's deadline a worker gets SIGTERM; 0: never.
     `hot`: take the idle worker that served last, instead of the worker that has been idle longest.
     """
 
@@ -39,6 +40,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     ping_interval_ns: int | None = None
     max_idle_pings: int = 1
     hot: bool = False
+    term_grace_ns: int = 0
 
 
 class Worker:
@@ -46,7 +48,8 @@ class Worker:
 
     `phase` is STARTING, IDLE or DYING. A dying worker is asked to leave, or killed if `reason` is not empty; `told_ns`
     is when it was asked. `transport` connects a client to the worker, once it is `reachable`. `pid` is its process id,
-    set when the worker is ready. `state` belongs to the behaviour.
+    set when the worker is ready. `state` belongs to the behaviour. A `request_limit` of 0: no further lease.
+    `term_deadline_ns` is the last deadline of which SIGTERM has warned the worker.
     """
 
     transport: Transport
@@ -65,6 +68,7 @@ class Worker:
         "request_limit",
         "served",
         "state",
+        "term_deadline_ns",
         "told_ns",
         "transport",
         "woken",
@@ -84,6 +88,7 @@ class Worker:
         self.pinged_ns = 0
         self.exited_ns = 0
         self.told_ns = 0
+        self.term_deadline_ns = 0
         self.reason = ""
         self.killed = False
         self.overdue = False

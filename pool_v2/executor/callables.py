@@ -6,15 +6,17 @@ No I/O and no threads: this module only writes and reads pickles. The worker's s
 
 from __future__ import annotations
 
-import binascii
 import pickle
 from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import context, reduction, resource_sharer
 from typing import Any
 
 from poolproof.bridge import CircuitOpen, CommandError, PoolClosed, PoolError, Sent, WorkerCrashed
-from poolproof.bridge.worker.handlers.pickles import PROTOCOL, Setting
+from poolproof.bridge.worker.handlers.pickles import PROTOCOL, Pickled, Setting, dump
 
+_CAUSE: Any = BaseException.__dict__["__cause__"]
+"""Sets the cause of an exception that refuses `__cause__ =`."""
 CALL = "call"
 INITIALIZE = "initialize"
 
@@ -54,23 +56,76 @@ def name_of(function: object) -> str:
     return str(getattr(function, "__qualname__", None) or repr(function))
 
 
-def pack(function: Callable[..., Any], positional: Iterable[Any], named: dict[str, Any]) -> bytes:
-    """Pickle a call. Raises NotPicklable."""
+def pack(
+    function: Callable[..., Any],
+    positional: Iterable[Any],
+    named: dict[str, Any],
+    *,
+    caught: type[BaseException] = Exception,
+) -> Pickled:
+    """Pickle a call. Raises NotPicklable.
+
+    `caught` is BaseException in a thread that no interrupt can reach: there a SystemExit comes from a `__reduce__`.
+    """
     try:
-        return pickle.dumps((function, tuple(positional), named), PROTOCOL)
-    except Exception as error:
-        raise NotPicklable(f"{name_of(function)}: the call cannot be pickled: {_summary(error)}") from error
+        return dump((function, tuple(positional), named))
+    except caught as error:
+        raise NotPicklable(f"{name_of(function)}: the call cannot be pickled: {_why(error)}") from error
 
 
-def request_of(call: bytes) -> dict[str, Any]:
+def request_of(call: Pickled) -> dict[str, Any]:
     """The arguments of the worker's command CALL."""
-    return {"call": call, "needs_initialize": True}  # bytes are sent as base64
+    data, outside = call
+    return {"call": data, "buffers": outside, "needs_initialize": True}
 
 
-def initialization(initializer: bytes | None) -> dict[str, Any]:
-    """The arguments of the worker's command INITIALIZE: this program's current setting, and a packed initializer."""
-    setting = {"setting": Setting.of_this_program().write()}
-    return setting if initializer is None else {**setting, "initializer": initializer}
+class Initialization:
+    """What a worker needs before its first call: the program's setting, and its initializer.
+
+    The main module is that of the time when the executor was made: at the end of a script its file is forgotten.
+    The arguments of the initializer may be what multiprocessing hands over to the processes that it starts: locks and
+    queues of a context that is not "fork".
+    """
+
+    def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        """Raises NotPicklable."""
+        self._main = Setting.of_this_program()
+        self._call: tuple[Any, ...] | None = None if initializer is None else (initializer, tuple(initargs), {})
+        self._packed = b"" if self._call is None else self._pack()
+
+    def request(self) -> dict[str, Any]:
+        """The arguments of the worker's command INITIALIZE, for one worker. Raises NotPicklable."""
+        now = Setting.of_this_program()
+        now.main_name, now.main_path = self._main.main_name, self._main.main_path
+        setting = {"setting": now.write()}
+        if self._call is None:
+            return setting
+        packed = self._packed or self._pack()
+        if _HandOver.MARK in packed:
+            self._packed = b""  # a descriptor is handed over once
+        return {**setting, "initializer": packed}
+
+    def _pack(self) -> bytes:
+        former = context.get_spawning_popen()
+        context.set_spawning_popen(_HandOver())  # type: ignore[arg-type]
+        try:
+            return bytes(reduction.ForkingPickler.dumps(self._call, PROTOCOL))
+        except Exception as error:
+            assert self._call is not None, "there is an initializer"
+            raise NotPicklable(f"{name_of(self._call[0])}: the call cannot be pickled: {_why(error)}") from error
+        finally:
+            context.set_spawning_popen(former)
+
+
+class _HandOver:
+    """Stands for a process that multiprocessing starts, so that its locks and queues let themselves be pickled."""
+
+    MARK = b"multiprocessing.resource_sharer"
+    DupFd = staticmethod(resource_sharer.DupFd)
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """See multiprocessing.popen_spawn_posix."""
+        return fd
 
 
 def is_uninitialized(answer: object) -> bool:
@@ -78,13 +133,13 @@ def is_uninitialized(answer: object) -> bool:
     return isinstance(answer, dict) and "uninitialized" in answer
 
 
-def unpack(answer: object, function: object) -> tuple[Any, BaseException | None]:
+def unpack(answer: Any, function: object) -> tuple[Any, BaseException | None]:  # noqa: ANN401 - any JSON
     """Decode a worker's response: a result and None, or None and the exception for the call's future."""
     match answer:
-        case {"value": str(text)}:
-            return _read(text, f"{name_of(function)}: the result", None)
-        case {"raised": str(text), "traceback": str(trace)}:
-            raised, problem = _read(text, f"{name_of(function)}: its exception", trace)
+        case {"value": bytes(data)}:
+            return _read(data, answer.get("buffers", ()), f"{name_of(function)}: the result", None)
+        case {"raised": bytes(data), "traceback": str(trace)}:
+            raised, problem = _read(data, answer.get("buffers", ()), f"{name_of(function)}: its exception", trace)
             if problem is None and not isinstance(raised, BaseException):  # a __reduce__ that returns something else
                 problem = NotPicklable(f"{name_of(function)}: its exception was read as {raised!r:.100}", sent=Sent.YES)
             return None, _caused_by(problem or raised, trace)
@@ -116,10 +171,10 @@ def as_broken(error: BaseException) -> BaseException:
     return told
 
 
-def _read(text: str, what: str, trace: str | None) -> tuple[Any, BaseException | None]:
+def _read(data: bytes, buffers: Iterable[memoryview], what: str, trace: str | None) -> tuple[Any, BaseException | None]:
     try:
-        return pickle.loads(binascii.a2b_base64(text)), None
-    except Exception as error:
+        return pickle.loads(data, buffers=buffers), None
+    except BaseException as error:  # a `__setstate__` can raise anything; no interrupt can reach this thread
         told = NotPicklable(f"{what} cannot be read: {_summary(error)}", sent=Sent.YES)
         if trace is None:
             told.__cause__ = error
@@ -127,9 +182,21 @@ def _read(text: str, what: str, trace: str | None) -> tuple[Any, BaseException |
 
 
 def _caused_by(error: BaseException, trace: str) -> BaseException:
-    error.__cause__ = RemoteTraceback(trace)
+    _CAUSE.__set__(error, RemoteTraceback(trace))
     return error
 
 
+def _why(error: BaseException) -> str:
+    text = _summary(error)
+    if "through inheritance" in text or "fork context" in text:  # a lock or queue of multiprocessing
+        text += (
+            "; pass a manager's proxy, or make it with multiprocessing.get_context('spawn') and pass it in `initargs`"
+        )
+    return text
+
+
 def _summary(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # its `__str__` can raise anything
+        return type(error).__name__

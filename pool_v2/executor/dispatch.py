@@ -14,23 +14,26 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import signal
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures._base import CANCELLED, RUNNING
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any
 
-from poolproof.bridge import CommandError, InvalidRequest, PoolConfig, PoolError, Sent, WorkerCrashed
+from poolproof.bridge import CommandError, InvalidRequest, PoolClosed, PoolConfig, PoolError, Sent, WorkerCrashed
 from poolproof.pool_v2.calls.lease import Lease
 from poolproof.pool_v2.executor.callables import (
     CALL,
     INITIALIZE,
+    CallCrashed,
     ExecutorShutdown,
+    Initialization,
     InitializerFailed,
     as_broken,
-    initialization,
     is_uninitialized,
     pack,
     request_of,
@@ -55,6 +58,7 @@ class _Pending(Future[Any]):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         timeout_s: float | None,
+        cancel_running: bool,
     ) -> None:
         super().__init__()
         self._queue = pending
@@ -62,26 +66,55 @@ class _Pending(Future[Any]):
         self.call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None = (function, args, kwargs)
         self.context = copy_context()
         self.timeout_s = timeout_s
+        self.cancel_running = cancel_running
+        self._lease: Lease | None = None
+        self._lease_lock = threading.Lock()  # so that `cancel` kills no worker that has gone on to another call
 
     def cancel(self) -> bool:
-        """Withdraw the call, unless it runs or has ended. Waiters are notified now, not when the call's turn comes."""
-        if not super().cancel():
+        """Withdraw the call, unless it has ended, or runs and `cancel_running` is not set.
+
+        Waiters are notified now, not when the call's turn comes. A worker that runs the call is killed and replaced.
+        """
+        if not super().cancel() and not (self.cancel_running and self._cancel_running()):
             return False
         if self._queue.pop(self._number, None) is not None:
             self.call = None
             self.set_running_or_notify_cancel()
         return True
 
+    def _cancel_running(self) -> bool:
+        with self._condition:
+            if self._state != RUNNING:
+                return False
+            self._state = CANCELLED
+            self.set_running_or_notify_cancel()
+            self._condition.notify_all()
+        with self._lease_lock:
+            if self._lease is not None:
+                self._lease.kill()
+        self._invoke_callbacks()  # type: ignore[attr-defined]
+        return True
+
+    def use(self, lease: Lease | None) -> None:
+        """Note the lease of the worker that runs the call from now on; None before the worker is given back."""
+        with self._lease_lock:
+            self._lease = lease
+            if lease is not None and self.cancelled():
+                lease.kill()
+
 
 class Dispatch:
     """The queued and running calls of one executor. All methods may be called from any thread."""
 
-    def __init__(self, pool: PoolV2, config: PoolConfig, *, initializer: bytes | None) -> None:
+    def __init__(
+        self, pool: PoolV2, config: PoolConfig, *, initialization: Initialization, cancel_running: bool = False
+    ) -> None:
         self.pool = pool
         self._owner_pid = os.getpid()
-        self._most_threads = config.workers
+        self._cancel_running = cancel_running
         self._leases_only = config.max_requests is not None  # otherwise a worker's first call would count twice
-        self._initializer = initializer
+        self._initialization = initialization
+        self._ended_by = ""
         self._failures_to_break = config.start_failures_to_open
         self._failures = 0
         self._broken = ""
@@ -106,7 +139,7 @@ class Dispatch:
         """Put a call at the end of the queue. Raises ExecutorShutdown, or InitializerFailed after repeated failures."""
         self._require_owner()
         number = next(self._numbers)
-        future = _Pending(self._pending, number, function, args, kwargs, timeout_s)
+        future = _Pending(self._pending, number, function, args, kwargs, timeout_s, self._cancel_running)
         # No lock, because an interrupt must not leave a lock held. The second check finds a call queued after the end
         # mark.
         self._check_open()
@@ -120,8 +153,8 @@ class Dispatch:
         if self._broken:
             raise InitializerFailed(self._broken)
         if self._shut or _ending.is_set():
-            event = "the interpreter began to exit" if _ending.is_set() else "its shutdown"
-            raise ExecutorShutdown(f"executor {self.pool.name!r}: no call can be submitted after {event}")
+            event = "interpreter shutdown" if _ending.is_set() else "shutdown"
+            raise ExecutorShutdown(f"cannot schedule new futures after {event}")
 
     def shut_down(self, *, cancel_futures: bool = False) -> None:
         """Accept no more calls; with `cancel_futures`, cancel the waiting calls. Idempotent; does not wait."""
@@ -130,6 +163,12 @@ class Dispatch:
         if cancel_futures:
             for future in list(self._pending.values()):
                 future.cancel()
+
+    def end_workers(self, signum: signal.Signals) -> None:
+        """Shut down, cancel the waiting calls, and send `signum` to the workers that run a call. Does not wait."""
+        self.shut_down(cancel_futures=True)
+        self._ended_by = signum.name
+        self.pool.end_workers(signum)
 
     def join(self) -> None:
         """Wait until all calls have run and the pool is closed. If called in a dispatch thread, skips that thread."""
@@ -187,7 +226,7 @@ class Dispatch:
     def _leave_one_idle(self) -> None:
         with self._lock:
             self._busy += 1
-            if self._busy == len(self._threads) < self._most_threads:
+            if self._busy == len(self._threads) < self.pool.size:
                 try:
                     self._start_thread()
                 except RuntimeError as error:  # the existing threads do the work
@@ -199,41 +238,62 @@ class Dispatch:
         assert future.call is not None, "only a cancel takes it away"
         call, future.call = future.call, None
         try:
-            value, error = future.context.run(self._run, call, future.timeout_s)
+            value, error = future.context.run(self._run, call, future.timeout_s, future)
         except BaseException as failure:
-            value, error = None, as_broken(failure)
+            value, error = None, self._as_ended(failure) if self._ended_by else as_broken(failure)
         try:
             if error is None:
                 future.set_result(value)
             else:
                 future.set_exception(error)
+        except InvalidStateError:
+            if not future.cancelled():  # by `cancel_running`
+                raise
         finally:
             del call, value, error, future  # the error's traceback holds this frame
 
     def _run(
-        self, call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]], timeout_s: float | None
+        self,
+        call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]],
+        timeout_s: float | None,
+        future: _Pending,
     ) -> tuple[Any, BaseException | None]:
-        request = request_of(pack(*call))
+        request = request_of(pack(*call, caught=BaseException))
+        if not self.pool.takes_buffers:
+            self._ask_for_buffers()
         answer: Any = None
-        if timeout_s is None and not self._leases_only:
+        if timeout_s is None and not self._leases_only and not self._cancel_running:
             answer = self.pool.execute(CALL, request, timeout_s=UNLIMITED_S, checkout_timeout_s=UNLIMITED_S)
         if answer is None or is_uninitialized(answer):
             # The timeout must not include the wait for a worker and its initialization; only a lease can separate them.
-            answer = self._run_on_lease(request, UNLIMITED_S if timeout_s is None else timeout_s)
+            answer = self._run_on_lease(request, UNLIMITED_S if timeout_s is None else timeout_s, future)
         return unpack(answer, call[0])
 
-    def _run_on_lease(self, request: dict[str, Any], timeout_s: float) -> Any:  # noqa: ANN401 - any JSON value
+    def _ask_for_buffers(self) -> None:
+        # The workers of another command say what they can do when the first of them starts.
+        self.pool.execute("ping", timeout_s=UNLIMITED_S, checkout_timeout_s=UNLIMITED_S)
+        if not self.pool.takes_buffers:
+            raise CommandError(
+                f"executor {self.pool.name!r}: its workers do not take bytes, so they cannot run callables"
+            )
+
+    def _run_on_lease(self, request: dict[str, Any], timeout_s: float, future: _Pending) -> Any:  # noqa: ANN401
         while True:
             refused: PoolError | None = None
             try:
                 with self.pool.checkout(CALL, checkout_timeout_s=UNLIMITED_S) as worker:
+                    if future.cancelled():
+                        raise CancelledError
                     try:
+                        future.use(worker)
                         answer = worker.execute(CALL, request, timeout_s=timeout_s)
                         if is_uninitialized(answer):
                             self._initialize(worker)
                             answer = worker.execute(CALL, request, timeout_s=timeout_s)
                     except (CommandError, InvalidRequest) as error:  # leaving the block would end the worker
                         refused = error
+                    finally:
+                        future.use(None)
                 if refused is not None:
                     raise refused
                 return answer
@@ -245,7 +305,7 @@ class Dispatch:
     def _initialize(self, worker: Lease) -> None:
         # An exception ends the worker, so a half-initialized worker never runs a call.
         try:
-            answer = worker.execute(INITIALIZE, initialization(self._initializer), timeout_s=UNLIMITED_S)
+            answer = worker.execute(INITIALIZE, self._initialization.request(), timeout_s=UNLIMITED_S)
             _, error = unpack(answer, "the initializer")
             if error is not None:
                 raise InitializerFailed(
@@ -256,6 +316,18 @@ class Dispatch:
             self._count_failure(error)
             raise
         self._failures = 0
+
+    def _as_ended(self, error: BaseException) -> BaseException:
+        # The standard library's error for a call whose worker was ended.
+        if not isinstance(error, PoolClosed | WorkerCrashed):
+            return error
+        told = CallCrashed(
+            f"executor {self.pool.name!r} ended its workers by {self._ended_by}",
+            sent=error.sent,
+            worker_id=error.worker_id,
+        )
+        told.__cause__ = error
+        return told
 
     def _count_failure(self, error: PoolError) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ timeout.
 
 from __future__ import annotations
 
+import signal
 import time
 import weakref
 from collections import deque
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from functools import partial
 from itertools import islice
+from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 import msgspec
@@ -29,17 +31,17 @@ from poolproof.bridge.worker.handlers.pickles import Setting
 from poolproof.pool_v2.executor.callables import (
     CallCrashed,
     ExecutorShutdown,
+    Initialization,
     InitializerFailed,
     NotPicklable,
     RemoteTraceback,
     WorkersUnavailable,
-    pack,
 )
 from poolproof.pool_v2.executor.dispatch import Dispatch
 from poolproof.pool_v2.pool import PoolV2
 
 MAX_FRAME_BYTES = 2**30
-"""The frame limit for a call or a result, in bytes. A pickle takes 4/3 of its size on the wire."""
+"""The frame limit for a call or a result, in bytes."""
 MOST_WORKERS = 1024
 FIRST_REQUESTS = 2
 """The extra requests of a worker's first call: the refused request and the initialization."""
@@ -60,24 +62,31 @@ class PoolExecutor(Executor):
     """Runs callables in at most `max_workers` processes (default: the number of processors that this
     program may use, by its affinity and its control groups), which start on demand.
 
+    `mp_context` may be a "spawn" or "forkserver" context of multiprocessing, which changes nothing; workers are always
+    new Python processes.
     `initializer(*initargs)` runs once in each worker before its first call, also in a worker that replaces another.
     `max_tasks_per_child` is the maximum number of calls per worker. `timeout_s` limits the run time of every call in
     seconds: at the deadline, the worker is killed and replaced, and the future gets CallTimeout; None sets no limit.
+    With `cancel_running`, `cancel` of a future kills and replaces the worker that runs the call.
+    What workers print appears on this process's stdout and stderr, unless `worker_output` of `config` says otherwise.
     `config` has the pool's other options (a zygote, an environment, limits on age and memory ...); its `call_timeout_s`
     is the default of `timeout_s`, its `workers` the default of `max_workers`. `observer` receives every event.
 
-    Raises ConfigError (a ValueError) for invalid options, TypeError if the initializer is not callable, NotPicklable if
-    it cannot be pickled, and RuntimeError if a worker is importing the main module.
+    Raises ConfigError (a ValueError) for invalid options, TypeError for a number that is no int, for an initializer
+    that is not callable and for an `mp_context` that is none, NotPicklable if the initializer cannot be pickled, and
+    RuntimeError if a worker is importing the main module.
     """
 
     def __init__(
         self,
         max_workers: int | None = None,
-        *,
+        mp_context: Any = None,  # noqa: ANN401 - multiprocessing's type has no public name
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        *,
         max_tasks_per_child: int | None = None,
         timeout_s: float | None = None,
+        cancel_running: bool = False,
         config: PoolConfig | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -87,14 +96,15 @@ class PoolExecutor(Executor):
                 "put what the program does behind `if __name__ == '__main__':`"
             )
         if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be a callable, not {initializer!r}")
+            raise TypeError("initializer must be a callable")
+        _require_new_processes(mp_context)
         config = _configured(config, max_workers, max_tasks_per_child)
         self._timeout_s = config.call_timeout_s if timeout_s is None else duration("timeout_s", timeout_s)
-        self._origin = self
-        packed = None if initializer is None else pack(initializer, initargs, {})
+        self._origin: Self | None = None  # no reference to itself: a dropped executor ends at once, without a collector
+        first = Initialization(initializer, initargs)
         pool = PoolV2(config, observer=observer)
         try:
-            self._dispatch = Dispatch(pool, config, initializer=packed)
+            self._dispatch = Dispatch(pool, config, initialization=first, cancel_running=cancel_running)
         except BaseException:
             pool.close()
             raise
@@ -105,6 +115,11 @@ class PoolExecutor(Executor):
         """The underlying pool, for `status`, `health_check` and `warm_up`."""
         return self._dispatch.pool
 
+    @property
+    def _max_workers(self) -> int:
+        # Not public in the standard library either, but dask and joblib read it.
+        return self.pool.size
+
     def with_timeout(self, timeout_s: float | None) -> Self:
         """A view of this executor whose calls may run for `timeout_s` seconds; None sets no limit.
 
@@ -113,7 +128,7 @@ class PoolExecutor(Executor):
         """
         other = object.__new__(type(self))
         other._timeout_s = None if timeout_s is None else duration("timeout_s", timeout_s)
-        other._origin = self._origin  # keeps the original executor alive as long as this view
+        other._origin = self if self._origin is None else self._origin  # keeps the original alive as long as this view
         other._dispatch = self._dispatch
         return other
 
@@ -141,11 +156,11 @@ class PoolExecutor(Executor):
         Waiting calls are cancelled when the iterator ends, also by an exception. Raises ValueError for sizes below 1.
         """
         if chunksize < 1:
-            raise ValueError(f"chunksize {chunksize!r}: must be at least 1")
+            raise ValueError("chunksize must be >= 1.")
         if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError(f"buffersize {buffersize!r}: must be a whole number or None")
+            raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
-            raise ValueError(f"buffersize {buffersize!r}: must be at least 1, or None")
+            raise ValueError("buffersize must be None or > 0")
         end_s = None if timeout is None else timeout + time.monotonic()
         items = zip(*iterables, strict=False)
         if chunksize == 1:
@@ -163,18 +178,57 @@ class PoolExecutor(Executor):
         if wait:
             self._dispatch.join()
 
+    def terminate_workers(self) -> None:
+        """Shut down without waiting, cancel the waiting calls, and send SIGTERM to each worker that runs a call.
+
+        The futures of the running calls get CallCrashed. A callable that catches SIGTERM goes on to its end.
+        """
+        self._dispatch.end_workers(signal.SIGTERM)
+
+    def kill_workers(self) -> None:
+        """Like `terminate_workers`, with SIGKILL to each worker and its children."""
+        self._dispatch.end_workers(signal.SIGKILL)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._dispatch.owned():  # a forked child that leaves the block has nothing to shut down
+            self.shutdown(wait=True)
+
+
+def _require_new_processes(mp_context: Any) -> None:  # noqa: ANN401
+    if mp_context is None:
+        return
+    if not callable(getattr(mp_context, "get_start_method", None)):
+        raise TypeError(f"mp_context must be a context of multiprocessing or None, not {mp_context!r}")
+    if mp_context.get_start_method() == "fork":
+        raise ConfigError(
+            "mp_context 'fork': the workers of a PoolExecutor are new Python processes and do not inherit the memory "
+            "of this program; leave mp_context out, pass what they need in `initargs`, or let a zygote fork them: "
+            "config=PoolConfig(zygote=True)"
+        )
+
 
 def _configured(config: PoolConfig | None, max_workers: int | None, max_tasks_per_child: int | None) -> PoolConfig:
     changes: dict[str, Any] = {}
     if config is None:
         config = PoolConfig(lazy=True, max_frame_bytes=MAX_FRAME_BYTES)
         changes["workers"] = min(usable_processors(), MOST_WORKERS)
+    if config.worker_output is None:
+        changes["worker_output"] = "forward"
     config.require_defaults(("max_queue", "checkout_timeout_s"), pool="PoolExecutor")
+    # The texts are those of the standard library.
     if max_workers is not None:
+        if not _is_int(max_workers):
+            raise TypeError(f"max_workers must be an integer, not {max_workers!r}")
+        if max_workers <= 0:
+            raise ConfigError("max_workers must be greater than 0")
         changes["workers"] = max_workers
     if max_tasks_per_child is not None:
-        if max_tasks_per_child < 1:
-            raise ConfigError(f"max_tasks_per_child {max_tasks_per_child!r}: must be at least 1, or None")
+        if not _is_int(max_tasks_per_child):
+            raise TypeError("max_tasks_per_child must be an integer")
+        if max_tasks_per_child <= 0:
+            raise ConfigError("max_tasks_per_child must be >= 1")
         changes["max_requests"] = max_tasks_per_child + FIRST_REQUESTS
     try:
         return msgspec.structs.replace(config, **changes)
@@ -182,6 +236,10 @@ def _configured(config: PoolConfig | None, max_workers: int | None, max_tasks_pe
         raise ConfigError(
             f"max_workers {max_workers!r}, max_tasks_per_child {max_tasks_per_child!r}: {error}"
         ) from error
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _results(

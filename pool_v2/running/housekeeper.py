@@ -29,13 +29,18 @@ from poolproof.pool_v2.running.runtime import Runtime
 from poolproof.pool_v2.running.supervisor import Duties
 
 BEAT_NS = 500_000_000
+EXPIRED_AT_ONCE = 256
+"""How many sessions are looked at for their expiry while the lock is held once."""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 JOIN_TIMEOUT_S = 5.0
 logger = logging.getLogger(__name__)
 
 
 class Housekeeper(Duties):
-    """Runs jobs one after another in the order of arrival; each init hook runs in its own thread."""
+    """Runs jobs one after another in the order of arrival, and so the terminate hooks, in a second thread.
+
+    Each init hook runs in its own thread.
+    """
 
     def __init__(self, runtime: Runtime, leases: Leases, calls: Calls, streaming: Streaming) -> None:
         self._runtime = runtime
@@ -43,6 +48,8 @@ class Housekeeper(Duties):
         self._calls = calls
         self._streaming = streaming
         self._jobs = runtime.platform.jobs(f"{runtime.process_manager.name}-housekeeper", self._run)
+        # A slow terminate hook must not delay the pings and messages of other workers.
+        self._farewells = runtime.platform.jobs(f"{runtime.process_manager.name}-farewells", self._run)
         self.post = self._jobs.post
         """Queue a job for the housekeeper's thread. May be called from any thread."""
         self._lock = threading.Lock()  # guards `_initialising` and `_initialised`
@@ -52,7 +59,7 @@ class Housekeeper(Duties):
         self._cycle_ends_ns = 0
         self._pings_left = 0
         self._pinged: set[int] = set()  # workers whose ping is queued as a job or in progress
-        self._ending: set[str] = set()  # sessions whose end is already queued as a job
+        self._expiring = False  # whether a job that ends unused sessions is queued or runs
         self._initialising: dict[int, bool] = {}  # by worker id: whether the worker has ended meanwhile
         self._initialised: set[int] = set()
 
@@ -94,7 +101,7 @@ class Housekeeper(Duties):
                 self._initialising[worker_id] = True
         if known:
             told = kept if kept is not None else reason or self._plain_reason(worker)
-            self.post(partial(self._runtime.hooks.terminate_worker, told, worker.state))
+            self._farewells.post(partial(self._runtime.hooks.terminate_worker, told, worker.state))
 
     def beat(self, now: int) -> int:
         """Find lost leases; every half second, also expired sessions and large workers. Returns the next time (ns)."""
@@ -102,9 +109,11 @@ class Housekeeper(Duties):
             self._reclaim(self._runtime.open.lost.popleft(), "was dropped")
         while self._runtime.open.dropped:
             self._runtime.open.dropped.popleft()()
-        for record in list(self._runtime.open.by_call.values()):
-            worker = record.ticket.worker
-            if worker is not None and worker.exited:
+        coordinator, by_call = self._runtime.coordinator, self._runtime.open.by_call
+        for worker in list(coordinator.workers.values()):
+            ticket = coordinator.held.get(worker.worker_id) if worker.exited else None
+            record = None if ticket is None else by_call.get(ticket.call)
+            if record is not None:
                 self._take_back(record, worker)
         if self._due:
             self._ping_some(now)
@@ -120,14 +129,9 @@ class Housekeeper(Duties):
             if not record.thread.is_alive():
                 self._reclaim(record, "was not returned before its thread ended")
         runtime = self._runtime
-        if runtime.config.session_ttl_s is not None:
-            ttl_ns = int(runtime.config.session_ttl_s * 1e9)
-            with runtime.lock:
-                worn = runtime.coordinator.sessions.expired(ttl_ns, now)
-            for session_id in worn:
-                if session_id not in self._ending:
-                    self._ending.add(session_id)
-                    self.post(partial(self._end_worn, session_id, ttl_ns))
+        if runtime.config.session_ttl_s is not None and not self._expiring:
+            self._expiring = True
+            self.post(partial(self._end_expired, int(runtime.config.session_ttl_s * 1e9)))
         if runtime.config.max_memory_bytes is not None:
             self._weigh(runtime.config.max_memory_bytes)
 
@@ -236,7 +240,8 @@ class Housekeeper(Duties):
         for thread in self._starters:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, clock.remaining_s(deadline)))
-        self._jobs.stop(max(0.0, clock.remaining_s(deadline)))
+        for jobs in (self._jobs, self._farewells):
+            jobs.stop(max(0.0, clock.remaining_s(deadline)))
 
     def _run(self, job: Callable[[], object]) -> None:
         try:
@@ -280,7 +285,7 @@ class Housekeeper(Duties):
             if took and not gone:
                 self._initialised.add(worker.worker_id)
         if took and gone:
-            self.post(partial(runtime.hooks.terminate_worker, reason, worker.state))
+            self._farewells.post(partial(runtime.hooks.terminate_worker, reason, worker.state))
         if reason is None:
             self._ready(worker)
         else:
@@ -339,15 +344,24 @@ class Housekeeper(Duties):
         if runtime.coordinator.attention:
             runtime.supervisor.look()
 
-    def _end_worn(self, session_id: str, ttl_ns: int) -> None:
-        runtime = self._runtime
+    def _end_expired(self, ttl_ns: int) -> None:
+        # Ends some sessions, and leaves the others to another job, so that the jobs that came meanwhile are not late.
+        runtime, sessions = self._runtime, self._runtime.coordinator.sessions
+        more = False
         try:
             with runtime.lock:
-                worn = runtime.coordinator.sessions.expired(ttl_ns, self._runtime.now_ns())
-            if session_id in worn:  # no call has used it meanwhile
-                run(self._calls.end_session(self._runtime.io, session_id))
+                now = runtime.now_ns()
+                held, more = sessions.end_expired(ttl_ns, now, EXPIRED_AT_ONCE)
+            for session in held:
+                with runtime.lock:
+                    unused = sessions.is_unused(session, now)
+                if unused:
+                    run(self._calls.end_session(runtime.io, session.session_id))
         finally:
-            self._ending.discard(session_id)
+            if more and not runtime.coordinator.closing:
+                self.post(partial(self._end_expired, ttl_ns))
+            else:
+                self._expiring = False
 
     def _own_lease(self, timeout_s: float) -> tuple[Lease, Ticket]:
         # Returns a lease for the pool itself; its calls count in no statistics.

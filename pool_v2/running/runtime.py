@@ -10,10 +10,13 @@ gives the worker back or lets the supervisor take it. The next `plan` repairs th
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+
+import msgspec
 
 from poolproof.bridge import (
     CheckoutTimeout,
@@ -38,7 +41,7 @@ from poolproof.pool_v2.core.circuit import Circuit
 from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
-from poolproof.pool_v2.core.worker_table import Limits
+from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits
 from poolproof.pool_v2.running.event_log import EventLog
 from poolproof.pool_v2.running.holders import describe_holders
 from poolproof.pool_v2.running.hooks import Hooks, describe
@@ -50,6 +53,8 @@ CHECKOUT_TIMEOUT_S = 5.0
 LAST_CALLS_S = 0.5
 """How long the close of an observed pool waits for the outcomes of calls that it has ended, in seconds."""
 LAST_CALLS_LOOK_S = 0.001
+DRAIN_LOOK_S = 0.01
+"""How often `drain` checks whether all calls have ended, in seconds."""
 END_TIMEOUT_S = 5.0
 """How long killed workers may take to end at close, in seconds."""
 _ACCEPT, _CHECKIN, _DONE = EventKind.ACCEPT, EventKind.CHECKIN, EventKind.DONE
@@ -93,6 +98,7 @@ class Runtime:
         self.lock = platform.lock()
         self.ids = itertools.count(1)
         self.limit_bytes = config.max_frame_bytes
+        self.abilities = self.process_manager.abilities
         self.accounts = Accounts(self.lock)
         self.open = OpenLeases()
         self._open_leases = self.open.by_call
@@ -100,6 +106,7 @@ class Runtime:
         self._closing = threading.RLock()
         self._close_begun = False
         self._warming = 0
+        self._min_workers = config.min_workers
         self.coordinator = Coordinator(
             self.process_manager.name,
             Circuit(failures_to_open=config.start_failures_to_open, reset_s=config.circuit_reset_s),
@@ -226,7 +233,8 @@ class Runtime:
         if self.log is not None and not waits and worker is not None and not dirty:
             self.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
         with self.lock:
-            if self.log is not None and waits:  # under the lock: a waiting ticket may have got an offer meanwhile
+            if self.log is not None and waits and not written:  # the thread that wrote the request noted an ACCEPT
+                # Under the lock, because a waiting ticket may have got an offer meanwhile.
                 self.log.note(EventKind.WITHDRAW, ticket.call, ticket.worker_id)
             offered = self.coordinator.leave(ticket, self.now_ns(), clean=not dirty, reason=reason)
             if error is not None and not isinstance(error, Exception):
@@ -241,6 +249,27 @@ class Runtime:
             hand_over(waiter, self.log)
         if self.coordinator.attention:
             self.supervisor.look()
+
+    def await_answer(self, ticket: Ticket) -> bool:
+        """Let the supervisor read the response that is due, in place of the client, and then check the worker in.
+
+        The call's deadline still ends the worker. Returns False, and does nothing, if no response is due, or if the
+        call belongs to a session, whose state would be in doubt.
+        """
+        worker = ticket.worker
+        if worker is None or ticket.session is not None or ticket.state is not _ACCEPTED or not worker.transport.dirty:
+            return False
+        self.supervisor.await_answer(ticket, self._answered)
+        self._open_leases.pop(ticket.call, None)
+        return True
+
+    def _answered(self, ticket: Ticket, failed: bool) -> None:
+        if failed:
+            self.give_up(ticket, None)
+            return
+        if self.log is not None and ticket.worker is not None:
+            self.log.note(EventKind.RECEIVE, ticket.call, ticket.worker_id, ticket.worker.pid)
+        self.leave(ticket)
 
     def release_session(self, number: int, session: Session, failure: type[BaseException] | None) -> None:
         """Record that this call no longer uses its session. Handles GeneratorExit like `give_up`."""
@@ -279,8 +308,10 @@ class Runtime:
         try:
             self.supervisor.look()
             with self.lock:
-                while coordinator.ready_workers < n and not coordinator.circuit.refuses(self.now_ns()):
+                while coordinator.ready_workers < min(n, coordinator.limits.size):
                     self._require_open()
+                    if coordinator.circuit.refuses(self.now_ns()):
+                        break
                     if self.clock.remaining_s(deadline) <= 0:
                         break
                     self.supervisor.progress.wait(self.clock.remaining_s(deadline))
@@ -292,8 +323,42 @@ class Runtime:
                     coordinator.floor = coordinator.limits.floor
 
     def _require_open(self) -> None:
-        if self.coordinator.closing:
-            raise PoolClosed(f"pool {self.process_manager.name!r} is closed")
+        if self.coordinator.refusing:
+            what = "closed" if self.coordinator.closing else "draining"
+            raise PoolClosed(f"pool {self.process_manager.name!r} is {what}")
+
+    def resize(self, n: int) -> None:
+        """Change the pool's size to `n` workers. Does not wait. Raises ConfigError and PoolClosed."""
+        floor = None if self._min_workers is None else min(self._min_workers, n)
+        config = msgspec.structs.replace(self.config, workers=n, min_workers=None)  # checks `n` first
+        config = msgspec.structs.replace(config, min_workers=floor)
+        with self.lock:
+            self._require_open()
+            self.config = config
+            woken = self.coordinator.resize(_limits(config))
+            if self._warming:  # it stays warm until the last `warm_up` has returned
+                self.coordinator.floor = n
+            self.supervisor.progress.notify_all()
+        self.supervisor.wake(woken)
+        self.supervisor.look()
+
+    def drain(self, timeout_s: float | None) -> bool:
+        """Refuse new calls, wait until those that have begun have ended, then close. Returns whether all have ended."""
+        until = NEVER_NS if timeout_s is None else self.clock.deadline_ns(duration("timeout_s", timeout_s))
+        with self.lock:
+            self.coordinator.drain()
+        last = next(self.ids)  # later calls are refused
+        while not (done := self._is_drained(last)) and not self.coordinator.closing and self.now_ns() < until:
+            self.clock.sleep(DRAIN_LOOK_S)
+        self.close(self.config.close_grace_s if done else 0.0)
+        return done
+
+    def _is_drained(self, last: int) -> bool:
+        calls = self.accounts.calls.copy()
+        if any(number < last and outcome == IN_FLIGHT for number, outcome in calls.items()):
+            return False
+        with self.lock:
+            return self.coordinator.drained
 
     def next_id(self) -> int:
         """Return an unused call number."""
@@ -326,15 +391,45 @@ class Runtime:
             return PoolStatus(
                 name=self.process_manager.name,
                 version="v2",
-                state="closed" if self._closed.is_set() else "closing" if coordinator.closing else "open",
+                state=self._state(),
                 target=coordinator.limits.size,
                 workers=workers,
                 waiting=coordinator.waiting,
                 sessions=len(coordinator.sessions),
+                shared_memory_bytes=sum(
+                    worker.transport.memory.size
+                    for worker in coordinator.workers.values()
+                    if worker.reachable and worker.transport.memory is not None
+                ),
                 statistics=Statistics(
                     submitted=sum(outcomes.values()) + in_flight, in_flight=in_flight, outcomes=outcomes
                 ),
             )
+
+    def _state(self) -> str:
+        if self._closed.is_set():
+            return "closed"
+        if self.coordinator.closing:
+            return "closing"
+        return "draining" if self.coordinator.refusing else "open"
+
+    def stop_serving(self) -> None:
+        """Refuse new and waiting calls, and retire idle workers. Idempotent; does not wait."""
+        with self.lock:
+            self.supervisor.refused += self.coordinator.waiting_calls()
+            woken = self.coordinator.close()
+            self.supervisor.progress.notify_all()
+        self.supervisor.wake(woken)
+        self.supervisor.look()
+
+    def end_workers(self, signum: signal.Signals) -> None:
+        """`stop_serving`, and send `signum` to each leased worker."""
+        self.stop_serving()
+        with self.lock:
+            leased = [ticket.worker for ticket in self.coordinator.open_calls()]
+        for worker in leased:
+            if worker is not None and worker.reachable:
+                worker.transport.signal(signum)
 
     def close(self, grace_s: float) -> None:
         """Refuse calls, drain for at most `grace_s` seconds, end and reap workers. Idempotent.
@@ -347,12 +442,7 @@ class Runtime:
                 return  # already closed, or a hook calls `close` during the close in this thread
             self._close_begun = True
             try:
-                with self.lock:
-                    self.supervisor.refused += self.coordinator.waiting_calls()
-                    woken = self.coordinator.close()
-                    self.supervisor.progress.notify_all()
-                self.supervisor.wake(woken)
-                self.supervisor.look()
+                self.stop_serving()
                 if not self._await_burials(deadline):
                     with self.lock:
                         orders = self.coordinator.kill_rest()
@@ -410,6 +500,7 @@ def _limits(config: PoolConfig) -> Limits:
         ping_interval_ns=_ns(config.ping_interval_s),
         max_idle_pings=config.max_idle_pings,
         hot=config.idle_order == "hot",
+        term_grace_ns=_ns(config.term_grace_s) or 0,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import weakref
 from collections import deque
@@ -19,6 +20,8 @@ from functools import partial
 from typing import assert_never
 
 from poolproof.bridge import EventKind, StartFailed
+from poolproof.bridge.errors import ProtocolError
+from poolproof.bridge.wire.exchange import take
 from poolproof.bridge.wire.transport import Processes, Start, Transport
 from poolproof.pool_v2.calls.handoff import hand_over
 from poolproof.pool_v2.core.actions import Act, Action
@@ -88,6 +91,7 @@ class Supervisor:
         self.progress = platform.condition(lock)
         self._clock = platform.clock
         self._abandoned: deque[Ticket] = deque()
+        self._unanswered: deque[tuple[Ticket, Callable[[Ticket, bool], None]]] = deque()
         self.refused: list[Ticket] = []
         """Tickets that `close` refuses. It wakes them itself, unless it is interrupted first."""
         self._starting: dict[Worker, tuple[Start, int]] = {}
@@ -124,6 +128,14 @@ class Supervisor:
         self._abandoned.append(ticket)
         self.look()
 
+    def await_answer(self, ticket: Ticket, answered: Callable[[Ticket, bool], None]) -> None:
+        """Read the response to this ticket's request, then call `answered(ticket, failed)` in the supervisor's thread.
+
+        Never waits.
+        """
+        self._unanswered.append((ticket, answered))
+        self.look()
+
     def emit(self, kind: EventKind, worker_id: int, pid: int | None, detail: str = "") -> None:
         """Note a step of a worker, if the pool has an observer."""
         if self._log is not None:
@@ -153,6 +165,12 @@ class Supervisor:
         while self._abandoned:
             ticket = self._abandoned.popleft()
             self.decide(lambda ticket=ticket: self._coordinator.abandon(ticket))  # type: ignore[misc]
+        while self._unanswered:
+            ticket, answered = self._unanswered.popleft()
+            if ticket.worker is not None:
+                answer = partial(self._on_answer, ticket, ticket.worker, answered)
+                self.watch.add(ticket.worker.transport.answer_fd, answer)
+                answer(read=False)
         for ticket in self.refused:
             ticket.wake()
         self._reap_all()
@@ -205,6 +223,9 @@ class Supervisor:
             case Act.PING:
                 assert worker is not None
                 self._duties.ping(worker)
+            case Act.TERM:
+                assert worker is not None
+                worker.transport.signal(signal.SIGTERM)
             case Act.WAKE_READER:
                 assert worker is not None
                 worker.transport.wake_reader()
@@ -315,6 +336,19 @@ class Supervisor:
         worker.pid = worker.transport.pid
         self.emit(EventKind.READY, worker.worker_id, worker.pid)
         self._duties.started(worker)
+
+    def _on_answer(
+        self, ticket: Ticket, worker: Worker, answered: Callable[[Ticket, bool], None], *, read: bool = True
+    ) -> None:
+        transport: Transport = worker.transport
+        try:
+            failed = bool(transport.take_in()) if read else False
+            if not failed and take(transport, ticket.call) is None:
+                return  # more is to come
+        except ProtocolError:
+            failed = True
+        self.watch.remove(transport.answer_fd)
+        answered(ticket, failed)
 
     def _fail_start(self, worker: Worker, error: StartFailed) -> None:
         self._starting.pop(worker, None)

@@ -43,9 +43,12 @@ def tiny() -> Effort:
         transfer_rounds=2,
         largest_bytes=16_000,
         late_calls=2,
+        sessions=500,
+        session_rounds=2,
+        pool_sessions=40,
         late_clients=(1, 2),
         limit_s=60,
-        total_s=420,
+        total_s=462,
     )
 
 

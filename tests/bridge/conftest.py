@@ -16,9 +16,11 @@ import pytest
 
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.process import WorkerProcess
-from poolproof.bridge.processes.procfs import start_ticks
+from poolproof.bridge.processes.procfs import pid_space, start_ticks
 from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
-from poolproof.bridge.wire.framing import HEADER_BYTES, encode_frame
+from poolproof.bridge.wire.buffers import has_buffers
+from poolproof.bridge.wire.framing import HEADER_BYTES, MAX_WIRE_BYTES, encode_frame
+from poolproof.bridge.wire.messages import decode_response, encode_request
 
 HANG_GUARD_S = 120.0
 LIMIT_BYTES = 16 * 1024 * 1024
@@ -143,12 +145,16 @@ class Speaker:
         header = self.process.stdout.read(HEADER_BYTES)
         if not header:
             return None
-        return msgspec.json.decode(self.process.stdout.read(int.from_bytes(header, "big")))
+        payload = self.process.stdout.read(int.from_bytes(header, "big"))
+        if has_buffers(payload):
+            response = decode_response(payload)
+            return {"id": response.id, "success": response.success, "result": response.result}
+        return msgspec.json.decode(payload)
 
     def ask(self, command: str, **args: Any) -> Any:
         """Send a request and give the whole response, which must carry its id."""
         self._next_id += 1
-        self.send(msgspec.json.encode({"id": self._next_id, "command": command, "args": args, "timestamp": "now"}))
+        self.send_raw(encode_request(self._next_id, command, args, limit_bytes=MAX_WIRE_BYTES))
         response = self.receive()
         assert response["id"] == self._next_id
         return response
@@ -281,15 +287,20 @@ def orphan() -> Iterator[Callable[[], tuple[int, int]]]:
 def dead_pool(runtime_dir: Path, dead_process: tuple[int, int]) -> Callable[..., Path]:
     """Make the run directory of a pool whose owner is gone, with the given lines about its workers."""
 
-    def make(name: str, workers: str = "", *, lock: bool = True, manifest: bytes | None = None) -> Path:
+    def make(name: str, workers: str = "", *, manifest: bytes | None = None) -> Path:
         path = runtime_dir / "pools" / name
         path.mkdir(parents=True)
         pid, ticks = dead_process
-        record = {"name": name, "version": "v9", "pid": pid, "start_ticks": ticks, "created_at": "2020-01-01"}
+        record = {
+            "name": name,
+            "version": "v9",
+            "pid": pid,
+            "start_ticks": ticks,
+            "created_at": "2020-01-01",
+            "pid_space": pid_space(),
+        }
         (path / "manifest.json").write_bytes(msgspec.json.encode(record) if manifest is None else manifest)
         (path / "workers").write_text(workers)
-        if lock:
-            (path / "lock").touch()
         return path
 
     return make

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import operator
 import os
 import pickle
@@ -20,14 +19,9 @@ from poolproof.bridge.worker.handlers.callables import run_chunk
 from poolproof.bridge.worker.handlers.pickles import ALIAS, MAIN, Setting
 
 
-def text_of(data: bytes) -> str:
-    """Bytes as they come over the wire."""
-    return binascii.b2a_base64(data, newline=False).decode()
-
-
-def packed(function: Any, *args: Any, **named: Any) -> str:
+def packed(function: Any, *args: Any, **named: Any) -> bytes:
     """A call as it comes over the wire."""
-    return text_of(pickle.dumps((function, args, named)))
+    return pickle.dumps((function, args, named))
 
 
 def call(context: Context, function: Any, *args: Any, **options: Any) -> Any:
@@ -37,7 +31,7 @@ def call(context: Context, function: Any, *args: Any, **options: Any) -> Any:
 
 def initialize(context: Context, setting: Setting, **args: Any) -> Any:
     """The answer to an initialization."""
-    return COMMANDS["initialize"](context, {"setting": text_of(setting.write()), **args})
+    return COMMANDS["initialize"](context, {"setting": setting.write(), **args})
 
 
 @pytest.fixture(autouse=True)
@@ -91,18 +85,14 @@ def test_an_exception_that_cannot_be_pickled_is_told_with_its_own_traceback(cont
 
 @pytest.mark.parametrize("data", [b"no pickle", b"", pickle.dumps(1), pickle.dumps((pow, (1, 2)))])
 def test_what_is_no_call_is_told(context: Context, data: bytes) -> None:
-    if not data:
-        with pytest.raises(HandlerError, match="argument 'call': a string is needed"):
-            COMMANDS["call"](context, {"call": ""})
-        return
-    answer = COMMANDS["call"](context, {"call": text_of(data)})
+    answer = COMMANDS["call"](context, {"call": data})
     assert answer["unpicklable"] == "the call cannot be read in the worker"
     assert answer["ran"] is False
 
 
-@pytest.mark.parametrize("text", ["not base64", "a", "ä"])
-def test_what_is_no_base64_is_refused(context: Context, text: str) -> None:
-    with pytest.raises(HandlerError, match="argument 'call': base64 is needed"):
+@pytest.mark.parametrize("text", ["text", None, 5])
+def test_what_is_not_bytes_is_refused(context: Context, text: Any) -> None:
+    with pytest.raises(HandlerError, match="argument 'call': a pickle is needed, as bytes, not "):
         COMMANDS["call"](context, {"call": text})
 
 
@@ -137,6 +127,12 @@ def test_an_initializer_that_fails_leaves_the_worker_uninitialized(context: Cont
     assert call(context, abs, -1, needs_initialize=True) == {"uninitialized": True}
 
 
+@pytest.mark.parametrize("buffers", [b"", [b"bytes"], None, [1]])
+def test_buffers_are_a_list_of_memoryviews(context: Context, buffers: Any) -> None:
+    with pytest.raises(HandlerError, match="argument 'buffers': a list of memoryviews is needed, not "):
+        COMMANDS["call"](context, {"call": packed(abs, 1), "buffers": buffers})
+
+
 def test_a_chunk_is_several_calls() -> None:
     assert run_chunk(pow, [(2, 3), (3, 2)]) == [8, 9]
     with pytest.raises(ZeroDivisionError):
@@ -160,7 +156,7 @@ def test_what_is_of_the_main_module_is_looked_for_in_the_sender_s(context: Conte
     script.write_text("print('imported')\ndef work(): return __name__\nif __name__ == '__main__': raise SystemExit\n")
     initialize(context, Setting(main_path=str(script)))
     for _ in range(2):
-        answer = COMMANDS["call"](context, {"call": text_of(_of_main("work"))})
+        answer = COMMANDS["call"](context, {"call": _of_main("work")})
         assert pickle.loads(answer["value"]) == "__mp_main__"
     assert sys.modules[MAIN] is sys.modules[ALIAS]
     assert not Setting.importing
@@ -170,7 +166,7 @@ def test_a_main_module_that_fails_is_told_with_where(context: Context, tmp_path:
     script = tmp_path / "script.py"
     script.write_text("import sys\nsys.exit('it does everything at once')\n")
     initialize(context, Setting(main_path=str(script)))
-    answer = COMMANDS["call"](context, {"call": text_of(_of_main("work"))})
+    answer = COMMANDS["call"](context, {"call": _of_main("work")})
     assert answer["reason"] == "SystemExit: it does everything at once"
     assert "script.py" in answer["traceback"]
     assert answer["ran"] is False
@@ -187,7 +183,7 @@ def test_a_main_module_that_fails_is_told_with_where(context: Context, tmp_path:
 )
 def test_a_main_module_that_cannot_be_imported_is_told(context: Context, setting: Setting, told: str) -> None:
     initialize(context, setting)
-    answer = COMMANDS["call"](context, {"call": text_of(_of_main("work"))})
+    answer = COMMANDS["call"](context, {"call": _of_main("work")})
     assert "'work' is of the main module, and a worker cannot import that" in answer["reason"]
     assert told in answer["reason"]
 
@@ -195,7 +191,7 @@ def test_a_main_module_that_cannot_be_imported_is_told(context: Context, setting
 def test_a_main_module_is_imported_by_its_name_if_it_has_one(context: Context, tmp_path: Path) -> None:
     (tmp_path / "a_program_of_its_own.py").write_text("def work(): return __name__\n")
     initialize(context, Setting(main_name="a_program_of_its_own", sys_path=[str(tmp_path), *sys.path]))
-    answer = COMMANDS["call"](context, {"call": text_of(_of_main("work"))})
+    answer = COMMANDS["call"](context, {"call": _of_main("work")})
     assert pickle.loads(answer["value"]) == "__mp_main__"
 
 

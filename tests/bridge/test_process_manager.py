@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -14,12 +15,15 @@ import pytest
 
 from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, NAME_PATTERN, THREAD_VARIABLES, PoolConfig
-from poolproof.bridge.errors import ConfigError, PoolNameConflict, StartFailed
+from poolproof.bridge.errors import ConfigError, PoolNameConflict, StartFailed, WorkerCrashed
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.process_manager import ProcessManager, unique_name
-from poolproof.bridge.processes.rundir import list_pools, pools_dir
+from poolproof.bridge.processes.rundir import list_pools
+from poolproof.bridge.processes.runtime_base import pools_dir
+from poolproof.bridge.processes.stderr import KEPT_LOGS
 from poolproof.bridge.wire.messages import encode_request
-from poolproof.pool_v2 import PoolExecutor
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v2 import PoolExecutor, PoolV2
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
@@ -306,3 +310,47 @@ def test_threads_per_worker_limits_the_threads_of_numerical_libraries(
 def test_threads_per_worker_is_a_whole_number() -> None:
     with pytest.raises(ConfigError, match="threads_per_worker 0: must be a whole number from 1 to 1024"):
         PoolConfig(threads_per_worker=0)
+
+
+@pytest.fixture
+def unusable(runtime_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be created below the base, as on a read-only file system; this also holds for root."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(tmp_path / "file" / "base"))
+
+
+@pytest.mark.usefixtures("unusable")
+@pytest.mark.parametrize("pool", [PoolV1, PoolV2])
+@pytest.mark.parametrize("command", [DEFAULT_WORKER_COMMAND, None], ids=["default command", "zygote"])
+def test_a_pool_without_a_name_needs_no_run_directory(
+    pool: type[PoolV1 | PoolV2], command: tuple[str, ...] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    if command is None and pool is PoolV1:
+        pytest.skip("v1 has no zygote")
+    with pool(PoolConfig(workers=1, zygote=command is None)) as one:
+        assert one.execute("echo", {"value": 7}) == 7
+        threads = [threading.Thread(target=one.execute, args=("sleep", {"seconds": 0.01})) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        with pytest.raises(WorkerCrashed) as caught:
+            one.execute("exit", {"code": 3})
+        assert "leaving in the middle" in caught.value.stderr_tail
+    assert "works without a run directory: cannot use" in caplog.text
+    assert list_pools() == []
+
+
+@pytest.mark.usefixtures("unusable")
+def test_a_pool_with_a_name_needs_a_run_directory(process_manager: Callable[..., ProcessManager]) -> None:
+    with pytest.raises(ConfigError, match=f"cannot use .*base for run directories: {os.strerror(errno.ENOTDIR)}"):
+        process_manager(name="alpha")
+
+
+def test_the_run_directory_does_not_grow_with_the_workers_that_ever_lived(until: Callable[..., None]) -> None:
+    with PoolV2(PoolConfig(name="alpha", workers=1, max_requests=1, zygote=True)) as pool:
+        for _ in range(60):
+            pool.execute("print", {"bytes": 100, "stream": "stderr"})
+        logs = lambda: list((pools_dir() / "alpha").glob("worker-*.stderr.log"))  # noqa: E731
+        until(lambda: len(logs()) <= KEPT_LOGS + 2, "the logs of old workers are removed")
+        assert logs()

@@ -5,19 +5,23 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from poolproof.bridge.errors import ConfigError, PoolNameConflict
 from poolproof.bridge.processes import rundir
-from poolproof.bridge.processes.procfs import start_ticks
-from poolproof.bridge.processes.rundir import RunDir, list_pools, pools_dir, reap_orphans
+from poolproof.bridge.processes.file_lock import lock_file
+from poolproof.bridge.processes.procfs import pid_space, start_ticks
+from poolproof.bridge.processes.rundir import RunDir, list_pools, reap_orphans
+from poolproof.bridge.processes.runtime_base import base_dir, pools_dir
 
+Orphan = Callable[[], tuple[int, int]]
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
 OWNER = """
@@ -55,9 +59,10 @@ def test_a_claimed_name_has_a_private_directory_that_tells_its_owner() -> None:
     assert owned.path.stat().st_mode & 0o777 == 0o700
     assert manifest.pop("created_at")
     assert manifest == {
-        "name": "alpha", "version": "v2", "pid": os.getpid(), "start_ticks": start_ticks(os.getpid())
+        "name": "alpha", "version": "v2", "pid": os.getpid(), "start_ticks": start_ticks(os.getpid()),
+        "pid_space": pid_space(),
     }  # fmt: skip
-    assert sorted(path.name for path in owned.path.iterdir()) == ["lock", "manifest.json", "workers"]
+    assert sorted(path.name for path in owned.path.iterdir()) == ["manifest.json", "workers"]
     owned.release()
 
 
@@ -180,7 +185,6 @@ def test_a_dead_owners_directory_is_taken_over_and_its_workers_are_ended(
 
 def test_nobody_else_takes_a_dead_name_while_its_new_owner_ends_the_old_workers(
     dead_pool: Callable[..., Path],
-    dead_process: tuple[int, int],
     orphan: Callable[[], tuple[int, int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -189,17 +193,17 @@ def test_nobody_else_takes_a_dead_name_while_its_new_owner_ends_the_old_workers(
     dead_pool("alpha", f"+{pid} {ticks}\n")
     seen: list[int] = []
 
-    def meanwhile(*_: object, **__: object) -> tuple[int, ...]:
+    def meanwhile(processes: Any, **options: Any) -> tuple[int, ...]:
         patch.undo()
         with pytest.raises(PoolNameConflict):
             RunDir.claim("alpha", version="v1")
         seen.extend(pool.owner_pid for pool in reap_orphans())
-        return ()
+        return rundir.kill_groups(processes, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(rundir, "kill_groups", meanwhile)
         owned = RunDir.claim("alpha", version="v2")
-    assert seen == [dead_process[0]], "only what the dead pool left is reaped"
+    assert seen == [], "the claim clears what the dead pool left, and nobody else"
     assert start_ticks(pid) is None
     assert [(record.version, record.owner_alive) for record in list_pools()] == [("v2", True)]
     with pytest.raises(PoolNameConflict):
@@ -237,11 +241,11 @@ def test_a_claim_that_fails_half_way_gives_the_name_back(
     pools_dir()
     before = open_fds()
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", full)
+        patch.setattr(os, "replace", full)
         with pytest.raises(ConfigError, match="alpha as a run directory: No space left on device"):
             RunDir.claim("alpha", version="v2")
     assert open_fds() == before
@@ -288,9 +292,56 @@ def test_a_base_that_only_its_user_may_write_to_is_used(runtime_dir: Path, mode:
 
 
 def test_a_base_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = os.getuid() + 1
-    monkeypatch.setattr(os, "getuid", lambda: other)
+    other = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: other)
     with pytest.raises(ConfigError, match=f"its owner is {other - 1}"):
+        pools_dir()
+
+
+@pytest.mark.parametrize("part", ["base", "pools"])
+def test_a_link_in_place_of_the_base_is_refused_and_what_it_leads_to_stays(
+    runtime_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    # Whoever can plant such a link would let this user's pools delete this user's directories elsewhere.
+    victim = tmp_path / "victim"
+    (victim / "pools" / "alpha").mkdir(parents=True, mode=0o700)
+    (victim / "pools" / "alpha" / "precious").write_text("words")
+    if part == "base":
+        monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(tmp_path / "link"))
+        (tmp_path / "link").symlink_to(victim)
+    else:
+        (runtime_dir / "pools").symlink_to(victim / "pools")
+    for use in (lambda: RunDir.claim("alpha", version="v2"), list_pools, reap_orphans):
+        with pytest.raises(ConfigError, match="must be a directory of this user, but is a link"):
+            use()
+    assert (victim / "pools" / "alpha" / "precious").read_text() == "words"
+
+
+def test_a_link_in_place_of_a_pools_directory_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "precious").write_text("words")
+    (pools_dir() / "alpha").symlink_to(victim)
+    with pytest.raises(ConfigError, match="alpha as a run directory"):
+        RunDir.claim("alpha", version="v2")
+    assert (list_pools(), reap_orphans()) == ([], [])
+    assert (victim / "precious").read_text() == "words"
+
+
+def test_a_base_that_every_user_could_replace_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(shared / "run"))
+    shared.chmod(0o777)
+    with pytest.raises(ConfigError, match=r"every user may write to .*shared, whose mode 777 lacks the sticky bit"):
+        pools_dir()
+    shared.chmod(0o1777)
+    assert pools_dir() == shared / "run" / "pools"
+
+
+def test_a_relative_base_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", "run")
+    with pytest.raises(ConfigError, match="POOLPROOF_RUNTIME_DIR 'run': must be an absolute path"):
         pools_dir()
 
 
@@ -301,17 +352,81 @@ def test_a_base_that_is_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         pools_dir()
 
 
-def test_without_a_setting_the_users_runtime_directory_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_base_depends_on_the_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A service, a cron job and a login shell of one user differ in these variables, and must see the same pools.
     monkeypatch.delenv("POOLPROOF_RUNTIME_DIR")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert pools_dir() == tmp_path / "poolproof" / "pools"
-    assert (tmp_path / "poolproof").stat().st_mode & 0o777 == 0o700
+    for value in (None, str(tmp_path), "/nowhere"):
+        for name in ("XDG_RUNTIME_DIR", "TMPDIR", "HOME"):
+            monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+        assert base_dir() == Path(f"/tmp/poolproof-{os.geteuid()}")
 
 
-def test_without_a_runtime_directory_a_private_temporary_one_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("POOLPROOF_RUNTIME_DIR")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert pools_dir() == tmp_path / f"poolproof-{os.getuid()}" / "pools"
+def test_no_pools_are_listed_where_no_directory_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(tmp_path / "missing"))
+    assert (list_pools(), reap_orphans()) == ([], [])
+    assert not (tmp_path / "missing").exists()
+
+
+def test_an_owner_whose_directory_was_removed_leaves_the_next_owners_alone(orphan: Orphan) -> None:
+    first = RunDir.claim("alpha", version="v1")
+    shutil.rmtree(first.path)
+    second = RunDir.claim("alpha", version="v2")
+    files = sorted(path.name for path in second.path.iterdir())
+    first.add_worker(orphan()[0])
+    with pytest.raises(ConfigError, match="alpha as a run directory"):
+        first.make_reply_dir()
+    first.release()
+    assert sorted(path.name for path in second.path.iterdir()) == files
+    assert [(record.version, record.owner_alive, record.worker_pids) for record in list_pools()] == [("v2", True, ())]
+    second.release()
+
+
+def test_reply_pipes_have_a_directory_that_no_other_owner_of_the_name_gets() -> None:
+    first = RunDir.claim("alpha", version="v2")
+    one = first.make_reply_dir()
+    first.release()
+    second = RunDir.claim("alpha", version="v2")
+    other = second.make_reply_dir()
+    assert one != other
+    assert other.parent == second.path
+    second.release()
+
+
+def test_the_record_of_workers_does_not_grow_with_every_worker_that_ever_lived(orphan: Orphan) -> None:
+    owned = RunDir.claim("alpha", version="v2")
+    (first, _), (last, _) = orphan(), orphan()
+    owned.add_worker(first)
+    for _ in range(3000):
+        owned.add_worker(os.getpid())
+        owned.remove_worker(os.getpid())
+    owned.add_worker(last)
+    assert (owned.path / "workers").stat().st_size < 8192
+    assert list_pools()[0].worker_pids == (first, last)
+    assert sorted(path.name for path in owned.path.iterdir()) == ["manifest.json", "workers"]
+    owned.release()
+
+
+def test_a_record_that_cannot_be_rewritten_goes_on_as_it_was(orphan: Orphan, monkeypatch: pytest.MonkeyPatch) -> None:
+    owned = RunDir.claim("alpha", version="v2")
+    (first, _) = orphan()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        for _ in range(300):
+            owned.add_worker(first)
+            owned.remove_worker(first)
+    owned.add_worker(first)
+    assert list_pools()[0].worker_pids == (first,)
+    owned.release()
+
+
+def test_a_name_is_not_refused_because_somebody_looks(dead_pool: Callable[..., Path]) -> None:
+    fd = os.open(dead_pool("alpha"), os.O_RDONLY)
+    assert lock_file(fd, shared=True)
+    thread = threading.Timer(0.1, os.close, (fd,))
+    thread.start()
+    RunDir.claim("alpha", version="v2").release()
+    thread.join()

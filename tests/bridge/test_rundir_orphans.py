@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from poolproof.bridge.errors import PoolNameConflict
 from poolproof.bridge.processes import rundir
-from poolproof.bridge.processes.procfs import is_alive, start_ticks
-from poolproof.bridge.processes.rundir import PoolRecord, Reaped, RunDir, list_pools, pools_dir, reap_orphans
+from poolproof.bridge.processes.procfs import is_alive, pid_space, start_ticks
+from poolproof.bridge.processes.rundir import PoolRecord, Reaped, RunDir, list_pools, reap_orphans
+from poolproof.bridge.processes.runtime_base import pools_dir
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
@@ -148,10 +152,10 @@ def test_a_directory_without_manifest_whose_lock_is_held_is_being_made(dead_pool
     owned.release()
 
 
-def test_a_directory_without_lock_or_manifest_is_left_for_its_maker(runtime_dir: Path) -> None:
+def test_an_empty_directory_is_left_for_its_maker() -> None:
     # Between making the directory and its lock, its maker has nothing to show yet.
     (pools_dir() / "alpha").mkdir()
-    assert [record.owner_alive for record in list_pools()] == [True]
+    assert list_pools() == []
     assert reap_orphans() == []
     RunDir.claim("alpha", version="v2").release()
 
@@ -163,23 +167,21 @@ def test_what_is_no_directory_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize("manifest", [None, b""], ids=["whole", "torn"])
-def test_a_name_that_gets_a_new_owner_between_two_looks_is_not_reaped(
+def test_a_name_that_gets_a_new_owner_during_a_reaping_is_not_reaped(
     dead_pool: DeadPool, monkeypatch: pytest.MonkeyPatch, manifest: bytes | None
 ) -> None:
     dead_pool("alpha", manifest=manifest)
-    lock = rundir._lock
     owned: list[RunDir] = []
+    lock = rundir.lock_file
 
-    def meanwhile(path: Path, *, create: bool) -> int | None:
+    def meanwhile(fd: int, **options: Any) -> bool:
         patch.undo()
         owned.append(RunDir.claim("alpha", version="v2"))
-        return lock(path, create=create)
+        return lock(fd, **options)
 
-    record = rundir._read_record(pools_dir() / "alpha")
     with monkeypatch.context() as patch:
-        # The first look is over; what it found is what this look finds.
-        patch.setattr(rundir, "_read_record", lambda _: record)
-        patch.setattr(rundir, "_lock", meanwhile)
+        # The reaper has opened the directory, and not locked it yet.
+        patch.setattr(rundir, "lock_file", meanwhile)
         assert reap_orphans() == []
     assert [(record.version, record.owner_alive) for record in list_pools()] == [("v2", True)]
     owned[0].release()
@@ -214,14 +216,113 @@ def test_what_was_set_aside_by_a_claim_that_died_is_reaped_but_is_no_pool_of_the
     assert list(pools_dir().iterdir()) == []
 
 
-def test_a_dead_pool_without_a_lock_file_is_reaped(dead_pool: DeadPool) -> None:
-    dead_pool("dead", lock=False)
+def test_a_pool_whose_lock_is_held_is_alive_whatever_its_manifest_says(dead_process: tuple[int, int]) -> None:
+    # As from another PID namespace, in which the owner's pid does not exist or belongs to another process.
+    owned = RunDir.claim("alpha", version="v2")
+    manifest = owned.path / "manifest.json"
+    told = msgspec.json.decode(manifest.read_bytes())
+    for pid, ticks in (dead_process, (os.getpid(), 1), (1, 1), (-5, -5)):
+        manifest.write_bytes(msgspec.json.encode(told | {"pid": pid, "start_ticks": ticks}))
+        assert [(record.owner_pid, record.owner_alive) for record in list_pools()] == [(pid, True)]
+        assert reap_orphans() == []
+        with pytest.raises(PoolNameConflict):
+            RunDir.claim("alpha", version="v2")
+    owned.release()
+
+
+def test_a_living_pool_is_not_reaped_from_another_pid_namespace() -> None:
+    inside = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if os.geteuid() == 0:
+        inside = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*inside, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine allows no PID namespace")
+    owned = RunDir.claim("alpha", version="v2")
+    code = """if True:
+        from poolproof.bridge.processes import rundir
+        print([record.owner_alive for record in rundir.list_pools()], rundir.reap_orphans())"""
+    # In the user namespace this user is root, and so still the owner of the directory.
+    done = subprocess.run([*inside, sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[True] []\n"
+    assert owned.path.exists()
+    owned.release()
+
+
+def test_workers_of_another_pid_namespace_are_not_signalled(dead_pool: DeadPool, orphan: Orphan) -> None:
+    # Its pids belong to other processes here; its workers end with the lifeline.
+    pid, ticks = orphan()
+    path = dead_pool("dead", f"+{pid} {ticks}\n")
+    told = msgspec.json.decode((path / "manifest.json").read_bytes())
+    (path / "manifest.json").write_bytes(msgspec.json.encode(told | {"pid_space": "another"}))
+    assert list_pools()[0].worker_pids == ()
+    assert [pool.killed for pool in reap_orphans()] == [()]
+    assert is_alive(pid, ticks)
+
+
+def _manifest(**fields: object) -> bytes:
+    told = {"name": "dead", "version": "v2", "pid": 7, "start_ticks": 7, "created_at": "x", "pid_space": pid_space()}
+    return msgspec.json.encode(told | fields)
+
+
+CONTENTS = {
+    "empty": b"",
+    "garbage": b"\xff\xfe\x00{",
+    "deep": b"[" * 100_000,
+    "huge": b" " * 20_000_000,
+    "list": b"[]",
+    "wrong types": _manifest(pid="7", version=7),
+    "negative pid": _manifest(pid=-7),
+    "pid 1": _manifest(pid=1),
+    "own pid": _manifest(pid=os.getpid()),
+    "huge pid": _manifest(pid=10**18),
+    "other name": _manifest(name="../../precious"),
+    "FIFO": None,
+    "directory": None,
+    "link": None,
+    "link to /dev/zero": None,
+    "missing": None,
+}
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "workers"])
+@pytest.mark.parametrize("content", CONTENTS)
+def test_a_dead_pool_is_reaped_whatever_its_files_are(dead_pool: DeadPool, file: str, content: str) -> None:
+    path = dead_pool("dead")
+    (path / file).unlink()
+    match content:
+        case "FIFO":
+            os.mkfifo(path / file)
+        case "directory":
+            (path / file / "deep").mkdir(parents=True)
+        case "link":
+            (path / file).symlink_to("/etc/passwd")
+        case "link to /dev/zero":
+            (path / file).symlink_to("/dev/zero")
+        case "missing":
+            pass
+        case _:
+            data = CONTENTS[content]
+            assert data is not None
+            (path / file).write_bytes(data)
+    assert [(record.name, record.owner_alive) for record in list_pools()] == [("dead", False)]
+    assert [(pool.name, pool.killed) for pool in reap_orphans()] == [("dead", ())]
+    assert list(pools_dir().iterdir()) == []
+
+
+@pytest.mark.parametrize("pid", ["1", "0", "-1", "own", "parent's", "9" * 5000, "4" * 12])
+def test_a_damaged_record_leads_to_no_signal(dead_pool: DeadPool, pid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rundir, "is_alive", lambda *_: True)
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(rundir, "kill_groups", lambda processes, **_: told.extend(processes) or ())
+    pid = {"own": str(os.getpid()), "parent's": str(os.getppid())}.get(pid, pid)
+    dead_pool("dead", f"+{pid} 5\n")
+    assert list_pools()[0].worker_pids == ()
     assert [pool.name for pool in reap_orphans()] == ["dead"]
+    assert told == []
 
 
 @pytest.fixture
 def forked_holder(run_script: Callable[..., subprocess.Popen[str]]) -> int:
-    """The forked child of a pool's owner: the owner is dead, and the child still holds the name's lock."""
+    """The forked child of a pool's owner: the owner is dead, and the child lives."""
     script = run_script(FORKED)
     assert script.stdout is not None
     child = int(script.stdout.readline())
@@ -242,7 +343,7 @@ def test_a_forked_child_of_a_dead_owner_keeps_neither_the_name_nor_the_directory
         os.kill(forked_holder, signal.SIGKILL)
 
 
-def test_a_dead_pool_is_reaped_though_a_forked_child_holds_its_lock(forked_holder: int) -> None:
+def test_a_dead_pool_is_reaped_though_a_forked_child_of_its_owner_lives(forked_holder: int) -> None:
     try:
         assert [pool.name for pool in reap_orphans()] == ["alpha"]
         assert list_pools() == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poolproof.bridge.processes.process import WorkerProcess
-from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
+from poolproof.bridge.processes.stderr import StderrDrain, StderrLogs, StderrTail
 
 Spawn = Callable[..., WorkerProcess]
 Fake = Callable[[str], tuple[str, ...]]
@@ -87,6 +87,63 @@ def test_a_log_that_cannot_be_written_costs_only_the_log(tmp_path: Path) -> None
     tail.append(b"two\n")
     assert tail.text() == "one\ntwo"
     assert tail.log_errors == 2
+
+
+@pytest.fixture
+def folder_fd(tmp_path: Path) -> Iterator[int]:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def _printed(logs: StderrLogs, name: str, size_bytes: int) -> StderrTail:
+    tail = StderrTail(ring_bytes=4, log_path=Path(name), log_bytes=1000, logs=logs)
+    tail.append(b"x" * size_bytes)
+    return tail
+
+
+def test_the_logs_of_the_living_and_of_the_last_ended_workers_stay(folder_fd: int, tmp_path: Path) -> None:
+    logs = StderrLogs(folder_fd, kept=2, most_bytes=10_000)
+    living = _printed(logs, "living.log", 5)
+    for number in range(50):
+        _printed(logs, f"{number}.log", 5).finish()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["48.log", "49.log", "living.log"]
+    living.append(b"more")
+    assert (tmp_path / "living.log").stat().st_size == 9
+
+
+def test_all_logs_together_are_limited_and_old_ones_make_room(folder_fd: int, tmp_path: Path) -> None:
+    logs = StderrLogs(folder_fd, kept=10, most_bytes=100)
+    _printed(logs, "old.log", 40).finish()
+    _printed(logs, "recent.log", 40).finish()
+    living = _printed(logs, "living.log", 50)
+    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"recent.log": 40, "living.log": 50}
+    living.append(b"y" * 500)
+    other = _printed(logs, "other.log", 7)
+    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"living.log": 100}
+    living.finish()
+    other.append(b"z" * 30)
+    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"other.log": 30}
+    assert (living.log_errors, other.log_errors) == (0, 0)
+
+
+def test_a_worker_that_printed_nothing_takes_no_place_among_the_logs(folder_fd: int, tmp_path: Path) -> None:
+    logs = StderrLogs(folder_fd, kept=1, most_bytes=100)
+    _printed(logs, "words.log", 5).finish()
+    for number in range(3):
+        _printed(logs, f"{number}.log", 0).finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["words.log"]
+
+
+@pytest.mark.parametrize("kind", ["link", "FIFO"])
+def test_a_log_is_never_written_through_a_link_and_a_pipe_does_not_block(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "victim").write_text("")
+    path = tmp_path / "a.log"
+    path.symlink_to(tmp_path / "victim") if kind == "link" else os.mkfifo(path)
+    tail = StderrTail(ring_bytes=100, log_path=path, log_bytes=1000)
+    tail.append(b"words")
+    assert (tmp_path / "victim").read_text() == ""
+    assert (tail.text(), tail.log_errors) == ("words", 1)
 
 
 def test_a_reader_waits_for_the_end_but_not_for_longer(drain: StderrDrain) -> None:
@@ -177,7 +234,7 @@ def test_a_forked_child_closes_its_copies_and_the_parent_still_reads(
 ) -> None:
     script = run_script("""
 import os
-from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
+from poolproof.bridge.processes.stderr import StderrDrain, StderrLogs, StderrTail
 before = set(os.listdir("/proc/self/fd"))
 drain = StderrDrain("a")
 tail = StderrTail(ring_bytes=100)

@@ -23,7 +23,8 @@ from poolproof.bridge.processes.descriptors import MOST_BYTES, encode
 from poolproof.bridge.processes.process import LIFELINE_FD
 from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.processes.procfs import start_ticks
-from poolproof.bridge.processes.rundir import list_pools, pools_dir
+from poolproof.bridge.processes.rundir import list_pools
+from poolproof.bridge.processes.runtime_base import pools_dir
 from poolproof.bridge.processes.zygote import Zygote
 from poolproof.bridge.wire.messages import encode_request
 from poolproof.bridge.worker.journal import read_journals

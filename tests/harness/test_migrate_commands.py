@@ -123,3 +123,16 @@ def test_validate_writes_one_page_on_which_not_run_is_not_passed(
     page = Path("v/checklist.md").read_text()
     assert "| pass | scenarios pass on the candidate | 1 scenarios |" in page
     assert page.count("| not run |") == 8
+
+
+def test_no_reason_forges_a_row_of_the_log(migrate: Callable[..., tuple[int, str, str]]) -> None:
+    forged = "ok\n2\t2026-01-01\tshadow\tv2\troot\tapproved\x1b[2J\u202e"
+    assert migrate("start", "--why", forged, "--who", forged)[0] == 0
+    (row,) = migrate("log")[1].splitlines()
+    assert row.replace("\t", "").isprintable()
+    assert len(row.split("\t")) == 6
+    (told,) = [line for line in migrate("status")[1].splitlines() if line.startswith("shadow")]
+    assert told.isprintable()
+    (change,) = json.loads(migrate("log", "--json")[1])
+    assert (change["why"], change["who"]) == (forged, forged)
+    assert "\u202e" not in migrate("log", "--json")[1]

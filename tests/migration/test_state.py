@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +51,7 @@ def test_a_change_that_somebody_else_came_before_is_refused(state: StateFile) ->
         b'{"format":2,"sequence":3,"mode":"v2"}',
         b'{"format":1,"sequence":0,"mode":"v2"}',
         b'{"format":1,"sequence":3,"mode":"v2","colour":"red"}',
-        b"[" * 100_000,
+        b"[" * 60_000,
     ],
 )
 def test_a_damaged_file_is_v1_and_says_so_and_the_next_change_mends_it(state: StateFile, content: bytes) -> None:
@@ -128,3 +131,128 @@ def test_readers_see_whole_files_while_processes_write_and_no_number_comes_twice
     assert [writer.returncode for writer in writers] == [0, 0], told
     assert not troubles
     assert [change.sequence for change in state.log()] == list(range(1, 31))
+
+
+def _no_space(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(("call", "done"), [("write", 0), ("write", 1), ("fsync", 0), ("fsync", 1), ("replace", 0)])
+def test_a_change_that_a_full_disk_prevented_is_not_in_the_log(
+    state: StateFile, monkeypatch: pytest.MonkeyPatch, call: str, done: int
+) -> None:
+    state.write(Position(Mode.SHADOW), who="anna", why="one")
+    before = {path.name: path.read_bytes() for path in state.path.parent.iterdir()}
+    real, calls = getattr(os, call), itertools.count()
+
+    def fill(*args: Any, **options: Any) -> Any:
+        return real(*args, **options) if next(calls) < done else _no_space()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fill)
+        with pytest.raises(StateError, match="cannot be written: No space left on device"):
+            state.write(Position(Mode.V2), who="ben", why="two")
+    assert {path.name: path.read_bytes() for path in state.path.parent.iterdir()} == before
+    entry = state.read()
+    assert entry is not None
+    assert [change.sequence for change in state.log()] == [entry.sequence]
+
+
+def test_a_log_that_takes_only_a_part_of_a_line_keeps_no_part(state: StateFile) -> None:
+    state.write(Position(Mode.SHADOW), who="anna", why="one")
+    for _ in range(3):  # so that the log is longer than a state file
+        state.write(Position(Mode.SHADOW), who="anna", why="w" * 200)
+    size = state.log_path.stat().st_size
+    # The kernel refuses what goes beyond this size: the new state file fits, the log does not.
+    code = f"""if True:
+        import resource, signal, sys
+        from poolproof.migration import Mode, Position, StateError, StateFile
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({size + 40}, {size + 40}))
+        try:
+            StateFile(sys.argv[1]).write(Position(Mode.V2), who="", why="x" * 20)
+        except StateError as error:
+            print(error)"""
+    done = subprocess.run([sys.executable, "-c", code, state.path], capture_output=True, text=True, timeout=60)
+    assert "cannot be written: File too large" in done.stdout, done.stderr
+    assert state.log_path.stat().st_size == size
+    entry = state.read()
+    assert entry is not None
+    assert (entry.mode, entry.sequence) == (Mode.SHADOW, 4)
+
+
+def _plant(path: Path, kind: str) -> None:
+    match kind:
+        case "FIFO":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+        case "link":
+            target = path.with_name("target")
+            target.write_text("precious")
+            path.symlink_to(target)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "huge":
+            with path.open("wb") as file:
+                file.truncate(2**40)
+
+
+KINDS = ["FIFO", "directory", "link", "device", "huge"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_can_be_no_state_file_is_v1_and_is_left_alone(state: StateFile, kind: str) -> None:
+    _plant(state.path, kind)
+    entry = state.read()
+    assert entry is not None
+    assert (entry.mode, entry.sequence) == (Mode.V1, 0)
+    assert "cannot be read" in entry.trouble
+    before = state.stamp()
+    with pytest.raises(StateError):
+        state.write(Position(Mode.V2), who="anna", why="one")
+    assert state.stamp() == before
+    assert not state.log_path.exists()
+    assert kind == "huge" or not state.lock_path.exists(), "nothing is created beside a device"
+    if kind == "link":
+        assert state.path.with_name("target").read_text() == "precious"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("suffix", [".log", ".lock"])
+def test_a_log_or_lock_that_is_something_else_ends_in_an_error(state: StateFile, kind: str, suffix: str) -> None:
+    state.write(Position(Mode.SHADOW), who="anna", why="one")
+    path = state.path.with_name(state.path.name + suffix)
+    path.unlink()
+    _plant(path, kind)
+    if suffix == ".lock" and kind in ("FIFO", "huge"):
+        state.write(Position(Mode.V2), who="anna", why="a lock needs no content")
+        return
+    with pytest.raises(StateError, match="cannot be"):
+        state.write(Position(Mode.V2), who="anna", why="two")
+    entry = state.read()
+    assert entry is not None
+    assert entry.mode is Mode.SHADOW
+    if kind == "link":
+        assert state.path.with_name("target").read_text() == "precious"
+
+
+def test_what_a_narrow_umask_would_forbid_others_stays_lockable(state: StateFile) -> None:
+    before = os.umask(0o077)
+    try:
+        state.write(Position(Mode.SHADOW), who="root", why="one")
+    finally:
+        os.umask(before)
+    assert state.path.with_name("state.json.lock").stat().st_mode & 0o444 == 0o444
+    assert state.path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+def test_a_change_by_root_leaves_every_file_to_the_applications_user(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12345)
+    state = StateFile(tmp_path / "state.json")
+    for reason in ("begun", "changed"):
+        state.write(Position(Mode.SHADOW), who="root", why=reason)
+        assert {path.name: path.stat().st_uid for path in tmp_path.iterdir()} == dict.fromkeys(
+            ("state.json", "state.json.lock", "state.json.log"), 12345
+        )

@@ -353,3 +353,129 @@ def test_two_hundred_tasks_that_are_cancelled_anywhere_lose_nothing(
     until(lambda: not family(), "no worker is left")
     until(lambda: threading.active_count() <= threads, "no thread is left")
     until(lambda: count_descriptors() <= descriptors, "no descriptor is left")
+
+
+def keeping(pool: AsyncPool) -> AsyncPool:
+    return AsyncPool.over(pool.threads, keep_on_cancel=True)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_cancelled_call_can_keep_its_worker(
+    make_async_pool: MakeAsyncPool, on_loop: OnLoop, log: Any, soon: Any, way: Way
+) -> None:
+    pool = keeping(make_async_pool(log))
+
+    async def use() -> None:
+        async with pool.checkout() as worker:
+            pid = worker.pid
+        os.kill(pid, signal.SIGSTOP)
+        await way(pool.execute("echo", {"value": 1}), lambda: soon(lambda: log.of(EventKind.SEND), "it is sent"))
+        assert [worker.state for worker in pool.status().workers] == ["leased"], "it has not answered"
+        os.kill(pid, signal.SIGCONT)
+        assert (await pool.execute("pid"))["pid"] == pid
+
+    on_loop(use())
+    log.wait_for(EventKind.DONE, count=2)
+    assert log.of(EventKind.KILL) == []
+    mine = [event.kind for event in log.of(EventKind.SEND, EventKind.RECEIVE, EventKind.CHECKIN) if event.call == 2]
+    assert mine == [EventKind.SEND, EventKind.RECEIVE, EventKind.CHECKIN]
+    statistics = pool.status().statistics
+    assert (statistics.outcomes, statistics.in_flight) == ({"Cancelled": 1, "result": 1}, 0)
+
+
+def test_twenty_cancelled_calls_cost_no_worker(make_async_pool: MakeAsyncPool, on_loop: OnLoop, log: Any) -> None:
+    pool = keeping(make_async_pool(log, workers=2))
+
+    async def use() -> list[Any]:
+        await pool.warm_up()
+        pids = {worker.pid for worker in pool.status().workers}
+        calls = [asyncio.create_task(pool.execute("sleep", {"seconds": 0.005})) for _ in range(20)]
+        while not log.of(EventKind.RECEIVE):
+            await asyncio.sleep(0.001)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert [await pool.execute("echo", {"value": n}) for n in range(50)] == list(range(50))
+        assert {worker.pid for worker in pool.status().workers} == pids
+        return [event.detail for event in log.of(EventKind.KILL)]
+
+    assert on_loop(use()) == []
+
+
+def test_a_large_response_that_nobody_wants_is_read_and_dropped(
+    make_async_pool: MakeAsyncPool, on_loop: OnLoop, log: Any, soon: Any
+) -> None:
+    pool = keeping(make_async_pool(log))
+
+    async def use() -> None:
+        pid = (await pool.execute("pid"))["pid"]
+        call = asyncio.create_task(pool.execute("blob", {"bytes": 5_000_000}))
+        await soon(lambda: len(log.of(EventKind.SEND)) == 2, "it is sent")
+        call.cancel()
+        assert (await pool.execute("pid"))["pid"] == pid
+
+    on_loop(use())
+
+
+def test_the_deadline_of_a_cancelled_call_ends_its_worker(
+    make_async_pool: MakeAsyncPool, on_loop: OnLoop, log: Any, soon: Any
+) -> None:
+    pool = keeping(make_async_pool(log))
+
+    async def use() -> None:
+        pid = (await pool.execute("pid"))["pid"]
+        call = asyncio.create_task(pool.execute("sleep", {"seconds": 600}, timeout_s=2.0))
+        await soon(lambda: len(log.of(EventKind.SEND)) == 2, "it is sent")
+        call.cancel()
+        assert (await pool.execute("pid", checkout_timeout_s=30.0))["pid"] != pid
+        assert log.wait_for(EventKind.KILL).detail == "CallTimeout"
+
+    on_loop(use())
+
+
+def test_a_request_that_was_not_sent_whole_ends_its_worker_all_the_same(
+    make_async_pool: MakeAsyncPool, on_loop: OnLoop, soon: Any, gone: Any
+) -> None:
+    pool = keeping(make_async_pool())
+
+    async def use() -> None:
+        pid = (await pool.execute("pid"))["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        call = asyncio.create_task(pool.execute("echo", {"value": "x" * 1_000_000}))
+        await soon(lambda: pool.status().workers[0].state == "leased", "it writes")
+        call.cancel()
+        await soon(lambda: gone(pid), "the worker is dead")
+        assert (await pool.execute("pid", checkout_timeout_s=30.0))["pid"] != pid
+
+    on_loop(use())
+
+
+def test_a_session_s_cancelled_call_ends_its_worker_because_its_state_is_in_doubt(
+    make_async_pool: MakeAsyncPool, on_loop: OnLoop, log: Any, soon: Any, gone: Any
+) -> None:
+    pool = keeping(make_async_pool(log))
+
+    async def use() -> None:
+        call = asyncio.create_task(pool.execute_in_session("s", "sleep", {"seconds": 600}))
+        await soon(lambda: log.of(EventKind.SEND), "it is at work")
+        call.cancel()
+        pid = log.of(EventKind.SEND)[0].pid
+        await soon(lambda: gone(pid), "the worker is dead")
+
+    on_loop(use())
+
+
+def test_a_pool_closes_while_it_awaits_the_response_of_a_cancelled_call(
+    make_async_pool: MakeAsyncPool, on_loop: OnLoop, log: Any, soon: Any
+) -> None:
+    pool = keeping(make_async_pool(log))
+
+    async def use() -> None:
+        call = asyncio.create_task(pool.execute("sleep", {"seconds": 600}, timeout_s=600.0))
+        await soon(lambda: log.of(EventKind.SEND), "it is at work")
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        await pool.close(0.05)
+
+    on_loop(use())
+    assert pool.status().state == "closed"

@@ -240,6 +240,8 @@ def test_a_terminate_hook_that_blocks_holds_up_nobody(make_pool: MakePool, spy: 
         pool.execute("sleep", {"seconds": 60}, timeout_s=0.1)
     log.wait_for(K.REAP, count=2)
     all_idle(pool, 2)
+    assert pool.broadcast("hello") == 2
+    spied.wait_for("message", count=2)  # nor are messages and pings held up
     gate.set()
     pool.close()
     assert len(spied.of("terminate_worker")) == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -41,10 +42,14 @@ class World:
         max_requests: int | None = None,
         max_queue: int | None = None,
         affinity: str = "strict",
+        sizes: tuple[int, ...] = (),
+        drains: bool = False,
     ) -> None:
         self.limits = Limits(
             size=workers, floor=0 if lazy else workers, most=workers + overflow, max_requests=max_requests
         )
+        self.sizes = sizes  # to which the pool may be resized
+        self.drains = drains
         self.core = Coordinator("p", Circuit(failures_to_open=2, reset_s=2.0), self.limits, max_queue=max_queue)
         self.core.affinity = Affinity(affinity)
         named = {name: Session(name) for name in sessions if name is not None}
@@ -95,6 +100,12 @@ class World:
             yield "tick", 0
         if not self.core.closing:
             yield "close", 0
+            if self.drains and not self.core.refusing:
+                yield "drain", 0
+        if not self.core.refusing:
+            for size in self.sizes:
+                if size != self.limits.size:
+                    yield "resize", size
 
     def _lasting(self) -> set[Worker]:
         return {worker for worker in self.core.workers.values() if worker.phase is not WorkerState.DYING}
@@ -112,6 +123,7 @@ class World:
         """Take a step; `again` says that it was checked before."""
         name, which = action
         before, held, lasting = list(self.queue), dict(self.core.held), self._lasting()
+        living = self._living()
         self._wake(list(getattr(self, f"_{name}")(which) or ()))
         if self.eager and self.core.attention:
             self._wake(self._plan(0))
@@ -120,7 +132,14 @@ class World:
             self._check(before, held)
             gone = [w for w in lasting - self._lasting() if not (w.reason or w.exited or w.overdue)]
             needed = self.core.closing or self.limits.max_requests or len(self._lasting()) >= self.limits.size
-            assert needed or not gone, "only what is above the size is retired without need"
+            assert needed or self.sizes or not gone, "only what is above the size is retired without need"
+            if name == "resize":
+                assert held.items() <= self.core.held.items(), "a lease has lost its worker"
+                assert before == self.queue or len(self.queue) < len(before)
+            assert self._living() <= max(self.limits.most, living), "a worker too many was started"
+
+    def _living(self) -> int:
+        return sum(not worker.exited_ns or i in self.core.held for i, worker in self.core.workers.items())
 
     def do_interrupted(self, action: Action, step: int, interrupt: Any, *, abandon: bool) -> None:
         """Take a client's step, in which it is interrupted; then what the engine does, and a look."""
@@ -181,7 +200,7 @@ class World:
 
     def _refused(self, ticket: Ticket, error: PoolError) -> None:
         assert ticket.state is TicketState.REFUSED
-        assert isinstance(error, PoolClosed) == self.core.closing
+        assert isinstance(error, PoolClosed) == self.core.refusing
         assert self.core.leave(ticket, self.now_ns, clean=True) == []
 
     def _accept(self, index: int) -> None:
@@ -218,6 +237,14 @@ class World:
 
     def _close(self, _: int) -> list[Ticket]:
         return self.core.close()
+
+    def _drain(self, _: int) -> None:
+        self.core.drain()
+
+    def _resize(self, size: int) -> list[Ticket]:
+        floor, overflow = min(self.limits.floor, 1) * size, self.limits.most - self.limits.size
+        self.limits = msgspec.structs.replace(self.limits, size=size, floor=floor, most=size + overflow)
+        return self.core.resize(self.limits)
 
     # The steps of processes, of the clock and of the supervisor.
 
@@ -333,7 +360,15 @@ class World:
                 mine = granted.session is not None and earlier.session is granted.session
                 assert not self._compatible(earlier, worker_id, mine=mine), "not FIFO"
         # 4. Every worker is in one of four states, there are never too many, and none serves more than it may.
-        assert sum(not worker.exited_ns for worker in core.workers.values()) <= self.limits.most
+        going = [w for w in core.workers.values() if w.phase is not WorkerState.DYING and not w.exited_ns]
+        assert len(going) <= self.limits.most or not any(w.worker_id in core._idle for w in going), (
+            "one too many is idle"
+        )
+        if not self.sizes:
+            assert sum(not worker.exited_ns for worker in core.workers.values()) <= self.limits.most
+        assert core.drained == (
+            not self.queue and all(core.workers[i].phase is WorkerState.STARTING for i in core.held)
+        )
         assert all(w.phase is not WorkerState.GONE for w in core.workers.values())
         assert all(w.served <= (self.limits.max_requests or NEVER_NS) for w in core.workers.values())
         assert list(core._queue.values()) == self.queue
@@ -363,7 +398,8 @@ class World:
             held = w.worker_id in core.held
             stranger_ns = max(w.exited_ns + STRANGER_GRACE_NS - self.now_ns, -1) if w.exited and held else 0
             served = w.served if self.limits.max_requests else 0
-            return w.phase, w.exited, served, grace_ns, stranger_ns, w.killed, w.woken, w.overdue, bool(w.reason)
+            marks = (w.killed, w.woken, w.overdue, bool(w.reason), w.request_limit == 0)
+            return w.phase, w.exited, served, grace_ns, stranger_ns, marks
 
         return (
             tuple(sorted(map(client_key, self.clients, self.sessions), key=repr)),
@@ -371,7 +407,8 @@ class World:
             tuple(rank[worker_id] for worker_id in core._idle),
             tuple(s and rank.get(s.worker_id or 0) for s in self.sessions),
             self.own and rank.get(self.own.worker_id or 0),
-            (core.closing, min(core.circuit.failures, 2), max(core.circuit.retry_at_ns - self.now_ns, 0)),
+            (core.closing, core.refusing, self.limits.size),
+            (min(core.circuit.failures, 2), max(core.circuit.retry_at_ns - self.now_ns, 0)),
             core.circuit.doubtful,
             core.attention or self.now_ns >= core.watch_ns,
         )
@@ -437,6 +474,13 @@ ALL_ACTIONS = {
         ),
         pytest.param((None, None), {"late": True, "workers": 1, "starts_fail": False}, {"start_failed"}, id="late"),
         pytest.param((None, None), {"pings": True, "starts_fail": False, "eager": True}, {"start_failed"}, id="pings"),
+        pytest.param(
+            (None, None, "s"),
+            {"workers": 1, "sizes": (1, 2), "starts_fail": False, "eager": True, "coarse": True},
+            {"start_failed"},
+            id="resize",
+        ),
+        pytest.param((None, None), {"drains": True, "starts_fail": False, "eager": True}, {"start_failed"}, id="drain"),
     ],
 )
 def test_every_reachable_state_of_a_small_pool_keeps_the_rules(
@@ -445,6 +489,7 @@ def test_every_reachable_state_of_a_small_pool_keeps_the_rules(
     states, taken = explore(lambda: World(sessions, **options))
 
     more = ({"late"} if options.get("late") else set()) | ({"take", "put_back"} if options.get("pings") else set())
+    more |= ({"drain"} if options.get("drains") else set()) | ({"resize"} if options.get("sizes") else set())
     assert taken == (ALL_ACTIONS | more) - missing
     assert states > 100
 
@@ -509,15 +554,15 @@ class LargerScope(RuleBasedStateMachine):
         sessions=st.lists(st.sampled_from([None, None, "s", "t"]), min_size=3, max_size=8),
     )
     def begin(self, sessions: list[str | None], **options: Any) -> None:
-        self.world = World(tuple(sessions), late=True, pings=True, **options)
+        self.world = World(tuple(sessions), late=True, pings=True, sizes=(1, 2, 4), drains=True, **options)
 
     @rule(data=st.data())
     def step(self, data: st.DataObject) -> None:
         # A close ends most of what can happen, so it is drawn rarely.
-        actions = [a for a in self.world.actions() if a[0] != "close"]
+        actions = [a for a in self.world.actions() if a[0] not in ("close", "drain")]
         rarely = data.draw(st.integers(0, 19)) == 0 and not self.world.core.closing
         if rarely:
-            actions = [("close", 0)]
+            actions = [(data.draw(st.sampled_from(["close", "drain"])), 0)]
         self.world.do(data.draw(st.sampled_from(actions)))
 
     @rule(data=st.data(), at=st.integers(0, 60), abandon=st.booleans())

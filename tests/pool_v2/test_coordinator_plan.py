@@ -34,6 +34,23 @@ def test_a_call_past_its_deadline_is_cut_off_once_and_not_a_moment_early(desk: A
     assert pool.plan(deadline_ns) == pool.plan(deadline_ns + NOW_NS) == []
 
 
+def test_a_worker_gets_a_signal_once_before_each_deadline(desk: Any) -> None:
+    pool = desk(ready=1, workers=1, term_grace_ns=5)
+    pool.plan(NOW_NS)
+    assert pool.core.look_ns == pool.core.watch_ns + 5
+    ticket = pool.lease(1, deadline_ns=NOW_NS + 10)
+    assert pool.core.attention
+
+    assert pool.plan(NOW_NS + 4) == []
+    assert pool.core.watch_ns == NOW_NS + 5
+    assert pool.plan(NOW_NS + 5) == [("term", 1)]
+    assert pool.core.watch_ns == NOW_NS + 10
+    assert pool.plan(NOW_NS + 6) == []
+    ticket.deadline_ns = NOW_NS + 20  # the next call of the lease
+    assert pool.plan(NOW_NS + 16) == [("term", 1)]
+    assert pool.plan(NOW_NS + 20) == [("cut_off", 1)]
+
+
 def test_a_worker_that_was_cut_off_is_never_handed_on_though_its_client_leaves_clean(desk: Any) -> None:
     pool = desk(ready=1, workers=1)
     holder, waiting = pool.lease(1, deadline_ns=NOW_NS), pool.enter(2)

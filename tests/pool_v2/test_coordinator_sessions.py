@@ -220,8 +220,13 @@ def test_what_a_dead_worker_had_of_a_session_is_forgotten(desk: Any) -> None:
     assert session.held.keys() == {1}
 
     pool.exit(1)
+    pool.core.buried(pool.worker(1))
 
-    assert session.held == {}
+    sessions = pool.core.sessions
+    sessions.end("s")
+    assert session.stale == {1}, "a call of it still goes on"
+    sessions.release(session, 1, 5)
+    assert sessions.begin("s", 2).stale == set()
 
 
 def test_a_session_does_not_keep_a_dead_worker_that_its_client_met_after_its_end(desk: Any) -> None:
@@ -233,4 +238,8 @@ def test_a_session_does_not_keep_a_dead_worker_that_its_client_met_after_its_end
     pool.leave(holder, clean=False)
     pool.core.buried(pool.worker(1))
 
-    assert session.held == {}
+    sessions = pool.core.sessions
+    sessions.release(session, 1, 5)
+    sessions.end("s")
+    assert sessions.begin("s", 2).stale == set()
+    assert not sessions._stale

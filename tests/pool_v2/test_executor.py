@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_sharer
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -45,8 +47,9 @@ from poolproof.pool_v2.executor.executor import (
 LIMIT_S = 20.0
 MANY = 10_000
 CALLS = """
-import os, threading, time
+import os, signal, threading, time
 begun = []
+kept = []
 
 def begin(*seconds):
     begun.append(os.getpid())
@@ -55,6 +58,23 @@ def begin(*seconds):
 
 def count_begun():
     return len(begun), begun == [os.getpid()]
+
+def work_until_killed(path):
+    with open(path, "w") as note:
+        note.write(str(os.getpid()))
+    signal.pause()
+
+def keep(*values):
+    kept[:] = values
+
+def try_lock():
+    free = kept[0].acquire(False)
+    if free:
+        kept[0].release()
+    return free
+
+def put_kept(value):
+    kept[1].put(value)
 
 def fail_once(path):
     if not os.path.exists(path):
@@ -436,7 +456,7 @@ def test_a_shutdown_in_the_middle_of_a_submit_refuses_the_call(
             queue.put(number)
 
     monkeypatch.setattr(dispatch, "_queue", Interleaved)
-    with pytest.raises(RuntimeError, match="after its shutdown"):
+    with pytest.raises(RuntimeError, match="after shutdown"):
         executor.submit(os.mkdir, tmp_path / "never")
     executor.shutdown()
     assert not (tmp_path / "never").exists()
@@ -547,8 +567,8 @@ def test_an_executor_that_was_never_used_ends_when_it_is_dropped(until: Callable
 def test_impossible_options_are_refused_by_name() -> None:
     before = threading.active_count()
     for options, named in (
-        ({"max_workers": 0}, "max_workers 0"),
-        ({"max_tasks_per_child": 0}, "max_tasks_per_child 0"),
+        ({"max_workers": 0}, "max_workers must be"),
+        ({"max_tasks_per_child": 0}, "max_tasks_per_child must be"),
         ({"timeout_s": 0}, "timeout_s 0"),
         ({"config": PoolConfig(max_queue=1)}, "max_queue"),
         ({"config": PoolConfig(checkout_timeout_s=1.0)}, "checkout_timeout_s"),
@@ -564,9 +584,9 @@ def test_impossible_arguments_are_refused_by_name(make: Callable[..., PoolExecut
     executor = make()
     with pytest.raises(ConfigError, match="timeout_s -1"):
         executor.with_timeout(-1)
-    with pytest.raises(ValueError, match="buffersize 0"):
+    with pytest.raises(ValueError, match="buffersize must be None or > 0"):
         executor.map(abs, [1], buffersize=0)
-    with pytest.raises(TypeError, match="buffersize 'two'"):
+    with pytest.raises(TypeError, match="buffersize must be an integer or None"):
         executor.map(abs, [1], buffersize="two")  # type: ignore[arg-type]
 
 
@@ -580,3 +600,87 @@ print(before, poolproof.pool_v2.PoolExecutor is sys.modules["poolproof.pool_v2.e
     assert (done.returncode, done.stdout, done.stderr) == (0, "False True\n", "")
     with pytest.raises(AttributeError, match="no attribute 'Executor'"):
         pool_v2.Executor  # noqa: B018
+
+
+def _running(
+    executor: PoolExecutor, calls: ModuleType, until: Callable[..., Any], tmp_path: Path
+) -> tuple[Future[None], int]:
+    note = tmp_path / "pid"
+    future = executor.submit(calls.work_until_killed, str(note))
+    return future, int(until(lambda: note.exists() and note.read_text(), "the call runs"))
+
+
+@pytest.mark.parametrize("end", [PoolExecutor.terminate_workers, PoolExecutor.kill_workers])
+def test_the_workers_can_be_ended_at_once(
+    make: Callable[..., PoolExecutor],
+    calls: ModuleType,
+    until: Callable[..., Any],
+    tmp_path: Path,
+    end: Callable[[PoolExecutor], None],
+) -> None:
+    executor = make(1)
+    running, pid = _running(executor, calls, until, tmp_path)
+    waiting = [executor.submit(abs, -1) for _ in range(5)]
+    end(executor)
+    with pytest.raises(BrokenProcessPool, match="ended its workers by SIG"):
+        running.result(LIMIT_S)
+    assert all(future.cancelled() for future in waiting)
+    until(lambda: not psutil.pid_exists(pid), "the worker is gone")
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(abs, -1)
+    end(executor)
+
+
+def test_a_running_call_can_be_cancelled_by_option(
+    make: Callable[..., PoolExecutor], calls: ModuleType, until: Callable[..., Any], tmp_path: Path
+) -> None:
+    executor = make(1, cancel_running=True)
+    running, pid = _running(executor, calls, until, tmp_path)
+    behind = executor.submit(os.getpid)
+    told: list[Future[None]] = []
+    running.add_done_callback(told.append)
+    assert running.cancel()
+    assert running.cancelled()
+    assert told == [running]
+    assert wait([running], LIMIT_S).not_done == set()
+    assert behind.result(LIMIT_S) != pid, "the worker was replaced"
+    until(lambda: not psutil.pid_exists(pid), "the worker is gone")
+    assert running.cancel(), "a second time is the same"
+    assert not behind.cancel()
+
+
+def test_cancelling_running_calls_ends_no_worker_of_another_call(make: Callable[..., PoolExecutor]) -> None:
+    executor = make(2, cancel_running=True)
+    futures = [executor.submit(time.sleep, 0.001) for _ in range(200)]
+    for future in futures[::2]:
+        future.cancel()
+    wait(futures, LIMIT_S)
+    assert all(future.done() for future in futures)
+    assert [future.exception() for future in futures[1::2]] == [None] * 100
+
+
+def test_a_lock_and_a_queue_of_multiprocessing_are_handed_over_to_the_initializer(
+    calls: ModuleType,
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    lock, queue = context.Lock(), context.Queue()
+    with PoolExecutor(2, initializer=calls.keep, initargs=(lock, queue)) as executor:
+        with lock:
+            assert executor.submit(calls.try_lock).result(LIMIT_S) is False
+        assert executor.submit(calls.try_lock).result(LIMIT_S) is True
+        assert list(executor.map(calls.put_kept, range(20))) == [None] * 20
+        assert sorted(queue.get(timeout=LIMIT_S) for _ in range(20)) == list(range(20))
+    resource_sharer.stop()
+    queue.close()
+    queue.join_thread()
+
+
+@pytest.mark.parametrize(
+    ("mp_context", "error", "text"),
+    [(multiprocessing.get_context("fork"), ConfigError, "do not inherit"), ("spawn", TypeError, "must be a context")],
+)
+def test_a_context_that_the_executor_cannot_honour_is_refused(
+    mp_context: Any, error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        PoolExecutor(1, mp_context)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import binascii
 import importlib
+import os
 import pickle
 import sys
 import threading
@@ -40,8 +40,24 @@ class Holder(Exception):
         super().__init__("holds a lock")
         self.lock = threading.Lock()
 
+class Refusing(Exception):
+    __slots__ = ()
+    def __setattr__(self, name, value):
+        raise AttributeError(f"{name} cannot be set")
+
+class Raising:
+    def __init__(self, error, where):
+        self.error, self.where = error, where
+    def __reduce__(self):
+        if self.where == "pickled":
+            raise self.error
+        return leave, (self.error,)
+
+def leave(error):
+    raise error
+
 def fail(kind):
-    raise {"two": lambda: TwoArguments(1, 2), "none": NoException, "lock": Holder}[kind]()
+    raise {"two": lambda: TwoArguments(1, 2), "none": NoException, "lock": Holder, "refusing": Refusing}[kind]()
 
 def fail_for_a_reason():
     try:
@@ -183,9 +199,9 @@ def test_what_is_larger_than_a_frame_costs_no_worker(timeout_s: float | None) ->
 
 
 def test_an_answer_that_is_none_is_told() -> None:
-    text = binascii.b2a_base64(pickle.dumps(1)).decode()
-    assert unpack({"value": text}, abs) == (1, None)
-    for answer in (None, 1, {}, {"value": 1}, {"raised": text}):
+    data = pickle.dumps(1)
+    assert unpack({"value": data}, abs) == (1, None)
+    for answer in (None, 1, {}, {"value": 1}, {"value": "text"}, {"raised": data}):
         value, error = unpack(answer, abs)
         assert value is None
         assert isinstance(error, CommandError)
@@ -193,5 +209,28 @@ def test_an_answer_that_is_none_is_told() -> None:
 
 
 def test_what_has_no_name_is_shown() -> None:
-    _, error = unpack({"value": "gAV9"}, partial(abs, 1))
+    _, error = unpack({"value": b"\x80\x05}"}, partial(abs, 1))
     assert str(error).startswith("functools.partial(<built-in function abs>, 1): the result cannot be read: EOFError")
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("where", ["pickled", "read"])
+def test_an_exit_while_pickling_or_reading_costs_its_future_only(
+    executor: PoolExecutor, calls: types.ModuleType, error: BaseException, where: str
+) -> None:
+    pid = executor.submit(os.getpid).result(LIMIT_S)
+    told = executor.submit(abs, calls.Raising(error, where)).exception(LIMIT_S)
+    assert isinstance(told, NotPicklable)
+    assert told.sent is (Sent.NO if where == "pickled" else Sent.MAYBE)
+    told = executor.submit(calls.Raising, error, where).exception(LIMIT_S)
+    assert isinstance(told, NotPicklable)
+    assert told.sent is Sent.YES
+    assert executor.submit(os.getpid).result(LIMIT_S) == pid, "neither a thread nor a worker has ended"
+
+
+def test_an_exception_that_refuses_attributes_arrives_as_itself(
+    executor: PoolExecutor, calls: types.ModuleType
+) -> None:
+    told = executor.submit(calls.fail, "refusing").exception(LIMIT_S)
+    assert type(told) is calls.Refusing
+    assert "in fail" in str(told.__cause__)

@@ -71,6 +71,13 @@ def run(*words: str, folder: Path, code: int = 0, typed: str = "") -> tuple[str,
     return done.stdout, done.stderr
 
 
+def own(out: str) -> list[str]:
+    """What the script itself has printed, without what its import in the workers has."""
+    imported = "imported as __mp_main__"
+    assert imported in out.splitlines()
+    return [line for line in out.splitlines() if line != imported]
+
+
 def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONSTARTUP"}
 
@@ -78,7 +85,7 @@ def _environment() -> dict[str, str]:
 def test_a_script_s_own_functions_and_classes_go_and_come(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(GUARDED)
     out, err = run("script.py", "argument", folder=tmp_path)
-    assert (out.splitlines(), err) == (TOLD, "")
+    assert (own(out), err) == (TOLD, "")
 
 
 def test_a_module_that_is_run_by_its_name_is_found_by_it(tmp_path: Path) -> None:
@@ -86,7 +93,7 @@ def test_a_module_that_is_run_by_its_name_is_found_by_it(tmp_path: Path) -> None
     (tmp_path / "package" / "__init__.py").touch()
     (tmp_path / "package" / "program.py").write_text(GUARDED)
     out, err = run("-m", "package.program", "argument", folder=tmp_path)
-    assert (out.splitlines(), err) == (TOLD, "")
+    assert (own(out), err) == (TOLD, "")
 
 
 def test_the_program_of_the_page_works(tmp_path: Path) -> None:
@@ -169,6 +176,70 @@ def test_the_interpreter_ends_when_all_was_run(tmp_path: Path, ending: str) -> N
     assert (tmp_path / "done").exists()
 
 
+OWN = """
+import os, sys
+from poolproof.pool_v2 import PoolExecutor
+
+def write(name):
+    os.mkdir(name)
+
+if __name__ == "__main__":
+    executor = PoolExecutor(2)
+    for name in ("a", "b", "c", "done"):
+        executor.submit(write, name)
+"""
+
+
+@pytest.mark.parametrize("words", [("script.py",), ("-m", "script")], ids=["by its file", "by its name"])
+def test_calls_of_the_main_module_run_although_the_script_has_ended(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "script.py").write_text(OWN)
+    assert run(*words, folder=tmp_path) == ("", "")
+    assert sorted(path.name for path in tmp_path.iterdir() if len(path.name) in (1, 4)) == ["a", "b", "c", "done"]
+
+
+PRINTING = """
+import logging, os, sys, warnings
+from poolproof.bridge import PoolConfig
+from poolproof.pool_v2 import PoolExecutor
+
+def talk(number):
+    print("printed", number)
+    logging.warning("logged %d", number)
+    warnings.warn("warned")
+    os.system("echo from a program")
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    options = {"worker_output": sys.argv[1]} if sys.argv[1:] else {}
+    config = PoolConfig(zygote="zygote" in sys.argv, lazy=True, **options)
+    with PoolExecutor(1, config=config) as executor:
+        executor.submit(talk, 7).result(30)
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["forward"], ["forward", "zygote"]], ids=str)
+def test_what_workers_print_is_shown(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "script.py").write_text(PRINTING)
+    out, err = run("script.py", *words, folder=tmp_path)
+    assert out == "printed 7\nfrom a program\n"
+    assert "WARNING:root:logged 7\n" in err
+    assert "UserWarning: warned" in err
+
+
+def test_what_workers_print_can_be_logged(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(PRINTING)
+    out, err = run("script.py", "log", folder=tmp_path)
+    assert out == ""
+    for line in ("printed 7", "WARNING:root:logged 7", "from a program"):
+        assert f"INFO:poolproof.workers:worker-1: {line}\n" in err
+
+
+@pytest.mark.parametrize("where", ["keep", "drop"])
+def test_what_workers_print_can_be_hidden(tmp_path: Path, where: str) -> None:
+    (tmp_path / "script.py").write_text(PRINTING)
+    assert run("script.py", where, folder=tmp_path) == ("", "")
+
+
 LATE = """
 import atexit
 from poolproof.pool_v2 import PoolExecutor
@@ -187,7 +258,7 @@ def test_nothing_can_be_submitted_when_the_program_has_begun_to_end(tmp_path: Pa
     out, err = run("-c", LATE, folder=tmp_path)
     first, last = out.splitlines()
     assert first == "1"
-    assert last.endswith("no call can be submitted after the interpreter began to exit")
+    assert last == "cannot schedule new futures after interpreter shutdown"
     assert err == ""
 
 
@@ -206,3 +277,38 @@ if pid:
 def test_a_forked_child_ends_at_once_and_by_itself(tmp_path: Path) -> None:
     out, err = run("-W", "ignore::DeprecationWarning", "-c", FORKED, folder=tmp_path)
     assert (out.split(), err) == (["1", "2"], "")
+
+
+LEAVING = """
+import os, sys
+from poolproof.bridge import PoolConfig
+from poolproof.pool_v1 import PoolV1
+from poolproof.pool_v2 import PoolExecutor, PoolV2
+
+def leave_in_child():
+    pid = os.fork()
+    if not pid:
+        sys.exit(int(sys.argv[1]))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == int(sys.argv[1])
+
+with PoolV1(PoolConfig(workers=1)) as pool:
+    pool.execute("ping")
+    leave_in_child()
+with PoolV2(PoolConfig(workers=1)) as pool, pool.checkout() as worker:
+    leave_in_child()
+    worker.execute("ping")
+with PoolV2(PoolConfig(workers=1)) as pool, pool.execute_stream("parts", {"count": 2}) as parts:
+    next(parts)
+    leave_in_child()
+    assert len(list(parts)) == 1
+with PoolExecutor(1) as executor:
+    executor.submit(abs, -1).result(30)
+    leave_in_child()
+    executor.submit(abs, -1).result(30)
+print("the end")
+"""
+
+
+@pytest.mark.parametrize("status", ["0", "3"])
+def test_a_forked_child_that_exits_within_a_with_block_shows_no_traceback(tmp_path: Path, status: str) -> None:
+    assert run("-W", "ignore::DeprecationWarning", "-c", LEAVING, status, folder=tmp_path) == ("the end\n", "")

@@ -360,7 +360,57 @@ def test_an_executor_that_is_dropped_runs_what_it_was_given_and_ends(make: Make)
     executor = type(make())(1)
     futures = [executor.submit(abs, -number) for number in range(20)]
     gone = weakref.ref(executor)
-    del executor
-    gc.collect()
-    assert gone() is None
+    gc.disable()
+    try:
+        del executor
+        assert gone() is None, "no cycle keeps it until the next collection"
+    finally:
+        gc.enable()
     assert [future.result(LIMIT_S) for future in futures] == list(range(20))
+
+
+STANDARD_TEXTS: dict[str, Callable[[Make], object]] = {
+    "max_workers must be greater than 0": lambda make: make(0),
+    "max_tasks_per_child must be an integer": lambda make: make(1, max_tasks_per_child="1"),
+    "max_tasks_per_child must be >= 1": lambda make: make(1, max_tasks_per_child=0),
+    "initializer must be a callable": lambda make: make(1, initializer="print"),
+    "chunksize must be >= 1.": lambda make: make(1).map(abs, [1], chunksize=0),
+    "cannot schedule new futures after shutdown": lambda make: _submit_late(make(1)),
+}
+
+
+def _submit_late(executor: Executor) -> None:
+    executor.shutdown()
+    executor.submit(abs, -1)
+
+
+@pytest.mark.parametrize("text", STANDARD_TEXTS)
+def test_errors_have_the_standard_text(make: Make, text: str) -> None:
+    with pytest.raises((ValueError, TypeError, RuntimeError)) as caught:
+        STANDARD_TEXTS[text](make)
+    assert str(caught.value) == text
+
+
+def test_the_arguments_of_the_constructor_have_the_standard_order(kind: str) -> None:
+    cls = ProcessPoolExecutor if kind == "standard" else PoolExecutor
+    with cls(1, get_context("spawn"), os.putenv, ("INITIALIZED", "yes")) as executor:
+        assert executor.submit(abs, -1).result(LIMIT_S) == 1
+
+
+def test_the_number_of_workers_is_told_as_other_packages_read_it(make: Make) -> None:
+    assert make(3)._max_workers == 3  # type: ignore[attr-defined]
+
+
+def test_a_manager_s_proxies_work_in_calls(make: Make) -> None:
+    executor = make(1)
+    with get_context("spawn").Manager() as manager:
+        numbers, lock = manager.list([1]), manager.Lock()
+        assert executor.submit(numbers.append, 2).result(LIMIT_S) is None
+        assert executor.submit(lock.acquire).result(LIMIT_S)
+        assert (list(numbers), lock.acquire(False)) == ([1, 2], False)
+
+
+def test_a_bare_lock_is_refused_in_a_call(make: Make) -> None:
+    future = make(1).submit(operator.truth, get_context("spawn").Lock())
+    with pytest.raises((RuntimeError, pickle.PicklingError), match=r"should only be shared .* through inheritance"):
+        future.result(LIMIT_S)

@@ -114,21 +114,26 @@ def test_a_session_that_nobody_uses_is_forgotten_by_the_pool_and_its_worker(make
 def test_a_session_that_is_used_again_in_time_lives_on(
     make_pool: MakePool, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # It is used between the moment when it was found worn and that of its end.
+    # It is used between the moment when it was found unused and that of its end.
     pool = make_pool(workers=1, session_ttl_s=0.2)
-    pool.execute_in_session("s", "put", {"key": "k", "value": 1})
+    for session_id in ("first", "s"):
+        pool.execute_in_session(session_id, "put", {"key": "k", "value": 1})
     found, go_on = threading.Event(), threading.Event()
-    keeper = pool._engine.housekeeper
-    end_worn = keeper._end_worn
+    calls = pool._engine.calls
+    end_session = calls.end_session
+    ended = []
 
-    def late(*args: Any) -> None:
+    def late(io: Any, session_id: str) -> Any:
+        ended.append(session_id)
         found.set()
         assert go_on.wait(20)
-        end_worn(*args)
+        return end_session(io, session_id)
 
-    monkeypatch.setattr(keeper, "_end_worn", late)
+    monkeypatch.setattr(calls, "end_session", late)
     assert found.wait(20)
     pool.execute_in_session("s", "append", {"key": "l", "value": 1})
     go_on.set()
-    until(lambda: not keeper._ending, "the job is done")
+    until(lambda: len(pool.sessions()) == 1, "the first has ended")
+    assert ended == ["first"]
+    monkeypatch.undo()
     assert pool.execute_in_session("s", "get", {"key": "k"})["value"] == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import sys
+from typing import Any
 
 import pytest
 
@@ -35,9 +37,12 @@ def test_a_call_that_ended_without_a_release_keeps_no_session() -> None:
     table.begin("s", 7)  # it was interrupted in its last step
     table.release(session, 1, 5)
     assert session.users == {7}
-    assert table.expired(10, 15) == ["s"]
+    session.held = {3: 0}
+    assert table.end_expired(10, 15, 1) == ([session], True)
+    assert table.is_unused(session, 15)
     table.begin("s", 2)
-    assert table.expired(10, 15) == [], "this one has yet to end"
+    assert not table.is_unused(session, 15)
+    assert table.end_expired(10, 25, 1) == ([], True), "this one has yet to end"
     table.release(session, 2, 20)
     table.release(session, 2, 20)
     table.begin("s", 8)
@@ -279,13 +284,30 @@ def test_a_worker_that_is_gone_is_neither_stale_nor_behind() -> None:
     table.release(ended, 0)
     table.end("ended")
 
+    table.has_worker = {2}.__contains__
     table.forget_worker(1)
 
-    assert (living.held, living.stale) == ({}, {2})
     assert table.begin("ended").stale == {2}
     table.release(ended, 0)
+    table.end("living")
+    table.release(living, 0)
+    assert table._stale == {2: {"living"}}, "the call that began the ended session anew goes on"
     table.forget_worker(2)
-    assert living.stale == set()
+    assert table._stale == {}
+
+
+def test_a_session_that_knows_of_many_workers_forgets_those_that_are_gone() -> None:
+    table = Table()
+    living = {1, 2, *range(50, 60)}
+    table.has_worker = living.__contains__
+    session = table.begin("s")
+    for worker_id in range(1, 60):
+        changed(session, worker_id, 1)
+        if worker_id % 10 == 0:
+            table.begin("s")
+    table.begin("s")
+    assert session.held.keys() == living
+    assert session.lacks(1) == tuple(change(1) for _ in range(58)), "what it had is remembered"
 
 
 def test_the_record_of_stale_workers_goes_with_the_last_of_them() -> None:
@@ -294,7 +316,7 @@ def test_the_record_of_stale_workers_goes_with_the_last_of_them() -> None:
     changed(session, 1, 1)
     table.release(session, 0)
     table.end("s")
-    assert table._stale == {"s": {1}}
+    assert table._stale == {1: {"s"}}
 
     table.forget_worker(1)
 
@@ -352,9 +374,78 @@ def test_a_session_that_nobody_has_used_for_its_time_has_expired() -> None:
         if session_id != "busy":
             table.release(session, used_ns)
 
-    assert table.expired(100, 109) == []
-    assert table.expired(100, 110) == ["old"]
-    assert table.expired(100, 111) == ["old", "young"]
+    assert table.end_expired(100, 109, 10) == ([], False)
+    assert table.end_expired(100, 110, 10) == ([], False)
+    assert [session.session_id for session in table.all_sessions()] == ["young", "busy"]
+    assert table.end_expired(100, 111, 10) == ([], False)
+    assert [session.session_id for session in table.all_sessions()] == ["busy"]
+
+
+def test_sessions_that_a_worker_must_forget_are_returned_a_few_at_a_time() -> None:
+    table = Table()
+    for number in range(5):
+        session = table.begin(f"s{number}")
+        session.operations = 1
+        session.met(7)
+        table.release(session, number)
+    one, two, three, four, five = table.all_sessions()
+    assert table.end_expired(100, 103, 2) == ([one, two], True)
+    assert table.end_expired(100, 103, 2) == ([three, four], True)
+    assert table.end_expired(100, 103, 2) == ([], False)
+    assert table.is_unused(one, 103)
+    table.release(table.begin("s0"), 150)
+    assert not table.is_unused(one, 103)
+    table.end("s1")
+    assert not table.is_unused(two, 103), "it has ended"
+    assert table.end_expired(100, 203, 10) == ([five, three, four], False), "they did not end: once more"
+    assert table.end_expired(100, 250, 10) == ([one], False)
+
+
+def test_a_session_whose_drop_or_use_was_interrupted_is_put_in_order_by_the_next_step() -> None:
+    table = Table()
+    for name in ("dropped", "lost", "kept"):
+        session = table.begin(name)
+        session.operations = 1
+        table.release(session, 1)
+    del table._sessions["dropped"]  # the interrupt came before the second step of the drop
+    lost = table._by_use.pop("lost")  # and here before the first step of a use
+    table.begin("lost", 9)
+    table.release(lost, 9, 2)
+    assert list(table._by_use) == ["dropped", "kept", "lost"]
+    assert table.end_expired(10, 12, 10) == ([], False)
+    assert not table._by_use
+    assert len(table) == 0
+
+
+def test_no_step_takes_longer_for_a_hundred_thousand_sessions() -> None:
+    table, few = Table(), Table()
+    for one, count in ((few, 100), (table, 100_000)):
+        for number in range(count):
+            session = one.begin(str(number))
+            session.operations = 1
+            one.release(session, number)
+
+    def steps(one: SessionTable, count: int) -> int:
+        """How many bytecode instructions each kind of step executes."""
+        executed = itertools.count()
+
+        def trace(frame: Any, kind: str, _: Any) -> Any:
+            frame.f_trace_opcodes = True
+            if kind == "opcode":
+                next(executed)
+            return trace
+
+        sys.settrace(trace)
+        try:
+            one.end_expired(10, count, 50)
+            one.forget_worker(3)
+            one.release(one.begin("99"), count)
+            one.end("98")
+        finally:
+            sys.settrace(None)
+        return next(executed)
+
+    assert steps(table, 100_000) == steps(few, 100) > 100
 
 
 def test_the_statuses_tell_each_session() -> None:
@@ -365,7 +456,7 @@ def test_the_statuses_tell_each_session() -> None:
     one.met(7)
     table.begin("two")
 
-    found = {status.session_id: status for status in table.statuses()}
+    found = {status.session_id: status for status in table.statuses(table.all_sessions())}
 
     assert (found["one"].operations, found["one"].version, found["one"].worker_id) == (4, 1, 7)
     assert (found["two"].operations, found["two"].version, found["two"].worker_id) == (0, 0, None)

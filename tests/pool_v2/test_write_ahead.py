@@ -362,3 +362,11 @@ def test_wherever_the_main_thread_is_interrupted_its_request_runs_at_most_once_w
             break
     assert count == 1, "without an interrupt"
     assert 1 < runs <= step
+    if observed:
+        told = Counter(
+            (event.call, event.worker)
+            for event in log.events
+            if event.kind in (EventKind.ACCEPT, EventKind.WITHDRAW) and event.worker is not None
+        )
+        assert told
+        assert max(told.values()) == 1, "an offer is accepted or withdrawn, not both"

@@ -7,20 +7,25 @@ import hashlib
 import html.parser
 import json
 import re
+import unicodedata
 from collections.abc import Callable
+from xml.etree import ElementTree
 
 import jinja2
 import msgspec
 import pytest
 
+from poolproof.bridge.safe_text import escape_markdown, printable
 from poolproof.harness.compare.comparison import Comparison, RunResult
 from poolproof.harness.compare.glossary import MEANINGS
+from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Verdict
+from poolproof.reports.export import render_json
+from poolproof.reports.github import workflow_commands
+from poolproof.reports.junit import render_junit
 from poolproof.reports.render import (
     MOST_MARKDOWN,
     _environment,
-    escape_markdown,
-    printable,
     render_html,
     render_markdown,
     vega_bundle,
@@ -153,5 +158,42 @@ def test_the_bundle_cannot_end_its_script_element() -> None:
 
 
 def test_control_characters_are_made_visible_and_line_breaks_kept() -> None:
-    assert printable("a\x00b\x1b\n\tc\ud800") == "a\\x00b\\x1b\n\tc\\xd800"
+    assert printable("a\x00b\x1b\n\tc\ud800") == "a\\x00b\\x1b\n\tc\\ud800"
     assert escape_markdown("a|b\nc<d>@e") == "a\\|b c\\<d\\>@\u200be"
+
+
+ATTACK = "\x1b[2J\x9b2J\u202eEFAS\u2066&#64;team&lt;b&gt;<b>\n\n# SAFE\n::error::x\r\udcff"
+
+
+def test_no_report_has_a_character_that_hides_or_controls(
+    make_result: MakeResult, make_comparison: MakeComparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = Finding(checker=ATTACK, verdict=Verdict.FAIL, claim=ATTACK, guarantees=("G1",), examples=(ATTACK,))
+    failing = make_result(ATTACK, Verdict.FAIL, findings=(bad,), replay=ATTACK, trouble=ATTACK, folder=ATTACK)
+    comparison = make_comparison(candidate=failing)
+    row = msgspec.structs.replace(comparison.scenarios[0], name=ATTACK, summary=ATTACK)
+    told = {"baseline": ATTACK, "candidate": ATTACK, "reasons": (ATTACK,), "warnings": (ATTACK,), "command": ATTACK}
+    view = build_view(msgspec.structs.replace(comparison, scenarios=(row,), **told))
+    reports = {
+        "html": re.sub(r"<script.*?</script>", "", render_html(view), flags=re.DOTALL),
+        "markdown": render_markdown(view).replace("@\u200b", "@"),
+        "junit": render_junit(view),
+        "github": "\n".join(workflow_commands(view)),
+    }
+    for name, text in reports.items():
+        wrong = {sign for sign in text if unicodedata.category(sign) in {"Cc", "Cf", "Cs", "Zl", "Zp"}} - {"\n"}
+        assert wrong == set(), name
+    ElementTree.fromstring(reports["junit"])
+    assert not re.search(r"^# SAFE", reports["markdown"], flags=re.MULTILINE)
+    assert not re.search(r"^::error::x", reports["github"], flags=re.MULTILINE)
+    assert re.search(r"(?<!\\)&#64;", re.sub(r"`[^`\n]*`", "", reports["markdown"])) is None
+    tables = [told["tables"] for told in json.loads(Page(render_html(view)).scripts["drawings"]).values()]
+    assert tables
+    assert not {"\x9b", "\u202e", "\u2066"} & set(json.dumps(tables, ensure_ascii=False))
+
+
+def test_the_stored_comparison_keeps_its_texts_and_shows_none_that_controls(make_comparison: MakeComparison) -> None:
+    attack = ATTACK.replace("\udcff", "")
+    told = render_json(build_view(msgspec.structs.replace(make_comparison(), warnings=(attack,))))
+    assert json.loads(told)["warnings"] == [attack]
+    assert not {unicodedata.category(sign) for sign in told.rstrip("\n")} & {"Cc", "Cf"}

@@ -6,11 +6,10 @@ pickles are imported at the first of these commands, so that other workers start
 
 from __future__ import annotations
 
-import binascii
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from poolproof.bridge.worker.handlers.context import Context, HandlerError, text, with_nonce
+from poolproof.bridge.worker.handlers.context import Context, HandlerError, with_nonce
 
 if TYPE_CHECKING:
     from poolproof.bridge.worker.handlers.pickles import Runner
@@ -21,25 +20,29 @@ _runners: WeakKeyDictionary[Context, Runner] = WeakKeyDictionary()
 def initialize(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     """Adopt the sender's `setting` (see `bridge.worker.handlers.pickles`), then run its `initializer`, if there is one.
 
-    Both are pickles in base64. Responds like `call`, with None as the result. Until this has succeeded, a call with
+    Both are pickles. Responds like `call`, with None as the result. Until this has succeeded, a call with
     `needs_initialize` is not run.
     """
     from poolproof.bridge.worker.handlers.pickles import Runner, Setting
 
     runner = Runner(Setting.read(_data(args, "setting")))
     runner.setting.adopt()
-    answer = runner.run(_data(args, "initializer"), result=False) if "initializer" in args else runner.give(None)
+    if "initializer" in args:
+        answer = runner.run(_data(args, "initializer"), _buffers(args), result=False)
+    else:
+        answer = runner.give(None)
     if "value" in answer:
         _runners[context] = runner
     return with_nonce(args, **answer)
 
 
 def call(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Run `call`, a pickle in base64 of (function, arguments, named arguments).
+    """Run `call`, a pickle of (function, arguments, named arguments), with the `buffers` outside it.
 
     The response is one of: `value`, the pickled result · `raised`, the pickled exception, with `traceback` ·
     `unpicklable`, which says what could not be pickled or read, with `reason`, `traceback`, and whether the call `ran`
-    · `uninitialized`: the call was not run, because it `needs_initialize`. Pickles are base64 on the wire.
+    · `uninitialized`: the call was not run, because it `needs_initialize`. Pickles are bytes; `buffers` has those that
+    are outside the pickle.
     """
     runner = _runners.get(context)
     if runner is None:
@@ -48,7 +51,7 @@ def call(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
         from poolproof.bridge.worker.handlers.pickles import Runner
 
         runner = _runners[context] = Runner()
-    return with_nonce(args, **runner.run(_data(args, "call")))
+    return with_nonce(args, **runner.run(_data(args, "call"), _buffers(args)))
 
 
 def run_chunk(function: Any, chunk: list[tuple[Any, ...]]) -> list[Any]:  # noqa: ANN401 - any callable
@@ -57,10 +60,17 @@ def run_chunk(function: Any, chunk: list[tuple[Any, ...]]) -> list[Any]:  # noqa
 
 
 def _data(args: dict[str, Any], name: str) -> bytes:
-    try:
-        return binascii.a2b_base64(text(args, name))
-    except ValueError as error:  # not base64, or not even ASCII
-        raise HandlerError(f"argument {name!r}: base64 is needed; {error}") from error
+    value = args.get(name)
+    if not isinstance(value, bytes):
+        raise HandlerError(f"argument {name!r}: a pickle is needed, as bytes, not {value!r:.50}")
+    return value
+
+
+def _buffers(args: dict[str, Any]) -> list[memoryview]:
+    value = args.get("buffers", [])
+    if not isinstance(value, list) or not all(isinstance(one, memoryview) for one in value):
+        raise HandlerError(f"argument 'buffers': a list of memoryviews is needed, not {value!r:.50}")
+    return value
 
 
 COMMANDS = {"initialize": initialize, "call": call}

@@ -13,18 +13,45 @@ import pickle
 import runpy
 import sys
 import traceback
+from collections.abc import Sequence
+from importlib import import_module
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 MAIN = "__main__"
 ALIAS = "__mp_main__"
 PROTOCOL = 5
+SMALLEST_OUTSIDE_BYTES = 1024
+"""From this size on, a buffer of a pickled object (an array's memory) is sent beside the pickle, without a copy."""
+Pickled: TypeAlias = tuple[bytes, list[memoryview]]
+"""A pickle, and the buffers outside it, in the order in which it refers to them."""
+
+
+def dump(value: object) -> Pickled:
+    """Pickle a value. Raises whatever its reduction raises."""
+    outside: list[memoryview] = []
+
+    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # its memory is not in one piece
+            return True
+        if raw.nbytes < SMALLEST_OUTSIDE_BYTES:
+            return True
+        outside.append(raw)
+        return False
+
+    return pickle.dumps(value, PROTOCOL, buffer_callback=keep_inside), outside
+
+
+_MULTIPROCESSING = "multiprocessing.process"
 
 
 class Setting:
     """What a callable may need from its sender's program: its module path, its arguments, its main module.
 
     The main module is identified by its name (`python -m name`) or by its file; otherwise it cannot be imported.
+    `authkey` is the key of the sender's multiprocessing, without which a manager's proxy cannot be read.
     """
 
     importing = False
@@ -37,16 +64,22 @@ class Setting:
         argv: list[str] | None = None,
         main_name: str | None = None,
         main_path: str | None = None,
+        authkey: bytes | None = None,
     ) -> None:
         self.sys_path = sys_path
         self.argv = argv
         self.main_name = main_name
         self.main_path = main_path
+        self.authkey = authkey
         self._main_imported = False
+        self._key_set = False
 
     @classmethod
     def of_this_program(cls) -> Setting:
-        """Return the setting of the current process."""
+        """Return the setting of the current process.
+
+        The interpreter forgets the main module's file at the end of a script, before it joins its threads.
+        """
         main = sys.modules[MAIN]
         name = getattr(getattr(main, "__spec__", None), "name", None)
         path = getattr(main, "__file__", None)
@@ -59,6 +92,7 @@ class Setting:
             argv=list(sys.argv),
             main_name=name,
             main_path=os.path.abspath(path) if name is None and path is not None else None,
+            authkey=_authkey(),
         )
 
     def write(self) -> bytes:
@@ -77,6 +111,13 @@ class Setting:
             sys.path[:] = self.sys_path
         if self.argv is not None:
             sys.argv[:] = self.argv
+
+    def share_key(self, *, needed: bool = False) -> None:
+        """Use the sender's key if this process has imported multiprocessing, or imports it now because of `needed`."""
+        if self._key_set or self.authkey is None or not (needed or _MULTIPROCESSING in sys.modules):
+            return
+        self._key_set = True
+        import_module(_MULTIPROCESSING).current_process().authkey = self.authkey
 
     def import_main(self, wanted: str) -> None:
         """Import the sender's main module to replace this process's. Raises UnpicklingError if that fails."""
@@ -100,6 +141,11 @@ class Setting:
         self._main_imported = True
 
 
+def _authkey() -> bytes | None:
+    module = sys.modules.get(_MULTIPROCESSING)
+    return None if module is None else bytes(module.current_process().authkey)
+
+
 def _no_main(wanted: str, why: str) -> pickle.UnpicklingError:
     return pickle.UnpicklingError(
         f"{wanted!r} is of the main module, and a worker cannot import that: {why}; put it into another module"
@@ -107,8 +153,8 @@ def _no_main(wanted: str, why: str) -> pickle.UnpicklingError:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, setting: Setting) -> None:
-        super().__init__(io.BytesIO(data))
+    def __init__(self, data: bytes, buffers: Sequence[memoryview], setting: Setting) -> None:
+        super().__init__(io.BytesIO(data), buffers=buffers)
         self._setting = setting
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
@@ -117,23 +163,26 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _load(data: bytes, setting: Setting) -> Any:  # noqa: ANN401 - any pickle
+def _load(data: bytes, buffers: Sequence[memoryview], setting: Setting) -> Any:  # noqa: ANN401 - any pickle
     # A pickle that refers to the main module contains its name; searching for the name is cheaper than resolving all
     # names.
     named = MAIN.encode() in data or ALIAS.encode() in data
-    return _Unpickler(data, setting).load() if named else pickle.loads(data)
+    setting.share_key(needed=b"multiprocessing" in data)
+    call = _Unpickler(data, buffers, setting).load() if named else pickle.loads(data, buffers=buffers)
+    setting.share_key()  # the modules of the call may have imported multiprocessing
+    return call
 
 
 class Runner:
-    """Runs pickled calls in one setting. Every method returns a response as JSON, whatever the callable does."""
+    """Runs pickled calls in one setting. Every method returns a response, whatever the callable does."""
 
     def __init__(self, setting: Setting | None = None) -> None:
         self.setting = setting or Setting()
 
-    def run(self, data: bytes, *, result: bool = True) -> dict[str, Any]:
+    def run(self, data: bytes, buffers: Sequence[memoryview] = (), *, result: bool = True) -> dict[str, Any]:
         """Read and run (function, arguments, named arguments). Without `result`, the return value is dropped."""
         try:
-            function, positional, named = _load(data, self.setting)
+            function, positional, named = _load(data, buffers, self.setting)
         except BaseException as error:  # an import can raise anything, even SystemExit
             return _unpicklable("the call cannot be read in the worker", error, ran=False)
         pid = os.getpid()
@@ -148,31 +197,40 @@ class Runner:
     def give(self, value: object) -> dict[str, Any]:
         """Return the response with this result."""
         try:
-            return {"value": pickle.dumps(value, PROTOCOL)}
-        except Exception as error:
+            data, outside = dump(value)
+            return {"value": data, "buffers": outside} if outside else {"value": data}
+        except BaseException as error:  # a `__reduce__` can raise anything, even SystemExit
             return _unpicklable("the result cannot be pickled", error)
 
     def give_up(self, error: BaseException) -> dict[str, Any]:
         """Return the response that the callable raised this error."""
-        told = _describe(error, error.__traceback__.tb_next if error.__traceback__ else None)
+        trace = sys.exc_info()[2]  # not an attribute of the error, which may refuse to be asked
+        told = _describe(error, trace.tb_next if trace else None)
         try:
-            return {"raised": pickle.dumps(error, PROTOCOL), "traceback": told}
-        except Exception as problem:
+            data, outside = dump(error)
+            return {"raised": data, "buffers": outside, "traceback": told}
+        except BaseException as problem:
             answer = _unpicklable(f"{_summary(error)}: this exception cannot be pickled", problem)
             return {**answer, "traceback": told}
 
 
 def _unpicklable(what: str, error: BaseException, *, ran: bool = True) -> dict[str, Any]:
-    trace = _describe(error, error.__traceback__)
+    trace = _describe(error, sys.exc_info()[2])
     return {"unpicklable": what, "reason": _summary(error), "traceback": trace, "ran": ran}
 
 
 def _describe(error: BaseException, trace: TracebackType | None) -> str:
     # A lone surrogate, as in a file name, is no JSON.
-    told = "".join(traceback.format_exception(type(error), error, trace))
+    try:
+        told = "".join(traceback.format_exception(type(error), error, trace))
+    except BaseException:  # the error refuses to be asked for its attributes
+        told = "".join(traceback.format_tb(trace)) + type(error).__name__
     return told.encode(errors="backslashreplace").decode()
 
 
 def _summary(error: BaseException) -> str:
-    told = "".join(traceback.format_exception_only(type(error), error)).strip()
+    try:
+        told = "".join(traceback.format_exception_only(type(error), error)).strip()
+    except BaseException:
+        told = type(error).__name__
     return told.encode(errors="backslashreplace").decode()

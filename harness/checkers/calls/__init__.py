@@ -6,6 +6,7 @@ from poolproof.harness.checkers.calls.answers import OwnAnswer
 from poolproof.harness.checkers.calls.audit import Audit
 from poolproof.harness.checkers.calls.deadlines import Deadlines, Prompt
 from poolproof.harness.checkers.calls.linearizability import Linearizable
+from poolproof.harness.checkers.calls.order import Fifo
 from poolproof.harness.checkers.calls.outcomes import LabelledOutcome, OneOutcome
 from poolproof.harness.checkers.calls.programs import OwnModel
 from poolproof.harness.checkers.calls.versions import Versions
@@ -14,6 +15,7 @@ from poolproof.harness.checkers.calls.waiting import HandOff, Independence, Work
 __all__ = [
     "Audit",
     "Deadlines",
+    "Fifo",
     "HandOff",
     "Independence",
     "LabelledOutcome",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from poolproof.harness.checkers.pools.closing import CloseBounded, Conserved, NothingLeft
 from poolproof.harness.checkers.pools.counters import SessionCounters
 from poolproof.harness.checkers.pools.faults import Seen
-from poolproof.harness.checkers.pools.leases import AtMostOnce, CleanWorkers, ExclusiveLease, Fifo
+from poolproof.harness.checkers.pools.leases import AtMostOnce, CleanWorkers, ExclusiveLease
 from poolproof.harness.checkers.pools.lives import BoundedStart, Lives, Recycled, Restraint, TimeoutKills
 from poolproof.harness.checkers.pools.parallelism import Overlap, ParallelStart
 from poolproof.harness.checkers.pools.recovered import Recovered
@@ -21,7 +21,6 @@ __all__ = [
     "Conserved",
     "ExclusiveLease",
     "FaultLanded",
-    "Fifo",
     "LeakSlope",
     "LiveBound",
     "Lives",

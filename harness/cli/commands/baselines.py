@@ -9,8 +9,8 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
+from poolproof.bridge.redaction import redact_words
 from poolproof.harness.bench.bench import BenchPlan
 from poolproof.harness.bench.machine import describe
 from poolproof.harness.bench.records.baselines import Baselines
@@ -49,6 +49,7 @@ from poolproof.harness.cli.commands.benches import (
 from poolproof.harness.cli.commands.options import (
     AsJson,
     Exit,
+    Imports,
     Keeping,
     Out,
     Profile,
@@ -59,11 +60,13 @@ from poolproof.harness.cli.commands.options import (
     Workers,
     new_folder,
 )
+from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.terminal import Steps, show_table
-from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.compare.catalogue import find_stored
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.load import CLOSED
 from poolproof.harness.model.workload import Size
+from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
 
 baseline_app = typer.Typer(
@@ -132,7 +135,7 @@ def save_command(
             )
         report = _measure(plans, out, quiet=quiet)
     path = store.save(name, report, replace=replace)
-    typer.echo(f"baseline {name} saved in {path}")
+    say(f"baseline {name} saved in {path}")
     return Exit.GOOD
 
 
@@ -154,6 +157,7 @@ def check_command(
             help="Compare even if the baseline was measured on another machine or Python version.",
         ),
     ] = False,
+    imports: Imports = None,
     seed: Seed = 1,
     out: Out = None,
     quiet: Quiet = False,
@@ -163,7 +167,7 @@ def check_command(
 
     Exit codes: 0 no worse; 1 a regression that a second measurement confirms; 3 not decided.
     """
-    saved = Baselines().load(name)
+    saved, named = Baselines().load(name), Named(imports or ())
     for path in source or ():
         _require_there(path)
     taken = [read_report(path) for path in source or ()]
@@ -176,21 +180,21 @@ def check_command(
             f"the baseline {name!r} is of another machine: {'; '.join(changed)}. Save one here, or compare all the "
             "same with --allow-machine-change"
         )
-    reports = taken or [_measure(plans_of(saved, seed), out, quiet=quiet)]
+    reports = taken or [_measure(plans_of(saved, seed, named), out, quiet=quiet)]
     for report in reports:
         _require_same_works(name, saved, report)
     changes = changes_between(saved, reports[0])
     if any(change.claim is Claim.WORSE for change in changes):
         if not taken:
-            sys.stderr.write(
+            warn(
                 "poolproof: the candidate looks slower than the baseline allows; measuring again, "
-                "because one measurement does not prove it\n"
+                "because one measurement does not prove it"
             )
-            reports.append(_measure(plans_of(saved, (seed + 1) % 2**32), out, quiet=quiet, second=True))
+            reports.append(_measure(plans_of(saved, (seed + 1) % 2**32, named), out, quiet=quiet, second=True))
         if len(reports) == 1:
-            sys.stderr.write(
+            warn(
                 "poolproof: the candidate looks slower than the baseline allows, but one "
-                "measurement does not prove it; give a repetition with a second --from\n"
+                "measurement does not prove it; give a repetition with a second --from"
             )
         changes = confirm(changes, changes_between(saved, reports[1]) if len(reports) == 2 else ())
     invalid = [
@@ -200,7 +204,7 @@ def check_command(
         for problem in bench.validity.problems
     ]
     if as_json:
-        sys.stdout.write(msgspec.json.encode(changes).decode() + "\n")
+        say_json(changes)
     else:
         _show(changes, invalid)
     claim = claim_of_changes(changes, [bench.work for bench in reports[0].benches])
@@ -220,7 +224,7 @@ def list_command() -> int:
         report = store.load(name)
         works = ", ".join(f"{bench.work} ({bench.candidate} against {bench.baseline})" for bench in report.benches)
         rows.append((name, report.created_at, report.commit or "-", report.claim.value, works))
-    show_table(Console(), ("baseline", "saved", "commit", "verdict", "works"), rows)
+    show_table(Terminal(), ("baseline", "saved", "commit", "verdict", "works"), rows)
     return Exit.GOOD
 
 
@@ -229,9 +233,9 @@ def show_command(name: Name, as_json: AsJson = False) -> int:
     """Show one baseline with all of its figures."""
     report = Baselines().load(name)
     if as_json:
-        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        say_json(report)
     else:
-        show_report(Console(), report)
+        show_report(Terminal(), report)
     return Exit.GOOD
 
 
@@ -255,9 +259,9 @@ def history_command(
     with Index() as index:
         entries = index.entries(metric=metric, work=work, candidate=candidate, limit=limit)
     if as_json:
-        sys.stdout.write(msgspec.json.encode(entries).decode() + "\n")
+        say_json(entries)
         return Exit.GOOD
-    console = Console()
+    console = Terminal()
     rows = [
         (
             entry.created_at,
@@ -290,7 +294,7 @@ def history_command(
     return Exit.GOOD
 
 
-def plans_of(saved: BenchReport, seed: int) -> list[BenchPlan]:
+def plans_of(saved: BenchReport, seed: int, named: Named) -> list[BenchPlan]:
     """Plans that repeat the baseline's benches. Raises UsageError if a scenario no longer exists."""
     plans = []
     for bench in saved.benches:
@@ -298,7 +302,9 @@ def plans_of(saved: BenchReport, seed: int) -> list[BenchPlan]:
             scenario = call_scenario(bench.call)
         else:
             word = f"{bench.file}::{bench.work}" if bench.file else bench.work
-            (scenario,) = find_scenarios([word], profile="full")
+            (scenario,) = find_stored(word, named)
+        named.require_pool(bench.baseline)
+        named.require_pool(bench.candidate)
         schedule = bench.schedule
         plans.append(
             BenchPlan(
@@ -335,14 +341,14 @@ def _measure(plans: list[BenchPlan], out: Path | None, *, quiet: bool, second: b
     folder = out or new_folder("bench")
     if second and out is not None:
         folder = out / "again"
-    with Keeping(folder, at_the_end=True), Steps(Console(stderr=True), quiet=quiet) as steps:
-        report = run_benches(plans, progress=steps, command=shlex.join(["poolproof", *sys.argv[1:]]))
+    with Keeping(folder, at_the_end=True), Steps(Terminal(stderr=True), quiet=quiet) as steps:
+        report = run_benches(plans, progress=steps, command=shlex.join(redact_words(["poolproof", *sys.argv[1:]])))
     keep(report, folder)
     return report
 
 
 def _show(changes: tuple[Change, ...], invalid: list[str]) -> None:
-    console = Console()
+    console = Terminal()
     rows = [
         (
             change.work,

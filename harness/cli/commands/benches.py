@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from poolproof.bridge import CommandError, PoolConfig
+from poolproof.bridge.redaction import redact_words
 from poolproof.harness.bench.bench import BenchPlan
 from poolproof.harness.bench.records.index import Index
 from poolproof.harness.bench.report import BENCH_FILE, verdict_of, write_report
@@ -51,6 +52,7 @@ from poolproof.harness.cli.commands.options import (
     Workers,
     new_folder,
 )
+from poolproof.harness.cli.output import Terminal, say, say_stored_json
 from poolproof.harness.cli.terminal import Steps, show_table
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.model.budget import parse_budget
@@ -59,6 +61,7 @@ from poolproof.harness.model.load import parse_load
 from poolproof.harness.model.workload import Size
 from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.store import write_whole
+from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The reference pool: {POOL_HELP}.")]
@@ -160,7 +163,7 @@ def make_plans(
     if scenarios and call is not None:
         raise UsageError(f"--call {call!r} and scenarios cannot be given together")
     found = (
-        find_scenarios(scenarios, profile="full")
+        find_scenarios(scenarios, profile="full", named=Named(scenarios))
         if scenarios
         else [call_scenario(DEFAULT_CALL if call is None else call)]
     )
@@ -255,18 +258,18 @@ def bench_command(
         raise UsageError(f"--check-yourself {check_yourself_runs}: must be a whole number from 1 to 1000")
     if call is not None:
         try_call(plans[0])
-    command = shlex.join(["poolproof", *sys.argv[1:]])
+    command = shlex.join(redact_words(["poolproof", *sys.argv[1:]]))
     folder = out or new_folder("bench")
-    console = Console()
-    with Keeping(folder, at_the_end=True), Steps(Console(stderr=True), quiet=quiet) as steps:
+    console = Terminal()
+    with Keeping(folder, at_the_end=True), Steps(Terminal(stderr=True), quiet=quiet) as steps:
         if check_yourself_runs:
             checks = check_yourself(plans[0], check_yourself_runs, folder, steps=steps, find_pool=find_pool)
-            sys.stdout.writelines(f"{check.kind}: {tell(check)}\n" for check in checks)
+            say(*(f"{check.kind}: {tell(check)}" for check in checks))
             return Exit.BAD if any(check.wrong > check.allowed for check in checks) else Exit.GOOD
         report = run_benches(plans, progress=steps, command=command)
     path = keep(report, folder)
     if as_json:
-        sys.stdout.write(path.read_text())
+        say_stored_json(path.read_bytes())
     else:
         show_report(console, report)
         console.print(f"kept: {path}", markup=False, highlight=False, soft_wrap=True)
@@ -336,15 +339,15 @@ def sweep_command(
         seed=seed,
     )
     folder = out or new_folder("sweep")
-    with Keeping(folder, at_the_end=True), Steps(Console(stderr=True), quiet=quiet) as steps:
-        report = carry_out_sweep(plan, progress=steps, command=shlex.join(["poolproof", *sys.argv[1:]]))
+    with Keeping(folder, at_the_end=True), Steps(Terminal(stderr=True), quiet=quiet) as steps:
+        report = carry_out_sweep(plan, progress=steps, command=shlex.join(redact_words(["poolproof", *sys.argv[1:]])))
     data = msgspec.json.format(msgspec.json.encode(report), indent=1)
     write_whole(folder / "sweep.json", data)
     write_whole(folder / "sweep.md", sweep_markdown(report).encode())
     if as_json:
-        sys.stdout.write(data.decode() + "\n")
+        say_stored_json(data + b"\n")
         return Exit.GOOD
-    console = Console()
+    console = Terminal()
     show_table(console, SWEEP_COLUMNS, sweep_rows(report.points))
     show_table(console, CURVE_COLUMNS, curve_rows(report.curves))
     for text in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
 from poolproof.harness.bench.records.index import store_folder
 from poolproof.harness.cli.commands.options import (
@@ -28,6 +26,7 @@ from poolproof.harness.cli.commands.options import (
     new_folder,
 )
 from poolproof.harness.cli.commands.shrinks import describe
+from poolproof.harness.cli.output import Terminal, say, say_json
 from poolproof.harness.cli.terminal import Steps
 from poolproof.harness.compare.compare import PlannedRun, run_jobs
 from poolproof.harness.compare.comparison import RunResult
@@ -80,7 +79,7 @@ def explore_command(
     folder = out or new_folder("explore")
     results: list[RunResult] = []
     shrunk: list[Shrunk] = []
-    with Keeping(folder), JobServer() as server, Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(folder), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
         for batch in batches(subject, request, found.of(pool), runs, end_s, jobs):
             steps.planned(len(batch))
             planned = [PlannedRun(scenario=one.scenario, subject=subject, request=one.request) for one in batch]
@@ -151,20 +150,20 @@ def show(pool: str, results: list[RunResult], shrunk: list[Shrunk], *, as_json: 
     troubled = [result for result in results if result.trouble]
     if as_json:
         told = {"pool": pool, "runs": len(results), "failed": failed, "troubled": troubled, "shrunk": shrunk}
-        sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
+        say_json(told)
     else:
         for result in failed:
-            sys.stdout.write(f"{result.scenario} on {result.made_in}\n")
+            say(f"{result.scenario} on {result.made_in}")
             for found in result.findings:
                 if found.verdict is Verdict.FAIL:
-                    sys.stdout.write(f"  {found.checker}: {found.claim}\n")
-                    sys.stdout.writelines(f"    {example}\n" for example in found.examples)
-            sys.stdout.write(f"  again: {result.replay}\n")
-        sys.stdout.writelines(f"{line}\n" for one in shrunk for line in describe(one))
-        sys.stdout.writelines(f"{result.scenario} could not be judged: {result.trouble}\n" for result in troubled)
-        sys.stdout.write(f"{len(failed)} of {len(results)} generated runs found something\n")
+                    say(f"  {found.checker}: {found.claim}")
+                    say(*(f"    {example}" for example in found.examples))
+            say(f"  again: {result.replay}")
+        say(*(line for one in shrunk for line in describe(one)))
+        say(*(f"{result.scenario} could not be judged: {result.trouble}" for result in troubled))
+        say(f"{len(failed)} of {len(results)} generated runs found something")
         if results and not failed:
-            sys.stdout.write(f"{power(pool, results)}\n")
+            say(power(pool, results))
     if failed:
         return Exit.BAD
     return Exit.UNDECIDED if troubled or not results else Exit.GOOD

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import sys
+import os
 
-import msgspec
 import typer
-from rich.console import Console
 
 from poolproof.bridge.processes.rundir import list_pools, reap_orphans
 from poolproof.bridge.worker.program import main as worker_main
 from poolproof.harness.cli.commands.options import AsJson, Exit
 from poolproof.harness.cli.doctor import examine
+from poolproof.harness.cli.output import Terminal, say, say_json
 from poolproof.harness.cli.terminal import show_table
+from poolproof.migration.config import load_plan
+from poolproof.migration.state import StateFile
 
 
 def ps_command(as_json: AsJson = False) -> int:
     """List this user's pools on this machine, including pools whose owner process has died."""
     records = list_pools()
     if as_json:
-        sys.stdout.write(msgspec.json.encode(records).decode() + "\n")
+        say_json(records)
         return Exit.GOOD
     rows = [
         (
@@ -32,7 +33,7 @@ def ps_command(as_json: AsJson = False) -> int:
         )
         for record in records
     ]
-    show_table(Console(), ("pool", "version", "owner", "owner is", "since", "workers"), rows)
+    show_table(Terminal(), ("pool", "version", "owner", "owner is", "since", "workers"), rows)
     return Exit.GOOD
 
 
@@ -44,18 +45,34 @@ def reap_command() -> int:
     reaped = reap_orphans()
     for record in reaped:
         killed = " ".join(map(str, record.killed)) or "none was alive"
-        typer.echo(f"{record.name}: the owner process {record.owner_pid} has died; workers ended: {killed}")
+        say(f"{record.name}: the owner process {record.owner_pid} has died; workers ended: {killed}")
     if not reaped:
-        typer.echo("nothing to do: every pool's owner is alive")
+        say("nothing to do: every pool's owner is alive")
     return Exit.GOOD
 
 
 def doctor_command() -> int:
     """Test whether pools, runs and reports work on this machine."""
-    found = examine()
+    found = examine((("state of the migration", _migration),))
     rows = [("ok" if point.well else "BAD", point.name, point.found) for point in found]
-    show_table(Console(), ("", "examined", "found"), rows)
+    show_table(Terminal(), ("", "examined", "found"), rows)
     return Exit.GOOD if all(point.well for point in found) else Exit.BAD
+
+
+def _migration() -> tuple[bool, str]:
+    # Whether this user can change the step, in an emergency for instance.
+    path = load_plan().state_file
+    if path is None:
+        return True, "no state file is configured in this folder"
+    file = StateFile(path)
+    entry = file.read()
+    if entry is not None and entry.trouble:
+        return False, entry.trouble
+    needed = [(file.path.parent, os.W_OK), (file.lock_path, os.R_OK), (file.log_path, os.R_OK | os.W_OK)]
+    refused = [str(one) for one, mode in needed if os.path.lexists(one) and not os.access(one, mode)]
+    if refused or not file.path.parent.is_dir():
+        return False, f"{path} cannot be changed by this user: no access to {', '.join(refused) or file.path.parent}"
+    return True, f"{path}: {'not begun' if entry is None else entry.position}"
 
 
 def worker_command(context: typer.Context) -> int:

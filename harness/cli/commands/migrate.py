@@ -14,9 +14,9 @@ from typing import Annotated, ParamSpec
 
 import msgspec
 import typer
-from rich.console import Console
 
 from poolproof.bridge import ConfigError
+from poolproof.bridge.redaction import redact_words
 from poolproof.harness.cli.commands.options import (
     JOBS,
     OF_VERDICT,
@@ -36,12 +36,14 @@ from poolproof.harness.cli.commands.options import (
     build_request,
     new_folder,
 )
+from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.terminal import STYLES, Steps, show_table
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.readiness.renderer import render_checklist
 from poolproof.harness.readiness.validate import validate
 from poolproof.harness.run.job import start_job
+from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
 from poolproof.migration.config import load_plan
 from poolproof.migration.plan import Mode, Plan, Position
@@ -91,13 +93,13 @@ def status_command(state: State = None, as_json: AsJson = False) -> int:
     if entry is None:
         raise UsageError(f"there is no {file.path}: no migration has begun; `poolproof migrate start` begins one")
     if as_json:
-        sys.stdout.write(msgspec.json.encode(entry).decode() + "\n")
+        say_json(entry)
     elif entry.trouble:
-        sys.stderr.write(f"poolproof: {entry.trouble}; applications use v1 meanwhile\n")
+        warn(f"poolproof: {entry.trouble}; applications use v1 meanwhile")
     else:
         following = plan.next_step(entry.position)
-        typer.echo(f"{entry.position}, number {entry.sequence}, since {entry.at} by {entry.who}: {entry.why}")
-        typer.echo("there is no next step" if following is None else f"next: {following}")
+        say(f"{entry.position}, number {entry.sequence}, since {entry.at} by {entry.who}: {entry.why}")
+        say("there is no next step" if following is None else f"next: {following}")
     return Exit.BAD if entry.trouble else Exit.GOOD
 
 
@@ -171,10 +173,10 @@ def log_command(state: State = None, as_json: AsJson = False) -> int:
     file, _ = _open(state)
     changes = file.log()
     if as_json:
-        sys.stdout.write(msgspec.json.encode(changes).decode() + "\n")
+        say_json(changes)
         return Exit.GOOD
     rows = [(str(c.sequence), c.at, c.before, c.after, c.who, c.why) for c in changes]
-    show_table(Console(), ("number", "at", "before", "after", "who", "why"), rows)
+    show_table(Terminal(), ("number", "at", "before", "after", "who", "why"), rows)
     return Exit.GOOD
 
 
@@ -216,11 +218,11 @@ def validate_command(
         raise UsageError(f"--soak-s {soak_s}: 0, or a number from 1 to 86400")
     if docs is not None and (no_docs or not docs.is_dir()):
         raise UsageError(f"--docs {docs}: {'--no-docs leaves them out' if no_docs else 'there is no such folder'}")
-    found = find_scenarios(scenarios or [], profile=profile)
+    found = find_scenarios(scenarios or [], profile=profile, named=Named(scenarios or ()))
     one, other = find_pool(baseline), find_pool(candidate)
     request = build_request(found, seed, workers, clients, jobs, profile, None)
     folder = out or new_folder("validate")
-    with Keeping(folder), Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(folder), Steps(Terminal(stderr=True), quiet=quiet) as steps:
         checklist, comparison = validate(
             found,
             one,
@@ -233,16 +235,16 @@ def validate_command(
             soak_s=soak_s,
             docs=None if no_docs else docs or Path("docs"),
             commands=[command.name or "" for command in app.registered_commands],
-            command=shlex.join(["poolproof", *sys.argv[1:]]),
+            command=shlex.join(redact_words(["poolproof", *sys.argv[1:]])),
         )
         report = write_reports(comparison, folder)["html"]
     checklist = msgspec.structs.replace(checklist, report=str(report))
     page = folder / CHECKLIST_FILE
     page.write_text(render_checklist(checklist))
     if as_json:
-        sys.stdout.write(msgspec.json.encode(checklist).decode() + "\n")
+        say_json(checklist)
     else:
-        console = Console()
+        console = Terminal()
         for item in checklist.items:
             style = STYLES.get("unknown" if not item.ran else item.word, "")
             console.print(f"{item.word:<8}", style=style, end=" ")
@@ -269,5 +271,5 @@ def _change(file: StateFile, entry: Entry | None, position: Position, why: str, 
 
 
 def _tell(entry: Entry) -> int:
-    typer.echo(f"{entry.position}, number {entry.sequence}")
+    say(f"{entry.position}, number {entry.sequence}")
     return Exit.GOOD

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from poolproof.harness.cli.output import warn
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Decision, Verdict
@@ -80,6 +80,15 @@ WorkerCommand = Annotated[
         "{worker_id} becomes the worker's id. Default: the worker that poolproof ships.",
     ),
 ]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        metavar="NAME",
+        help="A Python file (or a pool package.module:factory) that stored results or a stored plan name, and that may "
+        "be imported. May be repeated. Nothing that only they name is imported.",
+    ),
+]
 Out = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The folder for all results. Default: a new folder in out/.")
 ]
@@ -122,7 +131,7 @@ class Keeping:
             kept = f"the runs recorded so far are in {self._folder}"
             if self._at_the_end:
                 kept = "nothing was kept, because this command writes its results only at the end"
-            sys.stderr.write(f"poolproof: interrupted; {kept}\n")
+            warn(f"poolproof: interrupted; {kept}")
 
 
 def build_request(

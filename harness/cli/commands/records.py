@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import webbrowser
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
-from rich.console import Console
 
 from poolproof.harness.checkers import ALL
-from poolproof.harness.cli.commands.options import DEFAULT_OUT, OF_DECISION, AsJson, Exit, Run, is_run
+from poolproof.harness.cli.commands.options import DEFAULT_OUT, OF_DECISION, AsJson, Exit, Imports, Run, is_run
 from poolproof.harness.cli.commands.results import show_results
+from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.terminal import show_decision, show_table
-from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios
+from poolproof.harness.compare.catalogue import all_scenarios, find_stored
 from poolproof.harness.compare.reanalysis import reanalyze
 from poolproof.harness.model.docstring import summary_of
 from poolproof.harness.model.errors import UsageError
@@ -25,6 +23,7 @@ from poolproof.harness.oracle import PARTS
 from poolproof.harness.run.runner import analyze
 from poolproof.harness.run.store import COMPARISON_FILE, RunFolder, read_comparison
 from poolproof.harness.subjects.faces import ALL_FACES
+from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import SUBJECTS, offered_pools
 from poolproof.reports import FORMATS, INDEX_FILE, Document, schema_of, write_reports, write_site
 from poolproof.scenarios import SUITES
@@ -70,7 +69,7 @@ def list_command(
             columns = ("face", "of", "about")
             had = {face.name: [s.name for s in SUBJECTS.values() if face in s.faces] for face in ALL_FACES}
             rows = [(face.name, " ".join(had[face.name]), face.summary) for face in ALL_FACES]
-    show_table(Console(), columns, rows)
+    show_table(Terminal(), columns, rows)
     return Exit.GOOD
 
 
@@ -95,7 +94,7 @@ def report_command(
     comparison = read_comparison(run)
     home = run if run.is_dir() else run.parent
     for path in write_reports(comparison, out or home, formats or FORMATS, home=home).values():
-        typer.echo(str(path))
+        say(path)
     return Exit.GOOD
 
 
@@ -119,9 +118,9 @@ def open_command(
         page = home / FORMATS["html"][0]
         if not page.is_file():
             write_reports(read_comparison(folder), home, ["html"])
-    typer.echo(str(page))
+    say(page)
     if not webbrowser.open(page.absolute().as_uri()):
-        sys.stderr.write(f"poolproof: no browser could be opened; the page is {page}\n")
+        warn(f"poolproof: no browser could be opened; the page is {page}")
     return Exit.GOOD
 
 
@@ -137,27 +136,29 @@ def site_command(
 ) -> int:
     """Write DIR/index.html: every stored comparison below DIR with its decision, trends and scenario histories."""
     path, index = write_site(folder)
-    typer.echo(str(path))
-    sys.stderr.writelines(f"poolproof: this folder is left out: {told}\n" for told in index.unread)
+    say(path)
+    warn(*(f"poolproof: this folder is left out: {told}" for told in index.unread))
     return Exit.GOOD
 
 
-def analyze_command(run: Run, as_json: AsJson = False) -> int:
+def analyze_command(run: Run, imports: Imports = None, as_json: AsJson = False) -> int:
     """Run the checkers again on stored records: of one run, or of every run of a comparison."""
+    named = Named(imports or ())
     if is_run(run):
         folder = RunFolder(run)
         info = folder.read_info()
-        scenarios = {scenario.name: scenario for scenario in find_scenarios([info.file or info.scenario])}
+        scenarios = {scenario.name: scenario for scenario in find_stored(info.file or info.scenario, named)}
         if info.scenario not in scenarios:
             raise UsageError(f"{info.file} no longer defines the scenario {info.scenario!r}")
         result = analyze(scenarios[info.scenario], folder)
         folder.write_result(result)
         return show_results([result], scenarios, as_json=as_json)
-    comparison = reanalyze(read_comparison(run), run if run.is_dir() else run.parent, find_scenarios)
+    home = run if run.is_dir() else run.parent
+    comparison = reanalyze(read_comparison(run), home, lambda word: find_stored(word, named))
     if as_json:
-        sys.stdout.write(msgspec.json.encode(comparison).decode() + "\n")
+        say_json(comparison)
     else:
-        show_decision(Console(), comparison)
+        show_decision(Terminal(), comparison)
     return OF_DECISION[comparison.decision]
 
 
@@ -167,5 +168,5 @@ def schema_command(
     ] = (Document.COMPARISON),
 ) -> int:
     """Print the JSON Schema of comparison.json, bench.json or sweep.json."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(schema_of(document)), indent=2).decode() + "\n")
+    say_json(schema_of(document), indent=2)
     return Exit.GOOD

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import msgspec
-from rich.console import Console
-
 from poolproof.harness.cli.commands.options import OF_VERDICT
+from poolproof.harness.cli.output import Terminal, say_json, warn
 from poolproof.harness.cli.terminal import show_result
 from poolproof.harness.compare.catalogue import all_scenarios
 from poolproof.harness.compare.comparison import RunResult
@@ -21,7 +18,7 @@ from poolproof.harness.model.verdict import Verdict, worst
 def show_results(results: Sequence[RunResult], scenarios: dict[str, Scenario], *, as_json: bool) -> int:
     """Print the results, or one JSON array of them, and return the exit code. Declared failures do not count."""
     verdicts = []
-    console = Console()
+    console = Terminal()
     today = datetime.now(UTC).date().isoformat()
     for result in results:
         scenario = scenarios.get(result.scenario) or all_scenarios().get(result.scenario)
@@ -44,7 +41,7 @@ def show_results(results: Sequence[RunResult], scenarios: dict[str, Scenario], *
         if not as_json:
             show_result(console, result, declared, notes)
         else:
-            sys.stderr.writelines(f"warning: {note}\n" for note in notes)
+            warn(*(f"warning: {note}" for note in notes))
     if as_json:
-        sys.stdout.write(msgspec.json.encode(list(results)).decode() + "\n")
+        say_json(list(results))
     return OF_VERDICT[worst(verdicts)]

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
+from poolproof.bridge.redaction import redact_words
 from poolproof.harness.bench.records.index import store_folder
 from poolproof.harness.cli.commands.options import (
     JOBS,
@@ -21,6 +21,7 @@ from poolproof.harness.cli.commands.options import (
     AsJson,
     Clients,
     Exit,
+    Imports,
     Jobs,
     Keeping,
     Out,
@@ -36,24 +37,24 @@ from poolproof.harness.cli.commands.options import (
     new_folder,
 )
 from poolproof.harness.cli.commands.results import show_results
+from poolproof.harness.cli.output import Terminal, say_stored_json, warn
 from poolproof.harness.cli.terminal import Steps, show_decision
 from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios
 from poolproof.harness.compare.compare import PlannedRun, StartJob, compare, run_jobs
 from poolproof.harness.compare.comparison import Minimum
 from poolproof.harness.compare.coverage_run import CoverageRun, sources_of
-from poolproof.harness.explore.choosing import choose_runs
+from poolproof.harness.explore.choosing import EXPLORED, choose_runs
 from poolproof.harness.explore.found import Found
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.face import EXECUTE
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.job import start_measured_job
 from poolproof.harness.run.jobserver import JobServer
+from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
 from poolproof.reports import publish, view_with_extras, write_reports
 from poolproof.scenarios import DEFAULT_SUITE
 
-EXPLORED = {Profile.SMOKE: 4, Profile.QUICK: 25, Profile.FULL: 300}
-"""By profile: how many generated runs a comparison makes."""
 MOST_EXPLORED = 100_000
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool to be replaced: {POOL_HELP}.")]
@@ -74,6 +75,7 @@ def compare_command(
     jobs: Jobs = JOBS,
     profile: ProfileOption = Profile.QUICK,
     worker_command: WorkerCommand = None,
+    imports: Imports = None,
     out: Out = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -110,7 +112,8 @@ def compare_command(
 ) -> int:
     """Run every scenario on both pools, and decide whether the candidate may safely replace the baseline."""
     minimum = _minimum(least_cells, least_lines, coverage=coverage or bool(coverage_source))
-    found = find_scenarios(scenarios or [], profile=profile, suite=suite)
+    named = Named([*(scenarios or ()), *(imports or ())])
+    found = find_scenarios(scenarios or [], profile=profile, suite=suite, named=named)
     one, other = find_pool(baseline), find_pool(candidate)
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     for package in coverage_source or ():
@@ -129,7 +132,7 @@ def compare_command(
         first=found_before.of(other.name) if usual else (),
     )
     covering = None
-    with Keeping(folder), JobServer() as server, Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(folder), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
         start: StartJob = server.start_job
         if coverage or coverage_source:
             covering = CoverageRun(folder / "coverage", coverage_source or sources_of(other.name))
@@ -143,7 +146,7 @@ def compare_command(
             jobs=jobs,
             start_job=start,
             progress=steps,
-            command=shlex.join(["poolproof", *sys.argv[1:]]),
+            command=shlex.join(redact_words(["poolproof", *sys.argv[1:]])),
             minimum=minimum,
             read_cover=covering.read if covering is not None else lambda: None,
             generated=generated,
@@ -155,14 +158,14 @@ def compare_command(
         written = write_reports(comparison, folder)
         publish(view_with_extras(comparison, folder), os.environ, sys.stderr)
     if as_json:
-        sys.stdout.write(written["json"].read_text())
+        say_stored_json(written["json"].read_bytes())
     else:
-        console = Console()
+        console = Terminal()
         show_decision(console, comparison)
         console.print(f"report: {written['html']}", markup=False, highlight=False, soft_wrap=True)
     ran = [result for row in comparison.scenarios for result in row.all_runs if not result.skipped]
     if ran and all(result.trouble and not result.findings for result in ran):
-        sys.stderr.write(f"poolproof: no run was completed; the first one failed with: {ran[0].trouble}\n")
+        warn(f"poolproof: no run was completed; the first one failed with: {ran[0].trouble}")
         return Exit.BROKEN
     return OF_DECISION[comparison.decision]
 
@@ -189,6 +192,7 @@ def run_command(
     jobs: Jobs = JOBS,
     profile: ProfileOption = Profile.QUICK,
     worker_command: WorkerCommand = None,
+    imports: Imports = None,
     face: Annotated[
         list[str] | None,
         typer.Option(
@@ -214,7 +218,8 @@ def run_command(
     Failures that a scenario declares for a pool do not count. Each scenario is run as shipped, that is without an
     observer, and once more with an observer.
     """
-    found = find_scenarios(scenarios or [], profile=profile, suite=suite)
+    named = Named([*(scenarios or ()), *(imports or ())])
+    found = find_scenarios(scenarios or [], profile=profile, suite=suite, named=named)
     subjects = [find_pool(name) for name in pool or ["v2"]]
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     folder = out or new_folder("run")
@@ -230,7 +235,7 @@ def run_command(
         for watched in ((False, True) if observed is None else (observed,))
         if watched is observed or not watched or subject.face(name).tells
     ]
-    with Keeping(folder), JobServer() as server, Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(folder), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
         steps.planned(len(runs))
         results = run_jobs(runs, folder, jobs=jobs, start_job=server.start_job, progress=steps)
     return show_results(results, {scenario.name: scenario for scenario in found}, as_json=as_json)

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
 from poolproof.harness.cli.commands.options import (
     FULL_SCALE,
     AsJson,
     Exit,
+    Imports,
     Keeping,
     Out,
     Profile,
     Quiet,
+    WorkerCommand,
     is_run,
     new_folder,
 )
+from poolproof.harness.cli.output import Terminal, say, say_json
 from poolproof.harness.cli.terminal import Steps
-from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.compare.catalogue import find_stored
 from poolproof.harness.history.stats import Proportion
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.intended import find_excuse
 from poolproof.harness.run.job import start_job
 from poolproof.harness.run.store import RunFolder
 from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding, hints_of
+from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
 
 RunArgument = Annotated[
@@ -56,6 +58,8 @@ def shrink_command(
     max_runs: MaxRuns = 80,
     max_seconds: MaxSeconds = 300.0,
     repeats: Repeats = 5,
+    imports: Imports = None,
+    worker_command: WorkerCommand = None,
     out: Out = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -78,7 +82,13 @@ def shrink_command(
     folder = RunFolder(run)
     info, result = folder.read_info(), folder.read_result()
     word = f"{info.file}::{info.scenario}" if info.file else info.scenario
-    (scenario,) = find_scenarios([word])
+    named = Named([*(imports or ()), *([worker_command] if worker_command else [])])
+    for pool in filter(None, (info.pool, info.baseline)):
+        named.require_pool(pool)
+    named.require_command(info.worker_command)
+    if worker_command:
+        info = msgspec.structs.replace(info, worker_command=worker_command)
+    (scenario,) = find_stored(word, named)
     today = datetime.now(UTC).date().isoformat()
     kept = choose_finding(
         result,
@@ -86,7 +96,7 @@ def shrink_command(
         lambda name: bool(find_excuse(scenario.intended_differences, {info.pool}, name, today=today).reason),
     )
     where = out or new_folder("shrink")
-    with Keeping(where), Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Keeping(where), Steps(Terminal(stderr=True), quiet=quiet) as steps:
         scale = FULL_SCALE if info.profile == Profile.FULL else 1.0
         shrunk = Shrinking(
             scenario,
@@ -101,9 +111,9 @@ def shrink_command(
             progress=steps,
         ).carry_out()
     if as_json:
-        sys.stdout.write(msgspec.json.encode(shrunk).decode() + "\n")
+        say_json(shrunk)
     else:
-        sys.stdout.writelines(f"{line}\n" for line in describe(shrunk))
+        say(*describe(shrunk))
     return Exit.GOOD if shrunk.after is not None and shrunk.after.count else Exit.UNDECIDED
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from poolproof.harness.cli.commands.options import Quiet
+from poolproof.harness.cli.output import say
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.simulation.command import numbers, simulate
 from poolproof.harness.simulation.shrinking import Cut
@@ -63,7 +64,7 @@ def simulate_command(
         seconds=None if for_ is None else _seconds(for_),
         calls=calls,
         cut=cut,
-        say=(lambda _: None) if quiet else typer.echo,
+        say=(lambda _: None) if quiet else say,
     )
 
 

@@ -177,10 +177,10 @@ def in_executor(kind: str) -> None:
     change = changer(kind)
 
     def making(run: Any) -> Any:
-        def bad(self: Dispatch, call: Any, timeout_s: float | None) -> Any:
+        def bad(self: Dispatch, call: Any, timeout_s: float | None, future: Any) -> Any:
             if kind == DOUBLED:
-                run(self, call, timeout_s)
-            value, error = run(self, call, LONG_S if kind == LATE else timeout_s)
+                run(self, call, timeout_s, future)
+            value, error = run(self, call, LONG_S if kind == LATE else timeout_s, future)
             return (value if error is not None else change(value)), error
 
         return bad

@@ -150,7 +150,7 @@ def id_not_checked() -> None:
 def kill_ignored() -> None:
     """Killing a worker has no effect."""
     replace(WorkerProcess, "_kill_group", lambda _: lambda self: None)
-    replace(WorkerProcess, "_kill_leader", lambda _: lambda self: None)
+    replace(WorkerProcess, "_signal_leader", lambda _: lambda self, signum: None)
 
 
 @REGISTRY.bug(*BOTH, breaks=("G12", "G20"), scenarios=("left_grandchild",))

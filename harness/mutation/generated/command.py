@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
 
+from poolproof.harness.cli.output import Terminal, say_json
 from poolproof.harness.cli.terminal import Steps, show_table
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.verdict import Verdict
@@ -56,10 +56,10 @@ def run_generated(
     if survey_folder is not None:
         survey = read_survey(survey_folder, request)
     else:
-        with Steps(Console(stderr=True), quiet=quiet) as steps:
+        with Steps(Terminal(stderr=True), quiet=quiet) as steps:
             steps.planned(len(planned))
             survey = make_survey(planned, request, out / "survey", jobs=jobs, progress=steps)
-    with Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Steps(Terminal(stderr=True), quiet=quiet) as steps:
         found = hunt(
             sources,
             survey,
@@ -77,9 +77,9 @@ def run_generated(
     write_whole(out / HUNT_FILE, msgspec.json.format(msgspec.json.encode(found)))
     write_whole(out / PAGE_FILE, as_markdown(found).encode())
     if as_json:
-        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        say_json(found)
     else:
-        show_hunt(Console(), found, out / PAGE_FILE)
+        show_hunt(Terminal(), found, out / PAGE_FILE)
     return found
 
 

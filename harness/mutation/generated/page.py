@@ -5,6 +5,7 @@ Pure: a hunt in, text out.
 
 from __future__ import annotations
 
+from poolproof.bridge.safe_text import escape_markdown
 from poolproof.harness.mutation.generated.hunted import Hunt, Hunted, Outcome, Tally
 
 COLUMNS = ("killed", "timeout", "undecided", "survived", "equivalent", "detected", "not executed")
@@ -28,7 +29,7 @@ def as_markdown(hunt: Hunt) -> str:
         lines += _table(("mutant", "change", "by"), [mutant_text(mutant) for mutant in killed])
     for title, items in (("Equivalents that fit no place any more", hunt.stale), ("Passed over", hunt.passed_over)):
         if items:
-            lines += [f"## {title}", "", *(f"- {_escape(item)}" for item in items), ""]
+            lines += [f"## {title}", "", *(f"- {escape_markdown(item)}" for item in items), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -93,17 +94,13 @@ def _describe(mutant: Hunted) -> list[str]:
         + (f" ({attack.why})" if attack.why else "")
         for attack in mutant.attacks
     ]
-    return [*lines, f"{mutant.executed_by} runs execute it. " + "; ".join(map(_escape, tried)), ""]
+    return [*lines, f"{mutant.executed_by} runs execute it. " + "; ".join(map(escape_markdown, tried)), ""]
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     return [
         f"| {' | '.join(head)} |",
         "|" + "---|" * len(head),
-        *(f"| {' | '.join(map(_escape, row))} |" for row in rows),
+        *(f"| {' | '.join(map(escape_markdown, row))} |" for row in rows),
         "",
     ]
-
-
-def _escape(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())

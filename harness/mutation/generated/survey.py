@@ -16,6 +16,7 @@ from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.compare.compare import MOST_EXTRA, PlannedRun, Progress, plan_comparison, run_jobs
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.compare.coverage_run import CoverageRun
+from poolproof.harness.explore.choosing import EXPLORED, choose_runs
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.mutation.generated.draw import PACKAGES, digest
@@ -71,11 +72,16 @@ def key_of(run: PlannedRun) -> str:
 
 
 def plan_runs(request: Request, scenarios: Sequence[Scenario] = ()) -> dict[str, PlannedRun]:
-    """The runs of a comparison of V2 with V1 with this request, by key: of `scenarios`, or of all of the profile."""
+    """The runs of a comparison of V2 with V1 with this request, by key: of `scenarios`, or of all of the profile.
+
+    Those of all scenarios include the generated runs, which are made on V2 alone.
+    """
     chosen = list(scenarios) or find_scenarios([], profile=request.profile)
     one, other = find_pool(BASELINE), find_pool(CANDIDATE)
     runs, _ = plan_comparison(chosen, one, other, request, most=MOST_EXTRA.get(request.profile))
-    return {key_of(run): run for run in runs}
+    generated = () if scenarios else choose_runs(EXPLORED[request.profile], other, request, baseline=one)
+    further = [PlannedRun(scenario=one.scenario, subject=other, request=one.request, side=1) for one in generated]
+    return {key_of(run): run for run in (*runs, *further)}
 
 
 def read_sources() -> dict[str, str]:

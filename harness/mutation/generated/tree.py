@@ -82,7 +82,7 @@ class Tree:
         """The environment variables with which a process loads the copy, and keeps its pools' names to itself."""
         inherited = environment().get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
         path = os.pathsep.join([str(self.path), inherited] if inherited else [str(self.path)])
-        return {"PYTHONPATH": path, "XDG_RUNTIME_DIR": str(self.runtime)}
+        return {"PYTHONPATH": path, "POOLPROOF_RUNTIME_DIR": str(self.runtime)}
 
     def serve_jobs(self) -> JobServer:
         """A job server whose jobs load the copy."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
 
+from poolproof.harness.cli.output import Terminal, say_json
 from poolproof.harness.cli.terminal import Steps, show_table
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.verdict import Verdict
@@ -42,16 +42,16 @@ def run_checkers(
     if tests is None and USUAL_TESTS.is_dir():
         tests = USUAL_TESTS
     kills = find_kills(read_matrix(recorded / MATRIX_FILE), recorded / "runs")
-    with Steps(Console(stderr=True), quiet=quiet) as steps:
+    with Steps(Terminal(stderr=True), quiet=quiet) as steps:
         files = read_checkers(package_folder())
         found = check_checkers(files, kills, None if tests is None else tests.resolve(), jobs=jobs, progress=steps)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / FINDINGS_FILE, msgspec.json.format(msgspec.json.encode(found)))
     write_whole(out / PAGE_FILE, as_markdown(found).encode())
     if as_json:
-        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        say_json(found)
     else:
-        show_findings(Console(), found, out / PAGE_FILE)
+        show_findings(Terminal(), found, out / PAGE_FILE)
     return found
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from poolproof.bridge.safe_text import escape_markdown
+
 SCHEMA_VERSION = "1.0"
 
 
@@ -98,17 +100,20 @@ def as_markdown(found: CheckerFindings) -> str:
     lines = ["# Loosened checkers", "", *(f"- {sentence}" for sentence in sentences(found)), ""]
     if found.unnoticed:
         lines += ["## Loosenings that nothing notices", "", "| place | statement | change |", "|---|---|---|"]
-        lines += [f"| {one.name} | {_escape(one.statement)} | {_escape(one.change)} |" for one in found.unnoticed]
+        lines += [
+            f"| {one.name} | {escape_markdown(one.statement)} | {escape_markdown(one.change)} |"
+            for one in found.unnoticed
+        ]
         lines.append("")
     argued = [one for one in found.loosenings if one.reason]
     if argued:
         lines += ["## Loosenings that change nothing", "", "| place | change | why |", "|---|---|---|"]
-        lines += [f"| {one.name} | {_escape(one.change)} | {_escape(one.reason)} |" for one in argued]
+        lines += [f"| {one.name} | {escape_markdown(one.change)} | {escape_markdown(one.reason)} |" for one in argued]
         lines.append("")
     losing = [one for one in found.loosenings if one.lost]
     if losing:
         lines += ["## Loosenings that lose planted bugs", "", "| place | change | lost |", "|---|---|---|"]
-        lines += [f"| {one.name} | {_escape(one.change)} | {', '.join(one.lost)} |" for one in losing]
+        lines += [f"| {one.name} | {escape_markdown(one.change)} | {', '.join(one.lost)} |" for one in losing]
         lines.append("")
     lines += ["## Checkers of scenarios", "", "| scenario | checker | noticed by |", "|---|---|---|"]
     lines += [f"| {pair.scenario} | {pair.checker} | {_noticed(pair)} |" for pair in found.pairs]
@@ -116,8 +121,4 @@ def as_markdown(found: CheckerFindings) -> str:
 
 
 def _noticed(pair: Pair) -> str:
-    return _escape("; ".join((*pair.rules, *pair.lost))) or "**nothing**"
-
-
-def _escape(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    return escape_markdown("; ".join((*pair.rules, *pair.lost))) or "**nothing**"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,15 @@ import msgspec
 
 from poolproof.bridge import Event, EventKind, PoolError, SessionStatus, Statistics
 from poolproof.bridge.clock import now_ns
-from poolproof.bridge.redaction import SECRET_FIELDS, hide_in, redact, secrets_in
+from poolproof.bridge.redaction import (
+    hide,
+    hide_in,
+    may_hold_a_secret,
+    redact,
+    redact_text,
+    secrets_in,
+    secrets_of,
+)
 from poolproof.harness.history.codec import (
     End,
     EndLine,
@@ -47,7 +55,6 @@ SAMPLE_EVERY_S = 0.1
 BATCH = 32
 """How many lines are encoded at once; a client that needs the interpreter waits for no more than these."""
 WRITE_BYTES = 1 << 20
-NAMES_A_SECRET = re.compile(rb'"(?:' + "|".join(sorted(SECRET_FIELDS)).encode() + rb')":', re.IGNORECASE)
 
 
 class Running(msgspec.Struct):
@@ -101,10 +108,12 @@ class Moment:
 class Recorder:
     """Appends to the history of one run. Thread-safe. `roll` knows whether the workers keep journals.
 
+    No credential is written: neither one that a line names, nor one of this process's environment or of `env`.
+
     Invariant: the file has the lines in the order of their appends, and `close` returns after all lines are written.
     """
 
-    def __init__(self, path: Path, roll: WorkerTracker | None = None) -> None:
+    def __init__(self, path: Path, roll: WorkerTracker | None = None, env: Mapping[str, str] | None = None) -> None:
         self._roll = roll or WorkerTracker()
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._lines: deque[Line | Op | Running | Event] = deque()
@@ -117,6 +126,7 @@ class Recorder:
         self._encoder = msgspec.json.Encoder(enc_hook=repr)
         self._secrets: set[str] = set()
         self._secret_bytes: set[bytes] = set()
+        self._know(secrets_of(os.environ | (env or {})))
         self._thread = threading.Thread(target=self._write_along, name="recorder", daemon=True)
         self._thread.start()
 
@@ -241,6 +251,14 @@ class Recorder:
             self._thread.join()
             os.close(self._fd)
 
+    def redact_files(self, folder: Path) -> None:
+        """Take the credentials out of what the workers of this run have printed; `folder` has these files."""
+        for path in folder.iterdir():
+            data = path.read_bytes()
+            if self._may_tell(data):
+                text = data.decode(errors="surrogateescape")
+                path.write_bytes(hide(redact_text(text), self._secrets).encode(errors="surrogateescape"))
+
     def _reach(self, label: str, state: str, running: Running) -> None:
         if label:
             moment = self._moments.get(f"{label}:{state}")
@@ -280,16 +298,24 @@ class Recorder:
             data = self._encoder.encode_lines([_line(item) for item in batch])
         except Exception:  # one line cannot be encoded; encode each by itself
             data = b"".join(self._encode_one(item) + b"\n" for item in batch)
-        if NAMES_A_SECRET.search(data) or any(secret in data for secret in self._secret_bytes):
-            return b"".join(self._without_secrets(line) + b"\n" for line in data.splitlines())
-        return data
+        if not self._may_tell(data):
+            return data
+        return b"".join(
+            (self._without_secrets(line) if self._may_tell(line) else line) + b"\n" for line in data.split(b"\n")[:-1]
+        )
+
+    def _may_tell(self, data: bytes) -> bool:
+        return may_hold_a_secret(data) or any(secret in data for secret in self._secret_bytes)
 
     def _without_secrets(self, line: bytes) -> bytes:
         # A secret becomes known from the call that sends it, and is then removed from all later lines too.
         value = msgspec.json.decode(line)
-        self._secrets |= secrets_in(value)
-        self._secret_bytes = {self._encoder.encode(secret)[1:-1] for secret in self._secrets}
+        self._know(secrets_in(value))
         return self._encoder.encode(hide_in(redact(value), self._secrets))
+
+    def _know(self, secrets: set[str]) -> None:
+        self._secrets |= secrets
+        self._secret_bytes = {self._encoder.encode(secret)[1:-1] for secret in self._secrets}
 
     def _encode_one(self, item: Line | Op | Running | Event) -> bytes:
         try:

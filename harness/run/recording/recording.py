@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 from poolproof.harness.run.recording.journal_reader import JournalReader
@@ -15,11 +15,14 @@ LEFTOVER_PATIENCE_S = 2.0
 
 
 class Recording:
-    """The recorders of one run in this folder. Construct it before the pool, whose leftovers are counted from then."""
+    """The recorders of one run in this folder. Construct it before the pool, whose leftovers are counted from then.
 
-    def __init__(self, folder: RunFolder) -> None:
+    No credential of `env`, the workers' variables, is recorded.
+    """
+
+    def __init__(self, folder: RunFolder, env: Mapping[str, str] | None = None) -> None:
         self.tracker = WorkerTracker()
-        self.recorder = Recorder(folder.history, self.tracker)
+        self.recorder = Recorder(folder.history, self.tracker, env)
         self._before = take_census()  # includes the recorder's thread and file, which outlive the pool
         self.journals = JournalReader(folder.journal, self.tracker, self.recorder)
 

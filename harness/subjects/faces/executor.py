@@ -18,6 +18,7 @@ from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Step
 from poolproof.harness.subjects.carried import CARRIED_VARIABLE, COMMANDS, carry_out
 from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2.executor.callables import Initialization
 from poolproof.pool_v2.executor.dispatch import Dispatch
 from poolproof.pool_v2.executor.executor import CallCrashed, ExecutorShutdown, PoolExecutor
 
@@ -30,8 +31,8 @@ class ExecutorOver(PoolExecutor):
 
     def __init__(self, pool: PoolV2, config: PoolConfig) -> None:
         self._timeout_s = None
-        self._origin = self
-        self._dispatch = Dispatch(pool, config, initializer=None)
+        self._origin = None
+        self._dispatch = Dispatch(pool, config, initialization=Initialization(None, ()))
 
 
 class Submissions(Way):

@@ -51,7 +51,7 @@ def begin(env: dict[str, str], log_dir: str | None, limit_bytes: int) -> None:
         threading.Thread(target=_leave_with, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
 
 
-def serve(payload: bytes) -> bytes:
+def serve(payload: bytes) -> bytes | bytearray:
     """Answer one request, as poolproof.bridge.worker.program does."""
     [service] = _services
     request = decode_request(payload)
@@ -72,7 +72,7 @@ def who(pause_s: float) -> int:
     return os.getpid()
 
 
-def _answer(service: Service, request: Request) -> tuple[bytes, bool]:
+def _answer(service: Service, request: Request) -> tuple[bytes | bytearray, bool]:
     try:
         if request.command in OF_THE_WIRE:
             raise HandlerError(f"unknown command {request.command!r}")

@@ -144,6 +144,15 @@ def test_a_call_that_overtakes_another_fails(build: Any) -> None:
     )
 
 
+def test_a_call_that_came_while_a_worker_was_idle_had_no_place_in_the_queue(build: Any) -> None:
+    ready = build.event(EventKind.READY, -50, call=None, worker=2)
+    taken = build.event(ACCEPT, 5, call=9, worker=2)
+    events = arrivals(build, (1, 0, 80), (2, 10, 40))
+    assert Fifo().check(build.history(events=[ready, taken, *events])).verdict is Verdict.PASS
+    taken_before = build.event(ACCEPT, -5, call=9, worker=2)
+    assert Fifo().check(build.history(events=[ready, taken_before, *events])).verdict is Verdict.FAIL
+
+
 def test_an_order_within_the_slack_is_no_overtaking(build: Any) -> None:
     close_arrivals = arrivals(build, (1, 0, 80), (2, 1, 40))
     close_grants = arrivals(build, (1, 0, 41), (2, 10, 40))

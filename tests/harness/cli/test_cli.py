@@ -86,9 +86,9 @@ def test_a_comparison_of_two_good_pools_is_safe_and_leaves_all_reports(
     }
     jsonschema.validate(json.loads((kept / "comparison.json").read_text()), schema_of(Document.COMPARISON))
 
-    assert main(["analyze", "kept"]) == 0
+    assert main(["analyze", "kept", "--import", "mine.py"]) == 0
     assert capsys.readouterr().out.startswith("SAFE")
-    assert main(["analyze", str(kept / "runs" / "tiny-v1-1")]) == 0
+    assert main(["analyze", str(kept / "runs" / "tiny-v1-1"), "--import", "mine.py"]) == 0
     assert "tiny on v1, face execute, " in capsys.readouterr().out
     (kept / "report.md").unlink()
     assert main(["report", "kept", "--format", "md"]) == 0
@@ -117,7 +117,7 @@ def test_run_shows_findings_and_exits_by_the_verdict(write: Write, capsys: Captu
     assert "declared on v1, face execute, not observed, seed 1: fail, as declared" in told
     assert "declared beforehand: it never did" in told
     folder = next(Path("kept").glob("declared-v1-*"))
-    assert main(["analyze", str(folder)]) == 0
+    assert main(["analyze", str(folder), "--import", "mine.py"]) == 0
     assert main(["report", str(folder)]) == 1
     capsys.readouterr()
     assert main(["run", write(DECLARED.replace("reason=", "until='2020-01-01', reason=")), "--pool", "v1", "-q"]) == 1
@@ -349,7 +349,9 @@ def test_a_failed_run_is_replayed_and_shrunk(write: Write, capsys: Capture) -> N
     assert main([*shlex.split(replay)[1:], "-q"]) == 1
     capsys.readouterr()
     bounds = ["--repeats", "1", "--max-runs", "12"]
-    assert main(["shrink", "kept/exits-v2-1", "--out", "small", *bounds]) == 0
+    assert main(["shrink", "kept/exits-v2-1", "--out", "small", *bounds]) == 2
+    assert "--import" in capsys.readouterr().err
+    assert main(["shrink", "kept/exits-v2-1", "--out", "small", "--import", "mine.py", *bounds]) == 0
     told, progress = capsys.readouterr()
     assert "one_outcome of exits on v2, seed 1: 3 → 1 ops, 2 → 1 clients, 0 → 0 faults, 2 → 1 workers\n" in told
     assert "reproduces in 1 of 1 runs (95 % interval 21% to 100%)" in told

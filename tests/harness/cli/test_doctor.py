@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
+from pathlib import Path
 
 import pytest
 
 from poolproof.harness.cli import doctor
+from poolproof.harness.cli.app import main
+from poolproof.harness.cli.commands import machine
+from poolproof.migration import Position, StateFile
 
 
 def test_every_point_is_tried_here_and_found_well() -> None:
     found = doctor.examine()
     assert [point.name for point in found if not point.well] == []
-    assert len(found) == 9
+    assert len(found) == 10
 
 
 def test_what_is_wrong_is_told_point_by_point(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
@@ -41,6 +46,70 @@ def test_a_worker_that_outlives_its_parent_is_found(monkeypatch: pytest.MonkeyPa
     [point] = [point for point in doctor.examine() if point.name == "a worker ends when its parent is killed"]
     assert not point.well
     assert "still ran" in point.found
+
+
+@pytest.mark.parametrize("wrong", ["link", "open to all", "cannot be made"])
+def test_a_place_where_no_pool_can_be_named_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    base = tmp_path / "base"
+    match wrong:
+        case "link":
+            (tmp_path / "real").mkdir(mode=0o700)
+            base.symlink_to(tmp_path / "real")
+        case "open to all":
+            base.mkdir()
+            base.chmod(0o777)
+        case _:
+            (tmp_path / "file").write_text("")
+            base = tmp_path / "file" / "base"
+    monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(base))
+    found = {point.name: point for point in doctor.examine()}
+    assert {name for name, point in found.items() if not point.well} == {"run directories"}
+    assert str(base) in found["run directories"].found
+    assert "let POOLPROOF_RUNTIME_DIR name a directory of this user's own" in found["run directories"].found
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    found = {point.name: point for point in doctor.examine()}
+    assert not found["temporary folder"].well
+    assert "let TMPDIR name a folder" in found["temporary folder"].found
+
+
+def test_under_sudo_the_doctor_says_whose_pools_these_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root is under sudo")
+    monkeypatch.setenv("SUDO_USER", "anna")
+    [point] = [point for point in doctor.examine() if point.name == "run directories"]
+    assert point.well
+    assert "`sudo -u anna poolproof ps` lists the pools of anna" in point.found
+
+
+def test_a_migration_that_this_user_cannot_change_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(machine, "examine", lambda more: doctor.run_checks(more))
+    assert main(["doctor"]) == 0
+    assert "no state file is configured" in capsys.readouterr().out
+    Path("poolproof.toml").write_text('[migration]\nstate_file = "state.json"\n')
+    assert main(["doctor"]) == 0
+    assert "not begun" in capsys.readouterr().out
+    StateFile("state.json").write(Position.parse("shadow"), who="anna", why="begun")
+    assert main(["doctor"]) == 0
+    assert "state.json: shadow" in capsys.readouterr().out
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: access(path, mode) and not str(path).endswith(".log"))
+    assert main(["doctor"]) == 1
+    assert "cannot be changed by this user: no access to" in capsys.readouterr().out
+    Path("state.json").unlink()
+    os.mkfifo("state.json")
+    assert main(["doctor"]) == 1
+    assert "it is not a regular file" in capsys.readouterr().out
 
 
 def _config() -> doctor.PoolConfig:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.terminal import Steps, show_result, show_table
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.model.checker import Finding
@@ -121,3 +125,57 @@ def test_a_table_is_for_people_on_a_terminal_and_for_scripts_elsewhere() -> None
     console, file = _console(terminal=True)
     show_table(console, ("a", "b"), [("1", "[x]")])
     assert "[x]" in file.getvalue()
+
+
+ATTACK = "\x1b[2J\x9b2J\u202e[bold]\nSAFE: v2 replacing v1\rSAFE\t\udcff"
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["plain", "terminal"])
+def test_a_workers_text_neither_controls_the_terminal_nor_begins_a_line(terminal: bool) -> None:
+    console, file = _console(terminal=terminal)
+    found = Finding(checker=ATTACK, verdict=Verdict.FAIL, claim=ATTACK, examples=(ATTACK,), guarantees=())
+    result = RunResult(
+        scenario=ATTACK, pool=ATTACK, seed=1, face=ATTACK, verdict=Verdict.FAIL, findings=(found,), trouble=ATTACK,
+        skipped="", replay=ATTACK, folder=ATTACK, unasked=(ATTACK,),
+    )  # fmt: skip
+    show_result(console, result, {ATTACK: ATTACK}, (ATTACK,))
+    show_table(console, (ATTACK, "b"), [(ATTACK, ATTACK)])
+    with Steps(console) as steps:
+        steps.planned(1)
+        steps.began(ATTACK)
+        steps.ended(f"{ATTACK} on {ATTACK}", ATTACK)
+    told = file.getvalue()
+    told.encode()
+    assert not {"\x9b", "\u202e", "\udcff"} & set(told)
+    assert "\x1b[2J" not in told
+    assert "SAFE" in told
+    assert not any(line.lstrip("\r").startswith("SAFE") for line in told.split("\n"))
+    if not terminal:
+        assert not {"\x1b", "\r"} & set(told)
+
+
+def test_what_commands_say_is_one_line_and_their_json_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    say(ATTACK)
+    warn(ATTACK)
+    say_json({"text": ATTACK.replace("\udcff", "")})
+    Terminal(stderr=True).print(ATTACK, markup=False, highlight=False, soft_wrap=True)
+    out, err = capsys.readouterr()
+    assert [line.isprintable() for line in (*out.splitlines(), *err.splitlines())] == [True] * 4
+    assert json.loads(out.splitlines()[1])["text"] == ATTACK.replace("\udcff", "")
+
+
+COMMANDS = [
+    path for folder in ("harness/cli", "harness/mutation", "harness/simulation") for path in Path(folder).rglob("*.py")
+]
+WRITERS = {"harness/cli/output.py", "harness/cli/terminal.py", "harness/simulation/power.py"}
+
+
+@pytest.mark.parametrize("path", [str(path) for path in COMMANDS if str(path) not in WRITERS])
+def test_commands_write_by_the_functions_that_make_text_safe(path: str) -> None:
+    # A console of rich itself, a print or a write to a standard stream would let the text of a worker through.
+    tree = ast.parse(Path(path).read_text())
+    calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    streams = {f"sys.{stream}.{write}" for stream in ("stdout", "stderr") for write in ("write", "writelines")}
+    assert not {"Console", "print", *streams} & set(calls)
+    echoed = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "typer.echo"]
+    assert not echoed or path == "harness/cli/app.py"

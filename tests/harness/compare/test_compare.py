@@ -283,9 +283,9 @@ def test_real_jobs_of_a_users_scenario_are_compared_and_judged_again_from_disk(
     assert compared.decision is Decision.SAFE
     assert compared.scenarios[0].answers_compared == 2
     assert compared.scenarios[0].file == str(tmp_path / "own.py")
-    assert reanalyze(compared, home, find_scenarios) == compared
+    assert reanalyze(compared, home, lambda word: find_scenarios([word])) == compared
     moved = home.rename(tmp_path / "moved")
-    again = reanalyze(compared, moved, find_scenarios)
+    again = reanalyze(compared, moved, lambda word: find_scenarios([word]))
     assert again.decision is Decision.SAFE
     assert again.scenarios[0].candidate.folder.startswith(str(moved))
 

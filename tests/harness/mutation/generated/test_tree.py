@@ -103,7 +103,7 @@ def test_a_program_that_does_not_end_is_ended_with_all_that_it_started(tree: Tre
 
 
 def test_pools_of_the_copy_keep_their_names_to_themselves(tree: Tree) -> None:
-    assert tree.variables["XDG_RUNTIME_DIR"] == str(tree.runtime)
+    assert tree.variables["POOLPROOF_RUNTIME_DIR"] == str(tree.runtime)
     assert tree.variables["PYTHONPATH"].split(os.pathsep)[0] == str(tree.path)
 
 

@@ -1,0 +1,234 @@
+"""What a message carries beside its JSON: bytes, in the same frame, unchanged and uncopied where possible.
+
+Pure. A payload with buffers begins with a zero byte, with which no JSON begins:
+
+    4 bytes    0
+    4 bytes    the size of the JSON, big-endian
+    JSON       its field `buffers` lists the place, the type and the size of each buffer, in their order
+    buffers    each after zero bytes up to the next multiple of ALIGNMENT, counted from the payload's first byte
+    1 byte     END
+
+Buffers of SMALLEST_SHARED_BYTES and more in all may lie in memory that both sides share instead (`bridge.processes.
+segment`): then the field `shared` is true, and the payload ends after its JSON.
+
+The place of a buffer is a path of keys and indexes below the message's `args` or `result`, which has null there.
+
+Nothing changes on the way: a value that would arrive as another is refused. So dictionaries have string keys, and there
+are no tuples, no sets, and no objects that JSON does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from math import isfinite
+from struct import Struct
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from poolproof.bridge.errors import ProtocolError
+
+ALIGNMENT = 16
+PREFIX_BYTES = 8
+END = b"\x01"
+"""The last byte of a payload with buffers: a payload never ends with a zero byte."""
+SCALARS = frozenset({str, int, float, bool, type(None)})
+"""Types that JSON carries unchanged."""
+BYTES_LIKE = (bytes, bytearray, memoryview)
+Path: TypeAlias = tuple[str | int, ...]
+Part: TypeAlias = bytes | bytearray | memoryview
+Found: TypeAlias = list[tuple[Path, Part]]
+SMALLEST_SHARED_BYTES = 256 * 1024
+"""From this size on, buffers go through shared memory if there is some."""
+_size_at = Struct(">I").unpack_from
+_put_size = Struct(">I").pack_into
+
+
+class Buffer(msgspec.Struct, frozen=True):
+    """Where a buffer belongs, the type of the value there, and its size in bytes."""
+
+    at: list[str | int]
+    type: Literal["bytes", "bytearray", "memoryview"]
+    size: int
+
+    def describe(self, name: str) -> str:
+        """Say where the buffer is, and its type; `name` is the name of the value that has it."""
+        return f"{_place(name, tuple(self.at))} is of the type {self.type}"
+
+
+class NotJsonError(TypeError):
+    """A value that no message can carry unchanged. The text says where it is and what it is."""
+
+
+def is_plain(values: dict[str, Any]) -> bool:
+    """Return whether these values, with string keys, are JSON without any container; a quick check."""
+    for key, value in values.items():  # noqa: SIM110 - a generator takes twice as long
+        if type(value) not in SCALARS or type(key) is not str:
+            return False
+    return True
+
+
+def detach(value: Any, name: str) -> tuple[Any, Found]:  # noqa: ANN401 - any JSON value
+    """Return the value with None in place of each bytes-like part, and these parts with their paths.
+
+    The value itself is left as it is. `name` is its name in errors. Raises NotJsonError, and RecursionError for a value
+    that is nested too deeply.
+    """
+    found: Found = []
+    return _detach(value, name, (), found), found
+
+
+def _detach(value: Any, name: str, path: Path, found: Found) -> Any:  # noqa: ANN401
+    kind = type(value)
+    if kind in SCALARS:
+        return value
+    if issubclass(kind, dict):
+        if not {str}.issuperset(map(type, value)):
+            for key in value:
+                if not isinstance(key, str):
+                    raise NotJsonError(f"{_place(name, path)} has the key {key!r:.50}; JSON has only strings as keys")
+        if SCALARS.issuperset(map(type, value.values())):
+            return value
+        return _detach_each(value, list(value.items()), name, path, found)
+    if issubclass(kind, list):
+        if SCALARS.issuperset(map(type, value)):
+            return value
+        return _detach_each(value, list(enumerate(value)), name, path, found)
+    if kind in BYTES_LIKE:
+        if kind is memoryview and (value.ndim != 1 or value.format != "B" or not value.c_contiguous):
+            raise NotJsonError(f"{_place(name, path)} is a memoryview that is no plain row of bytes; cast it to 'B'")
+        found.append((path, value))
+        return None
+    if issubclass(kind, str | int | float):
+        return value
+    raise NotJsonError(f"{_place(name, path)} is of the type {kind.__name__}, which JSON does not have")
+
+
+def _detach_each(value: Any, items: list[tuple[Any, Any]], name: str, path: Path, found: Found) -> Any:  # noqa: ANN401
+    changed = value
+    for key, item in items:
+        if type(item) not in SCALARS:
+            kept = _detach(item, name, (*path, key), found)
+            if kept is not item:
+                if changed is value:
+                    changed = value.copy()
+                changed[key] = kept
+    return changed
+
+
+def _place(name: str, path: Path) -> str:
+    return name + "".join(f"[{key!r}]" for key in path)
+
+
+def require_exact(value: object, name: str) -> None:
+    """Raise NotJsonError if the value has a number or a text that JSON cannot carry."""
+    told = find_inexact(value, name)
+    if told:
+        raise NotJsonError(told)
+
+
+def find_inexact(value: object, name: str) -> str:
+    """Return where the value has a number or a text that JSON cannot carry, and what it is; empty if it has none."""
+    left: list[tuple[Path, object]] = [((), value)]
+    while left:
+        path, one = left.pop()
+        if isinstance(one, float) and not isfinite(one):
+            return f"{_place(name, path)} is {one}, which is not a JSON number"
+        if isinstance(one, str) and _has_surrogates(one):
+            return f"{_place(name, path)} has a lone surrogate, which UTF-8 does not have: {one!r:.50}"
+        if isinstance(one, dict):
+            left += [(path, key) for key in one] + [((*path, key), item) for key, item in one.items()]
+        elif isinstance(one, list):
+            left += [((*path, index), item) for index, item in enumerate(one)]
+    return ""
+
+
+def _has_surrogates(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def describe(found: Found) -> list[Buffer]:
+    """Return the field `buffers` of a message with these parts."""
+    return [Buffer(list(path), type(part).__name__, len(part)) for path, part in found]  # type: ignore[arg-type]
+
+
+def total_bytes(found: Found) -> int:
+    """Return the size of these parts in all."""
+    return sum(len(part) for _, part in found)
+
+
+def append(frame: bytearray, start: int, parts: Iterable[Part]) -> None:
+    """Complete a payload that begins at `start` of `frame` with room for its prefix, and has only its JSON yet."""
+    frame[start : start + PREFIX_BYTES] = bytes(PREFIX_BYTES)
+    _put_size(frame, start + 4, len(frame) - start - PREFIX_BYTES)
+    for part in parts:
+        frame += bytes(-(len(frame) - start) % ALIGNMENT)
+        frame += part
+    frame += END
+
+
+def has_buffers(payload: bytes | bytearray) -> bool:
+    """Return whether a payload carries buffers."""
+    return payload[:1] == b"\0"
+
+
+def json_of(payload: bytes | bytearray) -> memoryview:
+    """Return the JSON of a payload with buffers. Raises ProtocolError."""
+    if len(payload) > PREFIX_BYTES and payload[-1:] == END:
+        size = _size_at(payload, 4)[0]
+        if size < len(payload) - PREFIX_BYTES:
+            return memoryview(payload)[PREFIX_BYTES : PREFIX_BYTES + size]
+    raise ProtocolError(f"a payload of {len(payload)} bytes is no JSON, and no JSON with buffers")
+
+
+def read_parts(buffers: Sequence[Buffer], payload: bytes | bytearray) -> list[Any]:
+    """Return the buffers of a payload. A memoryview is a part of the payload itself, and writable.
+
+    Raises ProtocolError.
+    """
+    if any(buffer.type == "memoryview" for buffer in buffers) and isinstance(payload, bytes):
+        payload = bytearray(payload)
+    view = memoryview(payload)
+    at = PREFIX_BYTES + len(json_of(payload))
+    found = []
+    for buffer in buffers:
+        at += -at % ALIGNMENT
+        end = at + buffer.size
+        if buffer.size < 0 or end >= len(payload):
+            raise ProtocolError(f"a buffer of {buffer.size} bytes at {at} is beyond its payload of {len(payload)}")
+        found.append(AS_TYPE[buffer.type](view[at:end]))
+        at = end
+    if at + len(END) != len(payload):
+        raise ProtocolError(f"{len(payload) - at - len(END)} bytes of a payload belong to no buffer")
+    return found
+
+
+def attach(root: Any, buffers: Sequence[Buffer], parts: Sequence[Any]) -> Any:  # noqa: ANN401
+    """Put each part at its buffer's place below `root`, and return that. Raises ProtocolError."""
+    for buffer, part in zip(buffers, parts, strict=True):
+        root = _put(root, buffer.at, part)
+    return root
+
+
+AS_TYPE: dict[str, Callable[[Any], Any]] = {"bytes": bytes, "bytearray": bytearray, "memoryview": memoryview}
+"""How a buffer becomes a value of its type. A memoryview is no copy."""
+
+
+def _put(root: Any, path: list[str | int], value: Any) -> Any:  # noqa: ANN401
+    if not path:
+        return value
+    *parents, last = path
+    try:
+        place = root
+        for key in parents:
+            place = place[key]
+        if place[last] is not None:
+            raise ProtocolError(f"a buffer's place {path!r:.100} is taken")
+        place[last] = value
+    except (KeyError, IndexError, TypeError) as error:
+        raise ProtocolError(f"a buffer has no place at {path!r:.100}") from error
+    return root

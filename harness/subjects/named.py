@@ -1,0 +1,52 @@
+"""Lets stored results and plans name code, but only what the user names on the command line is imported or executed.
+
+Results are sent around: whoever reads them again must not run what their author chose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from poolproof.bridge.redaction import redact_command
+from poolproof.harness.model.errors import UsageError
+
+
+class Named:
+    """The files, pools and commands that the user has named, as the command line has them."""
+
+    def __init__(self, words: Collection[str]) -> None:
+        self._words = frozenset(words)
+        self._files = frozenset(_file(word) for word in words)
+
+    def require_scenario(self, word: str) -> None:
+        """Raise UsageError for a scenario of a Python file that the user has not named."""
+        path = _file(word)
+        if path.suffix == ".py" and path not in self._files:
+            raise UsageError(
+                f"the stored results name the scenario file {path}, which would be imported; if you trust it, add "
+                f"--import {path}"
+            )
+
+    def require_pool(self, name: str) -> None:
+        """Raise UsageError for a pool package.module:factory that the user has not named."""
+        factory = name
+        while factory.startswith("slower:"):
+            factory = factory.partition(":")[2].partition(":")[2]
+        if ":" in factory and not {name, factory} & self._words:
+            raise UsageError(
+                f"the stored results name the pool {name!r}, which would be imported; if you trust it, add "
+                f"--import {factory}"
+            )
+
+    def require_command(self, command: str) -> None:
+        """Raise UsageError for a worker command that the user has not named; stored ones lack their credentials."""
+        if command and command not in {redact_command(word) for word in self._words}:
+            raise UsageError(
+                f"the stored results name the worker command {command!r}, which would be executed; if you trust it, "
+                "give it by --worker-command"
+            )
+
+
+def _file(word: str) -> Path:
+    return Path(word.partition("::")[0]).resolve()
