@@ -42,6 +42,8 @@ class Scripted:
 
     def __init__(self, *sends: object, takes: Iterable[object] = (), overdue: bool = False) -> None:
         self.receiver = Receiver(limit_bytes=LIMIT_BYTES)
+        self.memory = None
+        self.wants_memory = False
         self.dirty = False
         self.overdue = overdue
         self.written = b""

@@ -27,7 +27,7 @@ def came(*payloads: bytes, behind: bytes = b"") -> Any:
     receiver = Receiver(limit_bytes=LIMIT_BYTES)
     if come := b"".join(map(encode_frame, payloads)) + behind:
         receiver.feed(come)
-    return SimpleNamespace(receiver=receiver, dirty=True)
+    return SimpleNamespace(receiver=receiver, dirty=True, memory=None, wants_memory=False)
 
 
 def check(payload: bytes, request_id: int, *, parts: bool = False) -> Response:

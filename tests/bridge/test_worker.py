@@ -285,6 +285,7 @@ def test_what_is_an_iterator_is_sent_as_a_list_and_what_only_seems_to_be_one_as_
 
     class Wire:
         write = written.append
+        memory = None
 
     _answer(Wire(), Context(1, "tests", written.append), Journal(1, None), Request(5, "made", {}))  # type: ignore[arg-type]
 
