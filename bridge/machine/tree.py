@@ -6,10 +6,10 @@ import contextlib
 import os
 from pathlib import Path
 
-from poolproof.bridge.processes.procfs import start_ticks
+from poolproof.bridge.processes.procfs import pid_space, start_ticks
 
 POOL_VARIABLE = "POOLPROOF_POOL"
-"""The environment variable with the name of the pool, which whatever a worker starts inherits."""
+"""The environment variable with the mark of the pool, which whatever a worker starts inherits."""
 PROC = Path("/proc")
 
 
@@ -26,13 +26,22 @@ def descendants(pid: int) -> list[tuple[int, int]]:
     return list(found.items())
 
 
-def started_in(pool: str) -> list[tuple[int, int]]:
-    """Return this user's living processes that have the pool's name in their environment, as (pid, start)."""
-    mark = f"{POOL_VARIABLE}={pool}".encode()
+def mark_of(pool: str, owner: tuple[str, int, int] | None = None) -> str:
+    """Return the mark of a pool: its name alone is unique only below one base directory.
+
+    `owner` is the process that has opened it, by PID namespace, pid and start in clock ticks; by default this process.
+    """
+    space, pid, ticks = owner or (pid_space(), os.getpid(), start_ticks(os.getpid()) or 0)
+    return f"{space}:{pid}:{ticks}:{pool}"
+
+
+def started_in(mark: str) -> list[tuple[int, int]]:
+    """Return this user's living processes that have the pool's mark in their environment, as (pid, start)."""
+    variable = f"{POOL_VARIABLE}={mark}".encode()
     found = []
     with contextlib.suppress(OSError):  # no descriptor is left
         for name in os.listdir(PROC):
-            if name.isdecimal() and int(name) != os.getpid() and mark in _environment(name):
+            if name.isdecimal() and int(name) != os.getpid() and variable in _environment(name):
                 ticks = start_ticks(int(name))
                 if ticks is not None:
                     found.append((int(name), ticks))

@@ -22,7 +22,7 @@ from poolproof.bridge.clock import CLOCK, deadline_ns, now_ns
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, THREAD_VARIABLES, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
 from poolproof.bridge.machine.patched import require_real_threads
-from poolproof.bridge.machine.tree import POOL_VARIABLE, started_in
+from poolproof.bridge.machine.tree import POOL_VARIABLE, mark_of, started_in
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.interpreter import (
     OUTPUT_VARIABLE,
@@ -70,7 +70,7 @@ class ProcessManager:
         self.in_child = False
         self._disbanded = False
         self._ids = itertools.count(1)
-        self._own_env = {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes), POOL_VARIABLE: self.name}
+        self._own_env = {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes), POOL_VARIABLE: mark_of(self.name)}
         self._ended: list[WorkerProcess] = []
         self._command = config.command_words()
         if self._command == DEFAULT_WORKER_COMMAND:
@@ -205,11 +205,11 @@ class ProcessManager:
 
     def _end_strays(self) -> None:
         # What a worker has started in a session of its own, if the worker has crashed or has left it behind.
-        strays = started_in(self.name)
+        strays = started_in(self._own_env[POOL_VARIABLE])
         kill_groups(strays, timeout_s=END_STRAYS_S)
         reap_adopted(strays)
         self.tidy(END_STRAYS_S)
-        if left := started_in(self.name):
+        if left := started_in(self._own_env[POOL_VARIABLE]):
             pids = ", ".join(str(pid) for pid, _ in left)
             logger.warning("pool %r: it cannot end what its workers have started: processes %s", self.name, pids)
 
@@ -239,7 +239,7 @@ class ProcessManager:
         # directory.
         if not self._disbanded and os.getpid() == self._owner_pid:
             kill_living()
-            kill_groups(started_in(self.name), timeout_s=0.0)
+            kill_groups(started_in(self._own_env[POOL_VARIABLE]), timeout_s=0.0)
             if self._run_dir is not None:
                 self._run_dir.remove()
 

@@ -13,7 +13,8 @@ import pytest
 
 from poolproof import PoolConfig, PoolV1, PoolV2
 from poolproof.bridge import CallTimeout, WorkerCrashed
-from poolproof.bridge.machine.tree import descendants, started_in
+from poolproof.bridge.machine.tree import descendants, mark_of, started_in
+from poolproof.bridge.processes.procfs import pid_space, start_ticks
 from poolproof.bridge.processes.rundir import reap_orphans
 from tests.waiting import wait_until, wait_until_gone
 
@@ -50,7 +51,7 @@ def pool(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 def leaves(pool: PoolV1 | PoolV2) -> set[int]:
     """What runs `sleep` below the pool's workers."""
-    return {pid for pid, _ in started_in(pool.name) if _runs_sleep(pid)}
+    return {pid for pid, _ in started_in(mark_of(pool.name)) if _runs_sleep(pid)}
 
 
 def _runs_sleep(pid: int) -> bool:
@@ -71,7 +72,7 @@ def test_a_grandchild_in_a_session_of_its_own_ends_with_the_close(pool: PoolV1 |
     pool.close()
     for pid in family:
         wait_until_gone(pid)
-    assert started_in(pool.name) == []
+    assert started_in(mark_of(pool.name)) == []
 
 
 def test_a_grandchild_of_a_worker_that_crashed_ends_with_the_close(pool: PoolV1 | PoolV2) -> None:
@@ -80,7 +81,7 @@ def test_a_grandchild_of_a_worker_that_crashed_ends_with_the_close(pool: PoolV1 
         pool.execute("family", {"die": True})
     pool.execute("echo", {"value": 1})
     pool.close()
-    wait_until(lambda: not started_in(pool.name), "nothing is left")
+    wait_until(lambda: not started_in(mark_of(pool.name)), "nothing is left")
 
 
 def test_the_tree_of_a_worker_that_timed_out_ends_with_it(pool: PoolV1 | PoolV2) -> None:
@@ -103,9 +104,11 @@ def test_the_tree_of_a_pool_whose_program_was_killed_ends_with_reap(tmp_path: Pa
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=env) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == "begun\n"
+        mark = mark_of("killed-family", (pid_space(), program.pid, start_ticks(program.pid) or 0))
+        assert started_in(mark)
         program.kill()
     assert "killed-family" in [pool.name for pool in reap_orphans()]
-    wait_until(lambda: not started_in("killed-family"), "nothing is left")
+    wait_until(lambda: not started_in(mark), "nothing is left")
 
 
 def test_descendants_are_found_by_their_parents() -> None:
@@ -153,3 +156,17 @@ def test_a_program_that_adopts_orphans_reaps_them(kind: str, start: str, tmp_pat
         timeout=120,
     )
     assert (done.stdout.splitlines(), done.stderr) == (["WorkerCrashed" if kind == "v1" else "CallTimeout", "[]"], "")
+
+
+def test_a_pool_of_the_same_name_below_another_base_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import sys; from poolproof import PoolConfig, PoolV2\nPoolV2(PoolConfig(name='twin', workers=1)).close()"
+    monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(tmp_path / "first"))
+    with PoolV2(PoolConfig(name="twin", workers=1)) as pool:
+        pool.warm_up()
+        before = pool.status().workers
+        env = os.environ | {"POOLPROOF_RUNTIME_DIR": str(tmp_path / "second")}
+        subprocess.run([sys.executable, "-c", code], env=env, timeout=60, check=True)
+        assert pool.execute("echo", {"value": 1}) == 1
+        assert [worker.pid for worker in pool.status().workers] == [worker.pid for worker in before]
