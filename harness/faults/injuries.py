@@ -25,7 +25,7 @@ import msgspec
 from poolproof.bridge import Observer, Pool, PoolClosed, PoolConfig, PoolStatus
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.config import module_command
-from poolproof.bridge.processes.interpreter import environment
+from poolproof.bridge.processes.interpreter import environment, with_flags
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 from poolproof.harness.fakes.models.loopback import LoopbackModels
 from poolproof.harness.model.fault import Fault, FaultKind, FaultRecord
@@ -309,7 +309,7 @@ def _own_and_die(order: bytes) -> tuple[subprocess.Popen[bytes], bytes]:
     # Starts a process that makes the pool, and kills it once the pool is busy; returns the process and its line of
     # output.
     owner = subprocess.Popen(
-        module_command("poolproof.harness.faults.owner"),
+        with_flags(module_command("poolproof.harness.faults.owner")),
         env={**os.environ, **environment()},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -183,14 +183,22 @@ def unpack(answer: Any, function: object) -> tuple[Any, BaseException | None]:  
 
 def as_broken(error: BaseException) -> BaseException:
     """Convert a pool error to the error that callers of a process pool expect: a subclass of BrokenProcessPool."""
+    told: CallCrashed | WorkersUnavailable
     match error:
         case WorkerCrashed():
-            kind: type[CallCrashed] | type[WorkersUnavailable] = CallCrashed
+            told = CallCrashed(
+                error.message,
+                sent=error.sent,
+                worker_id=error.worker_id,
+                stderr_tail=error.stderr_tail,
+                ended=error.ended,
+            )
         case CircuitOpen():
-            kind = WorkersUnavailable
+            told = WorkersUnavailable(
+                error.message, sent=error.sent, worker_id=error.worker_id, stderr_tail=error.stderr_tail
+            )
         case _:
             return error
-    told = kind(error.message, sent=error.sent, worker_id=error.worker_id, stderr_tail=error.stderr_tail)
     told.__cause__ = error
     return told
 

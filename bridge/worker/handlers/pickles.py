@@ -82,6 +82,8 @@ class Setting:
         main = sys.modules[MAIN]
         name = getattr(getattr(main, "__spec__", None), "name", None)
         path = getattr(main, "__file__", None)
+        if path is not None and not os.path.exists(path):
+            path = None  # read from stdin ("<stdin>"), or from a file that is gone
         # The empty string in the path means the current directory, which may change, so it is replaced here.
         sys_path = [os.fspath(entry) or os.getcwd() for entry in sys.path]
         return cls(
