@@ -27,6 +27,7 @@ from poolproof.bridge.errors import (
     SoftTimeout,
     StartFailed,
     WorkerCrashed,
+    WorkerEnded,
 )
 from poolproof.bridge.events import Event, EventKind, Observer, ServiceInterval
 from poolproof.bridge.interface import (
@@ -73,5 +74,6 @@ __all__ = [
     "StartFailed",
     "Statistics",
     "WorkerCrashed",
+    "WorkerEnded",
     "WorkerStatus",
 ]

@@ -33,6 +33,11 @@ DEFAULT_WORKER_COMMAND = module_command("poolproof.bridge.worker.program", "--wo
 STATE_COMMANDS = frozenset({"put", "append", "delete", "configure_lm", "create_program", "delete_program"})
 """The commands of the shipped worker that change a session's state."""
 MOST_CPUS = 1024
+THREAD_VARIABLES = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+    *("NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"),
+)
+"""The environment variables that limit the threads of numerical libraries."""
 OUTPUTS = (None, "forward", "log", "keep", "drop")
 IDLE_ORDERS = ("rotate", "hot")
 AFFINITIES = ("strict", "prefer", "none")
@@ -65,6 +70,11 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     start.
     `worker_cpus` are the numbers of the processors that workers may run on (default: those of the process that opens
     the pool).
+    `max_memory_bytes` is looked at between calls. `hard_memory_bytes` is a limit of the kernel (RLIMIT_DATA) on the
+    private memory of each process of a worker: an allocation beyond it fails within the call, in Python with a
+    MemoryError.
+    `threads_per_worker` is the number of threads that numerical libraries start in a worker (`THREAD_VARIABLES`); a
+    variable that is set already, in `env` or in this process's environment, keeps its value.
     `worker_output` is what becomes of what workers print: "forward" (to this process's stdout and stderr), "log" (one
     record a line, by the logger `poolproof.workers`), "keep" (in the files of `log_dir` or of the pool's run
     directory), or "drop". None means "keep" for pools and "forward" for PoolExecutor. The last lines of stderr are part
@@ -88,6 +98,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     zygote: bool = False
     preload: tuple[str, ...] = ()
     worker_cpus: tuple[int, ...] | None = None
+    threads_per_worker: int | None = None
     max_frame_bytes: int = 128 * 1024 * 1024
     shared_memory_bytes: int = 256 * 1024 * 1024
     stderr_ring_bytes: int = 64 * 1024
@@ -99,6 +110,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_requests: int | None = None
     max_age_s: float | None = None
     max_memory_bytes: int | None = None
+    hard_memory_bytes: int | None = None
     ping_interval_s: float | None = None
     ping_timeout_s: float = 5.0
     max_idle_pings: int = 1
@@ -133,6 +145,10 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
             _whole("min_workers", self.min_workers, least=0, most=self.workers)
         if self.max_memory_bytes is not None:
             _whole("max_memory_bytes", self.max_memory_bytes, least=2**20, most=2**50)
+        if self.threads_per_worker is not None:
+            _whole("threads_per_worker", self.threads_per_worker, least=1, most=MOST_CPUS)
+        if self.hard_memory_bytes is not None:
+            _whole("hard_memory_bytes", self.hard_memory_bytes, least=2**24, most=2**50)
         _whole("max_idle_pings", self.max_idle_pings, least=1, most=1024)
         if self.session_affinity not in AFFINITIES:
             raise ConfigError(f"session_affinity {self.session_affinity!r}: must be one of {', '.join(AFFINITIES)}")

@@ -5,6 +5,7 @@ Pure, with no process handling; the last lines of a worker's stderr are passed i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 from poolproof.bridge.safe_text import printable
@@ -16,6 +17,24 @@ class Sent(StrEnum):
     NO = "no"
     MAYBE = "maybe"
     YES = "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a worker ended by itself; `told` says it as a phrase, such as "exited with status 42"."""
+
+    told: str = ""
+    exit_status: int | None = None
+    signal: int | None = None
+    out_of_memory: bool = False
+
+    def after(self, what: str) -> str:
+        """Return `what`, with how the worker ended behind it if that is known."""
+        return f"{what}: it {self.told}" if self.told else what
+
+
+UNKNOWN_END = End()
+"""The end of a worker that is not known, or that the pool has caused."""
 
 
 class SoftTimeout(TimeoutError):
@@ -92,11 +111,47 @@ class CallTimeout(PoolError, TimeoutError):
     """The worker did not respond before the call's deadline."""
 
 
-class WorkerCrashed(PoolError):
+class WorkerEnded(PoolError):
+    """A worker did not do what it should. The base class of WorkerCrashed and StartFailed.
+
+    If the worker ended by itself, one of these says how: `exit_status`, from 0 to 255, or `signal`, the number of the
+    signal that ended it. Both are None if that is unknown, or if the pool has ended the worker. `out_of_memory`: the
+    kernel has killed it because memory ran out.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sent: Sent = Sent.NO,
+        worker_id: int | None = None,
+        stderr_tail: str = "",
+        ended: End = UNKNOWN_END,
+    ) -> None:
+        super().__init__(message, sent=sent, worker_id=worker_id, stderr_tail=stderr_tail)
+        self.ended = ended
+
+    @property
+    def exit_status(self) -> int | None:
+        """The status with which the worker exited."""
+        return self.ended.exit_status
+
+    @property
+    def signal(self) -> int | None:
+        """The number of the signal that ended the worker."""
+        return self.ended.signal
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the kernel's out-of-memory killer ended the worker."""
+        return self.ended.out_of_memory
+
+
+class WorkerCrashed(WorkerEnded):
     """The worker died, or violated the protocol, before it responded."""
 
 
-class StartFailed(PoolError):
+class StartFailed(WorkerEnded):
     """A worker died before it answered its init ping, or did not answer it in time."""
 
 

@@ -34,6 +34,8 @@ OPERATION_TIMEOUT_S = 30.0
 """How long the manager waits for a response before it kills the worker, in seconds."""
 KILL_WAIT_S = 5.0
 """How long the reaping of a killed worker may take, in seconds."""
+ADOPTED_WAIT_S = 0.2
+"""How long the end of a killed worker's children may take, if this program adopts them, in seconds."""
 logger = logging.getLogger(__name__)
 
 
@@ -76,7 +78,11 @@ class Manager:
         self._ending = threading.Lock()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=f"{self.process_manager.name}-manager", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self.process_manager.disband()
+            raise
 
     def emit(self, kind: EventKind, **fields: Any) -> None:  # noqa: ANN401 - Event's own fields
         """Send an event to the observer, if there is one. Exceptions of the observer are logged and dropped."""
@@ -106,7 +112,9 @@ class Manager:
         try:
             worker = self._pick(session)
         except StartFailed as error:
-            raise WorkerCrashed(error.message, worker_id=error.worker_id, stderr_tail=error.stderr_tail) from error
+            raise WorkerCrashed(
+                error.message, worker_id=error.worker_id, stderr_tail=error.stderr_tail, ended=error.ended
+            ) from error
         if session is not None:
             session.worker_id = worker.worker_id
         pid = worker.channel.process.pid
@@ -168,6 +176,7 @@ class Manager:
         process.exited(KILL_WAIT_S)
         process.reap()
         self.process_manager.bury(worker.channel)
+        self.process_manager.tidy(ADOPTED_WAIT_S)
         self.emit(EventKind.REAP, worker=worker.worker_id, pid=process.pid, detail=process.describe_exit())
 
     def warm_up(self, n: int) -> int:

@@ -226,8 +226,9 @@ class PoolV2:
             reasons.append(f"the pool is {status.state}")
         elif live < target:
             reasons.append(f"{live} of {target} workers are ready")
-        if self._engine.coordinator.circuit.tripped:
-            reasons.append(f"workers fail to start; the last error: {self._engine.coordinator.circuit.last_error}")
+        circuit = self._engine.coordinator.circuit
+        if circuit.tripped or (live < target and circuit.failures):
+            reasons.append(f"workers fail to start; the last error: {circuit.last_error}")
         return Health(healthy=not reasons, live=live, target=status.target, reasons=tuple(reasons))
 
     def warm_up(self, n: int | None = None) -> int:

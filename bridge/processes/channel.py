@@ -19,7 +19,7 @@ from struct import Struct
 from typing import Any
 
 from poolproof.bridge.clock import now_ns, remaining_s
-from poolproof.bridge.errors import CallTimeout, ProtocolError, Sent, StartFailed, WorkerCrashed
+from poolproof.bridge.errors import CallTimeout, End, ProtocolError, Sent, StartFailed, WorkerCrashed
 from poolproof.bridge.processes.process import WorkerProcess
 from poolproof.bridge.processes.segment import Segment
 from poolproof.bridge.processes.stderr import StderrTail
@@ -36,6 +36,8 @@ LONGEST_POLL_MS = 1e9
 REPLY_LOOK_S = 0.05
 """How often an unwatched client at a reply pipe checks whether the worker has ended, in seconds."""
 WAKING_BYTE = b"\0"
+DIED = "died before it answered its init ping"
+CUT = "ended its stream before it answered its init ping"
 _size_of = Struct(">I").unpack_from
 
 
@@ -121,6 +123,11 @@ class Channel:
         return self.process.pid
 
     @property
+    def forking(self) -> bool:
+        """Whether a zygote was asked for the worker a moment ago, and has not reported its pid."""
+        return self.process.forking
+
+    @property
     def exit_fd(self) -> int:
         """A descriptor that becomes readable when the worker has ended."""
         return self.process.pidfd
@@ -142,8 +149,8 @@ class Channel:
         return self.process.exited()
 
     def reap(self) -> bool:
-        """Collect the worker's exit status if it has ended. Returns True once that is done."""
-        return self.process.reap()
+        """Collect the worker's exit status if it has ended. Returns True once that is done. Never waits."""
+        return self.process.reap(0.0)
 
     def close(self) -> None:
         """Close this process's descriptors of a reaped worker."""
@@ -171,6 +178,15 @@ class Channel:
         else:
             self.abilities.most_kept_bytes = 0
             memory.close()
+
+    def await_end(self, wait_s: float) -> bool:
+        """Wait at most `wait_s` seconds until the worker has ended and is reaped. Returns whether that is so."""
+        deadline = now_ns() + int(wait_s * 1e9)
+        return self.process.exited(wait_s) and self.process.reap(remaining_s(deadline))
+
+    def end(self) -> End:
+        """Return how the worker ended by itself, as far as that is known."""
+        return self.process.end()
 
     def describe_exit(self) -> str:
         """Describe how the worker ended."""
@@ -210,12 +226,10 @@ class Channel:
         start = self.new_start()
         start.begin()
         while not start.done:
+            if start.cut:
+                raise start.failed(DIED if self.process.exited(TAIL_WAIT_S) else CUT)
             if now_ns() > deadline_ns or not _ready(self._read_poll, self.process.stdout_fd, deadline_ns):
-                raise start.failed(
-                    "died before it answered its init ping"
-                    if self.process.exited()
-                    else "did not answer its init ping in time"
-                )
+                raise start.failed(DIED if self.process.exited() else "did not answer its init ping in time")
             start.advance()
 
     def new_start(self) -> Handshake:
@@ -236,14 +250,14 @@ class Channel:
         while True:
             if now_ns() > deadline_ns or not _ready(self._write_poll, self.request_fd, deadline_ns):
                 if self.process.exited():
-                    raise self.crashed("does not read its requests", sent=sent)
+                    raise self.crashed("does not read its requests", sent=sent, gone=True)
                 raise self.late(sent)
             try:
                 written = os.write(self.request_fd, left)
             except BlockingIOError:
                 written = 0
             except OSError as error:  # EPIPE: the worker has closed its end
-                raise self.crashed("does not read its requests", sent=sent) from error
+                raise self.crashed("does not read its requests", sent=sent, gone=True) from error
             if written:
                 # Some bytes were sent, but a worker never executes an incomplete request.
                 sent = Sent.MAYBE
@@ -324,7 +338,9 @@ class Channel:
 
     def unanswered(self, sent: Sent) -> CallTimeout | WorkerCrashed:
         """Return the error at the deadline: CallTimeout, or WorkerCrashed if the worker has ended."""
-        return self.crashed("died before it answered", sent=sent) if self.process.exited() else self.late(sent)
+        if self.process.exited():
+            return self.crashed("died before it answered", sent=sent, gone=True)
+        return self.late(sent)
 
     def late(self, sent: Sent) -> CallTimeout:
         """Return the error that says that the deadline has passed."""
@@ -339,20 +355,28 @@ class Channel:
         """Wait at most `wait_s` seconds for the end of the worker's stderr. Returns whether it has ended."""
         return self.tail.await_end(wait_s)
 
-    def crashed(self, what: str, *, sent: Sent = Sent.YES, wait_s: float = TAIL_WAIT_S) -> CallTimeout | WorkerCrashed:
+    def crashed(
+        self, what: str, *, sent: Sent = Sent.YES, wait_s: float = TAIL_WAIT_S, gone: bool = False
+    ) -> CallTimeout | WorkerCrashed:
         """Kill the worker and return the error that says what it did; CallTimeout if it was cut off.
 
-        Waits at most `wait_s` seconds for the end of the worker's stderr; its last lines are part of the error.
+        Waits at most `wait_s` seconds for the end of the worker's stderr; its last lines are part of the error. `gone`:
+        the worker seems to have ended by itself; its own end is waited for as long, and is part of the error.
         """
         if self.overdue:
             return self.late(sent)
+        if gone:
+            self.await_end(wait_s)
         self.process.kill()
         self.await_last_words(wait_s)
+        self.process.reap(0.0)
+        ended = self.process.end()
         return WorkerCrashed(
-            f"worker {self.process.worker_id} (pid {self.process.pid}) {what}",
+            ended.after(f"worker {self.process.worker_id} (pid {self.process.pid}) {what}"),
             sent=sent,
             worker_id=self.process.worker_id,
             stderr_tail=self.tail.text(),
+            ended=ended,
         )
 
 
@@ -367,12 +391,17 @@ class Blocking:
             transport.await_answer(deadline_ns)
         gap = transport.take_in()
         if gap:
-            raise transport.crashed(gap, wait_s=TAIL_WAIT_S)
+            raise transport.crashed(gap, wait_s=TAIL_WAIT_S, gone=True)
         return ()
 
     def write(self, transport: Transport, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
         """See poolproof.bridge.wire.exchange.Io."""
         transport.write(left, sent, deadline_ns)
+        return ()
+
+    def await_end(self, transport: Transport) -> Iterable[Any]:
+        """See poolproof.bridge.wire.exchange.Io."""
+        transport.await_end(TAIL_WAIT_S)
         return ()
 
     def await_last_words(self, transport: Transport) -> Iterable[Any]:
@@ -390,7 +419,7 @@ class Handshake:
     Other output than the response is ignored. The caller has one absolute deadline (F4).
     """
 
-    __slots__ = ("_abilities", "_limit_bytes", "_process", "_receiver", "_tail", "done")
+    __slots__ = ("_abilities", "_limit_bytes", "_process", "_receiver", "_tail", "cut", "done")
 
     def __init__(
         self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int, abilities: Abilities | None = None
@@ -401,19 +430,24 @@ class Handshake:
         self._receiver = Receiver(limit_bytes=limit_bytes)
         self._limit_bytes = limit_bytes
         self.done = False
+        self.cut = False
 
     def begin(self) -> None:
-        """Write the ping. Raises StartFailed if the worker is already gone."""
+        """Write the ping. If the worker is already gone, `cut` becomes true."""
         try:
             os.write(self._process.stdin_fd, encode_request(INIT_ID, "ping", {}, limit_bytes=self._limit_bytes))
-        except OSError as error:
-            raise self.failed("died before it answered its init ping") from error
+        except OSError:
+            self.cut = True
 
     def advance(self) -> bool:
-        """Read once, when there is something to read. Returns True once the worker responded. Raises StartFailed."""
+        """Read once, when there is something to read. Returns True once the worker responded. Raises StartFailed.
+
+        At the end of the stream, `cut` becomes true: the caller waits for the end of the worker, and calls `failed`.
+        """
         data = os.read(self._process.stdout_fd, READ_BYTES)
         if not data:
-            raise self.failed("ended its stream")
+            self.cut = True
+            return False
         try:
             self._receiver.feed(data)
         except ProtocolError as error:
@@ -432,12 +466,18 @@ class Handshake:
         return self.done
 
     def failed(self, what: str) -> StartFailed:
-        """Return the error that says why this worker did not start."""
+        """Kill the worker, and return the error that says why it did not start. Never waits.
+
+        What it has written to stderr until now is part of the error.
+        """
         self._process.kill()
+        self._process.reap(0.0)
+        ended = self._process.end()
         return StartFailed(
-            f"worker {self._process.worker_id} (pid {self._process.pid}) {what}",
+            ended.after(f"worker {self._process.worker_id} (pid {self._process.pid}) {what}"),
             worker_id=self._process.worker_id,
-            stderr_tail=self._tail.text(wait_s=TAIL_WAIT_S),
+            stderr_tail=self._tail.text(),
+            ended=ended,
         )
 
 

@@ -22,13 +22,17 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
+from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
 from poolproof.bridge.processes.descriptors import close_all, send
 from poolproof.bridge.processes.process import NO_FORK, WorkerProcess, open_pipe
 
 PID_PATIENCE_S = 1.0
-"""How long a reader of the pid waits for a warm zygote that was asked to fork, in seconds."""
-Collect = Callable[[int], int | None]
+"""How long the pid of a worker that was requested from a warm zygote counts as about to be known, in seconds."""
+Answer = SimpleQueue[int | None]
+Collect = Callable[[int], tuple[Answer, float]]
+"""Asks for a worker's exit status. Returns where the answer comes, and how long it may take, in seconds."""
 
 
 class ForkedWorker(WorkerProcess):
@@ -39,12 +43,14 @@ class ForkedWorker(WorkerProcess):
     """
 
     __slots__ = (
+        "_answer",
         "_child_ends",
         "_collector",
         "_forked_pid",
         "_kept_read",
         "_leader_fd",
         "_ordered",
+        "_patience_ns",
         "_stderr_end",
         "_told",
         "_wakes",
@@ -88,6 +94,8 @@ class ForkedWorker(WorkerProcess):
     ) -> None:
         self._forked_pid = 0
         self._ordered = False
+        self._answer: Answer | None = None
+        self._patience_ns = 0
         self._told = threading.Event()
         self._child_ends = child_ends
         self._stderr_end = stderr_end  # kept until the fork, to write why there is none
@@ -108,8 +116,7 @@ class ForkedWorker(WorkerProcess):
 
     @property
     def pid(self) -> int:
-        """The worker's pid, or 0 as long as it is not forked. Waits briefly if the fork is imminent."""
-        self._await_fork()
+        """The worker's pid, or 0 as long as it is not known."""
         return self._forked_pid
 
     @pid.setter
@@ -125,6 +132,7 @@ class ForkedWorker(WorkerProcess):
                 return False
             stdin_read, stdout_write, lifeline_read = self._child_ends
             ends = (stdin_read, stdout_write, self._stderr_end, lifeline_read)
+            self._patience_ns = deadline_ns(PID_PATIENCE_S)
             self._ordered = True  # set before sending: the worker may respond before this thread continues
             try:
                 send(connection, data, ends, flags=socket.MSG_DONTWAIT)
@@ -182,15 +190,10 @@ class ForkedWorker(WorkerProcess):
 
     # The differences from a worker that is this process's own child.
 
-    def kill(self) -> None:
-        """Send SIGKILL to the worker's process group now; a worker that is not forked yet never will be."""
-        self._await_fork()  # the worker may respond before the zygote's report was read
-        super().kill()
-
-    def _await_fork(self) -> None:
-        if self._ordered and not self._told.is_set():
-            self._told.wait(PID_PATIENCE_S)
-            self._ordered = False  # do not wait again for such a slow zygote
+    @property
+    def forking(self) -> bool:
+        """Whether the zygote was asked for this worker at most `PID_PATIENCE_S` ago and has not reported its pid."""
+        return self._ordered and not self._told.is_set() and now_ns() < self._patience_ns
 
     def _kill_group(self) -> None:
         self._give_up("the worker was ended before its zygote had forked it")
@@ -208,15 +211,24 @@ class ForkedWorker(WorkerProcess):
         """Record that the zygote has died: from now on the pid is the worker's only as long as it lives."""
         self._collector = None
 
-    def _collect(self) -> int | None:
-        if self._collector is not None:
-            return self._collector(self.worker_id)
-        if self._forked_pid:
-            # If this program adopts orphans (as the first process of a container or a subreaper), it is now the parent.
-            with contextlib.suppress(ChildProcessError):
-                pid, status = os.waitpid(self._forked_pid, os.WNOHANG)
-                return os.waitstatus_to_exitcode(status) if pid else None
-        return None
+    def _collect(self, wait_s: float) -> bool:
+        # Asks the zygote once, and looks for its answer then and at each later call.
+        if self._answer is None:
+            collector, self._collector = self._collector, None
+            self._answer, patience_s = (SimpleQueue(), 0.0) if collector is None else collector(self.worker_id)
+            self._patience_ns = deadline_ns(patience_s)
+            if collector is None and self._forked_pid:
+                # If this program adopts orphans (as the first process of a container or a subreaper), it is now the
+                # parent.
+                with contextlib.suppress(ChildProcessError):
+                    pid, status = os.waitpid(self._forked_pid, os.WNOHANG)
+                    self.exit_status = os.waitstatus_to_exitcode(status) if pid else None
+        wait_s = min(wait_s, remaining_s(self._patience_ns))
+        try:
+            self.exit_status = self._answer.get(timeout=wait_s) if wait_s > 0 else self._answer.get_nowait()
+        except Empty:
+            return now_ns() >= self._patience_ns
+        return True
 
     def _release(self) -> None:
         self._wakes.close()

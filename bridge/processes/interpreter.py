@@ -1,15 +1,19 @@
-"""The environment of a child process, so that it finds this package and the application's modules.
+"""The command and the environment of a child process, so that it finds this package and the application's modules.
 
 A child runs with `-P` (`bridge.config.module_command`): the current folder, where a file may have the name of any
 module, is not on its path while it imports the product. Then the child calls `adopt` to take over its parent's path, so
-that it finds an application's modules exactly where its parent does.
+that it finds an application's modules exactly where its parent does. It has its parent's flags, as the children of
+multiprocessing have: what a parent ignores (`-I`, `-E`, `-s`, `-S`), its child ignores too.
+
+The environment, the path and the flags are those of the moment when the child is started.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PATH_VARIABLE = "POOLPROOF_PATH"
@@ -22,15 +26,43 @@ _HOME = str(Path(__file__).parents[3])
 """The folder that contains the package."""
 
 
+_ISOLATED = str(Path(__file__).with_name("isolated.py"))
+
+
+def with_flags(command: Sequence[str]) -> tuple[str, ...]:
+    """Return a command of `module_command` with this interpreter's flags (-O, -I, -W, -X ...); any other unchanged."""
+    if tuple(command[:3]) != (sys.executable, "-P", "-m") or not command[3].startswith("poolproof."):
+        return tuple(command)
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # multiprocessing uses it too
+    alone = sys.flags.ignore_environment or sys.flags.no_site
+    return (sys.executable, *flags, "-P", *((_ISOLATED,) if alone else ("-m",)), *command[3:])
+
+
+def variables() -> dict[str, str]:
+    """Return a copy of os.environ, also while another thread changes it."""
+    while True:
+        try:
+            return dict(os.environ)
+        except (KeyError, RuntimeError):  # a variable was removed or added meanwhile
+            continue
+
+
 def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the variables that a child needs, beside `given` (default: os.environ), to find package and modules."""
     given = os.environ if given is None else given
-    path = [os.path.abspath(entry) for entry in sys.path]  # the empty string means the current folder
+    path = [_absolute(entry) for entry in sys.path]
     told = {PATH_VARIABLE: os.pathsep.join(path)}
     mine = given.get("PYTHONPATH", "")
     if _HOME in path[: first_of_library(path)] and _HOME not in mine.split(os.pathsep):
         told["PYTHONPATH"] = os.pathsep.join([_HOME, mine] if mine else [_HOME])  # the package is not installed
     return told
+
+
+def _absolute(entry: str) -> str:
+    try:
+        return os.path.abspath(entry)  # the empty string means the current folder
+    except FileNotFoundError:  # the current folder was removed, so nothing is found in it
+        return os.path.join(os.devnull, entry)
 
 
 def adopt() -> None:

@@ -5,7 +5,8 @@ Independent of requests, queues and leases. Linux only: needs pidfd, and a pipe 
 The lifeline. The worker inherits the read end of a pipe that only its parent can write to. The kernel is told to send
 SIGKILL to the worker's process group when the state of this pipe changes. So any end of the parent, including SIGKILL,
 also ends the worker and its children, in any language and however busy they are. A process that leaves the group
-(setsid) or closes the pipe escapes.
+(setsid) or closes the pipe escapes that. So the pool, as long as it lives, also looks for the processes below a worker
+before it ends the worker, and ends those that have left the group.
 """
 
 from __future__ import annotations
@@ -13,17 +14,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import resource
 import select
 import signal
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from poolproof.bridge.errors import StartFailed
+from poolproof.bridge.errors import UNKNOWN_END, End, StartFailed
+from poolproof.bridge.machine.cgroups import oom_kills
+from poolproof.bridge.machine.tree import descendants
+from poolproof.bridge.processes.procfs import kill_groups, start_ticks
 
 LIFELINE_FD = 9
 STDOUT_FD = 7
 """Where a worker that shares this process's stdout finds it."""
 _FIRST_FREE_FD = 10
+LONGEST_REAP_S = 1.0
 _LIVING: set[WorkerProcess] = set()
 NO_FORK = threading.RLock()
 """Held while descriptors are open that `_LIVING` does not list yet. A fork waits for it, so its child can close all."""
@@ -41,7 +47,10 @@ class WorkerProcess:
         "_closed",
         "_lifeline_fd",
         "_lock",
+        "_oom_kills",
+        "_strays",
         "exit_status",
+        "killed",
         "pid",
         "pidfd",
         "reaped",
@@ -69,7 +78,11 @@ class WorkerProcess:
         self.stderr_fd = stderr_fd
         self.pidfd = os.pidfd_open(pid) if pidfd is None else pidfd
         self.reaped = False
+        self.killed = False
+        """Whether this process was alive when its pool killed it."""
         self.exit_status: int | None = None
+        self._oom_kills = oom_kills()
+        self._strays: dict[int, int] = {}
         self._lifeline_fd = lifeline_fd
         self._lock = threading.Lock()
         self._closed = False
@@ -84,13 +97,15 @@ class WorkerProcess:
         *,
         also: Mapping[int, int] | None = None,
         cpus: Collection[int] = (),
+        memory_bytes: int | None = None,
         share_stdout: bool = False,
     ) -> WorkerProcess:
         """Start `command`, in which `{worker_id}` is replaced. Raises StartFailed if it cannot be executed.
 
         `also` maps descriptor numbers below 10 in the child to descriptors of this process from 10 on. `cpus` are the
-        processors that the worker and its children may run on; if empty, those of this thread. With `share_stdout`,
-        STDOUT_FD of the child is this process's stdout, if it is open.
+        processors that the worker and its children may run on; if empty, those of this thread. `memory_bytes` limits
+        the private memory of each of them. With `share_stdout`, STDOUT_FD of the child is this process's stdout, if it
+        is open.
         """
         words = [word.replace("{worker_id}", str(worker_id)) for word in command]
         with NO_FORK:
@@ -99,16 +114,21 @@ class WorkerProcess:
                 with contextlib.suppress(OSError):
                     shared = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
             try:
-                return cls._spawn(
-                    worker_id, words, env, {**(also or {}), **({STDOUT_FD: shared} if shared >= 0 else {})}, cpus
-                )
+                more = {STDOUT_FD: shared} if shared >= 0 else {}
+                return cls._spawn(worker_id, words, env, {**(also or {}), **more}, cpus, memory_bytes)
             finally:
                 if shared >= 0:
                     os.close(shared)
 
     @classmethod
     def _spawn(
-        cls, worker_id: int, words: list[str], env: Mapping[str, str], also: Mapping[int, int], cpus: Collection[int]
+        cls,
+        worker_id: int,
+        words: list[str],
+        env: Mapping[str, str],
+        also: Mapping[int, int],
+        cpus: Collection[int],
+        memory_bytes: int | None,
     ) -> WorkerProcess:
         pipes: list[int] = []
         pid = 0
@@ -135,6 +155,7 @@ class WorkerProcess:
             tie(lifeline_read, pid)
             if cpus:
                 os.sched_setaffinity(pid, cpus)  # the pid is valid until the process is reaped
+            limit_memory(pid, memory_bytes)
             os.set_blocking(stdin_write, False)
             process = cls(
                 worker_id,
@@ -163,8 +184,16 @@ class WorkerProcess:
         """Send SIGKILL to the worker's process group now. No effect once the worker is reaped."""
         with self._lock:
             if not self.reaped:
+                self.killed = self.killed or not self.exited()
+                self._look_for_strays()
                 self._kill_group()
                 self._signal_leader(signal.SIGKILL)
+                self._kill_strays()
+
+    @property
+    def forking(self) -> bool:
+        """Whether another process was asked a moment ago to fork this one, so its pid is about to be known."""
+        return False
 
     def signal(self, signum: int) -> None:
         """Send a signal to the worker itself, and SIGKILL as `kill` does. No effect once the worker is reaped."""
@@ -179,6 +208,7 @@ class WorkerProcess:
         """Close the worker's stdin, which asks the worker to exit. Call it only while no thread writes."""
         with self._lock:
             if self.stdin_fd >= 0:
+                self._look_for_strays()
                 os.close(self.stdin_fd)
                 self.stdin_fd = -1
 
@@ -190,8 +220,11 @@ class WorkerProcess:
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(timeout_s * 1000))
 
-    def reap(self) -> bool:
-        """Collect the exit status if the process has ended, and kill the rest of its group. True once reaped."""
+    def reap(self, wait_s: float = LONGEST_REAP_S) -> bool:
+        """Collect the exit status if the process has ended, and kill the rest of its group. True once reaped.
+
+        Waits at most `wait_s` seconds, where another process has to tell the status.
+        """
         with self._lock:
             if self.reaped:
                 return True
@@ -199,10 +232,20 @@ class WorkerProcess:
                 return False
             # The dead leader still holds its pid, so this signal can only reach the worker's own children.
             self._kill_group()
-            self.exit_status = self._collect()
+            self._kill_strays()
+            if not self._collect(wait_s):
+                return False
             self.reaped = True
             _LIVING.discard(self)
             return True
+
+    def reap_adopted(self) -> bool:
+        """Reap what this program has adopted of the ended worker's processes. Returns whether none is left.
+
+        A program adopts orphans as the first process of a container (PID 1), or as a subreaper (prctl(2)).
+        """
+        left = reap_adopted(self._strays.items())
+        return not left and not (self.pid and _is_left(-self.pid))
 
     def close(self) -> None:
         """Close the parent's ends. Idempotent; the process must be reaped or abandoned."""
@@ -211,6 +254,17 @@ class WorkerProcess:
                 return
             self._closed = True
             self._release()
+
+    def end(self) -> End:
+        """Return how the process ended by itself; unknown if it is not reaped, or if its pool has killed it."""
+        status = self.exit_status
+        if not self.reaped or status is None or self.killed:
+            return UNKNOWN_END
+        if status >= 0:
+            return End(self.describe_exit(), exit_status=status)
+        starved = -status == signal.SIGKILL and oom_kills() > self._oom_kills
+        told = "was killed by the kernel's out-of-memory killer (SIGKILL)" if starved else self.describe_exit()
+        return End(told, signal=-status, out_of_memory=starved)
 
     def describe_exit(self) -> str:
         """Describe how the process ended."""
@@ -230,6 +284,17 @@ class WorkerProcess:
             self._release()
         self.reaped = True
 
+    def _look_for_strays(self) -> None:
+        # The living processes below the worker that are not in its group. Later their parent may be unknown.
+        pid = self.pid
+        for child, ticks in descendants(pid) if pid else ():
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpgid(child) != pid:
+                    self._strays[child] = ticks
+
+    def _kill_strays(self) -> None:
+        kill_groups(self._strays.items(), timeout_s=0.0)
+
     # The methods that depend on how a worker was started; called with the lock held, or in a forked child.
 
     def _kill_group(self) -> None:
@@ -240,18 +305,39 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # the worker may have left its group
             signal.pidfd_send_signal(self.pidfd, signum)
 
-    def _collect(self) -> int | None:
-        try:
+    def _collect(self, wait_s: float) -> bool:
+        with contextlib.suppress(ChildProcessError):  # other code in this program waits for any child
             _, status = os.waitpid(self.pid, 0)
-        except ChildProcessError:  # other code in this program waits for any child
-            return None
-        return os.waitstatus_to_exitcode(status)
+            self.exit_status = os.waitstatus_to_exitcode(status)
+        return True
 
     def _release(self) -> None:
         for fd in (self.stdin_fd, self.stdout_fd, self.pidfd, self._lifeline_fd):
             if fd >= 0:
                 os.close(fd)
         self.stdin_fd = -1
+
+
+def reap_adopted(processes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Reap those of these (pid, start) that have ended and are this program's children. Returns its living children."""
+    return [(pid, ticks) for pid, ticks in processes if start_ticks(pid, zombie=True) == ticks and _is_left(pid)]
+
+
+def _is_left(who: int) -> bool:
+    # Reaps the ended children of this process among `who`, a pid or the negative of a group. Returns whether one lives.
+    try:
+        while os.waitpid(who, os.WNOHANG) != (0, 0):
+            if who > 0:
+                return False
+    except ChildProcessError:  # somebody else's children
+        return False
+    return True
+
+
+def limit_memory(pid: int, most_bytes: int | None) -> None:
+    """Limit the private memory of this process, and of those that it starts from now on."""
+    if most_bytes is not None:
+        resource.prlimit(pid, resource.RLIMIT_DATA, (most_bytes, most_bytes))
 
 
 def kill_living() -> None:

@@ -11,18 +11,29 @@ import itertools
 import logging
 import os
 import secrets
+import sys
 import threading
 import weakref
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
-from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
+from poolproof.bridge.clock import CLOCK, deadline_ns, now_ns
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, THREAD_VARIABLES, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
+from poolproof.bridge.machine.patched import require_real_threads
+from poolproof.bridge.machine.tree import POOL_VARIABLE, mark_of, started_in
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, environment
+from poolproof.bridge.processes.interpreter import (
+    OUTPUT_VARIABLE,
+    TERM_VARIABLE,
+    environment,
+    variables,
+    with_flags,
+)
 from poolproof.bridge.processes.output import Output
-from poolproof.bridge.processes.process import STDOUT_FD, WorkerProcess, kill_living
+from poolproof.bridge.processes.process import STDOUT_FD, WorkerProcess, kill_living, limit_memory, reap_adopted
+from poolproof.bridge.processes.procfs import kill_groups
 from poolproof.bridge.processes.rundir import RunDir
 from poolproof.bridge.processes.stderr import StderrDrain, StderrLogs, StderrTail
 from poolproof.bridge.processes.zygote import Zygote, abandon_all
@@ -31,6 +42,8 @@ from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
 from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE
 from poolproof.bridge.wire.transport import Abilities, Transport
 
+END_STRAYS_S = 1.0
+LOOK_S = 0.002
 logger = logging.getLogger(__name__)
 _counter = itertools.count(1)
 _CREWS: weakref.WeakSet[ProcessManager] = weakref.WeakSet()
@@ -45,64 +58,63 @@ class ProcessManager:
     """Owns the pool's name, its run directory, the drain of its workers' stderr, and its zygote if it has one.
 
     A pool that was given no name also works where no run directory can be made: then `poolproof ps` does not list it,
-    and there are no logs and reply pipes. Raises PoolNameConflict if a living pool has the name. Worker ids are never
-    reused.
+    and there are no logs and reply pipes. Raises PoolNameConflict if a living pool has the name, and ConfigError if
+    this program cannot start the default worker or has no real threads. Worker ids are never reused.
     """
 
     def __init__(self, config: PoolConfig, *, version: str) -> None:
+        require_real_threads()
         self.name = config.name or unique_name(version)
         self._config = config
         self._owner_pid = os.getpid()
         self.in_child = False
         self._disbanded = False
         self._ids = itertools.count(1)
-        env = os.environ | config.env
-        self._env = env | environment(env) | {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes)}
+        self._own_env = {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes), POOL_VARIABLE: mark_of(self.name)}
+        self._ended: list[WorkerProcess] = []
         self._command = config.command_words()
+        if self._command == DEFAULT_WORKER_COMMAND:
+            _require_interpreter()
         self._log_dir = _usable(config.log_dir)
         self._cpus = _usable_cpus(config.worker_cpus)
         self._forwards = config.worker_output == "forward" and self._command == DEFAULT_WORKER_COMMAND
-        self._env.pop(OUTPUT_VARIABLE, None)
-        self._env.pop(TERM_VARIABLE, None)
         if config.term_grace_s is not None:
-            self._env[TERM_VARIABLE] = "raise"
+            self._own_env[TERM_VARIABLE] = "raise"
         if config.worker_output in ("forward", "log"):
-            self._env[OUTPUT_VARIABLE] = str(STDOUT_FD) if self._forwards else "log"
+            self._own_env[OUTPUT_VARIABLE] = str(STDOUT_FD) if self._forwards else "log"
         self._run_dir = self._claim(version)
         self.reply_dir = ""
         """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if there can be none."""
-        self._env.pop(REPLY_DIR_VARIABLE, None)  # of a pool in whose worker this pool is
         self.abilities = Abilities()
         if self._command == DEFAULT_WORKER_COMMAND:
             most = config.workers + config.overflow
             self.abilities = Abilities(takes_buffers=True, most_kept_bytes=config.shared_memory_bytes // most)
         self._output: Output | None = None
-        try:
-            if self._run_dir is not None and self._command == DEFAULT_WORKER_COMMAND:
-                self.reply_dir = self._env[REPLY_DIR_VARIABLE] = str(self._run_dir.make_reply_dir())
+        self._logs = None
+        self.zygote: Zygote | None = None
+        with contextlib.ExitStack() as opened:
+            if self._run_dir is not None:
+                opened.callback(self._run_dir.release)
+                if self._command == DEFAULT_WORKER_COMMAND:
+                    self.reply_dir = self._own_env[REPLY_DIR_VARIABLE] = str(self._run_dir.make_reply_dir())
+                if self._log_dir is None:
+                    self._logs = StderrLogs(self._run_dir.fd)
             if config.worker_output in ("forward", "log"):
                 self._output = Output(self.name, log=config.worker_output == "log")
+                opened.callback(self._output.close)
             self._drain = StderrDrain(self.name)
-        except BaseException:
-            if self._output is not None:
-                self._output.close()
-            if self._run_dir is not None:
-                self._run_dir.release()
-            raise
-        self._logs = None
-        if self._log_dir is None and self._run_dir is not None:
-            self._logs = StderrLogs(self._run_dir.fd)
-        self.zygote: Zygote | None = None
-        if config.uses_zygote:  # started early, so that it is warm when the first worker is needed
-            self.zygote = Zygote(
-                self.name,
-                self._env,
-                tuple(config.preload),
-                cpus=self._cpus,
-                share_stdout=self._forwards,
-                watch_stderr=lambda fd: self._watch_stderr(fd, "zygote"),
-                on_fork=self._add_worker,
-            )
+            opened.callback(self._drain.close)
+            if config.uses_zygote:  # started early, so that it is warm when the first worker is needed
+                self.zygote = Zygote(
+                    self.name,
+                    self._environment(),
+                    tuple(config.preload),
+                    cpus=self._cpus,
+                    share_stdout=self._forwards,
+                    watch_stderr=lambda fd: self._watch_stderr(fd, "zygote"),
+                    on_fork=self._on_fork,
+                )
+            opened.pop_all()
         _CREWS.add(self)
 
     def _claim(self, version: str) -> RunDir | None:
@@ -132,14 +144,33 @@ class ProcessManager:
         """
         process: WorkerProcess
         if self.zygote is not None:
-            process = self.zygote.spawn(worker_id)
+            process = self.zygote.spawn(worker_id, self._environment())
         else:
             process = WorkerProcess.spawn(
-                worker_id, self._command, self._env, cpus=self._cpus, share_stdout=self._forwards
+                worker_id,
+                with_flags(self._command),
+                self._environment(),
+                cpus=self._cpus,
+                memory_bytes=self._config.hard_memory_bytes,
+                share_stdout=self._forwards,
             )
             self._add_worker(process.pid)
         tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
         return Channel(process, tail, limit_bytes=self._config.max_frame_bytes, abilities=self.abilities)
+
+    def _on_fork(self, pid: int) -> None:
+        self._add_worker(pid)
+        with contextlib.suppress(ProcessLookupError):
+            limit_memory(pid, self._config.hard_memory_bytes)
+
+    def _environment(self) -> dict[str, str]:
+        # Read for each start, so that a worker has the variables and the path that its pool's process has then.
+        count = self._config.threads_per_worker
+        threads = {} if count is None else dict.fromkeys(THREAD_VARIABLES, str(count))
+        env = threads | variables() | self._config.env
+        for name in (OUTPUT_VARIABLE, TERM_VARIABLE, REPLY_DIR_VARIABLE):
+            env.pop(name, None)  # of a pool in whose worker this pool is
+        return env | environment(env) | self._own_env
 
     def _watch_stderr(self, fd: int, name: str) -> StderrTail:
         log_path = None
@@ -160,12 +191,38 @@ class ProcessManager:
         if transport.pid and self._run_dir is not None:  # without a pid it was never forked
             self._run_dir.remove_worker(transport.pid)
         transport.close()
+        if isinstance(transport, Channel):
+            self._ended.append(transport.process)
+
+    def tidy(self, wait_s: float = 0.0) -> None:
+        """Reap what this program has adopted from workers that have ended; waits at most `wait_s` seconds for that."""
+        deadline = deadline_ns(wait_s)
+        while self._ended:
+            self._ended = [process for process in self._ended if not process.reap_adopted()]
+            if not self._ended or now_ns() >= deadline:
+                return
+            CLOCK.sleep(LOOK_S)
+
+    def _end_strays(self) -> None:
+        # What a worker has started in a session of its own, if the worker has crashed or has left it behind.
+        strays = started_in(self._own_env[POOL_VARIABLE])
+        kill_groups(strays, timeout_s=END_STRAYS_S)
+        reap_adopted(strays)
+        self.tidy(END_STRAYS_S)
+        if left := started_in(self._own_env[POOL_VARIABLE]):
+            pids = ", ".join(str(pid) for pid, _ in left)
+            logger.warning("pool %r: it cannot end what its workers have started: processes %s", self.name, pids)
 
     def disband(self) -> None:
-        """Release the pool's name, after all workers are reaped. Idempotent."""
-        self._disbanded = True
-        if self.zygote is not None:
-            self.zygote.close()
+        """Release the pool's name, after all workers are reaped. Idempotent.
+
+        What workers have started is ended too, in whatever session it runs; what cannot be ended is logged.
+        """
+        if not self._disbanded:
+            self._disbanded = True
+            if self.zygote is not None:
+                self.zygote.close()
+            self._end_strays()
         self._drain.close()
         if self._output is not None:
             self._output.close()
@@ -182,6 +239,7 @@ class ProcessManager:
         # directory.
         if not self._disbanded and os.getpid() == self._owner_pid:
             kill_living()
+            kill_groups(started_in(self._own_env[POOL_VARIABLE]), timeout_s=0.0)
             if self._run_dir is not None:
                 self._run_dir.remove()
 
@@ -191,6 +249,16 @@ class ProcessManager:
         if not self._disbanded:
             self._disbanded = True  # a fork of this fork has nothing left to close
             self._drain.close_in_child()
+
+
+def _require_interpreter() -> None:
+    # A frozen application would start itself again for each worker.
+    if getattr(sys, "frozen", False) or not sys.executable:
+        what = "this application is frozen" if sys.executable else "this program has no Python interpreter"
+        raise ConfigError(
+            f"worker_command {' '.join(DEFAULT_WORKER_COMMAND)!r}: {what}, so {sys.executable!r} cannot run the "
+            "default worker; set worker_command to a command that runs `python -P -m poolproof.bridge.worker.program`"
+        )
 
 
 def _usable(log_dir: str | None) -> Path | None:

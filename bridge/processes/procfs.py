@@ -13,8 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def start_ticks(pid: int) -> int | None:
+def start_ticks(pid: int, *, zombie: bool = False) -> int | None:
     """Return when the process started, in clock ticks since boot; None if there is no such living process.
+
+    With `zombie`, a process that has ended and was not reaped counts too.
 
     Source: proc(5), fields 3 (state) and 22 (starttime) of /proc/PID/stat.
     """
@@ -24,7 +26,7 @@ def start_ticks(pid: int) -> int | None:
         return None
     # The second field is the program's name in brackets, which may itself contain blanks and brackets.
     fields = stat[stat.rindex(b")") + 2 :].split()
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+    return None if fields[0] in (b"Z", b"X") and not zombie else int(fields[19])
 
 
 def pid_space() -> str:

@@ -37,6 +37,7 @@ from pathlib import Path
 import msgspec
 
 from poolproof.bridge.errors import ConfigError, PoolNameConflict
+from poolproof.bridge.machine.tree import mark_of, started_in
 from poolproof.bridge.processes.file_lock import lock_file, unlock_file
 from poolproof.bridge.processes.process import NO_FORK
 from poolproof.bridge.processes.procfs import is_alive, kill_groups, pid_space, start_ticks
@@ -97,6 +98,7 @@ class RunDir:
         self._lock = threading.Lock()
         self._workers: dict[int, int] = {}
         self._lines = 0
+        self._reply_dir = ""
         self._released = False
         _OWNED.add(self)
 
@@ -115,12 +117,14 @@ class RunDir:
                         try:
                             owned = cls(path, fd, version=version)
                         except BaseException:
-                            shutil.rmtree(path, ignore_errors=True)
+                            _remove(path)
                             raise
                         held.remove(fd)
                         return owned
                     doomed.append((_set_aside(path), fd))
         except OSError as error:
+            with contextlib.suppress(OSError):
+                path.rmdir()  # only if it is empty, so no pool has it
             raise ConfigError(f"cannot use {path} as a run directory: {error.strerror}") from error
         finally:
             for old, old_fd in doomed:
@@ -135,6 +139,7 @@ class RunDir:
             os.mkdir(name, 0o700, dir_fd=self.fd)
         except OSError as error:
             raise ConfigError(f"cannot use {self.path} as a run directory: {error.strerror}") from error
+        self._reply_dir = name
         return self.path / name
 
     def add_worker(self, pid: int) -> None:
@@ -184,7 +189,7 @@ class RunDir:
         """Remove the directory, unless another one is under its name now; the descriptors stay open."""
         with contextlib.suppress(OSError):
             if _is_at(self.path, self.fd):
-                shutil.rmtree(_set_aside(self.path), ignore_errors=True)
+                _remove(_set_aside(self.path), self._reply_dir)
 
     def _close(self) -> None:
         self._released = True
@@ -291,9 +296,25 @@ def _pool_name(folder: str) -> str:
 
 
 def _clear(path: Path, fd: int) -> tuple[int, ...]:
-    killed = kill_groups(_living_workers(fd), timeout_s=REAP_TIMEOUT_S)
-    shutil.rmtree(path, ignore_errors=True)
+    found = set(_living_workers(fd))
+    manifest = _read_manifest(fd)
+    if manifest is not None:  # and what workers have started in sessions of their own
+        found |= {*started_in(mark_of(manifest.name, (manifest.pid_space, manifest.pid, manifest.start_ticks)))}
+    killed = kill_groups(found, timeout_s=REAP_TIMEOUT_S)
+    _remove(path)
     return killed
+
+
+def _remove(path: Path, reply_dir: str = "") -> None:
+    # Also where no descriptor is left, which listing a directory would need.
+    with contextlib.suppress(OSError):
+        if reply_dir:
+            (path / reply_dir).rmdir()
+        for name in ("workers", "manifest.json", ".manifest"):
+            (path / name).unlink(missing_ok=True)
+        path.rmdir()
+        return
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _read_record(folder: str, fd: int, *, dead: bool) -> PoolRecord:

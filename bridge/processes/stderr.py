@@ -164,14 +164,17 @@ class StderrDrain:
     """
 
     def __init__(self, name: str) -> None:
-        self._epoll = select.epoll()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._epoll.register(self._wake, select.EPOLLIN)
         self._lock = threading.Lock()
         self._tails: dict[int, StderrTail] = {}
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f"{name}-stderr", daemon=True)
-        self._thread.start()
+        with contextlib.ExitStack() as opened:
+            self._epoll = opened.enter_context(select.epoll())
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            opened.callback(os.close, self._wake)
+            self._epoll.register(self._wake, select.EPOLLIN)
+            self._thread.start()
+            opened.pop_all()
 
     def watch(self, fd: int, tail: StderrTail) -> None:
         """Take over `fd`, a pipe's read end, and read it until its end."""

@@ -23,12 +23,14 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
+from poolproof.bridge.clock import deadline_ns, now_ns
 from poolproof.bridge.config import module_command
 from poolproof.bridge.errors import StartFailed
 from poolproof.bridge.processes.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
-from poolproof.bridge.processes.forked import ForkedWorker
+from poolproof.bridge.processes.forked import Answer, ForkedWorker
+from poolproof.bridge.processes.interpreter import with_flags
 from poolproof.bridge.processes.process import NO_FORK, WorkerProcess
 from poolproof.bridge.processes.stderr import StderrTail
 from poolproof.bridge.safe_text import one_line
@@ -72,13 +74,12 @@ class Zygote:
         self._orders: deque[tuple[ForkedWorker, bytes]] = deque()
         self._sent: dict[int, ForkedWorker] = {}
         self._forked: dict[int, ForkedWorker] = {}
-        self._collecting: dict[int, SimpleQueue[int | None]] = {}
+        self._collecting: dict[int, tuple[Answer, int]] = {}
         self._connection: socket.socket | None = None
         self._process: WorkerProcess | None = None
         self._running = False
         self._ready = False
         self._served = False
-        self._prompt = True
         self._closing = False
         self._wanted = threading.Event()
         self._wanted.set()
@@ -155,19 +156,15 @@ class Zygote:
 
     # Called for a ForkedWorker, in its caller's thread.
 
-    def _collect(self, worker_id: int) -> int | None:
-        answer: SimpleQueue[int | None] = SimpleQueue()
+    def _collect(self, worker_id: int) -> tuple[Answer, float]:
+        answer: Answer = SimpleQueue()
         with self._lock:
             if self._connection is None or self._forked.pop(worker_id, None) is None:
-                return None
-            self._collecting[worker_id] = answer
+                return answer, 0.0
+            late = any(now_ns() > due for _, due in self._collecting.values())  # the zygote is slow or stopped
+            self._collecting[worker_id] = answer, deadline_ns(REAP_PATIENCE_S)
             self._tell("reap", worker_id)
-            patience_s = REAP_PATIENCE_S if self._prompt else 0.0
-        try:
-            return answer.get(timeout=patience_s)
-        except Empty:
-            self._prompt = False  # until it replies again
-            return None
+        return answer, 0.0 if late else REAP_PATIENCE_S
 
     def _tell(self, *message: object) -> None:
         assert self._connection is not None
@@ -202,11 +199,15 @@ class Zygote:
             try:
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 with theirs:
-                    high = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, SOCKET_FD + 2)
+                    try:
+                        high = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, SOCKET_FD + 2)
+                    except OSError:
+                        ours.close()
+                        raise
             except OSError as error:
                 raise StartFailed(f"the zygote cannot be started: {error.strerror}") from error
             try:
-                words = (*COMMAND, *self._preload)
+                words = (*with_flags(COMMAND), *self._preload)
                 process = WorkerProcess.spawn(
                     0, words, self._env, also={SOCKET_FD: high}, cpus=self._cpus, share_stdout=self._share_stdout
                 )
@@ -217,7 +218,7 @@ class Zygote:
                 os.close(high)
             process.end_input()
             with self._lock:
-                self._process, self._connection, self._prompt = process, ours, True
+                self._process, self._connection = process, ours
                 if self._closing:
                     ours.shutdown(socket.SHUT_RDWR)
         return ours, process, self._watch_stderr(process.stderr_fd)
@@ -252,9 +253,8 @@ class Zygote:
             case ("refused", int(worker_id), str(why)):
                 self._answered(worker_id).fail(f"the zygote cannot fork: {why}")
             case ("reaped", int(worker_id), int(status)):
-                self._prompt = True
                 with self._lock:
-                    answer = self._collecting.pop(worker_id)
+                    answer, _ = self._collecting.pop(worker_id)
                 answer.put(status)
         close_all(fds)
         with self._lock:
@@ -309,7 +309,7 @@ class Zygote:
                 lost += [worker for worker, _ in self._orders]
                 self._orders.clear()
             orphans = list(self._forked.values())
-            answers = list(self._collecting.values())
+            answers = [answer for answer, _ in self._collecting.values()]
             self._sent.clear()
             self._forked.clear()
             self._collecting.clear()

@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from poolproof.bridge.processes.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
-from poolproof.bridge.processes.interpreter import adopt
+from poolproof.bridge.processes.interpreter import PATH_VARIABLE, adopt
 from poolproof.bridge.processes.process import LIFELINE_FD, tie
 from poolproof.bridge.wire.messages import decode_request, encode_success
 from poolproof.bridge.worker import program as worker
@@ -239,6 +239,8 @@ class Zygote:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+        if PATH_VARIABLE in changes:
+            adopt()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if "numpy.random" in sys.modules:
             sys.modules["numpy.random"].seed()  # otherwise every worker draws the same numbers; `random` reseeds itself

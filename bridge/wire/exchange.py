@@ -48,6 +48,10 @@ class Io(Protocol):
         """Write all bytes of `left`; `sent` says what was sent before. Raises CallTimeout or WorkerCrashed."""
         ...
 
+    def await_end(self, transport: Transport) -> Iterable[Any]:
+        """Wait briefly until a worker that seems to be gone has ended and is reaped."""
+        ...
+
     def await_last_words(self, transport: Transport) -> Iterable[Any]:
         """Wait briefly until the stderr of a killed worker has ended."""
         ...
@@ -185,9 +189,14 @@ def exchange_all(
         on_answer(number, response)
 
 
-def crashed(io: Io, transport: Transport, what: str, sent: Sent = Sent.YES) -> Steps[PoolError]:
-    """Kill the worker and return the error that says what it did; CallTimeout if it was cut off at the deadline."""
+def crashed(io: Io, transport: Transport, what: str, sent: Sent = Sent.YES, *, gone: bool = False) -> Steps[PoolError]:
+    """Kill the worker and return the error that says what it did; CallTimeout if it was cut off at the deadline.
+
+    `gone`: the worker seems to have ended by itself; then its own end is waited for first, so that the error tells it.
+    """
     if not transport.overdue:
+        if gone:
+            yield from io.await_end(transport)
         transport.kill()
         yield from io.await_last_words(transport)
     return transport.crashed(what, sent=sent, wait_s=0.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from poolproof.bridge.errors import PoolError, Sent, StartFailed
+from poolproof.bridge.errors import End, PoolError, Sent, StartFailed
 from poolproof.bridge.wire.messages import Memory
 from poolproof.bridge.wire.receiver import Receiver
 
@@ -26,12 +26,16 @@ class Abilities:
 
 
 class Start(Protocol):
-    """The init ping of one starting worker, in steps that never block."""
+    """The init ping of one starting worker, in steps that never block.
+
+    `done`: the worker has responded. `cut`: its stream has ended; it is probably about to exit.
+    """
 
     done: bool
+    cut: bool
 
     def begin(self) -> None:
-        """Send the init ping. Raises StartFailed."""
+        """Send the init ping. If the worker is gone, `cut` becomes true, or StartFailed is raised."""
         ...
 
     def advance(self) -> bool:
@@ -39,7 +43,7 @@ class Start(Protocol):
         ...
 
     def failed(self, what: str) -> StartFailed:
-        """End the worker and return the error that says why it did not start."""
+        """End the worker and return the error that says why it did not start. Never waits."""
         ...
 
 
@@ -88,6 +92,11 @@ class Transport(Protocol):
     @property
     def pid(self) -> int:
         """The worker's process id, or 0 as long as it has none."""
+        ...
+
+    @property
+    def forking(self) -> bool:
+        """Whether the pid is about to be known: a zygote was asked for the worker a moment ago."""
         ...
 
     @property
@@ -140,15 +149,23 @@ class Transport(Protocol):
         """Write all bytes of `left`; `sent` says what was sent before. Raises CallTimeout or WorkerCrashed."""
         ...
 
-    def crashed(self, what: str, *, sent: Sent = Sent.YES, wait_s: float = 0.0) -> PoolError:
+    def crashed(self, what: str, *, sent: Sent = Sent.YES, wait_s: float = 0.0, gone: bool = False) -> PoolError:
         """Kill the worker and return the error that says what it did; CallTimeout if it was cut off.
 
-        Waits at most `wait_s` seconds for the end of the worker's stderr.
+        Waits at most `wait_s` seconds for the end of the worker's stderr, and for its own end if it seems `gone`.
         """
         ...
 
     def unanswered(self, sent: Sent) -> PoolError:
         """Return the error at the deadline: CallTimeout, or WorkerCrashed if the worker has ended."""
+        ...
+
+    def await_end(self, wait_s: float) -> bool:
+        """Wait at most `wait_s` seconds until the worker has ended and is reaped. Returns whether that is so."""
+        ...
+
+    def end(self) -> End:
+        """Return how the worker ended by itself, as far as that is known."""
         ...
 
     def await_last_words(self, wait_s: float) -> bool:
@@ -180,7 +197,7 @@ class Transport(Protocol):
         ...
 
     def reap(self) -> bool:
-        """Reap a worker that has ended. Returns True once that is done."""
+        """Reap a worker that has ended. Returns True once that is done; never waits."""
         ...
 
     def close(self) -> None:
@@ -214,6 +231,10 @@ class Processes(Protocol):
 
     def bury(self, transport: Transport) -> None:
         """Forget a reaped worker. No thread may be using it."""
+        ...
+
+    def tidy(self) -> None:
+        """Reap what this program has adopted from workers that have ended. Never waits."""
         ...
 
     def disband(self) -> None:

@@ -27,6 +27,7 @@ from poolproof.harness.cli.commands import (
 )
 from poolproof.harness.cli.commands.options import Exit
 from poolproof.harness.cli.output import warn
+from poolproof.harness.model.docstring import docstring_of
 from poolproof.harness.model.errors import HarnessError, UsageError
 
 NUMBERS = {"int_parsing": "a whole number", "int_from_float": "a whole number", "float_parsing": "a number"}
@@ -80,6 +81,10 @@ app.command("schema")(records.schema_command)
 app.command("worker", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     machine.worker_command
 )
+
+for group in (app, baselines.baseline_app, migrate.app):  # the help texts are docstrings, which -OO drops
+    for told in group.registered_commands:
+        told.help = told.help or docstring_of(told.callback)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

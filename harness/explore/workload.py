@@ -195,6 +195,16 @@ class Drawing:
             )
         return steps
 
+    def resize(self, choice: Random) -> None:
+        """Let the pool have one worker for a while, a few times, each from the moment when a certain call is sent."""
+        for number in range(choice.randint(1, 3)):
+            client = choice.randrange(len(self.plan))
+            steps = list(self.plan[client])
+            label = f"resizing-{number}"
+            steps.insert(choice.randrange(len(steps) + 1), Step(command="sleep", args={"seconds": 0.02}, label=label))
+            self.plan = (*self.plan[:client], tuple(steps), *self.plan[client + 1 :])
+            self.faults.append(Fault(kind=FaultKind.RESIZE, when=f"{label}:sent", for_s=choice.uniform(0.0, 0.1)))
+
     def _close_in_the_middle(self) -> None:
         client = self._choice.randrange(len(self.plan))
         steps = list(self.plan[client])

@@ -18,14 +18,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from poolproof.bridge import Observer, Pool, PoolConfig
+from poolproof.bridge import Observer, Pool, PoolClosed, PoolConfig, PoolStatus
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.config import module_command
-from poolproof.bridge.processes.interpreter import environment
+from poolproof.bridge.processes.interpreter import environment, with_flags
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 from poolproof.harness.fakes.models.loopback import LoopbackModels
 from poolproof.harness.model.fault import Fault, FaultKind, FaultRecord
@@ -47,6 +47,19 @@ class Victim(Protocol):
 
     def strike(self, blow: type[BaseException]) -> bool:
         """Raise the exception `blow` in the client; return whether the client was in a call."""
+        ...
+
+
+@runtime_checkable
+class Resizable(Protocol):
+    """A pool whose size can be changed while it lives."""
+
+    def status(self) -> PoolStatus:
+        """See poolproof.bridge.Pool."""
+        ...
+
+    def resize(self, n: int) -> None:
+        """Have `n` workers from now on. Never waits, and interrupts no call."""
         ...
 
 
@@ -97,6 +110,20 @@ def close(fault: Fault, stage: Stage) -> None:
     stage.recorder.mark("close_began")
     (stage.close or stage.pool.close)(fault.for_s or CLOSE_GRACE_S)
     stage.recorder.mark("close_ended")
+
+
+def resize(fault: Fault, stage: Stage) -> None:
+    """Give the pool one worker for `for_s` seconds, and then its own size again."""
+    pool = stage.pool
+    if not isinstance(pool, Resizable):
+        stage.tell(fault, landed=False, detail="this pool has a fixed size")
+        return
+    size = pool.status().target
+    pool.resize(1)
+    stage.tell(fault, landed=True, detail=f"from {size} workers to 1")
+    stage.stop.wait(fault.for_s)
+    with contextlib.suppress(PoolClosed):
+        pool.resize(size)
 
 
 def fork(fault: Fault, stage: Stage) -> None:
@@ -282,7 +309,7 @@ def _own_and_die(order: bytes) -> tuple[subprocess.Popen[bytes], bytes]:
     # Starts a process that makes the pool, and kills it once the pool is busy; returns the process and its line of
     # output.
     owner = subprocess.Popen(
-        module_command("poolproof.harness.faults.owner"),
+        with_flags(module_command("poolproof.harness.faults.owner")),
         env={**os.environ, **environment()},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -335,6 +362,7 @@ def _lives(pid: int) -> bool:
 
 INJURIES: dict[FaultKind, Callable[[Fault, Stage], None]] = {
     FaultKind.CLOSE: close,
+    FaultKind.RESIZE: resize,
     FaultKind.FORK: fork,
     FaultKind.SECOND_OWNER: own_twice,
     FaultKind.BAD_OPTION: ask_the_impossible,

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from poolproof.harness.model.docstring import summary_of
+
 V1, V2 = "v1", "v2"
 BOTH = (V1, V2)
 FIXES = ("unframed write", "double unwrapping", "I/O in the manager", "init not filtered", "stderr merged")
@@ -75,7 +77,7 @@ class Registry:
         """A decorator that makes a function a mutant of each pool, with the function's name and docstring."""
 
         def add(plant: Callable[[], None]) -> Callable[[], None]:
-            about = (plant.__doc__ or "").strip().splitlines()[0]
+            about = summary_of(plant)
             self.mutants += [
                 Mutant(
                     name=plant.__name__,

@@ -22,7 +22,7 @@ from typing import BinaryIO, Literal, TypeVar
 import msgspec
 
 from poolproof.bridge.config import module_command
-from poolproof.bridge.processes.interpreter import adopt, environment
+from poolproof.bridge.processes.interpreter import adopt, environment, with_flags
 from poolproof.bridge.redaction import hide, redact_text, secrets_of
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.compare.comparison import RunResult
@@ -73,7 +73,7 @@ class Job:
         # Unlike a pipe, a file never fills up while nothing reads it. `end` closes the file.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         try:
-            self._process = self._start(list(command) or list(module_command(module)), fork)
+            self._process = self._start(list(command) or list(with_flags(module_command(module))), fork)
         except BaseException:
             self._stderr.close()
             raise

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Self
 
 from poolproof.bridge.config import module_command
-from poolproof.bridge.processes.interpreter import adopt, environment
+from poolproof.bridge.processes.interpreter import adopt, environment, with_flags
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.run.job import Job, JobOrder, carry_out_run, serve
 from poolproof.harness.run.runner import Request, Subject
@@ -47,7 +47,7 @@ class JobServer:
         added = {name: value for name, value in ONE_THREAD.items() if name not in os.environ}
         with other:
             self._process = subprocess.Popen(
-                (*self._prefix, *module_command("poolproof.harness.run.jobserver", *added)),
+                (*self._prefix, *with_flags(module_command("poolproof.harness.run.jobserver", *added))),
                 stdin=other.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, **environment(), **added, **self._variables},

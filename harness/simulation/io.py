@@ -173,6 +173,10 @@ class SimIo:
             sent = Sent.MAYBE
             left = left[written:]
 
+    def await_end(self, transport: Transport) -> Iterable[Any]:
+        """See poolproof.bridge.wire.exchange.Io."""
+        return ()
+
     def await_last_words(self, transport: Transport) -> Iterable[Any]:
         """See poolproof.bridge.wire.exchange.Io."""
         return ()

@@ -266,6 +266,9 @@ class SimProcesses:
         self._world.note("bury", transport.worker.worker_id)
         transport.close()
 
+    def tidy(self) -> None:
+        """See poolproof.bridge.wire.transport.Processes."""
+
     def disband(self) -> None:
         """See poolproof.bridge.wire.transport.Processes."""
 

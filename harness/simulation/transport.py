@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolproof.bridge.errors import CallTimeout, PoolError, ProtocolError, Sent, StartFailed, WorkerCrashed
+from poolproof.bridge.errors import (
+    UNKNOWN_END,
+    CallTimeout,
+    End,
+    PoolError,
+    ProtocolError,
+    Sent,
+    StartFailed,
+    WorkerCrashed,
+)
 from poolproof.bridge.wire.framing import HEADER_BYTES
 from poolproof.bridge.wire.messages import INIT_ID, Memory, decode_response, encode_request
 from poolproof.bridge.wire.receiver import Receiver
@@ -61,6 +70,7 @@ class SimTransport:
         self.dirty = self.overdue = self.watched = self.abandoned = self.wants_memory = False
         self.memory: Memory | None = None
         self.pid = worker.worker_id + 10_000
+        self.forking = False
         self.exit_fd = worker.worker_id * 4 + 1
         self.answer_fd = worker.worker_id * 4 + 2
         self.request_fd = worker.worker_id * 4 + 3
@@ -194,7 +204,7 @@ class SimTransport:
         """Never called: the simulated clients wait by themselves."""
         raise AssertionError("a simulated client waits by itself")
 
-    def crashed(self, what: str, *, sent: Sent = Sent.YES, wait_s: float = 0.0) -> PoolError:
+    def crashed(self, what: str, *, sent: Sent = Sent.YES, wait_s: float = 0.0, gone: bool = False) -> PoolError:
         """See poolproof.bridge.wire.transport.Transport."""
         if self.overdue:
             return self._late(sent)
@@ -208,6 +218,14 @@ class SimTransport:
 
     def _late(self, sent: Sent) -> CallTimeout:
         return CallTimeout("the deadline has passed", sent=sent, worker_id=self.worker.worker_id)
+
+    def await_end(self, wait_s: float) -> bool:
+        """See poolproof.bridge.wire.transport.Transport."""
+        return True
+
+    def end(self) -> End:
+        """See poolproof.bridge.wire.transport.Transport."""
+        return UNKNOWN_END
 
     def await_last_words(self, wait_s: float) -> bool:
         """See poolproof.bridge.wire.transport.Transport."""
@@ -277,6 +295,7 @@ class SimStart:
         self._transport = transport
         self._receiver = Receiver(limit_bytes=transport.limit_bytes)
         self.done = False
+        self.cut = False
 
     def begin(self) -> None:
         """See poolproof.bridge.wire.transport.Start."""

@@ -20,6 +20,7 @@ import msgspec
 
 from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
 from poolproof.harness.bench.workloads.planted import PREFIX, parse_planted, slower
+from poolproof.harness.model.docstring import summary_of
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.face import USUAL_FACES, Face, Setting, Way
 from poolproof.harness.run.names import pool_name
@@ -107,10 +108,9 @@ def as_subject(made_by: object, name: str) -> Subject:
         told = asked if told is None else told
     capabilities = frozenset(Capability(word) for word in told)
     call_timeout_s = float(getattr(made_by, "call_timeout_s", V2_CALL_TIMEOUT_S))
-    document = (inspect.getdoc(made_by) or "").strip().splitlines()
     return Subject(
         name=name,
-        summary=str(getattr(made_by, "summary", document[0] if document else "a pool of your own")),
+        summary=str(getattr(made_by, "summary", summary_of(made_by, "a pool of your own"))),
         make=make,
         capabilities=capabilities,
         call_timeout_s=call_timeout_s,

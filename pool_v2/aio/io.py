@@ -177,7 +177,7 @@ class TaskIo:
                 loop.remove_reader(fd)
         gap = transport.take_in()
         if gap:
-            raise (yield from crashed(self, transport, gap))
+            raise (yield from crashed(self, transport, gap, gone=True))
 
     def write(self, transport: Transport, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
         """Write all bytes of `left`, waiting for room in the pipe as needed. Raises CallTimeout or WorkerCrashed."""
@@ -204,19 +204,26 @@ class TaskIo:
             except BlockingIOError:
                 written = 0
             except OSError as error:  # EPIPE: the worker has closed its end
-                raise (yield from crashed(self, transport, "does not read its requests", sent)) from error
+                raise (yield from crashed(self, transport, "does not read its requests", sent, gone=True)) from error
             if written:
                 sent = Sent.MAYBE  # some bytes were written, but a worker never executes an incomplete request
                 left = left[written:]
             elif transport.exited():
-                raise (yield from crashed(self, transport, "died before it had read its request", sent))
+                raise (yield from crashed(self, transport, "died before it had read its request", sent, gone=True))
             elif now_ns() > deadline_ns:
                 raise transport.unanswered(sent)
 
+    def await_end(self, transport: Transport) -> Iterable[Any]:
+        """Wait briefly until a worker that seems to be gone has ended and is reaped."""
+        return self._await(transport.await_end)
+
     def await_last_words(self, transport: Transport) -> Iterable[Any]:
         """Wait briefly until the stderr of a killed worker has ended."""
+        return self._await(transport.await_last_words)
+
+    def _await(self, over: Callable[[float], bool]) -> Iterable[Any]:
         deadline = now_ns() + int(TAIL_WAIT_S * 1e9)
-        while not transport.await_last_words(0.0) and now_ns() < deadline:
+        while not over(0.0) and now_ns() < deadline:
             yield from asyncio.sleep(TAIL_LOOK_S).__await__()
 
 

@@ -268,11 +268,13 @@ class Leases:
             return CallTimeout(f"the lease of worker {worker_id} has passed its deadline", worker_id=worker_id)
         if worker.transport.dirty:
             return LeaseError(f"a call on worker {worker_id} was broken off, so its lease has ended")
+        ended = worker.transport.end()
         return WorkerCrashed(
-            f"worker {worker_id} ended between two calls of its lease",
+            ended.after(f"worker {worker_id} ended between two calls of its lease"),
             sent=Sent.NO,
             worker_id=worker_id,
             stderr_tail=worker.transport.last_words(),
+            ended=ended,
         )
 
     def _set_deadline(self, ticket: Ticket, deadline: int) -> None:

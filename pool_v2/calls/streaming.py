@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from poolproof.bridge import CallTimeout, CommandError, EventKind, PoolClosed, PoolError, Sent, WorkerCrashed
+from poolproof.bridge.errors import UNKNOWN_END
 from poolproof.bridge.wire.exchange import Steps, receive, run, send
 from poolproof.bridge.wire.messages import Response, encode_request, ends_stream, session_args
 from poolproof.pool_v2.calls.handover import Handover, as_change
@@ -207,8 +208,9 @@ class StreamCall:
             message = f"{name} did not complete its stream by the deadline"
             return CallTimeout(message, sent=Sent.YES, worker_id=worker_id)
         tail = "" if worker is None else worker.transport.last_words()
-        message = f"{name} ended in the middle of its stream"
-        return WorkerCrashed(message, sent=Sent.YES, worker_id=worker_id, stderr_tail=tail)
+        ended = UNKNOWN_END if worker is None else worker.transport.end()
+        message = ended.after(f"{name} ended in the middle of its stream")
+        return WorkerCrashed(message, sent=Sent.YES, worker_id=worker_id, stderr_tail=tail, ended=ended)
 
     def finish(self, error: BaseException | None) -> BaseException | None:
         """Give the worker back, and count the one outcome. Returns the error for the client.

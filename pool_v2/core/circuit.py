@@ -6,12 +6,15 @@ Rules
 1. After the n-th failure in a row the next start waits 50 ms · 2ⁿ⁻¹, at most a second.
 2. After `failures_to_open` failures in a row the circuit is open: for `reset_s` seconds no worker is started.
 3. Then one start, the probe, is allowed. Its success closes the circuit, its failure opens it again.
+4. A worker that ends by itself within `EARLY_S` after its start, before it has served a call, makes its start a failure
+   after all. From then on a start is a success only when its worker has served a call, or has lived for `EARLY_S`.
 """
 
 from __future__ import annotations
 
 FIRST_DELAY_S = 0.05
 LONGEST_DELAY_S = 1.0
+EARLY_S = 1.0
 
 
 class Circuit:
@@ -20,14 +23,17 @@ class Circuit:
     def __init__(self, *, failures_to_open: int, reset_s: float) -> None:
         self._failures_to_open = failures_to_open
         self._reset_ns = int(reset_s * 1e9)
-        self._failures = 0
+        self.failures = 0
+        """How many starts have failed in a row."""
         self.retry_at_ns = 0
         self.last_error = ""
+        self.doubtful = False
+        """Whether the answer to an init ping proves nothing: see rule 4."""
 
     @property
     def tripped(self) -> bool:
         """Whether so many starts failed in a row that only a probe may be started."""
-        return self._failures >= self._failures_to_open
+        return self.failures >= self._failures_to_open
 
     def refuses(self, now_ns: int) -> bool:
         """Return whether the circuit is open at `now_ns`: not even a probe may be started."""
@@ -41,17 +47,20 @@ class Circuit:
             return min(wanted, 1) if starting == 0 else 0
         return wanted
 
-    def failed(self, error: str, now_ns: int) -> None:
-        """Record a failed start."""
-        self._failures += 1
+    def failed(self, error: str, now_ns: int, *, early: bool = False) -> None:
+        """Record a failed start. `early`: the worker had answered its init ping, and ended soon afterwards."""
+        self.failures += 1
+        self.doubtful = self.doubtful or early
         self.last_error = error
         if self.tripped:
             self.retry_at_ns = now_ns + self._reset_ns
         else:
-            delay_s = min(FIRST_DELAY_S * 2 ** (self._failures - 1), LONGEST_DELAY_S)
+            delay_s = min(FIRST_DELAY_S * 2 ** (self.failures - 1), LONGEST_DELAY_S)
             self.retry_at_ns = now_ns + int(delay_s * 1e9)
 
-    def succeeded(self) -> None:
-        """Record a successful start: closes the circuit."""
-        self._failures = 0
-        self.retry_at_ns = 0
+    def succeeded(self, *, proven: bool = False) -> None:
+        """Record a successful start: closes the circuit, if the success is `proven` or an answer proves it."""
+        if proven or not self.doubtful:
+            self.failures = 0
+            self.retry_at_ns = 0
+            self.doubtful = False

@@ -29,7 +29,7 @@ from enum import StrEnum
 from poolproof.bridge import CheckoutTimeout, CircuitOpen, PoolClosed, PoolError, QueueFull, SessionLost
 from poolproof.bridge.lifecycle import WorkerState, WorkerStep, advance
 from poolproof.pool_v2.core.actions import HEARTBEAT_NS, Act, Action, end_worker, recycle, watch_lease, watch_queue
-from poolproof.pool_v2.core.circuit import Circuit
+from poolproof.pool_v2.core.circuit import EARLY_S, Circuit
 from poolproof.pool_v2.core.sessions import Session, SessionTable
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker, request_limit
@@ -41,6 +41,7 @@ _REFUSED = TicketState.REFUSED
 _WAITING = TicketState.WAITING
 _WITHDRAWN = TicketState.WITHDRAWN
 _IDLE = WorkerState.IDLE
+EARLY_NS = int(EARLY_S * 1e9)
 
 
 class Affinity(StrEnum):
@@ -286,13 +287,22 @@ class Coordinator:
             return self._refuse_all(self._circuit_open)
         return []
 
-    def exited(self, worker: Worker, now_ns: int) -> list[Ticket]:
-        """Record that the worker's process has ended, for any reason. Returns the tickets to wake."""
+    def exited(self, worker: Worker, now_ns: int, cause: str = "") -> list[Ticket]:
+        """Record that the worker's process has ended, for any reason. Returns the tickets to wake.
+
+        If it ended by itself soon after its start, without a call, its start has failed; `cause` says how it ended.
+        """
         worker.exited_ns = now_ns
         self.attention = True
+        refused: list[Ticket] = []
         if worker.worker_id not in self.held and worker.phase is not WorkerState.DYING:
+            early = worker.phase is _IDLE and not worker.served and now_ns - worker.idle_since_ns < EARLY_NS
             self._condemn(worker, "")
-        return self._match()  # the worker's sessions may go to other workers now
+            if early and not self.closing:
+                self.circuit.failed(cause, now_ns, early=True)
+                if self.circuit.tripped and not self._serving():
+                    refused = self._refuse_all(self._circuit_open)
+        return [*refused, *self._match()]  # the worker's sessions may go to other workers now
 
     def buried(self, worker: Worker) -> None:
         """Record that the worker is reaped; its place is free."""
@@ -330,12 +340,24 @@ class Coordinator:
             if worker.phase is WorkerState.DYING and worker.worker_id not in self.held:
                 orders += end_worker(worker, now_ns, times)
         orders += self._recycle(now_ns, times)
+        if self.circuit.doubtful:
+            self._look_for_proof(now_ns, times)
         retry_ns = self.circuit.retry_at_ns
         if retry_ns > now_ns:
             times.append(retry_ns)
         self.watch_ns = min(times)
         self.look_ns = self.watch_ns + self.limits.term_grace_ns
         return [Action(Act.START)] * self.wanted_starts(now_ns) + orders  # starts first: calls wait for them
+
+    def _look_for_proof(self, now_ns: int, times: list[int]) -> None:
+        # Rule 4 of `circuit`.
+        for worker in self.workers.values():
+            if worker.phase is _IDLE and not worker.exited_ns:
+                proven_ns = worker.idle_since_ns + EARLY_NS
+                if worker.served or proven_ns <= now_ns:
+                    self.circuit.succeeded(proven=True)
+                    return
+                times.append(proven_ns)
 
     def wanted_starts(self, now_ns: int) -> int:
         """Return how many workers to start now. A worker that has ended and that no ticket holds does not count."""

@@ -91,7 +91,8 @@ class Initialization:
         """Raises NotPicklable."""
         self._main = Setting.of_this_program()
         self._call: tuple[Any, ...] | None = None if initializer is None else (initializer, tuple(initargs), {})
-        self._packed = b"" if self._call is None else self._pack()
+        self._once = False
+        self._packed = None if self._call is None else self._pack(self._call)
 
     def request(self) -> dict[str, Any]:
         """The arguments of the worker's command INITIALIZE, for one worker. Raises NotPicklable."""
@@ -100,19 +101,21 @@ class Initialization:
         setting = {"setting": now.write()}
         if self._call is None:
             return setting
-        packed = self._packed or self._pack()
-        if _HandOver.MARK in packed:
-            self._packed = b""  # a descriptor is handed over once
-        return {**setting, "initializer": packed}
+        data, outside = packed = self._packed or self._pack(self._call)
+        self._packed = None if self._once else packed
+        return {**setting, "initializer": data, "buffers": outside}
 
-    def _pack(self) -> bytes:
+    def _pack(self, call: tuple[Any, ...]) -> Pickled:
+        try:
+            return dump(call)
+        except Exception:
+            self._once = True  # what is handed over, such as a descriptor, is so once
         former = context.get_spawning_popen()
         context.set_spawning_popen(_HandOver())  # type: ignore[arg-type]
         try:
-            return bytes(reduction.ForkingPickler.dumps(self._call, PROTOCOL))
+            return bytes(reduction.ForkingPickler.dumps(call, PROTOCOL)), []
         except Exception as error:
-            assert self._call is not None, "there is an initializer"
-            raise NotPicklable(f"{name_of(self._call[0])}: the call cannot be pickled: {_why(error)}") from error
+            raise NotPicklable(f"{name_of(call[0])}: the call cannot be pickled: {_why(error)}") from error
         finally:
             context.set_spawning_popen(former)
 
@@ -120,7 +123,6 @@ class Initialization:
 class _HandOver:
     """Stands for a process that multiprocessing starts, so that its locks and queues let themselves be pickled."""
 
-    MARK = b"multiprocessing.resource_sharer"
     DupFd = staticmethod(resource_sharer.DupFd)
 
     def duplicate_for_child(self, fd: int) -> int:
@@ -181,14 +183,22 @@ def unpack(answer: Any, function: object) -> tuple[Any, BaseException | None]:  
 
 def as_broken(error: BaseException) -> BaseException:
     """Convert a pool error to the error that callers of a process pool expect: a subclass of BrokenProcessPool."""
+    told: CallCrashed | WorkersUnavailable
     match error:
         case WorkerCrashed():
-            kind: type[CallCrashed] | type[WorkersUnavailable] = CallCrashed
+            told = CallCrashed(
+                error.message,
+                sent=error.sent,
+                worker_id=error.worker_id,
+                stderr_tail=error.stderr_tail,
+                ended=error.ended,
+            )
         case CircuitOpen():
-            kind = WorkersUnavailable
+            told = WorkersUnavailable(
+                error.message, sent=error.sent, worker_id=error.worker_id, stderr_tail=error.stderr_tail
+            )
         case _:
             return error
-    told = kind(error.message, sent=error.sent, worker_id=error.worker_id, stderr_tail=error.stderr_tail)
     told.__cause__ = error
     return told
 

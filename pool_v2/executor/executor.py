@@ -10,7 +10,6 @@ timeout.
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 import weakref
@@ -26,6 +25,7 @@ import msgspec
 
 from poolproof.bridge import ConfigError, Observer, PoolConfig
 from poolproof.bridge.config import duration
+from poolproof.bridge.machine.processors import usable_processors
 from poolproof.bridge.worker.handlers.callables import run_chunk
 from poolproof.bridge.worker.handlers.pickles import Setting
 from poolproof.pool_v2.executor.callables import (
@@ -60,7 +60,8 @@ __all__ = [
 
 
 class PoolExecutor(Executor):
-    """Runs callables in at most `max_workers` processes (default: the number of processors), which start on demand.
+    """Runs callables in at most `max_workers` processes (default: the number of processors that this
+    program may use, by its affinity and its control groups), which start on demand.
 
     `mp_context` may be a "spawn" or "forkserver" context of multiprocessing, which changes nothing; workers are always
     new Python processes.
@@ -102,9 +103,12 @@ class PoolExecutor(Executor):
         self._timeout_s = config.call_timeout_s if timeout_s is None else duration("timeout_s", timeout_s)
         self._origin: Self | None = None  # no reference to itself: a dropped executor ends at once, without a collector
         first = Initialization(initializer, initargs)
-        self._dispatch = Dispatch(
-            PoolV2(config, observer=observer), config, initialization=first, cancel_running=cancel_running
-        )
+        pool = PoolV2(config, observer=observer)
+        try:
+            self._dispatch = Dispatch(pool, config, initialization=first, cancel_running=cancel_running)
+        except BaseException:
+            pool.close()
+            raise
         weakref.finalize(self, self._dispatch.let_go).atexit = False  # Dispatch handles the end of the program
 
     @property
@@ -213,7 +217,7 @@ def _configured(config: PoolConfig | None, max_workers: int | None, max_tasks_pe
     changes: dict[str, Any] = {}
     if config is None:
         config = PoolConfig(lazy=True, max_frame_bytes=MAX_FRAME_BYTES)
-        changes["workers"] = min(os.cpu_count() or 1, MOST_WORKERS)
+        changes["workers"] = min(usable_processors(), MOST_WORKERS)
     if config.worker_output is None:
         changes["worker_output"] = "forward"
     config.require_defaults(("max_queue", "checkout_timeout_s"), pool="PoolExecutor")

@@ -25,9 +25,12 @@ class Watch:
 
     def __init__(self) -> None:
         self._reactions: dict[int, Callable[[], object]] = {}
-        self._epoll = select.epoll()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._epoll.register(self._wake, select.EPOLLIN)
+        with contextlib.ExitStack() as opened:
+            self._epoll = opened.enter_context(select.epoll())
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            opened.callback(os.close, self._wake)
+            self._epoll.register(self._wake, select.EPOLLIN)
+            opened.pop_all()
         self._lock = threading.Lock()  # a late `wake` must not write to a descriptor number that was reused since
         self._closed = False
 

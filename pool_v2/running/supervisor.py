@@ -1,7 +1,10 @@
 """V2's supervisor: one thread that starts workers, watches them and the calls' deadlines, and reaps them.
 
-It affects a call only by ending its worker; while it waits, clients and workers go on. It does not use the queue: under
-the lock it asks the coordinator for actions, and carries them out outside the lock.
+It affects a call only by ending its worker. It does not use the queue: under the lock it asks the coordinator for
+actions, and carries them out outside the lock.
+
+It waits nowhere but in its watch, because it keeps the deadlines of all calls: not for a worker's stderr, not for the
+exit status or the pid that a zygote reports. What is not known yet is looked for again in the next turn.
 """
 
 from __future__ import annotations
@@ -31,6 +34,10 @@ from poolproof.pool_v2.running.platform import MACHINE, Platform
 LONGEST_SLEEP_S = 1.0
 """The maximum sleep of an idle pool's supervisor: the interpreter records a lost lease without a wake-up."""
 ROUNDING_S = 0.0005
+LOOK_S = 0.002
+"""How often to look for what a zygote has not reported yet: the pid or the exit status of a worker."""
+CUT_GRACE_S = 0.1
+"""How long a starting worker whose stream has ended may take to exit, before it is killed."""
 FAULT_PAUSE_S = 0.05
 """The pause after an internal error, so that a repeated error does not use a whole processor and fill the log."""
 logger = logging.getLogger(__name__)
@@ -89,7 +96,11 @@ class Supervisor:
         """Tickets that `close` refuses. It wakes them itself, unless it is interrupted first."""
         self._starting: dict[Worker, tuple[Start, int]] = {}
         self._gone: list[Worker] = []
+        """Workers that have ended and are not reaped."""
         self._unannounced: list[Worker] = []
+        """Workers whose start the observer has not been told."""
+        self._unreported: list[Worker] = []
+        """Workers that have answered their init ping, and whose pid is not known yet."""
         self.watch = platform.watch()
         self.look = self.watch.wake
         """Wake the supervisor to check for due actions. May be called from any thread, outside the lock."""
@@ -98,8 +109,12 @@ class Supervisor:
         _LIVING.add(self)
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the thread. If that fails, nothing is left open."""
+        try:
+            self._thread.start()
+        except BaseException:
+            self.watch.close()
+            raise
 
     def stop(self) -> None:
         """End the thread; every worker should be reaped by then. Idempotent."""
@@ -158,22 +173,23 @@ class Supervisor:
                 answer(read=False)
         for ticket in self.refused:
             ticket.wake()
+        self._reap_all()
+        self._process_manager.tidy()
         self._check_starts()
         now = self._clock.now_ns()
         with self.lock:
             orders = self._coordinator.plan(now)
             watch_ns = self._coordinator.watch_ns
-        starts = sum(order.act is Act.START for order in orders)
-        failed = self._carry_out_all(orders[:starts])
-        while self._gone:
-            self._gone.pop().transport.reap()  # may wait for the zygote, which forks meanwhile
-        failed += self._carry_out_all(orders[starts:])
+        orders = [order for order in orders if order.act is not Act.BURY or order.worker not in self._gone]
+        failed = self._carry_out_all(orders)
         self._announce()
         times = [watch_ns, self._duties.beat(now), *(deadline for _, deadline in self._starting.values())]
-        done = any(order.act is not Act.WAKE for order in orders)  # then more may be due; a woken client acts by itself
         if failed:
-            self._clock.sleep(FAULT_PAUSE_S)
-        return 0.0 if done else min(self._clock.remaining_s(min(times)) + ROUNDING_S, LONGEST_SLEEP_S)
+            return FAULT_PAUSE_S
+        if any(order.act is not Act.WAKE for order in orders):  # then more may be due; a woken client acts by itself
+            return 0.0
+        longest_s = LOOK_S if self._gone or self._unannounced or self._unreported else LONGEST_SLEEP_S
+        return min(self._clock.remaining_s(min(times)) + ROUNDING_S, longest_s)
 
     def decide(self, decision: Callable[[], list[Ticket] | None]) -> None:
         """Report an event to the coordinator, and wake the affected clients. May be called from any thread."""
@@ -273,11 +289,14 @@ class Supervisor:
         except StartFailed as error:
             self._fail_start(worker, error)
             return
-        self.watch.add(transport.answer_fd, partial(self._on_handshake, worker))
+        if handshake.cut:
+            self._await_exit(worker)
+        else:
+            self.watch.add(transport.answer_fd, partial(self._on_handshake, worker))
 
     def _announce(self) -> None:
-        # At the end of a turn, because a zygote may need a moment until it knows the pid.
-        while self._unannounced:
+        # At the end of a turn, and later if a zygote does not know the pid yet.
+        while self._unannounced and not self._unannounced[0].transport.forking:
             worker = self._unannounced.pop(0)
             self.emit(EventKind.SPAWN, worker.worker_id, worker.transport.pid or None)  # 0: not forked yet
 
@@ -285,7 +304,10 @@ class Supervisor:
         now = self._clock.now_ns()
         for worker, (handshake, deadline) in list(self._starting.items()):
             if now >= deadline:
-                self._fail_start(worker, handshake.failed("did not answer its init ping in time"))
+                what = "ended its stream" if handshake.cut else "did not answer its init ping in time"
+                self._fail_start(worker, handshake.failed(what))
+        while self._unreported and not self._unreported[0].transport.forking:
+            self._on_ready(self._unreported.pop(0))
 
     def _on_handshake(self, worker: Worker) -> None:
         handshake, _ = self._starting[worker]
@@ -294,12 +316,26 @@ class Supervisor:
         except StartFailed as error:
             self._fail_start(worker, error)
             return
-        if done:
+        if done or handshake.cut:
             self.watch.remove(worker.transport.answer_fd)
+        if done:
             del self._starting[worker]
-            worker.pid = worker.transport.pid
-            self.emit(EventKind.READY, worker.worker_id, worker.pid)
-            self._duties.started(worker)
+            if worker.transport.forking:  # the worker is faster than its zygote's report of its pid
+                self._unreported.append(worker)
+            else:
+                self._on_ready(worker)
+        elif handshake.cut:
+            self._await_exit(worker)
+
+    def _await_exit(self, worker: Worker) -> None:
+        # The worker has closed its stream; if it does not exit soon, `_check_starts` ends it.
+        handshake, deadline = self._starting[worker]
+        self._starting[worker] = handshake, min(deadline, self._clock.deadline_ns(CUT_GRACE_S))
+
+    def _on_ready(self, worker: Worker) -> None:
+        worker.pid = worker.transport.pid
+        self.emit(EventKind.READY, worker.worker_id, worker.pid)
+        self._duties.started(worker)
 
     def _on_answer(
         self, ticket: Ticket, worker: Worker, answered: Callable[[Ticket, bool], None], *, read: bool = True
@@ -320,13 +356,24 @@ class Supervisor:
         self.decide(lambda: self._coordinator.start_failed(worker, str(error), self._clock.now_ns()))
 
     def _on_exit(self, worker: Worker) -> None:
-        transport: Transport = worker.transport
-        if worker in self._starting:
-            handshake, _ = self._starting[worker]
-            self._fail_start(worker, handshake.failed("died before it answered its init ping"))
-        self.watch.remove(transport.exit_fd)
-        self._gone.append(worker)
-        self.decide(lambda: self._coordinator.exited(worker, self._clock.now_ns()))
+        self.watch.remove(worker.transport.exit_fd)
+        self._gone.append(worker)  # the next turn, which follows at once, reaps it
+        if worker.served:
+            self.decide(lambda: self._coordinator.exited(worker, self._clock.now_ns()))
+
+    def _reap_all(self) -> None:
+        for worker in [worker for worker in self._gone if worker.transport.reap()]:
+            self._gone.remove(worker)
+            transport: Transport = worker.transport
+            if worker in self._starting:
+                handshake, _ = self._starting[worker]
+                self._fail_start(worker, handshake.failed("died before it answered its init ping"))
+            if not worker.exited:
+                told = (
+                    f"worker {worker.worker_id} (pid {transport.pid}) {transport.describe_exit()} before its first call"
+                )
+                cause = "\n".join(filter(None, (told, transport.last_words()))) if not worker.served else ""
+                self.decide(partial(self._coordinator.exited, worker, self._clock.now_ns(), cause))
 
 
 def _after_fork_in_child() -> None:

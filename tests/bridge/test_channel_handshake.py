@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from poolproof.bridge.clock import deadline_ns
-from poolproof.bridge.errors import StartFailed
+from poolproof.bridge.errors import UNKNOWN_END, End, StartFailed
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.stderr import StderrTail
 
@@ -97,6 +97,12 @@ def test_traffic_that_never_pauses_does_not_move_the_deadline() -> None:
 
         def exited(self) -> bool:
             return False
+
+        def reap(self, wait_s: float) -> bool:
+            return False
+
+        def end(self) -> End:
+            return UNKNOWN_END
 
         def kill(self) -> None:
             # What a killed worker sends: nothing, for ever.

@@ -200,7 +200,9 @@ def test_a_text_that_names_the_main_module_needs_none(context: Context) -> None:
     assert pickle.loads(answer["value"]) == "__MAIN__"
 
 
-def test_the_setting_of_a_script_names_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_setting_of_a_script_names_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "script.py").touch()
     main = type(sys)("__main__")
     main.__spec__ = None
     main.__file__ = "script.py"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge import PoolConfig
+from poolproof import AsyncPool, PoolExecutor
+from poolproof.bridge import ConfigError, PoolConfig, WorkerCrashed
 from poolproof.bridge.config import module_command
 from poolproof.bridge.processes.interpreter import PATH_VARIABLE, adopt, environment
 from poolproof.pool_v1 import PoolV1
@@ -87,3 +88,97 @@ def test_a_process_that_was_told_nothing_keeps_its_path(monkeypatch: pytest.Monk
 
 def test_the_command_keeps_the_current_folder_off_the_path() -> None:
     assert module_command("poolproof.x", "a", "b") == (sys.executable, "-P", "-m", "poolproof.x", "a", "b")
+
+
+PROGRAM = """
+import sys
+{setting}
+from poolproof import PoolConfig, PoolExecutor, PoolV1, PoolV2
+
+def pools():
+    for kind, zygote in ((PoolV1, False), (PoolV2, False), (PoolV2, True)):
+        with kind(PoolConfig(workers=1, zygote=zygote)) as pool:
+            yield pool.execute("echo", {{"value": 1}})
+    with PoolExecutor(1) as executor:
+        yield executor.submit(pow, 1, 1).result(30)
+
+if __name__ == "__main__":
+    print(*pools())
+"""
+
+
+@pytest.mark.parametrize("flags", [("-I",), ("-P",), ("-E", "-s"), ("-S",), ("-I", "-S")])
+def test_workers_ignore_what_their_parent_ignores(hostile: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """PYTHONPATH has the current folder, as an empty entry, wherever the parent does not read PYTHONPATH."""
+    for name in ("signal", "re", "struct", "select", "argparse", "enum"):
+        (hostile / f"{name}.py").write_text(f"raise RuntimeError('the folder\\'s own {name} was imported')\n")
+    home = tmp_path / "program"
+    home.mkdir()
+    setting = f"sys.path += {[entry for entry in sys.path if entry]!r}" if "-S" in flags else ""
+    (home / "program.py").write_text(PROGRAM.format(setting=setting))
+    ignored = flags not in (("-P",), ("-S",))
+    done = subprocess.run(
+        [sys.executable, *flags, str(home / "program.py")],
+        env={**os.environ, "PYTHONPATH": os.pathsep if ignored else ""},
+        cwd=hostile,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.stdout.split(), done.stderr) == (["1"] * 4, "")
+
+
+def test_a_command_has_the_flags_of_its_parent() -> None:
+    code = "from poolproof.bridge.processes.interpreter import with_flags as f; import sys\n"
+    code += "from poolproof.bridge.config import module_command as c; print(f(c('poolproof.x', 'a'))[1:])\n"
+    code += "print(f(('true', '-P', '-m', 'a')))"
+    words = [sys.executable, "-OO", "-W", "ignore::ImportWarning", "-X", "utf8", "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    first, second = done.stdout.splitlines()
+    found = first.strip("()").replace("'", "").replace("-X, utf8", "-Xutf8").split(", ")
+    assert [word for word in found if word != "-B"] == [
+        *("-OO", "-Wignore::ImportWarning", "-Xutf8", "-P", "-m", "poolproof.x", "a")
+    ]
+    assert second == "('true', '-P', '-m', 'a')"
+
+
+@pytest.mark.parametrize("zygote", [False, True])
+def test_a_later_worker_has_the_environment_and_the_path_of_its_parent_at_its_start(
+    zygote: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("POOLPROOF_TEST_GONE", "before")
+    with PoolExecutor(config=PoolConfig(workers=1, zygote=zygote, env={"POOLPROOF_TEST_OWN": "own"})) as executor:
+        first = executor.submit(os.getpid).result(30)
+        monkeypatch.setenv("POOLPROOF_TEST_LATE", "late")
+        monkeypatch.setenv("POOLPROOF_TEST_OWN", "the program's")
+        monkeypatch.delenv("POOLPROOF_TEST_GONE")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        with pytest.raises(WorkerCrashed):
+            executor.submit(os._exit, 1).result(30)
+        later = [executor.submit(os.getenv, f"POOLPROOF_TEST_{name}").result(30) for name in ("LATE", "OWN", "GONE")]
+        assert later == ["late", "own", None]
+        assert executor.submit(os.getpid).result(30) != first
+
+
+def test_a_frozen_application_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    for make in (PoolV1, PoolV2, AsyncPool, lambda config: PoolExecutor(config=config)):
+        for config in (PoolConfig(), PoolConfig(zygote=True)):
+            if make is not PoolV1 or not config.zygote:
+                with pytest.raises(ConfigError, match=r"this application is frozen.* set worker_command"):
+                    make(config)
+    command = (sys.executable, "-m", "poolproof.bridge.worker.program", "--worker-id", "{worker_id}")
+    with PoolV2(PoolConfig(workers=1, worker_command=command)) as pool:
+        assert pool.execute("echo", {"value": 1}) == 1
+
+
+def test_a_current_folder_that_was_removed_is_no_reason_to_start_no_worker(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    gone.rmdir()
+    with PoolV2(PoolConfig(workers=1)) as pool:
+        assert pool.execute("echo", {"value": 1}) == 1

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from poolproof.bridge.clock import deadline_ns
-from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, NAME_PATTERN, PoolConfig
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, NAME_PATTERN, THREAD_VARIABLES, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolNameConflict, StartFailed, WorkerCrashed
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.process_manager import ProcessManager, unique_name
@@ -23,7 +23,7 @@ from poolproof.bridge.processes.runtime_base import pools_dir
 from poolproof.bridge.processes.stderr import KEPT_LOGS
 from poolproof.bridge.wire.messages import encode_request
 from poolproof.pool_v1 import PoolV1
-from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2 import PoolExecutor, PoolV2
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
@@ -291,6 +291,25 @@ def test_a_crew_that_cannot_be_made_whole_gives_its_name_back(monkeypatch: pytes
         with pytest.raises(OSError, match="Too many"):
             ProcessManager(PoolConfig(name="half-made"), version="v9")
     ProcessManager(PoolConfig(name="half-made"), version="v9").disband()
+
+
+@pytest.mark.parametrize("zygote", [False, True])
+def test_threads_per_worker_limits_the_threads_of_numerical_libraries(
+    zygote: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "5")
+    config = PoolConfig(workers=1, threads_per_worker=2, zygote=zygote, env={"OPENBLAS_NUM_THREADS": "3"})
+    with PoolExecutor(config=config) as executor:
+        found = {name: executor.submit(os.getenv, name).result(30) for name in THREAD_VARIABLES}
+    expected = dict.fromkeys(THREAD_VARIABLES, "2") | {"MKL_NUM_THREADS": "5", "OPENBLAS_NUM_THREADS": "3"}
+    assert found == expected
+
+
+def test_threads_per_worker_is_a_whole_number() -> None:
+    with pytest.raises(ConfigError, match="threads_per_worker 0: must be a whole number from 1 to 1024"):
+        PoolConfig(threads_per_worker=0)
 
 
 @pytest.fixture

@@ -98,3 +98,19 @@ def test_a_circuit_that_opens_at_the_first_failure_skips_the_back_off() -> None:
 
     assert circuit.refuses(500 * MS - 1)
     assert not circuit.refuses(500 * MS)
+
+
+def test_an_early_end_makes_answers_doubtful_until_one_is_proven() -> None:
+    """Rule 4: an init ping that is answered neither ends the back-off nor closes the circuit any more."""
+    circuit = Circuit(failures_to_open=3, reset_s=2.0)
+    circuit.succeeded()
+    circuit.failed("ended", 0, early=True)
+    circuit.succeeded()
+    circuit.failed("ended", 1, early=True)
+    circuit.succeeded()
+    assert (circuit.failures, circuit.retry_at_ns, circuit.tripped) == (2, 1 + 100 * MS, False)
+    circuit.failed("ended", 2, early=True)
+    circuit.succeeded()
+    assert circuit.refuses(1_999 * MS)
+    circuit.succeeded(proven=True)
+    assert (circuit.failures, circuit.tripped, circuit.doubtful) == (0, False, False)

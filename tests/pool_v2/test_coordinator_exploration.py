@@ -408,7 +408,8 @@ class World:
             tuple(s and rank.get(s.worker_id or 0) for s in self.sessions),
             self.own and rank.get(self.own.worker_id or 0),
             (core.closing, core.refusing, self.limits.size),
-            (min(core.circuit._failures, 2), max(core.circuit.retry_at_ns - self.now_ns, 0)),
+            (min(core.circuit.failures, 2), max(core.circuit.retry_at_ns - self.now_ns, 0)),
+            core.circuit.doubtful,
             core.attention or self.now_ns >= core.watch_ns,
         )
 

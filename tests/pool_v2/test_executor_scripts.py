@@ -56,10 +56,16 @@ if __name__ == "__main__":
 TOLD = ["imported as __main__", "Point(x=3) True", "2 __mp_main__ True", "True True", "[1, 2, 3, 4, 5]", "Point(x=8)"]
 
 
-def run(*words: str, folder: Path, code: int = 0) -> tuple[str, str]:
-    """Run this Python with these words; what it has printed, and on stderr."""
+def run(*words: str, folder: Path, code: int = 0, typed: str = "") -> tuple[str, str]:
+    """Run this Python with these words and `typed` as its input; what it has printed, and on stderr."""
     done = subprocess.run(
-        [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, env=_environment()
+        [sys.executable, *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        env=_environment(),
+        input=typed,
     )
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
@@ -122,8 +128,20 @@ def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
     assert (last, err) == ("1", "")
 
 
-def test_what_is_typed_at_a_prompt_is_told_to_belong_into_a_module(tmp_path: Path) -> None:
-    out, _ = run("-c", UNGUARDED, folder=tmp_path)
+@pytest.mark.parametrize("words", [("-c", UNGUARDED), ("-",), ("-i",), ("-c", "exec(open('gone.py').read())")])
+def test_what_is_typed_at_a_prompt_is_told_to_belong_into_a_module(words: tuple[str, ...], tmp_path: Path) -> None:
+    """Also a script on standard input, which Python says to be the file `<stdin>`."""
+    (tmp_path / "gone.py").write_text(UNGUARDED)
+    out, _ = run(*words, folder=tmp_path, typed=f"{UNGUARDED}\n\n")
+    first, last = out.splitlines()
+    assert "'work' is of the main module, and a worker cannot import that: it has no file" in first
+    assert last == "1"
+
+
+def test_a_main_module_whose_file_was_removed_is_told_so(tmp_path: Path) -> None:
+    script = f"import os\nos.unlink(__file__)\n{UNGUARDED}"
+    (tmp_path / "script.py").write_text(script)
+    out, _ = run("script.py", folder=tmp_path)
     first, last = out.splitlines()
     assert "'work' is of the main module, and a worker cannot import that: it has no file" in first
     assert last == "1"

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 MAIN = "__main__"
 ALIAS = "__mp_main__"
 PROTOCOL = 5
+_MULTIPROCESSING = "multiprocessing.process"
 SMALLEST_OUTSIDE_BYTES = 1024
 """From this size on, a buffer of a pickled object (an array's memory) is sent beside the pickle, without a copy."""
 Pickled: TypeAlias = tuple[bytes, list[memoryview]]
@@ -43,9 +44,6 @@ def dump(value: object) -> Pickled:
         return False
 
     return pickle.dumps(value, PROTOCOL, buffer_callback=keep_inside), outside
-
-
-_MULTIPROCESSING = "multiprocessing.process"
 
 
 class Setting:
@@ -84,6 +82,8 @@ class Setting:
         main = sys.modules[MAIN]
         name = getattr(getattr(main, "__spec__", None), "name", None)
         path = getattr(main, "__file__", None)
+        if path is not None and not os.path.exists(path):
+            path = None  # read from stdin ("<stdin>"), or from a file that is gone
         # The empty string in the path means the current directory, which may change, so it is replaced here.
         sys_path = [os.fspath(entry) or os.getcwd() for entry in sys.path]
         return cls(

@@ -16,6 +16,7 @@ from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.terminal import show_decision, show_table
 from poolproof.harness.compare.catalogue import all_scenarios, find_stored
 from poolproof.harness.compare.reanalysis import reanalyze
+from poolproof.harness.model.docstring import summary_of
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.fault import DESCRIPTIONS
 from poolproof.harness.oracle import PARTS
@@ -63,7 +64,7 @@ def list_command(
             rows = [(kind.value, "", text) for kind, text in DESCRIPTIONS.items()]
         case Listed.CHECKERS:
             columns = ("checker", "", "about")
-            rows = [(kind.__name__, "", (kind.__doc__ or "").strip().splitlines()[0]) for kind in (*ALL, *PARTS)]
+            rows = [(kind.__name__, "", summary_of(kind)) for kind in (*ALL, *PARTS)]
         case Listed.FACES:
             columns = ("face", "of", "about")
             had = {face.name: [s.name for s in SUBJECTS.values() if face in s.faces] for face in ALL_FACES}

@@ -16,7 +16,7 @@ from typing import Any, Self
 import msgspec
 
 from poolproof.bridge.config import module_command
-from poolproof.bridge.processes.interpreter import environment
+from poolproof.bridge.processes.interpreter import environment, with_flags
 from poolproof.harness.fakes.models.service import BASE_VARIABLE, KEY_VARIABLE, ModelService, Outage
 from poolproof.harness.model.errors import RunError
 
@@ -37,7 +37,7 @@ class LoopbackModels:
         self.service = service or ModelService()
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            COMMAND,
+            with_flags(COMMAND),
             env={**os.environ, **environment()},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

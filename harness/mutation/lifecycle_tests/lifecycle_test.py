@@ -18,6 +18,7 @@ from poolproof.bridge import Pool, PoolConfig
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
 from poolproof.harness.faults.commands import fault_environment
 from poolproof.harness.model.checker import Finding
+from poolproof.harness.model.docstring import summary_of
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.runner import Subject
@@ -65,7 +66,7 @@ def lifecycle_test(
     act: Callable[[Bench], list[Finding]], guarantees: tuple[str, ...], pools: tuple[str, ...]
 ) -> LifecycleTest:
     """The lifecycle test of the function `act`, with its name and the first line of its docstring."""
-    summary = (act.__doc__ or "").strip().splitlines()[0]
+    summary = summary_of(act)
     return LifecycleTest(name=act.__name__, summary=summary, guarantees=guarantees, pools=pools, act=act)
 
 

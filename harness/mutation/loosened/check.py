@@ -22,7 +22,7 @@ from typing import Self
 import msgspec
 
 from poolproof.bridge.config import module_command
-from poolproof.bridge.processes.interpreter import environment
+from poolproof.bridge.processes.interpreter import environment, with_flags
 from poolproof.harness.compare.catalogue import all_scenarios
 from poolproof.harness.compare.compare import Progress
 from poolproof.harness.model.errors import RunError
@@ -48,7 +48,7 @@ class TrialServer:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            module_command("poolproof.harness.mutation.loosened.trial"),
+            with_flags(module_command("poolproof.harness.mutation.loosened.trial")),
             env={**os.environ, **environment()},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

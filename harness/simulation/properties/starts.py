@@ -7,6 +7,8 @@ from poolproof.harness.simulation.properties.observed import Rules
 
 LONGEST_DELAY_NS = 1_000_000_000
 FIRST_DELAY_NS = 50 * MS
+EARLY_NS = 1_000_000_000
+"""A worker that ends by itself so soon after its start, without a call, makes its start a failure."""
 
 
 class StartRules(Rules):
@@ -16,6 +18,8 @@ class StartRules(Rules):
         """See Rules."""
         self.failures = 0
         self.failed_ns = 0
+        self.unlucky = 0
+        self.early_until_ns = 0
         self.tripped_ns = -(10**15)
         self.stuck: tuple[int, int] | None = None
         self.refused: set[int] = set()
@@ -35,6 +39,24 @@ class StartRules(Rules):
             return self.failed_ns + int(self.seen.config.circuit_reset_s * 1e9)
         delay_ns = min(FIRST_DELAY_NS * 2 ** (self.failures - 1), LONGEST_DELAY_NS)
         return self.failed_ns + delay_ns
+
+    def _note_early_end(self) -> None:
+        # How long the pool may hold back starts at most: each failure before may still count.
+        self.unlucky += 1
+        config = self.seen.config
+        delay_ns = min(FIRST_DELAY_NS * 2 ** (self.unlucky - 1), LONGEST_DELAY_NS)
+        if self.unlucky >= config.start_failures_to_open:
+            delay_ns = max(delay_ns, int(config.circuit_reset_s * 1e9))
+        self.early_until_ns = self.seen.now_ns + delay_ns + 2 * self.seen.slack_ns
+        if not any(worker.ready_ns for worker in self.seen.living.values()):
+            for op in self.seen.waiting.values():
+                op.doubtful = True
+
+    def on_exit(self, worker_id: int) -> None:
+        """See Observed."""
+        worker, seen = self.seen.workers[worker_id], self.seen
+        if worker.ready_ns is not None and not worker.leases and seen.now_ns - worker.ready_ns < EARLY_NS:
+            self._note_early_end()
 
     def on_spawn(self, worker_id: int) -> None:
         """See Observed."""
@@ -63,6 +85,8 @@ class StartRules(Rules):
         sound = fault in ("", "noise") and worker.exited_ns is None and seen.plan.traits["start_ms"] * MS < limit
         if sound and seen.closing_ns is None and (took < limit or not seen.plan.deaths):
             self.wrong("G13", f"the start of worker {worker_id} was given up after {took / 1e6} ms, and it was sound")
+        if self.unlucky:
+            self._note_early_end()
         if seen.closing_ns is None:
             self.failures += 1
             self.failed_ns = seen.now_ns
@@ -79,6 +103,8 @@ class StartRules(Rules):
             self.wrong("G13", f"worker {worker_id} was ready after {took / 1e6} ms, too late")
         if seen.plan.starts.get(worker_id, "") in ("refuse", "garbage", "hang", "exit", "orphan"):
             self.wrong("G13", f"worker {worker_id} counts as ready, and its start has failed")
+        if seen.workers[worker_id].exited_ns:  # its answer was read after its end
+            self._note_early_end()
         self.burst = 0
         self.refused = set()
         if self.tripped:
@@ -97,6 +123,8 @@ class StartRules(Rules):
 
     def _must_be_open(self, index: int) -> None:
         seen = self.seen
+        if seen.now_ns <= self.early_until_ns and self.unlucky >= seen.config.start_failures_to_open:
+            return
         if not self.tripped and seen.now_ns - self.tripped_ns > seen.slack_ns:
             self.wrong("G13", f"operation {index} got CircuitOpen after {self.failures} failures")
         if seen.exact and self.tripped and seen.now_ns > self._retry_ns() + seen.slack_ns:
@@ -118,7 +146,7 @@ class StartRules(Rules):
             needed is None
             or supply
             or len(seen.living) + len(seen.dead) >= seen.most
-            or now <= self._retry_ns()
+            or now <= max(self._retry_ns(), self.early_until_ns)
             or seen.closing_ns
         ):
             self.stuck = None

@@ -120,3 +120,32 @@ def test_a_killed_family_leaves_pools_that_reap_clears(
     assert capsys.readouterr().out.count(" has died; workers ended: ") == 2
     assert main(["ps"]) == 0
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("baseline", "--help"), ("list", "checkers")])
+def test_an_interpreter_without_docstrings_changes_no_command(words: tuple[str, ...]) -> None:
+    told = [
+        subprocess.run(
+            [sys.executable, "-m", "poolproof", *words],
+            env=os.environ | {"PYTHONOPTIMIZE": level, "COLUMNS": "100"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        for level in ("", "2")
+    ]
+    assert (told[0].returncode, told[1].returncode, told[1].stderr) == (0, 0, "")
+    assert told[1].stdout == told[0].stdout
+
+
+def test_a_run_passes_in_an_interpreter_without_docstrings(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-OO", "-m", "poolproof", "run", "any_json", "--pool", "v2", "--out", str(tmp_path / "runs")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "any_json on v2, face execute, observed, seed 1: pass" in done.stdout
