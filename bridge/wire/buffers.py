@@ -35,6 +35,9 @@ END = b"\x01"
 SCALARS = frozenset({str, int, float, bool, type(None)})
 """Types that JSON carries unchanged."""
 BYTES_LIKE = (bytes, bytearray, memoryview)
+TEXT = frozenset({str})
+DEEPEST = 1_100
+"""A value that is nested more deeply is taken for one that contains itself. The encoder gives up earlier."""
 Path: TypeAlias = tuple[str | int, ...]
 Part: TypeAlias = bytes | bytearray | memoryview
 Found: TypeAlias = list[tuple[Path, Part]]
@@ -75,45 +78,57 @@ def detach(value: Any, name: str) -> tuple[Any, Found]:  # noqa: ANN401 - any JS
     that is nested too deeply.
     """
     found: Found = []
-    return _detach(value, name, (), found), found
+    left: list[tuple[Path, Any]] = [((), value)]
+    while left:
+        path, one = left.pop()
+        kind = type(one)
+        if kind in SCALARS:
+            continue
+        if issubclass(kind, dict):
+            if not TEXT.issuperset(map(type, one)):
+                for key in one:
+                    if not isinstance(key, str):
+                        raise NotJsonError(
+                            f"{_place(name, path)} has the key {key!r:.50}; JSON has only strings as keys"
+                        )
+            items: Iterable[tuple[str | int, Any]] = one.items()
+        elif issubclass(kind, list):
+            items = enumerate(one)
+        elif kind in BYTES_LIKE:
+            if kind is memoryview and (one.ndim != 1 or one.format != "B" or not one.c_contiguous):
+                raise NotJsonError(
+                    f"{_place(name, path)} is a memoryview that is no plain row of bytes; cast it to 'B'"
+                )
+            found.append((path, one))
+            continue
+        elif issubclass(kind, (str, int, float)):
+            continue
+        else:
+            raise NotJsonError(f"{_place(name, path)} is of the type {kind.__name__}, which JSON does not have")
+        if SCALARS.issuperset(map(type, one.values() if issubclass(kind, dict) else one)):
+            continue
+        if len(path) >= DEEPEST:
+            raise RecursionError("maximum recursion depth exceeded: it is nested too deeply")
+        left += [((*path, key), item) for key, item in items if type(item) not in SCALARS]
+    return (_without(value, found) if found else value), found
 
 
-def _detach(value: Any, name: str, path: Path, found: Found) -> Any:  # noqa: ANN401
-    kind = type(value)
-    if kind in SCALARS:
-        return value
-    if issubclass(kind, dict):
-        if not {str}.issuperset(map(type, value)):
-            for key in value:
-                if not isinstance(key, str):
-                    raise NotJsonError(f"{_place(name, path)} has the key {key!r:.50}; JSON has only strings as keys")
-        if SCALARS.issuperset(map(type, value.values())):
-            return value
-        return _detach_each(value, list(value.items()), name, path, found)
-    if issubclass(kind, list):
-        if SCALARS.issuperset(map(type, value)):
-            return value
-        return _detach_each(value, list(enumerate(value)), name, path, found)
-    if kind in BYTES_LIKE:
-        if kind is memoryview and (value.ndim != 1 or value.format != "B" or not value.c_contiguous):
-            raise NotJsonError(f"{_place(name, path)} is a memoryview that is no plain row of bytes; cast it to 'B'")
-        found.append((path, value))
-        return None
-    if issubclass(kind, str | int | float):
-        return value
-    raise NotJsonError(f"{_place(name, path)} is of the type {kind.__name__}, which JSON does not have")
-
-
-def _detach_each(value: Any, items: list[tuple[Any, Any]], name: str, path: Path, found: Found) -> Any:  # noqa: ANN401
-    changed = value
-    for key, item in items:
-        if type(item) not in SCALARS:
-            kept = _detach(item, name, (*path, key), found)
-            if kept is not item:
-                if changed is value:
-                    changed = value.copy()
-                changed[key] = kept
-    return changed
+def _without(value: Any, found: Found) -> Any:  # noqa: ANN401
+    # A copy with None in the place of each part. Only the containers on the way to a part are copied.
+    root = [value]
+    copied = {id(root)}
+    for path, _ in found:
+        node: Any = root
+        place: str | int = 0
+        for key in path:
+            child = node[place]
+            if id(child) not in copied:
+                child = child.copy()
+                copied.add(id(child))
+                node[place] = child
+            node, place = child, key
+        node[place] = None
+    return root[0]
 
 
 def _place(name: str, path: Path) -> str:

@@ -169,7 +169,8 @@ def encode_request(
             request_id, command, sent, _now(UTC), stream, reply_to, buffers, True if shared else UNSET, inline
         )
         _encoder.encode_into(request, frame, start)
-        if frame.find(b"null", start) >= 0:  # twice as fast as `in`
+        # The encoder writes null for a number that JSON does not have. `find` is twice as fast as `in`.
+        if frame.count(b"null", start) > len(found) if found else frame.find(b"null", start) >= 0:
             require_exact(sent, "args")
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         why = find_inexact(args, "args") if isinstance(error, UnicodeEncodeError) else str(error)
@@ -284,7 +285,6 @@ def encode_part(request_id: int, result: object, *, more: bool) -> bytes | bytea
 
 
 def _with_buffers(message: dict[str, Any], found: Found, memory: Memory | None = None) -> bytearray:
-    require_exact(message["result"], "result")
     message["buffers"] = describe(found)
     parts = [part for _, part in found]
     if memory is not None and total_bytes(found) >= SMALLEST_SHARED_BYTES:
@@ -293,6 +293,8 @@ def _with_buffers(message: dict[str, Any], found: Found, memory: Memory | None =
             message["shared"], parts = True, []
     payload = bytearray(128)
     _encoder.encode_into(message, payload, PREFIX_BYTES)
+    if payload.count(b"null") > len(found):
+        require_exact(message["result"], "result")
     append(payload, 0, parts)
     return payload
 

@@ -76,7 +76,8 @@ def pack(
 def request_of(call: Pickled) -> dict[str, Any]:
     """The arguments of the worker's command CALL."""
     data, outside = call
-    return {"call": data, "buffers": outside, "needs_initialize": True}
+    request = {"call": data, "needs_initialize": True}
+    return {**request, "buffers": outside} if outside else request
 
 
 class Initialization:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import importlib
+import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import pytest
 
@@ -20,10 +20,54 @@ from poolproof.pool_v2.executor.pending import MOST_CALLS, Batch, Pending
 from tests.waiting import wait_until
 
 LIMIT_S = 20.0
+CALLS = """
+import os, threading, time
+from pathlib import Path
+
+def pid(_):
+    return os.getpid()
+
+def odd_one_out(number):
+    if number == 700:
+        raise ValueError(f"number {number}")
+    return threading.Lock() if number == 701 else number
+
+class Unreadable:
+    def __reduce__(self):
+        return (int, ("no number",))
+
+def kind(value):
+    return type(value).__name__
+
+def slow_from_400(number):
+    if number >= 400:
+        time.sleep(0.05)
+    return os.getpid()
+
+def note(what):
+    folder, number = what
+    Path(folder, str(number)).touch()
+    return number
+
+def die_at_300(number):
+    if number == 300:
+        os._exit(7)
+    return number
+"""
 
 
 @pytest.fixture
-def executor() -> Iterator[PoolExecutor]:
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A module that the workers can import too."""
+    name = f"mapped_of_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(CALLS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module(name)
+    del sys.modules[name]
+
+
+@pytest.fixture
+def executor(calls: ModuleType) -> Iterator[PoolExecutor]:
     with PoolExecutor(2) as made:
         list(made.map(abs, range(20)))  # the workers are initialized, and the size of a call is known
         yield made
@@ -41,96 +85,63 @@ def test_small_calls_go_together_and_come_back_in_order(executor: PoolExecutor) 
     assert calls_of(executor) - before < 1500
 
 
-def test_a_chunksize_of_one_and_a_limit_of_time_keep_calls_apart(executor: PoolExecutor) -> None:
+def test_a_chunksize_of_one_and_a_limit_of_time_keep_calls_apart(executor: PoolExecutor, calls: ModuleType) -> None:
     for user, options in ((executor, {"chunksize": 1}), (executor.with_timeout(LIMIT_S), {})):
         before = calls_of(executor)
         assert list(user.map(abs, range(100), **options)) == list(range(100))
         assert calls_of(executor) - before >= 100
     with PoolExecutor(2, max_tasks_per_child=3) as limited:
-        pids = list(limited.map(_pid, range(12)))
+        pids = list(limited.map(calls.pid, range(12)))
         assert all(pids.count(pid) <= 3 for pid in pids)
 
 
-def _pid(_: int) -> int:
-    return os.getpid()
-
-
-def _odd_one_out(number: int) -> Any:
-    if number == 700:
-        raise ValueError(f"number {number}")
-    if number == 701:
-        return threading.Lock()
-    return number
-
-
-def test_what_is_raised_belongs_to_its_own_call(executor: PoolExecutor) -> None:
-    results = executor.map(_odd_one_out, range(1000))
+def test_what_is_raised_belongs_to_its_own_call(executor: PoolExecutor, calls: ModuleType) -> None:
+    results = executor.map(calls.odd_one_out, range(1000))
     assert [next(results) for _ in range(700)] == list(range(700))
     with pytest.raises(ValueError, match="number 700") as raised:
         next(results)
-    assert "_odd_one_out" in str(raised.value.__cause__)
-    results = executor.map(_odd_one_out, [*range(500), 701, 5])
+    assert "odd_one_out" in str(raised.value.__cause__)
+    results = executor.map(calls.odd_one_out, [*range(500), 701, 5])
     assert [next(results) for _ in range(500)] == list(range(500))
     with pytest.raises(NotPicklable, match="the result cannot be pickled"):
         next(results)
 
 
-def test_an_argument_that_cannot_be_pickled_or_read_spoils_no_other_call(executor: PoolExecutor) -> None:
-    for bad in (threading.Lock(), _Unreadable()):
-        results = executor.map(_kind, [*range(300), bad])
+def test_an_argument_that_cannot_be_pickled_or_read_spoils_no_other_call(
+    executor: PoolExecutor, calls: ModuleType
+) -> None:
+    for bad in (threading.Lock(), calls.Unreadable()):
+        results = executor.map(calls.kind, [*range(300), bad])
         assert [next(results) for _ in range(300)] == ["int"] * 300
         with pytest.raises(NotPicklable):
             next(results)
 
 
-class _Unreadable:
-    def __reduce__(self) -> Any:
-        return (int, ("no number",))
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__
-
-
-def _slow_from_400(number: int) -> float:
-    if number >= 400:
-        time.sleep(0.05)
-    return os.getpid()
-
-
-def test_calls_for_which_a_worker_had_no_time_go_to_others(executor: PoolExecutor) -> None:
-    pids = list(executor.map(_slow_from_400, range(420)))
+def test_calls_for_which_a_worker_had_no_time_go_to_others(executor: PoolExecutor, calls: ModuleType) -> None:
+    pids = list(executor.map(calls.slow_from_400, range(420)))
     assert len(set(pids[400:])) == 2, "both workers have a part"
 
 
-def test_a_shutdown_runs_what_was_put_back(executor: PoolExecutor) -> None:
-    results = executor.map(_slow_from_400, range(420))
+def test_a_shutdown_runs_what_was_put_back(executor: PoolExecutor, calls: ModuleType) -> None:
+    results = executor.map(calls.slow_from_400, range(420))
     executor.shutdown(wait=False)
     assert len(list(results)) == 420
 
 
-def test_waiting_calls_are_cancelled_with_their_iterator(executor: PoolExecutor, tmp_path: Path) -> None:
-    results = executor.map(_note, [(str(tmp_path), number) for number in range(2000)])
+def test_waiting_calls_are_cancelled_with_their_iterator(
+    executor: PoolExecutor, calls: ModuleType, tmp_path: Path
+) -> None:
+    results = executor.map(calls.note, [(str(tmp_path), number) for number in range(2000)])
     assert next(results) == 0
     results.close()  # type: ignore[attr-defined]
     wait_until(lambda: not executor.pool.status().statistics.in_flight, "what ran has ended")
     assert len(list(tmp_path.iterdir())) < 2000
 
 
-def _note(what: tuple[str, int]) -> int:
-    folder, number = what
-    Path(folder, str(number)).touch()
-    return number
-
-
-def _die_at_300(number: int) -> int:
-    if number == 300:
-        os._exit(7)
-    return number
-
-
-def test_the_death_of_a_worker_fails_what_it_ran_and_the_executor_goes_on(executor: PoolExecutor) -> None:
-    results = executor.map(_die_at_300, range(600))
+def test_the_death_of_a_worker_fails_what_it_ran_and_the_executor_goes_on(
+    executor: PoolExecutor, calls: ModuleType
+) -> None:
+    results = executor.map(calls.die_at_300, range(600))
     with pytest.raises(BrokenProcessPool):
         list(results)
     assert list(executor.map(abs, range(-300, 0))) == list(range(300, 0, -1))
