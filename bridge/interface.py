@@ -37,6 +37,7 @@ class Capability(StrEnum):
     WARM_UP = "warm_up"
     CHECKOUT = "checkout"
     OPTIONS = "options"
+    RESIZE = "resize"
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):

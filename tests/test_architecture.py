@@ -68,7 +68,8 @@ PURE_PATHS = """
     harness/fakes/backends/{frames,script}
     harness/fakes/models/{answers,service}
     harness/history/{chart_data,codec,columns,equality,growth,history,joining,metrics,overlap,recovery,replay,stats,tables}
-    harness/model/{backend,budget,checker,composition,docstring,errors,fault,intended,load,op,scenario,verdict,workload}
+    harness/model/{binary,backend,budget,checker,composition,docstring,errors,fault,intended,load,op,scenario}
+    harness/model/{verdict,workload}
     harness/mutation/{journals,markdown,matrix,mutant}
     harness/mutation/generated/{draw,equivalents,hunted,page,verdicts}
     harness/mutation/loosened/{findings,loosenings,pairs,reasons}

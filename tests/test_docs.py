@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
+import types
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -58,6 +62,46 @@ def test_the_scenario_of_the_readme_passes_as_it_stands(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(tmp_path / "runtime"))
     assert main(["compare", "scenario_slow_model.py", "--quiet"]) == 0
+
+
+STOPPING = ROOT / "docs" / "how-to" / "stopping.md"
+
+
+@pytest.mark.parametrize("block", [0, 1], ids=["threads", "asyncio"])
+def test_the_programs_of_the_stopping_page_end_well_at_a_signal(tmp_path: Path, block: int) -> None:
+    (tmp_path / "program.py").write_text(_blocks(STOPPING, "python")[block])
+    with subprocess.Popen([sys.executable, "program.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "ready\n"
+            program.terminate()
+            assert program.communicate(timeout=60)[0] == "all calls have ended\n"
+            assert program.returncode == 0
+        finally:
+            program.kill()
+
+
+def test_the_gunicorn_hooks_of_the_stopping_page_open_and_drain_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = types.ModuleType("shop")
+    monkeypatch.setitem(sys.modules, "shop", shop)
+    hooks: dict[str, Any] = {}
+    exec(_blocks(STOPPING, "python")[2], hooks)
+    hooks["post_worker_init"](None)
+    assert shop.pool.execute("echo", {"value": 1}) == 1
+    hooks["worker_exit"](None, None)
+    assert shop.pool.status().state == "closed"
+
+
+def test_the_times_of_the_stopping_page_fit_together() -> None:
+    text = STOPPING.read_text()
+    drain_s = max(int(seconds) for seconds in re.findall(r"drain\(timeout_s=(\d+)\)", text))
+    [pod_s] = map(int, re.findall(r"terminationGracePeriodSeconds: (\d+)", text))
+    [sleep_s] = map(int, re.findall(r'"sleep", "(\d+)"', text))
+    assert pod_s > drain_s + sleep_s
+    unit = configparser.ConfigParser()
+    unit.read_string(_blocks(STOPPING, "ini")[0])
+    assert int(unit["Service"]["TimeoutStopSec"]) > drain_s
+    assert unit["Service"]["KillMode"] == "mixed"
 
 
 def test_every_option_of_a_pool_is_on_its_page() -> None:

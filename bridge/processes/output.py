@@ -12,6 +12,8 @@ import select
 import threading
 from queue import SimpleQueue
 
+from poolproof.bridge.safe_text import one_line
+
 MOST_WAITING_BYTES = 16 * 1024 * 1024
 """How much unshown output may wait; if more comes, it is dropped, and a line says so."""
 END_TIMEOUT_S = 5.0
@@ -78,7 +80,7 @@ class Output:
         for line in lines:
             for begin in range(0, max(len(line), 1), MOST_LINE_BYTES):
                 text = line[begin : begin + MOST_LINE_BYTES].decode("utf-8", "replace").rstrip("\r")
-                logger.info("%s: %s", worker, text, extra={"pool": self._pool, "worker": worker})
+                logger.info("%s: %s", worker, one_line(text), extra={"pool": self._pool, "worker": worker})
 
 
 def _write(data: bytes) -> None:

@@ -59,7 +59,7 @@ _GROUPS: dict[FaultKind, FaultGroup] = {
 _WORKLOADS = {
     "plain": frozenset({"echo", "ping", "pid"}),
     "waiting": frozenset({"sleep", "cpu"}),
-    "large": frozenset({"blob"}),
+    "large": frozenset({"blob", "binary"}),
     "session state": frozenset({"put", "get", "append", "list", "delete"}),
     "programs": frozenset({"create_program", "execute_program", "configure_lm"}),
     "errors": frozenset({"fail", "not_json", "no_such_command"}),

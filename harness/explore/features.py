@@ -61,6 +61,16 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any]
     size: Size
 
+    def with_resizes(self) -> Features:
+        """The same features, with sizes that change; unchanged if a promise of the pool depends on its size."""
+        if (
+            self.size.workers < 2
+            or self.config.keys() & {"min_workers", "max_queue", "session_log_bytes"}
+            or "close" in self.names
+        ):
+            return self
+        return msgspec.structs.replace(self, names=self.names | {"resizes"})
+
     def __contains__(self, name: str) -> bool:
         return name in self.names
 

@@ -23,6 +23,8 @@ BUDGET_S = 240.0
 """A run takes 2 to 5 s; on a machine with a load of 30 on two processors, twenty times as long."""
 LATE_S = 5.0
 """How long after its limit a call may end on a machine that is as loaded as can be; scenarios have closer bounds."""
+RESIZES = 0.2
+"""The share of runs in which the pool is resized while calls run, if that fits the pool's options."""
 SHARED = frozenset({"call_timeout_s", "checkout_timeout_s", "close_grace_s"})
 """Options that every pool has."""
 SERIAL = "v1 has one manager that does all I/O, so calls wait for each other"
@@ -43,7 +45,12 @@ def generated_scenario(name: str) -> Scenario | None:
 def _make(number: int) -> Scenario:
     choice = Random(f"explore/{number}")
     features = draw_features(choice)
+    of_resizes = Random(f"explore/{number}/resizes")  # apart, so that other scenarios stay what they are
+    if of_resizes.random() < RESIZES:
+        features = features.with_resizes()
     drawing = Drawing(features, choice)
+    if "resizes" in features:
+        drawing.resize(of_resizes)
     plan = drawing.plan
     kinds = {fault.kind for fault in drawing.faults}
 
@@ -92,7 +99,7 @@ def _checkers(features: Features) -> tuple[Checker, ...]:
         *(() if "close" in features else (FullCapacity(),)),
         *(() if "close" in features or "max_requests" in features.config else (NoGrowth(),)),
         OptionsKept(),
-        HandOff(),
+        *(() if "resizes" in features else (HandOff(),)),  # a worker that is to leave takes no call
         Fifo(),
         Audit(),
         Deadlines(slack_s=LATE_S),
@@ -107,6 +114,8 @@ def _needs(features: Features, kinds: set[FaultKind]) -> frozenset[Capability]:
         needs.add(Capability.SESSIONS)
     if kinds & {FaultKind.KILL, FaultKind.STOP} or "deadlines" in features:
         needs.add(Capability.KILL)
+    if "resizes" in features:
+        needs.add(Capability.RESIZE)
     if features.config.keys() - SHARED:
         needs.add(Capability.OPTIONS)
     return frozenset(needs)

@@ -26,6 +26,9 @@ CALLS = (10, 40)
 MANY_CALLS = 250
 LONG_SESSION_CALLS = (40, 90)
 SMALL_BYTES = 2_000
+BINARY_SHARE = 0.3
+SHARED_SIZES = (0, 1, 5_000, 262_143, 262_144, 300_000)
+"""Bytes of a request or an answer, around the size from which the shipped pool shares memory with its workers."""
 LARGE_BYTES = 140_000
 MOST_SLEEP_S = 0.04
 STATE_BYTES = 700
@@ -88,6 +91,12 @@ class Drawing:
         return {name: domain.value(self._choice, SMALL_BYTES, depth=1) for name in names}
 
     def _blob(self) -> Step:
+        choice = self._choice
+        if choice.random() < BINARY_SHARE:
+            sizes = [domain.size_bytes(choice, self._most_bytes), choice.choice(SHARED_SIZES)]
+            choice.shuffle(sizes)
+            args = {"bytes": sizes[0], "seed": choice.randrange(251)}
+            return Step(command="binary", args=args, upload_bytes=sizes[1])
         return Step(command="blob", args={"bytes": domain.size_bytes(self._choice, self._most_bytes)})
 
     def _pid(self) -> Step:
@@ -185,6 +194,16 @@ class Drawing:
                 )
             )
         return steps
+
+    def resize(self, choice: Random) -> None:
+        """Let the pool have one worker for a while, a few times, each from the moment when a certain call is sent."""
+        for number in range(choice.randint(1, 3)):
+            client = choice.randrange(len(self.plan))
+            steps = list(self.plan[client])
+            label = f"resizing-{number}"
+            steps.insert(choice.randrange(len(steps) + 1), Step(command="sleep", args={"seconds": 0.02}, label=label))
+            self.plan = (*self.plan[:client], tuple(steps), *self.plan[client + 1 :])
+            self.faults.append(Fault(kind=FaultKind.RESIZE, when=f"{label}:sent", for_s=choice.uniform(0.0, 0.1)))
 
     def _close_in_the_middle(self) -> None:
         client = self._choice.randrange(len(self.plan))

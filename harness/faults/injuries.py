@@ -18,11 +18,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from poolproof.bridge import Observer, Pool, PoolConfig
+from poolproof.bridge import Observer, Pool, PoolClosed, PoolConfig, PoolStatus
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.config import module_command
 from poolproof.bridge.processes.interpreter import environment, with_flags
@@ -47,6 +47,19 @@ class Victim(Protocol):
 
     def strike(self, blow: type[BaseException]) -> bool:
         """Raise the exception `blow` in the client; return whether the client was in a call."""
+        ...
+
+
+@runtime_checkable
+class Resizable(Protocol):
+    """A pool whose size can be changed while it lives."""
+
+    def status(self) -> PoolStatus:
+        """See poolproof.bridge.Pool."""
+        ...
+
+    def resize(self, n: int) -> None:
+        """Have `n` workers from now on. Never waits, and interrupts no call."""
         ...
 
 
@@ -97,6 +110,20 @@ def close(fault: Fault, stage: Stage) -> None:
     stage.recorder.mark("close_began")
     (stage.close or stage.pool.close)(fault.for_s or CLOSE_GRACE_S)
     stage.recorder.mark("close_ended")
+
+
+def resize(fault: Fault, stage: Stage) -> None:
+    """Give the pool one worker for `for_s` seconds, and then its own size again."""
+    pool = stage.pool
+    if not isinstance(pool, Resizable):
+        stage.tell(fault, landed=False, detail="this pool has a fixed size")
+        return
+    size = pool.status().target
+    pool.resize(1)
+    stage.tell(fault, landed=True, detail=f"from {size} workers to 1")
+    stage.stop.wait(fault.for_s)
+    with contextlib.suppress(PoolClosed):
+        pool.resize(size)
 
 
 def fork(fault: Fault, stage: Stage) -> None:
@@ -335,6 +362,7 @@ def _lives(pid: int) -> bool:
 
 INJURIES: dict[FaultKind, Callable[[Fault, Stage], None]] = {
     FaultKind.CLOSE: close,
+    FaultKind.RESIZE: resize,
     FaultKind.FORK: fork,
     FaultKind.SECOND_OWNER: own_twice,
     FaultKind.BAD_OPTION: ask_the_impossible,

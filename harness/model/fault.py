@@ -18,6 +18,7 @@ class FaultKind(StrEnum):
     KILL = "kill"
     STOP = "stop"
     CLOSE = "close"
+    RESIZE = "resize"
     FORK = "fork"
     PARENT_KILL = "parent_kill"
     FD_EXHAUSTION = "fd_exhaustion"
@@ -59,6 +60,7 @@ DESCRIPTIONS: dict[FaultKind, str] = {
     FaultKind.KILL: "SIGKILL to a worker that is busy with a call",
     FaultKind.STOP: "SIGSTOP to a busy worker, and SIGCONT after a while",
     FaultKind.CLOSE: "the pool is closed while calls run and wait",
+    FaultKind.RESIZE: "for a while the pool is resized to one worker",
     FaultKind.FORK: "a client forks, and the child uses the pool and exits",
     FaultKind.PARENT_KILL: "SIGKILL to another process that owns a pool of the same kind, while all of its "
     "workers are busy",

@@ -34,7 +34,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     as soon as the client is free, plus `pause_s`. `fault` marks a command that is itself a fault.
     `own_thread` runs the call in a new thread that ends with the call. A face whose calls can be cancelled cancels the
     call after `cancel_after_s` seconds. The runner adds a nonce to `args` unless
-    `verbatim` is true: then the arguments are sent unchanged.
+    `verbatim` is true: then the arguments are sent unchanged. It also adds the argument `upload` with `upload_bytes`
+    bytes, if there are any (`poolproof.harness.model.binary`).
     """
 
     command: str
@@ -50,6 +51,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     own_thread: bool = False
     cancel_after_s: float | None = None
     verbatim: bool = False
+    upload_bytes: int = 0
 
 
 Plan = tuple[tuple[Step, ...], ...]

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from poolproof.bridge.safe_text import printable
 from poolproof.harness.history.columns import NONE
 from poolproof.harness.history.history import History, Op
 from poolproof.harness.model.checker import Finding, finding
@@ -123,7 +124,7 @@ class _Judge:
                 yield f"the error does not name the command: {op.error[:100]}"
         elif op.command in FAILING:
             message = op.args.get("message")
-            if isinstance(message, str) and message not in op.error:
+            if isinstance(message, str) and printable(message) not in op.error:
                 yield f"the error is not the command's own: {op.error[:100]}"
         elif op.command in _CANNOT_FAIL:
             yield f"the command cannot fail: {op.error[:100]}"
@@ -194,7 +195,9 @@ class _Judge:
             yield "it ran when the close began, and the close gives running calls time"
 
 
-_CANNOT_FAIL = frozenset({"echo", "sleep", "blob", "pid", "parts", "put", "get", "delete", "list", "print", "ping"})
+_CANNOT_FAIL = frozenset(
+    {"echo", "sleep", "blob", "binary", "pid", "parts", "put", "get", "delete", "list", "print", "ping"}
+)
 _RULES: dict[str, Callable[[_Judge, Op], Iterator[str]]] = {
     "result": _Judge._result,
     "CommandError": _Judge._command_error,

@@ -15,6 +15,7 @@ from poolproof.bridge import PoolStatus
 from poolproof.harness.history.columns import NONE, Numbers
 from poolproof.harness.history.history import History, StatusSample
 from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.verdict import Verdict
 
 READY = frozenset({"idle", "leased"})
@@ -66,6 +67,7 @@ class _Judge:
         )
         self._busy = history.services
         self._close_ns = history.close_began_ns
+        self._resized = any(fault.kind is FaultKind.RESIZE for fault in history.faults)
 
     def objections(self, sample: StatusSample) -> Iterator[str]:
         if sample.error:
@@ -130,7 +132,7 @@ class _Judge:
             yield "it is not healthy, and no reason is given"
         if _ready(before) == _ready(after) and health.live != len(_ready(before)):
             yield f"health tells of {health.live} ready workers, and the status of {len(_ready(before))}"
-        if health.target != before.target == after.target:
+        if health.target != before.target == after.target and not self._resized:  # it may change twice in between
             yield f"health tells of a target of {health.target} workers, and the status of {before.target}"
 
     def _open(self, sample: StatusSample) -> int:

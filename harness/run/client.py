@@ -17,6 +17,7 @@ from poolproof.bridge import Cancelled, Pool, Sent
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.events import CORRELATION
 from poolproof.harness.history.history import Op
+from poolproof.harness.model.binary import pattern
 from poolproof.harness.model.face import Way
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.workload import Step
@@ -142,6 +143,8 @@ class Client(threading.Thread):
     def _begin(self, position: int, step: Step) -> Running:
         nonce = f"{self._seed}.{self.number}.{position}"
         args = step.args if step.verbatim else {**step.args, "nonce": nonce}
+        if step.upload_bytes:
+            args = {**args, "upload": pattern(step.upload_bytes, step.args.get("seed", 0))}
         invoked_ns = now_ns()
         op = Op(
             index=self._first_index + position,

@@ -17,7 +17,7 @@ from poolproof.bridge.worker.journal import Journal
 
 CARRIED_VARIABLE = "POOLPROOF_CARRIED_JOURNAL_DIR"
 """The environment variable of a worker that names the folder of this file's journal."""
-COMMANDS = frozenset({"echo", "ping", "sleep", "cpu", "blob", "pid", "fail", "parts", "exit"})
+COMMANDS = frozenset({"echo", "ping", "sleep", "cpu", "blob", "binary", "pid", "fail", "parts", "exit"})
 """The commands that need nothing of the worker but its process."""
 
 

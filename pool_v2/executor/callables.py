@@ -91,7 +91,8 @@ class Initialization:
         """Raises NotPicklable."""
         self._main = Setting.of_this_program()
         self._call: tuple[Any, ...] | None = None if initializer is None else (initializer, tuple(initargs), {})
-        self._packed = b"" if self._call is None else self._pack()
+        self._once = False
+        self._packed = None if self._call is None else self._pack(self._call)
 
     def request(self) -> dict[str, Any]:
         """The arguments of the worker's command INITIALIZE, for one worker. Raises NotPicklable."""
@@ -100,19 +101,21 @@ class Initialization:
         setting = {"setting": now.write()}
         if self._call is None:
             return setting
-        packed = self._packed or self._pack()
-        if _HandOver.MARK in packed:
-            self._packed = b""  # a descriptor is handed over once
-        return {**setting, "initializer": packed}
+        data, outside = packed = self._packed or self._pack(self._call)
+        self._packed = None if self._once else packed
+        return {**setting, "initializer": data, "buffers": outside}
 
-    def _pack(self) -> bytes:
+    def _pack(self, call: tuple[Any, ...]) -> Pickled:
+        try:
+            return dump(call)
+        except Exception:
+            self._once = True  # what is handed over, such as a descriptor, is so once
         former = context.get_spawning_popen()
         context.set_spawning_popen(_HandOver())  # type: ignore[arg-type]
         try:
-            return bytes(reduction.ForkingPickler.dumps(self._call, PROTOCOL))
+            return bytes(reduction.ForkingPickler.dumps(call, PROTOCOL)), []
         except Exception as error:
-            assert self._call is not None, "there is an initializer"
-            raise NotPicklable(f"{name_of(self._call[0])}: the call cannot be pickled: {_why(error)}") from error
+            raise NotPicklable(f"{name_of(call[0])}: the call cannot be pickled: {_why(error)}") from error
         finally:
             context.set_spawning_popen(former)
 
@@ -120,12 +123,41 @@ class Initialization:
 class _HandOver:
     """Stands for a process that multiprocessing starts, so that its locks and queues let themselves be pickled."""
 
-    MARK = b"multiprocessing.resource_sharer"
     DupFd = staticmethod(resource_sharer.DupFd)
 
     def duplicate_for_child(self, fd: int) -> int:
         """See multiprocessing.popen_spawn_posix."""
         return fd
+
+
+def request_of_each(function: Callable[..., Any], calls: list[tuple[Any, ...]], limit_s: float) -> dict[str, Any]:
+    """The arguments of CALL for several calls of one function, in one process, for about `limit_s` seconds.
+
+    Raises NotPicklable.
+    """
+    try:
+        data, outside = dump((function, calls))
+    except BaseException as error:
+        raise NotPicklable(f"{name_of(function)}: the calls cannot be pickled: {_why(error)}") from error
+    return {"call": data, "buffers": outside, "needs_initialize": True, "each_s": limit_s}
+
+
+def unpack_each(answer: Any, function: object) -> list[tuple[Any, BaseException | None]] | None:  # noqa: ANN401
+    """Decode a worker's answers to the first of several calls, as `unpack` does; None if no call was run."""
+    match answer:
+        case {"values": bytes(data), "sizes": list(sizes)}:
+            found, at = [], 0
+            what = f"{name_of(function)}: the result"
+            with memoryview(data) as view:
+                for size in sizes:
+                    found.append(_read(view[at : at + size], (), what, None))
+                    at += size
+            return found
+        case {"each": list(answers)}:
+            return [unpack(one, function) for one in answers]
+        case {"unpicklable": _, "ran": False}:
+            return None
+    return [unpack(answer, function)]
 
 
 def is_uninitialized(answer: object) -> bool:
@@ -171,7 +203,9 @@ def as_broken(error: BaseException) -> BaseException:
     return told
 
 
-def _read(data: bytes, buffers: Iterable[memoryview], what: str, trace: str | None) -> tuple[Any, BaseException | None]:
+def _read(
+    data: bytes | memoryview, buffers: Iterable[memoryview], what: str, trace: str | None
+) -> tuple[Any, BaseException | None]:
     try:
         return pickle.loads(data, buffers=buffers), None
     except BaseException as error:  # a `__setstate__` can raise anything; no interrupt can reach this thread

@@ -16,11 +16,10 @@ import logging
 import os
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
-from concurrent.futures._base import CANCELLED, RUNNING
-from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any
 
@@ -33,74 +32,22 @@ from poolproof.pool_v2.executor.callables import (
     ExecutorShutdown,
     Initialization,
     InitializerFailed,
+    NotPicklable,
     as_broken,
     is_uninitialized,
     pack,
     request_of,
+    request_of_each,
     unpack,
+    unpack_each,
 )
+from poolproof.pool_v2.executor.pending import CHUNK_S, Batch, Pending
 from poolproof.pool_v2.pool import PoolV2
 
 UNLIMITED_S = 365 * 86400.0
 logger = logging.getLogger(__name__)
 _living: weakref.WeakSet[Dispatch] = weakref.WeakSet()
 _ending = threading.Event()
-
-
-class _Pending(Future[Any]):
-    """The future of one call, with the call and the context of its `submit`. `cancel` removes it from the queue."""
-
-    def __init__(
-        self,
-        pending: dict[int, _Pending],
-        number: int,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        timeout_s: float | None,
-        cancel_running: bool,
-    ) -> None:
-        super().__init__()
-        self._queue = pending
-        self._number = number
-        self.call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None = (function, args, kwargs)
-        self.context = copy_context()
-        self.timeout_s = timeout_s
-        self.cancel_running = cancel_running
-        self._lease: Lease | None = None
-        self._lease_lock = threading.Lock()  # so that `cancel` kills no worker that has gone on to another call
-
-    def cancel(self) -> bool:
-        """Withdraw the call, unless it has ended, or runs and `cancel_running` is not set.
-
-        Waiters are notified now, not when the call's turn comes. A worker that runs the call is killed and replaced.
-        """
-        if not super().cancel() and not (self.cancel_running and self._cancel_running()):
-            return False
-        if self._queue.pop(self._number, None) is not None:
-            self.call = None
-            self.set_running_or_notify_cancel()
-        return True
-
-    def _cancel_running(self) -> bool:
-        with self._condition:
-            if self._state != RUNNING:
-                return False
-            self._state = CANCELLED
-            self.set_running_or_notify_cancel()
-            self._condition.notify_all()
-        with self._lease_lock:
-            if self._lease is not None:
-                self._lease.kill()
-        self._invoke_callbacks()  # type: ignore[attr-defined]
-        return True
-
-    def use(self, lease: Lease | None) -> None:
-        """Note the lease of the worker that runs the call from now on; None before the worker is given back."""
-        with self._lease_lock:
-            self._lease = lease
-            if lease is not None and self.cancelled():
-                lease.kill()
 
 
 class Dispatch:
@@ -120,7 +67,7 @@ class Dispatch:
         self._broken = ""
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, Pending] = {}
         self._queue: SimpleQueue[int | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._busy = 0
@@ -135,19 +82,30 @@ class Dispatch:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         timeout_s: float | None,
+        batch: Batch | None = None,
     ) -> Future[Any]:
-        """Put a call at the end of the queue. Raises ExecutorShutdown, or InitializerFailed after repeated failures."""
+        """Put a call at the end of the queue. Raises ExecutorShutdown, or InitializerFailed after repeated failures.
+
+        A worker may run several calls of one `batch` at once; all of them have the same function and no timeout.
+        """
         self._require_owner()
         number = next(self._numbers)
-        future = _Pending(self._pending, number, function, args, kwargs, timeout_s, self._cancel_running)
+        future = Pending(self._pending, number, function, args, kwargs, timeout_s, self._cancel_running, batch)
         # No lock, because an interrupt must not leave a lock held. The second check finds a call queued after the end
         # mark.
         self._check_open()
         self._pending[number] = future
+        if batch is not None:
+            batch.waiting.append(number)
         self._queue.put(number)
         if (self._shut or self._broken) and self._pending.pop(number, None) is not None:
             self._check_open()
         return future
+
+    @property
+    def runs_batches(self) -> bool:
+        """Whether a worker may run several calls at once: neither is their number limited, nor is one ended alone."""
+        return not self._leases_only and not self._cancel_running
 
     def _check_open(self) -> None:
         if self._broken:
@@ -209,7 +167,10 @@ class Dispatch:
             if future is not None:
                 self._leave_one_idle()
                 try:
-                    self._carry_out(future)
+                    if future.batch is None:
+                        self._carry_out(future)
+                    else:
+                        self._carry_out_chunk([future, *future.batch.take(self._pending, len(self._threads))])
                 except BaseException:
                     # A callback raised a BaseException that is no Exception. This thread has no caller to raise it to.
                     logger.exception("executor %r: a callback of a call has failed", self.pool.name)
@@ -232,8 +193,8 @@ class Dispatch:
                 except RuntimeError as error:  # the existing threads do the work
                     logger.warning("executor %r has only %d threads: %s", self.pool.name, self._busy, error)
 
-    def _carry_out(self, future: _Pending) -> None:
-        if not future.set_running_or_notify_cancel():
+    def _carry_out(self, future: Pending) -> None:
+        if not future.begun and not future.set_running_or_notify_cancel():
             return
         assert future.call is not None, "only a cancel takes it away"
         call, future.call = future.call, None
@@ -241,6 +202,12 @@ class Dispatch:
             value, error = future.context.run(self._run, call, future.timeout_s, future)
         except BaseException as failure:
             value, error = None, self._as_ended(failure) if self._ended_by else as_broken(failure)
+        try:
+            self._complete(future, value, error)
+        finally:
+            del call, value, error, future  # the error's traceback holds this frame
+
+    def _complete(self, future: Pending, value: Any, error: BaseException | None) -> None:  # noqa: ANN401
         try:
             if error is None:
                 future.set_result(value)
@@ -250,13 +217,70 @@ class Dispatch:
             if not future.cancelled():  # by `cancel_running`
                 raise
         finally:
-            del call, value, error, future  # the error's traceback holds this frame
+            del value, error, future  # the error's traceback holds this frame
+
+    def _carry_out_chunk(self, futures: list[Pending]) -> None:
+        left = [future for future in futures if future.begun or future.set_running_or_notify_cancel()]
+        futures.clear()
+        while left:
+            found = left[0].context.run(self._run_each, left)
+            if found is None:  # one of them prevents the others
+                for future in left:
+                    future.begun = True
+                    self._carry_out(future)
+                return
+            done, left = left[: len(found)], left[len(found) :]
+            while done:
+                future = done.pop(0)
+                future.call = None
+                self._complete(future, *found.pop(0))
+            left = self._put_back(left)
+
+    def _put_back(self, futures: list[Pending]) -> list[Pending]:
+        # The calls that a worker had no time for. Returns those that this thread must run itself.
+        for future in futures:
+            future.begun = True
+            self._pending[future.number] = future
+            self._queue.put(future.number)
+        if not self._shut:
+            return []
+        # An end mark may come before them.
+        return [future for future in futures if self._pending.pop(future.number, None) is not None]
+
+    def _run_each(self, futures: list[Pending]) -> list[tuple[Any, BaseException | None]] | None:
+        # Returns the results of the first of these calls, or None if they can only be run alone.
+        first = futures[0]
+        assert first.call is not None, "only a cancel takes it away"
+        assert first.batch is not None, "it was taken for its batch"
+        function = first.call[0]
+        calls = [future.call[1] for future in futures if future.call is not None]
+        try:
+            request = request_of_each(function, calls, CHUNK_S)
+        except NotPicklable:
+            return None
+        try:
+            if not self.pool.takes_buffers:
+                self._ask_for_buffers()
+            began_s = time.monotonic()
+            answer = self.pool.execute(CALL, request, timeout_s=UNLIMITED_S, checkout_timeout_s=UNLIMITED_S)
+            if is_uninitialized(answer):
+                answer = self._run_on_lease(request, UNLIMITED_S, first)
+                began_s = time.monotonic() - CHUNK_S  # how long the call itself has taken is not known
+            found = unpack_each(answer, function)
+        except (CommandError, InvalidRequest):  # the calls or their results are too large for one frame
+            return None
+        except BaseException as failure:
+            failures = (self._as_ended(failure) if self._ended_by else as_broken(failure) for _ in futures)
+            return [(None, failure) for failure in failures]
+        if found is not None:
+            first.batch.ran(len(found), time.monotonic() - began_s, len(request["call"]))
+        return found
 
     def _run(
         self,
         call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]],
         timeout_s: float | None,
-        future: _Pending,
+        future: Pending,
     ) -> tuple[Any, BaseException | None]:
         request = request_of(pack(*call, caught=BaseException))
         if not self.pool.takes_buffers:
@@ -277,7 +301,7 @@ class Dispatch:
                 f"executor {self.pool.name!r}: its workers do not take bytes, so they cannot run callables"
             )
 
-    def _run_on_lease(self, request: dict[str, Any], timeout_s: float, future: _Pending) -> Any:  # noqa: ANN401
+    def _run_on_lease(self, request: dict[str, Any], timeout_s: float, future: Pending) -> Any:  # noqa: ANN401
         while True:
             refused: PoolError | None = None
             try:
@@ -339,7 +363,7 @@ class Dispatch:
             )
         for number in list(self._pending):
             future = self._pending.pop(number, None)
-            if future is not None and future.set_running_or_notify_cancel():
+            if future is not None and (future.begun or future.set_running_or_notify_cancel()):
                 future.set_exception(InitializerFailed(self._broken))
 
 

@@ -38,6 +38,7 @@ from poolproof.pool_v2.executor.callables import (
     WorkersUnavailable,
 )
 from poolproof.pool_v2.executor.dispatch import Dispatch
+from poolproof.pool_v2.executor.pending import Batch
 from poolproof.pool_v2.pool import PoolV2
 
 MAX_FRAME_BYTES = 2**30
@@ -146,16 +147,18 @@ class PoolExecutor(Executor):
         fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | None = None,
         buffersize: int | None = None,
     ) -> Iterator[T]:
         """Run `map(fn, *iterables)` in workers. Returns an iterator that yields the results in order.
 
         `timeout` is in seconds from now; at the deadline, `next` raises TimeoutError. `chunksize` items form one call.
+        Without a `chunksize`, each item is a call of its own, and a worker gets as many short ones at once as take
+        about 5 ms.
         All items are read and submitted now; with `buffersize`, at most that many calls ahead of the consumed results.
         Waiting calls are cancelled when the iterator ends, also by an exception. Raises ValueError for sizes below 1.
         """
-        if chunksize < 1:
+        if chunksize is not None and chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError("buffersize must be an integer or None")
@@ -163,8 +166,9 @@ class PoolExecutor(Executor):
             raise ValueError("buffersize must be None or > 0")
         end_s = None if timeout is None else timeout + time.monotonic()
         items = zip(*iterables, strict=False)
-        if chunksize == 1:
-            return _results(self, fn, items, buffersize, end_s)
+        if chunksize is None or chunksize == 1:
+            together = chunksize is None and self._timeout_s is None and self._dispatch.runs_batches
+            return _results(self, fn, items, buffersize, end_s, Batch() if together else None)
         chunks = iter(lambda: list(islice(items, chunksize)), [])
         calls = ((chunk,) for chunk in chunks)
         return _each(_results(self, partial(run_chunk, fn), calls, buffersize, end_s))
@@ -248,9 +252,15 @@ def _results(
     calls: Iterator[tuple[Any, ...]],
     buffersize: int | None,
     end_s: float | None,
+    batch: Batch | None = None,
 ) -> Iterator[T]:
     # The first calls are submitted now, not when the first result is requested.
-    futures = deque(executor.submit(function, *call) for call in islice(calls, buffersize))
+    def submit(living: PoolExecutor, call: tuple[Any, ...]) -> Future[T]:
+        if batch is None:
+            return living.submit(function, *call)
+        return living._dispatch.submit(function, call, {}, None, batch)
+
+    futures = deque(submit(executor, call) for call in islice(calls, buffersize))
     known = weakref.ref(executor)  # an unfinished iterator does not keep the executor alive
     del executor
 
@@ -259,7 +269,7 @@ def _results(
             while futures:
                 living = known() if buffersize is not None else None
                 if living is not None and (call := next(calls, None)) is not None:
-                    futures.append(living.submit(function, *call))
+                    futures.append(submit(living, call))
                 del living
                 yield _result_or_cancel(futures.popleft(), end_s)
         finally:

@@ -50,6 +50,8 @@ class Housekeeper(Duties):
         self._jobs = runtime.platform.jobs(f"{runtime.process_manager.name}-housekeeper", self._run)
         # A slow terminate hook must not delay the pings and messages of other workers.
         self._farewells = runtime.platform.jobs(f"{runtime.process_manager.name}-farewells", self._run)
+        self._visited: Worker | None = None
+        """The worker whose `message` or `ping` hook ran last, and perhaps runs."""
         self.post = self._jobs.post
         """Queue a job for the housekeeper's thread. May be called from any thread."""
         self._lock = threading.Lock()  # guards `_initialising` and `_initialised`
@@ -101,7 +103,9 @@ class Housekeeper(Duties):
                 self._initialising[worker_id] = True
         if known:
             told = kept if kept is not None else reason or self._plain_reason(worker)
-            self._farewells.post(partial(self._runtime.hooks.terminate_worker, told, worker.state))
+            busy = self._visited is worker or worker_id in self._pinged  # its own `message` or `ping` ends first
+            post = self.post if busy else self._farewells.post
+            post(partial(self._runtime.hooks.terminate_worker, told, worker.state))
 
     def beat(self, now: int) -> int:
         """Find lost leases; every half second, also expired sessions and large workers. Returns the next time (ns)."""
@@ -321,6 +325,7 @@ class Housekeeper(Duties):
         if runtime.coordinator.attention:
             runtime.supervisor.look()
         reason: object = None
+        self._visited = worker
         try:
             self._leases.deliver(ticket)
             if ping_after_ns is not None:

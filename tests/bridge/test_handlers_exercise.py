@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from typing import Any
 
 import pytest
 
 from poolproof.bridge.worker.handlers import COMMANDS, Context, HandlerError
+from poolproof.harness.model.binary import pattern
 
 
 def _ask(context: Context, command: str, **args: Any) -> Any:
@@ -62,3 +64,18 @@ def test_work_without_measure_is_refused(context: Context, command: str, argumen
     for args in ({}, {argument: -1}, {argument: most + 1}, {argument: "1"}):
         with pytest.raises(HandlerError, match=argument):
             _ask(context, command, **args)
+
+
+@pytest.mark.parametrize("size", [0, 1, 250, 251, 252, 70_000])
+@pytest.mark.parametrize("seed", [0, 1, 7, 250])
+def test_binary_gives_bytes_by_their_formula_and_checks_what_it_got(context: Context, size: int, seed: int) -> None:
+    upload = pattern(size, seed + 1)
+    answer = COMMANDS["binary"](context, {"bytes": size, "seed": seed, "upload": upload, "nonce": 3})
+    assert answer == {"data": pattern(size, seed), "crc": zlib.crc32(upload), "nonce": 3}
+    assert list(answer["data"][:300]) == [(7 * place + seed) % 251 for place in range(min(size, 300))]
+
+
+@pytest.mark.parametrize("args", [{}, {"bytes": -1}, {"bytes": 1, "seed": 252}, {"bytes": 1, "upload": "text"}])
+def test_binary_refuses_what_it_cannot_do(context: Context, args: dict[str, Any]) -> None:
+    with pytest.raises(HandlerError, match=r"argument .(bytes|seed|upload).: "):
+        COMMANDS["binary"](context, args)

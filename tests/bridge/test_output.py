@@ -31,6 +31,14 @@ def test_lines_are_logged_whole_with_the_worker_s_name(caplog: pytest.LogCapture
     assert {(record.pool, record.worker) for record in caplog.records} == {("p", "a"), ("p", "b")}  # type: ignore[attr-defined]
 
 
+def test_a_logged_line_controls_no_terminal_and_forges_no_other_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    shown = Output("p", log=True)
+    shown.show("a", "failed\rERROR root: forged\x1b[2J\x9b\u2028\u202e\n".encode())
+    shown.close()
+    assert lines(caplog) == ["a: failed\\rERROR root: forged\\x1b[2J\\x9b\\u2028\\u202e"]
+
+
 def test_an_endless_line_is_logged_in_parts(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     shown = Output("p", log=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from poolproof.bridge.worker.handlers.context import Context, HandlerError, with_nonce
+from poolproof.bridge.worker.handlers.context import Context, HandlerError, number, with_nonce
 
 if TYPE_CHECKING:
     from poolproof.bridge.worker.handlers.pickles import Runner
 
+MOST_EACH_S = 60.0
 _runners: WeakKeyDictionary[Context, Runner] = WeakKeyDictionary()
 
 
@@ -42,7 +43,8 @@ def call(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     The response is one of: `value`, the pickled result · `raised`, the pickled exception, with `traceback` ·
     `unpicklable`, which says what could not be pickled or read, with `reason`, `traceback`, and whether the call `ran`
     · `uninitialized`: the call was not run, because it `needs_initialize`. Pickles are bytes; `buffers` has those that
-    are outside the pickle.
+    are outside the pickle. With `each_s`, `call` is a pickle of a function and a list of arguments, and the response is
+    that of `Runner.run_each`.
     """
     runner = _runners.get(context)
     if runner is None:
@@ -51,6 +53,9 @@ def call(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
         from poolproof.bridge.worker.handlers.pickles import Runner
 
         runner = _runners[context] = Runner()
+    if "each_s" in args:
+        limit_s = number(args, "each_s", most=MOST_EACH_S)
+        return with_nonce(args, **runner.run_each(_data(args, "call"), _buffers(args), limit_s))
     return with_nonce(args, **runner.run(_data(args, "call"), _buffers(args)))
 
 

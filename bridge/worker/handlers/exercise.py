@@ -1,4 +1,4 @@
-"""Commands that put load on a pool: echo, sleep, cpu, blob, pid, fail.
+"""Commands that put load on a pool: echo, sleep, cpu, blob, binary, pid, fail.
 
 Their responses carry the request's nonce, except echo, which adds nothing.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from typing import Any
 
 from poolproof.bridge.worker.handlers.context import Context, HandlerError, number, with_nonce
 
 LONGEST_S = 3600.0
 LARGEST_BYTES = 2**30
+PERIOD = 251
 
 
 def echo(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -42,6 +44,18 @@ def blob(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     return with_nonce(args, blob="x" * int(number(args, "bytes", most=LARGEST_BYTES)))
 
 
+def binary(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Return `bytes` bytes, of which number i is (7 i + `seed`) modulo 251, and the CRC-32 of the bytes in `upload`."""
+    size = int(number(args, "bytes", most=LARGEST_BYTES))
+    seed = int(number(args, "seed", most=PERIOD, default=0))
+    upload = args.get("upload", b"")
+    if not isinstance(upload, bytes):
+        raise HandlerError(f"argument 'upload': bytes are needed, not {upload!r:.50}")
+    first = (seed * pow(7, -1, PERIOD)) % PERIOD  # where the row of 0, 7, 14 ... has the seed
+    row = bytes(number * 7 % PERIOD for number in range(PERIOD)) * (size // PERIOD + 2)
+    return with_nonce(args, data=row[first : first + size], crc=zlib.crc32(upload))
+
+
 def pid(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     """Return this worker's id and process id."""
     return with_nonce(args, pid=os.getpid(), worker_id=context.worker_id)
@@ -52,4 +66,4 @@ def fail(_: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     raise HandlerError(str(args.get("message", "failed as asked")))
 
 
-COMMANDS = {"echo": echo, "sleep": sleep, "cpu": cpu, "blob": blob, "pid": pid, "fail": fail}
+COMMANDS = {"echo": echo, "sleep": sleep, "cpu": cpu, "blob": blob, "binary": binary, "pid": pid, "fail": fail}

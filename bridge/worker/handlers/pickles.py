@@ -12,6 +12,7 @@ import os
 import pickle
 import runpy
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -21,6 +22,7 @@ from typing import Any, TypeAlias
 MAIN = "__main__"
 ALIAS = "__mp_main__"
 PROTOCOL = 5
+_MULTIPROCESSING = "multiprocessing.process"
 SMALLEST_OUTSIDE_BYTES = 1024
 """From this size on, a buffer of a pickled object (an array's memory) is sent beside the pickle, without a copy."""
 Pickled: TypeAlias = tuple[bytes, list[memoryview]]
@@ -42,9 +44,6 @@ def dump(value: object) -> Pickled:
         return False
 
     return pickle.dumps(value, PROTOCOL, buffer_callback=keep_inside), outside
-
-
-_MULTIPROCESSING = "multiprocessing.process"
 
 
 class Setting:
@@ -193,6 +192,37 @@ class Runner:
                 raise
             return self.give_up(error)
         return self.give(value if result else None)
+
+    def run_each(self, data: bytes, buffers: Sequence[memoryview], limit_s: float) -> dict[str, Any]:
+        """Read (function, list of arguments), and run the function with each until `limit_s` seconds have passed.
+
+        The response has the answers to those that were run, at least one: `values`, their pickled results one after
+        another, with `sizes`; or `each`, a list of responses as `run` gives them, if some are no plain result.
+        """
+        try:
+            function, calls = _load(data, buffers, self.setting)
+        except BaseException as error:
+            return _unpicklable("the calls cannot be read in the worker", error, ran=False)
+        pid, end_s = os.getpid(), time.monotonic() + limit_s
+        answers: list[dict[str, Any]] = []
+        plain = True
+        for positional in calls:
+            try:
+                value = function(*positional)
+            except BaseException as error:
+                if os.getpid() != pid:
+                    raise
+                answers.append(self.give_up(error))
+            else:
+                answers.append(self.give(value))
+                del value
+            plain = plain and len(answers[-1]) == 1 and "value" in answers[-1]
+            if time.monotonic() > end_s:
+                break
+        if not plain:
+            return {"each": answers}
+        values = [answer["value"] for answer in answers]
+        return {"values": b"".join(values), "sizes": list(map(len, values))}
 
     def give(self, value: object) -> dict[str, Any]:
         """Return the response with this result."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 
 from poolproof.harness.history.equality import same_json
 from poolproof.harness.history.history import History, OpType
+from poolproof.harness.model.binary import pattern
 from poolproof.harness.model.checker import Finding, finding
 from poolproof.harness.model.verdict import Verdict
 
@@ -90,6 +93,11 @@ def _belongs(command: str, nonce: str, session: str | None, args: dict[str, Any]
         ]
     if command == "blob" and isinstance(value, dict) and value.get("blob") != "x" * int(args.get("bytes", 0)):
         return False
+    if command == "binary" and isinstance(value, dict):
+        data = pattern(int(args.get("bytes", 0)), int(args.get("seed", 0)))
+        upload = base64.b64decode(args.get("upload", ""))  # a record has bytes in base64
+        if (value.get("data"), value.get("crc")) != (base64.b64encode(data).decode(), zlib.crc32(upload)):
+            return False
     if isinstance(value, dict) and "nonce" in args and "nonce" in value:  # a foreign worker may return no nonce
         return bool(value["nonce"] == nonce)
     return None

@@ -12,6 +12,7 @@ import msgspec
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.wire import messages
+from poolproof.bridge.wire.buffers import has_buffers
 from poolproof.bridge.wire.messages import Response
 from poolproof.harness.mutation.mutant import BOTH, V1, V2, Registry
 from poolproof.harness.mutation.planting import replace, replace_everywhere
@@ -98,10 +99,12 @@ def stdlib_json() -> None:
             raise ProtocolError(f"not a response: {error}") from error
 
     def checked(original: Any) -> Any:
-        def decode_checked(payload: bytes | bytearray) -> Response:
+        def decode_checked(payload: bytes | bytearray, memory: Any = None) -> Response:
+            if has_buffers(payload):
+                return original(payload, memory)  # type: ignore[no-any-return] # it is not JSON alone
             response = decode(payload)
             if response.success and response.result is msgspec.UNSET:
-                return original(payload)  # type: ignore[no-any-return] # which says what is wrong
+                return original(payload, memory)  # type: ignore[no-any-return] # which says what is wrong
             return response
 
         return decode_checked

@@ -134,11 +134,11 @@ def id_not_checked() -> None:
     """The next response is accepted for a request without a check of its id."""
 
     def trusting(check: Any) -> Any:
-        def take_any(payload: bytes | bytearray, request_id: int, parts: bool = False) -> Response:
+        def take_any(payload: bytes | bytearray, request_id: int, parts: bool = False, memory: Any = None) -> Response:
             try:
-                response = decode_response(payload)
+                response = decode_response(payload, memory)
             except ProtocolError:
-                return check(payload, request_id, parts)  # type: ignore[no-any-return] # which says what is wrong
+                return check(payload, request_id, parts, memory)  # type: ignore[no-any-return] # which says what is wrong
             return msgspec.structs.replace(response, id=request_id)
 
         return take_any
@@ -294,8 +294,8 @@ def _change_result(change: Any) -> None:
 
 def _change_response(change: Any) -> None:
     def changing(check: Any) -> Any:
-        def changed(payload: bytes | bytearray, request_id: int, parts: bool = False) -> Response:
-            return change(check(payload, request_id, parts))  # type: ignore[no-any-return]
+        def changed(payload: bytes | bytearray, request_id: int, parts: bool = False, memory: Any = None) -> Response:
+            return change(check(payload, request_id, parts, memory))  # type: ignore[no-any-return]
 
         return changed
 

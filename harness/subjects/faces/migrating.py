@@ -19,7 +19,7 @@ from poolproof.migration.pool import MigratingPool
 
 MODES = {"v1": "v1", "shadow": "shadow", "canary": "canary:50", "v2": "v2"}
 SERVED_BY_BASELINE = frozenset({"v1", "shadow", "canary"})
-IDEMPOTENT = frozenset({"echo", "ping", "blob", "fail"})
+IDEMPOTENT = frozenset({"echo", "ping", "blob", "binary", "fail"})
 """The commands whose calls shadow mode copies."""
 SHADOW_FOLDER = "shadow_journal"
 FEW = 10**6

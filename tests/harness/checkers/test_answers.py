@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
+from zlib import crc32
 
 import pytest
 
 from poolproof.harness.checkers import OwnAnswer
+from poolproof.harness.model.binary import pattern
 from poolproof.harness.model.verdict import Verdict
 
 
@@ -102,6 +105,29 @@ def part(index: int, padding: str = "xx") -> dict[str, Any]:
 )
 def test_parts_must_be_complete_in_order_and_whole(build: Any, value: Any, verdict: Verdict) -> None:
     op = build.op(0, command="parts", args={"count": 2, "bytes": 2, "nonce": "1.0.0"}, value=value)
+    assert OwnAnswer().check(build.history(op)).verdict is verdict
+
+
+BINARY = {"data": b64encode(pattern(600, 5)).decode(), "crc": crc32(b"upload"), "nonce": "1.0.0"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, Verdict.PASS),
+        ({"data": b64encode(pattern(600, 6)).decode()}, Verdict.FAIL),
+        ({"data": b64encode(pattern(599, 5)).decode()}, Verdict.FAIL),
+        ({"data": b64encode(pattern(856, 5)[256:]).decode()}, Verdict.FAIL),
+        ({"data": None}, Verdict.FAIL),
+        ({"crc": crc32(b"uploaD")}, Verdict.FAIL),
+        ({"nonce": "1.0.1"}, Verdict.FAIL),
+    ],
+)
+def test_binary_answers_and_uploads_have_each_byte_in_its_place(
+    build: Any, changes: dict[str, Any], verdict: Verdict
+) -> None:
+    args = {"bytes": 600, "seed": 5, "upload": b64encode(b"upload").decode(), "nonce": "1.0.0"}
+    op = build.op(0, command="binary", args=args, value=BINARY | changes)
     assert OwnAnswer().check(build.history(op)).verdict is verdict
 
 

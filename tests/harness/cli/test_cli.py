@@ -239,7 +239,7 @@ def test_a_damaged_record_is_a_failure_of_the_run_itself(write: Write, capsys: C
 
 
 def test_a_fault_of_the_tool_is_one_line_and_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    def break_down() -> None:
+    def break_down(_: object) -> None:
         raise RuntimeError("planted\nhere")
 
     monkeypatch.setattr("poolproof.harness.cli.commands.machine.examine", break_down)
@@ -365,7 +365,7 @@ def test_a_failed_run_is_replayed_and_shrunk(write: Write, capsys: Capture) -> N
     ("arguments", "told"),
     [
         (["no_such_folder"], "there is no no_such_folder"),
-        (["kept/tiny-v2-1"], "the run of 'tiny' on v2 has no failure to shrink"),
+        (["kept/tiny-v2-1", "--import", "mine.py"], "the run of 'tiny' on v2 has no failure to shrink"),
         (["kept/tiny-v2-1", "--max-runs", "10"], "--max-runs 10: --repeats 5 takes 10 of them"),
         (["kept/tiny-v2-1", "--repeats", "0"], "--repeats 0: must be a number from 1 to 1000"),
     ],

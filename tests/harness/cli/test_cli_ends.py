@@ -91,7 +91,7 @@ def test_an_interrupt_exits_130_keeps_what_was_recorded_and_leaves_nobody(
     assert told.splitlines()[-1] == f"poolproof: interrupted; the runs recorded so far are in {running.out}"
     assert running.survivors(GONE_WITHIN_S) == []
     for folder in (running.out / "runs").iterdir():
-        assert main(["analyze", str(folder)]) == 3
+        assert main(["analyze", str(folder), "--import", str(running.out.parent / "long.py")]) == 3
         assert "the run was cut off" in capsys.readouterr().out
 
 

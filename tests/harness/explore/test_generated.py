@@ -97,6 +97,20 @@ def test_a_run_that_needs_an_option_needs_a_pool_that_takes_options() -> None:
         assert (Capability.OPTIONS in scenario.needs) == (len(scenario.config) > 3)
 
 
+def test_some_runs_resize_their_pool_and_need_one_that_can_be_resized() -> None:
+    resized = 0
+    for number in range(COUNT):
+        scenario = generated(number)
+        kinds = {fault.kind for fault in scenario.faults}
+        assert (Capability.RESIZE in scenario.needs) == (FaultKind.RESIZE in kinds)
+        resized += FaultKind.RESIZE in kinds
+        if FaultKind.RESIZE in kinds:
+            assert FaultKind.CLOSE not in kinds
+            assert scenario.fixed_size is not None
+            assert scenario.fixed_size.workers > 1
+    assert 3 <= resized < COUNT / 2
+
+
 def test_a_plan_is_refused_for_fewer_clients() -> None:
     number = next(number for number in range(COUNT) if len(plan(number)) > 1)
     with pytest.raises(UsageError, match="clients"):

@@ -79,6 +79,18 @@ def test_a_forked_child_is_refused_and_its_parents_pool_serves_on(
     assert fields["pool"].execute("pid")["pid"] == before
 
 
+def test_a_pool_is_resized_and_has_its_own_size_again_afterwards(theatre: Theatre, real: Callable[..., Any]) -> None:
+    fields = real("v2")
+    fields["pool"].resize(3)
+    record = theatre.inflict(FaultKind.RESIZE, **fields)
+    assert (record.landed, record.detail) == (True, "from 3 workers to 1")
+    assert fields["pool"].size == 3
+
+
+def test_a_pool_of_a_fixed_size_is_not_resized(theatre: Theatre, real: Callable[..., Any]) -> None:
+    assert not theatre.inflict(FaultKind.RESIZE, **real("v1")).landed
+
+
 def test_a_child_that_is_served_is_told(theatre: Theatre, fake_pool: type) -> None:
     assert theatre.inflict(FaultKind.FORK, fake_pool()).seen == "served"
 

@@ -49,9 +49,9 @@ def test_planted_bugs_are_found_in_both_pools(tmp_path: Path, capsys: pytest.Cap
     assert matrix.false_alarms == ()
     assert "false alarms: 0 of" in shown
     text = (tmp_path / "out" / MARKDOWN_FILE).read_text()
-    assert "| v2.double_unwrapping | G1 | 1/1 | any_json:own_answer |" in text
-    assert "| v2.wrong_value_lease through lease | G1 | 1/1 | waiting_echoes:own_answer |" in text
-    assert "| v2.one_worker_too_many observed | G14 | 1/1 | few_calls:live_bound |" in text
+    assert r"| v2.double\_unwrapping | G1 | 1/1 | any\_json:own\_answer |" in text
+    assert r"| v2.wrong\_value\_lease through lease | G1 | 1/1 | waiting\_echoes:own\_answer |" in text
+    assert r"| v2.one\_worker\_too\_many observed | G14 | 1/1 | few\_calls:live\_bound |" in text
 
 
 def test_an_equivalent_pool_is_not_accused(tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ def test_a_command_fails_with_its_own_message(build: Any) -> None:
 
     assert verdict(fails("v2: mine")) is Verdict.PASS
     assert "not the command's own" in examples(fails("v2: another's"))
+    op = build.op(0, command="fail", outcome="CommandError", error=r"v2: a\x07", **named("1.0.0", message="a\x07"))
+    assert verdict(build.history(op)) is Verdict.PASS, "an error shows what is not printable"
 
 
 def test_an_unknown_command_is_named(build: Any) -> None:
