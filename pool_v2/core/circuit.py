@@ -8,6 +8,7 @@ Rules
 3. Then one start, the probe, is allowed. Its success closes the circuit, its failure opens it again.
 4. A worker that ends by itself within `EARLY_S` after its start, before it has served a call, makes its start a failure
    after all. From then on a start is a success only when its worker has served a call, or has lived for `EARLY_S`.
+   A worker that was started before the last failure proves nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Circuit:
         """How many starts have failed in a row."""
         self.retry_at_ns = 0
         self.last_error = ""
+        self.failed_ns = 0
+        """When a start has failed last."""
         self.doubtful = False
         """Whether the answer to an init ping proves nothing: see rule 4."""
 
@@ -50,6 +53,7 @@ class Circuit:
     def failed(self, error: str, now_ns: int, *, early: bool = False) -> None:
         """Record a failed start. `early`: the worker had answered its init ping, and ended soon afterwards."""
         self.failures += 1
+        self.failed_ns = now_ns
         self.doubtful = self.doubtful or early
         self.last_error = error
         if self.tripped:

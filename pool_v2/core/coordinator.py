@@ -352,7 +352,7 @@ class Coordinator:
     def _look_for_proof(self, now_ns: int, times: list[int]) -> None:
         # Rule 4 of `circuit`.
         for worker in self.workers.values():
-            if worker.phase is _IDLE and not worker.exited_ns:
+            if worker.phase is _IDLE and not worker.exited_ns and worker.born_ns >= self.circuit.failed_ns:
                 proven_ns = worker.idle_since_ns + EARLY_NS
                 if worker.served or proven_ns <= now_ns:
                     self.circuit.succeeded(proven=True)

@@ -64,12 +64,15 @@ def test_an_end_is_early_within_a_second(desk: Any, after_s: float, failures: in
 @pytest.mark.parametrize("proof", ["a call", "a second"])
 def test_a_worker_that_serves_or_stays_is_the_proof_that_starts_succeed_again(desk: Any, proof: str) -> None:
     pool = desk(workers=2, ready=2, failures_to_open=2)
-    first, second = pool.worker(1), pool.worker(2)
+    first, old = pool.worker(1), pool.worker(2)
     pool.core.exited(first, first.idle_since_ns + 1, "why")
-    pool.core.plan(second.idle_since_ns + 2)
-    assert pool.core.circuit.doubtful
+    old.served = 5
+    pool.core.plan(first.idle_since_ns + 2)
+    assert pool.core.circuit.doubtful, "a worker that was started before proves nothing"
+    second = pool.core.started(3, first.idle_since_ns + 2)
+    pool.core.ready(second, first.idle_since_ns + 3)
     if proof == "a call":
-        pool.leave(pool.lease(1), clean=True)
+        second.served = 1
         pool.core.plan(second.idle_since_ns + 3)
     else:
         assert pool.core.watch_ns <= second.idle_since_ns + int(EARLY_S * S), "it looks again then"
