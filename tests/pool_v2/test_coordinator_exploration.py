@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from poolproof.bridge import CircuitOpen, PoolClosed, PoolError, QueueFull
 from poolproof.bridge.lifecycle import WorkerState
+from poolproof.pool_v2.core import coordinator
 from poolproof.pool_v2.core.actions import OFFER_GRACE_NS, RETIRE_GRACE_NS, STRANGER_GRACE_NS, Act
 from poolproof.pool_v2.core.circuit import Circuit
 from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
@@ -475,7 +476,7 @@ ALL_ACTIONS = {
         pytest.param((None, None), {"late": True, "workers": 1, "starts_fail": False}, {"start_failed"}, id="late"),
         pytest.param((None, None), {"pings": True, "starts_fail": False, "eager": True}, {"start_failed"}, id="pings"),
         pytest.param(
-            (None, None, "s"),
+            (None, "s"),
             {"workers": 1, "sizes": (1, 2), "starts_fail": False, "eager": True, "coarse": True},
             {"start_failed"},
             id="resize",
@@ -484,8 +485,10 @@ ALL_ACTIONS = {
     ],
 )
 def test_every_reachable_state_of_a_small_pool_keeps_the_rules(
-    sessions: tuple[str | None, ...], options: dict[str, Any], missing: set[str]
+    sessions: tuple[str | None, ...], options: dict[str, Any], missing: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not options.get("starts_fail", True):
+        monkeypatch.setattr(coordinator, "EARLY_NS", 0)  # no end of a worker counts as a failed start either
     states, taken = explore(lambda: World(sessions, **options))
 
     more = ({"late"} if options.get("late") else set()) | ({"take", "put_back"} if options.get("pings") else set())

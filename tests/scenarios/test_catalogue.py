@@ -13,6 +13,7 @@ import pytest
 from poolproof import scenarios
 from poolproof.bridge.worker.handlers import COMMANDS
 from poolproof.harness.checkers import ALL, CORE, FaultLanded
+from poolproof.harness.explore.generated import generated_name, generated_scenario
 from poolproof.harness.faults.commands import COMMANDS as FAULT_COMMANDS
 from poolproof.harness.model.fault import COMMAND_FAULTS, START_FAULTS, USED_COMMANDS, FaultKind
 from poolproof.harness.model.scenario import Scenario
@@ -64,7 +65,9 @@ def test_the_failures_of_the_original_are_covered() -> None:
 def test_every_kind_of_fault_is_inflicted_by_some_scenario() -> None:
     planned = {fault.kind for scenario in EVERYTHING.values() for fault in scenario.faults}
     steps = {step.fault for s in EVERYTHING.values() for client in plan_of(s) for step in client} - {None}
-    assert planned | steps == set(FaultKind)
+    generated = [generated_scenario(generated_name(number)) for number in range(60)]
+    drawn = {fault.kind for scenario in generated if scenario is not None for fault in scenario.faults}
+    assert planned | steps | drawn == set(FaultKind)
     assert steps <= COMMAND_FAULTS
     assert not planned & COMMAND_FAULTS
 
