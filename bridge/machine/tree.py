@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
-from poolproof.bridge.processes.procfs import pid_space, start_ticks
+from poolproof.bridge.processes.procfs import kill_groups, pid_space, start_ticks
 
 POOL_VARIABLE = "POOLPROOF_POOL"
 """The environment variable with the mark of the pool, which whatever a worker starts inherits."""
@@ -45,6 +46,23 @@ def started_in(mark: str) -> list[tuple[int, int]]:
                 ticks = start_ticks(int(name))
                 if ticks is not None:
                     found.append((int(name), ticks))
+    return found
+
+
+def end_started(mark: str, *, timeout_s: float) -> list[tuple[int, int]]:
+    """Kill what was started with this mark, until nothing is found or `timeout_s` seconds have passed.
+
+    Returns what was found, as (pid, start). Looks again after each kill: a process that just executes another program
+    has no environment for a moment.
+    """
+    deadline = time.monotonic() + timeout_s
+    found: list[tuple[int, int]] = []
+    while strays := started_in(mark):
+        found += strays
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            break
+        kill_groups(strays, timeout_s=left_s)
     return found
 
 

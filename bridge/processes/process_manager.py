@@ -22,7 +22,7 @@ from poolproof.bridge.clock import CLOCK, deadline_ns, now_ns
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, THREAD_VARIABLES, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
 from poolproof.bridge.machine.patched import require_real_threads
-from poolproof.bridge.machine.tree import POOL_VARIABLE, mark_of, started_in
+from poolproof.bridge.machine.tree import POOL_VARIABLE, end_started, mark_of, started_in
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.interpreter import (
     OUTPUT_VARIABLE,
@@ -205,9 +205,7 @@ class ProcessManager:
 
     def _end_strays(self) -> None:
         # What a worker has started in a session of its own, if the worker has crashed or has left it behind.
-        strays = started_in(self._own_env[POOL_VARIABLE])
-        kill_groups(strays, timeout_s=END_STRAYS_S)
-        reap_adopted(strays)
+        reap_adopted(end_started(self._own_env[POOL_VARIABLE], timeout_s=END_STRAYS_S))
         self.tidy(END_STRAYS_S)
         if left := started_in(self._own_env[POOL_VARIABLE]):
             pids = ", ".join(str(pid) for pid, _ in left)

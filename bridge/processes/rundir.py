@@ -37,7 +37,7 @@ from pathlib import Path
 import msgspec
 
 from poolproof.bridge.errors import ConfigError, PoolNameConflict
-from poolproof.bridge.machine.tree import mark_of, started_in
+from poolproof.bridge.machine.tree import end_started, mark_of
 from poolproof.bridge.processes.file_lock import lock_file, unlock_file
 from poolproof.bridge.processes.process import NO_FORK
 from poolproof.bridge.processes.procfs import is_alive, kill_groups, pid_space, start_ticks
@@ -296,13 +296,13 @@ def _pool_name(folder: str) -> str:
 
 
 def _clear(path: Path, fd: int) -> tuple[int, ...]:
-    found = set(_living_workers(fd))
+    killed = dict.fromkeys(kill_groups(_living_workers(fd), timeout_s=REAP_TIMEOUT_S))
     manifest = _read_manifest(fd)
     if manifest is not None:  # and what workers have started in sessions of their own
-        found |= {*started_in(mark_of(manifest.name, (manifest.pid_space, manifest.pid, manifest.start_ticks)))}
-    killed = kill_groups(found, timeout_s=REAP_TIMEOUT_S)
+        mark = mark_of(manifest.name, (manifest.pid_space, manifest.pid, manifest.start_ticks))
+        killed |= dict.fromkeys(pid for pid, _ in end_started(mark, timeout_s=REAP_TIMEOUT_S))
     _remove(path)
-    return killed
+    return tuple(killed)
 
 
 def _remove(path: Path, reply_dir: str = "") -> None:
