@@ -12,6 +12,7 @@ from poolproof.bridge.processes.procfs import kill_groups, pid_space, start_tick
 POOL_VARIABLE = "POOLPROOF_POOL"
 """The environment variable with the mark of the pool, which whatever a worker starts inherits."""
 PROC = Path("/proc")
+LOOK_S = 0.005
 
 
 def descendants(pid: int) -> list[tuple[int, int]]:
@@ -63,6 +64,7 @@ def end_started(mark: str, *, timeout_s: float) -> list[tuple[int, int]]:
         if left_s <= 0:
             break
         kill_groups(strays, timeout_s=left_s)
+        time.sleep(min(left_s, LOOK_S))
     return found
 
 

@@ -41,7 +41,7 @@ DEEPEST = 1_100
 Path: TypeAlias = tuple[str | int, ...]
 Part: TypeAlias = bytes | bytearray | memoryview
 Found: TypeAlias = list[tuple[Path, Part]]
-SMALLEST_SHARED_BYTES = 256 * 1024
+SMALLEST_SHARED_BYTES = 64 * 1024
 """From this size on, buffers go through shared memory if there is some."""
 _size_at = Struct(">I").unpack_from
 _put_size = Struct(">I").pack_into

@@ -27,7 +27,7 @@ MANY_CALLS = 250
 LONG_SESSION_CALLS = (40, 90)
 SMALL_BYTES = 2_000
 BINARY_SHARE = 0.3
-SHARED_SIZES = (0, 1, 5_000, 262_143, 262_144, 300_000)
+SHARED_SIZES = (0, 1, 5_000, 65_535, 65_536, 300_000)
 """Bytes of a request or an answer, around the size from which the shipped pool shares memory with its workers."""
 LARGE_BYTES = 140_000
 MOST_SLEEP_S = 0.04

@@ -8,7 +8,7 @@ from poolproof.harness.checkers import CORE, Audit, OneOutcome
 from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 
-SIZES = ((0, 1), (1, 0), (15, 4_000), (70_000, 5_000), (300_000, 17), (0, 300_000), (262_144, 262_143))
+SIZES = ((0, 1), (1, 0), (15, 4_000), (70_000, 5_000), (300_000, 17), (0, 300_000), (65_536, 65_535))
 """Bytes of the answer and of the request; around the capacity of a pipe, and the size from which memory is shared."""
 
 

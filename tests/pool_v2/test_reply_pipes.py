@@ -302,7 +302,8 @@ def test_a_client_whose_worker_outlives_the_pool_keeps_its_own_limit(
     with monkeypatch.context() as patched:
         patched.setattr("poolproof.pool_v2.running.runtime.END_TIMEOUT_S", 0.1)
         patched.setattr(Channel, "kill", lambda _: None)
-        patched.setattr("poolproof.bridge.processes.process_manager.kill_groups", lambda *_, **__: ())
+        for module in ("processes.process_manager", "machine.tree"):
+            patched.setattr(f"poolproof.bridge.{module}.kill_groups", lambda *_, **__: ())
         pool.close(0.0)
         with pytest.raises((PoolClosed, CallTimeout)) as caught:
             caller.result()
