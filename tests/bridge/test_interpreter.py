@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -154,7 +155,7 @@ def test_a_later_worker_has_the_environment_and_the_path_of_its_parent_at_its_st
         monkeypatch.delenv("POOLPROOF_TEST_GONE")
         monkeypatch.syspath_prepend(str(tmp_path))
         with pytest.raises(WorkerCrashed):
-            executor.submit(os._exit, 1).result(30)
+            executor.submit(signal.raise_signal, signal.SIGKILL).result(30)
         later = [executor.submit(os.getenv, f"POOLPROOF_TEST_{name}").result(30) for name in ("LATE", "OWN", "GONE")]
         assert later == ["late", "own", None]
         assert executor.submit(os.getpid).result(30) != first
