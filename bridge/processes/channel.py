@@ -159,15 +159,18 @@ class Channel:
             if memory is not None:
                 memory.close()
 
-    def new_memory(self) -> tuple[int, int] | None:
-        """Create the memory to share, and return the process and the descriptor that have it; None if there is none."""
+    def new_memory(self) -> tuple[int, int, int] | None:
+        """Create the memory to share. Returns the process and the descriptor that have it, and the most bytes to keep.
+
+        None if there is none.
+        """
         if not self.abilities.most_kept_bytes:
             return None
         try:
             self._new_memory = Segment.create(most_kept_bytes=self.abilities.most_kept_bytes)
         except OSError:
             return None
-        return os.getpid(), self._new_memory.fd
+        return os.getpid(), self._new_memory.fd, self.abilities.most_kept_bytes
 
     def keep_memory(self, *, shared: bool) -> None:
         """Use the new memory from now on, or never again, in the whole pool, if the worker cannot."""

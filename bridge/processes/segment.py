@@ -4,6 +4,9 @@ The client creates it (memfd), and the worker opens it through /proc. It has no 
 two processes, however they end. Exactly one side uses it at each moment: the client until it has sent the request, the
 worker until it has sent the response, then the client until it has copied the result. The file's size is the truth: a
 side whose mapping has another size maps it again.
+
+Fresh memory costs more than the copy: the kernel clears each page at its first use. So a worker, which takes many parts
+one after another, copies a large memoryview into memory that it has used before, if nothing refers to that any more.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import sys
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -18,15 +22,23 @@ from typing import Any
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.wire.buffers import ALIGNMENT, AS_TYPE, Buffer, Part
 
+SMALLEST_REUSED_BYTES = 1_000_000
 _OPEN: weakref.WeakSet[Segment] = weakref.WeakSet()
 
 
 class Segment:
-    """One shared block, empty at first. `most_kept_bytes` is the most that it keeps between calls."""
+    """One shared block, empty at first. `most_kept_bytes` is the most that it keeps between calls.
 
-    def __init__(self, fd: int, *, most_kept_bytes: int = 0) -> None:
+    With `reuses`, it also keeps as much memory for parts that were copied out.
+    """
+
+    def __init__(self, fd: int, *, most_kept_bytes: int = 0, reuses: bool = False) -> None:
         self.fd = fd
         self.most_kept_bytes = most_kept_bytes
+        self._reuses = reuses
+        self._used = bytearray()
+        self._unshared = sys.getrefcount(self._used)
+        """The references to `_used` if nothing but this segment refers to it."""
         self._map: mmap.mmap | None = None
         self.size = 0
         """The bytes that this side has mapped."""
@@ -38,9 +50,10 @@ class Segment:
         return cls(os.memfd_create("poolproof", os.MFD_CLOEXEC), most_kept_bytes=most_kept_bytes)
 
     @classmethod
-    def open(cls, pid: int, fd: int) -> Segment:
+    def open(cls, pid: int, fd: int, *, most_kept_bytes: int = 0, reuses: bool = False) -> Segment:
         """Open the block that process `pid` has open as `fd`. Raises OSError."""
-        return cls(os.open(f"/proc/{pid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC))
+        opened = os.open(f"/proc/{pid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        return cls(opened, most_kept_bytes=most_kept_bytes, reuses=reuses)
 
     def put(self, parts: Sequence[Part]) -> None:
         """Copy these parts into the block, one after another; it grows as needed. Raises OSError without memory."""
@@ -62,9 +75,20 @@ class Segment:
                 if not 0 <= buffer.size <= len(view) - at:
                     raise ProtocolError(f"a buffer of {buffer.size} bytes at {at} of a shared block of {len(view)}")
                 with view[at : at + buffer.size] as part:
-                    found.append(AS_TYPE[buffer.type](bytearray(part) if buffer.type == "memoryview" else part))
+                    found.append(self._copied(part) if buffer.type == "memoryview" else AS_TYPE[buffer.type](part))
                 at += _aligned(buffer.size)
         return found
+
+    def _copied(self, part: memoryview) -> memoryview:
+        if not self._reuses or not SMALLEST_REUSED_BYTES <= len(part) <= self.most_kept_bytes:
+            return memoryview(bytearray(part))
+        # Every view of the memory, and whatever uses a view, refers to the bytearray.
+        if len(self._used) < len(part) or sys.getrefcount(self._used) > self._unshared:
+            self._used = bytearray(part)
+            return memoryview(self._used)
+        view = memoryview(self._used)[: len(part)]
+        view[:] = part
+        return view
 
     def shrink(self) -> None:
         """Free the block if it is larger than what it may keep."""

@@ -299,9 +299,10 @@ def _with_buffers(message: dict[str, Any], found: Found, memory: Memory | None =
     return payload
 
 
-def encode_attach(pid: int, fd: int) -> bytearray:
+def encode_attach(pid: int, fd: int, most_kept_bytes: int) -> bytearray:
     """Encode the request that gives the worker the shared memory that process `pid` has open as `fd`."""
-    return encode_request(INIT_ID, ATTACH, {"pid": pid, "fd": fd}, limit_bytes=MAX_WIRE_BYTES)
+    args = {"pid": pid, "fd": fd, "kept": most_kept_bytes}
+    return encode_request(INIT_ID, ATTACH, args, limit_bytes=MAX_WIRE_BYTES)
 
 
 def encode_failure(request_id: int, error: str) -> bytes:

@@ -81,8 +81,11 @@ class Transport(Protocol):
     memory: Memory | None
     wants_memory: bool
 
-    def new_memory(self) -> tuple[int, int] | None:
-        """Create the memory to share, and return the process and the descriptor that have it; None if there is none."""
+    def new_memory(self) -> tuple[int, int, int] | None:
+        """Create the memory to share. Returns the process and the descriptor that have it, and the most bytes to keep.
+
+        None if there is none.
+        """
         ...
 
     def keep_memory(self, *, shared: bool) -> None:

@@ -209,13 +209,14 @@ def serve(wire: Wire, context: Context, journal: Journal) -> int:
         _answer(wire, context, journal, request)
         if first and request.id == INIT_ID:  # the pool waits for the init ping, and starting a thread is slower
             wire.watch()
+        del request, payload  # otherwise the next request could not reuse the memory of this one
     return 0
 
 
 def _attach(wire: Wire, args: dict[str, Any]) -> bytes | bytearray:
     # Opens the memory that the pool offers. If that is not possible, both go on without.
     try:
-        wire.memory = Segment.open(int(args["pid"]), int(args["fd"]))
+        wire.memory = Segment.open(int(args["pid"]), int(args["fd"]), most_kept_bytes=int(args["kept"]), reuses=True)
     except OSError as error:
         return encode_failure(INIT_ID, f"the pool's memory cannot be opened: {error.strerror}")
     return encode_success(INIT_ID, True)

@@ -80,7 +80,7 @@ class SimTransport:
         self.reader: Any = None
         self.writer: Any = None
 
-    def new_memory(self) -> tuple[int, int] | None:
+    def new_memory(self) -> tuple[int, int, int] | None:
         """See poolproof.bridge.wire.transport.Transport: simulated workers share no memory."""
         return None
 

@@ -71,6 +71,34 @@ def test_it_keeps_no_more_than_it_may(sides: tuple[Segment, Segment]) -> None:
     assert one.take(described(b"again")) == [b"again"]
 
 
+def test_a_side_that_reuses_memory_leaves_what_is_still_referred_to(sides: tuple[Segment, Segment]) -> None:
+    one, _ = sides
+    other = Segment.open(os.getpid(), one.fd, most_kept_bytes=4 * KEPT, reuses=True)
+
+    def taken(letter: bytes, size: int = 2 * KEPT) -> memoryview:
+        part = memoryview(letter * size)
+        one.put([part])
+        (found,) = other.take(described(part))
+        assert found == part
+        assert not found.readonly
+        return found
+
+    first = taken(b"a")
+    part = first[5:9]
+    del first
+    second = taken(b"b")
+    assert bytes(part) == b"aaaa", "a part of it is still referred to"
+    address = id(second.obj)
+    del second
+    third = taken(b"c", 2 * KEPT - 7)
+    assert id(third.obj) == address, "nothing referred to it"
+    fourth = taken(b"d", 5 * KEPT)
+    assert (bytes(third[:2]), bytes(part)) == (b"cc", b"aaaa")
+    del third
+    assert taken(b"e").obj is not fourth.obj
+    other.close()
+
+
 @pytest.mark.parametrize("size", [-1, KEPT + 1, 1 << 62])
 def test_a_buffer_beyond_the_block_breaks_the_protocol(sides: tuple[Segment, Segment], size: int) -> None:
     one, other = sides

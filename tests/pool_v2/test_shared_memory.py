@@ -82,6 +82,22 @@ def test_a_state_change_with_bytes_is_repeated_on_the_next_worker(make_pool: Mak
     assert pool.execute_in_session("s", "get", {"key": "k"})["value"] == value
 
 
+def test_what_a_worker_keeps_of_its_arguments_is_never_written_again(make_pool: MakePool, tmp_path: Any) -> None:
+    (tmp_path / "keeping.py").write_text(
+        "kept = []\n"
+        "def keep(context, args):\n    kept.append(args['value'][10:20])\n    return [bytes(view) for view in kept]\n"
+        "def drop(context, args):\n    return len(args['value'])\n"
+        "COMMANDS = {'keep': keep, 'drop': drop}\n"
+    )
+    pool = make_pool(workers=1, env={"PYTHONPATH": str(tmp_path), "POOLPROOF_COMMANDS": "keeping"})
+    kept = []
+    for seed in range(4):
+        kept.append(data(2 * MB, seed)[10:20])
+        assert pool.execute("keep", {"value": memoryview(data(2 * MB, seed))}) == kept
+        for other in (50, 60):
+            assert pool.execute("drop", {"value": memoryview(data(2 * MB, seed + other))}) == 2 * MB
+
+
 def test_a_large_answer_to_a_small_request_is_shared_from_the_second_on(make_pool: MakePool) -> None:
     pool = make_pool(workers=1)
     pool.execute_in_session("s", "put", {"key": "k", "value": data(MB)})
@@ -111,10 +127,10 @@ def test_memory_that_the_worker_cannot_open_is_not_used(make_pool: MakePool, mon
     new_memory = Channel.new_memory
     offered = []
 
-    def elsewhere(channel: Channel) -> tuple[int, int] | None:
+    def elsewhere(channel: Channel) -> tuple[int, int, int] | None:
         place = new_memory(channel)
         offered.append(place)
-        return None if place is None else (place[0], 10**6)
+        return None if place is None else (place[0], 10**6, place[2])
 
     monkeypatch.setattr(Channel, "new_memory", elsewhere)
     before = blocks_open()
@@ -158,7 +174,7 @@ def test_a_worker_that_dies_as_it_is_given_the_memory_costs_no_call(
     new_memory = Channel.new_memory
     killed = []
 
-    def kill_first(channel: Channel) -> tuple[int, int] | None:
+    def kill_first(channel: Channel) -> tuple[int, int, int] | None:
         if not killed:
             killed.append(channel.pid)
             os.kill(channel.pid, signal.SIGKILL)
