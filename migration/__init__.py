@@ -11,7 +11,7 @@ if __name__ == "migration":
 from poolproof.harness.model.intended import Comparing
 from poolproof.migration.config import load_plan
 from poolproof.migration.control import Moved
-from poolproof.migration.plan import Guardrails, Mode, Moving, Plan, Position, Side
+from poolproof.migration.plan import Guardrails, Mode, Moving, OnBreach, Plan, Position, Side
 from poolproof.migration.pool import MigratingPool, Report
 from poolproof.migration.state import StateConflict, StateError, StateFile
 
@@ -22,6 +22,7 @@ __all__ = [
     "Mode",
     "Moved",
     "Moving",
+    "OnBreach",
     "Plan",
     "Position",
     "Report",

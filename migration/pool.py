@@ -19,10 +19,11 @@ import msgspec
 from poolproof.bridge import Capability, ConfigError, Health, Pool, PoolClosed, PoolError, PoolStatus, SessionStatus
 from poolproof.harness.model.intended import Comparing
 from poolproof.migration.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
-from poolproof.migration.control import Control, Moved
+from poolproof.migration.control import Control, Moved, Step
+from poolproof.migration.followers.membership import Membership
 from poolproof.migration.guardrails import Figures
 from poolproof.migration.plan import Plan, Position, Side
-from poolproof.migration.shadowing.metrics import GuardrailMetrics
+from poolproof.migration.shadowing.metrics import GuardrailMetrics, Served
 from poolproof.migration.shadowing.shadow import Shadow, ShadowFigures
 from poolproof.migration.traffic import Traffic
 from poolproof.migration.watch import Watch
@@ -42,7 +43,10 @@ os.register_at_fork(after_in_child=_note_fork)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a migration in this process. `last_breach` and `trouble` are sentences, or empty."""
+    """The state of a migration in this process. `last_breach`, `trouble` and `paused` are sentences, or empty.
+
+    `served` counts what was served since the position was taken. `state_file` is empty if the migration is private.
+    """
 
     position: str
     windows: Figures
@@ -50,6 +54,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     sessions: dict[str, int]
     last_breach: str
     trouble: str
+    paused: str
+    served: Served
+    state_file: str
 
 
 class MigratingPool:
@@ -84,10 +91,12 @@ class MigratingPool:
         self._v1 = v1
         pools = {Side.V1: v1, Side.V2: v2}
         self._traffic = Traffic(pools, self._plan, self._control, self._shadow, self._metrics)
-        self._watch = Watch(self._control, self._metrics.urgent, self._plan.poll_s)
+        self._membership = Membership(v1.name, self._control, self._metrics, self._traffic.ledger)
+        self._watch = Watch(self._membership, self._metrics.urgent, self._plan.poll_s)
         self._closing = threading.Lock()
         self._closed = False
         weakref.finalize(self, self._shadow.stop).atexit = False
+        weakref.finalize(self, self._membership.close)
 
     @property
     def name(self) -> str:
@@ -112,10 +121,12 @@ class MigratingPool:
         calls = self._calls
         calls[number] = IN_FLIGHT
         outcome = "Cancelled"
+        plain: Step | None = None
         try:
             if session is not None:
                 value = self._traffic.run_in_session(session, command, args, timeout_s, checkout_timeout_s)
-            elif self._control.step.plain:
+            elif (step := self._control.step).plain:
+                plain = step
                 value = self._v1.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
             else:
                 value = self._traffic.run(command, args, timeout_s, checkout_timeout_s)
@@ -126,6 +137,8 @@ class MigratingPool:
             raise
         finally:
             calls[number] = outcome
+            if plain is not None:
+                self._metrics.count(plain.epoch, Side.V1, outcome)
             if len(calls) > MOST_UNCOUNTED:
                 self._accounts.sum_up()
 
@@ -206,6 +219,7 @@ class MigratingPool:
         with self._closing:
             self._closed = True
             self._watch.stop()
+            self._membership.close()
             self._shadow.stop()
             pools = self._traffic.pools
             other = threading.Thread(
@@ -278,7 +292,10 @@ class MigratingPool:
             shadow=self._shadow.figures(),
             sessions={home: homes.count(home) for home in sorted(set(homes))},
             last_breach=self._control.last_breach,
-            trouble=self._control.trouble,
+            trouble=self._membership.trouble,
+            paused=self._control.paused,
+            served=self._metrics.served(),
+            state_file=self._membership.place,
         )
 
 

@@ -88,9 +88,11 @@ class Traffic:
                 timeout_s -= (now_ns() - start_ns) / 1e9
                 if timeout_s <= 0:
                     raise
-        return self.pools[Side.V1].execute(
+        value = self.pools[Side.V1].execute(
             command, args, timeout_s=timeout_s, checkout_timeout_s=_shorter(checkout_timeout_s, timeout_s)
         )
+        self._metrics.count(step.epoch, Side.V1, "result")
+        return value
 
     def _run_shadowed(
         self,
@@ -108,6 +110,29 @@ class Traffic:
         self._shadow.offer(step.epoch, command, args, "result", value)
         return value
 
+    def _plainly(
+        self,
+        step: Step,
+        command: str,
+        args: dict[str, Any] | None,
+        session_id: str | None,
+        timeout_s: float | None,
+        checkout_timeout_s: float | None,
+    ) -> Any:  # noqa: ANN401
+        # Runs one call on v1 while it serves alone: counted, not measured.
+        outcome = "Cancelled"
+        try:
+            value = self._v1.execute(
+                command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+            )
+            outcome = "result"
+            return value
+        except Exception as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            self._metrics.count(step.epoch, Side.V1, outcome)
+
     def _on(
         self,
         step: Step,
@@ -120,10 +145,6 @@ class Traffic:
     ) -> Any:  # noqa: ANN401
         # Runs one call on one pool. Reports it to the metrics, unless v1 serves alone.
         pool = self.pools[side]
-        if step.plain:  # the position changed while the call entered
-            return pool.execute(
-                command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-            )
         metrics, call, start_ns = self._metrics, object(), now_ns()
         if side is Side.V2:
             metrics.began(step.epoch, call, start_ns)
@@ -141,6 +162,7 @@ class Traffic:
             raise
         finally:
             metrics.ended(step.epoch, side, call, start_ns, outcome)
+            metrics.count(step.epoch, side, outcome)
 
     # Calls of sessions.
 
@@ -174,9 +196,7 @@ class Traffic:
             try:
                 sent = _freeze(command, args) if changes else b""
                 if step.plain:
-                    value = self._v1.execute(
-                        command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-                    )
+                    value = self._plainly(step, command, args, session_id, timeout_s, checkout_timeout_s)
                 else:
                     value = self._on(step, record.side, command, args, session_id, timeout_s, checkout_timeout_s)
             except BaseException as error:

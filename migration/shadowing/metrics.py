@@ -6,10 +6,22 @@ Independent of pools. A call belongs to the step in which it began: calls of an 
 from __future__ import annotations
 
 import threading
+from collections import Counter
+
+import msgspec
 
 from poolproof.bridge.clock import now_ns
-from poolproof.migration.guardrails import Figures, Guard
+from poolproof.migration.guardrails import NOT_COUNTED, Figures, Guard
 from poolproof.migration.plan import Guardrails, Side
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """The callers' calls that ended on each pool since the step began, and the copies that were compared."""
+
+    calls: dict[str, int]
+    failed: dict[str, int]
+    copies: int
+    mismatches: int
 
 
 class GuardrailMetrics:
@@ -23,6 +35,9 @@ class GuardrailMetrics:
         self._guard = Guard(limits.window_s)
         self._epoch = 0
         self._in_flight: dict[object, int] = {}
+        self._served = Counter[Side]()
+        self._failed = Counter[Side]()
+        self._copies = self._mismatches = 0
 
     def restart(self) -> int:
         """Begin a new step. Returns its number."""
@@ -31,7 +46,26 @@ class GuardrailMetrics:
             self._guard.restart()
             self._in_flight = {}
             self.candidate_calls = 0
+            self._served, self._failed = Counter[Side](), Counter[Side]()
+            self._copies = self._mismatches = 0
             return self._epoch
+
+    def count(self, epoch: int, side: Side, outcome: str) -> None:
+        """Count a caller's call that ended on `side`; copies are not counted."""
+        with self._lock:
+            if epoch == self._epoch:
+                self._served[side] += 1
+                self._failed[side] += outcome != "result" and outcome not in NOT_COUNTED
+
+    def served(self) -> Served:
+        """Return what was served since the step began."""
+        with self._lock:
+            return Served(
+                calls={side.value: self._served[side] for side in Side},
+                failed={side.value: self._failed[side] for side in Side},
+                copies=self._copies,
+                mismatches=self._mismatches,
+            )
 
     def began(self, epoch: int, call: object, start_ns: int) -> None:
         """Record that a call of v2 began; `call` is an object unique to the call."""
@@ -54,6 +88,9 @@ class GuardrailMetrics:
         """Record that a copy was compared."""
         with self._lock:
             urgent = epoch == self._epoch and self._guard.compared(now_ns(), mismatch)
+            if epoch == self._epoch:
+                self._copies += 1
+                self._mismatches += bool(mismatch)
         if urgent:
             self.urgent.set()
 
