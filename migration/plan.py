@@ -23,6 +23,7 @@ from poolproof.bridge.config import STATE_COMMANDS, duration
 
 POSITION_PATTERN = re.compile(r"canary:(\d{1,3})")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MOST_WINDOW_CALLS = 2000
 DEFAULT_NAME = "default"
 """The name of a migration for which neither a name nor a state file is configured."""
 
@@ -111,21 +112,29 @@ class OnBreach(StrEnum):
 
 
 class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits for v2, each over the last `window_s` seconds. A breach of any limit rolls the migration back.
+    """The limits for v2. What a breach of any limit does is said by `Plan.on_breach`.
 
-    `max_error_rate`: the share of failed calls above v1's share. `max_failures_in_row`: the number of consecutive
-    failures. `max_latency_ratio`: v2's `latency_quantile` divided by v1's; a difference below `latency_slack_s` never
-    breaches. `max_mismatch_rate`: the share of copies with a different response. `max_lost_sessions`: sessions that
-    ended as SessionLost. `max_call_s`: how long a call may be in flight; None: only the call's own timeout applies.
-    Rates and latencies need `min_calls` calls (copies) in the window; an error rate also needs `min_errors` failures.
+    `max_error_rate`: the share of failed calls above v1's share, from `min_errors` failures on. `max_failures_in_row`:
+    the number of consecutive failures. `max_latency_ratio`: v2's `latency_quantile` divided by v1's; a difference below
+    `latency_slack_s` never breaches. `max_mismatch_rate`: the share of copies with a different response; at 0 a single
+    one breaches. `max_lost_sessions`: sessions that ended as SessionLost. `max_call_s`: how long a call may be in
+    flight; None: only the call's own timeout applies.
+    Windows have the calls of the last `window_s` seconds, and the last `window_calls` calls whatever their age. Rates
+    need `min_calls` calls (copies). They breach only if they are no accident: `significance` is the probability of
+    such a window if v2 is as good as v1. In each step, v2's first `warm_up_calls` calls, and those of the first
+    `warm_up_s` seconds, count for no rate.
     """
 
-    window_s: float = 30.0
+    window_s: float = 60.0
+    window_calls: int = 1000
     min_calls: int = 20
     min_errors: int = 3
+    significance: float = 1e-6
+    warm_up_calls: int = 0
+    warm_up_s: float = 0.0
     max_error_rate: float = 0.02
     max_failures_in_row: int = 5
-    max_latency_ratio: float = 2.0
+    max_latency_ratio: float = 1.5
     latency_quantile: float = 0.95
     latency_slack_s: float = 0.005
     max_mismatch_rate: float = 0.0
@@ -141,10 +150,14 @@ class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
             ("min_errors", 1),
             ("max_failures_in_row", 1),
             ("max_lost_sessions", 0),
+            ("warm_up_calls", 0),
         ):
             _whole(option, getattr(self, option), least, 10**9)
         for option in ("max_error_rate", "max_mismatch_rate"):
             _number(option, getattr(self, option), 0, 1)
+        _whole("window_calls", self.window_calls, 1, MOST_WINDOW_CALLS)
+        _number("significance", self.significance, 1e-12, 1)
+        _number("warm_up_s", self.warm_up_s, 0, 86400)
         _number("latency_quantile", self.latency_quantile, 0.5, 1)
         _number("max_latency_ratio", self.max_latency_ratio, 1, 10**6)
         _number("latency_slack_s", self.latency_slack_s, 0, 3600)

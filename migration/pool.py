@@ -21,7 +21,7 @@ from poolproof.harness.model.intended import Comparing
 from poolproof.migration.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
 from poolproof.migration.control import Control, Moved, Step
 from poolproof.migration.followers.membership import Membership
-from poolproof.migration.guardrails import Figures
+from poolproof.migration.limits.guardrails import Figures
 from poolproof.migration.plan import Plan, Position, Side
 from poolproof.migration.shadowing.metrics import GuardrailMetrics, Served
 from poolproof.migration.shadowing.shadow import Shadow, ShadowFigures

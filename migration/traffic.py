@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from random import Random
 from typing import Any
 
 import msgspec
@@ -34,6 +35,7 @@ from poolproof.migration.router import Act, Home, route_call, route_session
 from poolproof.migration.sessions import Ledger, Record
 from poolproof.migration.shadowing.metrics import GuardrailMetrics
 from poolproof.migration.shadowing.shadow import Shadow
+from poolproof.migration.spread import Spread
 
 REFUSALS = (PoolClosed, CircuitOpen, QueueFull, WorkerCrashed, StartFailed)
 """Errors that, if nothing was sent, mean that this pool takes no calls now; the other pool may."""
@@ -56,7 +58,8 @@ class Traffic:
         self._control = control
         self._shadow = shadow
         self._metrics = metrics
-        self._spread = _Counter()
+        self._spread = Spread(Random())
+        self._dealing = threading.Lock()
         self._v1 = pools[Side.V1]
         self._state_commands = plan.state_commands
         for status in pools[Side.V1].sessions():
@@ -76,7 +79,9 @@ class Traffic:
                 return self._run_shadowed(step, command, args, timeout_s, checkout_timeout_s)
             return self._on(step, Side.V1, command, args, None, timeout_s, checkout_timeout_s)
         start_ns = now_ns()
-        side = route_call(step.position, self._spread.next())
+        with self._dealing:
+            rank = self._spread.rank(command)
+        side = route_call(step.position, rank)
         if side is Side.V1:
             return self._on(step, side, command, args, None, timeout_s, checkout_timeout_s)
         try:
@@ -338,20 +343,6 @@ def _give_up_turn(record: Record) -> None:
     # Suppresses the error if this thread does not hold the turn: an interrupt may have come before it was acquired.
     with contextlib.suppress(RuntimeError):
         record.turn.release()
-
-
-class _Counter:
-    # Thread-safe numbers from 0 on, each returned once.
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._next = 0
-
-    def next(self) -> int:
-        with self._lock:
-            number = self._next
-            self._next += 1
-        return number
 
 
 def _freeze(command: str, args: dict[str, Any] | None) -> bytes:

@@ -53,6 +53,7 @@ ALLOWED = {
     "harness.mutation.generated.draw": "random",
     "harness.mutation.lifecycle_tests.face_probes": "random",
     "harness.mutation.lifecycle_tests.probes": "random",
+    "migration.spread": "random",
 }
 """What a pure module may import all the same: a type, or what is seeded."""
 PURE_PATHS = """
@@ -81,7 +82,8 @@ PURE_PATHS = """
     harness/simulation/{plan}
     harness/simulation/properties/{calls,closing,observed,queue,sessions,starts,workers}
     harness/subjects/{programs}
-    migration/{guardrails,plan,router,sessions}
+    migration/{plan,router,sessions,spread}
+    migration/limits/{guardrails,reference,significance}
     migration/followers/{record}
     migration/shadowing/{comparing}
     pool_v2/core/{actions,behaviour,circuit,coordinator,sessions,ticket,worker_table}

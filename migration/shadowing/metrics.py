@@ -11,7 +11,7 @@ from collections import Counter
 import msgspec
 
 from poolproof.bridge.clock import now_ns
-from poolproof.migration.guardrails import NOT_COUNTED, Figures, Guard
+from poolproof.migration.limits.guardrails import NOT_COUNTED, Figures, Guard
 from poolproof.migration.plan import Guardrails, Side
 
 
@@ -30,9 +30,8 @@ class GuardrailMetrics:
     def __init__(self, limits: Guardrails) -> None:
         self.urgent = threading.Event()
         self.candidate_calls = 0
-        self._limits = limits
         self._lock = threading.Lock()
-        self._guard = Guard(limits.window_s)
+        self._guard = Guard(limits)
         self._epoch = 0
         self._in_flight: dict[object, int] = {}
         self._served = Counter[Side]()
@@ -43,7 +42,7 @@ class GuardrailMetrics:
         """Begin a new step. Returns its number."""
         with self._lock:
             self._epoch += 1
-            self._guard.restart()
+            self._guard.restart(now_ns())
             self._in_flight = {}
             self.candidate_calls = 0
             self._served, self._failed = Counter[Side](), Counter[Side]()
@@ -105,12 +104,10 @@ class GuardrailMetrics:
         """Return why v2 must stop; empty if no limit is breached."""
         now = now_ns()
         with self._lock:
-            view = self._guard.view(now)
             started = list(self._in_flight.values())
-        return view.find_breach(self._limits, [(now - start) / 1e9 for start in started])
+            return self._guard.find_breach(now, [(now - start) / 1e9 for start in started])
 
     def figures(self) -> Figures:
         """Return the current contents of the windows."""
         with self._lock:
-            view = self._guard.view(now_ns())
-        return view.figures(self._limits)
+            return self._guard.figures(now_ns())
