@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,15 +20,17 @@ from poolproof.bridge import Capability, ConfigError, Health, Pool, PoolClosed, 
 from poolproof.harness.model.intended import Comparing
 from poolproof.migration.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
 from poolproof.migration.control import Control, Moved, Step
+from poolproof.migration.faces.batches import run_batch
+from poolproof.migration.faces.leases import MigratingLease, MigratingStream, open_lease, require
 from poolproof.migration.followers.membership import Membership
 from poolproof.migration.limits.guardrails import Figures
 from poolproof.migration.plan import Plan, Position, Side
 from poolproof.migration.shadowing.metrics import GuardrailMetrics, Served
 from poolproof.migration.shadowing.shadow import Shadow, ShadowFigures
-from poolproof.migration.traffic import Traffic
+from poolproof.migration.traffic import REFUSALS, Traffic
 from poolproof.migration.watch import Watch
 
-NOT_OFFERED = frozenset({Capability.CHECKOUT, Capability.EVENTS})
+NOT_OFFERED = frozenset({Capability.EVENTS})
 CLOSE_EXTRA_S = 30.0
 logger = logging.getLogger("poolproof.migration")
 _forked = False
@@ -166,6 +168,70 @@ class MigratingPool:
     ) -> Any:  # noqa: ANN401
         """`execute` outside any session."""
         return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
+
+    def execute_many(
+        self,
+        command: str,
+        items: Iterable[dict[str, Any]],
+        *,
+        session: str | None = None,
+        return_errors: bool = False,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> list[Any]:
+        """Run `command` once for each item, all on the pool that serves the batch. Returns the results in order.
+
+        A pool without `execute_many`, and the calls of a session, run one after another. `timeout_s` bounds the whole
+        batch, the errors are those of PoolV2.execute_many.
+        """
+        self._require_owner()
+        limits = {"timeout_s": timeout_s, "checkout_timeout_s": checkout_timeout_s}
+        return run_batch(
+            self._traffic.pools, self._traffic.turns, self.execute, command, list(items), session, return_errors, limits
+        )
+
+    def execute_stream(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> MigratingStream:
+        """`execute` for a response in parts, which both pools must offer.
+
+        Raises ConfigError in a session: what a stream has changed when it is left early is not known, so the session
+        could not be handed over.
+        """
+        self._require_owner()
+        if session is not None:
+            raise ConfigError(f"session {session!r}: a migration has no streams in sessions")
+        turn = self._traffic.turns.take(command)
+        try:
+            call = require(self._traffic.pools[turn.side], turn.side, "execute_stream")
+        except ConfigError:
+            turn.drop()
+            raise
+        try:
+            stream = call(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
+        except BaseException as error:
+            turn.end(type(error).__name__ if isinstance(error, Exception) else "Cancelled")
+            raise
+        return MigratingStream(stream, turn)
+
+    def checkout(
+        self,
+        command: Any = None,  # noqa: ANN401 - for the hooks
+        *,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> MigratingLease:
+        """Lease a worker for a `with` block, which both pools must offer. The lease stays on its pool to its end."""
+        self._require_owner()
+        limits = {"timeout_s": timeout_s, "checkout_timeout_s": checkout_timeout_s}
+        refusals = REFUSALS if self._plan.fall_back else ()
+        return open_lease(self._traffic.pools, self._traffic.turns, refusals, command, limits)
 
     def end_session(self, session_id: str) -> bool:
         """Forget the session and its state. Returns False if the session did not exist."""

@@ -71,6 +71,10 @@ class GuardrailMetrics:
         if epoch == self._epoch:
             self._in_flight[call] = start_ns
 
+    def dropped(self, call: object) -> None:
+        """Forget a call that began and is not to be counted."""
+        self._in_flight.pop(call, None)
+
     def ended(self, epoch: int, side: Side, call: object, start_ns: int, outcome: str) -> None:
         """Record that a call ended."""
         with self._lock:
