@@ -20,7 +20,7 @@ from poolproof.bridge import ConfigError
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.safe_text import one_line
 from poolproof.migration.followers.place import state_path
-from poolproof.migration.plan import Mode, OnBreach, Plan, Position
+from poolproof.migration.plan import Mode, OnBreach, Plan, Position, Side
 from poolproof.migration.shadowing.metrics import GuardrailMetrics
 from poolproof.migration.state import Entry, StateConflict, StateError, StateFile, whoami
 
@@ -32,11 +32,15 @@ LOADED = 1.5
 
 
 class Step(msgspec.Struct, frozen=True):
-    """The active position, with the step's number for the metrics. `plain`: v1 serves alone and nothing is measured."""
+    """The active position, with the step's number for the metrics. `plain`: v1 serves alone and nothing is measured.
+
+    `good` is what is counted for a call of v1 with a result.
+    """
 
     position: Position
     epoch: int
     plain: bool
+    good: tuple[int, Side, str] = (0, Side.V1, "result")
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,7 +240,8 @@ class Control:
                 logger.exception("the listener of the migration failed at %s", position)
 
     def _make_step(self, position: Position) -> Step:
-        return Step(position, self._metrics.restart(), position.mode is Mode.V1)
+        epoch = self._metrics.restart()
+        return Step(position, epoch, position.mode is Mode.V1, self._metrics.good)
 
 
 def _make_user_folder(folder: Path) -> None:

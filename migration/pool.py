@@ -88,6 +88,7 @@ class MigratingPool:
         self._accounts = Accounts()
         self._calls = self._accounts.calls
         self._metrics = GuardrailMetrics(self._plan.guardrails)
+        self._ends = self._metrics.ends
         self._control = Control(self._plan, self._metrics, on_change)
         self._shadow = Shadow(v2, self._plan, comparing or Comparing(), self._metrics)
         self._v1 = v1
@@ -140,9 +141,10 @@ class MigratingPool:
         finally:
             calls[number] = outcome
             if plain is not None:
-                self._metrics.count(plain.epoch, Side.V1, outcome)
+                self._ends.append(plain.good if outcome == "result" else (plain.epoch, Side.V1, outcome))
             if len(calls) > MOST_UNCOUNTED:
                 self._accounts.sum_up()
+                self._metrics.sum_up()
 
     def execute_in_session(
         self,

@@ -117,29 +117,6 @@ class Traffic:
         self._shadow.offer(step.epoch, command, args, "result", value)
         return value
 
-    def _plainly(
-        self,
-        step: Step,
-        command: str,
-        args: dict[str, Any] | None,
-        session_id: str | None,
-        timeout_s: float | None,
-        checkout_timeout_s: float | None,
-    ) -> Any:  # noqa: ANN401
-        # Runs one call on v1 while it serves alone: counted, not measured.
-        outcome = "Cancelled"
-        try:
-            value = self._v1.execute(
-                command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-            )
-            outcome = "result"
-            return value
-        except Exception as error:
-            outcome = type(error).__name__
-            raise
-        finally:
-            self._metrics.count(step.epoch, Side.V1, outcome)
-
     def _on(
         self,
         step: Step,
@@ -203,10 +180,16 @@ class Traffic:
             try:
                 sent = freeze(command, args) if changes else b""
                 if step.plain:
-                    value = self._plainly(step, command, args, session_id, timeout_s, checkout_timeout_s)
+                    value = self._v1.execute(
+                        command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+                    )
+                    self._metrics.ends.append(step.good)
                 else:
                     value = self._on(step, record.side, command, args, session_id, timeout_s, checkout_timeout_s)
             except BaseException as error:
+                if step.plain:
+                    outcome = type(error).__name__ if isinstance(error, Exception) else "Cancelled"
+                    self._metrics.count(step.epoch, Side.V1, outcome)
                 call_failed(self.ledger, record, self._plan, command, error)
                 raise
             call_succeeded(self.ledger, record, self._plan, command, sent if changes else None)
