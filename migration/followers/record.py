@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 FORMAT = 1
-SILENT_S = 8.0
+SILENT_S = 15.0
 """A living follower that has said nothing for so many seconds is stale."""
 
 
