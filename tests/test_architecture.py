@@ -82,6 +82,7 @@ PURE_PATHS = """
     harness/simulation/{plan}
     harness/simulation/properties/{calls,closing,observed,queue,sessions,starts,workers}
     harness/subjects/{programs}
+    harness/traffic/{outcome}
     migration/{plan,router,sessions,spread}
     migration/limits/{guardrails,reference,significance}
     migration/followers/{record}
