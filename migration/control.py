@@ -70,7 +70,7 @@ class Control:
         if path is not None and plan.state_file is None:
             _make_user_folder(path.parent)
         self.state = None if path is None else StateFile(path)
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: tuple[int, ...] | None = None
         self.entry = Entry(sequence=0, mode=Mode.V1)
         self._unwritten: tuple[Position, str, str, str] | None = None
         self._reported = ""

@@ -109,13 +109,13 @@ class StateFile:
         self.log_path = self.path.with_name(self.path.name + ".log")
         self.followers_path = self.path.with_name(self.path.name + ".followers")
 
-    def stamp(self) -> tuple[int, int, int] | None:
-        """Return a value that changes with every replacement of the file; None if there is no file."""
+    def stamp(self) -> tuple[int, ...] | None:
+        """Return a value that changes with every change of the file and of its permissions; None if there is none."""
         try:
             found = self.path.lstat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
 
     def read(self) -> Entry | None:
         """Return the active entry; None without a file. Never raises: an unreadable file is v1, with `trouble` set."""
