@@ -13,7 +13,9 @@ MOST_NS = 600_000_000_000
 """How long calls count that are not among the last MOST_KEPT. If v1 has served no call for so long, it is unknown."""
 BUCKET_NS = 1_000_000_000
 RENEWAL = 20
-"""The usual latency is determined anew after a twentieth of the calls that it stands on."""
+"""The usual latency is determined anew after a twentieth of the calls that it stands on, once a second at most."""
+FEW = 400
+"""With fewer calls it may be determined more often."""
 
 
 class Reference:
@@ -34,7 +36,7 @@ class Reference:
         self.failed = 0
         self.in_row = 0
         self._last_ns = 0
-        self._new = 0
+        self._new = self._renewed_ns = 0
         self.usual_s: float | None = None
         self.limit_s = math.inf
         self.judged = 0
@@ -61,7 +63,10 @@ class Reference:
             bucket[3] += 1
             bucket[4] += seconds > self.usual_s
         self._new += 1
-        if self._new * RENEWAL >= len(self.durations_s) >= self._limits.min_calls:
+        if self._new * RENEWAL >= len(self.durations_s) >= self._limits.min_calls and (
+            self.judged < FEW or at_ns - self._renewed_ns >= BUCKET_NS
+        ):
+            self._renewed_ns = at_ns
             self._renew()
 
     def _renew(self) -> None:
