@@ -23,6 +23,7 @@ from poolproof.migration.followers.record import SILENT_S, Follower, Life, Recor
 from poolproof.migration.followers.registry import Registration, find_followers, forget_dead
 from poolproof.migration.followers.steering import Refused, Steering
 from poolproof.migration.state import Change, never_in_effect
+from tests.waiting import stop
 
 Eventually = Callable[..., Any]
 SERVICE = """
@@ -121,7 +122,7 @@ def test_a_killed_process_is_dead_though_its_pid_lives_and_a_stopped_one_is_stal
     found = Steering(state, Plan()).survey()
     assert found.followed
     assert "ended without leaving; it last served by shadow" in " ".join(f.describe() for f in found.followers)
-    os.kill(other.pid, signal.SIGSTOP)
+    stop(other.pid)
     monkeypatch.setattr("poolproof.migration.followers.record.SILENT_S", 0.7)
     until(lambda: sorted(_lives(state)) == ["dead", "stale"], "it says nothing")
     steering = Steering(state, Plan())
@@ -220,7 +221,7 @@ def test_a_follower_that_is_behind_ends_in_exit_code_3_and_is_named(
     state: StateFile, serve: Callable[[], subprocess.Popen[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     child = serve()
-    os.kill(child.pid, signal.SIGSTOP)
+    stop(child.pid)
     assert main(["migrate", "start", "--state", str(state.path), "--wait", "0.05"]) == 3
     told = capsys.readouterr().out
     assert f"NOT FOLLOWING: process {child.pid} on" in told
