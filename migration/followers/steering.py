@@ -7,6 +7,7 @@ every living follower serves by it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -135,7 +136,7 @@ class Steering:
         """Return to v1, whatever the state is. Raises Refused if there is nothing to return from."""
         found = self.survey()
         if not found.begun:
-            raise Refused(self._not_begun())
+            raise Refused(self.not_begun(found))
         return self._write(found, Position(), why, who)
 
     def pause(self, why: str, who: str = "") -> Entry:
@@ -179,7 +180,7 @@ class Steering:
 
     def _require_begun(self, found: Survey) -> Entry:
         if found.entry is None:
-            raise Refused(self._removed(found) if found.begun else self._not_begun())
+            raise Refused(self._removed(found) if found.begun else self.not_begun(found))
         if found.entry.finished:
             raise Refused("the migration is finished: v2 serves for good; `poolproof migrate rollback` opens it again")
         return found.entry
@@ -193,8 +194,10 @@ class Steering:
         told = "; ".join(one.describe() for one in found.living)
         return f"{self.file.path} was removed, but is followed: {told}; `poolproof migrate rollback` writes it again"
 
-    def _not_begun(self) -> str:
-        return f"there is no {self.file.path}: no migration has begun; `poolproof migrate start` begins one"
+    def not_begun(self, found: Survey) -> str:
+        """Say that no migration has begun; without followers also which others are followed."""
+        told = f"there is no {self.file.path}: no migration has begun; `poolproof migrate start` begins one"
+        return told if found.living else f"{told}; {self.nobody(found)}"
 
     def _write(
         self,
@@ -228,6 +231,8 @@ class Steering:
             told += f" ({'; '.join(one.describe() for one in found.followers[-3:])})"
         if others := [name for name in followed_names() if user_folder() / f"{name}{SUFFIX}" != self.file.path]:
             told += f"; processes follow these migrations: {', '.join(others)} (--name)"
+        if os.geteuid() == 0 and (user := os.environ.get("SUDO_USER")):
+            told += f"; `sudo -u {user} poolproof migrate status` looks at the migrations of {user}"
         return told
 
 

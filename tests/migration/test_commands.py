@@ -169,7 +169,7 @@ def _begin(migrate: Migrate, follow: Follow) -> MigratingPool:
         (("start", "--why", " "), "stands at shadow already"),
         (("canary", "5", "--why", " "), "needs a reason"),
         (("canary", "5", "--name", "wbe"), "no migration has begun"),
-        (("rollback", "--name", "wbe"), "no migration has begun"),
+        (("rollback", "--name", "wbe"), "processes follow these migrations: default (--name)"),
         (("start", "--name", "wbe"), "processes follow these migrations: default (--name)"),
         (("rollback", "--state", "other.json"), "no migration has begun"),
         (("rollback", "--state", "none/other.json"), "there is no folder"),
@@ -206,6 +206,14 @@ def test_without_a_service_nothing_is_changed_unless_it_is_demanded(migrate: Mig
     assert "no process follows" in told
     assert "so no call is served by this state" in told
     assert migrate("status")[0] == 3
+
+
+def test_under_sudo_a_command_says_whose_migrations_these_are(
+    migrate: Migrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "anna")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert "`sudo -u anna poolproof migrate status` looks at the migrations of anna" in migrate("status")[2]
 
 
 def test_a_state_that_this_user_cannot_write_is_an_error(

@@ -87,10 +87,7 @@ def status_command(state: State = None, name: Name = "", as_json: AsJson = False
     found = steering.survey()
     entry = found.entry
     if entry is None and not found.living:
-        raise UsageError(
-            f"there is no {steering.file.path}: no migration has begun; `poolproof migrate start` begins one; "
-            f"{steering.nobody(found)}"
-        )
+        raise UsageError(steering.not_begun(found))
     if as_json:
         say_json(_status(steering, found))
     elif entry is None:
