@@ -40,6 +40,7 @@ ACTING = {
 }
 ALLOWED = {
     "bridge.config": "sys",
+    "bridge.dspy.answers": "datetime",
     "bridge.wire.messages": "datetime",
     "harness.bench.workloads.workloads": "random",
     "harness.fakes.backends.frames": "datetime",
@@ -57,7 +58,7 @@ ALLOWED = {
 """What a pure module may import all the same: a type, or what is seeded."""
 PURE_PATHS = """
     bridge/{config,errors,events,interface,lifecycle,redaction,safe_text}
-    bridge/dspy/{adapter}
+    bridge/dspy/{adapter,answers}
     bridge/telemetry/{aggregator}
     bridge/wire/{buffers,exchange,framing,messages,receiver,transport}
     harness/bench/{block,schedules,show}
