@@ -202,7 +202,7 @@ class Manager:
         live = len(self._workers) - len(dead)
         if self.start_failure:
             dead.append(f"workers fail to start; the last error: {self.start_failure}")
-        elif not live:
+        elif not self._workers:
             dead.append("no worker is alive; the next call starts one")
         return live, dead
 

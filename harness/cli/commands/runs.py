@@ -48,6 +48,7 @@ from poolproof.harness.explore.found import Found
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.face import EXECUTE
 from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.run.configuring import require_startable
 from poolproof.harness.run.job import start_measured_job
 from poolproof.harness.run.jobserver import JobServer
 from poolproof.harness.subjects.named import Named
@@ -115,6 +116,7 @@ def compare_command(
     named = Named([*(scenarios or ()), *(imports or ())])
     found = find_scenarios(scenarios or [], profile=profile, suite=suite, named=named)
     one, other = find_pool(baseline), find_pool(candidate)
+    require_startable(found, (one.name, other.name), worker_command)
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     for package in coverage_source or ():
         if not _is_there(package):
@@ -221,6 +223,7 @@ def run_command(
     named = Named([*(scenarios or ()), *(imports or ())])
     found = find_scenarios(scenarios or [], profile=profile, suite=suite, named=named)
     subjects = [find_pool(name) for name in pool or ["v2"]]
+    require_startable(found, [subject.name for subject in subjects], worker_command)
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     folder = out or new_folder("run")
     runs = [
