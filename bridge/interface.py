@@ -29,7 +29,11 @@ OUTCOMES = (
 
 
 class Capability(StrEnum):
-    """A feature of a pool that a scenario may need."""
+    """A feature of a pool that a scenario may need.
+
+    REQUEST_IDS is a promise about the events: the id of a request on the wire to a worker, and so in the worker's
+    journal, is the `call` of the request's events. Without it journals are matched with calls by the nonce alone.
+    """
 
     SESSIONS = "sessions"
     KILL = "kill"
@@ -38,6 +42,7 @@ class Capability(StrEnum):
     CHECKOUT = "checkout"
     OPTIONS = "options"
     RESIZE = "resize"
+    REQUEST_IDS = "request_ids"
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,7 +69,9 @@ class PoolV1:
     """
 
     version = "v1"
-    capabilities = frozenset({Capability.SESSIONS, Capability.KILL, Capability.EVENTS, Capability.WARM_UP})
+    capabilities = frozenset(
+        {Capability.SESSIONS, Capability.KILL, Capability.EVENTS, Capability.WARM_UP, Capability.REQUEST_IDS}
+    )
 
     def __init__(self, config: PoolConfig | None = None, *, observer: Observer | None = None) -> None:
         self._config = config or PoolConfig()

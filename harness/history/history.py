@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from poolproof.bridge import EventKind, Health, PoolStatus, SessionStatus, Statistics
+from poolproof.bridge import Capability, EventKind, Health, PoolStatus, SessionStatus, Statistics
 from poolproof.harness.history.columns import NONE, Earliest, Numbers, find_last, order_by
 from poolproof.harness.history.joining import first_service
 from poolproof.harness.history.tables import Events, Ops, Services
@@ -215,9 +215,12 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def serving(self) -> Numbers:
         """For each operation, the row of the service interval of its request; -1 if there is none.
 
-        Matched by pid and call number, or by the nonce if the pool has reported no call.
+        Matched by pid and call number if the pool promises that its call numbers are the request ids on the wire (the
+        capability REQUEST_IDS); otherwise, and for calls that the pool has not reported, by the nonce.
         """
         ops, services = self.ops, self.services
+        if Capability.REQUEST_IDS not in self.info.capabilities:
+            return first_service(ops, services)
         found = find_last((ops.pid, ops.call), (services.pid, services.request_id))
         untold = (ops.pid == NONE) | (ops.call == NONE)
         return np.where(untold, first_service(ops, services) if untold.any() else -1, found)

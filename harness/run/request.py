@@ -25,7 +25,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """A pool under test: its name in commands and reports, how to make one, and what it can do.
 
     `commands` are the commands of the workers that the pool brings; None if it starts the worker in `worker_command`.
-    `faces` are the ways in which the pool can be called.
+    `faces` are the ways in which the pool can be called. `options` are the only options of PoolConfig that the pool
+    takes; None: all of them. `cannot_send` are commands of the shipped worker whose values it cannot carry.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     checkout_timeout_s: float
     commands: frozenset[str] | None = None
     faces: tuple[Face, ...] = USUAL_FACES
+    options: frozenset[str] | None = None
+    cannot_send: frozenset[str] = frozenset()
 
     def face(self, name: str) -> Face:
         """Return the face of that name. Raises UsageError if the pool has no such face."""
@@ -81,6 +84,11 @@ def why_skipped(scenario: Scenario, subject: Subject, request: Request, baseline
     missing = sorted(scenario.needs - offered)
     if missing:
         return f"{subject.name} lacks {', '.join(missing)}"
+    refused = sorted(set(scenario.options_for(subject.name)) - (subject.options or set())) if subject.options else ()
+    if refused:
+        return f"{subject.name} does not take the option {', '.join(refused)}"
+    if unsendable := sorted(subject.cannot_send.intersection(scenario.commands)):
+        return f"{subject.name} carries JSON only, so the command {', '.join(unsendable)} cannot be sent"
     if request.observed and not face.tells:
         return f"through the face {face.name} the pool's events belong to no call of a client"
     if not any(asked_in(checker, observed=request.observed) for checker in scenario.checkers):

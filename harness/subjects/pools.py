@@ -1,8 +1,8 @@
 """Finds the pools that can be tested, by name. Entry point: it may import every package.
 
 A name is one of poolproof's pools (v1, v2), the name of an entry point that an installed package offers in the group
-`poolproof.pools`, or "package.module:factory", which is imported (also from the current folder). "slower:10" is v2 with
-10 % more latency, to test a bench.
+`poolproof.pools`, "package.module:factory", which is imported (also from the current folder), or "driver:COMMAND", a
+program that speaks the driver protocol. "slower:10" is v2 with 10 % more latency, to test a bench.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.face import USUAL_FACES, Face, Setting, Way
 from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.runner import PoolFactory, Subject
+from poolproof.harness.subjects.driver.subject import PREFIX as DRIVER_PREFIX
+from poolproof.harness.subjects.driver.subject import driver_subject
 from poolproof.harness.subjects.faces import ALL_FACES, FACES
 from poolproof.harness.subjects.imports import importing_from
 from poolproof.pool_v1 import PoolV1
@@ -64,6 +66,8 @@ def find_pool(name: str) -> Subject:
     if name.startswith(PREFIX):
         percent, of = parse_planted(name)
         return slower(find_pool(of), percent, name)
+    if name.startswith(DRIVER_PREFIX):
+        return driver_subject(name)
     if ":" in name:
         return _from_factory(name, os.getcwd())
     offered = offered_pools()
@@ -72,7 +76,9 @@ def find_pool(name: str) -> Subject:
     known = [*SUBJECTS, *offered]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise UsageError(f"there is no pool {name!r}; there are {', '.join(known)}, and package.module:factory{hint}")
+    raise UsageError(
+        f"there is no pool {name!r}; there are {', '.join(known)}, package.module:factory, and driver:COMMAND{hint}"
+    )
 
 
 def offered_pools() -> dict[str, EntryPoint]:

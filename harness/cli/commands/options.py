@@ -25,7 +25,7 @@ from poolproof.harness.subjects.probe import examine_worker
 FULL_SCALE = 3.0
 JOBS = 6
 DEFAULT_OUT = Path("out")
-POOL_HELP = "a name from `poolproof list pools`, or package.module:factory"
+POOL_HELP = "a name from `poolproof list pools`, package.module:factory, or driver:COMMAND"
 
 
 class Exit(IntEnum):
