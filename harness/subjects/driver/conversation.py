@@ -82,6 +82,8 @@ class Conversation:
                 on_send()
                 self.process.write(line, deadline_ns=min(limit_ns, deadline_ns(WRITE_S)))
         except DriverError as error:
+            if self._ending and self._give_up(number):
+                raise self.error("is being ended") from error
             if not waiting.answered.is_set():
                 self.break_off(error.message)
         try:

@@ -117,7 +117,7 @@ class DriverPool:
         self._submitted = 0
         self._outcomes: Counter[str] = Counter()
         self._closing = threading.Lock()
-        self._closed = False
+        self._closed = self._closing_down = False
         self._owner_pid = os.getpid()
         self.version = ""
         self.capabilities: frozenset[Capability] = frozenset()
@@ -193,14 +193,19 @@ class DriverPool:
         fields |= {"timeout_s": limit_s, "checkout_timeout_s": wait_s}
         if session is not None:
             fields["session"] = session
-        if self._closed:
+        if self._closing_down:
             raise PoolClosed(f"pool {self.name!r} is closed")
         arrival = Event(EventKind.ENQUEUE, 0, number, correlation=CORRELATION.get())
 
         def arrive() -> None:
             self._emit(msgspec.structs.replace(arrival, at_ns=now_ns()))
 
-        answer = self._talk.ask("call", fields, limit_s=limit_s + SPARE_S, request_id=number, on_send=arrive)
+        try:
+            answer = self._talk.ask("call", fields, limit_s=limit_s + SPARE_S, request_id=number, on_send=arrive)
+        except DriverError as error:
+            if self._closing_down and error.sent is Sent.NO:
+                raise PoolClosed(f"pool {self.name!r} is closed") from error
+            raise
         try:
             return messages.result_of(answer, text=text)
         except BrokenRule as rule:
@@ -322,6 +327,7 @@ class DriverPool:
                 if self._talk.trouble:
                     raise self._talk.error(self._talk.trouble)
                 self._talk.ask("close", {"grace_s": grace_s}, limit_s=grace_s + EXIT_S + SPARE_S)
+                self._closing_down = True  # the driver refuses the calls before this moment
                 status = self._talk.finish(exit_s=EXIT_S)
                 if status != 0:
                     how = "did not exit" if status is None else f"exited with status {status}"
@@ -334,7 +340,7 @@ class DriverPool:
                         command_lines(left),
                     )
             finally:
-                self._closed = True
+                self._closed = self._closing_down = True
                 self._talk.end()
                 if self._run_dir is not None:
                     self._run_dir.release()
