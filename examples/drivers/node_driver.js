@@ -139,7 +139,10 @@ const handlers = {
     send({ reply_to: message.id, ok: {} })
   },
   call,
-  status: ({ id }) => send({ reply_to: id, ok: { waiting: waiting.length, live: count() } }),
+  status: ({ id }) => {
+    const told = [...workers].filter(worker => worker.ready).map(({ id, child }) => ({ worker: id, pid: child.pid }))
+    send({ reply_to: id, ok: { waiting: waiting.length, workers: told } })
+  },
   warm_up: message => { warm.push(message); next() },
   close
 }

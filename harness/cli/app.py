@@ -17,6 +17,7 @@ from poolproof.harness.cli.commands import (
     baselines,
     benches,
     checks,
+    drivers,
     explores,
     machine,
     migrate,
@@ -73,6 +74,7 @@ app.command("report")(records.report_command)
 app.command("open")(records.open_command)
 app.command("site")(records.site_command)
 app.command("analyze")(records.analyze_command)
+app.add_typer(drivers.driver_app, name="driver")
 app.add_typer(migrate.app, name="migrate")
 app.command("ps")(machine.ps_command)
 app.command("reap")(machine.reap_command)
@@ -82,7 +84,12 @@ app.command("worker", context_settings={"allow_extra_args": True, "ignore_unknow
     machine.worker_command
 )
 
-for group in (app, baselines.baseline_app, migrate.app):  # the help texts are docstrings, which -OO drops
+for group in (
+    app,
+    baselines.baseline_app,
+    drivers.driver_app,
+    migrate.app,
+):  # the help texts are docstrings, which -OO drops
     for told in group.registered_commands:
         told.help = told.help or docstring_of(told.callback)
 

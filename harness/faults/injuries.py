@@ -35,7 +35,7 @@ from poolproof.harness.run.recording.worker_tracker import WorkerTracker
 CLOSE_GRACE_S = 5.0
 ANSWER_WAIT_S = 5.0
 """How many seconds a forked child or a lost lease may take."""
-OWNER_WAIT_S = 15.0
+OWNER_WAIT_S = 30.0
 """How many seconds another process may take to make its pool."""
 LOOK_EVERY_S = 0.01
 

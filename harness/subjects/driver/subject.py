@@ -6,14 +6,18 @@ import os
 from functools import cache
 from typing import Any
 
+import msgspec
+
 from poolproof.bridge import Observer, Pool, PoolConfig
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.run.request import Subject
 from poolproof.harness.subjects.driver.conversation import Conversation
-from poolproof.harness.subjects.driver.messages import JOURNAL, STANDARD_OPTIONS, DriverError, Hello
+from poolproof.harness.subjects.driver.messages import JOURNAL, STANDARD_OPTIONS, DriverError, Hello, read_hello
 from poolproof.harness.subjects.driver.pool import EXIT_S, DriverPool, capabilities_of, shake_hands
 
 PREFIX = "driver:"
+TOLD_VARIABLE = "POOLPROOF_DRIVERS"
+"""The environment variable that tells child processes what drivers have said of themselves."""
 OF_BYTES = frozenset({"binary"})
 """The commands whose arguments or results have bytes."""
 
@@ -31,7 +35,7 @@ def _subject(name: str, folder: str) -> Subject:  # a command may have paths of 
     command = name.removeprefix(PREFIX)
     if not command.strip():
         raise UsageError(f"the pool {name!r}: driver:COMMAND is needed, such as 'driver:node my_driver.js'")
-    hello = ask_driver(command)
+    hello = _known(name, folder) or _remember(name, folder, ask_driver(command))
 
     def make(config: PoolConfig, observer: Observer | None) -> Pool:
         return DriverPool(command, config, observer)
@@ -47,6 +51,22 @@ def _subject(name: str, folder: str) -> Subject:  # a command may have paths of 
         commands=None if hello.commands is None else frozenset(hello.commands),
         **told,
     )
+
+
+def _known(name: str, folder: str) -> Hello | None:
+    # What the process above this one was told: a run's own process need not start the driver twice.
+    told = _told_before().get(f"{folder} {name}")
+    return None if told is None else read_hello(told)
+
+
+def _remember(name: str, folder: str, hello: Hello) -> Hello:
+    known = _told_before() | {f"{folder} {name}": msgspec.to_builtins(hello)}
+    os.environ[TOLD_VARIABLE] = msgspec.json.encode(known).decode()
+    return hello
+
+
+def _told_before() -> dict[str, dict[str, Any]]:
+    return msgspec.json.decode(os.environ.get(TOLD_VARIABLE, "{}"), type=dict[str, dict[str, Any]])
 
 
 def ask_driver(command: str) -> Hello:
