@@ -355,8 +355,9 @@ class DriverPool:
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and os.getpid() == self._owner_pid:
-            self._talk.end()
+        talk: Conversation | None = getattr(self, "_talk", None)
+        if talk is not None and not self._closed and os.getpid() == self._owner_pid:
+            talk.end()
 
 
 def _claim(name: str | None) -> RunDir | None:
