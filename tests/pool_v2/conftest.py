@@ -215,6 +215,11 @@ class Desk:
         """A process ends."""
         return self.core.exited(self.worker(worker_id), now_ns)
 
+    def end_of(self, worker: Worker, now_ns: int, cause: str) -> None:
+        """A process ends, and is reaped."""
+        self.core.exited(worker, now_ns, unreaped=True)
+        self.core.reaped(worker, now_ns, cause)
+
     def end(self, worker_id: int, now_ns: int = SECOND_NS) -> None:
         """A process ends, and is buried when the plan says so."""
         self.exit(worker_id, now_ns)
