@@ -63,12 +63,12 @@ PURE_PATHS = """
     harness/bench/{block,schedules,show}
     harness/bench/statistics/{analysis,claims,figures,histogram,metrics,regression,scalability,trend,validity}
     harness/bench/workloads/{answers,workloads}
-    harness/compare/{cells,comparison,differential,glossary,judge,power}
+    harness/compare/{cells,comparison,differential,glossary,judge,not_asked,power,undecided}
     harness/explore/{domain,features,workload}
     harness/fakes/backends/{frames,script}
     harness/fakes/models/{answers,service}
     harness/history/{chart_data,codec,columns,equality,growth,history,joining,metrics,overlap,recovery,replay,stats,tables}
-    harness/model/{binary,backend,budget,checker,composition,docstring,errors,fault,intended,load,op,scenario}
+    harness/model/{binary,backend,budget,checker,composition,docstring,errors,evidence,fault,intended,load,op,scenario}
     harness/model/{verdict,workload}
     harness/mutation/{journals,markdown,matrix,mutant}
     harness/mutation/generated/{draw,equivalents,hunted,page,verdicts}

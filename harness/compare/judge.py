@@ -13,7 +13,9 @@ import msgspec
 from poolproof.harness.compare.cells import describe_configuration, describe_workload
 from poolproof.harness.compare.comparison import MARGIN, Difference, RunResult, ScenarioComparison, Speed
 from poolproof.harness.compare.differential import Answers, OpDifference
+from poolproof.harness.compare.not_asked import NotAsked
 from poolproof.harness.compare.power import power
+from poolproof.harness.compare.undecided import collect
 from poolproof.harness.model.checker import MAX_EXAMPLES
 from poolproof.harness.model.intended import ANSWERS, IntendedDifference, excuse_answer, find_excuse, not_seen, told_end
 from poolproof.harness.model.scenario import Scenario
@@ -133,6 +135,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
+    not_asked: tuple[str, ...] = ()
 
 
 def judge(
@@ -176,24 +179,29 @@ def judge(
             unknown.append(f"{result.scenario} on {result.made_in}: {result.trouble}")
     warnings: list[str] = []
     case: list[str] = []
+    not_asked = NotAsked()
     for row in compared:
         unsafe += _dangers(row)
         unknown += _gaps(row)
+        not_asked.add(row)
         case += [
             f"{d.pool} fails {row.name}, as declared beforehand: {d.reason}"
             for d in row.differences
             if d.reason and d.pool == row.baseline.pool
         ]
         warnings += row.not_seen
-        if row.baseline.skipped and row.candidate.skipped:
+        if row.baseline.skipped and row.candidate.skipped and not (row.baseline.blind and row.candidate.blind):
             warnings.append(f"{row.name} was not run: {row.candidate.skipped}")
-    judged = [row for row in compared if not (row.baseline.skipped and row.candidate.skipped)]
+    unknown = collect(unknown)
+    judged = [row for row in compared if not any(run.skipped and run.blind for run in (row.baseline, row.candidate))]
+    judged = [row for row in judged if not (row.baseline.skipped and row.candidate.skipped)]
     if not judged:
         unknown.append("no scenario was run on both pools")
+    told = {"warnings": tuple(warnings), "not_asked": not_asked.sentences()}
     if unsafe:
-        return Judgement(decision=Decision.UNSAFE, reasons=(*unsafe, *unknown), warnings=tuple(warnings))
+        return Judgement(decision=Decision.UNSAFE, reasons=(*unsafe, *unknown), **told)
     if unknown:
-        return Judgement(decision=Decision.INCONCLUSIVE, reasons=tuple(unknown), warnings=tuple(warnings))
+        return Judgement(decision=Decision.INCONCLUSIVE, reasons=tuple(unknown), **told)
     candidate = judged[0].candidate.pool
     operations = sum(row.answers_compared for row in judged)
     count = len(judged)
@@ -226,7 +234,9 @@ def judge(
             f"{operations} operations were compared between the pools; all answers agree, apart from "
             f"declared differences{left_out}"
         )
-    return Judgement(decision=Decision.SAFE, reasons=(*good, *dict.fromkeys(case)), warnings=tuple(warnings))
+    if sentence := not_asked.summary(candidate):
+        good.append(sentence)
+    return Judgement(decision=Decision.SAFE, reasons=(*good, *dict.fromkeys(case)), **told)
 
 
 def _dangers(row: ScenarioComparison) -> list[str]:
@@ -258,9 +268,11 @@ def _dangers(row: ScenarioComparison) -> list[str]:
 
 
 def _gaps(row: ScenarioComparison) -> list[str]:
-    told = []
+    told: list[str] = []
     if bool(row.baseline.skipped) != bool(row.candidate.skipped):
         skipped = row.baseline if row.baseline.skipped else row.candidate
+        if skipped.blind:  # listed once, as not asked
+            return told
         told.append(f"{row.name} was run on one of the two pools only: {skipped.skipped}")
     told += [f"{row.name}: {sentence}" for sentence in row.undecided]
     for result in row.all_runs:

@@ -51,7 +51,7 @@ class NotSeen(UserWarning):
 
 
 class Undecided(UserWarning):
-    """Checkers that every scenario has could not decide this one, since the pool reports no events."""
+    """Checkers were not asked, or could not decide this scenario, since the pool reports no events."""
 
 
 def conformance_tests(
@@ -109,6 +109,9 @@ def judge_item(scenario: Scenario, result: RunResult, *, tells: bool) -> None:
             scenario.intended_differences, result.pool, failed, scenario=scenario.name, today=today
         ):
             warnings.warn(NotSeen(sentence), stacklevel=2)
+        if result.not_asked:
+            names = ", ".join(f"{checker} (needs {evidence})" for checker, evidence in result.not_asked)
+            warnings.warn(Undecided(f"{scenario.name}: not asked of this pool: {names}"), stacklevel=2)
         open_ones = [found for found in result.findings if found.verdict is Verdict.UNKNOWN]
         if open_ones and not tells and not result.trouble:
             told = "; ".join(f"{found.checker}: {found.claim}" for found in open_ones)

@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from poolproof.bridge import Capability
 from poolproof.bridge.redaction import redact_words
 from poolproof.harness.bench.records.index import store_folder
 from poolproof.harness.cli.commands.options import (
@@ -233,7 +234,9 @@ def run_command(
         for subject in subjects
         for name in face or [EXECUTE.name]
         for watched in ((False, True) if observed is None else (observed,))
-        if watched is observed or not watched or subject.face(name).tells
+        if watched is observed
+        or not watched
+        or (subject.face(name).tells and Capability.EVENTS in subject.capabilities)
     ]
     with Keeping(folder), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
         steps.planned(len(runs))

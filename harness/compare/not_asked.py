@@ -1,0 +1,54 @@
+"""Lists what was not asked of a pool, because the pool declares that it cannot show the evidence.
+
+Pure. Nothing in this list counts as passed, and nothing in it is in doubt: it lies outside what the decision says.
+"""
+
+from __future__ import annotations
+
+from poolproof.harness.compare.comparison import ScenarioComparison
+from poolproof.harness.model.evidence import TO_HAVE_IT
+
+PAGE = "docs/reference/capabilities.md"
+
+
+class NotAsked:
+    """The checkers that were not asked, and the scenarios that were not run, by pool and by the evidence needed."""
+
+    def __init__(self) -> None:
+        self._checkers: dict[tuple[str, str], dict[str, int]] = {}
+        self._scenarios: dict[str, dict[str, list[str]]] = {}
+
+    def add(self, row: ScenarioComparison) -> None:
+        """Add what was not asked in this scenario, of either pool."""
+        for run in (row.baseline, row.candidate):
+            if run.skipped and run.blind:
+                self._scenarios.setdefault(run.pool, {}).setdefault(run.skipped, []).append(row.name)
+            for checker, evidence in run.not_asked:
+                counts = self._checkers.setdefault((run.pool, evidence), {})
+                counts[checker] = counts.get(checker, 0) + 1
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return one sentence for each pool and kind of evidence, with what would make the checkers askable."""
+        told = []
+        for (pool, evidence), counts in sorted(self._checkers.items()):
+            names = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in sorted(counts.items()))
+            ways = " or ".join(text for kind, text in TO_HAVE_IT.items() if kind.value in evidence.split())
+            told.append(
+                f"{pool} declares no {evidence}, which these checkers need: {names}. To ask them: {ways}; {PAGE}"
+            )
+        for _, reasons in sorted(self._scenarios.items()):
+            told += [f"not run: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+        return tuple(told)
+
+    def summary(self, candidate: str) -> str:
+        """Return one sentence for the reasons of SAFE; empty if everything was asked of the candidate."""
+        checkers = {name for (pool, _), counts in self._checkers.items() if pool == candidate for name in counts}
+        scenarios = {name for names in self._scenarios.get(candidate, {}).values() for name in names}
+        if not checkers and not scenarios:
+            return ""
+        what = [f"{len(checkers)} checkers ({', '.join(sorted(checkers))})"] if checkers else []
+        what += [f"{len(scenarios)} scenarios ({', '.join(sorted(scenarios))})"] if scenarios else []
+        return (
+            f"not asked of {candidate}, so this decision says nothing about them: {' and '.join(what)}; "
+            "the list of what was not asked says how to ask them"
+        )
