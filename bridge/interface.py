@@ -29,7 +29,10 @@ OUTCOMES = (
 
 
 class Capability(StrEnum):
-    """A feature of a pool that a scenario may need."""
+    """A feature of a pool that a scenario may need.
+
+    RESTART: the pool has a method `restart()`, and its sessions outlive a restart.
+    """
 
     SESSIONS = "sessions"
     KILL = "kill"
@@ -38,6 +41,7 @@ class Capability(StrEnum):
     CHECKOUT = "checkout"
     OPTIONS = "options"
     RESIZE = "resize"
+    RESTART = "restart"
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -49,6 +49,7 @@ ALLOWED = {
     "harness.model.composition": "random",
     "harness.model.load": "random",
     "harness.model.workload": "random",
+    "harness.roles.scenarios": "random",
     "harness.simulation.plan": "random",
     "harness.mutation.generated.draw": "random",
     "harness.mutation.lifecycle_tests.face_probes": "random",
@@ -77,6 +78,7 @@ PURE_PATHS = """
     harness/mutation/lifecycle_tests/{face_probes,probes}
     harness/oracle/{capacity,growth,options,outcomes,status}
     harness/readiness/{checklist,renderer}
+    harness/roles/{calls,scenarios}
     harness/shrink/{reduction,selection}
     harness/simulation/{plan}
     harness/simulation/properties/{calls,closing,observed,queue,sessions,starts,workers}

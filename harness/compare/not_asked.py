@@ -15,34 +15,36 @@ class NotAsked:
     """The checkers that were not asked, and the scenarios that were not run, by pool and by the evidence needed."""
 
     def __init__(self) -> None:
-        self._checkers: dict[tuple[str, str], dict[str, int]] = {}
-        self._scenarios: dict[str, dict[str, list[str]]] = {}
+        self._checkers: dict[tuple[str, str], dict[str, set[str]]] = {}
+        self._scenarios: dict[str, dict[str, dict[str, None]]] = {}
 
     def add(self, row: ScenarioComparison) -> None:
         """Add what was not asked in this scenario, of either pool."""
         for run in (row.baseline, row.candidate):
             if run.skipped and run.blind:
-                self._scenarios.setdefault(run.pool, {}).setdefault(run.skipped, []).append(row.name)
+                self._scenarios.setdefault(run.pool, {}).setdefault(run.skipped, {})[row.name] = None
             for checker, evidence in run.not_asked:
-                counts = self._checkers.setdefault((run.pool, evidence), {})
-                counts[checker] = counts.get(checker, 0) + 1
+                self._checkers.setdefault((run.pool, evidence), {}).setdefault(checker, set()).add(row.name)
 
     def sentences(self) -> tuple[str, ...]:
         """Return one sentence for each pool and kind of evidence, with what would make the checkers askable."""
         told = []
-        for (pool, evidence), counts in sorted(self._checkers.items()):
-            names = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in sorted(counts.items()))
+        for (pool, evidence), found in sorted(self._checkers.items()):
+            names = ", ".join(
+                f"{name} (in {len(where)} scenarios)" if len(where) > 1 else name
+                for name, where in sorted(found.items())
+            )
             ways = " or ".join(text for kind, text in TO_HAVE_IT.items() if kind.value in evidence.split())
             told.append(
                 f"{pool} declares no {evidence}, which these checkers need: {names}. To ask them: {ways}; {PAGE}"
             )
         for _, reasons in sorted(self._scenarios.items()):
-            told += [f"not run: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+            told += [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
         return tuple(told)
 
     def summary(self, candidate: str) -> str:
         """Return one sentence for the reasons of SAFE; empty if everything was asked of the candidate."""
-        checkers = {name for (pool, _), counts in self._checkers.items() if pool == candidate for name in counts}
+        checkers = {name for (pool, _), found in self._checkers.items() if pool == candidate for name in found}
         scenarios = {name for names in self._scenarios.get(candidate, {}).values() for name in names}
         if not checkers and not scenarios:
             return ""

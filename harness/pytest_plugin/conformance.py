@@ -22,7 +22,7 @@ from poolproof.harness.checkers import CORE
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.model.errors import UsageError
-from poolproof.harness.model.intended import IntendedDifference, not_seen
+from poolproof.harness.model.intended import IntendedDifference, KnownFailure, not_seen
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.model.workload import Size
@@ -32,18 +32,6 @@ from poolproof.harness.subjects.pools import as_subject, find_pool
 
 SCALES = {"quick": 1.0, "full": 3.0}
 CORE_NAMES = frozenset(checker.name for checker in CORE)
-
-
-class KnownFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """A known failure of the pool: the checker, the reason, and the last day (such as 2026-12-31; empty: no end).
-
-    The test is then an expected failure (xfail). If the checker no longer fails, a NotSeen warning says so.
-    """
-
-    scenario: str
-    checker: str
-    reason: str
-    until: str = ""
 
 
 class NotSeen(UserWarning):

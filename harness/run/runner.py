@@ -87,7 +87,14 @@ def run(
     )
     folder = RunFolder.create(out, info)
     known = request.known_commands
-    probe = next((command for command in ("echo", "ping") if known is None or command in known), "")
+    probe = next(
+        (
+            command
+            for command in ("echo", "ping")
+            if all(words is None or command in words for words in (known, subject.commands))
+        ),
+        "",
+    )
     with serving_models(scenario) as models:
         config = configure(scenario, request, info, info.pool, folder, models)
         setting = Setting(config=config, folder=folder.path)
