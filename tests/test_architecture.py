@@ -20,7 +20,7 @@ MAY_IMPORT["migration"] = {"migration", "bridge", "harness"}
 ENTRY_POINT_PATHS = """
     harness/readiness/{documents,validate}
     harness/cli/{app}
-    harness/cli/commands/{baselines,benches,checks,explores,machine,migrate,options,records,results,runs,shrinks,simulations}
+    harness/cli/commands/{baselines,benches,checks,explores,inits,machine,migrate,options,records,results,runs,shrinks,simulations}
     harness/compare/{catalogue}
     harness/faults/{owner}
     harness/mutation/{check,command,job,registry}

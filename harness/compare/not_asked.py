@@ -27,16 +27,21 @@ class NotAsked:
                 self._checkers.setdefault((run.pool, evidence), {}).setdefault(checker, set()).add(row.name)
 
     def sentences(self) -> tuple[str, ...]:
-        """Return one sentence for each pool and kind of evidence, with what would make the checkers askable."""
+        """Return one sentence for each kind of evidence, with the pools and what would make the checkers askable."""
         told = []
+        pools: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         for (pool, evidence), found in sorted(self._checkers.items()):
-            names = ", ".join(
+            names = tuple(
                 f"{name} (in {len(where)} scenarios)" if len(where) > 1 else name
                 for name, where in sorted(found.items())
             )
+            pools.setdefault((evidence, names), []).append(pool)
+        for (evidence, names), which in pools.items():
+            declares = "declares" if len(which) == 1 else "declare"
             ways = " or ".join(text for kind, text in TO_HAVE_IT.items() if kind.value in evidence.split())
             told.append(
-                f"{pool} declares no {evidence}, which these checkers need: {names}. To ask them: {ways}; {PAGE}"
+                f"{' and '.join(which)} {declares} no {evidence}, which these checkers need: {', '.join(names)}. "
+                f"To ask them: {ways}; {PAGE}"
             )
         for _, reasons in sorted(self._scenarios.items()):
             told += [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]

@@ -165,7 +165,7 @@ def compare_command(
             minimum=minimum,
             read_cover=covering.read if covering is not None else lambda: None,
             generated=generated,
-            total=len(all_scenarios(suite)),
+            total=len(all_scenarios(suite)) if any(not scenario.file for scenario in found) else None,
         )
         for result in comparison.explored:
             if result.verdict is Verdict.FAIL:
