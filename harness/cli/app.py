@@ -19,6 +19,7 @@ from poolproof.harness.cli.commands import (
     checks,
     drivers,
     explores,
+    inits,
     machine,
     migrate,
     records,
@@ -61,6 +62,7 @@ def about(
 
 app.command("compare")(runs.compare_command)
 app.command("run")(runs.run_command)
+app.command("init")(inits.init_command)
 app.command("explore")(explores.explore_command)
 app.command("shrink")(shrinks.shrink_command)
 app.command("selfcheck")(checks.selfcheck_command)

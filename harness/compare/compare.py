@@ -18,6 +18,7 @@ from typing import Protocol
 
 import msgspec
 
+from poolproof.bridge import Capability
 from poolproof.bridge.redaction import redact_command
 from poolproof.harness.bench.speeds import measure_speed
 from poolproof.harness.compare.cells import shortfalls
@@ -141,7 +142,10 @@ def run_jobs(
 
 
 def as_shipped_and_observed(scenario: Scenario, subject: Subject, request: Request, side: int = 0) -> list[PlannedRun]:
-    """Return the two runs of every scenario on every pool: as shipped (without an observer), and observed."""
+    """Return the runs of every scenario on every pool: as shipped (without an observer), and observed.
+
+    A pool that declares that it reports no events is not observed.
+    """
     return [
         PlannedRun(
             scenario=scenario,
@@ -149,7 +153,7 @@ def as_shipped_and_observed(scenario: Scenario, subject: Subject, request: Reque
             request=msgspec.structs.replace(request, face=EXECUTE.name, observed=observed),
             side=side,
         )
-        for observed in (False, True)
+        for observed in ((False, True) if Capability.EVENTS in subject.capabilities else (False,))
     ]
 
 
@@ -315,6 +319,7 @@ def assemble(
         decision=judgement.decision,
         reasons=judgement.reasons,
         warnings=judgement.warnings,
+        not_asked=judgement.not_asked,
         baseline=pools[0],
         candidate=pools[1],
         seed=request.seed,

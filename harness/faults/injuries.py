@@ -126,6 +126,15 @@ def resize(fault: Fault, stage: Stage) -> None:
         pool.resize(size)
 
 
+def restart(fault: Fault, stage: Stage) -> None:
+    """Restart the workers by the pool's own method `restart`, which returns what was done."""
+    method = getattr(stage.pool, "restart", None)
+    if method is None:
+        stage.tell(fault, landed=False, detail="this pool has no method restart()")
+        return
+    stage.tell(fault, landed=True, detail=str(method()))
+
+
 def fork(fault: Fault, stage: Stage) -> None:
     """Fork this process; the child makes a call, closes the pool, and exits."""
     read_fd, write_fd = os.pipe()
@@ -363,6 +372,7 @@ def _lives(pid: int) -> bool:
 INJURIES: dict[FaultKind, Callable[[Fault, Stage], None]] = {
     FaultKind.CLOSE: close,
     FaultKind.RESIZE: resize,
+    FaultKind.RESTART: restart,
     FaultKind.FORK: fork,
     FaultKind.SECOND_OWNER: own_twice,
     FaultKind.BAD_OPTION: ask_the_impossible,

@@ -72,8 +72,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     `worker_command` is empty for the shipped worker. `face` is the way in which the pool was called, `observed` whether
     it had an observer, and `baseline` the other pool of a face that needs two pools. `void` are the checkers that do
     not apply because of the face's contract; `uncounted` are the outcomes that it leaves out of the pool's statistics.
-    `options` are the scenario's options of the pool, and `capabilities` those of the pool. A client sends at most
-    `together` calls in one batch.
+    `options` are the scenario's options of the pool, and `capabilities` those of the pool. `cannot_show` are the kinds
+    of evidence that the pool has declared it cannot show. A client sends at most `together` calls in one batch.
     """
 
     scenario: str
@@ -96,6 +96,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     uncounted: tuple[str, ...] = ()
     options: dict[str, Any] = {}
     capabilities: tuple[str, ...] = ()
+    cannot_show: tuple[str, ...] = ()
     together: int = 1
 
 

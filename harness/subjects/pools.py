@@ -22,6 +22,7 @@ from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
 from poolproof.harness.bench.workloads.planted import PREFIX, parse_planted, slower
 from poolproof.harness.model.docstring import summary_of
 from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.evidence import Evidence
 from poolproof.harness.model.face import USUAL_FACES, Face, Setting, Way
 from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.runner import PoolFactory, Subject
@@ -92,8 +93,9 @@ def as_subject(made_by: object, name: str) -> Subject:
     Raises UsageError if `made_by` is none of the three.
 
     A factory may describe its pools by attributes: `summary`, `capabilities`, `commands`, `call_timeout_s` and
-    `checkout_timeout_s`. Without `capabilities`, one lazy pool is made to read them. A factory that takes no observer
-    reports no events. `prepare()`, if there is one, is called once: it starts what outlives every pool.
+    `checkout_timeout_s`, and `cannot_show` and `learns` (see Subject). Without `capabilities`, one lazy pool is made to
+    read them. A factory that takes no observer reports no events. `prepare()`, if there is one, is called once: it
+    starts what outlives every pool.
 
     `faces` are names of `poolproof list faces`, or a mapping from names to callables for faces of the pool's own; each
     callable wraps a pool in an object with an `execute`. Without `faces` a pool has `execute` and `main_thread`, and
@@ -123,7 +125,17 @@ def as_subject(made_by: object, name: str) -> Subject:
         checkout_timeout_s=float(getattr(made_by, "checkout_timeout_s", call_timeout_s)),
         commands=getattr(made_by, "commands", None),
         faces=_faces_of(faces, kind, name),
+        cannot_show=evidence_named(getattr(made_by, "cannot_show", ()), name),
+        learns=bool(getattr(made_by, "learns", False)),
     )
+
+
+def evidence_named(words: object, name: str) -> frozenset[Evidence]:
+    """Return the kinds of evidence that these words name. Raises UsageError for another word."""
+    known = [kind.value for kind in Evidence]
+    if isinstance(words, str) or not isinstance(words, Iterable) or set(words) - set(known):
+        raise UsageError(f"the pool {name!r}: cannot_show is {words!r:.80}; it may hold {', '.join(known)}")
+    return frozenset(Evidence(word) for word in words)
 
 
 def _faces_of(told: object, kind: type, name: str) -> tuple[Face, ...]:

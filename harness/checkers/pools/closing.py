@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import ClassVar
 
 import msgspec
 
 from poolproof.harness.history.history import History, Leftovers
 from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.evidence import FROM_STATISTICS, Evidence
 from poolproof.harness.model.verdict import Verdict
 
 
@@ -58,6 +60,7 @@ class Conserved(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = "conserved"
     guarantees: tuple[str, ...] = ("G27",)
+    evidence: ClassVar[frozenset[Evidence]] = FROM_STATISTICS
 
     def check(self, history: History) -> Finding:
         """Decide from the pool's statistics after the last call and the operations."""

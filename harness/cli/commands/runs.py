@@ -7,11 +7,13 @@ import shlex
 import sys
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
+from poolproof.bridge import Capability
 from poolproof.bridge.redaction import redact_words
 from poolproof.harness.bench.records.index import store_folder
 from poolproof.harness.cli.commands.options import (
@@ -39,10 +41,11 @@ from poolproof.harness.cli.commands.options import (
 from poolproof.harness.cli.commands.results import show_results
 from poolproof.harness.cli.output import Terminal, say_stored_json, warn
 from poolproof.harness.cli.terminal import Steps, show_decision
-from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios
+from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios, known_failures
 from poolproof.harness.compare.compare import PlannedRun, StartJob, compare, run_jobs
 from poolproof.harness.compare.comparison import Minimum
 from poolproof.harness.compare.coverage_run import CoverageRun, sources_of
+from poolproof.harness.compare.declared import declare, entries_of, read_ledger
 from poolproof.harness.explore.choosing import EXPLORED, choose_runs
 from poolproof.harness.explore.found import Found
 from poolproof.harness.model.errors import UsageError
@@ -80,6 +83,15 @@ def compare_command(
     out: Out = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    declared: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--declare",
+            metavar="FILE",
+            help="A TOML file with known weaknesses of the baseline; may be repeated. A declared weakness never "
+            "excuses the candidate.",
+        ),
+    ] = None,
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Measure which lines of the candidate each scenario executes.")
     ] = False,
@@ -117,6 +129,9 @@ def compare_command(
     found = find_scenarios(scenarios or [], profile=profile, suite=suite, named=named)
     one, other = find_pool(baseline), find_pool(candidate)
     require_startable(found, (one.name, other.name), worker_command)
+    known = [*entries_of(known_failures(scenarios or ())), *(e for file in declared or () for e in read_ledger(file))]
+    if known:
+        found = declare(found, known, one.name, other.name)
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     for package in coverage_source or ():
         if not _is_there(package):
@@ -152,7 +167,7 @@ def compare_command(
             minimum=minimum,
             read_cover=covering.read if covering is not None else lambda: None,
             generated=generated,
-            total=len(all_scenarios(suite)),
+            total=len(all_scenarios(suite)) if any(not scenario.file for scenario in found) else None,
         )
         for result in comparison.explored:
             if result.verdict is Verdict.FAIL:
@@ -236,7 +251,9 @@ def run_command(
         for subject in subjects
         for name in face or [EXECUTE.name]
         for watched in ((False, True) if observed is None else (observed,))
-        if watched is observed or not watched or subject.face(name).tells
+        if watched is observed
+        or not watched
+        or (subject.face(name).tells and Capability.EVENTS in subject.capabilities)
     ]
     with Keeping(folder), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
         steps.planned(len(runs))

@@ -10,6 +10,7 @@ import msgspec
 
 from poolproof.bridge import Observer, Pool, PoolConfig
 from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.evidence import Evidence
 from poolproof.harness.run.request import Subject
 from poolproof.harness.subjects.driver.conversation import Conversation
 from poolproof.harness.subjects.driver.messages import JOURNAL, STANDARD_OPTIONS, DriverError, Hello, read_hello
@@ -40,7 +41,6 @@ def _subject(name: str, folder: str) -> Subject:  # a command may have paths of 
     def make(config: PoolConfig, observer: Observer | None) -> Pool:
         return DriverPool(command, config, observer)
 
-    told: dict[str, Any] = {"options": STANDARD_OPTIONS | set(hello.options), "cannot_send": OF_BYTES}
     return Subject(
         name=name,
         summary=hello.summary,
@@ -49,7 +49,9 @@ def _subject(name: str, folder: str) -> Subject:  # a command may have paths of 
         call_timeout_s=hello.call_timeout_s,
         checkout_timeout_s=hello.checkout_timeout_s or hello.call_timeout_s,
         commands=None if hello.commands is None else frozenset(hello.commands),
-        **told,
+        options=STANDARD_OPTIONS | set(hello.options),
+        cannot_send=OF_BYTES,
+        cannot_show=frozenset() if JOURNAL in hello.capabilities else frozenset({Evidence.JOURNALS}),
     )
 
 

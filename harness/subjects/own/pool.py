@@ -1,0 +1,108 @@
+"""A Pool over a user's own engine: it adds the timeouts, errors and counts of the Pool interface to the calls."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import msgspec
+
+from poolproof.bridge import (
+    CallTimeout,
+    Capability,
+    CommandError,
+    PoolConfig,
+    PoolError,
+    Sent,
+    WorkerCrashed,
+)
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
+from poolproof.harness.model.evidence import Evidence
+from poolproof.harness.model.op import NONCE
+from poolproof.harness.subjects.own import work
+from poolproof.harness.subjects.own.engine import CRASHES, OwnCall, OwnEngine
+from poolproof.harness.subjects.own.processes import descendants
+from poolproof.harness.subjects.peers.pool import Peer, PeerPool
+
+STATISTICS_ARE_OURS = frozenset({Evidence.STATISTICS})
+"""The adapter counts the calls itself, so its counts prove nothing about the pool."""
+
+
+class OwnPools(msgspec.Struct, frozen=True, kw_only=True):
+    """A factory of pools for `--pool`, with what the pools can do and what they cannot be asked.
+
+    `commands` are empty: the pools run the user's own calls, not the catalogue's.
+    """
+
+    summary: str
+    open: Callable[[PoolConfig], OwnEngine]
+    capabilities: frozenset[Capability] = frozenset()
+    cannot_show: frozenset[Evidence] = STATISTICS_ARE_OURS | {Evidence.JOURNALS}
+    learns: bool = True
+    commands: frozenset[str] = frozenset()
+    call_timeout_s: float = 60.0
+    checkout_timeout_s: float = 60.0
+    name: str = "own"
+
+    def __call__(self, config: PoolConfig) -> OwnPool:
+        """Make a pool. The pool reports no events, because an engine does not show which worker gets a call."""
+        before = descendants()
+        peer = Peer(
+            name=self.name,
+            summary=self.summary,
+            open=self.open,
+            prepare=lambda: None,
+            capabilities=self.capabilities,
+            call_timeout_s=self.call_timeout_s,
+            checkout_timeout_s=self.checkout_timeout_s,
+        )
+        return OwnPool(peer, config, self.open(config), before)
+
+
+class OwnPool(PeerPool):
+    """One pool of the user's. Thread-safe if the user's pool is."""
+
+    def __init__(self, peer: Peer, config: PoolConfig, engine: OwnEngine, before: frozenset[int]) -> None:
+        super().__init__(peer, config, engine)
+        self._own = engine
+        self._journals = config.env.get(JOURNAL_VARIABLE)
+        self._last_end = threading.Lock()
+        self.before = before
+
+    def restart(self) -> str:
+        """Restart the workers, or kill one, as the user has said; return what was done. Raises ProcessLookupError."""
+        return self._own.restart()
+
+    def close(self, grace_s: float | None = None) -> None:
+        """Close the pool, and the journals that its threads keep in this process."""
+        super().close(grace_s)
+        if self._journals:
+            work.forget(self._journals)
+
+    def _request(
+        self, command: str, args: dict[str, Any], session: str | None, call_s: float
+    ) -> tuple[Callable[[Any], Any], object]:
+        call = OwnCall(command=command, args=args, session=session, timeout_s=call_s, nonce=NONCE.get())
+        return work.carry_out, call
+
+    def _answer(self, value: Any) -> Any:  # noqa: ANN401
+        if isinstance(value, work.Outcome):
+            if value.error is not None:
+                raise CommandError(value.error)
+            return value.value
+        return value
+
+    def _wait(self, future: Future[Any], command: str, call_s: float, checkout_s: float, began_s: float) -> Any:  # noqa: ANN401
+        try:
+            return super()._wait(future, command, call_s, checkout_s, began_s)
+        except PoolError:
+            raise
+        except TimeoutError as error:
+            raise CallTimeout(f"{command!r} had no answer: {error}", sent=Sent.MAYBE) from error
+        except CRASHES as error:
+            told = f"{type(error).__name__}: {error}"
+            raise WorkerCrashed(f"a worker died during {command!r}: {told}", sent=Sent.MAYBE) from error
+        except Exception as error:
+            raise CommandError(f"{type(error).__name__}: {error}") from error
