@@ -140,7 +140,8 @@ const handlers = {
   },
   call,
   status: ({ id }) => {
-    const told = [...workers].filter(worker => worker.ready).map(({ id, child }) => ({ worker: id, pid: child.pid }))
+    const state = ({ ready, call }) => !ready ? 'starting' : call ? 'leased' : 'idle'
+    const told = [...workers].map(worker => ({ worker: worker.id, pid: worker.child.pid, state: state(worker) }))
     send({ reply_to: id, ok: { waiting: waiting.length, workers: told } })
   },
   warm_up: message => { warm.push(message); next() },

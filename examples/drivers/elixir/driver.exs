@@ -94,6 +94,7 @@ defmodule Driver do
   def run(pool, about) do
     :io.setopts(:standard_io, encoding: :latin1)
     Process.flag(:trap_exit, true)
+    :persistent_term.put(:unanswered, :counters.new(1, []))
     loop(pool, Map.merge(%{protocol: 1, commands: nil, request_ids: true}, about))
   end
 
@@ -117,18 +118,37 @@ defmodule Driver do
     reply(message, {:ok, %{}})
   end
 
-  defp take("call", message, pool, _), do: spawn(fn -> reply(message, pool.call(message)) end)
+  defp take("call", message, pool, _) do
+    count(1)
+
+    spawn(fn ->
+      reply(message, pool.call(message))
+      count(-1)
+    end)
+  end
+
   defp take("status", message, pool, _), do: spawn(fn -> reply(message, pool.status()) end)
   defp take("warm_up", message, pool, _), do: spawn(fn -> reply(message, pool.warm_up(message["n"])) end)
 
   defp take("close", message, pool, _) do
     spawn(fn ->
       pool.close(round(message["grace_s"] * 1000))
-      reply(message, {:ok, %{}})
+      answer_last(message)
     end)
   end
 
   defp take(other, message, _, _), do: reply(message, Worker.error("InvalidRequest", "unknown type #{other}"))
+
+  defp answer_last(message) do
+    if :counters.get(:persistent_term.get(:unanswered), 1) > 0 do
+      Process.sleep(1)
+      answer_last(message)
+    else
+      reply(message, {:ok, %{}})
+    end
+  end
+
+  defp count(change), do: :counters.add(:persistent_term.get(:unanswered), 1, change)
 
   # An answer has either ok or error.
   defp reply(message, {kind, value}),

@@ -74,7 +74,7 @@ defmodule V1 do
   end
 
   def handle_call(:status, _, state) do
-    workers = for {number, {_, pid, _}, served} <- living(), do: %{worker: number, pid: pid, served: served}
+    workers = for {number, {_, pid, _}, served} <- living(), do: %{worker: number, pid: pid, state: "idle", served: served}
     {:reply, {:ok, %{workers: workers}}, state}
   end
 

@@ -107,7 +107,10 @@ defmodule Checkout do
 
   @impl true
   def handle_call(:status, _, state) do
-    workers = for {number, {_, pid, _}} <- state.workers, do: %{worker: number, pid: pid}
+    workers =
+      for {number, {_, pid, _}} <- state.workers,
+          do: %{worker: number, pid: pid, state: if(is_map_key(state.held, number), do: "leased", else: "idle")}
+
     {:reply, {:ok, %{workers: workers, waiting: length(state.waiting)}}, state}
   end
 

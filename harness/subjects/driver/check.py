@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from poolproof.bridge import EventKind, InvalidRequest, PoolError
 from poolproof.bridge.worker.journal import read_journals
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.subjects.driver.messages import BrokenRule
+from poolproof.harness.subjects.driver.pool import ToldStatus
 from poolproof.harness.subjects.driver.process import command_lines
 from poolproof.harness.subjects.driver.trial import ANSWER_S, BrokenPromise, NotTried, Trial, require, together
 
@@ -170,9 +173,10 @@ def _sessions(trial: Trial) -> None:
 def _status(trial: Trial) -> None:
     _open(trial)
     told = trial.ask("status")
-    require(isinstance(told.get("waiting", 0), int), f"`waiting` is {told.get('waiting')!r}")
-    for each in told.get("workers", ()):
-        require(isinstance(each.get("worker"), int), f"a worker has no number: {each!r}")
+    try:
+        msgspec.convert(told, type=ToldStatus)
+    except msgspec.ValidationError as error:
+        raise BrokenPromise(f"{error}; the answer is {told!r:.200}") from error
 
 
 def _warm_up(trial: Trial) -> None:
@@ -280,7 +284,7 @@ RULES = (
     Rule("D8", "a call ends as CallTimeout at its timeout_s", _call_timeout),
     Rule("D9", "a call that gets no worker in checkout_timeout_s ends as CheckoutTimeout", _checkout_timeout),
     Rule("D10", "sessions keep their own state, are told by status, and end once", _sessions),
-    Rule("D11", "status is answered", _status),
+    Rule("D11", "status is answered, with a number, a process and a state for each worker that it lists", _status),
     Rule("D12", "warm_up starts workers, whose processes status tells", _warm_up),
     Rule("D13", "each call has the events accept, send, receive and checkin, and each worker spawn", _events),
     Rule("D14", "the workers' journals have each request with its nonce", _journal),

@@ -66,6 +66,8 @@ class Conversation:
     ) -> dict[str, Any]:
         """Send a request and return the `ok` of its answer; `on_send` is called just before it is written.
 
+        What `on_send` raises is raised, and nothing is sent.
+
         Raises the error that the driver answers, InvalidRequest if a field is not JSON, and DriverError if the driver
         does not answer within `limit_s` seconds, dies, or breaks the protocol.
         """
@@ -86,6 +88,9 @@ class Conversation:
                 raise self.error("is being ended") from error
             if not waiting.answered.is_set():
                 self.break_off(error.message)
+        except BaseException:
+            self._give_up(number)
+            raise
         try:
             in_time = waiting.answered.wait(max(0.0, (limit_ns - now_ns()) / 1e9))
         except BaseException:  # an interrupt: the answer may still come

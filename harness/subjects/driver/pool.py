@@ -11,7 +11,7 @@ import os
 import threading
 from collections import Counter
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -56,8 +56,8 @@ class ToldWorker(msgspec.Struct, frozen=True, kw_only=True):
     """A worker in the answer to `status`."""
 
     worker: int
-    pid: int = 0
-    state: str = "idle"
+    pid: int
+    state: Literal["starting", "idle", "leased", "dying"]
     served: int = 0
 
 
@@ -193,19 +193,14 @@ class DriverPool:
         fields |= {"timeout_s": limit_s, "checkout_timeout_s": wait_s}
         if session is not None:
             fields["session"] = session
-        if self._closing_down:
-            raise PoolClosed(f"pool {self.name!r} is closed")
         arrival = Event(EventKind.ENQUEUE, 0, number, correlation=CORRELATION.get())
 
         def arrive() -> None:
+            if self._closing_down:
+                raise PoolClosed(f"pool {self.name!r} is closed")
             self._emit(msgspec.structs.replace(arrival, at_ns=now_ns()))
 
-        try:
-            answer = self._talk.ask("call", fields, limit_s=limit_s + SPARE_S, request_id=number, on_send=arrive)
-        except DriverError as error:
-            if self._closing_down and error.sent is Sent.NO:
-                raise PoolClosed(f"pool {self.name!r} is closed") from error
-            raise
+        answer = self._talk.ask("call", fields, limit_s=limit_s + SPARE_S, request_id=number, on_send=arrive)
         try:
             return messages.result_of(answer, text=text)
         except BrokenRule as rule:
@@ -326,8 +321,8 @@ class DriverPool:
             try:
                 if self._talk.trouble:
                     raise self._talk.error(self._talk.trouble)
-                self._talk.ask("close", {"grace_s": grace_s}, limit_s=grace_s + EXIT_S + SPARE_S)
-                self._closing_down = True  # the driver refuses the calls before this moment
+                limit_s = grace_s + EXIT_S + SPARE_S
+                self._talk.ask("close", {"grace_s": grace_s}, limit_s=limit_s, on_send=self._refuse_calls)
                 status = self._talk.finish(exit_s=EXIT_S)
                 if status != 0:
                     how = "did not exit" if status is None else f"exited with status {status}"
@@ -345,6 +340,9 @@ class DriverPool:
                 if self._run_dir is not None:
                     self._run_dir.release()
                 self._emit(Event(EventKind.CLOSE, now_ns()))
+
+    def _refuse_calls(self) -> None:
+        self._closing_down = True  # no call is sent behind the close
 
     def __enter__(self) -> Self:
         return self

@@ -100,7 +100,8 @@ def answer(message: dict[str, Any]) -> dict[str, Any] | None:
     if kind == "end_session":
         return {"ok": {"existed": sessions.pop(message["session"], None) is not None}}
     if kind == "status":
-        workers = [{"worker": number, "pid": os.getpid()} for number in range(1, config["workers"] + 1)]
+        told = {"pid": os.getpid(), "state": "idle"}
+        workers = [{"worker": number, **told} for number in range(1, config["workers"] + 1)]
         return {"ok": {"workers": workers, "sessions": [{"session": s, "operations": operations[s]} for s in sessions]}}
     if kind == "warm_up":
         return {"ok": {"ready": config["workers"]}}
