@@ -265,7 +265,6 @@ def fake_subject() -> Callable[..., Subject]:
             "make": lambda config, observer: FakePool(observer),
             "capabilities": frozenset(),
             "call_timeout_s": 5.0,
-            "capabilities": ("request_ids",),
             "checkout_timeout_s": 5.0,
         }
         return Subject(**{**usual, **fields})
