@@ -85,7 +85,7 @@ def _make(calls: Calls) -> Iterator[Scenario]:
             yield scenario(
                 "calls_speed",
                 "the throughput of the quick call",
-                _each(quick, "quick", SPEED * 8),
+                _each(quick, "quick", SPEED * 8, few_clients=True),
                 *_matching(quick, "quick"),
                 Answered(role="quick"),
                 proven=quick.proven,
@@ -181,9 +181,12 @@ def _step(call: Call, role: str, number: int, **fields: object) -> Step:
     )
 
 
-def _each(call: Call, role: str, calls: int, *, pause_s: float = 0.0, clients: int | None = None) -> Workload:
+def _each(
+    call: Call, role: str, calls: int, *, pause_s: float = 0.0, clients: int | None = None, few_clients: bool = False
+) -> Workload:
     def plan(_: Random, size: Size) -> Plan:
-        count = clients or size.clients
+        # No more clients than workers: with calls that wait in a queue, a timing shows the queue.
+        count = min(size.clients, size.workers) if few_clients else clients or size.clients
         each = max(1, round(size.count(calls) / count))
         return tuple(
             tuple(_step(call, role, client * each + place, pause_s=pause_s) for place in range(each))
