@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import itertools
 import sys
@@ -98,26 +99,31 @@ class ExecutorEngine:
 
     def end(self, *, busy: bool) -> None:
         """Close the executor, and wait for its workers unless they are busy."""
-        executor = self._executor
-        if hasattr(executor, "shutdown"):
-            with contextlib.suppress(TypeError):
-                executor.shutdown(wait=not busy, cancel_futures=True)
-                return
-            executor.shutdown(wait=not busy)
-            return
-        if busy and hasattr(executor, "terminate"):
-            executor.terminate()
-        elif busy and hasattr(executor, "stop"):
-            executor.stop()
-        else:
-            executor.close()
-        executor.join()
+        _close(self._executor, busy=busy)
+        self._executor = None
+        gc.collect()  # multiprocessing closes the pipes of a pool only when the pool is collected
 
     def restart(self) -> str:
         """Kill one worker process, or let the user's function restart the workers."""
         if callable(self._restart):
             return f"restarted by {getattr(self._restart, '__name__', 'a function')}: {self._restart(self._executor)}"
         return f"SIGKILL to process {kill_one(self._before, next(self._kills))}"
+
+
+def _close(executor: Any, *, busy: bool) -> None:  # noqa: ANN401
+    if hasattr(executor, "shutdown"):
+        with contextlib.suppress(TypeError):
+            executor.shutdown(wait=not busy, cancel_futures=True)
+            return
+        executor.shutdown(wait=not busy)
+        return
+    if busy and hasattr(executor, "terminate"):
+        executor.terminate()
+    elif busy and hasattr(executor, "stop"):
+        executor.stop()
+    else:
+        executor.close()
+    executor.join()
 
 
 def _as_future(pool: Any, function: Callable[[Any], Any], work: Work) -> Future[Any]:  # noqa: ANN401
