@@ -212,17 +212,22 @@ def _around(call: Call, role: str) -> Workload:
 
 
 def _together(call: Call, role: str) -> Workload:
-    # One client makes calls alone; then all clients call at the same time.
+    # Each client makes a first call, so that the workers are there; then one client calls alone, then all at once.
     def plan(_: Random, size: Size) -> Plan:
-        last = f"{role}_last"
-        alone = [_step(call, f"{role}_alone", place) for place in range(ALONE)] + [_step(call, last, ALONE)]
+        clients = range(size.clients)
+        alone = [
+            _step(call, f"{role}_alone", size.clients + client, after=f"{role}_first{client}:done")
+            for client in clients
+        ]
+        last = _step(call, f"{role}_last", 2 * size.clients)
 
         def of(client: int) -> tuple[Step, ...]:
-            first = ALONE + 1 + client * TOGETHER
-            steps = [_step(call, role, first + place, after=f"{last}:done") for place in range(TOGETHER)]
-            return (*alone, *steps) if client == 0 else tuple(steps)
+            number = 2 * size.clients + 1 + client * TOGETHER
+            first = _step(call, f"{role}_first{client}", client)
+            steps = [_step(call, role, number + place, after=f"{role}_last:done") for place in range(TOGETHER)]
+            return (first, *(alone if client == 0 else ()), *((last,) if client == 0 else ()), *steps)
 
-        return tuple(of(client) for client in range(size.clients))
+        return tuple(of(client) for client in clients)
 
     return plan
 
