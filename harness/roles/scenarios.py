@@ -212,20 +212,21 @@ def _around(call: Call, role: str) -> Workload:
 
 
 def _together(call: Call, role: str) -> Workload:
-    # Each client makes a first call, so that the workers are there; then one client calls alone, then all at once.
+    # Each client makes a first call, so that the workers are there. When all of these are over, one client calls
+    # alone, and then all clients call at the same time.
     def plan(_: Random, size: Size) -> Plan:
         clients = range(size.clients)
-        alone = [
-            _step(call, f"{role}_alone", size.clients + client, after=f"{role}_first{client}:done")
-            for client in clients
+        waits = [
+            _step(call, f"{role}_wait", size.clients + client, after=f"{role}_first{client}:done") for client in clients
         ]
-        last = _step(call, f"{role}_last", 2 * size.clients)
+        alone = [_step(call, f"{role}_alone", 2 * size.clients + place) for place in range(ALONE)]
+        last = _step(call, f"{role}_last", 2 * size.clients + ALONE)
 
         def of(client: int) -> tuple[Step, ...]:
-            number = 2 * size.clients + 1 + client * TOGETHER
+            number = 2 * size.clients + ALONE + 1 + client * TOGETHER
             first = _step(call, f"{role}_first{client}", client)
             steps = [_step(call, role, number + place, after=f"{role}_last:done") for place in range(TOGETHER)]
-            return (first, *(alone if client == 0 else ()), *((last,) if client == 0 else ()), *steps)
+            return (first, *waits, *alone, last, *steps) if client == 0 else (first, *steps)
 
         return tuple(of(client) for client in clients)
 
