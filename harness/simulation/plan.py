@@ -185,6 +185,7 @@ def make_plan(seed: int, calls: int = 250) -> Plan:
         "grace_ms": rng.choice((0, 5, 1000)),
         "warm_up": int(one_in(6)),
         "no_cleanup": int(one_in(12)),
+        "reap_us": rng.choice((0, 0, 1500)),
     }
     return Plan(seed, options, traits, clients, tuple(ops), starts, deaths)
 

@@ -254,8 +254,8 @@ class SimProcesses:
         world.note("spawn", worker_id)
         if fault in ("error", "crash"):
             world.note("startfail", worker_id)
-            world.note("exit", worker_id)
-            world.note("bury", worker_id)
+            for step in ("exit", "reap", "bury"):
+                world.note(step, worker_id)
             raise StartFailed("no such program") if fault == "error" else OSError("no descriptor is left")
         worker = world.workers[worker_id] = SimWorker(world, worker_id, fault)
         return SimTransport(world, worker, self._config.max_frame_bytes)

@@ -26,6 +26,7 @@ class State:
         self.late_ns = traits["late_us"] * US
         self.start_ns = traits["start_ms"] * MS
         self.leave_ns = traits["leave_ms"] * MS
+        self.reap_ns = traits["reap_us"] * US
         self.by_the_book = bool(traits["by_the_book"])
         self.reply_pipes = bool(traits["reply_pipes"])
         self.ops = {op.index: op for op in plan.ops}

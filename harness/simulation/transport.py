@@ -77,6 +77,7 @@ class SimTransport:
         self.stdout = b""
         self.eof = False
         self.reaped = self.closed = False
+        self.exited_ns = 2**63
         self.reader: Any = None
         self.writer: Any = None
 
@@ -98,6 +99,7 @@ class SimTransport:
 
     def on_exit(self) -> None:
         """The worker has ended; its stdout ends too, unless a stranger holds it."""
+        self.exited_ns = self.world.now_ns()
         if not self.worker.stranger:
             self.eof = True
             self._wake()
@@ -268,7 +270,9 @@ class SimTransport:
 
     def reap(self) -> bool:
         """See poolproof.bridge.wire.transport.Transport."""
-        self.reaped = not self.worker.alive
+        if not self.reaped and self.world.now_ns() >= self.exited_ns + self.world.reap_ns:
+            self.reaped = True
+            self.world.note("reap", self.worker.worker_id)
         return self.reaped
 
     def close(self) -> None:

@@ -98,6 +98,8 @@ def end_worker(worker: Worker, now_ns: int, times: list[int]) -> list[Action]:
     A worker without a `reason` is asked to leave and killed after a grace period; a worker with a `reason` is killed at
     once. Then the worker is reaped.
     """
+    if worker.unreaped:
+        return []
     if worker.exited_ns:
         return [Action(Act.BURY, worker)]
     if worker.killed:

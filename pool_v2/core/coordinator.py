@@ -167,6 +167,7 @@ class Coordinator:
         if held.get(worker_id) is not ticket:
             # An interrupt came between two steps of the grant: the supervisor finds the worker.
             queue.pop(ticket.call, None)
+            self._release_session(ticket)
             ticket.worker = None
             ticket.state = _WITHDRAWN
             self.suspect()
@@ -287,22 +288,31 @@ class Coordinator:
             return self._refuse_all(self._circuit_open)
         return []
 
-    def exited(self, worker: Worker, now_ns: int, cause: str = "") -> list[Ticket]:
+    def exited(self, worker: Worker, now_ns: int, *, unreaped: bool = False) -> list[Ticket]:
         """Record that the worker's process has ended, for any reason. Returns the tickets to wake.
 
-        If it ended by itself soon after its start, without a call, its start has failed; `cause` says how it ended.
+        With `unreaped`, the worker keeps its place until `reaped`.
         """
         worker.exited_ns = now_ns
+        worker.unreaped = unreaped
         self.attention = True
-        refused: list[Ticket] = []
         if worker.worker_id not in self.held and worker.phase is not WorkerState.DYING:
-            early = worker.phase is _IDLE and not worker.served and now_ns - worker.idle_since_ns < EARLY_NS
+            worker.early = worker.phase is _IDLE and not worker.served and now_ns - worker.idle_since_ns < EARLY_NS
             self._condemn(worker, "")
-            if early and not self.closing:
-                self.circuit.failed(cause, now_ns, early=True)
-                if self.circuit.tripped and not self._serving():
-                    refused = self._refuse_all(self._circuit_open)
-        return [*refused, *self._match()]  # the worker's sessions may go to other workers now
+        return self._match()  # the worker's sessions may go to other workers now
+
+    def reaped(self, worker: Worker, now_ns: int, cause: str) -> list[Ticket]:
+        """Record that the exit status of a worker that has ended is collected. Returns the tickets to wake.
+
+        If it ended early, its start has failed; `cause` says how it ended.
+        """
+        worker.unreaped = False
+        self.attention = True
+        if worker.early and not self.closing:
+            self.circuit.failed(cause, now_ns, early=True)
+            if self.circuit.tripped and not self._serving():
+                return self._refuse_all(self._circuit_open)
+        return []
 
     def buried(self, worker: Worker) -> None:
         """Record that the worker is reaped; its place is free."""
@@ -352,7 +362,7 @@ class Coordinator:
     def _look_for_proof(self, now_ns: int, times: list[int]) -> None:
         # Rule 4 of `circuit`.
         for worker in self.workers.values():
-            if worker.phase is _IDLE and not worker.exited_ns and worker.born_ns >= self.circuit.failed_ns:
+            if worker.phase is _IDLE and not worker.exited_ns and worker.born_ns > self.circuit.failed_ns:
                 proven_ns = worker.idle_since_ns + EARLY_NS
                 if worker.served or proven_ns <= now_ns:
                     self.circuit.succeeded(proven=True)
@@ -360,10 +370,12 @@ class Coordinator:
                 times.append(proven_ns)
 
     def wanted_starts(self, now_ns: int) -> int:
-        """Return how many workers to start now. A worker that has ended and that no ticket holds does not count."""
+        """Return how many workers to start now. A worker that is reaped and that no ticket holds does not count."""
         if self.closing:
             return 0
-        living = sum(not worker.exited_ns or worker.worker_id in self.held for worker in self.workers.values())
+        living = sum(
+            not worker.exited_ns or worker.unreaped or worker.worker_id in self.held for worker in self.workers.values()
+        )
         starting = sum(worker.phase is WorkerState.STARTING for worker in self.workers.values())
         unserved = 0
         if self._queue:
@@ -535,6 +547,7 @@ class Coordinator:
                 ticket.state = TicketState.OFFERED
             elif ticket.state in (TicketState.WITHDRAWN, TicketState.REFUSED) or ticket.worker is None:
                 del self.held[worker_id]
+                self._release_session(ticket)
                 ticket.worker = None
         for worker in list(self.workers.values()):
             if worker.worker_id in self.held:
@@ -552,10 +565,16 @@ class Coordinator:
                 self._condemn(self.workers[worker_id], "abandoned")
                 del self.held[worker_id]
         ticket.worker = None
-        if ticket.session is not None and ticket.session.holder is ticket:
-            ticket.session.holder = None
+        self._release_session(ticket)
         ticket.state = TicketState.WITHDRAWN
         self.suspect()
+
+    def _release_session(self, ticket: Ticket) -> None:
+        # For a ticket whose client was interrupted, and may have released the session already.
+        session = ticket.session
+        if session is not None and session.holder is ticket:
+            session.holder = None
+            self.sessions.release(session, ticket.call, session.used_ns)
 
     def _condemn(self, worker: Worker, reason: str) -> None:
         self._idle.pop(worker.worker_id, None)

@@ -172,12 +172,15 @@ class SessionTable:
         return session
 
     def release(self, session: Session, number: int, now_ns: int) -> None:
-        """Record that this call no longer uses the session. Drops a blank session with its last call. Idempotent."""
+        """Record that this call no longer uses the session. Drops a blank session with its last call. Idempotent.
+
+        A session that has a holder stays: the supervisor has still to take a worker back from an interrupted call.
+        """
         session.users -= {number}
         session.used_ns = now_ns
         if self._sessions.get(session.session_id) is not session:
             return
-        if not session.users and session.blank:
+        if not session.users and session.blank and session.holder is None:
             self._drop(session)
         else:
             self._use(session)
@@ -192,7 +195,7 @@ class SessionTable:
             return False
         session.stale |= session.held.keys() - {cleaned_on}
         session.reset()
-        if not self._used(session):
+        if not self._used(session) and session.holder is None:
             self._drop(session)
         return True
 

@@ -49,13 +49,15 @@ class Worker:
     `phase` is STARTING, IDLE or DYING. A dying worker is asked to leave, or killed if `reason` is not empty; `told_ns`
     is when it was asked. `transport` connects a client to the worker, once it is `reachable`. `pid` is its process id,
     set when the worker is ready. `state` belongs to the behaviour. A `request_limit` of 0: no further lease.
-    `term_deadline_ns` is the last deadline of which SIGTERM has warned the worker.
+    `term_deadline_ns` is the last deadline of which SIGTERM has warned the worker. `unreaped`: the process has ended,
+    and its exit status is not collected yet. `early`: it ended by itself soon after its start, without a call.
     """
 
     transport: Transport
     __slots__ = (
         "born_ns",
         "dirty",
+        "early",
         "exited_ns",
         "idle_since_ns",
         "killed",
@@ -71,6 +73,7 @@ class Worker:
         "term_deadline_ns",
         "told_ns",
         "transport",
+        "unreaped",
         "woken",
         "worker_id",
     )
@@ -92,6 +95,8 @@ class Worker:
         self.reason = ""
         self.killed = False
         self.overdue = False
+        self.unreaped = False
+        self.early = False
         self.woken = False
         self.dirty = False
 

@@ -180,9 +180,8 @@ class Supervisor:
         with self.lock:
             orders = self._coordinator.plan(now)
             watch_ns = self._coordinator.watch_ns
-        orders = [order for order in orders if order.act is not Act.BURY or order.worker not in self._gone]
         failed = self._carry_out_all(orders)
-        self._announce()
+        self._announce_all()
         times = [watch_ns, self._duties.beat(now), *(deadline for _, deadline in self._starting.values())]
         if failed:
             return FAULT_PAUSE_S
@@ -253,6 +252,7 @@ class Supervisor:
         self.watch.remove(transport.answer_fd)
         self.watch.remove(transport.exit_fd)
         self._process_manager.bury(worker.transport)
+        self._announce(worker)
         self.emit(EventKind.REAP, worker.worker_id, transport.pid, transport.describe_exit())
         self._duties.ended(worker, worker.reason)
         self.decide(lambda: self._coordinator.buried(worker))
@@ -294,11 +294,16 @@ class Supervisor:
         else:
             self.watch.add(transport.answer_fd, partial(self._on_handshake, worker))
 
-    def _announce(self) -> None:
+    def _announce_all(self) -> None:
         # At the end of a turn, and later if a zygote does not know the pid yet.
         while self._unannounced and not self._unannounced[0].transport.forking:
-            worker = self._unannounced.pop(0)
-            self.emit(EventKind.SPAWN, worker.worker_id, worker.transport.pid or None)  # 0: not forked yet
+            self._announce(self._unannounced[0])
+
+    def _announce(self, worker: Worker) -> None:
+        # Before every other event of the worker. Its pid may become known in the middle of a turn.
+        if worker in self._unannounced:
+            self._unannounced.remove(worker)
+            self.emit(EventKind.SPAWN, worker.worker_id, worker.transport.pid or None)  # 0: it was never forked
 
     def _check_starts(self) -> None:
         now = self._clock.now_ns()
@@ -334,6 +339,7 @@ class Supervisor:
 
     def _on_ready(self, worker: Worker) -> None:
         worker.pid = worker.transport.pid
+        self._announce(worker)
         self.emit(EventKind.READY, worker.worker_id, worker.pid)
         self._duties.started(worker)
 
@@ -358,8 +364,8 @@ class Supervisor:
     def _on_exit(self, worker: Worker) -> None:
         self.watch.remove(worker.transport.exit_fd)
         self._gone.append(worker)  # the next turn, which follows at once, reaps it
-        if worker.served:
-            self.decide(lambda: self._coordinator.exited(worker, self._clock.now_ns()))
+        if worker not in self._starting:
+            self.decide(lambda: self._coordinator.exited(worker, self._clock.now_ns(), unreaped=True))
 
     def _reap_all(self) -> None:
         for worker in [worker for worker in self._gone if worker.transport.reap()]:
@@ -369,11 +375,13 @@ class Supervisor:
                 handshake, _ = self._starting[worker]
                 self._fail_start(worker, handshake.failed("died before it answered its init ping"))
             if not worker.exited:
-                told = (
-                    f"worker {worker.worker_id} (pid {transport.pid}) {transport.describe_exit()} before its first call"
-                )
-                cause = "\n".join(filter(None, (told, transport.last_words()))) if not worker.served else ""
-                self.decide(partial(self._coordinator.exited, worker, self._clock.now_ns(), cause))
+                self.decide(partial(self._coordinator.exited, worker, self._clock.now_ns()))
+            cause = ""
+            if worker.early:
+                how = transport.describe_exit()
+                told = f"worker {worker.worker_id} (pid {transport.pid}) {how} before its first call"
+                cause = "\n".join(filter(None, (told, transport.last_words())))
+            self.decide(partial(self._coordinator.reaped, worker, self._clock.now_ns(), cause))
 
 
 def _after_fork_in_child() -> None:

@@ -33,7 +33,7 @@ from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker
 from poolproof.pool_v2.running.supervisor import Supervisor
-from tests.waiting import wait_until
+from tests.waiting import stop, wait_until
 
 HARD_LIMIT_S = 20.0
 
@@ -214,6 +214,11 @@ class Desk:
     def exit(self, worker_id: int, now_ns: int = SECOND_NS) -> list[Ticket]:
         """A process ends."""
         return self.core.exited(self.worker(worker_id), now_ns)
+
+    def end_of(self, worker: Worker, now_ns: int, cause: str) -> None:
+        """A process ends, and is reaped."""
+        self.core.exited(worker, now_ns, unreaped=True)
+        self.core.reaped(worker, now_ns, cause)
 
     def end(self, worker_id: int, now_ns: int = SECOND_NS) -> None:
         """A process ends, and is buried when the plan says so."""
@@ -427,7 +432,7 @@ def held(client: type[Client], log: EventLog) -> Callable[[PoolV2, int], tuple[C
 
     def hold(pool: PoolV2, pid: int) -> tuple[Client, Callable[[], None]]:
         sends = len(log.of(EventKind.SEND))
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         holder = client(pool.execute, "pid", timeout_s=30.0)
         log.wait_for(EventKind.SEND, count=sends + 1)
         return holder, lambda: os.kill(pid, signal.SIGCONT)

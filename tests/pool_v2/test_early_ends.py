@@ -16,7 +16,7 @@ import pytest
 from poolproof.bridge import CallTimeout, CircuitOpen, Event, EventKind
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.core.circuit import EARLY_S
-from tests.waiting import wait_until
+from tests.waiting import stop, wait_until
 
 MakePool = Callable[..., PoolV2]
 SHORT_LIVED = """
@@ -49,7 +49,7 @@ def test_an_early_end_counts_only_if_no_call_was_served(desk: Any) -> None:
     pool = desk(workers=1, ready=1, failures_to_open=2)
     worker = pool.worker(1)
     pool.leave(pool.lease(1), clean=True)
-    pool.core.exited(worker, worker.idle_since_ns + 1, "why")
+    pool.end_of(worker, worker.idle_since_ns + 1, "why")
     assert (pool.core.circuit.failures, pool.core.circuit.last_error) == (0, "")
 
 
@@ -57,7 +57,7 @@ def test_an_early_end_counts_only_if_no_call_was_served(desk: Any) -> None:
 def test_an_end_is_early_within_a_second(desk: Any, after_s: float, failures: int) -> None:
     pool = desk(workers=1, ready=1, failures_to_open=2)
     worker = pool.worker(1)
-    pool.core.exited(worker, worker.idle_since_ns + int(after_s * S), "why")
+    pool.end_of(worker, worker.idle_since_ns + int(after_s * S), "why")
     assert pool.core.circuit.failures == failures
 
 
@@ -65,7 +65,7 @@ def test_an_end_is_early_within_a_second(desk: Any, after_s: float, failures: in
 def test_a_worker_that_serves_or_stays_is_the_proof_that_starts_succeed_again(desk: Any, proof: str) -> None:
     pool = desk(workers=2, ready=2, failures_to_open=2)
     first, old = pool.worker(1), pool.worker(2)
-    pool.core.exited(first, first.idle_since_ns + 1, "why")
+    pool.end_of(first, first.idle_since_ns + 1, "why")
     old.served = 5
     pool.core.plan(first.idle_since_ns + 2)
     assert pool.core.circuit.doubtful, "a worker that was started before proves nothing"
@@ -146,7 +146,7 @@ def test_a_stopped_zygote_makes_the_supervisor_wait_for_nothing(make_pool: MakeP
     pool = make_pool(workers=2, zygote=True)
     pool.warm_up(2)
     zygote = pool._engine.process_manager.zygote  # type: ignore[attr-defined]
-    os.kill(zygote.pid, signal.SIGSTOP)
+    stop(zygote.pid)
     try:
         dead = pool.status().workers[0]
         os.kill(dead.pid, signal.SIGKILL)
@@ -157,3 +157,17 @@ def test_a_stopped_zygote_makes_the_supervisor_wait_for_nothing(make_pool: MakeP
         os.kill(zygote.pid, signal.SIGCONT)
     assert pool.execute("echo", {"value": 1}, checkout_timeout_s=30.0) == 1
     assert waits.seen == []
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_an_ended_worker_keeps_its_place_until_it_is_reaped(desk: Any, held: bool) -> None:
+    pool = desk(workers=1, ready=1)
+    worker, now_ns = pool.worker(1), 5 * S
+    ticket = pool.lease(1) if held else None
+    pool.core.exited(worker, now_ns, unreaped=True)
+    if ticket is not None:
+        pool.leave(ticket, now_ns, clean=False)
+    assert pool.plan(now_ns) == [], "neither a replacement nor a burial"
+    pool.core.reaped(worker, now_ns, "")
+    assert pool.core.attention
+    assert set(pool.plan(now_ns)) == {("start", None), ("bury", 1)}

@@ -58,12 +58,12 @@ class ClosingRules(Rules):
         seen = self.seen
         self.closed_ns = seen.now_ns
         close_ns = seen.closing_ns or 0
-        bound_ns = self.grace_ns + 4 * seen.slack_ns + seen.plan.traits["leave_ms"] * 10**6
+        bound_ns = self.grace_ns + 4 * seen.slack_ns + seen.leave_ns
         if seen.plan.deaths or "orphan" in seen.plan.starts.values():
             bound_ns += 21 * MS  # a stranger may hold a dead worker's stdout
         if seen.now_ns - close_ns > bound_ns and not seen.config.ping_interval_s:
             self.wrong("G22", f"close took {(seen.now_ns - close_ns) / 1e6} ms; its grace was {self.grace_ns / 1e6} ms")
-        latest_ns = max(close_ns, self.last_ns) + 2 * seen.slack_ns + seen.plan.traits["leave_ms"] * MS
+        latest_ns = max(close_ns, self.last_ns) + 2 * seen.slack_ns + seen.leave_ns
         if not seen.plan.deaths and seen.now_ns > latest_ns and not seen.config.ping_interval_s:
             self.wrong("G22", f"close waited {(seen.now_ns - latest_ns) / 1e6} ms after the last worker was given back")
         for worker in seen.workers.values():

@@ -12,6 +12,8 @@ from poolproof.harness.simulation.plan import ITEMS, MS, Op, Plan
 
 ROUNDING_NS = 600_000
 """How much later than planned a supervisor may look: it rounds to half a millisecond."""
+LOOK_NS = 2 * MS + ROUNDING_NS
+"""How long an exit status may be known before a supervisor looks for it again."""
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -82,6 +84,9 @@ class Observed:
         traits = plan.traits
         self.late_ns = traits["late_us"] * 1000
         self.slack_ns = ROUNDING_NS + 2 * self.late_ns + traits["kill_us"] * 1000
+        reap_ns = traits["reap_us"] * 1000
+        self.leave_ns = traits["leave_ms"] * MS + (reap_ns + LOOK_NS if reap_ns else 0)
+        """How long a worker that is told to leave may need until it is reaped."""
         """How much later than its deadline a call may end: the supervisor's rounding, its delay, and a kill."""
         self.grace_ns = 5 * MS
         """How much later still, if it got its worker at the very moment of its deadline."""
@@ -97,6 +102,8 @@ class Observed:
         """The workers that have ended last."""
         self.dead: dict[int, SeenWorker] = {}
         """The workers that have ended and that a call holds still."""
+        self.unreaped: set[int] = set()
+        """The workers that have ended, and whose exit status the pool has not collected."""
         self.seen: dict[int, SeenOp] = {}
         self.by_number: dict[int, SeenOp] = {}
         self.own: dict[int, str] = {}
@@ -214,9 +221,14 @@ class Observed:
         """A worker's process has ended."""
         self.workers[worker_id].exited_ns = self.now_ns
         self.living.pop(worker_id, None)
+        self.unreaped.add(worker_id)
         self.gone.append(self.workers[worker_id])
         if self.workers[worker_id].holder is not None:
             self.dead[worker_id] = self.workers[worker_id]
+
+    def on_reap(self, worker_id: int) -> None:
+        """The pool has collected the exit status of a worker."""
+        self.unreaped.discard(worker_id)
 
     def on_bury(self, worker_id: int) -> None:
         """The pool has forgotten a worker."""

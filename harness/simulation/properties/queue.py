@@ -76,7 +76,8 @@ class QueueRules(Rules):
         for earlier, waiting in seen.waiting.items():
             if earlier == number:
                 break
-            if earlier < number and self._fits(waiting, worker):
+            # An interrupted call leaves the queue a little before its client tells.
+            if earlier < number and not waiting.op.interrupt and self._fits(waiting, worker):
                 self.wrong("G7", f"call {number} gets worker {worker_id} while call {earlier} waits longer")
                 break
         if (
@@ -127,7 +128,7 @@ class QueueRules(Rules):
         session = self.seen.own.get(number) if op is None else op.op.session
         if session is not None:
             self.busy.pop(session, None)
-            if number in self.ended:
+            if number in self.ended or (op is not None and op.op.interrupt):  # what it did is perhaps not recorded
                 self.home[session] = UNKNOWN
 
     def on_own(self, number: int, session: str) -> None:

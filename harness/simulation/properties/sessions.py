@@ -6,6 +6,8 @@ or not. A `get` must show one of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import combinations
 from typing import Any
 
 from poolproof.harness.simulation.plan import ITEMS, KEYS
@@ -25,6 +27,8 @@ class Known:
         self.operations = 0
         self.version = 0
         self.ended = False
+        self.ended_ns = -1
+        """When a client has ended the session last."""
 
     def change(self, nonce: int, command: str) -> None:
         """A worker has made a change; its client may never know."""
@@ -41,14 +45,15 @@ class Known:
 
     def may_be_empty(self) -> None:
         """The session may have ended."""
-        # A change that is not acknowledged yet may have been made before that end or after it.
-        made = frozenset(nonce for nonce, _ in self.unsettled)
+        # A change that is not acknowledged yet may have been made before that end, or after it, or not at all.
         fresh: list[tuple[State, frozenset[int]]] = []
-        for first in range(len(self.unsettled) + 1):
-            state: State = {}
-            for nonce, command in self.unsettled[first:]:
-                state = _changed(state, nonce, command)
-            fresh.append((state, made))
+        for made in _subsets(self.unsettled):
+            label = frozenset(nonce for nonce, _ in made)
+            for first in range(len(made) + 1):
+                state: State = {}
+                for nonce, command in made[first:]:
+                    state = _changed(state, nonce, command)
+                fresh.append((state, label))
         self.states = _distinct([*self.states, *fresh])
         self.ended = True
 
@@ -129,7 +134,8 @@ class SessionRules(Rules):
             known_states = self.expected.get(nonce, [])
             if state not in known_states and len(known_states) < MOST_STATES and not self.ending.get(op.session):
                 self.wrong("G18", f"session {op.session} shows {state}; it may be {known_states[:3]}")
-            if self.seen.exact:  # what was seen once stays
+            # What was seen once stays, unless the session has ended while the call was under way.
+            if self.seen.exact and known.ended_ns < self.seen.seen[index].invoked_ns:
                 known.states = [each for each in known.states if each[0] == state] or known.states
         elif outcome == "SessionLost":
             small = self.seen.config.session_log_bytes < 2**20
@@ -140,7 +146,7 @@ class SessionRules(Rules):
         """A client has ended a session."""
         self.ending.get(session, set()).discard(index)
         known = self._session(session)
-        known.used_ns = self.seen.now_ns
+        known.used_ns = known.ended_ns = self.seen.now_ns
         if self.seen.exact and not self.seen.interrupted:
             known.reset() if not self._in_use(session, index) else known.may_be_empty()
         else:
@@ -179,6 +185,12 @@ class SessionRules(Rules):
 def _changed(state: State, nonce: int, command: str) -> State:
     key = f"k{nonce % KEYS}"
     return state | {key: nonce if command == "put" else (state.get(key, 0) * 31 + nonce) % 2**40}
+
+
+def _subsets(changes: list[tuple[int, str]]) -> Iterator[tuple[tuple[int, str], ...]]:
+    # All of them, in the order of the changes; of more than four changes only all and none.
+    for size in range(len(changes) + 1) if len(changes) <= 4 else (0, len(changes)):
+        yield from combinations(changes, size)
 
 
 def _distinct(states: list[tuple[State, frozenset[int]]]) -> list[tuple[State, frozenset[int]]]:

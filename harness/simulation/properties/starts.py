@@ -44,8 +44,9 @@ class StartRules(Rules):
         # How long the pool may hold back starts at most: each failure before may still count.
         self.unlucky += 1
         config = self.seen.config
-        delay_ns = min(FIRST_DELAY_NS * 2 ** (self.unlucky - 1), LONGEST_DELAY_NS)
-        if self.unlucky >= config.start_failures_to_open:
+        failures = self.unlucky + self.failures
+        delay_ns = min(FIRST_DELAY_NS * 2 ** (failures - 1), LONGEST_DELAY_NS)
+        if failures >= config.start_failures_to_open:
             delay_ns = max(delay_ns, int(config.circuit_reset_s * 1e9))
         self.early_until_ns = self.seen.now_ns + delay_ns + 2 * self.seen.slack_ns
         if not any(worker.ready_ns for worker in self.seen.living.values()):
@@ -55,7 +56,7 @@ class StartRules(Rules):
     def on_exit(self, worker_id: int) -> None:
         """See Observed."""
         worker, seen = self.seen.workers[worker_id], self.seen
-        if worker.ready_ns is not None and not worker.leases and seen.now_ns - worker.ready_ns < EARLY_NS:
+        if worker.ready_ns is not None and not worker.served and seen.now_ns - worker.ready_ns < EARLY_NS:
             self._note_early_end()
 
     def on_spawn(self, worker_id: int) -> None:
@@ -146,6 +147,7 @@ class StartRules(Rules):
             needed is None
             or supply
             or len(seen.living) + len(seen.dead) >= seen.most
+            or seen.unreaped  # they keep their places, and the pool looks for their ends
             or now <= max(self._retry_ns(), self.early_until_ns)
             or seen.closing_ns
         ):

@@ -30,8 +30,9 @@ class WorkerRules(Rules):
         seen = self.seen
         self.last_change_ns = seen.now_ns
         living = seen.living.values()
-        if len(living) >= seen.most:
-            self.wrong("G14", f"worker {worker_id} is started while {len(living)} live; the limit is {seen.most}")
+        if len(living) + len(seen.unreaped) >= seen.most:
+            what = f"{len(living)} live and {len(seen.unreaped)} are not reaped"
+            self.wrong("G14", f"worker {worker_id} is started while {what}; the limit is {seen.most}")
         if seen.closing_ns is not None:
             self.wrong("G22", f"worker {worker_id} is started in a pool that is closed")
         if (

@@ -12,7 +12,9 @@ from poolproof.harness.simulation.properties import violations
 T0 = 10**12
 TRAITS = {
     **dict.fromkeys(("kill_us", "start_ms", "leave_ms", "late_us", "observed", "tasks", "reply_pipes"), 0),
-    **dict.fromkeys(("preempt_every", "by_the_book", "close_ms", "grace_ms", "warm_up", "no_cleanup", "lazy_turns"), 0),
+    **dict.fromkeys(
+        ("preempt_every", "by_the_book", "close_ms", "grace_ms", "warm_up", "no_cleanup", "lazy_turns", "reap_us"), 0
+    ),
     "pipe_bytes": 65536,
 }
 Note = tuple[Any, ...]
@@ -99,7 +101,13 @@ def test_what_is_impossible_for_a_call_is_named(guarantee: str, notes: tuple[Not
     assert guarantee in found(*notes)
 
 
-FAILED = (("spawn", 0, 1), ("exit", 0, 1), ("startfail", 0, 1), ("bury", 0, 1))
+FAILED = (("spawn", 0, 1), ("exit", 0, 1), ("reap", 0, 1), ("startfail", 0, 1), ("bury", 0, 1))
+
+
+def test_a_worker_that_is_not_reaped_has_its_place_still() -> None:
+    ended = (*STARTED, ("kill", 1, 1), ("exit", 1, 1))
+    assert "G14" in found(*ended, ("spawn", 2, 2), ("reap", 2, 1), ops=())
+    assert "G14" not in found(*ended, ("reap", 2, 1), ("spawn", 2, 2), ops=())
 
 
 @pytest.mark.parametrize(
@@ -128,9 +136,14 @@ def in_session(index: int, kind: str, at_ms: float, value: Any, state: str = "re
     return (*invoked(index, at_ms), *notes)
 
 
+def put_of_s() -> tuple[Note, ...]:
+    """Session s has {"k0": 0}."""
+    return (*STARTED, *in_session(0, "put", 1, 0))
+
+
 def test_a_session_shows_what_was_put_into_it_and_nothing_else() -> None:
     ops = (op(0, "put", session="s"), op(1, "get", session="s"))
-    put = (*STARTED, *in_session(0, "put", 1, 0))
+    put = put_of_s()
     assert found(*put, *in_session(1, "get", 3, [64, {"k0": 0}]), ops=ops) == []
     assert found(*put, *in_session(1, "get", 3, [64, {}]), ops=ops) == ["G18"]
 
@@ -142,8 +155,35 @@ def test_a_change_whose_client_was_interrupted_may_show_or_not() -> None:
         assert found(*put, *in_session(1, "get", 3, [64, state]), ops=ops) == []
 
 
+def test_a_call_that_the_end_of_its_session_met_says_nothing_of_what_comes_after_it() -> None:
+    ops = (op(0, "put", session="s"), op(1, "get", session="s"), op(2, "end", session="s"), op(3, "get", session="s"))
+    put = put_of_s()
+    begun, *rest = in_session(1, "get", 3, [64, {"k0": 0}])
+    for state in ({"k0": 0}, {}):
+        later = in_session(3, "get", 6, [192, state])
+        end = (("invoke", 3, 2, T0 + 13 * MS, T0 + 8 * MS), ("ended", 3.5, 2, "s", 1), ("end", 3.5, 2))
+        met = sorted((begun, *rest, *end), key=lambda note: note[1])
+        assert found(*put, *met, *later, ops=ops) == []
+    assert found(*put, *met, *in_session(3, "get", 6, [192, {"k1": 64}]), ops=ops) == ["G18"]
+
+
+def test_a_change_that_was_not_made_leaves_an_ended_session_empty() -> None:
+    ops = (
+        op(0, "put", session="s"),
+        op(1, "append", session="s"),
+        op(2, "end", session="s"),
+        op(3, "get", session="s"),
+    )
+    crashed = in_session(1, "append", 3, None, state="WorkerCrashed")
+    end = (("invoke", 3, 2, T0 + 13 * MS, T0 + 8 * MS), ("ended", 4, 2, "s", 1), ("end", 4, 2))
+    before, after = crashed[:-2], crashed[-2:]  # the client has its outcome after the end
+    for state, wrong in (({}, False), ({"k0": 0}, False), ({"k0": 1}, True)):
+        notes = (*put_of_s(), *before, *end, *after, *in_session(3, "get", 6, [192, state]))
+        assert ("G18" in found(*notes, ops=ops)) is wrong
+
+
 def test_a_close_ends_everything_in_its_time() -> None:
-    gone = (("retire", 2, 1), ("exit", 2, 1), ("bury", 2, 1))
+    gone = (("retire", 2, 1), ("exit", 2, 1), ("reap", 2, 1), ("bury", 2, 1))
     assert found(*STARTED, ("close", 2, 0), *gone, ("closed", 2), ops=()) == []
     assert "G20" in found(*STARTED, ("close", 2, 0), ("closed", 2), ops=())
     assert "G22" in found(*STARTED, ("close", 2, 0), *gone, ("closed", 900), ops=())

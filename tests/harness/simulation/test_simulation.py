@@ -120,7 +120,7 @@ def test_invalid_usage_is_told_in_one_line(arguments: list[str], told: str, caps
 
 FOUND_BY_SEED = {
     "queue_one_more": 4,
-    "dirty_kept": 2,
+    "dirty_kept": 16,
     "last_waiter_first": 1,
     "one_worker_too_many": 1,
     "back_off_missing": 1,
