@@ -31,6 +31,17 @@ IN_CHILDREN = (
 )
 
 
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Without a trace function: for millions of steps of code whose coverage other tests measure."""
+    traced = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(traced)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def gate_of_this_process(tmp_path_factory: pytest.TempPathFactory) -> None:
     """These tests time nothing, so they wait for no bench of this machine, and no other process waits for theirs."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,3 +31,9 @@ def wait_until(holds: Callable[[], Any], what: str, *, timeout_s: float = HANG_G
 def wait_until_gone(pid: int, *, timeout_s: float = HANG_GUARD_S) -> None:
     """Wait until no process lives under this pid; a zombie is gone too."""
     wait_until(lambda: start_ticks(pid) is None, f"process {pid} is gone", timeout_s=timeout_s)
+
+
+def stop(pid: int) -> None:
+    """Stop a process by SIGSTOP, and wait until it has stopped: on another processor it may run on for a moment."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", f"{pid} has stopped")

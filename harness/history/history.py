@@ -21,11 +21,15 @@ from poolproof.harness.model.op import Op, OpType
 
 
 class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
-    """What was held after the close and not before the run: pids, descriptors and threads by name."""
+    """What was held after the close and not before the run: pids, descriptors and threads by name.
+
+    `commands` has the command line of each process, as far as it is known, in the order of `processes`.
+    """
 
     processes: tuple[int, ...] = ()
     descriptors: tuple[str, ...] = ()
     threads: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):

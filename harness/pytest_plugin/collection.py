@@ -44,7 +44,7 @@ class ScenarioItem(pytest.Item):
         self.depth = depth
         self.scenario = scenario
         self.subject = subject
-        self._request = request
+        self._asked = request
         self._ledger = ledger
         self.extra_keyword_matches.update((*scenario.failures, *scenario.guarantees))
         self.add_marker(pytest.mark.scenario)
@@ -63,7 +63,7 @@ class ScenarioItem(pytest.Item):
             self._ledger.receive(self.nodeid, self._skipped(reason))
             pytest.skip(reason)
         with sharing():
-            result = run(self.scenario, self.subject, self._request, self._ledger.runs)
+            result = run(self.scenario, self.subject, self._asked, self._ledger.runs)
         if self.depth is Backend.MOCK:
             result = without_unknown(result)
         self._ledger.receive(self.nodeid, result)
@@ -73,7 +73,7 @@ class ScenarioItem(pytest.Item):
         return RunResult(
             scenario=self.scenario.name,
             pool=self.subject.name,
-            seed=self._request.seed,
+            seed=self._asked.seed,
             verdict=Verdict.UNKNOWN,
             skipped=reason,
         )

@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.model.verdict import Verdict
 
 Record = TypeVar("Record")
 
@@ -62,9 +63,15 @@ class Ledger:
         return {item.node: item for line in self._lines("plan") if (item := _decode(line, Planned)) is not None}
 
     def received(self) -> dict[str, RunResult]:
-        """The results that any process has recorded, by node; the last one of a node counts."""
-        found = (_decode(line, Received) for line in self._lines("results"))
-        return {item.node: item.result for item in found if item is not None}
+        """The results that any process has recorded, by node.
+
+        If an item was repeated, a failure counts, even if it did not show again; otherwise the last result counts.
+        """
+        found: dict[str, RunResult] = {}
+        for item in (_decode(line, Received) for line in self._lines("results")):
+            if item is not None and (item.node not in found or found[item.node].verdict is not Verdict.FAIL):
+                found[item.node] = item.result
+        return found
 
     def _lines(self, kind: str) -> list[bytes]:
         paths = sorted((self.folder / "ledger").glob(f"{kind}-*.jsonl"))

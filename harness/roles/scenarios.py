@@ -85,7 +85,7 @@ def _make(calls: Calls) -> Iterator[Scenario]:
             yield scenario(
                 "calls_speed",
                 "the throughput of the quick call",
-                _each(quick, "quick", SPEED * 8),
+                _each(quick, "quick", SPEED * 8, few_clients=True),
                 *_matching(quick, "quick"),
                 Answered(role="quick"),
                 proven=quick.proven,
@@ -181,9 +181,12 @@ def _step(call: Call, role: str, number: int, **fields: object) -> Step:
     )
 
 
-def _each(call: Call, role: str, calls: int, *, pause_s: float = 0.0, clients: int | None = None) -> Workload:
+def _each(
+    call: Call, role: str, calls: int, *, pause_s: float = 0.0, clients: int | None = None, few_clients: bool = False
+) -> Workload:
     def plan(_: Random, size: Size) -> Plan:
-        count = clients or size.clients
+        # No more clients than workers: with calls that wait in a queue, a timing shows the queue.
+        count = min(size.clients, size.workers) if few_clients else clients or size.clients
         each = max(1, round(size.count(calls) / count))
         return tuple(
             tuple(_step(call, role, client * each + place, pause_s=pause_s) for place in range(each))
@@ -209,17 +212,23 @@ def _around(call: Call, role: str) -> Workload:
 
 
 def _together(call: Call, role: str) -> Workload:
-    # One client makes calls alone; then all clients call at the same time.
+    # Each client makes a first call, so that the workers are there. When all of these are over, one client calls
+    # alone, and then all clients call at the same time.
     def plan(_: Random, size: Size) -> Plan:
-        last = f"{role}_last"
-        alone = [_step(call, f"{role}_alone", place) for place in range(ALONE)] + [_step(call, last, ALONE)]
+        clients = range(size.clients)
+        waits = [
+            _step(call, f"{role}_wait", size.clients + client, after=f"{role}_first{client}:done") for client in clients
+        ]
+        alone = [_step(call, f"{role}_alone", 2 * size.clients + place) for place in range(ALONE)]
+        last = _step(call, f"{role}_last", 2 * size.clients + ALONE)
 
         def of(client: int) -> tuple[Step, ...]:
-            first = ALONE + 1 + client * TOGETHER
-            steps = [_step(call, role, first + place, after=f"{last}:done") for place in range(TOGETHER)]
-            return (*alone, *steps) if client == 0 else tuple(steps)
+            number = 2 * size.clients + ALONE + 1 + client * TOGETHER
+            first = _step(call, f"{role}_first{client}", client)
+            steps = [_step(call, role, number + place, after=f"{role}_last:done") for place in range(TOGETHER)]
+            return (first, *waits, *alone, last, *steps) if client == 0 else (first, *steps)
 
-        return tuple(of(client) for client in range(size.clients))
+        return tuple(of(client) for client in clients)
 
     return plan
 

@@ -145,7 +145,7 @@ class Runtime:
 
     def told(self, error: PoolError) -> PoolError:
         """Return the error for the caller: PoolClosed, not WorkerCrashed, for a worker that `close` has ended."""
-        if type(error) is WorkerCrashed and self.coordinator.closing and error.sent is not Sent.NO:
+        if type(error) is WorkerCrashed and self.coordinator.closing:
             message = f"pool {self.process_manager.name!r} was closed during the call"
             return PoolClosed(message, sent=error.sent, worker_id=error.worker_id)
         return error

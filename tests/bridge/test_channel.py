@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 from collections.abc import Callable
 from typing import ClassVar
@@ -16,6 +15,7 @@ from poolproof.bridge.errors import CallTimeout, Sent, WorkerCrashed
 from poolproof.bridge.processes.channel import BLOCKING, Channel, _ready
 from poolproof.bridge.wire.exchange import receive, run
 from poolproof.bridge.wire.messages import encode_request
+from tests.waiting import stop
 
 Connect = Callable[..., Channel]
 ECHO = "while True:\n    r = request()\n    put(success(r['id'], r['args'].get('value')))\n"
@@ -101,7 +101,7 @@ def test_a_worker_that_does_not_answer_is_a_call_timeout_and_the_request_was_sen
 def test_a_stopped_worker_is_a_call_timeout(connect: Connect) -> None:
     channel = connect(ECHO)
     assert _ask(channel, 1, 5) == 5
-    os.kill(channel.process.pid, signal.SIGSTOP)
+    stop(channel.process.pid)
     with pytest.raises(CallTimeout):
         _ask(channel, 2, timeout_s=0.2)
     assert channel.dirty

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.errors import UNKNOWN_END, End, StartFailed
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.stderr import StderrTail
+from tests.waiting import stop
 
 Connect = Callable[..., Channel]
 PONG = "r = request(); put(success(0, {'status': 'ok'}))\n"
@@ -155,7 +155,7 @@ def test_a_refused_ping_fails_with_the_workers_reason(connect: Connect) -> None:
 
 def test_a_stopped_worker_fails_at_the_deadline(connect: Connect) -> None:
     channel = connect(PONG + "rest()")
-    os.kill(channel.process.pid, signal.SIGSTOP)
+    stop(channel.process.pid)
     _fail(channel, timeout_s=0.2)
 
 

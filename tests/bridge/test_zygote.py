@@ -28,6 +28,7 @@ from poolproof.bridge.processes.runtime_base import pools_dir
 from poolproof.bridge.processes.zygote import Zygote
 from poolproof.bridge.wire.messages import encode_request
 from poolproof.bridge.worker.journal import read_journals
+from tests.waiting import stop
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 GONE_WITHIN_S = 2.0
@@ -449,7 +450,7 @@ def test_a_stopped_zygote_delays_nothing_but_its_forks(
     one = team()
     first = one.start()
     assert first.process.pid, "the zygote has told of it"
-    os.kill(one.zygote.pid, signal.SIGSTOP)
+    stop(one.zygote.pid)
     ordered = one.order()
     assert one.ask(first, "pid")["pid"] == first.process.pid
     first.process.kill()
@@ -471,7 +472,7 @@ def test_a_stopped_zygote_delays_nothing_but_its_forks(
 def test_orders_that_a_dead_zygote_was_sent_fail_and_the_pool_goes_on(team: Callable[..., Team]) -> None:
     one = team()
     one.start()
-    os.kill(one.zygote.pid, signal.SIGSTOP)
+    stop(one.zygote.pid)
     ordered = one.order()
     pid = _kill_zygote(one)
     # Its pipes may end before the end of the zygote is noticed.

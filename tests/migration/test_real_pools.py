@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +22,7 @@ from poolproof.harness.subjects.pools import as_subject
 from poolproof.migration import Guardrails, MigratingPool, Plan, Position, StateFile
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolV2
+from tests.waiting import stop
 
 Eventually = Callable[..., None]
 NEVER_SLOW = Guardrails(max_latency_ratio=10**6, latency_slack_s=60)
@@ -97,7 +96,7 @@ def test_a_stopped_v2_hurts_no_caller_in_shadow(real: Callable[..., MigratingPoo
     pool.warm_up()
     candidate = pool._traffic.pools[Position.parse("v2").uses[0]]
     for worker in candidate.status().workers:
-        os.kill(worker.pid, signal.SIGSTOP)
+        stop(worker.pid)
     for number in range(60):
         assert pool.execute("echo", {"value": number}) == number
     assert pool.report().shadow.dropped >= 40

@@ -14,7 +14,7 @@ import pytest
 
 from poolproof.bridge import Event, EventKind, PoolConfig
 from poolproof.pool_v1 import PoolV1
-from tests.waiting import wait_until
+from tests.waiting import stop, wait_until
 
 HARD_LIMIT_S = 20.0
 
@@ -108,7 +108,7 @@ def busy(client: type[Client], log: EventLog) -> Callable[[PoolV1], tuple[Client
     def hold(pool: PoolV1) -> tuple[Client, Callable[[], None]]:
         pid = pool.execute("pid", timeout_s=20.0)["pid"]
         sends = len(log.of(EventKind.SEND))
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         holder = client(pool.execute, "pid", timeout_s=30.0)
         log.wait_for(EventKind.SEND, count=sends + 1)
         return holder, lambda: os.kill(pid, signal.SIGCONT)

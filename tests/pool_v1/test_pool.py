@@ -19,6 +19,7 @@ from poolproof.bridge.processes.rundir import list_pools
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v1.pool import UNSUPPORTED
+from tests.waiting import stop
 
 MakePool = Callable[..., PoolV1]
 LONG_GRACE_S = 60.0
@@ -65,7 +66,7 @@ def test_a_caller_that_runs_out_of_time_abandons_its_call_and_the_manager_works_
     pool = make_pool(log, call_timeout_s=0.2)
     pool.warm_up(1)
     pid = pool.status().workers[0].pid
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
 
     with pytest.raises(CallTimeout, match=r"no answer by the deadline; the manager of pool .* works on") as caught:
         pool.execute("pid")

@@ -33,7 +33,7 @@ from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker
 from poolproof.pool_v2.running.supervisor import Supervisor
-from tests.waiting import wait_until
+from tests.waiting import stop, wait_until
 
 HARD_LIMIT_S = 20.0
 
@@ -432,7 +432,7 @@ def held(client: type[Client], log: EventLog) -> Callable[[PoolV2, int], tuple[C
 
     def hold(pool: PoolV2, pid: int) -> tuple[Client, Callable[[], None]]:
         sends = len(log.of(EventKind.SEND))
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         holder = client(pool.execute, "pid", timeout_s=30.0)
         log.wait_for(EventKind.SEND, count=sends + 1)
         return holder, lambda: os.kill(pid, signal.SIGCONT)

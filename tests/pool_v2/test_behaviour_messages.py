@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +15,7 @@ from poolproof.pool_v2 import Ok, PoolV2, Remove, Skip, Stop
 from poolproof.pool_v2.core.ticket import Ticket
 from poolproof.pool_v2.running.engine import Engine
 from poolproof.pool_v2.running.platform import Platform
+from tests.waiting import stop
 
 MakePool = Callable[..., PoolV2]
 K = EventKind
@@ -254,7 +253,7 @@ def test_a_ping_without_a_behaviour_asks_the_worker_and_replaces_one_that_does_n
     pool = make_pool(log, ping_interval_s=0.1, ping_timeout_s=0.2)
     pid = pid_of(pool)
     log.wait_for(K.RECEIVE)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     until(lambda: gone(pid), "the worker that does not answer has ended")
     log.wait_for(K.READY, count=2)
     assert pool.execute("pid")["pid"] != pid

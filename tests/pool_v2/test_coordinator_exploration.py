@@ -21,6 +21,8 @@ from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 OWNING = (TicketState.OFFERED, TicketState.ACCEPTED)
 Action = tuple[str, int]
 

@@ -16,7 +16,7 @@ import pytest
 from poolproof.bridge import CallTimeout, CircuitOpen, Event, EventKind
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.core.circuit import EARLY_S
-from tests.waiting import wait_until
+from tests.waiting import stop, wait_until
 
 MakePool = Callable[..., PoolV2]
 SHORT_LIVED = """
@@ -146,7 +146,7 @@ def test_a_stopped_zygote_makes_the_supervisor_wait_for_nothing(make_pool: MakeP
     pool = make_pool(workers=2, zygote=True)
     pool.warm_up(2)
     zygote = pool._engine.process_manager.zygote  # type: ignore[attr-defined]
-    os.kill(zygote.pid, signal.SIGSTOP)
+    stop(zygote.pid)
     try:
         dead = pool.status().workers[0]
         os.kill(dead.pid, signal.SIGKILL)

@@ -33,6 +33,7 @@ from poolproof.pool_v2.aio.streaming import AsyncStream
 from poolproof.pool_v2.calls.io import ThreadTicket
 from poolproof.pool_v2.calls.streaming import Stream
 from poolproof.pool_v2.core.ticket import Ticket
+from tests.waiting import stop
 
 OWN_DIRS = tuple(os.path.dirname(str(package.__file__)) for package in (bridge, pool_v2))
 TIMES = 5
@@ -95,7 +96,7 @@ def test_a_request_that_cannot_be_sent(pool: PoolV2) -> None:
 
 def test_a_wait_in_vain(pool: PoolV2, pid_of: Any, client: Any, until: Any) -> None:
     pid = pid_of(pool)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     holder = client(pool.execute, "ping")
     until(lambda: pool.status().workers[0].state == "leased", "the worker is taken")
     try:

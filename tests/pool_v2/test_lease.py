@@ -22,6 +22,7 @@ from poolproof.bridge import (
     WorkerCrashed,
 )
 from poolproof.pool_v2 import Lease, PoolV2
+from tests.waiting import stop
 
 MakePool = Callable[..., PoolV2]
 K = EventKind
@@ -51,7 +52,7 @@ def test_use_after_checkin_raises_and_writes_no_byte(make_pool: MakePool, log: A
     with pool.checkout() as worker:
         pid = worker.pid
         worker.execute("ping")
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     try:
         for use in (
             lambda: worker.execute("ping"),

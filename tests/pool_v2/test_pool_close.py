@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from poolproof.bridge import EventKind, PoolClosed, PoolConfig
+from poolproof.bridge import EventKind, PoolClosed, PoolConfig, Sent, WorkerCrashed
 from poolproof.bridge.processes.rundir import list_pools
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.core.ticket import Ticket
+from tests.waiting import stop
 
 MakePool = Callable[..., PoolV2]
 LONG_GRACE_S = 60.0  # longer than the hard limit of every test
@@ -109,10 +109,20 @@ def test_a_call_that_outlasts_the_grace_ends_with_its_worker(
     assert pool.status().statistics.outcomes == {"PoolClosed": 1}
 
 
+@pytest.mark.parametrize("sent", list(Sent))
+def test_a_call_whose_worker_the_close_has_ended_says_so_however_much_was_sent(make_pool: MakePool, sent: Sent) -> None:
+    pool = make_pool()
+    ended = WorkerCrashed("worker 1 does not read its requests", sent=sent, worker_id=1)
+    assert pool._engine.told(ended) is ended
+    pool.close()
+    told = pool._engine.told(ended)
+    assert (type(told), told.sent) == (PoolClosed, sent)
+
+
 def test_a_stopped_idle_worker_does_not_hold_the_end_up(make_pool: MakePool, pid_of: Any, gone: Any) -> None:
     pool = make_pool()
     pid = pid_of(pool)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
 
     pool.close(0.1)
 

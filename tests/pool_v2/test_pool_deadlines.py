@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +11,7 @@ from poolproof.bridge import CallTimeout, CheckoutTimeout, EventKind, WorkerCras
 from poolproof.bridge.clock import now_ns
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.calls.io import WATCHED_NS
+from tests.waiting import stop
 
 MakePool = Callable[..., PoolV2]
 LARGER_THAN_A_PIPE = "x" * 1_000_000
@@ -53,7 +52,7 @@ def test_a_deadline_ends_the_worker_s_own_children_too(make_pool: MakePool, gone
 def test_a_stopped_worker_is_killed_at_the_deadline(make_pool: MakePool, pid_of: Any, gone: Any, until: Any) -> None:
     pool = make_pool()
     pid = pid_of(pool)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
 
     with pytest.raises(CallTimeout) as caught:
         pool.execute("ping", timeout_s=0.2)
@@ -68,7 +67,7 @@ def test_a_write_that_a_stopped_worker_does_not_take_ends_at_the_deadline(
 ) -> None:
     pool = make_pool(log)
     pid = pid_of(pool)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
 
     with pytest.raises(CallTimeout, match="did not take the whole request") as caught:
         pool.execute("echo", {"value": LARGER_THAN_A_PIPE}, timeout_s=0.2)

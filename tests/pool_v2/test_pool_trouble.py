@@ -15,6 +15,7 @@ import pytest
 
 from poolproof.bridge import InvalidRequest, WorkerCrashed
 from poolproof.pool_v2 import PoolV2
+from tests.waiting import stop
 
 MakePool = Callable[..., PoolV2]
 MIB = 2**20
@@ -123,7 +124,7 @@ def test_without_descriptors_living_workers_serve_and_the_pool_recovers() -> Non
 
 def test_a_worker_that_reads_nothing_ends_a_large_request_at_its_deadline(make_pool: MakePool, pid_of: Any) -> None:
     pool = make_pool()
-    os.kill(pid_of(pool), signal.SIGSTOP)
+    stop(pid_of(pool))
     with pytest.raises(TimeoutError) as caught:
         pool.execute("echo", {"value": "x" * MIB}, timeout_s=0.3)
     assert str(caught.value.sent) == "maybe"  # type: ignore[attr-defined]

@@ -30,6 +30,7 @@ from poolproof.bridge.wire.messages import encode_request
 from poolproof.bridge.wire.replies import LARGEST_REPLY_BYTES, ReplyPipe
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.calls.replies import MOST_PIPES, Replies
+from tests.waiting import stop
 
 HARD_LIMIT_S = 15.0
 
@@ -162,7 +163,7 @@ def line(make_pool: Any, pid_of: Any, client: Any, until: Any) -> Callable[..., 
         pool._engine.replies.lacking()
         pool._engine.replies.lacking()
         pid = pid_of(pool)
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         holder = client(pool.execute, "echo", {"value": "first"})
         until(lambda: [worker.state for worker in pool.status().workers] == ["leased"], "the worker is taken")
         second = client(pool.execute, *(args or ("echo", {"value": "second"})), **options)
@@ -524,7 +525,7 @@ def test_an_error_of_a_worker_s_end_that_is_kept_keeps_no_pipe(line: Any, make_p
 def test_calls_that_take_no_pipe_make_none(make_pool: Any, log: Any, pid_of: Any, client: Any, until: Any) -> None:
     pool = make_pool(log, workers=1)
     pid = pid_of(pool)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     holder = client(pool.execute, "ping")
     until(lambda: pool.status().workers[0].state == "leased", "the worker is taken")
     for _ in range(3):

@@ -15,6 +15,7 @@ from poolproof.bridge import CallTimeout, Event, EventKind, StartFailed, WorkerC
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.core.actions import Act
 from poolproof.pool_v2.running.supervisor import FAULT_PAUSE_S, Duties, Supervisor
+from tests.waiting import stop
 
 MakePool = Callable[..., PoolV2]
 HARD_LIMIT_S = 20.0
@@ -285,7 +286,7 @@ def test_an_observer_that_raises_at_a_hand_off_leaves_the_waiter_its_worker(
 ) -> None:
     pool = make_pool(raising)
     pid = pid_of(pool)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     calls = [client(pool.execute, "pid", timeout_s=30.0, checkout_timeout_s=30.0) for _ in range(3)]
     until(lambda: pool.status().waiting == 2, "two calls wait")
 

@@ -22,6 +22,7 @@ from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.calls import calls, handoff, transfer
 from poolproof.pool_v2.running import runtime
+from tests.waiting import stop
 
 HARD_LIMIT_S = 15.0
 LARGER_THAN_A_PIPE = "x" * 3_000_000
@@ -52,7 +53,7 @@ def busy(make_pool: Any, pid_of: Any, client: Any, until: Any, tmp_path: Any) ->
     def make(observer: Any = None, *, by_main: bool = False) -> tuple[PoolV2, int, Any]:
         pool = make_pool(observer, env={JOURNAL_VARIABLE: str(tmp_path)})
         pid = pid_of(pool)
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         holder = None
         if not by_main:
             holder = client(pool.execute, "echo", {"value": "first"})
@@ -183,7 +184,7 @@ def test_a_worker_that_dies_with_a_request_that_was_written_ahead_costs_that_cal
     pids: list[int] = []
 
     def then_die(fd: int, data: Any) -> int:
-        os.kill(pids[0], signal.SIGSTOP)
+        stop(pids[0])
         written = os.write(fd, data)
         os.kill(pids[0], signal.SIGKILL)
         return written

@@ -106,7 +106,11 @@ class NothingLeft(msgspec.Struct, frozen=True, kw_only=True):
             return finding(self, Verdict.UNKNOWN, "nobody counted the resources still held after close()")
         if left == Leftovers():
             return finding(self, Verdict.PASS, "no process, file descriptor or thread was left after close()")
-        told = [f"process {pid}" for pid in left.processes]
+        commands = (*left.commands, *("",) * len(left.processes))
+        told = [
+            f"process {pid}{f': {command}' if command else ''}"
+            for pid, command in zip(left.processes, commands, strict=False)
+        ]
         told += [f"file descriptor {name}" for name in left.descriptors]
         told += [f"thread {name}" for name in left.threads]
         return finding(

@@ -84,7 +84,7 @@ class Parallel(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     role: str
-    at_least: float = 1.5
+    at_least: float = 1.3
     guarantees: tuple[str, ...] = ("G10",)
 
     @property

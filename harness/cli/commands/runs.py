@@ -36,13 +36,14 @@ from poolproof.harness.cli.commands.options import (
     WorkerCommand,
     Workers,
     build_request,
+    ending,
     new_folder,
 )
 from poolproof.harness.cli.commands.results import show_results
 from poolproof.harness.cli.output import Terminal, say_stored_json, warn
 from poolproof.harness.cli.terminal import Steps, show_decision
 from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios, known_failures
-from poolproof.harness.compare.compare import PlannedRun, StartJob, compare, run_jobs
+from poolproof.harness.compare.compare import Partial, PlannedRun, StartJob, compare, run_jobs
 from poolproof.harness.compare.comparison import Minimum
 from poolproof.harness.compare.coverage_run import CoverageRun, sources_of
 from poolproof.harness.compare.declared import declare, entries_of, read_ledger
@@ -60,6 +61,7 @@ from poolproof.reports import publish, view_with_extras, write_reports
 from poolproof.scenarios import DEFAULT_SUITE
 
 MOST_EXPLORED = 100_000
+LONGEST_S = 86_400.0
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool to be replaced: {POOL_HELP}.")]
 Candidate = Annotated[str, typer.Option(metavar="POOL", help="The new pool, which is to replace the baseline.")]
@@ -108,6 +110,17 @@ def compare_command(
             help="Make so many generated runs on the candidate; by the profile, and 0 if scenarios are named."
         ),
     ] = None,
+    budget: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Begin no further run after this time, such as 90s or 10m; the decision is then not SAFE.",
+        ),
+    ] = "",
+    timeout: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="End all runs after this time, as Ctrl-C does, and report those that ended."),
+    ] = "",
     least_cells: Annotated[
         int,
         typer.Option(
@@ -149,7 +162,9 @@ def compare_command(
         first=found_before.of(other.name) if usual else (),
     )
     covering = None
-    with Keeping(folder), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
+    part = Partial(_seconds("--budget", budget))
+    limit_s = _seconds("--timeout", timeout)
+    with Keeping(folder), ending(limit_s), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
         start: StartJob = server.start_job
         if coverage or coverage_source:
             covering = CoverageRun(folder / "coverage", coverage_source or sources_of(other.name))
@@ -168,12 +183,16 @@ def compare_command(
             read_cover=covering.read if covering is not None else lambda: None,
             generated=generated,
             total=len(all_scenarios(suite)) if any(not scenario.file for scenario in found) else None,
+            partial=part,
         )
         for result in comparison.explored:
             if result.verdict is Verdict.FAIL:
                 found_before.add(other.name, result.scenario)
         written = write_reports(comparison, folder)
         publish(view_with_extras(comparison, folder), os.environ, sys.stderr)
+        if part.interrupted:
+            warn(f"poolproof: the report of the runs that had ended is {written['html']}")
+            raise KeyboardInterrupt
     if as_json:
         say_stored_json(written["json"].read_bytes())
     else:
@@ -185,6 +204,19 @@ def compare_command(
         warn(f"poolproof: no run was completed; the first one failed with: {ran[0].trouble}")
         return Exit.BROKEN
     return OF_DECISION[comparison.decision]
+
+
+def _seconds(option: str, text: str) -> float | None:
+    if not text:
+        return None
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1])
+    try:
+        seconds = float(text if unit is None else text[:-1]) * (unit or 1.0)
+    except ValueError:
+        seconds = -1.0
+    if not 1 <= seconds <= LONGEST_S:
+        raise UsageError(f"{option} {text!r}: a time from 1s to 24h is needed, such as 90s or 10m")
+    return seconds
 
 
 def _minimum(cells: int, lines: float, *, coverage: bool) -> Minimum:

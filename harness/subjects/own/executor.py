@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import itertools
 import sys
@@ -19,8 +20,9 @@ from poolproof.harness.subjects.own.processes import descendants, kill_one
 from poolproof.harness.subjects.own.work import Work
 
 Restart = bool | Callable[[Any], object]
-WAYS = ("submit", "schedule", "apply_async")
-"""The methods by which an executor takes work: of concurrent.futures and loky, of pebble, of multiprocessing.Pool."""
+WAYS = ("schedule", "submit", "apply_async")
+"""The methods by which an executor takes work: of pebble (whose `submit` is another one), of concurrent.futures and
+loky, of multiprocessing.Pool."""
 
 
 def executor_pool(make: Callable[..., Any], *functions: Callable[..., Any], restart: Restart = False) -> OwnPools:
@@ -35,7 +37,7 @@ def executor_pool(make: Callable[..., Any], *functions: Callable[..., Any], rest
     if not functions or len(table) < len(functions):
         raise UsageError("an executor needs at least one function to run, and no two functions of the same name")
     sessions = {name for name, function in table.items() if "session" in inspect.signature(function).parameters}
-    capabilities = {Capability.SESSIONS} if sessions else set()
+    capabilities = {Capability.WARM_UP, *({Capability.SESSIONS} if sessions else ())}
     return OwnPools(
         name="executor",
         summary=f"an executor that runs {', '.join(table)}",
@@ -71,8 +73,10 @@ class ExecutorEngine:
         self._numbers = itertools.count(1)
         self._kills = itertools.count()
 
-    def submit(self, function: Callable[[Any], Any], argument: OwnCall) -> Future[Any]:
-        """Run the call's function in a worker, by `function`."""
+    def submit(self, function: Callable[[Any], Any], argument: OwnCall | float) -> Future[Any]:
+        """Run the call's function in a worker, by `function`; with a number, run `function` of that number."""
+        if not isinstance(argument, OwnCall):
+            return self._run(function, argument)
         found = self._table.get(argument.command)
         if found is None:
             raise UsageError(f"{argument.command!r} is no function of this pool; it has {', '.join(self._table)}")
@@ -88,30 +92,22 @@ class ExecutorEngine:
             argument.nonce,
             self._journals,
         )
+        return self._run(function, work)
+
+    def _run(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
         if self._way == "apply_async":
-            return _as_future(self._executor, function, work)
+            return _as_future(self._executor, function, argument)
         if self._way == "schedule":
-            future: Future[Any] = self._executor.schedule(function, args=(work,))
+            future: Future[Any] = self._executor.schedule(function, args=[argument])
             return future
-        submitted: Future[Any] = self._executor.submit(function, work)
+        submitted: Future[Any] = self._executor.submit(function, argument)
         return submitted
 
     def end(self, *, busy: bool) -> None:
         """Close the executor, and wait for its workers unless they are busy."""
-        executor = self._executor
-        if hasattr(executor, "shutdown"):
-            with contextlib.suppress(TypeError):
-                executor.shutdown(wait=not busy, cancel_futures=True)
-                return
-            executor.shutdown(wait=not busy)
-            return
-        if busy and hasattr(executor, "terminate"):
-            executor.terminate()
-        elif busy and hasattr(executor, "stop"):
-            executor.stop()
-        else:
-            executor.close()
-        executor.join()
+        _close(self._executor, busy=busy)
+        self._executor = None
+        gc.collect()  # multiprocessing closes the pipes of a pool only when the pool is collected
 
     def restart(self) -> str:
         """Kill one worker process, or let the user's function restart the workers."""
@@ -120,10 +116,26 @@ class ExecutorEngine:
         return f"SIGKILL to process {kill_one(self._before, next(self._kills))}"
 
 
-def _as_future(pool: Any, function: Callable[[Any], Any], work: Work) -> Future[Any]:  # noqa: ANN401
+def _close(executor: Any, *, busy: bool) -> None:  # noqa: ANN401
+    if hasattr(executor, "shutdown"):
+        with contextlib.suppress(TypeError):
+            executor.shutdown(wait=not busy, cancel_futures=True)
+            return
+        executor.shutdown(wait=not busy)
+        return
+    if busy and hasattr(executor, "terminate"):
+        executor.terminate()
+    elif busy and hasattr(executor, "stop"):
+        executor.stop()
+    else:
+        executor.close()
+    executor.join()
+
+
+def _as_future(pool: Any, function: Callable[[Any], Any], argument: object) -> Future[Any]:  # noqa: ANN401
     future: Future[Any] = Future()
     future.set_running_or_notify_cancel()
-    pool.apply_async(function, (work,), callback=future.set_result, error_callback=future.set_exception)
+    pool.apply_async(function, (argument,), callback=future.set_result, error_callback=future.set_exception)
     return future
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -16,6 +16,7 @@ from poolproof.bridge import (
     PoolConfig,
     PoolError,
     Sent,
+    StartFailed,
     WorkerCrashed,
 )
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
@@ -24,7 +25,7 @@ from poolproof.harness.model.op import NONCE
 from poolproof.harness.subjects.own import work
 from poolproof.harness.subjects.own.engine import CRASHES, OwnCall, OwnEngine
 from poolproof.harness.subjects.own.processes import descendants
-from poolproof.harness.subjects.peers.pool import Peer, PeerPool
+from poolproof.harness.subjects.peers.pool import WARM_PAUSE_S, Peer, PeerPool
 
 STATISTICS_ARE_OURS = frozenset({Evidence.STATISTICS})
 """The adapter counts the calls itself, so its counts prove nothing about the pool."""
@@ -68,12 +69,26 @@ class OwnPool(PeerPool):
         super().__init__(peer, config, engine)
         self._own = engine
         self._journals = config.env.get(JOURNAL_VARIABLE)
-        self._last_end = threading.Lock()
         self.before = before
 
     def restart(self) -> str:
         """Restart the workers, or kill one, as the user has said; return what was done. Raises ProcessLookupError."""
         return self._own.restart()
+
+    def warm_up(self, n: int | None = None) -> int:
+        """Let each of `n` workers wait a moment, so that all are started; return how many have answered.
+
+        Raises StartFailed if that takes longer than start_timeout_s for each of them.
+        """
+        wanted = self._config.workers if n is None else n
+        deadline_s = time.monotonic() + self._config.start_timeout_s * max(1, wanted)
+        try:
+            futures = [self._engine.submit(work.pause, WARM_PAUSE_S) for _ in range(wanted)]
+            return len({future.result(max(0.0, deadline_s - time.monotonic())) for future in futures})
+        except TimeoutError as error:
+            raise StartFailed(f"{wanted} workers have not all answered in time") from error
+        except self._engine.crashes as error:
+            raise StartFailed(f"a worker died at its start: {error}") from error
 
     def close(self, grace_s: float | None = None) -> None:
         """Close the pool, and the journals that its threads keep in this process."""

@@ -19,6 +19,7 @@ from poolproof.bridge import Event, EventKind, Pool, PoolError
 from poolproof.bridge.telemetry import LoggingObserver, fan_out
 from poolproof.bridge.telemetry.opentelemetry import OpenTelemetryObserver
 from poolproof.bridge.telemetry.prometheus import PrometheusObserver
+from tests.waiting import stop
 
 CLIENTS = 4
 CALLS: tuple[tuple[str, dict[str, Any], float], ...] = (
@@ -121,7 +122,7 @@ def test_a_call_that_waits_is_seen_to_wait(
     pool = make_pool(instruments.observer, workers=1)
     pool.warm_up()
     (worker,) = pool.status().workers
-    os.kill(worker.pid, signal.SIGSTOP)
+    stop(worker.pid)
     clients = [client(pool.execute, "echo", {"value": 0})]
     until(lambda: instruments.of(EventKind.SEND), "the first call has the worker")
     clients += [client(pool.execute, "echo", {"value": n}) for n in range(1, 4)]

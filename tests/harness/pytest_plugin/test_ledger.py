@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.pytest_plugin.ledger import Ledger, Planned, reconcile
@@ -29,6 +31,17 @@ def test_a_line_that_was_torn_by_a_kill_costs_itself_alone(tmp_path: Path) -> No
     [path] = (tmp_path / "ledger").iterdir()
     path.write_bytes(path.read_bytes()[:-9])
     assert ledger.received() == {ONE.node: RESULT}
+
+
+def test_a_failure_stays_one_when_the_item_is_repeated(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, "gw0")
+    results = {each: msgspec.structs.replace(RESULT, verdict=each) for each in Verdict}
+    for verdict in (Verdict.UNKNOWN, Verdict.PASS):
+        ledger.receive(ONE.node, results[verdict])
+        assert ledger.received() == {ONE.node: results[verdict]}
+    for verdict in (Verdict.FAIL, Verdict.PASS):
+        ledger.receive(ONE.node, results[verdict])
+        assert ledger.received() == {ONE.node: results[Verdict.FAIL]}
 
 
 def test_an_empty_ledger_makes_no_folder(tmp_path: Path) -> None:

@@ -95,6 +95,31 @@ def test_an_undeclared_failure_fails_with_its_evidence(session: pytest.Pytester)
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
+REPEAT = """
+import pytest
+from _pytest.runner import runtestprotocol
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    # As plugins do that repeat what failed.
+    reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    if any(report.failed for report in reports):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    return True
+"""
+
+
+def test_an_item_can_be_repeated(session: pytest.Pytester) -> None:
+    session.makeconftest(REPEAT)
+    session.makepyfile(scenario_bad=BAD)
+    result = _run(session, "scenario_bad.py", "--poolproof-pool", "v2")
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+    assert len(list((session.path / "kept" / "runs").glob("bad-v2-*"))) == 2
+
+
 def test_what_cannot_be_decided_fails_too(session: pytest.Pytester) -> None:
     session.makepyfile(scenario_mine=OPEN)
     result = _run(session, "-k", "open")
