@@ -16,7 +16,7 @@ import msgspec
 from poolproof.bridge import EventKind, InvalidRequest, PoolError
 from poolproof.bridge.worker.journal import read_journals
 from poolproof.harness.model.errors import UsageError
-from poolproof.harness.subjects.driver.messages import BrokenRule
+from poolproof.harness.subjects.driver.messages import STATISTICS, BrokenRule
 from poolproof.harness.subjects.driver.pool import ToldStatus
 from poolproof.harness.subjects.driver.process import command_lines
 from poolproof.harness.subjects.driver.trial import ANSWER_S, BrokenPromise, NotTried, Trial, require, together
@@ -173,6 +173,8 @@ def _sessions(trial: Trial) -> None:
 def _status(trial: Trial) -> None:
     _open(trial)
     told = trial.ask("status")
+    if STATISTICS in trial.hello.capabilities:
+        require("statistics" in told, f"it claims statistics, but its status has none: {told!r:.200}")
     try:
         msgspec.convert(told, type=ToldStatus)
     except msgspec.ValidationError as error:

@@ -36,12 +36,12 @@ from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.wire.messages import decode_response
 
 PROTOCOL = 1
-TYPES = ("hello", "open", "call", "end_session", "status", "warm_up", "close")
+TYPES = ("hello", "open", "call", "end_session", "status", "warm_up", "restart", "close")
 JOURNAL = "journal"
-"""What a driver can do beside the capabilities of a pool: its workers keep journals."""
-CAPABILITIES = frozenset(
-    {JOURNAL, *(word.value for word in (Capability.SESSIONS, Capability.KILL, Capability.EVENTS, Capability.WARM_UP))}
-)
+STATISTICS = "statistics"
+"""What a driver can show beside the capabilities of a pool: its workers keep journals, and `status` has its counts."""
+OF_POOLS = (Capability.SESSIONS, Capability.KILL, Capability.EVENTS, Capability.WARM_UP, Capability.RESTART)
+CAPABILITIES = frozenset({JOURNAL, STATISTICS, *(word.value for word in OF_POOLS)})
 """The words that a driver may list as its capabilities."""
 STANDARD_OPTIONS = frozenset(
     {

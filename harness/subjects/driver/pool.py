@@ -193,6 +193,8 @@ class DriverPool:
         fields |= {"timeout_s": limit_s, "checkout_timeout_s": wait_s}
         if session is not None:
             fields["session"] = session
+        if self._closing_down:
+            raise PoolClosed(f"pool {self.name!r} is closed")
         arrival = Event(EventKind.ENQUEUE, 0, number, correlation=CORRELATION.get())
 
         def arrive() -> None:
@@ -340,6 +342,13 @@ class DriverPool:
                 if self._run_dir is not None:
                     self._run_dir.release()
                 self._emit(Event(EventKind.CLOSE, now_ns()))
+
+    def restart(self) -> str:
+        """Restart the pool, and say how. Its sessions outlive the restart, if the driver claims `restart`."""
+        self._require_owner()
+        limit_s = self._config.start_timeout_s * max(1, self._config.workers) + SPARE_S
+        self._talk.ask("restart", limit_s=limit_s)
+        return f"the driver {self.version!r} has restarted its pool"
 
     def _refuse_calls(self) -> None:
         self._closing_down = True  # no call is sent behind the close

@@ -13,10 +13,19 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.evidence import Evidence
 from poolproof.harness.run.request import Subject
 from poolproof.harness.subjects.driver.conversation import Conversation
-from poolproof.harness.subjects.driver.messages import JOURNAL, STANDARD_OPTIONS, DriverError, Hello, read_hello
+from poolproof.harness.subjects.driver.messages import (
+    JOURNAL,
+    STANDARD_OPTIONS,
+    STATISTICS,
+    DriverError,
+    Hello,
+    read_hello,
+)
 from poolproof.harness.subjects.driver.pool import EXIT_S, DriverPool, capabilities_of, shake_hands
 
 PREFIX = "driver:"
+SHOWN = {JOURNAL: Evidence.JOURNALS, STATISTICS: Evidence.STATISTICS}
+"""The evidence that a driver shows by each of these capabilities."""
 TOLD_VARIABLE = "POOLPROOF_DRIVERS"
 """The environment variable that tells child processes what drivers have said of themselves."""
 OF_BYTES = frozenset({"binary"})
@@ -51,7 +60,7 @@ def _subject(name: str, folder: str) -> Subject:  # a command may have paths of 
         commands=None if hello.commands is None else frozenset(hello.commands),
         options=STANDARD_OPTIONS | set(hello.options),
         cannot_send=OF_BYTES,
-        cannot_show=frozenset() if JOURNAL in hello.capabilities else frozenset({Evidence.JOURNALS}),
+        cannot_show=frozenset(kind for word, kind in SHOWN.items() if word not in hello.capabilities),
     )
 
 

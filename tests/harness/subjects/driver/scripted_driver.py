@@ -103,6 +103,9 @@ def answer(message: dict[str, Any]) -> dict[str, Any] | None:
         told = {"pid": os.getpid(), "state": "idle"}
         workers = [{"worker": number, **told} for number in range(1, config["workers"] + 1)]
         return {"ok": {"workers": workers, "sessions": [{"session": s, "operations": operations[s]} for s in sessions]}}
+    if kind == "restart":
+        sessions.clear()
+        return {"ok": {}}
     if kind == "warm_up":
         return {"ok": {"ready": config["workers"]}}
     if kind == "close":

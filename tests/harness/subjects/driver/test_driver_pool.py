@@ -24,6 +24,7 @@ from poolproof.bridge import (
     PoolNameConflict,
 )
 from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.evidence import Evidence
 from poolproof.harness.subjects.driver import conversation, pool
 from poolproof.harness.subjects.driver.messages import DriverError
 from poolproof.harness.subjects.driver.pool import DriverPool
@@ -64,6 +65,9 @@ def test_sessions_are_the_drivers(scripted: Scripted) -> None:
         assert pool.execute("get", {"key": "k"}, session="anna") == {"value": 7}
         assert [(status.session_id, status.operations) for status in pool.sessions()] == [("anna", 2)]
         assert (pool.end_session("anna"), pool.end_session("anna")) == (True, False)
+        pool.execute_in_session("anna", "put", {"key": "k", "value": 8})
+        pool.restart()
+        assert pool.sessions() == (), "this driver forgets its sessions"
 
 
 def test_the_events_of_a_call_have_its_number(scripted: Scripted) -> None:
@@ -194,6 +198,7 @@ def test_a_driver_is_found_by_its_command(scripted: Scripted, monkeypatch: pytes
     subject = find_pool(f"driver:{scripted()}")
     assert subject.commands == {"echo", "sleep", "put", "get", "ping"}
     assert subject.capabilities == {Capability.SESSIONS, Capability.EVENTS, Capability.WARM_UP}
+    assert subject.cannot_show == {Evidence.JOURNALS, Evidence.STATISTICS}
     assert (subject.call_timeout_s, subject.checkout_timeout_s) == (9.0, 9.0)
 
 
