@@ -8,7 +8,7 @@ from poolproof.harness.history.history import History
 from poolproof.harness.history.metrics import measure
 from poolproof.harness.history.replay import replay_command
 from poolproof.harness.model.checker import MAX_EXAMPLES, Finding, asked_in, run_checker
-from poolproof.harness.model.evidence import evidence_of, is_blind, tell_evidence
+from poolproof.harness.model.evidence import Evidence, evidence_of, is_blind, tell_evidence
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Verdict, worst
 from poolproof.harness.run.store import RunFolder
@@ -22,10 +22,11 @@ def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
     history = folder.read_history()
     info = history.info
     blind = [checker for checker in scenario.checkers if is_blind(checker, info.cannot_show)]
+    here = info.cannot_show if info.observed else (*info.cannot_show, Evidence.EVENTS)  # an observed run has the rest
     asked = [
         checker
         for checker in scenario.checkers
-        if asked_in(checker, observed=info.observed) and checker.name not in info.void and checker not in blind
+        if asked_in(checker, observed=info.observed) and checker.name not in info.void and not is_blind(checker, here)
     ]
     findings = tuple(run_checker(checker, history) for checker in asked) + _complain(history)
     trouble = history.trouble
