@@ -1,100 +1,86 @@
-"""A driver in Python: a checkout pool of processes that have commands of their own. See docs/reference/driver.md."""
+"""A driver in Python: a checkout pool of processes with commands of their own. See docs/reference/driver.md."""
 
+import asyncio
 import json
-import queue
 import sys
-import threading
-import time
-from multiprocessing import get_context
 
+WORKER = """
+import json, sys, time
 COMMANDS = {
-    "ping": lambda args: {"status": "ok"},
+    "ping": lambda args: "pong",
     "echo": lambda args: args.get("value", args),
     "sleep": lambda args: time.sleep(args["seconds"]) or args,
 }
-SELF = {"protocol": 1, "name": "pipes", "commands": list(COMMANDS), "capabilities": []}
-idle, workers, writing, closed = queue.Queue(), [], threading.Lock(), threading.Event()
-
-
-def serve(pipe):
-    for command, args in iter(pipe.recv, None):
-        try:
-            pipe.send({"ok": {"result": COMMANDS[command](args)}})
-        except Exception as problem:
-            pipe.send(error("CommandError", f"{command}: {problem!r}"))
-
-
-def error(name, text):
-    return {"error": {"name": name, "text": text}}
-
-
-def start_worker():
-    spawn = get_context("spawn")
-    pipe, other = spawn.Pipe()
-    process = spawn.Process(target=serve, args=(other,), daemon=True)
-    process.start()
-    other.close()
-    workers.append(process)
-    idle.put((process, pipe))
-
-
-def call(message):
-    ends = time.monotonic() + message["timeout_s"]
+for line in sys.stdin:
+    command, args = json.loads(line)
     try:
-        worker = idle.get(timeout=min(message["timeout_s"], message["checkout_timeout_s"]))
-    except queue.Empty:
-        return error("CheckoutTimeout", "no worker was free in time")
-    if worker is None:
-        idle.put(None)  # for the next call that waits
-        return error("PoolClosed", "the pool is closed")
-    process, pipe = worker
-    name = "CallTimeout"
+        reply = {"ok": {"result": COMMANDS[command](args)}}
+    except Exception as problem:
+        reply = {"error": {"name": "CommandError", "text": f"{command}: {problem!r}"}}
+    print(json.dumps(reply), flush=True)
+"""
+SELF = {"protocol": 1, "name": "pipes", "commands": ["ping", "echo", "sleep"]}
+PIPE, LIMIT = asyncio.subprocess.PIPE, 2**28
+idle, workers, running = asyncio.Queue(), set(), set()
+
+
+async def start_worker():
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, stdin=PIPE, stdout=PIPE, limit=LIMIT)
+    workers.add(process)
+    idle.put_nowait(process)
+
+
+async def call(message):
+    ends = asyncio.get_running_loop().time() + message["timeout_s"]
     try:
-        pipe.send((message["command"], message["args"]))
-        if pipe.poll(max(0, ends - time.monotonic())):
-            reply = pipe.recv()
-            idle.put(worker)
-            return reply
-    except (EOFError, OSError):
-        name = "PoolClosed" if closed.is_set() else "WorkerCrashed"
+        process = await asyncio.wait_for(idle.get(), min(message["timeout_s"], message["checkout_timeout_s"]))
+        name = "WorkerCrashed"
+        if process is not None:
+            process.stdin.write(json.dumps([message["command"], message["args"]]).encode() + b"\n")
+            async with asyncio.timeout_at(ends):
+                reply = await process.stdout.readline()
+            if reply:
+                idle.put_nowait(process)
+                return json.loads(reply)
+    except TimeoutError:
+        name = "CallTimeout" if "process" in locals() else "CheckoutTimeout"
+    if SELF.get("closed"):
+        idle.put_nowait(None)  # for the next call that waits
+        return {"error": {"name": "PoolClosed", "text": "the pool is closed"}}
+    if name == "CheckoutTimeout":
+        return {"error": {"name": name, "text": "no worker was free in time"}}
     process.kill()
-    if not closed.is_set():
-        start_worker()
-    return {"error": {"name": name, "text": f"process {process.pid} did not answer", "sent": "yes"}}
+    await start_worker()
+    return {"error": {"name": name, "text": f"{message['command']} had no answer", "sent": "yes"}}
 
 
-def close(grace_s):
-    closed.set()
-    idle.put(None)
-    ends = time.monotonic() + grace_s
-    while idle.qsize() <= sum(process.is_alive() for process in workers) and time.monotonic() < ends:
-        time.sleep(0.01)  # the calls that run have until then
-    for process in workers:
-        process.kill()
-
-
-def answer(message):
+async def answer(message):
+    reply = {"ok": {}}
     match message["type"]:
         case "hello":
             reply = {"ok": SELF}
         case "open":
-            for _ in range(message["config"]["workers"]):
-                start_worker()
-            reply = {"ok": {}}
+            await asyncio.gather(*(start_worker() for _ in range(message["config"]["workers"])))
         case "call":
-            reply = call(message)
-        case "status":
-            reply = {"ok": {"live": sum(process.is_alive() for process in workers)}}
+            reply = await call(message)
         case "close":
-            close(message["grace_s"])
-            reply = {"ok": {}}
-        case other:
-            reply = error("InvalidRequest", f"unknown type {other}")
-    with writing:
-        print(json.dumps({"reply_to": message["id"], **reply}), flush=True)
+            SELF["closed"] = True
+            idle.put_nowait(None)
+            if others := running - {asyncio.current_task()}:
+                await asyncio.wait(others, timeout=message["grace_s"])
+            [process.kill() for process in workers if process.returncode is None]
+            await asyncio.gather(*others, *(process.wait() for process in workers))
+        case other if other != "status":
+            reply = {"error": {"name": "InvalidRequest", "text": f"unknown type {other}"}}
+    print(json.dumps({"reply_to": message["id"], **reply}), flush=True)
 
 
-if __name__ == "__main__":
-    for line in sys.stdin:
-        threading.Thread(target=answer, args=(json.loads(line),), daemon=True).start()
-    close(0)
+async def main():
+    stdin = asyncio.StreamReader(limit=LIMIT)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
+    while line := await stdin.readline():
+        running.add(task := asyncio.create_task(answer(json.loads(line))))
+        task.add_done_callback(running.discard)
+
+
+asyncio.run(main())
