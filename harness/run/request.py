@@ -153,8 +153,9 @@ def why_blind(scenario: Scenario, subject: Subject, request: Request) -> str:
         return f"{subject.name} cannot show the evidence that every checker of the scenario needs"
     if subject.commands is not None and any(fault.kind in START_FAULTS for fault in scenario.faults):
         return f"{subject.name} starts its own kind of workers, so no fault can be injected at their start"
-    # The moment "LABEL:sent" comes from the worker's journal, or without a journal from the pool's events.
-    if Evidence.JOURNALS not in hidden:
+    # The moment "LABEL:sent" comes from the worker's journal, or without a journal from the pool's events. Of workers
+    # that the pool brings it is not known whether they keep journals in time.
+    if subject.commands is None and request.journals:
         return ""
     plan = plan_of(scenario, request)
     moments = [step.after for steps in plan for step in steps] + [fault.when for fault in scenario.faults]

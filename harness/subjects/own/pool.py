@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from poolproof.bridge import (
     CallTimeout,
     Capability,
     CommandError,
+    PoolClosed,
     PoolConfig,
     PoolError,
     Sent,
@@ -95,6 +97,25 @@ class OwnPool(PeerPool):
         super().close(grace_s)
         if self._journals:
             work.forget(self._journals)
+
+    def _submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
+        # Not under the lock: an engine may make the whole call here. Until it has, `close` waits for the placeholder.
+        placeholder: Future[Any] = Future()
+        placeholder.set_running_or_notify_cancel()
+        with self._lock:
+            if self._closed:
+                raise PoolClosed(f"pool {self.name!r} is closed")
+            self._running.add(placeholder)
+        try:
+            future = self._submitted_now(function, argument)
+            with self._lock:
+                self._running.add(future)
+        finally:
+            self._running.discard(placeholder)
+            with contextlib.suppress(InvalidStateError):  # `close` has given it up
+                placeholder.set_result(None)
+        future.add_done_callback(self._running.discard)
+        return future
 
     def _request(
         self, command: str, args: dict[str, Any], session: str | None, call_s: float

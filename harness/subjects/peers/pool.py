@@ -137,15 +137,18 @@ class PeerPool:
         with self._lock:
             if self._closed:
                 raise PoolClosed(f"pool {self.name!r} is closed")
-            try:
-                future = _settled_once(self._engine.submit(function, argument))
-            except self._engine.crashes as error:
-                raise WorkerCrashed(f"{self._peer.name} takes no call any more: {error}") from error
-            except self._engine.refusals as error:
-                raise PoolClosed(f"pool {self.name!r} is closed: {error}") from error
+            future = self._submitted_now(function, argument)
             self._running.add(future)
         future.add_done_callback(self._running.discard)
         return future
+
+    def _submitted_now(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
+        try:
+            return _settled_once(self._engine.submit(function, argument))
+        except self._engine.crashes as error:
+            raise WorkerCrashed(f"{self._peer.name} takes no call any more: {error}") from error
+        except self._engine.refusals as error:
+            raise PoolClosed(f"pool {self.name!r} is closed: {error}") from error
 
     def _wait(self, future: Future[Any], command: str, call_s: float, checkout_s: float, began_s: float) -> Any:  # noqa: ANN401
         try:

@@ -147,7 +147,8 @@ def test_an_executor_that_hides_errors_is_found(tmp_path: Path) -> None:
 
 
 def test_a_right_callable_keeps_its_sessions(tmp_path: Path) -> None:
-    for result in runs(of_store(), tmp_path, "calls_sessions", "calls_sessions_restart").values():
+    names = ("calls_slow", "calls_sessions", "calls_sessions_restart")
+    for result in runs(of_store(), tmp_path, *names).values():
         assert (result.verdict, result.trouble) == (Verdict.PASS, ""), [each.claim for each in result.findings]
 
 
@@ -158,6 +159,15 @@ def test_a_session_that_is_lost_at_a_restart_is_found(tmp_path: Path) -> None:
 
 def test_a_call_of_a_session_that_runs_twice_is_found_by_its_answers(tmp_path: Path) -> None:
     assert failed(runs(of_store(twice_in=20), tmp_path, "calls_sessions")["calls_sessions"]) == {"state:stateful"}
+
+
+def test_calls_of_a_callable_do_not_wait_for_each_other() -> None:
+    both = threading.Barrier(2, timeout=30)
+    pool = callable_pool(lambda command, args: both.wait())(PoolConfig(name="both", workers=2))
+    with Tasks(2) as threads:
+        found = [threads.submit(pool.execute, "meet", {}) for _ in range(2)]
+        assert sorted(each.result() for each in found) == [0, 1]
+    pool.close()
 
 
 async def answer(request: dict[str, Any]) -> int:
