@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -25,10 +28,14 @@ from poolproof.bridge import (
 )
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.evidence import Evidence
+from poolproof.harness.run.names import pool_name
+from poolproof.harness.run.request import Request, why_skipped
 from poolproof.harness.subjects.driver import conversation, pool
 from poolproof.harness.subjects.driver.messages import DriverError
 from poolproof.harness.subjects.driver.pool import DriverPool
+from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
+from poolproof.scenarios import CATALOGUE
 from tests.waiting import wait_until
 
 Scripted = Callable[..., str]
@@ -221,3 +228,43 @@ def test_a_close_lets_calls_run_for_its_grace_and_refuses_those_that_wait(script
     for thread in threads:
         thread.join(20.0)
     assert outcomes == ["PoolClosed"] * 3
+
+
+def test_a_forked_child_is_refused_and_disturbs_nobody(scripted: Scripted) -> None:
+    with open_pool(scripted()) as pool:
+        read_fd, write_fd = os.pipe()
+        pid = os.fork()
+        if pid == 0:  # the child must not run the tests that follow
+            try:
+                for attempt in (lambda: pool.execute("echo"), pool.status, pool.close):
+                    try:
+                        attempt()
+                    except PoolClosed:
+                        os.write(write_fd, b"refused ")
+            finally:
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.close(write_fd)
+        os.waitpid(pid, 0)
+        assert os.read(read_fd, 100) == b"refused refused refused "
+        os.close(read_fd)
+        assert pool.execute("echo", {"value": 1}) == 1
+
+
+def test_what_it_cannot_be_asked_is_skipped_with_the_reason(scripted: Scripted) -> None:
+    subject = find_pool(f"driver:{scripted()}")
+    request = Request(observed=False)
+    assert "carries JSON only" in why_skipped(CATALOGUE["binary_answers"], subject, request)
+    assert "lacks kill" in why_skipped(CATALOGUE["chaos"], subject, request)
+    wants = msgspec.structs.replace(CATALOGUE["any_json"], config={"max_queue": 3})
+    assert "does not take the option max_queue" in why_skipped(wants, subject, request)
+
+
+def test_stored_results_may_not_name_a_driver_that_the_user_has_not_named() -> None:
+    with pytest.raises(UsageError, match=r"add --import 'driver:node evil\.js'"):
+        Named(["driver:node mine.js"]).require_pool("driver:node evil.js")
+    Named(["driver:node mine.js"]).require_pool("driver:node mine.js")
+
+
+def test_a_long_command_makes_names_that_a_pool_and_a_folder_may_have() -> None:
+    name = pool_name("session_handover", f"driver:{'/long' * 60}/node driver.js")
+    assert PoolConfig(name=name).name == name
