@@ -36,7 +36,7 @@ def noted_grid(result: RunResult) -> Grid | None:
             "error",
         ),
         rows=tuple(_noted(one) for one in picture.noted),
-        more=f"{left} more notable calls, and all other calls, are in {result.folder}/history.jsonl" if left else "",
+        more=f"{left} more notable calls, and all other calls, are in {result.folder}/history.jsonl.gz" if left else "",
     )
 
 

@@ -15,6 +15,7 @@ from poolproof.bridge.safe_text import json_text
 from poolproof.harness.compare.comparison import Comparison
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.run.store import COMPARISON_FILE, read_comparison, write_whole
+from poolproof.reports.ctrf import render_ctrf
 from poolproof.reports.extras import comparison_sections, read_sections
 from poolproof.reports.junit import render_junit
 from poolproof.reports.render import render_html, render_markdown, render_site
@@ -33,6 +34,7 @@ FORMATS: dict[str, tuple[str, Callable[[View], str]]] = {
     "html": ("report.html", render_html),
     "md": ("report.md", render_markdown),
     "junit": ("junit.xml", render_junit),
+    "ctrf": ("ctrf.json", render_ctrf),
 }
 """The file name and the renderer of each format. JSON comes first, so the data are kept if a later renderer fails."""
 

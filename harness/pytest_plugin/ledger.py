@@ -15,6 +15,7 @@ import msgspec
 
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.run.retention import make_folder
 
 Record = TypeVar("Record")
 
@@ -54,7 +55,8 @@ class Ledger:
 
     def _append(self, kind: str, record: Planned | Received) -> None:
         folder = self.folder / "ledger"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
+        folder.mkdir(exist_ok=True)
         with (folder / f"{kind}-{self._who}.jsonl").open("ab") as file:
             file.write(msgspec.json.encode(record) + b"\n")
 

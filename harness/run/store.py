@@ -1,14 +1,19 @@
 """Run folders: they keep a run's history, its workers' journals and its result, and can be read back.
 
-run.json        what was run                         history.jsonl   what happened, line by line
+run.json        what was run                         history.jsonl   what happened, line by line; packed by gzip
+                                                                     (history.jsonl.gz) once the run is judged
 journal/        one file for each worker             stderr/         what each worker printed
 starts.jsonl    the faults at workers' starts        result.json     findings and figures
 """
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import os
 import re
+import shutil
+import zlib
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +29,7 @@ from poolproof.harness.model.fault import FaultRecord
 Record = TypeVar("Record")
 
 
+PIECE_BYTES = 2**20
 COMPARISON_FILE = "comparison.json"
 
 
@@ -37,6 +43,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.history = path / "history.jsonl"
+        self.packed = path / "history.jsonl.gz"
         self.journal = path / "journal"
         self.stderr = path / "stderr"
         self.starts = path / "starts.jsonl"
@@ -72,10 +79,11 @@ class RunFolder:
         """Read the history from disk alone. Raises RecordError if the folder is not a run folder."""
         info = self.read_info()
         try:
-            with self.history.open("rb") as lines:
+            with self.history.open("rb") if self.history.exists() else gzip.open(self.packed, "rb") as lines:
                 history = build_history(info, lines, walk_journals(self.journal))
-        except OSError as error:
-            raise RecordError(f"cannot read {self.history}: {error.strerror}") from error
+        except (OSError, EOFError, zlib.error) as error:
+            file = self.packed if self.packed.exists() else self.history
+            raise RecordError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
         return msgspec.structs.replace(history, faults=history.faults + self._read_starts())
 
     def _read_starts(self) -> tuple[FaultRecord, ...]:
@@ -90,8 +98,22 @@ class RunFolder:
         return tuple(found)
 
     def write_result(self, result: RunResult) -> None:
-        """Store the result beside the history."""
+        """Store the result beside the history, and pack the history: it takes about a hundredth of its size then."""
         write_whole(self.path / "result.json", msgspec.json.encode(result))
+        with contextlib.suppress(OSError):  # on a full disk it stays as it is
+            self._pack()
+
+    def _pack(self) -> None:
+        if not self.history.exists():
+            return
+        draft = self.packed.with_name(f".{self.packed.name}.{os.getpid()}")
+        try:
+            with self.history.open("rb") as lines, gzip.open(draft, "wb", compresslevel=1) as packed:
+                shutil.copyfileobj(lines, packed, PIECE_BYTES)
+            draft.replace(self.packed)
+        finally:
+            draft.unlink(missing_ok=True)
+        self.history.unlink()
 
     def read_result(self) -> RunResult:
         """Read the stored result. Raises RecordError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,6 +43,11 @@ def _plan(dspy: bool) -> Plan:
     return (tuple(steps),)
 
 
+def read(path: Path) -> str:
+    data = path.read_bytes()
+    return (gzip.decompress(data) if path.suffix == ".gz" else data).decode(errors="replace")
+
+
 def _scenario(dspy: bool) -> Scenario:
     options = {"env": DSPY_ENVIRONMENT, "preload": DSPY_PRELOAD} if dspy else {}
     return Scenario(
@@ -62,9 +68,9 @@ def test_a_planted_key_is_in_no_file_of_a_run(dspy: bool, tmp_path: Path) -> Non
     result = run(_scenario(dspy), find_pool("v2"), Request(), tmp_path)
     assert result.trouble == ""
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    told = {path.name: path.read_text(errors="replace") for path in files}
-    assert "configure_lm" in told["history.jsonl"]
-    assert told["history.jsonl"].count("[redacted]") >= (5 if dspy else 3)
+    told = {path.name: read(path) for path in files}
+    assert "configure_lm" in told["history.jsonl.gz"]
+    assert told["history.jsonl.gz"].count("[redacted]") >= (5 if dspy else 3)
     for name, text in told.items():
         assert not [secret for secret in SECRETS if secret in text], name
     assert not [secret for secret in SECRETS if secret in repr(result)]

@@ -20,6 +20,7 @@ from poolproof.harness.compare.comparison import Comparison, RunResult
 from poolproof.harness.compare.glossary import MEANINGS
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Verdict
+from poolproof.reports.ctrf import render_ctrf
 from poolproof.reports.export import render_json
 from poolproof.reports.github import workflow_commands
 from poolproof.reports.junit import render_junit
@@ -178,12 +179,14 @@ def test_no_report_has_a_character_that_hides_or_controls(
         "html": re.sub(r"<script.*?</script>", "", render_html(view), flags=re.DOTALL),
         "markdown": render_markdown(view).replace("@\u200b", "@"),
         "junit": render_junit(view),
+        "ctrf": render_ctrf(view),
         "github": "\n".join(workflow_commands(view)),
     }
     for name, text in reports.items():
         wrong = {sign for sign in text if unicodedata.category(sign) in {"Cc", "Cf", "Cs", "Zl", "Zp"}} - {"\n"}
         assert wrong == set(), name
     ElementTree.fromstring(reports["junit"])
+    assert json.loads(reports["ctrf"])["results"]["summary"]["tests"] == 3
     assert not re.search(r"^# SAFE", reports["markdown"], flags=re.MULTILINE)
     assert not re.search(r"^::error::x", reports["github"], flags=re.MULTILINE)
     assert re.search(r"(?<!\\)&#64;", re.sub(r"`[^`\n]*`", "", reports["markdown"])) is None

@@ -20,13 +20,13 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Decision, Verdict
 from poolproof.harness.model.workload import Size
+from poolproof.harness.run.retention import DEFAULT_OUT, make_folder
 from poolproof.harness.run.runner import Request
 from poolproof.harness.run.store import COMPARISON_FILE
 from poolproof.harness.subjects.probe import examine_worker
 
 FULL_SCALE = 3.0
 JOBS = 6
-DEFAULT_OUT = Path("out")
 POOL_HELP = "a name from `poolproof list pools`, or package.module:factory"
 
 
@@ -119,7 +119,7 @@ class Keeping:
             raise UsageError(f"--out {self._folder}: there is a file of that name")
         self._made = not self._folder.exists()
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
         except OSError as error:
             raise UsageError(f"--out {self._folder}: the folder cannot be made: {error.strerror}") from error
         if not os.access(self._folder, os.W_OK | os.X_OK):

@@ -1,4 +1,4 @@
-"""Commands that list things or read stored results: list, report, open, site, analyze, schema."""
+"""Commands that list things or read stored results: list, report, open, site, clean, analyze, schema."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from poolproof.harness.checkers import ALL
-from poolproof.harness.cli.commands.options import DEFAULT_OUT, OF_DECISION, AsJson, Exit, Imports, Run, is_run
+from poolproof.harness.cli.commands.options import OF_DECISION, AsJson, Exit, Imports, Run, is_run
 from poolproof.harness.cli.commands.results import show_results
 from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.terminal import show_decision, show_table
@@ -20,6 +20,7 @@ from poolproof.harness.model.docstring import summary_of
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.fault import DESCRIPTIONS
 from poolproof.harness.oracle import PARTS
+from poolproof.harness.run.retention import DEFAULT_OUT, find_results, remove
 from poolproof.harness.run.runner import analyze
 from poolproof.harness.run.store import COMPARISON_FILE, RunFolder, read_comparison
 from poolproof.harness.subjects.faces import ALL_FACES
@@ -129,6 +130,28 @@ def _newest(folder: Path) -> Path:
     if not found:
         raise UsageError(f"there is no comparison in {folder}; name the folder of one")
     return found[-1].parent
+
+
+def clean_command(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder with the results.")] = DEFAULT_OUT,
+    keep: Annotated[int, typer.Option(metavar="<int>", help="Keep so many of the newest results, 0 or more.")] = 5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+) -> int:
+    """Remove old results of poolproof from out/, and show their sizes. Folders that you named yourself stay."""
+    if keep < 0:
+        raise UsageError(f"--keep {keep}: must be a whole number, 0 or more")
+    found = find_results(folder)
+    rows = []
+    for place, kept in enumerate(found):
+        old = place >= keep
+        if old and not dry_run:
+            remove(kept)
+        told = ("would be removed" if dry_run else "removed") if old else "kept"
+        rows.append((str(kept.path), f"{kept.size_bytes / 1e6:.1f} MB", told))
+    if not rows:
+        say(f"there are no results in {folder}")
+    show_table(Terminal(), ("result", "size", ""), rows)
+    return Exit.GOOD
 
 
 def site_command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import shlex
 import sys
@@ -86,7 +87,7 @@ def test_no_planted_credential_is_in_anything_that_a_run_leaves(
     written = [path for folder in ("kept", "both", "small") for path in Path(folder).rglob("*") if path.is_file()]
     names = {path.name for path in written}
     assert {
-        "history.jsonl",
+        "history.jsonl.gz",
         "run.json",
         "result.json",
         "comparison.json",
@@ -94,6 +95,7 @@ def test_no_planted_credential_is_in_anything_that_a_run_leaves(
         "report.md",
         "junit.xml",
     } <= names
-    guilty = {str(path): path.read_bytes().split(PLANTED)[1][:40] for path in written if PLANTED in path.read_bytes()}
+    data = {path: gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in written}
+    guilty = {str(path): found.split(PLANTED)[1][:40] for path, found in data.items() if PLANTED in found}
     assert guilty == {}
     assert any(b"[redacted]" in path.read_bytes() for path in written if "stderr" in path.parts)

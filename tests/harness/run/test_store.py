@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.verdict import Decision, Verdict
+from poolproof.harness.run import store
 from poolproof.harness.run.store import COMPARISON_FILE, RunFolder, read_comparison, write_whole
 
 
@@ -131,6 +133,47 @@ def test_a_result_is_read_back_as_it_was_kept(folder: RunFolder, build: Any) -> 
     )
     folder.write_result(result)
     assert folder.read_result() == result
+
+
+@pytest.fixture
+def judged(folder: RunFolder, build: Any) -> RunFolder:
+    """A run with 300 operations and a result."""
+    folder.history.write_bytes(b"".join(msgspec.json.encode(OpLine(build.op(n))) + b"\n" for n in range(300)))
+    folder.write_result(RunResult(scenario="literal", pool="v2", seed=1, verdict=Verdict.PASS))
+    return folder
+
+
+def test_a_judged_run_s_history_is_packed_and_read_as_before(judged: RunFolder) -> None:
+    assert [op.index for op in judged.read_history().ops] == list(range(300))
+    assert not judged.history.exists()
+    size_bytes = judged.packed.stat().st_size
+    judged.write_result(judged.read_result())  # it was analysed again
+    assert judged.packed.stat().st_size == size_bytes < 300 * 20
+    assert not list(judged.path.glob(".*")), "no draft is left"
+
+
+def test_a_history_that_cannot_be_packed_stays_as_it_is(
+    folder: RunFolder, build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.history.write_bytes(msgspec.json.encode(OpLine(build.op(0))) + b"\n")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store.shutil, "copyfileobj", full)
+    folder.write_result(RunResult(scenario="literal", pool="v2", seed=1, verdict=Verdict.PASS))
+    assert [path.name for path in folder.path.glob("*history*")] == ["history.jsonl"]
+    assert len(folder.read_history().ops) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"no gzip", None])
+def test_a_damaged_packed_history_is_a_record_error_that_names_it(judged: RunFolder, damage: bytes | None) -> None:
+    judged.packed.write_bytes(judged.packed.read_bytes()[:-40] if damage is None else damage)
+    if damage == b"":
+        assert judged.read_history().ops == ()
+        return
+    with pytest.raises(RecordError, match=r"cannot read .*history\.jsonl\.gz: "):
+        judged.read_history()
 
 
 def test_a_folder_without_a_result_is_a_record_error(folder: RunFolder) -> None:
