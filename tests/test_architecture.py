@@ -84,7 +84,7 @@ PURE_PATHS = """
     harness/simulation/{plan}
     harness/simulation/properties/{calls,closing,observed,queue,sessions,starts,workers}
     harness/subjects/{programs}
-    harness/subjects/driver/{messages}
+    harness/subjects/driver/{messages,status}
     migration/{guardrails,plan,router,sessions}
     migration/shadowing/{comparing}
     pool_v2/core/{actions,behaviour,circuit,coordinator,sessions,ticket,worker_table}

@@ -17,8 +17,8 @@ from poolproof.bridge import EventKind, InvalidRequest, PoolError
 from poolproof.bridge.worker.journal import read_journals
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.subjects.driver.messages import STATISTICS, BrokenRule
-from poolproof.harness.subjects.driver.pool import ToldStatus
 from poolproof.harness.subjects.driver.process import command_lines
+from poolproof.harness.subjects.driver.status import ToldStatus
 from poolproof.harness.subjects.driver.trial import ANSWER_S, BrokenPromise, NotTried, Trial, require, together
 
 EXIT_S = 5.0

@@ -11,7 +11,7 @@ import os
 import threading
 from collections import Counter
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import msgspec
 
@@ -41,6 +41,7 @@ from poolproof.harness.subjects.driver import messages
 from poolproof.harness.subjects.driver.conversation import Conversation
 from poolproof.harness.subjects.driver.messages import STANDARD_OPTIONS, BrokenRule, DriverError, Hello, read_hello
 from poolproof.harness.subjects.driver.process import command_lines
+from poolproof.harness.subjects.driver.status import ToldStatus
 
 HELLO_S = 20.0
 """How long a driver may take to answer `hello`, in seconds."""
@@ -50,35 +51,6 @@ SPARE_S = 5.0
 EXIT_S = 5.0
 """How long a driver may take to exit at the end of its stdin, in seconds."""
 logger = logging.getLogger(__name__)
-
-
-class ToldWorker(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker in the answer to `status`."""
-
-    worker: int
-    pid: int
-    state: Literal["starting", "idle", "leased", "dying"]
-    served: int = 0
-
-
-class ToldSession(msgspec.Struct, frozen=True, kw_only=True):
-    """A session in the answer to `status`."""
-
-    session: str
-    operations: int
-    version: int | None = None
-    worker: int | None = None
-
-
-class ToldStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to `status`; a driver may leave out what its pool does not know."""
-
-    waiting: int = 0
-    live: int | None = None
-    workers: tuple[ToldWorker, ...] = ()
-    sessions: tuple[ToldSession, ...] = ()
-    statistics: Statistics | None = None
-    reasons: tuple[str, ...] = ()
 
 
 def shake_hands(conversation: Conversation) -> Hello:
