@@ -9,10 +9,11 @@ BENCH ?=
 FOR ?= 60s
 BIN = $(VENV)/bin
 
-.PHONY: compare compare-dspy test simulate lint bench setup lock dspy clean help
+.PHONY: compare compare-dspy compare-elixir test simulate lint bench setup lock dspy clean help
 
 help:
 	@echo "make compare   compare the two pools and write the report into $(OUT)"
+	@echo "make compare-elixir  install Elixir if needed (Debian, as root) and compare the original's two pools in Elixir"
 	@echo "make compare-dspy  install the extra dspy and compare the pools on real DSPy programs, report in $(OUT)-dspy"
 	@echo "make test      run the tests, with branch coverage"
 	@echo "make simulate  run V2 in virtual time from fresh seeds, FOR=60s, and check the guarantees (docs/explanation/simulation.md)"
@@ -26,6 +27,19 @@ setup:
 
 compare: setup
 	$(BIN)/poolproof compare --out "$(OUT)"
+
+ELIXIR_DRIVERS := examples/drivers/elixir
+compare-elixir: setup
+	@command -v elixir >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    { apt-get install -y --no-install-recommends elixir || \
+	      { apt-get update && apt-get install -y --no-install-recommends elixir; }; } >/dev/null; \
+	  else \
+	    echo "make compare-elixir: elixir is not installed; install it (Debian: apt-get install elixir, as root)" >&2; \
+	    exit 2; \
+	  fi; }
+	$(BIN)/poolproof compare --baseline "driver:elixir $(ELIXIR_DRIVERS)/v1.exs" \
+	  --candidate "driver:elixir $(ELIXIR_DRIVERS)/v2.exs" --declare $(ELIXIR_DRIVERS)/serial.toml --jobs 3 --out "$(OUT)-elixir"
 
 compare-dspy: dspy
 	$(BIN)/poolproof compare --suite dspy --jobs 2 --out "$(OUT)-dspy"

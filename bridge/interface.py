@@ -29,7 +29,12 @@ OUTCOMES = (
 
 
 class Capability(StrEnum):
-    """A feature of a pool that a scenario may need."""
+    """A feature of a pool that a scenario may need.
+
+    REQUEST_IDS is a promise about the events: the id of a request on the wire to a worker, and so in the worker's
+    journal, is the `call` of the request's events. Without it journals are matched with calls by the nonce alone.
+    RESTART: the pool has a method `restart()`, and its sessions outlive a restart.
+    """
 
     SESSIONS = "sessions"
     KILL = "kill"
@@ -38,6 +43,8 @@ class Capability(StrEnum):
     CHECKOUT = "checkout"
     OPTIONS = "options"
     RESIZE = "resize"
+    REQUEST_IDS = "request_ids"
+    RESTART = "restart"
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,6 +75,8 @@ class Manager:
         self._workers: deque[ManagedWorker] = deque()
         self._sessions: dict[str, Session] = {}
         self.busy = False
+        self.start_failure = ""
+        """Why the last start of a worker failed; empty if it did not."""
         self._ending = threading.Lock()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=f"{self.process_manager.name}-manager", daemon=True)
@@ -165,7 +167,9 @@ class Manager:
             channel.handshake(deadline_ns=deadline_ns(self._config.start_timeout_s))
         except PoolError as error:
             self._end(worker, type(error).__name__)
+            self.start_failure = str(error)
             raise
+        self.start_failure = ""
         self.emit(EventKind.READY, worker=worker_id, pid=channel.process.pid)
 
     def _end(self, worker: ManagedWorker, reason: str) -> None:
@@ -192,9 +196,15 @@ class Manager:
             for w in self._workers
         )
 
-    def dead_workers(self) -> list[str]:
-        """Return a sentence for each worker that has died unnoticed. Runs in the manager's thread."""
-        return [f"worker {w.worker_id} is dead" for w in self._workers if w.channel.process.exited()]
+    def vitals(self) -> tuple[int, list[str]]:
+        """Return the number of living workers, and why the pool cannot serve. Runs in the manager's thread."""
+        dead = [f"worker {w.worker_id} is dead" for w in self._workers if w.channel.process.exited()]
+        live = len(self._workers) - len(dead)
+        if self.start_failure:
+            dead.append(f"workers fail to start; the last error: {self.start_failure}")
+        elif not self._workers:
+            dead.append("no worker is alive; the next call starts one")
+        return live, dead
 
     def session_statuses(self) -> tuple[SessionStatus, ...]:
         """Return the sessions. Runs in the manager's thread."""

@@ -69,7 +69,9 @@ class PoolV1:
     """
 
     version = "v1"
-    capabilities = frozenset({Capability.SESSIONS, Capability.KILL, Capability.EVENTS, Capability.WARM_UP})
+    capabilities = frozenset(
+        {Capability.SESSIONS, Capability.KILL, Capability.EVENTS, Capability.WARM_UP, Capability.REQUEST_IDS}
+    )
 
     def __init__(self, config: PoolConfig | None = None, *, observer: Observer | None = None) -> None:
         self._config = config or PoolConfig()
@@ -131,12 +133,20 @@ class PoolV1:
 
     def _await(self, message: Message, command: str, start_deadline: int, call_deadline: int) -> Any:  # noqa: ANN401
         if not message.wait(remaining_s(start_deadline)) and self._manager.mailbox.withdraw(message):
-            raise CheckoutTimeout(f"{command!r}: the manager of pool {self.name!r} was busy until the deadline")
+            raise CheckoutTimeout(
+                f"{command!r}: the manager of pool {self.name!r} was busy until the deadline{self._failing_starts()}"
+            )
         if not message.wait(remaining_s(call_deadline)):
             raise CallTimeout(
-                f"{command!r}: no answer by the deadline; the manager of pool {self.name!r} works on", sent=Sent.MAYBE
+                f"{command!r}: no answer by the deadline; the manager of pool {self.name!r} works on"
+                f"{self._failing_starts()}",
+                sent=Sent.MAYBE,
             )
         return message.result()
+
+    def _failing_starts(self) -> str:
+        why = self._manager.start_failure
+        return f"; workers fail to start; the last error: {why}" if why else ""
 
     def _post(self, call: int, command: str, args: dict[str, Any], session: str | None) -> Message:
         # ENQUEUE events come in the order of the queue; an observer may call the pool meanwhile.
@@ -220,10 +230,12 @@ class PoolV1:
         )
 
     def health_check(self) -> Health:
-        """Return whether the manager replies and its workers live. Waits for the manager's current I/O."""
+        """Return whether the manager replies, and at least one worker lives and none is dead.
+
+        Waits for the manager's current I/O.
+        """
         try:
-            reasons = self._ask(Manager.dead_workers)
-            live = len(self._ask(Manager.worker_statuses)) - len(reasons)
+            live, reasons = self._ask(Manager.vitals)
         except (PoolClosed, CallTimeout) as error:
             reasons, live = [str(error)], 0
         return Health(healthy=not reasons, live=live, target=self._config.workers, reasons=tuple(reasons))

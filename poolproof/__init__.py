@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from poolproof.bridge.dspy.adapter import ProgramAdapter
     from poolproof.harness.model.scenario import Scenario
     from poolproof.harness.pytest_plugin.conformance import conformance_tests
+    from poolproof.harness.roles.calls import Call, Calls, call
+    from poolproof.harness.subjects.own.coroutine import async_pool
+    from poolproof.harness.subjects.own.executor import executor_pool
+    from poolproof.harness.subjects.own.function import callable_pool
+    from poolproof.harness.subjects.own.http import http_pool
     from poolproof.migration import MigratingPool
     from poolproof.pool_v1 import PoolV1
     from poolproof.pool_v2 import AsyncPool, Lease, PoolExecutor, PoolV2, WorkerBehaviour
@@ -55,16 +60,23 @@ _V2 = ("AsyncPool", "Lease", "PoolExecutor", "PoolV2", "WorkerBehaviour")
 _WHERE = {
     **dict.fromkeys(_BRIDGE, "poolproof.bridge"),
     **dict.fromkeys(_V2, "poolproof.pool_v2"),
+    **dict.fromkeys(("Call", "Calls", "call"), "poolproof.harness.roles.calls"),
     "MigratingPool": "poolproof.migration",
     "PoolV1": "poolproof.pool_v1",
     "ProgramAdapter": "poolproof.bridge.dspy.adapter",
     "Scenario": "poolproof.harness.model.scenario",
+    "async_pool": "poolproof.harness.subjects.own.coroutine",
+    "callable_pool": "poolproof.harness.subjects.own.function",
     "conformance_tests": "poolproof.harness.pytest_plugin.conformance",
+    "executor_pool": "poolproof.harness.subjects.own.executor",
+    "http_pool": "poolproof.harness.subjects.own.http",
 }
 
 __all__ = [
     "AsyncPool",
+    "Call",
     "CallTimeout",
+    "Calls",
     "Cancelled",
     "Capability",
     "CheckoutTimeout",
@@ -87,7 +99,12 @@ __all__ = [
     "Sent",
     "WorkerBehaviour",
     "WorkerCrashed",
+    "async_pool",
+    "call",
+    "callable_pool",
     "conformance_tests",
+    "executor_pool",
+    "http_pool",
 ]
 
 

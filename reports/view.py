@@ -93,6 +93,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     case: tuple[str, ...]
     warnings: tuple[str, ...]
+    not_asked: tuple[str, ...]
     settles: tuple[str, ...]
     rows: tuple[Row, ...]
     speeds: tuple[Speed, ...]
@@ -147,6 +148,7 @@ def build_view(comparison: Comparison, sections: Sequence[Section] = ()) -> View
         reasons=tuple(reason for reason in comparison.reasons if reason not in told),
         case=case,
         warnings=comparison.warnings,
+        not_asked=comparison.not_asked,
         settles=_what_settles(comparison),
         rows=tuple(_row(row, comparison) for row in comparison.scenarios),
         speeds=comparison.speeds,

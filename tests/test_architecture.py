@@ -20,7 +20,7 @@ MAY_IMPORT["migration"] = {"migration", "bridge", "harness"}
 ENTRY_POINT_PATHS = """
     harness/readiness/{documents,preparation,validate}
     harness/cli/{app}
-    harness/cli/commands/{baselines,benches,checks,explores,machine,migrate,options,readiness,records,results,runs,shrinks,simulations}
+    harness/cli/commands/{baselines,benches,checks,drivers,explores,inits,machine,migrate,options,readiness,records,results,runs,shrinks,simulations}
     harness/compare/{catalogue}
     harness/faults/{owner}
     harness/mutation/{check,command,job,registry}
@@ -40,6 +40,7 @@ ACTING = {
 }
 ALLOWED = {
     "bridge.config": "sys",
+    "bridge.dspy.answers": "datetime",
     "bridge.wire.messages": "datetime",
     "harness.bench.workloads.workloads": "random",
     "harness.fakes.backends.frames": "datetime",
@@ -49,6 +50,7 @@ ALLOWED = {
     "harness.model.composition": "random",
     "harness.model.load": "random",
     "harness.model.workload": "random",
+    "harness.roles.scenarios": "random",
     "harness.simulation.plan": "random",
     "harness.mutation.generated.draw": "random",
     "harness.mutation.lifecycle_tests.face_probes": "random",
@@ -58,18 +60,18 @@ ALLOWED = {
 """What a pure module may import all the same: a type, or what is seeded."""
 PURE_PATHS = """
     bridge/{config,errors,events,interface,lifecycle,redaction,safe_text}
-    bridge/dspy/{adapter}
+    bridge/dspy/{adapter,answers}
     bridge/telemetry/{aggregator}
     bridge/wire/{buffers,exchange,framing,messages,receiver,transport}
     harness/bench/{block,schedules,show}
     harness/bench/statistics/{analysis,claims,figures,histogram,metrics,regression,scalability,trend,validity}
     harness/bench/workloads/{answers,workloads}
-    harness/compare/{cells,comparison,differential,glossary,judge,power}
+    harness/compare/{cells,comparison,differential,glossary,judge,not_asked,power,undecided}
     harness/explore/{domain,features,workload}
     harness/fakes/backends/{frames,script}
     harness/fakes/models/{answers,service}
     harness/history/{chart_data,codec,columns,equality,growth,history,joining,metrics,overlap,recovery,replay,stats,tables}
-    harness/model/{binary,backend,budget,checker,composition,docstring,errors,fault,intended,load,op,scenario}
+    harness/model/{binary,backend,budget,checker,composition,docstring,errors,evidence,fault,intended,load,op,scenario}
     harness/model/{verdict,workload}
     harness/mutation/{journals,markdown,matrix,mutant}
     harness/mutation/generated/{draw,equivalents,hunted,page,verdicts}
@@ -78,11 +80,13 @@ PURE_PATHS = """
     harness/mutation/lifecycle_tests/{face_probes,probes}
     harness/oracle/{capacity,growth,options,outcomes,status}
     harness/readiness/{checklist,renderer}
+    harness/roles/{calls,scenarios}
     harness/shrink/{reduction,selection}
     harness/simulation/{plan}
     harness/simulation/properties/{calls,closing,observed,queue,sessions,starts,workers}
     harness/subjects/{programs}
     harness/traffic/{outcome}
+    harness/subjects/driver/{messages,status}
     migration/{plan,router,sessions,spread}
     migration/limits/{guardrails,reference,significance}
     migration/followers/{record}

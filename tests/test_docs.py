@@ -16,14 +16,19 @@ import msgspec
 import pytest
 import typer
 
-from poolproof.bridge import PoolConfig
+from poolproof.bridge import Capability, PoolConfig
 from poolproof.harness.checkers import ALL as CHECKERS
 from poolproof.harness.cli.app import app, main
 from poolproof.harness.cli.commands import migrate
 from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.compare.declared import declare, read_ledger
 from poolproof.harness.compare.glossary import FAILURES, GUARANTEES, MEANINGS, TERMS
+from poolproof.harness.model.evidence import Evidence, evidence_of
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.model.workload import Size
 from poolproof.harness.readiness.documents import examine_documents
-from poolproof.harness.subjects.pools import find_pool
+from poolproof.harness.run.runner import Request, run
+from poolproof.harness.subjects.pools import as_subject
 from poolproof.migration import Plan
 from poolproof.pool_v1.pool import UNSUPPORTED
 from poolproof.pool_v2 import PoolV2
@@ -134,12 +139,68 @@ def test_the_migration_of_the_guide_and_of_the_readme_work() -> None:
         exec(program, {})
 
 
-def test_the_pool_of_the_tutorial_is_one_and_migrates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own, migration = _blocks(ROOT / "docs" / "tutorials" / "bring-your-own-pool.md", "python")
-    (tmp_path / "own_pool.py").write_text(own)
-    monkeypatch.syspath_prepend(tmp_path)
+TUTORIAL = ROOT / "docs" / "tutorials" / "bring-your-own-pool.md"
+
+
+def _tutorial_files() -> list[tuple[str, str]]:
+    """The named files of the tutorial, in order: (name, text)."""
+    blocks = _blocks(TUTORIAL, "python")
+    return [(found[1], block) for block in blocks if (found := re.match(r"# (\w+\.py)\n", block))]
+
+
+@pytest.mark.parametrize(("place", "kind"), list(enumerate(["executor", "async", "callable", "http"])))
+def test_each_pool_of_the_tutorial_passes_its_calls(
+    place: int, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = _tutorial_files()
+    begins = [number for number, (name, _) in enumerate(files) if name == "pools.py"]
+    assert len(begins) == 4
+    mine = [*files[begins[place] : begins[place] + 2], *(file for file in files if file[0] in ("work.py", "calls.py"))]
+    pools = dict(mine)["pools.py"]
+    assert len([line for line in pools.splitlines()[1:] if line]) <= 10
+    for name, text in mine:
+        (tmp_path / name).write_text(text.replace("calls=200", "calls=20"))
+        sys.modules.pop(name.removesuffix(".py"), None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    made: dict[str, Any] = {}
+    exec(pools, made)
+    request = Request(size=Size(workers=2, clients=2), observed=False)
+    for name in ("calls_answers", "calls_sessions"):
+        [scenario] = find_scenarios([f"calls.py::{name}"])
+        result = run(scenario, as_subject(made["New"], f"pools:{kind}"), request, tmp_path / "out")
+        wrong = [each.claim for each in result.findings if each.verdict is not Verdict.PASS]
+        assert (wrong, result.trouble, result.skipped) == ([], "", "")
+    for name, _ in mine:
+        sys.modules.pop(name.removesuffix(".py"), None)
+
+
+def test_the_ledger_of_the_tutorial_is_one(tmp_path: Path) -> None:
+    [ledger], files = _blocks(TUTORIAL, "toml"), dict(_tutorial_files())
+    (tmp_path / "ledger.toml").write_text(ledger)
+    (tmp_path / "calls.py").write_text(files["calls.py"])
+    found = find_scenarios([str(tmp_path / "calls.py")])
+    declared = declare(found, read_ledger(tmp_path / "ledger.toml"), "pools:Old", "pools:New")
+    assert {entry.pool for each in declared for entry in each.intended_differences} == {"pools:Old", "baseline"}
+
+
+def test_the_migration_of_the_tutorial_works() -> None:
+    [migration] = [block for block in _blocks(TUTORIAL, "python") if "MigratingPool(" in block]
     exec(migration, {})
-    assert find_pool("own_pool:make").capabilities == PoolV2.capabilities
+
+
+def test_every_command_and_capability_is_on_its_page() -> None:
+    reference = ROOT / "docs" / "reference"
+    told = set(re.findall(r"`(\w+)`", (reference / "commands.md").read_text()))
+    used = {command for name in SUITES["default"].values() for command in name.commands}
+    assert used - told == set()
+    capabilities = (reference / "capabilities.md").read_text()
+    assert {word for word in Capability if f"| `{word}` |" not in capabilities} == set()
+    assert {kind for kind in Evidence if f"| `{kind}` |" not in capabilities} == set()
+    for checker in CHECKERS:
+        needed = evidence_of(checker)
+        name = getattr(checker, "name", "")
+        assert not needed or not isinstance(name, str) or f"`{name}`" in capabilities, name
 
 
 def test_the_migration_guide_names_every_command_and_option() -> None:

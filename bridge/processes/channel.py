@@ -419,10 +419,11 @@ BLOCKING = Blocking()
 class Handshake:
     """The init ping of one starting worker, in steps that never block.
 
-    Other output than the response is ignored. The caller has one absolute deadline (F4).
+    Other output than the response is ignored; why the last such frame was dropped is part of the error, if the worker
+    does not start. The caller has one absolute deadline (F4).
     """
 
-    __slots__ = ("_abilities", "_limit_bytes", "_process", "_receiver", "_tail", "cut", "done")
+    __slots__ = ("_abilities", "_dropped", "_limit_bytes", "_process", "_receiver", "_tail", "cut", "done")
 
     def __init__(
         self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int, abilities: Abilities | None = None
@@ -432,6 +433,7 @@ class Handshake:
         self._tail = tail
         self._receiver = Receiver(limit_bytes=limit_bytes)
         self._limit_bytes = limit_bytes
+        self._dropped = ""
         self.done = False
         self.cut = False
 
@@ -458,9 +460,12 @@ class Handshake:
         while self._receiver.payloads:
             try:
                 response = decode_response(self._receiver.payloads.popleft())
-            except ProtocolError:
+            except ProtocolError as error:
+                self._dropped = str(error)
                 continue
-            if response.id == INIT_ID:
+            if response.id != INIT_ID:
+                self._dropped = f"answered request {response.id} instead of {INIT_ID}"
+            else:
                 if not response.success:
                     raise self.failed(f"refused its init ping: {response.error}")
                 if response.takes_buffers is True:
@@ -476,8 +481,10 @@ class Handshake:
         self._process.kill()
         self._process.reap(0.0)
         ended = self._process.end()
+        told = ended.after(f"worker {self._process.worker_id} (pid {self._process.pid}) {what}")
+        dropped = f"; the last frame that was dropped: it {self._dropped}" if self._dropped else ""
         return StartFailed(
-            ended.after(f"worker {self._process.worker_id} (pid {self._process.pid}) {what}"),
+            told + dropped,
             worker_id=self._process.worker_id,
             stderr_tail=self._tail.text(),
             ended=ended,

@@ -30,13 +30,16 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """Appends to `<directory>/<pid>-<worker_id>.jsonl`; does nothing without a directory."""
+    """Appends to `<directory>/<pid>-<worker_id>.jsonl`; does nothing without a directory.
 
-    def __init__(self, worker_id: int, directory: str | None) -> None:
+    `who` stands for the pid in the file's name, where the workers are threads of one process.
+    """
+
+    def __init__(self, worker_id: int, directory: str | None, *, who: int | None = None) -> None:
         self._fd = -1
         self._owner_pid = os.getpid()
         if directory:
-            path = Path(directory) / f"{os.getpid()}-{worker_id}.jsonl"
+            path = Path(directory) / f"{os.getpid() if who is None else who}-{worker_id}.jsonl"
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def begin(self, request_id: int, command: str, nonce: object) -> Entry | None:
@@ -50,8 +53,14 @@ class Journal:
 
     def end(self, entry: Entry | None, *, ok: bool) -> None:
         """Record the end of a request, with success or not. A child forked by the handler records nothing."""
-        if entry is not None and os.getpid() == self._owner_pid:
+        if entry is not None and self._fd >= 0 and os.getpid() == self._owner_pid:
             self._write(msgspec.structs.replace(entry, end_ns=now_ns(), ok=ok))
+
+    def close(self) -> None:
+        """Close the file; later entries are not recorded. Idempotent."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _write(self, entry: Entry) -> None:
         os.write(self._fd, msgspec.json.encode(entry) + b"\n")

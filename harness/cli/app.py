@@ -17,7 +17,9 @@ from poolproof.harness.cli.commands import (
     baselines,
     benches,
     checks,
+    drivers,
     explores,
+    inits,
     machine,
     migrate,
     records,
@@ -60,6 +62,7 @@ def about(
 
 app.command("compare")(runs.compare_command)
 app.command("run")(runs.run_command)
+app.command("init")(inits.init_command)
 app.command("explore")(explores.explore_command)
 app.command("shrink")(shrinks.shrink_command)
 app.command("selfcheck")(checks.selfcheck_command)
@@ -74,6 +77,7 @@ app.command("open")(records.open_command)
 app.command("site")(records.site_command)
 app.command("clean")(records.clean_command)
 app.command("analyze")(records.analyze_command)
+app.add_typer(drivers.driver_app, name="driver")
 app.add_typer(migrate.app, name="migrate")
 app.command("ps")(machine.ps_command)
 app.command("reap")(machine.reap_command)
@@ -83,7 +87,12 @@ app.command("worker", context_settings={"allow_extra_args": True, "ignore_unknow
     machine.worker_command
 )
 
-for group in (app, baselines.baseline_app, migrate.app):  # the help texts are docstrings, which -OO drops
+for group in (
+    app,
+    baselines.baseline_app,
+    drivers.driver_app,
+    migrate.app,
+):  # the help texts are docstrings, which -OO drops
     for told in group.registered_commands:
         told.help = told.help or docstring_of(told.callback)
 

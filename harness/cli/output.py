@@ -18,6 +18,9 @@ from poolproof.bridge.safe_text import json_text, one_line
 class Terminal(Console):
     """A console on which each printed text is one line that is shown as it is, except the console's own markup."""
 
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as rich has it
+        super().__init__(emoji=False, **options)  # a pool may be called own:new:one
+
     def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401 - as rich has it
         """Print renderables, or texts of one line."""
         super().print(*(one_line(given) if isinstance(given, str) else given for given in objects), **options)

@@ -159,6 +159,9 @@ def show_result(console: Console, result: RunResult, declared: dict[str, str], n
                 print_line(console, f"      {example}")
             if result.replay:
                 print_line(console, f"      to run it again: {result.replay}")
+    if result.not_asked:
+        names = ", ".join(f"{checker} (needs {evidence})" for checker, evidence in result.not_asked)
+        print_line(console, f"  not asked of this pool, which declares that it cannot show the evidence: {names}")
     if result.unasked:
         told = f"  not asked, because these checkers need an observed run: {', '.join(result.unasked)}"
         print_line(console, told)
@@ -176,6 +179,8 @@ def show_decision(console: Console, comparison: Comparison) -> None:
     )
     for reason in comparison.reasons:
         print_line(console, f"  - {reason}")
+    for sentence in comparison.not_asked:
+        print_line(console, f"  not asked: {sentence}")
     for warning in comparison.warnings:
         print_line(console, f"  warning: {warning}")
     if comparison.decision is Decision.INCONCLUSIVE:

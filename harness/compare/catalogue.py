@@ -1,6 +1,7 @@
 """Finds scenarios: those of the catalogue by name, and a user's own in a file. Entry point.
 
-A scenario file is a Python file with at least one module-level `Scenario`; FILE::NAME is one of its scenarios.
+A scenario file is a Python file with at least one module-level `Scenario`, or `Calls` for the scenarios over the roles
+of a user's own calls; FILE::NAME is one of its scenarios.
 `explore_17` is the generated scenario of number 17. A file whose name ends in .json is a plan that `poolproof shrink`
 has stored.
 """
@@ -20,7 +21,10 @@ import msgspec
 from poolproof import scenarios
 from poolproof.harness.explore.generated import generated_scenario
 from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.intended import KnownFailure
 from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.roles.calls import Calls
+from poolproof.harness.roles.scenarios import scenarios_of
 from poolproof.harness.run.plan import read_plan
 from poolproof.harness.subjects.imports import importing_from
 from poolproof.harness.subjects.named import Named
@@ -110,10 +114,29 @@ def _only(found: Sequence[Scenario], name: str, file: str) -> list[Scenario]:
 
 
 def scenarios_in(module: ModuleType, where: str) -> list[Scenario]:
-    """Return the scenarios of a module, in the order of their definition. Raises UsageError if it has none."""
-    found = [value for value in vars(module).values() if isinstance(value, Scenario)]
+    """Return the scenarios of a module, in the order of their definition; a Calls stands for those of its roles.
+
+    Raises UsageError if it has none.
+    """
+    found: list[Scenario] = []
+    for value in vars(module).values():
+        if isinstance(value, Scenario):
+            found.append(value)
+        elif isinstance(value, Calls):
+            found += scenarios_of(value)
     if not found:
-        raise UsageError(f"{where} defines no Scenario")
+        raise UsageError(f"{where} defines no Scenario and no Calls")
+    return found
+
+
+def known_failures(wanted: Sequence[str]) -> list[KnownFailure]:
+    """Return the module-level KnownFailure objects, or lists of them, of the scenario files among `wanted`."""
+    found: list[KnownFailure] = []
+    for word in wanted:
+        path = Path(word.partition("::")[0])
+        for value in vars(load_file(path)).values() if path.suffix == ".py" else ():
+            several = value if isinstance(value, list | tuple) else [value]
+            found += [each for each in several if isinstance(each, KnownFailure)]
     return found
 
 

@@ -18,6 +18,7 @@ from typing import Protocol
 
 import msgspec
 
+from poolproof.bridge import Capability
 from poolproof.bridge.redaction import redact_command
 from poolproof.harness.bench.speeds import measure_speed
 from poolproof.harness.compare.cells import shortfalls
@@ -38,7 +39,8 @@ from poolproof.harness.history.history import History
 from poolproof.harness.model.errors import RecordError, RunError
 from poolproof.harness.model.face import EXECUTE, Face
 from poolproof.harness.model.scenario import Scenario
-from poolproof.harness.run.lock import sharing
+from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.run.lock import holders, sharing
 from poolproof.harness.run.runner import Request, Subject, plan_of, why_skipped
 from poolproof.harness.run.store import RunFolder
 
@@ -96,17 +98,27 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_jobs(
-    runs: Sequence[PlannedRun], out: Path, *, jobs: int, start_job: StartJob, progress: Progress
+    runs: Sequence[PlannedRun],
+    out: Path,
+    *,
+    jobs: int,
+    start_job: StartJob,
+    progress: Progress,
+    partial: Partial | None = None,
 ) -> list[RunResult]:
     """Make all runs, `jobs` at a time, those with the largest budgets first; return results in the order of `runs`.
 
-    An interrupt ends the running jobs and is raised again; what the jobs recorded stays on disk.
+    An interrupt ends the running jobs and is raised again; what the jobs recorded stays on disk. With `partial` it is
+    not raised: the runs that did not end have a trouble in place of findings. So have those that would begin after the
+    partial's time is over.
     """
     running: set[RunningJob] = set()
     stopping = threading.Event()
     results: dict[int, RunResult] = {}
 
     def carry_out(planned: PlannedRun) -> RunResult:
+        if partial is not None and partial.is_over():
+            return _not_run(planned, partial.why)
         progress.began(planned.what)
         with sharing(stopping.is_set):  # not in the job, because its time is limited
             job = start_job(planned.scenario, planned.subject, planned.request, out)
@@ -131,17 +143,57 @@ def run_jobs(
             done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in done:
                 results[futures[future]] = future.result()
+    except KeyboardInterrupt:
+        if partial is None:
+            raise
+        partial.interrupted = True
+        partial.why = partial.why or INTERRUPTED
     finally:
         stopping.set()
         executor.shutdown(wait=False, cancel_futures=True)
         for job in list(running):
             job.end()
         executor.shutdown(wait=True)
-    return [results[place] for place in range(len(runs))]
+    why = "" if partial is None else partial.why
+    return [results[place] if place in results else _not_run(runs[place], why) for place in range(len(runs))]
+
+
+INTERRUPTED = "the comparison was interrupted before this run ended"
+
+
+class Partial:
+    """A comparison that may end before all runs were made: at an interrupt, or when its time (`budget_s`) is over."""
+
+    def __init__(self, budget_s: float | None = None) -> None:
+        self.interrupted = False
+        self.why = ""
+        self._budget_s = budget_s
+        self._end_s = None if budget_s is None else time.monotonic() + budget_s
+
+    def is_over(self) -> bool:
+        """Return whether no further run may begin."""
+        if self._end_s is not None and time.monotonic() >= self._end_s:
+            self.why = self.why or f"not run, since the time budget of {self._budget_s:g} s was over"
+        return bool(self.why)
+
+
+def _not_run(planned: PlannedRun, why: str) -> RunResult:
+    return RunResult(
+        scenario=planned.scenario.name,
+        pool=planned.subject.name,
+        seed=planned.request.seed,
+        face=planned.request.face,
+        observed=planned.request.observed,
+        verdict=Verdict.UNKNOWN,
+        trouble=why,
+    )
 
 
 def as_shipped_and_observed(scenario: Scenario, subject: Subject, request: Request, side: int = 0) -> list[PlannedRun]:
-    """Return the two runs of every scenario on every pool: as shipped (without an observer), and observed."""
+    """Return the runs of every scenario on every pool: as shipped (without an observer), and observed.
+
+    A pool that declares that it reports no events is not observed.
+    """
     return [
         PlannedRun(
             scenario=scenario,
@@ -149,7 +201,7 @@ def as_shipped_and_observed(scenario: Scenario, subject: Subject, request: Reque
             request=msgspec.structs.replace(request, face=EXECUTE.name, observed=observed),
             side=side,
         )
-        for observed in (False, True)
+        for observed in ((False, True) if Capability.EVENTS in subject.capabilities else (False,))
     ]
 
 
@@ -209,23 +261,25 @@ def compare(
     read_cover: Callable[[], Cover | None] = lambda: None,
     generated: Sequence[Chosen] = (),
     total: int | None = None,
+    partial: Partial | None = None,
 ) -> Comparison:
     """Compare two pools. `read_cover` is called for the coverage after all scenarios have been run.
 
     The `generated` runs are made on the candidate alone: the reference model judges them. `total` is how many
     scenarios the suite has.
 
-    Raises UsageError if `out` cannot be written. A KeyboardInterrupt is raised on.
+    Raises UsageError if `out` cannot be written. A KeyboardInterrupt is raised on, unless there is a `partial`: see
+    run_jobs.
     """
     began = time.monotonic()
     load_before = os.getloadavg()[0]
     runs, missing = plan_comparison(scenarios, baseline, candidate, request, most=MOST_EXTRA.get(request.profile))
     further = [PlannedRun(scenario=one.scenario, subject=candidate, request=one.request, side=1) for one in generated]
     progress.planned(len(runs) + len(further) + sum(scenario.timed for scenario in scenarios))
-    results = run_jobs([*runs, *further], out, jobs=jobs, start_job=start_job, progress=progress)
+    results = run_jobs([*runs, *further], out, jobs=jobs, start_job=start_job, progress=progress, partial=partial)
     main, more = sort_results(runs, results[: len(runs)])
     ran = [s for s in scenarios if not any(main[s.name, side].skipped for side in (0, 1))]
-    speeds, troubles = measure_speeds(ran, baseline, candidate, request, progress=progress)
+    speeds, troubles = measure_speeds(ran, baseline, candidate, request, progress=progress, partial=partial)
     return assemble(
         scenarios,
         main,
@@ -265,7 +319,13 @@ def sort_results(runs: Sequence[PlannedRun], results: Sequence[RunResult]) -> tu
 
 
 def measure_speeds(
-    scenarios: Sequence[Scenario], baseline: Subject, candidate: Subject, request: Request, *, progress: Progress
+    scenarios: Sequence[Scenario],
+    baseline: Subject,
+    candidate: Subject,
+    request: Request,
+    *,
+    progress: Progress,
+    partial: Partial | None = None,
 ) -> tuple[tuple[Speed, ...], tuple[str, ...]]:
     """Measure every timed scenario, one by one and alone on the machine; also return a sentence for each failure."""
     speeds: list[Speed] = []
@@ -274,9 +334,20 @@ def measure_speeds(
         if not scenario.timed:
             continue
         what = f"the speed of {scenario.name}"
+        if partial is not None and partial.is_over():
+            troubles.append(f"{what} was not measured: {partial.why}")
+            continue
+        if others := holders():
+            what = f"{what} (after waiting for {', '.join(others)})"
         progress.began(what)
         try:
             speed = measure_speed(scenario, baseline, candidate, request)
+        except KeyboardInterrupt:
+            if partial is None:
+                raise
+            partial.interrupted = True
+            partial.why = partial.why or INTERRUPTED
+            troubles.append(f"{what} was not measured: the comparison was interrupted")
         except RunError as error:
             troubles.append(str(error))
             progress.ended(what, "failed")
@@ -315,6 +386,7 @@ def assemble(
         decision=judgement.decision,
         reasons=judgement.reasons,
         warnings=judgement.warnings,
+        not_asked=judgement.not_asked,
         baseline=pools[0],
         candidate=pools[1],
         seed=request.seed,

@@ -12,7 +12,7 @@ from poolproof.harness.history.recovery import Recovery
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Decision, Verdict
 
-SCHEMA_VERSION = "1.4"
+SCHEMA_VERSION = "1.5"
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +60,9 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `skipped` is why it was not run, `trouble` why the run failed. `replay` is the command that repeats the run. `face`
     is the way in which the pool was called, `observed` whether it had an observer. `unasked` are checkers that such a
-    run cannot decide, so that another run must.
+    run cannot decide, so that another run must. `not_asked` are checkers that the pool was not asked, since it declares
+    that it cannot show the evidence, each with the evidence: ("lives", "events"). `blind`: the whole scenario was
+    skipped for that reason.
     """
 
     scenario: str
@@ -78,6 +80,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     face: str = "execute"
     observed: bool = True
     unasked: tuple[str, ...] = ()
+    not_asked: tuple[tuple[str, str], ...] = ()
+    blind: bool = False
 
     @property
     def made_in(self) -> str:
@@ -195,7 +199,7 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
     """The candidate's figure divided by the baseline's, with a 95 % interval over paired blocks.
 
     `metric` is "throughput" (higher is better). `margin` is the share that the candidate may lose before it is too
-    slow: `MARGIN`, or the control's noise if that is more. `notes` say what limits the measurement. `wrong` has a
+    slow: `allowed`, or the control's noise if that is more. `notes` say what limits the measurement. `wrong` has a
     sentence for each wrong answer of a timed call, which makes the figures worthless.
     """
 
@@ -208,6 +212,7 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
     high: float
     blocks: int
     margin: float = MARGIN
+    allowed: float = MARGIN
     notes: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
 
@@ -218,8 +223,8 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fast_enough(self) -> bool:
-        """Whether the whole interval lies above `MARGIN`, whatever the noise."""
-        return self.low >= 1 - MARGIN
+        """Whether the whole interval lies above `allowed`, whatever the noise."""
+        return self.low >= 1 - self.allowed
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,6 +240,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """The whole comparison. `reasons` are sentences, the most important first; `warnings` do not change the decision.
 
+    `not_asked` has a sentence for each kind of evidence that a pool declares it cannot show, with the checkers that
+    were therefore not asked.
     `worker_command` is empty for the shipped worker. `explored` are the generated runs, on the candidate alone.
     `total` is how many scenarios the suite has, if the comparison ran a part of them.
     `troubles` are measurements that failed. `not_met` are pairs "FACE: KIND" of a face and a kind of fault or workload
@@ -244,6 +251,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision
     reasons: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    not_asked: tuple[str, ...] = ()
     baseline: str
     candidate: str
     seed: int

@@ -11,11 +11,23 @@ from collections.abc import Sequence
 import msgspec
 
 from poolproof.harness.compare.cells import describe_configuration, describe_workload
-from poolproof.harness.compare.comparison import MARGIN, Difference, RunResult, ScenarioComparison, Speed
+from poolproof.harness.compare.comparison import Difference, RunResult, ScenarioComparison, Speed
 from poolproof.harness.compare.differential import Answers, OpDifference
+from poolproof.harness.compare.not_asked import NotAsked
 from poolproof.harness.compare.power import power
+from poolproof.harness.compare.undecided import collect
 from poolproof.harness.model.checker import MAX_EXAMPLES
-from poolproof.harness.model.intended import ANSWERS, IntendedDifference, excuse_answer, find_excuse, not_seen, told_end
+from poolproof.harness.model.intended import (
+    ANSWERS,
+    BASELINE,
+    DEFAULT_BASELINE,
+    IntendedDifference,
+    excuse_answer,
+    find_excuse,
+    not_seen,
+    resolved,
+    told_end,
+)
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Decision, Verdict
 
@@ -43,7 +55,13 @@ def compare_scenario(
     `more` are further runs of the baseline and of the candidate, and `beside` compares their answers with those of the
     main run.
     """
-    entries = scenario.intended_differences
+    entries = resolved(scenario.intended_differences, baseline.pool)
+    # Of a pool other than v1 nobody has said that it is as weak as a serial pool may be.
+    awaited = [
+        entry
+        for entry, plain in zip(entries, scenario.intended_differences, strict=True)
+        if plain.pool != BASELINE or baseline.pool == DEFAULT_BASELINE
+    ]
     differences = []
     not_seen_here: list[str] = []
     for runs in ((baseline, *more[0]), (candidate, *more[1])):
@@ -66,11 +84,11 @@ def compare_scenario(
                     )
                 )
         if not runs[0].skipped:
-            not_seen_here += not_seen(entries, runs[0].pool, failed, scenario=scenario.name, today=today)
-    told, unseen = _judge_answers(scenario, (baseline.pool, candidate.pool), answers, today)
+            not_seen_here += not_seen(awaited, runs[0].pool, failed, scenario=scenario.name, today=today)
+    told, unseen = _judge_answers(scenario, baseline.pool, (baseline.pool, candidate.pool), answers, today)
     for pair in beside:
         between = f"{pair.one.made_in} and {pair.other.made_in}"
-        told += _judge_answers(scenario, (pair.other.pool,), pair.answers, today, between=between)[0]
+        told += _judge_answers(scenario, baseline.pool, (pair.other.pool,), pair.answers, today, between=between)[0]
     return ScenarioComparison(
         name=scenario.name,
         file=scenario.file,
@@ -92,10 +110,10 @@ def compare_scenario(
 
 
 def _judge_answers(
-    scenario: Scenario, pools: tuple[str, ...], answers: Answers, today: str, *, between: str = ""
+    scenario: Scenario, baseline: str, pools: tuple[str, ...], answers: Answers, today: str, *, between: str = ""
 ) -> tuple[list[Difference], list[str]]:
     # One difference for each entry that excuses operations, and one for the operations that nothing excuses.
-    entries = scenario.intended_differences
+    entries = resolved(scenario.intended_differences, baseline)
     groups: dict[tuple[IntendedDifference | None, str], list[OpDifference]] = {}
     for op in answers.differences:
         excuse = excuse_answer(entries, pools, op.label, op.kind, today=today)
@@ -118,8 +136,9 @@ def _judge_answers(
         f"{scenario.name}: {entry.pool} was declared to give different answers"
         f"{f' where the label is {entry.label!r}' if entry.label else ''}{f' in {entry.kind}' if entry.kind else ''}"
         f", but gave none{told_end(entry, today)}"
-        for entry in entries
+        for entry, plain in zip(entries, scenario.intended_differences, strict=True)
         if entry.checker == ANSWERS
+        and (plain.pool != BASELINE or baseline == DEFAULT_BASELINE)
         and entry.pool in pools
         and answers.compared
         and not any(entry.covers(op.label, op.kind) for op in answers.differences)
@@ -133,6 +152,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
+    not_asked: tuple[str, ...] = ()
 
 
 def judge(
@@ -150,20 +170,6 @@ def judge(
     """
     unsafe: list[str] = []
     unknown: list[str] = list(troubles)
-    for speed in speeds:
-        unsafe += [f"wrong answer while the speed was measured: {sentence}" for sentence in speed.wrong]
-        if speed.wrong:
-            continue
-        if speed.too_slow:
-            unsafe.append(
-                f"{speed.scenario}: the candidate reaches only {speed.ratio:.2f} times the baseline's {speed.metric}"
-            )
-        elif not speed.fast_enough:
-            unknown.append(
-                f"{speed.scenario}: the ratio of the candidate's {speed.metric} to the baseline's lies between "
-                f"{speed.low:.2f} and {speed.high:.2f}, "
-                f"so a loss of {MARGIN:.0%} cannot be excluded"
-            )
     for result in explored:
         unsafe += [
             f"{result.scenario}: {result.made_in} fails {found.checker}: {found.claim}; {found.examples[0]}"
@@ -176,24 +182,43 @@ def judge(
             unknown.append(f"{result.scenario} on {result.made_in}: {result.trouble}")
     warnings: list[str] = []
     case: list[str] = []
+    not_asked = NotAsked()
     for row in compared:
         unsafe += _dangers(row)
         unknown += _gaps(row)
+        not_asked.add(row)
         case += [
             f"{d.pool} fails {row.name}, as declared beforehand: {d.reason}"
             for d in row.differences
             if d.reason and d.pool == row.baseline.pool
         ]
         warnings += row.not_seen
-        if row.baseline.skipped and row.candidate.skipped:
+        if row.baseline.skipped and row.candidate.skipped and not (row.baseline.blind and row.candidate.blind):
             warnings.append(f"{row.name} was not run: {row.candidate.skipped}")
-    judged = [row for row in compared if not (row.baseline.skipped and row.candidate.skipped)]
+    for speed in speeds:
+        unsafe += [f"wrong answer while the speed was measured: {sentence}" for sentence in speed.wrong]
+        if speed.wrong:
+            continue
+        if speed.too_slow:
+            unsafe.append(
+                f"{speed.scenario}: the candidate reaches only {speed.ratio:.2f} times the baseline's {speed.metric}"
+            )
+        elif not speed.fast_enough:
+            unknown.append(
+                f"{speed.scenario}: the ratio of the candidate's {speed.metric} to the baseline's lies between "
+                f"{speed.low:.2f} and {speed.high:.2f}, "
+                f"so a loss of {speed.allowed:.0%} cannot be excluded"
+            )
+    unknown = collect(unknown)
+    judged = [row for row in compared if not any(run.skipped and run.blind for run in (row.baseline, row.candidate))]
+    judged = [row for row in judged if not (row.baseline.skipped and row.candidate.skipped)]
     if not judged:
         unknown.append("no scenario was run on both pools")
+    told = {"warnings": tuple(warnings), "not_asked": not_asked.sentences()}
     if unsafe:
-        return Judgement(decision=Decision.UNSAFE, reasons=(*unsafe, *unknown), warnings=tuple(warnings))
+        return Judgement(decision=Decision.UNSAFE, reasons=(*unsafe, *unknown), **told)
     if unknown:
-        return Judgement(decision=Decision.INCONCLUSIVE, reasons=tuple(unknown), warnings=tuple(warnings))
+        return Judgement(decision=Decision.INCONCLUSIVE, reasons=tuple(unknown), **told)
     candidate = judged[0].candidate.pool
     operations = sum(row.answers_compared for row in judged)
     count = len(judged)
@@ -205,7 +230,8 @@ def judge(
     faces = {result.face for result in runs}
     if len(runs) > count:
         good[0] += (
-            f", in {len(runs)} runs: without an observer (as shipped), with one, and through {len(faces)} "
+            f", in {len(runs)} runs: without an observer (as shipped)"
+            f"{', with one,' if any(result.observed for result in runs) else ''} and through {len(faces)} "
             "ways to call the pool (faces)"
         )
     if any(row.candidate.verdict is Verdict.FAIL for row in judged):
@@ -226,7 +252,9 @@ def judge(
             f"{operations} operations were compared between the pools; all answers agree, apart from "
             f"declared differences{left_out}"
         )
-    return Judgement(decision=Decision.SAFE, reasons=(*good, *dict.fromkeys(case)), warnings=tuple(warnings))
+    if sentence := not_asked.summary(candidate):
+        good.append(sentence)
+    return Judgement(decision=Decision.SAFE, reasons=(*good, *dict.fromkeys(case)), **told)
 
 
 def _dangers(row: ScenarioComparison) -> list[str]:
@@ -258,9 +286,11 @@ def _dangers(row: ScenarioComparison) -> list[str]:
 
 
 def _gaps(row: ScenarioComparison) -> list[str]:
-    told = []
+    told: list[str] = []
     if bool(row.baseline.skipped) != bool(row.candidate.skipped):
         skipped = row.baseline if row.baseline.skipped else row.candidate
+        if skipped.blind:  # listed once, as not asked
+            return told
         told.append(f"{row.name} was run on one of the two pools only: {skipped.skipped}")
     told += [f"{row.name}: {sentence}" for sentence in row.undecided]
     for result in row.all_runs:

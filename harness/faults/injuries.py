@@ -35,7 +35,7 @@ from poolproof.harness.run.recording.worker_tracker import WorkerTracker
 CLOSE_GRACE_S = 5.0
 ANSWER_WAIT_S = 5.0
 """How many seconds a forked child or a lost lease may take."""
-OWNER_WAIT_S = 15.0
+OWNER_WAIT_S = 30.0
 """How many seconds another process may take to make its pool."""
 LOOK_EVERY_S = 0.01
 
@@ -124,6 +124,15 @@ def resize(fault: Fault, stage: Stage) -> None:
     stage.stop.wait(fault.for_s)
     with contextlib.suppress(PoolClosed):
         pool.resize(size)
+
+
+def restart(fault: Fault, stage: Stage) -> None:
+    """Restart the workers by the pool's own method `restart`, which returns what was done."""
+    method = getattr(stage.pool, "restart", None)
+    if method is None:
+        stage.tell(fault, landed=False, detail="this pool has no method restart()")
+        return
+    stage.tell(fault, landed=True, detail=str(method()))
 
 
 def fork(fault: Fault, stage: Stage) -> None:
@@ -363,6 +372,7 @@ def _lives(pid: int) -> bool:
 INJURIES: dict[FaultKind, Callable[[Fault, Stage], None]] = {
     FaultKind.CLOSE: close,
     FaultKind.RESIZE: resize,
+    FaultKind.RESTART: restart,
     FaultKind.FORK: fork,
     FaultKind.SECOND_OWNER: own_twice,
     FaultKind.BAD_OPTION: ask_the_impossible,

@@ -165,12 +165,11 @@ def _await_end(pidfd: int) -> None:
 
 
 def _pin_child(pid: int) -> int:
-    # Returns a pidfd, so that no other process can get the signal. Raises if `pid` is no living child of this process
-    # or of its zygote.
+    # Returns a pidfd, so that no other process can get the signal. Raises if `pid` is no living process below this
+    # one: the workers of a zygote or of a driver are not its own children.
     process = psutil.Process(pid)
-    parent = process.parent()
-    if parent is None or os.getpid() not in (parent.pid, parent.ppid()):
-        raise ProcessLookupError(f"process {pid} is not a child of this process")
+    if all(parent.pid != os.getpid() for parent in process.parents()):
+        raise ProcessLookupError(f"process {pid} was not started by this process or its children")
     if process.status() == psutil.STATUS_ZOMBIE:
         raise ProcessLookupError(f"process {pid} had ended already")
     return os.pidfd_open(pid)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from poolproof.bridge import EventKind, Health, PoolStatus, SessionStatus, Statistics
+from poolproof.bridge import Capability, EventKind, Health, PoolStatus, SessionStatus, Statistics
 from poolproof.harness.history.columns import NONE, Earliest, Numbers, find_last, order_by, pick
 from poolproof.harness.history.joining import first_service
 from poolproof.harness.history.tables import Events, Ops, Services
@@ -21,11 +21,15 @@ from poolproof.harness.model.op import Op, OpType
 
 
 class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
-    """What was held after the close and not before the run: pids, descriptors and threads by name."""
+    """What was held after the close and not before the run: pids, descriptors and threads by name.
+
+    `commands` has the command line of each process, as far as it is known, in the order of `processes`.
+    """
 
     processes: tuple[int, ...] = ()
     descriptors: tuple[str, ...] = ()
     threads: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):
@@ -73,8 +77,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     it had an observer, and `baseline` the other pool of a face that needs two pools. `void` are the checkers that do
     not apply because of the face's contract; `uncounted` are the outcomes that it leaves out of the pool's statistics.
     With `limits_service`, a call's limit counts from the moment when a worker takes it.
-    `options` are the scenario's options of the pool, and `capabilities` those of the pool. A client sends at most
-    `together` calls in one batch.
+    `options` are the scenario's options of the pool, and `capabilities` those of the pool. `cannot_show` are the kinds
+    of evidence that the pool has declared it cannot show. A client sends at most `together` calls in one batch.
     """
 
     scenario: str
@@ -98,6 +102,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     limits_service: bool = False
     options: dict[str, Any] = {}
     capabilities: tuple[str, ...] = ()
+    cannot_show: tuple[str, ...] = ()
     together: int = 1
 
 
@@ -217,9 +222,12 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def serving(self) -> Numbers:
         """For each operation, the row of the service interval of its request; -1 if there is none.
 
-        Matched by pid and call number, or by the nonce if the pool has reported no call.
+        Matched by pid and call number if the pool promises that its call numbers are the request ids on the wire (the
+        capability REQUEST_IDS); otherwise, and for calls that the pool has not reported, by the nonce.
         """
         ops, services = self.ops, self.services
+        if Capability.REQUEST_IDS not in self.info.capabilities:
+            return first_service(ops, services)
         found = find_last((ops.pid, ops.call), (services.pid, services.request_id))
         untold = (ops.pid == NONE) | (ops.call == NONE)
         return np.where(untold, first_service(ops, services) if untold.any() else -1, found)

@@ -100,7 +100,8 @@ class Face:
     `lacks` are outcomes that may never occur through this face, whatever the pool does: a scenario that demands one of
     them cannot be run. `uncounted` are outcomes that the face's contract leaves out of the pool's statistics.
     `limits_service`: a call's limit counts from the moment when a worker takes it, and the wait for a worker has none.
-    `two_pools`: the face needs the baseline too. `starts`: the face changes how the shipped worker is started.
+    `two_pools`: the face needs the baseline too. `starts`: the face needs the shipped worker, because it
+    changes how that worker is started, or runs Python functions in it.
     `package` must be installed. `prepare` is called before the run's first resource snapshot: it allocates what the
     package keeps until the process ends.
     """

@@ -19,6 +19,7 @@ class FaultKind(StrEnum):
     STOP = "stop"
     CLOSE = "close"
     RESIZE = "resize"
+    RESTART = "restart"
     FORK = "fork"
     PARENT_KILL = "parent_kill"
     FD_EXHAUSTION = "fd_exhaustion"
@@ -61,6 +62,7 @@ DESCRIPTIONS: dict[FaultKind, str] = {
     FaultKind.STOP: "SIGSTOP to a busy worker, and SIGCONT after a while",
     FaultKind.CLOSE: "the pool is closed while calls run and wait",
     FaultKind.RESIZE: "for a while the pool is resized to one worker",
+    FaultKind.RESTART: "the workers are restarted, or a worker is killed from outside, as the pool's author has said",
     FaultKind.FORK: "a client forks, and the child uses the pool and exits",
     FaultKind.PARENT_KILL: "SIGKILL to another process that owns a pool of the same kind, while all of its "
     "workers are busy",

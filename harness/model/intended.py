@@ -16,6 +16,9 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.op import Op
 
 ANSWERS = "answers"
+BASELINE = "baseline"
+"""In place of a pool's name: whichever pool is to be replaced. Outside of a comparison that is v1."""
+DEFAULT_BASELINE = "v1"
 DATE_PATTERN = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 
 
@@ -32,6 +35,7 @@ class DifferenceKind(StrEnum):
 class IntendedDifference(msgspec.Struct, frozen=True, kw_only=True):
     """A known weakness of one pool: its finding by `checker` may fail, for this reason, until the day `until`.
 
+    "baseline" in place of a pool's name stands for the pool that is to be replaced; see `resolved`.
     "answers" in place of a checker's name stands for operations that this pool answers differently from the other pool.
     Such an entry must select the operations: by a step's `label`, by the `kind` of the difference, or by both.
     `until` is the last day on which the entry counts, as 2026-12-31; empty for a weakness of the pool's design.
@@ -64,6 +68,26 @@ class IntendedDifference(msgspec.Struct, frozen=True, kw_only=True):
         return self.label in ("", label) and self.kind in (None, kind)
 
 
+def resolved(entries: Iterable[IntendedDifference], baseline: str = DEFAULT_BASELINE) -> tuple[IntendedDifference, ...]:
+    """Return the entries with the name of the `baseline` in place of "baseline"."""
+    return tuple(
+        msgspec.structs.replace(entry, pool=baseline) if entry.pool == BASELINE else entry for entry in entries
+    )
+
+
+class KnownFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """A known failure of a pool: the checker, the reason, and the last day (such as 2026-12-31; empty: no end).
+
+    In the conformance kit it is a failure of the pool that is tested, and the test is then an expected failure (xfail).
+    In a comparison it is a failure of the baseline. A known failure that does not occur is reported.
+    """
+
+    scenario: str
+    checker: str
+    reason: str
+    until: str = ""
+
+
 class Comparing(msgspec.Struct, frozen=True, kw_only=True):
     """How a scenario compares answers. Each hook gets whole operations, so it sees errors too.
 
@@ -91,14 +115,14 @@ class Excuse(msgspec.Struct, frozen=True, kw_only=True):
 
 def find_excuse(entries: Iterable[IntendedDifference], pools: Collection[str], checker: str, *, today: str) -> Excuse:
     """Find the first entry for one of `pools` and this checker that has not expired."""
-    return _first((entry for entry in entries if entry.pool in pools and entry.checker == checker), today)
+    return _first((e for e in resolved(entries) if e.pool in pools and e.checker == checker), today)
 
 
 def excuse_answer(
     entries: Iterable[IntendedDifference], pools: Collection[str], label: str, kind: DifferenceKind, *, today: str
 ) -> Excuse:
     """Find the first entry for answers of one of `pools` that covers an operation and has not expired."""
-    fit = (e for e in entries if e.pool in pools and e.checker == ANSWERS and e.covers(label, kind))
+    fit = (e for e in resolved(entries) if e.pool in pools and e.checker == ANSWERS and e.covers(label, kind))
     return _first(fit, today)
 
 
@@ -108,7 +132,7 @@ def not_seen(
     """Return a sentence for each entry for this pool's findings whose checker is not among `failed`."""
     return [
         f"{scenario}: {pool} was declared to fail {entry.checker}, but did not fail it{told_end(entry, today)}"
-        for entry in entries
+        for entry in resolved(entries)
         if entry.pool == pool and entry.checker != ANSWERS and entry.checker not in failed
     ]
 

@@ -5,10 +5,14 @@ Pure data. All times are time.monotonic_ns of one machine.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from enum import StrEnum
 from typing import Any
 
 import msgspec
+
+NONCE: ContextVar[str | None] = ContextVar("poolproof_nonce", default=None)
+"""The nonce of the operation whose call this context makes, for a pool that writes the journals of its calls itself."""
 
 
 class OpType(StrEnum):

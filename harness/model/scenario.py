@@ -17,7 +17,7 @@ from poolproof.harness.model.budget import parse_budget
 from poolproof.harness.model.checker import Checker, demanded_by
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.fault import Fault
-from poolproof.harness.model.intended import Comparing, IntendedDifference
+from poolproof.harness.model.intended import Comparing, IntendedDifference, resolved
 from poolproof.harness.model.load import parse_load
 from poolproof.harness.model.workload import Size, Workload
 
@@ -36,7 +36,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     `fixed_size` replaces
     the requested size if the scenario needs a certain one. `compare_answers` compares each operation with the other
     pool's, by the hooks of `comparing`. `timed` marks a scenario whose speed counts: it is run in alternating blocks,
-    alone on the machine. `load` (as "poisson:400") and `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench;
+    alone on the machine; the candidate may lose the share `allowed_loss` of the throughput. `load` (as "poisson:400")
+    and `budgets` (as "v2.p99 / v1.p99 < 1.10 @95%") are for its bench;
     docs/explanation/measuring.md has both grammars. `config_of` holds options for one pool alone, by the pool's name,
     such as a zygote that the other pool does not have. With `models` a model server of this behaviour runs beside the
     pool, and the workers find its address in their environment. The scenario is skipped unless all `packages` are
@@ -65,6 +66,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     fixed_size: Size | None = None
     compare_answers: bool = True
     timed: bool = False
+    allowed_loss: float = 0.05
     load: str = "closed"
     budgets: tuple[str, ...] = ()
     quick: bool = True
@@ -98,7 +100,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     def intended(self, pool: str, checker: str) -> IntendedDifference | None:
         """Return the declared reason why `pool` may fail `checker`; None if there is no declaration."""
-        for difference in self.intended_differences:
+        for difference in resolved(self.intended_differences):
             if (difference.pool, difference.checker) == (pool, checker):
                 return difference
         return None

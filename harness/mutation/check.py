@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.model.intended import resolved
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.mutation.job import BROKEN, MutantOrder
 from poolproof.harness.mutation.lifecycle_tests.lifecycle_test import LifecycleTest
@@ -234,7 +235,7 @@ def as_cell(task: Task, stage: Stage, result: RunResult) -> Cell:
     """The result of a job as a cell. A weakness declared for the unmutated pool is declared for its mutants too."""
     declared = {}
     if isinstance(stage, Scenario):
-        declared = {d.checker: d.reason for d in stage.intended_differences if d.pool == task.pool}
+        declared = {d.checker: d.reason for d in resolved(stage.intended_differences) if d.pool == task.pool}
     broken = result.trouble.removeprefix(BROKEN) if result.trouble.startswith(BROKEN) else ""
     return Cell(
         pool=task.pool,

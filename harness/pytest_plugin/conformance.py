@@ -22,7 +22,7 @@ from poolproof.harness.checkers import CORE
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.model.errors import UsageError
-from poolproof.harness.model.intended import IntendedDifference, not_seen
+from poolproof.harness.model.intended import IntendedDifference, KnownFailure, not_seen
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.model.workload import Size
@@ -34,24 +34,12 @@ SCALES = {"quick": 1.0, "full": 3.0}
 CORE_NAMES = frozenset(checker.name for checker in CORE)
 
 
-class KnownFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """A known failure of the pool: the checker, the reason, and the last day (such as 2026-12-31; empty: no end).
-
-    The test is then an expected failure (xfail). If the checker no longer fails, a NotSeen warning says so.
-    """
-
-    scenario: str
-    checker: str
-    reason: str
-    until: str = ""
-
-
 class NotSeen(UserWarning):
     """A declared failure did not occur."""
 
 
 class Undecided(UserWarning):
-    """Checkers that every scenario has could not decide this one, since the pool reports no events."""
+    """Checkers were not asked, or could not decide this scenario, since the pool reports no events."""
 
 
 def conformance_tests(
@@ -109,6 +97,9 @@ def judge_item(scenario: Scenario, result: RunResult, *, tells: bool) -> None:
             scenario.intended_differences, result.pool, failed, scenario=scenario.name, today=today
         ):
             warnings.warn(NotSeen(sentence), stacklevel=2)
+        if result.not_asked:
+            names = ", ".join(f"{checker} (needs {evidence})" for checker, evidence in result.not_asked)
+            warnings.warn(Undecided(f"{scenario.name}: not asked of this pool: {names}"), stacklevel=2)
         open_ones = [found for found in result.findings if found.verdict is Verdict.UNKNOWN]
         if open_ones and not tells and not result.trouble:
             told = "; ".join(f"{found.checker}: {found.claim}" for found in open_ones)

@@ -8,6 +8,7 @@ from poolproof.harness.history.history import History
 from poolproof.harness.history.metrics import measure
 from poolproof.harness.history.replay import replay_command
 from poolproof.harness.model.checker import MAX_EXAMPLES, Finding, asked_in, run_checker
+from poolproof.harness.model.evidence import Evidence, evidence_of, is_blind, tell_evidence
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Verdict, worst
 from poolproof.harness.run.store import RunFolder
@@ -20,10 +21,12 @@ def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
     """Judge a run from its folder alone. Raises RecordError if the folder is not a run folder."""
     history = folder.read_history()
     info = history.info
+    blind = [checker for checker in scenario.checkers if is_blind(checker, info.cannot_show)]
+    here = info.cannot_show if info.observed else (*info.cannot_show, Evidence.EVENTS)  # an observed run has the rest
     asked = [
         checker
         for checker in scenario.checkers
-        if asked_in(checker, observed=info.observed) and checker.name not in info.void
+        if asked_in(checker, observed=info.observed) and checker.name not in info.void and not is_blind(checker, here)
     ]
     findings = tuple(run_checker(checker, history) for checker in asked) + _complain(history)
     trouble = history.trouble
@@ -45,7 +48,8 @@ def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:
         replay=replay_command(info),
         face=info.face,
         observed=info.observed,
-        unasked=tuple(checker.name for checker in scenario.checkers if checker not in asked),
+        unasked=tuple(checker.name for checker in scenario.checkers if checker not in (*asked, *blind)),
+        not_asked=tuple((checker.name, tell_evidence(evidence_of(checker))) for checker in blind),
     )
 
 

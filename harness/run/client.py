@@ -20,6 +20,7 @@ from poolproof.harness.history.history import Op
 from poolproof.harness.model.binary import pattern
 from poolproof.harness.model.face import Way
 from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.op import NONCE
 from poolproof.harness.model.workload import Step
 from poolproof.harness.run.recording.recorder import Recorder, Running
 
@@ -189,6 +190,7 @@ class Client(threading.Thread):
         value: Any = None
         error: BaseException | None = None
         correlation = CORRELATION.set(running.begun.index + 1)
+        nonce = NONCE.set(running.begun.nonce)
         sent = _as_sent(running.begun.args)
         try:
             self._in_call = threading.current_thread() is threading.main_thread()
@@ -198,6 +200,7 @@ class Client(threading.Thread):
             error = raised
         self._in_call = False
         CORRELATION.reset(correlation)
+        NONCE.reset(nonce)
         self._look_at_arguments(running.begun, sent)
         foreign = isinstance(error, KeyboardInterrupt) and not self._landed  # the user's own Ctrl-C
         if self._landed and isinstance(error, KeyboardInterrupt | SystemExit):

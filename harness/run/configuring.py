@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from poolproof.bridge import ConfigError, PoolConfig
+from poolproof.bridge.redaction import redact_command
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 from poolproof.harness.fakes.models.loopback import LoopbackModels
 from poolproof.harness.faults.commands import fault_environment
@@ -22,6 +23,22 @@ from poolproof.harness.run.store import RunFolder
 
 START_PATIENCE_S = 30.0
 """How many seconds a worker may take to start on a busy machine, in scenarios that do not test starts."""
+
+
+def require_startable(scenarios: Iterable[Scenario], pools: Iterable[str], worker_command: str | None) -> None:
+    """Raise UsageError for a scenario whose options let a pool fork its workers, if they are of another program."""
+    if worker_command is None:
+        return
+    for scenario in scenarios:
+        for pool in pools:
+            options = scenario.options_for(pool)
+            option = next((name for name in ("preload", "zygote") if options.get(name)), "")
+            if option:
+                raise UsageError(
+                    f"--worker-command {redact_command(worker_command)!r}: the scenario {scenario.name!r} sets "
+                    f"{option} {options[option]!r} for {pool}, and only the shipped worker can be forked; name "
+                    f"scenarios without {option}"
+                )
 
 
 @contextlib.contextmanager

@@ -12,10 +12,12 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from poolproof.bridge.processes.file_lock import lock_file, unlock_file
 from poolproof.bridge.processes.runtime_base import pools_dir
 
+SHOWN = 60
 SHARING_PATIENCE_S = 600.0
 """After so many seconds of waiting a run continues without the gate: a stuck bench must not stop everything."""
 GATE_VARIABLE = "POOLPROOF_GATE_DIR"
@@ -85,6 +87,31 @@ def covering() -> Iterator[None]:
         os.close(lock)
 
 
+def holders() -> list[str]:
+    """Return the other processes that hold or share the gate now, as "process 123 (pytest -q)"; best effort."""
+    found: dict[int, str] = {}
+    with contextlib.suppress(OSError):
+        places = set()
+        for name in ("measuring.turn", "measuring.lock"):
+            there = os.stat(_path(name))
+            places.add(f"{os.major(there.st_dev):02x}:{os.minor(there.st_dev):02x}:{there.st_ino}")
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.replace(" -> ", " ").split()
+            if len(words) > 5 and words[5] in places and words[4].isdecimal() and int(words[4]) != os.getpid():
+                pid = int(words[4])
+                found[pid] = f"process {pid}{_command_of(pid)}"
+    return [found[pid] for pid in sorted(found)]
+
+
+def _command_of(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:4]
+    except OSError:
+        return ""
+    told = b" ".join(words).decode("utf-8", "replace").strip()
+    return f" ({told[:SHOWN]})" if told else ""
+
+
 def _share(enough: Callable[[], bool]) -> int:
     lock, turn = _open("measuring.lock"), _open("measuring.turn")
     try:
@@ -96,5 +123,8 @@ def _share(enough: Callable[[], bool]) -> int:
 
 
 def _open(name: str) -> int:
-    folder = os.environ.get(GATE_VARIABLE) or pools_dir().parent
-    return os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return os.open(_path(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _path(name: str) -> str:
+    return os.path.join(os.environ.get(GATE_VARIABLE) or pools_dir().parent, name)

@@ -23,7 +23,16 @@ from poolproof.harness.run.analysis import analyze
 from poolproof.harness.run.client import MOST_TOGETHER
 from poolproof.harness.run.configuring import configure, serving_models
 from poolproof.harness.run.names import pool_name
-from poolproof.harness.run.request import PoolFactory, Request, Subject, plan_of, size_of, why_skipped
+from poolproof.harness.run.request import (
+    PoolFactory,
+    Request,
+    Subject,
+    hidden_evidence,
+    plan_of,
+    size_of,
+    why_blind,
+    why_skipped,
+)
 from poolproof.harness.run.scenario_run import ScenarioRun
 from poolproof.harness.run.store import RunFolder
 
@@ -48,6 +57,7 @@ def run(
             observed=request.observed,
             verdict=Verdict.UNKNOWN,
             skipped=reason,
+            blind=bool(why_blind(scenario, subject, request)),
         )
     size = size_of(scenario, request)
     options = scenario.options_for(subject.name)
@@ -73,11 +83,19 @@ def run(
         limits_service=face.limits_service,
         options=redact({name: value for name, value in options.items() if name != "env"}),
         capabilities=tuple(sorted(subject.capabilities)),
+        cannot_show=tuple(sorted(hidden_evidence(subject, request))),
         together=MOST_TOGETHER if face.batches else 1,
     )
     folder = RunFolder.create(out, info)
     known = request.known_commands
-    probe = next((command for command in ("echo", "ping") if known is None or command in known), "")
+    probe = next(
+        (
+            command
+            for command in ("echo", "ping")
+            if all(words is None or command in words for words in (known, subject.commands))
+        ),
+        "",
+    )
     with serving_models(scenario) as models:
         config = configure(scenario, request, info, info.pool, folder, models)
         setting = Setting(config=config, folder=folder.path)

@@ -20,6 +20,7 @@ from poolproof.harness.model.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 from poolproof.harness.run.client import Client
+from poolproof.harness.run.learning import learn
 from poolproof.harness.run.probing import Probing
 from poolproof.harness.run.recording.internal_errors import InternalErrors
 from poolproof.harness.run.recording.recording import Recording
@@ -61,6 +62,8 @@ class ScenarioRun:
         self._folder = folder
         self._starts = str(folder.starts)
         self._plan: Plan = ()
+        if subject.learns:
+            learn(scenario, subject, info, setting.config, size)
         self._recording = Recording(folder, setting.config.env)
         self._recorder = self._recording.recorder
         self._pids: set[int] = set()

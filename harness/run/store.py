@@ -31,6 +31,8 @@ Record = TypeVar("Record")
 
 PIECE_BYTES = 2**20
 COMPARISON_FILE = "comparison.json"
+MOST_OF_NAME = 60
+"""How many characters of a pool's name are part of a folder's name."""
 
 
 class _Versioned(msgspec.Struct, frozen=True):
@@ -52,7 +54,7 @@ class RunFolder:
     def create(cls, parent: Path, info: RunInfo) -> RunFolder:
         """Make a folder under `parent`, named by scenario, pool, seed and face. Raises UsageError if that fails."""
         way = ("" if info.face == "execute" else f"-{info.face}") + ("" if info.observed else "-unobserved")
-        stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{info.scenario}-{info.pool}-{info.seed}{way}")
+        stem = re.sub(r"[^A-Za-z0-9._-]", "_", f"{info.scenario}-{info.pool[-MOST_OF_NAME:]}-{info.seed}{way}")
         number = 1
         while True:
             path = parent / (stem if number == 1 else f"{stem}-{number}")

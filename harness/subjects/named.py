@@ -5,6 +5,7 @@ Results are sent around: whoever reads them again must not run what their author
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 
@@ -29,14 +30,14 @@ class Named:
             )
 
     def require_pool(self, name: str) -> None:
-        """Raise UsageError for a pool package.module:factory that the user has not named."""
+        """Raise UsageError for a pool package.module:factory or driver:COMMAND that the user has not named."""
         factory = name
         while factory.startswith("slower:"):
             factory = factory.partition(":")[2].partition(":")[2]
         if ":" in factory and not {name, factory} & self._words:
             raise UsageError(
-                f"the stored results name the pool {name!r}, which would be imported; if you trust it, add "
-                f"--import {factory}"
+                f"the stored results name the pool {name!r}, which would be imported or executed; if you trust it, "
+                f"add --import {shlex.quote(factory)}"
             )
 
     def require_command(self, command: str) -> None:

@@ -1,8 +1,8 @@
 """Finds the pools that can be tested, by name. Entry point: it may import every package.
 
 A name is one of poolproof's pools (v1, v2), the name of an entry point that an installed package offers in the group
-`poolproof.pools`, or "package.module:factory", which is imported (also from the current folder). "slower:10" is v2 with
-10 % more latency, to test a bench.
+`poolproof.pools`, "package.module:factory", which is imported (also from the current folder), or "driver:COMMAND", a
+program that speaks the driver protocol. "slower:10" is v2 with 10 % more latency, to test a bench.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
 from poolproof.harness.bench.workloads.planted import PREFIX, parse_planted, slower
 from poolproof.harness.model.docstring import summary_of
 from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.evidence import Evidence
 from poolproof.harness.model.face import USUAL_FACES, Face, Setting, Way
 from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.runner import PoolFactory, Subject
+from poolproof.harness.subjects.driver.subject import PREFIX as DRIVER_PREFIX
+from poolproof.harness.subjects.driver.subject import driver_subject
 from poolproof.harness.subjects.faces import ALL_FACES, FACES
 from poolproof.harness.subjects.imports import importing_from
 from poolproof.pool_v1 import PoolV1
@@ -64,6 +67,8 @@ def find_pool(name: str) -> Subject:
     if name.startswith(PREFIX):
         percent, of = parse_planted(name)
         return slower(find_pool(of), percent, name)
+    if name.startswith(DRIVER_PREFIX):
+        return driver_subject(name)
     if ":" in name:
         return _from_factory(name, os.getcwd())
     offered = offered_pools()
@@ -72,7 +77,9 @@ def find_pool(name: str) -> Subject:
     known = [*SUBJECTS, *offered]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise UsageError(f"there is no pool {name!r}; there are {', '.join(known)}, and package.module:factory{hint}")
+    raise UsageError(
+        f"there is no pool {name!r}; there are {', '.join(known)}, package.module:factory, and driver:COMMAND{hint}"
+    )
 
 
 def offered_pools() -> dict[str, EntryPoint]:
@@ -86,8 +93,9 @@ def as_subject(made_by: object, name: str) -> Subject:
     Raises UsageError if `made_by` is none of the three.
 
     A factory may describe its pools by attributes: `summary`, `capabilities`, `commands`, `call_timeout_s` and
-    `checkout_timeout_s`. Without `capabilities`, one lazy pool is made to read them. A factory that takes no observer
-    reports no events. `prepare()`, if there is one, is called once: it starts what outlives every pool.
+    `checkout_timeout_s`, and `cannot_show` and `learns` (see Subject). Without `capabilities`, one lazy pool is made to
+    read them. A factory that takes no observer reports no events. `prepare()`, if there is one, is called once: it
+    starts what outlives every pool.
 
     `faces` are names of `poolproof list faces`, or a mapping from names to callables for faces of the pool's own; each
     callable wraps a pool in an object with an `execute`. Without `faces` a pool has `execute` and `main_thread`, and
@@ -117,7 +125,17 @@ def as_subject(made_by: object, name: str) -> Subject:
         checkout_timeout_s=float(getattr(made_by, "checkout_timeout_s", call_timeout_s)),
         commands=getattr(made_by, "commands", None),
         faces=_faces_of(faces, kind, name),
+        cannot_show=evidence_named(getattr(made_by, "cannot_show", ()), name),
+        learns=bool(getattr(made_by, "learns", False)),
     )
+
+
+def evidence_named(words: object, name: str) -> frozenset[Evidence]:
+    """Return the kinds of evidence that these words name. Raises UsageError for another word."""
+    known = [kind.value for kind in Evidence]
+    if isinstance(words, str) or not isinstance(words, Iterable) or set(words) - set(known):
+        raise UsageError(f"the pool {name!r}: cannot_show is {words!r:.80}; it may hold {', '.join(known)}")
+    return frozenset(Evidence(word) for word in words)
 
 
 def _faces_of(told: object, kind: type, name: str) -> tuple[Face, ...]:

@@ -122,7 +122,7 @@ class Leases:
             self._runtime.hooks.cancelled("queued")
             raise CheckoutTimeout(
                 f"{label!r}: the deadline passed before pool {self._runtime.process_manager.name!r} could serve "
-                "the call"
+                f"the call{self._runtime.coordinator.circuit.trouble()}"
             )
 
     def _keep_watch(self) -> None:

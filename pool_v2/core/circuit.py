@@ -42,6 +42,16 @@ class Circuit:
         """Return whether the circuit is open at `now_ns`: not even a probe may be started."""
         return self.tripped and now_ns < self.retry_at_ns
 
+    def trouble(self) -> str:
+        """Return, as the end of an error's message, how many starts have failed in a row and why the last one did.
+
+        Empty if the last start has not failed.
+        """
+        if not self.failures:
+            return ""
+        count = "the last start of a worker" if self.failures == 1 else f"the last {self.failures} starts of workers"
+        return f"; {count} failed; the last error: {self.last_error}"
+
     def allowed_starts(self, wanted: int, starting: int, now_ns: int) -> int:
         """Return how many of `wanted` starts may begin now, while `starting` other starts are in progress."""
         if now_ns < self.retry_at_ns:

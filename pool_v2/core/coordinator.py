@@ -118,7 +118,10 @@ class Coordinator:
         if session is not None and session.lost:
             raise SessionLost(f"session {session.session_id!r}: {session.lost}")
         if ticket.deadline_ns <= now_ns:
-            raise CheckoutTimeout(f"pool {self.name!r}: the deadline of the call passed before a worker could serve it")
+            raise CheckoutTimeout(
+                f"pool {self.name!r}: the deadline of the call passed before a worker could serve it"
+                f"{self.failing_starts()}"
+            )
         if self._idle and self._queue and self._match():
             self.attention = True  # an interrupt prevented this grant: the waiting ticket goes first, `plan` wakes it
         found = self._idle_worker_for(ticket)
@@ -453,6 +456,15 @@ class Coordinator:
     def idle_workers(self) -> list[Worker]:
         """Return the idle workers, the longest idle first."""
         return list(self._idle.values())
+
+    def failing_starts(self) -> str:
+        """Return what keeps workers from starting, as the end of an error's message; empty if nothing is known."""
+        if self.circuit.failures:
+            return self.circuit.trouble()
+        starting = sum(worker.phase is WorkerState.STARTING for worker in self.workers.values())
+        if starting and starting == len(self.workers):
+            return f"; no worker has answered its init ping yet ({starting} starting)"
+        return ""
 
     def state_of(self, worker: Worker) -> WorkerState:
         """Return the worker's state: STARTING, IDLE, LEASED or DYING."""

@@ -178,6 +178,7 @@ class Runtime:
             if state is _WAITING:
                 ticket.claim = None  # threads that grant a worker from now on write no request
             holders = self.coordinator.open_calls() if state is _WAITING else []
+            failing = self.coordinator.failing_starts() if state is _WAITING else ""
         if ticket.error is not None:
             raise ticket.error
         late = ticket.deadline_ns <= self.now_ns() and not take_back(ticket)  # no time is left to use the worker
@@ -186,7 +187,8 @@ class Runtime:
         elif state is not _ACCEPTED or late:
             self.hooks.cancelled("queued")
             raise CheckoutTimeout(
-                f"{label!r}: no worker of pool {self.process_manager.name!r} was free before the checkout deadline",
+                f"{label!r}: no worker of pool {self.process_manager.name!r} was free before the checkout deadline"
+                f"{failing}",
                 holders=describe_holders(holders),
             )
 

@@ -7,6 +7,7 @@ import random
 from poolproof.bridge import Capability
 from poolproof.harness.checkers import CORE, OneOutcome, Overlap, OwnModel, StableWorkers
 from poolproof.harness.fakes.models.service import ModelService
+from poolproof.harness.model.intended import BASELINE
 from poolproof.harness.model.scenario import IntendedDifference, Scenario
 from poolproof.harness.model.workload import Plan, Size
 from poolproof.harness.subjects.programs import (
@@ -54,9 +55,9 @@ SCENARIO = Scenario(
     checkers=(OneOutcome(), Overlap(), StableWorkers(), OwnModel(), *CORE),
     intended_differences=(
         IntendedDifference(
-            pool="v1",
+            pool=BASELINE,
             checker="overlap",
-            reason="all of v1's I/O goes through one manager, so never more than one worker is at work",
+            reason="all I/O of a serial pool goes through one manager, so never more than one worker is at work",
         ),
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from poolproof.harness.checkers import CORE, Independence, OneOutcome, Prompt, WorkConserving
+from poolproof.harness.model.intended import BASELINE
 from poolproof.harness.model.scenario import PATIENT, IntendedDifference, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 
@@ -12,7 +13,7 @@ HOLD_S = 1.0
 PING_WITHIN_S = IDLE_S = 0.75
 """The longest allowed ping, and wait beside an idle worker, on a machine that is busy with other work."""
 V1_REASON = (
-    "v1's manager blocks on the first call's response, so every other call waits for that response "
+    "a serial pool's manager blocks on the first call's response, so every other call waits for that response "
     "although workers are idle"
 )
 
@@ -40,8 +41,8 @@ SCENARIO = Scenario(
         *CORE,
     ),
     intended_differences=(
-        IntendedDifference(pool="v1", checker="prompt:ping", reason=V1_REASON),
-        IntendedDifference(pool="v1", checker="work_conserving", reason=V1_REASON),
-        IntendedDifference(pool="v1", checker="independence", reason=V1_REASON),
+        IntendedDifference(pool=BASELINE, checker="prompt:ping", reason=V1_REASON),
+        IntendedDifference(pool=BASELINE, checker="work_conserving", reason=V1_REASON),
+        IntendedDifference(pool=BASELINE, checker="independence", reason=V1_REASON),
     ),
 )

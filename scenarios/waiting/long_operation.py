@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from poolproof.harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutcome, Prompt
+from poolproof.harness.model.intended import BASELINE
 from poolproof.harness.model.scenario import IntendedDifference, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 
@@ -40,9 +41,9 @@ SCENARIO = Scenario(
             reason="v1's caller gives up after its 5 s call timeout, though the operation may take 30 s",
         ),
         IntendedDifference(
-            pool="v1",
+            pool=BASELINE,
             checker="prompt:next",
-            reason="v1's manager goes on with the abandoned operation, and the next call waits for that operation",
+            reason="a serial pool goes on with the abandoned operation, and the next call waits for that operation",
         ),
         IntendedDifference(
             pool="v1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from poolproof.harness.checkers import CORE, OneOutcome, Overlap, StableWorkers
+from poolproof.harness.model.intended import BASELINE
 from poolproof.harness.model.scenario import PATIENT, IntendedDifference, Scenario
 from poolproof.harness.model.workload import steady
 
@@ -25,9 +26,9 @@ SCENARIO = Scenario(
     checkers=(OneOutcome(), Overlap(), StableWorkers(), *CORE),
     intended_differences=(
         IntendedDifference(
-            pool="v1",
+            pool=BASELINE,
             checker="overlap",
-            reason="all of v1's I/O goes through one manager, so never more than one worker is at work",
+            reason="all I/O of a serial pool goes through one manager, so never more than one worker is at work",
         ),
     ),
 )

@@ -16,6 +16,7 @@ from poolproof.harness.checkers import (
     TimeoutKills,
 )
 from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.intended import BASELINE
 from poolproof.harness.model.scenario import PATIENT, IntendedDifference, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 
@@ -24,7 +25,7 @@ LATE_S = 1.0
 STOPPED_S = LIMIT_S + 1.6 * LATE_S
 """Longer than any call may take, so that a call that waits for the worker is late."""
 OTHERS_WITHIN_S = HELD_UP_S = 1.0
-V1_WAITS = "v1's manager waits for the stopped worker, and everybody waits for the manager"
+V1_WAITS = "a serial pool's manager waits for the stopped worker, and everybody waits for the manager"
 
 
 def workload(_: random.Random, size: Size) -> Plan:
@@ -55,8 +56,8 @@ SCENARIO = Scenario(
         *CORE,
     ),
     intended_differences=(
-        IntendedDifference(pool="v1", checker="prompt:other", reason=V1_WAITS),
-        IntendedDifference(pool="v1", checker="independence", reason=V1_WAITS),
+        IntendedDifference(pool=BASELINE, checker="prompt:other", reason=V1_WAITS),
+        IntendedDifference(pool=BASELINE, checker="independence", reason=V1_WAITS),
         IntendedDifference(
             pool="v1",
             checker="timeout_kills",

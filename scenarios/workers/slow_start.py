@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome, ParallelStart
 from poolproof.harness.model.fault import Fault, FaultKind
+from poolproof.harness.model.intended import BASELINE
 from poolproof.harness.model.scenario import PATIENT, IntendedDifference, Scenario
 from poolproof.harness.model.workload import Size, steady
 
@@ -23,9 +24,9 @@ SCENARIO = Scenario(
     checkers=(OneOutcome(), FaultLanded(kinds=(FaultKind.SLOW_START,)), ParallelStart(at_least=2), *CORE),
     intended_differences=(
         IntendedDifference(
-            pool="v1",
+            pool=BASELINE,
             checker="parallel_start",
-            reason="v1 starts its workers lazily and one by one, inside the manager that serves the calls",
+            reason="a serial pool starts its workers lazily and one by one, inside the manager that serves the calls",
         ),
     ),
 )

@@ -56,6 +56,7 @@ class Build:
             "started_at": "2026-01-01T00:00:00+00:00",
             "started_ns": BASE_NS,
             "call_timeout_s": 5.0,
+            "capabilities": ("request_ids",),
             "checkout_timeout_s": 1.0,
         }
         return RunInfo(**{**usual, **fields})

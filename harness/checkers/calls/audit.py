@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -11,6 +12,7 @@ from poolproof.bridge import ServiceInterval
 from poolproof.harness.history.columns import NONE
 from poolproof.harness.history.history import History, Op, OpType
 from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.evidence import FROM_JOURNALS, Evidence
 from poolproof.harness.model.verdict import Verdict
 
 
@@ -25,6 +27,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = "audit"
     guarantees: tuple[str, ...] = ("G4",)
+    evidence: ClassVar[frozenset[Evidence]] = FROM_JOURNALS
 
     def check(self, history: History) -> Finding:
         """Decide from the operations and the service intervals."""

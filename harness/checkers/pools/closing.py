@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import ClassVar
 
 import msgspec
 
 from poolproof.harness.history.history import History, Leftovers
 from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.evidence import FROM_STATISTICS, Evidence
 from poolproof.harness.model.verdict import Verdict
 
 
@@ -58,6 +60,7 @@ class Conserved(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = "conserved"
     guarantees: tuple[str, ...] = ("G27",)
+    evidence: ClassVar[frozenset[Evidence]] = FROM_STATISTICS
 
     def check(self, history: History) -> Finding:
         """Decide from the pool's statistics after the last call and the operations."""
@@ -103,7 +106,11 @@ class NothingLeft(msgspec.Struct, frozen=True, kw_only=True):
             return finding(self, Verdict.UNKNOWN, "nobody counted the resources still held after close()")
         if left == Leftovers():
             return finding(self, Verdict.PASS, "no process, file descriptor or thread was left after close()")
-        told = [f"process {pid}" for pid in left.processes]
+        commands = (*left.commands, *("",) * len(left.processes))
+        told = [
+            f"process {pid}{f': {command}' if command else ''}"
+            for pid, command in zip(left.processes, commands, strict=False)
+        ]
         told += [f"file descriptor {name}" for name in left.descriptors]
         told += [f"thread {name}" for name in left.threads]
         return finding(

@@ -14,6 +14,7 @@ from poolproof.harness.history.columns import NONE, Numbers, find_last, last_whe
 from poolproof.harness.history.history import History, OpType
 from poolproof.harness.history.tables import Events
 from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.evidence import FROM_EVENTS_OR_JOURNALS, Evidence
 from poolproof.harness.model.verdict import Verdict
 
 LEASE_ENDS = (EventKind.CHECKIN, EventKind.KILL, EventKind.REAP)
@@ -41,6 +42,7 @@ class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = "exclusive_lease"
     guarantees: tuple[str, ...] = ("G2",)
+    evidence: ClassVar[frozenset[Evidence]] = FROM_EVENTS_OR_JOURNALS
 
     def check(self, history: History) -> Finding:
         """Decide from the pool's events and the workers' journals."""
@@ -90,6 +92,7 @@ class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = "at_most_once"
     guarantees: tuple[str, ...] = ("G4",)
+    evidence: ClassVar[frozenset[Evidence]] = FROM_EVENTS_OR_JOURNALS
 
     def check(self, history: History) -> Finding:
         """Decide from the pool's SEND events and the workers' journals."""

@@ -12,6 +12,7 @@ from poolproof.harness.history.columns import NONE
 from poolproof.harness.history.history import History
 from poolproof.harness.history.overlap import overlap_degree
 from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.evidence import FROM_JOURNALS, Evidence
 from poolproof.harness.model.verdict import Verdict
 
 
@@ -26,6 +27,7 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
     at_most: int | None = None
     name: str = "overlap"
     guarantees: tuple[str, ...] = ("G10",)
+    evidence: ClassVar[frozenset[Evidence]] = FROM_JOURNALS
 
     def check(self, history: History) -> Finding:
         """Decide from the service intervals."""

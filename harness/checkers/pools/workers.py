@@ -10,6 +10,7 @@ from poolproof.bridge import EventKind
 from poolproof.harness.history.columns import NONE
 from poolproof.harness.history.history import History
 from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.evidence import FROM_EVENTS_OR_JOURNALS, Evidence
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.verdict import Verdict
 
@@ -19,6 +20,7 @@ class StableWorkers(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = "stable_workers"
     guarantees: tuple[str, ...] = ("G16",)
+    evidence: ClassVar[frozenset[Evidence]] = FROM_EVENTS_OR_JOURNALS
 
     def check(self, history: History) -> Finding:
         """Decide from the operations' workers, and from the pool's events if the run was observed."""
@@ -51,6 +53,7 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True):
 
     label: str
     guarantees: tuple[str, ...] = ("G5", "G12")
+    evidence: ClassVar[frozenset[Evidence]] = FROM_EVENTS_OR_JOURNALS
 
     @property
     def name(self) -> str:

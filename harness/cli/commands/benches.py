@@ -59,6 +59,7 @@ from poolproof.harness.model.budget import parse_budget
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.load import parse_load
 from poolproof.harness.model.workload import Size
+from poolproof.harness.run.configuring import require_startable
 from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.store import write_whole
 from poolproof.harness.subjects.named import Named
@@ -171,6 +172,7 @@ def make_plans(
         profile, rounds=rounds, block_s=block_s, margin=margin, until_width=until_width, labels=OPTIONS
     )
     one, other = find_pool(baseline), find_pool(candidate)
+    require_startable(found, (one.name, other.name), worker_command)
     for budget in budgets or ():
         parse_budget(budget, pools=(one.name, other.name))
     plans = []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -25,7 +27,7 @@ from poolproof.harness.subjects.probe import examine_worker
 
 FULL_SCALE = 3.0
 JOBS = 6
-POOL_HELP = "a name from `poolproof list pools`, or package.module:factory"
+POOL_HELP = "a name from `poolproof list pools`, package.module:factory, or driver:COMMAND"
 
 
 class Exit(IntEnum):
@@ -132,6 +134,28 @@ class Keeping:
             if self._at_the_end:
                 kept = "nothing was kept, because this command writes its results only at the end"
             warn(f"poolproof: interrupted; {kept}")
+
+
+@contextlib.contextmanager
+def ending(limit_s: float | None = None) -> Iterator[None]:
+    """Let SIGTERM, and the end of `limit_s` seconds, end the block as Ctrl-C does. Only in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGALRM)}
+    if limit_s is not None:
+        signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def build_request(

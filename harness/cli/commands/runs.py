@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from poolproof.bridge import Capability
 from poolproof.bridge.redaction import redact_words
 from poolproof.harness.bench.records.index import store_folder
 from poolproof.harness.cli.commands.options import (
@@ -36,20 +37,23 @@ from poolproof.harness.cli.commands.options import (
     WorkerCommand,
     Workers,
     build_request,
+    ending,
     new_folder,
 )
 from poolproof.harness.cli.commands.results import show_results
 from poolproof.harness.cli.output import Terminal, say, say_json, say_stored_json, warn
 from poolproof.harness.cli.terminal import Steps, show_decision
-from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios
-from poolproof.harness.compare.compare import PlannedRun, StartJob, compare, run_jobs
+from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios, known_failures
+from poolproof.harness.compare.compare import Partial, PlannedRun, StartJob, compare, run_jobs
 from poolproof.harness.compare.comparison import Minimum
 from poolproof.harness.compare.coverage_run import CoverageRun, sources_of
+from poolproof.harness.compare.declared import declare, entries_of, read_ledger
 from poolproof.harness.explore.choosing import EXPLORED, choose_runs
 from poolproof.harness.explore.found import Found
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.face import EXECUTE
 from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.run.configuring import require_startable
 from poolproof.harness.run.job import start_measured_job
 from poolproof.harness.run.jobserver import JobServer
 from poolproof.harness.subjects.named import Named
@@ -59,6 +63,7 @@ from poolproof.reports import publish, view_with_extras, write_reports
 from poolproof.scenarios import DEFAULT_SUITE
 
 MOST_EXPLORED = 100_000
+LONGEST_S = 86_400.0
 
 Baseline = Annotated[str, typer.Option(metavar="POOL", help=f"The pool to be replaced: {POOL_HELP}.")]
 Candidate = Annotated[str, typer.Option(metavar="POOL", help="The new pool, which is to replace the baseline.")]
@@ -82,6 +87,15 @@ def compare_command(
     out: Out = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    declared: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--declare",
+            metavar="FILE",
+            help="A TOML file with known weaknesses of the baseline; may be repeated. A declared weakness never "
+            "excuses the candidate.",
+        ),
+    ] = None,
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Measure which lines of the candidate each scenario executes.")
     ] = False,
@@ -98,6 +112,17 @@ def compare_command(
             help="Make so many generated runs on the candidate; by the profile, and 0 if scenarios are named."
         ),
     ] = None,
+    budget: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Begin no further run after this time, such as 90s or 10m; the decision is then not SAFE.",
+        ),
+    ] = "",
+    timeout: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="End all runs after this time, as Ctrl-C does, and report those that ended."),
+    ] = "",
     least_cells: Annotated[
         int,
         typer.Option(
@@ -134,6 +159,10 @@ def compare_command(
     named = Named([*(scenarios or ()), *(imports or ())])
     found = find_scenarios(scenarios or [], profile=profile, suite=suite, named=named)
     one, other = find_pool(baseline), find_pool(candidate)
+    require_startable(found, (one.name, other.name), worker_command)
+    known = [*entries_of(known_failures(scenarios or ())), *(e for file in declared or () for e in read_ledger(file))]
+    if known:
+        found = declare(found, known, one.name, other.name)
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     for package in coverage_source or ():
         if not _is_there(package):
@@ -151,7 +180,9 @@ def compare_command(
         first=found_before.of(other.name) if usual else (),
     )
     covering = None
-    with Keeping(folder), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
+    part = Partial(_seconds("--budget", budget))
+    limit_s = _seconds("--timeout", timeout)
+    with Keeping(folder), ending(limit_s), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
         start: StartJob = server.start_job
         if coverage or coverage_source:
             covering = CoverageRun(folder / "coverage", coverage_source or sources_of(other.name))
@@ -169,13 +200,17 @@ def compare_command(
             minimum=minimum,
             read_cover=covering.read if covering is not None else lambda: None,
             generated=generated,
-            total=len(all_scenarios(suite)),
+            total=len(all_scenarios(suite)) if any(not scenario.file for scenario in found) else None,
+            partial=part,
         )
         for result in comparison.explored:
             if result.verdict is Verdict.FAIL:
                 found_before.add(other.name, result.scenario)
         written = write_reports(comparison, folder)
         publish(view_with_extras(comparison, folder), os.environ, sys.stderr)
+        if part.interrupted:
+            warn(f"poolproof: the report of the runs that had ended is {written['html']}")
+            raise KeyboardInterrupt
     if as_json:
         say_stored_json(written["json"].read_bytes())
     else:
@@ -206,6 +241,19 @@ def _compare_traffic(path: Path, baseline: str, candidate: str, workers: int, sp
     )
     say(f"{found.verdict.value.upper()}: {candidate} replacing {baseline}")
     return OF_VERDICT[found.verdict]
+
+
+def _seconds(option: str, text: str) -> float | None:
+    if not text:
+        return None
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1])
+    try:
+        seconds = float(text if unit is None else text[:-1]) * (unit or 1.0)
+    except ValueError:
+        seconds = -1.0
+    if not 1 <= seconds <= LONGEST_S:
+        raise UsageError(f"{option} {text!r}: a time from 1s to 24h is needed, such as 90s or 10m")
+    return seconds
 
 
 def _minimum(cells: int, lines: float, *, coverage: bool) -> Minimum:
@@ -259,6 +307,7 @@ def run_command(
     named = Named([*(scenarios or ()), *(imports or ())])
     found = find_scenarios(scenarios or [], profile=profile, suite=suite, named=named)
     subjects = [find_pool(name) for name in pool or ["v2"]]
+    require_startable(found, [subject.name for subject in subjects], worker_command)
     request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     folder = out or new_folder("run")
     runs = [
@@ -271,7 +320,9 @@ def run_command(
         for subject in subjects
         for name in face or [EXECUTE.name]
         for watched in ((False, True) if observed is None else (observed,))
-        if watched is observed or not watched or subject.face(name).tells
+        if watched is observed
+        or not watched
+        or (subject.face(name).tells and Capability.EVENTS in subject.capabilities)
     ]
     with Keeping(folder), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
         steps.planned(len(runs))

@@ -13,9 +13,11 @@ import msgspec
 import psutil
 
 from poolproof.bridge.clock import now_ns
+from poolproof.bridge.redaction import redact_command
 from poolproof.harness.history.history import Leftovers, Sample
 
 LOOK_EVERY_S = 0.02
+SHOWN_CHARACTERS = 200
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -54,8 +56,10 @@ def leftovers_since(
             descriptors=tuple(sorted(now.descriptors - before.descriptors)),
             threads=tuple(sorted(names.get(ident, "?") for ident in now.threads - before.threads)),
         )
-        if left == Leftovers() or time.monotonic() >= deadline:
+        if left == Leftovers():
             return left
+        if time.monotonic() >= deadline:
+            return msgspec.structs.replace(left, commands=tuple(map(_command_of, left.processes)))
         time.sleep(LOOK_EVERY_S)
 
 
@@ -87,6 +91,13 @@ def _descriptors() -> list[str]:
         except FileNotFoundError:
             continue  # the descriptor of this listing
     return found
+
+
+def _command_of(pid: int) -> str:
+    try:
+        return redact_command(" ".join(psutil.Process(pid).cmdline()))[:SHOWN_CHARACTERS]
+    except (psutil.Error, OSError):
+        return ""
 
 
 def _lives(pid: int) -> bool:

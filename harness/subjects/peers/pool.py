@@ -112,33 +112,45 @@ class PeerPool:
         checkout_timeout_s: float | None,
     ) -> Any:  # noqa: ANN401
         began_s = time.monotonic()
-        if session is not None:
+        if session is not None and Capability.SESSIONS not in self.capabilities:
             raise InvalidRequest(f"{self._peer.name} keeps no sessions, so {session!r} cannot be served")
-        number = next(self._numbers)
-        frame = encode_request(number, command, args, limit_bytes=self._config.max_frame_bytes)
         call_s = _first(timeout_s, self._config.call_timeout_s, self._peer.call_timeout_s)
         checkout_s = _first(checkout_timeout_s, self._config.checkout_timeout_s, self._peer.checkout_timeout_s)
-        future = self._submit(bytes(frame[HEADER_BYTES:]))
-        response = decode_response(self._wait(future, command, call_s, checkout_s, began_s))
+        future = self._submit(*self._request(command, args, session, call_s))
+        return self._answer(self._wait(future, command, call_s, checkout_s, began_s))
+
+    def _request(
+        self, command: str, args: dict[str, Any], session: str | None, call_s: float
+    ) -> tuple[Callable[[Any], Any], object]:
+        # The function for the worker to run, and its argument.
+        frame = encode_request(next(self._numbers), command, args, limit_bytes=self._config.max_frame_bytes)
+        return service.serve, bytes(frame[HEADER_BYTES:])
+
+    def _answer(self, value: Any) -> Any:  # noqa: ANN401
+        # The result of the call, from what the function has returned.
+        response = decode_response(value)
         if not response.success:
             raise CommandError(str(response.error))
         return response.result
 
-    def _submit(self, payload: bytes) -> Future[Any]:
+    def _submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
         with self._lock:
             if self._closed:
                 raise PoolClosed(f"pool {self.name!r} is closed")
-            try:
-                future = _settled_once(self._engine.submit(service.serve, payload))
-            except self._engine.crashes as error:
-                raise WorkerCrashed(f"{self._peer.name} takes no call any more: {error}") from error
-            except self._engine.refusals as error:
-                raise PoolClosed(f"pool {self.name!r} is closed: {error}") from error
+            future = self._submitted_now(function, argument)
             self._running.add(future)
         future.add_done_callback(self._running.discard)
         return future
 
-    def _wait(self, future: Future[Any], command: str, call_s: float, checkout_s: float, began_s: float) -> bytes:
+    def _submitted_now(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
+        try:
+            return _settled_once(self._engine.submit(function, argument))
+        except self._engine.crashes as error:
+            raise WorkerCrashed(f"{self._peer.name} takes no call any more: {error}") from error
+        except self._engine.refusals as error:
+            raise PoolClosed(f"pool {self.name!r} is closed: {error}") from error
+
+    def _wait(self, future: Future[Any], command: str, call_s: float, checkout_s: float, began_s: float) -> Any:  # noqa: ANN401
         try:
             impatient = checkout_s < call_s and not _done(future, checkout_s)
             if impatient and not future.running() and future.cancel():
@@ -150,8 +162,7 @@ class PeerPool:
                 if waited and cancelled:
                     raise CheckoutTimeout(f"no worker was free for {command!r} in {call_s:g} s", sent=self._unsent)
                 raise CallTimeout(f"{command!r} had no answer in {call_s:g} s", sent=Sent.MAYBE)
-            answer: bytes = future.result()
-            return answer
+            return future.result()
         except self._engine.crashes as error:
             if self._closed:
                 raise PoolClosed(f"pool {self.name!r} was closed during {command!r}", sent=Sent.MAYBE) from error

@@ -11,8 +11,9 @@ import pytest
 
 from poolproof.bridge import CallTimeout, CommandError, PoolError, Sent
 from poolproof.harness.bench import schedules
-from poolproof.harness.bench.speeds import measure_speed
+from poolproof.harness.bench.speeds import decisive, measure_speed
 from poolproof.harness.compare.compare import measure_speeds
+from poolproof.harness.compare.comparison import Speed
 from poolproof.harness.compare.judge import judge
 from poolproof.harness.fakes.models.service import ModelService
 from poolproof.harness.model.errors import RunError
@@ -183,3 +184,44 @@ def test_a_pool_that_does_not_start_cannot_be_measured(
 def test_every_profile_has_its_schedules(profile: str) -> None:
     assert schedules.COMPARING[profile].limit_s > 0
     assert schedules.make_schedule(profile).profile == profile
+
+
+def measured(metric: str, low: float, high: float) -> Speed:
+    middle = (low + high) / 2
+    return Speed(
+        scenario="s",
+        metric=metric,
+        baseline=1.0,
+        candidate=middle,
+        ratio=middle,
+        low=low,
+        high=high,
+        blocks=9,
+        margin=0.1,
+        allowed=0.1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("intervals", "metric"),
+    [
+        ([(0.95, 1.05), (0.5, 0.6), (0.5, 0.6)], "throughput"),  # it decides by itself
+        ([(0.7, 1.3), (0.95, 1.1), (0.92, 1.2)], "p10"),  # both others are fast enough
+        ([(0.7, 1.3), (0.7, 0.8), (0.7, 0.85)], "p10"),  # both others are too slow
+        ([(0.7, 1.3), (0.95, 1.1), (0.8, 1.2)], "throughput"),  # they do not agree, so nothing is decided
+        ([(0.7, 1.3)], "throughput"),
+    ],
+)
+def test_a_throughput_that_decides_nothing_gives_way_to_times_that_agree(
+    intervals: list[tuple[float, float]], metric: str
+) -> None:
+    names = ("throughput", "p50", "p10")
+    found = decisive([measured(name, *ends) for name, ends in zip(names, intervals, strict=False)])
+    assert found.metric == metric
+    assert (metric == "throughput") == (not found.notes)
+
+
+def test_a_loss_that_the_scenario_allows_is_no_loss() -> None:
+    assert measured("throughput", 0.91, 0.97).fast_enough
+    assert not msgspec.structs.replace(measured("throughput", 0.91, 0.97), allowed=0.05).fast_enough
+    assert measured("throughput", 0.7, 0.89).too_slow

@@ -95,6 +95,7 @@ def test_nothing_left_passes(build: Any) -> None:
     ("left", "told"),
     [
         (Leftovers(processes=(4711,)), "process 4711"),
+        (Leftovers(processes=(4711,), commands=("sleep 60",)), "process 4711: sleep 60"),
         (Leftovers(descriptors=("7 -> pipe:[1]",)), "file descriptor 7 -> pipe:[1]"),
         (Leftovers(threads=("manager",)), "thread manager"),
     ],

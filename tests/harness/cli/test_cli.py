@@ -426,3 +426,22 @@ def test_coverage_tells_what_a_scenario_executed_of_the_candidate_and_its_worker
         assert file["missing"]
     assert [one["scenario"] for one in cover["scenarios"]] == ["tiny"]
     assert cover["scenarios"][0]["alone"] == cover["scenarios"][0]["lines"] > 300
+
+
+PRELOADING = (
+    TINY
+    + """
+PRELOADING = Scenario(name="preloading", summary="forks its workers", workload=steady("echo", calls=1),
+                      checkers=CORE, fixed_size=SIZE, config_of={"v2": {"preload": ("json",)}})
+"""
+)
+
+
+@pytest.mark.parametrize("words", [["compare", "-q"], ["run", "--pool", "v2", "-q"], ["bench"]])
+def test_a_foreign_worker_that_a_scenario_would_fork_is_invalid_usage(
+    write: Write, capsys: Capture, words: list[str]
+) -> None:
+    assert main([*words, f"{write(PRELOADING)}::preloading", "--worker-command", "no-such-worker"]) == 2
+    told = capsys.readouterr().err
+    assert "--worker-command 'no-such-worker'" in told
+    assert "the scenario 'preloading' sets preload ('json',) for v2" in told

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -82,14 +83,17 @@ def running(tmp_path: Path) -> Iterator[Running]:
         found.process.communicate(timeout=HANG_GUARD_S)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_exits_130_keeps_what_was_recorded_and_leaves_nobody(
-    running: Running, capsys: pytest.CaptureFixture[str]
+    number: int, running: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    running.process.send_signal(signal.SIGINT)
+    running.process.send_signal(number)
     _, told = running.process.communicate(timeout=HANG_GUARD_S)
     assert running.process.returncode == 130
     assert told.splitlines()[-1] == f"poolproof: interrupted; the runs recorded so far are in {running.out}"
     assert running.survivors(GONE_WITHIN_S) == []
+    assert "the comparison was interrupted before this run ended" in (running.out / "report.md").read_text()
+    assert msgspec.json.decode((running.out / "comparison.json").read_bytes())["decision"] == "INCONCLUSIVE"
     for folder in (running.out / "runs").iterdir():
         assert main(["analyze", str(folder), "--import", str(running.out.parent / "long.py")]) == 3
         assert "the run was cut off" in capsys.readouterr().out

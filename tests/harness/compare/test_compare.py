@@ -14,6 +14,7 @@ import poolproof.harness.compare.compare
 from poolproof.harness.checkers import CORE, OneOutcome, Overlap
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.compare.compare import (
+    Partial,
     PlannedRun,
     assemble,
     compare,
@@ -360,3 +361,40 @@ def test_speeds_are_measured_for_timed_scenarios_alone(
     assert [speed.scenario for speed in speeds] == ["timed"]
     assert troubles == ("a call failed",)
     assert log.over == [("the speed of timed", "4.00 times"), ("the speed of breaks", "failed")]
+
+
+def test_when_its_time_is_over_a_comparison_begins_no_run_and_is_not_safe(
+    tiny: Callable[..., Any], tmp_path: Path
+) -> None:
+    partial = Partial(0.0)
+    found = compare(
+        [tiny(), tiny(name="timed", timed=True)],
+        V1,
+        V2,
+        Request(),
+        tmp_path,
+        jobs=1,
+        start_job=lambda *_: pytest.fail("a run has begun"),
+        progress=Log(),
+        partial=partial,
+    )
+    assert found.decision is Decision.INCONCLUSIVE
+    assert any("not run, since the time budget of 0 s was over" in reason for reason in found.reasons)
+    assert any("the speed of timed was not measured" in reason for reason in found.reasons)
+    assert not partial.interrupted
+
+
+def test_an_interrupted_comparison_tells_what_has_ended(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    partial = Partial()
+
+    def start(scenario: Any, subject: Any, request: Any, out: Any) -> FakeJob:
+        if subject is V2:
+            raise KeyboardInterrupt
+        return fake_jobs(scenario, subject, request, out)
+
+    runs = planned([tiny()], (V1, V2))
+    first, second = run_jobs(runs, tmp_path, jobs=1, start_job=start, progress=Log(), partial=partial)
+    assert (first.verdict, second.trouble) == (Verdict.PASS, "the comparison was interrupted before this run ended")
+    assert partial.interrupted
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(runs, tmp_path, jobs=1, start_job=start, progress=Log())

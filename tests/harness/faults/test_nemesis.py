@@ -263,7 +263,7 @@ def test_a_fault_that_breaks_did_not_land(stage: Theatre, monkeypatch: pytest.Mo
 def test_no_stranger_is_ever_signalled(stage: Theatre) -> None:
     (record,) = stage.strike(KILL, begin=lambda: stage.send(os.getppid()))
     assert record.landed is False
-    assert "is not a child of this process" in record.detail
+    assert "was not started by this process or its children" in record.detail
 
 
 def test_a_worker_that_is_gone_cannot_be_hurt(stage: Theatre) -> None:
@@ -314,3 +314,18 @@ def test_a_fault_at_a_time_comes_no_earlier(stage: Theatre) -> None:
 
 def test_faults_of_starts_and_commands_are_left_to_others(stage: Theatre) -> None:
     assert stage.strike(Fault(kind=FaultKind.SLOW_START), Fault(kind=FaultKind.EXIT)) == ()
+
+
+def test_a_worker_below_a_driver_can_be_hurt(stage: Theatre, until: Callable[..., None]) -> None:
+    code = "import subprocess, sys; subprocess.run(['sleep', '60'])"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"
+    driver = subprocess.Popen([sys.executable, "-c", outer])
+    try:
+        until(lambda: len(psutil.Process(driver.pid).children(recursive=True)) == 2, "the worker is started")
+        worker = psutil.Process(driver.pid).children(recursive=True)[-1]
+        (record,) = stage.strike(KILL, begin=lambda: stage.send(worker.pid))
+        assert (record.landed, record.pid) == (True, worker.pid)
+        assert driver.wait(LIMIT_S) == 0
+    finally:
+        driver.kill()
+        driver.wait()

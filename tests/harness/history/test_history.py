@@ -44,3 +44,13 @@ def test_operations_are_found_by_label(build: Any) -> None:
 def test_the_response_time_counts_from_the_intended_begin(build: Any) -> None:
     assert build.op(0, 100, 250, intended=50).response_s == 0.2
     assert build.op(0, 100, None).response_s is None
+
+
+def test_a_journal_belongs_to_its_nonce_unless_the_pool_promises_its_request_ids(build: Any) -> None:
+    # Both workers number their requests from 1, so the ids of the calls 1 and 2 mean nothing.
+    services = [build.service(101, 1, 0, 9, nonce="1.0.0"), build.service(102, 1, 0, 9, nonce="1.0.1")]
+    ops = [build.op(0, call=2, worker=1, pid=101), build.op(1, call=1, worker=2, pid=102)]
+    history = build.history(*ops, services=services, info={"capabilities": ()})
+    assert [history.services[row].nonce for row in history.serving] == ["1.0.0", "1.0.1"]
+    promised = build.history(*ops, services=services)
+    assert [row if row < 0 else promised.services[row].pid for row in promised.serving] == [-1, 102]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.harness.run.lock import measuring
+from poolproof.harness.run.lock import holders, measuring
 
 LIMIT_S = 15.0
 HOLD = """
@@ -105,3 +105,13 @@ def test_threads_of_one_process_wait_for_each_other_too(runtime_dir: Path) -> No
         assert not entered.wait(0.1)
     assert entered.wait(LIMIT_S)
     thread.join(LIMIT_S)
+
+
+def test_who_holds_the_lock_is_said(holder: Callable[[], subprocess.Popen[str]]) -> None:
+    assert holders() == []
+    process = holder()
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    [told] = holders()
+    assert told.startswith(f"process {process.pid} (")
+    assert "python" in told

@@ -21,6 +21,7 @@ from poolproof.harness.model.workload import Plan, Size, Step, steady
 from poolproof.harness.run.runner import Request, analyze, run, why_skipped
 from poolproof.harness.run.store import RunFolder
 from poolproof.harness.subjects.pools import find_pool
+from poolproof.scenarios import CATALOGUE
 
 POOLS = ("v1", "v2")
 ALL_CHECKS = (OneOutcome(), *CORE)
@@ -288,3 +289,29 @@ def test_what_a_pool_of_own_workers_cannot_do_is_skipped(tiny: Callable[..., Any
         == "fake starts its own kind of workers, so no fault can be injected at their start"
     )
     assert why_skipped(slow, fake_subject(), Request()) == ""
+
+
+def test_what_only_events_can_show_is_asked_in_the_observed_run(tmp_path: Path) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import json, struct, sys\n"
+        "while head := sys.stdin.buffer.read(4):\n"
+        "    told = json.loads(sys.stdin.buffer.read(struct.unpack('>I', head)[0]))\n"
+        "    answer = {'id': told['id'], 'success': True, 'result': told['args'].get('value', told['args'])}\n"
+        "    data = json.dumps(answer).encode()\n"
+        "    sys.stdout.buffer.write(struct.pack('>I', len(data)) + data)\n"
+        "    sys.stdout.buffer.flush()\n"
+    )
+    known = frozenset({"echo", "ping"})
+    request = Request(worker_command=f"{sys.executable} -I {worker}", known_commands=known, journals=False)
+    scenario, subject = CATALOGUE["answer_sizes"], find_pool("v2")
+    found = {}
+    for observed in (False, True):
+        asked = msgspec.structs.replace(request, observed=observed)
+        found[observed] = run(scenario, subject, asked, tmp_path / "runs")
+        assert (found[observed].verdict, found[observed].trouble) == (Verdict.PASS, "")
+        assert [name for name, _ in found[observed].not_asked] == ["audit"]
+    assert {"exclusive_lease", "at_most_once"} <= set(found[False].unasked)
+    assert not found[True].unasked
+    executor = msgspec.structs.replace(request, face="executor", observed=False)
+    assert why_skipped(scenario, subject, executor) == "the face executor needs the shipped worker"
