@@ -1,6 +1,6 @@
 """A small HTTP service with a pool behind its handlers, and the one function that makes it migrate.
 
-python migrated_service.py --port 8080 --state migration.json      # then, elsewhere: poolproof migrate start …
+python examples/migrated_service.py --port 8080        # then, from any folder: poolproof migrate start …
 
 POST /echo                    {"value": …}   the value, from a worker
 POST /sessions/NAME/append    {"value": …}   all values of the session
@@ -11,6 +11,8 @@ GET /migration                               where the migration stands in this 
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -25,10 +27,13 @@ from poolproof.pool_v2 import PoolV2
 WORKERS = 2
 
 
-def make_pool(state: str | None = None) -> MigratingPool:
-    """The service's pool. Before the migration this function was `return PoolV1(config)`."""
+def make_pool(**place: str) -> MigratingPool:
+    """The service's pool. Before the migration this function was `return PoolV1(config)`.
+
+    `place` may be a `name` or a `state_file`. Without one the migration is the user's `default`.
+    """
     config = PoolConfig(workers=WORKERS)
-    return MigratingPool(PoolV1(config), PoolV2(config), load_plan(state_file=state, idempotent=["echo"]))
+    return MigratingPool(PoolV1(config), PoolV2(config), load_plan(idempotent=["echo"], **place))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -98,14 +103,19 @@ def main() -> None:
     """Serve until interrupted."""
     options = argparse.ArgumentParser()
     options.add_argument("--port", type=int, default=8080)
-    options.add_argument("--state", default=None)
+    options.add_argument("--name", default="")
     chosen = options.parse_args()
-    with make_pool(chosen.state) as pool, Service(pool, chosen.port) as service:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with make_pool(name=chosen.name) as pool, Service(pool, chosen.port) as service:
         thread = threading.Thread(target=service.serve_forever, daemon=True)
         thread.start()
+        sys.stdout.write(f"serving on port {service.server_address[1]}\n")
+        sys.stdout.flush()
         try:
             thread.join()
         except KeyboardInterrupt:
+            pass
+        finally:
             service.shutdown()
 
 

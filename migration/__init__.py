@@ -11,17 +11,24 @@ if __name__ == "migration":
 from poolproof.harness.model.intended import Comparing
 from poolproof.migration.config import load_plan
 from poolproof.migration.control import Moved
-from poolproof.migration.plan import Guardrails, Mode, Moving, Plan, Position, Side
+from poolproof.migration.faces.aio import AsyncMigratingPool
+from poolproof.migration.faces.callables import Migrating, migrating
+from poolproof.migration.faces.executor import MigratingExecutor
+from poolproof.migration.plan import Guardrails, Mode, Moving, OnBreach, Plan, Position, Side
 from poolproof.migration.pool import MigratingPool, Report
 from poolproof.migration.state import StateConflict, StateError, StateFile
 
 __all__ = [
+    "AsyncMigratingPool",
     "Comparing",
     "Guardrails",
+    "Migrating",
+    "MigratingExecutor",
     "MigratingPool",
     "Mode",
     "Moved",
     "Moving",
+    "OnBreach",
     "Plan",
     "Position",
     "Report",
@@ -30,4 +37,5 @@ __all__ = [
     "StateError",
     "StateFile",
     "load_plan",
+    "migrating",
 ]

@@ -1,9 +1,10 @@
 """Reads a migration's plan. Sources by precedence: code, the environment, a TOML file.
 
 Independent of pools. Environment: POOLPROOF_POOL_VERSION (v1, v2, shadow or canary:25) sets `begin`,
-POOLPROOF_MIGRATION_STATE sets `state_file`. TOML: the table `migration` of poolproof.toml, or
-`tool.poolproof.migration` of pyproject.toml; its sub-table `guardrails` sets the limits. An unknown name is an error
-that suggests the nearest valid name.
+POOLPROOF_MIGRATION_STATE sets `state_file`, POOLPROOF_MIGRATION_NAME sets `name`. Of `state_file` and `name`, the one
+of the first source that has either counts; if no source has either, the name is "default". TOML: the table `migration`
+of poolproof.toml, or `tool.poolproof.migration` of pyproject.toml; its sub-table `guardrails` sets the limits. An
+unknown name is an error that suggests the nearest valid name.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from poolproof.bridge import ConfigError
-from poolproof.migration.plan import Guardrails, Plan, Position, field_names, require_known
+from poolproof.migration.plan import DEFAULT_NAME, Guardrails, Plan, Position, field_names, require_known
 
 VERSION_VARIABLE = "POOLPROOF_POOL_VERSION"
 STATE_VARIABLE = "POOLPROOF_MIGRATION_STATE"
+NAME_VARIABLE = "POOLPROOF_MIGRATION_NAME"
+PLACES = ("state_file", "name")
+"""The options that say where the state of a migration is; one of them at a time."""
 PREFIXES = ("POOLPROOF_POOL_", "POOLPROOF_MIGRATION_")
 OWN_FILE = "poolproof.toml"
 PROJECT_FILE = "pyproject.toml"
@@ -36,7 +40,9 @@ def load_plan(
     Raises ConfigError for an unknown or invalid option and names its source.
     """
     require_known(code, field_names(Plan), "option")
-    options = {**_from_toml(toml), **_from_environment(os.environ if environ is None else environ)}
+    code = {name: value for name, value in code.items() if name not in PLACES or value}
+    environment = _from_environment(os.environ if environ is None else environ)
+    options = _overlay(_from_toml(toml), environment, {name: code[name] for name in PLACES if name in code})
     for name, value in code.items():
         if name == "guardrails" and isinstance(value, Mapping) and isinstance(options.get(name), Mapping):
             value = {**options[name], **value}
@@ -47,12 +53,24 @@ def load_plan(
     path = options.get("state_file")
     if isinstance(path, os.PathLike):
         options["state_file"] = os.fspath(path)
+    if not any(options.get(name) for name in PLACES):
+        options["name"] = DEFAULT_NAME
     return Plan.from_options(options)
+
+
+def _overlay(*sources: dict[str, Any]) -> dict[str, Any]:
+    # The options of all sources, the last one's first. A place hides the other kind of place of the sources before it.
+    options: dict[str, Any] = {}
+    for source in sources:
+        if any(name in source for name in PLACES):
+            options = {name: value for name, value in options.items() if name not in PLACES}
+        options.update(source)
+    return options
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     ours = [name for name in environ if name.startswith(PREFIXES)]
-    require_known(ours, (VERSION_VARIABLE, STATE_VARIABLE), "environment variable")
+    require_known(ours, (VERSION_VARIABLE, STATE_VARIABLE, NAME_VARIABLE), "environment variable")
     found: dict[str, Any] = {}
     if version := environ.get(VERSION_VARIABLE):
         try:
@@ -62,6 +80,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         found["begin"] = version
     if state := environ.get(STATE_VARIABLE):
         found["state_file"] = state
+    if name := environ.get(NAME_VARIABLE):
+        found["name"] = name
+    if state and name:
+        raise ConfigError(f"{STATE_VARIABLE} {state!r} and {NAME_VARIABLE} {name!r}: set one of the two")
     return found
 
 

@@ -9,29 +9,38 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 
 from poolproof.bridge import ConfigError
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.safe_text import one_line
-from poolproof.migration.plan import Mode, Plan, Position
+from poolproof.migration.followers.place import state_path
+from poolproof.migration.plan import Mode, OnBreach, Plan, Position, Side
 from poolproof.migration.shadowing.metrics import GuardrailMetrics
 from poolproof.migration.state import Entry, StateConflict, StateError, StateFile, whoami
 
 logger = logging.getLogger("poolproof.migration")
 GUARDRAIL = "guardrail"
 AUTOMATIC = "plan"
+LOADED = 1.5
+"""From this load for each processor on, latencies also measure the machine."""
 
 
 class Step(msgspec.Struct, frozen=True):
-    """The active position, with the step's number for the metrics. `plain`: v1 serves alone and nothing is measured."""
+    """The active position, with the step's number for the metrics. `plain`: v1 serves alone and nothing is measured.
+
+    `good` is what is counted for a call of v1 with a result.
+    """
 
     position: Position
     epoch: int
     plain: bool
+    good: tuple[int, Side, str] = (0, Side.V1, "result")
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,36 +53,50 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Control:
-    """Controls the position of one migrating pool. A background thread calls `look` repeatedly."""
+    """Controls the position of one migrating pool. A background thread calls `look` repeatedly.
+
+    A state file that is lost (removed, damaged, unreadable) changes nothing: the process keeps its position, and says
+    so in `trouble` and in the log until the file is there again. Only a process that begins with a damaged file uses
+    v1.
+    """
 
     def __init__(self, plan: Plan, metrics: GuardrailMetrics, on_change: Callable[[Moved], None] | None = None) -> None:
-        self._plan = plan
+        self.plan = plan
         self._metrics = metrics
         self._on_change = on_change
         # Held while the position changes, which also writes a file. No call ever takes this lock.
         self._changing = threading.RLock()
-        self._state = None if plan.state_file is None else StateFile(plan.state_file)
-        self._stamp: tuple[int, int, int] | None = None
-        self._sequence = 0
-        self._unwritten: tuple[str, str] | None = None
+        path = state_path(plan)
+        if path is not None and plan.state_file is None:
+            _make_user_folder(path.parent)
+        self.state = None if path is None else StateFile(path)
+        self._stamp: tuple[int, ...] | None = None
+        self.entry = Entry(sequence=0, mode=Mode.V1)
+        self._unwritten: tuple[Position, str, str, str] | None = None
+        self._reported = ""
         self.last_breach = ""
         self.trouble = ""
+        self.paused = ""
         self.step = self._make_step(Position())
         self._since_ns = now_ns()
         self._begin(Position.parse(plan.begin))
 
     def _begin(self, position: Position) -> None:
-        if self._state is not None:
-            self._stamp = self._state.stamp()
-            entry = self._state.read()
+        if self.state is not None:
+            self._stamp = self.state.stamp()
+            entry = self.state.read()
             if entry is None:
+                if self.plan.state_file is not None and not self.state.path.parent.is_dir():
+                    raise StateError(f"{self.state.path}: there is no folder {self.state.path.parent}")
+                if position.mode is Mode.V1:  # somebody else begins the migration
+                    return
                 try:
-                    entry = self._state.write(position, who=whoami(), why="begun as configured", expected=0)
+                    entry = self.state.write(position, who=whoami(), why="begun as configured", expected=0)
                 except StateConflict:  # another process created the file at the same time
-                    entry = self._state.read()
-                self._stamp = self._state.stamp()
+                    entry = self.state.read()
+                self._stamp = self.state.stamp()
             if entry is not None:
-                self._take(entry)
+                self._take(entry, "this process uses v1")
                 return
         if position != self.step.position:
             self._set(position, whoami(), "begun as configured")
@@ -89,9 +112,7 @@ class Control:
             raise ConfigError("why '': a change of a migration needs a reason")
         with self._changing:
             who = who or whoami()
-            if self._state is not None:
-                entry = self._state.write(position, who=who, why=why)
-                self._sequence, self._stamp = entry.sequence, self._state.stamp()
+            self._write(position, who, why)
             self._set(position, who, why)
 
     def roll_back(self, why: str, *, who: str = "") -> None:
@@ -99,7 +120,15 @@ class Control:
         with self._changing:
             who = who or whoami()
             self._set(Position(), who, why)
-            self._unwritten = (who, why)
+            self._unwritten = (Position(), who, why, "")
+            self._write_down()
+
+    def pause(self, why: str, *, who: str = "") -> None:
+        """Stop the promotion of the migration, here and then in the state file. The position stays."""
+        with self._changing:
+            self.paused = why
+            logger.warning("the migration is paused at the step %s: %s", self.position, one_line(why))
+            self._unwritten = (self.position, who or whoami(), why, why)
             self._write_down()
 
     @contextlib.contextmanager
@@ -111,17 +140,16 @@ class Control:
             yield
 
     def look(self) -> None:
-        """Follow the state file, roll back at a breach, and promote if the plan is automatic and a step is due."""
+        """Follow the state file, act on a breach as planned, and promote if the plan is automatic and a step is due."""
         with self._changing:
             self._follow()
             self._write_down()
-            if self.step.plain:
+            if self.step.plain or self.paused:
                 return
             if why := self._metrics.find_breach():
-                self.last_breach = why
-                self.roll_back(why, who=f"{GUARDRAIL} of {whoami()}")
-            elif self._plan.automatic and self._is_due():
-                following = self._plan.next_step(self.position)
+                self._breached(why)
+            elif self.plan.automatic and self._is_due() and not self.entry.finished:
+                following = self.plan.next_step(self.position)
                 if following is not None:
                     told = f"{self._metrics.candidate_calls} calls of v2 without a breach"
                     try:
@@ -129,53 +157,78 @@ class Control:
                     except StateError as error:
                         logger.error("the migration stays at the step %s: %s", self.position, one_line(error))
 
+    def _breached(self, why: str) -> None:
+        if why.startswith("latency") and (load := machine_load()) > LOADED:
+            why += f" (the machine itself is loaded: {load:.1f} processes want each processor)"
+        self.last_breach = why
+        who = f"{GUARDRAIL} of {whoami()}"
+        match self.plan.on_breach:
+            case OnBreach.ROLLBACK:
+                self.roll_back(why, who=who)
+            case OnBreach.PAUSE:
+                self.pause(why, who=who)
+            case OnBreach.REPORT:
+                kind = f"{self.step.epoch} {why.partition(':')[0]}"
+                if kind != self._reported:  # once for each step and limit, though every look finds it again
+                    self._reported = kind
+                    logger.error("a limit is breached, and the plan only reports it: %s", one_line(why))
+
     def _is_due(self) -> bool:
-        long_enough = now_ns() - self._since_ns >= self._plan.step_s * 1e9
-        return long_enough and self._metrics.candidate_calls >= self._plan.step_calls
+        long_enough = now_ns() - self._since_ns >= self.plan.step_s * 1e9
+        return long_enough and self._metrics.candidate_calls >= self.plan.step_calls
 
     def _follow(self) -> None:
-        if self._state is None:
+        if self.state is None:
             return
-        stamp = self._state.stamp()
+        stamp = self.state.stamp()
         if stamp == self._stamp:
             return
         self._stamp = stamp
-        entry = self._state.read()
+        entry = self.state.read()
         if entry is None:
-            entry = Entry(sequence=0, mode=Mode.V1, trouble=f"{self._state.path} no longer exists")
-        if entry.trouble or entry.sequence != self._sequence:
-            self._take(entry)
+            entry = Entry(sequence=0, mode=Mode.V1, trouble=f"{self.state.path} no longer exists")
+        if entry != self.entry or self.trouble:
+            self._take(entry, f"this process keeps {self.position}, number {self.entry.sequence}")
 
-    def _take(self, entry: Entry) -> None:
-        self._sequence = entry.sequence
-        self.trouble = entry.trouble
-        self._unwritten = None  # the process that wrote this entry replaced our pending rollback
+    def _take(self, entry: Entry, otherwise: str) -> None:
         if entry.trouble:
-            logger.error("the migration falls back to v1: %s", one_line(entry.trouble))
-            self._set(Position(), "state file", entry.trouble)
-        elif entry.position != self.position:
+            self.trouble = f"{entry.trouble}; {otherwise}"
+            logger.error("the state of the migration is lost: %s", one_line(self.trouble))
+            return
+        self._unwritten = None  # the process that wrote this entry replaced our pending change
+        if self.trouble:
+            logger.warning("the state of the migration is back: %s", self.trouble)
+        self.trouble = ""
+        before, self.entry = self.entry, entry
+        resumed = before.paused and not entry.paused
+        if entry.position != self.position or resumed:
             self._set(entry.position, entry.who, entry.why)
+        self.paused = entry.paused
+
+    def _write(self, position: Position, who: str, why: str, paused: str = "") -> None:
+        if self.state is None:
+            return
+        self.entry = self.state.write(position, who=who, why=why, above=self.entry.sequence, paused=paused)
+        self._stamp = self.state.stamp()
 
     def _write_down(self) -> None:
-        if self._state is None or self._unwritten is None:
+        if self.state is None or self._unwritten is None:
             return
-        who, why = self._unwritten
+        position, who, why, paused = self._unwritten
         try:
-            entry = self._state.write(Position(), who=who, why=why)
+            self._write(position, who, why, paused)
         except StateError as error:
-            if self.trouble != str(error):  # each look tries again, but the error is logged only once
-                self.trouble = str(error)
-                logger.error(
-                    "the rollback is in effect in this process, but could not be written to the state file: %s",
-                    one_line(error),
-                )
+            told = f"{error}; this process serves by {position} all the same"
+            if self.trouble != told:  # each look tries again, but the error is logged only once
+                self.trouble = told
+                logger.error("a change of the migration could not be written to the state file: %s", one_line(told))
             return
         self.trouble = ""
         self._unwritten = None
-        self._sequence, self._stamp = entry.sequence, self._state.stamp()
 
     def _set(self, position: Position, who: str, why: str) -> None:
         before = self.step.position
+        self.paused = ""
         self.step = self._make_step(position)
         self._since_ns = now_ns()
         level = logging.WARNING if position.mode is Mode.V1 and before.mode is not Mode.V1 else logging.INFO
@@ -187,4 +240,20 @@ class Control:
                 logger.exception("the listener of the migration failed at %s", position)
 
     def _make_step(self, position: Position) -> Step:
-        return Step(position, self._metrics.restart(), position.mode is Mode.V1)
+        epoch = self._metrics.restart()
+        return Step(position, epoch, position.mode is Mode.V1, self._metrics.good)
+
+
+def _make_user_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        logger.error("the migration cannot be followed: %s cannot be made: %s", folder, error.strerror)
+
+
+def machine_load() -> float:
+    """Return the number of processes that want to run for each processor, over the last minute; 0 if unknown."""
+    try:
+        return os.getloadavg()[0] / (os.cpu_count() or 1)
+    except OSError:
+        return 0.0

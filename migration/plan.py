@@ -22,6 +22,10 @@ from poolproof.bridge import ConfigError
 from poolproof.bridge.config import STATE_COMMANDS, duration
 
 POSITION_PATTERN = re.compile(r"canary:(\d{1,3})")
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MOST_WINDOW_CALLS = 2000
+DEFAULT_NAME = "default"
+"""The name of a migration for which neither a name nor a state file is configured."""
 
 
 def _whole(option: str, value: int, least: int, most: int) -> None:
@@ -82,6 +86,11 @@ class Position(msgspec.Struct, frozen=True):
         """The pools that get calls or copies."""
         return {Mode.V1: (Side.V1,), Mode.V2: (Side.V2,)}.get(self.mode, (Side.V1, Side.V2))
 
+    @property
+    def percent_of_v2(self) -> int:
+        """The share of calls outside sessions that v2 serves, in percent."""
+        return 100 if self.mode is Mode.V2 else self.percent
+
     def __str__(self) -> str:
         return f"canary:{self.percent}" if self.mode is Mode.CANARY else self.mode.value
 
@@ -94,22 +103,38 @@ class Moving(StrEnum):
     LOST = "lost"
 
 
-class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits for v2, each over the last `window_s` seconds. A breach of any limit rolls the migration back.
+class OnBreach(StrEnum):
+    """What a breached limit does: v1 serves again, the migration stands still, or the breach is only reported."""
 
-    `max_error_rate`: the share of failed calls above v1's share. `max_failures_in_row`: the number of consecutive
-    failures. `max_latency_ratio`: v2's `latency_quantile` divided by v1's; a difference below `latency_slack_s` never
-    breaches. `max_mismatch_rate`: the share of copies with a different response. `max_lost_sessions`: sessions that
-    ended as SessionLost. `max_call_s`: how long a call may be in flight; None: only the call's own timeout applies.
-    Rates and latencies need `min_calls` calls (copies) in the window; an error rate also needs `min_errors` failures.
+    ROLLBACK = "rollback"
+    PAUSE = "pause"
+    REPORT = "report"
+
+
+class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits for v2. What a breach of any limit does is said by `Plan.on_breach`.
+
+    `max_error_rate`: the share of failed calls above v1's share, from `min_errors` failures on. `max_failures_in_row`:
+    the number of consecutive failures. `max_latency_ratio`: v2's `latency_quantile` divided by v1's; a difference below
+    `latency_slack_s` never breaches. `max_mismatch_rate`: the share of copies with a different response; at 0 a single
+    one breaches. `max_lost_sessions`: sessions that ended as SessionLost. `max_call_s`: how long a call may be in
+    flight; None: only the call's own timeout applies.
+    Windows have the calls of the last `window_s` seconds, and the last `window_calls` calls whatever their age. Rates
+    need `min_calls` calls (copies). They breach only if they are no accident: `significance` is the probability of
+    such a window if v2 is as good as v1. In each step, v2's first `warm_up_calls` calls, and those of the first
+    `warm_up_s` seconds, count for no rate.
     """
 
-    window_s: float = 30.0
+    window_s: float = 60.0
+    window_calls: int = 1000
     min_calls: int = 20
     min_errors: int = 3
+    significance: float = 1e-6
+    warm_up_calls: int = 0
+    warm_up_s: float = 0.0
     max_error_rate: float = 0.02
     max_failures_in_row: int = 5
-    max_latency_ratio: float = 2.0
+    max_latency_ratio: float = 1.5
     latency_quantile: float = 0.95
     latency_slack_s: float = 0.005
     max_mismatch_rate: float = 0.0
@@ -125,10 +150,14 @@ class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
             ("min_errors", 1),
             ("max_failures_in_row", 1),
             ("max_lost_sessions", 0),
+            ("warm_up_calls", 0),
         ):
             _whole(option, getattr(self, option), least, 10**9)
         for option in ("max_error_rate", "max_mismatch_rate"):
             _number(option, getattr(self, option), 0, 1)
+        _whole("window_calls", self.window_calls, 1, MOST_WINDOW_CALLS)
+        _number("significance", self.significance, 1e-12, 1)
+        _number("warm_up_s", self.warm_up_s, 0, 86400)
         _number("latency_quantile", self.latency_quantile, 0.5, 1)
         _number("max_latency_ratio", self.max_latency_ratio, 1, 10**6)
         _number("latency_slack_s", self.latency_slack_s, 0, 3600)
@@ -137,9 +166,11 @@ class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The plan of a migration. Raises ConfigError for invalid options.
 
-    `begin` is the position to start from if no state file exists. `state_file` is shared by all processes that migrate
-    together, and outlives them. `ramp` lists the canary's steps in percent. With `automatic`, each step is promoted
-    after `step_s` seconds and at least `step_calls` calls (copies) of v2.
+    `state_file` is shared by all processes that migrate together, and outlives them; `name` is the same for a file in
+    the user's own folder (poolproof.migration.followers.place). A plan with neither is private to its pool. `begin` is
+    the position to begin with: "v1" waits until somebody begins the migration, any other begins it unless it has begun.
+    `on_breach` says what a breached limit does. `ramp` lists the canary's steps in percent. With `automatic`, each step
+    is promoted after `step_s` seconds and at least `step_calls` calls (copies) of v2.
     `idempotent` are the commands that shadow mode may run a second time, on v2. At most `shadow_queue` copies wait for
     `shadow_threads` threads, and each copy may take `shadow_timeout_s`.
     `forward` says what happens to sessions on v1 when v2 serves everything; `back` says what happens to sessions on v2
@@ -152,6 +183,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     begin: str = "v1"
     state_file: str | None = None
+    name: str = ""
+    on_breach: OnBreach = OnBreach.ROLLBACK
     ramp: tuple[int, ...] = (1, 5, 25, 50, 100)
     automatic: bool = False
     step_s: float = 300.0
@@ -172,6 +205,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         Position.parse(self.begin)
+        if self.name:
+            require_name(self.name)
+        if self.name and self.state_file is not None:
+            raise ConfigError(f"name {self.name!r} and state_file {self.state_file!r}: give one of the two")
         if not self.ramp or list(self.ramp) != sorted(set(self.ramp)) or self.ramp[0] < 1 or self.ramp[-1] != 100:
             raise ConfigError(f"ramp {self.ramp!r}: must be rising percentages, the first at least 1 and the last 100")
         for option in ("step_s", "shadow_timeout_s", "session_wait_s", "poll_s"):
@@ -216,6 +253,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 return None
             case _:
                 return Position.canary(next(step for step in self.ramp if step > now.percent))
+
+
+def require_name(name: str) -> None:
+    """Raise ConfigError unless this can be the name of a migration."""
+    if not NAME_PATTERN.fullmatch(name):
+        raise ConfigError(
+            f"name {name!r}: must be 1 to 64 letters, digits, dots, underscores or hyphens, a letter or digit first"
+        )
 
 
 def field_names(struct: type[msgspec.Struct]) -> list[str]:

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,15 +19,18 @@ import msgspec
 from poolproof.bridge import Capability, ConfigError, Health, Pool, PoolClosed, PoolError, PoolStatus, SessionStatus
 from poolproof.harness.model.intended import Comparing
 from poolproof.migration.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
-from poolproof.migration.control import Control, Moved
-from poolproof.migration.guardrails import Figures
+from poolproof.migration.control import Control, Moved, Step
+from poolproof.migration.faces.batches import run_batch
+from poolproof.migration.faces.leases import MigratingLease, MigratingStream, open_lease, require
+from poolproof.migration.followers.membership import Membership
+from poolproof.migration.limits.guardrails import Figures
 from poolproof.migration.plan import Plan, Position, Side
-from poolproof.migration.shadowing.metrics import GuardrailMetrics
+from poolproof.migration.shadowing.metrics import GuardrailMetrics, Served
 from poolproof.migration.shadowing.shadow import Shadow, ShadowFigures
-from poolproof.migration.traffic import Traffic
+from poolproof.migration.traffic import REFUSALS, Traffic
 from poolproof.migration.watch import Watch
 
-NOT_OFFERED = frozenset({Capability.CHECKOUT, Capability.EVENTS})
+NOT_OFFERED = frozenset({Capability.EVENTS})
 CLOSE_EXTRA_S = 30.0
 logger = logging.getLogger("poolproof.migration")
 _forked = False
@@ -42,7 +45,10 @@ os.register_at_fork(after_in_child=_note_fork)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a migration in this process. `last_breach` and `trouble` are sentences, or empty."""
+    """The state of a migration in this process. `last_breach`, `trouble` and `paused` are sentences, or empty.
+
+    `served` counts what was served since the position was taken. `state_file` is empty if the migration is private.
+    """
 
     position: str
     windows: Figures
@@ -50,6 +56,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     sessions: dict[str, int]
     last_breach: str
     trouble: str
+    paused: str
+    served: Served
+    state_file: str
 
 
 class MigratingPool:
@@ -79,15 +88,18 @@ class MigratingPool:
         self._accounts = Accounts()
         self._calls = self._accounts.calls
         self._metrics = GuardrailMetrics(self._plan.guardrails)
+        self._ends = self._metrics.ends
         self._control = Control(self._plan, self._metrics, on_change)
         self._shadow = Shadow(v2, self._plan, comparing or Comparing(), self._metrics)
         self._v1 = v1
         pools = {Side.V1: v1, Side.V2: v2}
         self._traffic = Traffic(pools, self._plan, self._control, self._shadow, self._metrics)
-        self._watch = Watch(self._control, self._metrics.urgent, self._plan.poll_s)
+        self._membership = Membership(v1.name, self._control, self._metrics, self._traffic.ledger)
+        self._watch = Watch(self._membership, self._metrics.urgent, self._plan.poll_s)
         self._closing = threading.Lock()
         self._closed = False
         weakref.finalize(self, self._shadow.stop).atexit = False
+        weakref.finalize(self, self._membership.close)
 
     @property
     def name(self) -> str:
@@ -112,10 +124,12 @@ class MigratingPool:
         calls = self._calls
         calls[number] = IN_FLIGHT
         outcome = "Cancelled"
+        plain: Step | None = None
         try:
             if session is not None:
                 value = self._traffic.run_in_session(session, command, args, timeout_s, checkout_timeout_s)
-            elif self._control.step.plain:
+            elif (step := self._control.step).plain:
+                plain = step
                 value = self._v1.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
             else:
                 value = self._traffic.run(command, args, timeout_s, checkout_timeout_s)
@@ -126,8 +140,11 @@ class MigratingPool:
             raise
         finally:
             calls[number] = outcome
+            if plain is not None:
+                self._ends.append(plain.good if outcome == "result" else (plain.epoch, Side.V1, outcome))
             if len(calls) > MOST_UNCOUNTED:
                 self._accounts.sum_up()
+                self._metrics.sum_up()
 
     def execute_in_session(
         self,
@@ -153,6 +170,70 @@ class MigratingPool:
     ) -> Any:  # noqa: ANN401
         """`execute` outside any session."""
         return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
+
+    def execute_many(
+        self,
+        command: str,
+        items: Iterable[dict[str, Any]],
+        *,
+        session: str | None = None,
+        return_errors: bool = False,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> list[Any]:
+        """Run `command` once for each item, all on the pool that serves the batch. Returns the results in order.
+
+        A pool without `execute_many`, and the calls of a session, run one after another. `timeout_s` bounds the whole
+        batch, the errors are those of PoolV2.execute_many.
+        """
+        self._require_owner()
+        limits = {"timeout_s": timeout_s, "checkout_timeout_s": checkout_timeout_s}
+        return run_batch(
+            self._traffic.pools, self._traffic.turns, self.execute, command, list(items), session, return_errors, limits
+        )
+
+    def execute_stream(
+        self,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> MigratingStream:
+        """`execute` for a response in parts, which both pools must offer.
+
+        Raises ConfigError in a session: what a stream has changed when it is left early is not known, so the session
+        could not be handed over.
+        """
+        self._require_owner()
+        if session is not None:
+            raise ConfigError(f"session {session!r}: a migration has no streams in sessions")
+        turn = self._traffic.turns.take(command)
+        try:
+            call = require(self._traffic.pools[turn.side], turn.side, "execute_stream")
+        except ConfigError:
+            turn.drop()
+            raise
+        try:
+            stream = call(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
+        except BaseException as error:
+            turn.end(type(error).__name__ if isinstance(error, Exception) else "Cancelled")
+            raise
+        return MigratingStream(stream, turn)
+
+    def checkout(
+        self,
+        command: Any = None,  # noqa: ANN401 - for the hooks
+        *,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> MigratingLease:
+        """Lease a worker for a `with` block, which both pools must offer. The lease stays on its pool to its end."""
+        self._require_owner()
+        limits = {"timeout_s": timeout_s, "checkout_timeout_s": checkout_timeout_s}
+        refusals = REFUSALS if self._plan.fall_back else ()
+        return open_lease(self._traffic.pools, self._traffic.turns, refusals, command, limits)
 
     def end_session(self, session_id: str) -> bool:
         """Forget the session and its state. Returns False if the session did not exist."""
@@ -206,6 +287,7 @@ class MigratingPool:
         with self._closing:
             self._closed = True
             self._watch.stop()
+            self._membership.close()
             self._shadow.stop()
             pools = self._traffic.pools
             other = threading.Thread(
@@ -278,7 +360,10 @@ class MigratingPool:
             shadow=self._shadow.figures(),
             sessions={home: homes.count(home) for home in sorted(set(homes))},
             last_breach=self._control.last_breach,
-            trouble=self._control.trouble,
+            trouble=self._membership.trouble,
+            paused=self._control.paused,
+            served=self._metrics.served(),
+            state_file=self._membership.place,
         )
 
 

@@ -17,9 +17,6 @@ import msgspec
 
 from poolproof.migration.plan import Mode, Moving, Plan, Position, Side
 
-SPREAD = 61
-"""SPREAD and 100 are coprime, so of any 100 calls in a row exactly the requested share goes to v2, well mixed."""
-
 
 class Home(StrEnum):
     """Where the state of a session is: nowhere yet, in a pool, or only in the log of acknowledged commands."""
@@ -87,10 +84,10 @@ def route_session(position: Position, plan: Plan, session_id: str, home: Home) -
     return Route(side, Act.REBUILD if home is Home.LOG else Act.GO)
 
 
-def route_call(position: Position, number: int) -> Side:
-    """Return the pool of a call outside sessions; `number` counts these calls in this process."""
+def route_call(position: Position, rank: int) -> Side:
+    """Return the pool of a call outside sessions; `rank` is its place (0 to 99) in its hundred (spread.Spread)."""
     if position.mode is Mode.CANARY:
-        return Side.V2 if number * SPREAD % 100 < position.percent else Side.V1
+        return Side.V2 if rank < position.percent else Side.V1
     return Side.V2 if position.mode is Mode.V2 else Side.V1
 
 

@@ -19,9 +19,12 @@ from typing import Any
 
 import msgspec
 
-from poolproof.bridge import SessionStatus
-from poolproof.migration.plan import Side
-from poolproof.migration.router import Home
+from poolproof.bridge import CommandError, InvalidRequest, PoolError, Sent, SessionLost, SessionStatus
+from poolproof.migration.plan import Plan, Position, Side
+from poolproof.migration.router import Act, Home, Route, route_session
+
+CLEAN_UP = "cleanup_session"
+"""The worker's command that forgets a session."""
 
 MOST_FAILURES = 3
 """The number of failed handovers, for possibly temporary reasons, after which a session is lost."""
@@ -165,3 +168,57 @@ class Ledger:
             for r in self.records()
             if r.known
         )
+
+
+def require_kept(record: Record) -> None:
+    """Raise SessionLost, with the reason, if the session's state is lost."""
+    if record.lost:
+        raise SessionLost(f"session {record.session_id!r}: {record.lost}")
+
+
+def route_of(record: Record, position: Position, plan: Plan) -> Route:
+    """Return the route of the session's next call. A session that cannot take it is marked as lost."""
+    route = route_session(position, plan, record.session_id, record.home)
+    if route.act is Act.LOSE:
+        record.lose(
+            f"its state is on {record.home}, which no longer serves calls, and the migration plan moves no sessions"
+        )
+    elif needs_building(record, route) and record.doubt:
+        record.lose(f"the session cannot be handed over from {record.home} to {route.side}: {record.doubt}")
+    return route
+
+
+def needs_building(record: Record, route: Route) -> bool:
+    """Whether the session must be built up on the route's pool before its call."""
+    return record.home is Home.NEW or route.act is not Act.GO
+
+
+def building_failed(record: Record, side: Side, error: PoolError) -> None:
+    """Record that the session could not be built up on `side`; only the log was sent then, not the call itself."""
+    if isinstance(error, CommandError | InvalidRequest | SessionLost):
+        record.lose(f"the handover of the session to {side} failed: {error.message}")
+    elif record.log:  # a session without state has nothing to lose
+        record.handover_failed(f"{type(error).__name__}: {error.message}")
+    error.sent = Sent.NO
+
+
+def call_failed(ledger: Ledger, record: Record, plan: Plan, command: str, error: BaseException) -> None:
+    """Record that a call of the session failed."""
+    if isinstance(error, CommandError):
+        record.operations += 1
+        return
+    changes = command in plan.state_commands
+    unsent = isinstance(error, PoolError) and error.sent is Sent.NO
+    if changes and not unsent and record.side not in plan.undoes_unanswered:
+        record.unanswered(command, type(error).__name__)
+    elif record.blank:  # the session never started; its next call begins it on the pool of that time
+        ledger.end(record, {record.side} if unsent else set())
+
+
+def call_succeeded(ledger: Ledger, record: Record, plan: Plan, command: str, sent: bytes | None) -> None:
+    """Record that a call of the session succeeded; `sent` are the arguments of a command that changes state."""
+    record.operations += 1
+    if sent is not None:
+        record.acknowledged(command, sent, limit_bytes=plan.session_log_bytes)
+    elif command == CLEAN_UP:
+        ledger.end(record, {record.side})

@@ -6,8 +6,9 @@ Independent of pools. Rules
 2. Every change gets the next number. Before it takes effect, it is written to the log (`NAME.log`, one JSON object a
    line), with the author, time and reason. The log is append-only; only a change that could not take effect, such as
    on a full disk, is taken back before the lock is released.
-3. A file that cannot be read means v1, with the reason in `trouble`; the next change repairs the file. A file without
-   a log was never a state file. It belongs to the user and is never replaced.
+3. A file that cannot be read has its reason in `trouble`: a process that followed it keeps its position, one that
+   begins uses v1, and the next change repairs the file. A file without a log was never a state file. It belongs to the
+   user and is never replaced.
 4. Links are not followed, so the rules hold for one file. What is no regular file is never opened for longer than it
    takes to see that.
 5. Files that root makes belong to the owner of the state file, or else of the folder, so that a change made with sudo
@@ -24,7 +25,7 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,7 +54,8 @@ class StateConflict(StateError):
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The active position as change number `sequence`, with its author, time (ISO 8601) and reason.
 
-    `trouble` is never in the file: it says why the file could not be read, in which case v1 is active.
+    `paused` is the reason why the migration stands still, or empty. `finished`: v2 serves for good.
+    `trouble` is never in the file: it says why the file could not be read.
     """
 
     format: int = FORMAT
@@ -63,6 +65,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     who: str = ""
     at: str = ""
     why: str = ""
+    paused: str = ""
+    finished: bool = False
     trouble: str = ""
 
     @property
@@ -82,6 +86,19 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     after: str
 
 
+def never_in_effect(changes: Sequence[Change], entry: Entry | None) -> set[int]:
+    """Return the numbers of the changes whose writer was killed after it had written to the log.
+
+    Such a change is not what the next change, or else the state file, found.
+    """
+    found = set()
+    now = "damaged" if entry is None or entry.trouble else str(entry.position)
+    for change, following in zip(changes, [*(later.before for later in changes[1:]), now], strict=True):
+        if following not in (change.after.partition(" ")[0], "damaged", "none"):
+            found.add(change.sequence)
+    return found
+
+
 class StateFile:
     """The state file of one migration. Every method may be called from any thread and process."""
 
@@ -90,14 +107,15 @@ class StateFile:
         self.path = Path(os.path.realpath(path.parent)) / path.name
         self.lock_path = self.path.with_name(self.path.name + ".lock")
         self.log_path = self.path.with_name(self.path.name + ".log")
+        self.followers_path = self.path.with_name(self.path.name + ".followers")
 
-    def stamp(self) -> tuple[int, int, int] | None:
-        """Return a value that changes with every replacement of the file; None if there is no file."""
+    def stamp(self) -> tuple[int, ...] | None:
+        """Return a value that changes with every change of the file and of its permissions; None if there is none."""
         try:
             found = self.path.lstat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
 
     def read(self) -> Entry | None:
         """Return the active entry; None without a file. Never raises: an unreadable file is v1, with `trouble` set."""
@@ -116,8 +134,21 @@ class StateFile:
             return _fallen(f"{self.path} is damaged ({len(data)} bytes): {error}")
         return entry
 
-    def write(self, position: Position, *, who: str, why: str, expected: int | None = None) -> Entry:
-        """Activate a position. Raises StateConflict if the active number is not `expected`, otherwise StateError."""
+    def write(
+        self,
+        position: Position,
+        *,
+        who: str,
+        why: str,
+        expected: int | None = None,
+        above: int = 0,
+        paused: str = "",
+        finished: bool = False,
+    ) -> Entry:
+        """Activate a position; its number is greater than `above` and than every number before.
+
+        Raises StateConflict if the active number is not `expected` (0: no file or a damaged one), otherwise StateError.
+        """
         self._require_regular()
         with self._locked():
             before = self.read()
@@ -133,15 +164,18 @@ class StateFile:
                     f"{self.path} is not the state file of a migration and is left unchanged; name another file"
                 )
             entry = Entry(
-                sequence=max([number, *(change.sequence for change in history[-1:])]) + 1,
+                sequence=max([number, above, *(change.sequence for change in history[-1:])]) + 1,
                 mode=position.mode,
                 percent=position.percent,
                 who=who,
                 at=datetime.now(UTC).isoformat(timespec="milliseconds"),
                 why=why,
+                paused=paused,
+                finished=finished,
             )
             told = "none" if before is None else "damaged" if before.trouble else str(before.position)
-            change = Change(sequence=entry.sequence, at=entry.at, who=who, why=why, before=told, after=str(position))
+            after = f"{position}{' paused' if paused else ' finished' if finished else ''}"
+            change = Change(sequence=entry.sequence, at=entry.at, who=who, why=why, before=told, after=after)
             try:
                 self._put(msgspec.json.encode(change), msgspec.json.format(msgspec.json.encode(entry)) + b"\n")
             except OSError as error:

@@ -30,15 +30,22 @@ from poolproof.bridge.clock import now_ns, remaining_s
 from poolproof.bridge.config import duration
 from poolproof.migration.control import Control, Step
 from poolproof.migration.plan import Mode, Plan, Side
-from poolproof.migration.router import Act, Home, route_call, route_session
-from poolproof.migration.sessions import Ledger, Record
+from poolproof.migration.sessions import (
+    Ledger,
+    Record,
+    building_failed,
+    call_failed,
+    call_succeeded,
+    needs_building,
+    require_kept,
+    route_of,
+)
 from poolproof.migration.shadowing.metrics import GuardrailMetrics
 from poolproof.migration.shadowing.shadow import Shadow
+from poolproof.migration.turns import Turns
 
 REFUSALS = (PoolClosed, CircuitOpen, QueueFull, WorkerCrashed, StartFailed)
 """Errors that, if nothing was sent, mean that this pool takes no calls now; the other pool may."""
-CLEAN_UP = "cleanup_session"
-"""The worker's command that forgets a session."""
 LEAST_S = 0.001
 """The minimum timeout for a call whose time is over, in seconds: so the pool itself raises the timeout error."""
 _encoder = msgspec.json.Encoder()
@@ -56,7 +63,7 @@ class Traffic:
         self._control = control
         self._shadow = shadow
         self._metrics = metrics
-        self._spread = _Counter()
+        self.turns = Turns(control, metrics)
         self._v1 = pools[Side.V1]
         self._state_commands = plan.state_commands
         for status in pools[Side.V1].sessions():
@@ -76,7 +83,7 @@ class Traffic:
                 return self._run_shadowed(step, command, args, timeout_s, checkout_timeout_s)
             return self._on(step, Side.V1, command, args, None, timeout_s, checkout_timeout_s)
         start_ns = now_ns()
-        side = route_call(step.position, self._spread.next())
+        side = self.turns.side(step, command)
         if side is Side.V1:
             return self._on(step, side, command, args, None, timeout_s, checkout_timeout_s)
         try:
@@ -88,9 +95,11 @@ class Traffic:
                 timeout_s -= (now_ns() - start_ns) / 1e9
                 if timeout_s <= 0:
                     raise
-        return self.pools[Side.V1].execute(
-            command, args, timeout_s=timeout_s, checkout_timeout_s=_shorter(checkout_timeout_s, timeout_s)
+        value = self.pools[Side.V1].execute(
+            command, args, timeout_s=timeout_s, checkout_timeout_s=shorter(checkout_timeout_s, timeout_s)
         )
+        self._metrics.count(step.epoch, Side.V1, "result")
+        return value
 
     def _run_shadowed(
         self,
@@ -120,10 +129,6 @@ class Traffic:
     ) -> Any:  # noqa: ANN401
         # Runs one call on one pool. Reports it to the metrics, unless v1 serves alone.
         pool = self.pools[side]
-        if step.plain:  # the position changed while the call entered
-            return pool.execute(
-                command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-            )
         metrics, call, start_ns = self._metrics, object(), now_ns()
         if side is Side.V2:
             metrics.began(step.epoch, call, start_ns)
@@ -141,6 +146,7 @@ class Traffic:
             raise
         finally:
             metrics.ended(step.epoch, side, call, start_ns, outcome)
+            metrics.count(step.epoch, side, outcome)
 
     # Calls of sessions.
 
@@ -169,40 +175,28 @@ class Traffic:
             if record.epoch != step.epoch:
                 self._settle(record, step, deadline_ns)
             if deadline_ns is not None:
-                timeout_s = _rest_s(deadline_ns)
+                timeout_s = rest_s(deadline_ns)
             changes = command in self._state_commands
             try:
-                sent = _freeze(command, args) if changes else b""
+                sent = freeze(command, args) if changes else b""
                 if step.plain:
                     value = self._v1.execute(
                         command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
                     )
+                    self._metrics.ends.append(step.good)
                 else:
                     value = self._on(step, record.side, command, args, session_id, timeout_s, checkout_timeout_s)
             except BaseException as error:
-                self._failed(record, command, error)
+                if step.plain:
+                    outcome = type(error).__name__ if isinstance(error, Exception) else "Cancelled"
+                    self._metrics.count(step.epoch, Side.V1, outcome)
+                call_failed(self.ledger, record, self._plan, command, error)
                 raise
-            record.operations += 1
-            if changes:
-                record.acknowledged(command, sent, limit_bytes=self._plan.session_log_bytes)
-            elif command == CLEAN_UP:
-                self.ledger.end(record, {record.side})
+            call_succeeded(self.ledger, record, self._plan, command, sent if changes else None)
             return value
         finally:
             if record is not None:
                 _give_up_turn(record)
-
-    def _failed(self, record: Record, command: str, error: BaseException) -> None:
-        # Records that a call of the session failed.
-        if isinstance(error, CommandError):
-            record.operations += 1
-            return
-        changes = command in self._state_commands
-        unsent = isinstance(error, PoolError) and error.sent is Sent.NO
-        if changes and not unsent and record.side not in self._plan.undoes_unanswered:
-            record.unanswered(command, type(error).__name__)
-        elif record.blank:  # the session never started; its next call begins it on the pool of that time
-            self.ledger.end(record, {record.side} if unsent else set())
 
     def _take_turn(self, session_id: str, timeout_s: float | None, checkout_timeout_s: float | None) -> Record:
         # Returns the session's record and holds its turn. If the session ended while this call waited, begins a new
@@ -212,7 +206,7 @@ class Traffic:
             record = ledger.begin(session_id)
             try:
                 if not record.turn.acquire(False):
-                    wait_s = _shorter(checkout_timeout_s, timeout_s)
+                    wait_s = shorter(checkout_timeout_s, timeout_s)
                     limit_s = duration("checkout_timeout_s", wait_s, self._plan.session_wait_s)
                     if not record.turn.acquire(timeout=limit_s):
                         told = f"session {session_id!r}: another call of the session was running for {limit_s:g} s"
@@ -227,22 +221,13 @@ class Traffic:
     def _settle(self, record: Record, step: Step, deadline_ns: int | None) -> None:
         # Settles the session for this step; rebuilds it if needed. Raises SessionLost, or a pool error if it must be
         # retried.
+        require_kept(record)
+        route = route_of(record, step.position, self._plan)
+        if not record.lost and needs_building(record, route):
+            self._build_up(record, route.side, deadline_ns)
         if record.lost:
-            raise SessionLost(f"session {record.session_id!r}: {record.lost}")
-        route = route_session(step.position, self._plan, record.session_id, record.home)
-        if record.home is Home.NEW or route.act is not Act.GO:
-            if route.act is Act.LOSE:
-                record.lose(
-                    f"its state is on {record.home}, which no longer serves calls, and the migration "
-                    "plan moves no sessions"
-                )
-            elif record.doubt:
-                record.lose(f"the session cannot be handed over from {record.home} to {route.side}: {record.doubt}")
-            else:
-                self._build_up(record, route.side, deadline_ns)
-            if record.lost:
-                self._metrics.lost(step.epoch, record.session_id)
-                raise SessionLost(f"session {record.session_id!r}: {record.lost}")
+            self._metrics.lost(step.epoch, record.session_id)
+            require_kept(record)
         record.settled(route.side, step.epoch)
 
     def _build_up(self, record: Record, side: Side, deadline_ns: int | None) -> None:
@@ -255,13 +240,9 @@ class Traffic:
                 record.traces.add(side)
             for change in record.log:
                 args = msgspec.json.decode(change.args)
-                pool.execute(change.command, args, session=record.session_id, timeout_s=_rest_s(deadline_ns))
-        except (CommandError, InvalidRequest, SessionLost) as error:
-            record.lose(f"the handover of the session to {side} failed: {error.message}")
+                pool.execute(change.command, args, session=record.session_id, timeout_s=rest_s(deadline_ns))
         except PoolError as error:
-            if record.log:  # a session without state has nothing to lose
-                record.handover_failed(f"{type(error).__name__}: {error.message}")
-            error.sent = Sent.NO  # only the log was sent, not the call itself
+            building_failed(record, side, error)
             if not record.lost:
                 raise
         else:
@@ -320,33 +301,24 @@ def _give_up_turn(record: Record) -> None:
         record.turn.release()
 
 
-class _Counter:
-    # Thread-safe numbers from 0 on, each returned once.
+def freeze(command: str, args: dict[str, Any] | None) -> bytes:
+    """Encode the arguments as sent, so that later changes of the caller's objects have no effect.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._next = 0
-
-    def next(self) -> int:
-        with self._lock:
-            number = self._next
-            self._next += 1
-        return number
-
-
-def _freeze(command: str, args: dict[str, Any] | None) -> bytes:
-    # Encodes the arguments as sent, so that later changes of the caller's objects have no effect.
+    Raises InvalidRequest.
+    """
     try:
         return _encoder.encode(args or {})
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequest(f"the arguments of {command!r} are not JSON: {error}") from error
 
 
-def _rest_s(deadline_ns: int | None) -> float | None:
+def rest_s(deadline_ns: int | None) -> float | None:
+    """Return the seconds until the deadline, at least LEAST_S; None without a deadline."""
     return None if deadline_ns is None else max(remaining_s(deadline_ns), LEAST_S)
 
 
-def _shorter(one: float | None, other: float | None) -> float | None:
+def shorter(one: float | None, other: float | None) -> float | None:
+    """Return the smaller of two limits of which None is none."""
     if one is None or other is None:
         return other if one is None else one
     return min(one, other)

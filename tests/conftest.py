@@ -49,6 +49,12 @@ def gate_of_this_process(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def migrations_of_these_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """These tests neither see nor change the migrations of the user."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(scope="session", autouse=True)
 def fault_commands_in_workers() -> None:
     """Many tests need a worker that misbehaves on request, so every worker of theirs has the fault commands."""
     os.environ.update(fault_environment())

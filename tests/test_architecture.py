@@ -18,9 +18,9 @@ MAY_IMPORT = {room: {room, "bridge"} for room in ("bridge", "pool_v1", "pool_v2"
 MAY_IMPORT |= {room: {room, "bridge", "harness"} for room in ("scenarios", "reports")}
 MAY_IMPORT["migration"] = {"migration", "bridge", "harness"}
 ENTRY_POINT_PATHS = """
-    harness/readiness/{documents,validate}
+    harness/readiness/{documents,preparation,validate}
     harness/cli/{app}
-    harness/cli/commands/{baselines,benches,checks,explores,inits,machine,migrate,options,records,results,runs,shrinks,simulations}
+    harness/cli/commands/{baselines,benches,checks,explores,inits,machine,migrate,options,readiness,records,results,runs,shrinks,simulations}
     harness/compare/{catalogue}
     harness/faults/{owner}
     harness/mutation/{check,command,job,registry}
@@ -54,6 +54,7 @@ ALLOWED = {
     "harness.mutation.generated.draw": "random",
     "harness.mutation.lifecycle_tests.face_probes": "random",
     "harness.mutation.lifecycle_tests.probes": "random",
+    "migration.spread": "random",
 }
 """What a pure module may import all the same: a type, or what is seeded."""
 PURE_PATHS = """
@@ -83,7 +84,10 @@ PURE_PATHS = """
     harness/simulation/{plan}
     harness/simulation/properties/{calls,closing,observed,queue,sessions,starts,workers}
     harness/subjects/{programs}
-    migration/{guardrails,plan,router,sessions}
+    harness/traffic/{outcome}
+    migration/{plan,router,sessions,spread}
+    migration/limits/{guardrails,reference,significance}
+    migration/followers/{record}
     migration/shadowing/{comparing}
     pool_v2/core/{actions,behaviour,circuit,coordinator,sessions,ticket,worker_table}
     reports/{calls,charts,covered,lab,section,series,site,view}

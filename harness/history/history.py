@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from poolproof.bridge import EventKind, Health, PoolStatus, SessionStatus, Statistics
-from poolproof.harness.history.columns import NONE, Earliest, Numbers, find_last, order_by
+from poolproof.harness.history.columns import NONE, Earliest, Numbers, find_last, order_by, pick
 from poolproof.harness.history.joining import first_service
 from poolproof.harness.history.tables import Events, Ops, Services
 from poolproof.harness.model.fault import FaultRecord
@@ -76,6 +76,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     `worker_command` is empty for the shipped worker. `face` is the way in which the pool was called, `observed` whether
     it had an observer, and `baseline` the other pool of a face that needs two pools. `void` are the checkers that do
     not apply because of the face's contract; `uncounted` are the outcomes that it leaves out of the pool's statistics.
+    With `limits_service`, a call's limit counts from the moment when a worker takes it.
     `options` are the scenario's options of the pool, and `capabilities` those of the pool. `cannot_show` are the kinds
     of evidence that the pool has declared it cannot show. A client sends at most `together` calls in one batch.
     """
@@ -98,6 +99,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     baseline: str = ""
     void: tuple[str, ...] = ()
     uncounted: tuple[str, ...] = ()
+    limits_service: bool = False
     options: dict[str, Any] = {}
     capabilities: tuple[str, ...] = ()
     cannot_show: tuple[str, ...] = ()
@@ -230,6 +232,13 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def limits_s(self, ops: Ops) -> Numbers:
         """Return the limit of each operation in seconds: its own limit, or else the pool's."""
         return np.where(np.isnan(ops.timeout_s), self.info.call_timeout_s, ops.timeout_s)
+
+    def limit_begins_ns(self, ops: Ops) -> Numbers:
+        """Return when the limit of each operation begins; NONE if it counts from a service that no journal shows."""
+        if not self.info.limits_service:
+            return ops.invoked_ns
+        row = first_service(ops, self.services)
+        return np.where(row >= 0, pick(self.services.start_ns, row, NONE), NONE)
 
     def patience_s(self, ops: Ops) -> Numbers:
         """Return how many seconds each operation may wait for a worker, within its whole limit."""

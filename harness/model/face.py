@@ -99,6 +99,7 @@ class Face:
     to a scenario because of the face's documented contract. `batches`: equal steps of a client are sent together.
     `lacks` are outcomes that may never occur through this face, whatever the pool does: a scenario that demands one of
     them cannot be run. `uncounted` are outcomes that the face's contract leaves out of the pool's statistics.
+    `limits_service`: a call's limit counts from the moment when a worker takes it, and the wait for a worker has none.
     `two_pools`: the face needs the baseline too. `starts`: the face changes how the shipped worker is started.
     `package` must be installed. `prepare` is called before the run's first resource snapshot: it allocates what the
     package keeps until the process ends.
@@ -115,6 +116,7 @@ class Face:
     batches: bool = False
     lacks: frozenset[str] = frozenset()
     uncounted: frozenset[str] = frozenset()
+    limits_service: bool = False
     two_pools: bool = False
     starts: bool = False
     package: str = ""

@@ -1,6 +1,6 @@
 """The checklist before a migration: evidence decides each line, and a line without evidence is not passed.
 
-Pure. The evidence is one comparison, one soak of each pool, and an examination of the documents.
+Pure. The evidence is one comparison, one soak of each pool, the plan, and an examination of documents if asked for.
 """
 
 from __future__ import annotations
@@ -58,6 +58,14 @@ class Documents(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
 
 
+class Preparation(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of the project's own plan: its facts, what makes it fail, and what leaves it undecided."""
+
+    facts: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One line. A line that was not run is UNKNOWN, and its `ran` is False."""
 
@@ -89,10 +97,16 @@ class Checklist(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_items(
-    comparison: Comparison | None, soaks: Sequence[Soak], documents: Documents | None, *, why_not: str | None = ""
+    comparison: Comparison | None,
+    soaks: Sequence[Soak],
+    documents: Documents | None,
+    *,
+    plan: Preparation | None = None,
+    why_not: str | None = "",
 ) -> tuple[Item, ...]:
     """The lines, in the order of the guide. `soaks` is empty, or has the baseline's soak and the candidate's.
 
+    Without `plan` the line of the plan is not run.
     `why_not` says why there are no `documents`; None means that documents are not requested and have no line.
     """
     rows = () if comparison is None else comparison.scenarios
@@ -110,6 +124,7 @@ def build_items(
         _monitoring(other),
         _error_rate(one, other),
         _memory(other),
+        _plan(plan),
         *([] if why_not is None else [_documents(documents, why_not)]),
     )
 
@@ -264,6 +279,13 @@ def _memory(soak: Soak | None) -> Item:
     limit = f"the limit is {LEAST_GROWTH_BYTES >> 20} MiB in all of that time"
     failed = [limit] if found.verdict is Verdict.FAIL else []
     return _decide(name, failed, [found.why] if found.verdict is Verdict.UNKNOWN else [], told)
+
+
+def _plan(plan: Preparation | None) -> Item:
+    name = "the plan is ready"
+    if plan is None:
+        return _not_run(name, "no plan was examined")
+    return _decide(name, plan.problems, plan.doubts, "; ".join(plan.facts))
 
 
 def _documents(documents: Documents | None, why_not: str) -> Item:

@@ -1,4 +1,4 @@
-"""Runs the checklist: a comparison, a soak of each pool, an examination of the documents.
+"""Runs the checklist: a comparison, a soak of each pool, an examination of the plan, and of documents if asked for.
 
 Knows nothing of the command line and of the page's layout.
 """
@@ -14,9 +14,11 @@ from poolproof.harness.compare.comparison import Comparison
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.readiness.checklist import Checklist, build_items
 from poolproof.harness.readiness.documents import GUIDE, examine_documents
+from poolproof.harness.readiness.preparation import examine_plan
 from poolproof.harness.readiness.soak import soak
 from poolproof.harness.run.lock import measuring
 from poolproof.harness.run.runner import Request, Subject
+from poolproof.migration.plan import Plan
 
 
 def validate(
@@ -31,6 +33,7 @@ def validate(
     progress: Progress,
     soak_s: float,
     docs: Path | None,
+    plan: Plan,
     commands: Iterable[str],
     command: str,
 ) -> tuple[Checklist, Comparison]:
@@ -67,6 +70,7 @@ def validate(
             comparison,
             soaks,
             documents,
+            plan=examine_plan(plan),
             why_not=None if docs is None else f"{GUIDE} is not in the folder {docs} or below it",
         ),
     )

@@ -80,6 +80,7 @@ def run(
         baseline="" if baseline is None or not face.two_pools else baseline.name,
         void=face.void(scenario, plan_of(scenario, request)),
         uncounted=tuple(sorted(face.uncounted)),
+        limits_service=face.limits_service,
         options=redact({name: value for name, value in options.items() if name != "env"}),
         capabilities=tuple(sorted(subject.capabilities)),
         cannot_show=tuple(sorted(hidden_evidence(subject, request))),

@@ -179,7 +179,7 @@ def test_the_service_is_migrated_live_and_only_the_canary_pays_for_a_fault(examp
 
 
 def test_the_example_makes_its_own_pool(example: ModuleType, tmp_path: Path) -> None:
-    with example.make_pool(str(tmp_path / "state.json")) as pool, example.Service(pool) as service:
+    with example.make_pool(state_file=str(tmp_path / "state.json")) as pool, example.Service(pool) as service:
         threading.Thread(target=service.serve_forever, daemon=True).start()
         connection = http.client.HTTPConnection("127.0.0.1", service.server_address[1], timeout=HARD_LIMIT_S)
         for method, path, body, expected in (

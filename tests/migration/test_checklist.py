@@ -18,8 +18,9 @@ from poolproof.harness.compare.comparison import (
 )
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Decision, Verdict
-from poolproof.harness.readiness.checklist import Checklist, Documents, Item, Soak, build_items
+from poolproof.harness.readiness.checklist import Checklist, Documents, Item, Preparation, Soak, build_items
 from poolproof.harness.readiness.documents import examine_documents
+from poolproof.harness.readiness.preparation import examine_plan
 from poolproof.harness.readiness.renderer import render_checklist
 from poolproof.harness.readiness.soak import soak
 from poolproof.migration.plan import Guardrails, Plan, field_names
@@ -89,14 +90,17 @@ SOAKS = (_soak("v1"), _soak("v2"))
 DOCUMENTS = Documents(pages=3, looked_for=30)
 
 
+READY = Preparation(facts=("state: s.json",))
+
+
 def _words(items: tuple[Item, ...]) -> dict[str, str]:
     return {item.name: item.word for item in items}
 
 
 def test_all_lines_pass_with_all_evidence() -> None:
-    items = build_items(_comparison(_row()), SOAKS, DOCUMENTS)
+    items = build_items(_comparison(_row()), SOAKS, DOCUMENTS, plan=READY)
     assert set(_words(items).values()) == {"pass"}
-    assert len(items) == 11
+    assert len(items) == 12
     assert all(item.evidence for item in items)
 
 
@@ -107,7 +111,7 @@ def test_nothing_that_was_not_run_passes() -> None:
     assert checklist.verdict is Verdict.UNKNOWN
     page = render_checklist(checklist)
     assert "**UNKNOWN**. At least one line was not decided or not run. Such a line does not count as passed." in page
-    assert page.count("| not run |") == 11
+    assert page.count("| not run |") == 12
 
 
 BAD = Difference(kind="finding", pool="v2", checker="overlap", text="it fails")
@@ -160,6 +164,22 @@ def test_a_declared_weakness_excuses_the_baseline_and_not_the_candidate_alone() 
     own = Difference(kind="finding", pool="v2", checker="overlap", text="serial", reason="by design")
     words = _words(build_items(_comparison(_row(differences=(own,))), SOAKS, DOCUMENTS))
     assert words["scenarios pass on the candidate"] == "fail"
+
+
+def test_the_plan_is_judged_by_what_the_project_has(tmp_path: Path) -> None:
+    def found(**options: Any) -> Preparation:
+        return examine_plan(Plan(**options))
+
+    ready = found(state_file=str(tmp_path / "s.json"), idempotent=frozenset({"echo"}))
+    assert (ready.problems, ready.doubts) == ((), ())
+    assert "0 processes follow" in ready.facts
+    assert "shadow mode would compare nothing" in found(state_file=str(tmp_path / "s.json")).doubts[0]
+    assert "cannot be written" in found(state_file=str(tmp_path / "none" / "s.json")).problems[0]
+    assert found().problems == ("no command can change it",)
+    (tmp_path / "s.json").write_text("{")
+    assert "is damaged" in found(state_file=str(tmp_path / "s.json")).problems[0]
+    bad = build_items(None, (), None, plan=Preparation(facts=(), problems=("x",)))
+    assert _words(bad)["the plan is ready"] == "fail"
 
 
 def test_documents_that_do_not_name_what_there_is_are_not_current(tmp_path: Path) -> None:

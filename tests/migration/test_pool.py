@@ -38,6 +38,7 @@ from poolproof.migration import (
     StateFile,
     traffic,
 )
+from poolproof.migration.followers.registry import find_followers
 
 Make = Callable[..., tuple[MigratingPool, Any, Any]]
 Eventually = Callable[..., None]
@@ -314,7 +315,7 @@ def test_two_pools_share_a_state_file_and_a_rollback_of_one_is_one_of_both(
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.write_text('{"mode": "v'), lambda path: path.unlink()])
-def test_a_spoilt_state_file_falls_back_to_v1_loudly_and_heals(
+def test_a_process_that_loses_the_state_keeps_its_position_loudly_and_follows_again(
     scripted: Any,
     tmp_path: Path,
     until: Eventually,
@@ -325,9 +326,10 @@ def test_a_spoilt_state_file_falls_back_to_v1_loudly_and_heals(
     with MigratingPool(scripted("v1"), scripted("v2"), Plan(begin="v2", state_file=str(path))) as pool:
         assert pool.position == Position(Mode.V2)
         spoil(path)
-        until(lambda: pool.position == Position(), "it falls back")
-        assert any(r.levelno == logging.ERROR and "falls back to v1" in r.getMessage() for r in caplog.records)
-        assert pool.report().trouble
+        until(lambda: "this process keeps v2, number 1" in pool.report().trouble, "it says so")
+        assert pool.position == Position(Mode.V2)
+        assert any(r.levelno == logging.ERROR and "is lost" in r.getMessage() for r in caplog.records)
+        until(lambda: "keeps v2" in find_followers(StateFile(path).followers_path)[0].record.trouble, "in status too")
         StateFile(path).write(Position.canary(5), who="anna", why="mended")
         until(lambda: str(pool.position) == "canary:5", "it follows again")
         assert pool.report().trouble == ""

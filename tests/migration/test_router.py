@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from poolproof.bridge import PoolError, Sent, SessionLost
 from poolproof.migration import Guardrails, MigratingPool, Mode, Moving, Plan, Position, Side
 from poolproof.migration.router import TABLE, Act, Home, Route, bucket, route_call, route_session
+from poolproof.migration.spread import MOST_COMMANDS, Spread
 
 SESSIONS = tuple(f"session-{number}" for number in range(2))
 POSITIONS = ("v1", "shadow", "canary:1", "canary:25", "canary:50", "canary:99", "v2")
@@ -35,10 +37,34 @@ def test_every_home_has_a_rule_in_every_mode() -> None:
 
 
 @pytest.mark.parametrize("percent", [1, 5, 25, 50, 99])
-def test_any_hundred_calls_in_a_row_are_shared_exactly(percent: int) -> None:
-    for first in (0, 17, 250):
-        sides = [route_call(Position(Mode.CANARY, percent), number) for number in range(first, first + 100)]
-        assert sides.count(Side.V2) == percent
+def test_each_hundred_calls_of_a_command_are_shared_exactly_in_an_order_of_its_own(percent: int) -> None:
+    spread, position = Spread(Random(1)), Position(Mode.CANARY, percent)
+    hundreds = [[route_call(position, spread.rank("echo")) for _ in range(100)] for _ in range(20)]
+    assert {hundred.count(Side.V2) for hundred in hundreds} == {percent}
+    assert len({tuple(hundred) for hundred in hundreds}) > 1
+
+
+def test_commands_that_take_turns_both_get_their_share() -> None:
+    spread, position = Spread(Random(2)), Position(Mode.CANARY, 1)
+    sides: dict[str, list[Side]] = {"read": [], "write": []}
+    for _ in range(1000):
+        for command, found in sides.items():
+            found.append(route_call(position, spread.rank(command)))
+    assert {command: found.count(Side.V2) for command, found in sides.items()} == {"read": 10, "write": 10}
+
+
+def test_the_first_call_of_a_process_goes_to_v2_as_often_as_any_other() -> None:
+    seeds = Random(3)
+    first = [Spread(Random(seeds.random())).rank("echo") for _ in range(10_000)]
+    assert 60 < sum(route_call(Position(Mode.CANARY, 1), rank) is Side.V2 for rank in first) < 140
+
+
+def test_a_larger_share_keeps_the_calls_of_a_smaller_one_and_commands_without_number_cost_no_memory() -> None:
+    spread = Spread(Random(4))
+    ranks = [spread.rank(f"command-{number}") for number in range(3 * MOST_COMMANDS)]
+    assert len(spread._left) == MOST_COMMANDS + 1
+    small, large = ({n for n, rank in enumerate(ranks) if rank < percent} for percent in (5, 50))
+    assert small < large
 
 
 def test_sessions_are_shared_by_hash_and_a_larger_share_keeps_those_of_a_smaller_one() -> None:

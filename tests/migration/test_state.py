@@ -97,6 +97,16 @@ def test_a_file_that_cannot_be_written_changes_nothing_and_leaves_nothing(state:
     ]
 
 
+def test_a_stamp_changes_with_the_content_and_with_the_permissions(state: StateFile) -> None:
+    stamps = [state.stamp()]
+    state.write(Position(Mode.SHADOW), who="anna", why="one")
+    stamps.append(state.stamp())
+    state.path.chmod(0)
+    stamps.append(state.stamp())
+    assert stamps[0] is None
+    assert len(set(stamps)) == 3
+
+
 def test_a_locked_file_is_an_error_after_a_while(state: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("poolproof.migration.state.LOCK_WAIT_S", 0.05)
     with state._locked(), pytest.raises(StateError, match=r"was locked by another process for 0\.05 s"):

@@ -22,16 +22,21 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G11",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations' own limits, or from the pool's defaults."""
+        """Decide from the operations' own limits, or from the pool's defaults.
+
+        Where a limit counts from the begin of the service, the workers' journals tell that, and a call that no worker
+        has begun cannot be late.
+        """
         ops = history.judged_ops
         if not len(ops):
             return finding(self, Verdict.UNKNOWN, "no call was made")
         limits_s = np.where(ops.outcome.are("CheckoutTimeout"), history.patience_s(ops), history.limits_s(ops))
         ended = ops.completed_ns != NONE
-        times_s = (ops.completed_ns - ops.invoked_ns) / 1e9
+        begun_ns = history.limit_begins_ns(ops)
+        times_s = np.where(begun_ns == NONE, 0.0, (ops.completed_ns - begun_ns) / 1e9)
         latest_s = max(0.0, float(np.max(times_s - limits_s, where=ended, initial=0.0)))
         late = times_s > limits_s + self.slack_s
-        early = ops.outcome.are("CheckoutTimeout", "CallTimeout") & (times_s < limits_s - EARLY_S)
+        early = ops.outcome.are("CheckoutTimeout", "CallTimeout") & (begun_ns != NONE) & (times_s < limits_s - EARLY_S)
         missed = ~ended | late | early
         wrong: list[str] = []
         for op, took_s, limit_s in zip(ops.take(missed), times_s[missed], limits_s[missed], strict=True):

@@ -13,6 +13,7 @@ from poolproof.harness.cli.doctor import examine
 from poolproof.harness.cli.output import Terminal, say, say_json
 from poolproof.harness.cli.terminal import show_table
 from poolproof.migration.config import load_plan
+from poolproof.migration.followers.place import state_path
 from poolproof.migration.state import StateFile
 
 
@@ -61,9 +62,10 @@ def doctor_command() -> int:
 
 def _migration() -> tuple[bool, str]:
     # Whether this user can change the step, in an emergency for instance.
-    path = load_plan().state_file
-    if path is None:
-        return True, "no state file is configured in this folder"
+    plan = load_plan()
+    path = state_path(plan)
+    if path is None or (plan.state_file is None and not path.parent.is_dir()):
+        return True, f"{path}: not begun, and nobody follows it"
     file = StateFile(path)
     entry = file.read()
     if entry is not None and entry.trouble:

@@ -1,57 +1,31 @@
 """Commands of a migration: its status, its steps forward and back, and the checklist before it. Entry point.
 
-They change the state file; the applications that share the file follow within a fraction of a second.
+Applications and commands find the state by the same rule (poolproof.migration.followers.place). A command that changes
+it names the processes that follow, and ends when all of them serve by the change.
 """
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated
 
 import msgspec
 import typer
 
-from poolproof.bridge import ConfigError
-from poolproof.bridge.redaction import redact_words
-from poolproof.harness.cli.commands.options import (
-    JOBS,
-    OF_VERDICT,
-    POOL_HELP,
-    AsJson,
-    Clients,
-    Exit,
-    Jobs,
-    Keeping,
-    Out,
-    Profile,
-    ProfileOption,
-    Quiet,
-    Scenarios,
-    Seed,
-    Workers,
-    build_request,
-    new_folder,
-)
+from poolproof.harness.cli.commands.options import AsJson, Exit
+from poolproof.harness.cli.commands.readiness import as_usage, validate_command
 from poolproof.harness.cli.output import Terminal, say, say_json, warn
-from poolproof.harness.cli.terminal import STYLES, Steps, show_table
-from poolproof.harness.compare.catalogue import find_scenarios
+from poolproof.harness.cli.terminal import show_table
 from poolproof.harness.model.errors import UsageError
-from poolproof.harness.readiness.renderer import render_checklist
-from poolproof.harness.readiness.validate import validate
-from poolproof.harness.run.job import start_job
-from poolproof.harness.subjects.named import Named
-from poolproof.harness.subjects.pools import find_pool
 from poolproof.migration.config import load_plan
-from poolproof.migration.plan import Mode, Plan, Position
-from poolproof.migration.state import Entry, StateFile, whoami
-from poolproof.reports import write_reports
+from poolproof.migration.control import LOADED
+from poolproof.migration.followers.place import state_path
+from poolproof.migration.followers.steering import Outcome, Refused, Steering, Survey
+from poolproof.migration.plan import DEFAULT_NAME, Position
+from poolproof.migration.state import Entry, StateFile, never_in_effect
 
-DEFAULT_STATE = "poolproof-migration.json"
-CHECKLIST_FILE = "checklist.md"
+LONGEST_WAIT_S = 3600.0
 
 app = typer.Typer(
     help="Switch a running application from pool v1 to pool v2 step by step, and back.", no_args_is_help=True
@@ -60,216 +34,293 @@ State = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="The migration's state file. Default: the one configured in the current folder, "
-        f"otherwise {DEFAULT_STATE}.",
+        help="The migration's state file. Default: the one configured by the environment or in the current folder, "
+        "otherwise the file of the migration's name.",
+    ),
+]
+Name = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="The migration's name, in place of a state file. Default: the configured one, otherwise "
+        f"{DEFAULT_NAME!r}. Its state file is ~/.local/state/poolproof/migrations/NAME.json.",
     ),
 ]
 Why = Annotated[str, typer.Option(help="The reason for the change; the log keeps it.")]
 Who = Annotated[str, typer.Option(help="Who makes the change; the log keeps it. Default: user, host and process.")]
-P = ParamSpec("P")
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait", metavar="SECONDS", help="How long to wait for processes that have not followed, 0 to 3600 s."
+    ),
+]
+Unfollowed = Annotated[
+    bool,
+    typer.Option("--unfollowed", help="Change the state even if no process follows it, or one is behind."),
+]
 
 
-def _usage(command: Callable[P, int]) -> Callable[P, int]:
-    # Invalid content of a file or an option raises ConfigError; the command line reports it as a usage error.
-    @wraps(command)
-    def wrapped(*args: P.args, **options: P.kwargs) -> int:
-        try:
-            return command(*args, **options)
-        except ConfigError as error:
-            raise UsageError(str(error)) from error
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What `status --json` prints. `followed`: every living follower serves by the position."""
 
-    return wrapped
+    path: str
+    sequence: int
+    position: str
+    who: str
+    at: str
+    why: str
+    paused: str
+    finished: bool
+    trouble: str
+    followed: bool
+    survey: Survey
 
 
 @app.command("status")
-@_usage
-def status_command(state: State = None, as_json: AsJson = False) -> int:
-    """Show the current step of the migration.
+@as_usage
+def status_command(state: State = None, name: Name = "", as_json: AsJson = False) -> int:
+    """Show the current step of the migration, and what each process that follows it serves.
 
-    Exit code 1 if the state file cannot be read; applications then use v1.
+    Exit code 1 if the state file cannot be read; 3 if no process follows it, or one does not serve by it.
     """
-    file, plan = _open(state)
-    entry = file.read()
-    if entry is None:
-        raise UsageError(f"there is no {file.path}: no migration has begun; `poolproof migrate start` begins one")
+    steering = _open(state, name)
+    found = steering.survey()
+    entry = found.entry
+    if entry is None and not found.living:
+        raise UsageError(steering.not_begun(found))
     if as_json:
-        say_json(entry)
+        say_json(_status(steering, found))
+    elif entry is None:
+        say(f"no migration has begun: there is no {steering.file.path}; `poolproof migrate start` begins one")
     elif entry.trouble:
-        warn(f"poolproof: {entry.trouble}; applications use v1 meanwhile")
+        warn(f"poolproof: {entry.trouble}; each process keeps what it served by before")
     else:
-        following = plan.next_step(entry.position)
-        say(f"{entry.position}, number {entry.sequence}, since {entry.at} by {entry.who}: {entry.why}")
-        say("there is no next step" if following is None else f"next: {following}")
-    return Exit.BAD if entry.trouble else Exit.GOOD
+        following = steering.next_step(found)
+        note = f"; paused: {entry.paused}" if entry.paused else "; finished" if entry.finished else ""
+        say(f"{entry.position}, number {entry.sequence}, since {entry.at} by {entry.who}: {entry.why}{note}")
+        say("there is no next step" if following is None or entry.finished else f"next: {following}")
+    if not as_json:
+        _tell_followers(steering, found)
+    if entry is not None and entry.trouble:
+        return Exit.BAD
+    return Exit.GOOD if found.followed else Exit.UNDECIDED
 
 
 @app.command("start")
-@_usage
-def start_command(state: State = None, why: Why = "begun", who: Who = "") -> int:
+@as_usage
+def start_command(
+    state: State = None,
+    name: Name = "",
+    why: Why = "begun",
+    who: Who = "",
+    wait_s: Wait = 10.0,
+    unfollowed: Unfollowed = False,
+) -> int:
     """Begin the migration with shadow mode: v1 serves every call, v2 gets copies of the idempotent calls.
 
     Possible only while v1 serves everything.
     """
-    file, _ = _open(state)
-    entry = file.read()
-    if entry is not None and entry.mode is not Mode.V1:
-        raise UsageError(
-            f"the migration stands at {entry.position} already; `poolproof migrate promote` takes "
-            "the next step, `rollback` returns to v1"
-        )
-    return _change(file, entry, Position(Mode.SHADOW), why, who)
+    return _change(state, name, wait_s, unfollowed, lambda steering: steering.start(why, who))
 
 
 @app.command("shadow")
-@_usage
-def shadow_command(state: State = None, why: Why = "shadow mode requested on the command line", who: Who = "") -> int:
+@as_usage
+def shadow_command(
+    state: State = None,
+    name: Name = "",
+    why: Why = "shadow mode requested on the command line",
+    who: Who = "",
+    wait_s: Wait = 10.0,
+    unfollowed: Unfollowed = False,
+) -> int:
     """Switch to shadow mode: v1 serves every call, v2 gets copies of the idempotent calls."""
-    file, _ = _open(state)
-    return _change(file, file.read(), Position(Mode.SHADOW), why, who)
+    position = Position.parse("shadow")
+    return _change(state, name, wait_s, unfollowed, lambda steering: steering.move(position, why, who))
 
 
 @app.command("canary")
-@_usage
+@as_usage
 def canary_command(
     percent: Annotated[
         int, typer.Argument(help="The percentage of calls and of new sessions that v2 serves, 1 to 100.")
     ],
     state: State = None,
+    name: Name = "",
     why: Why = "this percentage was requested on the command line",
     who: Who = "",
+    wait_s: Wait = 10.0,
+    unfollowed: Unfollowed = False,
 ) -> int:
     """Let v2 serve PERCENT % of the calls and of the new sessions, and v1 the rest."""
-    file, _ = _open(state)
-    return _change(file, file.read(), Position.canary(percent), why, who)
+    position = Position.canary(percent)
+    return _change(state, name, wait_s, unfollowed, lambda steering: steering.move(position, why, who))
 
 
 @app.command("promote")
-@_usage
-def promote_command(state: State = None, why: Why = "promoted", who: Who = "") -> int:
-    """Take the next step of the plan: shadow, then each canary percentage in turn, then v2 for everything."""
-    file, plan = _open(state)
-    entry = file.read()
-    if entry is not None and entry.trouble:
-        raise UsageError(f"{entry.trouble}; applications use v1 meanwhile, and the next step is unknown")
-    following = plan.next_step(Position() if entry is None else entry.position)
-    if following is None:
-        raise UsageError("v2 serves everything already; there is no next step")
-    return _change(file, entry, following, why, who)
+@as_usage
+def promote_command(
+    state: State = None,
+    name: Name = "",
+    why: Why = "promoted",
+    who: Who = "",
+    wait_s: Wait = 10.0,
+    unfollowed: Unfollowed = False,
+) -> int:
+    """Take the next step of the plan: shadow, then each canary percentage in turn, then v2 for everything.
+
+    Refused while a process does not serve by the present step.
+    """
+    return _change(state, name, wait_s, unfollowed, lambda steering: steering.promote(why, who))
 
 
 @app.command("rollback")
-@_usage
-def rollback_command(state: State = None, why: Why = "rolled back", who: Who = "") -> int:
+@as_usage
+def rollback_command(
+    state: State = None,
+    name: Name = "",
+    why: Why = "rolled back",
+    who: Who = "",
+    wait_s: Wait = 10.0,
+    unfollowed: Unfollowed = False,
+) -> int:
     """Return to v1 for everything, whatever the current step is."""
-    file, _ = _open(state)
-    entry = file.write(Position(), who=who or whoami(), why=why)
-    return _tell(entry)
+    return _change(state, name, wait_s, unfollowed, lambda steering: steering.roll_back(why, who))
+
+
+@app.command("pause")
+@as_usage
+def pause_command(
+    state: State = None,
+    name: Name = "",
+    why: Why = "paused on the command line",
+    who: Who = "",
+    wait_s: Wait = 10.0,
+    unfollowed: Unfollowed = False,
+) -> int:
+    """Keep the current step, and allow no larger one until `resume`."""
+    return _change(state, name, wait_s, unfollowed, lambda steering: steering.pause(why, who))
+
+
+@app.command("resume")
+@as_usage
+def resume_command(
+    state: State = None,
+    name: Name = "",
+    why: Why = "resumed",
+    who: Who = "",
+    wait_s: Wait = 10.0,
+    unfollowed: Unfollowed = False,
+) -> int:
+    """End a pause. The limits begin anew."""
+    return _change(state, name, wait_s, unfollowed, lambda steering: steering.resume(why, who))
+
+
+@app.command("finish")
+@as_usage
+def finish_command(
+    state: State = None,
+    name: Name = "",
+    why: Why = "v2 serves for good",
+    who: Who = "",
+    wait_s: Wait = 10.0,
+    unfollowed: Unfollowed = False,
+) -> int:
+    """Declare that v2 serves for good. Refused while a process is behind or has sessions on v1."""
+    return _change(state, name, wait_s, unfollowed, lambda steering: steering.finish(why, who))
 
 
 @app.command("log")
-@_usage
-def log_command(state: State = None, as_json: AsJson = False) -> int:
+@as_usage
+def log_command(state: State = None, name: Name = "", as_json: AsJson = False) -> int:
     """List every change of the migration, oldest first, with who made it, when and why."""
-    file, _ = _open(state)
-    changes = file.log()
+    steering = _open(state, name)
+    changes = steering.file.log()
+    if not changes and steering.file.read() is None:
+        raise UsageError(f"there is no {steering.file.path}: no migration has begun, so there is no log")
     if as_json:
         say_json(changes)
         return Exit.GOOD
-    rows = [(str(c.sequence), c.at, c.before, c.after, c.who, c.why) for c in changes]
+    void = never_in_effect(changes, steering.file.read())
+    rows = [
+        (str(c.sequence), c.at, c.before, c.after + " (never in effect)" * (c.sequence in void), c.who, c.why)
+        for c in changes
+    ]
     show_table(Terminal(), ("number", "at", "before", "after", "who", "why"), rows)
     return Exit.GOOD
 
 
-@app.command("validate")
-@_usage
-def validate_command(
-    scenarios: Scenarios = None,
-    baseline: Annotated[str, typer.Option(metavar="POOL", help=f"The pool to be replaced: {POOL_HELP}.")] = "v1",
-    candidate: Annotated[
-        str, typer.Option(metavar="POOL", help="The new pool, which is to replace the baseline.")
-    ] = "v2",
-    soak_s: Annotated[
-        float,
-        typer.Option(
-            help="How long the soak (a continuous load) lasts on each pool, 1 to 86400 s; 0 leaves the soak out."
-        ),
-    ] = 10.0,
-    docs: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="The folder of documents to check against the commands and options. Default: docs."
-        ),
-    ] = None,
-    no_docs: Annotated[bool, typer.Option("--no-docs", help="Do not check any documents.")] = False,
-    seed: Seed = 1,
-    workers: Workers = 4,
-    clients: Clients = 8,
-    jobs: Jobs = JOBS,
-    profile: ProfileOption = Profile.QUICK,
-    out: Out = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> int:
-    """Carry out the checklist of the migration guide on both pools, and write checklist.md.
+app.command("validate")(as_usage(validate_command))
 
-    A line that was not carried out does not count as passed. Exit codes: as for `poolproof compare`.
-    """
-    if soak_s and not 1 <= soak_s <= 86_400:
-        raise UsageError(f"--soak-s {soak_s}: 0, or a number from 1 to 86400")
-    if docs is not None and (no_docs or not docs.is_dir()):
-        raise UsageError(f"--docs {docs}: {'--no-docs leaves them out' if no_docs else 'there is no such folder'}")
-    found = find_scenarios(scenarios or [], profile=profile, named=Named(scenarios or ()))
-    one, other = find_pool(baseline), find_pool(candidate)
-    request = build_request(found, seed, workers, clients, jobs, profile, None)
-    folder = out or new_folder("validate")
-    with Keeping(folder), Steps(Terminal(stderr=True), quiet=quiet) as steps:
-        checklist, comparison = validate(
-            found,
-            one,
-            other,
-            request,
-            folder,
-            jobs=jobs,
-            start_job=start_job,
-            progress=steps,
-            soak_s=soak_s,
-            docs=None if no_docs else docs or Path("docs"),
-            commands=[command.name or "" for command in app.registered_commands],
-            command=shlex.join(redact_words(["poolproof", *sys.argv[1:]])),
-        )
-        report = write_reports(comparison, folder)["html"]
-    checklist = msgspec.structs.replace(checklist, report=str(report))
-    page = folder / CHECKLIST_FILE
-    page.write_text(render_checklist(checklist))
-    if as_json:
-        say_json(checklist)
+
+def _open(state: Path | None, name: str, *, unfollowed: bool = False) -> Steering:
+    if state is not None and name:
+        raise UsageError(f"--state {state} and --name {name}: give one of the two")
+    plan = load_plan(state_file=state, name=name)
+    path = state_path(plan)
+    assert path is not None, "a loaded plan has a place"
+    file = StateFile(path)
+    if plan.state_file is not None and not file.path.parent.is_dir():
+        raise UsageError(f"--state {plan.state_file}: there is no folder {file.path.parent}")
+    return Steering(file, plan, unfollowed=unfollowed)
+
+
+def _change(state: Path | None, name: str, wait_s: float, unfollowed: bool, change: Callable[[Steering], Entry]) -> int:
+    if not 0 <= wait_s <= LONGEST_WAIT_S:
+        raise UsageError(f"--wait {wait_s}: must be a number of seconds from 0 to {LONGEST_WAIT_S:g}")
+    steering = _open(state, name, unfollowed=unfollowed)
+    try:
+        entry = change(steering)
+    except Refused as error:
+        raise UsageError(str(error)) from error
+    note = " paused" if entry.paused else " finished" if entry.finished else ""
+    say(f"{entry.position}{note}, number {entry.sequence}, in {steering.file.path}")
+    return _tell_outcome(steering, steering.wait(entry, wait_s))
+
+
+def _tell_outcome(steering: Steering, outcome: Outcome) -> int:
+    found = outcome.survey
+    _tell_followers(steering, found)
+    if outcome.replaced:
+        entry = found.entry
+        now = "it was removed" if entry is None else f"{entry.position}, number {entry.sequence}, by {entry.who}"
+        warn(f"poolproof: the state has been changed again: {now}{'' if entry is None else f': {entry.why}'}")
+        return Exit.UNDECIDED
+    return Exit.GOOD if found.followed else Exit.UNDECIDED
+
+
+def _tell_followers(steering: Steering, found: Survey) -> None:
+    behind = found.behind
+    for follower in found.followers:
+        record = follower.record
+        say(f"{'NOT FOLLOWING: ' if follower in behind else ''}{follower.describe()}")
+        if follower in found.living:
+            if record.trouble:
+                warn(f"poolproof: {record.who}: {record.trouble}")
+            if record.breach:
+                warn(f"poolproof: {record.who}: the last breach of a limit: {record.breach}")
+            if record.load > LOADED:
+                warn(
+                    f"poolproof: {record.host} is loaded: {record.load:.1f} processes want each processor, so "
+                    "latencies also measure the machine"
+                )
+    if not found.living:
+        warn(f"poolproof: {steering.nobody(found)}, so no call is served by this state")
     else:
-        console = Terminal()
-        for item in checklist.items:
-            style = STYLES.get("unknown" if not item.ran else item.word, "")
-            console.print(f"{item.word:<8}", style=style, end=" ")
-            console.print(f"{item.name}: {item.evidence}", markup=False, highlight=False, soft_wrap=True)
-        word = checklist.verdict.value
-        console.print(f"{word.upper()}: {other.name} replacing {one.name}", style=STYLES[word], highlight=False)
-        console.print(f"page: {page}", markup=False, highlight=False, soft_wrap=True)
-    return OF_VERDICT[checklist.verdict]
+        say(f"{len(found.living) - len(behind)} of {len(found.living)} processes follow")
 
 
-def _open(state: Path | None) -> tuple[StateFile, Plan]:
-    plan = load_plan()
-    file = StateFile(state or plan.state_file or DEFAULT_STATE)
-    if not file.path.parent.is_dir():
-        raise UsageError(f"--state {state or plan.state_file}: there is no folder {file.path.parent}")
-    return file, plan
-
-
-def _change(file: StateFile, entry: Entry | None, position: Position, why: str, who: str) -> int:
-    if not why.strip():
-        raise UsageError("--why '': a change of a migration needs a reason")
-    expected = 0 if entry is None else entry.sequence
-    return _tell(file.write(position, who=who or whoami(), why=why, expected=expected))
-
-
-def _tell(entry: Entry) -> int:
-    say(f"{entry.position}, number {entry.sequence}")
-    return Exit.GOOD
+def _status(steering: Steering, found: Survey) -> Status:
+    entry = found.entry or Entry(sequence=0, mode=Position().mode)
+    return Status(
+        path=str(steering.file.path),
+        sequence=entry.sequence,
+        position="" if entry.trouble or found.entry is None else str(entry.position),
+        who=entry.who,
+        at=entry.at,
+        why=entry.why,
+        paused=entry.paused,
+        finished=entry.finished,
+        trouble=entry.trouble,
+        followed=found.followed,
+        survey=found,
+    )

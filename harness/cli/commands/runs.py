@@ -19,6 +19,7 @@ from poolproof.harness.bench.records.index import store_folder
 from poolproof.harness.cli.commands.options import (
     JOBS,
     OF_DECISION,
+    OF_VERDICT,
     POOL_HELP,
     AsJson,
     Clients,
@@ -40,7 +41,7 @@ from poolproof.harness.cli.commands.options import (
     new_folder,
 )
 from poolproof.harness.cli.commands.results import show_results
-from poolproof.harness.cli.output import Terminal, say_stored_json, warn
+from poolproof.harness.cli.output import Terminal, say, say_json, say_stored_json, warn
 from poolproof.harness.cli.terminal import Steps, show_decision
 from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios, known_failures
 from poolproof.harness.compare.compare import Partial, PlannedRun, StartJob, compare, run_jobs
@@ -56,6 +57,7 @@ from poolproof.harness.run.job import start_measured_job
 from poolproof.harness.run.jobserver import JobServer
 from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
+from poolproof.harness.traffic.command import compare_recording
 from poolproof.reports import publish, view_with_extras, write_reports
 from poolproof.scenarios import DEFAULT_SUITE
 
@@ -134,8 +136,24 @@ def compare_command(
             "decision may be SAFE. Needs --coverage."
         ),
     ] = 0.0,
+    traffic: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Replay this recording (poolproof.bridge.recording) on both pools, in place of the scenarios.",
+        ),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(help="How much faster than recorded --traffic is replayed, 0.01 to 1000.")
+    ] = 1.0,
 ) -> int:
-    """Run every scenario on both pools, and decide whether the candidate may safely replace the baseline."""
+    """Run every scenario on both pools, and decide whether the candidate may safely replace the baseline.
+
+    With --traffic, recorded calls take the place of the scenarios: exit code 1 if the candidate answers one otherwise,
+    3 if the baseline's own answers vary.
+    """
+    if traffic is not None:
+        return _compare_traffic(traffic, baseline, candidate, workers, speed, as_json=as_json)
     minimum = _minimum(least_cells, least_lines, coverage=coverage or bool(coverage_source))
     named = Named([*(scenarios or ()), *(imports or ())])
     found = find_scenarios(scenarios or [], profile=profile, suite=suite, named=named)
@@ -215,6 +233,25 @@ def _seconds(option: str, text: str) -> float | None:
     if not 1 <= seconds <= LONGEST_S:
         raise UsageError(f"{option} {text!r}: a time from 1s to 24h is needed, such as 90s or 10m")
     return seconds
+
+
+def _compare_traffic(path: Path, baseline: str, candidate: str, workers: int, speed: float, *, as_json: bool) -> int:
+    found = compare_recording(path, find_pool(baseline), find_pool(candidate), workers=workers, speed=speed)
+    if as_json:
+        say_json(found)
+        return OF_VERDICT[found.verdict]
+    for kind, texts in (("DIFFERENT", found.differences), ("varies by itself", found.noise)):
+        for text in texts:
+            say(f"{kind}: {text}")
+    if found.damage:
+        warn(f"poolproof: {path}: {found.damage}")
+    one, other = (f"{late_s * 1e3:.1f} ms" for late_s in found.late_p99_s)
+    say(
+        f"{found.calls} calls: {found.equal} alike ({found.changed} otherwise than recorded), {found.different} "
+        f"different, {found.noisy} vary by themselves; begun late by up to (p99) {one} and {other}"
+    )
+    say(f"{found.verdict.value.upper()}: {candidate} replacing {baseline}")
+    return OF_VERDICT[found.verdict]
 
 
 def _minimum(cells: int, lines: float, *, coverage: bool) -> Minimum:

@@ -129,6 +129,7 @@ EXECUTOR = Face(
     batches=True,
     refuses=_refuses,
     tells=False,
+    limits_service=True,
     lacks=frozenset({"CheckoutTimeout", "QueueFull"}),  # the executor's queue has no limit of length or time
     void=lambda scenario, plan: ("conserved",),  # the pool's counts include the calls that initialize its workers
 )

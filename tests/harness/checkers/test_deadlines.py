@@ -39,6 +39,18 @@ def test_a_call_past_its_limit_and_the_slack_fails(build: Any, fields: dict[str,
     assert "call 0" in found.examples[0]
 
 
+def test_a_limit_may_count_from_the_begin_of_the_service(build: Any) -> None:
+    info = {"limits_service": True}
+    waited = build.op(0, 0, 9000, outcome="CallTimeout", timeout_s=0.2)
+    for began, verdict in ((8790, Verdict.PASS), (7000, Verdict.FAIL), (8990, Verdict.FAIL)):
+        served = build.service(101, 7, began, None, nonce=waited.nonce)
+        found = Deadlines(slack_s=1.0).check(build.history(waited, services=[served], info=info))
+        assert found.verdict is verdict, began
+        assert Deadlines(slack_s=1.0).check(build.history(waited, services=[served])).verdict is Verdict.FAIL
+    unserved = build.history(waited, build.op(1, 0, None), info=info)
+    assert [text.split()[1] for text in Deadlines(slack_s=1.0).check(unserved).examples] == ["1"], "it never ended"
+
+
 @pytest.mark.parametrize("outcome", ["CallTimeout", "CheckoutTimeout"])
 def test_a_timeout_before_its_limit_fails(build: Any, outcome: str) -> None:
     early = build.op(0, 0, 100, outcome=outcome, timeout_s=0.3, checkout_timeout_s=0.3)

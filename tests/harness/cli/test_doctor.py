@@ -93,9 +93,10 @@ def test_a_migration_that_this_user_cannot_change_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "empty"))
     monkeypatch.setattr(machine, "examine", lambda more: doctor.run_checks(more))
     assert main(["doctor"]) == 0
-    assert "no state file is configured" in capsys.readouterr().out
+    assert "default.json: not begun, and nobody follows it" in capsys.readouterr().out
     Path("poolproof.toml").write_text('[migration]\nstate_file = "state.json"\n')
     assert main(["doctor"]) == 0
     assert "not begun" in capsys.readouterr().out

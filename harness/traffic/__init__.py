@@ -1,0 +1,1 @@
+"""Recorded traffic: replayed on both pools at its own times, and compared, call by call."""

@@ -1,0 +1,1 @@
+"""Ways to call two pools as one: asyncio, executors, callables."""

@@ -1,0 +1,93 @@
+"""What a process that follows a migration says of itself, and how it is judged. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+FORMAT = 1
+SILENT_S = 15.0
+"""A living follower that has said nothing for so many seconds is stale."""
+
+
+class Life(StrEnum):
+    """Whether a follower lives (it holds its lock), lives but says nothing, or ended without leaving."""
+
+    FOLLOWING = "following"
+    STALE = "stale"
+    DEAD = "dead"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One follower: one migrating pool of one process, as it last described itself.
+
+    `sequence` and `position` are the entry that it follows and what it serves by; 0 means that it has no entry.
+    `calls` and `failed` are the calls of its callers that ended on each pool since it took that position, and `copies`
+    and `mismatches` those of shadow mode. `started` and `heard` are seconds since 1970. `load` is the machine's load
+    for each processor; `ramp` and `idempotent` are those of the follower's own plan.
+    """
+
+    format: int = FORMAT
+    pid: int
+    start_ticks: int
+    host: str
+    name: str
+    started: float
+    heard: float
+    sequence: int = 0
+    position: str = "v1"
+    since: float = 0.0
+    calls: dict[str, int] = {}
+    failed: dict[str, int] = {}
+    copies: int = 0
+    mismatches: int = 0
+    sessions: dict[str, int] = {}
+    ramp: tuple[int, ...] = ()
+    idempotent: tuple[str, ...] = ()
+    load: float = 0.0
+    breach: str = ""
+    trouble: str = ""
+
+    @property
+    def who(self) -> str:
+        """The follower in words."""
+        return f"process {self.pid} on {self.host} (pool {self.name!r})"
+
+
+class Follower(msgspec.Struct, frozen=True, kw_only=True):
+    """A record with the state of its process. `silent_s` is the time since it last described itself."""
+
+    record: Record
+    life: Life
+    silent_s: float
+
+    def follows(self, sequence: int, position: str) -> bool:
+        """Whether it is known to serve by this entry now."""
+        record = self.record
+        return self.life is Life.FOLLOWING and (record.sequence, record.position) == (sequence, position)
+
+    def describe(self) -> str:
+        """Return one line: who it is, what it serves by, and what it has served."""
+        record = self.record
+        told = f"{record.who} serves by {record.position}, number {record.sequence}"
+        match self.life:
+            case Life.DEAD:
+                return f"{record.who} ended without leaving; it last served by {record.position}"
+            case Life.STALE:
+                return f"{told}, but has said nothing for {self.silent_s:.0f} s"
+            case Life.FOLLOWING:
+                served = ", ".join(
+                    f"{side} {record.calls.get(side, 0)} calls ({record.failed.get(side, 0)} failed)"
+                    for side in ("v1", "v2")
+                )
+                copies = f"; {record.copies} copies compared, {record.mismatches} differed" if record.copies else ""
+                homes = ", ".join(f"{home} {count}" for home, count in sorted(record.sessions.items()))
+                return f"{told}; since then {served}{copies}" + (f"; sessions: {homes}" if homes else "")
+
+
+def judge(record: Record, *, held: bool, now_s: float) -> Follower:
+    """Return the follower. `held`: somebody holds the lock of its process."""
+    silent_s = max(0.0, now_s - record.heard)
+    life = Life.DEAD if not held else Life.STALE if silent_s > SILENT_S else Life.FOLLOWING
+    return Follower(record=record, life=life, silent_s=silent_s)
