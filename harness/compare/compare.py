@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import os
 import platform
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -32,6 +29,8 @@ from poolproof.harness.compare.comparison import (
     Speed,
 )
 from poolproof.harness.compare.differential import Answers, compare_answers
+from poolproof.harness.compare.jobs.jobs import INTERRUPTED, Partial, PlannedRun, Progress, StartJob, run_jobs
+from poolproof.harness.compare.jobs.stalls import Stalls
 from poolproof.harness.compare.judge import Beside, compare_scenario, judge
 from poolproof.harness.compare.pairing import choose, everything
 from poolproof.harness.explore.choosing import Chosen
@@ -39,154 +38,13 @@ from poolproof.harness.history.history import History
 from poolproof.harness.model.errors import RecordError, RunError
 from poolproof.harness.model.face import EXECUTE, Face
 from poolproof.harness.model.scenario import Scenario
-from poolproof.harness.model.verdict import Verdict
-from poolproof.harness.run.lock import holders, sharing
+from poolproof.harness.run.lock import holders
 from poolproof.harness.run.runner import Request, Subject, plan_of, why_skipped
 from poolproof.harness.run.store import RunFolder
 
 FULL = "full"
 MOST_EXTRA = {"quick": 100}
 """By profile: the largest number of runs of a comparison through faces other than `execute`."""
-JOB_EXTRA_S = 60.0
-"""How many seconds a job may take beyond its scenario's budget, for starting, closing and judging."""
-
-
-class RunningJob(Protocol):
-    """A run in a separate process."""
-
-    def result(self, timeout_s: float) -> RunResult:
-        """Wait for the result."""
-        ...
-
-    def end(self) -> str:
-        """End the run at once."""
-        ...
-
-
-class Progress(Protocol):
-    """Receives the progress of a comparison."""
-
-    def planned(self, total: int) -> None:
-        """`total` steps are planned."""
-        ...
-
-    def began(self, what: str) -> None:
-        """A step began."""
-        ...
-
-    def ended(self, what: str, outcome: str) -> None:
-        """A step ended."""
-        ...
-
-
-StartJob = Callable[[Scenario, Subject, Request, Path], RunningJob]
-
-
-class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One run to make. `subject` is on the `side` 0 (the baseline) or 1 (the candidate) of a comparison."""
-
-    scenario: Scenario
-    subject: Subject
-    request: Request
-    side: int = 0
-
-    @property
-    def what(self) -> str:
-        """The run's name in progress messages."""
-        how = "observed" if self.request.observed else "not observed"
-        return f"{self.scenario.name} ({self.request.face}, {how}) on {self.subject.name}"
-
-
-def run_jobs(
-    runs: Sequence[PlannedRun],
-    out: Path,
-    *,
-    jobs: int,
-    start_job: StartJob,
-    progress: Progress,
-    partial: Partial | None = None,
-) -> list[RunResult]:
-    """Make all runs, `jobs` at a time, those with the largest budgets first; return results in the order of `runs`.
-
-    An interrupt ends the running jobs and is raised again; what the jobs recorded stays on disk. With `partial` it is
-    not raised: the runs that did not end have a trouble in place of findings. So have those that would begin after the
-    partial's time is over.
-    """
-    running: set[RunningJob] = set()
-    stopping = threading.Event()
-    results: dict[int, RunResult] = {}
-
-    def carry_out(planned: PlannedRun) -> RunResult:
-        if partial is not None and partial.is_over():
-            return _not_run(planned, partial.why)
-        progress.began(planned.what)
-        with sharing(stopping.is_set):  # not in the job, because its time is limited
-            job = start_job(planned.scenario, planned.subject, planned.request, out)
-            running.add(job)
-            if stopping.is_set():  # the job was started while the others were ended
-                job.end()
-            try:
-                result = job.result(planned.scenario.budget_s + JOB_EXTRA_S)
-            finally:
-                running.discard(job)
-        progress.ended(planned.what, (result.skipped and "skipped") or result.verdict.value)
-        return result
-
-    executor = ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="job")
-    try:
-        futures: dict[Future[RunResult], int] = {
-            executor.submit(carry_out, runs[place]): place
-            for place in sorted(range(len(runs)), key=lambda place: -runs[place].scenario.budget_s)
-        }
-        waiting = set(futures)
-        while waiting:
-            done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-            for future in done:
-                results[futures[future]] = future.result()
-    except KeyboardInterrupt:
-        if partial is None:
-            raise
-        partial.interrupted = True
-        partial.why = partial.why or INTERRUPTED
-    finally:
-        stopping.set()
-        executor.shutdown(wait=False, cancel_futures=True)
-        for job in list(running):
-            job.end()
-        executor.shutdown(wait=True)
-    why = "" if partial is None else partial.why
-    return [results[place] if place in results else _not_run(runs[place], why) for place in range(len(runs))]
-
-
-INTERRUPTED = "the comparison was interrupted before this run ended"
-
-
-class Partial:
-    """A comparison that may end before all runs were made: at an interrupt, or when its time (`budget_s`) is over."""
-
-    def __init__(self, budget_s: float | None = None) -> None:
-        self.interrupted = False
-        self.why = ""
-        self._budget_s = budget_s
-        self._end_s = None if budget_s is None else time.monotonic() + budget_s
-
-    def is_over(self) -> bool:
-        """Return whether no further run may begin."""
-        if self._end_s is not None and time.monotonic() >= self._end_s:
-            self.why = self.why or f"not run, since the time budget of {self._budget_s:g} s was over"
-        return bool(self.why)
-
-
-def _not_run(planned: PlannedRun, why: str) -> RunResult:
-    return RunResult(
-        scenario=planned.scenario.name,
-        pool=planned.subject.name,
-        seed=planned.request.seed,
-        face=planned.request.face,
-        observed=planned.request.observed,
-        verdict=Verdict.UNKNOWN,
-        trouble=why,
-    )
 
 
 def as_shipped_and_observed(scenario: Scenario, subject: Subject, request: Request, side: int = 0) -> list[PlannedRun]:
@@ -276,7 +134,10 @@ def compare(
     runs, missing = plan_comparison(scenarios, baseline, candidate, request, most=MOST_EXTRA.get(request.profile))
     further = [PlannedRun(scenario=one.scenario, subject=candidate, request=one.request, side=1) for one in generated]
     progress.planned(len(runs) + len(further) + sum(scenario.timed for scenario in scenarios))
-    results = run_jobs([*runs, *further], out, jobs=jobs, start_job=start_job, progress=progress, partial=partial)
+    stalls = Stalls()
+    results = run_jobs(
+        [*runs, *further], out, jobs=jobs, start_job=start_job, progress=progress, partial=partial, stalls=stalls
+    )
     main, more = sort_results(runs, results[: len(runs)])
     ran = [s for s in scenarios if not any(main[s.name, side].skipped for side in (0, 1))]
     speeds, troubles = measure_speeds(ran, baseline, candidate, request, progress=progress, partial=partial)
@@ -291,6 +152,7 @@ def compare(
         not_met=missing,
         speeds=speeds,
         troubles=troubles,
+        warnings=stalls.told,
         minimum=minimum,
         coverage=read_cover(),
         machine=describe_machine(load_before),
@@ -369,6 +231,7 @@ def assemble(
     not_met: Sequence[tuple[str, str]] = (),
     speeds: Sequence[Speed] = (),
     troubles: Sequence[str] = (),
+    warnings: Sequence[str] = (),
     minimum: Minimum = Minimum(),  # noqa: B008 - frozen
     coverage: Cover | None = None,
     machine: Machine,
@@ -385,7 +248,7 @@ def assemble(
     return Comparison(
         decision=judgement.decision,
         reasons=judgement.reasons,
-        warnings=judgement.warnings,
+        warnings=(*judgement.warnings, *warnings),
         not_asked=judgement.not_asked,
         baseline=pools[0],
         candidate=pools[1],

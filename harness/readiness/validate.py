@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from poolproof.harness.compare.compare import Progress, StartJob, compare
+from poolproof.harness.compare.compare import compare
 from poolproof.harness.compare.comparison import Comparison
+from poolproof.harness.compare.jobs.jobs import Progress, StartJob
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.readiness.checklist import Checklist, build_items
 from poolproof.harness.readiness.documents import GUIDE, examine_documents

@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from poolproof.bridge.redaction import redact_command
-from poolproof.harness.compare.compare import JOB_EXTRA_S, Progress, StartJob
 from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.compare.jobs.jobs import JOB_EXTRA_S, Progress, StartJob
 from poolproof.harness.history.history import RunInfo
 from poolproof.harness.history.replay import way_words
 from poolproof.harness.history.stats import Proportion, proportion

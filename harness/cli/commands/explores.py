@@ -28,8 +28,8 @@ from poolproof.harness.cli.commands.options import (
 from poolproof.harness.cli.commands.shrinks import describe
 from poolproof.harness.cli.output import Terminal, say, say_json
 from poolproof.harness.cli.terminal import Steps
-from poolproof.harness.compare.compare import PlannedRun, run_jobs
 from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.compare.jobs.jobs import PlannedRun, run_jobs
 from poolproof.harness.compare.power import power
 from poolproof.harness.explore.choosing import Chosen, choose_runs
 from poolproof.harness.explore.found import Found

@@ -44,10 +44,11 @@ from poolproof.harness.cli.commands.results import show_results
 from poolproof.harness.cli.output import Terminal, say, say_json, say_stored_json, warn
 from poolproof.harness.cli.terminal import Steps, show_decision
 from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios, known_failures
-from poolproof.harness.compare.compare import Partial, PlannedRun, StartJob, compare, run_jobs
+from poolproof.harness.compare.compare import compare
 from poolproof.harness.compare.comparison import Minimum
 from poolproof.harness.compare.coverage_run import CoverageRun, sources_of
 from poolproof.harness.compare.declared import declare, entries_of, read_ledger
+from poolproof.harness.compare.jobs.jobs import Partial, PlannedRun, StartJob, run_jobs
 from poolproof.harness.explore.choosing import EXPLORED, choose_runs
 from poolproof.harness.explore.found import Found
 from poolproof.harness.model.errors import UsageError

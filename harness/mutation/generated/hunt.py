@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from poolproof.harness.compare.compare import PlannedRun, Progress
+from poolproof.harness.compare.jobs.jobs import PlannedRun, Progress
 from poolproof.harness.mutation.generated.draw import all_places, digest, draw
 from poolproof.harness.mutation.generated.equivalents import EQUIVALENTS, Equivalent, find_stale, reason_of
 from poolproof.harness.mutation.generated.hunted import Attack, Hunt, Hunted, Outcome, Places

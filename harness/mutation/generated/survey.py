@@ -13,9 +13,10 @@ from pathlib import Path
 import msgspec
 
 from poolproof.harness.compare.catalogue import find_scenarios
-from poolproof.harness.compare.compare import MOST_EXTRA, PlannedRun, Progress, plan_comparison, run_jobs
+from poolproof.harness.compare.compare import MOST_EXTRA, plan_comparison
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.compare.coverage_run import CoverageRun
+from poolproof.harness.compare.jobs.jobs import PlannedRun, Progress, run_jobs
 from poolproof.harness.explore.choosing import EXPLORED, choose_runs
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.model.scenario import Scenario

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, Self
 
-from poolproof.harness.compare.compare import PlannedRun
 from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.compare.jobs.jobs import PlannedRun
 from poolproof.harness.mutation.generated.hunted import Outcome
 from poolproof.harness.mutation.generated.survey import Survey, SurveyedRun
 from poolproof.harness.mutation.generated.tree import Tree

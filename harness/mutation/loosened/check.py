@@ -24,7 +24,7 @@ import msgspec
 from poolproof.bridge.config import module_command
 from poolproof.bridge.processes.interpreter import environment, with_flags
 from poolproof.harness.compare.catalogue import all_scenarios
-from poolproof.harness.compare.compare import Progress
+from poolproof.harness.compare.jobs.jobs import Progress
 from poolproof.harness.model.errors import RunError
 from poolproof.harness.mutation.generated.equivalents import Equivalent, find_stale, reason_of
 from poolproof.harness.mutation.loosened.findings import CheckerFindings, Loosening, Pair

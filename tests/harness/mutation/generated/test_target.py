@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.harness.compare.compare import PlannedRun
 from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.compare.jobs.jobs import PlannedRun
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.mutation.generated import killers as killers_module

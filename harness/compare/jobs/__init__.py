@@ -1,0 +1,1 @@
+"""The runs of a comparison, each in a job of its own."""
