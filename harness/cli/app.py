@@ -60,32 +60,37 @@ def about(
     """Tests whether a new worker pool may replace an old one, and helps to switch over."""
 
 
-app.command("compare")(runs.compare_command)
-app.command("run")(runs.run_command)
-app.command("init")(inits.init_command)
-app.command("explore")(explores.explore_command)
-app.command("shrink")(shrinks.shrink_command)
-app.command("selfcheck")(checks.selfcheck_command)
-app.command("simulate")(simulations.simulate_command)
-app.command("bench")(benches.bench_command)
-app.command("sweep")(benches.sweep_command)
-app.add_typer(baselines.baseline_app, name="baseline")
-app.command("history")(baselines.history_command)
-app.command("list")(records.list_command)
-app.command("report")(records.report_command)
-app.command("open")(records.open_command)
-app.command("site")(records.site_command)
-app.command("clean")(records.clean_command)
-app.command("analyze")(records.analyze_command)
-app.add_typer(drivers.driver_app, name="driver")
-app.add_typer(migrate.app, name="migrate")
-app.command("ps")(machine.ps_command)
-app.command("reap")(machine.reap_command)
-app.command("doctor")(machine.doctor_command)
-app.command("schema")(records.schema_command)
-app.command("worker", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
-    machine.worker_command
-)
+FIRST, SEARCH, MEASURE = "Commands to begin with", "Search for faults", "Measure"
+RESULTS, MACHINE = "Stored results", "Pools and workers of this machine"
+
+app.command("init", rich_help_panel=FIRST)(inits.init_command)
+app.command("doctor", rich_help_panel=FIRST)(machine.doctor_command)
+app.command("compare", rich_help_panel=FIRST)(runs.compare_command)
+app.command("run", rich_help_panel=FIRST)(runs.run_command)
+app.command("open", rich_help_panel=FIRST)(records.open_command)
+app.add_typer(migrate.app, name="migrate", rich_help_panel=FIRST)
+app.command("shrink", rich_help_panel=SEARCH)(shrinks.shrink_command)
+app.command("explore", rich_help_panel=SEARCH)(explores.explore_command)
+app.command("simulate", rich_help_panel=SEARCH)(simulations.simulate_command)
+app.command("selfcheck", rich_help_panel=SEARCH)(checks.selfcheck_command)
+app.add_typer(drivers.driver_app, name="driver", rich_help_panel=SEARCH)
+app.command("bench", rich_help_panel=MEASURE)(benches.bench_command)
+app.command("sweep", rich_help_panel=MEASURE)(benches.sweep_command)
+app.add_typer(baselines.baseline_app, name="baseline", rich_help_panel=MEASURE)
+app.command("history", rich_help_panel=MEASURE)(baselines.history_command)
+app.command("list", rich_help_panel=RESULTS)(records.list_command)
+app.command("report", rich_help_panel=RESULTS)(records.report_command)
+app.command("analyze", rich_help_panel=RESULTS)(records.analyze_command)
+app.command("site", rich_help_panel=RESULTS)(records.site_command)
+app.command("clean", rich_help_panel=RESULTS)(records.clean_command)
+app.command("schema", rich_help_panel=RESULTS)(records.schema_command)
+app.command("ps", rich_help_panel=MACHINE)(machine.ps_command)
+app.command("reap", rich_help_panel=MACHINE)(machine.reap_command)
+app.command(
+    "worker",
+    rich_help_panel=MACHINE,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(machine.worker_command)
 
 for group in (
     app,
