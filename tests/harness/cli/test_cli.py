@@ -79,6 +79,7 @@ def test_a_comparison_of_two_good_pools_is_safe_and_leaves_all_reports(
     kept = tmp_path / "kept"
     assert {path.name for path in kept.iterdir()} == {
         "comparison.json",
+        "ctrf.json",
         "junit.xml",
         "report.html",
         "report.md",
