@@ -6,6 +6,7 @@ Knows nothing of pytest's objects. A missing result fails the session; it is nev
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -20,7 +21,7 @@ from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Decision, Verdict
 from poolproof.harness.pytest_plugin.ledger import Ledger, Planned, reconcile
 from poolproof.harness.run.runner import Request, Subject
-from poolproof.reports import FORMATS, write_reports
+from poolproof.reports import FORMATS, publish, view_with_extras, write_reports
 
 
 class Silence:
@@ -73,7 +74,9 @@ def finish(
             if comparison.decision is not Decision.SAFE:
                 lines += [f"  - {reason}" for reason in comparison.reasons]
             lines += [f"  warning: {warning}" for warning in comparison.warnings]
-            lines += [f"report: {path}" for path in write_reports(comparison, folder, formats or FORMATS).values()]
+            written = write_reports(comparison, folder, formats or FORMATS)
+            lines.append(f"report: {written.get('html') or next(iter(written.values()))}")
+            publish(view_with_extras(comparison, folder), os.environ, sys.stderr)
     except HarnessError as error:
         lines.append(f"no report: {error}")
         failed = True

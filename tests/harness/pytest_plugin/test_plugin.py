@@ -76,6 +76,18 @@ def test_scenarios_are_items_for_each_pool_and_end_in_one_report(session: pytest
     }
 
 
+def test_a_github_job_gets_the_summary_once_and_the_annotations(
+    session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = session.path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    session.makepyfile(scenario_mine=BAD)
+    result = _run(session, "scenario_mine.py", "-n", "1")
+    assert len([line for line in summary.read_text().splitlines() if line.startswith("#") and "UNSAFE" in line]) == 1
+    assert [line for line in result.errlines if line.startswith("::error")], "the annotation of the decision"
+
+
 def test_pools_are_chosen_by_option_and_items_by_keyword(session: pytest.Pytester) -> None:
     session.makepyfile(scenario_mine=DECLARED)
     listed = _run(session, "--collect-only", "-q", "--poolproof-pool", "v2", "-k", "F7")
