@@ -30,14 +30,7 @@ compare: setup
 
 ELIXIR_DRIVERS := examples/drivers/elixir
 compare-elixir: setup
-	@command -v elixir >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    { apt-get install -y --no-install-recommends elixir || \
-	      { apt-get update && apt-get install -y --no-install-recommends elixir; }; } >/dev/null; \
-	  else \
-	    echo "make compare-elixir: elixir is not installed; install it (Debian: apt-get install elixir, as root)" >&2; \
-	    exit 2; \
-	  fi; }
+	@sh tools/elixir
 	$(BIN)/poolproof compare --baseline "driver:elixir $(ELIXIR_DRIVERS)/v1.exs" \
 	  --candidate "driver:elixir $(ELIXIR_DRIVERS)/v2.exs" --declare $(ELIXIR_DRIVERS)/serial.toml --jobs 3 --out "$(OUT)-elixir"
 
@@ -50,6 +43,7 @@ dspy:
 
 test: setup
 	@sh tools/browser "$(VENV)"
+	@sh tools/elixir || true
 	@sh tools/test "$(BIN)" -n "$(JOBS)"
 
 simulate: setup
