@@ -26,10 +26,11 @@ from poolproof.harness.cli.commands.options import (
     new_folder,
 )
 from poolproof.harness.cli.commands.shrinks import describe
-from poolproof.harness.cli.output import Terminal, say, say_json
+from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.terminal import Steps
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.compare.jobs.jobs import PlannedRun, run_jobs
+from poolproof.harness.compare.jobs.stalls import Stalls
 from poolproof.harness.compare.power import power
 from poolproof.harness.explore.choosing import Chosen, choose_runs
 from poolproof.harness.explore.found import Found
@@ -78,12 +79,13 @@ def explore_command(
     subject, found = find_pool(pool), Found(store_folder())
     folder = out or new_folder("explore")
     results: list[RunResult] = []
+    stalls = Stalls()
     shrunk: list[Shrunk] = []
     with Keeping(folder), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
         for batch in batches(subject, request, found.of(pool), runs, end_s, jobs):
             steps.planned(len(batch))
             planned = [PlannedRun(scenario=one.scenario, subject=subject, request=one.request) for one in batch]
-            made = run_jobs(planned, folder, jobs=jobs, start_job=server.start_job, progress=steps)
+            made = run_jobs(planned, folder, jobs=jobs, start_job=server.start_job, progress=steps, stalls=stalls)
             results += made
             for result in made:
                 if result.verdict is Verdict.FAIL:
@@ -105,6 +107,7 @@ def explore_command(
                     progress=steps,
                 )
                 shrunk.append(shrinking.carry_out())
+    warn(*(f"poolproof: {told}" for told in stalls.told))
     return show(pool, results, shrunk, as_json=as_json)
 
 

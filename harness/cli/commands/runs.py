@@ -49,6 +49,7 @@ from poolproof.harness.compare.comparison import Minimum
 from poolproof.harness.compare.coverage_run import CoverageRun, sources_of
 from poolproof.harness.compare.declared import declare, entries_of, read_ledger
 from poolproof.harness.compare.jobs.jobs import Partial, PlannedRun, StartJob, run_jobs
+from poolproof.harness.compare.jobs.stalls import Stalls
 from poolproof.harness.explore.choosing import EXPLORED, choose_runs
 from poolproof.harness.explore.found import Found
 from poolproof.harness.model.errors import UsageError
@@ -325,9 +326,11 @@ def run_command(
         or not watched
         or (subject.face(name).tells and Capability.EVENTS in subject.capabilities)
     ]
+    stalls = Stalls()
     with Keeping(folder), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
         steps.planned(len(runs))
-        results = run_jobs(runs, folder, jobs=jobs, start_job=server.start_job, progress=steps)
+        results = run_jobs(runs, folder, jobs=jobs, start_job=server.start_job, progress=steps, stalls=stalls)
+    warn(*(f"poolproof: {told}" for told in stalls.told))
     return show_results(results, {scenario.name: scenario for scenario in found}, as_json=as_json)
 
 
