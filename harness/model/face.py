@@ -7,6 +7,7 @@ but a pool; the faces of V2 are in poolproof.harness.subjects.faces.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,20 @@ from poolproof.bridge import Observer, Pool, PoolConfig
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Step
 
+_ENDED = "poolproof_ended"
 Maker = Callable[[PoolConfig, Observer | None], Pool]
+
+
+def came_too_late(interrupt: BaseException, ended: Future[Any]) -> None:
+    """Note on an interrupt that its call had ended already, with this outcome: that one the pool has counted."""
+    if isinstance(interrupt, KeyboardInterrupt | SystemExit):
+        setattr(interrupt, _ENDED, ended)
+
+
+def ended_before(interrupt: BaseException) -> Future[Any] | None:
+    """Return the outcome of the call that this interrupt met too late; None if it ended the call."""
+    found: Future[Any] | None = getattr(interrupt, _ENDED, None)
+    return found
 
 
 class Way:

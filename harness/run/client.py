@@ -18,7 +18,7 @@ from poolproof.bridge.clock import now_ns
 from poolproof.bridge.events import CORRELATION
 from poolproof.harness.history.history import Op
 from poolproof.harness.model.binary import pattern
-from poolproof.harness.model.face import Way
+from poolproof.harness.model.face import Way, ended_before
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.op import NONCE
 from poolproof.harness.model.workload import Step
@@ -205,7 +205,12 @@ class Client(threading.Thread):
         foreign = isinstance(error, KeyboardInterrupt) and not self._landed  # the user's own Ctrl-C
         if self._landed and isinstance(error, KeyboardInterrupt | SystemExit):
             self._over, self._landed = isinstance(error, SystemExit), False
-            error = Cancelled(f"{step.command!r}: the client got a {type(error).__name__}", sent=Sent.MAYBE)
+            ended = ended_before(error)
+            if ended is None:
+                error = Cancelled(f"{step.command!r}: the client got a {type(error).__name__}", sent=Sent.MAYBE)
+            else:
+                error = ended.exception()
+                value = None if error is not None else ended.result()
         if step.fault is FaultKind.GRANDCHILD and isinstance(value, dict) and isinstance(value.get("pid"), int):
             self._pids.add(value["pid"])
         self._recorder.complete(running, step, value=value, error=error)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
 from poolproof.bridge import Cancelled, CommandError, Pool, PoolError, Sent
-from poolproof.harness.model.face import Face, Setting, Way
+from poolproof.harness.model.face import Face, Setting, Way, came_too_late
 from poolproof.harness.model.workload import Step
 from poolproof.harness.subjects.faces.blocking import ONLY_A_CHECKOUT, joined, refuse_lease, void_batch, void_lease
 from poolproof.pool_v2 import AsyncPool, PoolV2
@@ -79,21 +80,29 @@ class Tasks(Way):
 
     def _run(self, work: Coroutine[Any, Any, Value]) -> Value:
         begun, over = threading.Event(), threading.Event()
+        ended: Future[Value] = Future()
 
         async def run() -> Value:
             begun.set()  # in the same step of the loop, the pool counts the call
             try:
-                return await work
+                value = await work
+                ended.set_result(value)
+                return value
+            except Exception as error:
+                ended.set_exception(error)
+                raise
             finally:
                 over.set()
 
         future = asyncio.run_coroutine_threadsafe(run(), self._loop)
         try:
             return future.result()
-        except BaseException:
+        except BaseException as error:
             begun.wait(CANCEL_WAIT_S)  # a task that never begins is a call that the pool has never seen
             if future.cancel():
                 over.wait(CANCEL_WAIT_S)  # so that the pool has counted the outcome when its client goes on
+            if ended.done():
+                came_too_late(error, ended)
             raise
 
 

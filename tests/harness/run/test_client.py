@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from poolproof.bridge import CommandError
 from poolproof.bridge.clock import now_ns
 from poolproof.harness.history.codec import build_history
 from poolproof.harness.history.history import History
+from poolproof.harness.model.face import came_too_late
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.workload import Step
 from poolproof.harness.run.client import Client
@@ -199,6 +201,30 @@ def test_a_client_that_is_not_in_a_call_cannot_be_hit(stage: Stage) -> None:
     client.run_here()
     assert client.strike(SystemExit) is False
     assert [op.outcome for op in stage.history().ops] == ["result"]
+
+
+@pytest.mark.parametrize(("blow", "made"), [(KeyboardInterrupt, 2), (SystemExit, 1)])
+@pytest.mark.parametrize("outcome", ["result", "CommandError"])
+def test_an_interrupt_that_comes_after_the_end_of_the_call_leaves_it_its_outcome(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, blow: type[BaseException], made: int, outcome: str
+) -> None:
+    client = stage.client(Step(command="first", args={"value": 5}), Step(command="second"))
+    execute_step = client._way.execute_step
+
+    def struck(step: Step, args: dict[str, Any]) -> Any:
+        value = execute_step(step, args)
+        if step.command == "second":
+            return value
+        ended: Future[Any] = Future()
+        ended.set_result(value) if outcome == "result" else ended.set_exception(CommandError("no"))
+        client._landed = True
+        interrupt = blow()
+        came_too_late(interrupt, ended)
+        raise interrupt
+
+    monkeypatch.setattr(client._way, "execute_step", struck)
+    client.run_here()
+    assert [op.outcome for op in stage.history().ops] == [outcome, "result"][:made]
 
 
 def test_the_users_own_interrupt_is_recorded_and_goes_on(stage: Stage) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from poolproof.bridge import Capability
+from poolproof.bridge import Capability, PoolConfig
 from poolproof.harness.checkers import LabelledOutcome, OneOutcome
 from poolproof.harness.compare.catalogue import all_scenarios
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.model.errors import UsageError
-from poolproof.harness.model.face import USUAL_FACES, Face
+from poolproof.harness.model.face import USUAL_FACES, Face, ended_before
 from poolproof.harness.model.scenario import PATIENT
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.model.workload import Size
@@ -23,7 +25,9 @@ from poolproof.harness.run.job import start_job
 from poolproof.harness.run.runner import Request, Subject, run, why_skipped
 from poolproof.harness.subjects.faces import ALL_FACES
 from poolproof.harness.subjects.faces.blocking import joined
+from poolproof.harness.subjects.faces.tasks import Tasks
 from poolproof.harness.subjects.pools import as_subject, find_pool
+from poolproof.pool_v2 import PoolV2
 from tests.harness import candidates
 
 REFUSED = frozenset({"result", "QueueFull", "CheckoutTimeout"})
@@ -166,3 +170,36 @@ def test_a_stream_of_one_answer_that_has_another_number_of_parts_is_no_answer() 
 def test_a_spoiled_answer_is_another_one() -> None:
     assert candidates.spoil({"nonce": "a"}) != {"nonce": "a"}
     assert candidates.spoil("a") != "a"
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_an_interrupt_of_a_client_whose_task_has_ended_knows_its_outcome(
+    monkeypatch: pytest.MonkeyPatch, cancelled: bool
+) -> None:
+    # The task has ended, and so has been counted, before its client's thread learns of it.
+    class Interrupted(Future[Any]):
+        def result(self, timeout: float | None = None) -> Any:
+            raise KeyboardInterrupt
+
+        def cancel(self) -> bool:
+            return cancelled
+
+    def run_now(work: Coroutine[Any, Any, Any], loop: object) -> Future[Any]:
+        with pytest.raises(StopIteration):
+            work.send(None)
+        return Interrupted()
+
+    async def answer() -> str:
+        return "an answer"
+
+    with PoolV2(PoolConfig(workers=1)) as pool:
+        way = Tasks(pool, asyncio.new_event_loop)
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "run_coroutine_threadsafe", run_now)
+            with pytest.raises(KeyboardInterrupt) as caught:
+                way._run(answer())
+        way.close(5.0)
+        way.release()
+    ended = ended_before(caught.value)
+    assert ended is not None
+    assert ended.result() == "an answer"
