@@ -30,6 +30,8 @@ Record = TypeVar("Record")
 
 
 PIECE_BYTES = 2**20
+SMALL_LOG_BYTES = 65536
+"""What a worker has printed is packed too, if it is more than that."""
 COMPARISON_FILE = "comparison.json"
 MOST_OF_NAME = 60
 """How many characters of a pool's name are part of a folder's name."""
@@ -103,19 +105,11 @@ class RunFolder:
         """Store the result beside the history, and pack the history: it takes about a hundredth of its size then."""
         write_whole(self.path / "result.json", msgspec.json.encode(result))
         with contextlib.suppress(OSError):  # on a full disk it stays as it is
-            self._pack()
-
-    def _pack(self) -> None:
-        if not self.history.exists():
-            return
-        draft = self.packed.with_name(f".{self.packed.name}.{os.getpid()}")
-        try:
-            with self.history.open("rb") as lines, gzip.open(draft, "wb", compresslevel=1) as packed:
-                shutil.copyfileobj(lines, packed, PIECE_BYTES)
-            draft.replace(self.packed)
-        finally:
-            draft.unlink(missing_ok=True)
-        self.history.unlink()
+            if self.history.exists():
+                _pack(self.history)
+            for file in self.stderr.glob("*.log"):
+                if file.stat().st_size > SMALL_LOG_BYTES:
+                    _pack(file)
 
     def read_result(self) -> RunResult:
         """Read the stored result. Raises RecordError."""
@@ -136,6 +130,19 @@ def write_whole(path: Path, data: bytes) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_bytes(data)
     draft.replace(path)
+
+
+def _pack(path: Path) -> None:
+    # The file is there, or the packed one, or both with the same content.
+    packed = path.with_name(f"{path.name}.gz")
+    draft = path.with_name(f".{packed.name}.{os.getpid()}")
+    try:
+        with path.open("rb") as lines, gzip.open(draft, "wb", compresslevel=1) as file:
+            shutil.copyfileobj(lines, file, PIECE_BYTES)
+        draft.replace(packed)
+    finally:
+        draft.unlink(missing_ok=True)
+    path.unlink()
 
 
 def _read(path: Path, kind: type[Record]) -> Record:

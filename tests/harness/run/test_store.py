@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,15 @@ def test_a_judged_run_s_history_is_packed_and_read_as_before(judged: RunFolder) 
     judged.write_result(judged.read_result())  # it was analysed again
     assert judged.packed.stat().st_size == size_bytes < 300 * 20
     assert not list(judged.path.glob(".*")), "no draft is left"
+
+
+def test_what_workers_printed_is_packed_if_it_is_much(folder: RunFolder, build: Any) -> None:
+    folder.history.write_bytes(msgspec.json.encode(OpLine(build.op(0))) + b"\n")
+    for name, size in (("worker-1.stderr.log", 65536), ("worker-2.stderr.log", 65537)):
+        (folder.stderr / name).write_bytes(b"x" * size)
+    folder.write_result(RunResult(scenario="literal", pool="v2", seed=1, verdict=Verdict.PASS))
+    assert {file.name for file in folder.stderr.iterdir()} == {"worker-1.stderr.log", "worker-2.stderr.log.gz"}
+    assert gzip.decompress((folder.stderr / "worker-2.stderr.log.gz").read_bytes()) == b"x" * 65537
 
 
 def test_a_history_that_cannot_be_packed_stays_as_it_is(
