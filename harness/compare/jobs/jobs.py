@@ -1,6 +1,6 @@
 """Makes runs, each in a job of its own and several at a time; progress goes to a listener.
 
-A run that did not pass, and in whose time the machine stood still, is made again: it says nothing about the pool.
+A run in whose time the machine stood still, and that failed only by limits of time, is made again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from poolproof.harness.compare.comparison import RunResult
-from poolproof.harness.compare.jobs.stalls import Stalls
+from poolproof.harness.compare.jobs.stalls import Stalls, may_be_due_to_a_stall
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.lock import sharing
@@ -85,7 +85,7 @@ def run_jobs(
 
     An interrupt ends the running jobs and is raised again; what the jobs recorded stays on disk. With `partial` it is
     not raised: the runs that did not end have a trouble in place of findings. So have those that would begin after the
-    partial's time is over. A run that met one of the `stalls` and did not pass is made once more.
+    partial's time is over. A run that met one of the `stalls`, and failed only by limits of time, is made once more.
     """
     stalls = stalls or Stalls()
     running: set[RunningJob] = set()
@@ -99,7 +99,7 @@ def run_jobs(
         progress.began(planned.what)
         result = make(planned)
         stall_s = stalls.longest_since(began_s)
-        if stall_s and not result.skipped and result.verdict is not Verdict.PASS and not stopping.is_set():
+        if stall_s and may_be_due_to_a_stall(result) and not stopping.is_set():
             stalls.told.append(
                 f"{planned.what} was run again: the machine stood still for {stall_s:.1f} s in a run that was "
                 f"{result.verdict.value} ({result.folder})"

@@ -9,8 +9,25 @@ from __future__ import annotations
 import threading
 import time
 
+from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.model.verdict import Verdict
+
 STALL_S = 2.0
 """A pause of the directing process that counts, in seconds. A machine with twenty times too much to do shows less."""
+
+TIMED = frozenset(
+    {
+        *("bounded_start", "close_bounded", "deadlines", "independence", "nothing_left", "one_outcome", "overlap"),
+        *("parallel", "parallel_start", "prompt", "recovered", "timeout_kills", "work_conserving"),
+    }
+)
+"""The checkers with a limit of time, without labels. A wrong answer or a call that ran twice is no matter of time."""
+
+
+def may_be_due_to_a_stall(result: RunResult) -> bool:
+    """Return whether a machine that stood still may be the only reason why this run did not pass."""
+    failed = [found.checker.partition(":")[0] for found in result.findings if found.verdict is Verdict.FAIL]
+    return result.verdict is not Verdict.PASS and not result.skipped and TIMED.issuperset(failed)
 
 
 class Stalls:

@@ -13,6 +13,7 @@ from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.compare.jobs import stalls as module
 from poolproof.harness.compare.jobs.jobs import PlannedRun, run_jobs
 from poolproof.harness.compare.jobs.stalls import Stalls
+from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.runner import Request
 from poolproof.harness.subjects.pools import SUBJECTS
@@ -73,6 +74,23 @@ class Silent:
     def began(self, what: str) -> None: ...
 
     def ended(self, what: str, outcome: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("checkers", "excused"),
+    [
+        ((), True),
+        (("deadlines", "prompt:quick", "one_outcome"), True),
+        (("own_answer",), False),
+        (("deadlines", "at_most_once"), False),
+        (("linearizable",), False),
+        (("conserved",), False),
+    ],
+)
+def test_no_stall_excuses_a_wrong_answer_or_a_call_that_ran_twice(checkers: tuple[str, ...], excused: bool) -> None:
+    found = tuple(Finding(checker=name, verdict=Verdict.FAIL, claim="") for name in checkers)
+    result = RunResult(scenario="tiny", pool="v2", seed=1, verdict=Verdict.FAIL, findings=found)
+    assert module.may_be_due_to_a_stall(result) is excused
 
 
 @pytest.mark.parametrize(
