@@ -27,10 +27,11 @@ WRITE_S = 5.0
 class Waiting:
     """A request that has no answer yet."""
 
-    __slots__ = ("answered", "reply", "trouble")
+    __slots__ = ("answered", "on_answer", "reply", "trouble")
 
-    def __init__(self) -> None:
+    def __init__(self, on_answer: Callable[[int], None]) -> None:
         self.answered = threading.Event()
+        self.on_answer = on_answer
         self.reply: Reply | None = None
         self.trouble = ""
 
@@ -63,17 +64,19 @@ class Conversation:
         limit_s: float,
         request_id: int | None = None,
         on_send: Callable[[], None] = lambda: None,
+        on_answer: Callable[[int], None] = lambda unanswered: None,
     ) -> dict[str, Any]:
         """Send a request and return the `ok` of its answer; `on_send` is called just before it is written.
 
-        What `on_send` raises is raised, and nothing is sent.
+        What `on_send` raises is raised, and nothing is sent. `on_answer` is called when the answer is read, with the
+        number of other requests that have none yet: answers are read in the order in which the driver wrote them.
 
         Raises the error that the driver answers, InvalidRequest if a field is not JSON, and DriverError if the driver
         does not answer within `limit_s` seconds, dies, or breaks the protocol.
         """
         number = self.next_id() if request_id is None else request_id
         line = messages.encode(number, kind, fields or {})
-        waiting = Waiting()
+        waiting = Waiting(on_answer)
         with self._lock:
             if self.trouble:
                 raise self.error(self.trouble)
@@ -99,6 +102,11 @@ class Conversation:
         if not in_time and self._give_up(number):
             raise self.error(f"did not answer {kind!r} (id {number}) within {limit_s:g} s", sent=Sent.MAYBE)
         return self._read(waiting, kind)
+
+    @property
+    def unanswered(self) -> int:
+        """The number of requests that have no answer yet."""
+        return len(self._waiting)
 
     def _give_up(self, number: int) -> bool:
         # An answer that comes later is ignored. Returns False if it has come.
@@ -165,9 +173,11 @@ class Conversation:
         number = reply.reply_to
         with self._lock:
             waiting = self._waiting.pop(number, None)
+            unanswered = len(self._waiting)
             late = number in self._late
             self._late.discard(number)
         if waiting is not None:
+            waiting.on_answer(unanswered)
             waiting.reply = reply
             waiting.answered.set()
         elif not late:
