@@ -15,6 +15,7 @@ from typing import Any, Self
 import msgspec
 
 from poolproof.bridge.errors import ConfigError
+from poolproof.bridge.placement import Placement
 from poolproof.bridge.redaction import redact_command, redact_text, redact_words
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
@@ -39,6 +40,8 @@ THREAD_VARIABLES = (
 )
 """The environment variables that limit the threads of numerical libraries."""
 OUTPUTS = (None, "forward", "log", "keep", "drop")
+LOCAL_OPTIONS = ("zygote", "preload", "worker_cpus", "max_memory_bytes")
+"""The options that need the workers on this machine."""
 IDLE_ORDERS = ("rotate", "hot")
 AFFINITIES = ("strict", "prefer", "none")
 OPTIONAL_DURATIONS = (
@@ -81,6 +84,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     of the error of a worker that dies in any case.
     `idle_order` is "rotate" (the worker that was idle longest serves next, so that all workers are used equally) or
     "hot" (the worker that served last serves next, because its caches are warm).
+    `placement` says where the workers run, if not on this machine: `Agents` or `Ray`; not with the `LOCAL_OPTIONS`.
+    Then nothing is shared through memory.
     """
 
     name: str | None = None
@@ -122,6 +127,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     session_affinity: str = "strict"
     session_ttl_s: float | None = None
     snapshot_commands: tuple[str, str] | None = ("snapshot_session", "restore_session")
+    placement: Placement | None = None
 
     def __post_init__(self) -> None:
         if self.name is not None and not (isinstance(self.name, str) and NAME_PATTERN.fullmatch(self.name)):
@@ -202,6 +208,10 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         commands = self.state_commands
         if not isinstance(commands, frozenset | set) or not all(isinstance(command, str) for command in commands):
             raise ConfigError(f"state_commands {commands!r}: must be a set of command names")
+        if self.placement is not None:
+            if not isinstance(self.placement, Placement):
+                raise ConfigError(f"placement of the type {type(self.placement).__name__}: must be None, Agents or Ray")
+            self.require_defaults(LOCAL_OPTIONS, pool="a pool with a placement")
 
     @property
     def uses_zygote(self) -> bool:

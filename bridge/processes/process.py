@@ -137,25 +137,7 @@ class WorkerProcess:
             stdout_read, stdout_write = open_pipe(pipes, child_end=1)
             stderr_read, stderr_write = open_pipe(pipes, child_end=1)
             lifeline_read, lifeline_write = open_pipe(pipes, child_end=0)
-            pid = os.posix_spawnp(
-                words[0],
-                words,
-                env,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, stdin_read, 0),
-                    (os.POSIX_SPAWN_DUP2, stdout_write, 1),
-                    (os.POSIX_SPAWN_DUP2, stderr_write, 2),
-                    (os.POSIX_SPAWN_DUP2, lifeline_read, LIFELINE_FD),
-                    *((os.POSIX_SPAWN_DUP2, fd, number) for number, fd in also.items()),
-                ],
-                setpgroup=0,
-                setsigmask=(),
-                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
-            )
-            tie(lifeline_read, pid)
-            if cpus:
-                os.sched_setaffinity(pid, cpus)  # the pid is valid until the process is reaped
-            limit_memory(pid, memory_bytes)
+            pid = launch(words, env, (stdin_read, stdout_write, stderr_write), lifeline_read, also, cpus, memory_bytes)
             os.set_blocking(stdin_write, False)
             process = cls(
                 worker_id,
@@ -167,9 +149,7 @@ class WorkerProcess:
             )
         except (OSError, ValueError) as error:  # ValueError: a word or a variable that no program can receive
             if pid:
-                with contextlib.suppress(OSError):
-                    os.killpg(pid, signal.SIGKILL)
-                    os.waitpid(pid, 0)
+                _end(pid)
             for fd in pipes:
                 os.close(fd)
             reason = error.strerror if isinstance(error, OSError) else error
@@ -316,6 +296,53 @@ class WorkerProcess:
             if fd >= 0:
                 os.close(fd)
         self.stdin_fd = -1
+
+
+def launch(
+    words: list[str],
+    env: Mapping[str, str],
+    streams: tuple[int, int, int],
+    lifeline_read: int,
+    also: Mapping[int, int] | None = None,
+    cpus: Collection[int] = (),
+    memory_bytes: int | None = None,
+) -> int:
+    """Start a program in a process group of its own, tied to a lifeline, and return its pid.
+
+    `streams` become its stdin, stdout and stderr. They, `lifeline_read` and the descriptors of `also` are from 10 on.
+    Raises OSError, or ValueError for a word or a variable that no program can receive; then no process is left.
+    """
+    stdin, stdout, stderr = streams
+    pid = os.posix_spawnp(
+        words[0],
+        words,
+        env,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, stdin, 0),
+            (os.POSIX_SPAWN_DUP2, stdout, 1),
+            (os.POSIX_SPAWN_DUP2, stderr, 2),
+            (os.POSIX_SPAWN_DUP2, lifeline_read, LIFELINE_FD),
+            *((os.POSIX_SPAWN_DUP2, fd, number) for number, fd in (also or {}).items()),
+        ],
+        setpgroup=0,
+        setsigmask=(),
+        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+    )
+    try:
+        tie(lifeline_read, pid)
+        if cpus:
+            os.sched_setaffinity(pid, cpus)  # the pid is valid until the process is reaped
+        limit_memory(pid, memory_bytes)
+    except BaseException:
+        _end(pid)
+        raise
+    return pid
+
+
+def _end(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def reap_adopted(processes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

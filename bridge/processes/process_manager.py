@@ -172,6 +172,12 @@ class ProcessManager:
             env.pop(name, None)  # of a pool in whose worker this pool is
         return env | environment(env) | self._own_env
 
+    def _own_environment(self) -> dict[str, str]:
+        # Without the variables of this process, which do not hold on another machine.
+        count = self._config.threads_per_worker
+        threads = {} if count is None else dict.fromkeys(THREAD_VARIABLES, str(count))
+        return threads | self._config.env | environment(self._config.env) | self._own_env
+
     def _watch_stderr(self, fd: int, name: str) -> StderrTail:
         log_path = None
         if self._config.worker_output != "drop" and (self._log_dir is not None or self._logs is not None):

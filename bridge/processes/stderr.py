@@ -229,6 +229,8 @@ class StderrDrain:
             data = os.read(fd, READ_BYTES)
         except BlockingIOError:
             return False
+        except OSError:  # a connection of a worker on another node is broken
+            data = b""
         if data:
             self._tails[fd].append(data)
         else:

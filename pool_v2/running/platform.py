@@ -129,6 +129,10 @@ class Platform:
 
     def processes(self, config: PoolConfig) -> Processes:
         """Return the pool's worker processes."""
+        if config.placement is not None:
+            from poolproof.bridge.remote.manager import RemoteProcessManager
+
+            return RemoteProcessManager(config, config.placement, version="v2")
         return ProcessManager(config, version="v2")
 
     def thread(self, target: Callable[[], object], name: str) -> threading.Thread:

@@ -1,0 +1,88 @@
+"""The worker processes of a pool whose workers run on other nodes (`poolproof.bridge.placement`).
+
+The pool's name, its run directory and what its workers print stay on this machine.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
+from poolproof.bridge.placement import Agents, Placement, split_address
+from poolproof.bridge.processes.process_manager import ProcessManager
+from poolproof.bridge.remote.nodes import Address, Nodes
+from poolproof.bridge.remote.protocol import PYTHON
+from poolproof.bridge.remote.worker import RemoteChannel
+from poolproof.bridge.wire.messages import INIT_ID, encode_request
+from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE
+from poolproof.bridge.wire.transport import Abilities
+
+AGENTS_WAIT_S = 10.0
+"""How long a pool waits for its first agent, if somebody has started the agents, in seconds."""
+
+
+class RemoteProcessManager(ProcessManager):
+    """Starts workers through the agents of other nodes. The constructor waits until the first agent is connected.
+
+    Raises ConfigError, and StartFailed if no agent can be reached.
+    """
+
+    def __init__(self, config: PoolConfig, placement: Placement, *, version: str) -> None:
+        super().__init__(config, version=version)
+        self.reply_dir = ""
+        self.abilities = Abilities(takes_buffers=self._command == DEFAULT_WORKER_COMMAND)
+        self._nodes: Nodes | None = None
+        self._cluster: object = None
+        try:
+            find, token, wait_s = self._open(placement)
+            self._nodes = Nodes(
+                self.name,
+                find,
+                token,
+                workers_per_node=placement.workers_per_node,
+                strategy=placement.strategy,
+                silence_s=placement.silence_s,
+            )
+            self._nodes.await_first(wait_s)
+        except BaseException:
+            self.disband()
+            raise
+
+    def _open(self, placement: Placement) -> tuple[Callable[[], Sequence[Address]], bytes, float]:
+        if isinstance(placement, Agents):
+            addresses = [split_address(address) for address in placement.addresses]
+            return lambda: addresses, placement.token, AGENTS_WAIT_S
+        from poolproof.bridge.remote.cluster import RayCluster
+
+        self._cluster = cluster = RayCluster(placement, workers=self._config.workers + self._config.overflow)
+        return cluster.find, cluster.token, placement.start_timeout_s
+
+    def spawn(self, worker_id: int) -> RemoteChannel:
+        """Request one worker from the agent of a node; its init ping is on its way. Raises StartFailed."""
+        assert self._nodes is not None
+        command = [PYTHON if word == sys.executable else word for word in self._command]
+        env = {name: value for name, value in self._own_environment().items() if name != REPLY_DIR_VARIABLE}
+        limit_bytes = self._config.max_frame_bytes
+        process = self._nodes.spawn(
+            worker_id,
+            command,
+            env,
+            ping=bytes(encode_request(INIT_ID, "ping", {}, limit_bytes=limit_bytes)),
+            memory_bytes=self._config.hard_memory_bytes,
+        )
+        tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
+        return RemoteChannel(process, tail, limit_bytes=limit_bytes, abilities=self.abilities)
+
+    def nodes(self) -> dict[str, int]:
+        """Return the connected nodes with the number of workers on each."""
+        return {} if self._nodes is None else self._nodes.describe()
+
+    def disband(self) -> None:
+        """Release the pool's name and its nodes, after all workers are reaped. Idempotent."""
+        if self._nodes is not None:
+            self._nodes.close()
+        close = getattr(self._cluster, "close", None)
+        if close is not None:
+            close()
+        super().disband()
