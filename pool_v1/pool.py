@@ -51,6 +51,7 @@ UNSUPPORTED = (
     "ping_timeout_s",
     "max_idle_pings",
     "idle_order",
+    "placement",
     "session_affinity",
     "session_ttl_s",
     "snapshot_commands",
