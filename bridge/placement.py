@@ -5,8 +5,6 @@ A placement names the nodes; `poolproof.bridge.remote` starts the workers there.
 
 from __future__ import annotations
 
-import os
-
 import msgspec
 
 from poolproof.bridge.errors import ConfigError
@@ -36,14 +34,6 @@ class Agents(msgspec.Struct, frozen=True, kw_only=True, tag="agents"):
         for address in self.addresses:
             split_address(address)
         _check(self)
-
-    @property
-    def token(self) -> bytes:
-        """The token. Raises ConfigError if the variable is not set."""
-        token = os.environb.get(self.token_variable.encode(), b"")
-        if not token:
-            raise ConfigError(f"token_variable {self.token_variable!r}: this environment variable is not set")
-        return token
 
 
 class Ray(msgspec.Struct, frozen=True, kw_only=True, tag="ray"):

@@ -59,7 +59,8 @@ ALLOWED = {
 }
 """What a pure module may import all the same: a type, or what is seeded."""
 PURE_PATHS = """
-    bridge/{config,errors,events,interface,lifecycle,redaction,safe_text}
+    bridge/{config,errors,events,interface,lifecycle,placement,redaction,safe_text}
+    bridge/remote/{protocol}
     bridge/dspy/{adapter,answers}
     bridge/telemetry/{aggregator}
     bridge/wire/{buffers,exchange,framing,messages,receiver,transport}

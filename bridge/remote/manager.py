@@ -5,10 +5,12 @@ The pool's name, its run directory and what its workers print stay on this machi
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
+from poolproof.bridge.errors import ConfigError
 from poolproof.bridge.placement import Agents, Placement, split_address
 from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.remote.nodes import Address, Nodes
@@ -52,7 +54,7 @@ class RemoteProcessManager(ProcessManager):
     def _open(self, placement: Placement) -> tuple[Callable[[], Sequence[Address]], bytes, float]:
         if isinstance(placement, Agents):
             addresses = [split_address(address) for address in placement.addresses]
-            return lambda: addresses, placement.token, AGENTS_WAIT_S
+            return lambda: addresses, _token(placement.token_variable), AGENTS_WAIT_S
         from poolproof.bridge.remote.cluster import RayCluster
 
         self._cluster = cluster = RayCluster(placement, workers=self._config.workers + self._config.overflow)
@@ -86,3 +88,10 @@ class RemoteProcessManager(ProcessManager):
         if close is not None:
             close()
         super().disband()
+
+
+def _token(variable: str) -> bytes:
+    token = os.environb.get(variable.encode(), b"")
+    if not token:
+        raise ConfigError(f"token_variable {variable!r}: this environment variable is not set")
+    return token

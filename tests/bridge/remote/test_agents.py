@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from poolproof.bridge import CallTimeout, ConfigError, PoolConfig, Sent
+from poolproof.bridge import CallTimeout, ConfigError, PoolConfig, Sent, WorkerCrashed
 from poolproof.bridge.errors import PoolError, StartFailed
 from poolproof.bridge.placement import Agents, Ray
 from poolproof.pool_v2 import AsyncPool, PoolExecutor, PoolV2
