@@ -22,6 +22,7 @@ from poolproof.bridge.clock import CLOCK, deadline_ns, now_ns
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, THREAD_VARIABLES, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
 from poolproof.bridge.machine.patched import require_real_threads
+from poolproof.bridge.machine.procfs import kill_groups
 from poolproof.bridge.machine.tree import POOL_VARIABLE, end_started, mark_of, started_in
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.interpreter import (
@@ -31,12 +32,11 @@ from poolproof.bridge.processes.interpreter import (
     variables,
     with_flags,
 )
-from poolproof.bridge.processes.output import Output
+from poolproof.bridge.processes.output.shown import Output
+from poolproof.bridge.processes.output.stderr import StderrDrain, StderrLogs, StderrTail
 from poolproof.bridge.processes.process import STDOUT_FD, WorkerProcess, kill_living, limit_memory, reap_adopted
-from poolproof.bridge.processes.procfs import kill_groups
-from poolproof.bridge.processes.rundir import RunDir
-from poolproof.bridge.processes.stderr import StderrDrain, StderrLogs, StderrTail
-from poolproof.bridge.processes.zygote import Zygote, abandon_all
+from poolproof.bridge.processes.rundir.rundir import RunDir
+from poolproof.bridge.processes.zygote.zygote import Zygote, abandon_all
 from poolproof.bridge.safe_text import one_line
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
 from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE

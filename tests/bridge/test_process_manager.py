@@ -17,10 +17,10 @@ from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, NAME_PATTERN, THREAD_VARIABLES, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolNameConflict, StartFailed, WorkerCrashed
 from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.output.stderr import KEPT_LOGS
 from poolproof.bridge.processes.process_manager import ProcessManager, unique_name
-from poolproof.bridge.processes.rundir import list_pools
-from poolproof.bridge.processes.runtime_base import pools_dir
-from poolproof.bridge.processes.stderr import KEPT_LOGS
+from poolproof.bridge.processes.rundir.base import pools_dir
+from poolproof.bridge.processes.rundir.orphans import list_pools
 from poolproof.bridge.wire.messages import encode_request
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolExecutor, PoolV2
@@ -207,7 +207,7 @@ import os, sys
 from poolproof.bridge.config import PoolConfig
 from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.errors import PoolClosed
-from poolproof.bridge.processes.rundir import list_pools
+from poolproof.bridge.processes.rundir.orphans import list_pools
 def fds():
     return {int(fd): os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2
             and os.path.lexists(f"/proc/self/fd/{fd}")}

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from poolproof.bridge.processes.output.stderr import StderrDrain, StderrLogs, StderrTail
 from poolproof.bridge.processes.process import WorkerProcess
-from poolproof.bridge.processes.stderr import StderrDrain, StderrLogs, StderrTail
 
 Spawn = Callable[..., WorkerProcess]
 Fake = Callable[[str], tuple[str, ...]]
@@ -234,7 +234,7 @@ def test_a_forked_child_closes_its_copies_and_the_parent_still_reads(
 ) -> None:
     script = run_script("""
 import os
-from poolproof.bridge.processes.stderr import StderrDrain, StderrLogs, StderrTail
+from poolproof.bridge.processes.output.stderr import StderrDrain, StderrLogs, StderrTail
 before = set(os.listdir("/proc/self/fd"))
 drain = StderrDrain("a")
 tail = StderrTail(ring_bytes=100)

@@ -18,14 +18,14 @@ from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.config import PoolConfig
 from poolproof.bridge.errors import ConfigError, StartFailed, WorkerCrashed
 from poolproof.bridge.events import ServiceInterval
+from poolproof.bridge.machine.procfs import start_ticks
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.descriptors import MOST_BYTES, encode
 from poolproof.bridge.processes.process import LIFELINE_FD
 from poolproof.bridge.processes.process_manager import ProcessManager
-from poolproof.bridge.processes.procfs import start_ticks
-from poolproof.bridge.processes.rundir import list_pools
-from poolproof.bridge.processes.runtime_base import pools_dir
-from poolproof.bridge.processes.zygote import Zygote
+from poolproof.bridge.processes.rundir.base import pools_dir
+from poolproof.bridge.processes.rundir.orphans import list_pools
+from poolproof.bridge.processes.zygote.descriptors import MOST_BYTES, encode
+from poolproof.bridge.processes.zygote.zygote import Zygote
 from poolproof.bridge.wire.messages import encode_request
 from poolproof.bridge.worker.journal import read_journals
 from tests.waiting import stop
@@ -518,7 +518,7 @@ def test_a_zygote_that_cannot_be_executed_fails_every_start_until_it_can(
     team: Callable[..., Team], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("poolproof.bridge.processes.zygote.COMMAND", ("no-such-program",))
+        patch.setattr("poolproof.bridge.processes.zygote.zygote.COMMAND", ("no-such-program",))
         one = team()
         for _ in range(2):
             with pytest.raises(StartFailed, match="cannot execute 'no-such-program'"):
