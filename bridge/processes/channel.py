@@ -3,9 +3,8 @@
 Independent of queues. A channel owns no descriptor and reaps nothing; it raises every failure and stays `dirty`. It
 kills a worker that broke the protocol, so that its stderr ends; a worker that is only late is killed by its pool.
 
-A deadline is kept in two ways. A normal channel checks the clock before each read (a poll). A *watched* channel reads
-without this check, which saves a system call per call: another thread, the watcher, calls `cut_off` at the deadline. It
-calls `wake_reader` if the worker has ended while another process still holds the worker's stdout.
+A normal channel checks the clock before each read (a poll). A *watched* channel reads without this check, which saves a
+system call: another thread, the watcher, calls `cut_off` at the deadline, and `wake_reader` if the worker has ended.
 """
 
 from __future__ import annotations
@@ -115,7 +114,6 @@ class Channel:
         return run(receive(BLOCKING, self, request_id, deadline_ns))
 
     # The Transport protocol: see poolproof.bridge.wire.transport.
-
     @property
     def pid(self) -> int:
         """The worker's process id, or 0 as long as it is not forked."""

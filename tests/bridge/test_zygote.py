@@ -186,7 +186,9 @@ def test_a_worker_has_the_pools_variables_and_those_of_its_order(
     env = os.environ | helper["env"] | {"FLAVOUR": "so\udce9r"}
     del env["PATH"]
     process = one.zygote.spawn(77, env)
-    one.channels.append(Channel(process, one.process_manager._watch_stderr(process.stderr_fd, "77"), limit_bytes=2**20))
+    one.channels.append(
+        Channel(process, one.process_manager._printed.watch(process.stderr_fd, "77"), limit_bytes=2**20)
+    )
     one.channels[-1].handshake(deadline_ns=deadline_ns(HANG_GUARD_S))
     seen = one.ask(one.channels[-1], "look")
     assert (bytes.fromhex(seen["flavour"]), seen["path"]) == (b"so\xe9r", False), "any bytes are kept"
@@ -233,7 +235,9 @@ def test_the_next_worker_is_the_spare_and_nobody_could_tell(
     first = one.ask(one.channels[0], "look")
     env = os.environ | {"FLAVOUR": "bitter", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     process = one.zygote.spawn(77, env)
-    one.channels.append(Channel(process, one.process_manager._watch_stderr(process.stderr_fd, "77"), limit_bytes=2**20))
+    one.channels.append(
+        Channel(process, one.process_manager._printed.watch(process.stderr_fd, "77"), limit_bytes=2**20)
+    )
     one.channels[-1].handshake(deadline_ns=deadline_ns(HANG_GUARD_S))
     assert one.channels[-1].process.pid == spare
     second = one.ask(one.channels[-1], "look")
