@@ -31,7 +31,7 @@ from pathlib import Path
 
 import msgspec
 
-from poolproof.bridge.processes.file_lock import lock_file
+from poolproof.bridge.machine.file_lock import lock_file
 from poolproof.bridge.regular_file import read_regular, write_all
 from poolproof.harness.model.errors import HarnessError
 from poolproof.migration.plan import Mode, Position

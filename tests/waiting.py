@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.processes.procfs import start_ticks
+from poolproof.bridge.machine.procfs import start_ticks
 
 HANG_GUARD_S = 40.0
 

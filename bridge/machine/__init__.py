@@ -1,1 +1,1 @@
-"""What the machine gives this process: processors and memory, as its control groups limit them."""
+"""What the machine tells this process: processors, memory, control groups, other processes and file locks."""

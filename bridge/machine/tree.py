@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from poolproof.bridge.processes.procfs import kill_groups, pid_space, start_ticks
+from poolproof.bridge.machine.procfs import kill_groups, pid_space, start_ticks
 
 POOL_VARIABLE = "POOLPROOF_POOL"
 """The environment variable with the mark of the pool, which whatever a worker starts inherits."""

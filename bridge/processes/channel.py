@@ -3,9 +3,8 @@
 Independent of queues. A channel owns no descriptor and reaps nothing; it raises every failure and stays `dirty`. It
 kills a worker that broke the protocol, so that its stderr ends; a worker that is only late is killed by its pool.
 
-A deadline is kept in two ways. A normal channel checks the clock before each read (a poll). A *watched* channel reads
-without this check, which saves a system call per call: another thread, the watcher, calls `cut_off` at the deadline. It
-calls `wake_reader` if the worker has ended while another process still holds the worker's stdout.
+A normal channel checks the clock before each read (a poll). A *watched* channel reads without this check, which saves a
+system call: another thread, the watcher, calls `cut_off` at the deadline, and `wake_reader` if the worker has ended.
 """
 
 from __future__ import annotations
@@ -13,26 +12,25 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from struct import Struct
-from typing import Any
 
 from poolproof.bridge.clock import now_ns, remaining_s
-from poolproof.bridge.errors import CallTimeout, End, ProtocolError, Sent, StartFailed, WorkerCrashed
+from poolproof.bridge.errors import CallTimeout, End, ProtocolError, Sent, WorkerCrashed
+from poolproof.bridge.processes.blocking import BLOCKING, TAIL_WAIT_S
+from poolproof.bridge.processes.handshake import READ_BYTES, Handshake
+from poolproof.bridge.processes.output.stderr import StderrTail
+from poolproof.bridge.processes.polling import ready
 from poolproof.bridge.processes.process import WorkerProcess
-from poolproof.bridge.processes.segment import Segment
-from poolproof.bridge.processes.stderr import StderrTail
 from poolproof.bridge.wire.exchange import receive, run, send
 from poolproof.bridge.wire.framing import HEADER_BYTES
-from poolproof.bridge.wire.messages import INIT_ID, Memory, Response, decode_response, encode_request
+from poolproof.bridge.wire.messages import Memory, Response
 from poolproof.bridge.wire.receiver import Receiver
 from poolproof.bridge.wire.replies import ELSEWHERE, POKE
-from poolproof.bridge.wire.transport import Abilities, ReplyEnd, Transport
+from poolproof.bridge.wire.segment import Segment
+from poolproof.bridge.wire.transport import Abilities, ReplyEnd
 
-READ_BYTES = 64 * 1024
-TAIL_WAIT_S = 0.1
-LONGEST_POLL_MS = 1e9
 REPLY_LOOK_S = 0.05
 """How often an unwatched client at a reply pipe checks whether the worker has ended, in seconds."""
 WAKING_BYTE = b"\0"
@@ -116,7 +114,6 @@ class Channel:
         return run(receive(BLOCKING, self, request_id, deadline_ns))
 
     # The Transport protocol: see poolproof.bridge.wire.transport.
-
     @property
     def pid(self) -> int:
         """The worker's process id, or 0 as long as it is not forked."""
@@ -231,7 +228,7 @@ class Channel:
         while not start.done:
             if start.cut:
                 raise start.failed(DIED if self.process.exited(TAIL_WAIT_S) else CUT)
-            if now_ns() > deadline_ns or not _ready(self._read_poll, self.process.stdout_fd, deadline_ns):
+            if now_ns() > deadline_ns or not ready(self._read_poll, self.process.stdout_fd, deadline_ns):
                 raise start.failed(DIED if self.process.exited() else "did not answer its init ping in time")
             start.advance()
 
@@ -251,7 +248,7 @@ class Channel:
         """Write all bytes of `left`; `sent` says what was sent before. Raises CallTimeout or WorkerCrashed."""
         self.dirty = True
         while True:
-            if now_ns() > deadline_ns or not _ready(self._write_poll, self.request_fd, deadline_ns):
+            if now_ns() > deadline_ns or not ready(self._write_poll, self.request_fd, deadline_ns):
                 if self.process.exited():
                     raise self.crashed("does not read its requests", sent=sent, gone=True)
                 raise self.late(sent)
@@ -289,7 +286,7 @@ class Channel:
                 self.take_reply(os.read(pipe.fd, READ_BYTES))
                 return ""
             self.reply_pipe = pipe = None  # if the worker responded before its end, it did so on stdout
-            if not _ready(self._read_poll, self.answer_fd, 0):
+            if not ready(self._read_poll, self.answer_fd, 0):
                 return receiver.describe_gap()
         if not receiver.partial:
             data = os.read(self.answer_fd, READ_BYTES)
@@ -336,7 +333,7 @@ class Channel:
                 if now_ns() > deadline_ns:
                     raise self.unanswered(Sent.YES)
             return
-        if not _ready(self._read_poll, self.answer_fd, deadline_ns):
+        if not ready(self._read_poll, self.answer_fd, deadline_ns):
             raise self.unanswered(Sent.YES)
 
     def unanswered(self, sent: Sent) -> CallTimeout | WorkerCrashed:
@@ -381,124 +378,3 @@ class Channel:
             stderr_tail=self.tail.text(),
             ended=ended,
         )
-
-
-class Blocking:
-    """How a thread waits for a worker: each method blocks until the wait is over."""
-
-    def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
-        """See poolproof.bridge.wire.exchange.Io."""
-        if transport.receiver.torn and now_ns() > deadline_ns:
-            raise transport.unanswered(Sent.YES)  # a worker that never stops sending must not extend the deadline (G11)
-        if not transport.watched:
-            transport.await_answer(deadline_ns)
-        gap = transport.take_in()
-        if gap:
-            raise transport.crashed(gap, wait_s=TAIL_WAIT_S, gone=True)
-        return ()
-
-    def write(self, transport: Transport, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
-        """See poolproof.bridge.wire.exchange.Io."""
-        transport.write(left, sent, deadline_ns)
-        return ()
-
-    def await_end(self, transport: Transport) -> Iterable[Any]:
-        """See poolproof.bridge.wire.exchange.Io."""
-        transport.await_end(TAIL_WAIT_S)
-        return ()
-
-    def await_last_words(self, transport: Transport) -> Iterable[Any]:
-        """See poolproof.bridge.wire.exchange.Io."""
-        transport.await_last_words(TAIL_WAIT_S)
-        return ()
-
-
-BLOCKING = Blocking()
-
-
-class Handshake:
-    """The init ping of one starting worker, in steps that never block.
-
-    Other output than the response is ignored; why the last such frame was dropped is part of the error, if the worker
-    does not start. The caller has one absolute deadline (F4).
-    """
-
-    __slots__ = ("_abilities", "_dropped", "_limit_bytes", "_process", "_receiver", "_tail", "cut", "done")
-
-    def __init__(
-        self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int, abilities: Abilities | None = None
-    ) -> None:
-        self._abilities = abilities or Abilities()
-        self._process = process
-        self._tail = tail
-        self._receiver = Receiver(limit_bytes=limit_bytes)
-        self._limit_bytes = limit_bytes
-        self._dropped = ""
-        self.done = False
-        self.cut = False
-
-    def begin(self) -> None:
-        """Write the ping. If the worker is already gone, `cut` becomes true."""
-        try:
-            os.write(self._process.stdin_fd, encode_request(INIT_ID, "ping", {}, limit_bytes=self._limit_bytes))
-        except OSError:
-            self.cut = True
-
-    def advance(self) -> bool:
-        """Read once, when there is something to read. Returns True once the worker responded. Raises StartFailed.
-
-        At the end of the stream, `cut` becomes true: the caller waits for the end of the worker, and calls `failed`.
-        """
-        data = os.read(self._process.stdout_fd, READ_BYTES)
-        if not data:
-            self.cut = True
-            return False
-        try:
-            self._receiver.feed(data)
-        except ProtocolError as error:
-            raise self.failed(f"sent bytes that are not a frame: {error}") from error
-        while self._receiver.payloads:
-            try:
-                response = decode_response(self._receiver.payloads.popleft())
-            except ProtocolError as error:
-                self._dropped = str(error)
-                continue
-            if response.id != INIT_ID:
-                self._dropped = f"answered request {response.id} instead of {INIT_ID}"
-            else:
-                if not response.success:
-                    raise self.failed(f"refused its init ping: {response.error}")
-                if response.takes_buffers is True:
-                    self._abilities.takes_buffers = True
-                self.done = True
-        return self.done
-
-    def failed(self, what: str) -> StartFailed:
-        """Kill the worker, and return the error that says why it did not start. Never waits.
-
-        What it has written to stderr until now is part of the error.
-        """
-        self._process.kill()
-        self._process.reap(0.0)
-        ended = self._process.end()
-        told = ended.after(f"worker {self._process.worker_id} (pid {self._process.pid}) {what}")
-        dropped = f"; the last frame that was dropped: it {self._dropped}" if self._dropped else ""
-        return StartFailed(
-            told + dropped,
-            worker_id=self._process.worker_id,
-            stderr_tail=self._tail.text(),
-            ended=ended,
-        )
-
-
-def _ready(poll: select.poll, fd: int, deadline_ns: int) -> bool:
-    """Wait until `fd` has an event. Returns False at the deadline, or if the worker ended without an event on `fd`."""
-    while True:
-        wait_ms = min((deadline_ns - now_ns()) / 1e6, LONGEST_POLL_MS)
-        events = poll.poll(max(wait_ms, 0))
-        if not events and wait_ms > 0:
-            continue
-        if any(ready == fd for ready, _ in events):
-            return True
-        # At the deadline, or if the worker is dead: bytes that it wrote between the two polls still count.
-        return any(ready == fd for ready, _ in poll.poll(0))

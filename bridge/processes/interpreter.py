@@ -16,6 +16,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND
+from poolproof.bridge.errors import ConfigError
+
 PATH_VARIABLE = "POOLPROOF_PATH"
 """The environment variable with the parent's `sys.path`."""
 OUTPUT_VARIABLE = "POOLPROOF_OUTPUT"
@@ -36,6 +39,16 @@ def with_flags(command: Sequence[str]) -> tuple[str, ...]:
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # multiprocessing uses it too
     alone = sys.flags.ignore_environment or sys.flags.no_site
     return (sys.executable, *flags, "-P", *((_ISOLATED,) if alone else ("-m",)), *command[3:])
+
+
+def require_interpreter() -> None:
+    """Raise ConfigError if this program cannot run the default worker: a frozen application would start itself."""
+    if getattr(sys, "frozen", False) or not sys.executable:
+        what = "this application is frozen" if sys.executable else "this program has no Python interpreter"
+        raise ConfigError(
+            f"worker_command {' '.join(DEFAULT_WORKER_COMMAND)!r}: {what}, so {sys.executable!r} cannot run the "
+            "default worker; set worker_command to a command that runs `python -P -m poolproof.bridge.worker.program`"
+        )
 
 
 def variables() -> dict[str, str]:

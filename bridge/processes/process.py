@@ -22,8 +22,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from poolproof.bridge.errors import UNKNOWN_END, End, StartFailed
 from poolproof.bridge.machine.cgroups import oom_kills
+from poolproof.bridge.machine.procfs import kill_groups, start_ticks
 from poolproof.bridge.machine.tree import descendants
-from poolproof.bridge.processes.procfs import kill_groups, start_ticks
 
 LIFELINE_FD = 9
 STDOUT_FD = 7

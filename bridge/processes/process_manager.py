@@ -11,35 +11,23 @@ import itertools
 import logging
 import os
 import secrets
-import sys
-import threading
 import weakref
-from collections.abc import Collection
-from functools import partial
-from pathlib import Path
 
 from poolproof.bridge.clock import CLOCK, deadline_ns, now_ns
-from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, THREAD_VARIABLES, PoolConfig
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
 from poolproof.bridge.machine.patched import require_real_threads
-from poolproof.bridge.machine.tree import POOL_VARIABLE, end_started, mark_of, started_in
+from poolproof.bridge.machine.processors import usable_cpus
+from poolproof.bridge.machine.procfs import kill_groups
+from poolproof.bridge.machine.tree import end_started, started_in
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.interpreter import (
-    OUTPUT_VARIABLE,
-    TERM_VARIABLE,
-    environment,
-    variables,
-    with_flags,
-)
-from poolproof.bridge.processes.output import Output
-from poolproof.bridge.processes.process import STDOUT_FD, WorkerProcess, kill_living, limit_memory, reap_adopted
-from poolproof.bridge.processes.procfs import kill_groups
-from poolproof.bridge.processes.rundir import RunDir
-from poolproof.bridge.processes.stderr import StderrDrain, StderrLogs, StderrTail
-from poolproof.bridge.processes.zygote import Zygote, abandon_all
+from poolproof.bridge.processes.environment import Environment
+from poolproof.bridge.processes.interpreter import require_interpreter, with_flags
+from poolproof.bridge.processes.output.printed import Printed, usable_log_dir
+from poolproof.bridge.processes.process import WorkerProcess, kill_living, limit_memory, reap_adopted
+from poolproof.bridge.processes.rundir.rundir import RunDir
+from poolproof.bridge.processes.zygote.zygote import Zygote, abandon_all
 from poolproof.bridge.safe_text import one_line
-from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
-from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE
 from poolproof.bridge.wire.transport import Abilities, Transport
 
 END_STRAYS_S = 1.0
@@ -70,48 +58,43 @@ class ProcessManager:
         self.in_child = False
         self._disbanded = False
         self._ids = itertools.count(1)
-        self._own_env = {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes), POOL_VARIABLE: mark_of(self.name)}
+        self._environment = Environment(self.name, config)
         self._ended: list[WorkerProcess] = []
         self._command = config.command_words()
         if self._command == DEFAULT_WORKER_COMMAND:
-            _require_interpreter()
-        self._log_dir = _usable(config.log_dir)
-        self._cpus = _usable_cpus(config.worker_cpus)
-        self._forwards = config.worker_output == "forward" and self._command == DEFAULT_WORKER_COMMAND
-        if config.term_grace_s is not None:
-            self._own_env[TERM_VARIABLE] = "raise"
-        if config.worker_output in ("forward", "log"):
-            self._own_env[OUTPUT_VARIABLE] = str(STDOUT_FD) if self._forwards else "log"
+            require_interpreter()
+        log_dir = usable_log_dir(config.log_dir)
+        self._cpus = usable_cpus(config.worker_cpus)
         self._run_dir = self._claim(version)
         self.reply_dir = ""
         """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if there can be none."""
-        self.abilities = Abilities()
-        if self._command == DEFAULT_WORKER_COMMAND:
-            most = config.workers + config.overflow
-            self.abilities = Abilities(takes_buffers=True, most_kept_bytes=config.shared_memory_bytes // most)
-        self._output: Output | None = None
-        self._logs = None
+        shipped, here = self._command == DEFAULT_WORKER_COMMAND, config.placement is None
+        most = config.workers + config.overflow
+        kept_bytes = config.shared_memory_bytes // most if shipped and here else 0
+        self.abilities = Abilities(takes_buffers=shipped, most_kept_bytes=kept_bytes)
         self.zygote: Zygote | None = None
         with contextlib.ExitStack() as opened:
             if self._run_dir is not None:
                 opened.callback(self._run_dir.release)
-                if self._command == DEFAULT_WORKER_COMMAND:
-                    self.reply_dir = self._own_env[REPLY_DIR_VARIABLE] = str(self._run_dir.make_reply_dir())
-                if self._log_dir is None:
-                    self._logs = StderrLogs(self._run_dir.fd)
-            if config.worker_output in ("forward", "log"):
-                self._output = Output(self.name, log=config.worker_output == "log")
-                opened.callback(self._output.close)
-            self._drain = StderrDrain(self.name)
-            opened.callback(self._drain.close)
+                if shipped and here:
+                    self.reply_dir = str(self._run_dir.make_reply_dir())
+                    self._environment.offer_replies(self.reply_dir)
+            self._printed = Printed(
+                self.name,
+                config,
+                log_dir=log_dir,
+                run_dir_fd=None if self._run_dir is None else self._run_dir.fd,
+                secrets=self._environment.secrets,
+            )
+            opened.callback(self._printed.close)
             if config.uses_zygote:  # started early, so that it is warm when the first worker is needed
                 self.zygote = Zygote(
                     self.name,
-                    self._environment(),
+                    self._environment.now(),
                     tuple(config.preload),
                     cpus=self._cpus,
-                    share_stdout=self._forwards,
-                    watch_stderr=lambda fd: self._watch_stderr(fd, "zygote"),
+                    share_stdout=self._environment.shares_stdout,
+                    watch_stderr=lambda fd: self._printed.watch(fd, "zygote"),
                     on_fork=self._on_fork,
                 )
             opened.pop_all()
@@ -144,53 +127,24 @@ class ProcessManager:
         """
         process: WorkerProcess
         if self.zygote is not None:
-            process = self.zygote.spawn(worker_id, self._environment())
+            process = self.zygote.spawn(worker_id, self._environment.now())
         else:
             process = WorkerProcess.spawn(
                 worker_id,
                 with_flags(self._command),
-                self._environment(),
+                self._environment.now(),
                 cpus=self._cpus,
                 memory_bytes=self._config.hard_memory_bytes,
-                share_stdout=self._forwards,
+                share_stdout=self._environment.shares_stdout,
             )
             self._add_worker(process.pid)
-        tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
+        tail = self._printed.watch(process.stderr_fd, f"worker-{worker_id}")
         return Channel(process, tail, limit_bytes=self._config.max_frame_bytes, abilities=self.abilities)
 
     def _on_fork(self, pid: int) -> None:
         self._add_worker(pid)
         with contextlib.suppress(ProcessLookupError):
             limit_memory(pid, self._config.hard_memory_bytes)
-
-    def _environment(self) -> dict[str, str]:
-        # Read for each start, so that a worker has the variables and the path that its pool's process has then.
-        count = self._config.threads_per_worker
-        threads = {} if count is None else dict.fromkeys(THREAD_VARIABLES, str(count))
-        env = threads | variables() | self._config.env
-        for name in (OUTPUT_VARIABLE, TERM_VARIABLE, REPLY_DIR_VARIABLE):
-            env.pop(name, None)  # of a pool in whose worker this pool is
-        return env | environment(env) | self._own_env
-
-    def _own_environment(self) -> dict[str, str]:
-        # Without the variables of this process, which do not hold on another machine.
-        count = self._config.threads_per_worker
-        threads = {} if count is None else dict.fromkeys(THREAD_VARIABLES, str(count))
-        return threads | self._config.env | environment(self._config.env) | self._own_env
-
-    def _watch_stderr(self, fd: int, name: str) -> StderrTail:
-        log_path = None
-        if self._config.worker_output != "drop" and (self._log_dir is not None or self._logs is not None):
-            log_path = (self._log_dir or Path()) / f"{name}.stderr.log"
-        tail = StderrTail(
-            ring_bytes=self._config.stderr_ring_bytes,
-            log_path=log_path,
-            log_bytes=self._config.stderr_log_bytes,
-            logs=self._logs,
-            show=None if self._output is None else partial(self._output.show, name),
-        )
-        self._drain.watch(fd, tail)
-        return tail
 
     def bury(self, transport: Transport) -> None:
         """Close the parent's descriptors of a reaped worker, and drop its record. No thread may be using it."""
@@ -211,9 +165,9 @@ class ProcessManager:
 
     def _end_strays(self) -> None:
         # What a worker has started in a session of its own, if the worker has crashed or has left it behind.
-        reap_adopted(end_started(self._own_env[POOL_VARIABLE], timeout_s=END_STRAYS_S))
+        reap_adopted(end_started(self._environment.mark, timeout_s=END_STRAYS_S))
         self.tidy(END_STRAYS_S)
-        if left := started_in(self._own_env[POOL_VARIABLE]):
+        if left := started_in(self._environment.mark):
             pids = ", ".join(str(pid) for pid, _ in left)
             logger.warning("pool %r: it cannot end what its workers have started: processes %s", self.name, pids)
 
@@ -227,9 +181,7 @@ class ProcessManager:
             if self.zygote is not None:
                 self.zygote.close()
             self._end_strays()
-        self._drain.close()
-        if self._output is not None:
-            self._output.close()
+        self._printed.close()
         if self._run_dir is not None:
             self._run_dir.release()
 
@@ -243,7 +195,7 @@ class ProcessManager:
         # directory.
         if not self._disbanded and os.getpid() == self._owner_pid:
             kill_living()
-            kill_groups(started_in(self._own_env[POOL_VARIABLE]), timeout_s=0.0)
+            kill_groups(started_in(self._environment.mark), timeout_s=0.0)
             if self._run_dir is not None:
                 self._run_dir.remove()
 
@@ -252,51 +204,7 @@ class ProcessManager:
         self.in_child = True
         if not self._disbanded:
             self._disbanded = True  # a fork of this fork has nothing left to close
-            self._drain.close_in_child()
-
-
-def _require_interpreter() -> None:
-    # A frozen application would start itself again for each worker.
-    if getattr(sys, "frozen", False) or not sys.executable:
-        what = "this application is frozen" if sys.executable else "this program has no Python interpreter"
-        raise ConfigError(
-            f"worker_command {' '.join(DEFAULT_WORKER_COMMAND)!r}: {what}, so {sys.executable!r} cannot run the "
-            "default worker; set worker_command to a command that runs `python -P -m poolproof.bridge.worker.program`"
-        )
-
-
-def _usable(log_dir: str | None) -> Path | None:
-    if log_dir is None:
-        return None
-    path = Path(log_dir)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"log_dir {log_dir!r}: {error.strerror}") from error
-    return path
-
-
-def _usable_cpus(wanted: Collection[int] | None) -> frozenset[int]:
-    # Tried in a separate thread, whose affinity ends with it: the kernel and a cpuset decide which processors are
-    # usable.
-    if wanted is None:
-        return frozenset()
-    granted: set[int] = set()
-
-    def try_them() -> None:
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(0, wanted)
-            granted.update(os.sched_getaffinity(0))
-
-    thread = threading.Thread(target=try_them, name="worker-cpus")
-    thread.start()
-    thread.join()
-    missing = sorted({*wanted} - granted)
-    if missing:
-        raise ConfigError(
-            f"worker_cpus {wanted!r}: this process may not run on the processors {', '.join(map(str, missing))}"
-        )
-    return frozenset(wanted)
+            self._printed.close_in_child()
 
 
 def _after_fork_in_child() -> None:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
+from poolproof.bridge.config import PoolConfig
 from poolproof.bridge.errors import ConfigError
 from poolproof.bridge.placement import Agents, Placement, split_address
 from poolproof.bridge.processes.process_manager import ProcessManager
@@ -17,8 +17,6 @@ from poolproof.bridge.remote.nodes import Address, Nodes
 from poolproof.bridge.remote.protocol import PYTHON
 from poolproof.bridge.remote.worker import RemoteChannel
 from poolproof.bridge.wire.messages import INIT_ID, encode_request
-from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE
-from poolproof.bridge.wire.transport import Abilities
 
 AGENTS_WAIT_S = 10.0
 """How long a pool waits for its first agent, if somebody has started the agents, in seconds."""
@@ -32,8 +30,6 @@ class RemoteProcessManager(ProcessManager):
 
     def __init__(self, config: PoolConfig, placement: Placement, *, version: str) -> None:
         super().__init__(config, version=version)
-        self.reply_dir = ""
-        self.abilities = Abilities(takes_buffers=self._command == DEFAULT_WORKER_COMMAND)
         self._nodes: Nodes | None = None
         self._cluster: object = None
         try:
@@ -64,16 +60,15 @@ class RemoteProcessManager(ProcessManager):
         """Request one worker from the agent of a node; its init ping is on its way. Raises StartFailed."""
         assert self._nodes is not None
         command = [PYTHON if word == sys.executable else word for word in self._command]
-        env = {name: value for name, value in self._own_environment().items() if name != REPLY_DIR_VARIABLE}
         limit_bytes = self._config.max_frame_bytes
         process = self._nodes.spawn(
             worker_id,
             command,
-            env,
+            self._environment.now(),
             ping=bytes(encode_request(INIT_ID, "ping", {}, limit_bytes=limit_bytes)),
             memory_bytes=self._config.hard_memory_bytes,
         )
-        tail = self._watch_stderr(process.stderr_fd, f"worker-{worker_id}")
+        tail = self._printed.watch(process.stderr_fd, f"worker-{worker_id}")
         return RemoteChannel(process, tail, limit_bytes=limit_bytes, abilities=self.abilities)
 
     def nodes(self) -> dict[str, int]:

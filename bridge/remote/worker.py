@@ -19,7 +19,8 @@ from collections.abc import Callable
 
 from poolproof.bridge.clock import deadline_ns, now_ns
 from poolproof.bridge.errors import UNKNOWN_END, End
-from poolproof.bridge.processes.channel import Channel, Handshake
+from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.handshake import Handshake
 from poolproof.bridge.processes.process import NO_FORK, WorkerProcess
 from poolproof.bridge.remote.protocol import STREAMS, Purpose
 

@@ -8,8 +8,8 @@ Pure. A payload with buffers begins with a zero byte, with which no JSON begins:
     buffers    each after zero bytes up to the next multiple of ALIGNMENT, counted from the payload's first byte
     1 byte     END
 
-Buffers of SMALLEST_SHARED_BYTES and more in all may lie in memory that both sides share instead (`bridge.processes.
-segment`): then the field `shared` is true, and the payload ends after its JSON.
+Buffers of SMALLEST_SHARED_BYTES and more in all may lie in shared memory instead (`bridge.wire.segment`):
+then the field `shared` is true, and the payload ends after its JSON.
 
 The place of a buffer is a path of keys and indexes below the message's `args` or `result`, which has null there.
 

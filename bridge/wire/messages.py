@@ -91,7 +91,7 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class Memory(Protocol):
-    """The shared memory of a client and a worker (`poolproof.bridge.processes.segment`). `size` is in bytes."""
+    """The shared memory of a client and a worker (`poolproof.bridge.wire.segment`). `size` is in bytes."""
 
     size: int
 

@@ -1,7 +1,7 @@
 """The transport protocol: what V2 needs from a worker, to start it, exchange with it, interrupt it and retire it.
 
 Pure: protocols only. `bridge.processes.channel` implements them for a local process, started with posix_spawn
-(`bridge.processes.process`) or forked by a zygote (`poolproof.bridge.processes.forked`). A worker on another host would
+(`bridge.processes.process`) or forked by a zygote (`bridge.processes.zygote.forked`). A worker on another host would
 need the same methods.
 """
 

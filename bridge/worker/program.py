@@ -25,7 +25,6 @@ from msgspec import UNSET, UnsetType
 
 from poolproof.bridge.errors import ProtocolError, SoftTimeout
 from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, adopt
-from poolproof.bridge.processes.segment import Segment
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
 from poolproof.bridge.wire.messages import (
     ATTACH,
@@ -38,6 +37,7 @@ from poolproof.bridge.wire.messages import (
     encode_success,
 )
 from poolproof.bridge.wire.replies import ELSEWHERE, LARGEST_REPLY_BYTES, NO_FD, REPLY_DIR_VARIABLE, ReplyWriters
+from poolproof.bridge.wire.segment import Segment
 from poolproof.bridge.worker.handlers import COMMANDS_VARIABLE, Context, HandlerError, add_commands, find_handler
 from poolproof.bridge.worker.handlers.engine import PROGRAMS_VARIABLE, load_engine
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, Journal

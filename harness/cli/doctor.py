@@ -19,11 +19,12 @@ import msgspec
 
 from poolproof.bridge import ConfigError, PoolConfig, PoolError
 from poolproof.bridge.clock import deadline_ns
+from poolproof.bridge.machine.procfs import start_ticks
 from poolproof.bridge.processes.interpreter import environment
 from poolproof.bridge.processes.process_manager import ProcessManager, unique_name
-from poolproof.bridge.processes.procfs import start_ticks
-from poolproof.bridge.processes.rundir import RunDir, list_pools
-from poolproof.bridge.processes.runtime_base import BASE_VARIABLE, pools_dir
+from poolproof.bridge.processes.rundir.base import BASE_VARIABLE, pools_dir
+from poolproof.bridge.processes.rundir.orphans import list_pools
+from poolproof.bridge.processes.rundir.rundir import RunDir
 
 Check = Callable[[], tuple[bool, str]]
 LEAST_PYTHON = (3, 11)

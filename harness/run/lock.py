@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from poolproof.bridge.processes.file_lock import lock_file, unlock_file
-from poolproof.bridge.processes.runtime_base import pools_dir
+from poolproof.bridge.machine.file_lock import lock_file, unlock_file
+from poolproof.bridge.processes.rundir.base import pools_dir
 
 SHOWN = 60
 SHARING_PATIENCE_S = 600.0

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from poolproof.bridge.processes.file_lock import lock_file
-from poolproof.bridge.processes.procfs import start_ticks
+from poolproof.bridge.machine.file_lock import lock_file
+from poolproof.bridge.machine.procfs import start_ticks
 from poolproof.bridge.regular_file import read_regular, write_all
 from poolproof.migration.followers.record import FORMAT, Follower, Life, Record, judge
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from poolproof.bridge.clock import now_ns, remaining_s
 from poolproof.bridge.errors import Sent
-from poolproof.bridge.processes.channel import TAIL_WAIT_S
+from poolproof.bridge.processes.blocking import TAIL_WAIT_S
 from poolproof.bridge.wire.exchange import Steps, T, crashed
 from poolproof.bridge.wire.transport import ReplyEnd, Transport
 from poolproof.pool_v2.calls.lease import Client, Open

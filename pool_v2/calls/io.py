@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from poolproof.bridge.clock import now_ns, remaining_s
-from poolproof.bridge.processes.channel import READ_BYTES, Blocking
+from poolproof.bridge.processes.blocking import Blocking
+from poolproof.bridge.processes.handshake import READ_BYTES
 from poolproof.bridge.wire.exchange import Io
 from poolproof.bridge.wire.transport import ReplyEnd
 from poolproof.pool_v2.calls.lease import Open

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.machine import busy_share, describe, quietly_timed
-from poolproof.bridge.processes.runtime_base import pools_dir
+from poolproof.bridge.processes.rundir.base import pools_dir
 
 
 def test_the_machine_is_described_without_a_name_of_its_own() -> None:

@@ -17,7 +17,7 @@ from benchmarks.effort import Effort
 from benchmarks.experiments.exporters import read_json
 from benchmarks.markdown import BEGIN, END
 from benchmarks.records import Result, Row
-from poolproof.bridge.processes.procfs import start_ticks
+from poolproof.bridge.machine.procfs import start_ticks
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.usefixtures("own_lock")

@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from poolproof.bridge.machine.procfs import pid_space, start_ticks
 from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.output.stderr import StderrDrain, StderrTail
 from poolproof.bridge.processes.process import WorkerProcess
-from poolproof.bridge.processes.procfs import pid_space, start_ticks
-from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
 from poolproof.bridge.wire.buffers import has_buffers
 from poolproof.bridge.wire.framing import HEADER_BYTES, MAX_WIRE_BYTES, encode_frame
 from poolproof.bridge.wire.messages import decode_response, encode_request

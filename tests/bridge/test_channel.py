@@ -12,7 +12,9 @@ import pytest
 
 from poolproof.bridge.clock import deadline_ns, now_ns
 from poolproof.bridge.errors import CallTimeout, Sent, WorkerCrashed
-from poolproof.bridge.processes.channel import BLOCKING, Channel, _ready
+from poolproof.bridge.processes.blocking import BLOCKING
+from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.polling import ready
 from poolproof.bridge.wire.exchange import receive, run
 from poolproof.bridge.wire.messages import encode_request
 from tests.waiting import stop
@@ -275,7 +277,7 @@ def test_what_a_dead_worker_wrote_between_two_looks_counts() -> None:
         def poll(self, _: float) -> list[tuple[int, int]]:
             return self.found.pop(0)
 
-    assert _ready(Looks(), 5, deadline_ns(10))  # type: ignore[arg-type]
+    assert ready(Looks(), 5, deadline_ns(10))  # type: ignore[arg-type]
 
 
 def test_a_channel_whose_input_was_ended_refuses_to_send(connect: Connect) -> None:

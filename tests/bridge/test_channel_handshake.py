@@ -13,7 +13,7 @@ import pytest
 from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.errors import UNKNOWN_END, End, StartFailed
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.stderr import StderrTail
+from poolproof.bridge.processes.output.stderr import StderrTail
 from tests.waiting import stop
 
 Connect = Callable[..., Channel]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from poolproof.bridge.errors import CallTimeout, PoolError, ProtocolError, Sent, WorkerCrashed
-from poolproof.bridge.processes.channel import BLOCKING
+from poolproof.bridge.processes.blocking import BLOCKING
 from poolproof.bridge.wire.exchange import MOST_AHEAD, Steps, exchange, exchange_all, receive, run, send
 from poolproof.bridge.wire.framing import HEADER_BYTES, encode_frame
 from poolproof.bridge.wire.messages import (

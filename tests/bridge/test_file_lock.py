@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge.processes.file_lock import lock_file, unlock_file
+from poolproof.bridge.machine.file_lock import lock_file, unlock_file
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from poolproof.bridge.processes import forked, process
-from poolproof.bridge.processes.forked import ForkedWorker
+from poolproof.bridge.processes import process
+from poolproof.bridge.processes.zygote import forked
+from poolproof.bridge.processes.zygote.forked import ForkedWorker
 
 FILES = {forked.__file__, process.__file__}
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from poolproof.bridge import ConfigError, PoolConfig
-from poolproof.bridge.processes import output
-from poolproof.bridge.processes.output import Output
+from poolproof.bridge.processes.output import shown as output
+from poolproof.bridge.processes.output.shown import Output
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolV2
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from poolproof.bridge.errors import StartFailed
+from poolproof.bridge.machine.procfs import start_ticks
 from poolproof.bridge.processes.process import LIFELINE_FD, WorkerProcess
-from poolproof.bridge.processes.procfs import start_ticks
 
 Spawn = Callable[..., WorkerProcess]
 Fake = Callable[[str], tuple[str, ...]]

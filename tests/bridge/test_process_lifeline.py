@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge.processes.procfs import start_ticks
+from poolproof.bridge.machine.procfs import start_ticks
 from poolproof.bridge.wire.framing import encode_frame
 
 GONE_WITHIN_S = 2.0

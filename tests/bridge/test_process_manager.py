@@ -17,10 +17,11 @@ from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, NAME_PATTERN, THREAD_VARIABLES, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolNameConflict, StartFailed, WorkerCrashed
 from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.output import printed
+from poolproof.bridge.processes.output.logs import KEPT_LOGS
 from poolproof.bridge.processes.process_manager import ProcessManager, unique_name
-from poolproof.bridge.processes.rundir import list_pools
-from poolproof.bridge.processes.runtime_base import pools_dir
-from poolproof.bridge.processes.stderr import KEPT_LOGS
+from poolproof.bridge.processes.rundir.base import pools_dir
+from poolproof.bridge.processes.rundir.orphans import list_pools
 from poolproof.bridge.wire.messages import encode_request
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolExecutor, PoolV2
@@ -129,6 +130,26 @@ def test_a_log_directory_is_made_and_outlives_the_pool(
     assert log.read_bytes() == b"3 13"
 
 
+def test_a_log_directory_has_the_last_logs_only_and_no_credential_of_the_environment(
+    process_manager: Callable[..., ProcessManager],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    until: Callable[..., None],
+) -> None:
+    monkeypatch.setattr(printed, "KEPT_IN_FOLDER", 3)
+    monkeypatch.chdir(tmp_path)
+    command = (sys.executable, "-c", "import os, sys; sys.stderr.write(os.environ['API_TOKEN'])")
+    one = process_manager(log_dir="logs", worker_command=command, env={"API_TOKEN": "correct-horse"})
+    monkeypatch.chdir("/")
+    for number in range(1, 7):
+        channel = one.spawn(number)
+        assert channel.tail.await_end(60)
+        _bury(one, channel)
+    one.disband()
+    logs = {path.name: path.read_text() for path in (tmp_path / "logs").iterdir()}
+    assert logs == {f"worker-{number}.stderr.log": "[redacted]" for number in (4, 5, 6)}
+
+
 def test_a_log_directory_that_cannot_be_is_refused_before_the_name_is_taken(
     process_manager: Callable[..., ProcessManager], tmp_path: Path
 ) -> None:
@@ -207,7 +228,7 @@ import os, sys
 from poolproof.bridge.config import PoolConfig
 from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.errors import PoolClosed
-from poolproof.bridge.processes.rundir import list_pools
+from poolproof.bridge.processes.rundir.orphans import list_pools
 def fds():
     return {int(fd): os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2
             and os.path.lexists(f"/proc/self/fd/{fd}")}
@@ -287,7 +308,7 @@ def test_a_crew_that_cannot_be_made_whole_gives_its_name_back(monkeypatch: pytes
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("poolproof.bridge.processes.process_manager.StderrDrain", fail)
+        patch.setattr("poolproof.bridge.processes.output.printed.StderrDrain", fail)
         with pytest.raises(OSError, match="Too many"):
             ProcessManager(PoolConfig(name="half-made"), version="v9")
     ProcessManager(PoolConfig(name="half-made"), version="v9").disband()

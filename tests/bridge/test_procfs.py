@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge.processes.procfs import is_alive, kill_groups, start_ticks
+from poolproof.bridge.machine.procfs import is_alive, kill_groups, start_ticks
 
 
 @pytest.fixture

@@ -15,18 +15,19 @@ from typing import Any
 import pytest
 
 from poolproof.bridge.errors import ConfigError, PoolNameConflict
-from poolproof.bridge.processes import rundir
-from poolproof.bridge.processes.file_lock import lock_file
-from poolproof.bridge.processes.procfs import pid_space, start_ticks
-from poolproof.bridge.processes.rundir import RunDir, list_pools, reap_orphans
-from poolproof.bridge.processes.runtime_base import base_dir, pools_dir
+from poolproof.bridge.machine.file_lock import lock_file
+from poolproof.bridge.machine.procfs import pid_space, start_ticks
+from poolproof.bridge.processes.rundir import directory, rundir
+from poolproof.bridge.processes.rundir.base import base_dir, pools_dir
+from poolproof.bridge.processes.rundir.orphans import list_pools, reap_orphans
+from poolproof.bridge.processes.rundir.rundir import RunDir
 
 Orphan = Callable[[], tuple[int, int]]
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
 OWNER = """
 import sys
-from poolproof.bridge.processes.rundir import RunDir
+from poolproof.bridge.processes.rundir.rundir import RunDir
 owned = RunDir.claim(sys.argv[1], version="v2")
 for pid in sys.argv[2:]:
     owned.add_worker(int(pid))
@@ -198,10 +199,10 @@ def test_nobody_else_takes_a_dead_name_while_its_new_owner_ends_the_old_workers(
         with pytest.raises(PoolNameConflict):
             RunDir.claim("alpha", version="v1")
         seen.extend(pool.owner_pid for pool in reap_orphans())
-        return rundir.kill_groups(processes, **options)
+        return directory.kill_groups(processes, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(rundir, "kill_groups", meanwhile)
+        patch.setattr(directory, "kill_groups", meanwhile)
         owned = RunDir.claim("alpha", version="v2")
     assert seen == [], "the claim clears what the dead pool left, and nobody else"
     assert start_ticks(pid) is None

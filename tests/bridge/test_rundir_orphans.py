@@ -14,10 +14,11 @@ import msgspec
 import pytest
 
 from poolproof.bridge.errors import PoolNameConflict
-from poolproof.bridge.processes import rundir
-from poolproof.bridge.processes.procfs import is_alive, pid_space, start_ticks
-from poolproof.bridge.processes.rundir import PoolRecord, Reaped, RunDir, list_pools, reap_orphans
-from poolproof.bridge.processes.runtime_base import pools_dir
+from poolproof.bridge.machine.procfs import is_alive, pid_space, start_ticks
+from poolproof.bridge.processes.rundir import directory, workers
+from poolproof.bridge.processes.rundir.base import pools_dir
+from poolproof.bridge.processes.rundir.orphans import PoolRecord, Reaped, list_pools, reap_orphans
+from poolproof.bridge.processes.rundir.rundir import RunDir
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
@@ -26,7 +27,7 @@ DeadPool = Callable[..., Path]
 
 FORKED = """
 import os, sys, threading
-from poolproof.bridge.processes.rundir import RunDir
+from poolproof.bridge.processes.rundir.rundir import RunDir
 owned = RunDir.claim("alpha", version="v2")
 ready, go = os.pipe()
 child = os.fork()
@@ -172,7 +173,7 @@ def test_a_name_that_gets_a_new_owner_during_a_reaping_is_not_reaped(
 ) -> None:
     dead_pool("alpha", manifest=manifest)
     owned: list[RunDir] = []
-    lock = rundir.lock_file
+    lock = directory.lock_file
 
     def meanwhile(fd: int, **options: Any) -> bool:
         patch.undo()
@@ -181,7 +182,7 @@ def test_a_name_that_gets_a_new_owner_during_a_reaping_is_not_reaped(
 
     with monkeypatch.context() as patch:
         # The reaper has opened the directory, and not locked it yet.
-        patch.setattr(rundir, "lock_file", meanwhile)
+        patch.setattr(directory, "lock_file", meanwhile)
         assert reap_orphans() == []
     assert [(record.version, record.owner_alive) for record in list_pools()] == [("v2", True)]
     owned[0].release()
@@ -238,8 +239,8 @@ def test_a_living_pool_is_not_reaped_from_another_pid_namespace() -> None:
         pytest.skip("this machine allows no PID namespace")
     owned = RunDir.claim("alpha", version="v2")
     code = """if True:
-        from poolproof.bridge.processes import rundir
-        print([record.owner_alive for record in rundir.list_pools()], rundir.reap_orphans())"""
+        from poolproof.bridge.processes.rundir import orphans
+        print([record.owner_alive for record in orphans.list_pools()], orphans.reap_orphans())"""
     # In the user namespace this user is root, and so still the owner of the directory.
     done = subprocess.run([*inside, sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout == "[True] []\n"
@@ -310,9 +311,9 @@ def test_a_dead_pool_is_reaped_whatever_its_files_are(dead_pool: DeadPool, file:
 
 @pytest.mark.parametrize("pid", ["1", "0", "-1", "own", "parent's", "9" * 5000, "4" * 12])
 def test_a_damaged_record_leads_to_no_signal(dead_pool: DeadPool, pid: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rundir, "is_alive", lambda *_: True)
+    monkeypatch.setattr(workers, "is_alive", lambda *_: True)
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr(rundir, "kill_groups", lambda processes, **_: told.extend(processes) or ())
+    monkeypatch.setattr(directory, "kill_groups", lambda processes, **_: told.extend(processes) or ())
     pid = {"own": str(os.getpid()), "parent's": str(os.getppid())}.get(pid, pid)
     dead_pool("dead", f"+{pid} 5\n")
     assert list_pools()[0].worker_pids == ()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from poolproof.bridge.errors import ProtocolError
-from poolproof.bridge.processes.segment import Segment
 from poolproof.bridge.wire.buffers import Buffer
+from poolproof.bridge.wire.segment import Segment
 
 KEPT = 1 << 20
 

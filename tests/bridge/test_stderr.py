@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from poolproof.bridge.processes.output.logs import MOST_LINE_BYTES, Log, Logs
+from poolproof.bridge.processes.output.stderr import StderrDrain, StderrTail
 from poolproof.bridge.processes.process import WorkerProcess
-from poolproof.bridge.processes.stderr import StderrDrain, StderrLogs, StderrTail
 
 Spawn = Callable[..., WorkerProcess]
 Fake = Callable[[str], tuple[str, ...]]
@@ -66,27 +67,32 @@ def test_what_is_no_text_is_shown_all_the_same() -> None:
 
 def test_the_log_holds_the_first_bytes_and_is_capped(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
-    tail = StderrTail(ring_bytes=4, log_path=path, log_bytes=10)
-    for piece in (b"12345678", b"abcdef", b"late"):
+    log = Logs(tmp_path, file_bytes=10).begin(path.name)
+    tail = StderrTail(ring_bytes=4, log=log)
+    for piece in (b"1234\n678", b"abc\nef", b"late"):
         tail.append(piece)
-    assert path.read_bytes() == b"12345678ab"
+    assert path.read_bytes() == b"1234\n678ab"
+    tail.finish()
+    assert path.read_bytes() == b"1234\n678ab"
     assert tail.text() == "late"
-    assert tail.log_errors == 0
+    assert log.errors == 0
     assert tail.total_bytes == 18
 
 
 def test_a_log_of_no_bytes_is_never_made(tmp_path: Path) -> None:
-    tail = StderrTail(ring_bytes=4, log_path=tmp_path / "a.log", log_bytes=0)
-    tail.append(b"abc")
+    tail = StderrTail(ring_bytes=4, log=Logs(tmp_path, file_bytes=0).begin("a.log"))
+    tail.append(b"abc\n")
+    tail.finish()
     assert not (tmp_path / "a.log").exists()
 
 
 def test_a_log_that_cannot_be_written_costs_only_the_log(tmp_path: Path) -> None:
-    tail = StderrTail(ring_bytes=100, log_path=tmp_path / "missing" / "a.log", log_bytes=1000)
+    log = Logs(tmp_path / "missing", file_bytes=1000).begin("a.log")
+    tail = StderrTail(ring_bytes=100, log=log)
     tail.append(b"one\n")
     tail.append(b"two\n")
     assert tail.text() == "one\ntwo"
-    assert tail.log_errors == 2
+    assert log.errors == 2
 
 
 @pytest.fixture
@@ -96,43 +102,67 @@ def folder_fd(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
-def _printed(logs: StderrLogs, name: str, size_bytes: int) -> StderrTail:
-    tail = StderrTail(ring_bytes=4, log_path=Path(name), log_bytes=1000, logs=logs)
-    tail.append(b"x" * size_bytes)
-    return tail
+def _printed(logs: Logs, name: str, size_bytes: int) -> Log:
+    log = logs.begin(name)
+    log.write(b"x" * (size_bytes - 1) + b"\n"[:size_bytes])
+    return log
 
 
 def test_the_logs_of_the_living_and_of_the_last_ended_workers_stay(folder_fd: int, tmp_path: Path) -> None:
-    logs = StderrLogs(folder_fd, kept=2, most_bytes=10_000)
+    logs = Logs(folder_fd, file_bytes=1000, kept=2, most_bytes=10_000)
     living = _printed(logs, "living.log", 5)
     for number in range(50):
-        _printed(logs, f"{number}.log", 5).finish()
+        _printed(logs, f"{number}.log", 5).end()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["48.log", "49.log", "living.log"]
-    living.append(b"more")
+    living.write(b"mor\n")
     assert (tmp_path / "living.log").stat().st_size == 9
 
 
 def test_all_logs_together_are_limited_and_old_ones_make_room(folder_fd: int, tmp_path: Path) -> None:
-    logs = StderrLogs(folder_fd, kept=10, most_bytes=100)
-    _printed(logs, "old.log", 40).finish()
-    _printed(logs, "recent.log", 40).finish()
+    logs = Logs(folder_fd, file_bytes=1000, kept=10, most_bytes=100)
+    _printed(logs, "old.log", 40).end()
+    _printed(logs, "recent.log", 40).end()
     living = _printed(logs, "living.log", 50)
     assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"recent.log": 40, "living.log": 50}
-    living.append(b"y" * 500)
+    living.write(b"y" * 499 + b"\n")
     other = _printed(logs, "other.log", 7)
     assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"living.log": 100}
-    living.finish()
-    other.append(b"z" * 30)
+    living.end()
+    other.write(b"z" * 29 + b"\n")
     assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"other.log": 30}
-    assert (living.log_errors, other.log_errors) == (0, 0)
+    assert (living.errors, other.errors) == (0, 0)
 
 
 def test_a_worker_that_printed_nothing_takes_no_place_among_the_logs(folder_fd: int, tmp_path: Path) -> None:
-    logs = StderrLogs(folder_fd, kept=1, most_bytes=100)
-    _printed(logs, "words.log", 5).finish()
+    logs = Logs(folder_fd, file_bytes=1000, kept=1, most_bytes=100)
+    _printed(logs, "words.log", 5).end()
     for number in range(3):
-        _printed(logs, f"{number}.log", 0).finish()
+        _printed(logs, f"{number}.log", 0).end()
     assert [path.name for path in tmp_path.iterdir()] == ["words.log"]
+
+
+def test_a_log_has_no_credential_however_it_came(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, file_bytes=1_000_000, secrets=lambda: {"tr0ub4dor&3"})
+    words = b"login with tr0ub4dor&3\nAuthorization: Bearer abcdefgh12345\npassword=hunter22 \xff\n"
+    whole, bytewise = logs.begin("whole"), logs.begin("bytewise")
+    whole.write(words)
+    for place in range(len(words)):
+        bytewise.write(words[place : place + 1])
+    for log in (whole, bytewise):
+        log.write(b"unended tr0ub4dor&3")
+        log.end()
+    hidden = b"login with [redacted]\nAuthorization: [redacted]\npassword=[redacted] \xff\nunended [redacted]"
+    assert [(tmp_path / name).read_bytes() for name in ("whole", "bytewise")] == [hidden, hidden]
+
+
+def test_a_line_without_an_end_is_written_in_parts(tmp_path: Path) -> None:
+    log = Logs(tmp_path, file_bytes=1_000_000).begin("a.log")
+    words = b"word " * (MOST_LINE_BYTES // 4)
+    for part in (words, words, b"x" * 2 * MOST_LINE_BYTES):
+        log.write(part)
+    assert (tmp_path / "a.log").stat().st_size > 2 * len(words)
+    log.end()
+    assert (tmp_path / "a.log").read_bytes() == 2 * words + b"x" * 2 * MOST_LINE_BYTES
 
 
 @pytest.mark.parametrize("kind", ["link", "FIFO"])
@@ -140,10 +170,10 @@ def test_a_log_is_never_written_through_a_link_and_a_pipe_does_not_block(tmp_pat
     (tmp_path / "victim").write_text("")
     path = tmp_path / "a.log"
     path.symlink_to(tmp_path / "victim") if kind == "link" else os.mkfifo(path)
-    tail = StderrTail(ring_bytes=100, log_path=path, log_bytes=1000)
-    tail.append(b"words")
+    log = Logs(tmp_path, file_bytes=1000).begin(path.name)
+    log.write(b"words\n")
     assert (tmp_path / "victim").read_text() == ""
-    assert (tail.text(), tail.log_errors) == ("words", 1)
+    assert log.errors == 1
 
 
 def test_a_reader_waits_for_the_end_but_not_for_longer(drain: StderrDrain) -> None:
@@ -169,7 +199,7 @@ for _ in range({flood} // len(chunk)):
 os.write(2, b"\\nlast words\\n")
 """
     process = spawn(*fake(body))
-    tail = StderrTail(ring_bytes=5000, log_path=tmp_path / "a.log", log_bytes=1_000_000)
+    tail = StderrTail(ring_bytes=5000, log=Logs(tmp_path, file_bytes=1_000_000).begin("a.log"))
     drain.watch(process.stderr_fd, tail)
     assert process.exited(20)
     assert tail.text(wait_s=10).endswith("\nlast words")
@@ -234,7 +264,7 @@ def test_a_forked_child_closes_its_copies_and_the_parent_still_reads(
 ) -> None:
     script = run_script("""
 import os
-from poolproof.bridge.processes.stderr import StderrDrain, StderrLogs, StderrTail
+from poolproof.bridge.processes.output.stderr import StderrDrain, StderrTail
 before = set(os.listdir("/proc/self/fd"))
 drain = StderrDrain("a")
 tail = StderrTail(ring_bytes=100)

@@ -18,14 +18,14 @@ from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.config import PoolConfig
 from poolproof.bridge.errors import ConfigError, StartFailed, WorkerCrashed
 from poolproof.bridge.events import ServiceInterval
+from poolproof.bridge.machine.procfs import start_ticks
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.descriptors import MOST_BYTES, encode
 from poolproof.bridge.processes.process import LIFELINE_FD
 from poolproof.bridge.processes.process_manager import ProcessManager
-from poolproof.bridge.processes.procfs import start_ticks
-from poolproof.bridge.processes.rundir import list_pools
-from poolproof.bridge.processes.runtime_base import pools_dir
-from poolproof.bridge.processes.zygote import Zygote
+from poolproof.bridge.processes.rundir.base import pools_dir
+from poolproof.bridge.processes.rundir.orphans import list_pools
+from poolproof.bridge.processes.zygote.descriptors import MOST_BYTES, encode
+from poolproof.bridge.processes.zygote.zygote import Zygote
 from poolproof.bridge.wire.messages import encode_request
 from poolproof.bridge.worker.journal import read_journals
 from tests.waiting import stop
@@ -186,7 +186,9 @@ def test_a_worker_has_the_pools_variables_and_those_of_its_order(
     env = os.environ | helper["env"] | {"FLAVOUR": "so\udce9r"}
     del env["PATH"]
     process = one.zygote.spawn(77, env)
-    one.channels.append(Channel(process, one.process_manager._watch_stderr(process.stderr_fd, "77"), limit_bytes=2**20))
+    one.channels.append(
+        Channel(process, one.process_manager._printed.watch(process.stderr_fd, "77"), limit_bytes=2**20)
+    )
     one.channels[-1].handshake(deadline_ns=deadline_ns(HANG_GUARD_S))
     seen = one.ask(one.channels[-1], "look")
     assert (bytes.fromhex(seen["flavour"]), seen["path"]) == (b"so\xe9r", False), "any bytes are kept"
@@ -233,7 +235,9 @@ def test_the_next_worker_is_the_spare_and_nobody_could_tell(
     first = one.ask(one.channels[0], "look")
     env = os.environ | {"FLAVOUR": "bitter", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     process = one.zygote.spawn(77, env)
-    one.channels.append(Channel(process, one.process_manager._watch_stderr(process.stderr_fd, "77"), limit_bytes=2**20))
+    one.channels.append(
+        Channel(process, one.process_manager._printed.watch(process.stderr_fd, "77"), limit_bytes=2**20)
+    )
     one.channels[-1].handshake(deadline_ns=deadline_ns(HANG_GUARD_S))
     assert one.channels[-1].process.pid == spare
     second = one.ask(one.channels[-1], "look")
@@ -518,7 +522,7 @@ def test_a_zygote_that_cannot_be_executed_fails_every_start_until_it_can(
     team: Callable[..., Team], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("poolproof.bridge.processes.zygote.COMMAND", ("no-such-program",))
+        patch.setattr("poolproof.bridge.processes.zygote.zygote.COMMAND", ("no-such-program",))
         one = team()
         for _ in range(2):
             with pytest.raises(StartFailed, match="cannot execute 'no-such-program'"):

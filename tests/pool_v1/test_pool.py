@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from poolproof.bridge import CallTimeout, CheckoutTimeout, ConfigError, EventKind, PoolClosed, PoolConfig, WorkerCrashed
-from poolproof.bridge.processes.rundir import list_pools
+from poolproof.bridge.processes.rundir.orphans import list_pools
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v1.pool import UNSUPPORTED

@@ -15,8 +15,8 @@ import pytest
 from poolproof.bridge.clock import deadline_ns
 from poolproof.bridge.errors import CallTimeout, Sent, WorkerCrashed
 from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.output.stderr import StderrDrain, StderrTail
 from poolproof.bridge.processes.process import WorkerProcess
-from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
 from poolproof.bridge.wire.exchange import Steps, exchange
 from poolproof.bridge.wire.messages import encode_request
 from poolproof.pool_v2.aio.io import AsyncTicket, TaskIo, follow

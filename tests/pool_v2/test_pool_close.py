@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from poolproof.bridge import EventKind, PoolClosed, PoolConfig, Sent, WorkerCrashed
-from poolproof.bridge.processes.rundir import list_pools
+from poolproof.bridge.processes.rundir.orphans import list_pools
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.core.ticket import Ticket
 from tests.waiting import stop

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from poolproof.bridge import PoolClosed, PoolConfig
-from poolproof.bridge.processes.rundir import list_pools
+from poolproof.bridge.processes.rundir.orphans import list_pools
 from poolproof.pool_v2 import PoolV2
 
 CHILD_LIMIT_S = 15.0

@@ -13,7 +13,7 @@ import pytest
 
 from poolproof.bridge import CallTimeout, PoolConfig, WorkerCrashed
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.segment import Segment
+from poolproof.bridge.wire.segment import Segment
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.aio.pool import AsyncPool
 from tests.bridge.test_segment import blocks_open

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from poolproof import AsyncPool, PoolConfig, PoolExecutor, PoolV1, PoolV2
-from poolproof.bridge.processes.runtime_base import pools_dir
+from poolproof.bridge.processes.rundir.base import pools_dir
 from tests.waiting import wait_until
 
 NAME = f"constructed-again-{os.getpid()}"

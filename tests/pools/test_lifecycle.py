@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from poolproof.bridge import Event, Pool, PoolClosed, PoolConfig, PoolNameConflict, Sent, WorkerCrashed
-from poolproof.bridge.processes.rundir import list_pools
+from poolproof.bridge.processes.rundir.orphans import list_pools
 
 MakePool = Callable[..., Pool]
 

@@ -13,9 +13,9 @@ import pytest
 
 from poolproof import PoolConfig, PoolV1, PoolV2
 from poolproof.bridge import CallTimeout, WorkerCrashed
+from poolproof.bridge.machine.procfs import pid_space, start_ticks
 from poolproof.bridge.machine.tree import descendants, mark_of, started_in
-from poolproof.bridge.processes.procfs import pid_space, start_ticks
-from poolproof.bridge.processes.rundir import reap_orphans
+from poolproof.bridge.processes.rundir.orphans import reap_orphans
 from tests.waiting import wait_until, wait_until_gone
 
 COMMANDS = """

@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from poolproof.bridge.processes.rundir import list_pools, reap_orphans
+from poolproof.bridge.processes.rundir.orphans import list_pools, reap_orphans
 from poolproof.bridge.worker.program import main as worker_main
 from poolproof.harness.cli.commands.options import AsJson, Exit
 from poolproof.harness.cli.doctor import examine

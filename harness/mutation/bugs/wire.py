@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from poolproof.bridge.errors import CallTimeout, ProtocolError, Sent
-from poolproof.bridge.processes import channel as channels
+from poolproof.bridge.processes import handshake as handshakes
 from poolproof.bridge.processes import process as processes
-from poolproof.bridge.processes.channel import Channel, Handshake
+from poolproof.bridge.processes.channel import Channel
+from poolproof.bridge.processes.handshake import Handshake
+from poolproof.bridge.processes.output.stderr import StderrDrain, StderrTail
 from poolproof.bridge.processes.process import WorkerProcess
 from poolproof.bridge.processes.process_manager import ProcessManager
-from poolproof.bridge.processes.stderr import StderrDrain, StderrTail
 from poolproof.bridge.wire.exchange import Steps, check, exchange_all
 from poolproof.bridge.wire.framing import HEADER_BYTES
 from poolproof.bridge.wire.messages import INIT_ID, Response, decode_response, encode_request
@@ -62,7 +63,7 @@ def init_not_filtered() -> None:
     """A starting worker fails if its first frame is not the answer to its init ping."""
 
     decode = decode_response
-    module = vars(channels)
+    module = vars(handshakes)
 
     def strict(advance: Any) -> Any:
         def first_must_fit(self: Handshake) -> bool:

@@ -35,7 +35,7 @@ from poolproof.bridge.clock import now_ns
 from poolproof.bridge.config import duration
 from poolproof.bridge.events import CORRELATION
 from poolproof.bridge.processes.interpreter import environment
-from poolproof.bridge.processes.rundir import RunDir
+from poolproof.bridge.processes.rundir.rundir import RunDir
 from poolproof.bridge.wire.messages import encode_request, session_args
 from poolproof.harness.subjects.driver import messages
 from poolproof.harness.subjects.driver.conversation import Conversation

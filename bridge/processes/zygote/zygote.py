@@ -28,14 +28,14 @@ from queue import SimpleQueue
 from poolproof.bridge.clock import deadline_ns, now_ns
 from poolproof.bridge.config import module_command
 from poolproof.bridge.errors import StartFailed
-from poolproof.bridge.processes.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
-from poolproof.bridge.processes.forked import Answer, ForkedWorker
 from poolproof.bridge.processes.interpreter import with_flags
+from poolproof.bridge.processes.output.stderr import StderrTail
 from poolproof.bridge.processes.process import NO_FORK, WorkerProcess
-from poolproof.bridge.processes.stderr import StderrTail
+from poolproof.bridge.processes.zygote.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
+from poolproof.bridge.processes.zygote.forked import Answer, ForkedWorker
 from poolproof.bridge.safe_text import one_line
 
-COMMAND = module_command("poolproof.bridge.processes.zygote_main")
+COMMAND = module_command("poolproof.bridge.processes.zygote.program")
 REAP_PATIENCE_S = 0.25
 """How long to wait for a worker's exit status, in seconds; afterwards it is unknown."""
 END_PATIENCE_S = 2.0

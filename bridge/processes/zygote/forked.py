@@ -25,8 +25,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
-from poolproof.bridge.processes.descriptors import close_all, send
 from poolproof.bridge.processes.process import NO_FORK, WorkerProcess, open_pipe
+from poolproof.bridge.processes.zygote.descriptors import close_all, send
 
 PID_PATIENCE_S = 1.0
 """How long the pid of a worker that was requested from a warm zygote counts as about to be known, in seconds."""

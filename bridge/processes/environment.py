@@ -1,0 +1,51 @@
+"""The environment of one pool's workers: that of the process which opens the pool, its options, and the pool's own."""
+
+from __future__ import annotations
+
+from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, THREAD_VARIABLES, PoolConfig
+from poolproof.bridge.machine.tree import POOL_VARIABLE, mark_of
+from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, environment, variables
+from poolproof.bridge.processes.process import STDOUT_FD
+from poolproof.bridge.redaction import secrets_of
+from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
+from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE
+
+
+class Environment:
+    """The environment of one pool's workers; `mark` is the pool's mark, which whatever a worker starts inherits."""
+
+    def __init__(self, name: str, config: PoolConfig) -> None:
+        self._config = config
+        self.mark = mark_of(name)
+        own = {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes), POOL_VARIABLE: self.mark}
+        self.shares_stdout = (
+            config.worker_output == "forward"
+            and config.command_words() == DEFAULT_WORKER_COMMAND
+            and config.placement is None
+        )
+        """Whether workers get this process's stdout, as the descriptor STDOUT_FD."""
+        if config.term_grace_s is not None:
+            own[TERM_VARIABLE] = "raise"
+        if config.worker_output in ("forward", "log"):
+            own[OUTPUT_VARIABLE] = str(STDOUT_FD) if self.shares_stdout else "log"
+        self._own = own
+
+    def offer_replies(self, folder: str) -> None:
+        """Let workers that start from now on respond through pipes in this folder."""
+        self._own[REPLY_DIR_VARIABLE] = folder
+
+    def now(self) -> dict[str, str]:
+        """Return the environment of a worker that starts now: with the variables and the path that this process has.
+
+        On another machine a worker has the variables of its agent instead, and these over them.
+        """
+        count = self._config.threads_per_worker
+        threads = {} if count is None else dict.fromkeys(THREAD_VARIABLES, str(count))
+        env = threads | (variables() if self._config.placement is None else {}) | self._config.env
+        for name in (OUTPUT_VARIABLE, TERM_VARIABLE, REPLY_DIR_VARIABLE):
+            env.pop(name, None)  # of a pool in whose worker this pool is
+        return env | environment(env) | self._own
+
+    def secrets(self) -> set[str]:
+        """Return the credentials of a worker that starts now."""
+        return secrets_of(self.now())

@@ -1,0 +1,1 @@
+"""What workers print: read, kept in logs of limited size, and shown."""

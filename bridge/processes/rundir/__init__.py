@@ -1,0 +1,1 @@
+"""Run directories: one owner for each pool name on this machine, and the record of its workers."""

@@ -1,0 +1,1 @@
+"""Forks workers from one warm process that has imported their modules."""
