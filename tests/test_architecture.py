@@ -71,6 +71,7 @@ PURE_PATHS = """
     harness/bench/{block,schedules,show}
     harness/bench/statistics/{analysis,claims,figures,histogram,metrics,regression,scalability,trend,validity}
     harness/bench/workloads/{answers,workloads}
+    harness/compare/stored/{diff}
     harness/compare/{cells,comparison,differential,glossary,judge,not_asked,power,undecided}
     harness/explore/{domain,features,workload}
     harness/fakes/backends/{frames,script}

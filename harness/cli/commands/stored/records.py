@@ -15,7 +15,7 @@ from poolproof.harness.cli.commands.results import show_results
 from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.terminal import show_decision, show_table
 from poolproof.harness.compare.catalogue import all_scenarios, find_stored
-from poolproof.harness.compare.reanalysis import reanalyze
+from poolproof.harness.compare.stored.reanalysis import reanalyze
 from poolproof.harness.model.docstring import summary_of
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.fault import DESCRIPTIONS
