@@ -24,7 +24,7 @@ ENTRY_POINT_PATHS = """
     harness/cli/commands/machine/{processes}
     harness/cli/commands/migration/{migrate,validate}
     harness/cli/commands/search/{driver,explore,selfcheck,shrink,simulate}
-    harness/cli/commands/stored/{records}
+    harness/cli/commands/stored/{analyze,clean,diff,listing,report}
     harness/cli/commands/timing/{baseline,bench}
     harness/compare/{catalogue}
     harness/faults/{owner}

@@ -18,7 +18,7 @@ from poolproof.harness.cli.commands.machine import processes
 from poolproof.harness.cli.commands.migration import migrate
 from poolproof.harness.cli.commands.options import Exit
 from poolproof.harness.cli.commands.search import driver, explore, selfcheck, shrink, simulate
-from poolproof.harness.cli.commands.stored import records
+from poolproof.harness.cli.commands.stored import analyze, clean, diff, listing, report
 from poolproof.harness.cli.commands.timing import baseline, bench
 from poolproof.harness.cli.output import warn
 from poolproof.harness.model.docstring import docstring_of
@@ -59,7 +59,7 @@ app.command("init", rich_help_panel=FIRST)(init.init_command)
 app.command("doctor", rich_help_panel=FIRST)(processes.doctor_command)
 app.command("compare", rich_help_panel=FIRST)(compare.compare_command)
 app.command("run", rich_help_panel=FIRST)(compare.run_command)
-app.command("open", rich_help_panel=FIRST)(records.open_command)
+app.command("open", rich_help_panel=FIRST)(report.open_command)
 app.add_typer(migrate.app, name="migrate", rich_help_panel=FIRST)
 app.command("shrink", rich_help_panel=SEARCH)(shrink.shrink_command)
 app.command("explore", rich_help_panel=SEARCH)(explore.explore_command)
@@ -70,12 +70,13 @@ app.command("bench", rich_help_panel=MEASURE)(bench.bench_command)
 app.command("sweep", rich_help_panel=MEASURE)(bench.sweep_command)
 app.add_typer(baseline.baseline_app, name="baseline", rich_help_panel=MEASURE)
 app.command("history", rich_help_panel=MEASURE)(baseline.history_command)
-app.command("list", rich_help_panel=RESULTS)(records.list_command)
-app.command("report", rich_help_panel=RESULTS)(records.report_command)
-app.command("analyze", rich_help_panel=RESULTS)(records.analyze_command)
-app.command("site", rich_help_panel=RESULTS)(records.site_command)
-app.command("clean", rich_help_panel=RESULTS)(records.clean_command)
-app.command("schema", rich_help_panel=RESULTS)(records.schema_command)
+app.command("list", rich_help_panel=RESULTS)(listing.list_command)
+app.command("report", rich_help_panel=RESULTS)(report.report_command)
+app.command("diff", rich_help_panel=RESULTS)(diff.diff_command)
+app.command("analyze", rich_help_panel=RESULTS)(analyze.analyze_command)
+app.command("site", rich_help_panel=RESULTS)(report.site_command)
+app.command("clean", rich_help_panel=RESULTS)(clean.clean_command)
+app.command("schema", rich_help_panel=RESULTS)(report.schema_command)
 app.command("ps", rich_help_panel=MACHINE)(processes.ps_command)
 app.command("reap", rich_help_panel=MACHINE)(processes.reap_command)
 app.command(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from poolproof.harness.bench.statistics.claims import Claim
+from poolproof.harness.cli.app import main
 from poolproof.harness.compare.comparison import (
     Comparison,
     Difference,
@@ -229,3 +231,52 @@ def test_other_seeds_and_missing_scenarios_are_told() -> None:
 )
 def test_a_decision_that_became_worse_is_no_pass(before: Decision, now: Decision, verdict: Verdict) -> None:
     assert diff(comparison(decision=before), comparison(decision=now)).verdict is verdict
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> tuple[str, str]:
+    """Two comparisons in folders: later a finding is new, one is declared, and the candidate is slower."""
+    declared = Difference(
+        kind="finding", pool="v1", checker="overlap", text="", reason="serial", made_in="v1, face execute, observed"
+    )
+    before = comparison(row({}, {"order": PASS}), speeds=(speed(2.0),))
+    now = comparison(
+        row({"overlap": FAIL}, {"order": FAIL}, differences=(declared,)),
+        speeds=(speed(1.0),),
+        decision=Decision.UNSAFE,
+        seed=7,
+    )
+    for name, made in (("before", before), ("now", now)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "comparison.json").write_bytes(msgspec.json.encode(made))
+    return str(tmp_path / "before"), str(tmp_path / "now")
+
+
+def test_the_command_shows_what_is_new_and_slower_and_exits_1(
+    stored: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["diff", *stored]) == 1
+    out = capsys.readouterr().out
+    assert "new: echo on v2, order: order is fail [face execute, observed]" in out
+    assert "slower: echo, throughput divided by the baseline's: 2.000, now 1.000, which is 0.500 times as much" in out
+    assert "other conditions: the seed was 1 and is now 7" in out
+    assert "overlap" not in out
+    assert "1 findings are declared or the baseline's own (--all shows them)" in out
+    assert main(["diff", *stored, "--all"]) == 1
+    assert "(declared: serial)" in capsys.readouterr().out
+    assert main(["diff", stored[0], stored[0]]) == 0
+
+
+def test_the_command_prints_one_json_object(stored: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", *stored, "--json"]) == 1
+    told = msgspec.json.decode(capsys.readouterr().out)
+    assert (told["verdict"], told["before"], told["now"]) == ("fail", "SAFE", "UNSAFE")
+    assert [(each["checker"], each["standing"]) for each in told["findings"]] == [("order", "new"), ("overlap", "new")]
+
+
+def test_a_folder_without_a_comparison_is_told(
+    stored: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["diff", stored[0], str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err == f"poolproof: there is no {tmp_path / 'none'}\n"
+    assert main(["diff", stored[0], str(tmp_path)]) == 4
