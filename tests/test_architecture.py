@@ -76,7 +76,7 @@ PURE_PATHS = """
     harness/explore/{domain,features,workload}
     harness/fakes/backends/{frames,script}
     harness/fakes/models/{answers,service}
-    harness/history/{chart_data,codec,columns,equality,growth,history,joining,metrics,overlap,recovery,replay,stats,tables}
+    harness/history/{chart_data,codec,columns,equality,gathering,growth,history,joining,metrics,overlap,recovery,replay,stats,tables}
     harness/model/{binary,backend,checker,composition,docstring,errors,evidence,fault,intended,op,scenario,verdict,workload}
     harness/model/timing/{budget,load}
     harness/mutation/{journals,markdown,matrix,mutant}

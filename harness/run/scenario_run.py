@@ -12,8 +12,8 @@ from poolproof.bridge import Capability, Pool, PoolError
 from poolproof.bridge.clock import now_ns
 from poolproof.harness.fakes.models.loopback import LoopbackModels
 from poolproof.harness.faults.faulty_worker import lift
-from poolproof.harness.faults.injuries import Stage
 from poolproof.harness.faults.nemesis import Nemesis
+from poolproof.harness.faults.stage import Stage
 from poolproof.harness.history.history import RunInfo
 from poolproof.harness.model.face import Setting, Way
 from poolproof.harness.model.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
