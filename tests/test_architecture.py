@@ -20,7 +20,12 @@ MAY_IMPORT["migration"] = {"migration", "bridge", "harness"}
 ENTRY_POINT_PATHS = """
     harness/readiness/{documents,preparation,validate}
     harness/cli/{app}
-    harness/cli/commands/{baselines,benches,checks,drivers,explores,inits,machine,migrate,options,readiness,records,results,runs,shrinks,simulations}
+    harness/cli/commands/{compare,init,options,results}
+    harness/cli/commands/machine/{processes}
+    harness/cli/commands/migration/{migrate,validate}
+    harness/cli/commands/search/{driver,explore,selfcheck,shrink,simulate}
+    harness/cli/commands/stored/{analyze,clean,diff,listing,report}
+    harness/cli/commands/timing/{baseline,bench}
     harness/compare/{catalogue}
     harness/faults/{owner}
     harness/mutation/{check,command,job,registry}
@@ -48,7 +53,7 @@ ALLOWED = {
     "harness.explore.features": "random",
     "harness.explore.workload": "random",
     "harness.model.composition": "random",
-    "harness.model.load": "random",
+    "harness.model.timing.load": "random",
     "harness.model.workload": "random",
     "harness.roles.scenarios": "random",
     "harness.simulation.plan": "random",
@@ -67,13 +72,14 @@ PURE_PATHS = """
     harness/bench/{block,schedules,show}
     harness/bench/statistics/{analysis,claims,figures,histogram,metrics,regression,scalability,trend,validity}
     harness/bench/workloads/{answers,workloads}
+    harness/compare/stored/{diff}
     harness/compare/{cells,comparison,differential,glossary,judge,not_asked,power,undecided}
     harness/explore/{domain,features,workload}
     harness/fakes/backends/{frames,script}
     harness/fakes/models/{answers,service}
-    harness/history/{chart_data,codec,columns,equality,growth,history,joining,metrics,overlap,recovery,replay,stats,tables}
-    harness/model/{binary,backend,budget,checker,composition,docstring,errors,evidence,fault,intended,load,op,scenario}
-    harness/model/{verdict,workload}
+    harness/history/{chart_data,codec,columns,equality,gathering,growth,history,joining,metrics,overlap,recovery,replay,stats,tables}
+    harness/model/{binary,backend,checker,composition,docstring,errors,evidence,fault,intended,op,scenario,verdict,workload}
+    harness/model/timing/{budget,load}
     harness/mutation/{journals,markdown,matrix,mutant}
     harness/mutation/generated/{draw,equivalents,hunted,page,verdicts}
     harness/mutation/loosened/{findings,loosenings,pairs,reasons}

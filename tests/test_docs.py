@@ -19,7 +19,7 @@ import typer
 from poolproof.bridge import Capability, PoolConfig
 from poolproof.harness.checkers import ALL as CHECKERS
 from poolproof.harness.cli.app import app, main
-from poolproof.harness.cli.commands import migrate
+from poolproof.harness.cli.commands.migration import migrate
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.compare.declared import declare, read_ledger
 from poolproof.harness.compare.glossary import FAILURES, GUARANTEES, MEANINGS, TERMS

@@ -23,9 +23,9 @@ from poolproof.harness.bench.statistics.claims import Claim
 from poolproof.harness.bench.statistics.figures import Bench, BlockFigures, BudgetResult, Validity
 from poolproof.harness.bench.statistics.validity import judge_validity
 from poolproof.harness.bench.workloads.workloads import CALLS, plan_of
-from poolproof.harness.model.budget import Unmeasured, judge_budget, parse_budget
 from poolproof.harness.model.errors import RunError
-from poolproof.harness.run.configuring import serving_models
+from poolproof.harness.model.timing.budget import Unmeasured, judge_budget, parse_budget
+from poolproof.harness.run.pool.configuration import serving_models
 
 __all__ = ["BenchPlan", "measure"]
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from poolproof.harness.bench.bench import BenchPlan, measure
 from poolproof.harness.bench.report import assemble
 from poolproof.harness.bench.statistics.figures import Bench, BenchReport
-from poolproof.harness.model.load import Load
+from poolproof.harness.model.timing.load import Load
 from poolproof.harness.run.lock import quiet_gate
 
 GATE_PATIENCE_S = 900.0

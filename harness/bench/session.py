@@ -25,9 +25,9 @@ from poolproof.harness.bench.watch import Watch
 from poolproof.harness.bench.workloads.answers import find_wrong
 from poolproof.harness.fakes.models.loopback import LoopbackModels
 from poolproof.harness.history.growth import Slope, slope
-from poolproof.harness.model.budget import parse_budget
-from poolproof.harness.model.load import Load, arrivals
 from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.timing.budget import parse_budget
+from poolproof.harness.model.timing.load import Load, arrivals
 from poolproof.harness.model.workload import Plan, Size
 from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.runner import Subject

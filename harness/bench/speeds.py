@@ -13,8 +13,8 @@ from poolproof.harness.bench.statistics.figures import Bench, Estimate, Schedule
 from poolproof.harness.bench.statistics.validity import NO_GATE
 from poolproof.harness.compare.comparison import MARGIN, Speed
 from poolproof.harness.model.errors import RunError, UsageError
-from poolproof.harness.model.load import CLOSED
 from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.timing.load import CLOSED
 from poolproof.harness.run.lock import measuring
 from poolproof.harness.run.runner import Request, Subject
 

@@ -30,8 +30,8 @@ from poolproof.harness.bench.statistics.validity import judge_validity
 from poolproof.harness.bench.workloads.answers import find_wrong
 from poolproof.harness.bench.workloads.workloads import plan_of
 from poolproof.harness.model.errors import RunError, UsageError
-from poolproof.harness.model.load import CLOSED
 from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.timing.load import CLOSED
 from poolproof.harness.model.workload import Size
 from poolproof.harness.run.lock import quiet_gate
 from poolproof.harness.run.names import pool_name

@@ -13,21 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from poolproof.bridge import PoolError
-from poolproof.harness.cli.commands import (
-    baselines,
-    benches,
-    checks,
-    drivers,
-    explores,
-    inits,
-    machine,
-    migrate,
-    records,
-    runs,
-    shrinks,
-    simulations,
-)
+from poolproof.harness.cli.commands import compare, init
+from poolproof.harness.cli.commands.machine import processes
+from poolproof.harness.cli.commands.migration import migrate
 from poolproof.harness.cli.commands.options import Exit
+from poolproof.harness.cli.commands.search import driver, explore, selfcheck, shrink, simulate
+from poolproof.harness.cli.commands.stored import analyze, clean, diff, listing, report
+from poolproof.harness.cli.commands.timing import baseline, bench
 from poolproof.harness.cli.output import warn
 from poolproof.harness.model.docstring import docstring_of
 from poolproof.harness.model.errors import HarnessError, UsageError
@@ -63,39 +55,40 @@ def about(
 FIRST, SEARCH, MEASURE = "Commands to begin with", "Search for faults", "Measure"
 RESULTS, MACHINE = "Stored results", "Pools and workers of this machine"
 
-app.command("init", rich_help_panel=FIRST)(inits.init_command)
-app.command("doctor", rich_help_panel=FIRST)(machine.doctor_command)
-app.command("compare", rich_help_panel=FIRST)(runs.compare_command)
-app.command("run", rich_help_panel=FIRST)(runs.run_command)
-app.command("open", rich_help_panel=FIRST)(records.open_command)
+app.command("init", rich_help_panel=FIRST)(init.init_command)
+app.command("doctor", rich_help_panel=FIRST)(processes.doctor_command)
+app.command("compare", rich_help_panel=FIRST)(compare.compare_command)
+app.command("run", rich_help_panel=FIRST)(compare.run_command)
+app.command("open", rich_help_panel=FIRST)(report.open_command)
 app.add_typer(migrate.app, name="migrate", rich_help_panel=FIRST)
-app.command("shrink", rich_help_panel=SEARCH)(shrinks.shrink_command)
-app.command("explore", rich_help_panel=SEARCH)(explores.explore_command)
-app.command("simulate", rich_help_panel=SEARCH)(simulations.simulate_command)
-app.command("selfcheck", rich_help_panel=SEARCH)(checks.selfcheck_command)
-app.add_typer(drivers.driver_app, name="driver", rich_help_panel=SEARCH)
-app.command("bench", rich_help_panel=MEASURE)(benches.bench_command)
-app.command("sweep", rich_help_panel=MEASURE)(benches.sweep_command)
-app.add_typer(baselines.baseline_app, name="baseline", rich_help_panel=MEASURE)
-app.command("history", rich_help_panel=MEASURE)(baselines.history_command)
-app.command("list", rich_help_panel=RESULTS)(records.list_command)
-app.command("report", rich_help_panel=RESULTS)(records.report_command)
-app.command("analyze", rich_help_panel=RESULTS)(records.analyze_command)
-app.command("site", rich_help_panel=RESULTS)(records.site_command)
-app.command("clean", rich_help_panel=RESULTS)(records.clean_command)
-app.command("schema", rich_help_panel=RESULTS)(records.schema_command)
-app.command("ps", rich_help_panel=MACHINE)(machine.ps_command)
-app.command("reap", rich_help_panel=MACHINE)(machine.reap_command)
+app.command("shrink", rich_help_panel=SEARCH)(shrink.shrink_command)
+app.command("explore", rich_help_panel=SEARCH)(explore.explore_command)
+app.command("simulate", rich_help_panel=SEARCH)(simulate.simulate_command)
+app.command("selfcheck", rich_help_panel=SEARCH)(selfcheck.selfcheck_command)
+app.add_typer(driver.driver_app, name="driver", rich_help_panel=SEARCH)
+app.command("bench", rich_help_panel=MEASURE)(bench.bench_command)
+app.command("sweep", rich_help_panel=MEASURE)(bench.sweep_command)
+app.add_typer(baseline.baseline_app, name="baseline", rich_help_panel=MEASURE)
+app.command("history", rich_help_panel=MEASURE)(baseline.history_command)
+app.command("list", rich_help_panel=RESULTS)(listing.list_command)
+app.command("report", rich_help_panel=RESULTS)(report.report_command)
+app.command("diff", rich_help_panel=RESULTS)(diff.diff_command)
+app.command("analyze", rich_help_panel=RESULTS)(analyze.analyze_command)
+app.command("site", rich_help_panel=RESULTS)(report.site_command)
+app.command("clean", rich_help_panel=RESULTS)(clean.clean_command)
+app.command("schema", rich_help_panel=RESULTS)(report.schema_command)
+app.command("ps", rich_help_panel=MACHINE)(processes.ps_command)
+app.command("reap", rich_help_panel=MACHINE)(processes.reap_command)
 app.command(
     "worker",
     rich_help_panel=MACHINE,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(machine.worker_command)
+)(processes.worker_command)
 
 for group in (
     app,
-    baselines.baseline_app,
-    drivers.driver_app,
+    baseline.baseline_app,
+    driver.driver_app,
     migrate.app,
 ):  # the help texts are docstrings, which -OO drops
     for told in group.registered_commands:

@@ -18,7 +18,8 @@ from functools import partial
 import psutil
 
 from poolproof.bridge.clock import now_ns
-from poolproof.harness.faults.injuries import INJURIES, Stage
+from poolproof.harness.faults.injuries import INJURIES
+from poolproof.harness.faults.stage import Stage
 from poolproof.harness.model.fault import CLIENT_FAULTS, COMMAND_FAULTS, START_FAULTS, Fault, FaultKind
 from poolproof.harness.run.recording.recorder import Running
 

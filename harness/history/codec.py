@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 
 from poolproof.bridge import Event, ServiceInterval, SessionStatus, Statistics
-from poolproof.harness.history.columns import AT_ONCE, GatheredDocuments, GatheredNumbers, Vocabulary, order_by
+from poolproof.harness.history.columns import AT_ONCE, order_by
+from poolproof.harness.history.gathering import GatheredDocuments, GatheredNumbers, Vocabulary
 from poolproof.harness.history.history import Growth, History, Leftovers, RunInfo, Sample, StatusSample
 from poolproof.harness.history.joining import join_events, join_journals, land
 from poolproof.harness.history.tables import Events, Ops, Services

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from poolproof.bridge import Event, EventKind, ServiceInterval
-from poolproof.harness.history.columns import (
-    NONE,
-    Documents,
+from poolproof.harness.history.columns import NONE, Documents, Numbers, Objects, Table, Words, find_last, pick
+from poolproof.harness.history.gathering import (
     Gathered,
     GatheredKinds,
     GatheredNumbers,
@@ -20,13 +19,7 @@ from poolproof.harness.history.columns import (
     GatheredSeconds,
     GatheredWords,
     Gathering,
-    Numbers,
-    Objects,
-    Table,
     Vocabulary,
-    Words,
-    find_last,
-    pick,
 )
 from poolproof.harness.model.op import Op, OpType
 

@@ -13,12 +13,12 @@ import msgspec
 from poolproof.bridge import Capability
 from poolproof.harness.fakes.models.service import ModelService
 from poolproof.harness.model.backend import Backend
-from poolproof.harness.model.budget import parse_budget
 from poolproof.harness.model.checker import Checker, demanded_by
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.fault import Fault
 from poolproof.harness.model.intended import Comparing, IntendedDifference, resolved
-from poolproof.harness.model.load import parse_load
+from poolproof.harness.model.timing.budget import parse_budget
+from poolproof.harness.model.timing.load import parse_load
 from poolproof.harness.model.workload import Size, Workload
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,59}")

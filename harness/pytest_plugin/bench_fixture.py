@@ -31,7 +31,7 @@ def run_bench(request: pytest.FixtureRequest) -> Callable[..., Bench]:
     from poolproof.harness.bench.running import run_bench as measure
     from poolproof.harness.bench.schedules import make_schedule
     from poolproof.harness.bench.workloads.workloads import DEFAULT_CALL, call_scenario
-    from poolproof.harness.model.load import parse_load
+    from poolproof.harness.model.timing.load import parse_load
     from poolproof.harness.model.workload import Size
     from poolproof.harness.run.names import pool_name
     from poolproof.harness.subjects.pools import find_pool

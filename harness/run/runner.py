@@ -21,8 +21,8 @@ from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.analysis import analyze
 from poolproof.harness.run.client import MOST_TOGETHER
-from poolproof.harness.run.configuring import configure, serving_models
 from poolproof.harness.run.names import pool_name
+from poolproof.harness.run.pool.configuration import configure, serving_models
 from poolproof.harness.run.request import (
     PoolFactory,
     Request,

@@ -12,16 +12,16 @@ from poolproof.bridge import Capability, Pool, PoolError
 from poolproof.bridge.clock import now_ns
 from poolproof.harness.fakes.models.loopback import LoopbackModels
 from poolproof.harness.faults.faulty_worker import lift
-from poolproof.harness.faults.injuries import Stage
 from poolproof.harness.faults.nemesis import Nemesis
+from poolproof.harness.faults.stage import Stage
 from poolproof.harness.history.history import RunInfo
 from poolproof.harness.model.face import Setting, Way
 from poolproof.harness.model.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 from poolproof.harness.run.client import Client
-from poolproof.harness.run.learning import learn
-from poolproof.harness.run.probing import Probing
+from poolproof.harness.run.pool.probes import Probing
+from poolproof.harness.run.pool.warm_up import learn
 from poolproof.harness.run.recording.internal_errors import InternalErrors
 from poolproof.harness.run.recording.recording import Recording
 from poolproof.harness.run.request import Subject, choices

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from poolproof.harness.cli.app import main
-from poolproof.harness.cli.commands import migrate as migrate_module
-from poolproof.harness.cli.commands.readiness import MIGRATE_COMMANDS
+from poolproof.harness.cli.commands.migration import migrate as migrate_module
+from poolproof.harness.cli.commands.migration.validate import MIGRATE_COMMANDS
 from poolproof.migration import MigratingPool, Position, StateFile, load_plan
 from poolproof.migration.followers.place import user_folder
 
@@ -238,7 +238,8 @@ def test_validate_writes_one_page_on_which_not_run_is_not_passed(
 ) -> None:
     # The reports have tests of their own, and each costs seconds.
     monkeypatch.setattr(
-        "poolproof.harness.cli.commands.readiness.write_reports", lambda found, folder: {"html": folder / "r.html"}
+        "poolproof.harness.cli.commands.migration.validate.write_reports",
+        lambda found, folder: {"html": folder / "r.html"},
     )
     Path("tiny.py").write_text(FILE)
     code, out, _ = migrate("validate", "tiny.py", "--soak-s", "0", "--out", "v", "--quiet", "--jobs", "2")

@@ -37,7 +37,7 @@ from poolproof.harness.bench.statistics.metrics import (
 )
 from poolproof.harness.history.growth import Slope, long_run_variance
 from poolproof.harness.history.stats import Location, robust_mean, t_share
-from poolproof.harness.model.budget import Unmeasured
+from poolproof.harness.model.timing.budget import Unmeasured
 
 Array = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import msgspec
 from poolproof.harness.bench.statistics.claims import Claim
 from poolproof.harness.bench.statistics.histogram import Histogram
 from poolproof.harness.history.growth import Slope
-from poolproof.harness.model.load import Load
+from poolproof.harness.model.timing.load import Load
 from poolproof.harness.model.verdict import Verdict
 
 SCHEMA_VERSION = "1.0"

@@ -74,10 +74,10 @@ def compare_benches(saved: Bench, now: Bench) -> tuple[Change, ...]:
             continue
         sign = 1 if test.better == "lower" else -1
         margin = max(now.schedule.margin, _apart(test), _apart(old))
-        found.append(_change(now.work, test.metric, old.ratio, test.ratio, margin, sign=sign))
+        found.append(change_of(now.work, test.metric, old.ratio, test.ratio, margin, sign=sign))
     own = [_own(bench) for bench in (saved, now)]
     if own[0] is not None and own[1] is not None:
-        change = _change(now.work, OWN, own[0], own[1], now.schedule.margin)
+        change = change_of(now.work, OWN, own[0], own[1], now.schedule.margin)
         if change.claim is Claim.WORSE and now.baseline != now.candidate:
             change = msgspec.structs.replace(change, claim=Claim.INCONCLUSIVE)
         if change.claim is not Claim.INCONCLUSIVE or change.change.low > 1 + now.schedule.margin:
@@ -129,7 +129,11 @@ def _own(bench: Bench) -> Estimate | None:
     return next((figure.estimate for figure in figures if figure is not None), None)
 
 
-def _change(work: str, metric: str, saved: Estimate, now: Estimate, margin: float, *, sign: int = 1) -> Change:
+def change_of(work: str, metric: str, saved: Estimate, now: Estimate, margin: float, *, sign: int = 1) -> Change:
+    """Compare two estimates, both above 0, of one metric; a change above 1 is worse. `sign` is -1 if more is better.
+
+    Worse, better or no worse only if the whole interval of the change says so. `margin` is a share, such as 0.05.
+    """
     moved = sign * (math.log(now.value) - math.log(saved.value))
     half = math.hypot(_half(now), _half(saved))
     limit = math.log1p(margin)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from poolproof.harness.bench.block import Block
 from poolproof.harness.bench.statistics.figures import Quiet, Validity
-from poolproof.harness.model.load import Load
+from poolproof.harness.model.timing.load import Load
 
 OTHERS_SHARE = 0.15
 STEAL_SHARE = 0.02

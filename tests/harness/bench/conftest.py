@@ -15,7 +15,7 @@ from poolproof.harness.bench.statistics.analysis import Analysis
 from poolproof.harness.bench.statistics.claims import Claim
 from poolproof.harness.bench.statistics.figures import Bench, MachineKey, PoolFigures, Quiet, Schedule, Validity
 from poolproof.harness.bench.statistics.histogram import histogram, tally
-from poolproof.harness.model.load import CLOSED
+from poolproof.harness.model.timing.load import CLOSED
 
 QUIET = Quiet(gate=True, others=0.01, steal=0.0, load_before=0.1, load_after=0.2, clock_ns=1)
 

@@ -11,7 +11,7 @@ from poolproof.harness.bench.schedules import QUICK
 from poolproof.harness.bench.statistics.analysis import Analysis, claim_of, decide
 from poolproof.harness.bench.statistics.claims import Claim, overall
 from poolproof.harness.bench.statistics.figures import Estimate, Trial
-from poolproof.harness.model.budget import Unmeasured
+from poolproof.harness.model.timing.budget import Unmeasured
 
 
 def decided(make: Any, **fields: Any) -> dict[str, Trial]:

@@ -17,9 +17,9 @@ from poolproof.harness.bench.show import markdown, notes, tell_value
 from poolproof.harness.bench.speeds import speed_of
 from poolproof.harness.bench.statistics.figures import BenchReport
 from poolproof.harness.bench.workloads.workloads import call_scenario, plan_of
-from poolproof.harness.model.budget import BudgetError
 from poolproof.harness.model.errors import UsageError
-from poolproof.harness.model.load import parse_load
+from poolproof.harness.model.timing.budget import BudgetError
+from poolproof.harness.model.timing.load import parse_load
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.model.workload import Size
 from poolproof.harness.subjects.pools import find_pool

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from poolproof.harness.model.budget import BudgetError, Unmeasured, judge_budget, parse_budget
 from poolproof.harness.model.scenario import Scenario
+from poolproof.harness.model.timing.budget import BudgetError, Unmeasured, judge_budget, parse_budget
 from poolproof.harness.model.verdict import Verdict
 
 VALUES = {

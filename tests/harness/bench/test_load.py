@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from poolproof.harness.model.errors import UsageError
-from poolproof.harness.model.load import CLOSED, Load, LoadKind, arrivals, mean_rate, parse_load
+from poolproof.harness.model.timing.load import CLOSED, Load, LoadKind, arrivals, mean_rate, parse_load
 
 
 def test_each_load_is_read_and_written_as_the_same_words() -> None:

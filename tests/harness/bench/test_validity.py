@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from poolproof.harness.bench.statistics.validity import judge_validity
-from poolproof.harness.model.load import CLOSED, parse_load
+from poolproof.harness.model.timing.load import CLOSED, parse_load
 
 OPEN = parse_load("constant:100")
 

@@ -11,7 +11,7 @@ import pytest
 
 from poolproof.harness.cli import doctor
 from poolproof.harness.cli.app import main
-from poolproof.harness.cli.commands import machine
+from poolproof.harness.cli.commands.machine import processes
 from poolproof.migration import Position, StateFile
 
 
@@ -94,7 +94,7 @@ def test_a_migration_that_this_user_cannot_change_is_found(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "empty"))
-    monkeypatch.setattr(machine, "examine", lambda more: doctor.run_checks(more))
+    monkeypatch.setattr(processes, "examine", lambda more: doctor.run_checks(more))
     assert main(["doctor"]) == 0
     assert "default.json: not begun, and nobody follows it" in capsys.readouterr().out
     Path("poolproof.toml").write_text('[migration]\nstate_file = "state.json"\n')

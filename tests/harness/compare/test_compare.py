@@ -16,7 +16,7 @@ from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.compare.compare import assemble, compare, compare_results, describe_machine, measure_speeds
 from poolproof.harness.compare.comparison import Comparison, RunResult, Speed
 from poolproof.harness.compare.jobs.jobs import Partial, PlannedRun, run_jobs
-from poolproof.harness.compare.reanalysis import reanalyze
+from poolproof.harness.compare.stored.reanalysis import reanalyze
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.errors import RecordError, RunError
 from poolproof.harness.model.scenario import IntendedDifference

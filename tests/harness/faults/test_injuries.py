@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from poolproof.bridge import PoolConfig, PoolNameConflict
-from poolproof.harness.faults.injuries import INJURIES, Stage
+from poolproof.harness.faults.injuries import INJURIES
+from poolproof.harness.faults.stage import Stage
 from poolproof.harness.history.codec import build_history
 from poolproof.harness.model.fault import DESCRIPTIONS, Fault, FaultKind, FaultRecord
 from poolproof.harness.run.recording.recorder import Recorder

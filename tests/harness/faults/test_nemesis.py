@@ -16,8 +16,8 @@ import pytest
 
 from poolproof.bridge import Event, EventKind
 from poolproof.bridge.clock import now_ns
-from poolproof.harness.faults.injuries import Stage
 from poolproof.harness.faults.nemesis import Nemesis
+from poolproof.harness.faults.stage import Stage
 from poolproof.harness.history.codec import build_history
 from poolproof.harness.model.fault import Fault, FaultKind, FaultRecord
 from poolproof.harness.model.workload import Step

@@ -12,16 +12,13 @@ from poolproof.harness.history.columns import (
     NONE,
     Documents,
     Earliest,
-    GatheredDocuments,
-    GatheredNumbers,
-    GatheredWords,
-    Vocabulary,
     find_last,
     last_where,
     numbered,
     order_by,
     repeated,
 )
+from poolproof.harness.history.gathering import GatheredDocuments, GatheredNumbers, GatheredWords, Vocabulary
 from poolproof.harness.history.tables import Events, Ops, Services
 
 

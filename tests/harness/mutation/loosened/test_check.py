@@ -218,8 +218,8 @@ def test_a_checkers_own_tests_are_run_first_and_then_those_that_name_what_it_aff
     affected = {"poolproof.harness.checkers.own", "poolproof.harness.checkers.user"}
     found = find_tests("harness/checkers/own.py", tests, files, affected)
     assert [Path(path).name for path in found] == ["test_own.py", "test_a_user.py", "test_all.py"]
-    assert find_tests("harness/model/budget.py", tests, files, ()) == (str(budget / "test_budget.py"),)
-    assert find_tests("harness/model/budget.py", None, files, ()) == ()
+    assert find_tests("harness/model/timing/budget.py", tests, files, ()) == (str(budget / "test_budget.py"),)
+    assert find_tests("harness/model/timing/budget.py", None, files, ()) == ()
 
 
 @pytest.mark.parametrize(

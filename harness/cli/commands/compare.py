@@ -55,9 +55,9 @@ from poolproof.harness.explore.found import Found
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.face import EXECUTE
 from poolproof.harness.model.verdict import Verdict
-from poolproof.harness.run.configuring import require_startable
 from poolproof.harness.run.job import start_measured_job
 from poolproof.harness.run.jobserver import JobServer
+from poolproof.harness.run.pool.configuration import require_startable
 from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
 from poolproof.harness.traffic.command import compare_recording

@@ -55,12 +55,12 @@ from poolproof.harness.cli.commands.options import (
 from poolproof.harness.cli.output import Terminal, say, say_stored_json
 from poolproof.harness.cli.terminal import Steps, show_table
 from poolproof.harness.compare.catalogue import find_scenarios
-from poolproof.harness.model.budget import parse_budget
 from poolproof.harness.model.errors import UsageError
-from poolproof.harness.model.load import parse_load
+from poolproof.harness.model.timing.budget import parse_budget
+from poolproof.harness.model.timing.load import parse_load
 from poolproof.harness.model.workload import Size
-from poolproof.harness.run.configuring import require_startable
 from poolproof.harness.run.names import pool_name
+from poolproof.harness.run.pool.configuration import require_startable
 from poolproof.harness.run.store import write_whole
 from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool

@@ -25,7 +25,7 @@ from poolproof.harness.cli.commands.options import (
     build_request,
     new_folder,
 )
-from poolproof.harness.cli.commands.shrinks import describe
+from poolproof.harness.cli.commands.search.shrink import describe
 from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.terminal import Steps
 from poolproof.harness.compare.comparison import RunResult

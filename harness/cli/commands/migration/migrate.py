@@ -13,8 +13,8 @@ from typing import Annotated
 import msgspec
 import typer
 
+from poolproof.harness.cli.commands.migration.validate import as_usage, validate_command
 from poolproof.harness.cli.commands.options import AsJson, Exit
-from poolproof.harness.cli.commands.readiness import as_usage, validate_command
 from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.terminal import show_table
 from poolproof.harness.model.errors import UsageError

@@ -32,20 +32,6 @@ from poolproof.harness.bench.statistics.regression import (
 )
 from poolproof.harness.bench.statistics.trend import bars, tell_trend
 from poolproof.harness.bench.workloads.workloads import BARE_CALL, call_scenario
-from poolproof.harness.cli.commands.benches import (
-    Baseline,
-    BlockSeconds,
-    Budgets,
-    CallOption,
-    Candidate,
-    ClientsOption,
-    LoadOption,
-    Margin,
-    Rounds,
-    keep,
-    make_plans,
-    show_report,
-)
 from poolproof.harness.cli.commands.options import (
     AsJson,
     Exit,
@@ -60,11 +46,25 @@ from poolproof.harness.cli.commands.options import (
     Workers,
     new_folder,
 )
+from poolproof.harness.cli.commands.timing.bench import (
+    Baseline,
+    BlockSeconds,
+    Budgets,
+    CallOption,
+    Candidate,
+    ClientsOption,
+    LoadOption,
+    Margin,
+    Rounds,
+    keep,
+    make_plans,
+    show_report,
+)
 from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.terminal import Steps, show_table
 from poolproof.harness.compare.catalogue import find_stored
 from poolproof.harness.model.errors import UsageError
-from poolproof.harness.model.load import CLOSED
+from poolproof.harness.model.timing.load import CLOSED
 from poolproof.harness.model.workload import Size
 from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool

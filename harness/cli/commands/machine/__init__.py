@@ -1,0 +1,1 @@
+"""Commands about this machine and the pools that live on it. Entry points."""

@@ -1,0 +1,1 @@
+"""Commands of a migration from one pool to another. Entry points."""

@@ -1,0 +1,1 @@
+"""Commands that search for faults in a pool, in the harness itself, or in a driver. Entry points."""

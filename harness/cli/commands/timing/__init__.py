@@ -1,0 +1,1 @@
+"""Commands that measure: bench, sweep, baseline, history. Entry points."""

@@ -1,0 +1,1 @@
+"""What is done with stored comparisons: one is judged again, two are compared with each other."""
