@@ -16,7 +16,8 @@ from poolproof.bridge.lifecycle import WorkerState
 from poolproof.pool_v2.core import coordinator
 from poolproof.pool_v2.core.actions import OFFER_GRACE_NS, RETIRE_GRACE_NS, STRANGER_GRACE_NS, Act
 from poolproof.pool_v2.core.circuit import Circuit
-from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
+from poolproof.pool_v2.core.coordinator import Coordinator
+from poolproof.pool_v2.core.grants import Affinity
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker
@@ -412,7 +413,6 @@ class World:
             self.own and rank.get(self.own.worker_id or 0),
             (core.closing, core.refusing, self.limits.size),
             (min(core.circuit.failures, 2), max(core.circuit.retry_at_ns - self.now_ns, 0)),
-            core.circuit.doubtful,
             core.attention or self.now_ns >= core.watch_ns,
         )
 
