@@ -15,10 +15,10 @@ from poolproof.bridge.safe_text import json_text
 from poolproof.harness.compare.comparison import Comparison
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.run.store import COMPARISON_FILE, read_comparison, write_whole
-from poolproof.reports.ctrf import render_ctrf
-from poolproof.reports.extras import comparison_sections, read_sections
-from poolproof.reports.junit import render_junit
-from poolproof.reports.render import render_html, render_markdown, render_site
+from poolproof.reports.formats.ctrf import render_ctrf
+from poolproof.reports.formats.junit import render_junit
+from poolproof.reports.formats.render import render_html, render_markdown, render_site
+from poolproof.reports.sections.extras import comparison_sections, read_sections
 from poolproof.reports.site import Index, Stored, build_index
 from poolproof.reports.view import View, build_view
 

@@ -92,7 +92,10 @@ PURE_PATHS = """
     migration/followers/{record}
     migration/shadowing/{comparing}
     pool_v2/core/{actions,behaviour,circuit,coordinator,sessions,ticket,worker_table}
-    reports/{calls,charts,covered,lab,section,series,site,view}
+    reports/{site}
+    reports/charts/{series,specifications}
+    reports/sections/{calls,covered,lab,section}
+    reports/view/{builder,model,scenarios,summary}
 """
 
 

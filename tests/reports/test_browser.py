@@ -17,9 +17,9 @@ import pytest
 from poolproof.harness.compare.comparison import Comparison, RunResult
 from poolproof.harness.history.chart_data import ChartData, Flow, Level, Noted, Share, Step, Struck
 from poolproof.harness.model.verdict import Verdict
-from poolproof.reports.render import render_html
-from poolproof.reports.section import Grid, Section
-from poolproof.reports.series import Drawing, Table
+from poolproof.reports.charts.series import Drawing, Table
+from poolproof.reports.formats.render import render_html
+from poolproof.reports.sections.section import Grid, Section
 from poolproof.reports.view import build_view
 
 pytest.importorskip("selenium", reason="selenium is not installed (the extra dev has it)")

@@ -20,11 +20,11 @@ from poolproof.harness.compare.comparison import Comparison, RunResult
 from poolproof.harness.compare.glossary import MEANINGS
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Verdict
-from poolproof.reports.ctrf import render_ctrf
 from poolproof.reports.export import render_json
-from poolproof.reports.github import workflow_commands
-from poolproof.reports.junit import render_junit
-from poolproof.reports.render import (
+from poolproof.reports.formats.ctrf import render_ctrf
+from poolproof.reports.formats.github import workflow_commands
+from poolproof.reports.formats.junit import render_junit
+from poolproof.reports.formats.render import (
     MOST_MARKDOWN,
     _environment,
     render_html,

@@ -9,7 +9,7 @@ import pytest
 
 from poolproof.harness.compare.comparison import Comparison, Metrics, RunResult, Speed
 from poolproof.harness.history.chart_data import OTHERS, ChartData, Flow, Level, Share, Step, Struck
-from poolproof.reports import series
+from poolproof.reports.charts import series
 
 MakeResult = Callable[..., RunResult]
 MakeComparison = Callable[..., Comparison]

@@ -1,7 +1,7 @@
 """The data of each chart: named tables of plain values, with a text alternative for readers who cannot see it.
 
-Pure. The kinds are those of reports/charts.py. Nothing is left out silently: too many bars become shares of time, and
-the caption says so.
+Pure. The kinds are those of reports/charts/specifications.py. Nothing is left out silently: too many bars become shares
+of time, and the caption says so.
 """
 
 from __future__ import annotations
@@ -54,6 +54,11 @@ def side_names(baseline: str, candidate: str) -> tuple[str, str]:
     if baseline != candidate:
         return baseline, candidate
     return f"{baseline} (baseline)", f"{candidate} (candidate)"
+
+
+def present(*drawings: Drawing | None) -> tuple[Drawing, ...]:
+    """The given charts without those that have no data."""
+    return tuple(drawing for drawing in drawings if drawing is not None)
 
 
 def _pairs(row: ScenarioComparison, sides: tuple[str, str]) -> list[tuple[str, RunResult]]:

@@ -17,8 +17,8 @@ import jinja2
 import markupsafe
 
 from poolproof.bridge.safe_text import code_span, escape_markdown, printable
-from poolproof.reports.section import Section, Tone
-from poolproof.reports.series import Drawing, side_names
+from poolproof.reports.charts.series import Drawing, side_names
+from poolproof.reports.sections.section import Section, Tone
 from poolproof.reports.site import Index
 from poolproof.reports.view import View
 
@@ -42,7 +42,7 @@ def render_page(template: str, drawings: Mapping[str, Drawing], **values: object
     The page's content security policy allows only the page's own scripts, by their hashes: an injected script would not
     run.
     """
-    from poolproof.reports import charts
+    from poolproof.reports.charts import specifications
 
     sides = ("v1", "v2")
     view = values.get("view")
@@ -61,7 +61,7 @@ def render_page(template: str, drawings: Mapping[str, Drawing], **values: object
                 }
                 for name, drawing in drawings.items()
             },
-            specs=charts.build_specs((drawing.kind for drawing in drawings.values()), sides),
+            specs=specifications.build_specs((drawing.kind for drawing in drawings.values()), sides),
             bundle=markupsafe.Markup(bundle),
             script=markupsafe.Markup(script),
             hashes=markupsafe.Markup(" ".join(map(_hash, (bundle, script)))),

@@ -1,4 +1,4 @@
-"""The kinds of charts as Vega-Lite specifications, built with Altair; reports/series.py gives their data, by name.
+"""The kinds of charts as Vega-Lite specifications, built with Altair; series.py gives their data, by name.
 
 Pure: pool names in, plain JSON values out. A page has one specification for each kind, however many charts of that
 kind it shows. Colours are CSS variables of the page, so charts follow its theme and its print style without being drawn
