@@ -11,7 +11,7 @@ import msgspec
 
 from poolproof.harness.compare.comparison import Comparison
 from poolproof.harness.model.verdict import Decision
-from poolproof.reports.charts.series import Drawing, Table
+from poolproof.reports.charts.drawing import Drawing, Table
 from poolproof.reports.sections.section import Grid, Mark, Section, Tone
 from poolproof.reports.view.builder import build_view
 

@@ -93,9 +93,11 @@ PURE_PATHS = """
     migration/shadowing/{comparing}
     pool_v2/core/{actions,behaviour,circuit,coordinator,sessions,ticket,worker_table}
     reports/{site}
-    reports/charts/{series,specifications}
+    reports/charts/{drawing,overview,series,specifications,units}
+    reports/evidence/{call,marking}
+    reports/formats/{terms}
     reports/sections/{calls,covered,lab,section}
-    reports/view/{builder,model,scenarios,summary}
+    reports/view/{builder,glossary,model,scenarios,summary}
 """
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from poolproof.harness.compare.comparison import Comparison
-from poolproof.reports.charts.series import side_names
+from poolproof.reports.charts.drawing import side_names
 from poolproof.reports.sections.covered import cells_section, coverage_section, explored_section, faces_section
 from poolproof.reports.sections.lab import bench_section, matrix_section, sweep_section
 from poolproof.reports.sections.section import Section

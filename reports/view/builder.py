@@ -5,23 +5,31 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from poolproof.harness.compare.comparison import Comparison
-from poolproof.harness.compare.glossary import MEANINGS, TERMS
 from poolproof.harness.model.verdict import Decision
-from poolproof.reports.charts import series
+from poolproof.reports.charts import overview
+from poolproof.reports.charts.drawing import present, side_names
+from poolproof.reports.evidence.call import CallView
 from poolproof.reports.sections.section import Grid, Mark, Section, Tone
+from poolproof.reports.view.glossary import build_glossary
 from poolproof.reports.view.model import View
-from poolproof.reports.view.scenarios import build_row
+from poolproof.reports.view.scenarios import ORDER, build_row
 from poolproof.reports.view.summary import headline, hero, lead, tiles, what_settles
 
 _TONES = {Decision.SAFE: Tone.GOOD, Decision.INCONCLUSIVE: Tone.DOUBT, Decision.UNSAFE: Tone.BAD}
 
 
-def build_view(comparison: Comparison, sections: Sequence[Section] = ()) -> View:
-    """The whole report, in the order in which it is shown; `sections` are the optional ones."""
-    sides = series.side_names(comparison.baseline, comparison.candidate)
+def build_view(
+    comparison: Comparison, sections: Sequence[Section] = (), calls: Mapping[str, tuple[CallView, ...]] | None = None
+) -> View:
+    """The whole report, in the order in which it is shown.
+
+    `sections` are the optional ones; `calls` are the calls that show the failures, by scenario.
+    """
+    rows = [build_row(row, comparison, (calls or {}).get(row.name, ())) for row in comparison.scenarios]
+    sides = side_names(comparison.baseline, comparison.candidate)
     case = tuple(
         dict.fromkeys(
             f"{row.name}: {difference.reason}"
@@ -48,29 +56,20 @@ def build_view(comparison: Comparison, sections: Sequence[Section] = ()) -> View
         warnings=comparison.warnings,
         not_asked=comparison.not_asked,
         settles=what_settles(comparison),
-        rows=tuple(build_row(row, comparison) for row in comparison.scenarios),
+        rows=tuple(sorted(rows, key=lambda row: ORDER.index(row.state))),
         speeds=comparison.speeds,
-        overview=series.present(
-            series.forest(comparison.speeds),
-            series.overlap(comparison, sides),
-            series.response(comparison, sides),
-            series.throughput(comparison, sides),
+        overview=present(
+            overview.forest(comparison.speeds),
+            overview.overlap(comparison, sides),
+            overview.response(comparison, sides),
+            overview.throughput(comparison, sides),
         ),
         ledger=_ledger(comparison),
         sections=tuple(sections),
-        terms=tuple(TERMS.items()),
-        numbers=_numbers(comparison),
+        glossary=build_glossary(comparison),
         facts=_facts(comparison),
         source=comparison,
     )
-
-
-def _numbers(comparison: Comparison) -> tuple[tuple[str, str], ...]:
-    # The guarantees and failures that the scenarios and findings mention.
-    mentioned = {number for row in comparison.scenarios for number in (*row.failures, *row.guarantees)}
-    results = (result for row in comparison.scenarios for result in row.all_runs)
-    mentioned.update(number for result in results for found in result.findings for number in found.guarantees)
-    return tuple((number, meaning) for number, meaning in MEANINGS.items() if number in mentioned)
 
 
 def _ledger(comparison: Comparison) -> Grid | None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import msgspec
 
 from poolproof.harness.compare.comparison import Comparison, ScenarioComparison, Speed
-from poolproof.reports.charts.series import Drawing
+from poolproof.reports.charts.drawing import Drawing
+from poolproof.reports.evidence.call import CallView
 from poolproof.reports.sections.section import Grid, Section, Tone
+from poolproof.reports.view.glossary import Term
 
 
 class Tile(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +24,10 @@ class Tile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FindingView(msgspec.Struct, frozen=True, kw_only=True):
-    """One checker's finding; `reason` says why a failure was declared."""
+    """One checker's finding; `reason` says why a failure was declared.
+
+    `key` is its anchor in the page. `links` has for each example the anchor of the call that it names, or "".
+    """
 
     checker: str
     tone: Tone
@@ -31,6 +36,8 @@ class FindingView(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: str
     reason: str = ""
     examples: tuple[str, ...] = ()
+    key: str = ""
+    links: tuple[str, ...] = ()
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +55,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario on both pools. `state` is the worst tone of its runs, for filtering."""
+    """One scenario on both pools. `state` is the worst tone of its runs, for filtering; `calls` show the failures."""
 
     name: str
     summary: str
@@ -58,6 +65,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     answers: str
     state: Tone = Tone.MUTED
     drawings: tuple[Drawing, ...] = ()
+    calls: tuple[CallView, ...] = ()
     recovery: Grid | None = None
     runs: Grid | None = None
     source: ScenarioComparison
@@ -71,8 +79,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """The whole report. `lead` is the result in one sentence, `hero` the timeline chart that shows it.
 
-    `settles` says what would change the decision. `sections` are present only if there are data for them. `terms` and
-    `numbers` (such as G1) are the glossary, each with its meaning.
+    `settles` says what would change the decision. `sections` are present only if there are data for them. `rows` begin
+    with the failures.
     """
 
     title: str
@@ -92,8 +100,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     overview: tuple[Drawing, ...]
     ledger: Grid | None
     sections: tuple[Section, ...]
-    terms: tuple[tuple[str, str], ...]
-    numbers: tuple[tuple[str, str], ...]
+    glossary: tuple[Term, ...]
     facts: tuple[tuple[str, str], ...]
     source: Comparison
 

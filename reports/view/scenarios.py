@@ -5,21 +5,24 @@ Pure.
 
 from __future__ import annotations
 
+import re
 import shlex
 
 from poolproof.harness.compare.comparison import Comparison, Metrics, RunResult, ScenarioComparison
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Verdict
 from poolproof.reports.charts import series
+from poolproof.reports.charts.drawing import present, side_names
+from poolproof.reports.evidence.call import CallView
 from poolproof.reports.sections.calls import noted_grid, recovery_grid, runs_grid
 from poolproof.reports.sections.section import Tone
 from poolproof.reports.view.model import FIGURES, Cell, FindingView, Row
 
-_ORDER = (Tone.BAD, Tone.DOUBT, Tone.DECLARED, Tone.MUTED, Tone.GOOD)
+ORDER = (Tone.BAD, Tone.DOUBT, Tone.DECLARED, Tone.MUTED, Tone.GOOD)
 
 
-def build_row(row: ScenarioComparison, comparison: Comparison) -> Row:
-    """The row of one scenario of `comparison`."""
+def build_row(row: ScenarioComparison, comparison: Comparison, calls: tuple[CallView, ...] = ()) -> Row:
+    """The row of one scenario of `comparison`, with the calls that show its failures."""
     compared = f"{row.answers_compared} answers compared" if row.answers_compared else "no answers compared"
     answers = [d for d in row.differences if d.kind == "answers"]
     if answers:
@@ -29,8 +32,8 @@ def build_row(row: ScenarioComparison, comparison: Comparison) -> Row:
         )
     elif row.answers_compared:
         compared += ", all equal"
-    baseline, candidate = (_cell(result, row, comparison) for result in (row.baseline, row.candidate))
-    sides = series.side_names(comparison.baseline, comparison.candidate)
+    baseline, candidate = (_cell(result, row, comparison, calls) for result in (row.baseline, row.candidate))
+    sides = side_names(comparison.baseline, comparison.candidate)
     return Row(
         name=row.name,
         summary=row.summary,
@@ -38,10 +41,11 @@ def build_row(row: ScenarioComparison, comparison: Comparison) -> Row:
         baseline=baseline,
         candidate=candidate,
         answers=compared,
-        state=min((baseline.tone, candidate.tone, *_tones_of_more(row)), key=_ORDER.index),
-        drawings=series.present(
+        state=min((baseline.tone, candidate.tone, *_tones_of_more(row)), key=ORDER.index),
+        drawings=present(
             series.occupancy(row, sides), series.ecdf(row, sides), series.flow(row, sides), series.levels(row, sides)
         ),
+        calls=calls,
         recovery=recovery_grid(row, sides),
         runs=runs_grid(row),
         source=row,
@@ -63,12 +67,13 @@ def _tones_of_more(row: ScenarioComparison) -> list[Tone]:
     return tones
 
 
-def _cell(result: RunResult, row: ScenarioComparison, comparison: Comparison) -> Cell:
+def _cell(result: RunResult, row: ScenarioComparison, comparison: Comparison, calls: tuple[CallView, ...]) -> Cell:
     reasons = {
         d.checker: d.reason for d in row.differences if d.kind == "finding" and d.pool == result.pool and d.reason
     }
-    findings = tuple(_finding(found, reasons.get(found.checker, "")) for found in result.findings)
-    tone, word, note = _verdict(result, findings)
+    place = f"f-{row.name}-{'candidate' if result is row.candidate else 'baseline'}"
+    findings = tuple(_finding(found, reasons.get(found.checker, ""), place, result, calls) for found in result.findings)
+    tone, word, note = _with_other_runs(_verdict(result, findings), result, row)
     replay = ["poolproof", "run", row.file or row.name, "--pool", result.pool, "--seed", str(result.seed)]
     replay += ["--workers", str(comparison.workers), "--clients", str(comparison.clients)]
     if comparison.worker_command:
@@ -86,7 +91,7 @@ def _cell(result: RunResult, row: ScenarioComparison, comparison: Comparison) ->
     )
 
 
-def _finding(found: Finding, reason: str) -> FindingView:
+def _finding(found: Finding, reason: str, place: str, result: RunResult, calls: tuple[CallView, ...]) -> FindingView:
     tone = {Verdict.PASS: Tone.GOOD, Verdict.UNKNOWN: Tone.DOUBT, Verdict.FAIL: Tone.BAD}[found.verdict]
     if found.verdict is Verdict.FAIL and reason:
         tone = Tone.DECLARED
@@ -98,7 +103,40 @@ def _finding(found: Finding, reason: str) -> FindingView:
         guarantees=" ".join(found.guarantees),
         reason=reason,
         examples=found.examples,
+        key=f"{place}-{found.checker}",
+        links=tuple(_call_of(example, result, calls) for example in found.examples),
     )
+
+
+def _call_of(example: str, result: RunResult, calls: tuple[CallView, ...]) -> str:
+    for call in calls:
+        named = re.search(rf"\b(?:call|operation) {call.index}\b", example)
+        if named and any(side.made_in == result.made_in for side in call.sides):
+            return call.key
+    return ""
+
+
+def _with_other_runs(told: tuple[Tone, str, str], result: RunResult, row: ScenarioComparison) -> tuple[Tone, str, str]:
+    # What the main run passes, another run of the same pool may fail: through another face, or without an observer.
+    if told[0] in (Tone.BAD, Tone.MUTED):
+        return told
+    declared = {(d.made_in, d.checker) for d in row.differences if d.reason}
+    more = row.candidate_more if result is row.candidate else row.baseline_more
+    bad = [
+        (one, found)
+        for one in more
+        for found in one.findings
+        if found.verdict is Verdict.FAIL and (one.made_in, found.checker) not in declared
+    ]
+    runs = len({one.made_in for one, _ in bad})
+    if bad:
+        one, found = bad[0]
+        return Tone.BAD, f"fails in {runs} of {len(more) + 1} runs", f"{one.made_in}: {found.checker}: {found.claim}"
+    unsure = [one for one in more if one.verdict is Verdict.UNKNOWN or one.trouble]
+    if unsure and told[0] is not Tone.DOUBT:
+        why = unsure[0].trouble or "; ".join(f.claim for f in unsure[0].findings if f.verdict is Verdict.UNKNOWN)
+        return Tone.DOUBT, f"unknown in {len(unsure)} of {len(more) + 1} runs", f"{unsure[0].made_in}: {why}"
+    return told
 
 
 def _verdict(result: RunResult, findings: tuple[FindingView, ...]) -> tuple[Tone, str, str]:

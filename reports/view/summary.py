@@ -8,7 +8,7 @@ from __future__ import annotations
 from poolproof.harness.compare.comparison import Comparison
 from poolproof.harness.model.verdict import Decision, Verdict
 from poolproof.reports.charts import series
-from poolproof.reports.charts.series import Drawing
+from poolproof.reports.charts.drawing import Drawing
 from poolproof.reports.sections.section import Tone
 from poolproof.reports.view.model import Tile
 
@@ -28,9 +28,8 @@ def headline(comparison: Comparison) -> str:
 def lead(comparison: Comparison) -> str:
     """What decided, in one sentence; for UNSAFE and INCONCLUSIVE the most important reason comes first."""
     one, other = comparison.baseline, comparison.candidate
-    ran = [row.candidate for row in comparison.scenarios if not row.candidate.skipped]
-    passed = sum(result.verdict is Verdict.PASS and not result.trouble for result in ran)
-    parts = [f"{other} passes {passed} of {len(ran)} scenarios"]
+    verdicts = [verdict for _, verdict in _verdicts(comparison, other)]
+    parts = [f"{other} passes {verdicts.count(Verdict.PASS)} of {len(verdicts)} scenarios"]
     if comparison.speeds:
         speed = comparison.speeds[0]
         parts.append(
@@ -98,28 +97,38 @@ def tiles(comparison: Comparison) -> tuple[Tile, ...]:
     excused = {
         row.name
         for row in comparison.scenarios
-        if any(d.kind == "finding" and d.pool == one and d.reason for d in row.differences)
+        if all(d.reason for d in row.differences if d.kind == "finding" and d.pool == one)
     }
-    for pool, results in (
-        (other, [row.candidate for row in comparison.scenarios]),
-        (one, [row.baseline for row in comparison.scenarios]),
-    ):
-        ran = [result for result in results if not result.skipped]
-        passed = sum(result.verdict is Verdict.PASS for result in ran)
-        failed = sum(result.verdict is Verdict.FAIL for result in ran)
-        unknown = len(ran) - passed - failed
-        declared = sum(row.name in excused for row in comparison.scenarios) if pool == one else 0
-        told = [f"{failed} failed" + (f", {declared} of them as declared" if declared else "")] if failed else []
-        told += [f"{unknown} could not be decided"] if unknown else []
+    for pool in (other, one):
+        verdicts = _verdicts(comparison, pool)
+        passed, failed, unknown = (
+            [name for name, verdict in verdicts if verdict is wanted]
+            for wanted in (Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN)
+        )
+        declared = len(excused & set(failed)) if pool == one else 0
+        told = [f"{len(failed)} failed" + (f", {declared} of them as declared" if declared else "")] if failed else []
+        told += [f"{len(unknown)} could not be decided"] if unknown else []
         found.append(
             Tile(
                 label=f"scenarios that {pool} passes",
-                figure=f"{passed} of {len(ran)}",
+                figure=f"{len(passed)} of {len(verdicts)}",
                 note=", ".join(told) or "no scenario failed, and none is undecided",
-                tone=Tone.GOOD if passed == len(ran) else Tone.DECLARED if pool == one else Tone.BAD,
+                tone=Tone.GOOD if len(passed) == len(verdicts) else Tone.DECLARED if pool == one else Tone.BAD,
             )
         )
     return tuple(found)
+
+
+def _verdicts(comparison: Comparison, pool: str) -> list[tuple[str, Verdict]]:
+    # The scenarios that the pool ran, each with the worst verdict of its runs: a pool passes only what no run fails.
+    found = []
+    for row in comparison.scenarios:
+        runs = [run for main, more in row.runs for run in (main, *more) if run.pool == pool and not run.skipped]
+        verdicts = {Verdict.UNKNOWN if run.trouble and run.verdict is Verdict.PASS else run.verdict for run in runs}
+        if verdicts:
+            worst = next(each for each in (Verdict.FAIL, Verdict.UNKNOWN, Verdict.PASS) if each in verdicts)
+            found.append((row.name, worst))
+    return found
 
 
 def what_settles(comparison: Comparison) -> tuple[str, ...]:
