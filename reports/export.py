@@ -15,10 +15,11 @@ from poolproof.bridge.safe_text import json_text
 from poolproof.harness.compare.comparison import Comparison
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.run.store import COMPARISON_FILE, read_comparison, write_whole
-from poolproof.reports.ctrf import render_ctrf
-from poolproof.reports.extras import comparison_sections, read_sections
-from poolproof.reports.junit import render_junit
-from poolproof.reports.render import render_html, render_markdown, render_site
+from poolproof.reports.evidence.reading import read_evidence
+from poolproof.reports.formats.ctrf import render_ctrf
+from poolproof.reports.formats.junit import render_junit
+from poolproof.reports.formats.render import render_html, render_markdown, render_site
+from poolproof.reports.sections.extras import comparison_sections, read_sections
 from poolproof.reports.site import Index, Stored, build_index
 from poolproof.reports.view import View, build_view
 
@@ -65,8 +66,9 @@ def write_reports(
 
 
 def view_with_extras(comparison: Comparison, home: Path) -> View:
-    """The view of a comparison, with sections for the extra files in `home`, such as a kill matrix."""
-    return build_view(comparison, [*comparison_sections(comparison), *read_sections(home, comparison)])
+    """The view of a comparison, with sections for the extra files in `home`, and the calls that show its failures."""
+    sections = [*comparison_sections(comparison), *read_sections(home, comparison)]
+    return build_view(comparison, sections, read_evidence(comparison, home))
 
 
 def write_site(folder: Path) -> tuple[Path, Index]:

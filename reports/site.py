@@ -11,9 +11,9 @@ import msgspec
 
 from poolproof.harness.compare.comparison import Comparison
 from poolproof.harness.model.verdict import Decision
-from poolproof.reports.section import Grid, Mark, Section, Tone
-from poolproof.reports.series import Drawing, Table
-from poolproof.reports.view import build_view
+from poolproof.reports.charts.drawing import Drawing, Table
+from poolproof.reports.sections.section import Grid, Mark, Section, Tone
+from poolproof.reports.view.builder import build_view
 
 MOST_COLUMNS = 30
 _TONES = {Decision.SAFE: Tone.GOOD, Decision.INCONCLUSIVE: Tone.DOUBT, Decision.UNSAFE: Tone.BAD}

@@ -99,7 +99,12 @@ PURE_PATHS = """
     migration/followers/{record}
     migration/shadowing/{comparing}
     pool_v2/core/{actions,behaviour,circuit,coordinator,grants,replacement,sessions,ticket,worker_table}
-    reports/{calls,charts,covered,lab,section,series,site,view}
+    reports/{site}
+    reports/charts/{drawing,overview,series,specifications,units}
+    reports/evidence/{call,marking}
+    reports/formats/{terms}
+    reports/sections/{calls,covered,lab,section}
+    reports/view/{builder,glossary,model,scenarios,summary}
 """
 
 

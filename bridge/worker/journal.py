@@ -6,6 +6,7 @@ killed in the middle of a line.
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,16 +73,22 @@ def read_journals(directory: Path) -> list[ServiceInterval]:
 
 
 def walk_journals(directory: Path) -> Iterator[ServiceInterval]:
-    """Yield the intervals of `read_journals` journal by journal, with only one journal in memory at a time."""
-    for path in sorted(directory.glob("*-*.jsonl")):
-        pid, _, worker_id = path.stem.partition("-")
+    """Yield the intervals of `read_journals` journal by journal, with only one journal in memory at a time.
+
+    A journal may be packed by gzip (`.jsonl.gz`); beside the plain file, which has the same lines, the packed one is
+    ignored. Raises OSError, EOFError or zlib.error if a journal cannot be unpacked.
+    """
+    packed = (path for path in directory.glob("*-*.jsonl.gz") if not path.with_suffix("").exists())
+    for path in sorted((*directory.glob("*-*.jsonl"), *packed)):
+        pid, _, worker_id = path.name.partition(".")[0].partition("-")
         if pid.isdecimal() and worker_id.isdecimal():
             yield from _read(path, int(pid), int(worker_id))
 
 
 def _read(path: Path, pid: int, worker_id: int) -> list[ServiceInterval]:
     entries: dict[tuple[int, int], Entry] = {}
-    for line in path.read_bytes().splitlines():
+    data = path.read_bytes()
+    for line in (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines():
         try:
             entry = msgspec.json.decode(line, type=Entry)
         except (msgspec.DecodeError, UnicodeDecodeError):

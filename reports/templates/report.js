@@ -29,33 +29,69 @@
     if (part.layer) part.layer = part.layer.filter(wanted);
     for (const inner of [...(part.vconcat || []), ...(part.spec ? [part.spec] : [])]) prune(inner, has);
   };
+  // What the specification leaves open is filled by the settings of the chart: names of units, and the scale.
+  const fill = (spec, settings) => {
+    let text = JSON.stringify(spec);
+    for (const [name, value] of Object.entries(settings)) text = text.replaceAll(`{${name}}`, value);
+    if (settings.scale === "linear") text = text.replaceAll('"type":"log"', '"type":"linear","zero":false');
+    return JSON.parse(text);
+  };
+  // A title that is longer than its axis goes on in the next line.
+  const wrap = (part, most) => {
+    for (const [name, value] of Object.entries(part)) {
+      if (name === "title" && typeof value === "string" && value.length > most) {
+        const lines = [""];
+        for (const word of value.split(" ")) {
+          if (lines.at(-1) && lines.at(-1).length + word.length >= most) lines.push("");
+          lines[lines.length - 1] += (lines.at(-1) ? " " : "") + word;
+        }
+        part[name] = lines;
+      } else if (value && typeof value === "object" && name !== "tooltip") wrap(value, most);
+    }
+  };
   const fit = (spec, kind, room) => {
-    const width = Math.max(200, Math.min(room, 1100) - (margins[kind] || 0));
+    const width = Math.max(60, Math.min(room, 1100) - (margins[kind] || 0));
     const resize = (part) => {
       if (typeof part.width === "number") part.width = width;
       for (const inner of part.vconcat || []) resize(inner);
       if (part.spec) resize(part.spec);
     };
     if (kind in margins) resize(spec);
-    if (kind === "levels") spec.spec.width = Math.max(80, room / 4 - 58);
+    if (kind === "levels") {
+      const columns = room < 600 ? 2 : 4;
+      Object.assign(spec, { columns });
+      spec.spec.width = Math.max(60, room / columns - 62);
+    }
+    wrap(spec, Math.max(24, Math.floor(width / 6.5)));
     return spec;
   };
+  // The chart library is unpacked when the first chart is drawn.
+  let library;
+  const load = async () => {
+    const packed = Uint8Array.from(atob(document.getElementById("vega").textContent), (sign) => sign.charCodeAt(0));
+    const text = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    (0, eval)(await new Response(text).text());
+  };
   let busy = 0;
-  const draw = async (place) => {
+  const draw = async (place, room = place.clientWidth) => {
     const drawing = drawings[place.dataset.drawing];
-    const spec = fit(structuredClone(specs[drawing.kind]), drawing.kind, place.clientWidth);
-    spec.config = look;
+    const spec = fit(fill(specs[drawing.kind], drawing.settings), drawing.kind, room);
+    spec.config = structuredClone(look);
+    spec.config.axis.labelLimit = room < 500 ? 110 : 170;
     spec.datasets = {};
     for (const [name, table] of Object.entries(drawing.tables)) spec.datasets[name] = rows(table);
     prune(spec, (field) => Object.values(spec.datasets).some((table) => table.some((row) => row[field])));
     place.dataset.drawn = "begun";
-    place.dataset.room = place.clientWidth;
+    place.dataset.place = place.clientWidth;
     busy += 1;
     try {
+      await (library ??= load());
       const tooltip = { theme: "custom", disableDefaultStyle: true, maxDepth: 1 };
       await vegaEmbed(place, spec, { actions: false, renderer: "svg", ast: false, tooltip });
       const drawn = place.querySelector("svg");
       if (drawn) drawn.setAttribute("aria-hidden", "true");
+      const excess = drawn ? Math.ceil(Number(drawn.getAttribute("width"))) - place.clientWidth : 0;
+      if (excess > 0 && room === place.clientWidth) return draw(place, room - excess - 2);
       place.dataset.drawn = "yes";
     } catch (error) {
       place.dataset.drawn = "failed";
@@ -74,7 +110,17 @@
   }, { rootMargin: "400px" });
   const places = [...document.querySelectorAll(".chart")];
   for (const place of places) watch.observe(place);
-  const drawAll = () => Promise.all(places.filter((place) => !place.dataset.drawn).map(draw));
+
+  // A page that has become wider or narrower has its charts drawn again.
+  let waiting;
+  window.addEventListener("resize", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => {
+      for (const place of places) {
+        if (place.dataset.drawn === "yes" && Number(place.dataset.place) !== place.clientWidth && !hidden(place)) draw(place);
+      }
+    }, 200);
+  });
 
   // Theme: the system's, or the reader's own choice for as long as the page is open.
   const theme = document.getElementById("theme");
@@ -118,35 +164,83 @@
     });
   }
 
-  const folds = () => document.querySelectorAll("details.scenario");
-  document.getElementById("unfold")?.addEventListener("click", () => { for (const fold of folds()) fold.open = true; });
-  document.getElementById("fold")?.addEventListener("click", () => { for (const fold of folds()) fold.open = false; });
-  for (const button of document.querySelectorAll("[data-copy]")) {
-    button.addEventListener("click", async () => {
-      try {
-        await navigator.clipboard.writeText(button.previousElementSibling.textContent);
-        button.textContent = "copied";
-      } catch {
-        getSelection().selectAllChildren(button.previousElementSibling);
-        button.textContent = "selected";
+  // The table is sorted by the names, or as it came: the failures first.
+  const sorters = [...document.querySelectorAll("[data-sort]")];
+  for (const sorter of sorters) {
+    sorter.addEventListener("click", () => {
+      const by = { name: (one) => one.dataset.row, state: (one) => one.dataset.place.padStart(6, "0") }[sorter.dataset.sort];
+      const sorted = [...lines].sort((one, other) => (by(one) < by(other) ? -1 : 1));
+      lines[0]?.parentElement.append(...sorted);
+      for (const other of sorters) {
+        other.closest("th").setAttribute("aria-sort", other === sorter ? "ascending" : "none");
       }
     });
   }
 
+  // A row that has become a card shows the name of its column beside each value.
+  for (const table of document.querySelectorAll("table")) {
+    const names = [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
+    if (!names.length) continue;
+    for (const row of table.tBodies[0]?.rows || []) {
+      for (const cell of row.cells) if (cell.tagName === "TD") cell.dataset.label = names[cell.cellIndex] || "";
+    }
+  }
+
+  // A term says what it means, to the pointer and to the keyboard.
+  const tip = document.getElementById("tip");
+  const explain = (event) => {
+    const term = event.target.closest?.("a.term");
+    const meaning = term && document.getElementById(decodeURIComponent(term.hash.slice(1)))?.querySelector("dd");
+    tip.hidden = !meaning;
+    if (!meaning) return;
+    tip.textContent = meaning.textContent;
+    term.setAttribute("aria-describedby", "tip");
+    const box = term.getBoundingClientRect();
+    tip.style.left = `${Math.max(8, Math.min(box.left, innerWidth - tip.offsetWidth - 8)) + scrollX}px`;
+    tip.style.top = `${box.bottom + scrollY + 6}px`;
+  };
+  if (tip) {
+    for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, explain);
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
+  }
+
+  const folds = () => document.querySelectorAll("details.scenario");
+  document.getElementById("unfold")?.addEventListener("click", () => { for (const fold of folds()) fold.open = true; });
+  document.getElementById("fold")?.addEventListener("click", () => { for (const fold of folds()) fold.open = false; });
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("[data-copy], [data-link]");
+    if (!button) return;
+    const link = button.dataset.link;
+    if (link) history.replaceState(null, "", "#" + link);  // where nothing may be copied, the address bar has it
+    try {
+      await navigator.clipboard.writeText(link ? location.href : button.previousElementSibling.textContent);
+      button.textContent = "copied";
+    } catch {
+      if (!link) getSelection().selectAllChildren(button.previousElementSibling);
+      button.textContent = link ? "in the address bar" : "selected";
+    }
+  });
+
   const unfold = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (target && target.tagName === "DETAILS") {
-      target.classList.remove("hidden");
-      target.open = true;
-      target.scrollIntoView();
-      target.querySelector("summary").focus({ preventScroll: true });
+    if (!target) return;
+    for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) {
+      fold.classList.remove("hidden");
+      fold.open = true;
     }
+    if (target.tagName === "DETAILS") target.querySelector("summary").focus({ preventScroll: true });
+    target.scrollIntoView();
   };
   window.addEventListener("hashchange", unfold);
-  // For paper all parts are open and drawn; `poolproofPrint` waits until they are.
+  // The paper shows few charts; `poolproofPrint` waits until they are drawn for its width.
+  const onPaper = (place) => place.closest(".answer") || place.closest(".kind-forest");
   window.poolproofPrint = async () => {
+    for (const fold of document.querySelectorAll(".scenario.on-paper")) fold.open = true;
+    await Promise.all(places.filter((place) => onPaper(place) && !place.dataset.drawn).map((place) => draw(place)));
+  };
+  window.poolproofDrawAll = async () => {
     for (const fold of document.querySelectorAll("details")) fold.open = true;
-    await drawAll();
+    await Promise.all(places.filter((place) => !place.dataset.drawn).map((place) => draw(place)));
   };
   document.getElementById("print")?.addEventListener("click", async () => { await window.poolproofPrint(); window.print(); });
   window.addEventListener("beforeprint", () => { window.poolproofPrint(); });  // the browser's own menu does not wait

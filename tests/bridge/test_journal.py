@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import stat
 from pathlib import Path
@@ -99,3 +100,15 @@ def test_files_of_other_names_are_left_alone(tmp_path: Path, name: str) -> None:
 
 def test_no_journals_are_no_intervals(tmp_path: Path) -> None:
     assert read_journals(tmp_path) == []
+
+
+def test_a_packed_journal_is_read_once_even_beside_the_plain_one(tmp_path: Path) -> None:
+    journal = Journal(1, str(tmp_path))
+    journal.end(journal.begin(1, "echo", "n"), ok=True)
+    journal.close()
+    [plain] = tmp_path.iterdir()
+    packed = plain.with_name(f"{plain.name}.gz")
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    [both] = read_journals(tmp_path)
+    plain.unlink()
+    assert read_journals(tmp_path) == [both]

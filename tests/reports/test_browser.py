@@ -9,6 +9,7 @@ import base64
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,10 +17,10 @@ import pytest
 
 from poolproof.harness.compare.comparison import Comparison, RunResult
 from poolproof.harness.history.chart_data import ChartData, Flow, Level, Noted, Share, Step, Struck
-from poolproof.harness.model.verdict import Verdict
-from poolproof.reports.render import render_html
-from poolproof.reports.section import Grid, Section
-from poolproof.reports.series import Drawing, Table
+from poolproof.harness.model.verdict import Decision, Verdict
+from poolproof.reports.charts.drawing import Drawing, Table
+from poolproof.reports.formats.render import render_html
+from poolproof.reports.sections.section import Grid, Section
 from poolproof.reports.view import build_view
 
 pytest.importorskip("selenium", reason="selenium is not installed (the extra dev has it)")
@@ -118,7 +119,7 @@ def _open(browser: Any, page: str) -> None:
 def _draw_all(browser: Any) -> list[str]:
     script = """
         const done = arguments[0];
-        poolproofPrint().then(() => new Promise((next) => setTimeout(next, 50))).then(() =>
+        poolproofDrawAll().then(() => new Promise((next) => setTimeout(next, 50))).then(() =>
             done([...document.querySelectorAll(".chart")].map((place) => place.dataset.drawn)));
     """
     return list(browser.execute_async_script(script))
@@ -172,7 +173,7 @@ def test_filters_leave_what_was_asked_for_in_the_matrix_and_in_the_evidence(brow
         rows = browser.find_elements("css selector", "tr[data-row]")
         return [row.get_attribute("data-row") for row in rows if row.is_displayed()]
 
-    assert shown() == ["parallel_calls", "all_well", "hostile_row"]
+    assert shown() == ["hostile_row", "parallel_calls", "all_well"]
     browser.find_element("css selector", "button[data-state='good']").click()
     assert shown() == ["all_well"]
     assert not browser.find_element("id", "s-hostile_row").is_displayed()
@@ -261,27 +262,85 @@ def test_the_reader_s_own_theme_wins(browser: Any, page: str) -> None:
     assert _luminance(colours[0]) > 0.5 > _luminance(colours[1])
 
 
-def test_it_prints_whole(browser: Any, page: str) -> None:
+def test_a_term_tells_its_meaning_to_pointer_and_keyboard(browser: Any, page: str) -> None:
     _open(browser, page)
-    browser.execute_script("""
-        window.print = () => {
-            window.printed = [...document.querySelectorAll(".chart")].map((place) => place.dataset.drawn);
-        };
+    term = browser.find_element("css selector", ".matrix a.term[href='#number-G10']")
+    told = "return document.getElementById('tip').hidden ? '' : document.getElementById('tip').textContent"
+    for reach in (
+        lambda: ActionChains(browser).move_to_element(term).perform(),
+        lambda: browser.execute_script("arguments[0].focus()", term),
+    ):
+        reach()
+        WebDriverWait(browser, PATIENCE_S).until(lambda found: "Independence" in found.execute_script(told))
+        browser.find_element("css selector", "body").send_keys(Keys.ESCAPE)
+        assert browser.execute_script(told) == ""
+
+
+def test_every_link_of_the_page_leads_somewhere(browser: Any, page: str) -> None:
+    _open(browser, page)
+    lost = browser.execute_script("""
+        return [...document.querySelectorAll("a[href^='#']")].map((link) => decodeURIComponent(link.hash.slice(1)))
+            .filter((place) => !document.getElementById(place));
     """)
+    assert lost == []
+
+
+def test_the_table_is_sorted_by_name_and_back(browser: Any, page: str) -> None:
+    _open(browser, page)
+
+    def order() -> list[str]:
+        return [row.get_attribute("data-row") for row in browser.find_elements("css selector", "tr[data-row]")]
+
+    assert order() == ["hostile_row", "parallel_calls", "all_well"]
+    browser.find_element("css selector", "[data-sort='name']").click()
+    assert order() == ["all_well", "hostile_row", "parallel_calls"]
+    browser.find_element("css selector", "[data-sort='state']").click()
+    assert order() == ["hostile_row", "parallel_calls", "all_well"]
+
+
+def test_the_address_of_a_finding_opens_the_part_that_has_it(browser: Any, page: str) -> None:
+    _open(browser, page + "#f-parallel_calls-baseline-overlap")
+    assert browser.find_element("id", "s-parallel_calls").get_attribute("open")
+    assert browser.find_element("id", "f-parallel_calls-baseline-overlap").is_displayed()
+
+
+MOST_PAGES = 12
+
+
+def test_the_print_of_many_failures_has_the_summary_and_some_evidence_on_few_pages(
+    browser: Any, make_comparison: MakeComparison, make_result: MakeResult, tmp_path: Path
+) -> None:
+    examples = tuple(f"call {number}: the worker answered what was not asked for" for number in range(5))
+    failing = make_result("v2", Verdict.FAIL)
+    found = msgspec.structs.replace(failing.findings[0], examples=examples)
+    candidate = msgspec.structs.replace(failing, findings=(found,) * 8, picture=_picture())
+    [row] = make_comparison(candidate=candidate, reason="").scenarios
+    rows = tuple(msgspec.structs.replace(row, name=f"scenario_{number}") for number in range(44))
+    comparison = make_comparison(candidate=candidate, reason="", decision=Decision.UNSAFE)
+    comparison = msgspec.structs.replace(
+        comparison, scenarios=rows, reasons=tuple(f"{row.name}: v2 fails overlap" for row in rows)
+    )
+    (tmp_path / "report.html").write_text(render_html(build_view(comparison)))
+    _open(browser, (tmp_path / "report.html").as_uri())
+    browser.execute_script("window.print = () => { window.printed = true; };")
     browser.find_element("id", "print").click()
     WebDriverWait(browser, PATIENCE_S).until(lambda found: found.execute_script("return Boolean(window.printed)"))
-    assert set(browser.execute_script("return window.printed")) == {"yes"}
-    assert browser.find_elements("css selector", "details:not([open])") == []
+    assert browser.find_element("css selector", "[data-drawing='hero']").get_attribute("data-drawn") == "yes"
     printed = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
     assert printed.startswith(b"%PDF-")
-    assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 3
+    assert 3 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= MOST_PAGES
 
 
-def test_a_narrow_page_does_not_scroll_sideways(browser: Any, page: str) -> None:
+LAYOUT = (Path(__file__).parent / "layout.js").read_text()
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280, 1920])
+def test_nothing_scrolls_is_cut_off_or_overlaps(width: int, browser: Any, page: str) -> None:
     browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     )
     _open(browser, page)
-    _draw_all(browser)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert set(_draw_all(browser)) == {"yes"}
+    wrong = browser.execute_script(LAYOUT)
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert wrong == []

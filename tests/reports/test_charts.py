@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.reports import charts
+from poolproof.reports.charts import specifications
 
 SIDES = ("v1", "v2")
 
@@ -37,18 +37,18 @@ def _names(part: Any, key: str) -> set[str]:
     ],
 )
 def test_a_kind_draws_its_tables_in_the_page_s_colours(kind: str, tables: set[str]) -> None:
-    spec = charts.build_specs([kind], SIDES)[kind]
+    spec = specifications.build_specs([kind], SIDES)[kind]
     assert _names(spec, "") == tables
     assert "datasets" not in spec
     assert "#" not in json.dumps({key: value for key, value in spec.items() if key != "$schema"}), "a colour of its own"
 
 
 def test_each_kind_is_made_once_with_the_pools_names() -> None:
-    specs = charts.build_specs(["ecdf", "ecdf"], ("pool a", "pool b"))
+    specs = specifications.build_specs(["ecdf", "ecdf"], ("pool a", "pool b"))
     assert list(specs) == ["ecdf"]
     assert '"domain": ["pool a", "pool b"]' in json.dumps(specs)
 
 
 def test_every_kind_is_tested() -> None:
     mark = next(mark for mark in test_a_kind_draws_its_tables_in_the_page_s_colours.pytestmark)  # type: ignore[attr-defined]
-    assert {kind for kind, _ in mark.args[1]} == set(charts.KINDS)
+    assert {kind for kind, _ in mark.args[1]} == set(specifications.KINDS)

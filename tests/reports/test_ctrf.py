@@ -10,7 +10,7 @@ import pytest
 
 from poolproof.harness.compare.comparison import Comparison, RunResult
 from poolproof.harness.model.verdict import Decision, Verdict
-from poolproof.reports.ctrf import render_ctrf
+from poolproof.reports.formats.ctrf import render_ctrf
 from poolproof.reports.view import build_view
 
 MakeResult = Callable[..., RunResult]

@@ -12,9 +12,9 @@ from poolproof.harness.compare.comparison import Comparison, Cover, FileCover, M
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.mutation.matrix import KillMatrix, Row
 from poolproof.reports.export import view_with_extras
-from poolproof.reports.extras import comparison_sections, read_sections
-from poolproof.reports.render import render_html
-from poolproof.reports.section import Mark, Tone
+from poolproof.reports.formats.render import render_html
+from poolproof.reports.sections.extras import comparison_sections, read_sections
+from poolproof.reports.sections.section import Mark, Tone
 
 MakeComparison = Callable[..., Comparison]
 

@@ -12,7 +12,7 @@ import pytest
 from poolproof.harness.compare.comparison import Comparison, RunResult
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.verdict import Decision, Verdict
-from poolproof.reports.github import MOST_ANNOTATIONS, publish, workflow_commands
+from poolproof.reports.formats.github import MOST_ANNOTATIONS, publish, workflow_commands
 from poolproof.reports.view import build_view
 
 MakeResult = Callable[..., RunResult]

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as Xml
 
 from poolproof.harness.compare.comparison import Comparison, RunResult
 from poolproof.harness.model.verdict import Decision, Verdict
-from poolproof.reports.junit import render_junit
+from poolproof.reports.formats.junit import render_junit
 from poolproof.reports.view import build_view
 
 MakeResult = Callable[..., RunResult]

@@ -13,7 +13,7 @@ from poolproof.harness.compare.comparison import Comparison, RunResult
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.verdict import Decision, Verdict
 from poolproof.reports.export import write_reports, write_site
-from poolproof.reports.section import Mark, Tone
+from poolproof.reports.sections.section import Mark, Tone
 from poolproof.reports.site import MOST_COLUMNS, Stored, build_index
 
 MakeResult = Callable[..., RunResult]

@@ -10,8 +10,9 @@ import pytest
 from poolproof.harness.compare.comparison import Comparison, Metrics, RunResult
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Decision, Verdict
-from poolproof.reports.section import Tone
-from poolproof.reports.view import FIGURES, build_view, figures
+from poolproof.reports.sections.section import Tone
+from poolproof.reports.view import FIGURES, build_view
+from poolproof.reports.view.scenarios import figures
 
 MakeResult = Callable[..., RunResult]
 MakeComparison = Callable[..., Comparison]

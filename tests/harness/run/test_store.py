@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge.worker.journal import Entry
+from poolproof.bridge.worker.journal import Entry, Journal
 from poolproof.harness.compare.comparison import Busy, Comparison, Machine, Metrics, Quantiles, RunResult
 from poolproof.harness.history.codec import FaultLine, MarkLine, OpLine
 from poolproof.harness.model.checker import Finding
@@ -153,13 +153,26 @@ def test_a_judged_run_s_history_is_packed_and_read_as_before(judged: RunFolder) 
     assert not list(judged.path.glob(".*")), "no draft is left"
 
 
-def test_what_workers_printed_is_packed_if_it_is_much(folder: RunFolder, build: Any) -> None:
+def test_what_workers_printed_is_packed_if_it_is_more_than_a_block(folder: RunFolder, build: Any) -> None:
     folder.history.write_bytes(msgspec.json.encode(OpLine(build.op(0))) + b"\n")
-    for name, size in (("worker-1.stderr.log", 65536), ("worker-2.stderr.log", 65537)):
+    for name, size in (("worker-1.stderr.log", 4096), ("worker-2.stderr.log", 4097)):
         (folder.stderr / name).write_bytes(b"x" * size)
     folder.write_result(RunResult(scenario="literal", pool="v2", seed=1, verdict=Verdict.PASS))
     assert {file.name for file in folder.stderr.iterdir()} == {"worker-1.stderr.log", "worker-2.stderr.log.gz"}
-    assert gzip.decompress((folder.stderr / "worker-2.stderr.log.gz").read_bytes()) == b"x" * 65537
+    assert gzip.decompress((folder.stderr / "worker-2.stderr.log.gz").read_bytes()) == b"x" * 4097
+
+
+def test_the_journals_of_a_judged_run_are_packed_and_read_as_before(folder: RunFolder, build: Any) -> None:
+    folder.history.write_bytes(msgspec.json.encode(OpLine(build.op(0))) + b"\n")
+    journal = Journal(3, str(folder.journal), who=77)
+    for number in range(100):
+        journal.end(journal.begin(number, "echo", f"n{number}"), ok=True)
+    journal.close()
+    before = folder.read_history().services
+    assert len(before) == 100
+    folder.write_result(RunResult(scenario="literal", pool="v2", seed=1, verdict=Verdict.PASS))
+    assert [file.name for file in folder.journal.iterdir()] == ["77-3.jsonl.gz"]
+    assert folder.read_history().services == before
 
 
 def test_a_history_that_cannot_be_packed_stays_as_it_is(

@@ -7,6 +7,7 @@ All text from a worker is untrusted: the templates escape it in HTML, the filter
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -17,38 +18,57 @@ import jinja2
 import markupsafe
 
 from poolproof.bridge.safe_text import code_span, escape_markdown, printable
-from poolproof.reports.section import Section, Tone
-from poolproof.reports.series import Drawing, side_names
+from poolproof.reports.charts.drawing import Drawing, side_names
+from poolproof.reports.formats.terms import linker_of
+from poolproof.reports.sections.section import Section, Tone
 from poolproof.reports.site import Index
 from poolproof.reports.view import View
 
+MOST_ON_PAPER = 6
+"""Of how many failed scenarios the printed report has the evidence."""
 MOST_MARKDOWN = 60_000
 """The comment limit of a pull request is 65,536 characters; a job's summary may be longer."""
 
 
 def render_html(view: View) -> str:
     """The report as one HTML page that loads no other file and needs no network."""
-    return render_page("report.html.j2", _drawings(view), view=view)
+    linked = linker_of(view)
+    known = {term.name: term.anchor for term in view.glossary if term.anchor.startswith("checker-")}
+
+    def checker(name: str) -> markupsafe.Markup:
+        anchor = known.get(name.partition(":")[0])
+        if anchor is None:
+            return markupsafe.escape(printable(name))
+        return markupsafe.Markup('<a class="term" href="#{}">{}</a>').format(anchor, printable(name))
+
+    return render_page(
+        "report.html.j2",
+        _drawings(view),
+        view=view,
+        linked=linked,
+        checker=checker,
+        most_on_paper=MOST_ON_PAPER,
+    )
 
 
 def render_site(index: Index) -> str:
     """The index of many comparisons as one HTML page."""
-    return render_page("site.html.j2", _of_sections(index.parts), index=index)
+    return render_page("site.html.j2", _of_sections(index.parts), index=index, linked=printable)
 
 
 def render_page(template: str, drawings: Mapping[str, Drawing], **values: object) -> str:
     """Render a page from the template, with the scripts, specifications and data that the drawings need.
 
-    The page's content security policy allows only the page's own scripts, by their hashes: an injected script would not
-    run.
+    The page's content security policy allows only the page's own script, by its hash: an injected script would not run.
+    That script unpacks the chart library when the first chart is drawn, so the page answers at once.
     """
-    from poolproof.reports import charts
+    from poolproof.reports.charts import specifications
 
     sides = ("v1", "v2")
     view = values.get("view")
     if isinstance(view, View):
         sides = side_names(view.source.baseline, view.source.candidate)
-    bundle, script = vega_bundle(), _script()
+    script = _script()
     return (
         _environment(autoescape=True)
         .get_template(template)
@@ -57,14 +77,15 @@ def render_page(template: str, drawings: Mapping[str, Drawing], **values: object
             drawings={
                 name: {
                     "kind": drawing.kind,
+                    "settings": drawing.settings,
                     "tables": {key: _shown(table.columns()) for key, table in drawing.tables.items()},
                 }
                 for name, drawing in drawings.items()
             },
-            specs=charts.build_specs((drawing.kind for drawing in drawings.values()), sides),
-            bundle=markupsafe.Markup(bundle),
+            specs=specifications.build_specs((drawing.kind for drawing in drawings.values()), sides),
+            bundle=packed_vega(),
             script=markupsafe.Markup(script),
-            hashes=markupsafe.Markup(" ".join(map(_hash, (bundle, script)))),
+            hashes=markupsafe.Markup(_hash(script)),
         )
     )
 
@@ -123,7 +144,13 @@ def vega_bundle() -> str:
 
     version = ".".join(SCHEMA_VERSION.lstrip("v").split(".")[:2])
     script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
-    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    return script
+
+
+@cache
+def packed_vega() -> str:
+    """The chart library packed by gzip, in base64: a third of its size."""
+    return base64.b64encode(gzip.compress(vega_bundle().encode(), mtime=0)).decode()
 
 
 def _environment(*, autoescape: bool) -> jinja2.Environment:

@@ -13,8 +13,8 @@ from typing import TextIO
 from poolproof.bridge.safe_text import one_line
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.verdict import Decision
-from poolproof.reports.render import render_markdown
-from poolproof.reports.section import Tone
+from poolproof.reports.formats.render import render_markdown
+from poolproof.reports.sections.section import Tone
 from poolproof.reports.view import View
 
 MOST_ANNOTATIONS = 10

@@ -10,7 +10,7 @@ from poolproof.harness.compare.comparison import Comparison, Cover, FileCover, R
 from poolproof.harness.compare.power import decided
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.verdict import Verdict
-from poolproof.reports.section import Grid, Mark, Section, Tone
+from poolproof.reports.sections.section import Grid, Mark, Section, Tone
 
 
 def cells_section(comparison: Comparison) -> Section | None:

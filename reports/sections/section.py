@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from poolproof.reports.series import Drawing
+from poolproof.reports.charts.drawing import Drawing
 
 
 class Tone(StrEnum):

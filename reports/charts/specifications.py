@@ -1,8 +1,9 @@
-"""The kinds of charts as Vega-Lite specifications, built with Altair; reports/series.py gives their data, by name.
+"""The kinds of charts as Vega-Lite specifications, built with Altair; series.py gives their data, by name.
 
 Pure: pool names in, plain JSON values out. A page has one specification for each kind, however many charts of that
 kind it shows. Colours are CSS variables of the page, so charts follow its theme and its print style without being drawn
-again. The page leaves out a layer named only_FIELD_… if no row has that field: Vega warns of layers without data.
+again. The page fills {unit}, {clock} and {log}, and sets the scale, by the settings of each chart. It leaves out a
+layer named only_FIELD_… if no row has that field: Vega warns of layers without data.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _tips(**titles: str) -> list[alt.Tooltip]:
 
 def _shade(name: str, data: alt.NamedData | None = None) -> Drawn:
     # A fault is a line at the time when it landed, and a shaded area until the pool had recovered.
-    tooltip = _tips(fault="fault", told="effect", start="time, s", took="recovered after, s")
+    tooltip = _tips(fault="fault", told="effect", start="time, {clock}", took="recovered after, {clock}")
     chart = alt.Chart(data) if data is not None else alt.Chart()
     chart = chart.transform_filter("isValid(datum.fault)")
     shade = chart.mark_rect(color=FAULT_COLOUR, opacity=0.16).encode(x="start:Q", x2="end:Q", tooltip=tooltip)
@@ -76,7 +77,7 @@ def occupancy(sides: Sides) -> Drawn:
         .transform_calculate(weight=WEIGHT)
         .mark_bar(height={"band": 0.82}, stroke="var(--raised)", strokeWidth=0.5, cornerRadius=1.5)
         .encode(
-            x=alt.X("start:Q", title="seconds since the run began"),
+            x=alt.X("start:Q", title="{unit} since the run began", scale=alt.Scale(zero=False, nice=False)),
             x2="end:Q",
             y=alt.Y("lane:N", title=None, sort=None),
             color=_side(sides, legend=False),
@@ -87,8 +88,8 @@ def occupancy(sides: Sides) -> Drawn:
                 ended="ended",
                 busy="share of time at work",
                 calls="calls started",
-                start="from, s",
-                end="to, s",
+                start="from, {unit}",
+                took="took, {unit}",
             ),
         )
     )
@@ -102,8 +103,8 @@ def occupancy(sides: Sides) -> Drawn:
 def ecdf(sides: Sides) -> Drawn:
     """The cumulative distribution of response times on a log axis, with p50, p90 and p99 marked."""
     x = alt.X(
-        "ms:Q",
-        title="response time in ms, waiting included, log scale",
+        "time:Q",
+        title="response time in {unit}, waiting included{log}",
         scale=alt.Scale(type="log", nice=False),
         axis=FEW,
     )
@@ -111,12 +112,14 @@ def ecdf(sides: Sides) -> Drawn:
     line = (
         alt.Chart(alt.NamedData("steps"))
         .mark_line(interpolate="step-after", strokeWidth=2)
-        .encode(x=x, y=y, color=_side(sides), tooltip=_tips(side="pool", ms="at most, ms", share="share of calls"))
+        .encode(
+            x=x, y=y, color=_side(sides), tooltip=_tips(side="pool", time="at most, {unit}", share="share of calls")
+        )
     )
     points = (
         alt.Chart(alt.NamedData("quantiles"))
         .mark_point(filled=True, size=55)
-        .encode(x=x, y=y, color=_side(sides), tooltip=_tips(side="pool", name="quantile", ms="ms"))
+        .encode(x=x, y=y, color=_side(sides), tooltip=_tips(side="pool", name="quantile", time="{unit}"))
     )
     return alt.layer(line, points).properties(width=WIDTH_PX, height=PLOT_PX)
 
@@ -126,7 +129,12 @@ def flow(sides: Sides) -> Drawn:
     data = alt.NamedData("flow")
     x = alt.X("start:Q", title=None)
     tooltip = _tips(
-        side="pool", start="from, s", results="results", others="calls without a result", p50="p50, ms", max="max, ms"
+        side="pool",
+        start="from, {clock}",
+        results="results",
+        others="calls without a result",
+        p50="p50, {unit}",
+        max="max, {unit}",
     )
     rate = (
         alt.Chart(data)
@@ -142,10 +150,10 @@ def flow(sides: Sides) -> Drawn:
     )
     seen = alt.Chart(data).transform_filter("isValid(datum.p50)")
     log = alt.Scale(type="log")
-    time = alt.X("start:Q", title="seconds since the run began; a cross marks calls that ended without a result")
+    time = alt.X("start:Q", title="{clock} since the run began; a cross marks calls that ended without a result")
     band = seen.mark_rule(strokeWidth=3, opacity=0.3).encode(
         x=time,
-        y=alt.Y("p50:Q", title="response time in ms: p50 to max, log scale", scale=log, axis=FEW),
+        y=alt.Y("p50:Q", title="response time in {unit}: p50 to max{log}", scale=log, axis=FEW),
         y2="max:Q",
         color=_side(sides),
         tooltip=tooltip,
@@ -165,16 +173,19 @@ def levels(sides: Sides) -> Drawn:
         alt.Chart()
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
-            x=alt.X("at:Q", title="s"),
+            x=alt.X("at:Q", title="{unit}"),
             y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
             color=_side(sides),
-            tooltip=_tips(side="pool", what="what", at="at, s", value="value"),
+            tooltip=_tips(side="pool", what="what", at="at, {unit}", value="value"),
         )
         .properties(width=130, height=80)
     )
     header = alt.Header(title=None, labelAnchor="start")
     facets = lines.facet(
-        column=alt.Column("what:N", sort=list(LEVELS), header=header), data=alt.NamedData("levels"), spacing=14
+        facet=alt.Facet("what:N", sort=list(LEVELS), header=header),
+        columns=len(LEVELS),
+        data=alt.NamedData("levels"),
+        spacing=14,
     )
     return facets.resolve_scale(y="independent").transform_fold(list(LEVELS), as_=["what", "value"])
 
@@ -217,7 +228,9 @@ _TONE_RANGE = ["var(--good)", "var(--doubt)", "var(--bad)"]
 
 def response(sides: Sides) -> Drawn:
     """Response times of both pools in every scenario: a line from p50 to p99, a point at p50, a tick at p90."""
-    tooltip = _tips(scenario="scenario", side="pool", p50="p50, ms", p90="p90, ms", p99="p99, ms", calls="calls")
+    tooltip = _tips(
+        scenario="scenario", side="pool", p50="p50, {unit}", p90="p90, {unit}", p99="p99, {unit}", calls="calls"
+    )
     base = alt.Chart(alt.NamedData("response")).encode(
         y=alt.Y("scenario:N", title=None, sort=None),
         yOffset=alt.YOffset("side:N", sort=list(sides)),
@@ -225,7 +238,7 @@ def response(sides: Sides) -> Drawn:
         tooltip=tooltip,
     )
     scale = alt.Scale(type="log")
-    title = "response time in ms, log scale: a point at p50, a tick at p90, a line to p99"
+    title = "response time in {unit}{log}: a point at p50, a tick at p90, a line to p99"
     line = base.mark_rule(strokeWidth=2).encode(x=alt.X("p50:Q", title=title, scale=scale, axis=FEW), x2="p99:Q")
     tick = base.mark_tick(thickness=2, size=8).encode(x=alt.X("p90:Q", scale=scale))
     point = base.mark_point(filled=True, size=40).encode(x=alt.X("p50:Q", scale=scale))
@@ -240,7 +253,7 @@ def overlap(sides: Sides) -> Drawn:
 
 def throughput(sides: Sides) -> Drawn:
     """Results per second of both pools in every scenario, time lost to faults included."""
-    title = "results per second during the run, faults and pauses included, log scale"
+    title = "results per second during the run, faults and pauses included{log}"
     return _bars(alt.X("value:Q", title=title, scale=alt.Scale(type="log"), axis=FEW), "throughput", sides)
 
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as Xml
 
 from poolproof.bridge.safe_text import printable
 from poolproof.harness.model.verdict import Decision
-from poolproof.reports.section import Tone
+from poolproof.reports.sections.section import Tone
 from poolproof.reports.view import Cell, View
 
 

@@ -10,8 +10,8 @@ import msgspec
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.mutation.markdown import killers_text, sentences
 from poolproof.harness.mutation.matrix import KillMatrix
-from poolproof.reports.section import Grid, Mark, Section, Tone
-from poolproof.reports.series import Drawing, Table
+from poolproof.reports.charts.drawing import Drawing, Table
+from poolproof.reports.sections.section import Grid, Mark, Section, Tone
 
 TONES = {
     "better": Tone.GOOD,

@@ -12,7 +12,7 @@ import msgspec
 
 from poolproof.bridge.safe_text import json_text, printable
 from poolproof.harness.model.verdict import Decision
-from poolproof.reports.section import Tone
+from poolproof.reports.sections.section import Tone
 from poolproof.reports.view import Cell, Row, View
 
 SPEC_VERSION = "0.0.0"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from poolproof.harness.compare.comparison import RunResult, ScenarioComparison
 from poolproof.harness.history.chart_data import Noted
 from poolproof.harness.model.verdict import Verdict
-from poolproof.reports.section import Grid, Mark, Tone
+from poolproof.reports.sections.section import Grid, Mark, Tone
 
 MOST_RECOVERIES = 30
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 
 from poolproof.harness.compare.comparison import Comparison
-from poolproof.reports.covered import cells_section, coverage_section, explored_section, faces_section
-from poolproof.reports.lab import bench_section, matrix_section, sweep_section
-from poolproof.reports.section import Section
-from poolproof.reports.series import side_names
+from poolproof.reports.charts.drawing import side_names
+from poolproof.reports.sections.covered import cells_section, coverage_section, explored_section, faces_section
+from poolproof.reports.sections.lab import bench_section, matrix_section, sweep_section
+from poolproof.reports.sections.section import Section
 
 MATRIX_FILE = "kill-matrix.json"
 BENCH_FILE = "bench.json"
