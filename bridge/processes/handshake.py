@@ -12,6 +12,7 @@ from poolproof.bridge.wire.receiver import Receiver
 from poolproof.bridge.wire.transport import Abilities
 
 READ_BYTES = 64 * 1024
+EXIT_GRACE_S = 0.1
 
 
 class Handshake:
@@ -21,7 +22,17 @@ class Handshake:
     does not start. The caller has one absolute deadline (F4).
     """
 
-    __slots__ = ("_abilities", "_dropped", "_limit_bytes", "_process", "_receiver", "_tail", "cut", "done")
+    __slots__ = (
+        "_abilities",
+        "_dropped",
+        "_limit_bytes",
+        "_process",
+        "_receiver",
+        "_tail",
+        "cut",
+        "done",
+        "exit_grace_s",
+    )
 
     def __init__(
         self, process: WorkerProcess, tail: StderrTail, *, limit_bytes: int, abilities: Abilities | None = None
@@ -32,6 +43,7 @@ class Handshake:
         self._receiver = Receiver(limit_bytes=limit_bytes)
         self._limit_bytes = limit_bytes
         self._dropped = ""
+        self.exit_grace_s = EXIT_GRACE_S
         self.done = False
         self.cut = False
 

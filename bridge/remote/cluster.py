@@ -54,6 +54,7 @@ class RayCluster:
             per_node = placement.workers_per_node or -(-workers // count)
             if placement.workers_per_node is not None and placement.nodes is None:
                 count = min(count, -(-workers // per_node)) or 1
+            self.nodes = count
             reserved = {name: amount * per_node for name, amount in placement.resources.items() if amount}
             # A bundle must reserve something.
             bundle = reserved or {"CPU": 0.001}

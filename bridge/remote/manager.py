@@ -19,11 +19,12 @@ from poolproof.bridge.remote.worker import RemoteChannel
 from poolproof.bridge.wire.messages import INIT_ID, encode_request
 
 AGENTS_WAIT_S = 10.0
-"""How long a pool waits for its first agent, if somebody has started the agents, in seconds."""
+"""How long a pool waits for its agents, if somebody has started them, in seconds."""
 
 
 class RemoteProcessManager(ProcessManager):
-    """Starts workers through the agents of other nodes. The constructor waits until the first agent is connected.
+    """Starts workers through the agents of other nodes. The constructor waits until all agents are connected or
+    have failed, and begins with what is there.
 
     Raises ConfigError, and StartFailed if no agent can be reached.
     """
@@ -33,7 +34,7 @@ class RemoteProcessManager(ProcessManager):
         self._nodes: Nodes | None = None
         self._cluster: object = None
         try:
-            find, token, wait_s = self._open(placement)
+            find, token, count, wait_s = self._open(placement)
             self._nodes = Nodes(
                 self.name,
                 find,
@@ -42,19 +43,19 @@ class RemoteProcessManager(ProcessManager):
                 strategy=placement.strategy,
                 silence_s=placement.silence_s,
             )
-            self._nodes.await_first(wait_s)
+            self._nodes.await_room(count, config.workers, wait_s)
         except BaseException:
             self.disband()
             raise
 
-    def _open(self, placement: Placement) -> tuple[Callable[[], Sequence[Address]], bytes, float]:
+    def _open(self, placement: Placement) -> tuple[Callable[[], Sequence[Address]], bytes, int, float]:
         if isinstance(placement, Agents):
             addresses = [split_address(address) for address in placement.addresses]
-            return lambda: addresses, _token(placement.token_variable), AGENTS_WAIT_S
+            return lambda: addresses, _token(placement.token_variable), len(addresses), AGENTS_WAIT_S
         from poolproof.bridge.remote.cluster import RayCluster
 
         self._cluster = cluster = RayCluster(placement, workers=self._config.workers + self._config.overflow)
-        return cluster.find, cluster.token, placement.start_timeout_s
+        return cluster.find, cluster.token, cluster.nodes, placement.start_timeout_s
 
     def spawn(self, worker_id: int) -> RemoteChannel:
         """Request one worker from the agent of a node; its init ping is on its way. Raises StartFailed."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -97,7 +98,7 @@ class Nodes:
         self._silence_s = silence_s
         self._lock = threading.Lock()
         self._nodes: dict[Address, Node] = {}
-        self._connected = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)
         self._failures: dict[Address, str] = {}
         self._closing = False
         self._loop = asyncio.new_event_loop()
@@ -107,15 +108,23 @@ class Nodes:
         _LIVING.add(self)
         self._thread.start()
 
-    def await_first(self, timeout_s: float) -> None:
-        """Wait until an agent is connected. Raises StartFailed after `timeout_s` seconds, with the reason for each."""
+    def await_room(self, nodes: int, workers: int, timeout_s: float) -> None:
+        """Wait until `nodes` agents are connected or have failed, with room for `workers`; at most `timeout_s` seconds.
+
+        Then the pool begins with what is there. Raises StartFailed if that is nothing, with the reason for each.
+        """
         deadline = deadline_ns(timeout_s)
-        with self._connected:
-            while not self._nodes:
-                if remaining_s(deadline) <= 0:
-                    reasons = "; ".join(f"{host}:{port}: {why}" for (host, port), why in self._failures.items())
-                    raise StartFailed(f"no agent could be reached in {timeout_s:g} s: {reasons or 'none was found'}")
-                self._connected.wait(remaining_s(deadline))
+        with self._changed:
+            while remaining_s(deadline) > 0:
+                answered = self._nodes.keys() | self._failures.keys()
+                if self._nodes and len(answered) >= nodes and self._room() >= workers:
+                    return
+                self._changed.wait(remaining_s(deadline))
+            if not self._nodes:
+                reasons = "; ".join(f"{host}:{port}: {why}" for (host, port), why in self._failures.items())
+                raise StartFailed(f"no agent could be reached in {timeout_s:g} s: {reasons or 'none was found'}")
+            room = self._room()
+        logger.warning("pool %r begins with %d of %d nodes, room for %g", self._pool, len(self._nodes), nodes, room)
 
     def describe(self) -> dict[str, int]:
         """Return the connected nodes, as "host:port", each with its number of workers."""
@@ -165,6 +174,9 @@ class Nodes:
                 os.dup2(nothing, stream.fileno(), inheritable=False)
         os.close(nothing)
         self._closing = True
+
+    def _room(self) -> float:
+        return math.inf if self._most is None else self._most * len(self._nodes)
 
     def _choose(self) -> Node | None:
         free = [n for n in self._nodes.values() if not n.cut and (self._most is None or len(n.workers) < self._most)]
@@ -223,8 +235,9 @@ class Nodes:
                 reason = str(error) or type(error).__name__
             except ProtocolError as error:
                 reason = str(error)
-            with self._lock:
+            with self._changed:
                 self._failures[address] = one_line(reason)
+                self._changed.notify_all()
             await asyncio.sleep(RETRY_S)
 
     async def _converse(self, address: Address) -> None:
@@ -238,9 +251,10 @@ class Nodes:
                 raise
         node.tell(Hello(self._silence_s))
         beats = asyncio.create_task(send_beats(writer, self._silence_s))
-        with self._connected:
+        with self._changed:
             self._nodes[address] = node
-            self._connected.notify_all()
+            self._failures.pop(address, None)
+            self._changed.notify_all()
         why = "has ended its connection"
         try:
             while True:

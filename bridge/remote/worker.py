@@ -21,11 +21,14 @@ from poolproof.bridge.clock import deadline_ns, now_ns
 from poolproof.bridge.errors import UNKNOWN_END, End
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.handshake import Handshake
+from poolproof.bridge.processes.output.stderr import StderrTail
 from poolproof.bridge.processes.process import NO_FORK, WorkerProcess
 from poolproof.bridge.remote.protocol import STREAMS, Purpose
+from poolproof.bridge.wire.transport import Abilities
 
 PID_PATIENCE_S = 1.0
 """How long the pid of a requested worker counts as about to be known, in seconds."""
+EXIT_GRACE_S = 2.0
 LOST = "lost its connection"
 SendSignal = Callable[[int, int], None]
 """Asks the agent to send worker `id` a signal; never waits."""
@@ -199,9 +202,15 @@ class RemoteChannel(Channel):
 
 
 class RemoteHandshake(Handshake):
-    """The init ping of a worker on another node."""
+    """The init ping of a worker on another node, whose end is reported on another connection than its stream's."""
 
     __slots__ = ()
+
+    def __init__(
+        self, process: RemoteWorker, tail: StderrTail, *, limit_bytes: int, abilities: Abilities | None = None
+    ) -> None:
+        super().__init__(process, tail, limit_bytes=limit_bytes, abilities=abilities)
+        self.exit_grace_s = EXIT_GRACE_S
 
     def begin(self) -> None:
         """Do nothing: the ping follows the preface, when the connection is there."""

@@ -28,11 +28,13 @@ class Abilities:
 class Start(Protocol):
     """The init ping of one starting worker, in steps that never block.
 
-    `done`: the worker has responded. `cut`: its stream has ended; it is probably about to exit.
+    `done`: the worker has responded. `cut`: its stream has ended; it is probably about to exit, and has `exit_grace_s`
+    seconds for that, so that the error can say how.
     """
 
     done: bool
     cut: bool
+    exit_grace_s: float
 
     def begin(self) -> None:
         """Send the init ping. If the worker is gone, `cut` becomes true, or StartFailed is raised."""

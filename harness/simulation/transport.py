@@ -300,6 +300,7 @@ class SimStart:
         self._receiver = Receiver(limit_bytes=transport.limit_bytes)
         self.done = False
         self.cut = False
+        self.exit_grace_s = 0.1
 
     def begin(self) -> None:
         """See poolproof.bridge.wire.transport.Start."""

@@ -36,8 +36,6 @@ LONGEST_SLEEP_S = 1.0
 ROUNDING_S = 0.0005
 LOOK_S = 0.002
 """How often to look for what a zygote has not reported yet: the pid or the exit status of a worker."""
-CUT_GRACE_S = 0.1
-"""How long a starting worker whose stream has ended may take to exit, before it is killed."""
 FAULT_PAUSE_S = 0.05
 """The pause after an internal error, so that a repeated error does not use a whole processor and fill the log."""
 logger = logging.getLogger(__name__)
@@ -335,7 +333,7 @@ class Supervisor:
     def _await_exit(self, worker: Worker) -> None:
         # The worker has closed its stream; if it does not exit soon, `_check_starts` ends it.
         handshake, deadline = self._starting[worker]
-        self._starting[worker] = handshake, min(deadline, self._clock.deadline_ns(CUT_GRACE_S))
+        self._starting[worker] = handshake, min(deadline, self._clock.deadline_ns(handshake.exit_grace_s))
 
     def _on_ready(self, worker: Worker) -> None:
         worker.pid = worker.transport.pid
