@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, THREAD_VARIABLES, PoolConfig
-from poolproof.bridge.machine.tree import POOL_VARIABLE, mark_of
+from poolproof.bridge.machine.tree import POOL_VARIABLE, WORKER_VARIABLE, mark_of
 from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, environment, variables
 from poolproof.bridge.processes.process import STDOUT_FD
 from poolproof.bridge.redaction import secrets_of
@@ -30,14 +30,18 @@ class Environment:
         """Let workers that start from now on respond through pipes in this folder."""
         self._own[REPLY_DIR_VARIABLE] = folder
 
-    def now(self) -> dict[str, str]:
-        """Return the environment of a worker that starts now: with the variables and the path that this process has."""
+    def now(self, worker_id: int | None = None) -> dict[str, str]:
+        """Return the environment of a worker that starts now: with the variables and the path that this process has.
+
+        Without `worker_id`, it is the environment of the zygote.
+        """
         count = self._config.threads_per_worker
         threads = {} if count is None else dict.fromkeys(THREAD_VARIABLES, str(count))
         env = threads | variables() | self._config.env
-        for name in (OUTPUT_VARIABLE, TERM_VARIABLE, REPLY_DIR_VARIABLE):
+        for name in (OUTPUT_VARIABLE, TERM_VARIABLE, REPLY_DIR_VARIABLE, WORKER_VARIABLE):
             env.pop(name, None)  # of a pool in whose worker this pool is
-        return env | environment(env) | self._own
+        told = {} if worker_id is None else {WORKER_VARIABLE: str(worker_id)}
+        return env | environment(env) | self._own | told
 
     def secrets(self) -> set[str]:
         """Return the credentials of a worker that starts now."""

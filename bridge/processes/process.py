@@ -18,11 +18,12 @@ import resource
 import select
 import signal
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from poolproof.bridge.errors import UNKNOWN_END, End, StartFailed
+from poolproof.bridge.machine.adopted import is_child_left, reap_adopted
 from poolproof.bridge.machine.cgroups import oom_kills
-from poolproof.bridge.machine.procfs import kill_groups, start_ticks
+from poolproof.bridge.machine.procfs import kill_groups
 from poolproof.bridge.machine.tree import descendants
 
 LIFELINE_FD = 9
@@ -245,7 +246,7 @@ class WorkerProcess:
         A program adopts orphans as the first process of a container (PID 1), or as a subreaper (prctl(2)).
         """
         left = reap_adopted(self._strays.items())
-        return not left and not (self.pid and _is_left(-self.pid))
+        return not left and not (self.pid and is_child_left(-self.pid))
 
     def close(self) -> None:
         """Close the parent's ends. Idempotent; the process must be reaped or abandoned."""
@@ -316,22 +317,6 @@ class WorkerProcess:
             if fd >= 0:
                 os.close(fd)
         self.stdin_fd = -1
-
-
-def reap_adopted(processes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Reap those of these (pid, start) that have ended and are this program's children. Returns its living children."""
-    return [(pid, ticks) for pid, ticks in processes if start_ticks(pid, zombie=True) == ticks and _is_left(pid)]
-
-
-def _is_left(who: int) -> bool:
-    # Reaps the ended children of this process among `who`, a pid or the negative of a group. Returns whether one lives.
-    try:
-        while os.waitpid(who, os.WNOHANG) != (0, 0):
-            if who > 0:
-                return False
-    except ChildProcessError:  # somebody else's children
-        return False
-    return True
 
 
 def limit_memory(pid: int, most_bytes: int | None) -> None:
