@@ -37,6 +37,10 @@ def with_flags(command: Sequence[str]) -> tuple[str, ...]:
     if tuple(command[:3]) != (sys.executable, "-P", "-m") or not command[3].startswith("poolproof."):
         return tuple(command)
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # multiprocessing uses it too
+    for name, value in sys._xoptions.items():  # it knows only some of them
+        option = name if value is True else f"{name}={value}"
+        if option not in flags:
+            flags += ["-X", option]
     alone = sys.flags.ignore_environment or sys.flags.no_site
     return (sys.executable, *flags, "-P", *((_ISOLATED,) if alone else ("-m",)), *command[3:])
 
