@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, THREAD_VARIABLES, PoolConfig
 from poolproof.bridge.machine.tree import POOL_VARIABLE, WORKER_VARIABLE, mark_of
-from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, environment, variables
+from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, WIRE_VARIABLE, environment, variables
 from poolproof.bridge.processes.process import STDOUT_FD
 from poolproof.bridge.redaction import secrets_of
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
@@ -38,7 +38,7 @@ class Environment:
         count = self._config.threads_per_worker
         threads = {} if count is None else dict.fromkeys(THREAD_VARIABLES, str(count))
         env = threads | variables() | self._config.env
-        for name in (OUTPUT_VARIABLE, TERM_VARIABLE, REPLY_DIR_VARIABLE, WORKER_VARIABLE):
+        for name in (OUTPUT_VARIABLE, TERM_VARIABLE, REPLY_DIR_VARIABLE, WIRE_VARIABLE, WORKER_VARIABLE):
             env.pop(name, None)  # of a pool in whose worker this pool is
         told = {} if worker_id is None else {WORKER_VARIABLE: str(worker_id)}
         return env | environment(env) | self._own | told

@@ -23,6 +23,9 @@ PATH_VARIABLE = "POOLPROOF_PATH"
 """The environment variable with the parent's `sys.path`."""
 OUTPUT_VARIABLE = "POOLPROOF_OUTPUT"
 """The environment variable of a worker whose output is shown: the descriptor of its parent's stdout, or "log"."""
+WIRE_VARIABLE = "POOLPROOF_WIRE"
+"""The environment variable with a worker's descriptor for responses, if it is not stdout: what the interpreter or a
+sitecustomize prints at the start of the default worker is no response."""
 TERM_VARIABLE = "POOLPROOF_TERM"
 """The environment variable of a worker in which SIGTERM raises SoftTimeout in the handler that runs."""
 _HOME = str(Path(__file__).parents[3])

@@ -27,6 +27,8 @@ from poolproof.bridge.machine.procfs import kill_groups
 from poolproof.bridge.machine.tree import descendants
 
 LIFELINE_FD = 9
+WIRE_FD = 6
+"""Where a worker whose stdout is not the wire finds the pipe for its responses."""
 STDOUT_FD = 7
 """Where a worker that shares this process's stdout finds it."""
 _FIRST_FREE_FD = 10
@@ -100,13 +102,14 @@ class WorkerProcess:
         cpus: Collection[int] = (),
         memory_bytes: int | None = None,
         share_stdout: bool = False,
+        answers_fd: int = 1,
     ) -> WorkerProcess:
         """Start `command`, in which `{worker_id}` is replaced. Raises StartFailed if it cannot be executed.
 
         `also` maps descriptor numbers below 10 in the child to descriptors of this process from 10 on. `cpus` are the
         processors that the worker and its children may run on; if empty, those of this thread. `memory_bytes` limits
         the private memory of each of them. With `share_stdout`, STDOUT_FD of the child is this process's stdout, if it
-        is open.
+        is open. `answers_fd` is the child's end of the pipe `stdout_fd`; if it is not 1, stdout is the child's stderr.
         """
         words = [word.replace("{worker_id}", str(worker_id)) for word in command]
         with NO_FORK:
@@ -116,7 +119,7 @@ class WorkerProcess:
                     shared = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
             try:
                 more = {STDOUT_FD: shared} if shared >= 0 else {}
-                return cls._spawn(worker_id, words, env, {**(also or {}), **more}, cpus, memory_bytes)
+                return cls._spawn(worker_id, words, env, {**(also or {}), **more}, cpus, memory_bytes, answers_fd)
             finally:
                 if shared >= 0:
                     os.close(shared)
@@ -130,6 +133,7 @@ class WorkerProcess:
         also: Mapping[int, int],
         cpus: Collection[int],
         memory_bytes: int | None,
+        answers_fd: int,
     ) -> WorkerProcess:
         pipes: list[int] = []
         pid = 0
@@ -144,8 +148,9 @@ class WorkerProcess:
                 env,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, stdin_read, 0),
-                    (os.POSIX_SPAWN_DUP2, stdout_write, 1),
+                    (os.POSIX_SPAWN_DUP2, stderr_write, 1),
                     (os.POSIX_SPAWN_DUP2, stderr_write, 2),
+                    (os.POSIX_SPAWN_DUP2, stdout_write, answers_fd),
                     (os.POSIX_SPAWN_DUP2, lifeline_read, LIFELINE_FD),
                     *((os.POSIX_SPAWN_DUP2, fd, number) for number, fd in also.items()),
                 ],

@@ -20,9 +20,9 @@ from poolproof.bridge.machine.patched import require_real_threads
 from poolproof.bridge.machine.processors import usable_cpus
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.environment import Environment
-from poolproof.bridge.processes.interpreter import require_interpreter, with_flags
+from poolproof.bridge.processes.interpreter import WIRE_VARIABLE, require_interpreter, with_flags
 from poolproof.bridge.processes.output.printed import Printed, usable_log_dir
-from poolproof.bridge.processes.process import WorkerProcess, kill_living, limit_memory
+from poolproof.bridge.processes.process import WIRE_FD, WorkerProcess, kill_living, limit_memory
 from poolproof.bridge.processes.rundir.rundir import RunDir
 from poolproof.bridge.processes.strays import Strays
 from poolproof.bridge.processes.zygote.zygote import Zygote, abandon_all
@@ -131,10 +131,13 @@ class ProcessManager:
         if self.zygote is not None:
             process = self.zygote.spawn(worker_id, self._environment.now(worker_id))
         else:
+            env = self._environment.now(worker_id)
+            own = self._command == DEFAULT_WORKER_COMMAND
             process = WorkerProcess.spawn(
                 worker_id,
                 with_flags(self._command),
-                self._environment.now(worker_id),
+                env | {WIRE_VARIABLE: str(WIRE_FD)} if own else env,
+                answers_fd=WIRE_FD if own else 1,
                 cpus=self._cpus,
                 memory_bytes=self._config.hard_memory_bytes,
                 share_stdout=self._environment.shares_stdout,

@@ -143,6 +143,29 @@ def test_a_command_has_the_flags_of_its_parent() -> None:
     assert second == "('true', '-P', '-m', 'a')"
 
 
+def answer() -> int:
+    """A call's answer."""
+    return 1
+
+
+@pytest.mark.parametrize("kind", [PoolV1, PoolV2, PoolExecutor])
+def test_what_the_interpreter_prints_before_the_worker_begins_is_no_response(
+    kind: type[PoolV1 | PoolV2 | PoolExecutor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A sitecustomize, a .pth file or a coverage tool may print or write to descriptor 1."""
+    noise = "import os\nprint('hello', flush=True)\nos.write(1, b'\\0\\0\\0\\1x')\nprint('left in the buffer')\n"
+    (tmp_path / "sitecustomize.py").write_text(noise)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    if kind is PoolExecutor:
+        with PoolExecutor(1) as executor:
+            assert executor.submit(answer).result(60) == 1
+        return
+    with kind(PoolConfig(workers=1, log_dir=str(tmp_path / "logs"))) as pool:
+        assert pool.execute("echo", {"value": 1}) == 1
+    [log] = (tmp_path / "logs").iterdir()
+    assert log.read_bytes().startswith(b"hello\n")
+
+
 LOOK = """
 import sys
 from poolproof.pool_v2 import PoolExecutor
