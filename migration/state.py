@@ -5,7 +5,9 @@ Independent of pools. Rules
 1. The file is replaced atomically by the process that holds its lock (`NAME.lock`), so readers see a complete file.
 2. Every change gets the next number. Before it takes effect, it is written to the log (`NAME.log`, one JSON object a
    line), with the author, time and reason. The log is append-only; only a change that could not take effect, such as
-   on a full disk, is taken back before the lock is released.
+   on a full disk, is taken back before the lock is released. A writer that is killed between the two leaves a line
+   without a change: the line of the next change has the number of the change that it replaced, so `never_in_effect`
+   knows.
 3. A file that cannot be read has its reason in `trouble`: a process that followed it keeps its position, one that
    begins uses v1, and the next change repairs the file. A file without a log was never a state file. It belongs to the
    user and is never replaced.
@@ -40,6 +42,7 @@ FORMAT = 1
 LOCK_WAIT_S = 5.0
 LONGEST_BYTES = 64 * 1024
 LONGEST_LOG_BYTES = 64 * 1024 * 1024
+DRAFT = ".draft"
 LOG_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -76,7 +79,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the log."""
+    """One line of the log. `replaces` is the number of the entry that the change found, 0 for no file or a damaged one.
+
+    Numbers may have gaps; the change before another one in the history is the one that it replaces.
+    """
 
     sequence: int
     at: str
@@ -84,18 +90,22 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     before: str
     after: str
+    replaces: int = 0
 
 
 def never_in_effect(changes: Sequence[Change], entry: Entry | None) -> set[int]:
     """Return the numbers of the changes whose writer was killed after it had written to the log.
 
-    Such a change is not what the next change, or else the state file, found.
+    Such a change has a higher number than what the next change, or else the state file, has found. What a change that
+    found no file or a damaged one says about those before it is nothing.
     """
     found = set()
-    now = "damaged" if entry is None or entry.trouble else str(entry.position)
-    for change, following in zip(changes, [*(later.before for later in changes[1:]), now], strict=True):
-        if following not in (change.after.partition(" ")[0], "damaged", "none"):
+    last = 0 if entry is None or entry.trouble else entry.sequence
+    for change in reversed(changes):
+        if last and change.sequence > last:
             found.add(change.sequence)
+        else:
+            last = change.replaces
     return found
 
 
@@ -175,7 +185,9 @@ class StateFile:
             )
             told = "none" if before is None else "damaged" if before.trouble else str(before.position)
             after = f"{position}{' paused' if paused else ' finished' if finished else ''}"
-            change = Change(sequence=entry.sequence, at=entry.at, who=who, why=why, before=told, after=after)
+            change = Change(
+                sequence=entry.sequence, at=entry.at, who=who, why=why, before=told, after=after, replaces=number
+            )
             try:
                 self._put(msgspec.json.encode(change), msgspec.json.format(msgspec.json.encode(entry)) + b"\n")
             except OSError as error:
@@ -250,7 +262,8 @@ class StateFile:
         mode = 0o644
         with contextlib.suppress(OSError):
             mode = self.path.stat().st_mode & 0o777
-        fd, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        self._remove_drafts()
+        fd, name = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=DRAFT, dir=self.path.parent)
         try:
             try:
                 os.fchmod(fd, mode)
@@ -264,6 +277,13 @@ class StateFile:
                 os.unlink(name)
             raise
         return name
+
+    def _remove_drafts(self) -> None:
+        # Those of writers that were killed: drafts are only made by the holder of the lock.
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self.path.parent):
+                if name.startswith(f".{self.path.name}.") and name.endswith(DRAFT):
+                    os.unlink(self.path.parent / name)
 
     def _share(self, fd: int, needed: int) -> None:
         # Gives a file that root has made to the application's user, and permits what a narrow umask forbade.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from poolproof.bridge.machine.procfs import kill_groups, pid_space, start_ticks
 
 POOL_VARIABLE = "POOLPROOF_POOL"
 """The environment variable with the mark of the pool, which whatever a worker starts inherits."""
+WORKER_VARIABLE = "POOLPROOF_WORKER"
+"""The environment variable with the worker's id, which whatever a worker starts inherits."""
 PROC = Path("/proc")
 LOOK_S = 0.005
 
@@ -37,13 +40,20 @@ def mark_of(pool: str, owner: tuple[str, int, int] | None = None) -> str:
     return f"{space}:{pid}:{ticks}:{pool}"
 
 
-def started_in(mark: str) -> list[tuple[int, int]]:
-    """Return this user's living processes that have the pool's mark in their environment, as (pid, start)."""
+def started_in(mark: str, workers: Collection[int] = ()) -> list[tuple[int, int]]:
+    """Return this user's living processes that have the pool's mark in their environment, as (pid, start).
+
+    With `workers`, only those that one of these workers has started.
+    """
     variable = f"{POOL_VARIABLE}={mark}".encode()
+    starters = {f"{WORKER_VARIABLE}={worker_id}".encode() for worker_id in workers}
     found = []
     with contextlib.suppress(OSError):  # no descriptor is left
         for name in os.listdir(PROC):
-            if name.isdecimal() and int(name) != os.getpid() and variable in _environment(name):
+            if not name.isdecimal() or int(name) == os.getpid():
+                continue
+            variables = _environment(name)
+            if variable in variables and (not workers or not starters.isdisjoint(variables)):
                 ticks = start_ticks(int(name))
                 if ticks is not None:
                     found.append((int(name), ticks))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, THREAD_VARIABLES, PoolConfig
-from poolproof.bridge.machine.tree import POOL_VARIABLE, mark_of
-from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, environment, variables
+from poolproof.bridge.machine.tree import POOL_VARIABLE, WORKER_VARIABLE, mark_of
+from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, WIRE_VARIABLE, environment, variables
 from poolproof.bridge.processes.process import STDOUT_FD
 from poolproof.bridge.redaction import secrets_of
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
@@ -34,17 +34,19 @@ class Environment:
         """Let workers that start from now on respond through pipes in this folder."""
         self._own[REPLY_DIR_VARIABLE] = folder
 
-    def now(self) -> dict[str, str]:
+    def now(self, worker_id: int | None = None) -> dict[str, str]:
         """Return the environment of a worker that starts now: with the variables and the path that this process has.
 
-        On another machine a worker has the variables of its agent instead, and these over them.
+        Without `worker_id`, it is the environment of the zygote. On another machine a worker has the variables of its
+        agent, and these over them.
         """
         count = self._config.threads_per_worker
         threads = {} if count is None else dict.fromkeys(THREAD_VARIABLES, str(count))
         env = threads | (variables() if self._config.placement is None else {}) | self._config.env
-        for name in (OUTPUT_VARIABLE, TERM_VARIABLE, REPLY_DIR_VARIABLE):
+        for name in (OUTPUT_VARIABLE, TERM_VARIABLE, REPLY_DIR_VARIABLE, WIRE_VARIABLE, WORKER_VARIABLE):
             env.pop(name, None)  # of a pool in whose worker this pool is
-        return env | environment(env) | self._own
+        told = {} if worker_id is None else {WORKER_VARIABLE: str(worker_id)}
+        return env | environment(env) | self._own | told
 
     def secrets(self) -> set[str]:
         """Return the credentials of a worker that starts now."""

@@ -23,6 +23,9 @@ PATH_VARIABLE = "POOLPROOF_PATH"
 """The environment variable with the parent's `sys.path`."""
 OUTPUT_VARIABLE = "POOLPROOF_OUTPUT"
 """The environment variable of a worker whose output is shown: the descriptor of its parent's stdout, or "log"."""
+WIRE_VARIABLE = "POOLPROOF_WIRE"
+"""The environment variable with a worker's descriptor for responses, if it is not stdout: what the interpreter or a
+sitecustomize prints at the start of the default worker is no response."""
 TERM_VARIABLE = "POOLPROOF_TERM"
 """The environment variable of a worker in which SIGTERM raises SoftTimeout in the handler that runs."""
 _HOME = str(Path(__file__).parents[3])
@@ -37,6 +40,10 @@ def with_flags(command: Sequence[str]) -> tuple[str, ...]:
     if tuple(command[:3]) != (sys.executable, "-P", "-m") or not command[3].startswith("poolproof."):
         return tuple(command)
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # multiprocessing uses it too
+    for name, value in sys._xoptions.items():  # it knows only some of them
+        option = name if value is True else f"{name}={value}"
+        if option not in flags:
+            flags += ["-X", option]
     alone = sys.flags.ignore_environment or sys.flags.no_site
     return (sys.executable, *flags, "-P", *((_ISOLATED,) if alone else ("-m",)), *command[3:])
 

@@ -18,14 +18,17 @@ import resource
 import select
 import signal
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from poolproof.bridge.errors import UNKNOWN_END, End, StartFailed
+from poolproof.bridge.machine.adopted import is_child_left, reap_adopted
 from poolproof.bridge.machine.cgroups import oom_kills
-from poolproof.bridge.machine.procfs import kill_groups, start_ticks
+from poolproof.bridge.machine.procfs import kill_groups
 from poolproof.bridge.machine.tree import descendants
 
 LIFELINE_FD = 9
+WIRE_FD = 6
+"""Where a worker whose stdout is not the wire finds the pipe for its responses."""
 STDOUT_FD = 7
 """Where a worker that shares this process's stdout finds it."""
 _FIRST_FREE_FD = 10
@@ -99,13 +102,14 @@ class WorkerProcess:
         cpus: Collection[int] = (),
         memory_bytes: int | None = None,
         share_stdout: bool = False,
+        answers_fd: int = 1,
     ) -> WorkerProcess:
         """Start `command`, in which `{worker_id}` is replaced. Raises StartFailed if it cannot be executed.
 
         `also` maps descriptor numbers below 10 in the child to descriptors of this process from 10 on. `cpus` are the
         processors that the worker and its children may run on; if empty, those of this thread. `memory_bytes` limits
         the private memory of each of them. With `share_stdout`, STDOUT_FD of the child is this process's stdout, if it
-        is open.
+        is open. `answers_fd` is the child's end of the pipe `stdout_fd`; if it is not 1, stdout is the child's stderr.
         """
         words = [word.replace("{worker_id}", str(worker_id)) for word in command]
         with NO_FORK:
@@ -115,7 +119,7 @@ class WorkerProcess:
                     shared = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
             try:
                 more = {STDOUT_FD: shared} if shared >= 0 else {}
-                return cls._spawn(worker_id, words, env, {**(also or {}), **more}, cpus, memory_bytes)
+                return cls._spawn(worker_id, words, env, {**(also or {}), **more}, cpus, memory_bytes, answers_fd)
             finally:
                 if shared >= 0:
                     os.close(shared)
@@ -129,6 +133,7 @@ class WorkerProcess:
         also: Mapping[int, int],
         cpus: Collection[int],
         memory_bytes: int | None,
+        answers_fd: int,
     ) -> WorkerProcess:
         pipes: list[int] = []
         pid = 0
@@ -137,7 +142,14 @@ class WorkerProcess:
             stdout_read, stdout_write = open_pipe(pipes, child_end=1)
             stderr_read, stderr_write = open_pipe(pipes, child_end=1)
             lifeline_read, lifeline_write = open_pipe(pipes, child_end=0)
-            pid = launch(words, env, (stdin_read, stdout_write, stderr_write), lifeline_read, also, cpus, memory_bytes)
+            ends = {
+                0: stdin_read,
+                1: stderr_write,
+                2: stderr_write,
+                answers_fd: stdout_write,
+                LIFELINE_FD: lifeline_read,
+            }
+            pid = launch(words, env, {**ends, **also}, cpus, memory_bytes)
             os.set_blocking(stdin_write, False)
             process = cls(
                 worker_id,
@@ -225,7 +237,7 @@ class WorkerProcess:
         A program adopts orphans as the first process of a container (PID 1), or as a subreaper (prctl(2)).
         """
         left = reap_adopted(self._strays.items())
-        return not left and not (self.pid and _is_left(-self.pid))
+        return not left and not (self.pid and is_child_left(-self.pid))
 
     def close(self) -> None:
         """Close the parent's ends. Idempotent; the process must be reaped or abandoned."""
@@ -301,35 +313,26 @@ class WorkerProcess:
 def launch(
     words: list[str],
     env: Mapping[str, str],
-    streams: tuple[int, int, int],
-    lifeline_read: int,
-    also: Mapping[int, int] | None = None,
+    ends: Mapping[int, int],
     cpus: Collection[int] = (),
     memory_bytes: int | None = None,
 ) -> int:
     """Start a program in a process group of its own, tied to a lifeline, and return its pid.
 
-    `streams` become its stdin, stdout and stderr. They, `lifeline_read` and the descriptors of `also` are from 10 on.
-    Raises OSError, or ValueError for a word or a variable that no program can receive; then no process is left.
+    `ends` maps descriptor numbers below 10 in the child, LIFELINE_FD among them, to descriptors of this process from 10
+    on. Raises OSError, or ValueError for a word or a variable that no program can receive; then no process is left.
     """
-    stdin, stdout, stderr = streams
     pid = os.posix_spawnp(
         words[0],
         words,
         env,
-        file_actions=[
-            (os.POSIX_SPAWN_DUP2, stdin, 0),
-            (os.POSIX_SPAWN_DUP2, stdout, 1),
-            (os.POSIX_SPAWN_DUP2, stderr, 2),
-            (os.POSIX_SPAWN_DUP2, lifeline_read, LIFELINE_FD),
-            *((os.POSIX_SPAWN_DUP2, fd, number) for number, fd in (also or {}).items()),
-        ],
+        file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in ends.items()],
         setpgroup=0,
         setsigmask=(),
         setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
     )
     try:
-        tie(lifeline_read, pid)
+        tie(ends[LIFELINE_FD], pid)
         if cpus:
             os.sched_setaffinity(pid, cpus)  # the pid is valid until the process is reaped
         limit_memory(pid, memory_bytes)
@@ -343,22 +346,6 @@ def _end(pid: int) -> None:
     with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-
-
-def reap_adopted(processes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Reap those of these (pid, start) that have ended and are this program's children. Returns its living children."""
-    return [(pid, ticks) for pid, ticks in processes if start_ticks(pid, zombie=True) == ticks and _is_left(pid)]
-
-
-def _is_left(who: int) -> bool:
-    # Reaps the ended children of this process among `who`, a pid or the negative of a group. Returns whether one lives.
-    try:
-        while os.waitpid(who, os.WNOHANG) != (0, 0):
-            if who > 0:
-                return False
-    except ChildProcessError:  # somebody else's children
-        return False
-    return True
 
 
 def limit_memory(pid: int, most_bytes: int | None) -> None:

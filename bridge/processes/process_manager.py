@@ -18,14 +18,13 @@ from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
 from poolproof.bridge.machine.patched import require_real_threads
 from poolproof.bridge.machine.processors import usable_cpus
-from poolproof.bridge.machine.procfs import kill_groups
-from poolproof.bridge.machine.tree import end_started, started_in
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.environment import Environment
-from poolproof.bridge.processes.interpreter import require_interpreter, with_flags
+from poolproof.bridge.processes.interpreter import WIRE_VARIABLE, require_interpreter, with_flags
 from poolproof.bridge.processes.output.printed import Printed, usable_log_dir
-from poolproof.bridge.processes.process import WorkerProcess, kill_living, limit_memory, reap_adopted
+from poolproof.bridge.processes.process import WIRE_FD, WorkerProcess, kill_living, limit_memory
 from poolproof.bridge.processes.rundir.rundir import RunDir
+from poolproof.bridge.processes.strays import Strays
 from poolproof.bridge.processes.zygote.zygote import Zygote, abandon_all
 from poolproof.bridge.safe_text import one_line
 from poolproof.bridge.wire.transport import Abilities, Transport
@@ -87,6 +86,8 @@ class ProcessManager:
                 secrets=self._environment.secrets,
             )
             opened.callback(self._printed.close)
+            self._strays = Strays(self.name, self._environment.mark)
+            opened.callback(self._strays.close)
             if config.uses_zygote:  # started early, so that it is warm when the first worker is needed
                 self.zygote = Zygote(
                     self.name,
@@ -111,9 +112,10 @@ class ProcessManager:
             logger.warning("pool %s works without a run directory: %s", self.name, one_line(error))
             return None
 
-    def _add_worker(self, pid: int) -> None:
+    def _add_worker(self, worker_id: int, pid: int) -> None:
         if self._run_dir is not None:
             self._run_dir.add_worker(pid)
+        self._strays.worker_started(worker_id, pid)
 
     def next_id(self) -> int:
         """Return an unused worker id."""
@@ -127,22 +129,25 @@ class ProcessManager:
         """
         process: WorkerProcess
         if self.zygote is not None:
-            process = self.zygote.spawn(worker_id, self._environment.now())
+            process = self.zygote.spawn(worker_id, self._environment.now(worker_id))
         else:
+            env = self._environment.now(worker_id)
+            own = self._command == DEFAULT_WORKER_COMMAND
             process = WorkerProcess.spawn(
                 worker_id,
                 with_flags(self._command),
-                self._environment.now(),
+                env | {WIRE_VARIABLE: str(WIRE_FD)} if own else env,
+                answers_fd=WIRE_FD if own else 1,
                 cpus=self._cpus,
                 memory_bytes=self._config.hard_memory_bytes,
                 share_stdout=self._environment.shares_stdout,
             )
-            self._add_worker(process.pid)
+            self._add_worker(worker_id, process.pid)
         tail = self._printed.watch(process.stderr_fd, f"worker-{worker_id}")
         return Channel(process, tail, limit_bytes=self._config.max_frame_bytes, abilities=self.abilities)
 
-    def _on_fork(self, pid: int) -> None:
-        self._add_worker(pid)
+    def _on_fork(self, worker_id: int, pid: int) -> None:
+        self._add_worker(worker_id, pid)
         with contextlib.suppress(ProcessLookupError):
             limit_memory(pid, self._config.hard_memory_bytes)
 
@@ -153,6 +158,8 @@ class ProcessManager:
         transport.close()
         if isinstance(transport, Channel):
             self._ended.append(transport.process)
+            if transport.pid:
+                self._strays.worker_ended(transport.process.worker_id)
 
     def tidy(self, wait_s: float = 0.0) -> None:
         """Reap what this program has adopted from workers that have ended; waits at most `wait_s` seconds for that."""
@@ -163,14 +170,6 @@ class ProcessManager:
                 return
             CLOCK.sleep(LOOK_S)
 
-    def _end_strays(self) -> None:
-        # What a worker has started in a session of its own, if the worker has crashed or has left it behind.
-        reap_adopted(end_started(self._environment.mark, timeout_s=END_STRAYS_S))
-        self.tidy(END_STRAYS_S)
-        if left := started_in(self._environment.mark):
-            pids = ", ".join(str(pid) for pid, _ in left)
-            logger.warning("pool %r: it cannot end what its workers have started: processes %s", self.name, pids)
-
     def disband(self) -> None:
         """Release the pool's name, after all workers are reaped. Idempotent.
 
@@ -180,7 +179,8 @@ class ProcessManager:
             self._disbanded = True
             if self.zygote is not None:
                 self.zygote.close()
-            self._end_strays()
+            self._strays.close()
+            self.tidy(END_STRAYS_S)
         self._printed.close()
         if self._run_dir is not None:
             self._run_dir.release()
@@ -195,7 +195,8 @@ class ProcessManager:
         # directory.
         if not self._disbanded and os.getpid() == self._owner_pid:
             kill_living()
-            kill_groups(started_in(self._environment.mark), timeout_s=0.0)
+            self._strays.kill_all()
+            self._strays.remove_groups()
             if self._run_dir is not None:
                 self._run_dir.remove()
 

@@ -28,7 +28,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from poolproof.bridge.errors import ProtocolError
-from poolproof.bridge.processes.process import NO_FORK, WorkerProcess, launch, open_pipe
+from poolproof.bridge.processes.interpreter import WIRE_VARIABLE
+from poolproof.bridge.processes.process import LIFELINE_FD, NO_FORK, WIRE_FD, WorkerProcess, launch, open_pipe
 from poolproof.bridge.remote.protocol import (
     LENGTH,
     NONCE_BYTES,
@@ -266,14 +267,13 @@ def _start(order: Start, streams: list[socket.socket]) -> WorkerProcess:
         lifeline_read, lifeline_write = open_pipe(opened, child_end=0)
         ends.callback(os.close, lifeline_read)
         stdin, stdout, stderr = fds
+        told = order.env.get(WIRE_VARIABLE, "")
+        ends_of = {0: stdin, 1: stderr if told else stdout, 2: stderr, LIFELINE_FD: lifeline_read}
+        if told:  # the worker's stdout is not the wire
+            ends_of[WIRE_FD] = stdout
         try:
-            pid = launch(
-                words,
-                {**os.environ, **order.env},
-                (stdin, stdout, stderr),
-                lifeline_read,
-                memory_bytes=order.memory_bytes,
-            )
+            env = {**os.environ, **order.env}
+            pid = launch(words, env, ends_of, memory_bytes=order.memory_bytes)
             return WorkerProcess(
                 order.worker_id, pid, stdin_fd=-1, stdout_fd=-1, stderr_fd=-1, lifeline_fd=lifeline_write
             )

@@ -24,7 +24,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from poolproof.bridge.errors import ProtocolError, SoftTimeout
-from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, adopt
+from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, WIRE_VARIABLE, adopt
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE, HEADER_BYTES, encode_frame, frame_size
 from poolproof.bridge.wire.messages import (
     ATTACH,
@@ -78,8 +78,12 @@ class Wire:
 
     @classmethod
     def take(cls, *, limit_bytes: int) -> Wire:
-        """Duplicate descriptors 0 and 1 and replace them with harmless ones."""
-        wire = cls(os.dup(0), os.dup(1), limit_bytes=limit_bytes)
+        """Duplicate the descriptors of requests and of responses, and let stdin and stdout be harmless ones."""
+        told = os.environ.pop(WIRE_VARIABLE, "")
+        answers_fd = int(told) if told.isdecimal() else 1
+        wire = cls(os.dup(0), os.dup(answers_fd), limit_bytes=limit_bytes)
+        if answers_fd != 1:
+            os.close(answers_fd)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)

@@ -25,6 +25,7 @@ from poolproof.bridge.processes.process_manager import ProcessManager, unique_na
 from poolproof.bridge.processes.rundir.base import BASE_VARIABLE, pools_dir
 from poolproof.bridge.processes.rundir.orphans import list_pools
 from poolproof.bridge.processes.rundir.rundir import RunDir
+from poolproof.harness.cli.worker_checks import WORKER_CHECKS
 
 Check = Callable[[], tuple[bool, str]]
 LEAST_PYTHON = (3, 11)
@@ -61,6 +62,7 @@ def examine(more: Sequence[tuple[str, Check]] = ()) -> list[Examination]:
         ("temporary folder", _temporary_folder),
         ("a worker starts and answers", _worker),
         ("a worker ends when its parent is killed", _orphan),
+        *WORKER_CHECKS,
         ("charts without a network", _charts),
         *more,
     )
@@ -127,6 +129,9 @@ def _run_directories() -> tuple[bool, str]:
             f"{error}; pools with a name cannot be opened, and those without one have no reply pipes and no logs: let "
             f"{BASE_VARIABLE} name a directory of this user's own"
         )
+    room = os.statvfs(path)
+    if not room.f_bavail:
+        return False, f"{path} is on a full disk: pools there have no record of their workers, and no logs"
     dead = [record.name for record in list_pools() if not record.owner_alive]
     note = f"; {len(dead)} pools there have no living owner: `poolproof reap` removes them" if dead else ""
     if os.geteuid() == 0 and (user := os.environ.get("SUDO_USER")):

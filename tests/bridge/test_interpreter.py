@@ -143,6 +143,61 @@ def test_a_command_has_the_flags_of_its_parent() -> None:
     assert second == "('true', '-P', '-m', 'a')"
 
 
+def answer() -> int:
+    """A call's answer."""
+    return 1
+
+
+@pytest.mark.parametrize("kind", [PoolV1, PoolV2, PoolExecutor])
+def test_what_the_interpreter_prints_before_the_worker_begins_is_no_response(
+    kind: type[PoolV1 | PoolV2 | PoolExecutor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A sitecustomize, a .pth file or a coverage tool may print or write to descriptor 1."""
+    noise = "import os\nprint('hello', flush=True)\nos.write(1, b'\\0\\0\\0\\1x')\nprint('left in the buffer')\n"
+    (tmp_path / "sitecustomize.py").write_text(noise)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    if kind is PoolExecutor:
+        with PoolExecutor(1) as executor:
+            assert executor.submit(answer).result(60) == 1
+        return
+    with kind(PoolConfig(workers=1, log_dir=str(tmp_path / "logs"))) as pool:
+        assert pool.execute("echo", {"value": 1}) == 1
+    [log] = (tmp_path / "logs").iterdir()
+    assert log.read_bytes().startswith(b"hello\n")
+
+
+LOOK = """
+import sys
+from poolproof.pool_v2 import PoolExecutor
+
+def look():
+    flags = {name: getattr(sys.flags, name) for name in dir(sys.flags) if name[0] not in "_nci" or name == "isolated"}
+    flags.pop("safe_path")  # every worker has -P until it has adopted the path
+    return flags, sys._xoptions, sys.warnoptions, sys.pycache_prefix, sys.get_int_max_str_digits()
+
+if __name__ == "__main__":
+    with PoolExecutor(max_workers=1) as executor:
+        there = executor.submit(look).result(timeout=60)
+    print([pair for pair in zip(look(), there) if pair[0] != pair[1]])
+"""
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("-X", "dev", "-B", "-s", "-bb", "-W", "error::UserWarning"),
+        ("-E", "-OO", "-X", "utf8", "-X", "no_debug_ranges", "-X", "int_max_str_digits=1000", "-X", "mine=1"),
+        ("-I", "-X", "warn_default_encoding", "-X", "pycache_prefix=/nowhere", "-X", "frozen_modules=off"),
+    ],
+)
+def test_a_worker_has_every_flag_and_option_of_its_parent(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    (tmp_path / "look.py").write_text(LOOK)
+    done = subprocess.run(
+        [sys.executable, *flags, str(tmp_path / "look.py")], capture_output=True, text=True, timeout=120
+    )
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
 @pytest.mark.parametrize("zygote", [False, True])
 def test_a_later_worker_has_the_environment_and_the_path_of_its_parent_at_its_start(
     zygote: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

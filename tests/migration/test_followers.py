@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,11 +19,11 @@ import pytest
 
 from poolproof.bridge import PoolError
 from poolproof.harness.cli.app import main
-from poolproof.migration import MigratingPool, OnBreach, Plan, Position, StateFile
+from poolproof.migration import MigratingPool, Mode, OnBreach, Plan, Position, StateFile
 from poolproof.migration.followers.record import SILENT_S, Follower, Life, Record, judge
 from poolproof.migration.followers.registry import Registration, find_followers, forget_dead
 from poolproof.migration.followers.steering import Refused, Steering
-from poolproof.migration.state import Change, never_in_effect
+from poolproof.migration.state import Change, Entry, never_in_effect
 from tests.waiting import stop
 
 Eventually = Callable[..., Any]
@@ -191,17 +192,83 @@ def test_a_command_that_is_killed_at_any_point_leaves_a_true_status(
         until(lambda: Steering(state, Plan()).survey().followed, "the process follows what is written")
         [follower] = Steering(state, Plan()).survey().living
         assert follower.record.position == str(entry.position)
-        assert len(never_in_effect(state.log(), entry)) <= len(state.log())
     numbers = [change.sequence for change in state.log()]
     assert numbers == sorted(set(numbers))
 
 
 def test_a_change_that_was_logged_only_is_known() -> None:
-    def change(sequence: int, before: str, after: str) -> Change:
-        return Change(sequence=sequence, at="", who="", why="", before=before, after=after)
+    def change(sequence: int, replaces: int) -> Change:
+        return Change(sequence=sequence, at="", who="", why="", before="", after="", replaces=replaces)
 
-    changes = [change(1, "none", "shadow"), change(2, "shadow", "v2"), change(3, "shadow", "canary:5 paused")]
-    assert never_in_effect(changes, None) == {2}
+    changes = [change(1, 0), change(2, 1), change(3, 1), change(5, 3), change(6, 5), change(7, 5), change(9, 5)]
+    assert never_in_effect(changes, entry(9)) == {2, 6, 7}
+    assert never_in_effect(changes, entry(5)) == {2, 6, 7, 9}
+    assert never_in_effect(changes, None) == {2, 6, 7}, "the file is gone; its last content is not known"
+    assert never_in_effect([*changes, change(10, 0)], entry(10)) == {2, 6, 7}, "number 10 found a damaged file"
+
+
+def entry(sequence: int) -> Entry:
+    """The content of a state file."""
+    return Entry(sequence=sequence, mode=Mode.V1)
+
+
+def test_a_command_that_is_killed_between_the_log_and_the_state_leaves_no_change_that_did_not_happen(
+    state: StateFile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same position twice, as with `pause`: only the numbers can tell which of the two lines took effect."""
+    state.write(Position.canary(5), who="anna", why="first")
+    command = ("migrate", "canary", "5", "--state", str(state.path), "--unfollowed", "--wait", "0")
+    done = subprocess.run([sys.executable, "-c", KILLED_AT_RENAME, *command, "--why", "killed"], timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert [change.why for change in state.log()] == ["first", "killed"]
+    assert main(["migrate", "status", "--state", str(state.path)]) != 0
+    assert "number 2" in (told := capsys.readouterr().out)
+    assert "never took effect" in told
+    state.write(Position.canary(5), who="ben", why="second")
+    assert never_in_effect(state.log(), state.read()) == {2}
+    assert not [path.name for path in state.path.parent.iterdir() if "draft" in path.name]
+    assert main(["migrate", "log", "--state", str(state.path), "--json"]) == 0
+    lines = json.loads(capsys.readouterr().out)
+    assert [(line["why"], line["in_effect"]) for line in lines] == [
+        ("first", True),
+        ("killed", False),
+        ("second", True),
+    ]
+    assert main(["migrate", "status", "--state", str(state.path)]) != 0
+    assert "never took effect" not in capsys.readouterr().out
+
+
+KILLED_AT_RENAME = """
+import os, signal, sys
+from poolproof.harness.cli.app import main
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.007, 0.015, 0.031])
+def test_the_log_of_writers_that_were_killed_anywhere_has_exactly_the_states_that_existed(
+    state: StateFile, delay_s: float
+) -> None:
+    """Another process reads the state all the time, and the log has each number that was seen, and says so."""
+    code = (
+        "import sys\n"
+        "from poolproof.migration import Position, StateFile\n"
+        "while True: print(StateFile(sys.argv[1]).write(Position.canary(5), who='x', why='y').sequence, flush=True)\n"
+    )
+    existed: set[int] = set()
+    for _ in range(5):
+        with subprocess.Popen([sys.executable, "-c", code, str(state.path)], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            existed.add(int(writer.stdout.readline()))
+            time.sleep(delay_s)  # not for a result: to be killed in another place each time
+            writer.kill()
+            existed |= {int(line) for line in writer.stdout.read().split()}
+        now = state.read()
+        assert now is not None
+        existed.add(now.sequence)  # it may have been killed before it could say so
+        void = never_in_effect(state.log(), now)
+        assert {change.sequence for change in state.log()} - void == existed
 
 
 def test_a_change_of_somebody_else_ends_the_waiting(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +14,15 @@ import pytest
 
 from poolproof import PoolConfig, PoolV1, PoolV2
 from poolproof.bridge import CallTimeout, WorkerCrashed
+from poolproof.bridge.machine.groups import Groups
 from poolproof.bridge.machine.procfs import pid_space, start_ticks
 from poolproof.bridge.machine.tree import descendants, mark_of, started_in
+from poolproof.bridge.processes import strays
 from poolproof.bridge.processes.rundir.orphans import reap_orphans
 from tests.waiting import wait_until, wait_until_gone
 
 COMMANDS = """
-import os, subprocess, threading
+import os, signal, subprocess, threading
 
 LEAVES = ("sh", "-c", "sleep 600 & sleep 600")
 
@@ -34,17 +37,39 @@ def family(context, args):
         os._exit(1)
     return "begun"
 
-COMMANDS = {"family": family}
+def daemon(context, args):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        grandchild = os.fork()
+        if grandchild == 0:
+            for fd in (0, 1, 2, writing):
+                os.close(fd)
+            while True:
+                signal.pause()
+        os.write(writing, str(grandchild).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    return int(os.read(reading, 100))
+
+def crash(context, args):
+    os._exit(1)
+
+COMMANDS = {"family": family, "daemon": daemon, "crash": crash}
 """
 
 
-@pytest.fixture(params=["v1", "v2", "zygote"])
+@pytest.fixture(params=["v1", "v2", "zygote", "v2 without groups", "zygote without groups"])
 def pool(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PoolV1 | PoolV2]:
     """A pool of one worker with the command `family`."""
     (tmp_path / "family_commands.py").write_text(COMMANDS)
     monkeypatch.syspath_prepend(str(tmp_path))
     env = {"POOLPROOF_COMMANDS": "family_commands"}
-    config = PoolConfig(workers=1, env=env, zygote=request.param == "zygote", call_timeout_s=30.0)
+    zygote = request.param.startswith("zygote")
+    if request.param.endswith("without groups"):
+        monkeypatch.setattr(Groups, "make", lambda: None)
+    config = PoolConfig(workers=1, env=env, zygote=zygote, call_timeout_s=30.0)
     with PoolV1(config) if request.param == "v1" else PoolV2(config) as made:
         yield made
 
@@ -75,13 +100,82 @@ def test_a_grandchild_in_a_session_of_its_own_ends_with_the_close(pool: PoolV1 |
     assert started_in(mark_of(pool.name)) == []
 
 
-def test_a_grandchild_of_a_worker_that_crashed_ends_with_the_close(pool: PoolV1 | PoolV2) -> None:
+def test_a_grandchild_of_a_worker_that_crashed_ends_soon_and_not_only_with_the_close(pool: PoolV1 | PoolV2) -> None:
     """Nobody can find it by its parents, as its parent is gone."""
     with pytest.raises(WorkerCrashed):
         pool.execute("family", {"die": True})
-    pool.execute("echo", {"value": 1})
-    pool.close()
-    wait_until(lambda: not started_in(mark_of(pool.name)), "nothing is left")
+    assert pool.execute("echo", {"value": 1}) == 1
+    wait_until(lambda: not leaves(pool), "the tree has ended, and the pool goes on")
+    assert pool.execute("echo", {"value": 1}) == 1
+
+
+def test_what_a_living_worker_has_started_survives_the_crash_of_another(pool: PoolV1 | PoolV2) -> None:
+    pool.execute("family")
+    family = begun(pool)
+    with pytest.raises(WorkerCrashed):
+        pool.execute("crash")
+    wait_until(lambda: not leaves(pool), "the tree of the worker that crashed has ended")
+    pool.execute("family")
+    assert not begun(pool) & family
+
+
+def test_a_search_for_strays_delays_no_call(pool: PoolV1 | PoolV2, monkeypatch: pytest.MonkeyPatch) -> None:
+    searching, go_on = threading.Event(), threading.Event()
+
+    def search(*_: object) -> list[tuple[int, int]]:
+        searching.set()
+        go_on.wait(60)
+        return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr(strays, "started_in", search)
+        patch.setattr(Groups, "kill", search)
+        for _ in range(3):
+            with pytest.raises(WorkerCrashed):
+                pool.execute("crash")
+            assert pool.execute("echo", {"value": 1}) == 1
+            assert searching.wait(60)
+        go_on.set()
+
+
+def test_a_daemon_that_a_worker_has_forked_ends_with_a_crash_where_groups_are_permitted(
+    pool: PoolV1 | PoolV2,
+) -> None:
+    """It has executed no program, so its environment is that of the zygote, and its parent is gone."""
+    if not permitted():
+        pytest.skip("this process may make no control groups, or the pool was told so")
+    daemon = pool.execute("daemon")
+    assert start_ticks(daemon) is not None
+    with pytest.raises(WorkerCrashed):
+        pool.execute("crash")
+    wait_until_gone(daemon)
+    assert pool.execute("echo", {"value": 1}) == 1
+
+
+def permitted() -> bool:
+    """Whether this process may make control groups."""
+    groups = Groups.make()
+    return groups is not None and groups.remove()
+
+
+def test_the_groups_of_a_pool_whose_program_was_killed_are_removed_by_the_next_pool() -> None:
+    if not permitted():
+        pytest.skip("this process may not make control groups")
+    code = (
+        "import time; from poolproof import PoolConfig, PoolV2\n"
+        "pool = PoolV2(PoolConfig(workers=1)); pool.execute('echo', {'value': 1})\n"
+        "print(pool._engine.process_manager._strays._groups.path, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        path = Path(program.stdout.readline().strip())
+        assert path.is_dir()
+        with PoolV2(PoolConfig(workers=1)) as pool:
+            pool.execute("echo", {"value": 1})
+        assert path.is_dir(), "its owner lives"
+        program.kill()
+    with PoolV2(PoolConfig(workers=1)):
+        wait_until(lambda: not path.exists(), "the groups are removed")
 
 
 def test_the_tree_of_a_worker_that_timed_out_ends_with_it(pool: PoolV1 | PoolV2) -> None:

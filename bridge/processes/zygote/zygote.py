@@ -47,7 +47,7 @@ _LIVING: weakref.WeakSet[Zygote] = weakref.WeakSet()
 class Zygote:
     """Forks the workers of one pool, with `preload` imported and `env` as their environment, to run on `cpus`.
 
-    `watch_stderr` takes over a descriptor and returns what is read from it; `on_fork` gets the pid of each worker.
+    `watch_stderr` takes over a descriptor and returns what is read from it; `on_fork` gets the id and pid of a worker.
     Invariant: `_orders` has the fork requests that no zygote was sent, `_sent` those that the present zygote has not
     answered.
     """
@@ -61,7 +61,7 @@ class Zygote:
         cpus: Collection[int] = (),
         share_stdout: bool = False,
         watch_stderr: Callable[[int], StderrTail],
-        on_fork: Callable[[int], None],
+        on_fork: Callable[[int, int], None],
     ) -> None:
         self._name = name
         self._env = dict(env)
@@ -271,7 +271,7 @@ class Zygote:
             self._forked[worker_id] = worker
         if fds and worker.begun(pid, fds[0], self._collect):
             fds.clear()
-            self._on_fork(pid)
+            self._on_fork(worker_id, pid)
             return
         worker.fail(
             "this process has no file descriptor left for the worker"

@@ -6,10 +6,13 @@ import os
 import resource
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from poolproof.harness.cli import doctor
+from poolproof.bridge.machine.groups import Groups
+from poolproof.bridge.processes.strays import Strays
+from poolproof.harness.cli import doctor, worker_checks
 from poolproof.harness.cli.app import main
 from poolproof.harness.cli.commands.machine import processes
 from poolproof.migration import Position, StateFile
@@ -18,7 +21,7 @@ from poolproof.migration import Position, StateFile
 def test_every_point_is_tried_here_and_found_well() -> None:
     found = doctor.examine()
     assert [point.name for point in found if not point.well] == []
-    assert len(found) == 10
+    assert len(found) == 15
 
 
 def test_what_is_wrong_is_told_point_by_point(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
@@ -78,6 +81,77 @@ def test_a_temporary_folder_that_cannot_be_written_is_found(monkeypatch: pytest.
     found = {point.name: point for point in doctor.examine()}
     assert not found["temporary folder"].well
     assert "let TMPDIR name a folder" in found["temporary folder"].found
+
+
+def test_a_file_that_has_the_name_of_a_module_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "no module in" in worker_checks.current_folder()[1]
+    (tmp_path / "signal.py").write_text("raise SystemExit")
+    (tmp_path / "json").mkdir()
+    (tmp_path / "json" / "__init__.py").write_text("raise SystemExit")
+    (tmp_path / "mine.py").write_text("")
+    well, found = worker_checks.current_folder()
+    assert well
+    assert found.startswith("json, signal.py in ")
+    assert doctor._worker()[0], "a worker starts there all the same"
+
+
+def test_a_current_folder_that_was_removed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert worker_checks.current_folder() == (
+        False,
+        "it cannot be read: No such file or directory; workers start in it",
+    )
+
+
+def test_processors_are_counted_by_affinity_and_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_checks, "cpu_quota", lambda: 0.5)
+    monkeypatch.setattr(worker_checks, "usable_processors", lambda: 1)
+    well, found = worker_checks.processors()
+    assert well
+    assert "quota of the control groups 0.5), so PoolExecutor starts 1 workers by default" in found
+    assert "the 4 workers of PoolConfig by default share them" in found
+
+
+def test_a_memory_limit_without_effect_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worker_checks.memory_limit()[0]
+    monkeypatch.setattr("poolproof.bridge.processes.process.limit_memory", lambda *_: None)
+    well, found = worker_checks.memory_limit()
+    assert (well, found.endswith("was not refused: the process exited with status 0")) == (False, True)
+
+
+def test_memory_that_cannot_be_shared_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    assert worker_checks.shared_memory() == (
+        False,
+        "No space left on device: set shared_memory_bytes=0, then buffers go through pipes",
+    )
+
+
+@pytest.mark.parametrize("permitted", [True, False])
+def test_what_outlives_a_worker_is_found(monkeypatch: pytest.MonkeyPatch, permitted: bool) -> None:
+    if not permitted:
+        monkeypatch.setattr(Groups, "make", lambda: None)
+    well, found = worker_checks.strays()
+    assert well
+    assert ("by a search" in found) or permitted
+    monkeypatch.setattr(worker_checks, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(Strays, "worker_ended", lambda *_: None)
+    well, found = worker_checks.strays()
+    assert not well
+    assert "still ran" in found
+
+
+def test_a_run_directory_on_a_full_disk_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=0))
+    well, found = doctor._run_directories()
+    assert not well
+    assert "is on a full disk" in found
 
 
 def test_under_sudo_the_doctor_says_whose_pools_these_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ it names the processes that follow, and ends when all of them serve by the chang
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +24,7 @@ from poolproof.migration.control import LOADED
 from poolproof.migration.followers.place import state_path
 from poolproof.migration.followers.steering import Outcome, Refused, Steering, Survey
 from poolproof.migration.plan import DEFAULT_NAME, Position
-from poolproof.migration.state import Entry, StateFile, never_in_effect
+from poolproof.migration.state import Change, Entry, StateError, StateFile, never_in_effect
 
 LONGEST_WAIT_S = 3600.0
 
@@ -100,6 +101,11 @@ def status_command(state: State = None, name: Name = "", as_json: AsJson = False
         say(f"{entry.position}, number {entry.sequence}, since {entry.at} by {entry.who}: {entry.why}{note}")
         say("there is no next step" if following is None or entry.finished else f"next: {following}")
     if not as_json:
+        for change in _interrupted(steering.file, entry):
+            say(
+                f"the change number {change.sequence} to {change.after} by {change.who} ({change.why}) never took "
+                "effect: its writer was killed"
+            )
         _tell_followers(steering, found)
     if entry is not None and entry.trouble:
         return Exit.BAD
@@ -237,10 +243,10 @@ def log_command(state: State = None, name: Name = "", as_json: AsJson = False) -
     changes = steering.file.log()
     if not changes and steering.file.read() is None:
         raise UsageError(f"there is no {steering.file.path}: no migration has begun, so there is no log")
-    if as_json:
-        say_json(changes)
-        return Exit.GOOD
     void = never_in_effect(changes, steering.file.read())
+    if as_json:
+        say_json([msgspec.structs.asdict(change) | {"in_effect": change.sequence not in void} for change in changes])
+        return Exit.GOOD
     rows = [
         (str(c.sequence), c.at, c.before, c.after + " (never in effect)" * (c.sequence in void), c.who, c.why)
         for c in changes
@@ -307,6 +313,15 @@ def _tell_followers(steering: Steering, found: Survey) -> None:
         warn(f"poolproof: {steering.nobody(found)}, so no call is served by this state")
     else:
         say(f"{len(found.living) - len(behind)} of {len(found.living)} processes follow")
+
+
+def _interrupted(file: StateFile, entry: Entry | None) -> list[Change]:
+    # The changes after the present one that have not taken effect.
+    if entry is None or entry.trouble:
+        return []
+    with contextlib.suppress(StateError):
+        return [change for change in file.log() if change.sequence > entry.sequence]
+    return []
 
 
 def _status(steering: Steering, found: Survey) -> Status:

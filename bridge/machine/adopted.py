@@ -1,0 +1,44 @@
+"""Reaps processes that this program has adopted: as the first process of a container (PID 1) or a subreaper (prctl(2)).
+
+In any other program, there are none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from poolproof.bridge.clock import CLOCK, deadline_ns, now_ns
+from poolproof.bridge.machine.procfs import start_ticks
+
+LOOK_S = 0.005
+
+
+def reap_adopted(processes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Reap those of these (pid, start) that have ended and are this program's children. Returns its living children."""
+    return [(pid, ticks) for pid, ticks in processes if start_ticks(pid, zombie=True) == ticks and is_child_left(pid)]
+
+
+def await_adopted(processes: Iterable[tuple[int, int]], timeout_s: float) -> None:
+    """Reap these killed processes, and what is left of the groups that they led; wait at most `timeout_s` seconds."""
+    left = list(processes)
+    deadline = deadline_ns(timeout_s)
+    leaders = [pid for pid, _ in left]
+    while left or leaders:
+        left = reap_adopted(left)
+        leaders = [pid for pid in leaders if is_child_left(-pid)]
+        if now_ns() >= deadline:
+            return
+        if left or leaders:
+            CLOCK.sleep(LOOK_S)
+
+
+def is_child_left(who: int) -> bool:
+    """Reap the ended children of this process among `who`, a pid or the negative of a group. True if one lives."""
+    try:
+        while os.waitpid(who, os.WNOHANG) != (0, 0):
+            if who > 0:
+                return False
+    except ChildProcessError:  # somebody else's children
+        return False
+    return True
