@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from poolproof.bridge import InvalidRequest, WorkerCrashed
+from poolproof.bridge.processes.channel import Channel
 from poolproof.pool_v2 import PoolV2
 from tests.waiting import stop
 
@@ -60,7 +61,8 @@ def test_a_full_disk_costs_the_logs_and_no_call(make_pool: MakePool) -> None:
     pool = make_pool()
     pool.warm_up()
     (channel,) = [worker.transport for worker in pool._engine.coordinator.workers.values()]
-    channel.tail._log_path = type(channel.tail._log_path)("/dev/full")
+    assert isinstance(channel, Channel)
+    channel.tail._log_path = Path("/dev/full")
     assert pool.execute("print", {"bytes": 1000, "stream": "stderr"})["printed_bytes"] == 1000
     with pytest.raises(WorkerCrashed) as caught:
         pool.execute("exit")
