@@ -178,7 +178,8 @@ def _traced(files: frozenset[str], before: Callable[[CodeType, int], None], gene
 @contextlib.contextmanager
 def _monitored(files: frozenset[str], before: Callable[[CodeType, int], None], generators: bool) -> Iterator[None]:
     """The same as `_traced` from Python 3.12 on, where tracing opcodes comes too late, or crashes under coverage."""
-    monitoring, tool, event = sys.monitoring, sys.monitoring.OPTIMIZER_ID - 1, sys.monitoring.events.INSTRUCTION
+    monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]  # from Python 3.12 on
+    tool, event = monitoring.OPTIMIZER_ID - 1, monitoring.events.INSTRUCTION
     thread = threading.get_ident()
     codes = [code for code in _codes_of(files) if _interruptible(code, generators)]
     monitoring.use_tool_id(tool, "interrupts")

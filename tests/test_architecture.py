@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,12 @@ MAY_IMPORT["migration"] = {"migration", "bridge", "harness"}
 ENTRY_POINT_PATHS = """
     harness/readiness/{documents,preparation,validate}
     harness/cli/{app}
-    harness/cli/commands/{compare,init,options,results}
+    harness/cli/commands/{compare,init,options,preparation,results,run,traffic}
     harness/cli/commands/machine/{processes}
     harness/cli/commands/migration/{migrate,validate}
     harness/cli/commands/search/{driver,explore,selfcheck,shrink,simulate}
     harness/cli/commands/stored/{analyze,clean,diff,listing,report}
-    harness/cli/commands/timing/{baseline,bench}
+    harness/cli/commands/timing/{baseline,bench,check,history,keeping,options,plans,sweep}
     harness/compare/{catalogue}
     harness/faults/{owner}
     harness/mutation/{check,command,job,registry}
@@ -107,6 +108,33 @@ PURE_PATHS = """
     reports/view/{builder,glossary,model,scenarios,summary}
 """
 
+MOST_LINES, MOST_MODULES, MOST_IMPORTS = 380, 14, 15
+"""The limits of a file, of a folder (`__init__` not counted), and of the project's modules that one module imports."""
+TOO_LONG: set[str] = {  # being split; a file that has become short enough fails the test until it is taken out
+    "bridge/processes/channel.py",
+    "bridge/processes/rundir.py",
+    "pool_v2/aio/pool.py",
+    "pool_v2/core/coordinator.py",
+    "pool_v2/executor/dispatch.py",
+    "pool_v2/running/housekeeper.py",
+    "pool_v2/running/runtime.py",
+    "pool_v2/running/supervisor.py",
+    "reports/view.py",
+}
+TOO_MANY_MODULES: set[str] = {"bridge/processes", "reports"}  # being split, as above
+TOO_MANY_IMPORTS: set[str] = {  # being split, as above
+    "bridge.processes.process_manager",
+    "harness.bench.session",
+    "harness.bench.sweep",
+    "harness.cli.app",
+    "harness.cli.commands.search.explore",
+    "harness.compare.compare",
+    "harness.mutation.registry",
+    "harness.run.scenario_run",
+    "harness.shrink.shrinking",
+    "pool_v2.running.runtime",
+}
+
 
 def names_of(paths: str) -> set[str]:
     """The modules that such a list names: folder/{module,module}."""
@@ -171,6 +199,23 @@ def test_every_module_that_a_rule_names_exists() -> None:
 
 def test_no_module_imports_itself_by_a_detour() -> None:
     graphlib.TopologicalSorter({name: imports & MODULES.keys() for name, imports in MODULES.items()}).prepare()
+
+
+def test_no_file_is_too_long() -> None:
+    paths = [path for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py")]
+    long = {str(path.relative_to(ROOT)) for path in paths if len(path.read_text().splitlines()) > MOST_LINES}
+    assert long == TOO_LONG
+
+
+def test_no_folder_has_too_many_modules() -> None:
+    paths = [path.relative_to(ROOT) for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py")]
+    modules = Counter(str(path.parent) for path in paths if path.name != "__init__.py")
+    assert {folder for folder, number in modules.items() if number > MOST_MODULES} == TOO_MANY_MODULES
+
+
+def test_no_module_imports_too_many_others() -> None:
+    numbers = {name: len(imports & MODULES.keys()) for name, imports in MODULES.items()}
+    assert {name for name, number in numbers.items() if number > MOST_IMPORTS} == TOO_MANY_IMPORTS
 
 
 def test_an_application_gets_the_pool_and_no_tool() -> None:

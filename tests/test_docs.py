@@ -48,7 +48,8 @@ def test_the_worker_of_the_wire_page_is_a_worker(tmp_path: Path) -> None:
     (tmp_path / "that.py").write_text(program)
     command = shlex.join([sys.executable, str(tmp_path / "that.py"), "--worker-id", "{worker_id}"])
     with PoolV2(PoolConfig(workers=2, worker_command=command)) as pool:
-        for value in (None, 0, [], {"result": 1}):
+        values: tuple[Any, ...] = (None, 0, [], {"result": 1})
+        for value in values:
             assert pool.execute("echo", {"value": value}) == value
         with pytest.raises(Exception, match="unknown command 'nothing'"):
             pool.execute("nothing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 DONE: list[str] = []
 
@@ -21,7 +22,7 @@ def _work() -> None:
 def test_an_interrupt_comes_at_the_beginning_of_each_function_and_after_each_other_call(
     interrupted_after: Callable[..., bool],
 ) -> None:
-    left = []
+    left: list[Any] = []
     while interrupted_after(len(left), _work, {__file__}):
         left.append("".join(DONE))
     assert left == ["", *("", "a"), *("a", "ab"), "abc"]

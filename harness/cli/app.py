@@ -13,13 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from poolproof.bridge import PoolError
-from poolproof.harness.cli.commands import compare, init
+from poolproof.harness.cli.commands import compare, init, run
 from poolproof.harness.cli.commands.machine import processes
 from poolproof.harness.cli.commands.migration import migrate
 from poolproof.harness.cli.commands.options import Exit
 from poolproof.harness.cli.commands.search import driver, explore, selfcheck, shrink, simulate
 from poolproof.harness.cli.commands.stored import analyze, clean, diff, listing, report
-from poolproof.harness.cli.commands.timing import baseline, bench
+from poolproof.harness.cli.commands.timing import baseline, bench, history, sweep
 from poolproof.harness.cli.output import warn
 from poolproof.harness.model.docstring import docstring_of
 from poolproof.harness.model.errors import HarnessError, UsageError
@@ -58,7 +58,7 @@ RESULTS, MACHINE = "Stored results", "Pools and workers of this machine"
 app.command("init", rich_help_panel=FIRST)(init.init_command)
 app.command("doctor", rich_help_panel=FIRST)(processes.doctor_command)
 app.command("compare", rich_help_panel=FIRST)(compare.compare_command)
-app.command("run", rich_help_panel=FIRST)(compare.run_command)
+app.command("run", rich_help_panel=FIRST)(run.run_command)
 app.command("open", rich_help_panel=FIRST)(report.open_command)
 app.add_typer(migrate.app, name="migrate", rich_help_panel=FIRST)
 app.command("shrink", rich_help_panel=SEARCH)(shrink.shrink_command)
@@ -67,9 +67,9 @@ app.command("simulate", rich_help_panel=SEARCH)(simulate.simulate_command)
 app.command("selfcheck", rich_help_panel=SEARCH)(selfcheck.selfcheck_command)
 app.add_typer(driver.driver_app, name="driver", rich_help_panel=SEARCH)
 app.command("bench", rich_help_panel=MEASURE)(bench.bench_command)
-app.command("sweep", rich_help_panel=MEASURE)(bench.sweep_command)
+app.command("sweep", rich_help_panel=MEASURE)(sweep.sweep_command)
 app.add_typer(baseline.baseline_app, name="baseline", rich_help_panel=MEASURE)
-app.command("history", rich_help_panel=MEASURE)(baseline.history_command)
+app.command("history", rich_help_panel=MEASURE)(history.history_command)
 app.command("list", rich_help_panel=RESULTS)(listing.list_command)
 app.command("report", rich_help_panel=RESULTS)(report.report_command)
 app.command("diff", rich_help_panel=RESULTS)(diff.diff_command)

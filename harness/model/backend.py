@@ -23,9 +23,9 @@ DESCRIPTIONS: dict[Backend, str] = {
 }
 
 
-def why_not(allowed: frozenset[Backend], depth: Backend) -> str:
-    """Say why a test that allows only the backends `allowed` is not run on `depth`; empty if it is run."""
-    if depth in allowed:
+def why_not(allowed: frozenset[Backend], backend: Backend) -> str:
+    """Say why a test that allows only the backends `allowed` is not run on `backend`; empty if it is run."""
+    if backend in allowed:
         return ""
     wanted = " or ".join(sorted(allowed))
-    return f"the test needs the backend {wanted}; the current backend is {depth}: {DESCRIPTIONS[depth]}"
+    return f"the test needs the backend {wanted}; the current backend is {backend}: {DESCRIPTIONS[backend]}"

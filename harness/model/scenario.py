@@ -42,7 +42,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     such as a zygote that the other pool does not have. With `models` a model server of this behaviour runs beside the
     pool, and the workers find its address in their environment. The scenario is skipped unless all `packages` are
     installed.
-    `depths` are the backends that the scenario fits: see harness.fakes.backends. `quick` scenarios are in the profile
+    `backends` are the backends that the scenario fits: see harness.fakes.backends. `quick` scenarios are in the profile
     quick; those that are also `smoke` are in the profile smoke.
     """
 
@@ -59,7 +59,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     config_of: dict[str, dict[str, Any]] = {}
     models: ModelService | None = None
     packages: tuple[str, ...] = ()
-    depths: frozenset[Backend] = frozenset({Backend.REAL})
+    backends: frozenset[Backend] = frozenset({Backend.REAL})
     budget_s: float = 30.0
     warm: bool = True
     probed: bool = False

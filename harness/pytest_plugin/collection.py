@@ -37,11 +37,11 @@ class ScenarioItem(pytest.Item):
         subject: Subject,
         request: Request,
         ledger: Ledger,
-        depth: Backend = Backend.REAL,
+        backend: Backend = Backend.REAL,
         **of_pytest: Any,  # noqa: ANN401
     ) -> None:
         super().__init__(**of_pytest)
-        self.depth = depth
+        self.backend = backend
         self.scenario = scenario
         self.subject = subject
         self._asked = request
@@ -58,13 +58,13 @@ class ScenarioItem(pytest.Item):
 
     def runtest(self) -> None:
         """Run the scenario, record its result, and raise if it did not pass."""
-        reason = why_not(self.scenario.depths, self.depth)
+        reason = why_not(self.scenario.backends, self.backend)
         if reason:
             self._ledger.receive(self.nodeid, self._skipped(reason))
             pytest.skip(reason)
         with sharing():
             result = run(self.scenario, self.subject, self._asked, self._ledger.runs)
-        if self.depth is Backend.MOCK:
+        if self.backend is Backend.MOCK:
             result = without_unknown(result)
         self._ledger.receive(self.nodeid, result)
         raise_unless_passed(self.scenario, result)

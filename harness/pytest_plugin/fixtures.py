@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from poolproof.harness.pytest_plugin.state import DEPTHS, STATE
+from poolproof.harness.pytest_plugin.state import BACKENDS, STATE
 
 if TYPE_CHECKING:
     from poolproof.bridge import Observer, Pool
@@ -70,17 +70,17 @@ def pool(poolproof_subject: Subject, pool_factory: Callable[..., Pool], request:
 def poolproof_place(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The backend (mock, wire or real) and the pool of the current test.
 
-    Skips the test, with the reason, on a backend that its marker `depths` does not name.
+    Skips the test, with the reason, on a backend that its marker `backends` does not name.
     """
     from poolproof.harness.fakes.backends.making import why_impossible
     from poolproof.harness.model.backend import Backend
 
     place: tuple[str, ...] = request.param
-    marker = request.node.get_closest_marker("depths")
+    marker = request.node.get_closest_marker("backends")
     told = marker.kwargs if marker else {}
     names = marker.args if marker else ()
-    if unknown := [name for name in names if name not in DEPTHS]:
-        raise pytest.UsageError(f"the marker depths: {unknown[0]!r} is not one of {', '.join(DEPTHS)}")
+    if unknown := [name for name in names if name not in BACKENDS]:
+        raise pytest.UsageError(f"the marker backends: {unknown[0]!r} is not one of {', '.join(BACKENDS)}")
     allowed = {Backend(name) for name in names}
     reason = why_impossible(
         Backend(place[0]), allowed=allowed, packages=told.get("packages", ()), scripted=bool(told.get("script"))
@@ -100,7 +100,7 @@ def adapter(
 ) -> Iterator[ProgramAdapter]:
     """A ProgramAdapter (typed calls of DSPy programs) over a new pool. The test runs once for each backend.
 
-    The backends are mock (no process), wire (a scripted worker) and real. The marker `depths` chooses among them, the
+    The backends are mock (no process), wire (a scripted worker) and real. The marker `backends` chooses among them, the
     marker `pool_options` sets fields of the pool's PoolConfig.
     """
     from poolproof.bridge.dspy.adapter import ProgramAdapter
@@ -108,15 +108,15 @@ def adapter(
     from poolproof.harness.fakes.backends.script import Script, ScriptLine
     from poolproof.harness.model.backend import Backend
 
-    marker = request.node.get_closest_marker("depths")
+    marker = request.node.get_closest_marker("backends")
     told = marker.kwargs if marker else {}
     script = Script([ScriptLine(**line) for line in told["script"]]) if told.get("script") else None
-    depth = Backend(poolproof_place[0])
-    if depth is Backend.MOCK:
+    backend = Backend(poolproof_place[0])
+    if backend is Backend.MOCK:
         with make_mock(pool_name, script) as mock:
             yield ProgramAdapter(mock, pool_name)
         return
-    options = options_at(depth, poolproof_place[1], tmp_path, packages=told.get("packages", ()), script=script)
+    options = options_at(backend, poolproof_place[1], tmp_path, packages=told.get("packages", ()), script=script)
     marked = request.node.get_closest_marker("pool_options")
     options |= {"workers": 2} | ({} if marked is None else marked.kwargs)
     yield ProgramAdapter(pool_factory(poolproof_place[1], **options), pool_name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from poolproof.bridge.safe_text import one_line
-from poolproof.harness.pytest_plugin.state import DEPTHS, PROFILE_SCALES, STATE, State
+from poolproof.harness.pytest_plugin.state import BACKENDS, PROFILE_SCALES, STATE, State
 
 if TYPE_CHECKING:
     from poolproof.harness.pytest_plugin.collection import ScenarioItem
@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--poolproof-adapter",
         action="append",
-        choices=DEPTHS,
+        choices=BACKENDS,
         help="the backend of tests with the fixture `adapter` and of scenarios: mock (no process), wire (a "
         "scripted worker "
         "that checks every frame) or real. May be repeated (default: for tests every backend that the test allows, for "
@@ -98,7 +98,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        "depths(*names, packages=(), script=()): the backends (mock, wire, real) on which a test with the fixture "
+        "backends(*names, packages=(), script=()): the backends (mock, wire, real) on which a test with the fixture "
         "`adapter` runs, the packages that its real workers need (such as dspy), and the answers of the scripted "
         "worker",
     )
@@ -159,9 +159,9 @@ def pytest_pycollect_makeitem(
             subject=subject,
             request=request,
             ledger=state.ledger,
-            depth=depth,
+            backend=backend,
         )
-        for subject, request, depth in state.stages(obj)
+        for subject, request, backend in state.stages(obj)
     ]
 
 
@@ -181,7 +181,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test with the fixture `pool` once for each pool, a test with `adapter` once for each depth and pool."""
+    """Run a test with the fixture `pool` once for each pool, a test with `adapter` once for each backend and pool."""
     if "poolproof_subject" in metafunc.fixturenames:
         subjects = metafunc.config.stash[STATE].subjects()
         metafunc.parametrize("poolproof_subject", subjects, ids=[subject.name for subject in subjects], indirect=True)
@@ -193,10 +193,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def places_of(config: pytest.Config) -> list[tuple[str, ...]]:
     """The places for tests with `adapter`: ("mock",), and ("wire", pool) and ("real", pool) for each pool."""
     names = config.stash[STATE].pool_names
-    chosen = config.getoption("poolproof_adapter") or DEPTHS
+    chosen = config.getoption("poolproof_adapter") or BACKENDS
     places: list[tuple[str, ...]] = []
-    for depth in (depth for depth in DEPTHS if depth in chosen):
-        places += [(depth,)] if depth == "mock" else [(depth, name) for name in names]
+    for backend in (backend for backend in BACKENDS if backend in chosen):
+        places += [(backend,)] if backend == "mock" else [(backend, name) for name in names]
     return places
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from poolproof.harness.run.runner import Request, Subject
 
 DEFAULT_POOLS = ("v1", "v2")
-DEPTHS = ("mock", "wire", "real")
+BACKENDS = ("mock", "wire", "real")
 PROFILE_SCALES = {"quick": 1.0, "full": 3.0}
 
 
@@ -53,16 +53,18 @@ class State:
             raise pytest.UsageError(f"--poolproof-pool: {error}") from error
 
     def stages(self, scenario: Scenario) -> list[tuple[Subject, Request, Backend]]:
-        """Pool, request and depth of each run: depth real, or the deepest of the option's depths that is allowed."""
+        """Return pool, request and backend of each run: real, or the last chosen backend that the scenario fits."""
         from poolproof.harness.fakes.backends.making import MOCK, at_wire
         from poolproof.harness.model.backend import Backend
 
-        chosen = [Backend(name) for name in DEPTHS if name in (self._config.getoption("poolproof_adapter") or ["real"])]
-        depth = ([found for found in chosen if found in scenario.depths] or chosen)[-1]
-        if depth is Backend.MOCK:
-            return [(MOCK, self.request, depth)]
-        request = at_wire(self.request) if depth is Backend.WIRE else self.request
-        return [(subject, request, depth) for subject in self.subjects()]
+        chosen = [
+            Backend(name) for name in BACKENDS if name in (self._config.getoption("poolproof_adapter") or ["real"])
+        ]
+        backend = ([found for found in chosen if found in scenario.backends] or chosen)[-1]
+        if backend is Backend.MOCK:
+            return [(MOCK, self.request, backend)]
+        request = at_wire(self.request) if backend is Backend.WIRE else self.request
+        return [(subject, request, backend) for subject in self.subjects()]
 
     def require_possible(self) -> None:
         """Raise pytest.UsageError for a bad option, before anything is collected."""

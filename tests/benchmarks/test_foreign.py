@@ -11,7 +11,6 @@ import pytest
 from benchmarks import raw, systems
 from benchmarks.blocks import BenchError
 from benchmarks.effort import Effort
-from benchmarks.experiments import foreign
 from benchmarks.experiments.foreign import compile_worker, foreign_worker
 
 COMPILER = shutil.which("cc")
@@ -43,7 +42,7 @@ def test_a_row_for_each_system_and_a_goal_for_each_number_of_clients(tiny: Effor
 
 
 def test_without_a_compiler_the_reason_is_told(tiny: Effort, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     result = foreign_worker(tiny)
     assert (result.rows, result.goals) == ((), ())
     assert result.notes == ("skipped: there is no C compiler (cc)",)

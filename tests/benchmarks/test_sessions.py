@@ -7,8 +7,9 @@ import pytest
 from benchmarks.blocks import BenchError
 from benchmarks.effort import Effort
 from benchmarks.experiments import sessions
-from benchmarks.experiments.sessions import EXPIRED_AT_ONCE, GONE, TTL_NS, expire, fill, timed_s
+from benchmarks.experiments.sessions import GONE, TTL_NS, expire, fill, timed_s
 from poolproof.pool_v2.core.sessions import SessionTable
+from poolproof.pool_v2.running.housekeeper import EXPIRED_AT_ONCE
 
 
 def test_all_sessions_expire_a_few_at_a_time() -> None:

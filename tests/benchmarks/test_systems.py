@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from benchmarks import systems
@@ -106,5 +107,5 @@ def test_options_that_this_version_does_not_know_are_left_out(monkeypatch: pytes
 @pytest.mark.parametrize(("fields", "has"), [(["workers"], False), (["workers", "zygote"], True)])
 def test_a_zygote_is_found_by_its_option(fields: list[str], has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [SimpleNamespace(name=name) for name in fields]
-    monkeypatch.setattr(systems.msgspec.structs, "fields", lambda _: found)
+    monkeypatch.setattr(msgspec.structs, "fields", lambda _: found)
     assert systems.has_zygote() is has

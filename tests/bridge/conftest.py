@@ -154,7 +154,7 @@ class Speaker:
     def ask(self, command: str, **args: Any) -> Any:
         """Send a request and give the whole response, which must carry its id."""
         self._next_id += 1
-        self.send_raw(encode_request(self._next_id, command, args, limit_bytes=MAX_WIRE_BYTES))
+        self.send_raw(bytes(encode_request(self._next_id, command, args, limit_bytes=MAX_WIRE_BYTES)))
         response = self.receive()
         assert response["id"] == self._next_id
         return response

@@ -31,7 +31,7 @@ LIMIT = 10**9
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 SCALAR = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
 BINARY = st.binary(max_size=40)
-LEAF = SCALAR | BINARY | BINARY.map(bytearray) | BINARY.map(memoryview)
+LEAF: Any = SCALAR | BINARY | BINARY.map(bytearray) | BINARY.map(lambda data: memoryview(data))
 VALUE = st.recursive(LEAF, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4))
 
 

@@ -6,7 +6,7 @@ import os
 import select
 import time
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -41,7 +41,8 @@ def _crash(channel: Channel, value: object = None) -> WorkerCrashed:
 def test_a_channel_is_clean_at_first_and_after_every_whole_exchange(connect: Connect) -> None:
     channel = connect(ECHO)
     assert not channel.dirty
-    for request_id, value in enumerate([None, 0, [], "", {"result": 1}, "x" * 3_000_000], start=1):
+    values: list[Any] = [None, 0, [], "", {"result": 1}, "x" * 3_000_000]
+    for request_id, value in enumerate(values, start=1):
         assert _ask(channel, request_id, value) == value
         assert not channel.dirty
 

@@ -39,7 +39,7 @@ def check(payload: bytes, request_id: int, *, parts: bool = False) -> Response:
 
 @pytest.mark.parametrize("parts", [False, True])
 def test_a_response_is_checked_whether_parts_were_asked_for_or_not(parts: bool) -> None:
-    response = check(encode_success(7, {"a": 1}), 7, parts=parts)
+    response = check(bytes(encode_success(7, {"a": 1})), 7, parts=parts)
     assert (response.id, response.success, response.result) == (7, True, {"a": 1})
     assert not check(FAILURE, 7, parts=parts).success
 

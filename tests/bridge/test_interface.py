@@ -71,4 +71,4 @@ def test_a_healthy_pool_needs_no_reasons() -> None:
 
 def test_records_take_their_fields_by_name_only() -> None:
     with pytest.raises(TypeError):
-        SessionStatus("a", 1, 1, None)  # type: ignore[misc]
+        SessionStatus("a", 1, 1, None)  # type: ignore[call-arg]

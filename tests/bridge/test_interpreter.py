@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,7 +151,7 @@ def answer() -> int:
 
 @pytest.mark.parametrize("kind", [PoolV1, PoolV2, PoolExecutor])
 def test_what_the_interpreter_prints_before_the_worker_begins_is_no_response(
-    kind: type[PoolV1 | PoolV2 | PoolExecutor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    kind: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A sitecustomize, a .pth file or a coverage tool may print or write to descriptor 1."""
     noise = "import os\nprint('hello', flush=True)\nos.write(1, b'\\0\\0\\0\\1x')\nprint('left in the buffer')\n"

@@ -193,13 +193,14 @@ def test_nobody_else_takes_a_dead_name_while_its_new_owner_ends_the_old_workers(
     pid, ticks = orphan()
     dead_pool("alpha", f"+{pid} {ticks}\n")
     seen: list[int] = []
+    kill: Any = vars(directory)["kill_groups"]
 
     def meanwhile(processes: Any, **options: Any) -> tuple[int, ...]:
         patch.undo()
         with pytest.raises(PoolNameConflict):
             RunDir.claim("alpha", version="v1")
         seen.extend(pool.owner_pid for pool in reap_orphans())
-        return directory.kill_groups(processes, **options)
+        return kill(processes, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(directory, "kill_groups", meanwhile)

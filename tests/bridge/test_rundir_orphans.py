@@ -173,7 +173,7 @@ def test_a_name_that_gets_a_new_owner_during_a_reaping_is_not_reaped(
 ) -> None:
     dead_pool("alpha", manifest=manifest)
     owned: list[RunDir] = []
-    lock = directory.lock_file
+    lock: Any = vars(directory)["lock_file"]
 
     def meanwhile(fd: int, **options: Any) -> bool:
         patch.undo()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -40,13 +40,18 @@ def sides() -> Iterator[tuple[Segment, Segment]]:
 
 
 def described(*parts: Any) -> list[Buffer]:
-    return [Buffer([], type(part).__name__, len(part)) for part in parts]
+    return [Buffer([], cast(Any, type(part).__name__), len(part)) for part in parts]
 
 
 def test_what_one_side_puts_in_the_other_takes_out(sides: tuple[Segment, Segment]) -> None:
     one, other = sides
     for size in (0, 1, 5_000, 3_000_000, 70_000):
-        parts = [b"a" * size, bytearray(b"b" * (size + 3)), memoryview(b"c" * 7), b""]
+        parts: list[bytes | bytearray | memoryview] = [
+            b"a" * size,
+            bytearray(b"b" * (size + 3)),
+            memoryview(b"c" * 7),
+            b"",
+        ]
         for giver, taker in ((one, other), (other, one)):
             giver.put(parts)
             found = taker.take(described(*parts))

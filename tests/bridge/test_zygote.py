@@ -720,5 +720,5 @@ def test_impossible_options_are_refused(options: dict[str, Any], told: str) -> N
 
 def test_modules_to_preload_imply_a_zygote() -> None:
     assert PoolConfig(preload=("os.path", "json")).uses_zygote
-    assert PoolConfig(zygote=True, worker_command=[sys.executable, *PoolConfig().command_words()[1:]]).uses_zygote
+    assert PoolConfig(zygote=True, worker_command=(sys.executable, *PoolConfig().command_words()[1:])).uses_zygote
     assert not PoolConfig().uses_zygote

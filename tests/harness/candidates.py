@@ -118,7 +118,7 @@ def only_asyncio(config: PoolConfig, observer: Observer | None) -> Pool:
 
 def only_executor(config: PoolConfig, observer: Observer | None) -> Pool:
     """Wrong in PoolExecutor."""
-    real = PoolExecutor.submit
+    real: Any = PoolExecutor.submit
 
     def spoiled(self: PoolExecutor, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         *most, last = args  # what is called with other arguments gives another answer

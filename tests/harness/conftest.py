@@ -128,7 +128,8 @@ class Build:
         for many in ("events", "services", "faults"):
             if many in fields:
                 fields[many] = tuple(fields[many])
-        return History(info=info, ops=ops, finished=fields.pop("finished", True), **fields)
+        fields.setdefault("finished", True)
+        return History(**{"info": info, "ops": ops, **fields})
 
 
 @pytest.fixture

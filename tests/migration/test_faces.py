@@ -114,7 +114,7 @@ def test_a_callable_shares_its_calls_counts_failures_and_follows_the_state(tmp_p
 
     plan = Plan(state_file=str(tmp_path / "s.json"), guardrails=LAX)
     with migrating(old, new, plan) as call:
-        assert call.__name__ == "old"
+        assert vars(call)["__name__"] == "old"
         [follower] = find_followers(StateFile(tmp_path / "s.json").followers_path)
         assert follower.record.name == "old"
         StateFile(tmp_path / "s.json").write(Position.canary(10), who="anna", why="go")

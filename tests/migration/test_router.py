@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -108,7 +108,7 @@ class Migration(RuleBasedStateMachine):
         self.pools[0].undoes = False
         for pool in self.pools:
             pool.gates = self.gates
-        self.pool = MigratingPool(*self.pools, plan)
+        self.pool = MigratingPool(self.pools[0], self.pools[1], plan)
         self.plan = plan
         self.numbers = itertools.count(1)
         self.model: dict[str, list[str]] = {}
@@ -284,7 +284,7 @@ def test_no_call_is_lost_doubled_or_answered_by_another_session(
 ) -> None:
     plan = Plan(back=back, forward=forward, idempotent=frozenset({"echo"}), guardrails=LAX)
     run_state_machine_as_test(
-        lambda: Migration(scripted, gate, plan),
+        cast(Any, lambda: Migration(scripted, gate, plan)),
         settings=settings(
             max_examples=30,
             stateful_step_count=30,

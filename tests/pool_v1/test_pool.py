@@ -155,7 +155,7 @@ def test_an_option_that_only_a_concurrent_pool_could_honour_is_named(option: str
     value = OTHER_THAN_ITS_DEFAULT.get(option, 7)
 
     with pytest.raises(ConfigError, match=f"v1 does not support the option '{option}'"):
-        PoolV1(PoolConfig(**{option: value}))
+        PoolV1(PoolConfig.from_options({option: value}))
 
 
 # Sessions.

@@ -171,7 +171,11 @@ class Desk:
         affinity: str = "strict",
         **limits: Any,
     ) -> None:
-        sizes = {"size": workers, "floor": workers if floor is None else floor, "most": workers + overflow}
+        sizes: dict[str, Any] = {
+            "size": workers,
+            "floor": workers if floor is None else floor,
+            "most": workers + overflow,
+        }
         circuit = Circuit(failures_to_open=failures_to_open, reset_s=2.0)
         self.core = Coordinator("p", circuit, Limits(**sizes, **limits), max_queue=max_queue)
         self.core.affinity = Affinity(affinity)

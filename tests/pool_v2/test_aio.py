@@ -76,7 +76,8 @@ def test_a_behaviour_is_refused() -> None:
 
 def test_impossible_times_are_refused(make_async_pool: MakeAsyncPool, on_loop: OnLoop) -> None:
     pool = make_async_pool(lazy=True)
-    for options in ({"timeout_s": 0}, {"checkout_timeout_s": -1}):
+    bad: tuple[dict[str, Any], ...] = ({"timeout_s": 0}, {"checkout_timeout_s": -1})
+    for options in bad:
         with pytest.raises(ConfigError):
             on_loop(pool.execute("ping", **options))
         with pytest.raises(ConfigError):

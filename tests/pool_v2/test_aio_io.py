@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -69,7 +69,7 @@ def connect() -> Iterator[Connect]:
 
 async def ask(channel: Channel, value: Any = None, *, timeout_s: float = 15.0, request_id: int = 1) -> Any:
     frame = encode_request(request_id, "echo", {"value": value}, limit_bytes=LIMIT_BYTES)
-    io = TaskIo(OpenLeases(), pytest.fail)
+    io = TaskIo(OpenLeases(), cast(Any, pytest.fail))
     return (await follow(exchange(io, channel, request_id, frame, deadline_ns(timeout_s)))).result
 
 
@@ -353,7 +353,10 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-def draw(on_dead_loop: Callable[[Ticket], Any] = pytest.fail, *, deadline: int = 2**63) -> AsyncTicket:
+FAIL = cast(Any, pytest.fail)
+
+
+def draw(on_dead_loop: Callable[[Ticket], Any] = FAIL, *, deadline: int = 2**63) -> AsyncTicket:
     """A ticket of the current task."""
     opened = OpenLeases()
     ticket = TaskIo(opened, on_dead_loop).ticket(1, None, deadline, deadline, 0, None)
@@ -367,7 +370,7 @@ async def pause(ticket: AsyncTicket, timeout_s: float) -> None:
     """Wait for the ticket as the steps of a call do."""
 
     def steps() -> Steps[None]:
-        yield from TaskIo(OpenLeases(), pytest.fail).wait(ticket, deadline_ns(timeout_s))
+        yield from TaskIo(OpenLeases(), cast(Any, pytest.fail)).wait(ticket, deadline_ns(timeout_s))
 
     await follow(steps())
 

@@ -120,7 +120,7 @@ def test_an_offer_to_a_loop_that_stands_still_is_taken_back_at_the_deadline(
 class UnblockingLoop(asyncio.SelectorEventLoop):
     """A loop that, as libuv's does, puts each descriptor that it watches in non-blocking mode and leaves it so."""
 
-    def add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:  # type: ignore[override]
         os.set_blocking(fd, False)
         return super().add_reader(fd, callback, *args)
 

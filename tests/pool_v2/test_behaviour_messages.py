@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -132,7 +132,7 @@ class Kept:
 
 def test_a_ping_that_has_to_wait_for_its_turn_is_not_made_again_for_each_interval(until: Any) -> None:
     platform, kept = Platform(), Kept()
-    platform.jobs = lambda *_: kept
+    platform.jobs = cast(Any, lambda *_: kept)
     engine = Engine(PoolConfig(workers=1, ping_interval_s=0.001), None, None, platform)
     try:
         until(lambda: kept.jobs, "a ping is due")

@@ -177,7 +177,7 @@ def test_an_interrupt_at_the_border_of_a_frame_keeps_the_worker_of_a_call_and_ch
     pool = make_pool(behaviour=spied)
     pid = pid_of(pool)
 
-    take = transfer.take
+    take: Any = vars(transfer)["take"]
 
     def interrupted(*args: Any) -> Any:
         if take(*args) is not None:

@@ -241,7 +241,7 @@ def test_a_client_that_times_out_when_it_was_offered_a_worker_is_cancelled_as_qu
     # N42: its request has left the queue, and its deadline passes before it wakes.
     spied = spy()
     pool = make_pool(log, spied)
-    wait = ThreadIo.wait
+    wait: Any = ThreadIo.wait
 
     def oversleep(io: ThreadIo, ticket: Ticket, timeout_s: float) -> Iterable[Any]:
         until(lambda: ticket.state is TicketState.OFFERED and ticket.deadline_ns <= now_ns(), "it is too late")

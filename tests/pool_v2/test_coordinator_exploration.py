@@ -428,7 +428,7 @@ def explore(new_world: Callable[[], World]) -> tuple[int, set[str]]:
 
     first = new_world()
     seen = {first.key()}
-    frontier = [((), list(first.actions()))]
+    frontier: list[tuple[tuple[Action, ...], list[Action]]] = [((), list(first.actions()))]
     taken: set[str] = set()
     while frontier:
         following: list[tuple[tuple[Action, ...], list[Action]]] = []

@@ -574,7 +574,7 @@ def test_impossible_options_are_refused_by_name() -> None:
         ({"config": PoolConfig(checkout_timeout_s=1.0)}, "checkout_timeout_s"),
     ):
         with pytest.raises(ConfigError, match=named):
-            PoolExecutor(**options)  # type: ignore[arg-type]
+            PoolExecutor(**options)
     with pytest.raises(NotPicklable, match="cannot be pickled"):
         PoolExecutor(1, initializer=lambda: None)
     assert threading.active_count() == before

@@ -233,4 +233,5 @@ def test_an_exception_that_refuses_attributes_arrives_as_itself(
 ) -> None:
     told = executor.submit(calls.fail, "refusing").exception(LIMIT_S)
     assert type(told) is calls.Refusing
+    assert told is not None
     assert "in fail" in str(told.__cause__)

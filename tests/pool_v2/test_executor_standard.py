@@ -186,6 +186,7 @@ def test_map_times_out_and_cancels_the_rest(executor: Executor, gate: Gate) -> N
 
 
 def test_the_results_of_a_map_are_not_kept(executor: Executor) -> None:
+    result: Any
     for result in executor.map(collections.Counter, [[1], [2], [3]]):
         kept = weakref.ref(result)
         del result
@@ -254,7 +255,7 @@ def test_as_completed_gives_every_future_once(executor: Executor) -> None:
 
 
 def test_wait_tells_the_done_from_the_others(executor: Executor, gate: Gate) -> None:
-    holders = gate.occupy(executor)
+    holders: list[Any] = gate.occupy(executor)
     quick = executor.submit(abs, -1)
     assert wait([*holders, quick], LIMIT_S, FIRST_COMPLETED) == ({quick}, set(holders))
     failing = executor.submit(operator.truediv, 1, 0)
@@ -357,7 +358,8 @@ def test_impossible_options_are_refused(make: Make) -> None:
 
 def test_an_executor_that_is_dropped_runs_what_it_was_given_and_ends(make: Make) -> None:
     # The fixture keeps a reference, so this one is built by itself.
-    executor = type(make())(1)
+    kind: Any = type(make())
+    executor = kind(1)
     futures = [executor.submit(abs, -number) for number in range(20)]
     gone = weakref.ref(executor)
     gc.disable()

@@ -343,6 +343,7 @@ def test_wherever_a_client_is_broken_off_as_it_waits_for_its_writer_it_still_kno
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun, go_on = slow_writes
+    writer: Any
     monkeypatch.setattr(handoff, "time", SimpleNamespace(sleep=lambda _: (go_on.set(), writer.join())))
     for step in itertools.count():
         begun.clear()

@@ -8,7 +8,7 @@ import signal
 import struct
 import termios
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -21,6 +21,7 @@ from poolproof.bridge import (
     LeaseError,
     WorkerCrashed,
 )
+from poolproof.bridge.processes.channel import Channel
 from poolproof.pool_v2 import Lease, PoolV2
 from tests.waiting import stop
 
@@ -31,7 +32,7 @@ K = EventKind
 def unread_bytes(pool: PoolV2) -> int:
     """How much lies in the stdin pipe of the pool's one worker."""
     (worker,) = pool._engine.coordinator.workers.values()
-    answer = fcntl.ioctl(worker.transport.process.stdin_fd, termios.FIONREAD, b"\0" * 4)
+    answer = fcntl.ioctl(cast(Channel, worker.transport).process.stdin_fd, termios.FIONREAD, b"\0" * 4)
     return int(struct.unpack("i", answer)[0])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -144,7 +144,13 @@ def test_the_checkers_of_the_harness_find_leases_among_calls_in_order(
         call_timeout_s=1,
         checkout_timeout_s=1,
     )
-    history = History(info=info, ops=tuple(ops), events=tuple(log.events), statistics=statistics, finished=True)
+    history = History(
+        info=info,
+        ops=cast(Any, tuple(ops)),
+        events=cast(Any, tuple(log.events)),
+        statistics=statistics,
+        finished=True,
+    )
     for checker in (ExclusiveLease(), CleanWorkers(), AtMostOnce(), Conserved()):
         found = checker.check(history)
         assert found.verdict is Verdict.PASS, found
@@ -193,7 +199,7 @@ def test_an_offer_that_crosses_with_its_client_giving_up_is_withdrawn(make_pool:
     engine, holder = pool._engine, pool.checkout()
     ticket = engine.io.ticket(99, None, NEVER_NS, NEVER_NS, 0, None)
     engine.enter(ticket)
-    engine.lock = Meanwhile(engine.lock, holder.end)
+    engine.lock = cast(Any, Meanwhile(engine.lock, holder.end))
 
     engine.give_up(ticket, None)
 

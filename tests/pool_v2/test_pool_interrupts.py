@@ -123,7 +123,7 @@ def test_an_exception_at_the_border_of_a_frame_keeps_the_worker(
     pool = make_pool()
     pid = pid_of(pool)
 
-    take = transfer.take
+    take: Any = vars(transfer)["take"]
 
     def interrupted(*args: Any) -> Any:
         if take(*args) is not None:

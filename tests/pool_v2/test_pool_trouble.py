@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from poolproof.bridge import InvalidRequest, WorkerCrashed
+from poolproof.bridge.processes.channel import Channel
 from poolproof.pool_v2 import PoolV2
 from tests.waiting import stop
 
@@ -56,16 +57,18 @@ def test_a_broken_stream_costs_its_call_and_its_worker_alone(kind: str, make_poo
 
 
 def test_a_full_disk_costs_the_logs_and_no_call(make_pool: MakePool) -> None:
-    # /dev/full takes no byte; as the log's directory it cannot even be opened, so the log file itself is replaced.
+    # /dev/full takes no byte: the log is written there.
     pool = make_pool()
     pool.warm_up()
     (channel,) = [worker.transport for worker in pool._engine.coordinator.workers.values()]
-    channel.tail._log_path = type(channel.tail._log_path)("/dev/full")
+    assert isinstance(channel, Channel)
+    log: Any = channel.tail._log
+    log._name = "/dev/full"
     assert pool.execute("print", {"bytes": 1000, "stream": "stderr"})["printed_bytes"] == 1000
     with pytest.raises(WorkerCrashed) as caught:
         pool.execute("exit")
     assert "leaving in the middle" in caught.value.stderr_tail
-    assert channel.tail.log_errors > 0
+    assert log.errors > 0
 
 
 NO_DESCRIPTORS = """

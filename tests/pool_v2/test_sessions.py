@@ -425,7 +425,7 @@ def test_no_step_takes_longer_for_a_hundred_thousand_sessions() -> None:
             session.operations = 1
             one.release(session, number)
 
-    def steps(one: SessionTable, count: int) -> int:
+    def steps(one: Table, count: int) -> int:
         """How many bytecode instructions each kind of step executes."""
         executed = itertools.count()
 

@@ -172,7 +172,7 @@ def test_a_worker_that_dies_as_it_is_given_the_memory_costs_no_call(
     pool = make_pool(workers=2)
     pool.warm_up()
     new_memory = Channel.new_memory
-    killed = []
+    killed: list[Any] = []
 
     def kill_first(channel: Channel) -> tuple[int, int, int] | None:
         if not killed:

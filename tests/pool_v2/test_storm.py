@@ -30,7 +30,7 @@ def call_often(pool: PoolV2, client: int, seed: int) -> list[Told]:
     for number in range(CALLS):
         nonce = f"{client}-{number}"
         args: dict[str, Any] = {"value": LARGE if chance.random() < 0.02 else nonce, "nonce": nonce}
-        limits: dict[str, float] = {}
+        limits: dict[str, Any] = {}
         if chance.random() < 0.1:
             limits["checkout_timeout_s"] = chance.choice([0.0005, 0.002, 0.01, 0.05])
         if chance.random() < 0.1:

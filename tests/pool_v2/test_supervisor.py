@@ -277,7 +277,8 @@ def test_an_observer_that_raises_harms_no_call_and_no_worker(
         pool.close()
 
     assert pool.status().state == "closed"
-    told = {record.exc_info[1].args[0].split()[-1] for record in caplog.records if record.exc_info}
+    errors = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    told = {error.args[0].split()[-1] for error in errors if error is not None}
     assert told >= {kind.value for kind in EventKind} - {"offer", "withdraw"}
 
 

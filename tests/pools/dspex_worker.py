@@ -114,7 +114,11 @@ def get_program_info(args: dict[str, Any]) -> Any:
 
 
 def get_stats(args: dict[str, Any]) -> Any:
-    told = {"programs_count": len(programs), "command_count": counts["command"], "error_count": counts["error"]}
+    told: dict[str, Any] = {
+        "programs_count": len(programs),
+        "command_count": counts["command"],
+        "error_count": counts["error"],
+    }
     told |= {"uptime": time.time() - STARTED, "memory_usage": {"rss": 31457280, "vms": 90000000, "percent": 0.2}}
     return told | {"dspy_available": False, "gemini_available": False}
 
@@ -127,8 +131,10 @@ def shutdown(args: dict[str, Any]) -> Any:
     return {"status": "shutting_down", "worker_id": options.worker_id, "mode": options.mode, "sessions_cleaned": 0}
 
 
-HANDLERS = (ping, configure_lm, create_program, execute_program, list_programs, delete_program)
-HANDLERS += (get_program_info, get_stats, cleanup_session, shutdown)
+HANDLERS = (
+    *(ping, configure_lm, create_program, execute_program, list_programs, delete_program),
+    *(get_program_info, get_stats, cleanup_session, shutdown),
+)
 COMMANDS = {handler.__name__: handler for handler in HANDLERS}
 
 

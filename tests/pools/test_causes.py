@@ -111,7 +111,7 @@ def by_executor(config: PoolConfig, args: dict[str, int]) -> None:
         error = executor.submit(die, args).exception(30)
         assert isinstance(error, BrokenProcessPool)
         assert isinstance(error.__cause__, WorkerCrashed)
-        assert error.__cause__.ended == error.ended
+        assert error.__cause__.ended == vars(error)["ended"]
         raise error
 
 

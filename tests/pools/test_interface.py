@@ -28,7 +28,7 @@ from poolproof.bridge import (
 from poolproof.bridge.wire.messages import encode_request
 
 MakePool = Callable[..., Pool]
-ANY_JSON = [
+ANY_JSON: list[Any] = [
     *(None, True, False, 0, -1, 1.5, 10**18, "", "text", "ü\U0001f600\0", [], {}, [[]], [None], {"": None}),
     *({"result": 1}, {"success": False, "error": "no"}, {"result": {"result": None}}, {"a": [1, {"b": []}]}),
 ]

@@ -1,4 +1,4 @@
-"""One suite of program calls at three depths: without a process, over a checked wire, and with the shipped worker."""
+"""One suite of program calls on three backends: without a process, over a checked wire, and with the shipped worker."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_test_meets_no_program_and_no_model_of_another(adapter: ProgramAdapter
     shared.create_program("shared", SIGNATURE)
 
 
-# What only some depths can show.
+# What only some backends can show.
 
 SCRIPT = (
     {"command": "execute_program", "args": {"program_id": "p"}, "error": "out of tokens", "times": 1},
@@ -103,7 +103,7 @@ SCRIPT = (
 )
 
 
-@pytest.mark.depths("mock", "wire", script=SCRIPT)
+@pytest.mark.backends("mock", "wire", script=SCRIPT)
 @pytest.mark.pool_options(workers=1)
 def test_a_script_says_what_is_answered(adapter: ProgramAdapter) -> None:
     with pytest.raises(CommandError, match="out of tokens"):
@@ -111,13 +111,13 @@ def test_a_script_says_what_is_answered(adapter: ProgramAdapter) -> None:
     assert adapter.execute_program("p", ASKED).outputs == {"answer": 42}
 
 
-@pytest.mark.depths("wire")
+@pytest.mark.backends("wire")
 def test_every_frame_is_checked(adapter: ProgramAdapter) -> None:
     with pytest.raises(WorkerCrashed, match="has the session_id 5"):
         adapter.pool.execute("ping", {"session_id": 5})
 
 
-@pytest.mark.depths("wire", "real")
+@pytest.mark.backends("wire", "real")
 def test_the_programs_of_a_session_are_on_one_worker_at_least(adapter: ProgramAdapter) -> None:
     adapter.create_program("p", SIGNATURE)
     for _ in range(4):
@@ -127,7 +127,7 @@ def test_the_programs_of_a_session_are_on_one_worker_at_least(adapter: ProgramAd
     assert session.worker_id is not None
 
 
-@pytest.mark.depths("real", packages=("dspy",))
+@pytest.mark.backends("real", packages=("dspy",))
 @pytest.mark.pool_options(workers=1)
 def test_real_programs_are_run_by_dspy(adapter: ProgramAdapter) -> None:
     other = adapter.session_adapter("other")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import re
 from collections import Counter
@@ -52,7 +53,7 @@ def test_the_default_suite_needs_no_package_and_no_model_server() -> None:
 
 def test_a_file_whose_scenario_has_another_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = SimpleNamespace(SCENARIO=CATALOGUE["any_json"])
-    monkeypatch.setattr(scenarios.importlib, "import_module", lambda name: wrong)
+    monkeypatch.setattr(importlib, "import_module", lambda name: wrong)
     with pytest.raises(ValueError, match="defines the scenario 'any_json'"):
         scenarios._load("answers")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from poolproof.harness.compare import catalogue
 from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.verdict import Verdict
@@ -34,7 +34,7 @@ def test_a_suite_that_there_is_not_is_named() -> None:
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         UsageError, match=r"the suite 'dspy' needs the package dspy; install it by pip install 'poolproof\[dspy\]'"
     ):
@@ -58,7 +58,9 @@ def test_options_of_one_pool_are_joined_with_those_of_all() -> None:
 @needs_dspy
 @pytest.mark.parametrize("name", ["dspy_errors", "dspy_kills", "dspy_outage", "dspy_thought"])
 def test_v2_passes(name: str, tmp_path: Path) -> None:
-    small = Size(workers=2, clients=min(3, SUITE[name].fixed_size.clients)) if name != "dspy_kills" else Size(workers=4)
+    usual = SUITE[name].fixed_size
+    assert usual is not None
+    small = Size(workers=2, clients=min(3, usual.clients)) if name != "dspy_kills" else Size(workers=4)
     scenario = msgspec.structs.replace(SUITE[name], fixed_size=small)
     result = run(scenario, find_pool("v2"), Request(size=Size(scale=0.3)), tmp_path)
     wrong = [(f.checker, f.claim, f.examples) for f in result.findings if f.verdict is not Verdict.PASS]

@@ -31,16 +31,16 @@ NOT_SCRIPTED = frozenset(streams.COMMANDS)
 
 
 def why_impossible(
-    depth: Backend, *, allowed: Collection[Backend] = (), packages: Collection[str] = (), scripted: bool = False
+    backend: Backend, *, allowed: Collection[Backend] = (), packages: Collection[str] = (), scripted: bool = False
 ) -> str:
     """Return why a test cannot be run on this backend; empty if it can. No `allowed` means all backends."""
-    reason = why_not(frozenset(allowed or Backend), depth)
+    reason = why_not(frozenset(allowed or Backend), backend)
     if reason:
         return reason
-    if packages and depth is not Backend.REAL:
-        return f"it needs {', '.join(sorted(packages))}; at the depth {depth} the stand-in answers"
-    if scripted and depth is Backend.REAL:
-        return "it has a script; at the depth real the shipped worker answers"
+    if packages and backend is not Backend.REAL:
+        return f"it needs {', '.join(sorted(packages))}; on the backend {backend} the stand-in answers"
+    if scripted and backend is Backend.REAL:
+        return "it has a script; on the backend real the shipped worker answers"
     missing = [package for package in packages if find_spec(package) is None]
     return f"{missing[0]} is not installed: pip install 'poolproof[{missing[0]}]'" if missing else ""
 
@@ -69,10 +69,10 @@ def make_mock(name: str, script: Script | None = None) -> MockPool:
 
 
 def options_at(
-    depth: Backend, pool: str, folder: Path, *, packages: Collection[str] = (), script: Script | None = None
+    backend: Backend, pool: str, folder: Path, *, packages: Collection[str] = (), script: Script | None = None
 ) -> dict[str, Any]:
     """Return the options of the pool `pool` for a backend with processes; a script is written into `folder`."""
-    if depth is Backend.WIRE:
+    if backend is Backend.WIRE:
         path = None
         if script is not None:
             path = folder / "script.json"

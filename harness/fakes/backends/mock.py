@@ -118,7 +118,7 @@ class MockPool:
         if self._closed:
             raise PoolClosed(f"pool {self._name!r} is closed")
         if command in UNSUITED:
-            raise InvalidRequest(f"{command!r} needs a worker process; at the depth mock there is none")
+            raise InvalidRequest(f"{command!r} needs a worker process; on the backend mock there is none")
         self._number += 1
         sent = args if session is None else {**args, "session_id": session}
         frame = encode_request(self._number, command, sent, limit_bytes=SIZE_LIMIT)

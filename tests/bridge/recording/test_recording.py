@@ -201,4 +201,4 @@ def test_what_cannot_be_is_refused(file: Path, tmp_path: Path) -> None:
         read_recording(tmp_path / "none")
     for options, told in (({"sample": 1.5}, "sample 1.5"), ({"max_bytes": 7}, "max_bytes 7")):
         with pytest.raises(ConfigError, match=told):
-            Recorder(tmp_path / "x", pool="p", **options)  # type: ignore[arg-type]
+            Recorder(tmp_path / "x", pool="p", **options)

@@ -140,7 +140,9 @@ def test_threads_end_each_span_once_whoever_tells_of_the_call(
 
     class Count(SpanProcessor):
         def on_end(self, span: ReadableSpan) -> None:
-            ended[span.get_span_context().span_id] += 1
+            context = span.get_span_context()
+            assert context is not None
+            ended[context.span_id] += 1
 
     telescope.provider.add_span_processor(Count())
 

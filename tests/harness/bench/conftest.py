@@ -37,7 +37,8 @@ def make_rounds(
     rounds: int, *, slower: float = 1.0, drift: float = 0.08, noise: float = 0.02, calls: int = 60, seed: int = 1
 ) -> list[Round]:
     """Rounds whose machine drifts (autocorrelation 0.8), in which the candidate takes `slower` times as long."""
-    draw, level, found = random.Random(f"rounds/{seed}"), 0.0, []
+    draw, level = random.Random(f"rounds/{seed}"), 0.0
+    found: list[Round] = []
     for _ in range(rounds):
         level = 0.8 * level + 0.6 * draw.gauss(0, drift)
         around = {}

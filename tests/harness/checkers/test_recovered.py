@@ -44,10 +44,11 @@ def test_so_many_calls_may_be_lost_and_no_more(build: Any, lost: int, verdict: V
 
 @pytest.mark.parametrize(("close_began", "verdict"), [(290, Verdict.UNKNOWN), (310, Verdict.FAIL)])
 def test_what_never_came_fails_from_the_bound_on(build: Any, close_began: float, verdict: Verdict) -> None:
-    for checker, fields in (
+    cases: list[tuple[Recovered, dict[str, Any]]] = [
         (Recovered(first_ok_s=0.2), {"answered": None}),
         (Recovered(full_size_s=0.2), {"back": None}),
-    ):
+    ]
+    for checker, fields in cases:
         history = struck(build, close_began=close_began, **fields)
         assert checker.check(history).verdict is verdict
 

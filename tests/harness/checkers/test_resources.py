@@ -34,7 +34,8 @@ def test_what_stays_as_it_is_passes(build: Any) -> None:
     ("what", "a_sample"), [("memory_bytes", MEGABYTE), ("descriptors", 1), ("threads", 1), ("children", 1)]
 )
 def test_what_grows_steadily_fails(build: Any, what: str, a_sample: int) -> None:
-    found = sampled(build, **{what: lambda n: n * a_sample})
+    growth: dict[str, Any] = {what: lambda n: n * a_sample}
+    found = sampled(build, **growth)
     assert found.verdict is Verdict.FAIL
     assert found.examples[0].startswith(f"{what} grew by {5 * a_sample:.2f} a second")
 

@@ -96,11 +96,12 @@ def _fits(order: Sequence[Call]) -> bool:
     for place, call in enumerate(order):
         if any(later.returned is not None and later.returned < call.invoked for later in order[place:]):
             return False
-    state: State | None = ()
+    state: State = ()
     for call in order:
-        state = call.step(state)
-        if state is None:
+        after = call.step(state)
+        if after is None:
             return False
+        state = after
     return True
 
 

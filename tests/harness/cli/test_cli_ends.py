@@ -78,8 +78,10 @@ def running(tmp_path: Path) -> Iterator[Running]:
         found.wait_until_busy()
         yield found
     finally:
-        for process in [*found.survivors(0), *([] if found.process.poll() is not None else [found.process])]:
+        for process in found.survivors(0):
             process.kill()
+        if found.process.poll() is None:
+            found.process.kill()
         found.process.communicate(timeout=HANG_GUARD_S)
 
 

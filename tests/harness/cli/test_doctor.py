@@ -7,7 +7,9 @@ import resource
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import msgspec
 import pytest
 
 from poolproof.bridge.machine.groups import Groups
@@ -28,7 +30,7 @@ def test_what_is_wrong_is_told_point_by_point(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(sys, "platform", "plan9")
     monkeypatch.setattr(doctor, "PACKAGES", ("msgspec", "no-such-package"))
     monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
-    monkeypatch.setattr(doctor, "PoolConfig", lambda: doctor.msgspec.structs.replace(_config(), worker_command="false"))
+    monkeypatch.setattr(doctor, "PoolConfig", lambda: msgspec.structs.replace(_config(), worker_command="false"))
     monkeypatch.setattr(doctor, "ORPHAN", "import sys; print('no number', flush=True)")
     found = {point.name: point for point in doctor.examine()}
     assert {name for name, point in found.items() if not point.well} == {
@@ -187,7 +189,7 @@ def test_a_migration_that_this_user_cannot_change_is_found(
     assert "it is not a regular file" in capsys.readouterr().out
 
 
-def _config() -> doctor.PoolConfig:
+def _config() -> Any:
     from poolproof.bridge import PoolConfig
 
     return PoolConfig()

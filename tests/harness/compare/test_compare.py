@@ -15,7 +15,7 @@ from poolproof.harness.checkers import CORE, OneOutcome, Overlap
 from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.compare.compare import assemble, compare, compare_results, describe_machine, measure_speeds
 from poolproof.harness.compare.comparison import Comparison, RunResult, Speed
-from poolproof.harness.compare.jobs.jobs import Partial, PlannedRun, run_jobs
+from poolproof.harness.compare.jobs.jobs import JOB_EXTRA_S, Partial, PlannedRun, run_jobs
 from poolproof.harness.compare.stored.reanalysis import reanalyze
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.errors import RecordError, RunError
@@ -146,7 +146,7 @@ def test_the_longest_budgets_come_first_and_bound_their_jobs(tiny: Callable[...,
 
     scenarios = [tiny(name="short", budget_s=5.0), tiny(name="long", budget_s=50.0)]
     run_jobs(planned(scenarios, (V2,)), tmp_path, jobs=1, start_job=start, progress=Log())
-    extra_s = poolproof.harness.compare.jobs.jobs.JOB_EXTRA_S
+    extra_s = JOB_EXTRA_S
     assert limits == [("long", 50.0 + extra_s), ("short", 5.0 + extra_s)]
 
 

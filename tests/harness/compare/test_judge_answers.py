@@ -122,16 +122,16 @@ def test_a_hook_cleans_values_and_errors_alike(build: Any) -> None:
         [build.op(0, value=text) for text in ("Same", "same")],
         [build.op(0, outcome="CommandError", value=None, error=text) for text in ("Same", "same")],
     ):
-        histories = [build.history(op) for op in pair]
-        assert compare_answers(*histories).differences
-        assert not compare_answers(*histories, comparing).differences
-    other = [build.history(build.op(0, value=text)) for text in ("Same", "other")]
-    assert compare_answers(*other, comparing).differences[0].text.endswith("'same' became 'other'")
+        old, new = (build.history(op) for op in pair)
+        assert compare_answers(old, new).differences
+        assert not compare_answers(old, new, comparing).differences
+    old, new = (build.history(build.op(0, value=text)) for text in ("Same", "other"))
+    assert compare_answers(old, new, comparing).differences[0].text.endswith("'same' became 'other'")
 
 
 def test_a_compare_hook_that_says_no_is_a_difference_though_the_values_are_equal(build: Any) -> None:
-    histories = [build.history(build.op(0, value=1))] * 2
-    (found,) = compare_answers(*histories, Comparing(compare=lambda one, other: False)).differences
+    history = build.history(build.op(0, value=1))
+    (found,) = compare_answers(history, history, Comparing(compare=lambda one, other: False)).differences
     assert found.kind is DifferenceKind.VALUE
 
 

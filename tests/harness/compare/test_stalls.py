@@ -23,7 +23,7 @@ from poolproof.harness.subjects.pools import SUBJECTS
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time that the stalls see."""
     now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 

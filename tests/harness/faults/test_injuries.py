@@ -105,7 +105,7 @@ def test_a_taken_name_is_a_conflict(theatre: Theatre, real: Callable[..., Any], 
 
 def test_a_second_owner_that_is_accepted_is_told_and_closed(theatre: Theatre, fake_pool: type) -> None:
     second = fake_pool()
-    fields = {"config": PoolConfig(), "make": lambda config, observer: second}
+    fields: dict[str, Any] = {"config": PoolConfig(), "make": lambda config, observer: second}
     assert theatre.inflict(FaultKind.SECOND_OWNER, fake_pool(), **fields).seen == "accepted"
     assert second.closed == [0.0]
 

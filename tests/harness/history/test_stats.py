@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import cast
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_the_interval_of_few_pairs_covers_as_often_as_it_says(pairs: int) -> Non
 
 
 def test_one_pair_has_a_ratio_and_no_interval() -> None:
-    assert paired_ratio([2.0], [3.0]) == Ratio(pytest.approx(1.5), 0.0, math.inf)
+    assert paired_ratio([2.0], [3.0]) == Ratio(cast(float, pytest.approx(1.5)), 0.0, math.inf)
 
 
 def test_a_disturbed_pair_does_not_decide() -> None:

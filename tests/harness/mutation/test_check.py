@@ -47,8 +47,16 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Task, float | None]]:
         bad = task.mutant and task.scenario in ACCUSED
         verdict = Verdict.FAIL if bad else Verdict.PASS
         judged = Judgement(checker="literal", verdict=verdict, claim="claimed", guarantees=(guarantee,))
-        fields = {"pool": task.pool, "mutant": task.mutant, "scenario": task.scenario, "seed": task.seed}
-        return [Cell(**fields, judgements=(judged,), duration_s=GOOD_RUN_S)]
+        return [
+            Cell(
+                pool=task.pool,
+                mutant=task.mutant,
+                scenario=task.scenario,
+                seed=task.seed,
+                judgements=(judged,),
+                duration_s=GOOD_RUN_S,
+            )
+        ]
 
     monkeypatch.setattr(check._Check, "_run", run)
     return asked

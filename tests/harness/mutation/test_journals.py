@@ -17,7 +17,7 @@ def served(build: Any, *times: tuple[float, float, float], pids: Sequence[int] =
         build.service(pids[number % len(pids)], number, start, end, nonce=f"1.0.{number}")
         for number, (_, start, end) in enumerate(times)
     ]
-    return build.history(*ops, services=services)  # type: ignore[no-any-return]
+    return build.history(*ops, services=services)
 
 
 def test_a_worker_that_waits_while_calls_wait_is_found(build: Any) -> None:

@@ -54,14 +54,16 @@ def test_what_has_moved_is_an_error() -> None:
 
 def test_a_function_is_replaced_wherever_it_was_imported() -> None:
     replace_everywhere(receive, lambda _: lambda *args, **options: "another")
-    assert poolproof.bridge.wire.exchange.receive is poolproof.pool_v2.calls.transfer.receive is not receive
-    assert poolproof.bridge.wire.exchange.receive(1, 2, 3, 4) == "another"
+    exchange: Any = poolproof.bridge.wire.exchange
+    transfer: Any = poolproof.pool_v2.calls.transfer
+    assert exchange.receive is transfer.receive is not receive
+    assert exchange.receive(1, 2, 3, 4) == "another"
     assert {
         "poolproof.bridge.wire.exchange.receive",
         "poolproof.pool_v2.calls.transfer.receive",
         "poolproof.bridge.processes.channel.receive",
     } <= set(undo())
-    assert poolproof.bridge.wire.exchange.receive is poolproof.pool_v2.calls.transfer.receive is receive
+    assert exchange.receive is transfer.receive is receive
 
 
 def test_a_bug_is_counted_when_it_is_entered_and_not_when_it_is_planted() -> None:
@@ -78,7 +80,7 @@ def test_a_bug_that_counts_itself_is_not_counted_when_it_is_entered() -> None:
         def bad(self: Place, one: int, two: int = 2, *, three: int) -> int:
             if one > 10:
                 mark_entered()
-            return work(self, one, two, three=three)  # type: ignore[no-any-return]
+            return work(self, one, two, three=three)
 
         return bad
 

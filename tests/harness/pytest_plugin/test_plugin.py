@@ -294,15 +294,15 @@ ADAPTED = """
         adapter.create_program("p", "question -> answer")
         assert adapter.list_programs().programs == ("p",)
 
-    @pytest.mark.depths("real")
+    @pytest.mark.backends("real")
     def test_only_real(adapter):
         assert adapter.pool.status().target == 2
 
-    @pytest.mark.depths("real", packages=("no_such_package",))
+    @pytest.mark.backends("real", packages=("no_such_package",))
     def test_needs_a_package(adapter):
         raise AssertionError
 
-    @pytest.mark.depths("mock", script=({"command": "list_programs", "error": "as scripted"},))
+    @pytest.mark.backends("mock", script=({"command": "list_programs", "error": "as scripted"},))
     def test_scripted(adapter):
         with pytest.raises(Exception, match="as scripted"):
             adapter.list_programs()
@@ -334,25 +334,25 @@ def test_the_option_adapter_chooses_the_depths(session: pytest.Pytester) -> None
 
 
 def test_a_marker_with_a_depth_that_there_is_not_is_named(session: pytest.Pytester) -> None:
-    session.makepyfile("import pytest\n@pytest.mark.depths('deep')\ndef test_it(adapter): pass")
+    session.makepyfile("import pytest\n@pytest.mark.backends('deep')\ndef test_it(adapter): pass")
     result = _run(session, "--poolproof-adapter", "mock")
     assert result.ret != pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["*the marker depths: 'deep' is not one of mock, wire, real*"])
+    result.stdout.fnmatch_lines(["*the marker backends: 'deep' is not one of mock, wire, real*"])
 
 
-@pytest.mark.parametrize(("depth", "item"), [("wire", "any_depth[[]v2]"), ("mock", "any_depth[[]mock]")])
+@pytest.mark.parametrize(("backend", "item"), [("wire", "any_backend[[]v2]"), ("mock", "any_backend[[]mock]")])
 def test_a_scenario_is_run_at_the_depth_that_was_chosen_or_skipped(
-    session: pytest.Pytester, depth: str, item: str
+    session: pytest.Pytester, backend: str, item: str
 ) -> None:
     session.makepyfile(
         scenario_mine=SCENARIOS
         + """
 from poolproof.harness.model.backend import Backend
-ANY = make("any_depth", OneOutcome(), depths=frozenset(Backend))
+ANY = make("any_backend", OneOutcome(), backends=frozenset(Backend))
 """
     )
-    result = _run(session, "-v", "-rs", "--poolproof-pool", "v2", "--poolproof-adapter", depth)
+    result = _run(session, "-v", "-rs", "--poolproof-pool", "v2", "--poolproof-adapter", backend)
     result.assert_outcomes(passed=1, skipped=1)
     result.stdout.fnmatch_lines(
-        [f"*{item} PASSED*", f"*the test needs the backend real; the current backend is {depth}*"]
+        [f"*{item} PASSED*", f"*the test needs the backend real; the current backend is {backend}*"]
     )

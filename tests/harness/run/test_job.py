@@ -31,7 +31,7 @@ import sys
 from poolproof.harness.run.job import Job, JobOrder
 from poolproof.harness.run.runner import Request
 job = Job(JobOrder(scenario="own", file=sys.argv[1], pool=sys.argv[2], request=Request(), out=sys.argv[3]))
-print(job._process.pid, flush=True)
+print(_process(job).pid, flush=True)
 sys.stdin.read()
 """
 
@@ -59,9 +59,15 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         path = tmp_path / "program"
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setattr(poolproof.harness.run.job.sys, "executable", str(path))
+        monkeypatch.setattr(sys, "executable", str(path))
 
     return replace
+
+
+def _process(job: Job) -> subprocess.Popen[bytes]:
+    """The process of a job that is a program of its own."""
+    assert isinstance(job._process, subprocess.Popen)
+    return job._process
 
 
 def worker_pids(out: Path) -> set[int]:
@@ -81,7 +87,7 @@ def test_a_job_runs_in_a_process_of_its_own(
     assert folder.read_result() == result
     assert f"-{os.getpid()}-" not in folder.read_info().pool_name
     assert folder.read_info().file == str(tmp_path / "own.py")
-    gone(job._process.pid, *worker_pids(tmp_path / "out"))
+    gone(_process(job).pid, *worker_pids(tmp_path / "out"))
 
 
 def test_a_scenario_that_prints_a_lot_neither_blocks_nor_damages_its_answer(
@@ -128,7 +134,7 @@ def test_a_process_that_is_killed_leaves_a_folder_that_analyses_as_cut_off(
     results = b'"outcome":"result"'
     until(lambda: any(f.read_bytes().count(results) >= 3 for f in out.glob("*/history.jsonl")), "calls are made")
     workers = worker_pids(out)
-    job._process.kill()
+    _process(job).kill()
     result = job.result(LIMIT_S)
     assert result.verdict is Verdict.UNKNOWN
     assert "the run's process failed" in result.trouble
@@ -154,7 +160,7 @@ def test_a_run_that_takes_too_long_is_ended_with_its_workers(
     result = job.result(0.05)
     assert result.verdict is Verdict.UNKNOWN
     assert "the run took longer than" in result.trouble
-    gone(job._process.pid, *workers, timeout_s=5.0)
+    gone(_process(job).pid, *workers, timeout_s=5.0)
 
 
 @pytest.mark.parametrize("pool", ["v1", "v2"])
@@ -187,8 +193,8 @@ def test_an_interrupt_of_the_terminal_does_not_reach_a_job(
 ) -> None:
     job = start(scenario_file("sleep", {"seconds": 0.3}))
     until(lambda: worker_pids(tmp_path / "out"), "the worker is busy")
-    assert os.getpgid(job._process.pid) != os.getpgid(0)
-    os.kill(job._process.pid, signal.SIGINT)
+    assert os.getpgid(_process(job).pid) != os.getpgid(0)
+    os.kill(_process(job).pid, signal.SIGINT)
     result = job.result(LIMIT_S)
     assert (result.verdict, result.trouble) == (Verdict.PASS, "")
 
@@ -209,7 +215,7 @@ def test_ending_a_job_from_several_threads_gives_each_the_same_answer(
     assert told == [job.end()] * 3
     assert [result.verdict for result in results] == [Verdict.UNKNOWN]
     assert results[0].trouble
-    assert job._process.poll() is not None
+    assert _process(job).poll() is not None
 
 
 def test_a_job_that_was_ended_has_a_result_with_trouble(
@@ -247,7 +253,7 @@ def test_a_process_that_does_not_leave_is_killed(
     program("exec sleep 3600")
     job = start("")
     assert job.end() == ""
-    assert job._process.poll() == -signal.SIGKILL
+    assert _process(job).poll() == -signal.SIGKILL
 
 
 def test_an_order_survives_the_way_to_the_job() -> None:

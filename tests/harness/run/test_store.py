@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.verdict import Decision, Verdict
-from poolproof.harness.run import store
 from poolproof.harness.run.store import COMPARISON_FILE, RunFolder, read_comparison, write_whole
 
 
@@ -183,7 +183,7 @@ def test_a_history_that_cannot_be_packed_stays_as_it_is(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store.shutil, "copyfileobj", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     folder.write_result(RunResult(scenario="literal", pool="v2", seed=1, verdict=Verdict.PASS))
     assert [path.name for path in folder.path.glob("*history*")] == ["history.jsonl"]
     assert len(folder.read_history().ops) == 1

@@ -48,7 +48,8 @@ def test_a_seed_has_the_same_history_in_every_process() -> None:
 
 
 def test_time_passes_only_when_nothing_can_happen_at_the_moment() -> None:
-    scheduler, seen = Scheduler(3), []
+    scheduler = Scheduler(3)
+    seen: list[Any] = []
     begin_ns = scheduler.clock.at_ns
     scheduler.at(begin_ns + 7, seen.append, "late")
     scheduler.soon(seen.append, "now")

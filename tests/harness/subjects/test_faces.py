@@ -53,7 +53,7 @@ def unspoiled() -> Iterator[None]:
     for kind, name, value in kept:
         setattr(kind, name, value)
         if "spoiled" in vars(kind):
-            del kind.spoiled  # type: ignore[attr-defined]
+            delattr(kind, "spoiled")
 
 
 @pytest.mark.parametrize("face", [face.name for face in ALL_FACES])

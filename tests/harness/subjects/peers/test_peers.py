@@ -65,7 +65,8 @@ def pool(peer: str, tmp_path: Path) -> Iterator[Pool]:
 def test_answers_errors_and_counts_are_ours(pool: Pool, tmp_path: Path) -> None:
     assert isinstance(pool, Pool)
     assert pool.warm_up() == 1
-    for value in (None, 0, [], {"result": 1}):
+    values: tuple[Any, ...] = (None, 0, [], {"result": 1})
+    for value in values:
         assert pool.execute("echo", {"value": value}) == value
     for command, told in (("fail", "failed as asked"), ("ehco", "did you mean 'echo'"), ("not_json", "Error")):
         with pytest.raises(CommandError, match=told):
@@ -127,6 +128,7 @@ def test_a_close_ends_a_call_too_that_nobody_waits_for(pool: Pool) -> None:
 @pytest.mark.parametrize("peer", ["executor", "loky"])
 def test_a_call_that_was_cancelled_keeps_no_news_from_those_behind_it(peer: str, closed: bool) -> None:
     ended: list[type[BaseException]] = []
+    pool: Pool
 
     def call() -> None:
         try:

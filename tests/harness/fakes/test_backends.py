@@ -1,4 +1,4 @@
-"""The three depths by themselves: frames to the letter, scripts, a pool without a process, and where a test is run."""
+"""The three backends: exact frames, scripts, a pool without a process, and on which backend a test is run."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_a_mock_is_a_pool() -> None:
 
 def test_a_mock_refuses_what_needs_a_process_and_what_is_no_json() -> None:
     with make_mock("a-mock") as pool:
-        with pytest.raises(InvalidRequest, match="'exit' needs a worker process; at the depth mock there is none"):
+        with pytest.raises(InvalidRequest, match="'exit' needs a worker process; on the backend mock there is none"):
             pool.execute("exit")
         with pytest.raises(InvalidRequest, match="not JSON"):
             pool.execute("echo", {"value": object()})
@@ -179,19 +179,19 @@ def test_two_mocks_share_nothing() -> None:
 # Where a test makes sense.
 
 
-def test_a_test_is_told_why_it_is_not_run_at_a_depth() -> None:
+def test_a_test_is_told_why_it_is_not_run_at_a_backend() -> None:
     assert why_impossible(Backend.MOCK) == ""
     assert why_impossible(Backend.MOCK, allowed={Backend.REAL, Backend.WIRE}).startswith(
         "the test needs the backend real or wire;"
     )
-    assert why_impossible(Backend.WIRE, packages=("json",)) == "it needs json; at the depth wire the stand-in answers"
+    assert why_impossible(Backend.WIRE, packages=("json",)) == "it needs json; on the backend wire the stand-in answers"
     assert why_impossible(Backend.REAL, packages=("json",)) == ""
     told = why_impossible(Backend.REAL, packages=("no_such_package",))
     assert told == "no_such_package is not installed: pip install 'poolproof[no_such_package]'"
     assert "it has a script" in why_impossible(Backend.REAL, scripted=True)
 
 
-def test_a_pool_gets_the_options_of_its_depth(tmp_path: Path) -> None:
+def test_a_pool_gets_the_options_of_its_backend(tmp_path: Path) -> None:
     assert options_at(Backend.REAL, "v1", tmp_path) == {}
     assert options_at(Backend.WIRE, "v1", tmp_path)["worker_command"] == command()
     scripted = options_at(Backend.WIRE, "v1", tmp_path, script=Script())

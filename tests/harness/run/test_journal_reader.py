@@ -1,4 +1,4 @@
-"""The follower: what workers write into their journals is told at the next look, whole lines only."""
+"""The journal reader: each look returns what workers have written since the last one, whole lines only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The census finds a left process, descriptor and thread, and waits for what is about to go."""
+"""A snapshot of resources finds a left process, descriptor and thread, and waits for what is about to go."""
 
 from __future__ import annotations
 

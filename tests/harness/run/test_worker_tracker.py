@@ -1,4 +1,4 @@
-"""The roll of workers: who is busy, by the workers' journals or else by the pool's events."""
+"""The worker tracker: which workers are busy, by the workers' journals or else by the pool's events."""
 
 from __future__ import annotations
 
