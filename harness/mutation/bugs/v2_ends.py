@@ -11,7 +11,8 @@ from poolproof.harness.mutation.mutant import V2, Registry
 from poolproof.harness.mutation.planting import replace
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.calls import lease
-from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
+from poolproof.pool_v2.core.coordinator import Coordinator
+from poolproof.pool_v2.core.grants import Affinity
 from poolproof.pool_v2.core.sessions import Session, SessionTable
 from poolproof.pool_v2.core.ticket import Ticket
 from poolproof.pool_v2.core.worker_table import NEVER_NS
