@@ -14,7 +14,8 @@ import pytest
 from poolproof.bridge import CallTimeout, Event, EventKind, StartFailed, WorkerCrashed
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.core.actions import Act
-from poolproof.pool_v2.running.supervisor import FAULT_PAUSE_S, Duties, Supervisor
+from poolproof.pool_v2.running.duties import Duties
+from poolproof.pool_v2.running.supervisor import FAULT_PAUSE_S, Supervisor
 from tests.waiting import stop
 
 MakePool = Callable[..., PoolV2]
