@@ -9,7 +9,7 @@ BENCH ?=
 FOR ?= 60s
 BIN = $(VENV)/bin
 
-.PHONY: compare compare-dspy compare-elixir test simulate lint bench setup lock dspy clean help
+.PHONY: compare compare-dspy compare-elixir test simulate lint bench docs setup lock dspy clean help
 
 help:
 	@echo "make compare   compare the two pools and write the report into $(OUT)"
@@ -19,6 +19,7 @@ help:
 	@echo "make simulate  run V2 in virtual time from fresh seeds, FOR=60s, and check the guarantees (docs/explanation/simulation.md)"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     measure V2 beside a bare pipe, V1 and other pools (BENCH=--quick: 2 minutes)"
+	@echo "make docs      build the documentation site in out/site; a warning is an error"
 	@echo "make lock      write lock.txt anew: the newest releases that pyproject.toml allows"
 	@echo "With LOCK= each of these installs the newest releases in place of those in lock.txt: make test LOCK="
 
@@ -45,6 +46,10 @@ test: setup
 	@sh tools/browser "$(VENV)"
 	@sh tools/elixir || true
 	@sh tools/test "$(BIN)" -n "$(JOBS)"
+
+docs:
+	@sh tools/setup "$(PYTHON)" "$(VENV)" "$(LOCK)" dev docs
+	@sh tools/docs "$(BIN)" out/site
 
 simulate: setup
 	$(BIN)/poolproof simulate --for "$(FOR)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ import msgspec
 import pytest
 import typer
 
+import poolproof
 from poolproof.bridge import Capability, PoolConfig
 from poolproof.harness.checkers import ALL as CHECKERS
 from poolproof.harness.cli.app import app, main
@@ -36,7 +38,8 @@ from poolproof.scenarios import SUITES
 
 ROOT = Path(__file__).parent.parent
 FIRST_PAGES = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CODE_OF_CONDUCT")]
-PAGES = [*FIRST_PAGES, *sorted((ROOT / "docs").rglob("*.md"))]
+GENERATED = ROOT / "docs" / "reference" / "cli.md"  # by `make docs`
+PAGES = [*FIRST_PAGES, *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page != GENERATED)]
 
 
 def _blocks(page: Path, language: str) -> list[str]:
@@ -55,15 +58,8 @@ def test_the_worker_of_the_wire_page_is_a_worker(tmp_path: Path) -> None:
             pool.execute("nothing")
 
 
-def test_the_scenario_of_the_readme_is_one(tmp_path: Path) -> None:
-    [scenario] = [block for block in _blocks(ROOT / "README.md", "python") if "SCENARIO" in block]
-    (tmp_path / "scenario_slow_model.py").write_text(scenario)
-    [found] = find_scenarios([str(tmp_path / "scenario_slow_model.py")])
-    assert found.name == "slow_model"
-
-
-def test_the_scenario_of_the_readme_passes_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [scenario] = [block for block in _blocks(ROOT / "README.md", "python") if "SCENARIO" in block]
+def test_the_scenario_of_the_pytest_page_passes_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [scenario] = _blocks(ROOT / "docs" / "how-to" / "pytest.md", "python")
     (tmp_path / "scenario_slow_model.py").write_text(scenario)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("POOLPROOF_RUNTIME_DIR", str(tmp_path / "runtime"))
@@ -123,21 +119,74 @@ def test_every_option_of_a_pool_is_on_its_page() -> None:
             assert float(number) * {"": 1, "KiB": 2**10, "MiB": 2**20}[unit] == value, name
 
 
-def test_the_pool_of_the_readme_works() -> None:
-    [program] = [block for block in _blocks(ROOT / "README.md", "python") if "with PoolV2(" in block]
-    exec(program, {})
+COMMANDS: Any = typer.main.get_command(app)
 
 
-def test_every_command_of_the_readme_exists() -> None:
-    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    shown = re.findall(r"^\$ poolproof (\w+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
-    assert set(shown) == set(known)
+def test_every_command_is_among_those_in_everyday_use() -> None:
+    page = ROOT / "docs" / "reference" / "everyday.md"
+    assert set(re.findall(r"^\$ poolproof (\w+)", page.read_text(), flags=re.MULTILINE)) == set(COMMANDS.commands)
 
 
-def test_the_migration_of_the_guide_and_of_the_readme_work() -> None:
-    for page in (ROOT / "docs" / "how-to" / "migration-guide.md", ROOT / "README.md"):
-        [program] = [block for block in _blocks(page, "python") if "MigratingPool(" in block]
-        exec(program, {})
+def _lines(page: Path) -> list[str]:
+    blocks = _blocks(page, "console") + _blocks(page, "yaml") + _blocks(page, "sh")
+    return [found for block in blocks for found in re.findall(r"(?:\$|run:|-) (poolproof .*)", block)]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if _lines(page)], ids=lambda page: page.name)
+def test_every_command_that_a_page_shows_takes_the_options_that_it_shows(page: Path) -> None:
+    for line in _lines(page):
+        words = shlex.split(line, comments=True)[1:]
+        command = COMMANDS
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        assert not getattr(command, "commands", None) or words[0].startswith("-"), f"{page.name}: {line}"
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        shown = {word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)}
+        if not command.context_settings.get("ignore_unknown_options"):
+            assert shown - known - {"--help"} == set(), f"{page.name}: {line}"
+
+
+NOT_ALONE = r"(<!-- not run alone: .+ -->\n\n)?"
+PROGRAMS = [
+    (page, number, block)
+    for page in PAGES
+    for number, (reason, block) in enumerate(
+        re.findall(rf"^{NOT_ALONE}```python\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    )
+    if not reason
+]
+
+
+@pytest.mark.parametrize(
+    ("page", "number", "block"), PROGRAMS, ids=[f"{page.stem}-{number}" for page, number, _ in PROGRAMS]
+)
+def test_each_program_of_a_page_runs_as_it_stands(page: Path, number: int, block: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(block)
+    environment = os.environ | {"POOLPROOF_RUNTIME_DIR": str(tmp_path / "runtime")}
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_is_on_the_page_of_the_api() -> None:
+    shown = re.findall(r"^::: poolproof\.(\w+)$", (ROOT / "docs/reference/api.md").read_text(), flags=re.MULTILINE)
+    assert sorted(shown) == sorted(poolproof.__all__)
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    text = (ROOT / "mkdocs.yml").read_text()
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    assert {page for page in pages if f" {page}\n" not in text} == set()
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_of_poolproof() -> None:
+    messages = re.findall(r"^### `(.+)`$", (ROOT / "docs" / "troubleshooting.md").read_text(), flags=re.MULTILINE)
+    rooms = ("bridge", "harness", "poolproof", "tools", "reports")
+    paths = [path for room in rooms for path in (ROOT / room).rglob("*") if path.suffix in (".py", "")]
+    sources = "\n".join(path.read_text() for path in paths if path.is_file())
+    assert len(messages) > 10
+    assert [message for message in messages if message not in sources] == []
 
 
 TUTORIAL = ROOT / "docs" / "tutorials" / "bring-your-own-pool.md"
@@ -183,11 +232,6 @@ def test_the_ledger_of_the_tutorial_is_one(tmp_path: Path) -> None:
     found = find_scenarios([str(tmp_path / "calls.py")])
     declared = declare(found, read_ledger(tmp_path / "ledger.toml"), "pools:Old", "pools:New")
     assert {entry.pool for each in declared for entry in each.intended_differences} == {"pools:Old", "baseline"}
-
-
-def test_the_migration_of_the_tutorial_works() -> None:
-    [migration] = [block for block in _blocks(TUTORIAL, "python") if "MigratingPool(" in block]
-    exec(migration, {})
 
 
 def test_every_command_and_capability_is_on_its_page() -> None:

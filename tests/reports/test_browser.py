@@ -334,8 +334,7 @@ def test_the_print_of_many_failures_has_the_summary_and_some_evidence_on_few_pag
 LAYOUT = (Path(__file__).parent / "layout.js").read_text()
 
 
-@pytest.mark.parametrize("width", [390, 768, 1280, 1920])
-def test_nothing_scrolls_is_cut_off_or_overlaps(width: int, browser: Any, page: str) -> None:
+def _examine_layout(browser: Any, page: str, width: int) -> list[str]:
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     )
@@ -343,4 +342,19 @@ def test_nothing_scrolls_is_cut_off_or_overlaps(width: int, browser: Any, page: 
     assert set(_draw_all(browser)) == {"yes"}
     wrong = browser.execute_script(LAYOUT)
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert wrong == []
+    return list(wrong)
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280, 1920])
+def test_nothing_scrolls_is_cut_off_or_overlaps(width: int, browser: Any, page: str) -> None:
+    assert _examine_layout(browser, page, width) == []
+
+
+@pytest.mark.parametrize("width", [390, 768])
+def test_a_pool_with_a_long_name_has_room(
+    width: int, browser: Any, make_comparison: MakeComparison, make_result: MakeResult, tmp_path: Path
+) -> None:
+    name = "a_package_of_somebody.with_modules_in_it:TheFactoryThatMakesTheNewPool"
+    comparison = make_comparison(candidate=make_result(name, Verdict.FAIL), reason="", decision=Decision.UNSAFE)
+    (tmp_path / "report.html").write_text(render_html(build_view(comparison)))
+    assert _examine_layout(browser, (tmp_path / "report.html").as_uri(), width) == []
