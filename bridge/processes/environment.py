@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, THREAD_VARIABLES, PoolConfig
 from poolproof.bridge.machine.tree import POOL_VARIABLE, WORKER_VARIABLE, mark_of
-from poolproof.bridge.processes.interpreter import OUTPUT_VARIABLE, TERM_VARIABLE, WIRE_VARIABLE, environment, variables
-from poolproof.bridge.processes.process import STDOUT_FD
+from poolproof.bridge.processes.interpreter import (
+    OUTPUT_VARIABLE,
+    TERM_VARIABLE,
+    WIRE_VARIABLE,
+    environment,
+    require_interpreter,
+    variables,
+    with_flags,
+)
+from poolproof.bridge.processes.launch import STDOUT_FD, WIRE_FD
 from poolproof.bridge.redaction import secrets_of
 from poolproof.bridge.wire.framing import FRAME_LIMIT_VARIABLE
 from poolproof.bridge.wire.replies import REPLY_DIR_VARIABLE
 
 
 class Environment:
-    """The environment of one pool's workers; `mark` is the pool's mark, which whatever a worker starts inherits."""
+    """The command and the environment of one pool's workers.
+
+    `mark` is the pool's mark, which whatever a worker starts inherits. `shipped`: the workers are the shipped ones.
+    Raises ConfigError if this program cannot start the shipped worker.
+    """
 
     def __init__(self, name: str, config: PoolConfig) -> None:
         self._config = config
+        self._words = config.command_words()
+        self.shipped = self._words == DEFAULT_WORKER_COMMAND
+        if self.shipped:
+            require_interpreter()
         self.mark = mark_of(name)
         own = {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes), POOL_VARIABLE: self.mark}
-        self.shares_stdout = (
-            config.worker_output == "forward"
-            and config.command_words() == DEFAULT_WORKER_COMMAND
-            and config.placement is None
-        )
+        self.shares_stdout = config.worker_output == "forward" and self.shipped and config.placement is None
         """Whether workers get this process's stdout, as the descriptor STDOUT_FD."""
         if config.term_grace_s is not None:
             own[TERM_VARIABLE] = "raise"
@@ -47,6 +59,15 @@ class Environment:
             env.pop(name, None)  # of a pool in whose worker this pool is
         told = {} if worker_id is None else {WORKER_VARIABLE: str(worker_id)}
         return env | environment(env) | self._own | told
+
+    def command(self) -> tuple[str, ...]:
+        """Return the command that starts a worker, with this interpreter's flags if the worker is the shipped one."""
+        return with_flags(self._words)
+
+    def of_spawned(self, worker_id: int) -> tuple[dict[str, str], int]:
+        """Return the environment of a worker that is started by its command, and the descriptor for its responses."""
+        env = self.now(worker_id)
+        return (env | {WIRE_VARIABLE: str(WIRE_FD)}, WIRE_FD) if self.shipped else (env, 1)
 
     def secrets(self) -> set[str]:
         """Return the credentials of a worker that starts now."""

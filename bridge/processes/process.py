@@ -2,11 +2,9 @@
 
 Independent of requests, queues and leases. Linux only: needs pidfd, and a pipe whose closing kills (the lifeline).
 
-The lifeline. The worker inherits the read end of a pipe that only its parent can write to. The kernel is told to send
-SIGKILL to the worker's process group when the state of this pipe changes. So any end of the parent, including SIGKILL,
-also ends the worker and its children, in any language and however busy they are. A process that leaves the group
-(setsid) or closes the pipe escapes that. So the pool, as long as it lives, also looks for the processes below a worker
-before it ends the worker, and ends those that have left the group.
+A worker ends with its parent (`launch`). A process that leaves the group (setsid) or closes the lifeline escapes that.
+So the pool, as long as it lives, also looks for the processes below a worker before it ends the worker, and ends those
+that have left the group.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import resource
 import select
 import signal
 import threading
@@ -25,13 +22,8 @@ from poolproof.bridge.machine.adopted import is_child_left, reap_adopted
 from poolproof.bridge.machine.cgroups import oom_kills
 from poolproof.bridge.machine.procfs import kill_groups
 from poolproof.bridge.machine.tree import descendants
+from poolproof.bridge.processes.launch import FIRST_FREE_FD, LIFELINE_FD, STDOUT_FD, end_child, launch, open_pipe
 
-LIFELINE_FD = 9
-WIRE_FD = 6
-"""Where a worker whose stdout is not the wire finds the pipe for its responses."""
-STDOUT_FD = 7
-"""Where a worker that shares this process's stdout finds it."""
-_FIRST_FREE_FD = 10
 LONGEST_REAP_S = 1.0
 _LIVING: set[WorkerProcess] = set()
 NO_FORK = threading.RLock()
@@ -116,7 +108,7 @@ class WorkerProcess:
             shared = -1
             if share_stdout:
                 with contextlib.suppress(OSError):
-                    shared = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
+                    shared = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_FD)
             try:
                 more = {STDOUT_FD: shared} if shared >= 0 else {}
                 return cls._spawn(worker_id, words, env, {**(also or {}), **more}, cpus, memory_bytes, answers_fd)
@@ -161,7 +153,7 @@ class WorkerProcess:
             )
         except (OSError, ValueError) as error:  # ValueError: a word or a variable that no program can receive
             if pid:
-                _end(pid)
+                end_child(pid)
             for fd in pipes:
                 os.close(fd)
             reason = error.strerror if isinstance(error, OSError) else error
@@ -310,76 +302,10 @@ class WorkerProcess:
         self.stdin_fd = -1
 
 
-def launch(
-    words: list[str],
-    env: Mapping[str, str],
-    ends: Mapping[int, int],
-    cpus: Collection[int] = (),
-    memory_bytes: int | None = None,
-) -> int:
-    """Start a program in a process group of its own, tied to a lifeline, and return its pid.
-
-    `ends` maps descriptor numbers below 10 in the child, LIFELINE_FD among them, to descriptors of this process from 10
-    on. Raises OSError, or ValueError for a word or a variable that no program can receive; then no process is left.
-    """
-    pid = os.posix_spawnp(
-        words[0],
-        words,
-        env,
-        file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in ends.items()],
-        setpgroup=0,
-        setsigmask=(),
-        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
-    )
-    try:
-        tie(ends[LIFELINE_FD], pid)
-        if cpus:
-            os.sched_setaffinity(pid, cpus)  # the pid is valid until the process is reaped
-        limit_memory(pid, memory_bytes)
-    except BaseException:
-        _end(pid)
-        raise
-    return pid
-
-
-def _end(pid: int) -> None:
-    with contextlib.suppress(OSError):
-        os.killpg(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
-def limit_memory(pid: int, most_bytes: int | None) -> None:
-    """Limit the private memory of this process, and of those that it starts from now on."""
-    if most_bytes is not None:
-        resource.prlimit(pid, resource.RLIMIT_DATA, (most_bytes, most_bytes))
-
-
 def kill_living() -> None:
     """Send SIGKILL to every worker that this process has started and not reaped."""
     for process in list(_LIVING):
         process.kill()
-
-
-def open_pipe(opened: list[int], *, child_end: int) -> tuple[int, int]:
-    """Open a pipe and add it to `opened`. The child's end gets a number above all numbers that a child uses."""
-    ends = list(os.pipe2(os.O_CLOEXEC))
-    opened += ends
-    low = ends[child_end]
-    if low < _FIRST_FREE_FD:
-        ends[child_end] = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
-        opened[opened.index(low)] = ends[child_end]
-        os.close(low)
-    return ends[0], ends[1]
-
-
-def tie(lifeline_read: int, pid: int) -> None:
-    """Let the kernel send SIGKILL to the group of leader `pid` when the write end of this pipe is closed.
-
-    If the write end is already closed, no signal is sent; POLLHUP reports that.
-    """
-    fcntl.fcntl(lifeline_read, fcntl.F_SETOWN, -pid)
-    fcntl.fcntl(lifeline_read, 10, signal.SIGKILL)  # F_SETSIG, which the fcntl module does not define
-    fcntl.fcntl(lifeline_read, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
 
 
 def _after_fork_in_child() -> None:

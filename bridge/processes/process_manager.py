@@ -14,15 +14,15 @@ import secrets
 import weakref
 
 from poolproof.bridge.clock import CLOCK, deadline_ns, now_ns
-from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
+from poolproof.bridge.config import PoolConfig
 from poolproof.bridge.errors import ConfigError, PoolClosed
 from poolproof.bridge.machine.patched import require_real_threads
 from poolproof.bridge.machine.processors import usable_cpus
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.environment import Environment
-from poolproof.bridge.processes.interpreter import WIRE_VARIABLE, require_interpreter, with_flags
+from poolproof.bridge.processes.launch import limit_memory
 from poolproof.bridge.processes.output.printed import Printed, usable_log_dir
-from poolproof.bridge.processes.process import WIRE_FD, WorkerProcess, kill_living, limit_memory
+from poolproof.bridge.processes.process import WorkerProcess, kill_living
 from poolproof.bridge.processes.rundir.rundir import RunDir
 from poolproof.bridge.processes.strays import Strays
 from poolproof.bridge.processes.zygote.zygote import Zygote, abandon_all
@@ -59,15 +59,12 @@ class ProcessManager:
         self._ids = itertools.count(1)
         self._environment = Environment(self.name, config)
         self._ended: list[WorkerProcess] = []
-        self._command = config.command_words()
-        if self._command == DEFAULT_WORKER_COMMAND:
-            require_interpreter()
         log_dir = usable_log_dir(config.log_dir)
         self._cpus = usable_cpus(config.worker_cpus)
         self._run_dir = self._claim(version)
         self.reply_dir = ""
         """The directory of the reply pipes (`poolproof.bridge.wire.replies`); empty if there can be none."""
-        shipped, here = self._command == DEFAULT_WORKER_COMMAND, config.placement is None
+        shipped, here = self._environment.shipped, config.placement is None
         most = config.workers + config.overflow
         kept_bytes = config.shared_memory_bytes // most if shipped and here else 0
         self.abilities = Abilities(takes_buffers=shipped, most_kept_bytes=kept_bytes)
@@ -131,13 +128,12 @@ class ProcessManager:
         if self.zygote is not None:
             process = self.zygote.spawn(worker_id, self._environment.now(worker_id))
         else:
-            env = self._environment.now(worker_id)
-            own = self._command == DEFAULT_WORKER_COMMAND
+            env, answers_fd = self._environment.of_spawned(worker_id)
             process = WorkerProcess.spawn(
                 worker_id,
-                with_flags(self._command),
-                env | {WIRE_VARIABLE: str(WIRE_FD)} if own else env,
-                answers_fd=WIRE_FD if own else 1,
+                self._environment.command(),
+                env,
+                answers_fd=answers_fd,
                 cpus=self._cpus,
                 memory_bytes=self._config.hard_memory_bytes,
                 share_stdout=self._environment.shares_stdout,

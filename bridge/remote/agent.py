@@ -29,7 +29,8 @@ from pathlib import Path
 
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.processes.interpreter import WIRE_VARIABLE
-from poolproof.bridge.processes.process import LIFELINE_FD, NO_FORK, WIRE_FD, WorkerProcess, launch, open_pipe
+from poolproof.bridge.processes.launch import FIRST_FREE_FD, LIFELINE_FD, WIRE_FD, launch, open_pipe
+from poolproof.bridge.processes.process import NO_FORK, WorkerProcess
 from poolproof.bridge.remote.protocol import (
     LENGTH,
     NONCE_BYTES,
@@ -60,7 +61,7 @@ GREETING_S = 5.0
 """How long a connection may take to prove itself, in seconds."""
 MOST_STRANGERS = 256
 BEATS_PER_SILENCE = 5
-FIRST_FREE_FD = 10
+
 REAP_LOOK_S = 0.01
 logger = logging.getLogger(__name__)
 

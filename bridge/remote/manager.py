@@ -9,11 +9,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, PoolConfig
+from poolproof.bridge.config import PoolConfig
 from poolproof.bridge.errors import ConfigError
 from poolproof.bridge.placement import Agents, Placement, split_address
-from poolproof.bridge.processes.interpreter import WIRE_VARIABLE
-from poolproof.bridge.processes.process import WIRE_FD
 from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.remote.nodes import Address, Nodes
 from poolproof.bridge.remote.protocol import PYTHON
@@ -62,13 +60,13 @@ class RemoteProcessManager(ProcessManager):
     def spawn(self, worker_id: int) -> RemoteChannel:
         """Request one worker from the agent of a node; its init ping is on its way. Raises StartFailed."""
         assert self._nodes is not None
-        command = [PYTHON if word == sys.executable else word for word in self._command]
-        env = self._environment.now(worker_id)
+        command = [PYTHON if word == sys.executable else word for word in self._environment.command()]
+        env, _ = self._environment.of_spawned(worker_id)
         limit_bytes = self._config.max_frame_bytes
         process = self._nodes.spawn(
             worker_id,
             command,
-            env | {WIRE_VARIABLE: str(WIRE_FD)} if self._command == DEFAULT_WORKER_COMMAND else env,
+            env,
             ping=bytes(encode_request(INIT_ID, "ping", {}, limit_bytes=limit_bytes)),
             memory_bytes=self._config.hard_memory_bytes,
         )

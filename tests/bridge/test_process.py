@@ -15,7 +15,8 @@ import pytest
 
 from poolproof.bridge.errors import StartFailed
 from poolproof.bridge.machine.procfs import start_ticks
-from poolproof.bridge.processes.process import LIFELINE_FD, WorkerProcess
+from poolproof.bridge.processes.launch import LIFELINE_FD
+from poolproof.bridge.processes.process import WorkerProcess
 
 Spawn = Callable[..., WorkerProcess]
 Fake = Callable[[str], tuple[str, ...]]

@@ -20,7 +20,7 @@ from poolproof.bridge.errors import ConfigError, StartFailed, WorkerCrashed
 from poolproof.bridge.events import ServiceInterval
 from poolproof.bridge.machine.procfs import start_ticks
 from poolproof.bridge.processes.channel import Channel
-from poolproof.bridge.processes.process import LIFELINE_FD
+from poolproof.bridge.processes.launch import LIFELINE_FD
 from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.processes.rundir.base import pools_dir
 from poolproof.bridge.processes.rundir.orphans import list_pools

@@ -25,7 +25,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
-from poolproof.bridge.processes.process import NO_FORK, WorkerProcess, open_pipe
+from poolproof.bridge.processes.launch import open_pipe
+from poolproof.bridge.processes.process import NO_FORK, WorkerProcess
 from poolproof.bridge.processes.zygote.descriptors import close_all, send
 
 PID_PATIENCE_S = 1.0

@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from poolproof.bridge.processes.interpreter import PATH_VARIABLE, adopt
-from poolproof.bridge.processes.process import LIFELINE_FD, tie
+from poolproof.bridge.processes.launch import LIFELINE_FD, tie
 from poolproof.bridge.processes.zygote.descriptors import SOCKET_FD, Message, close_all, encode, receive, send
 from poolproof.bridge.wire.messages import decode_request, encode_success
 from poolproof.bridge.worker import program as worker
