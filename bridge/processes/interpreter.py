@@ -11,7 +11,6 @@ The environment, the path and the flags are those of the moment when the child i
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,16 @@ WIRE_VARIABLE = "POOLPROOF_WIRE"
 sitecustomize prints at the start of the default worker is no response."""
 TERM_VARIABLE = "POOLPROOF_TERM"
 """The environment variable of a worker in which SIGTERM raises SoftTimeout in the handler that runs."""
+LETTERS = {
+    "optimize": "O",
+    "debug": "d",
+    "dont_write_bytecode": "B",
+    "no_site": "S",
+    "verbose": "v",
+    "bytes_warning": "b",
+    "quiet": "q",
+}
+"""The flags of an interpreter that count how often their letter was given."""
 _HOME = str(Path(__file__).parents[3])
 """The folder that contains the package."""
 
@@ -39,13 +48,27 @@ def with_flags(command: Sequence[str]) -> tuple[str, ...]:
     """Return a command of `module_command` with this interpreter's flags (-O, -I, -W, -X ...); any other unchanged."""
     if tuple(command[:3]) != (sys.executable, "-P", "-m") or not command[3].startswith("poolproof."):
         return tuple(command)
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # multiprocessing uses it too
-    for name, value in sys._xoptions.items():  # it knows only some of them
-        option = name if value is True else f"{name}={value}"
-        if option not in flags:
-            flags += ["-X", option]
     alone = sys.flags.ignore_environment or sys.flags.no_site
-    return (sys.executable, *flags, "-P", *((_ISOLATED,) if alone else ("-m",)), *command[3:])
+    return (sys.executable, *_flags(), "-P", *((_ISOLATED,) if alone else ("-m",)), *command[3:])
+
+
+def _flags() -> list[str]:
+    # The standard library has such a function, but not for every -X option, and not if the program has changed
+    # sys.warnoptions.
+    flags = sys.flags
+    words = [f"-{letter * getattr(flags, name)}" for name, letter in LETTERS.items() if getattr(flags, name)]
+    if flags.isolated:
+        words.append("-I")
+    else:
+        words += ["-E"] * flags.ignore_environment + ["-s"] * flags.no_user_site
+    implied = {"default::BytesWarning", "error::BytesWarning"} if flags.bytes_warning else set()
+    if flags.dev_mode:
+        implied.add("default")
+    words += [f"-W{option}" for option in sys.warnoptions if option not in implied]
+    options = sys._xoptions | ({"dev": True} if flags.dev_mode else {})
+    for name, value in options.items():
+        words += ["-X", name if value is True else f"{name}={value}"]
+    return words
 
 
 def require_interpreter() -> None:

@@ -171,6 +171,9 @@ LOOK = """
 import sys
 from poolproof.pool_v2 import PoolExecutor
 
+if sys.flags.dev_mode:
+    sys.warnoptions.remove("default")  # a program may change what it was given
+
 def look():
     flags = {name: getattr(sys.flags, name) for name in dir(sys.flags) if name[0] not in "_nci" or name == "isolated"}
     flags.pop("safe_path")  # every worker has -P until it has adopted the path

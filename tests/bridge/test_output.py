@@ -39,6 +39,16 @@ def test_a_logged_line_controls_no_terminal_and_forges_no_other_line(caplog: pyt
     assert lines(caplog) == ["a: failed\\rERROR root: forged\\x1b[2J\\x9b\\u2028\\u202e"]
 
 
+def test_forwarded_output_is_not_changed(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """It may be binary, or a progress bar; who shows text of others logs it."""
+    data = bytes(range(256)) + "\x1b[31mred\x1b[0m\r50 %\u202e".encode()
+    shown = Output("p", log=False)
+    for place in range(0, len(data), 7):
+        shown.show("a", data[place : place + 7])
+    shown.close()
+    assert capfdbinary.readouterr().err == data
+
+
 def test_an_endless_line_is_logged_in_parts(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     shown = Output("p", log=True)

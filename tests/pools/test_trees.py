@@ -158,7 +158,8 @@ def permitted() -> bool:
     return groups is not None and groups.remove()
 
 
-def test_the_groups_of_a_pool_whose_program_was_killed_are_removed_by_the_next_pool() -> None:
+@pytest.mark.parametrize("by", ["the next pool", "reap"])
+def test_the_groups_of_a_pool_whose_program_was_killed_are_removed(by: str) -> None:
     if not permitted():
         pytest.skip("this process may not make control groups")
     code = (
@@ -174,6 +175,9 @@ def test_the_groups_of_a_pool_whose_program_was_killed_are_removed_by_the_next_p
             pool.execute("echo", {"value": 1})
         assert path.is_dir(), "its owner lives"
         program.kill()
+    if by == "reap":
+        wait_until(lambda: reap_orphans() == [] and not path.exists(), "the groups are removed")
+        return
     with PoolV2(PoolConfig(workers=1)):
         wait_until(lambda: not path.exists(), "the groups are removed")
 

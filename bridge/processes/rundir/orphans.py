@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from poolproof.bridge.machine.groups import remove_abandoned
 from poolproof.bridge.processes.rundir.base import base_dir, pools_dir
 from poolproof.bridge.processes.rundir.directory import clear, examined, pool_name, set_aside
 from poolproof.bridge.processes.rundir.manifest import read_manifest
@@ -45,6 +46,7 @@ def list_pools() -> list[PoolRecord]:
 
 def reap_orphans() -> list[Reaped]:
     """End the workers of pools whose owner is gone, and remove these pools' files. Affects no other process."""
+    remove_abandoned()
     reaped = []
     for path in _pool_paths():
         with examined(path) as (fd, dead):
