@@ -230,10 +230,8 @@ from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.errors import PoolClosed
 from poolproof.bridge.processes.rundir.orphans import list_pools
 def fds():
-    found = {int(fd): os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2
-             and os.path.lexists(f"/proc/self/fd/{fd}")}
-    # A thread may just read what the kernel says about processes and groups.
-    return {fd: target for fd, target in found.items() if not target.startswith(("/proc/", "/sys/"))}
+    return {int(fd): os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2
+            and os.path.lexists(f"/proc/self/fd/{fd}")}
 before = fds()
 gone = ProcessManager(PoolConfig(), version="v9")
 gone.disband()
