@@ -47,9 +47,10 @@ MOST_RUNS = 100_000
 LONGEST_S = 7 * 24 * 3600.0
 SHRINK = Bounds(runs=150, seconds=50.0, repeats=2)
 
-Runs = Annotated[int, typer.Option("--runs", help=f"Make so many generated runs, 1 to {MOST_RUNS}.")]
+Runs = Annotated[int, typer.Option("--runs", help=f"The number of generated runs, 1 to {MOST_RUNS}.")]
 For = Annotated[
-    str | None, typer.Option("--for", metavar="DURATION", help="Instead, go on for so long, such as 90s, 30m or 1h.")
+    str | None,
+    typer.Option("--for", metavar="DURATION", help="Make runs for this time instead: 90s, 30m, 1h."),
 ]
 ShrinkOption = Annotated[
     bool, typer.Option("--shrink/--no-shrink", help="Reduce the first failing run of each checker.")
