@@ -21,7 +21,7 @@ MAY_IMPORT["migration"] = {"migration", "bridge", "harness"}
 ENTRY_POINT_PATHS = """
     harness/readiness/{documents,preparation,validate}
     harness/cli/{app}
-    harness/cli/commands/{compare,init,options,preparation,results,run,traffic}
+    harness/cli/commands/{compare,init,options,preparation,results,run,search,stored,timing,traffic}
     harness/cli/commands/machine/{processes}
     harness/cli/commands/migration/{migrate,validate}
     harness/cli/commands/search/{driver,explore,selfcheck,shrink,simulate}
@@ -120,7 +120,6 @@ TOO_MANY_IMPORTS: set[str] = {  # being split, as above
     "bridge.processes.process_manager",
     "harness.bench.session",
     "harness.bench.sweep",
-    "harness.cli.app",
     "harness.cli.commands.search.explore",
     "harness.compare.compare",
     "harness.mutation.registry",
