@@ -21,10 +21,10 @@ MAY_IMPORT["migration"] = {"migration", "bridge", "harness"}
 ENTRY_POINT_PATHS = """
     harness/readiness/{documents,preparation,validate}
     harness/cli/{app}
-    harness/cli/commands/{compare,init,options,preparation,results,run,traffic}
+    harness/cli/commands/{compare,init,options,preparation,results,run,search,stored,timing,traffic}
     harness/cli/commands/machine/{processes}
     harness/cli/commands/migration/{migrate,validate}
-    harness/cli/commands/search/{driver,explore,selfcheck,shrink,simulate}
+    harness/cli/commands/search/{driver,exploration,explore,selfcheck,shrink,simulate}
     harness/cli/commands/stored/{analyze,clean,diff,listing,report}
     harness/cli/commands/timing/{baseline,bench,check,history,keeping,options,plans,sweep}
     harness/compare/{catalogue}
@@ -112,7 +112,16 @@ MOST_LINES, MOST_MODULES, MOST_IMPORTS = 380, 14, 15
 """The limits of a file, of a folder (`__init__` not counted), and of the project's modules that one module imports."""
 TOO_LONG: set[str] = set()
 TOO_MANY_MODULES: set[str] = set()
-TOO_MANY_IMPORTS: set[str] = set()
+TOO_MANY_IMPORTS: set[str] = {  # to be split; a module that imports fewer fails the test until its name is removed
+    "harness.bench.session",
+    "harness.bench.sweep",
+    "harness.compare.compare",
+    "harness.mutation.bugs.wire",
+    "harness.mutation.registry",
+    "harness.run.scenario_run",
+    "harness.shrink.shrinking",
+    "harness.subjects.pools",
+}
 
 
 def names_of(paths: str) -> set[str]:

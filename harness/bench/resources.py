@@ -23,7 +23,7 @@ class Meter:
         self._here = psutil.Process()
 
     def workers(self, pids: Iterable[int]) -> Resources | None:
-        """The sum over the workers; None if no worker could be read."""
+        """Return the resources of all workers together; None if no worker could be read."""
         found = [used for pid in pids if (used := self._worker(pid)) is not None]
         if not found:
             return None

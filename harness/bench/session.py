@@ -178,7 +178,7 @@ class Session:
         )
 
     def restarted(self) -> list[str]:
-        """The arms whose workers are no longer those of the begin."""
+        """Return the arms (baseline, control, candidate) in which a worker was replaced since the session began."""
         return [arm for arm in ARMS if self._pids[arm] != self._worker_pids(arm)]
 
     def workers_cpu_s(self) -> float:

@@ -13,13 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from poolproof.bridge import PoolError
-from poolproof.harness.cli.commands import compare, init, run
+from poolproof.harness.cli.commands import compare, init, run, search, stored, timing
 from poolproof.harness.cli.commands.machine import processes
 from poolproof.harness.cli.commands.migration import migrate
 from poolproof.harness.cli.commands.options import Exit
-from poolproof.harness.cli.commands.search import driver, explore, selfcheck, shrink, simulate
-from poolproof.harness.cli.commands.stored import analyze, clean, diff, listing, report
-from poolproof.harness.cli.commands.timing import baseline, bench, history, sweep
+from poolproof.harness.cli.commands.stored import report
 from poolproof.harness.cli.output import warn
 from poolproof.harness.model.docstring import docstring_of
 from poolproof.harness.model.errors import HarnessError, UsageError
@@ -52,8 +50,7 @@ def about(
     """Tests whether a new worker pool may replace an old one, and helps to switch over."""
 
 
-FIRST, SEARCH, MEASURE = "Commands to begin with", "Search for faults", "Measure"
-RESULTS, MACHINE = "Stored results", "Pools and workers of this machine"
+FIRST, MACHINE = "Commands to begin with", "Pools and workers of this machine"
 
 app.command("init", rich_help_panel=FIRST)(init.init_command)
 app.command("doctor", rich_help_panel=FIRST)(processes.doctor_command)
@@ -61,22 +58,9 @@ app.command("compare", rich_help_panel=FIRST)(compare.compare_command)
 app.command("run", rich_help_panel=FIRST)(run.run_command)
 app.command("open", rich_help_panel=FIRST)(report.open_command)
 app.add_typer(migrate.app, name="migrate", rich_help_panel=FIRST)
-app.command("shrink", rich_help_panel=SEARCH)(shrink.shrink_command)
-app.command("explore", rich_help_panel=SEARCH)(explore.explore_command)
-app.command("simulate", rich_help_panel=SEARCH)(simulate.simulate_command)
-app.command("selfcheck", rich_help_panel=SEARCH)(selfcheck.selfcheck_command)
-app.add_typer(driver.driver_app, name="driver", rich_help_panel=SEARCH)
-app.command("bench", rich_help_panel=MEASURE)(bench.bench_command)
-app.command("sweep", rich_help_panel=MEASURE)(sweep.sweep_command)
-app.add_typer(baseline.baseline_app, name="baseline", rich_help_panel=MEASURE)
-app.command("history", rich_help_panel=MEASURE)(history.history_command)
-app.command("list", rich_help_panel=RESULTS)(listing.list_command)
-app.command("report", rich_help_panel=RESULTS)(report.report_command)
-app.command("diff", rich_help_panel=RESULTS)(diff.diff_command)
-app.command("analyze", rich_help_panel=RESULTS)(analyze.analyze_command)
-app.command("site", rich_help_panel=RESULTS)(report.site_command)
-app.command("clean", rich_help_panel=RESULTS)(clean.clean_command)
-app.command("schema", rich_help_panel=RESULTS)(report.schema_command)
+search.add_commands(app)
+timing.add_commands(app)
+stored.add_commands(app)
 app.command("ps", rich_help_panel=MACHINE)(processes.ps_command)
 app.command("reap", rich_help_panel=MACHINE)(processes.reap_command)
 app.command(
@@ -85,14 +69,10 @@ app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(processes.worker_command)
 
-for group in (
-    app,
-    baseline.baseline_app,
-    driver.driver_app,
-    migrate.app,
-):  # the help texts are docstrings, which -OO drops
+for group in (app, *(below.typer_instance for below in app.registered_groups)):
+    assert group is not None
     for told in group.registered_commands:
-        told.help = told.help or docstring_of(told.callback)
+        told.help = told.help or docstring_of(told.callback)  # the help is the docstring, which -OO drops
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,12 +32,12 @@ def shown(text: object) -> str:
 
 
 def say(*lines: object) -> None:
-    """Write each of these as one line to stdout."""
+    """Write each text as one line to stdout."""
     sys.stdout.writelines(f"{one_line(line)}\n" for line in lines)
 
 
 def warn(*lines: object) -> None:
-    """Write each of these as one line to stderr."""
+    """Write each text as one line to stderr."""
     sys.stderr.writelines(f"{one_line(line)}\n" for line in lines)
 
 

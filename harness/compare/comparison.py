@@ -223,7 +223,7 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fast_enough(self) -> bool:
-        """Whether the whole interval lies above `allowed`, whatever the noise."""
+        """Whether the whole interval lies above 1 - `allowed`, so the candidate is no slower than allowed."""
         return self.low >= 1 - self.allowed
 
 

@@ -1,4 +1,4 @@
-"""Chooses generated runs for a pool: which numbers, through which face, observed or not.
+"""Chooses generated runs for a pool: the numbers of the scenarios, and for each run the face and the observer.
 
 Pure. The same seed and pool give the same choice.
 """

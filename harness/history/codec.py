@@ -215,7 +215,7 @@ class _Reader:
         self._ended.clear()
 
     def told_ops(self) -> Ops:
-        """Return all operations by number; of several with one number the last, with the completions of all."""
+        """Return all operations by number; of several with the same number the last, with the completions of all."""
         self._ended += self._begun.values()
         self._gather()
         told = Ops(**self.ops.columns())

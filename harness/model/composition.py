@@ -93,7 +93,7 @@ def phases(*workloads: tuple[float, Workload]) -> Workload:
         raise UsageError("phases of no workloads")
     begins = [begin_s for begin_s, _ in workloads]
     if begins != sorted(begins) or begins[0] < 0:
-        raise UsageError(f"phases that begin at {begins}: in order of time, from 0 on")
+        raise UsageError(f"phases must be in order of time and begin at 0 s or later, not at {begins}")
 
     def plan(choice: Random, size: Size) -> Plan:
         plans = [_from(begin_s, workload(choice, size)) for begin_s, workload in workloads]

@@ -27,7 +27,7 @@ def came_too_late(interrupt: BaseException, ended: Future[Any]) -> None:
 
 
 def ended_before(interrupt: BaseException) -> Future[Any] | None:
-    """Return the outcome of the call that this interrupt met too late; None if it ended the call."""
+    """Return the outcome of the call if it had ended before this interrupt; None if the interrupt ended the call."""
     found: Future[Any] | None = getattr(interrupt, _ENDED, None)
     return found
 

@@ -19,7 +19,7 @@ from poolproof.bridge.processes.rundir.base import pools_dir
 
 SHOWN = 60
 SHARING_PATIENCE_S = 600.0
-"""After so many seconds of waiting a run continues without the gate: a stuck bench must not stop everything."""
+"""A run that has waited this many seconds continues without the gate: a stuck bench must not stop everything."""
 GATE_VARIABLE = "POOLPROOF_GATE_DIR"
 """The variable that names a separate folder for the gate, for a test suite that times nothing and must not wait."""
 COVERED_VARIABLE = "POOLPROOF_GATE_COVERED"

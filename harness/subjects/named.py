@@ -21,7 +21,7 @@ class Named:
         self._files = frozenset(_file(word) for word in words)
 
     def require_scenario(self, word: str) -> None:
-        """Raise UsageError for a scenario of a Python file that the user has not named."""
+        """Raise UsageError if the scenario comes from a Python file that the user has not named."""
         path = _file(word)
         if path.suffix == ".py" and path not in self._files:
             raise UsageError(

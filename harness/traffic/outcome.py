@@ -8,7 +8,10 @@ import msgspec
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The outcome of a call. `late_s` is how long after its time, or in a session after its predecessor, it began."""
+    """The outcome of a call. `late_s` is how many seconds late it began.
+
+    A call is due at its recorded time, or at the end of the call before it in the same session if that is later.
+    """
 
     outcome: str
     value: Any

@@ -104,7 +104,7 @@ class Analysis:
         return Figure(metric=metric, unit=unit, estimate=Estimate(value, float(low), float(high)), samples=samples)
 
     def tests(self, schedule: Schedule, *, open_load: bool) -> tuple[Trial, ...]:
-        """A trial for every tested metric, before Holm's correction and without a claim."""
+        """Return the test of each metric, without a claim; the p-values are not yet corrected for many tests (Holm)."""
         return tuple(self._test(metric, schedule) for metric in (TESTED_OPEN if open_load else TESTED_CLOSED))
 
     def widest(self, *, open_load: bool) -> float:

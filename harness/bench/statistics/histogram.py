@@ -38,7 +38,7 @@ def bucket(microseconds: int) -> int:
 
 
 def bounds(number: int) -> tuple[int, int]:
-    """The first duration of a bucket and the first one after it, in microseconds."""
+    """Return the smallest duration of a bucket, and the smallest of the next bucket, in microseconds."""
     shift = max(number // HALF - 1, 0)
     low = (number - shift * HALF) << shift
     return low, low + (1 << shift)

@@ -93,7 +93,7 @@ def compare_command(
     explore: Annotated[
         int | None,
         typer.Option(
-            help="Make so many generated runs on the candidate; by the profile, and 0 if scenarios are named."
+            help="Generated runs on the candidate: their number. Default: by the profile; 0 if scenarios are named."
         ),
     ] = None,
     budget: Annotated[
@@ -134,8 +134,8 @@ def compare_command(
 ) -> int:
     """Run every scenario on both pools, and decide whether the candidate may safely replace the baseline.
 
-    With --traffic, recorded calls take the place of the scenarios: exit code 1 if the candidate answers one otherwise,
-    3 if the baseline's own answers vary.
+    With --traffic, recorded calls take the place of the scenarios: exit code 1 if the candidate answers a call in
+    another way than the baseline, 3 if the baseline's own answers vary.
     """
     if traffic is not None:
         return compare_traffic(traffic, baseline, candidate, workers, speed, as_json=as_json)

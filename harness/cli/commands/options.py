@@ -96,8 +96,6 @@ Out = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-
-
 Run = Annotated[
     Path, typer.Argument(metavar="RUN", help="A folder with results of `poolproof compare`, `poolproof run` or pytest.")
 ]

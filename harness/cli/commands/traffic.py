@@ -23,7 +23,7 @@ def compare_traffic(path: Path, baseline: str, candidate: str, workers: int, spe
         warn(f"poolproof: {path}: {found.damage}")
     one, other = (f"{late_s * 1e3:.1f} ms" for late_s in found.late_p99_s)
     say(
-        f"{found.calls} calls: {found.equal} alike ({found.changed} otherwise than recorded), {found.different} "
+        f"{found.calls} calls: {found.equal} alike ({found.changed} not as recorded), {found.different} "
         f"different, {found.noisy} vary by themselves; begun late by up to (p99) {one} and {other}"
     )
     say(f"{found.verdict.value.upper()}: {candidate} replacing {baseline}")

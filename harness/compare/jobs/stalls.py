@@ -54,7 +54,7 @@ class Stalls:
             self._last_s = now_s
 
     def longest_since(self, began_s: float) -> float:
-        """Return how long the longest stall since then was, in seconds; 0 if there was none."""
+        """Return the length in seconds of the longest stall of the machine since that moment; 0 if there was none."""
         self.tick()
         with self._lock:
             return max(

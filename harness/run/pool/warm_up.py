@@ -22,7 +22,7 @@ PATIENCE_S = 60.0
 
 
 def learn(scenario: Scenario, subject: Subject, info: RunInfo, config: PoolConfig, size: Size) -> None:
-    """Make one cycle with the first call of the scenario, outside its journals. Errors are left to the run itself."""
+    """Open a pool, make the scenario's first call without journals, and close it. Errors show in the run itself."""
     env = {name: value for name, value in config.env.items() if name != JOURNAL_VARIABLE}
     quiet = msgspec.structs.replace(config, name=f"{config.name}-learn", env=env)
     with contextlib.suppress(Exception):

@@ -219,7 +219,7 @@ def read_hello(answer: dict[str, Any]) -> Hello:
 
 
 def as_error(told: Told) -> PoolError:
-    """Return the pool's error that the driver tells. Raises BrokenRule for a name that is no error of a pool."""
+    """Return the pool error that the driver reports. Raises BrokenRule if its name is no pool error."""
     kind = ERRORS.get(told.name)
     if kind is None:
         raise BrokenRule(f"answered with an unknown error {told.name!r}; there are {', '.join(ERRORS)}")

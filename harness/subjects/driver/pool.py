@@ -265,7 +265,7 @@ class DriverPool:
         )
 
     def health_check(self) -> Health:
-        """Return what the driver tells of its workers; healthy if it tells no reason against it."""
+        """Return the health that the driver reports; healthy unless the driver gives a reason."""
         if self._closed:
             return Health(healthy=False, live=0, target=self._config.workers, reasons=("the pool is closed",))
         try:

@@ -92,7 +92,7 @@ class DriverProcess:
                 self._stdin = -1
 
     def await_exit(self, timeout_s: float) -> int | None:
-        """Return the driver's exit status; None if it has not exited within so many seconds."""
+        """Return the driver's exit status; None if it has not exited within `timeout_s` seconds."""
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -103,7 +103,7 @@ class DriverProcess:
         return [pid for pid, _ in started_in(self._mark) if pid != self._process.pid]
 
     def await_empty(self, timeout_s: float) -> list[int]:
-        """Wait at most so many seconds until no process that the driver has started lives. Returns those that do."""
+        """Wait at most `timeout_s` seconds until all processes that the driver has started end. Returns the living."""
         deadline = time.monotonic() + timeout_s
         while (left := self.started()) and time.monotonic() < deadline:
             time.sleep(LOOK_S)

@@ -97,7 +97,7 @@ class Trial:
             raise NotTried(f"it does not claim the capability {capability}")
 
     def probe(self) -> tuple[str, dict[str, Any]]:
-        """Return a call whose answer comes at once. Raises NotTried if there is none that is known."""
+        """Return a call that is answered at once. Raises NotTried if no such call of this driver is known."""
         for command in ("echo", "ping"):
             if self.hello.commands is None or command in self.hello.commands:
                 return command, {"value": "probe"} if command == "echo" else {}

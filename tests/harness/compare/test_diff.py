@@ -261,7 +261,7 @@ def test_the_command_shows_what_is_new_and_slower_and_exits_1(
     assert "slower: echo, throughput divided by the baseline's: 2.000, now 1.000, which is 0.500 times as much" in out
     assert "other conditions: the seed was 1 and is now 7" in out
     assert "overlap" not in out
-    assert "1 findings are declared or the baseline's own (--all shows them)" in out
+    assert "not shown: 1 that are declared or the baseline's own (--all shows them)" in out
     assert main(["diff", *stored, "--all"]) == 1
     assert "(declared: serial)" in capsys.readouterr().out
     assert main(["diff", stored[0], stored[0]]) == 0

@@ -132,7 +132,7 @@ def test_without_skew_sessions_are_even_and_a_steps_own_session_is_kept() -> Non
         (lambda: bursts(DRAW, calls=1, every_s=0, count=1), "every_s of bursts"),
         (phases, "phases of no workloads"),
         (lambda: phases((1.0, steady("echo", calls=1)), (0.5, steady("echo", calls=1))), "in order of time"),
-        (lambda: phases((-1.0, steady("echo", calls=1))), "from 0 on"),
+        (lambda: phases((-1.0, steady("echo", calls=1))), "at 0 s or later"),
         (lambda: sessions(steady("echo", calls=1), count=0), "count 0 of sessions: must be at least 1"),
         (lambda: sessions(steady("echo", calls=1), count=1, skew=-1), "skew -1 of sessions: from 0 to 10"),
     ],

@@ -81,7 +81,7 @@ def test_a_recording_of_a_pool_is_compared_on_both_pools(tmp_path: Path, capsys:
     code = main(["compare", "--traffic", str(file), "--workers", "2", "--speed", "2"])
     told = capsys.readouterr()
     assert code == 0, told
-    assert "20 calls: 20 alike (0 otherwise than recorded), 0 different, 0 vary by themselves" in told.out
+    assert "20 calls: 20 alike (0 not as recorded), 0 different, 0 vary by themselves" in told.out
     assert told.out.endswith("PASS: v2 replacing v1\n")
     lying = tmp_path / "lying.rec"
     recorder = Recorder(lying, pool="p")

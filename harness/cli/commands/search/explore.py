@@ -1,10 +1,9 @@
-"""The command that runs generated scenarios on one pool, and shrinks what they find: explore."""
+"""The command `explore`: runs generated scenarios on one pool, and shrinks what they find."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -15,7 +14,6 @@ from poolproof.harness.cli.commands.options import (
     JOBS,
     POOL_HELP,
     AsJson,
-    Exit,
     Jobs,
     Keeping,
     Out,
@@ -25,31 +23,27 @@ from poolproof.harness.cli.commands.options import (
     build_request,
     new_folder,
 )
-from poolproof.harness.cli.commands.search.shrink import describe
-from poolproof.harness.cli.output import Terminal, say, say_json, warn
+from poolproof.harness.cli.commands.search.exploration import reduce_each, show_exploration
+from poolproof.harness.cli.output import Terminal, warn
 from poolproof.harness.cli.terminal import Steps
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.compare.jobs.jobs import PlannedRun, run_jobs
 from poolproof.harness.compare.jobs.stalls import Stalls
-from poolproof.harness.compare.power import power
 from poolproof.harness.explore.choosing import Chosen, choose_runs
 from poolproof.harness.explore.found import Found
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.jobserver import JobServer
 from poolproof.harness.run.request import Request, Subject
-from poolproof.harness.run.store import RunFolder
-from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding, hints_of
 from poolproof.harness.subjects.pools import find_pool
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 MOST_RUNS = 100_000
 LONGEST_S = 7 * 24 * 3600.0
-SHRINK = Bounds(runs=150, seconds=50.0, repeats=2)
-
-Runs = Annotated[int, typer.Option("--runs", help=f"Make so many generated runs, 1 to {MOST_RUNS}.")]
+Runs = Annotated[int, typer.Option("--runs", help=f"The number of generated runs, 1 to {MOST_RUNS}.")]
 For = Annotated[
-    str | None, typer.Option("--for", metavar="DURATION", help="Instead, go on for so long, such as 90s, 30m or 1h.")
+    str | None,
+    typer.Option("--for", metavar="DURATION", help="Make runs for this time instead: 90s, 30m, 1h."),
 ]
 ShrinkOption = Annotated[
     bool, typer.Option("--shrink/--no-shrink", help="Reduce the first failing run of each checker.")
@@ -80,7 +74,6 @@ def explore_command(
     folder = out or new_folder("explore")
     results: list[RunResult] = []
     stalls = Stalls()
-    shrunk: list[Shrunk] = []
     with Keeping(folder), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
         for batch in batches(subject, request, found.of(pool), runs, end_s, jobs):
             steps.planned(len(batch))
@@ -90,25 +83,10 @@ def explore_command(
             for result in made:
                 if result.verdict is Verdict.FAIL:
                     found.add(pool, result.scenario)
-        if shrink:
-            for result, chosen in first_of_each(results, subject, seed):
-                info = RunFolder(Path(result.folder)).read_info()
-                kept = choose_finding(result, None, lambda _: False)
-                shrinking = Shrinking(
-                    chosen.scenario,
-                    subject,
-                    info,
-                    kept,
-                    folder / "shrunk" / result.scenario,
-                    scale=1.0,
-                    bounds=SHRINK,
-                    hints=hints_of(result, kept, info, chosen.scenario),
-                    start_job=server.start_job,
-                    progress=steps,
-                )
-                shrunk.append(shrinking.carry_out())
+        start, below = server.start_job, folder / "shrunk"
+        shrunk = reduce_each(results, subject, seed, below, start_job=start, progress=steps) if shrink else []
     warn(*(f"poolproof: {told}" for told in stalls.told))
-    return show(pool, results, shrunk, as_json=as_json)
+    return show_exploration(pool, results, shrunk, as_json=as_json)
 
 
 def duration_s(text: str) -> float:
@@ -134,39 +112,3 @@ def batches(
     while time.monotonic() < end_s:
         yield choose_runs(4 * jobs, subject, msgspec.structs.replace(request, seed=seed), first=first)
         seed, first = seed + 1, []
-
-
-def first_of_each(results: list[RunResult], subject: Subject, seed: int) -> Iterator[tuple[RunResult, Chosen]]:
-    """Yield the first failing run of each checker, with the scenario that it ran."""
-    seen: set[str] = set()
-    for result in results:
-        failed = [found.checker for found in result.findings if found.verdict is Verdict.FAIL]
-        if failed and failed[0] not in seen:
-            seen.add(failed[0])
-            (chosen,) = choose_runs(0, subject, Request(seed=seed), first=[result.scenario])
-            yield result, chosen
-
-
-def show(pool: str, results: list[RunResult], shrunk: list[Shrunk], *, as_json: bool) -> int:
-    """Print what was found, and return the exit code."""
-    failed = [result for result in results if result.verdict is Verdict.FAIL]
-    troubled = [result for result in results if result.trouble]
-    if as_json:
-        told = {"pool": pool, "runs": len(results), "failed": failed, "troubled": troubled, "shrunk": shrunk}
-        say_json(told)
-    else:
-        for result in failed:
-            say(f"{result.scenario} on {result.made_in}")
-            for found in result.findings:
-                if found.verdict is Verdict.FAIL:
-                    say(f"  {found.checker}: {found.claim}")
-                    say(*(f"    {example}" for example in found.examples))
-            say(f"  again: {result.replay}")
-        say(*(line for one in shrunk for line in describe(one)))
-        say(*(f"{result.scenario} could not be judged: {result.trouble}" for result in troubled))
-        say(f"{len(failed)} of {len(results)} generated runs found something")
-        if results and not failed:
-            say(power(pool, results))
-    if failed:
-        return Exit.BAD
-    return Exit.UNDECIDED if troubled or not results else Exit.GOOD

@@ -62,7 +62,8 @@ def selfcheck_command(
     survey: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="With --generated: the folder `survey` of an earlier call, in place of a new one."
+            metavar="DIR",
+            help="With --generated: the folder `survey` of an earlier selfcheck, to be used again.",
         ),
     ] = None,
     every_killer: Annotated[
@@ -70,14 +71,18 @@ def selfcheck_command(
         typer.Option("--every-killer", help="With --generated: try every killer, also on a mutant that is killed."),
     ] = False,
     most_runs: Annotated[
-        int, typer.Option(help="With --generated: so many runs of the comparison for each mutant; 0 for all of them.")
+        int,
+        typer.Option(help="With --generated: how many runs of the comparison each mutant gets; 0 for all."),
     ] = MOST_RUNS,
     checkers: Annotated[
         bool, typer.Option("--checkers", help="Loosen each checker, and look whether a test or a planted bug notices.")
     ] = False,
     recorded: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="With --checkers: what an earlier selfcheck has left, in place of a new one."),
+        typer.Option(
+            metavar="DIR",
+            help="With --checkers: the folder of an earlier selfcheck, whose runs are used again.",
+        ),
     ] = None,
     tests: Annotated[
         Path | None, typer.Option(metavar="DIR", help="With --checkers: the folder with the checkers' tests.")

@@ -21,13 +21,23 @@ SeedOption = Annotated[
     typer.Option(help="The first seed, 0 to 9007199254740992; a fresh one if not given. Alone: only this seed."),
 ]
 ForOption = Annotated[
-    str | None, typer.Option("--for", metavar="TIME", help="For so long: 60s, 5m, 1h. 10s if not given.")
+    str | None,
+    typer.Option(
+        "--for", metavar="TIME", help="Simulate for this much real time, such as 60s, 5m or 1h. Default: 10s."
+    ),
 ]
-CallsOption = Annotated[int | None, typer.Option(help="At least so many calls, 1 to 1000000000.")]
-Ops = Annotated[str | None, typer.Option(metavar="N,N", help="Only these operations of the seed's plan: a replay.")]
-Starts = Annotated[str, typer.Option(metavar="N,N", help="With --ops: only these faults at starts.")]
-Deaths = Annotated[str, typer.Option(metavar="N,N", help="With --ops: only these deaths of workers.")]
-Plain = Annotated[str, typer.Option(metavar="NAME,NAME", help="With --ops: without these options of the pool.")]
+CallsOption = Annotated[int | None, typer.Option(help="Simulate at least this many calls, 1 to 1000000000.")]
+Ops = Annotated[
+    str | None, typer.Option(metavar="N,N", help="Replay --seed with only these operations of its plan, by number.")
+]
+Starts = Annotated[
+    str, typer.Option(metavar="N,N", help="With --ops: only these faults at starts of workers, by number.")
+]
+Deaths = Annotated[str, typer.Option(metavar="N,N", help="With --ops: only these deaths of workers, by number.")]
+Plain = Annotated[
+    str,
+    typer.Option(metavar="NAME,NAME", help="With --ops: leave these options of the pool at their defaults, by name."),
+]
 
 
 def simulate_command(
@@ -40,9 +50,10 @@ def simulate_command(
     plain: Plain = "-",
     quiet: Quiet = False,
 ) -> int:
-    """Run V2's own code under a seeded scheduler in virtual time, and check the guarantees.
+    """Run the code of pool v2 under a seeded scheduler in virtual time, and check its guarantees.
 
-    Exit code 1 if something impossible was found: its seed, the smallest plan and the line that replays it are told.
+    Exit code 1 if a guarantee was broken: the command prints the seed, the smallest plan that still breaks the
+    guarantee, and the command line that replays the plan.
     """
     if seed is not None and not 0 <= seed <= LARGEST_SEED:
         raise UsageError(f"--seed {seed}: from 0 to {LARGEST_SEED}")
@@ -79,4 +90,4 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(numbers(text))
     except ValueError:
-        raise UsageError(f"{option} {text!r}: numbers, separated by commas") from None
+        raise UsageError(f"{option} {text!r}: must be whole numbers with commas between them, or - for none") from None

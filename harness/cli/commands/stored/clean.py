@@ -16,7 +16,7 @@ from poolproof.harness.run.retention import DEFAULT_OUT, find_results, remove
 
 def clean_command(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder with the results.")] = DEFAULT_OUT,
-    keep: Annotated[int, typer.Option(metavar="<int>", help="Keep so many of the newest results, 0 or more.")] = 5,
+    keep: Annotated[int, typer.Option(metavar="<int>", help="The number of newest results to keep, 0 or more.")] = 5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
 ) -> int:
     """Remove old results of poolproof from out/, and show their sizes. Folders that you named yourself stay."""

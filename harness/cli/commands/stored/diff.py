@@ -97,4 +97,4 @@ def show_diff(console: Terminal, found: Diff, *, everything: bool) -> None:
     for sentence in found.conditions:
         print_line(console, f"  other conditions: {sentence}")
     if hidden:
-        print_line(console, f"  {hidden} findings are declared or the baseline's own (--all shows them)")
+        print_line(console, f"  not shown: {hidden} that are declared or the baseline's own (--all shows them)")

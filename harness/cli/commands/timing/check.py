@@ -30,8 +30,6 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.subjects.named import Named
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the saved benchmark result (the baseline).")]
-
-
 CHANGE_COLUMNS = ("work", "metric", "verdict", "change", "95 % interval", "margin", "saved ratio", "ratio now")
 
 

@@ -23,8 +23,6 @@ from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
 
 TRY_S = 60.0
-
-
 OPTIONS = {
     "rounds": "--rounds",
     "block_s": "--block-seconds",

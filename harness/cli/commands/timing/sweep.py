@@ -28,10 +28,13 @@ def sweep_command(
     ] = None,
     call: CallOption = None,
     workers: Annotated[
-        str, typer.Option(help="Pool sizes to measure, with as many clients as workers, as N,N,N; or none.")
+        str, typer.Option(help="Pool sizes to measure, with as many clients as workers, as N,N,N; or the word none.")
     ] = "1,2,4,8,16,32,64,128",
     clients: Annotated[
-        str, typer.Option(help="Numbers of clients to measure on a pool of --at-workers workers, as N,N,N; or none.")
+        str,
+        typer.Option(
+            help="Numbers of clients to measure on a pool of --at-workers workers, as N,N,N; or the word none."
+        ),
     ] = "1,2,4,8,16,32",
     at_workers: Annotated[
         int, typer.Option(help="The number of workers while the number of clients varies, 1 to 1024.")
