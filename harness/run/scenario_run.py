@@ -184,7 +184,7 @@ class ScenarioRun:
             number,
             steps,
             pool=way,
-            batches=self._face.batches,
+            together=self._info.together,
             recorder=self._recorder,
             first_index=first,
             begin_ns=begin_ns,
