@@ -69,7 +69,8 @@ class Stage:
 
     `main_client` is the client in the main thread, the only thread in which a signal can raise an exception. `pids`
     collects processes that must be gone at the end. `models` is the scenario's model server, if it has one. `close`
-    closes the object that the clients call, and `look` reads the new entries of the workers' journals.
+    closes the object that the clients call, and `look` reads the new entries of the workers' journals. While
+    `resizing` is held, the pool has another size.
     """
 
     pool: Pool
@@ -84,6 +85,7 @@ class Stage:
     models: LoopbackModels | None = None
     close: Callable[[float], None] | None = None
     look: Callable[[], None] = lambda: None
+    resizing: threading.Lock = field(default_factory=threading.Lock)
 
     def tell(
         self,
@@ -118,12 +120,13 @@ def resize(fault: Fault, stage: Stage) -> None:
     if not isinstance(pool, Resizable):
         stage.tell(fault, landed=False, detail="this pool has a fixed size")
         return
-    size = pool.status().target
-    pool.resize(1)
-    stage.tell(fault, landed=True, detail=f"from {size} workers to 1")
-    stage.stop.wait(fault.for_s)
-    with contextlib.suppress(PoolClosed):
-        pool.resize(size)
+    with stage.resizing:  # otherwise the next resize would take the one worker for the pool's own size
+        size = pool.status().target
+        pool.resize(1)
+        stage.tell(fault, landed=True, detail=f"from {size} workers to 1")
+        stage.stop.wait(fault.for_s)
+        with contextlib.suppress(PoolClosed):
+            pool.resize(size)
 
 
 def restart(fault: Fault, stage: Stage) -> None:
