@@ -85,8 +85,8 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
         if "lazy" in config and size.workers > 1:  # otherwise all workers are needed anyway
             size = Size(workers=size.workers, clients=choice.randint(1, size.workers - 1))
         if "max_queue" in config:
-            names.add("sleeps")
-            size = Size(workers=size.workers, clients=size.workers + config["max_queue"] + 2)
+            names |= {"sleeps", *choice.choice(((), ("sessions", "long_sessions")))}
+            size = Size(workers=min(size.workers, 2), clients=min(size.workers, 2) + config["max_queue"] + 2)
         if config.get("session_log_bytes"):  # sessions that outgrow their log, and then need another worker
             names |= {"sessions", "long_sessions"}
             config["session_affinity"] = choice.choice(("prefer", "none"))
