@@ -143,7 +143,7 @@ class _Judge:
             yield f"it is healthy and not: {health.reasons[0]}"
         if not health.healthy and not health.reasons:
             yield "it is not healthy, and no reason is given"
-        if _states(before) == _states(after) and health.live != len(_ready(before)):
+        if before.workers and _states(before) == _states(after) and health.live != len(_ready(before)):
             yield f"health tells of {health.live} ready workers, and the status of {len(_ready(before))}"
         if health.target != before.target == after.target and not self._resized:  # it may change twice in between
             yield f"health tells of a target of {health.target} workers, and the status of {before.target}"

@@ -184,6 +184,7 @@ def test_health_may_differ_from_the_status_if_workers_come_or_go_meanwhile(build
     assert verdict(told(starting, starting)) is Verdict.FAIL  # it was not ready in between
     assert verdict(told(starting, status(worker(2, "starting")))) is Verdict.PASS  # it was, and then it ended
     assert verdict(told(status(worker(1, "leased")), status(worker(1)))) is Verdict.PASS
+    assert verdict(told(status(), status())) is Verdict.PASS  # one came and went
 
 
 def test_the_call_by_which_a_pool_ends_an_unused_session_may_wait_and_be_served(build: Any) -> None:
