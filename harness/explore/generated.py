@@ -87,6 +87,7 @@ def _make(number: int) -> Scenario:
 
 def _checkers(features: Features) -> tuple[Checker, ...]:
     overflow = int(features.config.get("overflow", 0))
+    refusing = {"max_queue", "min_workers"} <= features.config.keys()  # it refuses a call for which a worker must start
     core = tuple(
         type(checker)(at_most=features.size.workers + overflow) if checker.name == "live_bound" else checker  # type: ignore[call-arg]
         for checker in CORE
@@ -97,7 +98,7 @@ def _checkers(features: Features) -> tuple[Checker, ...]:
     return (
         ExplainedOutcomes(),
         TrueStatus(),
-        *(() if "close" in features else (FullCapacity(),)),
+        *(() if "close" in features or refusing else (FullCapacity(),)),
         *(() if "close" in features or "max_requests" in features.config else (NoGrowth(),)),
         OptionsKept(),
         *(() if "resizes" in features else (HandOff(),)),  # a worker that is to leave takes no call

@@ -217,6 +217,14 @@ def test_options_often_have_what_shows_whether_they_keep_their_promise() -> None
     assert sum(one.config.get("session_affinity") in ("prefer", "none") for one in logs) > len(logs) / 3
 
 
+def test_a_pool_that_shrinks_and_refuses_who_waits_need_not_fill_up() -> None:
+    for number in range(COUNT):
+        config = generated(number).config
+        names = {checker.name for checker in generated(number).checkers}
+        closed = any(fault.kind is FaultKind.CLOSE for fault in generated(number).faults)
+        assert ("full_capacity" in names) == (not closed and not {"max_queue", "min_workers"} <= config.keys())
+
+
 def test_a_session_that_lasts_longer_than_its_limit_is_used_far_more_often() -> None:
     limited = [number for number in range(COUNT) if "session_ttl_s" in generated(number).config]
     assert limited
