@@ -31,7 +31,7 @@ ENTRY_POINT_PATHS = """
     harness/faults/{owner}
     harness/mutation/{check,command,job,registry}
     harness/mutation/generated/{command,hunt,killers,smoke,survey,target,tree}
-    harness/mutation/bugs/{equivalents,faces,kinds,v1,v2,v2_ends,wire}
+    harness/mutation/bugs/{equivalents,faces,kinds,options,v1,v2,v2_ends,wire}
     harness/mutation/lifecycle_tests/{tasks}
     harness/mutation/loosened/{check,command,kills}
     harness/pytest_plugin/{bench_fixture,conformance,fixtures,plugin,session,state}
@@ -60,6 +60,7 @@ ALLOWED = {
     "harness.simulation.plan": "random",
     "harness.mutation.generated.draw": "random",
     "harness.mutation.lifecycle_tests.face_probes": "random",
+    "harness.mutation.lifecycle_tests.option_probes": "random",
     "harness.mutation.lifecycle_tests.probes": "random",
     "migration.spread": "random",
 }
@@ -85,8 +86,8 @@ PURE_PATHS = """
     harness/mutation/generated/{draw,equivalents,hunted,page,verdicts}
     harness/mutation/loosened/{findings,loosenings,pairs,reasons}
     harness/mutation/operators/{arguments,blocks,comparisons,conditions,constants,places,source,statements}
-    harness/mutation/lifecycle_tests/{face_probes,probes}
-    harness/oracle/{capacity,growth,options,outcomes,status}
+    harness/mutation/lifecycle_tests/{face_probes,option_probes,probes}
+    harness/oracle/{capacity,ends,faces,growth,options,outcomes,status}
     harness/readiness/{checklist,renderer}
     harness/roles/{calls,scenarios}
     harness/shrink/{reduction,selection}

@@ -11,6 +11,7 @@ from random import Random
 
 import msgspec
 
+from poolproof.bridge import Capability
 from poolproof.harness.explore.generated import NAME, generated_name, generated_scenario
 from poolproof.harness.model.face import EXECUTE
 from poolproof.harness.model.scenario import Scenario
@@ -23,6 +24,9 @@ TASKS = ("asyncio", "uvloop")
 another worker in between, and the journals cannot tell that from a request that was sent twice."""
 EXPLORED = {"smoke": 4, "quick": 25, "full": 300}
 """How many generated runs a comparison makes, by its profile."""
+WATCHED = 0.35
+"""The share of runs that are observed, of those through a face other than `execute` whose calls have events of their
+own. A batch waits for its worker as one call."""
 SPAN = 100_000
 """How many numbers belong to each seed."""
 
@@ -65,9 +69,12 @@ def ways_of(name: str, subject: Subject) -> Iterator[tuple[str, bool]]:
     choice = Random(f"way/{name}")
     others = [face.name for face in subject.faces if face.name != EXECUTE.name]
     choice.shuffle(others)
+    seen = Capability.EVENTS in subject.capabilities
+    telling = {face.name for face in subject.faces if face.tells and not face.batches and seen}
+    watched = Random(f"watched/{name}").random() < WATCHED  # apart, so that other choices stay what they are
     plain = [(EXECUTE.name, False), (EXECUTE.name, True)]
     choice.shuffle(plain)
-    parts: list[list[tuple[str, bool]]] = [plain, [(face, False) for face in others]]
+    parts: list[list[tuple[str, bool]]] = [plain, [(face, watched and face in telling) for face in others]]
     if choice.random() < 0.5:
         parts.reverse()
     yield from itertools.chain(*parts)

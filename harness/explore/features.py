@@ -49,6 +49,12 @@ OPTIONS = {
 """Each option, or group of options, with the probability that a pool has it if it takes options at all."""
 PLAIN = 0.2
 """The share of runs whose pool has no option but its size, so that every pool can have them."""
+ACCOMPANIED = 0.6
+"""The share of runs in which an option has the features that show whether it keeps its promise."""
+EXPIRING = 0.6
+"""The share of accompanied runs with sessions in which a session that is not used for a while ends."""
+SHARED = frozenset({"call_timeout_s", "checkout_timeout_s", "close_grace_s"})
+"""Options that every pool has."""
 PATIENT_S = 60.0
 SHORTEST_IDLE_S = 0.15
 OFTEN = 20
@@ -70,6 +76,33 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
         ):
             return self
         return msgspec.structs.replace(self, names=self.names | {"resizes"})
+
+    def with_companions(self, choice: Random) -> Features:
+        """Often add what shows whether an option keeps its promise, and a limit on the life of unused sessions."""
+        names, config, size = set(self.names), dict(self.config), self.size
+        if "close" in names or choice.random() >= ACCOMPANIED:
+            return self
+        if "lazy" in config and size.workers > 1:  # otherwise all workers are needed anyway
+            size = Size(workers=size.workers, clients=choice.randint(1, size.workers - 1))
+        if "max_queue" in config:
+            names |= {"sleeps", *choice.choice(((), ("sessions", "long_sessions")))}
+            size = Size(workers=min(size.workers, 2), clients=min(size.workers, 2) + config["max_queue"] + 2)
+        if config.get("session_log_bytes"):  # sessions that outgrow their log, and then need another worker
+            names |= {"sessions", "long_sessions"}
+            config["session_affinity"] = choice.choice(("prefer", "none"))
+            if config.get("max_requests", OFTEN) < OFTEN:
+                del config["max_requests"]
+        elif "sessions" in names and choice.random() < EXPIRING and config.keys() - SHARED:
+            names.add("lasting_sessions")
+            config["session_ttl_s"] = choice.uniform(0.4, 0.8)
+        elif "long_sessions" in names and config.keys() - SHARED:  # a log that is long, and needed
+            config.setdefault("session_affinity", "none")
+        if "start_failures_to_open" in config:  # starts fail one after another only if there is one worker
+            size = Size(workers=1, clients=min(size.clients, 3))
+            names |= {"faulty_starts", "crashes"}
+            for option in ("zygote", "overflow", "min_workers", "idle_timeout_s"):
+                config.pop(option, None)
+        return msgspec.structs.replace(self, names=frozenset(names), config=config, size=size)
 
     def __contains__(self, name: str) -> bool:
         return name in self.names

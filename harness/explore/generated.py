@@ -7,7 +7,7 @@ from random import Random
 
 from poolproof.bridge import Capability
 from poolproof.harness.checkers import CORE, Audit, Deadlines, Fifo, HandOff, Linearizable, SessionCounters
-from poolproof.harness.explore.features import PATIENT_S, Features, draw_features
+from poolproof.harness.explore.features import PATIENT_S, SHARED, Features, draw_features
 from poolproof.harness.explore.workload import Drawing
 from poolproof.harness.model.checker import Checker
 from poolproof.harness.model.errors import UsageError
@@ -25,8 +25,6 @@ LATE_S = 5.0
 """How long after its limit a call may end on a machine that is as loaded as can be; scenarios have closer bounds."""
 RESIZES = 0.2
 """The share of runs in which the pool is resized while calls run, if that fits the pool's options."""
-SHARED = frozenset({"call_timeout_s", "checkout_timeout_s", "close_grace_s"})
-"""Options that every pool has."""
 SERIAL = "v1 has one manager that does all I/O, so calls wait for each other"
 IN_MEMORY = "v1 keeps a session's state in the memory of one worker"
 
@@ -48,6 +46,7 @@ def _make(number: int) -> Scenario:
     of_resizes = Random(f"explore/{number}/resizes")  # apart, so that other scenarios stay what they are
     if of_resizes.random() < RESIZES:
         features = features.with_resizes()
+    features = features.with_companions(Random(f"explore/{number}/companions"))
     drawing = Drawing(features, choice)
     if "resizes" in features:
         drawing.resize(of_resizes)
@@ -88,15 +87,18 @@ def _make(number: int) -> Scenario:
 
 def _checkers(features: Features) -> tuple[Checker, ...]:
     overflow = int(features.config.get("overflow", 0))
+    refusing = {"max_queue", "min_workers"} <= features.config.keys()  # it refuses a call for which a worker must start
     core = tuple(
         type(checker)(at_most=features.size.workers + overflow) if checker.name == "live_bound" else checker  # type: ignore[call-arg]
         for checker in CORE
     )
-    of_sessions: tuple[Checker, ...] = (Linearizable(), SessionCounters())
+    of_sessions: tuple[Checker, ...] = (Linearizable(),)
+    if "session_ttl_s" not in features.config:  # otherwise all of them have ended when they are counted
+        of_sessions = (*of_sessions, SessionCounters())
     return (
         ExplainedOutcomes(),
         TrueStatus(),
-        *(() if "close" in features else (FullCapacity(),)),
+        *(() if "close" in features or refusing else (FullCapacity(),)),
         *(() if "close" in features or "max_requests" in features.config else (NoGrowth(),)),
         OptionsKept(),
         *(() if "resizes" in features else (HandOff(),)),  # a worker that is to leave takes no call

@@ -24,7 +24,16 @@ from poolproof.harness.model.workload import Plan, Step
 
 CALLS = (10, 40)
 MANY_CALLS = 250
+MOST_STARTS = 40
+"""About how many processes a run starts because a worker serves a few calls only."""
+MOST_ENDS = 2
+"""How often each client ends a worker whose next starts fail."""
 LONG_SESSION_CALLS = (40, 90)
+MANY_FAILING = 100
+USES_IN_LIMIT = 8
+"""How often a lasting session is used within the time after which a session without use ends."""
+LIMITS_LONG = 4
+"""How many of these times a lasting session lives."""
 SMALL_BYTES = 2_000
 BINARY_SHARE = 0.3
 SHARED_SIZES = (0, 1, 5_000, 65_535, 65_536, 300_000)
@@ -50,6 +59,9 @@ class Drawing:
         self._sessions = choice.sample(domain.identifiers(), choice.randint(1, 6)) if "sessions" in features else []
         self.faults: list[Fault] = []
         self.plan: Plan = tuple(tuple(self._client(number)) for number in range(features.size.clients))
+        if "faulty_starts" in features:  # one less in a row than may fail
+            most = features.config["start_failures_to_open"] - 1
+            self.faults.append(Fault(kind=FaultKind.CRASH_START, starts=most, again=True))
         if "close" in features:
             self._close_in_the_middle()
 
@@ -57,11 +69,20 @@ class Drawing:
         choice, features = self._choice, self._features
         draws = [self._echo, self._echo, *self._further()]
         steps = [choice.choice(draws)() for _ in range(choice.randint(*CALLS))]
+        if "max_requests" in features.config:  # each of a few calls starts a process
+            steps = steps[: max(3, MOST_STARTS * features.config["max_requests"] // features.size.clients)]
+        if "faulty_starts" in features:
+            ending = [place for place, step in enumerate(steps) if step.fault is not None]
+            steps = [step for place, step in enumerate(steps) if place not in ending[MOST_ENDS:]]
         if "many" in features:
             steps += [self._echo() for _ in range(choice.randint(MANY_CALLS // 2, MANY_CALLS))]
         if "long_sessions" in features and number < 2:
             session = choice.choice(self._sessions)
             steps += [self._in_session(session) for _ in range(choice.randint(*LONG_SESSION_CALLS))]
+        if "lasting_sessions" in features and number < 2:
+            steps += self._lasting(choice.choice(self._sessions))
+        if {"many", "errors"} <= features.names and number % 2:
+            steps += [Step(command="fail", args={"message": f"failed: {place}"}) for place in range(MANY_FAILING)]
         if "bursts" in features:
             steps = self._bursting(steps)
         return self._hit(number, steps)
@@ -163,6 +184,14 @@ class Drawing:
             case "sleep":
                 args = {"seconds": choice.uniform(0.0, MOST_SLEEP_S / 4)}
         return Step(command=command, args=args, session=session)
+
+    def _lasting(self, session: str) -> list[Step]:
+        # A session that lives longer than its limit, and is used far more often.
+        limit_s = self._features.config["session_ttl_s"]
+        return [
+            msgspec.structs.replace(self._in_session(session), pause_s=limit_s / USES_IN_LIMIT)
+            for _ in range(LIMITS_LONG * USES_IN_LIMIT)
+        ]
 
     def _bursting(self, steps: list[Step]) -> list[Step]:
         # Some steps are due at a few common times, so that the calls of all clients come together.

@@ -1,12 +1,13 @@
 """A program that makes a worker's start faulty: it injects faults, then becomes the requested worker by exec.
 
 It knows nothing of that worker, which may be any program. Usage:
-`python -m poolproof.harness.faults.faulty_worker LOG KIND:FOR_S:AMOUNT:STARTS … -- COMMAND …`
+`python -m poolproof.harness.faults.faulty_worker LOG KIND:FOR_S:AMOUNT:STARTS:AGAIN … -- COMMAND …`
 If the file LOG.lifted exists, no further start is faulty.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -26,7 +27,7 @@ CRASH_STATUS = 7
 
 def wrap(command: tuple[str, ...], faults: tuple[Fault, ...], log: str) -> tuple[str, ...]:
     """Return the command that starts `command` with these faults; each fault adds a line to the file `log`."""
-    words = [f"{fault.kind}:{fault.for_s}:{fault.amount}:{fault.starts}" for fault in faults]
+    words = [f"{fault.kind}:{fault.for_s}:{fault.amount}:{fault.starts}:{int(fault.again)}" for fault in faults]
     return module_command("poolproof.harness.faults.faulty_worker", log, *words, "--", *command)
 
 
@@ -36,8 +37,12 @@ def parse(words: list[str]) -> tuple[str, list[Fault], list[str]]:
     log, *described = words[:border]
     faults = []
     for word in described:
-        kind, for_s, amount, starts = word.split(":")
-        faults.append(Fault(kind=FaultKind(kind), for_s=float(for_s), amount=int(amount), starts=int(starts)))
+        kind, for_s, amount, starts, again = word.split(":")
+        faults.append(
+            Fault(
+                kind=FaultKind(kind), for_s=float(for_s), amount=int(amount), starts=int(starts), again=bool(int(again))
+            )
+        )
     return log, faults, words[border + 1 :]
 
 
@@ -52,12 +57,12 @@ def claim(fault: Fault, log: str) -> bool:
         return False
     if not fault.starts:
         return True
-    for number in range(fault.starts):
+    for number in itertools.count() if fault.again else range(fault.starts):
         try:
             os.close(os.open(f"{log}.{fault.kind}.{number}", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
         except FileExistsError:
             continue
-        return True
+        return number % (fault.starts + 1) < fault.starts
     return False
 
 

@@ -49,12 +49,13 @@ def resize(fault: Fault, stage: Stage) -> None:
     if not isinstance(pool, Resizable):
         stage.tell(fault, landed=False, detail="this pool has a fixed size")
         return
-    size = pool.status().target
-    pool.resize(1)
-    stage.tell(fault, landed=True, detail=f"from {size} workers to 1")
-    stage.stop.wait(fault.for_s)
-    with contextlib.suppress(PoolClosed):
-        pool.resize(size)
+    with stage.resizing:  # otherwise the next resize would take the one worker for the pool's own size
+        size = pool.status().target
+        pool.resize(1)
+        stage.tell(fault, landed=True, detail=f"from {size} workers to 1")
+        stage.stop.wait(fault.for_s)
+        with contextlib.suppress(PoolClosed):
+            pool.resize(size)
 
 
 def restart(fault: Fault, stage: Stage) -> None:

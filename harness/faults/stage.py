@@ -44,7 +44,8 @@ class Stage:
 
     `main_client` is the client in the main thread, the only thread in which a signal can raise an exception. `pids`
     collects processes that must be gone at the end. `models` is the scenario's model server, if it has one. `close`
-    closes the object that the clients call, and `look` reads the new entries of the workers' journals.
+    closes the object that the clients call, and `look` reads the new entries of the workers' journals. While
+    `resizing` is held, the pool has another size.
     """
 
     pool: Pool
@@ -59,6 +60,7 @@ class Stage:
     models: LoopbackModels | None = None
     close: Callable[[float], None] | None = None
     look: Callable[[], None] = lambda: None
+    resizing: threading.Lock = field(default_factory=threading.Lock)
 
     def tell(
         self,

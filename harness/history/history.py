@@ -59,15 +59,16 @@ class StatusSample(msgspec.Struct, frozen=True, kw_only=True):
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
     """What equal stretches of `calls` plain calls each added to this process and to the workers.
 
-    `blocks` are the blocks that the interpreter holds after each stretch, `workers_bytes` the resident memory of all
-    worker processes. `descriptors` has, for each process below this one that lived through the whole run, how many
-    descriptors it held at the begin and at the end of the run.
+    `blocks` are the blocks that the interpreter holds after each stretch, `own_bytes` the resident memory of this
+    process, and `workers_bytes` that of all worker processes. `descriptors` has, for each process below this one that
+    lived through the whole run, how many descriptors it held at the begin and at the end of the run.
     """
 
     calls: int
     blocks: tuple[int, ...]
     workers_bytes: tuple[int, ...]
     descriptors: tuple[tuple[int, int, int], ...] = ()
+    own_bytes: tuple[int, ...] = ()
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -116,6 +116,7 @@ class Face:
     `limits_service`: a call's limit counts from the moment when a worker takes it, and the wait for a worker has none.
     `two_pools`: the face needs the baseline too. `starts`: the face needs the shipped worker, because it
     changes how that worker is started, or runs Python functions in it.
+    `remembers` is of how many last calls the face keeps a record: memory grows until there have been so many.
     `package` must be installed. `prepare` is called before the run's first resource snapshot: it allocates what the
     package keeps until the process ends.
     """
@@ -134,6 +135,7 @@ class Face:
     limits_service: bool = False
     two_pools: bool = False
     starts: bool = False
+    remembers: int = 0
     package: str = ""
     prepare: Callable[[], object] = lambda: None
 

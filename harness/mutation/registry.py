@@ -10,6 +10,7 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.mutation.bugs import equivalents
 from poolproof.harness.mutation.bugs import faces as bugs_faces
+from poolproof.harness.mutation.bugs import options as bugs_options
 from poolproof.harness.mutation.bugs import v1 as bugs_v1
 from poolproof.harness.mutation.bugs import v2 as bugs_v2
 from poolproof.harness.mutation.bugs import v2_ends as bugs_v2_ends
@@ -28,7 +29,7 @@ Stage = Scenario | LifecycleTest
 
 def all_mutants() -> tuple[Mutant, ...]:
     """Every bug, then every equivalent, each for its pool."""
-    registries = (bugs_wire, bugs_v1, bugs_v2, bugs_v2_ends, equivalents)
+    registries = (bugs_wire, bugs_v1, bugs_v2, bugs_v2_ends, bugs_options, equivalents)
     found = {module: tuple(module.REGISTRY.mutants) for module in registries}
     good = found.pop(equivalents)
     return (*(mutant for mutants in found.values() for mutant in mutants), *bugs_faces.MUTANTS, *good)

@@ -17,7 +17,7 @@ MOST_DESCRIPTORS = 6
 
 
 class NoGrowth(msgspec.Struct, frozen=True, kw_only=True):
-    """No stretch of calls adds memory blocks, resident memory of workers, or descriptors of other processes (G21).
+    """No stretch of calls adds memory here or in the workers, or descriptors in the processes between (G21).
 
     A leak adds in every stretch. A cache that fills, or a garbage collection that comes late, adds in some stretches
     only, so the smallest growth of all stretches but the first is compared with the bound.
@@ -35,12 +35,13 @@ class NoGrowth(msgspec.Struct, frozen=True, kw_only=True):
         wrong: list[str] = []
         for what, unit, held, most in (
             ("this process", "blocks", growth.blocks, MOST_BLOCKS_A_CALL),
+            ("this process", "own bytes", growth.own_bytes, MOST_BYTES_A_CALL),
             ("the workers", "bytes", growth.workers_bytes, MOST_BYTES_A_CALL),
         ):
             least = _least(growth, held)
             if least is None:
                 continue
-            figures[f"{unit}_a_call"] = round(least, 3)
+            figures[f"{unit.replace(' ', '_')}_a_call"] = round(least, 3)
             if least > most:
                 wrong.append(f"each call adds {least:.2f} {unit} to {what}; the limit is {most:g}")
         serving = set(history.services.pid.tolist())

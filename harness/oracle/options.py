@@ -8,11 +8,16 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
+from poolproof.bridge import PoolStatus
 from poolproof.harness.history.columns import NONE
 from poolproof.harness.history.history import History
 from poolproof.harness.model.checker import Finding, finding
 from poolproof.harness.model.fault import COMMAND_FAULTS, FaultKind
 from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.oracle.capacity import FULL_LABEL
+from poolproof.harness.oracle.ends import HARMLESS, first_end_ns
+from poolproof.harness.oracle.faces import DIRECT, ONE_REQUEST_A_CALL
+from poolproof.harness.oracle.status import CROWD_LABEL
 
 HOUSEKEEPING = frozenset({"ping", "snapshot_session", "restore_session", "initialize"})
 """Commands that a pool sends by itself."""
@@ -20,8 +25,7 @@ HOUSEKEEPING = frozenset({"ping", "snapshot_session", "restore_session", "initia
 
 LEAST_SHARE = 0.75
 """Workers are retired at different counts, so that they do not all leave at once; the earliest at this share."""
-ONE_REQUEST_A_CALL = frozenset({"execute", "main_thread", "zygote", "foreign_worker", "asyncio", "uvloop"})
-"""The faces through which a worker counts exactly the requests that its journal has."""
+DYING = "dying"
 
 
 class OptionsKept(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +39,9 @@ class OptionsKept(msgspec.Struct, frozen=True, kw_only=True):
         wrong = [
             *_requests_of_workers(history),
             *_never_too_eager(history),
+            *_started_for_calls(history),
             *_shrunk(history),
+            *_never_too_small(history),
             *_at_work_at_once(history),
         ]
         if wrong:
@@ -53,7 +59,7 @@ def _first_services(history: History) -> Counter[int]:
 
 def _quiet(history: History) -> bool:
     # Nothing in the run ends a worker, or leaves a call in doubt.
-    killing = {FaultKind.KILL, FaultKind.STOP, FaultKind.CLOSE, *COMMAND_FAULTS} - {FaultKind.PRINT}
+    killing = {FaultKind.KILL, FaultKind.STOP, FaultKind.CLOSE, *COMMAND_FAULTS} - HARMLESS
     kinds = {fault.kind for fault in history.faults}
     doubtful = history.ops.type.are("info").any() or history.ops.outcome.are("Cancelled", "CallTimeout").any()
     return not doubtful and not kinds & killing
@@ -80,13 +86,64 @@ def _requests_of_workers(history: History) -> Iterator[str]:
 
 
 def _never_too_eager(history: History) -> Iterator[str]:
-    # A lazy pool has no worker before its first call, and never more workers than calls that were open at once.
+    # A lazy pool has no worker before its first call.
     if not history.info.options.get("lazy") or not len(history.ops):
         return
     first_ns = int(history.ops.invoked_ns.min())
     for sample in history.statuses:
         if sample.ended_ns < first_ns and sample.status is not None and sample.status.workers:
             yield f"{len(sample.status.workers)} workers were started before the first call, and the pool is lazy"
+            return
+
+
+def _started_for_calls(history: History) -> Iterator[str]:
+    # Until a worker is first ended, a lazy pool never has more workers than calls were open at once.
+    ops = history.ops
+    if not history.info.options.get("lazy") or history.info.face not in DIRECT or not len(ops):
+        return
+    until_ns = min(first_end_ns(history), _filled_ns(history))
+    began, ended = np.sort(ops.invoked_ns), np.sort(ops.completed_ns[ops.completed_ns != NONE])
+    open_calls = np.arange(1, len(began) + 1) - np.searchsorted(ended, began, "left")
+    most_until = np.maximum.accumulate(open_calls)
+    pinged = history.info.options.get("max_idle_pings", 1) if "ping_interval_s" in history.info.options else 0
+    for sample in history.statuses:
+        place = int(np.searchsorted(began, sample.ended_ns, "right")) - 1
+        if sample.ended_ns >= until_ns or place < 0 or sample.status_after is None:
+            continue
+        needed = (
+            int(most_until[place]) + pinged + ("session_ttl_s" in history.info.options)
+        )  # which the pool ends itself
+        if (living := _living(sample.status_after)) > needed:
+            yield f"{living} workers live, the pool is lazy, and at most {needed} calls were open at once until then"
+            return
+
+
+def _filled_ns(history: History) -> int:
+    # When the run's own calls had ended: then the harness asks for all workers at once.
+    ops = history.ops
+    probing = [label for label in ops.label.counts() if str(label).startswith((FULL_LABEL, CROWD_LABEL))]
+    return int(ops.completed_ns[~ops.label.are(*probing)].max(initial=0))
+
+
+def _living(status: PoolStatus) -> int:
+    return sum(worker.state != DYING for worker in status.workers)
+
+
+def _never_too_small(history: History) -> Iterator[str]:
+    # A pool that shrinks keeps `min_workers` living workers, unless something ends them.
+    options = history.info.options
+    least = options.get("min_workers", 0)
+    if not least or options.get("lazy") or "max_requests" in options or not _quiet(history):
+        return
+    reached = False
+    for sample in history.statuses:
+        closing = history.close_began_ns is not None and sample.ended_ns >= history.close_began_ns
+        if sample.status is None or closing:
+            continue
+        living = _living(sample.status)
+        reached = reached or living >= least
+        if reached and living < least:
+            yield f"{living} workers live after it had {least}; min_workers is {least}, and nothing ended a worker"
             return
 
 

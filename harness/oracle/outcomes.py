@@ -10,7 +10,8 @@ Rules, each from the guarantees G1 to G27 or the checkout rules:
 6. QueueFull needs a bounded queue and that many other calls at that time.
 7. PoolClosed needs a close; and a close lets the calls that run end within its grace.
 8. SessionLost needs that a worker ended, and a session log too short for the session.
-9. A sleep lasts as long as it was asked to.
+9. CircuitOpen needs that as many starts in a row failed as the options say.
+10. A sleep lasts as long as it was asked to.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from poolproof.harness.history.history import History, Op
 from poolproof.harness.model.checker import Finding, finding
 from poolproof.harness.model.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
 from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.oracle.ends import DEADLY
 
-DEADLY = frozenset({"exit", "bad_frame"})
 FAILING = frozenset({"fail"})
 UNKNOWN_PREFIX = "unknown_"
 DEADLY_FAULTS = frozenset({FaultKind.KILL, FaultKind.PARENT_KILL, FaultKind.GRANDCHILD, *START_FAULTS})
@@ -39,10 +40,10 @@ LONG_NS = 10_000_000_000
 
 
 class ExplainedOutcomes(msgspec.Struct, frozen=True, kw_only=True):
-    """Every outcome is one that the call's command, its limits and the run's faults explain (G1, G3, G4, G22, G25)."""
+    """Every outcome is explained by the command, its limits and the faults of the run (G1, G3, G4, G13, G22, G25)."""
 
     name: str = "explained_outcomes"
-    guarantees: tuple[str, ...] = ("G1", "G3", "G4", "G22", "G25")
+    guarantees: tuple[str, ...] = ("G1", "G3", "G4", "G13", "G22", "G25")
 
     def check(self, history: History) -> Finding:
         """Decide from every operation, the journals and the fault records."""
@@ -76,6 +77,7 @@ class _Judge:
         self._ended -= {NONE, None}
         self._some_end = bool(deadly.any()) or bool(self._kinds & DEADLY_FAULTS)
         self._mapped = history.info.face == "executor"  # where one failure ends all that were mapped with it
+        self._failed_starts = [fault.at_ns for fault in faults if fault.kind in START_FAULTS]
         self._interrupts = sum(fault.kind in CLIENT_FAULTS for fault in faults)
         self._served_ns = np.where(history.serving >= 0, _at(history.services.start_ns, history.serving), NONE)
         self._served_end_ns = np.where(history.serving >= 0, _at(history.services.end_ns, history.serving), NONE)
@@ -145,7 +147,7 @@ class _Judge:
             return  # its worker may have ended before the call
         others = [nonce for nonce in self._nonces if nonce != op.nonce and f"nonce {nonce}\n" in f"{op.error}\n"]
         mine = f"nonce {op.nonce}" in op.error
-        if others and not mine:
+        if others:  # each is written by a worker that ends with this call
             yield f"the error has the last words of the worker of call {others[0]}"
         elif not mine and "options" in self._history.info.capabilities:
             yield f"the error lacks what the worker wrote last: {op.error[:100]}"
@@ -167,6 +169,20 @@ class _Judge:
             others -= int(np.searchsorted(self._ends, op.invoked_ns, "left")) + 1
             if others < most:
                 yield f"{others} other calls were there; {most} may wait"
+
+    def _circuit_open(self, op: Op) -> Iterator[str]:
+        info, services = self._history.info, self._history.services
+        failed = np.array(self._failed_starts)
+        if not len(failed):
+            yield "no start of a worker has failed"
+        least = info.options.get("start_failures_to_open")
+        if least is None or info.workers > 1 or "overflow" in info.options or op.completed_ns is None:
+            return  # starts at the same time fail in no order
+        begun = services.take(services.start_ns < op.completed_ns) if len(services) else services
+        good_ns = max((int(begun.start_ns[begun.pid == pid].min()) for pid in set(begun.pid.tolist())), default=0)
+        count = int(((failed > good_ns) & (failed < op.completed_ns)).sum())
+        if count < least:
+            yield f"{count} starts had failed in a row; start_failures_to_open is {least}"
 
     def _pool_closed(self, op: Op) -> Iterator[str]:
         if not self._closes:
@@ -206,6 +222,7 @@ _RULES: dict[str, Callable[[_Judge, Op], Iterator[str]]] = {
     "CheckoutTimeout": _Judge._timeout,
     "Cancelled": _Judge._cancelled,
     "QueueFull": _Judge._queue_full,
+    "CircuitOpen": _Judge._circuit_open,
     "PoolClosed": _Judge._pool_closed,
     "SessionLost": _Judge._session_lost,
 }

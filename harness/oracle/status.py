@@ -17,8 +17,14 @@ from poolproof.harness.history.history import History, StatusSample
 from poolproof.harness.model.checker import Finding, finding
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.oracle.ends import first_end_ns
+from poolproof.harness.oracle.faces import DIRECT
 
 READY = frozenset({"idle", "leased"})
+CROWD_LABEL = "crowd"
+"""The label of the calls of a crowd: more calls than may run, followed by the number of the round."""
+CROWD_SURE_NS = 2_000_000_000
+"""A crowd all of whose calls were open for at least so long can accuse a pool that does not count one of them."""
 
 
 class TrueStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +43,7 @@ class TrueStatus(msgspec.Struct, frozen=True, kw_only=True):
             for sample in history.statuses
             for told in judge.objections(sample)
         ]
+        wrong += judge.objections_to_crowds()
         figures: dict[str, float | int | str] = {"snapshots": len(history.statuses)}
         if wrong:
             claim = f"{len(wrong)} statements of the pool about itself were false"
@@ -49,9 +56,11 @@ class TrueStatus(msgspec.Struct, frozen=True, kw_only=True):
 class _Judge:
     def __init__(self, history: History) -> None:
         info, ops = history.info, history.ops
+        self._history = history
         self._info = info
         self._counted = "conserved" not in info.void
         self._most = info.workers + int(info.options.get("overflow", 0))
+        self._own = int("session_ttl_s" in info.options)  # the pool ends one unused session at a time, by a call
         self._max_queue = info.options.get("max_queue")
         self._invoked = np.sort(ops.invoked_ns)
         ended_ns = np.where(ops.completed_ns == NONE, np.iinfo(np.int64).max, ops.completed_ns)
@@ -65,14 +74,15 @@ class _Judge:
         self._sessions = np.sort(
             [min(ops.invoked_ns[ops.session.are(name)]) for name in ops.session[in_session].counts()]
         )
+        self._answered, self._kept_until_ns = _first_answers(history), first_end_ns(history)
         self._busy = history.services
         self._close_ns = history.close_began_ns
         self._resized = any(fault.kind is FaultKind.RESIZE for fault in history.faults)
 
     def objections(self, sample: StatusSample) -> Iterator[str]:
-        if sample.error:
-            yield f"it raised {sample.error}"
         closing = self._close_ns is not None and sample.ended_ns >= self._close_ns
+        if sample.error and not (closing and sample.error.startswith("PoolClosed")):
+            yield f"it raised {sample.error}"
         for status in (sample.status, sample.status_after):
             if status is not None:
                 yield from self._workers(status, sample)
@@ -91,7 +101,7 @@ class _Judge:
             yield f"{len(ids)} workers live; at most {self._most} may"
         open_calls = self._open(sample)
         leased = sum(worker.state == "leased" for worker in status.workers)
-        if leased > open_calls + self._info.options.get("max_idle_pings", 1):
+        if leased > open_calls + self._own + self._info.options.get("max_idle_pings", 1):
             yield f"{leased} workers are leased; {open_calls} calls were open"
         busy = self._busy_throughout(sample)
         for worker in status.workers:
@@ -105,7 +115,7 @@ class _Judge:
         open_calls = self._open(sample)
         if self._max_queue is not None and status.waiting > self._max_queue:
             yield f"{status.waiting} calls wait; at most {self._max_queue} may"
-        if status.waiting > open_calls:
+        if status.waiting > open_calls + self._own:
             yield f"{status.waiting} calls wait; {open_calls} calls were open"
         if not self._counted:
             return
@@ -121,6 +131,9 @@ class _Judge:
         most_sessions = int(np.searchsorted(self._sessions, sample.ended_ns, "right"))
         if status.sessions > most_sessions:
             yield f"{status.sessions} sessions are kept; {most_sessions} were begun"
+        least_sessions = int(np.searchsorted(self._answered, sample.began_ns, "left"))
+        if status.sessions < least_sessions and sample.ended_ns < self._kept_until_ns:
+            yield f"{status.sessions} sessions are kept; {least_sessions} have had an answer, and no worker has ended"
 
     def _health(self, sample: StatusSample) -> Iterator[str]:
         health, before, after = sample.health, sample.status, sample.status_after
@@ -130,10 +143,35 @@ class _Judge:
             yield f"it is healthy and not: {health.reasons[0]}"
         if not health.healthy and not health.reasons:
             yield "it is not healthy, and no reason is given"
-        if _ready(before) == _ready(after) and health.live != len(_ready(before)):
+        if before.workers and _states(before) == _states(after) and health.live != len(_ready(before)):
             yield f"health tells of {health.live} ready workers, and the status of {len(_ready(before))}"
         if health.target != before.target == after.target and not self._resized:  # it may change twice in between
             yield f"health tells of a target of {health.target} workers, and the status of {before.target}"
+
+    def objections_to_crowds(self) -> Iterator[str]:
+        # While every call of a crowd is open, some snapshot counts all of them. In a short round some threads may not
+        # have arrived yet on a busy machine, so only a long round can accuse, which is made if the others failed.
+        ops, most = self._history.ops, self._most
+        told: list[str] = []
+        for label in sorted(str(label) for label in ops.label.counts() if str(label).startswith(CROWD_LABEL)):
+            rows = ops.label.are(label)
+            count, begun_ns, ended_ns = int(rows.sum()), int(ops.invoked_ns[rows].max()), ops.completed_ns[rows]
+            over_ns = int(ended_ns.min())
+            if NONE in ended_ns or over_ns - begun_ns < CROWD_SURE_NS or self._info.face not in DIRECT:
+                continue
+            seen = [
+                sample.status_after
+                for sample in self._history.statuses
+                if sample.began_ns > begun_ns and sample.ended_ns < over_ns and sample.status_after is not None
+            ]
+            if not seen:
+                continue
+            waiting, in_flight = max(one.waiting for one in seen), max(one.statistics.in_flight for one in seen)
+            if waiting < count - most:
+                told.append(f"{count} calls were open, {most} workers may live, and at most {waiting} calls waited")
+            if self._counted and in_flight < count:
+                told.append(f"{count} calls were open, and at most {in_flight} were in flight")
+        yield from told
 
     def _open(self, sample: StatusSample) -> int:
         # How many calls may have been open at some moment of the sample.
@@ -152,6 +190,24 @@ class _Judge:
             return set()
         rows: Numbers = np.flatnonzero((start_ns < sample.began_ns) & (end_ns != NONE) & (end_ns > sample.ended_ns))
         return set(self._busy.pid[rows].tolist())
+
+
+def _first_answers(history: History) -> Numbers:
+    # When each session had an answer for the first time, in order; of a pool that keeps all sessions to their end.
+    ops = history.ops
+    rows = np.flatnonzero(ops.type.are("ok") & ~ops.session.are(None))
+    kept = history.info.face in DIRECT and "session_ttl_s" not in history.info.options
+    if not kept or ops.command.are("cleanup_session").any():
+        return np.empty(0, np.int64)
+    firsts = [ops.completed_ns[rows[ops.session[rows].are(name)]].min() for name in ops.session[rows].counts()]
+    return np.sort(np.array(firsts, np.int64))
+
+
+def _states(status: PoolStatus) -> frozenset[tuple[int, str]]:
+    # A worker that is equally far on its way in two snapshots was so in between. A worker's id is never used again.
+    return frozenset(
+        (worker.worker_id, "ready" if worker.state in READY else worker.state) for worker in status.workers
+    )
 
 
 def _ready(status: PoolStatus) -> frozenset[int]:

@@ -28,14 +28,16 @@ WAIT_SLICE_S = 0.05
 BLOW_SIGNAL = signal.SIGUSR2
 BLOW_WAIT_S = 2.0
 MOST_TOGETHER = 5
+LONG_TOGETHER = 200
+"""The length of a long batch: more requests than wait in a worker's stdin at the same time, and more than one read."""
 
 
 class Client(threading.Thread):
     """Makes the calls of `steps` on `pool`. `stop` ends the client before its next call.
 
     The nonce of a step consists of seed, client and number, so two runs with one seed send the same nonces. With
-    `batches` equal steps that follow each other and wait for nothing are sent together, at most `MOST_TOGETHER` of
-    them.
+    `together` above 1, equal steps that follow each other and wait for nothing are sent together: at most so many of
+    them by every other client, and at most `MOST_TOGETHER` by the rest.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Client(threading.Thread):
         seed: int,
         stop: threading.Event,
         pids: set[int] | None = None,
-        batches: bool = False,
+        together: int = 1,
     ) -> None:
         super().__init__(name=f"client-{number}", daemon=True)
         self.number = number
@@ -63,7 +65,8 @@ class Client(threading.Thread):
         self._hit = False
         self._steps = steps
         self._way = pool if isinstance(pool, Way) else Way(pool)
-        self._batches = self._way if batches else None
+        self._batches = self._way if together > 1 else None
+        self._most_together = together if number % 2 else min(together, MOST_TOGETHER)
         self._recorder = recorder
         self._first_index = first_index
         self._begin_ns = begin_ns
@@ -96,7 +99,7 @@ class Client(threading.Thread):
         if first.fault is not None or first.own_thread or (first.session is not None and self.number % 2 == 0):
             return 1
         count = 1
-        for step in self._steps[position + 1 : position + MOST_TOGETHER]:
+        for step in self._steps[position + 1 : position + self._most_together]:
             alike = msgspec.structs.replace(step, args=first.args, verbatim=first.verbatim) == first
             if not alike or step.after or step.at_s is not None or step.pause_s:
                 break

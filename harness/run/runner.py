@@ -6,9 +6,11 @@ Knows nothing of comparisons, pytest or the command line. The checkers read the 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -16,11 +18,11 @@ from poolproof.bridge.clock import now_ns
 from poolproof.bridge.redaction import redact, redact_command
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.history.history import History, RunInfo
-from poolproof.harness.model.face import Setting
+from poolproof.harness.model.face import Face, Setting
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.analysis import analyze
-from poolproof.harness.run.client import MOST_TOGETHER
+from poolproof.harness.run.client import LONG_TOGETHER, MOST_TOGETHER
 from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.pool.configuration import configure, serving_models
 from poolproof.harness.run.request import (
@@ -84,7 +86,7 @@ def run(
         options=redact({name: value for name, value in options.items() if name != "env"}),
         capabilities=tuple(sorted(subject.capabilities)),
         cannot_show=tuple(sorted(hidden_evidence(subject, request))),
-        together=MOST_TOGETHER if face.batches else 1,
+        together=_together(face, options),
     )
     folder = RunFolder.create(out, info)
     known = request.known_commands
@@ -109,6 +111,13 @@ def run(
     result = msgspec.structs.replace(result, duration_s=time.monotonic() - began)
     folder.write_result(result)
     return result
+
+
+def _together(face: Face, options: Mapping[str, Any]) -> int:
+    # A long batch goes to one worker as a whole, so it would hide how many requests a worker may serve.
+    if not face.batches:
+        return 1
+    return MOST_TOGETHER if "max_requests" in options else LONG_TOGETHER
 
 
 __all__ = ["History", "PoolFactory", "Request", "Subject", "analyze", "plan_of", "run", "why_skipped"]

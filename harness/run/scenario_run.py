@@ -118,7 +118,7 @@ class ScenarioRun:
         if self._follows_journals():
             self._recording.journals.look()
             self._recording.journals.start()
-        probing = Probing(way, recorder, scenario, self._info)
+        probing = Probing(way, recorder, scenario, self._info, remembers=self._face.remembers)
         probing.start()
         recorder.mark("begun")
         begin_ns = now_ns()
@@ -184,7 +184,7 @@ class ScenarioRun:
             number,
             steps,
             pool=way,
-            batches=self._face.batches,
+            together=self._info.together,
             recorder=self._recorder,
             first_index=first,
             begin_ns=begin_ns,

@@ -47,7 +47,7 @@ def ddmin(items: Sequence[Item], holds: Callable[[Sequence[Item]], bool]) -> lis
 class Reduction:
     """Reduces a whole plan. `best` is always the smallest selection that has held so far.
 
-    `hints` are selections of operations to try first, the smallest first; reduction goes on from the first that holds.
+    `hints` are selections of operations to try first, the smallest first; `begin` goes on from the first that holds.
     """
 
     def __init__(self, whole: Whole, holds: Callable[[Selection], bool], hints: Iterable[frozenset[int]] = ()) -> None:
@@ -57,12 +57,16 @@ class Reduction:
         self._known: dict[Selection, bool] = {}
         self.best = whole.everything
 
+    def begin(self) -> bool:
+        """Try the hints. Returns whether one of them holds; False too if the test is spent."""
+        try:
+            return any(self._try(ops=ops & self.best.ops) for ops in self._hints)
+        except Spent:
+            return False
+
     def carry_out(self) -> str:
         """Reduce until nothing more can be left out (returns ""), or until the test is spent (returns the reason)."""
         try:
-            for ops in self._hints:
-                if self._try(ops=ops & self.best.ops):
-                    break
             while True:
                 before = self.best
                 self._clients()

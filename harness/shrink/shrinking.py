@@ -100,12 +100,12 @@ def hints_from(finding: Finding, whole: Whole) -> list[frozenset[int]]:
     """Return selections of operations that may be enough for this finding, the smallest first.
 
     These are the operations that its examples name; with all of their sessions; and with all that their clients did
-    before.
+    before. If they name none: one operation, in a session if there is one.
     """
     steps = [step for client in whole.plan for step in client]
     named = {int(word) for text in finding.examples for word in NAMED_CALL.findall(text)} & set(range(len(steps)))
-    if not named:
-        return []
+    if not named:  # what probes find after the run seldom needs more than one call in it
+        return [frozenset({next((op for op, step in enumerate(steps) if step.session is not None), 0)})]
     sessions = {steps[op].session for op in named} - {None}
     of_sessions = {op for op, step in enumerate(steps) if step.session in sessions and op <= max(named)}
     first = min(named)
@@ -162,7 +162,12 @@ class Shrinking:
         bounds, everything = self._bounds, self._whole.everything
         self._out.mkdir(parents=True, exist_ok=True)
         self._progress.planned(bounds.runs)
-        before = self._measure(everything, "the whole plan")
+        self._reserve = bounds.repeats
+        reduction = Reduction(self._whole, self._shows, self._hints)
+        hinted = reduction.begin()
+        self._reserve = 0
+        # The whole plan may take minutes, and the run that was found has shown the finding once.
+        before = proportion(1, 1) if hinted else self._measure(everything, "the whole plan")
         told = Shrunk(
             scenario=self._info.scenario,
             pool=self._info.pool,
@@ -176,9 +181,12 @@ class Shrinking:
         )
         if before.count == 0:
             return self._keep(told)
-        self._trials = trials_for(before.count / before.total)
+        if hinted:
+            rate = self._measure(reduction.best, "the hint")
+            self._trials = trials_for((rate.count + 1) / (rate.total + 1))
+        else:
+            self._trials = trials_for(before.count / before.total)
         self._reserve = bounds.repeats
-        reduction = Reduction(self._whole, self._shows, self._hints)
         stopped = reduction.carry_out()
         path = self._store(reduction.best, PLAN_FILE)
         self._reserve = 0

@@ -42,15 +42,24 @@ class Calls:
         self._handover = handover
 
     def execute(
-        self, io: ClientIo, command: str, args: dict[str, Any], session_id: str | None, deadline: int, until: int
+        self,
+        io: ClientIo,
+        command: str,
+        args: dict[str, Any],
+        session_id: str | None,
+        deadline: int,
+        until: int,
+        *,
+        own: bool = False,
     ) -> Steps[Any]:
         """Make one call with one outcome: return the result, or raise an error of the pool interface.
 
-        `deadline` (for the whole call) and `until` (for the wait for a worker) are absolute, in nanoseconds.
+        `deadline` (for the whole call) and `until` (for the wait for a worker) are absolute, in nanoseconds. A call of
+        the pool's `own` counts in no statistics.
         """
         runtime = self._runtime
         number = next(runtime.ids)
-        calls = runtime.accounts.calls
+        calls = runtime.accounts.own if own else runtime.accounts.calls
         calls[number] = IN_FLIGHT
         session: Session | None = None
         change: StateChange | None = None
@@ -141,7 +150,14 @@ class Calls:
             if len(calls) > MOST_UNCOUNTED:
                 runtime.tidy(failure)
 
-    def end_session(self, io: ClientIo, session_id: str) -> Steps[bool]:
+    def expire_session(self, io: ClientIo, session_id: str) -> Steps[bool]:
+        """`end_session` by the pool itself, in the one thread that does this."""
+        try:
+            return (yield from self.end_session(io, session_id, own=True))
+        finally:
+            self._runtime.accounts.own.clear()
+
+    def end_session(self, io: ClientIo, session_id: str, *, own: bool = False) -> Steps[bool]:
         """Forget the session, on its worker and in the table. Returns False if the session did not exist."""
         runtime = self._runtime
         with runtime.lock:
@@ -151,7 +167,7 @@ class Calls:
         try:
             limit = runtime.clock.deadline_ns(runtime.limit_s(None))
             until = min(limit, runtime.clock.deadline_ns(runtime.wait_s(None)))
-            yield from self.execute(io, CLEAN_UP, {}, session_id, limit, until)
+            yield from self.execute(io, CLEAN_UP, {}, session_id, limit, until, own=own)
         except PoolError as error:
             self._handover.forget(session, error)
         return True

@@ -20,16 +20,20 @@ cache."""
 
 
 class Accounts:
-    """The calls of one pool. `calls` maps the number of each call that is not summed up yet to its outcome."""
+    """The calls of one pool. `calls` maps the number of each call that is not summed up yet to its outcome.
+
+    `own` does the same for the calls that the pool makes by itself, which count in no statistics.
+    """
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
         self.calls: dict[int, str] = {}
+        self.own: dict[int, str] = {}
         self._ended: Counter[str] = Counter()
 
     def in_flight(self, number: int) -> bool:
         """Return whether this call has begun and has no outcome yet."""
-        return self.calls.get(number) == IN_FLIGHT
+        return IN_FLIGHT in (self.calls.get(number), self.own.get(number))
 
     def sum_up(self) -> tuple[dict[str, int], int]:
         """Return how many calls have ended, by outcome, and how many are in flight. Takes the pool's lock."""

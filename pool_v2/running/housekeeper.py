@@ -342,7 +342,7 @@ class Housekeeper(Duties):
                 with runtime.lock:
                     unused = sessions.is_unused(session, now)
                 if unused:
-                    run(self._calls.end_session(runtime.io, session.session_id))
+                    run(self._calls.expire_session(runtime.io, session.session_id))
         finally:
             if more and not runtime.coordinator.closing:
                 self.post(partial(self._end_expired, ttl_ns))

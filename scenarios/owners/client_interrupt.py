@@ -33,6 +33,7 @@ SCENARIO = Scenario(
     checkers=(
         OneOutcome(allowed=frozenset({"result", "Cancelled"}), at_most={"Cancelled": 1}),
         LabelledOutcome(label="victim", outcomes=frozenset({"Cancelled"})),
+        LabelledOutcome(label="next", outcomes=frozenset({"result"}), guarantees=("G3", "G8")),
         LabelledOutcome(label="other", outcomes=frozenset({"result"}), guarantees=("G3", "G24")),
         FaultLanded(kinds=(FaultKind.CLIENT_INTERRUPT,)),
         *CORE,

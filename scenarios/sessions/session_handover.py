@@ -18,8 +18,8 @@ def workload(_: random.Random, __: Size) -> Plan:
     """Create a program and a value, lose the worker in the middle of a call, then use the program and the value."""
     signature = {"inputs": [{"name": "question"}], "outputs": [{"name": "answer"}]}
     steps = (
-        Step(command="create_program", args={"id": "p", "signature": signature}, session=SESSION, label="create"),
-        Step(command="put", args={"key": "k", "value": "kept"}, session=SESSION, label="put"),
+        Step(command="create_program", args={"id": "p", "signature": signature}, session=SESSION),
+        Step(command="put", args={"key": "k", "value": "kept"}, session=SESSION),
         Step(command="sleep", args={"seconds": 0.5}, session=SESSION, label="victim"),
         Step(
             command="execute_program",
@@ -47,6 +47,7 @@ SCENARIO = Scenario(
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed", "CommandError"}), at_most={"WorkerCrashed": 1}),
         LabelledOutcome(label="victim", outcomes=frozenset({"WorkerCrashed"})),
         LabelledOutcome(label="execute", outcomes=frozenset({"result"})),
+        LabelledOutcome(label="get", outcomes=frozenset({"result"})),
         FaultLanded(kinds=(FaultKind.KILL,)),
         Sessions(),
         SessionCounters(),

@@ -22,7 +22,7 @@ def workload(choice: random.Random, size: Size) -> Plan:
         else:
             plan.append(
                 tuple(
-                    Step(command="echo", label="racing", checkout_timeout_s=choice.uniform(0.5, 1.5) * HOLD_S)
+                    Step(command="echo", checkout_timeout_s=choice.uniform(0.5, 1.5) * HOLD_S)
                     for _ in range(size.count(CALLS))
                 )
             )

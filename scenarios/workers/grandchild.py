@@ -39,6 +39,8 @@ SCENARIO = Scenario(
     checkers=(
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"}), at_most={"WorkerCrashed": 1}),
         LabelledOutcome(label="exit", outcomes=frozenset({"WorkerCrashed"})),
+        LabelledOutcome(label="child", outcomes=frozenset({"result"})),
+        LabelledOutcome(label="echo", outcomes=frozenset({"result"})),
         Prompt(label="exit", within_s=NOTICED_WITHIN_S),
         FaultLanded(kinds=(FaultKind.GRANDCHILD, FaultKind.EXIT)),
         *CORE,

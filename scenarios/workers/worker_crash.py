@@ -34,6 +34,7 @@ SCENARIO = Scenario(
     checkers=(
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"}), at_most={"WorkerCrashed": 1}),
         LabelledOutcome(label="victim", outcomes=frozenset({"WorkerCrashed"})),
+        LabelledOutcome(label="other", outcomes=frozenset({"result"})),
         FaultLanded(kinds=(FaultKind.KILL,)),
         Recovered(first_ok_s=BACK_WITHIN_S, lost=1),
         Audit(),

@@ -158,6 +158,8 @@ def test_a_session_that_nobody_uses_expires(make_pool: MakePool, until: Any) -> 
     pool = make_pool(session_ttl_s=0.3)
     append(pool, "old")
     until(lambda: pool.sessions() == (), "the session has expired")
+    told = pool.status().statistics
+    assert (told.submitted, told.outcomes) == (1, {"result": 1}), "what the pool does by itself is no call"
     assert append(pool, "new") == ["new"]
 
 

@@ -39,6 +39,29 @@ class SessionCall(msgspec.Struct, frozen=True, gc=False):
         return str(self.args.get("key", ""))
 
 
+def expired_sessions(history: History) -> frozenset[str]:
+    """Return the sessions that may have ended because they were not used: no call was served for `session_ttl_s`.
+
+    The time between two services is at least the time in which the pool knew of no call of the session.
+    """
+    limit_s = history.info.options.get("session_ttl_s")
+    if limit_s is None:
+        return frozenset()
+    ops, served = history.ops, history.serving
+    found = set()
+    for session in ops.session.counts():
+        rows = np.flatnonzero(ops.session.are(session)) if session is not None else ()
+        services = served[rows][served[rows] >= 0] if len(rows) else np.empty(0, np.int64)
+        if len(services) < 2:
+            continue
+        began_ns = history.services.start_ns[services]
+        order = np.argsort(began_ns)
+        ended_ns = np.maximum.accumulate(history.services.end_ns[services][order])
+        if (began_ns[order][1:] - ended_ns[:-1]).max() >= limit_s * 1e9:
+            found.add(str(session))
+    return frozenset(found)
+
+
 def calls_by_session(history: History, chosen: NDArray[np.bool_]) -> Iterator[tuple[str, list[SessionCall]]]:
     """Yield each session and its calls among the `chosen` operations, in order of their begin."""
     ops = history.ops

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from poolproof.harness.checkers.calls.calls import SessionCall, calls_by_session
+from poolproof.harness.checkers.calls.calls import SessionCall, calls_by_session, expired_sessions
 from poolproof.harness.checkers.calls.search import Call, Found, State, Step, find_order
 from poolproof.harness.history.history import History, OpType
 from poolproof.harness.model.checker import Finding, finding
@@ -32,8 +32,9 @@ class Linearizable(msgspec.Struct, frozen=True, kw_only=True):
 
     Calls may overlap. A call without an answer may have happened at any time after its begin, or never; if the workers'
     journals do not contain the call, it did not happen. From the begin of a call that ended as SessionLost, nothing of
-    its session is judged. `most_visited` bounds the configurations that are searched for each session, or for each key
-    of a session; beyond the bound the result is UNKNOWN.
+    its session is judged, and nothing of a session that may have ended because it was not used. `most_visited` bounds
+    the configurations that are searched for each session, or for each key of a session; beyond the bound the result is
+    UNKNOWN.
     """
 
     most_visited: int = 200_000
@@ -52,7 +53,10 @@ class Linearizable(msgspec.Struct, frozen=True, kw_only=True):
         answered = visited = placed = sessions = 0
         verdicts: list[Verdict] = []
         examples: list[str] = []
+        expired = expired_sessions(history)
         for session, of_session in calls_by_session(history, telling):
+            if session in expired:
+                continue
             sessions += 1
             for what, calls in _parts(_judged(of_session, unseen)):
                 found = find_order(calls, most_visited=self.most_visited)

@@ -20,6 +20,7 @@ from poolproof.harness.model.fault import Fault, FaultKind
 from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step, steady
 from poolproof.harness.mutation.journals import PromptHandOff, ServedBound, ServedInOrder
+from poolproof.harness.mutation.lifecycle_tests.option_probes import OPTION_PROBES
 
 ONLY_V2 = frozenset({Capability.CHECKOUT})
 MOST_REQUESTS = 5
@@ -92,6 +93,7 @@ def lost_and_replaced(_: random.Random, __: Size) -> Plan:
 
 
 PROBES: tuple[Scenario, ...] = (
+    *OPTION_PROBES,
     Scenario(
         name="few_calls",
         summary="a few plain calls",

@@ -172,7 +172,8 @@ def check_pairs(kills: Sequence[Kill]) -> tuple[Pair, ...]:
 
 def read_checkers(home: Path) -> dict[str, str]:
     """The text of each file that is loosened, by its path in the package, which is in the folder `home`."""
-    files = [*sorted((home / FOLDER).rglob("*.py")), *(home / name for name in OTHERS)]
+    chosen = [home / name for name in (FOLDER, *OTHERS)]
+    files = [file for one in chosen for file in (sorted(one.rglob("*.py")) if one.is_dir() else (one,))]
     return {file.relative_to(home).as_posix(): file.read_text() for file in files}
 
 

@@ -51,8 +51,12 @@ def broken_rules(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
     victims = {fault.when.partition(":")[0] for fault in scenario.faults if fault.kind in HITTING} & labels
     victims |= {step.label for steps in plan for step in steps if step.label and step.fault is not None}
     bounded = judged and any(checker.at_most for checker in outcomes)
-    if victims and not victims & judged and not bounded:
-        told.append(f"nobody judges a call that a fault hits: {', '.join(sorted(victims))}")
+    if len(victims) == 1 or not bounded:  # a bound judges many victims together
+        told += [f"nobody judges the calls {label}, which a fault hits" for label in sorted(victims - judged)]
+    moments = {fault.when for fault in scenario.faults} | {step.after for steps in plan for step in steps}
+    told_apart = {difference.label for difference in scenario.intended_differences}
+    unused = labels - judged - told_apart - {moment.partition(":")[0] for moment in moments}
+    told += [f"nobody judges or waits for a call {label}" for label in sorted(unused)]
     return tuple(told)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 import psutil
 
-from poolproof.bridge import Pool, PoolError
+from poolproof.bridge import Capability, Pool, PoolError
 from poolproof.bridge.clock import now_ns
 from poolproof.harness.history.history import Growth, RunInfo, StatusSample
 from poolproof.harness.model.face import Way
@@ -22,6 +22,7 @@ from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Step
 from poolproof.harness.oracle.capacity import FULL_LABEL
+from poolproof.harness.oracle.status import CROWD_LABEL
 from poolproof.harness.run.recording.recorder import Recorder
 
 READ_EVERY_S = 0.01
@@ -30,6 +31,12 @@ STRETCH_CALLS = 500
 SETTLE_S = 5.0
 TOGETHER = 1.9
 SETTLED_LOOKS_S = 0.05
+CROWD_MORE = 2
+"""How many calls of a crowd have to wait, if the queue may hold so many."""
+HELD_TIMES = 2.5
+"""How many times `idle_timeout_s` the smallest size is watched."""
+CROWDS_S = (0.1, 1.0, 3.0)
+"""How many seconds the calls of each crowd last."""
 ROUNDS_S = (0.05, 0.3, 1.0, 3.0)
 """How many seconds the calls of each round last that ask for every worker at once."""
 
@@ -40,6 +47,9 @@ class StatusReader:
     def __init__(self, pool: Pool, recorder: Recorder) -> None:
         self._pool = pool
         self._recorder = recorder
+        self.most_waiting = 0
+        """The largest number of waiting calls since this was set to 0."""
+        self._reading = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="status", daemon=True)
 
@@ -55,7 +65,11 @@ class StatusReader:
             self._thread.join()
 
     def read(self) -> StatusSample:
-        """Read the pool's status once more, and record it."""
+        """Read the pool's status once more, and record it. Never twice at once: a pool may count who waits for it."""
+        with self._reading:
+            return self._read()
+
+    def _read(self) -> StatusSample:
         began_ns = now_ns()
         try:
             before, health, after = self._pool.status(), self._pool.health_check(), self._pool.status()
@@ -66,16 +80,22 @@ class StatusReader:
             told = f"{type(error).__name__}: {error}"
             sample = StatusSample(began_ns=began_ns, ended_ns=now_ns(), error=told)
         self._recorder.status(sample)
+        if sample.status is not None:
+            self.most_waiting = max(self.most_waiting, sample.status.waiting)
         return sample
 
-    def settle(self, most: int) -> None:
-        """Read until at most `most` workers live, at the longest SETTLE_S seconds."""
+    def settle(self, most: int, hold_s: float = 0.0) -> None:
+        """Read until at most `most` workers live, at the longest SETTLE_S seconds, and for `hold_s` afterwards."""
         end_s = time.monotonic() + SETTLE_S
         while time.monotonic() < end_s:
             status = self.read().status
             if status is None or len(status.workers) <= most:
-                return
+                break
             time.sleep(SETTLED_LOOKS_S)
+        end_s = time.monotonic() + hold_s
+        while time.monotonic() < end_s:
+            time.sleep(READ_EVERY_S)
+            self.read()
 
     def _run(self) -> None:
         while not self._ended.wait(READ_EVERY_S):
@@ -85,12 +105,15 @@ class StatusReader:
 class Probing:
     """All probes of one run. They do nothing unless the scenario is `probed`; a pool that was closed is not filled."""
 
-    def __init__(self, way: Way, recorder: Recorder, scenario: Scenario, info: RunInfo) -> None:
+    def __init__(self, way: Way, recorder: Recorder, scenario: Scenario, info: RunInfo, *, remembers: int = 0) -> None:
+        """`remembers` is of how many last calls the face keeps a record."""
+        self._remembers = remembers
         self._way = way
         self._recorder = recorder
         self._info = info
         self._active = scenario.probed
         self._open = self._active and all(fault.kind is not FaultKind.CLOSE for fault in scenario.faults)
+        self._in_sessions = Capability.SESSIONS in scenario.needs
         self._reader = StatusReader(way.pool, recorder)
         self._descriptors = _descriptors() if self._active else {}
 
@@ -104,7 +127,7 @@ class Probing:
         self._reader.stop()
 
     def fill(self, make_client: Callable[[int, Step, int], threading.Thread], first_index: int) -> None:
-        """Ask for every worker at once, in rounds; then wait until an idle pool has its smallest size.
+        """Ask for every worker at once, then for more; then wait until an idle pool has its smallest size.
 
         `make_client` makes a client from its number, its step and its operation's index.
         """
@@ -124,7 +147,30 @@ class Probing:
                 client.join()  # each of their calls has a limit
             if time.monotonic() - began_s < TOGETHER * seconds:
                 break  # no two calls were one after another
-        self._reader.settle(self._info.options.get("min_workers", count))
+        self._crowd(make_client, first_index + len(ROUNDS_S) * count)
+        hold_s = HELD_TIMES * self._info.options.get("idle_timeout_s", 0.0)
+        self._reader.settle(self._info.options.get("min_workers", count), hold_s)
+
+    def _crowd(self, make_client: Callable[[int, Step, int], threading.Thread], first_index: int) -> None:
+        # Makes more calls than may run, so that some wait, in rounds until the status has shown that they do.
+        if "max_queue" in self._info.options:
+            return
+        workers = self._info.workers
+        count = workers + int(self._info.options.get("overflow", 0)) + CROWD_MORE
+        first_client = 1 + len(ROUNDS_S) * workers
+        for number, seconds in enumerate(CROWDS_S):
+            clients = []
+            for place in range(number * count, (number + 1) * count):
+                session = f"crowd-{place}" if self._in_sessions else None
+                step = Step(command="sleep", args={"seconds": seconds}, label=f"{CROWD_LABEL}{number}", session=session)
+                clients.append(make_client(first_client + place, step, first_index + place))
+            self._reader.most_waiting = 0
+            for client in clients:
+                client.start()
+            for client in clients:
+                client.join()
+            if self._reader.most_waiting >= CROWD_MORE:
+                break
 
     def measure_growth(self) -> None:
         """Make stretches of equal calls, and record what is held after each of them."""
@@ -134,18 +180,22 @@ class Probing:
             return
         now = _descriptors()
         lived = sorted(self._descriptors.keys() & now.keys())
-        blocks, workers_bytes = [], []
-        for stretch in range(STRETCHES + 1):
-            for number in range(STRETCH_CALLS):
+        blocks, own_bytes, workers_bytes = [], [], []
+        for stretch in range(-1, STRETCHES + 1):  # the first only fills the records of the last calls
+            for number in range(STRETCH_CALLS if stretch >= 0 else self._remembers):
                 with contextlib.suppress(PoolError):
                     self._way.execute("echo", {"value": number, "nonce": f"growth.{stretch}.{number}"})
+            if stretch < 0:
+                continue
             gc.collect()
             blocks.append(sys.getallocatedblocks())
+            own_bytes.append(psutil.Process().memory_info().rss)
             workers_bytes.append(sum(_memory(psutil.Process().children(recursive=True))))
         self._recorder.growth(
             Growth(
                 calls=STRETCH_CALLS,
                 blocks=tuple(blocks),
+                own_bytes=tuple(own_bytes),
                 workers_bytes=tuple(workers_bytes),
                 descriptors=tuple((pid, self._descriptors[pid], now[pid]) for pid in lived),
             )

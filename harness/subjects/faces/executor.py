@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import CancelledError, Future
 from typing import Any, cast
 
 import msgspec
@@ -21,6 +21,7 @@ from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.executor.callables import Initialization
 from poolproof.pool_v2.executor.dispatch import Dispatch
 from poolproof.pool_v2.executor.executor import CallCrashed, ExecutorShutdown, PoolExecutor
+from poolproof.pool_v2.executor.pending import Batch
 
 CHUNK = 2
 MAY_FAIL = frozenset({"fail"})
@@ -33,6 +34,11 @@ class ExecutorOver(PoolExecutor):
         self._timeout_s = None
         self._origin = None
         self._dispatch = Dispatch(pool, config, initialization=Initialization(None, ()))
+
+    def submit_together(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Future[Any]]:
+        """Submit the calls as `map` does, so that a worker may run several at once, and return their futures."""
+        batch = Batch() if self._dispatch.runs_batches and self._timeout_s is None else None
+        return [self._dispatch.submit(function, call, {}, self._timeout_s, batch) for call in calls]
 
 
 class Submissions(Way):
@@ -60,22 +66,21 @@ class Submissions(Way):
         return value
 
     def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
-        """Submit the first call, and map the function over the others in chunks; calls that may fail are all submitted.
+        """Submit the first call, and map the function over the others, every other time in chunks of a fixed size.
 
-        The first failure ends a map, so the calls after it have no result of their own: they get its error.
+        The first failure ends a map, so the calls after it have no result of their own: they get its error. Calls that
+        may fail are submitted together instead, so that each has its own result.
         """
         first, found = steps[0], list[Any]()
         executor = self._executor if first.timeout_s is None else self._executor.with_timeout(first.timeout_s)
         numbers = [next(self._numbers) for _ in steps]
         if first.command in MAY_FAIL:
-            futures = [
-                executor.submit(carry_out, number, first.command, each)
-                for number, each in zip(numbers, args, strict=True)
-            ]
-            return [_ended(future.result) for future in futures]
+            calls = [(number, first.command, each) for number, each in zip(numbers, args, strict=True)]
+            return [_ended(future.result) for future in executor.submit_together(carry_out, calls)]
         submitted = executor.submit(carry_out, numbers[0], first.command, args[0])
         commands = [first.command] * (len(steps) - 1)
-        results = executor.map(carry_out, numbers[1:], commands, args[1:], chunksize=CHUNK)
+        chunksize = CHUNK if numbers[0] % 2 else None
+        results = executor.map(carry_out, numbers[1:], commands, args[1:], chunksize=chunksize)
         found.append(_ended(submitted.result))
         for _ in commands:
             found.append(_ended(results.__next__))

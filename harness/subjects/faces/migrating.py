@@ -13,6 +13,7 @@ from poolproof.harness.model.face import Face, Setting, Way
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan
+from poolproof.migration.limits.significance import SIZE
 from poolproof.migration.plan import Guardrails
 from poolproof.migration.plan import Plan as MigrationPlan
 from poolproof.migration.pool import MigratingPool
@@ -101,6 +102,7 @@ def _face(mode: str) -> Face:
         lacks=LACKS.get(mode, frozenset()),
         tells=False,
         two_pools=True,
+        remembers=SIZE,
     )
 
 

@@ -248,3 +248,25 @@ def test_only_what_has_no_order_is_an_example(kv: Kv) -> None:
     assert found.verdict is Verdict.FAIL
     assert len(found.examples) == 1
     assert "key 'k'" in found.examples[0]
+
+
+@pytest.mark.parametrize(("unused_ms", "verdict"), [(99, Verdict.FAIL), (101, Verdict.PASS)])
+def test_a_session_that_nobody_used_for_its_time_may_begin_anew(
+    kv: Kv, build: Any, unused_ms: float, verdict: Verdict
+) -> None:
+    begin = 10 + unused_ms
+    kv.put(0, 11, 1).get(begin - 5, begin + 9, None)
+    kv.put(0, 11, 1, session="other").get(12, 20, 1, session="other")
+    services = [
+        build.service(101, 1, 1, 10, nonce="1.0.0", command="put"),
+        build.service(101, 2, begin, begin + 5, nonce="1.0.1", command="get"),
+    ]
+    assert kv.check(services=services, info={"options": {"session_ttl_s": 0.1}}).verdict is verdict
+    assert kv.check(services=services).verdict is Verdict.FAIL  # its pool keeps sessions to their end
+
+
+def test_a_session_in_use_does_not_end_however_long_its_calls_last(kv: Kv, build: Any) -> None:
+    kv.put(0, 11, 1).get(12, 400, 1).get(410, 420, None)
+    spans = [(1, 10), (13, 399), (411, 419)]
+    services = [build.service(101, n, *span, nonce=f"1.0.{n}") for n, span in enumerate(spans)]
+    assert kv.check(services=services, info={"options": {"session_ttl_s": 0.1}}).verdict is Verdict.FAIL

@@ -199,3 +199,38 @@ def test_findings_are_remembered_by_pool_the_newest_first(tmp_path: Path) -> Non
     assert found.of("v2")[0] == "explore_3"
     assert len(found.of("v2")) == MOST_FIRST
     assert found.of("v1") == ["explore_99"]
+
+
+def test_some_runs_through_faces_whose_calls_have_events_of_their_own_are_observed() -> None:
+    ways = [next(iter(ways_of(f"explore_{number}", V2))) for number in range(400)]
+    telling = {face.name for face in V2.faces if face.tells and not face.batches}
+    watched = Counter(face for face, observed in ways if observed)
+    assert watched.keys() <= telling
+    assert {"stream", "lease", "asyncio"} <= watched.keys()
+
+
+def test_options_often_have_what_shows_whether_they_keep_their_promise() -> None:
+    drawn = [generated(number) for number in range(COUNT)]
+    sizes = [one.fixed_size for one in drawn if one.config.get("lazy") and one.fixed_size is not None]
+    assert sum(size.clients < size.workers for size in sizes) > len(sizes) / 4
+    logs = [one for one in drawn if one.config.get("session_log_bytes")]
+    assert sum(one.config.get("session_affinity") in ("prefer", "none") for one in logs) > len(logs) / 3
+
+
+def test_a_pool_that_shrinks_and_refuses_who_waits_need_not_fill_up() -> None:
+    for number in range(COUNT):
+        config = generated(number).config
+        names = {checker.name for checker in generated(number).checkers}
+        closed = any(fault.kind is FaultKind.CLOSE for fault in generated(number).faults)
+        assert ("full_capacity" in names) == (not closed and not {"max_queue", "min_workers"} <= config.keys())
+
+
+def test_a_session_that_lasts_longer_than_its_limit_is_used_far_more_often() -> None:
+    limited = [number for number in range(COUNT) if "session_ttl_s" in generated(number).config]
+    assert limited
+    for number in limited:
+        limit_s = generated(number).config["session_ttl_s"]
+        pauses = [step.pause_s for step in plan(number)[0] if step.session and step.pause_s]
+        assert max(pauses) < limit_s / 4
+        assert sum(pauses) > 2 * limit_s
+        assert "session_counters" not in {checker.name for checker in generated(number).checkers}

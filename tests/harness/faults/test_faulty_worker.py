@@ -30,6 +30,7 @@ COMMAND = (sys.executable, "-c", "import sys; print('I am', sys.argv[1:])", "--"
         (
             Fault(kind=FaultKind.STRAY_START, for_s=1.5, amount=7, starts=2),
             Fault(kind=FaultKind.NOISY_START, amount=300_000),
+            Fault(kind=FaultKind.CRASH_START, starts=3, again=True),
         ),
     ],
 )
@@ -44,9 +45,9 @@ def test_what_was_wrapped_is_parsed_again(faults: tuple[Fault, ...]) -> None:
     [
         [],
         ["--", "command"],
-        ["log", "slow_start:0:0:0", "command"],
-        ["log", "gossip:0:0:0", "--", "command"],
-        ["log", "slow_start:soon:0:0", "--", "command"],
+        ["log", "slow_start:0:0:0:0", "command"],
+        ["log", "gossip:0:0:0:0", "--", "command"],
+        ["log", "slow_start:soon:0:0:0", "--", "command"],
         ["log", "slow_start", "--", "command"],
     ],
 )
@@ -139,7 +140,7 @@ def test_an_unknown_fault_starts_no_worker(tmp_path: Path) -> None:
         "-m",
         "poolproof.harness.faults.faulty_worker",
         str(tmp_path / "log"),
-        "kill:0:0:0",
+        "kill:0:0:0:0",
         "--",
         *COMMAND,
     ]
@@ -178,6 +179,11 @@ def test_only_the_first_starts_are_spoilt_and_none_after_the_lift(tmp_path: Path
     lift(log)
     assert not claim(all_of_them, log)
     assert not claim(Fault(kind=FaultKind.MUTE_START, starts=9), log)
+
+
+def test_one_start_goes_well_between_those_that_are_spoilt_again(tmp_path: Path) -> None:
+    fault = Fault(kind=FaultKind.CRASH_START, starts=2, again=True)
+    assert [claim(fault, str(tmp_path / "log")) for _ in range(7)] == [True, True, False, True, True, False, True]
 
 
 def test_a_start_that_is_not_spoilt_becomes_the_worker_and_records_nothing(tmp_path: Path) -> None:

@@ -88,6 +88,23 @@ def test_a_pool_is_resized_and_has_its_own_size_again_afterwards(theatre: Theatr
     assert fields["pool"].size == 3
 
 
+def test_a_second_resize_waits_until_the_first_is_taken_back(
+    theatre: Theatre, real: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = real("v2")
+    stage = Stage(recorder=theatre.recorder, stop=theatre.stop, **fields)
+    resize, held = fields["pool"].resize, list[bool]()
+
+    def watched(n: int) -> None:
+        held.append(stage.resizing.locked())
+        resize(n)
+
+    monkeypatch.setattr(fields["pool"], "resize", watched)
+    INJURIES[FaultKind.RESIZE](Fault(kind=FaultKind.RESIZE), stage)
+    assert held == [True, True]
+    assert not stage.resizing.locked()
+
+
 def test_a_pool_of_a_fixed_size_is_not_resized(theatre: Theatre, real: Callable[..., Any]) -> None:
     assert not theatre.inflict(FaultKind.RESIZE, **real("v1")).landed
 

@@ -46,3 +46,9 @@ def test_descriptors_of_a_process_between_are_counted_closely(build: Any) -> Non
 
 def test_without_a_measurement_nothing_is_known(build: Any) -> None:
     assert NoGrowth().check(build.history()).verdict is Verdict.UNKNOWN
+
+
+def test_a_kilobyte_a_call_in_one_block_of_this_process_is_a_leak(build: Any) -> None:
+    assert verdict(build, own_bytes=tuple(n * 100_000 for n in range(5))) is Verdict.FAIL
+    assert verdict(build, own_bytes=tuple(n * 20_000 for n in range(5))) is Verdict.PASS
+    assert verdict(build, own_bytes=(0, 100_000, 200_000, 200_000, 300_000)) is Verdict.PASS

@@ -84,3 +84,59 @@ def test_no_more_workers_work_than_may_live(build: Any, overflow: int, expected:
     ops = [build.op(number, 0, 20, pid=101 + number) for number in range(3)]
     services = [build.service(101 + number, number, 1, 19, nonce=f"1.0.{number}") for number in range(3)]
     assert verdict(build.history(*ops, services=services, info={"options": {"overflow": overflow}})) is expected
+
+
+@pytest.mark.parametrize(("living", "expected"), [(1, Verdict.PASS), (2, Verdict.FAIL)])
+def test_a_lazy_pool_has_no_more_workers_than_calls_were_open_at_once(
+    build: Any, living: int, expected: Verdict
+) -> None:
+    def lazy(*, pinged: bool = False, face: str = "execute", faults: tuple[Any, ...] = (), **further: float) -> Any:
+        options: dict[str, Any] = {"lazy": True} | ({"ping_interval_s": 0.1} if pinged else {}) | further
+        told = StatusSample(
+            began_ns=build.at(15), ended_ns=build.at(16), status_after=status(*(worker(n) for n in range(living)))
+        )
+        ops = [build.op(0, 0, 10), build.op(1, 11, 20), build.op(2, 30, 40)]
+        return build.history(*ops, statuses=(told,), faults=faults, info={"options": options, "face": face})
+
+    assert verdict(lazy()) is expected
+    assert verdict(lazy(pinged=True)) is Verdict.PASS  # a call may wait while its worker is pinged
+    assert verdict(lazy(session_ttl_s=0.5)) is Verdict.PASS  # the pool ends a session by a call of its own
+    assert verdict(lazy(face="executor")) is Verdict.PASS
+    assert verdict(lazy(faults=(build.fault(FaultKind.KILL, ms=14),))) is Verdict.PASS
+    assert verdict(lazy(faults=(build.fault(FaultKind.KILL, ms=17),))) is expected
+    assert verdict(lazy(faults=(build.fault(FaultKind.PRINT, ms=14),))) is expected
+
+
+def test_calls_that_overlap_may_have_a_worker_each_and_dying_workers_do_not_count(build: Any) -> None:
+    def lazy(*workers: Any) -> Any:
+        told = StatusSample(began_ns=build.at(15), ended_ns=build.at(16), status_after=status(*workers))
+        ops = [build.op(0, 0, 10), build.op(1, 9, 20), build.op(2, 30, 40)]
+        return build.history(*ops, statuses=(told,), info={"options": {"lazy": True}})
+
+    assert verdict(lazy(worker(1), worker(2))) is Verdict.PASS
+    assert verdict(lazy(worker(1), worker(2), worker(3))) is Verdict.FAIL
+    assert verdict(lazy(worker(1), worker(2), worker(3, "dying"))) is Verdict.PASS
+
+
+def test_the_workers_that_the_harness_asks_for_after_the_run_do_not_count(build: Any) -> None:
+    ops = [build.op(0, 0, 10), build.op(1, 12, 20, label="full0")]
+    told = StatusSample(began_ns=build.at(11), ended_ns=build.at(11), status_after=status(worker(1), worker(2)))
+    assert verdict(build.history(*ops, statuses=(told,), info={"options": {"lazy": True}})) is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [((0, 1, 2, 2), Verdict.PASS), ((2, 1, 2, 2), Verdict.FAIL), ((0, 1, 1, 1), Verdict.PASS)],
+    ids=["it grows", "it falls below", "it never had so many"],
+)
+def test_a_pool_that_shrinks_keeps_its_smallest_size(build: Any, counts: tuple[int, ...], expected: Verdict) -> None:
+    def shrinking(faults: tuple[Any, ...] = (), **options: Any) -> Any:
+        samples = [sample(build, 10 * n, *(worker(one) for one in range(count))) for n, count in enumerate(counts)]
+        return build.history(
+            build.op(0, 0, 10), statuses=tuple(samples), faults=faults, info={"options": {"min_workers": 2, **options}}
+        )
+
+    assert verdict(shrinking()) is expected
+    assert verdict(shrinking(lazy=True, ping_interval_s=1.0, max_idle_pings=9)) is Verdict.PASS
+    assert verdict(shrinking(max_requests=5)) is Verdict.PASS
+    assert verdict(shrinking(faults=(build.fault(FaultKind.KILL),))) is Verdict.PASS

@@ -75,6 +75,7 @@ def test_a_crash_brings_the_last_words_of_its_own_worker(build: Any) -> None:
 
     assert verdict(crashes("leaving; nonce 1.0.0")) is Verdict.PASS
     assert "last words of the worker of call 1.0.1" in examples(crashes("leaving; nonce 1.0.1"))
+    assert "last words of the worker of call 1.0.1" in examples(crashes("nonce 1.0.1\nnonce 1.0.0"))
     assert verdict(crashes("gone")) is Verdict.PASS  # a pool that promises no last words
     assert "lacks what the worker wrote last" in examples(crashes("gone", **OPTIONS))
 
@@ -153,3 +154,22 @@ def test_a_session_is_lost_only_with_a_worker_and_a_short_log(build: Any) -> Non
 @pytest.mark.parametrize("outcome", ["CircuitOpen", "InvalidRequest", "HookError", "foreign KeyError"])
 def test_an_outcome_that_nothing_can_cause_has_no_explanation(build: Any, outcome: str) -> None:
     assert verdict(build.history(build.op(0, outcome=outcome))) is Verdict.FAIL
+
+
+@pytest.mark.parametrize(("failures", "expected"), [(1, Verdict.FAIL), (2, Verdict.PASS)])
+def test_the_circuit_opens_after_so_many_failures_in_a_row(build: Any, failures: int, expected: Verdict) -> None:
+    def refused(served: float | None = None, **info: Any) -> Any:
+        options = {"options": {"start_failures_to_open": 2}, "workers": 1, **info}
+        faults = [build.fault(FaultKind.CRASH_START, ms=10 + place) for place in range(failures)]
+        services = [] if served is None else [build.service(101, 1, served, served + 1)]
+        call = build.op(0, 0, 30, outcome="CircuitOpen")
+        return build.history(call, faults=faults, services=services, info=options)
+
+    assert verdict(refused()) is expected
+    assert verdict(refused(served=5)) is expected
+    assert verdict(refused(served=20)) is Verdict.FAIL  # a worker has served since
+    assert verdict(refused(served=20, workers=2)) is Verdict.PASS  # they start at the same time, in no order
+
+
+def test_no_circuit_opens_without_a_failed_start(build: Any) -> None:
+    assert "no start of a worker has failed" in examples(build.history(build.op(0, outcome="CircuitOpen")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from poolproof.bridge import CommandError
 from poolproof.bridge.clock import now_ns
 from poolproof.harness.history.codec import build_history
 from poolproof.harness.history.history import History
-from poolproof.harness.model.face import came_too_late
+from poolproof.harness.model.face import Way, came_too_late
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.workload import Step
 from poolproof.harness.run.client import Client
@@ -244,3 +244,28 @@ def test_the_grandchildren_that_a_worker_tells_of_are_remembered(stage: Stage) -
     client._pids = pids
     client.run()
     assert pids == {4321}
+
+
+@pytest.mark.parametrize(("number", "lengths"), [(0, [5, 5, 2]), (1, [7, 5])])
+def test_every_other_client_sends_long_batches(stage: Stage, number: int, lengths: list[int]) -> None:
+    sent: list[int] = []
+
+    class Batching(Way):
+        def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
+            sent.append(len(steps))
+            return list(args)
+
+    client = Client(
+        number,
+        (Step(command="echo"),) * 12,
+        pool=Batching(stage.pool),
+        recorder=stage.recorder,
+        first_index=0,
+        begin_ns=now_ns(),
+        seed=1,
+        stop=stage.stop,
+        together=7,
+    )
+    client.run()
+    assert sent == lengths
+    assert [op.outcome for op in stage.history().ops] == ["result"] * 12

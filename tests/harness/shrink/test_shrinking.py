@@ -48,7 +48,7 @@ class Trial:
 def shrink(tiny: Callable[..., Scenario], build: Any, fake_subject: Any, tmp_path: Path) -> Callable[..., Shrunk]:
     """Shrink PLAN; `decide` says of every plan whether the finding shows."""
 
-    def make(decide: Decide, **bounds: Any) -> Shrunk:
+    def make(decide: Decide, hints: tuple[frozenset[int], ...] = (), **bounds: Any) -> Shrunk:
         scenario = tiny(workload=lambda _, __: PLAN, fixed_size=None)
 
         def start(scenario: Scenario, *_: Any) -> Trial:
@@ -62,6 +62,7 @@ def shrink(tiny: Callable[..., Scenario], build: Any, fake_subject: Any, tmp_pat
             tmp_path / "small",
             scale=1.0,
             bounds=Bounds(**bounds),
+            hints=hints,
             start_job=start,
             progress=Silence(),
         ).carry_out()
@@ -86,6 +87,25 @@ def test_the_smallest_plan_is_stored_with_both_rates(shrink: Callable[..., Shrun
     )
     assert {path.name for path in (tmp_path / "small").iterdir()} == {"plan.json", "shrink.json"}
     assert msgspec.json.decode((tmp_path / "small" / "shrink.json").read_bytes(), type=Shrunk) == told
+
+
+def test_a_whole_plan_is_not_made_again_if_a_hint_shows_the_finding(shrink: Callable[..., Shrunk]) -> None:
+    sizes: list[int] = []
+
+    def decide(plan: Plan) -> bool:
+        sizes.append(sum(map(len, plan)))
+        return has_bad(plan)
+
+    told = shrink(decide, hints=(frozenset({0}), frozenset({1, 2})), repeats=2)
+    assert (told.size_after["ops"], told.before.count, told.before.total) == (1, 1, 1)
+    assert max(sizes) == 2
+    assert told.after is not None
+    assert told.after.count == 2
+
+
+def test_a_whole_plan_is_made_again_if_no_hint_shows_the_finding(shrink: Callable[..., Shrunk]) -> None:
+    told = shrink(has_bad, hints=(frozenset({0}), frozenset({3})), repeats=2)
+    assert (told.size_after["ops"], told.before.count, told.before.total) == (1, 2, 2)
 
 
 def test_a_finding_that_never_shows_is_not_reduced(shrink: Callable[..., Shrunk]) -> None:

@@ -11,20 +11,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge import Capability, PoolConfig
+from poolproof.bridge import Capability, CommandError, PoolConfig
 from poolproof.harness.checkers import LabelledOutcome, OneOutcome
 from poolproof.harness.compare.catalogue import all_scenarios
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.model.errors import UsageError
-from poolproof.harness.model.face import USUAL_FACES, Face, ended_before
+from poolproof.harness.model.face import USUAL_FACES, Face, Setting, ended_before
 from poolproof.harness.model.scenario import PATIENT
 from poolproof.harness.model.verdict import Verdict
-from poolproof.harness.model.workload import Size
+from poolproof.harness.model.workload import Size, Step
 from poolproof.harness.mutation.lifecycle_tests.probes import PROBES
 from poolproof.harness.run.job import start_job
 from poolproof.harness.run.runner import Request, Subject, run, why_skipped
 from poolproof.harness.subjects.faces import ALL_FACES
 from poolproof.harness.subjects.faces.blocking import joined
+from poolproof.harness.subjects.faces.executor import Submissions
 from poolproof.harness.subjects.faces.tasks import Tasks
 from poolproof.harness.subjects.pools import as_subject, find_pool
 from poolproof.pool_v2 import PoolV2
@@ -203,3 +204,14 @@ def test_an_interrupt_of_a_client_whose_task_has_ended_knows_its_outcome(
     ended = ended_before(caught.value)
     assert ended is not None
     assert ended.result() == "an answer"
+
+
+def test_each_failing_call_that_a_worker_runs_with_others_has_its_own_error(tmp_path: Path) -> None:
+    config = PoolConfig(workers=1)
+    steps = [Step(command="fail", args={"message": f"failed: {number}"}) for number in range(60)]
+    with PoolV2(config) as pool:
+        way = Submissions(pool, Setting(config=config, folder=tmp_path))
+        found = way.execute_batch(steps, [step.args for step in steps])
+        way.close(1.0)
+    assert [type(one) for one in found] == [CommandError] * 60
+    assert all(str(one).endswith(f"failed: {number}") for number, one in enumerate(found))
