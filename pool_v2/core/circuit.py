@@ -6,9 +6,12 @@ Rules
 1. After the n-th failure in a row the next start waits 50 ms · 2ⁿ⁻¹, at most a second.
 2. After `failures_to_open` failures in a row the circuit is open: for `reset_s` seconds no worker is started.
 3. Then one start, the probe, is allowed. Its success closes the circuit, its failure opens it again.
-4. A worker that ends by itself within `EARLY_S` after its start, before it has served a call, makes its start a failure
-   after all. From then on a start is a success only when its worker has served a call, or has lived for `EARLY_S`.
-   A worker that was started before the last failure proves nothing.
+4. An early end: a worker ends within `EARLY_S` after it became ready, before it has answered a call, and the pool has
+   not ended it. It makes no difference whether the worker was idle or in its first call, nor whether it ended by an
+   exit, crash or signal from outside. The first `free` early ends in a row delay nothing, each later one is a failed
+   start. A row ends with a proof that workers can serve: a worker that was started after the row began, and after the
+   last start that failed, has answered a call, or has lived for `EARLY_S` after it became ready. From the first early
+   end that counts until the proof, the answer to an init ping is no success.
 """
 
 from __future__ import annotations
@@ -28,10 +31,11 @@ class Circuit:
         """How many starts have failed in a row."""
         self.retry_at_ns = 0
         self.last_error = ""
-        self.failed_ns = 0
-        """When a start has failed last."""
-        self.doubtful = False
-        """Whether the answer to an init ping proves nothing: see rule 4."""
+        self.early_ends = 0
+        """How many workers have ended early in a row."""
+        self.doubted_ns = 0
+        """Only a worker that was started after this time proves that workers can serve."""
+        self._pings_prove = True  # whether the answer to an init ping is a success: see rule 4
 
     @property
     def tripped(self) -> bool:
@@ -60,11 +64,13 @@ class Circuit:
             return min(wanted, 1) if starting == 0 else 0
         return wanted
 
-    def failed(self, error: str, now_ns: int, *, early: bool = False) -> None:
-        """Record a failed start. `early`: the worker had answered its init ping, and ended soon afterwards."""
+    def failed(self, error: str, now_ns: int) -> None:
+        """Record a failed start."""
+        self.doubted_ns = now_ns
+        self._fail(error, now_ns)
+
+    def _fail(self, error: str, now_ns: int) -> None:
         self.failures += 1
-        self.failed_ns = now_ns
-        self.doubtful = self.doubtful or early
         self.last_error = error
         if self.tripped:
             self.retry_at_ns = now_ns + self._reset_ns
@@ -72,9 +78,23 @@ class Circuit:
             delay_s = min(FIRST_DELAY_S * 2 ** (self.failures - 1), LONGEST_DELAY_S)
             self.retry_at_ns = now_ns + int(delay_s * 1e9)
 
-    def succeeded(self, *, proven: bool = False) -> None:
-        """Record a successful start: closes the circuit, if the success is `proven` or an answer proves it."""
-        if proven or not self.doubtful:
+    def ended_early(self, error: str, now_ns: int, *, free: int) -> None:
+        """Record an early end. The first `free` early ends in a row delay no start."""
+        if not self.early_ends:
+            self.doubted_ns = now_ns
+        self.early_ends += 1
+        if self.early_ends > free:
+            self._pings_prove = False
+            self._fail(error, now_ns)
+
+    def answered(self) -> None:
+        """Record that a worker has answered its init ping. Closes the circuit, unless workers have ended early."""
+        if self._pings_prove:
             self.failures = 0
             self.retry_at_ns = 0
-            self.doubtful = False
+
+    def proved(self) -> None:
+        """Record that a worker has proved that workers can serve: ends the row of early ends and closes the circuit."""
+        self.early_ends = 0
+        self._pings_prove = True
+        self.answered()

@@ -29,10 +29,10 @@ from enum import StrEnum
 from poolproof.bridge import CheckoutTimeout, CircuitOpen, PoolClosed, PoolError, QueueFull, SessionLost
 from poolproof.bridge.lifecycle import WorkerState, WorkerStep, advance
 from poolproof.pool_v2.core.actions import HEARTBEAT_NS, Act, Action, end_worker, recycle, watch_lease, watch_queue
-from poolproof.pool_v2.core.circuit import EARLY_S, Circuit
+from poolproof.pool_v2.core.circuit import Circuit
 from poolproof.pool_v2.core.sessions import Session, SessionTable
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
-from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker, request_limit
+from poolproof.pool_v2.core.worker_table import EARLY_NS, NEVER_NS, Limits, Worker, request_limit
 
 # Module-level aliases for the members that each call needs: member access on the class costs a function call.
 _ACCEPTED = TicketState.ACCEPTED
@@ -41,7 +41,8 @@ _REFUSED = TicketState.REFUSED
 _WAITING = TicketState.WAITING
 _WITHDRAWN = TicketState.WITHDRAWN
 _IDLE = WorkerState.IDLE
-EARLY_NS = int(EARLY_S * 1e9)
+FREE_EARLY_ENDS = 2
+"""How many early ends in a row, for each place of the pool, delay no start (rule 4 of `circuit`)."""
 
 
 class Affinity(StrEnum):
@@ -175,7 +176,7 @@ class Coordinator:
             ticket.state = _WITHDRAWN
             self.suspect()
             return []
-        if ticket.state is _ACCEPTED:
+        if clean and ticket.state is _ACCEPTED:
             worker.served += 1
         ticket.state = _WITHDRAWN
         keep = (
@@ -228,8 +229,9 @@ class Coordinator:
         worker = ticket.worker
         if worker is None:
             return []
-        worker.served -= 1  # a ping is no request, so it does not count towards the request limit
-        woken = self.leave(ticket, now_ns, clean=not worker.dirty, reason=reason)
+        clean = not worker.dirty
+        worker.served -= clean  # a ping is no request, so it does not count towards the request limit
+        woken = self.leave(ticket, now_ns, clean=clean, reason=reason)
         if worker.worker_id in self._idle:
             worker.idle_since_ns = since_ns
             self._idle = dict(sorted(self._idle.items(), key=lambda item: item[1].idle_since_ns))
@@ -260,7 +262,7 @@ class Coordinator:
             return []
         if worker.exited_ns or worker.overdue:
             return self.start_failed(worker, "ended during its init hook", now_ns)
-        self.circuit.succeeded()
+        self.circuit.answered()
         worker.phase = advance(worker.phase, WorkerStep.READY)
         worker.idle_since_ns = worker.pinged_ns = now_ns
         self._idle[worker.worker_id] = worker
@@ -300,19 +302,19 @@ class Coordinator:
         worker.unreaped = unreaped
         self.attention = True
         if worker.worker_id not in self.held and worker.phase is not WorkerState.DYING:
-            worker.early = worker.phase is _IDLE and not worker.served and now_ns - worker.idle_since_ns < EARLY_NS
             self._condemn(worker, "")
         return self._match()  # the worker's sessions may go to other workers now
 
     def reaped(self, worker: Worker, now_ns: int, cause: str) -> list[Ticket]:
         """Record that the exit status of a worker that has ended is collected. Returns the tickets to wake.
 
-        If it ended early, its start has failed; `cause` says how it ended.
+        `cause` says how the worker ended; it is empty if the pool has ended the worker.
         """
         worker.unreaped = False
         self.attention = True
-        if worker.early and not self.closing:
-            self.circuit.failed(cause, now_ns, early=True)
+        if cause and worker.ended_early and not self.closing:
+            self._look_for_proof(now_ns, [])
+            self.circuit.ended_early(cause, now_ns, free=FREE_EARLY_ENDS * self.limits.most)
             if self.circuit.tripped and not self._serving():
                 return self._refuse_all(self._circuit_open)
         return []
@@ -353,8 +355,7 @@ class Coordinator:
             if worker.phase is WorkerState.DYING and worker.worker_id not in self.held:
                 orders += end_worker(worker, now_ns, times)
         orders += self._recycle(now_ns, times)
-        if self.circuit.doubtful:
-            self._look_for_proof(now_ns, times)
+        self._look_for_proof(now_ns, times)
         retry_ns = self.circuit.retry_at_ns
         if retry_ns > now_ns:
             times.append(retry_ns)
@@ -364,11 +365,11 @@ class Coordinator:
 
     def _look_for_proof(self, now_ns: int, times: list[int]) -> None:
         # Rule 4 of `circuit`.
-        for worker in self.workers.values():
-            if worker.phase is _IDLE and not worker.exited_ns and worker.born_ns > self.circuit.failed_ns:
+        for worker in self.workers.values() if self.circuit.early_ends else ():
+            if worker.phase is _IDLE and not worker.exited_ns and worker.born_ns > self.circuit.doubted_ns:
                 proven_ns = worker.idle_since_ns + EARLY_NS
                 if worker.served or proven_ns <= now_ns:
-                    self.circuit.succeeded(proven=True)
+                    self.circuit.proved()
                     return
                 times.append(proven_ns)
 

@@ -17,8 +17,10 @@ import msgspec
 
 from poolproof.bridge.lifecycle import WorkerState
 from poolproof.bridge.wire.transport import Transport
+from poolproof.pool_v2.core.circuit import EARLY_S
 
 NEVER_NS = 2**63
+EARLY_NS = int(EARLY_S * 1e9)
 AGE_SPREAD = 0.1
 """A worker's age limit is up to this fraction below `max_age_s`: workers of the same age do not end together."""
 
@@ -50,14 +52,14 @@ class Worker:
     is when it was asked. `transport` connects a client to the worker, once it is `reachable`. `pid` is its process id,
     set when the worker is ready. `state` belongs to the behaviour. A `request_limit` of 0: no further lease.
     `term_deadline_ns` is the last deadline of which SIGTERM has warned the worker. `unreaped`: the process has ended,
-    and its exit status is not collected yet. `early`: it ended by itself soon after its start, without a call.
+    and its exit status is not collected yet. `idle_since_ns` is first set when the worker becomes ready. `served`: how
+    many calls it has answered.
     """
 
     transport: Transport
     __slots__ = (
         "born_ns",
         "dirty",
-        "early",
         "exited_ns",
         "idle_since_ns",
         "killed",
@@ -96,7 +98,6 @@ class Worker:
         self.killed = False
         self.overdue = False
         self.unreaped = False
-        self.early = False
         self.woken = False
         self.dirty = False
 
@@ -104,6 +105,17 @@ class Worker:
     def exited(self) -> bool:
         """Whether the worker's process has ended."""
         return self.exited_ns > 0
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether the worker, if the pool did not end it, has ended early (rule 4 of `circuit`).
+
+        A worker that was asked to leave, or that has had a deadline, has not.
+        """
+        asked = self.told_ns or self.term_deadline_ns or self.overdue
+        return bool(
+            self.idle_since_ns and self.exited_ns - self.idle_since_ns < EARLY_NS and not (self.served or asked)
+        )
 
     @property
     def usable(self) -> bool:

@@ -377,9 +377,9 @@ class Supervisor:
             if not worker.exited:
                 self.decide(partial(self._coordinator.exited, worker, self._clock.now_ns()))
             cause = ""
-            if worker.early:
+            if transport.end().told or not worker.killed:  # a worker that died may have been killed after that
                 how = transport.describe_exit()
-                told = f"worker {worker.worker_id} (pid {transport.pid}) {how} before its first call"
+                told = f"worker {worker.worker_id} (pid {transport.pid}) {how} before it had answered a call"
                 cause = "\n".join(filter(None, (told, transport.last_words())))
             self.decide(partial(self._coordinator.reaped, worker, self._clock.now_ns(), cause))
 

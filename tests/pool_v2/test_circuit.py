@@ -76,7 +76,7 @@ def test_a_probe_that_fails_opens_the_circuit_for_the_whole_time_again() -> None
 def test_a_probe_that_succeeds_closes_the_circuit_and_forgets_the_failures() -> None:
     circuit = failed_times(Circuit(failures_to_open=3, reset_s=2.0), 3)
 
-    circuit.succeeded()
+    circuit.answered()
 
     assert not circuit.tripped
     assert circuit.allowed_starts(4, 0, 0) == 4
@@ -88,7 +88,7 @@ def test_failures_that_a_success_interrupts_are_not_in_a_row() -> None:
     circuit = Circuit(failures_to_open=3, reset_s=2.0)
     for _ in range(5):
         failed_times(circuit, 2)
-        circuit.succeeded()
+        circuit.answered()
 
     assert not circuit.tripped
 
@@ -100,17 +100,25 @@ def test_a_circuit_that_opens_at_the_first_failure_skips_the_back_off() -> None:
     assert not circuit.refuses(500 * MS)
 
 
-def test_an_early_end_makes_answers_doubtful_until_one_is_proven() -> None:
+def test_early_ends_that_are_too_many_make_answers_doubtful_until_there_is_a_proof() -> None:
     """Rule 4: an init ping that is answered neither ends the back-off nor closes the circuit any more."""
     circuit = Circuit(failures_to_open=3, reset_s=2.0)
-    circuit.succeeded()
-    circuit.failed("ended", 0, early=True)
-    circuit.succeeded()
-    circuit.failed("ended", 1, early=True)
-    circuit.succeeded()
-    assert (circuit.failures, circuit.retry_at_ns, circuit.tripped) == (2, 1 + 100 * MS, False)
-    circuit.failed("ended", 2, early=True)
-    circuit.succeeded()
+    for at_ns in range(3):
+        circuit.ended_early("ended", at_ns, free=1)
+        circuit.answered()
+    assert (circuit.failures, circuit.retry_at_ns, circuit.tripped) == (2, 2 + 100 * MS, False)
+    circuit.ended_early("ended", 3, free=1)
+    circuit.answered()
     assert circuit.refuses(1_999 * MS)
-    circuit.succeeded(proven=True)
-    assert (circuit.failures, circuit.tripped, circuit.doubtful) == (0, False, False)
+    circuit.proved()
+    assert (circuit.failures, circuit.tripped, circuit.early_ends) == (0, False, 0)
+
+
+def test_early_ends_that_are_free_delay_no_start_and_leave_answers_their_worth() -> None:
+    circuit = Circuit(failures_to_open=3, reset_s=2.0)
+    for at_ns in range(4):
+        circuit.ended_early("ended", at_ns, free=4)
+    assert (circuit.failures, circuit.allowed_starts(2, 0, 3)) == (0, 2)
+    circuit.failed("no such program", 4)
+    circuit.answered()
+    assert (circuit.failures, circuit.early_ends) == (0, 4)

@@ -412,7 +412,6 @@ class World:
             self.own and rank.get(self.own.worker_id or 0),
             (core.closing, core.refusing, self.limits.size),
             (min(core.circuit.failures, 2), max(core.circuit.retry_at_ns - self.now_ns, 0)),
-            core.circuit.doubtful,
             core.attention or self.now_ns >= core.watch_ns,
         )
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge import CallTimeout, CircuitOpen, Event, EventKind
+from poolproof.bridge import CallTimeout, CircuitOpen, Event, EventKind, WorkerCrashed
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.core.circuit import EARLY_S
+from poolproof.pool_v2.core.coordinator import FREE_EARLY_ENDS
 from tests.waiting import stop, wait_until
 
 MakePool = Callable[..., PoolV2]
@@ -28,6 +29,10 @@ os.write(2, b"the licence has expired\\n")
 os.write(1, encode_frame(encode_success(request.id, "ok"), limit_bytes=65536))
 os._exit(7)
 """
+READS_AND_EXITS = """
+os.read(0, 65536)
+os._exit(7)
+"""
 S = 1_000_000_000
 
 
@@ -38,15 +43,87 @@ def test_a_command_that_answers_its_ping_and_exits_is_backed_off_from_and_health
     wait_until(lambda: pool._engine.coordinator.circuit.tripped, "the circuit is open")
     health = pool.health_check()
     assert not health.healthy
-    assert "exited with status 7 before its first call\nthe licence has expired" in health.reasons[-1]
-    with pytest.raises(CircuitOpen, match="exited with status 7 before its first call"):
+    assert "exited with status 7 before it had answered a call\nthe licence has expired" in health.reasons[-1]
+    with pytest.raises(CircuitOpen, match="exited with status 7 before it had answered a call"):
         pool.execute("echo", {"value": 1})
     pool.close()
-    assert sum(event.kind is EventKind.SPAWN for event in started) <= 4, "two beside each other, and then one by one"
+    begun = sum(event.kind is EventKind.SPAWN for event in started)
+    assert begun <= 2 * FREE_EARLY_ENDS + 3 + 1, "two beside each other, and then one by one"
 
 
-def test_an_early_end_counts_only_if_no_call_was_served(desk: Any) -> None:
-    pool = desk(workers=1, ready=1, failures_to_open=2)
+def test_a_command_that_exits_in_its_first_call_is_backed_off_from_too(make_pool: MakePool) -> None:
+    config = {"workers": 1, "start_failures_to_open": 2, "circuit_reset_s": 600.0}
+    pool = make_pool(
+        worker_command=(sys.executable, "-c", SHORT_LIVED.replace("os._exit(7)", READS_AND_EXITS)), **config
+    )
+    for _ in range(FREE_EARLY_ENDS + 2):
+        with pytest.raises(WorkerCrashed):
+            pool.execute("echo", {"value": 1}, checkout_timeout_s=30.0)
+    wait_until(lambda: pool._engine.coordinator.circuit.tripped, "the circuit is open")
+    with pytest.raises(CircuitOpen, match="exited with status 7 before it had answered a call"):
+        pool.execute("echo", {"value": 1})
+
+
+def test_workers_that_are_killed_from_outside_before_their_first_call_are_replaced_at_once(make_pool: MakePool) -> None:
+    pool = make_pool(workers=2, start_failures_to_open=1, circuit_reset_s=600.0)
+    for _ in range(FREE_EARLY_ENDS):
+        pool.warm_up(2)
+        killed = [worker.pid for worker in pool.status().workers]
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda killed=killed: not {w.pid for w in pool.status().workers} & {*killed}, "both are gone")  # type: ignore[misc]
+    assert pool.warm_up(2) == 2
+    assert pool._engine.coordinator.circuit.failures == 0
+
+
+def spoil(pool: Any, *, times: int, now_ns: int) -> None:
+    """Start worker 99 at `now_ns`, let it end early, and bury it; all that so many times."""
+    for _ in range(times):
+        pool.start(99, now_ns)
+        pool.end_of(pool.worker(99), now_ns, "why")
+        pool.core.buried(pool.worker(99))
+
+
+def fresh(desk: Any, *, workers: int = 1, ready: int = 1) -> Any:
+    """Return a pool whose next early end is one too many."""
+    pool = desk(workers=workers, ready=ready, failures_to_open=3)
+    pool.core.circuit.early_ends = FREE_EARLY_ENDS * workers
+    return pool
+
+
+@pytest.mark.parametrize("free", [0, 1, 3])
+def test_so_many_early_ends_are_free_for_each_place_of_the_pool(desk: Any, free: int) -> None:
+    pool = desk(workers=2, ready=1, failures_to_open=3)
+    spoil(pool, times=2 * FREE_EARLY_ENDS - free, now_ns=S)
+    assert pool.core.circuit.failures == 0
+    spoil(pool, times=free + 1, now_ns=S)
+    assert (pool.core.circuit.failures, pool.core.circuit.last_error) == (1, "why")
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_an_end_in_the_first_call_is_as_early_as_one_while_idle(desk: Any, held: bool) -> None:
+    pool = fresh(desk)
+    worker = pool.worker(1)
+    ticket = pool.lease(1) if held else None
+    pool.core.exited(worker, worker.idle_since_ns + 1, unreaped=True)
+    if ticket is not None:
+        pool.leave(ticket, clean=False)
+    pool.core.reaped(worker, worker.idle_since_ns + 1, "why")
+    assert (worker.served, pool.core.circuit.failures) == (0, 1)
+
+
+def test_an_end_that_the_pool_has_caused_is_not_early(desk: Any) -> None:
+    for cause in ("told_ns", "term_deadline_ns", "overdue", ""):
+        pool = fresh(desk)
+        worker = pool.worker(1)
+        if cause:
+            setattr(worker, cause, 1)
+        pool.end_of(worker, worker.idle_since_ns + 1, "why" if cause else "")
+        assert pool.core.circuit.failures == 0, cause
+
+
+def test_an_end_is_not_early_if_a_call_was_answered(desk: Any) -> None:
+    pool = fresh(desk)
     worker = pool.worker(1)
     pool.leave(pool.lease(1), clean=True)
     pool.end_of(worker, worker.idle_since_ns + 1, "why")
@@ -55,7 +132,7 @@ def test_an_early_end_counts_only_if_no_call_was_served(desk: Any) -> None:
 
 @pytest.mark.parametrize(("after_s", "failures"), [(EARLY_S - 0.1, 1), (EARLY_S, 0)])
 def test_an_end_is_early_within_a_second(desk: Any, after_s: float, failures: int) -> None:
-    pool = desk(workers=1, ready=1, failures_to_open=2)
+    pool = fresh(desk)
     worker = pool.worker(1)
     pool.end_of(worker, worker.idle_since_ns + int(after_s * S), "why")
     assert pool.core.circuit.failures == failures
@@ -63,21 +140,43 @@ def test_an_end_is_early_within_a_second(desk: Any, after_s: float, failures: in
 
 @pytest.mark.parametrize("proof", ["a call", "a second"])
 def test_a_worker_that_serves_or_stays_is_the_proof_that_starts_succeed_again(desk: Any, proof: str) -> None:
-    pool = desk(workers=2, ready=2, failures_to_open=2)
-    first, old = pool.worker(1), pool.worker(2)
-    pool.end_of(first, first.idle_since_ns + 1, "why")
+    pool = desk(workers=3, ready=2, failures_to_open=2)
+    old = pool.worker(2)
+    spoil(pool, times=3 * FREE_EARLY_ENDS + 1, now_ns=2 * S)
     old.served = 5
-    pool.core.plan(first.idle_since_ns + 2)
-    assert pool.core.circuit.doubtful, "a worker that was started before proves nothing"
-    second = pool.core.started(3, first.idle_since_ns + 2)
-    pool.core.ready(second, first.idle_since_ns + 3)
+    pool.core.plan(2 * S + 2)
+    assert pool.core.circuit.failures == 1, "a worker that was started before proves nothing"
+    second = pool.core.started(30, 2 * S + 2)
+    pool.core.ready(second, 2 * S + 3)
     if proof == "a call":
         second.served = 1
         pool.core.plan(second.idle_since_ns + 3)
     else:
         assert pool.core.watch_ns <= second.idle_since_ns + int(EARLY_S * S), "it looks again then"
         pool.core.plan(second.idle_since_ns + int(EARLY_S * S))
-    assert (pool.core.circuit.doubtful, pool.core.circuit.failures) == (False, 0)
+    assert (pool.core.circuit.early_ends, pool.core.circuit.failures) == (0, 0)
+
+
+def test_a_worker_that_was_started_before_the_last_failed_start_does_not_end_its_back_off(desk: Any) -> None:
+    pool = desk(workers=3, ready=1)
+    spoil(pool, times=1, now_ns=S)
+    pool.start(2, 2 * S)
+    pool.core.start_failed(pool.core.started(3, 2 * S + 1), "no such program", 2 * S + 2)
+    pool.leave(pool.lease(2), 2 * S + 3)
+    pool.plan(2 * S + 3)
+    assert (pool.core.circuit.failures, pool.core.circuit.early_ends) == (1, 1)
+
+
+def test_a_poisonous_call_among_good_ones_does_not_open_the_circuit(desk: Any) -> None:
+    """It ends a new worker again and again; others, which were started after the first of these, serve."""
+    pool = desk(workers=2, failures_to_open=1)
+    for call in range(20):
+        spoil(pool, times=2, now_ns=call * S + 1)
+        pool.start(call, call * S + 2)
+        pool.leave(pool.lease(call))
+        spoil(pool, times=FREE_EARLY_ENDS, now_ns=call * S + 3)
+        pool.end(call, call * S + 3)
+    assert pool.core.circuit.failures == 0
 
 
 class Waits:

@@ -237,7 +237,7 @@ def starts_in_turn() -> None:
 @REGISTRY.bug(V2, breaks=("G13",), scenarios=("broken_start",))
 def no_back_off() -> None:
     """A worker that fails to start is started again at once, for ever."""
-    replace(Circuit, "failed", lambda _: lambda self, error, now_ns, *, early=False: setattr(self, "last_error", error))
+    replace(Circuit, "failed", lambda _: lambda self, error, now_ns: setattr(self, "last_error", error))
 
 
 @REGISTRY.bug(V2, breaks=("G13",), scenarios=("silent_start",))

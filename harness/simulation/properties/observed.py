@@ -40,6 +40,8 @@ class SeenWorker:
         self.pinged_ns = 0
         self.served = 0
         self.leases = 0
+        self.returned = False
+        """Whether a call has returned the worker with nothing outstanding."""
         self.outstanding = 0
         self.dirty = False
 
@@ -171,6 +173,8 @@ class Observed:
         worker.pinged_ns = self.now_ns
         if worker.outstanding or unread:
             worker.dirty = True
+        elif not ping:
+            worker.returned = True
 
     def on_arrive(self, worker_id: int, request_id: int, nonce: int, command: str, session: str | None) -> None:
         """A worker has read a request."""

@@ -8,7 +8,9 @@ from poolproof.harness.simulation.properties.observed import Rules
 LONGEST_DELAY_NS = 1_000_000_000
 FIRST_DELAY_NS = 50 * MS
 EARLY_NS = 1_000_000_000
-"""A worker that ends by itself so soon after its start, without a call, makes its start a failure."""
+"""A worker that the pool has not ended, and that ends so soon after it was ready and before a call, has ended early."""
+FREE_EARLY_ENDS = 2
+"""How many workers may end early in a row, for each place of the pool, without a delay of starts."""
 
 
 class StartRules(Rules):
@@ -40,11 +42,15 @@ class StartRules(Rules):
         delay_ns = min(FIRST_DELAY_NS * 2 ** (self.failures - 1), LONGEST_DELAY_NS)
         return self.failed_ns + delay_ns
 
-    def _note_early_end(self) -> None:
+    @property
+    def excused(self) -> bool:
+        """Whether so many workers have ended early that the pool may take later ends for failed starts."""
+        return self.unlucky > FREE_EARLY_ENDS * self.seen.most
+
+    def _note_failure(self) -> None:
         # How long the pool may hold back starts at most: each failure before may still count.
-        self.unlucky += 1
         config = self.seen.config
-        failures = self.unlucky + self.failures
+        failures = self.unlucky + self.failures + 1
         delay_ns = min(FIRST_DELAY_NS * 2 ** (failures - 1), LONGEST_DELAY_NS)
         if failures >= config.start_failures_to_open:
             delay_ns = max(delay_ns, int(config.circuit_reset_s * 1e9))
@@ -56,8 +62,10 @@ class StartRules(Rules):
     def on_exit(self, worker_id: int) -> None:
         """See Observed."""
         worker, seen = self.seen.workers[worker_id], self.seen
-        if worker.ready_ns is not None and not worker.served and seen.now_ns - worker.ready_ns < EARLY_NS:
-            self._note_early_end()
+        if worker.ready_ns is not None and not worker.returned and seen.now_ns - worker.ready_ns < EARLY_NS:
+            self.unlucky += 1
+            if self.excused:
+                self._note_failure()
 
     def on_spawn(self, worker_id: int) -> None:
         """See Observed."""
@@ -86,8 +94,8 @@ class StartRules(Rules):
         sound = fault in ("", "noise") and worker.exited_ns is None and seen.plan.traits["start_ms"] * MS < limit
         if sound and seen.closing_ns is None and (took < limit or not seen.plan.deaths):
             self.wrong("G13", f"the start of worker {worker_id} was given up after {took / 1e6} ms, and it was sound")
-        if self.unlucky:
-            self._note_early_end()
+        if self.excused:
+            self._note_failure()
         if seen.closing_ns is None:
             self.failures += 1
             self.failed_ns = seen.now_ns
@@ -105,7 +113,8 @@ class StartRules(Rules):
         if seen.plan.starts.get(worker_id, "") in ("refuse", "garbage", "hang", "exit", "orphan"):
             self.wrong("G13", f"worker {worker_id} counts as ready, and its start has failed")
         if seen.workers[worker_id].exited_ns:  # its answer was read after its end
-            self._note_early_end()
+            self.unlucky += 1
+            self._note_failure()
         self.burst = 0
         self.refused = set()
         if self.tripped:
