@@ -14,7 +14,7 @@ from rich.console import Console
 
 from benchmarks.catalogue import EXPERIMENTS, choose, run
 from benchmarks.effort import full, quick
-from benchmarks.experiments.exporters import describe_run, goal_table, print_result, write_json
+from benchmarks.exporters import describe_run, goal_table, print_result, write_json
 from benchmarks.markdown import update_page
 from poolproof.harness.model.errors import UsageError
 

@@ -11,6 +11,7 @@ import msgspec
 
 from benchmarks.blocks import BenchError
 from benchmarks.effort import Effort
+from benchmarks.experiments.arrays import arrays
 from benchmarks.experiments.calls import contention, round_trip
 from benchmarks.experiments.deadline import deadline
 from benchmarks.experiments.efficiency import efficiency
@@ -36,6 +37,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "replacement": replacement,
     "start-up": start_up,
     "payload": payload,
+    "arrays": arrays,
     "deadline": deadline,
     "sessions": sessions,
     "programs": programs,

@@ -17,8 +17,9 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
 
     `rounds` blocks of `block_s` for each system and condition; `repeats` killed workers and late calls for each
     condition; `starts` pools of `start_workers`; `crowd` workers and clients for the efficiency; `runs` programs of
-    `run_s`; `session_rounds` tables of `sessions` sessions, and a pool with `pool_sessions`. `limit_s` ends an
-    experiment; `total_s` is the limit of all experiments together.
+    `run_s`; executors of `array_workers`, which echo arrays and map `mapped_calls`; `session_rounds` tables of
+    `sessions` sessions, and a pool with `pool_sessions`. `limit_s` ends an experiment; `total_s` is the limit of all
+    experiments together.
     """
 
     name: str
@@ -39,6 +40,9 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
     run_s: float
     transfer_rounds: int
     largest_bytes: int = 64 * MB
+    largest_array_bytes: int = 100 * MB
+    array_workers: int = 2
+    mapped_calls: int = 10_000
     late_calls: int
     sessions: int
     session_rounds: int = 5
@@ -63,6 +67,7 @@ def quick(seed: int) -> Effort:
         crowd_block_s=0.8,
         run_s=0.3,
         transfer_rounds=5,
+        largest_array_bytes=16 * MB,
         late_calls=24,
         sessions=100_000,
         limit_s=20,

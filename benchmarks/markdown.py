@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.experiments.exporters import describe_run, heading, interval, limit, number
+from benchmarks.exporters import describe_run, heading, interval, limit, number
 from benchmarks.records import Report, Result
 from poolproof.harness.model.errors import UsageError
 

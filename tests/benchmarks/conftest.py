@@ -42,13 +42,15 @@ def tiny() -> Effort:
         run_s=0.01,
         transfer_rounds=2,
         largest_bytes=16_000,
+        largest_array_bytes=100_000,
+        mapped_calls=20,
         late_calls=2,
         sessions=500,
         session_rounds=2,
         pool_sessions=40,
         late_clients=(1, 2),
         limit_s=60,
-        total_s=462,
+        total_s=504,
     )
 
 

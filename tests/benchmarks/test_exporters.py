@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.experiments.exporters import (
+from benchmarks.exporters import (
     describe_run,
     goal_table,
     heading,

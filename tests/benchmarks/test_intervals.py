@@ -1,14 +1,14 @@
 """Simulations: each interval covers the truth about as often as it says, and what is there is found.
 
-Seeded. `python -m benchmarks.intervals` repeats them more often; docs/decisions/0018-intervals.md has its table. The
-bounds are those of the larger run, widened by three standard deviations of so few repetitions.
+Seeded. `python -m benchmarks.studies.intervals` repeats them more often; docs/decisions/0018-intervals.md has a table.
+The bounds are those of the larger run, widened by three standard deviations of so few repetitions.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks import intervals
+from benchmarks.studies import intervals
 from poolproof.harness.bench.statistics.claims import Claim
 
 SHARES = (0.0, 0.15, 0.3)

@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks import __main__ as command
 from benchmarks import catalogue
 from benchmarks.effort import Effort
-from benchmarks.experiments.exporters import read_json
+from benchmarks.exporters import read_json
 from benchmarks.markdown import BEGIN, END
 from benchmarks.records import Result, Row
 from poolproof.bridge.processes.procfs import start_ticks

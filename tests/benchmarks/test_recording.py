@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks.experiments import recording
-from benchmarks.experiments.long_history import long_history, write_long_history
+from benchmarks.studies import recording
+from benchmarks.studies.long_history import long_history, write_long_history
 from poolproof.bridge import Event, EventKind
 from poolproof.harness.history.history import History
 from poolproof.harness.model.checker import run_checker

@@ -8,7 +8,7 @@ from random import Random
 import msgspec
 import pytest
 
-from benchmarks.experiments.guardrails import World, simulate
+from benchmarks.studies.guardrails import World, simulate
 from poolproof.migration.limits.guardrails import Guard, tell_apart
 from poolproof.migration.limits.significance import MOST, Trials, scales, tail, upper_bound
 from poolproof.migration.plan import Guardrails, Side
@@ -263,5 +263,5 @@ def test_a_worse_candidate_is_found_in_time(fault: dict[str, float], percent: in
 
 @pytest.mark.parametrize("percent", [1, 50])
 def test_equal_pools_are_left_alone(percent: int) -> None:
-    # A thousandth of the ten days of `python -m benchmarks.experiments.guardrails`.
+    # A thousandth of the ten days of `python -m benchmarks.studies.guardrails`.
     assert simulate(World(), percent, 864.0, 1, settled_s=60) == (math.inf, "")

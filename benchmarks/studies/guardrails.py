@@ -1,4 +1,4 @@
-"""How often the guardrails are wrong, and how soon they are right: `python -m benchmarks.experiments.guardrails`.
+"""How often the guardrails are wrong, and how soon they are right: `python -m benchmarks.studies.guardrails`.
 
 The product's own router and guardrails in virtual time, seeded: calls of a Poisson process, failures at a base rate,
 latencies from a lognormal distribution with a heavy tail. A rollback of equal pools is false. `--days 10` takes some

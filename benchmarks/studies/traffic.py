@@ -1,4 +1,4 @@
-"""What recording costs and how punctual a replay is: `python -m benchmarks.experiments.traffic [--quick]`."""
+"""What recording costs and how punctual a replay is: `python -m benchmarks.studies.traffic [--quick]`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from benchmarks.experiments.migration import ARGS, nothing, seconds_of
+from benchmarks.studies.migration import ARGS, nothing, seconds_of
 from poolproof.bridge import Pool, PoolConfig
 from poolproof.bridge.recording import Call, RecordingPool
 from poolproof.harness.history.stats import paired_ratio, quantile

@@ -1,4 +1,4 @@
-"""The cost of a migration for its callers: `python -m benchmarks.experiments.migration [--quick]`.
+"""The cost of a migration for its callers: `python -m benchmarks.studies.migration [--quick]`.
 
 Paired and interleaved: within a pair the same calls go to v1 itself and through a migrating pool over the same v1, in
 random order, so that both see the same state of the machine. Intervals are of the pairs' ratios or differences.

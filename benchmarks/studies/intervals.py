@@ -1,4 +1,4 @@
-"""`python -m benchmarks.intervals [--benches N]`: how often each 95 % interval covers the truth, by simulation.
+"""`python -m benchmarks.studies.intervals [--benches N]`: how often each 95 % interval covers the truth, by simulation.
 
 The truth is known, since the figures are drawn: blocks on a machine that drifts (autocorrelation 0.8, standard
 deviation 8 %), each with noise of 2 %, and each disturbed with a given chance; a disturbed block takes up to twice as
@@ -251,7 +251,7 @@ def everything(count: int) -> Iterator[Callable[[], Share]]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.intervals", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.studies.intervals", description=__doc__)
     parser.add_argument("--benches", type=int, default=1000, help="repetitions of each simulation (%(default)s)")
     table = Table("simulated", "share", "bias", "repetitions")
     for simulation in everything(parser.parse_args().benches):

@@ -1,7 +1,7 @@
 """How long the reports of a large comparison take: 40 scenarios on both pools with 200,000 operations in all.
 
 The histories are synthetic; figures, chart data, page, Markdown, JUnit and JSON are made as `poolproof compare` does.
-Usage: python -m benchmarks.report [OPS]
+Usage: python -m benchmarks.studies.report [OPS]
 """
 
 from __future__ import annotations

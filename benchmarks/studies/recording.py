@@ -1,4 +1,4 @@
-"""`python -m benchmarks.experiments.recording`: the cost of recording an operation, and of checking a long history.
+"""`python -m benchmarks.studies.recording`: the cost of recording an operation, and of checking a long history.
 
 `--ops N` sets the number of operations.
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.experiments.long_history import WORKERS, write_long_history
+from benchmarks.studies.long_history import WORKERS, write_long_history
 from poolproof.bridge import OUTCOMES, Event, EventKind
 from poolproof.bridge.clock import now_ns
 from poolproof.harness import checkers
@@ -162,7 +162,7 @@ def resident_peak() -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print all figures; the exit status is 1 if a goal was missed or a checker failed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.recording", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.studies.recording", description=__doc__)
     parser.add_argument("--ops", type=int, default=1_000_000, help="how many operations (%(default)s)")
     options = parser.parse_args(argv)
     if not 1000 <= options.ops <= 10_000_000:
