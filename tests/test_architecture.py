@@ -91,7 +91,7 @@ PURE_PATHS = """
     migration/limits/{guardrails,reference,significance}
     migration/followers/{record}
     migration/shadowing/{comparing}
-    pool_v2/core/{actions,behaviour,circuit,coordinator,sessions,ticket,worker_table}
+    pool_v2/core/{actions,behaviour,circuit,coordinator,grants,replacement,sessions,ticket,worker_table}
     reports/{calls,charts,covered,lab,section,series,site,view}
 """
 

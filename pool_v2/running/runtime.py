@@ -38,7 +38,8 @@ from poolproof.pool_v2.core.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
 from poolproof.pool_v2.core.actions import Act
 from poolproof.pool_v2.core.behaviour import WorkerBehaviour
 from poolproof.pool_v2.core.circuit import Circuit
-from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
+from poolproof.pool_v2.core.coordinator import Coordinator
+from poolproof.pool_v2.core.grants import Affinity
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits

@@ -28,7 +28,8 @@ from poolproof.pool_v2.calls import calls, handover, leases, transfer
 from poolproof.pool_v2.calls.io import ThreadTicket
 from poolproof.pool_v2.core.behaviour import HOOKS
 from poolproof.pool_v2.core.circuit import Circuit
-from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
+from poolproof.pool_v2.core.coordinator import Coordinator
+from poolproof.pool_v2.core.grants import Affinity
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker
@@ -243,7 +244,7 @@ class Interrupted(BaseException):
     """What an interrupt raises in a client's thread."""
 
 
-CORE_FILES = {"coordinator.py", "roster.py", "ticket.py", "sessions.py", "circuit.py"}
+CORE_FILES = {f"{name}.py" for name in ("coordinator", "grants", "replacement", "ticket", "sessions", "circuit")}
 CHECKPOINTS = {dis.opmap[name] for name in ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "RESUME") if name in dis.opmap}
 """Where the interpreter looks for interrupts, beside the beginnings of lines."""
 

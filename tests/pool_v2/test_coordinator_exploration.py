@@ -13,10 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from poolproof.bridge import CircuitOpen, PoolClosed, PoolError, QueueFull
 from poolproof.bridge.lifecycle import WorkerState
-from poolproof.pool_v2.core import coordinator
 from poolproof.pool_v2.core.actions import OFFER_GRACE_NS, RETIRE_GRACE_NS, STRANGER_GRACE_NS, Act
 from poolproof.pool_v2.core.circuit import Circuit
-from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
+from poolproof.pool_v2.core.coordinator import Coordinator
+from poolproof.pool_v2.core.grants import Affinity
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker
@@ -486,10 +486,8 @@ ALL_ACTIONS = {
     ],
 )
 def test_every_reachable_state_of_a_small_pool_keeps_the_rules(
-    sessions: tuple[str | None, ...], options: dict[str, Any], missing: set[str], monkeypatch: pytest.MonkeyPatch
+    sessions: tuple[str | None, ...], options: dict[str, Any], missing: set[str]
 ) -> None:
-    if not options.get("starts_fail", True):
-        monkeypatch.setattr(coordinator, "EARLY_NS", 0)  # no end of a worker counts as a failed start either
     states, taken = explore(lambda: World(sessions, **options))
 
     more = ({"late"} if options.get("late") else set()) | ({"take", "put_back"} if options.get("pings") else set())

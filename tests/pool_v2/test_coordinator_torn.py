@@ -10,7 +10,8 @@ import pytest
 from poolproof.bridge import PoolError
 from poolproof.bridge.lifecycle import WorkerState
 from poolproof.pool_v2.core.actions import Act, Action
-from poolproof.pool_v2.core.coordinator import Affinity, Coordinator
+from poolproof.pool_v2.core.coordinator import Coordinator
+from poolproof.pool_v2.core.grants import Affinity
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 

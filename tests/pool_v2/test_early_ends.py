@@ -16,7 +16,7 @@ import pytest
 from poolproof.bridge import CallTimeout, CircuitOpen, Event, EventKind, WorkerCrashed
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.core.circuit import EARLY_S
-from poolproof.pool_v2.core.coordinator import FREE_EARLY_ENDS
+from poolproof.pool_v2.core.replacement import FREE_EARLY_ENDS
 from tests.waiting import stop, wait_until
 
 MakePool = Callable[..., PoolV2]
