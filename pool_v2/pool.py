@@ -31,7 +31,8 @@ from poolproof.pool_v2.calls.streaming import Stream
 from poolproof.pool_v2.core.behaviour import WorkerBehaviour
 from poolproof.pool_v2.core.worker_table import NEVER_NS
 from poolproof.pool_v2.running.engine import Engine
-from poolproof.pool_v2.running.runtime import CALL_TIMEOUT_S, CHECKOUT_TIMEOUT_S, close_in_background
+from poolproof.pool_v2.running.lifetime import close_in_background
+from poolproof.pool_v2.running.runtime import CALL_TIMEOUT_S, CHECKOUT_TIMEOUT_S
 
 WARM_UP_ROUNDS = 2
 __all__ = ["CALL_TIMEOUT_S", "CHECKOUT_TIMEOUT_S", "PoolV2"]

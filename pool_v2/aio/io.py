@@ -30,10 +30,9 @@ from poolproof.bridge.errors import Sent
 from poolproof.bridge.processes.channel import TAIL_WAIT_S
 from poolproof.bridge.wire.exchange import Steps, T, crashed
 from poolproof.bridge.wire.transport import ReplyEnd, Transport
-from poolproof.pool_v2.calls.lease import Client, Open
+from poolproof.pool_v2.calls.lease import Client, Open, OpenLeases
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
-from poolproof.pool_v2.running.runtime import OpenLeases
 
 TAIL_LOOK_S = 0.002
 

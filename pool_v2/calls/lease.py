@@ -19,6 +19,7 @@ import os
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -263,3 +264,14 @@ def _where() -> tuple[str, ...]:
             found.append(f"{code.co_filename}:{frame.f_lineno} in {code.co_name}")
         frame = frame.f_back  # type: ignore[assignment]
     return tuple(found)
+
+
+class OpenLeases:
+    """The open leases, and the records that the interpreter appends when a lease is lost."""
+
+    def __init__(self) -> None:
+        self.by_call: dict[int, Record] = {}
+        self.lost: deque[Open] = deque()
+        """Leases that were garbage-collected, appended by the interpreter."""
+        self.dropped: deque[Callable[[], object]] = deque()
+        """The postponed work of coroutine finalizers, which may run under the pool's lock."""

@@ -23,10 +23,13 @@ affected.
 
 from __future__ import annotations
 
-from poolproof.bridge import CheckoutTimeout, PoolClosed, QueueFull, SessionLost
+from typing import Self
+
+from poolproof.bridge import CheckoutTimeout, PoolClosed, PoolConfig, QueueFull, SessionLost
 from poolproof.bridge.lifecycle import WorkerState
 from poolproof.pool_v2.core.actions import HEARTBEAT_NS, Act, Action, end_worker, watch_lease, watch_queue
 from poolproof.pool_v2.core.circuit import Circuit
+from poolproof.pool_v2.core.grants import Affinity
 from poolproof.pool_v2.core.replacement import Replacement
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker
@@ -51,6 +54,14 @@ class Coordinator(Replacement):
         self.watch_ns = 0
         """When the supervisor will call `plan` without a wake-up."""
         self.stop_reason = ""
+
+    @classmethod
+    def of(cls, config: PoolConfig, name: str) -> Self:
+        """Return the coordinator of a pool with these options and this name."""
+        circuit = Circuit(failures_to_open=config.start_failures_to_open, reset_s=config.circuit_reset_s)
+        coordinator = cls(name, circuit, Limits.of(config), max_queue=config.max_queue)
+        coordinator.affinity = Affinity(config.session_affinity)
+        return coordinator
 
     def enter(self, ticket: Ticket, now_ns: int, *, again: bool = False) -> None:
         """Give the ticket a worker (ACCEPTED) or a place in the queue (WAITING); its old place if called `again`.

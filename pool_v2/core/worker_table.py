@@ -11,10 +11,11 @@ Rules
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
+from poolproof.bridge import PoolConfig
 from poolproof.bridge.lifecycle import WorkerState
 from poolproof.bridge.wire.transport import Transport
 from poolproof.pool_v2.core.circuit import EARLY_S
@@ -43,6 +44,24 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_idle_pings: int = 1
     hot: bool = False
     term_grace_ns: int = 0
+
+    @classmethod
+    def of(cls, config: PoolConfig) -> Self:
+        """Return the limits that a pool of these options has."""
+        floor = 0 if config.lazy else config.workers if config.min_workers is None else config.min_workers
+        return cls(
+            size=config.workers,
+            floor=floor,
+            most=config.workers + config.overflow,
+            max_requests=config.max_requests,
+            max_age_ns=_ns(config.max_age_s),
+            max_memory_bytes=config.max_memory_bytes,
+            idle_timeout_ns=_ns(config.idle_timeout_s),
+            ping_interval_ns=_ns(config.ping_interval_s),
+            max_idle_pings=config.max_idle_pings,
+            hot=config.idle_order == "hot",
+            term_grace_ns=_ns(config.term_grace_s) or 0,
+        )
 
 
 class Worker:
@@ -136,3 +155,7 @@ def age_limit_ns(limits: Limits, worker_id: int) -> int:
         return NEVER_NS
     spread = (worker_id * 0.6180339887498949) % 1.0 * AGE_SPREAD
     return int(limits.max_age_ns * (1 - spread))
+
+
+def _ns(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * 1e9)

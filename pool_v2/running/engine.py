@@ -1,4 +1,4 @@
-"""Assembles V2: the runtime, and the entry points that use it."""
+"""Assembles V2: the pool as a whole, and the entry points that use it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from poolproof.pool_v2.calls.leases import Leases
 from poolproof.pool_v2.calls.streaming import Streaming
 from poolproof.pool_v2.core.behaviour import WorkerBehaviour
 from poolproof.pool_v2.running.housekeeper import Housekeeper
+from poolproof.pool_v2.running.lifetime import Lifetime
 from poolproof.pool_v2.running.platform import MACHINE, Platform
-from poolproof.pool_v2.running.runtime import Runtime
 
 
-class Engine(Runtime):
+class Engine(Lifetime):
     """One V2 pool. Its methods may be called from any thread."""
 
     def __init__(

@@ -24,9 +24,10 @@ from poolproof.pool_v2.calls.leases import Leases
 from poolproof.pool_v2.calls.streaming import Streaming
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Worker
+from poolproof.pool_v2.running.duties import Duties
 from poolproof.pool_v2.running.hooks import Removed, Stopped, describe
-from poolproof.pool_v2.running.runtime import Runtime
-from poolproof.pool_v2.running.supervisor import Duties
+from poolproof.pool_v2.running.lifetime import Lifetime
+from poolproof.pool_v2.running.pings import Pings
 
 BEAT_NS = 500_000_000
 EXPIRED_AT_ONCE = 256
@@ -42,7 +43,7 @@ class Housekeeper(Duties):
     Each init hook runs in its own thread.
     """
 
-    def __init__(self, runtime: Runtime, leases: Leases, calls: Calls, streaming: Streaming) -> None:
+    def __init__(self, runtime: Lifetime, leases: Leases, calls: Calls, streaming: Streaming) -> None:
         self._runtime = runtime
         self._leases = leases
         self._calls = calls
@@ -57,10 +58,7 @@ class Housekeeper(Duties):
         self._lock = threading.Lock()  # guards `_initialising` and `_initialised`
         self._starters: list[threading.Thread] = []
         self._next_beat_ns = 0
-        self._due: dict[int, Worker] = {}  # workers whose ping must wait for another cycle
-        self._cycle_ends_ns = 0
-        self._pings_left = 0
-        self._pinged: set[int] = set()  # workers whose ping is queued as a job or in progress
+        self._pings = Pings(runtime, lambda worker, after_ns: self.post(partial(self._ping, worker, after_ns)))
         self._expiring = False  # whether a job that ends unused sessions is queued or runs
         self._initialising: dict[int, bool] = {}  # by worker id: whether the worker has ended meanwhile
         self._initialised: set[int] = set()
@@ -87,14 +85,13 @@ class Housekeeper(Duties):
 
     def ping(self, worker: Worker) -> None:
         """Handle a worker that has been idle for the ping interval: ping it in this cycle or in a later one."""
-        self._due.setdefault(worker.worker_id, worker)
-        self._ping_some(self._runtime.now_ns())
+        self._pings.add(worker)
 
     def ended(self, worker: Worker, reason: str) -> None:
         """Handle a worker that has ended: call its terminate hook."""
         worker_id = worker.worker_id
         self._leases.mail.pop(worker_id, None)
-        self._due.pop(worker_id, None)
+        self._pings.forget(worker_id)
         kept = self._leases.reasons.pop(worker_id, None)
         with self._lock:
             known = worker_id in self._initialised
@@ -103,7 +100,7 @@ class Housekeeper(Duties):
                 self._initialising[worker_id] = True
         if known:
             told = kept if kept is not None else reason or self._plain_reason(worker)
-            busy = self._visited is worker or worker_id in self._pinged  # its own `message` or `ping` ends first
+            busy = self._visited is worker or worker_id in self._pings.begun  # its own `message` or `ping` ends first
             post = self.post if busy else self._farewells.post
             post(partial(self._runtime.hooks.terminate_worker, told, worker.state))
 
@@ -119,14 +116,13 @@ class Housekeeper(Duties):
             record = None if ticket is None else by_call.get(ticket.call)
             if record is not None:
                 self._take_back(record, worker)
-        if self._due:
-            self._ping_some(now)
+        ping_ns = self._pings.begin_some(now)
         if now >= self._next_beat_ns:
             self._next_beat_ns = now + BEAT_NS
             self._look_around(now)
         config = self._runtime.config
         restless = config.session_ttl_s is not None or config.max_memory_bytes is not None
-        return min(self._next_beat_ns if restless else NEVER_NS, self._cycle_ends_ns if self._due else NEVER_NS)
+        return min(self._next_beat_ns if restless else NEVER_NS, ping_ns)
 
     def _look_around(self, now: int) -> None:
         for record in list(self._runtime.open.by_call.values()):
@@ -201,22 +197,6 @@ class Housekeeper(Duties):
                 runtime.supervisor.look()
                 return
 
-    def _ping_some(self, now: int) -> None:
-        # A cycle lasts one ping interval and has at most `max_idle_pings` pings. The remaining workers come first in
-        # the next.
-        config = self._runtime.config
-        interval_ns = int((config.ping_interval_s or 0.0) * 1e9)
-        if now >= self._cycle_ends_ns:
-            self._cycle_ends_ns = now + interval_ns
-            self._pings_left = config.max_idle_pings
-        while self._due and self._pings_left > 0:
-            worker = self._due.pop(next(iter(self._due)))
-            idle = worker.usable and worker.worker_id not in self._runtime.coordinator.held
-            if idle and now - worker.idle_since_ns >= interval_ns and worker.worker_id not in self._pinged:
-                self._pings_left -= 1
-                self._pinged.add(worker.worker_id)
-                self.post(partial(self._ping, worker, interval_ns))
-
     def _ready(self, worker: Worker) -> None:
         runtime = self._runtime
         runtime.supervisor.decide(lambda: runtime.coordinator.ready(worker, runtime.now_ns()))
@@ -266,15 +246,8 @@ class Housekeeper(Duties):
         if runtime.log is not None:
             runtime.log.note(EventKind.ACCEPT, ticket.call, worker.worker_id)
         runtime.supervisor.look()
-        reason: object = None
-        took = False
-        try:
-            runtime.hooks.init_worker(lease, worker)
-            took = True
-        except Removed as removed:
-            reason = removed.args[0] or "removed"
-        except BaseException as error:  # no other thread would see the error
-            reason = error
+        reason = self._reason_after(lambda: runtime.hooks.init_worker(lease, worker))
+        took = reason is None
         if took and (worker.transport.dirty or lease.fate is not None):
             reason = lease.lost() if lease.fate is not None else "its init hook left a call unfinished"
         if runtime.log is not None and not worker.transport.dirty and ticket.worker is not None:
@@ -296,6 +269,18 @@ class Housekeeper(Duties):
             self._failed(worker, f"its init hook: {describe(reason)}")
         runtime.supervisor.look()
 
+    def _reason_after(self, hook: Callable[[], object]) -> object:
+        # Runs a hook. Returns the reason for which its worker has to end, or None.
+        try:
+            hook()
+        except Removed as removed:
+            return removed.args[0] or "removed"
+        except Stopped as stopped:
+            self._runtime.stop_because(stopped.args[0])
+        except BaseException as error:  # no other thread would see the error
+            return error
+        return None
+
     def _failed(self, worker: Worker, message: str) -> None:
         runtime = self._runtime
         runtime.supervisor.decide(lambda: runtime.coordinator.start_failed(worker, message, runtime.now_ns()))
@@ -304,7 +289,7 @@ class Housekeeper(Duties):
         try:
             self._with_idle(worker, interval_ns)
         finally:
-            self._pinged.discard(worker.worker_id)
+            self._pings.begun.discard(worker.worker_id)
 
     def _with_idle(self, worker: Worker, ping_after_ns: int | None = None) -> None:
         # Leases the worker to the pool itself to deliver its messages, or for a ping if it was idle for
@@ -324,18 +309,14 @@ class Housekeeper(Duties):
             runtime.log.note(EventKind.ACCEPT, ticket.call, worker.worker_id)
         if runtime.coordinator.attention:
             runtime.supervisor.look()
-        reason: object = None
         self._visited = worker
-        try:
+
+        def visit() -> None:
             self._leases.deliver(ticket)
             if ping_after_ns is not None:
                 runtime.hooks.ping(lease, ticket)
-        except Removed as removed:
-            reason = removed.args[0] or "removed"
-        except Stopped as stopped:
-            runtime.stop_because(stopped.args[0])
-        except BaseException as error:  # no other thread would see the error
-            reason = error
+
+        reason = self._reason_after(visit)
         if reason is not None:
             self._leases.mark_ended(worker, reason)
         worker.dirty = worker.transport.dirty

@@ -1,7 +1,7 @@
 """The common base of all entry points of V2: the lock, the coordinator, the supervisor, checkout and checkin.
 
-Calls are made in `pool_v2.calls`; options are handled by PoolV2. The PoolV2 object in front of the runtime can be
-dropped without being closed.
+Calls are made in `pool_v2.calls`, `lifetime` closes the pool, options are handled by PoolV2. The PoolV2 object in front
+of the runtime can be dropped without being closed.
 
 Interrupts. A KeyboardInterrupt may come between any two steps. An interrupted call always reaches `give_up`, which
 gives the worker back or lets the supervisor take it. The next `plan` repairs the coordinator's state.
@@ -10,67 +10,37 @@ gives the worker back or lets the supervisor take it. The next `plan` repairs th
 from __future__ import annotations
 
 import itertools
-import signal
-import threading
-from collections import deque
-from collections.abc import Callable
 from functools import partial
-
-import msgspec
 
 from poolproof.bridge import (
     CheckoutTimeout,
+    EventKind,
     Observer,
     PoolClosed,
     PoolConfig,
     PoolError,
-    PoolStatus,
     Sent,
-    Statistics,
     WorkerCrashed,
-    WorkerStatus,
 )
 from poolproof.bridge.config import duration
-from poolproof.bridge.events import EventKind
 from poolproof.pool_v2.calls.handoff import hand_over, take_back
-from poolproof.pool_v2.calls.lease import Open, Record
-from poolproof.pool_v2.core.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
+from poolproof.pool_v2.calls.lease import OpenLeases
+from poolproof.pool_v2.core.accounts import MOST_UNCOUNTED, Accounts
 from poolproof.pool_v2.core.actions import Act
 from poolproof.pool_v2.core.behaviour import WorkerBehaviour
-from poolproof.pool_v2.core.circuit import Circuit
 from poolproof.pool_v2.core.coordinator import Coordinator
-from poolproof.pool_v2.core.grants import Affinity
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
-from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits
 from poolproof.pool_v2.running.event_log import EventLog
 from poolproof.pool_v2.running.holders import describe_holders
-from poolproof.pool_v2.running.hooks import Hooks, describe
+from poolproof.pool_v2.running.hooks import Hooks
 from poolproof.pool_v2.running.platform import MACHINE, Platform
-from poolproof.pool_v2.running.supervisor import Duties, Supervisor
+from poolproof.pool_v2.running.supervisor import Supervisor
 
 CALL_TIMEOUT_S = 30.0
 CHECKOUT_TIMEOUT_S = 5.0
-LAST_CALLS_S = 0.5
-"""How long the close of an observed pool waits for the outcomes of calls that it has ended, in seconds."""
-LAST_CALLS_LOOK_S = 0.001
-DRAIN_LOOK_S = 0.01
-"""How often `drain` checks whether all calls have ended, in seconds."""
-END_TIMEOUT_S = 5.0
-"""How long killed workers may take to end at close, in seconds."""
 _ACCEPT, _CHECKIN, _DONE = EventKind.ACCEPT, EventKind.CHECKIN, EventKind.DONE
 _ACCEPTED, _OFFERED, _WAITING = TicketState.ACCEPTED, TicketState.OFFERED, TicketState.WAITING
-
-
-class OpenLeases:
-    """The open leases, and the records that the interpreter appends when a lease is lost."""
-
-    def __init__(self) -> None:
-        self.by_call: dict[int, Record] = {}
-        self.lost: deque[Open] = deque()
-        """Leases that were garbage-collected, appended by the interpreter."""
-        self.dropped: deque[Callable[[], object]] = deque()
-        """The postponed work of coroutine finalizers, which may run under the pool's lock."""
 
 
 class Runtime:
@@ -79,6 +49,8 @@ class Runtime:
     Invariant: from grant to leave, only the client whose ticket holds the worker uses the worker's transport.
     Exception: the thread that granted the worker may write the client's request (`poolproof.pool_v2.calls.handoff`).
     """
+
+    supervisor: Supervisor
 
     def __init__(
         self,
@@ -103,42 +75,11 @@ class Runtime:
         self.accounts = Accounts(self.lock)
         self.open = OpenLeases()
         self._open_leases = self.open.by_call
-        self._closed = threading.Event()
-        self._closing = threading.RLock()
-        self._close_begun = False
-        self._warming = 0
-        self._min_workers = config.min_workers
-        self.coordinator = Coordinator(
-            self.process_manager.name,
-            Circuit(failures_to_open=config.start_failures_to_open, reset_s=config.circuit_reset_s),
-            _limits(config),
-            max_queue=config.max_queue,
-        )
-        self.coordinator.affinity = Affinity(config.session_affinity)
+        self.coordinator = Coordinator.of(config, self.process_manager.name)
         self.coordinator.sessions.in_flight = self.accounts.in_flight
         try:
             self.log = None if observer is None else EventLog(observer, self.process_manager.name, platform)
         except BaseException:
-            self.process_manager.disband()
-            raise
-
-    def begin(self, duties: Duties) -> None:
-        """Start the supervisor, which delegates slow work to `duties`. If that fails, the whole pool is shut down."""
-        self._duties = duties
-        try:
-            self.supervisor = Supervisor(
-                self.coordinator,
-                self.lock,
-                self.process_manager,
-                duties,
-                start_timeout_s=self.config.start_timeout_s,
-                log=self.log,
-                platform=self.platform,
-            )
-            self.supervisor.start()
-        except BaseException:
-            if self.log is not None:
-                self.log.close()
             self.process_manager.disband()
             raise
 
@@ -288,8 +229,6 @@ class Runtime:
             return False
         return self.clock.remaining_s(until) > 0
 
-    # The pool as a whole.
-
     def limit_s(self, timeout_s: float | None) -> float:
         """Return the timeout of a call in seconds."""
         return duration("timeout_s", timeout_s, self.config.call_timeout_s, CALL_TIMEOUT_S)
@@ -297,227 +236,3 @@ class Runtime:
     def wait_s(self, checkout_timeout_s: float | None) -> float:
         """Return the checkout timeout of a call in seconds."""
         return duration("checkout_timeout_s", checkout_timeout_s, self.config.checkout_timeout_s, CHECKOUT_TIMEOUT_S)
-
-    def warm_up(self, n: int, deadline: int) -> int:
-        """Wait until `n` workers are ready, the deadline, or an open circuit. Returns how many are ready.
-
-        Raises PoolClosed.
-        """
-        coordinator = self.coordinator
-        with self.lock:
-            self._require_open()
-            self._warming += 1
-            coordinator.floor = max(coordinator.floor, n)
-        try:
-            self.supervisor.look()
-            with self.lock:
-                while coordinator.ready_workers < min(n, coordinator.limits.size):
-                    self._require_open()
-                    if coordinator.circuit.refuses(self.now_ns()):
-                        break
-                    if self.clock.remaining_s(deadline) <= 0:
-                        break
-                    self.supervisor.progress.wait(self.clock.remaining_s(deadline))
-                return coordinator.ready_workers
-        finally:
-            with self.lock:
-                self._warming -= 1
-                if not self._warming:  # afterwards an idle pool may shrink again
-                    coordinator.floor = coordinator.limits.floor
-
-    def _require_open(self) -> None:
-        if self.coordinator.refusing:
-            what = "closed" if self.coordinator.closing else "draining"
-            raise PoolClosed(f"pool {self.process_manager.name!r} is {what}")
-
-    def resize(self, n: int) -> None:
-        """Change the pool's size to `n` workers. Does not wait. Raises ConfigError and PoolClosed."""
-        floor = None if self._min_workers is None else min(self._min_workers, n)
-        config = msgspec.structs.replace(self.config, workers=n, min_workers=None)  # checks `n` first
-        config = msgspec.structs.replace(config, min_workers=floor)
-        with self.lock:
-            self._require_open()
-            self.config = config
-            woken = self.coordinator.resize(_limits(config))
-            if self._warming:  # it stays warm until the last `warm_up` has returned
-                self.coordinator.floor = n
-            self.supervisor.progress.notify_all()
-        self.supervisor.wake(woken)
-        self.supervisor.look()
-
-    def drain(self, timeout_s: float | None) -> bool:
-        """Refuse new calls, wait until those that have begun have ended, then close. Returns whether all have ended."""
-        until = NEVER_NS if timeout_s is None else self.clock.deadline_ns(duration("timeout_s", timeout_s))
-        with self.lock:
-            self.coordinator.drain()
-        last = next(self.ids)  # later calls are refused
-        while not (done := self._is_drained(last)) and not self.coordinator.closing and self.now_ns() < until:
-            self.clock.sleep(DRAIN_LOOK_S)
-        self.close(self.config.close_grace_s if done else 0.0)
-        return done
-
-    def _is_drained(self, last: int) -> bool:
-        calls = self.accounts.calls.copy()
-        if any(number < last and outcome == IN_FLIGHT for number, outcome in calls.items()):
-            return False
-        with self.lock:
-            return self.coordinator.drained
-
-    def next_id(self) -> int:
-        """Return an unused call number."""
-        return next(self.ids)
-
-    def stop_because(self, reason: object) -> None:
-        """Close the pool from within. Later calls get the reason in their PoolClosed. Only the first reason counts."""
-        with self.lock:
-            if self.coordinator.closing or self.coordinator.stop_reason:
-                return
-            self.coordinator.stop_reason = describe(reason) or "stopped by a hook"
-            self.hooks.stop_reason = reason
-        threading.Thread(target=self.close, args=(self.config.close_grace_s,), name="pool-v2-stop", daemon=True).start()
-
-    def status(self) -> PoolStatus:
-        """Return a consistent snapshot."""
-        outcomes, in_flight = self.accounts.sum_up()
-        coordinator = self.coordinator
-        with self.lock:
-            workers = tuple(
-                WorkerStatus(
-                    worker_id=worker.worker_id,
-                    pid=worker.transport.pid if worker.reachable else 0,
-                    state=coordinator.state_of(worker).value,
-                    served=worker.served,
-                )
-                for worker in coordinator.workers.values()
-                if not worker.exited_ns or worker.worker_id in coordinator.held  # others have no living process
-            )
-            return PoolStatus(
-                name=self.process_manager.name,
-                version="v2",
-                state=self._state(),
-                target=coordinator.limits.size,
-                workers=workers,
-                waiting=coordinator.waiting,
-                sessions=len(coordinator.sessions),
-                shared_memory_bytes=sum(
-                    worker.transport.memory.size
-                    for worker in coordinator.workers.values()
-                    if worker.reachable and worker.transport.memory is not None
-                ),
-                statistics=Statistics(
-                    submitted=sum(outcomes.values()) + in_flight, in_flight=in_flight, outcomes=outcomes
-                ),
-            )
-
-    def _state(self) -> str:
-        if self._closed.is_set():
-            return "closed"
-        if self.coordinator.closing:
-            return "closing"
-        return "draining" if self.coordinator.refusing else "open"
-
-    def stop_serving(self) -> None:
-        """Refuse new and waiting calls, and retire idle workers. Idempotent; does not wait."""
-        with self.lock:
-            self.supervisor.refused += self.coordinator.waiting_calls()
-            woken = self.coordinator.close()
-            self.supervisor.progress.notify_all()
-        self.supervisor.wake(woken)
-        self.supervisor.look()
-
-    def end_workers(self, signum: signal.Signals) -> None:
-        """`stop_serving`, and send `signum` to each leased worker."""
-        self.stop_serving()
-        with self.lock:
-            leased = [ticket.worker for ticket in self.coordinator.open_calls()]
-        for worker in leased:
-            if worker is not None and worker.reachable:
-                worker.transport.signal(signum)
-
-    def close(self, grace_s: float) -> None:
-        """Refuse calls, drain for at most `grace_s` seconds, end and reap workers. Idempotent.
-
-        A second caller waits for the first.
-        """
-        deadline = self.clock.deadline_ns(min(grace_s, 366 * 86400.0))
-        with self._closing:
-            if self._closed.is_set() or self._close_begun:
-                return  # already closed, or a hook calls `close` during the close in this thread
-            self._close_begun = True
-            try:
-                self.stop_serving()
-                if not self._await_burials(deadline):
-                    with self.lock:
-                        orders = self.coordinator.kill_rest()
-                    for order in orders:
-                        if order.worker is not None and order.worker.reachable:
-                            self.supervisor.signal(order.act, order.worker, order.reason)
-                    self._await_burials(self.clock.deadline_ns(END_TIMEOUT_S))
-                self._duties.stop()
-                self.supervisor.stop()
-                self._duties.stop()  # the supervisor may have handed over a job meanwhile, such as the last hooks
-                self._let_go()
-                self.replies.close()
-                self.hooks.terminate_pool()
-                self.process_manager.disband()
-                self._closed.set()
-                if self.log is not None:
-                    self.log.note(EventKind.CLOSE)
-                    self._await_outcomes(self.clock.deadline_ns(LAST_CALLS_S))
-                    self.log.close()
-            finally:
-                self._close_begun = False
-
-    def _let_go(self) -> None:
-        # The supervisor no longer watches the workers. If a worker outlived its kill, its client now checks it and the
-        # clock.
-        for ticket in self.coordinator.open_calls():
-            worker = ticket.worker
-            if worker is not None:
-                if worker.reachable:
-                    worker.transport.watched = False
-                ticket.wake()
-
-    def _await_outcomes(self, deadline: int) -> None:
-        # Clients that the close has woken are about to note the outcomes of their calls.
-        while IN_FLIGHT in self.accounts.calls.copy().values() and self.now_ns() < deadline:
-            self.clock.sleep(LAST_CALLS_LOOK_S)
-
-    def _await_burials(self, deadline: int) -> bool:
-        with self.lock:
-            while self.coordinator.workers and self.clock.remaining_s(deadline) > 0:
-                self.supervisor.progress.wait(self.clock.remaining_s(deadline))
-            return not self.coordinator.workers
-
-
-def _limits(config: PoolConfig) -> Limits:
-    floor = 0 if config.lazy else config.workers if config.min_workers is None else config.min_workers
-    return Limits(
-        size=config.workers,
-        floor=floor,
-        most=config.workers + config.overflow,
-        max_requests=config.max_requests,
-        max_age_ns=_ns(config.max_age_s),
-        max_memory_bytes=config.max_memory_bytes,
-        idle_timeout_ns=_ns(config.idle_timeout_s),
-        ping_interval_ns=_ns(config.ping_interval_s),
-        max_idle_pings=config.max_idle_pings,
-        hot=config.idle_order == "hot",
-        term_grace_ns=_ns(config.term_grace_s) or 0,
-    )
-
-
-def _ns(seconds: float | None) -> int | None:
-    return None if seconds is None else int(seconds * 1e9)
-
-
-def close_in_background(runtime: Runtime) -> None:
-    """Close at once in a new thread, because a finalizer may run in any thread and under any lock.
-
-    In a forked child the copy is only dropped, because the workers belong to the parent.
-    """
-    try:
-        runtime.process_manager.require_owner()
-    except PoolClosed:
-        return
-    threading.Thread(target=runtime.close, args=(0.0,), name="pool-v2-finalizer", daemon=True).start()

@@ -27,7 +27,8 @@ from poolproof.pool_v2.calls.handoff import hand_over
 from poolproof.pool_v2.core.actions import Act, Action
 from poolproof.pool_v2.core.coordinator import Coordinator
 from poolproof.pool_v2.core.ticket import Ticket
-from poolproof.pool_v2.core.worker_table import NEVER_NS, Worker
+from poolproof.pool_v2.core.worker_table import Worker
+from poolproof.pool_v2.running.duties import Duties
 from poolproof.pool_v2.running.event_log import EventLog
 from poolproof.pool_v2.running.platform import MACHINE, Platform
 
@@ -42,26 +43,6 @@ FAULT_PAUSE_S = 0.05
 """The pause after an internal error, so that a repeated error does not use a whole processor and fill the log."""
 logger = logging.getLogger(__name__)
 _LIVING: weakref.WeakSet[Supervisor] = weakref.WeakSet()
-
-
-class Duties:
-    """Work that the supervisor delegates, because it must not wait. It calls each method from its own thread."""
-
-    def started(self, worker: Worker) -> None:
-        """Handle a worker that answered its init ping."""
-
-    def ping(self, worker: Worker) -> None:
-        """Check the health of an idle worker."""
-
-    def ended(self, worker: Worker, reason: str) -> None:
-        """Handle a worker that has ended."""
-
-    def beat(self, now: int) -> int:
-        """Do periodic work. Returns when to call again at the latest, in nanoseconds."""
-        return NEVER_NS
-
-    def stop(self) -> None:
-        """Finish the remaining work when the pool closes, and end."""
 
 
 class Supervisor:

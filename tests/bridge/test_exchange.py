@@ -22,7 +22,7 @@ from poolproof.bridge.wire.messages import (
 )
 from poolproof.bridge.wire.receiver import Receiver
 from poolproof.pool_v2.aio.io import TaskIo
-from poolproof.pool_v2.running.runtime import OpenLeases
+from poolproof.pool_v2.calls.lease import OpenLeases
 
 LIMIT_BYTES = 1000
 DEADLINE_NS = 2**62

@@ -21,8 +21,8 @@ from poolproof.bridge.wire.exchange import Steps, exchange
 from poolproof.bridge.wire.messages import encode_request
 from poolproof.pool_v2.aio.io import AsyncTicket, TaskIo, follow
 from poolproof.pool_v2.aio.pool import AsyncPool
+from poolproof.pool_v2.calls.lease import OpenLeases
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
-from poolproof.pool_v2.running.runtime import OpenLeases
 
 OnLoop = Callable[..., Any]
 Connect = Callable[..., Channel]
