@@ -16,35 +16,30 @@ import logging
 import os
 import signal
 import threading
-import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError
 from queue import SimpleQueue
 from typing import Any
 
-from poolproof.bridge import CommandError, InvalidRequest, PoolClosed, PoolConfig, PoolError, Sent, WorkerCrashed
-from poolproof.pool_v2.calls.lease import Lease
+from poolproof.bridge import CommandError, InvalidRequest, PoolClosed, PoolConfig, WorkerCrashed
 from poolproof.pool_v2.executor.callables import (
-    CALL,
-    INITIALIZE,
     CallCrashed,
     ExecutorShutdown,
     Initialization,
     InitializerFailed,
     NotPicklable,
     as_broken,
-    is_uninitialized,
     pack,
     request_of,
     request_of_each,
     unpack,
     unpack_each,
 )
+from poolproof.pool_v2.executor.initialized import InitializedWorkers
 from poolproof.pool_v2.executor.pending import CHUNK_S, Batch, Pending
 from poolproof.pool_v2.pool import PoolV2
 
-UNLIMITED_S = 365 * 86400.0
 logger = logging.getLogger(__name__)
 _living: weakref.WeakSet[Dispatch] = weakref.WeakSet()
 _ending = threading.Event()
@@ -59,11 +54,14 @@ class Dispatch:
         self.pool = pool
         self._owner_pid = os.getpid()
         self._cancel_running = cancel_running
-        self._leases_only = config.max_requests is not None  # otherwise a worker's first call would count twice
-        self._initialization = initialization
+        self._workers = InitializedWorkers(
+            pool,
+            initialization,
+            leases_only=config.max_requests is not None or cancel_running,
+            failures_to_break=config.start_failures_to_open,
+            on_broken=self._break,
+        )
         self._ended_by = ""
-        self._failures_to_break = config.start_failures_to_open
-        self._failures = 0
         self._broken = ""
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
@@ -105,7 +103,7 @@ class Dispatch:
     @property
     def runs_batches(self) -> bool:
         """Whether a worker may run several calls at once: neither is their number limited, nor is one ended alone."""
-        return not self._leases_only and not self._cancel_running
+        return not self._workers.leases_only
 
     def _check_open(self) -> None:
         if self._broken:
@@ -259,13 +257,7 @@ class Dispatch:
         except NotPicklable:
             return None
         try:
-            if not self.pool.takes_buffers:
-                self._ask_for_buffers()
-            began_s = time.monotonic()
-            answer = self.pool.execute(CALL, request, timeout_s=UNLIMITED_S, checkout_timeout_s=UNLIMITED_S)
-            if is_uninitialized(answer):
-                answer = self._run_on_lease(request, UNLIMITED_S, first)
-                began_s = time.monotonic() - CHUNK_S  # how long the call itself has taken is not known
+            answer, took_s = self._workers.run(request, None, first)
             found = unpack_each(answer, function)
         except (CommandError, InvalidRequest):  # the calls or their results are too large for one frame
             return None
@@ -273,7 +265,7 @@ class Dispatch:
             failures = (self._as_ended(failure) if self._ended_by else as_broken(failure) for _ in futures)
             return [(None, failure) for failure in failures]
         if found is not None:
-            first.batch.ran(len(found), time.monotonic() - began_s, len(request["call"]))
+            first.batch.ran(len(found), took_s, len(request["call"]))
         return found
 
     def _run(
@@ -283,63 +275,8 @@ class Dispatch:
         future: Pending,
     ) -> tuple[Any, BaseException | None]:
         request = request_of(pack(*call, caught=BaseException))
-        if not self.pool.takes_buffers:
-            self._ask_for_buffers()
-        answer: Any = None
-        if timeout_s is None and not self._leases_only and not self._cancel_running:
-            answer = self.pool.execute(CALL, request, timeout_s=UNLIMITED_S, checkout_timeout_s=UNLIMITED_S)
-        if answer is None or is_uninitialized(answer):
-            # The timeout must not include the wait for a worker and its initialization; only a lease can separate them.
-            answer = self._run_on_lease(request, UNLIMITED_S if timeout_s is None else timeout_s, future)
+        answer, _ = self._workers.run(request, timeout_s, future)
         return unpack(answer, call[0])
-
-    def _ask_for_buffers(self) -> None:
-        # The workers of another command say what they can do when the first of them starts.
-        self.pool.execute("ping", timeout_s=UNLIMITED_S, checkout_timeout_s=UNLIMITED_S)
-        if not self.pool.takes_buffers:
-            raise CommandError(
-                f"executor {self.pool.name!r}: its workers do not take bytes, so they cannot run callables"
-            )
-
-    def _run_on_lease(self, request: dict[str, Any], timeout_s: float, future: Pending) -> Any:  # noqa: ANN401
-        while True:
-            refused: PoolError | None = None
-            try:
-                with self.pool.checkout(CALL, checkout_timeout_s=UNLIMITED_S) as worker:
-                    if future.cancelled():
-                        raise CancelledError
-                    try:
-                        future.use(worker)
-                        answer = worker.execute(CALL, request, timeout_s=timeout_s)
-                        if is_uninitialized(answer):
-                            self._initialize(worker)
-                            answer = worker.execute(CALL, request, timeout_s=timeout_s)
-                    except (CommandError, InvalidRequest) as error:  # leaving the block would end the worker
-                        refused = error
-                    finally:
-                        future.use(None)
-                if refused is not None:
-                    raise refused
-                return answer
-            except WorkerCrashed as error:
-                if error.sent is not Sent.NO:
-                    raise
-                # The worker was found dead before it received a byte, so the call can be repeated.
-
-    def _initialize(self, worker: Lease) -> None:
-        # An exception ends the worker, so a half-initialized worker never runs a call.
-        try:
-            answer = worker.execute(INITIALIZE, self._initialization.request(), timeout_s=UNLIMITED_S)
-            _, error = unpack(answer, "the initializer")
-            if error is not None:
-                raise InitializerFailed(
-                    f"the initializer failed in worker {worker.worker_id}: {type(error).__name__}: {error}",
-                    worker_id=worker.worker_id,
-                ) from error
-        except PoolError as error:
-            self._count_failure(error)
-            raise
-        self._failures = 0
 
     def _as_ended(self, error: BaseException) -> BaseException:
         # The standard library's error for a call whose worker was ended.
@@ -353,14 +290,8 @@ class Dispatch:
         told.__cause__ = error
         return told
 
-    def _count_failure(self, error: PoolError) -> None:
-        with self._lock:
-            self._failures += 1
-            if self._failures < self._failures_to_break:
-                return
-            self._broken = (
-                f"executor {self.pool.name!r}: {self._failures} workers in a row failed; the last error: {error}"
-            )
+    def _break(self, reason: str) -> None:
+        self._broken = f"executor {self.pool.name!r}: {reason}"
         for number in list(self._pending):
             future = self._pending.pop(number, None)
             if future is not None and (future.begun or future.set_running_or_notify_cancel()):

@@ -295,6 +295,28 @@ def test_the_initializer_runs_once_in_each_worker_a_replaced_one_too(
     assert executor.submit(os.getpid).result(LIMIT_S) != first
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_no_call_is_refused_once_each_worker_has_met_a_few(
+    make: Callable[..., PoolExecutor], until: Callable[..., Any], replaced: bool
+) -> None:
+    """Idle workers take turns, so a call that one has refused may be repeated by another, again and again."""
+    executor = make(2)
+    executor.pool.warm_up()
+    if replaced:
+        for number in range(6):
+            executor.submit(abs, -number).result(LIMIT_S)
+        dead = executor.pool.status().workers[0].pid
+        os.kill(dead, signal.SIGKILL)
+        until(lambda: dead not in {worker.pid for worker in executor.pool.status().workers}, "it is gone")
+        executor.pool.warm_up()
+    for number in range(6):
+        assert executor.submit(abs, -number).result(LIMIT_S) == number
+    before = executor.pool.status().statistics.submitted
+    for number in range(10):
+        assert executor.submit(abs, -number).result(LIMIT_S) == number
+    assert executor.pool.status().statistics.submitted == before + 10
+
+
 def test_an_initializer_that_fails_once_costs_one_call(
     make: Callable[..., PoolExecutor], calls: ModuleType, tmp_path: Path
 ) -> None:
