@@ -27,6 +27,7 @@ from poolproof.bridge import ConfigError, Observer, PoolConfig
 from poolproof.bridge.config import duration
 from poolproof.bridge.machine.processors import usable_processors
 from poolproof.bridge.worker.handlers.callables import run_chunk
+from poolproof.bridge.worker.handlers.picklers import Pickler, Wrapping
 from poolproof.bridge.worker.handlers.pickles import Setting
 from poolproof.pool_v2.executor.callables import (
     CallCrashed,
@@ -69,6 +70,8 @@ class PoolExecutor(Executor):
     `max_tasks_per_child` is the maximum number of calls per worker. `timeout_s` limits the run time of every call in
     seconds: at the deadline, the worker is killed and replaced, and the future gets CallTimeout; None sets no limit.
     With `cancel_running`, `cancel` of a future kills and replaces the worker that runs the call.
+    `pickler`, such as "cloudpickle", pickles callables, arguments and results in place of the standard library's: a
+    module's name, or a module or an object that has `dumps` and `loads`.
     What workers print appears on this process's stdout and stderr, unless `worker_output` of `config` says otherwise.
     `config` has the pool's other options (a zygote, an environment, limits on age and memory ...); its `call_timeout_s`
     is the default of `timeout_s`, its `workers` the default of `max_workers`. `observer` receives every event.
@@ -77,6 +80,8 @@ class PoolExecutor(Executor):
     that is not callable and for an `mp_context` that is none, NotPicklable if the initializer cannot be pickled, and
     RuntimeError if a worker is importing the main module.
     """
+
+    _wrapping: Wrapping | None = None
 
     def __init__(
         self,
@@ -88,6 +93,7 @@ class PoolExecutor(Executor):
         max_tasks_per_child: int | None = None,
         timeout_s: float | None = None,
         cancel_running: bool = False,
+        pickler: str | Pickler | None = None,
         config: PoolConfig | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -102,6 +108,11 @@ class PoolExecutor(Executor):
         config = _configured(config, max_workers, max_tasks_per_child)
         self._timeout_s = config.call_timeout_s if timeout_s is None else duration("timeout_s", timeout_s)
         self._origin: Self | None = None  # no reference to itself: a dropped executor ends at once, without a collector
+        if pickler is not None:
+            self._wrapping = _wrapping(pickler)
+            if initializer is not None:
+                initargs = self._wrapping.arguments(initargs, {})
+                initializer = self._wrapping.function(initializer)
         first = Initialization(initializer, initargs)
         pool = PoolV2(config, observer=observer)
         try:
@@ -131,6 +142,7 @@ class PoolExecutor(Executor):
         other._timeout_s = None if timeout_s is None else duration("timeout_s", timeout_s)
         other._origin = self if self._origin is None else self._origin  # keeps the original alive as long as this view
         other._dispatch = self._dispatch
+        other._wrapping = self._wrapping
         return other
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -140,7 +152,20 @@ class PoolExecutor(Executor):
         at the end of the program and in a forked child, and BrokenProcessPool if the initializer failed in too many
         workers in a row.
         """
-        return self._dispatch.submit(fn, args, kwargs, self._timeout_s)
+        return self._submit(fn, args, kwargs)
+
+    def _submit(
+        self,
+        function: Any,  # noqa: ANN401 - a callable, or what the pickler has wrapped
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        batch: Batch | None = None,
+    ) -> Future[Any]:
+        if self._wrapping is not None:
+            if batch is None:
+                function = self._wrapping.function(function)
+            args, kwargs = self._wrapping.arguments(args, kwargs), {}
+        return self._dispatch.submit(function, args, kwargs, self._timeout_s, batch)
 
     def map(
         self,
@@ -213,6 +238,13 @@ def _require_new_processes(mp_context: Any) -> None:  # noqa: ANN401
         )
 
 
+def _wrapping(pickler: str | Pickler) -> Wrapping:
+    try:
+        return Wrapping(pickler)
+    except (ImportError, TypeError) as error:
+        raise ConfigError(f"pickler {pickler!r:.100}: {error}") from error
+
+
 def _configured(config: PoolConfig | None, max_workers: int | None, max_tasks_per_child: int | None) -> PoolConfig:
     changes: dict[str, Any] = {}
     if config is None:
@@ -255,10 +287,12 @@ def _results(
     batch: Batch | None = None,
 ) -> Iterator[T]:
     # The first calls are submitted now, not when the first result is requested.
+    shared: Any = function
+    if batch is not None and executor._wrapping is not None:
+        shared = executor._wrapping.function(function)  # pickled once for all the calls that a worker gets at once
+
     def submit(living: PoolExecutor, call: tuple[Any, ...]) -> Future[T]:
-        if batch is None:
-            return living.submit(function, *call)
-        return living._dispatch.submit(function, call, {}, None, batch)
+        return living._submit(shared, call, {}, batch)
 
     futures = deque(submit(executor, call) for call in islice(calls, buffersize))
     known = weakref.ref(executor)  # an unfinished iterator does not keep the executor alive
