@@ -94,16 +94,18 @@ def replacement(effort: Effort) -> Result:
 
 
 def kill_idle(pool: PoolV2, metrics: GuardrailMetrics) -> float:
-    """Kill an idle worker by SIGKILL; return the milliseconds until its replacement is ready.
-
-    Each worker serves a call before: after several ends of workers that have served nothing, V2 delays starts.
-    """
-    for _ in pool.status().workers:  # the worker that has been idle longest serves next
-        pool.execute("echo", {"value": None})
+    """Kill an idle worker by SIGKILL; return the milliseconds until its replacement is ready."""
+    serve_once(pool)
     victim = next(worker.pid for worker in pool.status().workers if worker.state == "idle")
     at_ns = now_ns()
     os.kill(victim, signal.SIGKILL)
     return _until_full(pool, metrics, at_ns)
+
+
+def serve_once(pool: PoolV2) -> None:
+    """Let each worker serve a call: after several ends of workers that have served nothing, V2 delays starts."""
+    for _ in pool.status().workers:  # the worker that has been idle longest serves next
+        pool.execute("echo", {"value": None})
 
 
 def kill_busy(pool: PoolV2, metrics: GuardrailMetrics) -> float:
@@ -111,6 +113,7 @@ def kill_busy(pool: PoolV2, metrics: GuardrailMetrics) -> float:
 
     Raises BenchError if the client of the call does not get WorkerCrashed.
     """
+    serve_once(pool)
     errors: list[BaseException] = []
 
     def call() -> None:

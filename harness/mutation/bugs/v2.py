@@ -16,6 +16,8 @@ from poolproof.pool_v2.calls.batch import Round
 from poolproof.pool_v2.core.actions import Act, Action
 from poolproof.pool_v2.core.circuit import Circuit
 from poolproof.pool_v2.core.coordinator import Coordinator
+from poolproof.pool_v2.core.grants import Grants
+from poolproof.pool_v2.core.replacement import Replacement
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Worker
 from poolproof.pool_v2.running.runtime import Runtime
@@ -114,7 +116,7 @@ def sleepy_hand_off() -> None:
         return hand_out
 
     replace(Coordinator, "leave", lazy)
-    replace(Coordinator, "_match", drowsy)
+    replace(Grants, "_match", drowsy)
     replace(Coordinator, "plan", late)
 
 
@@ -148,7 +150,7 @@ def never_replaced() -> None:
 
         return only_first
 
-    replace(Coordinator, "wanted_starts", stingy)
+    replace(Replacement, "wanted_starts", stingy)
 
 
 @REGISTRY.bug(V2, breaks=("G8",), scenarios=("one_by_one",))
@@ -267,7 +269,7 @@ def one_worker_too_many() -> None:
 
         return one_more
 
-    replace(Coordinator, "wanted_starts", greedy)
+    replace(Replacement, "wanted_starts", greedy)
 
 
 @REGISTRY.bug(V2, breaks=("G14",), scenarios=("full_queue",))
@@ -295,7 +297,7 @@ def grows_at_once() -> None:
 
         return all_of_them
 
-    replace(Coordinator, "wanted_starts", eager)
+    replace(Replacement, "wanted_starts", eager)
 
 
 @REGISTRY.bug(V2, breaks=("G16",), scenarios=("recycled_workers",))
@@ -310,7 +312,7 @@ def never_recycled() -> None:
 
         return without_limit
 
-    replace(Coordinator, "started", immortal)
+    replace(Replacement, "started", immortal)
 
 
 @REGISTRY.bug(V2, breaks=("G16",), scenarios=("recycled_workers",), face="many")

@@ -12,7 +12,7 @@ from poolproof.harness.mutation.planting import replace
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.calls import lease
 from poolproof.pool_v2.core.coordinator import Coordinator
-from poolproof.pool_v2.core.grants import Affinity
+from poolproof.pool_v2.core.grants import Affinity, Grants
 from poolproof.pool_v2.core.sessions import Session, SessionTable
 from poolproof.pool_v2.core.ticket import Ticket
 from poolproof.pool_v2.core.worker_table import NEVER_NS
@@ -32,7 +32,7 @@ def session_roams() -> None:
 
         return any_worker
 
-    replace(Coordinator, "_idle_worker_for", rootless)
+    replace(Grants, "_idle_worker_for", rootless)
     replace(Session, "lacks", lambda _: lambda self, worker_id: ())
 
 
@@ -91,7 +91,7 @@ def busy_workers_left() -> None:
 @REGISTRY.bug(V2, breaks=("G22",), scenarios=("close_under_load",))
 def waiters_not_told() -> None:
     """Callers that wait while the pool is closed are not woken."""
-    replace(Coordinator, "_refuse_all", lambda _: lambda self, reason: [])
+    replace(Grants, "_refuse_all", lambda _: lambda self, reason: [])
 
 
 @REGISTRY.bug(V2, breaks=("G22",), scenarios=("close_under_load",))
