@@ -29,19 +29,19 @@ class WorkerStep(StrEnum):
     READY = "ready"
     CHECKOUT = "checkout"
     CHECKIN = "checkin"
-    CONDEMN = "condemn"
-    BURY = "bury"
+    RETIRE = "retire"
+    RELEASE = "release"
 
 
 TRANSITIONS: dict[tuple[WorkerState, WorkerStep], WorkerState] = {
     (WorkerState.STARTING, WorkerStep.READY): WorkerState.IDLE,
-    (WorkerState.STARTING, WorkerStep.CONDEMN): WorkerState.DYING,
+    (WorkerState.STARTING, WorkerStep.RETIRE): WorkerState.DYING,
     (WorkerState.IDLE, WorkerStep.CHECKOUT): WorkerState.LEASED,
-    (WorkerState.IDLE, WorkerStep.CONDEMN): WorkerState.DYING,
+    (WorkerState.IDLE, WorkerStep.RETIRE): WorkerState.DYING,
     (WorkerState.LEASED, WorkerStep.CHECKIN): WorkerState.IDLE,
-    (WorkerState.LEASED, WorkerStep.CONDEMN): WorkerState.DYING,
-    (WorkerState.DYING, WorkerStep.CONDEMN): WorkerState.DYING,
-    (WorkerState.DYING, WorkerStep.BURY): WorkerState.GONE,
+    (WorkerState.LEASED, WorkerStep.RETIRE): WorkerState.DYING,
+    (WorkerState.DYING, WorkerStep.RETIRE): WorkerState.DYING,
+    (WorkerState.DYING, WorkerStep.RELEASE): WorkerState.GONE,
 }
 
 

@@ -83,7 +83,7 @@ class Manager:
         try:
             self._thread.start()
         except BaseException:
-            self.process_manager.disband()
+            self.process_manager.shut_down()
             raise
 
     def emit(self, kind: EventKind, **fields: Any) -> None:  # noqa: ANN401 - Event's own fields
@@ -179,7 +179,7 @@ class Manager:
         process.kill()
         process.exited(KILL_WAIT_S)
         process.reap()
-        self.process_manager.bury(worker.channel)
+        self.process_manager.release(worker.channel)
         self.process_manager.tidy(ADOPTED_WAIT_S)
         self.emit(EventKind.REAP, worker=worker.worker_id, pid=process.pid, detail=process.describe_exit())
 
@@ -240,7 +240,7 @@ class Manager:
             self._thread.join(0.05)
         with self._ending:
             if not self._ended:
-                self.process_manager.disband()
+                self.process_manager.shut_down()
                 self._ended = True
                 self.emit(EventKind.CLOSE)
 

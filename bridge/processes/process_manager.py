@@ -33,7 +33,7 @@ END_STRAYS_S = 1.0
 LOOK_S = 0.002
 logger = logging.getLogger(__name__)
 _counter = itertools.count(1)
-_CREWS: weakref.WeakSet[ProcessManager] = weakref.WeakSet()
+_LIVING: weakref.WeakSet[ProcessManager] = weakref.WeakSet()
 
 
 def unique_name(version: str) -> str:
@@ -55,7 +55,7 @@ class ProcessManager:
         self._config = config
         self._owner_pid = os.getpid()
         self.in_child = False
-        self._disbanded = False
+        self._is_shut_down = False
         self._ids = itertools.count(1)
         self._environment = Environment(self.name, config)
         self._ended: list[WorkerProcess] = []
@@ -96,7 +96,7 @@ class ProcessManager:
                     on_fork=self._on_fork,
                 )
             opened.pop_all()
-        _CREWS.add(self)
+        _LIVING.add(self)
 
     def _claim(self, version: str) -> RunDir | None:
         # Nobody else can want a name that this process has just drawn, so such a pool also works without a directory:
@@ -147,7 +147,7 @@ class ProcessManager:
         with contextlib.suppress(ProcessLookupError):
             limit_memory(pid, self._config.hard_memory_bytes)
 
-    def bury(self, transport: Transport) -> None:
+    def release(self, transport: Transport) -> None:
         """Close the parent's descriptors of a reaped worker, and drop its record. No thread may be using it."""
         if transport.pid and self._run_dir is not None:  # without a pid it was never forked
             self._run_dir.remove_worker(transport.pid)
@@ -166,13 +166,13 @@ class ProcessManager:
                 return
             CLOCK.sleep(LOOK_S)
 
-    def disband(self) -> None:
+    def shut_down(self) -> None:
         """Release the pool's name, after all workers are reaped. Idempotent.
 
         What workers have started is ended too, in whatever session it runs; what cannot be ended is logged.
         """
-        if not self._disbanded:
-            self._disbanded = True
+        if not self._is_shut_down:
+            self._is_shut_down = True
             if self.zygote is not None:
                 self.zygote.close()
             self._strays.close()
@@ -189,7 +189,7 @@ class ProcessManager:
     def _leave_at_exit(self) -> None:
         # The interpreter exits while the pool is open. The lifeline would end the workers, but not remove the
         # directory.
-        if not self._disbanded and os.getpid() == self._owner_pid:
+        if not self._is_shut_down and os.getpid() == self._owner_pid:
             kill_living()
             self._strays.kill_all()
             self._strays.remove_groups()
@@ -199,19 +199,19 @@ class ProcessManager:
     def _abandon_in_child(self) -> None:
         # Closes only this copy's descriptors; the parent's resources are not affected.
         self.in_child = True
-        if not self._disbanded:
-            self._disbanded = True  # a fork of this fork has nothing left to close
+        if not self._is_shut_down:
+            self._is_shut_down = True  # a fork of this fork has nothing left to close
             self._printed.close_in_child()
 
 
 def _after_fork_in_child() -> None:
-    for process_manager in list(_CREWS):
+    for process_manager in list(_LIVING):
         process_manager._abandon_in_child()
 
 
 def _at_exit() -> None:
     abandon_all()
-    for process_manager in list(_CREWS):
+    for process_manager in list(_LIVING):
         process_manager._leave_at_exit()
 
 

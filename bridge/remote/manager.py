@@ -45,7 +45,7 @@ class RemoteProcessManager(ProcessManager):
             )
             self._nodes.await_room(count, config.workers, wait_s)
         except BaseException:
-            self.disband()
+            self.shut_down()
             raise
 
     def _open(self, placement: Placement) -> tuple[Callable[[], Sequence[Address]], bytes, int, float]:
@@ -77,14 +77,14 @@ class RemoteProcessManager(ProcessManager):
         """Return the connected nodes with the number of workers on each."""
         return {} if self._nodes is None else self._nodes.describe()
 
-    def disband(self) -> None:
+    def shut_down(self) -> None:
         """Release the pool's name and its nodes, after all workers are reaped. Idempotent."""
         if self._nodes is not None:
             self._nodes.close()
         close = getattr(self._cluster, "close", None)
         if close is not None:
             close()
-        super().disband()
+        super().shut_down()
 
 
 def _token(variable: str) -> bytes:

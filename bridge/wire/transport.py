@@ -234,7 +234,7 @@ class Processes(Protocol):
         """Start one worker process; its init ping is still to be done. Raises StartFailed."""
         ...
 
-    def bury(self, transport: Transport) -> None:
+    def release(self, transport: Transport) -> None:
         """Forget a reaped worker. No thread may be using it."""
         ...
 
@@ -242,7 +242,7 @@ class Processes(Protocol):
         """Reap what this program has adopted from workers that have ended. Never waits."""
         ...
 
-    def disband(self) -> None:
+    def shut_down(self) -> None:
         """Release the pool's name, after all workers are reaped. Idempotent."""
         ...
 

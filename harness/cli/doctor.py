@@ -164,8 +164,8 @@ def _worker() -> tuple[bool, str]:
             channel.process.kill()
             channel.process.exited(ORPHAN_PATIENCE_S)
             channel.process.reap()
-            process_manager.bury(channel)
-        process_manager.disband()
+            process_manager.release(channel)
+        process_manager.shut_down()
 
 
 def _orphan() -> tuple[bool, str]:

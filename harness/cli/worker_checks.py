@@ -102,14 +102,14 @@ def strays() -> tuple[bool, str]:
         channel.process.kill()
         channel.process.exited(PATIENCE_S)
         channel.process.reap()
-        process_manager.bury(channel)
+        process_manager.release(channel)
         began = time.monotonic()
         while ticks is not None and start_ticks(pid) == ticks:
             if time.monotonic() - began > PATIENCE_S:
                 return False, f"process {pid} still ran {PATIENCE_S:.0f} s after its worker had ended ({way})"
             time.sleep(0.005)
     finally:
-        process_manager.disband()
+        process_manager.shut_down()
     adopts = "; this program adopts orphans, and reaps them" if adopter == os.getpid() else ""
     return True, f"it ended {(time.monotonic() - began) * 1e3:.0f} ms after the worker, by {way}{adopts}"
 

@@ -254,22 +254,22 @@ class SimProcesses:
         world.note("spawn", worker_id)
         if fault in ("error", "crash"):
             world.note("startfail", worker_id)
-            for step in ("exit", "reap", "bury"):
+            for step in ("exit", "reap", "release"):
                 world.note(step, worker_id)
             raise StartFailed("no such program") if fault == "error" else OSError("no descriptor is left")
         worker = world.workers[worker_id] = SimWorker(world, worker_id, fault)
         return SimTransport(world, worker, self._config.max_frame_bytes)
 
-    def bury(self, transport: Transport) -> None:
+    def release(self, transport: Transport) -> None:
         """See poolproof.bridge.wire.transport.Processes."""
         assert isinstance(transport, SimTransport)
-        self._world.note("bury", transport.worker.worker_id)
+        self._world.note("release", transport.worker.worker_id)
         transport.close()
 
     def tidy(self) -> None:
         """See poolproof.bridge.wire.transport.Processes."""
 
-    def disband(self) -> None:
+    def shut_down(self) -> None:
         """See poolproof.bridge.wire.transport.Processes."""
 
     def require_owner(self) -> None:

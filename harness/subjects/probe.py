@@ -65,7 +65,7 @@ class _Probe:
             return [command for command in commands if not _refused(self._call(command), refusal, command)]
         finally:
             self._end()
-            self._process_manager.disband()
+            self._process_manager.shut_down()
 
     def _call(self, command: str) -> Response | None:
         # None if there was no answer: then the command had an effect, so the worker knows it.
@@ -94,7 +94,7 @@ class _Probe:
             self._channel.process.kill()
             self._channel.process.exited(PATIENCE_S)
             self._channel.process.reap()
-            self._process_manager.bury(self._channel)
+            self._process_manager.release(self._channel)
             self._channel = None
 
 

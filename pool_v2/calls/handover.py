@@ -143,7 +143,7 @@ class Handover:
         coordinator = self._runtime.coordinator
         with self._runtime.lock:
             for worker_id in session.held.keys() & coordinator.workers if isinstance(error, CommandError) else ():
-                coordinator.condemn(coordinator.workers[worker_id], "")  # the worker does not know the clean-up command
+                coordinator.retire(coordinator.workers[worker_id], "")  # the worker does not know the clean-up command
             # A worker that still has state of the session cleans up before it serves a session of that id again.
             coordinator.sessions.end(session.session_id)
         self._runtime.supervisor.look()

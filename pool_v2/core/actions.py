@@ -34,7 +34,7 @@ class Act(StrEnum):
     CUT_OFF = "cut_off"
     TERM = "term"
     WAKE_READER = "wake_reader"
-    BURY = "bury"
+    RELEASE = "release"
     WAKE = "wake"
     PING = "ping"
 
@@ -101,7 +101,7 @@ def end_worker(worker: Worker, now_ns: int, times: list[int]) -> list[Action]:
     if worker.unreaped:
         return []
     if worker.exited_ns:
-        return [Action(Act.BURY, worker)]
+        return [Action(Act.RELEASE, worker)]
     if worker.killed:
         return []
     if worker.reason or (worker.told_ns and now_ns >= worker.told_ns + RETIRE_GRACE_NS):

@@ -67,7 +67,7 @@ class Grants:
         self._suspect = True
         self.attention = True
 
-    def condemn(self, worker: Worker, reason: str) -> None:
+    def retire(self, worker: Worker, reason: str) -> None:
         """End this worker as soon as no ticket holds it."""
         if worker.worker_id in self._idle:
             self._condemn(worker, reason)
@@ -192,7 +192,7 @@ class Grants:
         self._idle.pop(worker.worker_id, None)
         if worker.phase is not WorkerState.DYING:
             worker.reason = reason
-        worker.phase = advance(worker.phase, WorkerStep.CONDEMN)
+        worker.phase = advance(worker.phase, WorkerStep.RETIRE)
         self.attention = True
 
     def _refuse_all(self, reason: Callable[[], PoolError]) -> list[Ticket]:

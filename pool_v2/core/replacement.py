@@ -104,9 +104,9 @@ class Replacement(Grants):
                 return self._refuse_all(self._circuit_open)
         return []
 
-    def buried(self, worker: Worker) -> None:
+    def released(self, worker: Worker) -> None:
         """Record that the worker is reaped; its place is free."""
-        worker.phase = advance(worker.phase, WorkerStep.BURY)
+        worker.phase = advance(worker.phase, WorkerStep.RELEASE)
         self.sessions.forget_worker(worker.worker_id)
         del self.workers[worker.worker_id]
         self.attention = True

@@ -193,7 +193,7 @@ class Housekeeper(Duties):
             if _resident_bytes(worker.transport.pid) > limit_bytes:
                 with runtime.lock:
                     if worker.usable:
-                        runtime.coordinator.condemn(worker, "")  # a leased worker is ended at its checkin
+                        runtime.coordinator.retire(worker, "")  # a leased worker is ended at its checkin
                 runtime.supervisor.look()
                 return
 

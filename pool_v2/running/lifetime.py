@@ -61,7 +61,7 @@ class Lifetime(Runtime):
         except BaseException:
             if self.log is not None:
                 self.log.close()
-            self.process_manager.disband()
+            self.process_manager.shut_down()
             raise
 
     def warm_up(self, n: int, deadline: int) -> int:
@@ -221,7 +221,7 @@ class Lifetime(Runtime):
                 self._let_go()
                 self.replies.close()
                 self.hooks.terminate_pool()
-                self.process_manager.disband()
+                self.process_manager.shut_down()
                 self._closed.set()
                 if self.log is not None:
                     self.log.note(EventKind.CLOSE)

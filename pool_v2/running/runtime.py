@@ -80,7 +80,7 @@ class Runtime:
         try:
             self.log = None if observer is None else EventLog(observer, self.process_manager.name, platform)
         except BaseException:
-            self.process_manager.disband()
+            self.process_manager.shut_down()
             raise
 
     # Checkout and checkin.

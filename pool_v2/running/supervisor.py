@@ -46,7 +46,7 @@ _LIVING: weakref.WeakSet[Supervisor] = weakref.WeakSet()
 class Supervisor:
     """Carries out the coordinator's actions.
 
-    Invariant: only this thread closes a worker's descriptors, after the coordinator's BURY action, which comes only
+    Invariant: only this thread closes a worker's descriptors, after the coordinator's RELEASE action, which comes only
     when no ticket holds the worker.
     """
 
@@ -195,9 +195,9 @@ class Supervisor:
             case Act.WAKE:
                 assert ticket is not None
                 ticket.wake()
-            case Act.BURY:
+            case Act.RELEASE:
                 assert worker is not None
-                self._bury(worker)
+                self._release(worker)
             case Act.PING:
                 assert worker is not None
                 self._duties.ping(worker)
@@ -225,16 +225,16 @@ class Supervisor:
         else:
             transport.kill()
 
-    def _bury(self, worker: Worker) -> None:
+    def _release(self, worker: Worker) -> None:
         transport: Transport = worker.transport
         self._starting.pop(worker, None)
         self.watch.remove(transport.answer_fd)
         self.watch.remove(transport.exit_fd)
-        self._process_manager.bury(worker.transport)
+        self._process_manager.release(worker.transport)
         self._announce(worker)
         self.emit(EventKind.REAP, worker.worker_id, transport.pid, transport.describe_exit())
         self._duties.ended(worker, worker.reason)
-        self.decide(lambda: self._coordinator.buried(worker))
+        self.decide(lambda: self._coordinator.released(worker))
 
     def _start_one(self) -> None:
         worker_id = self._process_manager.next_id()
@@ -252,7 +252,7 @@ class Supervisor:
             with self.lock:
                 woken = self._coordinator.start_failed(worker, message, self._clock.now_ns())
                 woken += self._coordinator.exited(worker, self._clock.now_ns())  # there is no process to end
-                self._coordinator.buried(worker)
+                self._coordinator.released(worker)
                 self.progress.notify_all()
             self.wake(woken)
             return

@@ -18,8 +18,8 @@ def test_a_worker_lives_from_start_to_burial() -> None:
         (WorkerStep.CHECKOUT, WorkerState.LEASED),
         (WorkerStep.CHECKIN, WorkerState.IDLE),
         (WorkerStep.CHECKOUT, WorkerState.LEASED),
-        (WorkerStep.CONDEMN, WorkerState.DYING),
-        (WorkerStep.BURY, WorkerState.GONE),
+        (WorkerStep.RETIRE, WorkerState.DYING),
+        (WorkerStep.RELEASE, WorkerState.GONE),
     ]:
         state = advance(state, step)
         assert state is expected
@@ -33,8 +33,8 @@ def test_a_worker_is_leased_only_from_idle(state: WorkerState) -> None:
 
 @pytest.mark.parametrize("state", LIVING)
 def test_every_living_worker_can_be_condemned_and_twice_is_once(state: WorkerState) -> None:
-    assert advance(state, WorkerStep.CONDEMN) is WorkerState.DYING
-    assert advance(WorkerState.DYING, WorkerStep.CONDEMN) is WorkerState.DYING
+    assert advance(state, WorkerStep.RETIRE) is WorkerState.DYING
+    assert advance(WorkerState.DYING, WorkerStep.RETIRE) is WorkerState.DYING
 
 
 def test_a_dying_worker_never_comes_back() -> None:
@@ -49,7 +49,7 @@ def test_nothing_happens_to_a_worker_that_is_gone(step: WorkerStep) -> None:
 
 
 def test_only_the_dying_are_buried() -> None:
-    assert [state for state, step in TRANSITIONS if step is WorkerStep.BURY] == [WorkerState.DYING]
+    assert [state for state, step in TRANSITIONS if step is WorkerStep.RELEASE] == [WorkerState.DYING]
 
 
 def test_every_pair_is_either_in_the_table_or_refused() -> None:

@@ -1,4 +1,4 @@
-"""The processes of one pool: named, recorded while they live, and buried without a trace."""
+"""The processes of one pool: named, recorded while they live, and released without a trace."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SERVE = ("sh", "-c", "echo {worker_id} $POOLPROOF_MAX_FRAME_BYTES $FLAVOUR >&2; 
 
 @pytest.fixture
 def process_manager() -> Iterator[Callable[..., ProcessManager]]:
-    """Make crews, which are disbanded at the end with their workers buried."""
+    """Make process managers, which are shut down at the end with their workers released."""
     made: list[ProcessManager] = []
 
     def make(**options: object) -> ProcessManager:
@@ -42,14 +42,14 @@ def process_manager() -> Iterator[Callable[..., ProcessManager]]:
 
     yield make
     for one in made:
-        one.disband()
+        one.shut_down()
 
 
-def _bury(process_manager: ProcessManager, channel: Channel) -> None:
+def _release(process_manager: ProcessManager, channel: Channel) -> None:
     channel.process.kill()
     assert channel.process.exited(10)
     assert channel.process.reap()
-    process_manager.bury(channel)
+    process_manager.release(channel)
 
 
 def test_names_that_nobody_chose_are_unique_and_possible() -> None:
@@ -64,8 +64,8 @@ def test_a_crew_owns_its_name_until_it_is_disbanded(process_manager: Callable[..
     assert first.name == "alpha"
     with pytest.raises(PoolNameConflict):
         process_manager(name="alpha")
-    first.disband()
-    first.disband()
+    first.shut_down()
+    first.shut_down()
     assert list_pools() == []
     process_manager(name="alpha")
 
@@ -92,7 +92,7 @@ def test_a_worker_is_recorded_while_it_lives(process_manager: Callable[..., Proc
     one = process_manager()
     channel = one.spawn(one.next_id())
     assert list_pools()[0].worker_pids == (channel.process.pid,)
-    _bury(one, channel)
+    _release(one, channel)
     assert list_pools()[0].worker_pids == ()
     assert (pools_dir() / one.name / "workers").read_text().splitlines()[-1] == f"-{channel.process.pid}"
 
@@ -105,7 +105,7 @@ def test_a_worker_is_told_its_id_the_frame_limit_and_the_pools_variables(
     channel.process.end_input()
     assert channel.process.exited(10)
     assert channel.tail.text(wait_s=10) == "7 5000 sweet", "no variable overrules the pool's own limit"
-    _bury(one, channel)
+    _release(one, channel)
 
 
 def test_what_a_worker_prints_is_logged_in_the_run_directory(
@@ -115,7 +115,7 @@ def test_what_a_worker_prints_is_logged_in_the_run_directory(
     channel = one.spawn(3)
     log = pools_dir() / one.name / "worker-3.stderr.log"
     until(lambda: log.exists() and log.read_bytes().startswith(b"3 "), "the log has the worker's words")
-    _bury(one, channel)
+    _release(one, channel)
 
 
 def test_a_log_directory_is_made_and_outlives_the_pool(
@@ -125,8 +125,8 @@ def test_a_log_directory_is_made_and_outlives_the_pool(
     channel = one.spawn(3)
     log = tmp_path / "deep" / "logs" / "worker-3.stderr.log"
     until(log.exists, "the log is made")
-    _bury(one, channel)
-    one.disband()
+    _release(one, channel)
+    one.shut_down()
     assert log.read_bytes() == b"3 13"
 
 
@@ -144,8 +144,8 @@ def test_a_log_directory_has_the_last_logs_only_and_no_credential_of_the_environ
     for number in range(1, 7):
         channel = one.spawn(number)
         assert channel.tail.await_end(60)
-        _bury(one, channel)
-    one.disband()
+        _release(one, channel)
+    one.shut_down()
     logs = {path.name: path.read_text() for path in (tmp_path / "logs").iterdir()}
     assert logs == {f"worker-{number}.stderr.log": "[redacted]" for number in (4, 5, 6)}
 
@@ -169,7 +169,7 @@ def test_workers_run_where_they_are_told_to(
     until(lambda: channel.pid, "it is there")
     assert os.sched_getaffinity(channel.pid) == {max(here)}
     assert os.sched_getaffinity(0) == here, "whoever opens the pool stays where it is"
-    _bury(one, channel)
+    _release(one, channel)
 
 
 def test_processors_that_cannot_be_had_are_refused_before_the_name_is_taken(
@@ -201,7 +201,7 @@ def test_a_spawned_worker_answers_over_its_channel(process_manager: Callable[...
     frame = encode_request(1, "pid", {}, limit_bytes=1000)
     response = channel.exchange(1, frame, deadline_ns=deadline_ns(10))
     assert response.result == {"pid": channel.process.pid, "worker_id": 1}
-    _bury(one, channel)
+    _release(one, channel)
 
 
 def test_a_whole_life_leaves_no_descriptor_no_thread_and_no_directory(open_fds: Callable[[], dict[int, str]]) -> None:
@@ -209,8 +209,8 @@ def test_a_whole_life_leaves_no_descriptor_no_thread_and_no_directory(open_fds: 
     before, threads = open_fds(), threading.active_count()
     one = ProcessManager(PoolConfig(worker_command=SERVE), version="v9")
     for _ in range(3):
-        _bury(one, one.spawn(one.next_id()))
-    one.disband()
+        _release(one, one.spawn(one.next_id()))
+    one.shut_down()
     assert open_fds() == before
     assert threading.active_count() == threads
     assert list(pools_dir().iterdir()) == []
@@ -234,7 +234,7 @@ def fds():
             and os.path.lexists(f"/proc/self/fd/{fd}")}
 before = fds()
 gone = ProcessManager(PoolConfig(), version="v9")
-gone.disband()
+gone.shut_down()
 process_manager = ProcessManager(PoolConfig(name="alpha", worker_command=("cat",)), version="v9")
 channel = process_manager.spawn(1)
 child = os.fork()
@@ -251,8 +251,8 @@ os.write(channel.process.stdin_fd, b"still")
 print(os.read(channel.process.stdout_fd, 100))
 channel.process.kill()
 assert channel.process.exited(10) and channel.process.reap()
-process_manager.bury(channel)
-process_manager.disband()
+process_manager.release(channel)
+process_manager.shut_down()
 print(fds() == before)
 """)
     output, errors = script.communicate(timeout=30)
@@ -281,8 +281,8 @@ if child == 0:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 channel.process.kill()
 assert channel.process.exited(10) and channel.process.reap()
-process_manager.bury(channel)
-process_manager.disband()
+process_manager.release(channel)
+process_manager.shut_down()
 """)
     assert script.communicate(timeout=30) == ("0\n", "")
 
@@ -311,7 +311,7 @@ def test_a_crew_that_cannot_be_made_whole_gives_its_name_back(monkeypatch: pytes
         patch.setattr("poolproof.bridge.processes.output.printed.StderrDrain", fail)
         with pytest.raises(OSError, match="Too many"):
             ProcessManager(PoolConfig(name="half-made"), version="v9")
-    ProcessManager(PoolConfig(name="half-made"), version="v9").disband()
+    ProcessManager(PoolConfig(name="half-made"), version="v9").shut_down()
 
 
 @pytest.mark.parametrize("zygote", [False, True])

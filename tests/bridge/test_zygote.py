@@ -65,19 +65,19 @@ class Team:
         assert response.success, response.error
         return response.result
 
-    def bury(self, channel: Channel) -> None:
+    def release(self, channel: Channel) -> None:
         """Whatever state it is in."""
         self.channels.remove(channel)
         channel.process.kill()
         assert channel.process.exited(HANG_GUARD_S)
         assert channel.process.reap()
-        self.process_manager.bury(channel)
+        self.process_manager.release(channel)
 
     def end(self) -> None:
-        """Bury everybody, and disband."""
+        """Bury everybody, and shut_down."""
         for channel in list(self.channels):
-            self.bury(channel)
-        self.process_manager.disband()
+            self.release(channel)
+        self.process_manager.shut_down()
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_the_next_worker_is_the_spare_and_nobody_could_tell(
     assert second["fds"]["2"] != first["fds"]["2"]
     until(lambda: _spare_of(one) not in (None, spare), "the next spare is forked")
     children = [one.ask(channel, "spawn_child", seconds=60)["pid"] for channel in one.channels]
-    one.bury(one.channels[-1])
+    one.release(one.channels[-1])
     until(lambda: start_ticks(children[1]) is None, "its group is tied to the lifeline")
     assert start_ticks(children[0]) is not None
 
@@ -332,7 +332,7 @@ def test_how_a_forked_worker_ended_is_known(
     assert channel.process.reap()
     assert channel.process.describe_exit() == said
     assert not Path(f"/proc/{pid}").exists()
-    one.bury(channel)
+    one.release(channel)
     assert list_pools()[0].worker_pids == ()
 
 
@@ -399,7 +399,7 @@ def test_a_zygote_that_still_imports_delays_nobody_and_is_ended_at_once(
         channel.handshake(deadline_ns=deadline_ns(0.05))
     assert "before its zygote had forked it" in str(caught.value)
     assert channel.process.exited()
-    one.bury(channel)
+    one.release(channel)
     until(begun.exists, "the module is being imported")
     pid = one.zygote.pid
     one.end()
@@ -585,8 +585,8 @@ child = ask("spawn_child", seconds=60)["pid"]
 def end():
     channel.process.kill()
     assert channel.process.exited(10) and channel.process.reap()
-    process_manager.bury(channel)
-    process_manager.disband()
+    process_manager.release(channel)
+    process_manager.shut_down()
 """
 
 
@@ -648,7 +648,7 @@ print(os.waitpid(forked, 0)[1], ask("echo", value="still"))
 waiting.handshake(deadline_ns=deadline_ns(10))
 waiting.process.kill()
 assert waiting.process.exited(10) and waiting.process.reap()
-process_manager.bury(waiting)
+process_manager.release(waiting)
 end()
 print(fds() == before)
 """
@@ -692,7 +692,7 @@ for limit in range(top - 4, top + 14):
     if other is not None:
         other.process.kill()
         assert other.process.exited(10) and other.process.reap()
-        process_manager.bury(other)
+        process_manager.release(other)
     drained()
 end()
 print(failed > 0, started > 0)

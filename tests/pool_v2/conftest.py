@@ -226,10 +226,10 @@ class Desk:
         self.core.reaped(worker, now_ns, cause)
 
     def end(self, worker_id: int, now_ns: int = SECOND_NS) -> None:
-        """A process ends, and is buried when the plan says so."""
+        """A process ends, and is released when the plan says so."""
         self.exit(worker_id, now_ns)
-        assert ("bury", worker_id) in self.plan(now_ns)
-        self.core.buried(self.worker(worker_id))
+        assert ("release", worker_id) in self.plan(now_ns)
+        self.core.released(self.worker(worker_id))
 
     def plan(self, now_ns: int = SECOND_NS) -> list[tuple[str, int | None]]:
         """What is to be done now: each act with its worker's id or its ticket's call."""

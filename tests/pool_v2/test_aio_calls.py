@@ -34,7 +34,7 @@ async def kill_worker(pool: AsyncPool, log: Any, soon: Any) -> None:
     """Kill the one worker and wait for its burial."""
     (worker,) = pool.status().workers
     os.kill(worker.pid, signal.SIGKILL)
-    await soon(lambda: [e for e in log.of(EventKind.REAP) if e.worker == worker.worker_id], "it is buried")
+    await soon(lambda: [e for e in log.of(EventKind.REAP) if e.worker == worker.worker_id], "it is released")
 
 
 # Outcomes.

@@ -186,7 +186,7 @@ def test_a_task_cancelled_in_a_handover_leaves_no_half_state_behind(
             await pool.execute_in_session("s", "append", {"key": "k", "value": n})
         async with pool.checkout() as worker:
             os.kill(worker.pid, signal.SIGKILL)
-        await soon(lambda: log.of(EventKind.REAP), "it is buried")
+        await soon(lambda: log.of(EventKind.REAP), "it is released")
         monkeypatch.setattr(TaskIo, "read", unlucky)
         task = asyncio.create_task(pool.execute_in_session("s", "get", {"key": "k"}))
         victims.append(task)

@@ -268,7 +268,7 @@ def test_a_broken_checkin_keeps_the_head_of_the_queue(desk: Any) -> None:
     pool = desk(ready=1, workers=1)
     holder, head, tail = pool.lease(1), pool.enter(2), pool.enter(3)
     assert pool.leave(holder, clean=False) == []
-    assert ("start", None) not in pool.plan(), "the place is free only when the worker is buried"
+    assert ("start", None) not in pool.plan(), "the place is free only when the worker is released"
     pool.end(1)
     assert pool.plan() == [("start", None)]
 

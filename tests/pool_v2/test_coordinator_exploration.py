@@ -299,17 +299,17 @@ class World:
         assert core.attention or core.wanted_starts(self.now_ns) == 0
         for worker_id, worker in core.workers.items():
             if worker.phase is WorkerState.DYING and worker_id not in core.held:
-                assert not worker.exited, "it should be buried"
+                assert not worker.exited, "it should be released"
                 assert worker_id in self.told, "nobody ends it"
         return woken
 
     def _carry_out(self, act: Act, worker: Worker) -> None:
         worker_id = worker.worker_id
         held = worker_id in self.core.held
-        if act is Act.BURY:
-            assert worker.exited, "buried alive"
-            assert not held, "buried under its holder"
-            self.core.buried(worker)
+        if act is Act.RELEASE:
+            assert worker.exited, "released alive"
+            assert not held, "released under its holder"
+            self.core.released(worker)
             return
         if act is Act.CUT_OFF:
             assert worker_id not in self.cut_off, "cut off twice"

@@ -215,7 +215,7 @@ def test_a_client_of_a_dead_worker_is_woken_once_and_only_after_a_while(desk: An
     assert pool.plan(NOW_NS + STRANGER_GRACE_NS) == [("wake_reader", 1)]
     assert pool.plan(NOW_NS + STRANGER_GRACE_NS) == pool.plan(NOW_NS * 10) == [], "and a dead worker is not cut off"
     pool.leave(holder, clean=False)
-    assert pool.plan(NOW_NS * 10) == [("start", None), ("bury", 1)]
+    assert pool.plan(NOW_NS * 10) == [("start", None), ("release", 1)]
 
 
 def test_nobody_is_buried_while_somebody_holds_it_whatever_else_happened(desk: Any) -> None:
@@ -226,9 +226,9 @@ def test_nobody_is_buried_while_somebody_holds_it_whatever_else_happened(desk: A
     pool.exit(1)
 
     for now_ns in (NOW_NS, NOW_NS + STRANGER_GRACE_NS, NOW_NS + RETIRE_GRACE_NS):
-        assert ("bury", 1) not in pool.plan(now_ns)
+        assert ("release", 1) not in pool.plan(now_ns)
     pool.leave(holder)
-    assert pool.plan() == [("bury", 1)]
+    assert pool.plan() == [("release", 1)]
 
 
 def test_a_dead_worker_that_was_offered_to_a_client_is_not_given_to_the_next(desk: Any) -> None:
@@ -239,7 +239,7 @@ def test_a_dead_worker_that_was_offered_to_a_client_is_not_given_to_the_next(des
 
     assert pool.leave(offered) == []
     assert following.state is TicketState.WAITING
-    assert pool.plan() == [("start", None), ("bury", 1)]
+    assert pool.plan() == [("start", None), ("release", 1)]
 
 
 # Ends.
@@ -257,7 +257,7 @@ def test_a_worker_that_does_not_leave_when_asked_is_killed_after_the_grace_and_o
     assert (order.act, order.reason) == ("kill", "did not leave in time")
     assert pool.plan(NOW_NS + 2 * RETIRE_GRACE_NS) == []
     pool.exit(1)
-    assert pool.plan(NOW_NS + 2 * RETIRE_GRACE_NS) == [("start", None), ("bury", 1)]
+    assert pool.plan(NOW_NS + 2 * RETIRE_GRACE_NS) == [("start", None), ("release", 1)]
 
 
 def test_a_worker_that_leaves_when_asked_is_not_killed(desk: Any) -> None:
@@ -266,7 +266,7 @@ def test_a_worker_that_leaves_when_asked_is_not_killed(desk: Any) -> None:
     pool.plan(NOW_NS)
     pool.exit(1)
 
-    assert pool.plan(NOW_NS + RETIRE_GRACE_NS) == [("start", None), ("bury", 1)]
+    assert pool.plan(NOW_NS + RETIRE_GRACE_NS) == [("start", None), ("release", 1)]
 
 
 # The time of the next look.

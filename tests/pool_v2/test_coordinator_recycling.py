@@ -67,8 +67,8 @@ def test_old_workers_are_retired_one_at_a_time_and_the_next_when_the_new_one_ser
     assert pool.plan(now_ns) == [("retire", 1)]
     assert pool.plan(now_ns) == []
     pool.exit(1, now_ns)
-    assert pool.plan(now_ns) == [("start", None), ("bury", 1)]
-    pool.core.buried(pool.worker(1))
+    assert pool.plan(now_ns) == [("start", None), ("release", 1)]
+    pool.core.released(pool.worker(1))
     assert pool.plan(now_ns) == [("start", None)]
     young = pool.core.started(4, now_ns)
     assert pool.plan(now_ns) == [], "worker 4 does not serve yet"
@@ -202,8 +202,8 @@ def test_recycling_two_old_workers_leaves_the_pool_one_that_serves_at_every_mome
                 next_id += 1
             elif act == "retire":
                 pool.exit(worker_id, now_ns)
-            elif act == "bury":
-                pool.core.buried(pool.worker(worker_id))
+            elif act == "release":
+                pool.core.released(pool.worker(worker_id))
 
     assert retired == [1, 2]
     assert idle(pool) == [3, 4]

@@ -164,7 +164,7 @@ def test_a_waiter_whose_session_worker_dies_under_another_call_goes_elsewhere_at
     assert pool.exit(1) == [waiting]
     assert waiting.worker_id == 2
     assert pool.leave(on_one, clean=False) == []
-    assert ("bury", 1) in pool.plan()
+    assert ("release", 1) in pool.plan()
 
 
 def test_a_waiter_whose_session_worker_is_left_dirty_goes_elsewhere_at_once(desk: Any) -> None:
@@ -220,7 +220,7 @@ def test_what_a_dead_worker_had_of_a_session_is_forgotten(desk: Any) -> None:
     assert session.held.keys() == {1}
 
     pool.exit(1)
-    pool.core.buried(pool.worker(1))
+    pool.core.released(pool.worker(1))
 
     sessions = pool.core.sessions
     sessions.end("s")
@@ -236,7 +236,7 @@ def test_a_session_does_not_keep_a_dead_worker_that_its_client_met_after_its_end
     pool.exit(1)
     session.met(1)  # its last response came before its end was noticed
     pool.leave(holder, clean=False)
-    pool.core.buried(pool.worker(1))
+    pool.core.released(pool.worker(1))
 
     sessions = pool.core.sessions
     sessions.release(session, 1, 5)

@@ -160,8 +160,8 @@ class Scene:
         for _ in range(30):
             self.obey(orders := self.core.plan(NOW_NS))
             for order in orders:
-                if order.act is Act.BURY and order.worker is not None:
-                    self.core.buried(order.worker)
+                if order.act is Act.RELEASE and order.worker is not None:
+                    self.core.released(order.worker)
                 elif order.act is Act.START:
                     next_id += 1
                     self.wake(self.core.ready(self.core.started(next_id, NOW_NS), NOW_NS))

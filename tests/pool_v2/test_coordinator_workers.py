@@ -119,8 +119,8 @@ def test_a_dead_idle_worker_is_buried_and_replaced(desk: Any) -> None:
 
     assert pool.exit(1) == []
     assert pool.states() == {1: "dying", 2: "idle"}
-    assert pool.plan() == [START, ("bury", 1)]  # whoever waits need not wait for the burial
-    pool.core.buried(pool.worker(1))
+    assert pool.plan() == [START, ("release", 1)]  # whoever waits need not wait for the burial
+    pool.core.released(pool.worker(1))
     assert pool.core.attention
     assert pool.plan() == [START]
 
@@ -134,7 +134,7 @@ def test_a_dead_leased_worker_is_buried_only_after_its_holder_has_left(desk: Any
     assert (pool.plan(), pool.core.ready_workers) == ([], 0)
     assert pool.leave(holder) == []
     assert pool.states() == {1: "dying"}
-    assert pool.plan() == [START, ("bury", 1)]
+    assert pool.plan() == [START, ("release", 1)]
 
 
 def test_only_living_ready_workers_count_as_ready(desk: Any) -> None:
@@ -158,15 +158,15 @@ def test_news_of_a_start_that_was_given_up_changes_nothing(desk: Any) -> None:
 def test_a_worker_moves_only_along_its_table(desk: Any) -> None:
     pool = desk(ready=1)
 
-    with pytest.raises(ValueError, match="a worker that is idle cannot make the transition bury"):
-        pool.core.buried(pool.worker(1))
+    with pytest.raises(ValueError, match="a worker that is idle cannot make the transition release"):
+        pool.core.released(pool.worker(1))
 
 
 def test_a_condemned_idle_worker_ends_now_and_a_leased_one_when_its_client_leaves(desk: Any) -> None:
     pool = desk(ready=2)
     holder = pool.lease(1)
-    pool.core.condemn(pool.worker(1), "heavy")
-    pool.core.condemn(pool.worker(2), "heavy")
+    pool.core.retire(pool.worker(1), "heavy")
+    pool.core.retire(pool.worker(2), "heavy")
 
     assert pool.plan() == [("kill", 2)]
     assert not pool.worker(1).usable
@@ -216,8 +216,8 @@ def test_a_worker_that_dies_under_its_init_hook_is_never_ready(desk: Any) -> Non
 
     assert pool.core.ready(worker, NOW_NS) == []
     assert waiting.state is TicketState.WAITING
-    assert pool.plan() == [("bury", 1)]
-    pool.core.buried(worker)
+    assert pool.plan() == [("release", 1)]
+    pool.core.released(worker)
     assert pool.plan(NOW_NS) == [], "it backs off, as after any failed start"
     assert pool.plan(NOW_NS + 50_000_000) == [START]
 

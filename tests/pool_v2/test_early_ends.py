@@ -77,11 +77,11 @@ def test_workers_that_are_killed_from_outside_before_their_first_call_are_replac
 
 
 def spoil(pool: Any, *, times: int, now_ns: int) -> None:
-    """Start worker 99 at `now_ns`, let it end early, and bury it; all that so many times."""
+    """Start worker 99 at `now_ns`, let it end early, and release it; all that so many times."""
     for _ in range(times):
         pool.start(99, now_ns)
         pool.end_of(pool.worker(99), now_ns, "why")
-        pool.core.buried(pool.worker(99))
+        pool.core.released(pool.worker(99))
 
 
 def fresh(desk: Any, *, workers: int = 1, ready: int = 1) -> Any:
@@ -249,7 +249,7 @@ def test_a_stopped_zygote_makes_the_supervisor_wait_for_nothing(make_pool: MakeP
     try:
         dead = pool.status().workers[0]
         os.kill(dead.pid, signal.SIGKILL)
-        wait_until(lambda: dead.worker_id not in pool._engine.coordinator.workers, "the dead worker is buried")
+        wait_until(lambda: dead.worker_id not in pool._engine.coordinator.workers, "the dead worker is released")
         with pytest.raises(CallTimeout):
             pool.execute("sleep", {"seconds": 60.0}, timeout_s=0.2)
     finally:
@@ -269,4 +269,4 @@ def test_an_ended_worker_keeps_its_place_until_it_is_reaped(desk: Any, held: boo
     assert pool.plan(now_ns) == [], "neither a replacement nor a burial"
     pool.core.reaped(worker, now_ns, "")
     assert pool.core.attention
-    assert set(pool.plan(now_ns)) == {("start", None), ("bury", 1)}
+    assert set(pool.plan(now_ns)) == {("start", None), ("release", 1)}

@@ -193,7 +193,7 @@ def test_a_hand_off_that_was_torn_is_made_good_in_one_turn(supervise: Any) -> No
 
 def test_an_order_about_a_worker_that_has_no_process_yet_is_nothing(supervise: Any) -> None:
     pool, supervisor = supervise(ProcessManager(), ready=1)
-    pool.core.condemn(pool.worker(1), "heavy")
+    pool.core.retire(pool.worker(1), "heavy")
 
     supervisor.turn()
 

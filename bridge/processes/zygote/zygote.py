@@ -190,7 +190,7 @@ class Zygote:
                 failure = self._listen(connection)
             except Exception:
                 logger.exception("pool %r: internal error in the thread that manages the zygote", self._name)
-            self._bury(connection, process, tail, failure)
+            self._release(connection, process, tail, failure)
 
     def _begin(self) -> tuple[socket.socket, WorkerProcess, StderrTail]:
         with self._lock:
@@ -280,7 +280,7 @@ class Zygote:
             del self._forked[worker_id]
             self._tell("discard", worker_id)
 
-    def _bury(self, connection: socket.socket, process: WorkerProcess, tail: StderrTail, failure: str) -> None:
+    def _release(self, connection: socket.socket, process: WorkerProcess, tail: StderrTail, failure: str) -> None:
         if self._closing and not self._ready:
             process.kill()  # it is still importing and has no workers to end
         if not process.exited(END_PATIENCE_S):

@@ -101,12 +101,12 @@ defmodule V1 do
 
         case Worker.exchange(worker, id, command, args, now() + @operation_ms) do
           {kind, _} = answer when kind in [:ok, :error] -> {:reply, answer, state}
-          broken -> {:reply, bury(number, worker, broken), state}
+          broken -> {:reply, release(number, worker, broken), state}
         end
     end
   end
 
-  defp bury(number, worker, broken) do
+  defp release(number, worker, broken) do
     Worker.kill(worker)
     :ets.delete(:workers, number)
 

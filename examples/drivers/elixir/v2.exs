@@ -80,12 +80,12 @@ defmodule Checkout do
   end
 
   def handle_info({:checkin, number}, state) when is_map_key(state.workers, number), do: free(state, number)
-  def handle_info({:ended, number}, state) when is_map_key(state.workers, number), do: bury(state, number)
+  def handle_info({:ended, number}, state) when is_map_key(state.workers, number), do: release(state, number)
 
   # A client has ended while it held a worker.
   def handle_info({:DOWN, monitor, _, _, _}, state) do
     case Enum.find(state.held, fn {_, held} -> held == monitor end) do
-      {number, _} -> bury(state, number)
+      {number, _} -> release(state, number)
       nil -> {:noreply, state}
     end
   end
@@ -93,7 +93,7 @@ defmodule Checkout do
   # An idle worker has ended, or has sent what nobody asked for.
   def handle_info({port, told}, state) when is_port(port) and told != :connected do
     case Enum.find(state.workers, fn {number, {own, _, _}} -> own == port and number in state.idle end) do
-      {number, _} -> bury(state, number)
+      {number, _} -> release(state, number)
       nil -> {:noreply, state}
     end
   end
@@ -126,7 +126,7 @@ defmodule Checkout do
 
   defp free(state, number), do: serve(%{forget(state, number) | idle: state.idle ++ [number]})
 
-  defp bury(state, number) do
+  defp release(state, number) do
     Worker.kill(state.workers[number])
     if state.closer == nil, do: send(self(), :start)
     state = forget(state, number)
@@ -149,7 +149,7 @@ defmodule Checkout do
       held = Map.put(state.held, number, Process.monitor(client))
       serve(%{state | idle: idle, waiting: waiting, held: held})
     rescue
-      ArgumentError -> bury(%{state | idle: idle}, number)
+      ArgumentError -> release(%{state | idle: idle}, number)
     end
   end
 

@@ -184,7 +184,7 @@ class QueueRules(Rules):
             if op is not None and op.op.interrupt:
                 continue  # interrupted while it gave up, it could not tell
             self.wrong("G9", f"the offer to call {call} was neither accepted nor withdrawn")
-        order = [] if self.seen.plan.traits["no_cleanup"] else self.order  # else a leased worker may be condemned
+        order = [] if self.seen.plan.traits["no_cleanup"] else self.order  # else a leased worker may be retired
         for at_ns, other in order:
             ends = [other.exited_ns, other.killed_ns, other.retired_ns]
             leaving = [end for end in ends if end is not None and end - at_ns <= self.seen.slack_ns]

@@ -101,7 +101,7 @@ def test_what_is_impossible_for_a_call_is_named(guarantee: str, notes: tuple[Not
     assert guarantee in found(*notes)
 
 
-FAILED = (("spawn", 0, 1), ("exit", 0, 1), ("reap", 0, 1), ("startfail", 0, 1), ("bury", 0, 1))
+FAILED = (("spawn", 0, 1), ("exit", 0, 1), ("reap", 0, 1), ("startfail", 0, 1), ("release", 0, 1))
 
 
 def test_a_worker_that_is_not_reaped_has_its_place_still() -> None:
@@ -183,7 +183,7 @@ def test_a_change_that_was_not_made_leaves_an_ended_session_empty() -> None:
 
 
 def test_a_close_ends_everything_in_its_time() -> None:
-    gone = (("retire", 2, 1), ("exit", 2, 1), ("reap", 2, 1), ("bury", 2, 1))
+    gone = (("retire", 2, 1), ("exit", 2, 1), ("reap", 2, 1), ("release", 2, 1))
     assert found(*STARTED, ("close", 2, 0), *gone, ("closed", 2), ops=()) == []
     assert "G20" in found(*STARTED, ("close", 2, 0), ("closed", 2), ops=())
     assert "G22" in found(*STARTED, ("close", 2, 0), *gone, ("closed", 900), ops=())
