@@ -31,13 +31,13 @@ ENTRY_POINT_PATHS = """
     harness/faults/{owner}
     harness/mutation/{check,command,job,registry}
     harness/mutation/generated/{command,hunt,killers,smoke,survey,target,tree}
-    harness/mutation/bugs/{equivalents,faces,kinds,options,v1,v2,v2_ends,wire}
-    harness/mutation/lifecycle_tests/{tasks}
+    harness/mutation/bugs/{equivalents,faces,kinds,processes,options,v1,v2,v2_ends,wire}
+    harness/mutation/lifecycle_tests/{all,tasks}
     harness/mutation/loosened/{check,command,kills}
     harness/pytest_plugin/{bench_fixture,conformance,fixtures,plugin,session,state}
     harness/run/{job,jobserver}
     harness/simulation/{clients,command,io,platform,power,run,shrinking,world}
-    harness/subjects/{faces,nodes,pools}
+    harness/subjects/{faces,nodes,pools,shipped}
     harness/subjects/faces/{blocking,executor,migrating,starting,tasks}
 """
 ACTING = {
@@ -117,11 +117,9 @@ TOO_MANY_IMPORTS: set[str] = {  # to be split; a module that imports fewer fails
     "harness.bench.session",
     "harness.bench.sweep",
     "harness.compare.compare",
-    "harness.mutation.bugs.wire",
-    "harness.mutation.registry",
+    "harness.mutation.bugs.v2",
     "harness.run.scenario_run",
     "harness.shrink.shrinking",
-    "harness.subjects.pools",
 }
 
 

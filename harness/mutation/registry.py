@@ -11,16 +11,13 @@ from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.mutation.bugs import equivalents
 from poolproof.harness.mutation.bugs import faces as bugs_faces
 from poolproof.harness.mutation.bugs import options as bugs_options
+from poolproof.harness.mutation.bugs import processes as bugs_processes
 from poolproof.harness.mutation.bugs import v1 as bugs_v1
 from poolproof.harness.mutation.bugs import v2 as bugs_v2
 from poolproof.harness.mutation.bugs import v2_ends as bugs_v2_ends
 from poolproof.harness.mutation.bugs import wire as bugs_wire
-from poolproof.harness.mutation.lifecycle_tests.face_probes import FACE_PROBES
+from poolproof.harness.mutation.lifecycle_tests.all import LIFECYCLE_TESTS
 from poolproof.harness.mutation.lifecycle_tests.lifecycle_test import LifecycleTest
-from poolproof.harness.mutation.lifecycle_tests.probes import PROBES
-from poolproof.harness.mutation.lifecycle_tests.starts import START_DRILLS
-from poolproof.harness.mutation.lifecycle_tests.tasks import TASK_DRILLS
-from poolproof.harness.mutation.lifecycle_tests.threads import DRILLS
 from poolproof.harness.mutation.mutant import Mutant
 
 Stage = Scenario | LifecycleTest
@@ -29,7 +26,7 @@ Stage = Scenario | LifecycleTest
 
 def all_mutants() -> tuple[Mutant, ...]:
     """Every bug, then every equivalent, each for its pool."""
-    registries = (bugs_wire, bugs_v1, bugs_v2, bugs_v2_ends, bugs_options, equivalents)
+    registries = (bugs_wire, bugs_processes, bugs_v1, bugs_v2, bugs_v2_ends, bugs_options, equivalents)
     found = {module: tuple(module.REGISTRY.mutants) for module in registries}
     good = found.pop(equivalents)
     return (*(mutant for mutants in found.values() for mutant in mutants), *bugs_faces.MUTANTS, *good)
@@ -53,8 +50,7 @@ def find_mutants(wanted: Sequence[str]) -> list[Mutant]:
 def all_stages() -> dict[str, Stage]:
     """The catalogue, the probes and the lifecycle tests, by name."""
     stages: dict[str, Stage] = {**all_scenarios()}
-    own: tuple[Stage, ...] = (*PROBES, *FACE_PROBES, *DRILLS, *START_DRILLS, *TASK_DRILLS)
-    for stage in own:
+    for stage in LIFECYCLE_TESTS:
         assert stage.name not in stages, f"{stage.name!r} names two stages"
         stages[stage.name] = stage
     return stages

@@ -19,7 +19,6 @@ from typing import Any
 import msgspec
 
 from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
-from poolproof.bridge.config import LOCAL_OPTIONS
 from poolproof.harness.bench.workloads.planted import PREFIX, parse_planted, slower
 from poolproof.harness.model.docstring import summary_of
 from poolproof.harness.model.errors import UsageError
@@ -31,62 +30,12 @@ from poolproof.harness.subjects.driver.subject import PREFIX as DRIVER_PREFIX
 from poolproof.harness.subjects.driver.subject import driver_subject
 from poolproof.harness.subjects.faces import ALL_FACES, FACES
 from poolproof.harness.subjects.imports import importing_from
-from poolproof.harness.subjects.nodes import on_agents, on_ray
-from poolproof.pool_v1 import PoolV1
-from poolproof.pool_v1.pool import CALL_TIMEOUT_S as V1_CALL_TIMEOUT_S
+from poolproof.harness.subjects.shipped import SUBJECTS
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.pool import CALL_TIMEOUT_S as V2_CALL_TIMEOUT_S
-from poolproof.pool_v2.pool import CHECKOUT_TIMEOUT_S as V2_CHECKOUT_TIMEOUT_S
 
 GROUP = "poolproof.pools"
 """The group of entry points in which a package offers its pools."""
-
-NODE_FACES = tuple(face for face in ALL_FACES if face.name != "zygote")
-"""The faces of a pool whose workers run on nodes: none has a zygote."""
-
-NODE_OPTIONS = frozenset(PoolConfig.__struct_fields__) - frozenset(LOCAL_OPTIONS)
-
-SUBJECTS: dict[str, Subject] = {
-    "v1": Subject(
-        name="v1",
-        summary="the legacy pool: one manager thread does all the I/O",
-        make=lambda config, observer: PoolV1(config, observer=observer),
-        capabilities=PoolV1.capabilities,
-        call_timeout_s=V1_CALL_TIMEOUT_S,
-        checkout_timeout_s=V1_CALL_TIMEOUT_S,
-    ),
-    "v2": Subject(
-        name="v2",
-        summary="the refactored pool: each client does its own I/O on the worker that it checked out",
-        make=lambda config, observer: PoolV2(config, observer=observer),
-        capabilities=PoolV2.capabilities,
-        call_timeout_s=V2_CALL_TIMEOUT_S,
-        checkout_timeout_s=V2_CHECKOUT_TIMEOUT_S,
-        faces=ALL_FACES,
-    ),
-    "nodes": Subject(
-        name="nodes",
-        summary="v2 with its workers on two agents, each as on a machine of its own",
-        make=on_agents,
-        options=NODE_OPTIONS,
-        learns=True,
-        capabilities=PoolV2.capabilities,
-        call_timeout_s=V2_CALL_TIMEOUT_S,
-        checkout_timeout_s=V2_CHECKOUT_TIMEOUT_S,
-        faces=NODE_FACES,
-    ),
-    "ray": Subject(
-        name="ray",
-        summary="v2 with its workers on the Ray cluster of RAY_ADDRESS; needs poolproof[ray]",
-        make=on_ray,
-        options=NODE_OPTIONS,
-        learns=True,
-        capabilities=PoolV2.capabilities,
-        call_timeout_s=V2_CALL_TIMEOUT_S,
-        checkout_timeout_s=V2_CHECKOUT_TIMEOUT_S,
-        faces=NODE_FACES,
-    ),
-}
 
 
 def find_pool(name: str) -> Subject:

@@ -20,7 +20,7 @@ from poolproof.harness.model.fault import COMMAND_FAULTS, START_FAULTS, USED_COM
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Size
 from poolproof.harness.mutation.loosened.pairs import broken_rules
-from poolproof.harness.subjects.pools import SUBJECTS
+from poolproof.harness.subjects.shipped import SUBJECTS
 from poolproof.scenarios import CATALOGUE, DEFAULT_SUITE, SUITES
 
 KNOWN = {*COMMANDS, *FAULT_COMMANDS}

@@ -1,4 +1,4 @@
-"""Bugs in the code that both pools use: the exchange of frames, and the start and end of a worker process."""
+"""Bugs in the exchange of frames, which both pools use."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ import msgspec
 
 from poolproof.bridge.errors import CallTimeout, ProtocolError, Sent
 from poolproof.bridge.processes import handshake as handshakes
-from poolproof.bridge.processes import process as processes
 from poolproof.bridge.processes.channel import Channel
 from poolproof.bridge.processes.handshake import Handshake
-from poolproof.bridge.processes.output.stderr import StderrDrain, StderrTail
-from poolproof.bridge.processes.process import WorkerProcess
-from poolproof.bridge.processes.process_manager import ProcessManager
 from poolproof.bridge.wire.exchange import Steps, check, exchange_all
 from poolproof.bridge.wire.framing import HEADER_BYTES
 from poolproof.bridge.wire.messages import INIT_ID, Response, decode_response, encode_request
@@ -100,36 +96,6 @@ def any_frame_is_init() -> None:
     replace(Handshake, "advance", careless)
 
 
-@REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_call",), fix="stderr merged", worker="merge_stderr")
-def stderr_merged() -> None:
-    """A worker's printed output goes into its stream of frames."""
-
-
-@REGISTRY.bug(*BOTH, breaks=("G24",), scenarios=("ctrl_c_in_terminal",), worker="obey_sigint")
-def worker_obeys_sigint() -> None:
-    """Ctrl-C in the terminal ends the workers too."""
-
-
-@REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("noisy_call",))
-def stderr_not_drained() -> None:
-    """A worker's stderr is not read, so a flood of output blocks the worker."""
-
-    def deaf(watch: Any) -> Any:
-        def watch_end_only(self: StderrDrain, fd: int, tail: StderrTail) -> None:
-            watch(self, fd, tail)
-            self._epoll.modify(fd, 0)
-
-        return watch_end_only
-
-    replace(StderrDrain, "watch", deaf)
-
-
-@REGISTRY.bug(*BOTH, breaks=("G25",), scenarios=("last_words",))
-def no_last_words() -> None:
-    """The error of a crashed worker does not contain the worker's last output."""
-    replace(StderrTail, "text", lambda _: lambda self, **__: "")
-
-
 @REGISTRY.bug(*BOTH, breaks=("G1", "G25"), scenarios=("broken_stream",))
 def id_not_checked() -> None:
     """The next response is accepted for a request without a check of its id."""
@@ -145,44 +111,6 @@ def id_not_checked() -> None:
         return take_any
 
     replace_everywhere(check, trusting)
-
-
-@REGISTRY.bug(*BOTH, breaks=("G12", "G20"), scenarios=("close_busy",))
-def kill_ignored() -> None:
-    """Killing a worker has no effect."""
-    replace(WorkerProcess, "_kill_group", lambda _: lambda self: None)
-    replace(WorkerProcess, "_signal_leader", lambda _: lambda self, signum: None)
-
-
-@REGISTRY.bug(*BOTH, breaks=("G12", "G20"), scenarios=("left_grandchild",))
-def group_survives() -> None:
-    """A worker is killed without the processes that it has started."""
-    replace(WorkerProcess, "_kill_group", lambda _: lambda self: None)
-    replace(processes, "tie", lambda _: lambda lifeline_read, pid: None)
-
-
-@REGISTRY.bug(*BOTH, breaks=("G20",), scenarios=("killed_parent",), worker="ignore_end")
-def no_lifeline() -> None:
-    """A worker does not notice that its parent has ended."""
-    replace(processes, "tie", lambda _: lambda lifeline_read, pid: None)
-
-
-@REGISTRY.bug(*BOTH, breaks=("G21",), scenarios=("few_calls",))
-def descriptors_kept() -> None:
-    """The pipes of a reaped worker stay open."""
-    replace(WorkerProcess, "close", lambda _: lambda self: None)
-
-
-@REGISTRY.bug(*BOTH, breaks=("G21",), scenarios=("few_calls",))
-def drain_kept() -> None:
-    """The thread that reads stderr outlives its pool."""
-    replace(StderrDrain, "close", lambda _: lambda self: None)
-
-
-@REGISTRY.bug(*BOTH, breaks=("G23",), scenarios=("fork_in_client", "forked_client"))
-def fork_unguarded() -> None:
-    """A forked child may use its copy of the pool."""
-    replace(ProcessManager, "require_owner", lambda _: lambda self: None)
 
 
 @REGISTRY.bug(*BOTH, breaks=("G1", "G3"), scenarios=("any_json",))

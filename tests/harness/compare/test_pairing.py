@@ -16,7 +16,7 @@ from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Step, steady
 from poolproof.harness.run.runner import Request, plan_of, why_skipped
 from poolproof.harness.subjects.faces import ALL_FACES
-from poolproof.harness.subjects.pools import SUBJECTS
+from poolproof.harness.subjects.shipped import SUBJECTS
 
 ONE, TWO = Face(name="one", summary="a face"), Face(name="two", summary="another")
 

@@ -16,7 +16,7 @@ from poolproof.harness.compare.jobs.stalls import Stalls
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.runner import Request
-from poolproof.harness.subjects.pools import SUBJECTS
+from poolproof.harness.subjects.shipped import SUBJECTS
 
 
 @pytest.fixture

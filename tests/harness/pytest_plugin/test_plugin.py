@@ -30,7 +30,7 @@ OPEN = SCENARIOS + 'OPEN = make("open", OneOutcome(), FaultLanded(kinds=(FaultKi
 NEEDY = (
     SCENARIOS
     + """
-from poolproof.harness.subjects.pools import SUBJECTS
+from poolproof.harness.subjects.shipped import SUBJECTS
 NEEDY = make("needy", OneOutcome(), needs=frozenset(Capability) - SUBJECTS["v1"].capabilities)
 """
 )

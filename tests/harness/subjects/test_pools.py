@@ -10,7 +10,8 @@ import pytest
 from poolproof.bridge import Capability, Event, Pool, PoolConfig
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.run.names import pool_name
-from poolproof.harness.subjects.pools import SUBJECTS, find_pool, offered_pools
+from poolproof.harness.subjects.pools import find_pool, offered_pools
+from poolproof.harness.subjects.shipped import SUBJECTS
 
 
 @pytest.mark.parametrize("name", ["v1", "v2", "nodes"])  # "ray" needs a cluster

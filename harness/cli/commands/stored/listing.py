@@ -17,7 +17,8 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.fault import DESCRIPTIONS
 from poolproof.harness.oracle import PARTS
 from poolproof.harness.subjects.faces import ALL_FACES
-from poolproof.harness.subjects.pools import SUBJECTS, offered_pools
+from poolproof.harness.subjects.pools import offered_pools
+from poolproof.harness.subjects.shipped import SUBJECTS
 from poolproof.scenarios import SUITES
 
 
