@@ -39,11 +39,12 @@ class RemoteProcessManager(ProcessManager):
                 self.name,
                 find,
                 token,
+                count=count,
                 workers_per_node=placement.workers_per_node,
                 strategy=placement.strategy,
                 silence_s=placement.silence_s,
             )
-            self._nodes.await_room(count, config.workers, wait_s)
+            self._nodes.await_room(config.workers, wait_s)
         except BaseException:
             self.shut_down()
             raise

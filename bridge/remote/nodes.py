@@ -78,7 +78,11 @@ class Node:
 
 
 class Nodes:
-    """The agents of one pool. `find` returns their present addresses; it may wait, and runs in a thread of its own."""
+    """The agents of one pool, `count` of them.
+
+    `find` returns the addresses at which they can be reached now. It may wait, so it runs in a thread of its own, and
+    only as long as a node is missing.
+    """
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class Nodes:
         find: Callable[[], Sequence[Address]],
         token: bytes,
         *,
+        count: int,
         workers_per_node: int | None,
         strategy: str,
         silence_s: float,
@@ -93,6 +98,7 @@ class Nodes:
         self._pool = pool
         self._find = find
         self._token = token
+        self._count = count
         self._most = workers_per_node
         self._packs = strategy == "pack"
         self._silence_s = silence_s
@@ -103,13 +109,14 @@ class Nodes:
         self._closing = False
         self._loop = asyncio.new_event_loop()
         self._main: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
         self._keepers: dict[Address, asyncio.Task[None]] = {}
         self._thread = threading.Thread(target=self._run, name=f"{pool}-nodes", daemon=True)
         _LIVING.add(self)
         self._thread.start()
 
-    def await_room(self, nodes: int, workers: int, timeout_s: float) -> None:
-        """Wait until `nodes` agents are connected or have failed, with room for `workers`; at most `timeout_s` seconds.
+    def await_room(self, workers: int, timeout_s: float) -> None:
+        """Wait until all agents are connected or have failed, with room for `workers`; at most `timeout_s` seconds.
 
         Then the pool begins with what is there. Raises StartFailed if that is nothing, with the reason for each.
         """
@@ -117,14 +124,16 @@ class Nodes:
         with self._changed:
             while remaining_s(deadline) > 0:
                 answered = self._nodes.keys() | self._failures.keys()
-                if self._nodes and len(answered) >= nodes and self._room() >= workers:
+                if self._nodes and len(answered) >= self._count and self._room() >= workers:
                     return
                 self._changed.wait(remaining_s(deadline))
             if not self._nodes:
                 reasons = "; ".join(f"{host}:{port}: {why}" for (host, port), why in self._failures.items())
                 raise StartFailed(f"no agent could be reached in {timeout_s:g} s: {reasons or 'none was found'}")
             room = self._room()
-        logger.warning("pool %r begins with %d of %d nodes, room for %g", self._pool, len(self._nodes), nodes, room)
+        logger.warning(
+            "pool %r begins with %d of %d nodes, room for %g", self._pool, len(self._nodes), self._count, room
+        )
 
     def describe(self) -> dict[str, int]:
         """Return the connected nodes, as "host:port", each with its number of workers."""
@@ -218,7 +227,11 @@ class Nodes:
                     self._keepers[address] = self._loop.create_task(self._keep(address))
                 for address in self._keepers.keys() - addresses - self._nodes.keys():
                     self._keepers.pop(address).cancel()
-                await asyncio.sleep(RETRY_S)
+                if len(self._nodes) == self._count:
+                    await self._lost.wait()
+                    self._lost.clear()
+                else:
+                    await asyncio.sleep(RETRY_S)
         finally:
             for keeper in self._keepers.values():
                 keeper.cancel()
@@ -246,10 +259,11 @@ class Nodes:
             writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 node = await self._authenticate(address, reader, writer)
+                node.tell(Hello(self._silence_s))
+                await read_message(reader)  # from now on the agent knows the streams of this pool
             except BaseException:
                 writer.close()
                 raise
-        node.tell(Hello(self._silence_s))
         beats = asyncio.create_task(send_beats(writer, self._silence_s))
         with self._changed:
             self._nodes[address] = node
@@ -298,6 +312,7 @@ class Nodes:
             node.cut = True
         if workers and not self._closing:
             logger.warning("pool %r: node %s %s; it had %d workers", self._pool, node, why, len(workers))
+        self._lost.set()
         for worker in workers:
             worker.has_ended(None, reason=f"was lost with its node {node}, which {why}")
 

@@ -109,6 +109,11 @@ def compare_scenario(
     )
 
 
+def _share(differing: int, compared: int) -> str:
+    # What one pool did not answer differs by its outcome, and is not among the answers that were compared.
+    return f"{differing} of {compared} answers" if differing <= compared else f"{differing} outcomes"
+
+
 def _judge_answers(
     scenario: Scenario, baseline: str, pools: tuple[str, ...], answers: Answers, today: str, *, between: str = ""
 ) -> tuple[list[Difference], list[str]]:
@@ -124,7 +129,7 @@ def _judge_answers(
             kind=ANSWERS,
             pool=pools[0] if entry is None else entry.pool,
             checker=ANSWERS,
-            text=f"{len(ops)} of {answers.compared} answers differ{where}: {ops[0].text}",
+            text=f"{_share(len(ops), answers.compared)} differ{where}: {ops[0].text}",
             reason="" if entry is None else entry.reason,
             ran_out=ran_out,
             examples=tuple(op.text for op in ops[:MAX_EXAMPLES]),

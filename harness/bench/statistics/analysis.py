@@ -57,6 +57,8 @@ MOST_ROUNDS = 1000
 LEAST_BLOCK_CALLS = 5
 """A block with fewer calls has no median of its own. A quarter of the blocks may have fewer: some are stopped."""
 STARVED = 4
+LARGEST_LOG = 600.0
+"""The largest logarithm of an interval's end: far from the largest number, and beyond every ratio of times."""
 
 
 _ARMS_OF = {"baseline": ("baseline", "control"), "candidate": ("candidate",)}
@@ -131,12 +133,12 @@ class Analysis:
             found = robust_mean([self._levels(arm, metric).tolist() for arm in _ARMS_OF[role]])
             away = self._picked @ np.array(found.influences) / len(self._rounds) * self._wider(found.freedom)
             drift = self._drifted()
-            return math.exp(found.value), np.exp(found.value + away + (drift if metric in HIGHER_IS_BETTER else -drift))
+            return math.exp(found.value), _exp(found.value + away + (drift if metric in HIGHER_IS_BETTER else -drift))
         kind, _, name = metric.rpartition("_")
         if name in QUANTILES and kind in ("", "service", "wait"):
             value, draws = self._tail(kind or "response", name, _ARMS_OF[role])
             away = np.log(np.maximum(draws, 1e-9) / max(value, 1e-9)) * self._wider(len(self._rounds) - 1)
-            return value, value * np.exp(away - self._drifted())
+            return value, value * _exp(away - self._drifted())
         if metric in ("rss", "pss", "fds", "threads"):
             return self._resource(role, metric)
         over: Callable[[Block], float] = {
@@ -354,3 +356,9 @@ def _first_reaching(counts: Array, q: float) -> npt.NDArray[np.int64]:
     # For each row of counts, the first column at which the cumulative share reaches q.
     reached = np.cumsum(counts, axis=1)
     return np.asarray((reached >= q * reached[:, -1:]).argmax(axis=1), dtype=np.int64)
+
+
+def _exp(values: Array) -> Array:
+    # Few blocks that vary widely have an interval whose end is beyond every number; it stays a number here.
+    raised: Array = np.exp(np.minimum(values, LARGEST_LOG))
+    return raised

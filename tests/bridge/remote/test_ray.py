@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -24,13 +25,12 @@ START_S = 240.0
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A cluster of three nodes with four processors each; its start is tried twice."""
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
+    ray = pytest.importorskip("ray")
+    utils: Any = import_module("ray.cluster_utils")
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     for attempt in (1, 2):
         try:
-            made = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
+            made = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
             for _ in range(2):
                 made.add_node(num_cpus=4)
             break
@@ -38,8 +38,6 @@ def cluster() -> Iterator[Any]:
             if attempt == 2:
                 raise
     yield made
-    import ray
-
     ray.shutdown()
     made.shutdown()
 

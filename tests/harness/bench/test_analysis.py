@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from poolproof.harness.bench.schedules import QUICK
-from poolproof.harness.bench.statistics.analysis import Analysis, claim_of, decide
+from poolproof.harness.bench.statistics.analysis import Analysis, _exp, claim_of, decide
 from poolproof.harness.bench.statistics.claims import Claim, overall
 from poolproof.harness.bench.statistics.figures import Estimate, Trial
 from poolproof.harness.model.timing.budget import Unmeasured
@@ -67,6 +67,11 @@ def test_a_block_that_the_machine_stopped_leaves_the_median_measured(make: Any) 
         around["candidate"] = make.block("candidate", [0.2, 0.2])
     p50 = {test.metric: test for test in Analysis(rounds, seed=1).tests(QUICK, open_load=False)}["p50"]
     assert "5 in three blocks of four" in p50.settle
+
+
+def test_an_interval_whose_end_is_beyond_every_number_has_a_number_as_its_end() -> None:
+    with np.errstate(over="raise"):
+        assert np.isfinite(2.5 * _exp(np.array([-1e6, 0.0, 1e6]))).all()
 
 
 def test_too_few_rounds_decide_nothing(make: Any) -> None:

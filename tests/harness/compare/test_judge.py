@@ -292,6 +292,11 @@ def test_an_entry_for_answers_excuses_no_others(decide: Judge, fields: dict[str,
     assert ("ran out on 2026-06-29" in judged.reasons[0]) == ("until" in fields)
 
 
+def test_outcomes_that_differ_are_not_told_as_a_share_of_the_answers(decide: Judge) -> None:
+    judged = decide(GOOD_V1, GOOD_V2, answers=Answers(compared=0, differences=WRONG.differences))
+    assert "does not declare it: 1 outcomes differ: operation 3" in judged.reasons[0]
+
+
 def test_one_excused_operation_does_not_hide_another(decide: Judge) -> None:
     (first,) = WRONG.differences
     second = OpDifference(index=4, command="get", label="two", kind=DifferenceKind.VALUE, text="operation 4 (get): bad")
