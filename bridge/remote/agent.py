@@ -61,7 +61,6 @@ GREETING_S = 5.0
 """How long a connection may take to prove itself, in seconds."""
 MOST_STRANGERS = 256
 BEATS_PER_SILENCE = 5
-
 REAP_LOOK_S = 0.01
 logger = logging.getLogger(__name__)
 
@@ -80,14 +79,13 @@ class Session:
 
     def admit(self, preface: Preface, stream: socket.socket) -> None:
         """Take over a connection that belongs to one of this pool's workers. Raises ProtocolError."""
-        proof = stream_proof(self._key, preface.purpose, preface.worker_id)
-        if self._over or not same(preface.secret, proof):
+        worker_id, purpose = preface.worker_id, preface.purpose
+        if self._over or not same(preface.secret, stream_proof(self._key, purpose, worker_id)):
             raise ProtocolError("the connection does not prove that it belongs to the pool")
-        streams = self._streams.setdefault(preface.worker_id, {})
-        if preface.worker_id in self._used or preface.purpose in streams:
-            raise ProtocolError(f"worker {preface.worker_id} has this stream already")
-        streams[preface.purpose] = stream
-        self._start_if_complete(preface.worker_id)
+        if worker_id in self._used or purpose in self._streams.get(worker_id, ()):
+            raise ProtocolError(f"worker {worker_id} has this stream already")
+        self._streams.setdefault(worker_id, {})[purpose] = stream
+        self._start_if_complete(worker_id)
 
     async def converse(self, reader: asyncio.StreamReader) -> None:
         """Obey the pool's messages until the connection ends or the pool is silent for too long."""

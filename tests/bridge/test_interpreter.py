@@ -191,13 +191,16 @@ if __name__ == "__main__":
     [
         ("-X", "dev", "-B", "-s", "-bb", "-W", "error::UserWarning"),
         ("-E", "-OO", "-X", "utf8", "-X", "no_debug_ranges", "-X", "int_max_str_digits=1000", "-X", "mine=1"),
-        ("-I", "-X", "warn_default_encoding", "-X", "pycache_prefix=/nowhere", "-X", "frozen_modules=off"),
+        ("-I", "-X", "warn_default_encoding", "-X", "pycache_prefix={folder}", "-X", "frozen_modules=off"),
     ],
 )
 def test_a_worker_has_every_flag_and_option_of_its_parent(tmp_path: Path, flags: tuple[str, ...]) -> None:
     (tmp_path / "look.py").write_text(LOOK)
     done = subprocess.run(
-        [sys.executable, *flags, str(tmp_path / "look.py")], capture_output=True, text=True, timeout=120
+        [sys.executable, *(flag.format(folder=tmp_path) for flag in flags), str(tmp_path / "look.py")],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
 
