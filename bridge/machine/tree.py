@@ -40,29 +40,23 @@ def mark_of(pool: str, owner: tuple[str, int, int] | None = None) -> str:
     return f"{space}:{pid}:{ticks}:{pool}"
 
 
-def started_in(
-    mark: str, workers: Collection[int] = (), *, guard: contextlib.AbstractContextManager[object] | None = None
-) -> list[tuple[int, int]]:
+def started_in(mark: str, workers: Collection[int] = ()) -> list[tuple[int, int]]:
     """Return this user's living processes that have the pool's mark in their environment, as (pid, start).
 
-    With `workers`, only those that one of these workers has started. `guard` is entered whenever a file is open.
+    With `workers`, only those that one of these workers has started.
     """
-    guard = contextlib.nullcontext() if guard is None else guard
     variable = f"{POOL_VARIABLE}={mark}".encode()
     starters = {f"{WORKER_VARIABLE}={worker_id}".encode() for worker_id in workers}
     found = []
     with contextlib.suppress(OSError):  # no descriptor is left
-        with guard:
-            names = os.listdir(PROC)
-        for name in names:
+        for name in os.listdir(PROC):
             if not name.isdecimal() or int(name) == os.getpid():
                 continue
-            with guard:
-                variables = _environment(name)
-                if variable in variables and (not workers or not starters.isdisjoint(variables)):
-                    ticks = start_ticks(int(name))
-                    if ticks is not None:
-                        found.append((int(name), ticks))
+            variables = _environment(name)
+            if variable in variables and (not workers or not starters.isdisjoint(variables)):
+                ticks = start_ticks(int(name))
+                if ticks is not None:
+                    found.append((int(name), ticks))
     return found
 
 

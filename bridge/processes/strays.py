@@ -1,7 +1,6 @@
 """Ends what a pool's workers have started and left behind, when a worker has ended and when the pool is closed.
 
-A thread of its own does that, so that nobody waits. While it has a file open, the application cannot fork, so that its
-child does not inherit the file. A worker that ends takes its process group with it
+A thread of its own does that, so that nobody waits. A worker that ends takes its process group with it
 (`poolproof.bridge.processes.process`); a stray is what has left the group. Two ways lead to strays:
 
 1. Where control groups are permitted, each worker is moved into one soon after its start, and all that is in it is
@@ -26,7 +25,6 @@ from poolproof.bridge.machine.adopted import await_adopted
 from poolproof.bridge.machine.groups import Groups, remove_abandoned
 from poolproof.bridge.machine.procfs import kill_groups, start_ticks
 from poolproof.bridge.machine.tree import end_started, started_in
-from poolproof.bridge.processes.process import NO_FORK
 
 SEARCHES = 2
 """How many searches must find nothing before an ended worker is forgotten."""
@@ -61,8 +59,7 @@ class Strays:
 
     def worker_started(self, worker_id: int, pid: int) -> None:
         """Watch what this worker starts. The worker must not be reaped yet."""
-        with NO_FORK:
-            ticks = start_ticks(pid, zombie=True)
+        ticks = start_ticks(pid, zombie=True)
         if self._groups is not None and ticks is not None:
             self._events.put((worker_id, pid, ticks))
 
@@ -97,8 +94,7 @@ class Strays:
 
     def _run(self) -> None:
         if self._groups is not None:
-            with NO_FORK:
-                remove_abandoned()
+            remove_abandoned()
         while True:
             try:
                 event = self._events.get(timeout=self._pause_s())
@@ -109,7 +105,8 @@ class Strays:
                     case None:
                         return
                     case (worker_id, pid, ticks):
-                        self._take(worker_id, pid, ticks)
+                        if self._groups is not None and self._groups.take(worker_id, pid, ticks):
+                            self._grouped.add(worker_id)
                     case 0:
                         pass
                     case worker_id:
@@ -125,31 +122,21 @@ class Strays:
             return LOOK_S
         return max(0.0, self._next_search_s - time.monotonic()) if self._searched else None
 
-    def _take(self, worker_id: int, pid: int, ticks: int) -> None:
-        if self._groups is not None:
-            with NO_FORK:
-                taken = self._groups.take(worker_id, pid, ticks)
-            if taken:
-                self._grouped.add(worker_id)
-
     def _kill_group(self, worker_id: int) -> None:
         if self._groups is not None and worker_id in self._grouped:
             self._grouped.discard(worker_id)
-            with NO_FORK:
-                killed = self._groups.kill(worker_id)
-            await_adopted(killed, END_S)
+            await_adopted(self._groups.kill(worker_id), END_S)
             self._emptying.add(worker_id)
 
     def _clear(self) -> None:
-        if self._groups is not None and self._emptying:
-            with NO_FORK:
-                self._emptying = {one for one in self._emptying if not self._groups.forget(one)}
+        if self._groups is not None:
+            self._emptying = {one for one in self._emptying if not self._groups.forget(one)}
 
     def _search(self) -> None:
         began = time.monotonic()
         if not self._searched or began < self._next_search_s:
             return
-        strays = started_in(self._mark, self._searched, guard=NO_FORK)
+        strays = started_in(self._mark, self._searched)
         self._next_search_s = began + max(SEARCH_PAUSE_S, SEARCH_SHARE * (time.monotonic() - began))
         if not strays:
             self._searched = {one: left - 1 for one, left in self._searched.items() if left > 1}
