@@ -34,6 +34,8 @@ SEARCH_PAUSE_S = 1.0
 SEARCH_SHARE = 50
 """The pause after a search is at least so many times its duration."""
 LOOK_S = 0.005
+FAULT_PAUSE_S = 0.05
+"""The pause after an internal error, so that a repeated error does not use a whole processor and fill the log."""
 logger = logging.getLogger(__name__)
 
 
@@ -116,6 +118,7 @@ class Strays:
                 self._search()
             except Exception:
                 logger.exception("pool %r: internal error in the thread that ends strays", self._pool)
+                CLOCK.sleep(FAULT_PAUSE_S)
 
     def _pause_s(self) -> float | None:
         if self._emptying:

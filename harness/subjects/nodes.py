@@ -21,6 +21,8 @@ from poolproof.pool_v2 import PoolV2
 
 NODES = 2
 TOKEN_VARIABLE = "POOLPROOF_NODES_TOKEN"
+END_WAIT_S = 5.0
+_STARTED: list[WorkerProcess] = []
 COMMAND = module_command("poolproof.bridge.remote.agent")
 
 
@@ -40,13 +42,27 @@ def _placed(config: PoolConfig, observer: Observer | None, place: Callable[[], P
     return PoolV2(msgspec.structs.replace(config, placement=place()), observer=observer)
 
 
+def end_agents() -> None:
+    """End the agents of this process, if it has started any."""
+    _agents.cache_clear()
+    while _STARTED:
+        agent = _STARTED.pop()
+        agent.kill()
+        agent.exited(END_WAIT_S)
+        agent.reap()
+        agent.close()
+        os.close(agent.stderr_fd)
+
+
+atexit.register(end_agents)
+
+
 @cache
 def _agents() -> Agents:
     token = os.environ.setdefault(TOKEN_VARIABLE, secrets.token_hex(16))
     env = {**os.environ, "POOLPROOF_TOKEN": token}
     started = [WorkerProcess.spawn(number, COMMAND, env) for number in range(NODES)]
-    for agent in started:
-        atexit.register(agent.kill)
+    _STARTED.extend(started)
     return Agents(addresses=tuple(_address_of(agent) for agent in started), token_variable=TOKEN_VARIABLE)
 
 

@@ -208,13 +208,13 @@ class Lifetime(Runtime):
             self._close_begun = True
             try:
                 self.stop_serving()
-                if not self._await_burials(deadline):
+                if not self._await_releases(deadline):
                     with self.lock:
                         orders = self.coordinator.kill_rest()
                     for order in orders:
                         if order.worker is not None and order.worker.reachable:
                             self.supervisor.signal(order.act, order.worker, order.reason)
-                    self._await_burials(self.clock.deadline_ns(END_TIMEOUT_S))
+                    self._await_releases(self.clock.deadline_ns(END_TIMEOUT_S))
                 self.duties.stop()
                 self.supervisor.stop()
                 self.duties.stop()  # the supervisor may have handed over a job meanwhile, such as the last hooks
@@ -245,7 +245,7 @@ class Lifetime(Runtime):
         while IN_FLIGHT in self.accounts.calls.copy().values() and self.now_ns() < deadline:
             self.clock.sleep(LAST_CALLS_LOOK_S)
 
-    def _await_burials(self, deadline: int) -> bool:
+    def _await_releases(self, deadline: int) -> bool:
         with self.lock:
             while self.coordinator.workers and self.clock.remaining_s(deadline) > 0:
                 self.supervisor.progress.wait(self.clock.remaining_s(deadline))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def groups() -> Iterator[Groups]:
 
 def test_what_a_process_in_a_group_starts_is_killed_with_it_in_any_session(groups: Groups) -> None:
     code = "import subprocess; subprocess.Popen(('sleep', '600'), start_new_session=True); input()"
-    with subprocess.Popen(("python3", "-c", code), stdin=subprocess.PIPE, start_new_session=True) as parent:
+    with subprocess.Popen((sys.executable, "-c", code), stdin=subprocess.PIPE, start_new_session=True) as parent:
         assert groups.take(7, parent.pid, start_ticks(parent.pid) or 0)
         procs = groups.path / "7" / "cgroup.procs"
         wait_until(lambda: len(procs.read_text().split()) == 2, "the child has begun")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from poolproof.bridge import CallTimeout, CheckoutTimeout, ConfigError, EventKind, PoolClosed, PoolConfig, WorkerCrashed
+from poolproof.bridge.placement import Agents
 from poolproof.bridge.processes.rundir.orphans import list_pools
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
 from poolproof.pool_v1 import PoolV1
@@ -147,6 +148,7 @@ OTHER_THAN_ITS_DEFAULT: dict[str, object] = {
     "snapshot_commands": None,
     "zygote": True,
     "preload": ("json",),
+    "placement": Agents(addresses=("127.0.0.1:1",)),
 }
 
 

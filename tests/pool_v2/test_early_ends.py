@@ -215,7 +215,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     monkeypatch.setattr(threading.Event, "wait", noted_wait)
     monkeypatch.setattr("time.sleep", noted_sleep)
     for module in ("forked", "zygote"):
-        monkeypatch.setattr(f"poolproof.bridge.processes.{module}.SimpleQueue", Queue)
+        monkeypatch.setattr(f"poolproof.bridge.processes.zygote.{module}.SimpleQueue", Queue)
     return waits
 
 

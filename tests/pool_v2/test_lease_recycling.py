@@ -123,11 +123,11 @@ def test_a_session_that_is_used_again_in_time_lives_on(
     end_session = calls.end_session
     ended = []
 
-    def late(io: Any, session_id: str) -> Any:
+    def late(io: Any, session_id: str, **kind: Any) -> Any:
         ended.append(session_id)
         found.set()
         assert go_on.wait(20)
-        return end_session(io, session_id)
+        return end_session(io, session_id, **kind)
 
     monkeypatch.setattr(calls, "end_session", late)
     assert found.wait(20)

@@ -7,7 +7,8 @@ from typing import Any
 from poolproof.harness.mutation.mutant import V2, Registry
 from poolproof.harness.mutation.planting import mark_entered, replace
 from poolproof.pool_v2.core.circuit import Circuit
-from poolproof.pool_v2.core.coordinator import Coordinator
+from poolproof.pool_v2.core.grants import Grants
+from poolproof.pool_v2.core.replacement import Replacement
 from poolproof.pool_v2.core.sessions import Session, SessionTable, StateChange
 
 REGISTRY = Registry()
@@ -19,13 +20,13 @@ def lazy_starts_one_more() -> None:
     """A lazy pool starts one worker more than the waiting calls need."""
 
     def eager(wanted_starts: Any) -> Any:
-        def one_more(self: Coordinator, now_ns: int) -> int:
+        def one_more(self: Replacement, now_ns: int) -> int:
             wanted: int = wanted_starts(self, now_ns)
             return wanted + (0 < wanted < self.limits.most - len(self.workers))
 
         return one_more
 
-    replace(Coordinator, "wanted_starts", eager)
+    replace(Replacement, "wanted_starts", eager)
 
 
 @REGISTRY.bug(V2, breaks=("G15",), scenarios=("smallest_size",))
@@ -33,7 +34,7 @@ def shrinks_by_one_more() -> None:
     """An idle pool shrinks to one worker less than `min_workers`."""
 
     def shrunk(recycle: Any) -> Any:
-        def below(self: Coordinator, now_ns: int, times: list[int]) -> Any:
+        def below(self: Replacement, now_ns: int, times: list[int]) -> Any:
             floor = self.floor
             self.floor -= floor == self.limits.floor  # not while the pool is warmed up
             try:
@@ -43,18 +44,18 @@ def shrinks_by_one_more() -> None:
 
         return below
 
-    replace(Coordinator, "_recycle", shrunk)
+    replace(Replacement, "_recycle", shrunk)
 
 
 @REGISTRY.bug(V2, breaks=("G27",), scenarios=("crowd",))
 def sessions_wait_uncounted() -> None:
     """The status does not count the waiting calls of sessions."""
 
-    def without_sessions(self: Coordinator) -> int:
+    def without_sessions(self: Grants) -> int:
         mark_entered()
         return sum(ticket.session is None for ticket in self.waiting_calls())
 
-    replace(Coordinator, "waiting", lambda _: property(without_sessions), counted=False)
+    replace(Grants, "waiting", lambda _: property(without_sessions), counted=False)
 
 
 @REGISTRY.bug(V2, breaks=("G17",), scenarios=("lasting_session",))
@@ -107,13 +108,13 @@ def log_of_thirty() -> None:
 def circuit_forgets_one_failure() -> None:
     """A good start takes back one failure, not all of them, so that the circuit opens without enough in a row."""
 
-    def succeeded(original: Any) -> Any:
-        def one_less(self: Circuit, *, proven: bool = False) -> None:
+    def answered(original: Any) -> Any:
+        def one_less(self: Circuit) -> None:
             failures = self.failures
-            original(self, proven=proven)
+            original(self)
             if not self.failures:
                 self.failures = max(failures - 1, 0)
 
         return one_less
 
-    replace(Circuit, "succeeded", succeeded)
+    replace(Circuit, "answered", answered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolproof.bridge.processes import process as processes
+from poolproof.bridge.processes import launch as launching
 from poolproof.bridge.processes.output.stderr import StderrDrain, StderrTail
 from poolproof.bridge.processes.process import WorkerProcess
 from poolproof.bridge.processes.process_manager import ProcessManager
@@ -55,13 +55,13 @@ def kill_ignored() -> None:
 def group_survives() -> None:
     """A worker is killed without the processes that it has started."""
     replace(WorkerProcess, "_kill_group", lambda _: lambda self: None)
-    replace(processes, "tie", lambda _: lambda lifeline_read, pid: None)
+    replace(launching, "tie", lambda _: lambda lifeline_read, pid: None)
 
 
 @REGISTRY.bug(*BOTH, breaks=("G20",), scenarios=("killed_parent",), worker="ignore_end")
 def no_lifeline() -> None:
     """A worker does not notice that its parent has ended."""
-    replace(processes, "tie", lambda _: lambda lifeline_read, pid: None)
+    replace(launching, "tie", lambda _: lambda lifeline_read, pid: None)
 
 
 @REGISTRY.bug(*BOTH, breaks=("G21",), scenarios=("few_calls",))

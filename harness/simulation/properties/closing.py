@@ -69,7 +69,7 @@ class ClosingRules(Rules):
         for worker in seen.workers.values():
             if worker.exited_ns is None:
                 self.wrong("G20", f"worker {worker.worker_id} lives after the close")
-            elif worker.buried_ns is None:
+            elif worker.released_ns is None:
                 self.wrong("G21", f"worker {worker.worker_id} was not reaped at the close")
 
     def on_arrive(self, worker_id: int, *_: object) -> None:

@@ -34,7 +34,7 @@ class SeenWorker:
         self.killed_ns: int | None = None
         self.retired_ns: int | None = None
         self.exited_ns: int | None = None
-        self.buried_ns: int | None = None
+        self.released_ns: int | None = None
         self.holder: int | None = None
         self.idle_ns = 0
         self.pinged_ns = 0
@@ -234,9 +234,9 @@ class Observed:
         """The pool has collected the exit status of a worker."""
         self.unreaped.discard(worker_id)
 
-    def on_bury(self, worker_id: int) -> None:
+    def on_release(self, worker_id: int) -> None:
         """The pool has forgotten a worker."""
-        self.workers[worker_id].buried_ns = self.now_ns
+        self.workers[worker_id].released_ns = self.now_ns
 
     def on_outcome(self, index: int, item: int, outcome: str, sent: str, value: Any) -> None:  # noqa: ANN401
         """A client has the outcome of a call."""

@@ -120,7 +120,7 @@ class QueueRules(Rules):
         if worker_id is None:
             return True
         home = seen.workers.get(worker_id)
-        return home is not None and (home is worker or home.buried_ns is not None)
+        return home is not None and (home is worker or home.released_ns is not None)
 
     def on_free(self, worker_id: int, number: int, unread: int) -> None:
         """See Observed."""

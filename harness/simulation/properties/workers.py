@@ -143,7 +143,7 @@ class WorkerRules(Rules):
         for worker in seen.workers.values():
             if worker.retired_ns and not worker.exited_ns and now - worker.retired_ns > RECOVERY_NS:
                 self.wrong("G12", f"worker {worker.worker_id} does not leave, and was not killed")
-            if worker.exited_ns and not worker.buried_ns and now - worker.exited_ns > 100 * MS:
+            if worker.exited_ns and not worker.released_ns and now - worker.exited_ns > 100 * MS:
                 self.wrong("G12", f"worker {worker.worker_id} has ended and was not reaped")
         if now - self.last_change_ns < RECOVERY_NS or config.max_age_s is not None:
             self._aged(now)

@@ -255,7 +255,7 @@ def test_a_fault_of_the_tool_is_one_line_and_no_traceback(monkeypatch: pytest.Mo
         ("pools", "v1\t"),
         ("faults", "kill\t"),
         ("checkers", "OneOutcome\t"),
-        ("faces", "asyncio\tv2\t"),
+        ("faces", "asyncio\tv2 nodes ray\t"),
     ],
 )
 def test_list_tells_what_there_is(what: str, expected: str, capsys: Capture) -> None:
@@ -356,7 +356,7 @@ def test_a_failed_run_is_replayed_and_shrunk(write: Write, capsys: Capture) -> N
     told, progress = capsys.readouterr()
     assert "one_outcome of exits on v2, seed 1: 3 → 1 ops, 2 → 1 clients, 0 → 0 faults, 2 → 1 workers\n" in told
     assert "reproduces in 1 of 1 runs (95 % interval 21% to 100%)" in told
-    assert "run 1: the whole plan: fails" in progress
+    assert "the hint: fails" in progress
     again = shlex.split(told.splitlines()[-1].removeprefix("to run it again: "))
     assert main([*again[1:], "-q"]) == 1
     assert "call 0 (exit) ended as WorkerCrashed" in capsys.readouterr().out

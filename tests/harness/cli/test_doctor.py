@@ -119,7 +119,7 @@ def test_processors_are_counted_by_affinity_and_quota(monkeypatch: pytest.Monkey
 
 def test_a_memory_limit_without_effect_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert worker_checks.memory_limit()[0]
-    monkeypatch.setattr("poolproof.bridge.processes.process.limit_memory", lambda *_: None)
+    monkeypatch.setattr("poolproof.bridge.processes.launch.limit_memory", lambda *_: None)
     well, found = worker_checks.memory_limit()
     assert (well, found.endswith("was not refused: the process exited with status 0")) == (False, True)
 

@@ -31,7 +31,7 @@ import sys
 from poolproof.harness.run.job import Job, JobOrder
 from poolproof.harness.run.runner import Request
 job = Job(JobOrder(scenario="own", file=sys.argv[1], pool=sys.argv[2], request=Request(), out=sys.argv[3]))
-print(_process(job).pid, flush=True)
+print(job._process.pid, flush=True)
 sys.stdin.read()
 """
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.runner import Request, run
+from poolproof.harness.subjects.nodes import end_agents
 from poolproof.harness.subjects.pools import find_pool
 from poolproof.scenarios import CATALOGUE
+
+
+@pytest.fixture(autouse=True)
+def no_agent_is_left() -> Iterator[None]:
+    """End the agents, which outlive every pool of a process."""
+    yield
+    end_agents()
 
 
 @pytest.mark.parametrize("name", ["worker_crash", "session_handover", "two_timeouts"])

@@ -10,6 +10,7 @@ import pytest
 from poolproof.bridge import Capability, Event, Pool, PoolConfig
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.run.names import pool_name
+from poolproof.harness.subjects.nodes import end_agents
 from poolproof.harness.subjects.pools import find_pool, offered_pools
 from poolproof.harness.subjects.shipped import SUBJECTS
 
@@ -24,6 +25,7 @@ def test_a_subject_makes_the_pool_that_it_describes(name: str) -> None:
         assert {Capability.EVENTS, Capability.SESSIONS} <= subject.capabilities
     finally:
         pool.close()
+        end_agents()
 
 
 def test_the_pools_of_the_project_are_known_by_their_names() -> None:
