@@ -10,7 +10,8 @@ Rules, each from the guarantees G1 to G27 or the checkout rules:
 6. QueueFull needs a bounded queue and that many other calls at that time.
 7. PoolClosed needs a close; and a close lets the calls that run end within its grace.
 8. SessionLost needs that a worker ended, and a session log too short for the session.
-9. CircuitOpen needs that as many starts in a row failed as the options say.
+9. CircuitOpen needs that as many starts in a row failed as the options say. A worker that ends before its first answer
+   counts too, beyond the first two for each place of the pool.
 10. A sleep lasts as long as it was asked to.
 """
 
@@ -35,6 +36,8 @@ UNKNOWN_PREFIX = "unknown_"
 DEADLY_FAULTS = frozenset({FaultKind.KILL, FaultKind.PARENT_KILL, FaultKind.GRANDCHILD, *START_FAULTS})
 SHORT_LOG_BYTES = 1 << 20
 """A session log with at least so many bytes holds every generated session."""
+FREE_EARLY_ENDS = 2
+"""So many workers of each place of the pool may end before their first answer until starts are delayed."""
 LONG_NS = 10_000_000_000
 """A grace that is left for longer than any generated call."""
 
@@ -78,6 +81,12 @@ class _Judge:
         self._some_end = bool(deadly.any()) or bool(self._kinds & DEADLY_FAULTS)
         self._mapped = history.info.face == "executor"  # where one failure ends all that were mapped with it
         self._failed_starts = [fault.at_ns for fault in faults if fault.kind in START_FAULTS]
+        dying = ops.completed_ns[ops.command.are(*DEADLY)]
+        self._deaths_ns = np.sort(
+            np.array(
+                [*dying[dying != NONE].tolist(), *(fault.at_ns for fault in faults if fault.kind in DEADLY_FAULTS)]
+            )
+        )
         self._interrupts = sum(fault.kind in CLIENT_FAULTS for fault in faults)
         self._served_ns = np.where(history.serving >= 0, _at(history.services.start_ns, history.serving), NONE)
         self._served_end_ns = np.where(history.serving >= 0, _at(history.services.end_ns, history.serving), NONE)
@@ -173,14 +182,16 @@ class _Judge:
     def _circuit_open(self, op: Op) -> Iterator[str]:
         info, services = self._history.info, self._history.services
         failed = np.array(self._failed_starts)
-        if not len(failed):
+        early = 0 if op.completed_ns is None else int(np.searchsorted(self._deaths_ns, op.completed_ns))
+        early = max(0, early - FREE_EARLY_ENDS * (info.workers + info.options.get("overflow", 0)))
+        if not len(failed) and not early:
             yield "no start of a worker has failed"
         least = info.options.get("start_failures_to_open")
         if least is None or info.workers > 1 or "overflow" in info.options or op.completed_ns is None:
             return  # starts at the same time fail in no order
         begun = services.take(services.start_ns < op.completed_ns) if len(services) else services
         good_ns = max((int(begun.start_ns[begun.pid == pid].min()) for pid in set(begun.pid.tolist())), default=0)
-        count = int(((failed > good_ns) & (failed < op.completed_ns)).sum())
+        count = int(((failed > good_ns) & (failed < op.completed_ns)).sum()) + early
         if count < least:
             yield f"{count} starts had failed in a row; start_failures_to_open is {least}"
 

@@ -173,3 +173,12 @@ def test_the_circuit_opens_after_so_many_failures_in_a_row(build: Any, failures:
 
 def test_no_circuit_opens_without_a_failed_start(build: Any) -> None:
     assert "no start of a worker has failed" in examples(build.history(build.op(0, outcome="CircuitOpen")))
+
+
+@pytest.mark.parametrize(("ends", "expected"), [(2, Verdict.FAIL), (3, Verdict.PASS)])
+def test_workers_that_end_before_their_first_answer_open_the_circuit_beyond_two_a_place(
+    build: Any, ends: int, expected: Verdict
+) -> None:
+    deaths = [build.fault(FaultKind.KILL, ms=10 + place) for place in range(ends)]
+    call = build.op(0, 0, 30, outcome="CircuitOpen")
+    assert verdict(build.history(call, faults=deaths, info={"workers": 1})) is expected
