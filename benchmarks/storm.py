@@ -19,11 +19,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import psutil
 
 from poolproof.bridge import CallTimeout, PoolConfig, PoolError
+from poolproof.bridge.processes.rundir.base import pools_dir
 from poolproof.pool_v2 import PoolV2
 
 HUNG_S = 30.0
@@ -105,7 +105,7 @@ def resources(pool: PoolV2) -> dict[str, float]:
     """What this process and the machine hold for the pool now."""
     process = psutil.Process()
     children = process.children(recursive=True)
-    folder = Path(f"/tmp/poolproof-{os.geteuid()}/pools") / pool.name
+    folder = pools_dir() / pool.name
     return {
         "rss_mib": round(process.memory_info().rss / 2**20, 1),
         "descriptors": process.num_fds(),

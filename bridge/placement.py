@@ -40,7 +40,8 @@ class Ray(msgspec.Struct, frozen=True, kw_only=True, tag="ray"):
     """Nodes of a Ray cluster: Ray places one agent actor a node, and restarts it. Needs `poolproof[ray]`.
 
     `address` is that of `ray.init`; a program that has called it already keeps its connection. `resources` are what one
-    worker needs; an actor reserves `workers_per_node` times as much. `bind` is the address at which the agents listen:
+    worker needs; an actor reserves `workers_per_node` times as much. `nodes` is how many agents there are (None: one a
+    node of the cluster, as far as the workers need them). `bind` is the address at which the agents listen:
     "loopback" (all nodes are on this machine) or "node" (the node's address in the cluster; the streams are not
     encrypted, so only in a network that you trust). `start_timeout_s` is how long the pool waits for its agents; then
     it begins with those that are there. The other options are those of Agents.

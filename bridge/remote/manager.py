@@ -13,6 +13,7 @@ from poolproof.bridge.config import PoolConfig
 from poolproof.bridge.errors import ConfigError
 from poolproof.bridge.placement import Agents, Placement, split_address
 from poolproof.bridge.processes.process_manager import ProcessManager
+from poolproof.bridge.remote.cluster import RayCluster
 from poolproof.bridge.remote.nodes import Address, Nodes
 from poolproof.bridge.remote.protocol import PYTHON
 from poolproof.bridge.remote.worker import RemoteChannel
@@ -32,7 +33,7 @@ class RemoteProcessManager(ProcessManager):
     def __init__(self, config: PoolConfig, placement: Placement, *, version: str) -> None:
         super().__init__(config, version=version)
         self._nodes: Nodes | None = None
-        self._cluster: object = None
+        self._cluster: RayCluster | None = None
         try:
             find, token, count, wait_s = self._open(placement)
             self._nodes = Nodes(
@@ -53,8 +54,6 @@ class RemoteProcessManager(ProcessManager):
         if isinstance(placement, Agents):
             addresses = [split_address(address) for address in placement.addresses]
             return lambda: addresses, _token(placement.token_variable), len(addresses), AGENTS_WAIT_S
-        from poolproof.bridge.remote.cluster import RayCluster
-
         self._cluster = cluster = RayCluster(placement, workers=self._config.workers + self._config.overflow)
         return cluster.find, cluster.token, cluster.nodes, placement.start_timeout_s
 
@@ -74,17 +73,12 @@ class RemoteProcessManager(ProcessManager):
         tail = self._printed.watch(process.stderr_fd, f"worker-{worker_id}")
         return RemoteChannel(process, tail, limit_bytes=limit_bytes, abilities=self.abilities)
 
-    def nodes(self) -> dict[str, int]:
-        """Return the connected nodes with the number of workers on each."""
-        return {} if self._nodes is None else self._nodes.describe()
-
     def shut_down(self) -> None:
         """Release the pool's name and its nodes, after all workers are reaped. Idempotent."""
         if self._nodes is not None:
             self._nodes.close()
-        close = getattr(self._cluster, "close", None)
-        if close is not None:
-            close()
+        if self._cluster is not None:
+            self._cluster.close()
         super().shut_down()
 
 

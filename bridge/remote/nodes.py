@@ -135,11 +135,6 @@ class Nodes:
             "pool %r begins with %d of %d nodes, room for %g", self._pool, len(self._nodes), self._count, room
         )
 
-    def describe(self) -> dict[str, int]:
-        """Return the connected nodes, as "host:port", each with its number of workers."""
-        with self._lock:
-            return {str(node): len(node.workers) for node in self._nodes.values()}
-
     def spawn(
         self, worker_id: int, command: Sequence[str], env: Mapping[str, str], *, ping: bytes, memory_bytes: int | None
     ) -> RemoteWorker:

@@ -1,8 +1,8 @@
 """The transport protocol: what V2 needs from a worker, to start it, exchange with it, interrupt it and retire it.
 
 Pure: protocols only. `bridge.processes.channel` implements them for a local process, started with posix_spawn
-(`bridge.processes.process`) or forked by a zygote (`bridge.processes.zygote.forked`). A worker on another host would
-need the same methods.
+(`bridge.processes.process`) or forked by a zygote (`bridge.processes.zygote.forked`); `bridge.remote.worker` for a
+worker on another machine.
 """
 
 from __future__ import annotations

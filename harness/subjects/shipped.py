@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from poolproof.bridge import PoolConfig
 from poolproof.bridge.config import LOCAL_OPTIONS
-from poolproof.harness.run.runner import Subject
+from poolproof.harness.run.runner import PoolFactory, Subject
 from poolproof.harness.subjects.faces import ALL_FACES
 from poolproof.harness.subjects.nodes import on_agents, on_ray
 from poolproof.pool_v1 import PoolV1
@@ -18,6 +18,21 @@ NODE_FACES = tuple(face for face in ALL_FACES if face.name != "zygote")
 
 NODE_OPTIONS = frozenset(PoolConfig.__struct_fields__) - frozenset(LOCAL_OPTIONS)
 """The options that need no worker on this machine."""
+
+
+def _on_nodes(name: str, summary: str, make: PoolFactory) -> Subject:
+    return Subject(
+        name=name,
+        summary=summary,
+        make=make,
+        capabilities=PoolV2.capabilities,
+        call_timeout_s=V2_CALL_TIMEOUT_S,
+        checkout_timeout_s=V2_CHECKOUT_TIMEOUT_S,
+        faces=NODE_FACES,
+        options=NODE_OPTIONS,
+        learns=True,
+    )
+
 
 SUBJECTS: dict[str, Subject] = {
     "v1": Subject(
@@ -37,26 +52,6 @@ SUBJECTS: dict[str, Subject] = {
         checkout_timeout_s=V2_CHECKOUT_TIMEOUT_S,
         faces=ALL_FACES,
     ),
-    "nodes": Subject(
-        name="nodes",
-        summary="v2 with its workers on two agents, each as on a machine of its own",
-        make=on_agents,
-        options=NODE_OPTIONS,
-        learns=True,
-        capabilities=PoolV2.capabilities,
-        call_timeout_s=V2_CALL_TIMEOUT_S,
-        checkout_timeout_s=V2_CHECKOUT_TIMEOUT_S,
-        faces=NODE_FACES,
-    ),
-    "ray": Subject(
-        name="ray",
-        summary="v2 with its workers on the Ray cluster of RAY_ADDRESS; needs poolproof[ray]",
-        make=on_ray,
-        options=NODE_OPTIONS,
-        learns=True,
-        capabilities=PoolV2.capabilities,
-        call_timeout_s=V2_CALL_TIMEOUT_S,
-        checkout_timeout_s=V2_CHECKOUT_TIMEOUT_S,
-        faces=NODE_FACES,
-    ),
+    "nodes": _on_nodes("nodes", "v2 with its workers on two agents, each as on a machine of its own", on_agents),
+    "ray": _on_nodes("ray", "v2 with its workers on the Ray cluster of RAY_ADDRESS; needs poolproof[ray]", on_ray),
 }
