@@ -3,6 +3,9 @@
 So the worker need not wait until the client's thread has woken up, and a client with a reply pipe need not wake up
 before its response arrives.
 
+Events. The client itself notes that its request was written ahead, so that the events of a call come in order: the
+thread that wrote may be paused while the client's call already ends.
+
 Interrupts. Taking a request out of its claim, writing it and noting how much was written is one atomic step, so no
 KeyboardInterrupt can split it: an interrupted thread has done either nothing or all of it.
 """
@@ -29,13 +32,10 @@ def hand_over(ticket: Ticket, log: EventLog | None) -> None:
     if log is not None and worker is not None:
         log.append((_OFFER, log.now_ns(), ticket.call, worker.worker_id, None, ticket.queued_ns))
     if claim and written is not None and worker is not None and worker.reachable:
-        began_ns = log.now_ns() if log is not None else 0
+        if log is not None:
+            ticket.ahead_ns = log.now_ns()
         try:
             written.extend(map(call, (worker.transport.put,), iter(claim.pop, None)))
-            if log is not None:
-                log.append((_ACCEPT, began_ns, ticket.call, worker.worker_id))
-                if ticket.request is not None and written[0] == len(ticket.request):
-                    log.append((_SEND, log.now_ns(), ticket.call, worker.worker_id, worker.pid))
             if ticket.reply_pipe is not None and ticket.request is not None and written[0] == len(ticket.request):
                 return  # the response wakes the client
         except IndexError:
@@ -71,3 +71,13 @@ def take_back(ticket: Ticket) -> int:
         ticket.worker.transport.kill()
     written.append(1)
     return 1
+
+
+def note_ahead(ticket: Ticket, log: EventLog | None, written: int) -> None:
+    """Note for the observer, once, that another thread has written so many bytes (1 or more) of the request."""
+    worker, began_ns = ticket.worker, ticket.ahead_ns
+    if log is not None and worker is not None and began_ns:
+        ticket.ahead_ns = 0
+        log.append((_ACCEPT, began_ns, ticket.call, worker.worker_id))
+        if ticket.request is not None and written == len(ticket.request):
+            log.append((_SEND, began_ns, ticket.call, worker.worker_id, worker.pid))

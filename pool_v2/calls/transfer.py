@@ -6,7 +6,7 @@ from poolproof.bridge import EventKind
 from poolproof.bridge.errors import ProtocolError, Sent
 from poolproof.bridge.wire.exchange import Steps, crashed, load, receive, share, take
 from poolproof.bridge.wire.messages import Parcel, Response
-from poolproof.pool_v2.calls.handoff import take_back
+from poolproof.pool_v2.calls.handoff import note_ahead, take_back
 from poolproof.pool_v2.calls.io import ClientIo
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.running.runtime import Runtime
@@ -32,8 +32,11 @@ def accept(runtime: Runtime, ticket: Ticket, label: str, until: int) -> None:
         return  # a spurious wake-up
     else:
         runtime.settle(ticket, label)
-    if runtime.log is not None and not take_back(ticket):  # otherwise the thread that wrote the request has noted this
-        runtime.log.note(EventKind.ACCEPT, ticket.call, ticket.worker_id)
+    if runtime.log is not None:
+        if written := take_back(ticket):
+            note_ahead(ticket, runtime.log, written)
+        else:
+            runtime.log.note(EventKind.ACCEPT, ticket.call, ticket.worker_id)
 
 
 def use(

@@ -42,8 +42,9 @@ class Ticket(msgspec.Struct, eq=False):
 
     `request` is a frame that the thread which grants a worker may write for this client. While the client waits,
     `claim` holds the frame. Invariant: only the thread that pops the frame (an atomic step) writes it. In the same step
-    `written` gets the number of written bytes, 0 if the client itself popped the frame. If the request names a
-    `reply_pipe`, the client sleeps there until its response wakes it: `reply` has the received bytes.
+    `written` gets the number of written bytes, 0 if the client itself popped the frame. `ahead_ns` is when another
+    thread began to write, until the client has noted this for the observer. If the request names a `reply_pipe`, the
+    client sleeps there until its response wakes it: `reply` has the received bytes.
     """
 
     call: int
@@ -56,6 +57,7 @@ class Ticket(msgspec.Struct, eq=False):
     reply: bytes = b""
     claim: list[bytearray] | None = None
     written: list[int] | None = None
+    ahead_ns: int = 0
     state: TicketState = TicketState.NEW
     worker: Worker | None = None
     error: PoolError | None = None

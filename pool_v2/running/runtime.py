@@ -23,7 +23,7 @@ from poolproof.bridge import (
     WorkerCrashed,
 )
 from poolproof.bridge.config import duration
-from poolproof.pool_v2.calls.handoff import hand_over, take_back
+from poolproof.pool_v2.calls.handoff import hand_over, note_ahead, take_back
 from poolproof.pool_v2.calls.lease import OpenLeases
 from poolproof.pool_v2.core.accounts import MOST_UNCOUNTED, Accounts
 from poolproof.pool_v2.core.actions import Act
@@ -174,10 +174,12 @@ class Runtime:
             self.supervisor.signal(Act.KILL, worker, "dirty")  # before the client sees the timeout
             worker.killed = True  # only after the kill, because an interrupt may come between
         waits = state in (_WAITING, _OFFERED)
+        if written:
+            note_ahead(ticket, self.log, written)
         if self.log is not None and not waits and worker is not None and not dirty:
             self.log.note(EventKind.CHECKIN, ticket.call, worker.worker_id)
         with self.lock:
-            if self.log is not None and waits and not written:  # the thread that wrote the request noted an ACCEPT
+            if self.log is not None and waits and not written:  # otherwise an ACCEPT was noted
                 # Under the lock, because a waiting ticket may have got an offer meanwhile.
                 self.log.note(EventKind.WITHDRAW, ticket.call, ticket.worker_id)
             offered = self.coordinator.leave(ticket, self.now_ns(), clean=not dirty, reason=reason)

@@ -16,7 +16,7 @@ import pytest
 from poolproof.bridge import EventKind
 from poolproof.bridge.clock import now_ns
 from poolproof.pool_v2.calls import handoff
-from poolproof.pool_v2.calls.handoff import hand_over, take_back
+from poolproof.pool_v2.calls.handoff import hand_over, note_ahead, take_back
 from poolproof.pool_v2.core.ticket import Ticket
 from poolproof.pool_v2.core.worker_table import Worker
 
@@ -77,20 +77,18 @@ class WokenTicket(Ticket, kw_only=True):
 
 
 class Notes:
-    """Keeps the kinds of what is noted."""
+    """Keeps the kinds and times of what is noted."""
 
     now_ns = staticmethod(now_ns)
 
     def __init__(self) -> None:
         self.kinds: list[EventKind] = []
-
-    def note(self, kind: EventKind, *_: Any, **__: Any) -> None:
-        """Keep it."""
-        self.kinds.append(kind)
+        self.times: list[int] = []
 
     def append(self, note: tuple[Any, ...]) -> None:
-        """Keep its kind."""
+        """Keep its kind and time."""
         self.kinds.append(note[0])
+        self.times.append(note[1])
 
 
 Offer = Callable[..., tuple[WokenTicket, Pipe]]
@@ -242,19 +240,28 @@ def test_of_two_threads_one_writes_and_both_know_who(offered: Offer, client: Any
 
 @pytest.mark.parametrize(
     ("request_bytes", "kinds"),
-    [
-        (7, [EventKind.OFFER, EventKind.ACCEPT, EventKind.SEND]),
-        (PIPE_BYTES + 1, [EventKind.OFFER, EventKind.ACCEPT]),
-    ],
+    [(7, [EventKind.ACCEPT, EventKind.SEND]), (PIPE_BYTES + 1, [EventKind.ACCEPT])],
 )
-def test_whoever_writes_a_request_notes_that_it_was_sent_if_it_was_sent_whole(
+def test_the_client_notes_once_what_another_thread_has_written_and_that_it_was_sent_if_it_was_sent_whole(
     offered: Offer, request_bytes: int, kinds: list[EventKind]
 ) -> None:
     ticket, _ = offered(b"r" * request_bytes)
     notes: Any = Notes()
     hand_over(ticket, notes)
+    assert notes.kinds == [EventKind.OFFER], "the thread that writes may be paused while the call ends"
+    for _ in range(2):
+        note_ahead(ticket, notes, take_back(ticket))
 
-    assert notes.kinds == kinds
+    assert notes.kinds == [EventKind.OFFER, *kinds]
+    assert notes.times == sorted(notes.times)
+
+
+def test_nothing_is_noted_without_an_observer(offered: Offer) -> None:
+    ticket, _ = offered()
+    hand_over(ticket, None)
+    note_ahead(ticket, None, take_back(ticket))
+
+    assert ticket.ahead_ns == 0
 
 
 @pytest.mark.parametrize("taken_by", ["client", "nobody"])
