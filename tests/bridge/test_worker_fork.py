@@ -13,7 +13,7 @@ import pytest
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
 
 Program = Callable[..., Any]
-CALLS = 22
+CALLS = 10
 CHILD_ENDS = {
     "it returns": "None",
     "it exits": "__import__('sys').exit(3)",

@@ -31,7 +31,6 @@ from poolproof.bridge.worker.journal import read_journals
 from tests.waiting import stop
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
-GONE_WITHIN_S = 2.0
 HANG_GUARD_S = 10.0
 
 
@@ -271,7 +270,7 @@ def test_a_spare_leaves_when_its_zygote_is_killed(
 ) -> None:
     one, spare = with_spare()
     _kill_zygote(one)
-    vanish(spare, timeout_s=GONE_WITHIN_S)
+    vanish(spare)
     assert one.ask(one.channels[0], "pid")["pid"] == one.channels[0].process.pid
 
 
@@ -357,7 +356,7 @@ def test_a_kill_and_a_burial_reach_the_children_of_a_worker(
     assert left.process.exited(HANG_GUARD_S)
     left.process.reap()
     for child in children:
-        vanish(child, timeout_s=GONE_WITHIN_S)
+        vanish(child)
 
 
 def test_a_module_that_cannot_be_imported_fails_the_start_by_name_and_is_tried_again(
@@ -431,7 +430,7 @@ def test_workers_outlive_their_zygote_and_the_next_has_a_new_one(
     assert first.process.exited(HANG_GUARD_S)
     assert first.process.reap()
     assert first.process.describe_exit() == "is gone"
-    vanish(child, timeout_s=GONE_WITHIN_S)
+    vanish(child)
 
 
 def test_a_worker_that_dies_after_its_zygote_leaves_no_child(
@@ -445,7 +444,7 @@ def test_a_worker_that_dies_after_its_zygote_leaves_no_child(
     assert channel.process.exited(HANG_GUARD_S)
     assert start_ticks(child) is not None
     assert channel.process.reap()
-    vanish(child, timeout_s=GONE_WITHIN_S)
+    vanish(child)
 
 
 def test_a_stopped_zygote_delays_nothing_but_its_forks(
@@ -621,7 +620,7 @@ sys.stdin.readline()
     script.send_signal(signal.SIGKILL)
     assert script.wait(HANG_GUARD_S) == -signal.SIGKILL
     for pid in (worker, child, zygote):
-        vanish(pid, timeout_s=GONE_WITHIN_S)
+        vanish(pid)
 
 
 def test_an_interpreter_that_ends_with_the_pool_open_leaves_nobody(
@@ -631,7 +630,7 @@ def test_an_interpreter_that_ends_with_the_pool_open_leaves_nobody(
     output, errors = script.communicate(timeout=30)
     assert errors == ""
     for pid in output.split():
-        vanish(int(pid), timeout_s=GONE_WITHIN_S)
+        vanish(int(pid))
     assert list((runtime_dir / "pools").iterdir()) == []
 
 

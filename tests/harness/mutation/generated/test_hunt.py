@@ -79,7 +79,8 @@ def test_an_argued_equivalent_is_not_planted_and_holds_when_lines_move() -> None
 
 
 def test_every_equivalent_of_the_product_has_a_reason_and_a_place() -> None:
-    assert find_stale(all_places(read_sources())) == ()
+    files = {entry.file for entry in EQUIVALENTS}
+    assert find_stale(all_places({file: text for file, text in read_sources().items() if file in files})) == ()
     assert all(len(entry.reason.split()) >= 8 for entry in EQUIVALENTS)
     assert len({entry.key for entry in EQUIVALENTS}) == len(EQUIVALENTS)
 

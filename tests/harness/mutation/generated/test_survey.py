@@ -41,14 +41,14 @@ def test_a_survey_tells_what_each_run_and_its_workers_execute(tmp_path: Path) ->
         runs,
         [Related(), Whole()],
         tmp_path / "runs",
-        count=2,
+        count=1,
         seed=1,
         packages=("pool_v1",),
         jobs=2,
         progress=Silent(),
     )
-    assert len(found.planted) == 2
-    assert all(mutant.package == "pool_v1" and mutant.executed_by == 1 for mutant in found.planted)
-    assert {mutant.outcome for mutant in found.planted} <= set(Outcome)
-    assert all(mutant.diff.count("\n-") == 1 for mutant in found.planted)
+    (mutant,) = found.planted
+    assert (mutant.package, mutant.executed_by) == ("pool_v1", 1)
+    assert mutant.outcome in set(Outcome)
+    assert mutant.diff.count("\n-") == 1
     assert {place.package for place in found.places} == {"pool_v1"}
