@@ -51,9 +51,14 @@ def _sizes(path: Path) -> Iterator[int]:
             yield file.stat().st_size
 
 
-def remove(kept: Kept) -> None:
+def runs_in(folder: Path) -> list[Path]:
+    """Return the folders of the runs in a comparison's folder, which belong to the comparison that is there."""
+    return [info.parent for info in folder.glob("runs/*/run.json")]
+
+
+def remove(path: Path) -> None:
     """Remove the folder with everything in it. Raises UsageError if that fails."""
     try:
-        shutil.rmtree(kept.path)
+        shutil.rmtree(path)
     except OSError as error:
-        raise UsageError(f"cannot remove {error.filename or kept.path}: {error.strerror}") from error
+        raise UsageError(f"cannot remove {error.filename or path}: {error.strerror}") from error

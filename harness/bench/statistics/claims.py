@@ -21,6 +21,19 @@ class Claim(StrEnum):
     INCONCLUSIVE = "inconclusive"
     WORSE = "worse"
 
+    @property
+    def pace(self) -> str:
+        """The claim in the words for a speed."""
+        return _PACES[self]
+
+
+_PACES = {
+    Claim.BETTER: "faster",
+    Claim.NO_WORSE: "no slower",
+    Claim.INCONCLUSIVE: "undecided",
+    Claim.WORSE: "slower",
+}
+
 
 def holm(p_values: Sequence[float], *, alpha: float = ALPHA) -> tuple[bool, ...]:
     """Whether each hypothesis is rejected; the chance of any false rejection is at most `alpha`."""

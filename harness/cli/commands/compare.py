@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from functools import partial
 from importlib.util import find_spec
@@ -12,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from poolproof.bridge.redaction import redact_words
 from poolproof.harness.cli.commands.options import (
     JOBS,
     OF_DECISION,
@@ -35,6 +33,7 @@ from poolproof.harness.cli.commands.options import (
     build_request,
     ending,
     new_folder,
+    this_command,
 )
 from poolproof.harness.cli.commands.preparation import prepare
 from poolproof.harness.cli.commands.traffic import compare_traffic
@@ -44,6 +43,7 @@ from poolproof.harness.compare.compare import compare
 from poolproof.harness.compare.comparison import Minimum
 from poolproof.harness.compare.coverage_run import CoverageRun, sources_of
 from poolproof.harness.compare.jobs.jobs import Partial, StartJob
+from poolproof.harness.compare.stored.since import find_last, record_changes
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.run.job import start_measured_job
 from poolproof.harness.run.jobserver import JobServer
@@ -121,6 +121,14 @@ def compare_command(
             "decision may be SAFE. Needs --coverage."
         ),
     ] = 0.0,
+    since: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="An earlier comparison: the report says what is new, fixed, slower or faster since. Default: the last "
+            "one of the same two pools, in --out or in out/.",
+        ),
+    ] = None,
     traffic: Annotated[
         Path | None,
         typer.Option(
@@ -155,10 +163,16 @@ def compare_command(
         if not _is_there(package):
             raise UsageError(f"--coverage-source {package!r}: there is no such package")
     folder = out or new_folder("compare")
+    last = find_last(folder, baseline, candidate, since)
     covering = None
     part = Partial(_seconds("--budget", budget))
     limit_s = _seconds("--timeout", timeout)
-    with Keeping(folder), ending(limit_s), JobServer() as server, Steps(Terminal(stderr=True), quiet=quiet) as steps:
+    with (
+        Keeping(folder) as keeping,
+        ending(limit_s),
+        JobServer() as server,
+        Steps(Terminal(stderr=True), quiet=quiet) as steps,
+    ):
         start: StartJob = server.start_job
         if coverage or coverage_source:
             covering = CoverageRun(folder / "coverage", coverage_source or sources_of(prepared.candidate.name))
@@ -172,7 +186,7 @@ def compare_command(
             jobs=jobs,
             start_job=start,
             progress=steps,
-            command=shlex.join(redact_words(["poolproof", *sys.argv[1:]])),
+            command=this_command(),
             minimum=minimum,
             read_cover=covering.read if covering is not None else lambda: None,
             generated=prepared.generated,
@@ -180,7 +194,9 @@ def compare_command(
             partial=part,
         )
         prepared.remember_failures(comparison)
+        changes = record_changes(last, comparison, folder)
         written = write_reports(comparison, folder)
+        keeping.remove_earlier()
         publish(view_with_extras(comparison, folder), os.environ, sys.stderr)
         if part.interrupted:
             warn(f"poolproof: the report of the runs that had ended is {written['html']}")
@@ -190,6 +206,13 @@ def compare_command(
     else:
         console = Terminal()
         show_decision(console, comparison)
+        if changes is not None:
+            console.print(
+                f"since the comparison of {changes.before_at}: {changes.counted}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
         console.print(f"report: {written['html']}", markup=False, highlight=False, soft_wrap=True)
     ran = [result for row in comparison.scenarios for result in row.all_runs if not result.skipped]
     if ran and all(result.trouble and not result.findings for result in ran):

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import typer
 
+from poolproof.bridge.redaction import redact_words
 from poolproof.harness.cli.output import warn
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.verdict import Decision, Verdict
 from poolproof.harness.model.workload import Size
-from poolproof.harness.run.retention import DEFAULT_OUT, make_folder
+from poolproof.harness.run.retention import DEFAULT_OUT, make_folder, remove, runs_in
 from poolproof.harness.run.runner import Request
 from poolproof.harness.run.store import COMPARISON_FILE
 from poolproof.harness.subjects.probe import examine_worker
@@ -112,7 +115,7 @@ class Keeping:
         self._at_the_end = at_the_end
         self._made = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         if self._folder.exists() and not self._folder.is_dir():
             raise UsageError(f"--out {self._folder}: there is a file of that name")
         self._made = not self._folder.exists()
@@ -122,6 +125,13 @@ class Keeping:
             raise UsageError(f"--out {self._folder}: the folder cannot be made: {error.strerror}") from error
         if not os.access(self._folder, os.W_OK | os.X_OK):
             raise UsageError(f"--out {self._folder}: the folder cannot be written to")
+        self._earlier = runs_in(self._folder)
+        return self
+
+    def remove_earlier(self) -> None:
+        """Remove the runs of an earlier comparison in this folder, whose report was just replaced."""
+        for run in self._earlier:
+            remove(run)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if kind is not None and self._made:
@@ -188,6 +198,11 @@ def build_request(
         known_commands=known,
         journals=journals,
     )
+
+
+def this_command() -> str:
+    """The command line of this process, without secrets, as a report shows it."""
+    return shlex.join(redact_words(["poolproof", *sys.argv[1:]]))
 
 
 def new_folder(verb: str) -> Path:

@@ -36,6 +36,11 @@ class Standing(StrEnum):
     STILL = "still"
     UNDECIDED = "undecided"
 
+    @property
+    def words(self) -> str:
+        """The standing as a reader is told it."""
+        return {Standing.STILL: "still there", Standing.UNDECIDED: "not judged again"}.get(self, self.value)
+
 
 class FindingChange(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one finding. `side` is "baseline" or "candidate", `pool` its pool's name.
@@ -83,6 +88,14 @@ class Diff(msgspec.Struct, frozen=True, kw_only=True):
     def of(self, standing: Standing) -> tuple[FindingChange, ...]:
         """Return the findings with this standing."""
         return tuple(found for found in self.findings if found.standing is standing)
+
+    @property
+    def counted(self) -> str:
+        """How many findings of each standing speak against the candidate, such as "1 new, 0 fixed"."""
+        return ", ".join(
+            f"{sum(change.counts for change in self.of(standing))} {standing.words}"
+            for standing in (Standing.NEW, Standing.FIXED, Standing.STILL, Standing.UNDECIDED)
+        )
 
     @property
     def verdict(self) -> Verdict:

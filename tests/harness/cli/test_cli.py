@@ -96,6 +96,31 @@ def test_a_comparison_of_two_good_pools_is_safe_and_leaves_all_reports(
     assert (kept / "report.md").read_text().startswith("## poolproof: SAFE")
 
 
+def test_a_second_comparison_in_the_same_folder_replaces_the_first_and_tells_what_changed(
+    write: Write, capsys: Capture, tmp_path: Path
+) -> None:
+    assert main(["compare", write(FAILING), "-q", "--out", "kept"]) == 1
+    assert "since the comparison" not in capsys.readouterr().out
+    kept = tmp_path / "kept"
+    first = {path.name for path in (kept / "runs").iterdir()}
+    assert main(["compare", write(FAILING.replace("(NEVER,", "(OneOutcome(),")), "-q", "--out", "kept"]) == 0
+
+    assert ": 0 new, 1 fixed, 0 still there, 0 not judged again\n" in capsys.readouterr().out
+    assert len(list((kept / "runs").iterdir())) == len(first), "the runs of the first comparison are gone"
+    for page in ("report.html", "report.md"):
+        assert ": 0 new, 1 fixed, 0 still there" in (kept / page).read_text()
+    assert main(["analyze", "kept", "--import", "mine.py"]) == 0
+
+
+def test_an_earlier_comparison_can_be_named(write: Write, capsys: Capture, tmp_path: Path) -> None:
+    assert main(["compare", write(TINY), "-q", "--out", "kept"]) == 0
+    capsys.readouterr()
+    assert main(["compare", write(TINY), "-q", "--out", "other", "--since", "kept"]) == 0
+    assert "since the comparison of" in capsys.readouterr().out
+    assert main(["compare", write(TINY), "-q", "--out", "other", "--since", "nowhere"]) == 2
+    assert "there is no nowhere" in capsys.readouterr().err
+
+
 def test_an_undeclared_failure_is_unsafe(write: Write, capsys: Capture) -> None:
     assert main(["compare", write(FAILING), "-q"]) == 1
     told = capsys.readouterr()

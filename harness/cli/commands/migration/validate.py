@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -13,7 +11,6 @@ import msgspec
 import typer
 
 from poolproof.bridge import ConfigError
-from poolproof.bridge.redaction import redact_words
 from poolproof.harness.cli.commands.options import (
     JOBS,
     OF_VERDICT,
@@ -31,6 +28,7 @@ from poolproof.harness.cli.commands.options import (
     Workers,
     build_request,
     new_folder,
+    this_command,
 )
 from poolproof.harness.cli.output import Terminal, say_json
 from poolproof.harness.cli.terminal import STYLES, Steps
@@ -122,7 +120,7 @@ def validate_command(
             docs=docs,
             plan=load_plan(),
             commands=MIGRATE_COMMANDS,
-            command=shlex.join(redact_words(["poolproof", *sys.argv[1:]])),
+            command=this_command(),
         )
         report = write_reports(comparison, folder)["html"]
     checklist = msgspec.structs.replace(checklist, report=str(report))

@@ -27,7 +27,7 @@ def clean_command(
     for place, kept in enumerate(found):
         old = place >= keep
         if old and not dry_run:
-            remove(kept)
+            remove(kept.path)
         told = ("would be removed" if dry_run else "removed") if old else "kept"
         rows.append((str(kept.path), f"{kept.size_bytes / 1e6:.1f} MB", told))
     if not rows:

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from poolproof.harness.bench.statistics.claims import Claim
 from poolproof.harness.cli.commands.options import OF_VERDICT, AsJson
 from poolproof.harness.cli.output import Terminal, say_json, shown
 from poolproof.harness.cli.terminal import print_line, styled
@@ -17,18 +16,7 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.run.store import read_comparison
 
 MOST_RUNS_NAMED = 2
-TITLES = {
-    Standing.NEW: "new",
-    Standing.UNDECIDED: "not judged again",
-    Standing.FIXED: "fixed",
-    Standing.STILL: "still there",
-}
-SPEEDS = {
-    Claim.WORSE: "slower",
-    Claim.BETTER: "faster",
-    Claim.NO_WORSE: "no slower",
-    Claim.INCONCLUSIVE: "undecided",
-}
+SHOWN = (Standing.NEW, Standing.UNDECIDED, Standing.FIXED, Standing.STILL)
 
 
 def _comparison_argument(metavar: str, which: str) -> Any:  # noqa: ANN401 - as typer has it
@@ -68,7 +56,7 @@ def show_diff(console: Terminal, found: Diff, *, everything: bool) -> None:
         soft_wrap=True,
     )
     hidden = 0
-    for standing, title in TITLES.items():
+    for standing in SHOWN:
         changes = found.of(standing)
         listed = [change for change in changes if everything or change.counts]
         hidden += len(changes) - len(listed)
@@ -77,15 +65,13 @@ def show_diff(console: Terminal, found: Diff, *, everything: bool) -> None:
             more = len(change.made_in) - MOST_RUNS_NAMED
             where = f"{made_in} and {more} more" if more > 0 else made_in
             declared = f" (declared: {change.reason})" if change.reason else ""
-            print_line(
-                console,
-                f"  {title}: {change.scenario} on {change.pool}, {change.checker}: {change.text}{declared} [{where}]",
-            )
+            what = f"{change.scenario} on {change.pool}, {change.checker}: {change.text}"
+            print_line(console, f"  {standing.words}: {what}{declared} [{where}]")
     for timing in found.timings:
         factor = timing.change  # above 1 is slower
         print_line(
             console,
-            f"  {SPEEDS[timing.claim]}: {timing.work}, {timing.metric} divided by the baseline's: "
+            f"  {timing.claim.pace}: {timing.work}, {timing.metric} divided by the baseline's: "
             f"{timing.saved.value:.3f}, now {timing.now.value:.3f}, which is {1 / factor.value:.3f} times as much "
             f"(95 % interval {1 / factor.high:.3f} to {1 / factor.low:.3f}, margin {timing.margin:.0%})",
         )

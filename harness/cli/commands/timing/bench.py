@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from typing import Annotated
 
 import typer
 
-from poolproof.bridge.redaction import redact_words
 from poolproof.harness.bench.report import verdict_of
 from poolproof.harness.bench.running import run_benches
 from poolproof.harness.bench.statistics.alarms import CHECKS, check_yourself, tell
@@ -26,6 +23,7 @@ from poolproof.harness.cli.commands.options import (
     WorkerCommand,
     Workers,
     new_folder,
+    this_command,
 )
 from poolproof.harness.cli.commands.timing.keeping import keep, show_report
 from poolproof.harness.cli.commands.timing.options import (
@@ -95,7 +93,7 @@ def bench_command(
         raise UsageError(f"--check-yourself {check_yourself_runs}: must be a whole number from 1 to 1000")
     if call is not None:
         try_call(plans[0])
-    command = shlex.join(redact_words(["poolproof", *sys.argv[1:]]))
+    command = this_command()
     folder = out or new_folder("bench")
     console = Terminal()
     with Keeping(folder, at_the_end=True), Steps(Terminal(stderr=True), quiet=quiet) as steps:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 from rich.console import Console
 
-from poolproof.bridge.redaction import redact_words
 from poolproof.harness.bench.bench import BenchPlan
 from poolproof.harness.bench.records.index import Index
 from poolproof.harness.bench.report import BENCH_FILE, write_report
 from poolproof.harness.bench.running import run_benches
 from poolproof.harness.bench.show import COLUMNS, describe, figure_rows, headline, markdown, notes, test_rows
 from poolproof.harness.bench.statistics.figures import BenchReport
-from poolproof.harness.cli.commands.options import Keeping, new_folder
+from poolproof.harness.cli.commands.options import Keeping, new_folder, this_command
 from poolproof.harness.cli.output import Terminal
 from poolproof.harness.cli.terminal import Steps, show_table
 from poolproof.harness.run.store import write_whole
@@ -27,7 +24,7 @@ def measure_and_keep(plans: list[BenchPlan], out: Path | None, *, quiet: bool, s
     if second and out is not None:
         folder = out / "again"
     with Keeping(folder, at_the_end=True), Steps(Terminal(stderr=True), quiet=quiet) as steps:
-        report = run_benches(plans, progress=steps, command=shlex.join(redact_words(["poolproof", *sys.argv[1:]])))
+        report = run_benches(plans, progress=steps, command=this_command())
     keep(report, folder)
     return report
 

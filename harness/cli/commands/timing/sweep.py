@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from typing import Annotated
 
 import msgspec
 import typer
 
-from poolproof.bridge.redaction import redact_words
 from poolproof.harness.bench.show import CURVE_COLUMNS, SWEEP_COLUMNS, curve_rows, sweep_markdown, sweep_rows
 from poolproof.harness.bench.sweep import SweepPlan, carry_out_sweep
 from poolproof.harness.bench.workloads.workloads import call_scenario
-from poolproof.harness.cli.commands.options import POOL_HELP, AsJson, Exit, Keeping, Out, Quiet, Seed, new_folder
+from poolproof.harness.cli.commands.options import (
+    POOL_HELP,
+    AsJson,
+    Exit,
+    Keeping,
+    Out,
+    Quiet,
+    Seed,
+    new_folder,
+    this_command,
+)
 from poolproof.harness.cli.commands.timing.options import CallOption
 from poolproof.harness.cli.output import Terminal, say_stored_json
 from poolproof.harness.cli.terminal import Steps, show_table
@@ -69,7 +76,7 @@ def sweep_command(
     )
     folder = out or new_folder("sweep")
     with Keeping(folder, at_the_end=True), Steps(Terminal(stderr=True), quiet=quiet) as steps:
-        report = carry_out_sweep(plan, progress=steps, command=shlex.join(redact_words(["poolproof", *sys.argv[1:]])))
+        report = carry_out_sweep(plan, progress=steps, command=this_command())
     data = msgspec.json.format(msgspec.json.encode(report), indent=1)
     write_whole(folder / "sweep.json", data)
     write_whole(folder / "sweep.md", sweep_markdown(report).encode())
