@@ -81,6 +81,33 @@ class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
     shared_memory_bytes: int = 0
 
 
+class PoolFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool's figures at `at_ns` (CLOCK_MONOTONIC of its machine, in nanoseconds).
+
+    `workers` has the number of workers by state, `ended` the number of ended calls by outcome. `response_s` has the
+    last response times in seconds, from the call's request for a worker until it gave the worker back, in the order of
+    their size: at most 100 quantiles of the last 1,024.
+    """
+
+    at_ns: int
+    name: str
+    version: str
+    state: str
+    target: int
+    workers: dict[str, int]
+    waiting: int
+    in_flight: int
+    sessions: int
+    ended: dict[str, int]
+    response_s: tuple[float, ...] = ()
+
+    def response_at(self, share: float) -> float | None:
+        """Return the response time in seconds below which this share (0 to 1) of the last calls was; None if none."""
+        if not self.response_s:
+            return None
+        return self.response_s[min(int(share * len(self.response_s)), len(self.response_s) - 1)]
+
+
 class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One session. `operations` counts its completed calls (G19); `version` its acknowledged state changes."""
 

@@ -27,7 +27,7 @@ from poolproof.bridge.processes.rundir.rundir import RunDir
 from poolproof.bridge.processes.strays import Strays
 from poolproof.bridge.processes.zygote.zygote import Zygote, abandon_all
 from poolproof.bridge.safe_text import one_line
-from poolproof.bridge.wire.transport import Abilities, Transport
+from poolproof.bridge.wire.transport import Abilities, Figures, Transport
 
 END_STRAYS_S = 1.0
 LOOK_S = 0.002
@@ -113,6 +113,10 @@ class ProcessManager:
         if self._run_dir is not None:
             self._run_dir.add_worker(pid)
         self._strays.worker_started(worker_id, pid)
+
+    def open_figures(self) -> Figures | None:
+        """Return where others ask for the pool's figures; None if nobody can, since there is no run directory."""
+        return None if self._run_dir is None else self._run_dir.open_figures()
 
     def next_id(self) -> int:
         """Return an unused worker id."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from poolproof.bridge.errors import End, PoolError, Sent, StartFailed
+from poolproof.bridge.interface import PoolFigures
 from poolproof.bridge.wire.messages import Memory
 from poolproof.bridge.wire.receiver import Receiver
 
@@ -218,6 +219,16 @@ class Transport(Protocol):
         ...
 
 
+class Figures(Protocol):
+    """Where others ask for the pool's figures: `fd` is readable when somebody does."""
+
+    fd: int
+
+    def answer(self, describe: Callable[[], PoolFigures]) -> bool:
+        """Answer what was asked. Never waits. Returns False if nothing more can be answered."""
+        ...
+
+
 class Processes(Protocol):
     """The worker processes of one pool. `in_child`: this is a copy in a forked child, which owns nothing."""
 
@@ -225,6 +236,10 @@ class Processes(Protocol):
     reply_dir: str
     abilities: Abilities
     in_child: bool
+
+    def open_figures(self) -> Figures | None:
+        """Return where others ask for the pool's figures; None if nobody can. It ends with `shut_down`."""
+        ...
 
     def next_id(self) -> int:
         """Return an unused worker id."""

@@ -14,7 +14,7 @@ import typer
 
 from poolproof.bridge import PoolError
 from poolproof.harness.cli.commands import compare, init, run, search, stored, timing
-from poolproof.harness.cli.commands.machine import processes
+from poolproof.harness.cli.commands.machine import processes, top
 from poolproof.harness.cli.commands.migration import migrate
 from poolproof.harness.cli.commands.options import Exit
 from poolproof.harness.cli.commands.stored import report
@@ -62,6 +62,7 @@ search.add_commands(app)
 timing.add_commands(app)
 stored.add_commands(app)
 app.command("ps", rich_help_panel=MACHINE)(processes.ps_command)
+app.command("top", rich_help_panel=MACHINE)(top.top_command)
 app.command("reap", rich_help_panel=MACHINE)(processes.reap_command)
 app.command(
     "worker",

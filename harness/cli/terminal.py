@@ -195,7 +195,12 @@ def show_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence
         for row in rows:
             console.file.write("\t".join(map(one_line, row)) + "\n")  # the console would turn tabs into spaces
         return
+    console.print(make_table(columns, rows))
+
+
+def make_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table of these plain texts, each in one line."""
     table = Table(*map(shown, columns), box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(shown(cell) for cell in row))
-    console.print(table)
+    return table

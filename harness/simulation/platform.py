@@ -242,6 +242,9 @@ class SimProcesses:
         self.in_child = False
         self._count = 0
 
+    def open_figures(self) -> None:
+        """See poolproof.bridge.wire.transport.Processes."""
+
     def next_id(self) -> int:
         """See poolproof.bridge.wire.transport.Processes."""
         self._count += 1

@@ -23,6 +23,7 @@ affected.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Self
 
 from poolproof.bridge import CheckoutTimeout, PoolClosed, PoolConfig, QueueFull, SessionLost
@@ -41,6 +42,7 @@ _REFUSED = TicketState.REFUSED
 _WAITING = TicketState.WAITING
 _WITHDRAWN = TicketState.WITHDRAWN
 _IDLE = WorkerState.IDLE
+LAST_RESPONSES = 1024
 
 
 class Coordinator(Replacement):
@@ -54,6 +56,8 @@ class Coordinator(Replacement):
         self.watch_ns = 0
         """When the supervisor will call `plan` without a wake-up."""
         self.stop_reason = ""
+        self.response_ns: deque[int] = deque(maxlen=LAST_RESPONSES)
+        """How long the last clients took, from their request for a worker until they gave it back."""
 
     @classmethod
     def of(cls, config: PoolConfig, name: str) -> Self:
@@ -70,6 +74,7 @@ class Coordinator(Replacement):
         these cases the ticket is REFUSED and owns nothing.
         """
         session = ticket.session
+        ticket.entered_ns = now_ns
         # The two common cases, in as few steps as possible.
         if session is None and not self.refusing and now_ns < ticket.deadline_ns:
             idle, queue = self._idle, self._queue
@@ -163,6 +168,8 @@ class Coordinator(Replacement):
             and not self.closing
             and (worker.served < worker.request_limit or (not worker.request_limit and self._may_stay(worker)))
         )
+        if ticket.entered_ns:  # not for a ping
+            self.response_ns.append(now_ns - ticket.entered_ns)
         del held[worker_id]
         ticket.worker = None
         session = ticket.session

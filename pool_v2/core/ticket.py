@@ -38,7 +38,8 @@ class Ticket(msgspec.Struct, eq=False):
     """A client's request for a worker. `worker` is set exactly while the ticket owns one (OFFERED, ACCEPTED).
 
     At `deadline_ns` the ticket's worker is ended. At `until_ns` the supervisor ends the wait if the client does not.
-    `thread_id` is the waiting thread. `queued_ns` is when the ticket entered the queue, or 0 if it never did.
+    `thread_id` is the waiting thread. `entered_ns` is when the client asked for a worker, `queued_ns` when the ticket
+    entered the queue; 0 if it never did.
 
     `request` is a frame that the thread which grants a worker may write for this client. While the client waits,
     `claim` holds the frame. Invariant: only the thread that pops the frame (an atomic step) writes it. In the same step
@@ -61,6 +62,7 @@ class Ticket(msgspec.Struct, eq=False):
     state: TicketState = TicketState.NEW
     worker: Worker | None = None
     error: PoolError | None = None
+    entered_ns: int = 0
     queued_ns: int = 0
 
     @property

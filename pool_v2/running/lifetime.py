@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import Counter
+from functools import partial
 
 import msgspec
 
 from poolproof.bridge import EventKind, Observer, PoolClosed, PoolConfig, PoolStatus, Statistics, WorkerStatus
 from poolproof.bridge.config import duration
+from poolproof.bridge.interface import PoolFigures
+from poolproof.bridge.wire.transport import Figures
 from poolproof.pool_v2.core.accounts import IN_FLIGHT
 from poolproof.pool_v2.core.behaviour import WorkerBehaviour
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits
@@ -23,6 +27,8 @@ LAST_CALLS_S = 0.5
 LAST_CALLS_LOOK_S = 0.001
 DRAIN_LOOK_S = 0.01
 """How often `drain` checks whether all calls have ended, in seconds."""
+QUANTILES = 100
+"""How many quantiles of the last response times a pool tells who asks for its figures."""
 END_TIMEOUT_S = 5.0
 """How long killed workers may take to end at close, in seconds."""
 
@@ -57,6 +63,9 @@ class Lifetime(Runtime):
                 log=self.log,
                 platform=self.platform,
             )
+            figures = self.process_manager.open_figures()
+            if figures is not None:
+                self.supervisor.watch.add(figures.fd, partial(self._tell_figures, figures))
             self.supervisor.start()
         except BaseException:
             if self.log is not None:
@@ -170,6 +179,32 @@ class Lifetime(Runtime):
                     submitted=sum(outcomes.values()) + in_flight, in_flight=in_flight, outcomes=outcomes
                 ),
             )
+
+    def figures(self) -> PoolFigures:
+        """Return what `poolproof top` shows of this pool."""
+        status = self.status()
+        with self.lock:
+            times = list(self.coordinator.response_ns)
+        times.sort()
+        most = min(len(times), QUANTILES)
+        return PoolFigures(
+            at_ns=self.now_ns(),
+            name=status.name,
+            version=status.version,
+            state=status.state,
+            target=status.target,
+            workers=dict(Counter(worker.state for worker in status.workers)),
+            waiting=status.waiting,
+            in_flight=status.statistics.in_flight,
+            sessions=status.sessions,
+            ended=dict(status.statistics.outcomes),
+            response_s=tuple(times[place * len(times) // most] / 1e9 for place in range(most)),
+        )
+
+    def _tell_figures(self, asked: Figures) -> None:
+        # In the supervisor's thread, when somebody asks.
+        if not asked.answer(self.figures):
+            self.supervisor.watch.remove(asked.fd)
 
     def _state(self) -> str:
         if self._closed.is_set():

@@ -19,6 +19,7 @@ from poolproof.bridge.errors import PoolNameConflict
 from poolproof.bridge.machine.file_lock import lock_file, unlock_file
 from poolproof.bridge.machine.procfs import kill_groups
 from poolproof.bridge.machine.tree import end_started, mark_of
+from poolproof.bridge.processes.rundir.figures import SOCKET_FILE
 from poolproof.bridge.processes.rundir.manifest import read_manifest
 from poolproof.bridge.processes.rundir.workers import living_workers
 
@@ -116,7 +117,7 @@ def delete(path: Path, reply_dir: str = "") -> None:
     with contextlib.suppress(OSError):
         if reply_dir:
             (path / reply_dir).rmdir()
-        for name in ("workers", "manifest.json", ".manifest"):
+        for name in ("workers", "manifest.json", ".manifest", SOCKET_FILE):
             (path / name).unlink(missing_ok=True)
         path.rmdir()
         return

@@ -36,11 +36,11 @@ class Reaped(msgspec.Struct, frozen=True, kw_only=True):
 def list_pools() -> list[PoolRecord]:
     """Return this user's pools on this machine, by name, including dead pools that are not reaped yet."""
     found = []
-    for path in _pool_paths():
+    for path in pool_paths():
         if not path.name.startswith("."):
             with examined(path) as (fd, dead):
                 if fd >= 0:
-                    found.append(_read_record(path.name, fd, dead=dead))
+                    found.append(read_record(path.name, fd, dead=dead))
     return found
 
 
@@ -48,11 +48,11 @@ def reap_orphans() -> list[Reaped]:
     """End the workers of pools whose owner is gone, and remove these pools' files. Affects no other process."""
     remove_abandoned()
     reaped = []
-    for path in _pool_paths():
+    for path in pool_paths():
         with examined(path) as (fd, dead):
             if not dead:
                 continue
-            record = _read_record(path.name, fd, dead=True)
+            record = read_record(path.name, fd, dead=True)
             try:
                 aside = set_aside(path)
             except OSError:  # another process reaps it, or nothing can be renamed there
@@ -61,12 +61,13 @@ def reap_orphans() -> list[Reaped]:
     return reaped
 
 
-def _pool_paths() -> list[Path]:
-    # Creates nothing, so that `poolproof ps` also works where no directory can be made.
+def pool_paths() -> list[Path]:
+    """Return the paths of the run directories. Creates nothing: `poolproof ps` works where no directory can be made."""
     return sorted(pools_dir().iterdir()) if os.path.lexists(base_dir()) else []
 
 
-def _read_record(folder: str, fd: int, *, dead: bool) -> PoolRecord:
+def read_record(folder: str, fd: int, *, dead: bool) -> PoolRecord:
+    """Return what the open run directory of this name says about its pool."""
     manifest = read_manifest(fd)
     return PoolRecord(
         name=pool_name(folder),

@@ -4,6 +4,7 @@ Independent of what a pool does. Layout of `<base>/pools/<name>/`, which the own
 
     manifest.json      the name, the pool's version, the owner's pid and start, the creation time
     workers            the record of its workers (`poolproof.bridge.processes.rundir.workers`)
+    figures            the socket through which the pool tells figures (`poolproof.bridge.processes.rundir.figures`)
     *.stderr.log       what workers printed on stderr (`poolproof.bridge.processes.output.stderr`)
     replies-<token>/   pipes for responses (`poolproof.bridge.wire.replies`)
 
@@ -32,6 +33,7 @@ from poolproof.bridge.errors import ConfigError
 from poolproof.bridge.processes.process import NO_FORK
 from poolproof.bridge.processes.rundir.base import pools_dir
 from poolproof.bridge.processes.rundir.directory import clear, delete, is_at, lock_to_own, set_aside
+from poolproof.bridge.processes.rundir.figures import FiguresSocket
 from poolproof.bridge.processes.rundir.manifest import write_manifest
 from poolproof.bridge.processes.rundir.workers import WorkerRecord
 
@@ -48,6 +50,7 @@ class RunDir:
         self.fd = fd
         self._lock = threading.Lock()
         self._reply_dir = ""
+        self._figures: FiguresSocket | None = None
         self._released = False
         _OWNED.add(self)
 
@@ -91,6 +94,15 @@ class RunDir:
         self._reply_dir = name
         return self.path / name
 
+    def open_figures(self) -> FiguresSocket | None:
+        """Open the socket through which others ask for the pool's figures; None if that fails, such as without /proc.
+
+        It is closed by `release`.
+        """
+        with contextlib.suppress(OSError):
+            self._figures = FiguresSocket(self.fd)
+        return self._figures
+
     def add_worker(self, pid: int) -> None:
         """Record a worker that was started. No effect after `release`."""
         self._workers.add(pid)
@@ -116,6 +128,8 @@ class RunDir:
 
     def _close(self) -> None:
         _OWNED.discard(self)
+        if self._figures is not None:
+            self._figures.close()
         os.close(self.fd)
 
     def _close_in_child(self) -> None:
