@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from poolproof.harness.bench.bench import BenchPlan, measure
+from poolproof.harness.bench.bench import measure
+from poolproof.harness.bench.plan import BenchPlan
 from poolproof.harness.bench.schedules import COMPARING
 from poolproof.harness.bench.statistics.figures import Bench, Estimate, Schedule
 from poolproof.harness.bench.statistics.validity import NO_GATE

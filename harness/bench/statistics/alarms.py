@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from poolproof.harness.bench.bench import BenchPlan
+from poolproof.harness.bench.plan import BenchPlan
 from poolproof.harness.bench.report import assemble
 from poolproof.harness.bench.running import Progress, run_bench
 from poolproof.harness.bench.statistics.claims import Claim
