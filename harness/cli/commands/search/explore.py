@@ -63,8 +63,8 @@ def explore_command(
 ) -> int:
     """Run generated scenarios on one pool: configuration, calls, values, limits and faults are drawn from the seed.
 
-    A reference model says what no pool may do. What is found is reduced to a few calls, can be repeated by one line,
-    and is tried first the next time. Scenarios that found something in this pool before come in addition.
+    A reference model says what no pool may do. A failing run is reduced to a few calls, and is shown with the command
+    that repeats it. Scenarios that failed on this pool before are run first, in addition.
     """
     if not 1 <= runs <= MOST_RUNS:
         raise UsageError(f"--runs {runs}: a whole number from 1 to {MOST_RUNS}")

@@ -124,7 +124,7 @@ def describe(shrunk: Shrunk) -> list[str]:
     if shrunk.after is None:
         return [
             f"{what}: did not reproduce: {rate(shrunk.before)}",
-            f"nothing was reduced in {shrunk.runs} runs ({shrunk.seconds:.0f} s); more --repeats may show it",
+            f"nothing was reduced in {shrunk.runs} runs ({shrunk.seconds:.0f} s); try more --repeats",
         ]
     before, after = shrunk.size_before, shrunk.size_after
     lines = [

@@ -59,7 +59,7 @@ def simulate_command(
     if calls is not None and not 1 <= calls <= 10**9:
         raise UsageError(f"--calls {calls}: from 1 to {10**9}")
     if ops is not None and seed is None:
-        raise UsageError("--ops is for the plan of a --seed")
+        raise UsageError("--ops needs --seed, whose plan it reduces")
     cut = None
     if ops is not None:
         kept = () if plain == "-" else tuple(plain.split(","))
