@@ -25,7 +25,8 @@ SWEEP_TIMEOUT_S = 600.0
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The inputs of one bench. `budgets` are texts in the budget grammar, beside the scenario's own.
 
-    With `observed`, or with a budget on a service time or a wait, these are measured too, in as many rounds again.
+    With `observed`, or with a budget on a service time or a wait, the bench is repeated with observers: as many rounds
+    again measure service times and waits.
     """
 
     scenario: Scenario
@@ -56,7 +57,7 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     def open(self, role: str, watch: Watch | None, env: Mapping[str, str]) -> Pool:
         """Open a new pool with this role, observed by `watch`; `env` is added to its workers' environment.
 
-        The pool has been warmed up if it can be. Raises PoolError.
+        A pool that offers `warm_up` is warmed up. Raises PoolError.
         """
         subject = self.subject(role)
         options: dict[str, Any] = {
@@ -84,7 +85,7 @@ class SweepPlan(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
 
     def open(self, name: str, workers: int) -> Pool:
-        """Open a new pool of this name and size, from a zygote if it can have one, and warm it up. Raises PoolError."""
+        """Open and warm up a new pool of this name and size, with a zygote if it supports one. Raises PoolError."""
         subject = next(pool for pool in self.pools if pool.name == name)
         options: dict[str, Any] = {
             **self.call.config,

@@ -103,7 +103,7 @@ class Session:
         )
 
     def analysis(self) -> Analysis:
-        """The figures of all rounds."""
+        """Return the figures of all rounds."""
         found = Analysis(self.rounds, seed=self._plan.seed)
         for role in ("baseline", "candidate"):
             found.add_slopes(role, self._slopes(role))

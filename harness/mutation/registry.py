@@ -26,7 +26,7 @@ Stage = Scenario | LifecycleTest
 
 
 def all_mutants() -> tuple[Mutant, ...]:
-    """Every bug, then every equivalent, each for its pool."""
+    """Return all mutants: every planted bug, then every equivalent, each with its pool."""
     registries = (bugs_wire, bugs_processes, bugs_v1, bugs_v2, bugs_v2_starts, bugs_v2_ends, bugs_options, equivalents)
     found = {module: tuple(module.REGISTRY.mutants) for module in registries}
     good = found.pop(equivalents)

@@ -43,8 +43,9 @@ def choose_finding(result: RunResult, checker: str | None, declared: Callable[[s
 def hints_from(finding: Finding, whole: Whole) -> list[frozenset[int]]:
     """Return selections of operations that may be enough for this finding, the smallest first.
 
-    These are the operations that its examples name; with all of their sessions; and with all that their clients did
-    before. If they name none: one operation, in a session if there is one.
+    The selections are: the operations that the finding's examples name; these with all calls of their sessions; and
+    these with all earlier calls of their clients. If the examples name no operation: one operation, in a session if
+    there is one.
     """
     steps = [step for client in whole.plan for step in client]
     named = {int(word) for text in finding.examples for word in NAMED_CALL.findall(text)} & set(range(len(steps)))

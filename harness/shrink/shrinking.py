@@ -30,11 +30,11 @@ from poolproof.harness.shrink.reduction import Reduction, Spent, size_of
 from poolproof.harness.shrink.selection import Selection
 
 PROBING_CHECKERS = frozenset({"full_capacity", "no_growth", "true_status", "options_kept"})
-"""Checkers that need what probes record; for the findings of the others a trial is made without probes."""
+"""Checkers that need the records of probes; a trial for a finding of another checker is made without probes."""
 PLAN_FILE = "plan.json"
 RECORD_FILE = "shrink.json"
 SURELY = 0.95
-"""The chance that a finding that still shows is seen in the trials of one plan."""
+"""The probability with which the trials of a plan show a finding that the plan can still show."""
 MOST_TRIALS = 5
 
 

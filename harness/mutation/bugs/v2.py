@@ -23,8 +23,8 @@ SLEEPY_NS = 400_000_000
 LONG_NS = 60_000_000_000
 RACE_S = 2.0
 RACE_STEP_S = 0.001
-"""The first client that gives up does so after this many seconds, or as soon as a hand-off crosses with it; the client
-checks for a hand-off at intervals of `RACE_STEP_S` seconds.
+"""The first client that gives up waits up to `RACE_S` seconds for a worker to be handed to it at the same moment; it
+looks for that every `RACE_STEP_S` seconds.
 """
 
 
