@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from poolproof.harness.shrink.hints import choose_finding, hints_of
-
 from poolproof.harness.cli.commands.options import Exit
 from poolproof.harness.cli.commands.search.shrink import describe
 from poolproof.harness.cli.output import say, say_json
@@ -17,6 +15,7 @@ from poolproof.harness.explore.choosing import Chosen, choose_runs
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.request import Request, Subject
 from poolproof.harness.run.store import RunFolder
+from poolproof.harness.shrink.hints import choose_finding, hints_of
 from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk
 
 SHRINK = Bounds(runs=150, seconds=50.0, repeats=2)

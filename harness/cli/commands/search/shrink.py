@@ -8,7 +8,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from poolproof.harness.shrink.hints import choose_finding, hints_of
 
 from poolproof.harness.cli.commands.options import (
     FULL_SCALE,
@@ -31,6 +30,7 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.intended import find_excuse
 from poolproof.harness.run.job import start_job
 from poolproof.harness.run.store import RunFolder
+from poolproof.harness.shrink.hints import choose_finding, hints_of
 from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk
 from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from poolproof.harness.bench.plan import BenchPlan
 from rich.console import Console
 
+from poolproof.harness.bench.plan import BenchPlan
 from poolproof.harness.bench.records.index import Index
 from poolproof.harness.bench.report import BENCH_FILE, write_report
 from poolproof.harness.bench.running import run_benches
